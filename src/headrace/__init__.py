@@ -1,0 +1,49 @@
+"""headrace: many thousand LLM calls at once over OpenAI-compatible endpoints, on trio and asyncio."""
+
+from headrace.client import Client
+from headrace.errors import *  # noqa: F403
+from headrace.errors import __all__ as _errors
+from headrace.hookspecs import hookimpl
+from headrace.model import (
+    Call,
+    Endpoint,
+    Event,
+    Headers,
+    Observer,
+    Outcome,
+    Policy,
+    Reply,
+    Request,
+    Secret,
+    Send,
+    Stage,
+    Timeout,
+    Usage,
+)
+from headrace.settings import Settings
+from headrace.transports import Transport
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Call",
+    "Client",
+    "Endpoint",
+    "Event",
+    "Headers",
+    "Observer",
+    "Outcome",
+    "Policy",
+    "Reply",
+    "Request",
+    "Secret",
+    "Send",
+    "Settings",
+    "Stage",
+    "Timeout",
+    "Transport",
+    "Usage",
+    "__version__",
+    "hookimpl",
+]
+__all__ += _errors

@@ -1,0 +1,309 @@
+"""The client: owns the transport, the pipeline and the capacity limiter."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import AsyncIterable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import anyio
+import anyio.lowlevel
+
+from headrace.errors import (
+    CallError,
+    ClientStateError,
+    DeadlineExceeded,
+    HeadraceError,
+    PolicyError,
+    RequestError,
+    SettingsError,
+    nearest,
+)
+from headrace.model import Call, Observer, Outcome, Policy, Reply, Request, Send, Timeout
+from headrace.pipeline import Plugins, check_policy, compile_chain, compile_observers, culprit, ordered
+from headrace.replies import checked
+from headrace.requests import Message, as_request, chat_body, encode_body
+from headrace.settings import CoreSettings, Settings, load_settings
+from headrace.transports import Transport
+from headrace.transports.choice import make_transport
+from headrace.workers import Outcomes
+
+RequestLike: TypeAlias = str | Mapping[str, Any] | Request
+
+
+class Client:
+    """Calls one OpenAI-compatible endpoint, many times at once; an async context manager.
+
+    ``base_url`` and ``api_key`` default to ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``; ``model`` is sent
+    where a call names none. At most ``max_in_flight`` calls (default 100) are under way at once, further
+    ones wait for their turn. ``timeout`` is in seconds per attempt (default 60), or a `Timeout`.
+
+    ``policies``: exactly these, or by default those of the installed plugins with their settings. A policy
+    that has ``notify`` observes as well; ``observers`` adds others. ``transport``: "native", "httpx" or a
+    `Transport`; by default native, or httpx where the environment names a proxy for the URL. Any other
+    keyword is a section of settings for the plugin of that name, like ``retry={"attempts": 5}``.
+
+    The client belongs to the event loop in which it is entered. Raises `SettingsError` or `PluginError`
+    when it is made, `ClientStateError` when it is used outside its block or its loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        model: str | None = None,
+        max_in_flight: int | None = None,
+        timeout: float | Timeout | None = None,
+        policies: Iterable[Policy] | None = None,
+        transport: Transport | str | None = None,
+        observers: Iterable[Observer] = (),
+        **sections: Any,
+    ) -> None:
+        settings = load_settings(
+            {
+                "base_url": base_url,
+                "api_key": api_key,
+                "model": model,
+                "max_in_flight": max_in_flight,
+                "timeout": None if isinstance(timeout, Timeout) else timeout,
+                "transport": transport if isinstance(transport, str) else None,
+                **_checked_keywords(sections),
+            }
+        )
+        core = settings.core
+        self._settings = core
+        self._endpoint = core.endpoint()
+        self._timeout = timeout if isinstance(timeout, Timeout) else core.timeouts()
+        plugins = Plugins()
+        if policies is None:
+            self._policies = ordered(plugins.policies(settings))
+            observers = [*plugins.observers(settings), *observers]
+            settings.check_claimed()
+        else:
+            given = list(policies)
+            for policy in given:
+                check_policy(policy, "policies=")
+            self._policies = ordered(given)
+        watching = [policy for policy in self._policies if isinstance(policy, Observer)]
+        self._notify = compile_observers([*watching, *observers])
+        self._transport = self._make_transport(transport, plugins, settings)
+        self._send: Send = compile_chain(self._policies, checked(self._transport.send))
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._token: object = None
+        self._closed = False
+
+    def _make_transport(
+        self, transport: Transport | str | None, plugins: Plugins, settings: Settings
+    ) -> Transport:
+        if transport is None or isinstance(transport, str):
+            return plugins.transport(settings) or make_transport(settings.core)
+        if not isinstance(transport, Transport):
+            raise SettingsError(f"transport={transport!r} is no transport: it needs send(call) and aclose()")
+        return transport
+
+    async def __aenter__(self) -> Self:
+        if self._token is not None:
+            raise ClientStateError("this client was opened before; make another one")
+        self._token = anyio.lowlevel.current_token()
+        self._limiter = anyio.CapacityLimiter(self._settings.max_in_flight)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closed = True
+        await self._transport.aclose()
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The active policies, outermost first."""
+        return self._policies
+
+    @property
+    def settings(self) -> CoreSettings:
+        """The core's settings as they were resolved."""
+        return self._settings
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way, those of maps with a ``max_in_flight`` of their own left out."""
+        return self._limiter.borrowed_tokens if self._limiter else 0
+
+    async def chat(
+        self,
+        messages: str | Iterable[Message],
+        *,
+        model: str | None = None,
+        id: str | None = None,
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Reply:
+        """Ask for one chat completion.
+
+        ``messages`` is a prompt or a list of messages; ``parameters`` are the API's own (``temperature``,
+        ``max_tokens``, …), ``extra_body`` what only your endpoint knows. ``timeout`` is in seconds per
+        attempt, ``deadline`` in seconds for all of it; see `Request` for ``id`` and ``tags``.
+
+        Raises `RequestError` before anything is sent, `CallError` when the call failed.
+        """
+        body = chat_body(messages, parameters) | dict(extra_body or {})
+        if model is not None:
+            body["model"] = model
+        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or {})
+        return await self._limited(self._call(request))
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Call anything else that the endpoint has, with the same policies.
+
+        ``path`` is appended to the base URL; ``body`` is sent as JSON. The model is filled in where the
+        body names none. Raises as `chat` does.
+        """
+        request = Request(body, path, method.upper(), id, timeout, deadline, tags or {})
+        return await self._limited(self._call(request))
+
+    def map(
+        self,
+        requests: Iterable[RequestLike] | AsyncIterable[RequestLike],
+        *,
+        max_in_flight: int | None = None,
+        ordered: bool = False,
+    ) -> Outcomes[RequestLike]:
+        """Make a call for each of ``requests``; an async context manager that yields outcomes.
+
+        Items are drawn as they are needed and at most ``2 * max_in_flight`` are held at a time, whatever
+        the input's length; a slow consumer slows the sending. ``max_in_flight`` defaults to the client's,
+        shared with all its other calls; a number given here is this map's own. Outcomes come as they
+        complete, or in input order with ``ordered=True``. An item that fails becomes an outcome with an
+        error and touches no other; leaving the block cancels what is in flight.
+
+        Raises `SettingsError` for a ``max_in_flight`` below 1, and what iterating ``requests`` raises,
+        after the outcomes of what was drawn before.
+        """
+        self._check_usable()
+        if max_in_flight is not None and max_in_flight < 1:
+            raise SettingsError(f"max_in_flight={max_in_flight}: must be at least 1")
+        if isinstance(requests, (str, Mapping)) or not isinstance(requests, (Iterable, AsyncIterable)):
+            raise RequestError(f"map takes an iterable of requests, not a {type(requests).__name__}")
+        send = self._limited if max_in_flight is None else self._perform
+        return Outcomes(
+            requests,
+            functools.partial(self._outcome, send),
+            workers=max_in_flight or self._settings.max_in_flight,
+            ordered=ordered,
+        )
+
+    async def _outcome(self, send: Send, index: int, item: RequestLike) -> Outcome:
+        try:
+            request = as_request(item, self._settings.model)
+            call = self._call(request)
+        except HeadraceError as error:
+            return Outcome(index, item if isinstance(item, Request) else None, None, error)
+        try:
+            reply = await send(call)
+        except HeadraceError as error:
+            return Outcome(index, request, None, error, call.attempts, anyio.current_time() - call.started)
+        return Outcome(index, request, reply, None, reply.attempts, reply.elapsed)
+
+    def _call(self, request: Request) -> Call:
+        request = as_request(request, self._settings.model)
+        timeout = request.timeout
+        if timeout is None:
+            timeout = self._timeout
+        elif not isinstance(timeout, Timeout):
+            timeout = Timeout(timeout, connect=self._timeout.connect)
+        now = anyio.current_time()
+        return Call(
+            request,
+            self._endpoint,
+            encode_body(request.body),
+            timeout,
+            now,
+            None if request.deadline is None else now + request.deadline,
+            notify=self._notify,
+        )
+
+    async def _limited(self, call: Call) -> Reply:
+        """Perform a call once the client's limiter has room for it."""
+        self._check_usable()
+        limiter = self._limiter
+        assert limiter is not None
+        try:
+            limiter.acquire_on_behalf_of_nowait(call)
+        except anyio.WouldBlock:
+            with anyio.CancelScope(deadline=math.inf if call.deadline is None else call.deadline) as scope:
+                await limiter.acquire_on_behalf_of(call)
+            if scope.cancelled_caught:
+                raise self._too_late(call) from None
+        try:
+            return await self._perform(call)
+        finally:
+            limiter.release_on_behalf_of(call)
+
+    async def _perform(self, call: Call) -> Reply:
+        """Send a call through the pipeline, bounded by its deadline, and complete its reply or error."""
+        try:
+            if call.deadline is None:
+                reply = await self._send(call)
+            else:
+                with anyio.CancelScope(deadline=call.deadline) as scope:
+                    reply = await self._send(call)
+                if scope.cancelled_caught:
+                    raise self._too_late(call)
+        except CallError as error:
+            error.request, error.attempts = call.request, call.attempts
+            raise
+        except HeadraceError:
+            raise
+        except Exception as error:
+            name = culprit(self._policies, error.__traceback__)
+            who = f"policy {name!r}" if name else "the pipeline"
+            failure = PolicyError(f"{who} raised {type(error).__name__}: {error}")
+            failure.request, failure.attempts = call.request, call.attempts
+            raise failure from error
+        reply.attempts = call.attempts
+        reply.elapsed = anyio.current_time() - call.started
+        return reply
+
+    def _too_late(self, call: Call) -> DeadlineExceeded:
+        error = DeadlineExceeded(
+            f"no answer within the request's deadline of {call.request.deadline:g} s "
+            f"({call.attempts} attempts)",
+            "deadline",
+        )
+        error.request, error.attempts = call.request, call.attempts
+        return error
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise ClientStateError("this client is closed; make the call inside its 'async with' block")
+        if self._token is None:
+            raise ClientStateError("this client is not open yet; enter it with 'async with'")
+        if anyio.lowlevel.current_token() != self._token:
+            raise ClientStateError(
+                "this client was opened in another event loop; open one client in each loop"
+            )
+
+
+def _checked_keywords(sections: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Keywords that are no parameters: the core's other settings, and sections for plugins."""
+    known = {*(Client.__init__.__kwdefaults__ or ()), *CoreSettings.__annotations__}
+    for name, value in sections.items():
+        if name not in known and not isinstance(value, Mapping):
+            raise SettingsError(f"Client has no keyword {name!r}; {nearest(name, known)}")
+    return sections

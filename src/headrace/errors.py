@@ -1,0 +1,254 @@
+"""What can go wrong, and whose mistake it is.
+
+    HeadraceError
+      SetupError                 yours, found before anything is sent
+        SettingsError            an unknown key, a value of the wrong kind, an unsafe address
+        PluginError              a plugin that does not import, or returns nonsense
+        RequestError             a request that cannot be sent as it is
+        ClientStateError         a client that is closed, not open yet, or of another event loop
+        InputError               a bulk run's input, template or output; names the file and the line
+        JournalError             a journal that belongs to another run, is in use, or is damaged
+      CallError                  one call failed; says to which request and whether a retry can help
+        ConnectError             refused, unresolved, reset before an answer
+          TLSError               handshake or certificate; never retried, never downgraded
+        CallTimeout              no connection, no bytes or no end within the time allowed
+          DeadlineExceeded       the request's own deadline, over all its attempts
+        ProtocolError            an answer that breaks HTTP
+          IncompleteReply        an answer cut short
+        ReplyTooLarge            an answer over max_response_bytes
+        InvalidReply             a success by status whose body is no answer
+        StatusError              any status that is not 2xx
+          AuthenticationError    401
+          RateLimited            429
+          ServerError            5xx
+        AnswerError              an answer outside what was asked for
+        CircuitOpen              not sent: the endpoint's circuit is open
+        BudgetExceeded           not sent: the budget would be overdrawn
+        PolicyError              a policy raised something that is no HeadraceError
+
+A foreign exception (OSError, ssl, anyio, httpx) is translated at the transport, its one boundary, and
+stays visible as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from headrace.model import Headers, Request
+
+__all__ = [
+    "AnswerError",
+    "AuthenticationError",
+    "BudgetExceeded",
+    "CallError",
+    "CallTimeout",
+    "CircuitOpen",
+    "ClientStateError",
+    "ConnectError",
+    "DeadlineExceeded",
+    "HeadraceError",
+    "IncompleteReply",
+    "InputError",
+    "InvalidReply",
+    "JournalError",
+    "PluginError",
+    "PolicyError",
+    "ProtocolError",
+    "RateLimited",
+    "ReplyTooLarge",
+    "RequestError",
+    "ServerError",
+    "SettingsError",
+    "SetupError",
+    "StatusError",
+    "TLSError",
+]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+class HeadraceError(Exception):
+    """The base of everything that headrace raises."""
+
+
+class SetupError(HeadraceError):
+    """The caller's mistake, found before anything is sent."""
+
+
+class SettingsError(SetupError, ValueError):
+    """A setting that is unknown, of the wrong kind, or unsafe."""
+
+
+class PluginError(SetupError):
+    """A plugin that does not import, or whose hook returns something else than its contract says."""
+
+
+class RequestError(SetupError, ValueError):
+    """A request that cannot be sent as it is."""
+
+
+class ClientStateError(SetupError, RuntimeError):
+    """A client used before it is open, after it is closed, or from another event loop."""
+
+
+class InputError(SetupError, ValueError):
+    """The input, template or output of a bulk run; the message begins with file and line."""
+
+
+class JournalError(SetupError):
+    """A journal that belongs to another run, is in use by another process, or is damaged."""
+
+
+class CallError(HeadraceError):
+    """One call failed.
+
+    ``code`` is a short machine-readable name, the same in logs, summaries and output files;
+    ``retryable`` says whether sending the request again can help; ``ends_run`` whether the calls that
+    follow would fail in the same way, so that a bulk run had better stop. ``request`` and ``attempts``
+    are filled in by the client.
+    """
+
+    code: ClassVar[str] = "call_failed"
+    retryable: bool = False
+    ends_run: ClassVar[bool] = False
+    request: Request | None = None
+    attempts: int = 0
+
+
+class ConnectError(CallError):
+    """No connection, or one that was lost before any byte of an answer."""
+
+    code = "connect_error"
+    retryable = True
+
+
+class TLSError(ConnectError):
+    """The TLS handshake or the certificate failed."""
+
+    code = "tls_error"
+    retryable = False
+
+
+class CallTimeout(CallError):
+    """An attempt ran out of time; ``phase`` is connect, write, read or total."""
+
+    code = "timeout"
+    retryable = True
+
+    def __init__(self, message: str, phase: str = "total") -> None:
+        super().__init__(message)
+        self.phase = phase
+
+
+class DeadlineExceeded(CallTimeout):
+    """The request's deadline passed; it spans all attempts and the waits between them."""
+
+    code = "deadline_exceeded"
+    retryable = False
+
+
+class ProtocolError(CallError):
+    """The answer breaks HTTP; its connection was dropped."""
+
+    code = "protocol_error"
+    retryable = True
+
+
+class IncompleteReply(ProtocolError):
+    """The connection ended before the answer did."""
+
+    code = "incomplete_reply"
+
+
+class ReplyTooLarge(CallError):
+    """The answer, as sent or once decompressed, is over ``max_response_bytes``."""
+
+    code = "reply_too_large"
+
+
+class InvalidReply(CallError):
+    """Status 2xx, but the body is no JSON object, or is an error object."""
+
+    code = "invalid_reply"
+    retryable = True
+
+
+class StatusError(CallError):
+    """The endpoint answered with a status that is not 2xx.
+
+    ``status``, ``headers`` and ``body`` (bytes, as received) are the answer's; ``error_code`` is the
+    ``code`` (or ``type``) of its error object, None where there is none.
+    """
+
+    code = "status_error"
+
+    def __init__(
+        self,
+        message: str,
+        status: int = 0,
+        headers: Headers | None = None,
+        body: bytes = b"",
+        error_code: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.error_code = error_code
+
+
+class AuthenticationError(StatusError):
+    """401: the endpoint refuses the key."""
+
+    code = "authentication_error"
+    ends_run = True
+
+
+class RateLimited(StatusError):
+    """429: too many requests or tokens, or (``insufficient_quota``) no credit left."""
+
+    code = "rate_limited"
+
+
+class ServerError(StatusError):
+    """5xx: the endpoint failed."""
+
+    code = "server_error"
+
+
+class AnswerError(CallError):
+    """The model answered, but outside what was asked for."""
+
+    code = "answer_error"
+
+
+class CircuitOpen(CallError):
+    """Not sent: the endpoint's circuit is open. ``retry_after``: seconds until the next probe is due."""
+
+    code = "circuit_open"
+    retryable = True
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BudgetExceeded(CallError):
+    """Not sent: with this call the budget could be overdrawn."""
+
+    code = "budget_exceeded"
+    ends_run = True
+
+
+class PolicyError(CallError):
+    """A policy raised something that is no HeadraceError; the message names the policy."""
+
+    code = "policy_error"

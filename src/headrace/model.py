@@ -1,0 +1,363 @@
+"""The nouns: request, call, reply, usage, outcome, endpoint, event; stage, policy and observer."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, NoReturn, Protocol, TypeAlias, cast, runtime_checkable
+
+import attrs
+import msgspec
+
+from headrace.errors import CallError, HeadraceError, InvalidReply, RequestError, SettingsError
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+class Secret:
+    """A string that shows itself to nobody who does not ask: not in repr, str, logs or pickles."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The string itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled; pass the name of an environment variable instead")
+
+
+class Headers(Mapping[str, str]):
+    """The headers of an answer: a read-only mapping whose keys ignore case.
+
+    A header sent several times is joined with ", " (RFC 9110, section 5.3).
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self.raw = raw
+
+    def __getitem__(self, name: str) -> str:
+        wanted = name.lower().encode("latin-1")
+        found = [value for key, value in self.raw if key.lower() == wanted]
+        if not found:
+            raise KeyError(name)
+        return b", ".join(found).decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(key.decode("latin-1").lower() for key, _ in self.raw))
+
+    def __len__(self) -> int:
+        return len({key.lower() for key, _ in self.raw})
+
+    def __repr__(self) -> str:
+        return f"Headers({dict(self)!r})"
+
+
+def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise SettingsError(f"{attribute.name}={value!r}: must be above 0 seconds")
+
+
+@attrs.frozen
+class Timeout:
+    """How long one attempt may take, in seconds; None leaves a phase to ``total``.
+
+    ``connect``: name resolution, TCP and TLS. ``write``: handing over the request. ``read``: the wait
+    for each piece of the answer. ``total``: all of it.
+    """
+
+    total: float | None = attrs.field(default=60.0, validator=_positive)
+    connect: float | None = attrs.field(default=10.0, validator=_positive, kw_only=True)
+    write: float | None = attrs.field(default=None, validator=_positive, kw_only=True)
+    read: float | None = attrs.field(default=None, validator=_positive, kw_only=True)
+
+
+def _clean(what: str, value: str) -> None:
+    if not value.isprintable() or " " in value:
+        # The value stays out of the message: it may be a key.
+        raise RequestError(f"{what} holds a space, a line break or another character that HTTP forbids there")
+
+
+@attrs.frozen
+class Request:
+    """One call to be made.
+
+    ``body`` is the JSON body, a mapping that msgspec can encode (None: no body); ``path`` is appended to
+    the endpoint's base URL. ``id`` is the caller's own name for it, carried into outcomes and errors.
+    ``timeout`` (seconds or `Timeout`) is per attempt and overrides the client's; ``deadline`` is in
+    seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
+    accounting and logs (totals per tag); they are not sent.
+
+    Raises `RequestError` for a path, method or model that no HTTP request may carry.
+    """
+
+    body: Mapping[str, Any] | None
+    path: str = "/chat/completions"
+    method: str = "POST"
+    id: str | None = None
+    timeout: Timeout | float | None = None
+    deadline: float | None = attrs.field(default=None, validator=_positive)
+    tags: Mapping[str, str] = EMPTY
+
+    def __attrs_post_init__(self) -> None:
+        if self.path != "/chat/completions":
+            _clean("path", self.path)
+            if not self.path.startswith("/"):
+                raise RequestError(f"path {self.path!r} must begin with '/', as in '/embeddings'")
+        if self.method != "POST" and not (self.method.isascii() and self.method.isalpha()):
+            raise RequestError(f"method {self.method!r} is not an HTTP method")
+
+    @property
+    def model(self) -> str | None:
+        """The model named in the body, None where there is none."""
+        model = self.body.get("model") if self.body else None
+        return model if isinstance(model, str) else None
+
+
+@attrs.frozen
+class Usage:
+    """Tokens of one answer as the endpoint counted them; ``cached_tokens`` are part of ``prompt_tokens``."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class _Cached(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _WireUsage(msgspec.Struct):
+    """Usage under the names of the chat, responses and embeddings APIs, and of DeepSeek."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    prompt_tokens_details: _Cached | None = None
+    input_tokens_details: _Cached | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+    def public(self) -> Usage:
+        prompt = self.prompt_tokens or self.input_tokens or 0
+        completion = self.completion_tokens or self.output_tokens or 0
+        details = self.prompt_tokens_details or self.input_tokens_details
+        cached = (details.cached_tokens if details else self.prompt_cache_hit_tokens) or 0
+        return Usage(prompt, completion, self.total_tokens or prompt + completion, cached)
+
+
+class _Envelope(msgspec.Struct):
+    """What headrace itself reads of every answer; the rest is decoded when somebody asks."""
+
+    model: str | None = None
+    usage: _WireUsage | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode = msgspec.json.Decoder().decode
+
+
+@attrs.define(eq=False)
+class Reply:
+    """What came back of a call that succeeded.
+
+    ``content`` is the body as received, decompressed. ``cost`` is filled in by the cost policy (None:
+    unknown); ``attempts`` and ``elapsed`` (seconds, first attempt to last byte, waits included) by the
+    client. ``model`` is the one the endpoint says it used.
+    """
+
+    status: int
+    headers: Headers = attrs.field(repr=False)
+    content: bytes = attrs.field(repr=False)
+    usage: Usage | None = None
+    model: str | None = None
+    cost: Decimal | None = None
+    attempts: int = 1
+    elapsed: float = 0.0
+    _body: Any = attrs.field(default=None, init=False, repr=False)
+
+    @property
+    def body(self) -> Any:
+        """The body decoded from JSON, once; raises `InvalidReply` where it is none."""
+        if self._body is None:
+            try:
+                self._body = _decode(self.content)
+            except msgspec.DecodeError as error:
+                raise InvalidReply(f"the body is not JSON: {shown(self.content)}") from error
+        return self._body
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice of a chat or plain completion; raises `InvalidReply` without one."""
+        try:
+            choice = self.body["choices"][0]
+            text = choice["message"]["content"] if "message" in choice else choice["text"]
+        except (KeyError, IndexError, TypeError):
+            raise InvalidReply(f"the body holds no choice with a text: {shown(self.content)}") from None
+        return text or ""
+
+    @property
+    def request_id(self) -> str | None:
+        """The endpoint's own name for the call (``x-request-id``)."""
+        return self.headers.get("x-request-id")
+
+    def read_envelope(self) -> None:
+        """Fill in usage and model from the body.
+
+        Raises `InvalidReply` where a success by status holds an error object, nothing, or something that
+        is neither JSON nor declared as another content type.
+        """
+        try:
+            envelope = _decode_envelope(self.content)
+        except msgspec.ValidationError:
+            return  # JSON, but shaped otherwise (a list, an unusual usage); the caller reads .body
+        except msgspec.DecodeError as error:
+            if self.status == 204 or self._declared_otherwise():
+                return
+            seen = shown(self.content) if self.content else "nothing"
+            raise InvalidReply(f"status {self.status}, but the body is not JSON: {seen}") from error
+        self.model = envelope.model
+        if envelope.usage is not None:
+            self.usage = envelope.usage.public()
+        if bytes(envelope.error) != b"null":
+            raise InvalidReply(f"status {self.status}, but the body is an error: {shown(self.content)}")
+
+    def _declared_otherwise(self) -> bool:
+        kind = self.headers.get("content-type", "").lower()
+        return bool(kind) and "json" not in kind and not kind.startswith("text/html")
+
+
+def shown(content: bytes, limit: int = 200) -> str:
+    """The beginning of a body, fit for one line of an error message."""
+    text = content[: limit * 4].decode("utf-8", "replace")[:limit]
+    return repr(text) + ("…" if len(content) > len(text.encode()) else "")
+
+
+@attrs.frozen(eq=False)
+class Endpoint:
+    """A server that speaks the API: base URL, key, and the headers that every request to it carries."""
+
+    base_url: str
+    api_key: Secret | None = None
+    headers: Mapping[str, str] = EMPTY
+
+
+@attrs.frozen
+class Event:
+    """Something that happened to a call, told to observers.
+
+    ``name`` is ``retry``, ``circuit`` or another policy's own word, ``data`` says the particulars
+    (plain values, no secrets), ``call`` is the call during which it happened.
+    """
+
+    name: str
+    call: Call
+    data: Mapping[str, Any]
+
+
+@attrs.define(eq=False)
+class Call:
+    """The life of one request on its way through the pipeline.
+
+    ``content`` is the encoded body. ``started`` and ``deadline`` are on `anyio.current_time`'s clock;
+    ``attempts`` counts the trips over the wire begun so far. A policy may write to ``notes`` under its
+    own name, and may set ``endpoint`` before it sends.
+    """
+
+    request: Request
+    endpoint: Endpoint
+    content: bytes = attrs.field(repr=False)
+    timeout: Timeout
+    started: float
+    deadline: float | None = None
+    attempts: int = 0
+    notes: dict[str, Any] = attrs.field(factory=dict)
+    _notify: Callable[[Event], None] | None = attrs.field(default=None, repr=False)
+
+    def notify(self, name: str, **data: Any) -> None:
+        """Tell the client's observers; costs nothing where there are none."""
+        if self._notify is not None:
+            self._notify(Event(name, self, data))
+
+
+Send: TypeAlias = Callable[[Call], Awaitable[Reply]]
+
+
+class Stage(enum.IntEnum):
+    """Where in the pipeline a policy stands, outermost first."""
+
+    OBSERVE = 10
+    ACCOUNT = 20
+    ANSWER = 30
+    PERSIST = 40
+    PROTECT = 50
+    PACE = 60
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A piece of behaviour around a call.
+
+    ``wrap`` is called once, when a client is made. What it returns may call the inner ``send`` never,
+    once or many times; a policy with nothing to do returns ``send`` itself.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stage(self) -> Stage: ...
+    def wrap(self, send: Send, /) -> Send: ...
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Somebody who is told of events. Sync and cheap; one that raises is named in the log and dropped."""
+
+    @property
+    def name(self) -> str: ...
+    def notify(self, event: Event, /) -> None: ...
+
+
+@attrs.frozen(eq=False)
+class Outcome:
+    """What became of one item of a map or bulk run: a reply or an error.
+
+    ``index`` is the item's place in the input, from 0; ``id`` its request's id; ``attempts`` and
+    ``elapsed`` (seconds) cover all its attempts.
+    """
+
+    index: int
+    request: Request | None = attrs.field(repr=False)
+    reply: Reply | None
+    error: HeadraceError | None
+    attempts: int = 0
+    elapsed: float = 0.0
+
+    @property
+    def id(self) -> str | None:
+        """The id of the item's request."""
+        return self.request.id if self.request else None
+
+    @property
+    def ok(self) -> bool:
+        """True where there is a reply."""
+        return self.reply is not None
+
+    def unwrap(self) -> Reply:
+        """The reply; raises the error where there is none."""
+        if self.reply is None:
+            raise cast("CallError", self.error)
+        return self.reply

@@ -1,0 +1,198 @@
+"""Finds plugins, orders policies and compiles them into one chain that ends in the transport."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+import attrs
+import pluggy
+
+from headrace import hookspecs
+from headrace.errors import PluginError, SettingsError, nearest
+from headrace.model import Event, Observer, Policy, Send, Stage
+from headrace.settings import Settings
+from headrace.transports import Transport
+
+GROUP = "headrace"
+_log = logging.getLogger("headrace")
+
+
+@attrs.frozen
+class Plugin:
+    """An installed plugin: its entry point's name, its distribution and version, and what it registers."""
+
+    name: str
+    distribution: str
+    version: str
+    module: Any = attrs.field(repr=False)
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} ({self.distribution} {self.version})"
+
+
+class Plugins:
+    """The plugins one client or command line sees: installed ones, found once, under one manager."""
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self.found: list[Plugin] = []
+        for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
+            distribution = entry.dist.name if entry.dist else "?"
+            version = entry.dist.version if entry.dist else "?"
+            try:
+                module = entry.load()
+            except Exception as error:
+                raise PluginError(
+                    f"plugin {entry.name!r} ({distribution} {version}) does not import: "
+                    f"{type(error).__name__}: {error}; repair or uninstall {distribution}"
+                ) from error
+            self.add(Plugin(entry.name, distribution, version, module))
+
+    def add(self, plugin: Plugin) -> None:
+        """Register a plugin; raises `PluginError` for a misspelt hook or a name taken already."""
+        try:
+            self._manager.register(plugin.module, plugin.name)
+            self._manager.check_pending()
+        except (ValueError, pluggy.PluginValidationError) as error:
+            raise PluginError(f"{plugin}: {error}") from error
+        self.found.append(plugin)
+
+    def call(self, hook: str, **arguments: Any) -> list[tuple[Plugin, Any]]:
+        """What each plugin's implementation of ``hook`` returns, None left out.
+
+        Each is called on its own, so that an error names its plugin.
+        """
+        results = []
+        for plugin in self.found:
+            others = [other.module for other in self.found if other is not plugin]
+            try:
+                answers = self._manager.subset_hook_caller(hook, others)(**arguments)
+            except SettingsError:
+                raise
+            except Exception as error:
+                raise PluginError(f"{plugin}: {hook} raised {type(error).__name__}: {error}") from error
+            results += [(plugin, answer) for answer in answers if answer is not None]
+        return results
+
+    def policies(self, settings: Settings) -> list[Policy]:
+        """The policies of all plugins, or those of them that ``settings.core.policies`` names."""
+        found: dict[str, Policy] = {}
+        owners: dict[str, Plugin] = {}
+        for plugin, policies in self.call("headrace_policies", settings=settings):
+            for policy in _each(plugin, "headrace_policies", policies):
+                check_policy(policy, str(plugin))
+                if policy.name in found:
+                    raise PluginError(
+                        f"{plugin} and {owners[policy.name]} both bring a policy called {policy.name!r}; "
+                        "uninstall one of them"
+                    )
+                found[policy.name], owners[policy.name] = policy, plugin
+        if settings.core.policies is None:
+            return list(found.values())
+        for name in settings.core.policies:
+            if name not in found:
+                raise SettingsError(f"no plugin has a policy called {name!r}; {nearest(name, found)}")
+        return [found[name] for name in settings.core.policies]
+
+    def observers(self, settings: Settings) -> list[Observer]:
+        """The observers of all plugins."""
+        observers = []
+        for plugin, given in self.call("headrace_observers", settings=settings):
+            for observer in _each(plugin, "headrace_observers", given):
+                if not isinstance(observer, Observer):
+                    raise PluginError(f"{plugin}: {observer!r} is no observer: it needs name and notify")
+                observers.append(observer)
+        return observers
+
+    def transport(self, settings: Settings) -> Transport | None:
+        """The one transport that plugins offer for these settings, None where they offer none."""
+        offers = self.call("headrace_transport", settings=settings)
+        if len(offers) > 1:
+            names = " and ".join(str(plugin) for plugin, _ in offers)
+            raise PluginError(f"{names} both offer a transport; uninstall one of them, or pass transport=")
+        for plugin, answers in offers:
+            if not isinstance(answers, Transport):
+                raise PluginError(f"{plugin}: headrace_transport returned {answers!r}, which is no transport")
+            return answers
+        return None
+
+    def commands(self, cli: Any) -> None:
+        """Let plugins add their commands to the command line."""
+        self.call("headrace_commands", cli=cli)
+
+
+def _each(plugin: Plugin, hook: str, answer: Any) -> Iterable[Any]:
+    if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
+        raise PluginError(f"{plugin}: {hook} returned {answer!r}, which is no list")
+    return answer
+
+
+def check_policy(policy: Any, source: str) -> None:
+    """Raise `PluginError`, naming ``source``, for something that is no policy."""
+    if isinstance(policy, type):
+        name = policy.__name__
+        raise PluginError(f"{source}: {name} is a class, not a policy; did you mean {name}()?")
+    if not isinstance(policy, Policy):
+        raise PluginError(f"{source}: {policy!r} is no policy: it needs name, stage and wrap(send)")
+    if not isinstance(policy.stage, Stage):
+        raise PluginError(f"{source}: {policy.name!r} has stage {policy.stage!r}, which is no headrace.Stage")
+
+
+def ordered(policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    """Policies outermost first: by stage, within a stage by name; raises `PluginError` for a name twice."""
+    result = sorted(policies, key=lambda policy: (policy.stage, policy.name))
+    names = [policy.name for policy in result]
+    for name in names:
+        if names.count(name) > 1:
+            raise PluginError(f"two policies are called {name!r}; a client takes one of a name")
+    return tuple(result)
+
+
+def compile_chain(policies: Sequence[Policy], send: Send) -> Send:
+    """Fold ordered policies around ``send``."""
+    for policy in reversed(policies):
+        send = policy.wrap(send)
+        if not callable(send):
+            raise PluginError(f"policy {policy.name!r}: wrap returned {send!r}, which cannot be called")
+    return send
+
+
+def compile_observers(observers: Iterable[Observer]) -> Callable[[Event], None] | None:
+    """One function that tells all observers, None where there are none.
+
+    An observer that raises is named in the log and told nothing more: it must not fail the call that it
+    only watches.
+    """
+    active = list(observers)
+    if not active:
+        return None
+
+    def notify(event: Event) -> None:
+        for observer in tuple(active):
+            try:
+                observer.notify(event)
+            except Exception:
+                active.remove(observer)
+                _log.exception("observer %r raised and is told nothing more", observer.name)
+
+    return notify
+
+
+def culprit(policies: Sequence[Policy], traceback: TracebackType | None) -> str | None:
+    """The name of the innermost policy whose own code is on ``traceback``.
+
+    Looked up when something went wrong, so that a policy costs no wrapper when nothing does.
+    """
+    modules = {type(policy).__module__.partition(".")[0]: policy.name for policy in policies}
+    modules |= {type(policy).__module__: policy.name for policy in policies}
+    name = None
+    while traceback is not None:
+        module = traceback.tb_frame.f_globals.get("__name__", "")
+        name = modules.get(module) or modules.get(module.partition(".")[0]) or name
+        traceback = traceback.tb_next
+    return name

@@ -1,0 +1,74 @@
+"""The innermost step of every pipeline: an answer over the wire becomes a reply or a typed error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.errors import AuthenticationError, RateLimited, ServerError, StatusError
+from headrace.model import Call, Reply, Send, shown
+
+_ADVICE = {
+    400: "the endpoint finds the request wrong",
+    401: "the endpoint refuses the key; check OPENAI_API_KEY or api_key=",
+    403: "the key may not do this",
+    404: "no such path or model there; check base_url and model",
+    413: "the request is too large for the endpoint",
+    429: "the endpoint's rate limit is reached",
+}
+
+
+def checked(send: Send) -> Send:
+    """Wrap a transport's ``send``: count the attempt, read the envelope, raise what is no success."""
+
+    async def attempt(call: Call) -> Reply:
+        call.attempts += 1
+        reply = await send(call)
+        if 200 <= reply.status < 300:
+            reply.read_envelope()
+            return reply
+        raise status_error(call, reply)
+
+    return attempt
+
+
+def status_error(call: Call, reply: Reply) -> StatusError:
+    """The error for an answer whose status is not 2xx, of the class that its status asks for."""
+    status = reply.status
+    message, code = _error_object(reply.content)
+    advice = _ADVICE.get(status, "the endpoint failed" if status >= 500 else "")
+    if 300 <= status < 400:
+        # Following would carry the key to wherever the answer points.
+        advice = f"redirected to {reply.headers.get('location', '?')!r}, not followed; check base_url"
+    said = message or (shown(reply.content) if reply.content else "no body")
+    text = f"{call.request.method} {call.request.path}: status {status}: {said}"
+    kind: type[StatusError] = StatusError
+    if status == 401:
+        kind = AuthenticationError
+        # An endpoint may echo the key that it refuses.
+        text = f"{call.request.method} {call.request.path}: status 401"
+    elif status == 429:
+        kind = RateLimited
+    elif status >= 500:
+        kind = ServerError
+    error = kind(f"{text} ({advice})" if advice else text, status, reply.headers, reply.content, code)
+    error.retryable = status in {408, 409, 429} or status >= 500
+    if code == "insufficient_quota":
+        error.retryable = False
+    return error
+
+
+def _error_object(content: bytes) -> tuple[str | None, str | None]:
+    """Message and code of an OpenAI error object, None where there is none."""
+    try:
+        decoded: Any = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return None, None
+    error = decoded.get("error") if isinstance(decoded, dict) else None
+    if isinstance(error, str):
+        return error, None
+    if not isinstance(error, dict):
+        return None, None
+    message, code = error.get("message"), error.get("code") or error.get("type")
+    return (message if isinstance(message, str) else None), (code if isinstance(code, str) else None)

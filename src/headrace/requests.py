@@ -1,0 +1,97 @@
+"""From what a caller has (a prompt, messages, a body, a line of a batch file) to a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+import msgspec
+
+from headrace.errors import RequestError, nearest
+from headrace.model import Request
+
+Message: TypeAlias = Mapping[str, Any]
+
+# OpenAI's reference of POST /chat/completions, less what has a parameter of its own.
+CHAT_PARAMETERS = frozenset(
+    "audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens "
+    "metadata modalities n parallel_tool_calls prediction presence_penalty prompt_cache_key reasoning_effort "
+    "response_format safety_identifier seed service_tier stop store temperature tool_choice tools "
+    "top_logprobs top_p user verbosity web_search_options".split()
+)
+
+encode_json = msgspec.json.Encoder().encode
+
+
+def chat_body(messages: str | Iterable[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a chat completion; raises `RequestError` for parameters that the API does not have."""
+    for name in parameters:
+        if name not in CHAT_PARAMETERS:
+            raise RequestError(
+                f"chat() has no parameter {name!r}; {nearest(name, CHAT_PARAMETERS)} "
+                "What only your endpoint knows goes into extra_body={…}"
+            )
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    elif isinstance(messages, Mapping) or not isinstance(messages, Iterable):
+        raise RequestError(f"messages must be a text or a list of messages, not {type(messages).__name__}")
+    else:
+        messages = list(messages)
+        if not messages or not all(isinstance(message, Mapping) for message in messages):
+            raise RequestError("messages must be a text or a list of mappings like {'role': …, 'content': …}")
+    return {"messages": messages, **parameters}
+
+
+def as_request(item: Any, model: str | None) -> Request:
+    """The request that an item of a map stands for.
+
+    A `Request` is taken as it is, a text is a chat prompt, a mapping is the body of a chat completion or
+    a line of OpenAI's batch format (``custom_id``, ``method``, ``url``, ``body``). ``model`` is filled in
+    where the body names none. Raises `RequestError` for anything else.
+    """
+    if isinstance(item, str):
+        request = Request({"messages": [{"role": "user", "content": item}]})
+    elif isinstance(item, Request):
+        request = item
+    elif isinstance(item, Mapping):
+        request = _from_batch_line(item) if "url" in item and "body" in item else Request(item)
+    else:
+        raise RequestError(f"a request is a text, a mapping or a headrace.Request, not {type(item).__name__}")
+    body = request.body
+    if body is None:
+        return request
+    if not isinstance(body, Mapping):
+        raise RequestError(f"a request's body is a mapping, not {type(body).__name__}")
+    if body.get("stream"):
+        raise RequestError("the body says 'stream': a call gives a whole answer; leave it out")
+    if "model" in body:
+        return request
+    if model is None:
+        raise RequestError("no model: pass model= to the client or to the call")
+    return attrs.evolve(request, body={"model": model, **body})
+
+
+def _from_batch_line(line: Mapping[str, Any]) -> Request:
+    url, custom_id = line["url"], line.get("custom_id")
+    if not isinstance(url, str) or not isinstance(line["body"], Mapping):
+        raise RequestError("a batch line needs 'url' as a text and 'body' as an object")
+    if custom_id is not None and not isinstance(custom_id, str):
+        raise RequestError(f"custom_id {custom_id!r} is no text")
+    return Request(
+        line["body"],
+        # The format writes the API's version into the path; here it is part of the base URL.
+        path=url.removeprefix("/v1"),
+        method=str(line.get("method", "POST")).upper(),
+        id=custom_id,
+    )
+
+
+def encode_body(body: Mapping[str, Any] | None) -> bytes:
+    """The body as JSON; raises `RequestError` for what JSON cannot say."""
+    if body is None:
+        return b""
+    try:
+        return encode_json(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"the body cannot be written as JSON: {error}") from error

@@ -1,0 +1,254 @@
+"""Settings: from a file, the environment and keywords, the last of them winning.
+
+`headrace.toml`, or the table `[tool.headrace]` of `pyproject.toml`, is looked for in the current folder
+and its parents; the nearest wins and is the only one read. The environment says `HEADRACE_MAX_IN_FLIGHT`
+for `max_in_flight` and `HEADRACE_RETRY_ATTEMPTS` for `attempts` in the section `retry`; besides,
+`OPENAI_BASE_URL` and `OPENAI_API_KEY` are honoured.
+
+The core's own keys are the attributes of `CoreSettings`. A section belongs to the plugin that claims it;
+what nobody claims is an error that names the nearest known key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+from urllib.parse import urlsplit
+
+import attrs
+import msgspec
+
+from headrace.errors import RequestError, SettingsError, nearest
+from headrace.model import Endpoint, Secret, Timeout, _clean
+
+T = TypeVar("T")
+
+OPENAI_URL = "https://api.openai.com/v1"
+_PREFIX = "HEADRACE_"
+
+
+def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
+    if value < 1:
+        raise SettingsError(f"{attribute.name}={value}: must be at least 1")
+
+
+@attrs.frozen(kw_only=True)
+class CoreSettings:
+    """The keys that belong to no plugin.
+
+    ``base_url`` and ``api_key`` say which endpoint; ``model`` is sent where a request names none;
+    ``max_in_flight`` is how many calls may be under way at once; ``timeout`` and the three timeouts below
+    it are seconds per attempt (see `Timeout`); ``max_response_bytes`` bounds one answer, decompressed;
+    ``transport`` is "auto" (native, or httpx where the environment names a proxy for the URL), "native",
+    "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies to use of
+    those installed (default: all of them); ``insecure`` allows sending a key over plain http to a public
+    host.
+    """
+
+    base_url: str = OPENAI_URL
+    api_key: Secret | None = None
+    model: str | None = None
+    max_in_flight: int = attrs.field(default=100, validator=_at_least_one)
+    timeout: float | None = 60.0
+    connect_timeout: float | None = 10.0
+    write_timeout: float | None = None
+    read_timeout: float | None = None
+    max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_at_least_one)
+    transport: str = "auto"
+    policies: tuple[str, ...] | None = None
+    insecure: bool = False
+
+    def timeouts(self) -> Timeout:
+        """The four timeouts as the transport wants them."""
+        return Timeout(
+            self.timeout, connect=self.connect_timeout, write=self.write_timeout, read=self.read_timeout
+        )
+
+    def endpoint(self) -> Endpoint:
+        """The endpoint these settings name.
+
+        Raises `SettingsError` for an address that is unsafe or no http(s) URL, and for a key that no
+        header can carry.
+        """
+        key = self.api_key
+        if key is not None:
+            try:
+                _clean("api_key", key.reveal())
+                key.reveal().encode("ascii")
+            except (RequestError, UnicodeEncodeError):
+                raise SettingsError(
+                    "api_key holds a space, a line break or a character outside ASCII; "
+                    "was a line end copied with it?"
+                ) from None
+        return Endpoint(_checked_url(self.base_url, key, self.insecure), key)
+
+
+def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(f"base_url: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise SettingsError("base_url holds a user name or password; pass a key as api_key instead")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise SettingsError("base_url holds a space, a line break or a character outside ASCII")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise SettingsError(f"base_url {url!r} must be like https://host/v1")
+    if parts.query or parts.fragment:
+        raise SettingsError(f"base_url {url!r} must end with its path, without '?' and '#'")
+    if parts.scheme == "http" and key is not None and not insecure and _public(parts.hostname):
+        raise SettingsError(
+            f"base_url {url!r} would send the key unencrypted over the network; use https, "
+            "or say insecure=True if the way there is safe"
+        )
+    if url.startswith("https://api.openai.com") and key is None:
+        raise SettingsError(
+            "no key for api.openai.com: set OPENAI_API_KEY or pass api_key=, or name a base_url"
+        )
+    return url.rstrip("/")
+
+
+def _public(host: str) -> bool:
+    """False for loopback and private addresses and for names that only a local resolver knows."""
+    try:
+        return not ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." in host and not host.endswith((".localhost", ".local", ".internal", ".test"))
+
+
+@attrs.define
+class Settings:
+    """All settings of one client: the core's, and a section for each plugin that claims one."""
+
+    core: CoreSettings
+    _sections: dict[str, dict[str, Any]]
+    _environment: dict[str, str]
+    _claimed: dict[str, list[str]] = attrs.field(factory=dict, init=False)
+
+    def section(self, name: str, kind: type[T]) -> T:
+        """Claim the section called ``name`` and build ``kind``, an attrs class, from it.
+
+        Values are converted to the annotated types (text from the environment included). Raises
+        `SettingsError` for an unknown key, naming the nearest known one, and for a value of the wrong kind.
+        """
+        fields = {field.name: field for field in attrs.fields(kind) if field.init}  # type: ignore[arg-type]
+        self._claimed[name] = list(fields)
+        values = dict(self._sections.get(name, {}))
+        prefix = f"{name.upper()}_"
+        values |= {
+            key.removeprefix(prefix).lower(): text
+            for key, text in self._environment.items()
+            if key.startswith(prefix)
+        }
+        return _build(kind, values, f"[{name}] ")
+
+    def check_claimed(self) -> None:
+        """Raise `SettingsError` for sections and variables that no plugin has claimed."""
+        for name in self._sections:
+            if name not in self._claimed:
+                known = [*self._claimed, *_core_keys()]
+                raise SettingsError(f"no plugin has settings called {name!r}; {nearest(name, known)}")
+        known = [f"{_PREFIX}{key.upper()}" for key in _core_keys()]
+        known += [f"{_PREFIX}{name}_{key}".upper() for name, keys in self._claimed.items() for key in keys]
+        prefixes = tuple(f"{name.upper()}_" for name in self._claimed)
+        for key in self._environment:
+            if not key.startswith(prefixes):
+                name = _PREFIX + key
+                raise SettingsError(f"unknown environment variable {name}; {nearest(name, known)}")
+
+
+def load_settings(
+    keywords: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """Merge file, environment and ``keywords``; None as a keyword's value means that it was not given.
+
+    ``environ`` and ``directory`` default to the process's own. Raises `SettingsError`.
+    """
+    environ = os.environ if environ is None else environ
+    core: dict[str, Any] = {}
+    sections: dict[str, dict[str, Any]] = {}
+    source, table = _read_file(Path.cwd() if directory is None else directory)
+    if "api_key" in table:
+        raise SettingsError(f"{source}: a key does not belong in a file; set OPENAI_API_KEY instead")
+    _sort_in(table, core, sections, f"{source}: ")
+
+    for variable, key in (("OPENAI_BASE_URL", "base_url"), ("OPENAI_API_KEY", "api_key")):
+        if environ.get(variable):
+            core[key] = environ[variable]
+    rest = {key.removeprefix(_PREFIX): text for key, text in environ.items() if key.startswith(_PREFIX)}
+    for key in _core_keys():
+        if key.upper() in rest:
+            text = rest.pop(key.upper())
+            core[key] = tuple(text.split(",")) if key == "policies" else text
+
+    given = {key: value for key, value in keywords.items() if value is not None}
+    for name in [name for name in rest for section in given if name.lower() == section]:
+        del rest[name]
+    _sort_in(given, core, sections, "")
+    return Settings(_build(CoreSettings, core, ""), sections, rest)
+
+
+def _sort_in(
+    table: Mapping[str, Any], core: dict[str, Any], sections: dict[str, dict[str, Any]], source: str
+) -> None:
+    for key, value in table.items():
+        if key in _core_keys():
+            core[key] = value
+        elif isinstance(value, Mapping):
+            sections[key] = sections.get(key, {}) | dict(value)
+        else:
+            raise SettingsError(f"{source}unknown setting {key!r}; {nearest(key, _core_keys())}")
+
+
+def _core_keys() -> list[str]:
+    return [field.name for field in attrs.fields(CoreSettings)]
+
+
+def _read_file(directory: Path) -> tuple[str, Mapping[str, Any]]:
+    for folder in (directory, *directory.parents):
+        own, project = folder / "headrace.toml", folder / "pyproject.toml"
+        if own.is_file():
+            return str(own), _parse(own)
+        if project.is_file():
+            table = _parse(project).get("tool", {}).get("headrace")
+            if table is not None:
+                return f"{project} [tool.headrace]", table
+    return "", {}
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    known = {field.name: field for field in attrs.fields(kind) if field.init}  # type: ignore[arg-type]
+    hints = get_type_hints(kind)
+    converted = {}
+    for key, value in values.items():
+        if key not in known:
+            raise SettingsError(f"{where}unknown setting {key!r}; {nearest(key, known)}")
+        try:
+            converted[key] = msgspec.convert(value, hints[key], strict=False, dec_hook=_convert)
+        except (msgspec.ValidationError, ValueError, TypeError) as error:
+            shown = "" if key == "api_key" else f" = {value!r}"
+            raise SettingsError(f"{where}{key}{shown}: {error}") from None
+    return kind(**converted)
+
+
+def _convert(kind: type, value: Any) -> Any:
+    if isinstance(value, kind):
+        return value
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise ValueError(f"expected {kind.__name__}")

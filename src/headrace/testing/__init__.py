@@ -1,0 +1,6 @@
+"""What plugin authors and users test with: an endpoint in memory, fixtures, and the policies' contract."""
+
+from headrace.testing.contract import check_policy_contract
+from headrace.testing.fake import Answer, FakeEndpoint
+
+__all__ = ["Answer", "FakeEndpoint", "check_policy_contract"]

@@ -1,0 +1,115 @@
+"""An endpoint in memory that answers as it is told, and remembers what it was asked."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import anyio
+import attrs
+import msgspec
+
+from headrace.client import Client
+from headrace.model import EMPTY, Call, Headers, Policy, Reply, Request
+from headrace.transports.memory import MemoryTransport
+
+
+@attrs.frozen
+class Answer:
+    """One answer of a `FakeEndpoint`.
+
+    ``text`` is the model's; ``body`` (a mapping, or bytes as they go over the wire) replaces the whole
+    body. ``delay`` is in seconds, on anyio's clock. Token counts are as given, not counted.
+    """
+
+    text: str = "ok"
+    status: int = 200
+    headers: Mapping[str, str] = EMPTY
+    body: Mapping[str, Any] | bytes | None = None
+    delay: float = 0.0
+    prompt_tokens: int = 10
+    completion_tokens: int = 5
+    cached_tokens: int = 0
+
+    def content(self, model: str | None) -> bytes:
+        """The body as bytes."""
+        if isinstance(self.body, bytes):
+            return self.body
+        if self.body is not None:
+            return msgspec.json.encode(self.body)
+        if self.status >= 300:
+            error = {"message": f"injected {self.status}", "type": "injected", "param": None, "code": None}
+            return msgspec.json.encode({"error": error})
+        message = {"role": "assistant", "content": self.text}
+        usage = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+        }
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return msgspec.json.encode(
+            {
+                "id": "chatcmpl-fake",
+                "object": "chat.completion",
+                "created": 1_700_000_000,
+                "model": model or "fake-model",
+                "choices": [choice],
+                "usage": usage,
+            }
+        )
+
+
+Step: TypeAlias = str | int | Answer | Exception
+
+
+class FakeEndpoint:
+    """An endpoint in memory, for tests without sockets, in real or virtual time.
+
+    Each attempt takes the next of ``steps``: a text (answered with 200), a status, an `Answer`, or an
+    exception to raise as the transport would. When they are used up, ``otherwise`` is answered for ever.
+    ``attempts`` are the requests seen, one for each attempt, in order; ``in_flight`` and ``most_in_flight``
+    count attempts under way.
+    """
+
+    def __init__(self, *steps: Step, otherwise: Step = "ok") -> None:
+        self._steps = deque(steps)
+        self._otherwise = otherwise
+        self.attempts: list[Request] = []
+        self.times: list[float] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+
+    def then(self, *steps: Step) -> None:
+        """Append steps."""
+        self._steps.extend(steps)
+
+    def client(self, policies: Iterable[Policy] | None = (), **keywords: Any) -> Client:
+        """A client whose transport is this endpoint; with no policies unless they are named."""
+        keywords = {"base_url": "http://fake.test/v1", "model": "fake-model"} | keywords
+        return Client(transport=MemoryTransport(self.handle), policies=policies, **keywords)
+
+    async def handle(self, call: Call) -> Reply:
+        """Answer one attempt; what `MemoryTransport` calls."""
+        self.attempts.append(call.request)
+        self.times.append(anyio.current_time())
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self._answer(self._steps.popleft() if self._steps else self._otherwise, call)
+        finally:
+            self.in_flight -= 1
+
+    async def _answer(self, step: Step, call: Call) -> Reply:
+        if isinstance(step, Exception):
+            raise step
+        if isinstance(step, str):
+            step = Answer(step)
+        elif isinstance(step, int):
+            step = Answer(status=step)
+        if step.delay:
+            await anyio.sleep(step.delay)
+        headers = {"content-type": "application/json"} | dict(step.headers)
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        return Reply(step.status, Headers(raw), step.content(call.request.model))

@@ -1,0 +1,40 @@
+"""Which transport a client gets when it is handed none."""
+
+from __future__ import annotations
+
+import urllib.request
+from urllib.parse import urlsplit
+
+from headrace.errors import SettingsError, nearest
+from headrace.settings import CoreSettings
+from headrace.transports import Transport
+
+
+def make_transport(settings: CoreSettings) -> Transport:
+    """The transport that ``settings.transport`` names; raises `SettingsError` for an unknown name."""
+    name = settings.transport
+    if name == "auto":
+        name = "httpx" if proxied(settings.base_url) else "native"
+    # Imported when chosen: ssl, httptools and httpx are a large part of the import time.
+    if name == "native":
+        from headrace.transports.native import NativeTransport
+
+        return NativeTransport(
+            max_connections=settings.max_in_flight, max_response_bytes=settings.max_response_bytes
+        )
+    if name == "httpx":
+        from headrace.transports.httpx import HttpxTransport
+
+        return HttpxTransport(
+            max_connections=settings.max_in_flight, max_response_bytes=settings.max_response_bytes
+        )
+    raise SettingsError(f"no transport is called {name!r}; {nearest(name, ['auto', 'native', 'httpx'])}")
+
+
+def proxied(url: str) -> bool:
+    """True where the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) sends ``url`` by a proxy."""
+    parts = urlsplit(url)
+    proxies = urllib.request.getproxies_environment()
+    if not (proxies.get(parts.scheme) or proxies.get("all")):
+        return False
+    return not urllib.request.proxy_bypass_environment(parts.netloc, proxies)  # type: ignore[attr-defined]

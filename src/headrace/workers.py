@@ -1,0 +1,165 @@
+"""Many calls at once: workers that draw requests lazily, and an iterator of their outcomes.
+
+An item is held from the moment it is drawn until its outcome has been handed out, and only so many are
+held at a time. That one rule keeps memory flat, slows the sending when the consumer is slow, and bounds
+how far an ordered run gets ahead of its slowest call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sized
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
+
+import anyio
+
+from headrace.errors import ClientStateError
+from headrace.model import Outcome
+
+T = TypeVar("T")
+
+HELD_PER_WORKER = 2
+"""One being worked on, one waiting for the consumer: enough that neither side idles for the other."""
+
+_EXHAUSTED: Any = object()
+
+
+class Outcomes(Generic[T]):
+    """An async context manager and iterator: outcomes of ``work(index, item)`` for each item.
+
+    Outcomes come as they complete, or in input order with ``ordered``. At most ``workers`` items are being
+    worked on, at most twice as many are held. An error raised by the input comes out of the iteration,
+    after the outcomes of all that was drawn before it. Leaving the block cancels what is under way.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        work: Callable[[int, T], Awaitable[Outcome]],
+        *,
+        workers: int,
+        ordered: bool,
+    ) -> None:
+        self._items = items
+        self._work = work
+        self._workers = min(workers, max(len(items), 1)) if isinstance(items, Sized) else workers
+        self._ordered = ordered
+        self._opened = False
+        self._input_error: Exception | None = None
+        self._drawn = 0
+        self._held = 0
+        self._waiting: deque[anyio.Event] = deque()
+        self._finished: deque[Outcome] = deque()
+        self._early: dict[int, Outcome] = {}
+        self._next = 0
+
+    async def __aenter__(self) -> Self:
+        if self._opened:
+            raise ClientStateError("a map is entered once; call client.map again for another")
+        self._opened = True
+        self._news = anyio.Event()
+        self._running = self._workers
+        draw = self._drawing()
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        for _ in range(self._workers):
+            self._group.start_soon(self._worker, draw)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._group.cancel_scope.cancel()
+        try:
+            return bool(await self._group.__aexit__(kind, error, traceback))
+        except BaseExceptionGroup as group:
+            # A single error surfaces as itself, be it the block's own or a bug in a worker.
+            if group.exceptions == (error,):
+                return False
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from group.exceptions[0].__cause__
+            raise
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        while not self._finished:
+            if not self._running:
+                if self._input_error is not None:
+                    error, self._input_error = self._input_error, None
+                    raise error
+                raise StopAsyncIteration
+            self._news = anyio.Event()
+            await self._news.wait()
+        outcome = self._finished.popleft()
+        self._held -= 1
+        if self._waiting:
+            self._waiting.popleft().set()
+        return outcome
+
+    async def _worker(self, draw: Callable[[], Awaitable[T]]) -> None:
+        try:
+            while True:
+                while self._held >= self._workers * HELD_PER_WORKER:
+                    room = anyio.Event()
+                    self._waiting.append(room)
+                    await room.wait()
+                self._held += 1
+                item = await draw()
+                if item is _EXHAUSTED:
+                    self._held -= 1
+                    return
+                index = self._drawn
+                self._drawn += 1
+                self._hand_out(await self._work(index, item))
+        finally:
+            self._running -= 1
+            self._news.set()
+
+    def _drawing(self) -> Callable[[], Awaitable[T]]:
+        """A function that draws the next item, or `_EXHAUSTED` from the end or the first error on."""
+        over = False
+
+        async def draw() -> T:
+            nonlocal over
+            if over:
+                return cast(T, _EXHAUSTED)
+            try:
+                return next(iterator)
+            except StopIteration:
+                over = True
+            except Exception as error:
+                over, self._input_error = True, error
+            return cast(T, _EXHAUSTED)
+
+        async def draw_async() -> T:
+            nonlocal over
+            # One at a time: an async generator cannot be advanced by two tasks at once.
+            async with lock:
+                if over:
+                    return cast(T, _EXHAUSTED)
+                try:
+                    return await anext(async_iterator)
+                except StopAsyncIteration:
+                    over = True
+                except Exception as error:
+                    over, self._input_error = True, error
+                return cast(T, _EXHAUSTED)
+
+        if isinstance(self._items, AsyncIterable):
+            lock, async_iterator = anyio.Lock(), aiter(self._items)
+            return draw_async
+        iterator = iter(self._items)
+        return draw
+
+    def _hand_out(self, outcome: Outcome) -> None:
+        if not self._ordered:
+            self._finished.append(outcome)
+        else:
+            self._early[outcome.index] = outcome
+            while self._next in self._early:
+                self._finished.append(self._early.pop(self._next))
+                self._next += 1
+        self._news.set()
