@@ -82,10 +82,9 @@ class Timeout:
     read: float | None = attrs.field(default=None, validator=_positive, kw_only=True)
 
 
-def _clean(what: str, value: str) -> None:
-    if not value.isprintable() or " " in value:
-        # The value stays out of the message: it may be a key.
-        raise RequestError(f"{what} holds a space, a line break or another character that HTTP forbids there")
+def is_token(value: str) -> bool:
+    """True for printable ASCII without spaces: what a URL, a path or a key may be made of."""
+    return bool(value) and value.isascii() and value.isprintable() and " " not in value
 
 
 @attrs.frozen
@@ -111,9 +110,10 @@ class Request:
 
     def __attrs_post_init__(self) -> None:
         if self.path != "/chat/completions":
-            _clean("path", self.path)
             if not self.path.startswith("/"):
                 raise RequestError(f"path {self.path!r} must begin with '/', as in '/embeddings'")
+            if not is_token(self.path):
+                raise RequestError(f"path {self.path!r} must be ASCII without spaces; percent-encode it")
         if self.method != "POST" and not (self.method.isascii() and self.method.isalpha()):
             raise RequestError(f"method {self.method!r} is not an HTTP method")
 

@@ -1,0 +1,78 @@
+"""Opens connections: TCP, then TLS where the URL says https; foreign errors become headrace's here."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import ssl
+from collections.abc import Iterator
+
+import anyio
+import anyio.abc
+import certifi
+
+from headrace.errors import ConnectError, TLSError
+
+
+def default_ssl_context() -> ssl.SSLContext:
+    """A verifying context on the system's store of certificates, or certifi's where the system has none.
+
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are honoured, as OpenSSL does.
+    """
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is None and not (paths.capath and os.listdir(paths.capath)):
+        context.load_verify_locations(certifi.where())
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def connect(host: str, port: int, ssl_context: ssl.SSLContext | None) -> anyio.abc.ByteStream:
+    """Connect to ``host``; with ``ssl_context``, verified TLS whose name is ``host``.
+
+    Raises `TLSError` for a failed handshake or certificate, `ConnectError` for the rest.
+    """
+    where = f"{host}:{port}"
+    try:
+        if ssl_context is None:
+            return await anyio.connect_tcp(host, port)
+        return await anyio.connect_tcp(
+            host, port, ssl_context=ssl_context, tls_hostname=host, tls_standard_compatible=False
+        )
+    except ssl.SSLCertVerificationError as error:
+        raise TLSError(f"the certificate of {where} is not valid: {error.verify_message}") from error
+    except ssl.SSLError as error:
+        hint = "; does it speak TLS at all?" if error.reason == "WRONG_VERSION_NUMBER" else ""
+        raise TLSError(f"TLS with {where} failed: {error.reason or error}{hint}") from error
+    except (anyio.BrokenResourceError, anyio.EndOfStream) as error:
+        raise ConnectError(f"{where} closed the connection during the TLS handshake") from error
+    except OSError as error:
+        raise ConnectError(_explained(where, error)) from error
+
+
+def _explained(where: str, error: OSError) -> str:
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, socket.gaierror):
+            return f"the host of {where} does not resolve ({cause.strerror}); check base_url"
+        if cause.errno in {errno.EMFILE, errno.ENFILE}:
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            return (
+                f"no connection to {where}: this process may open {limit} files; "
+                "raise it with 'ulimit -n', or lower max_in_flight"
+            )
+    cause = causes[-1]
+    hint = "; is the endpoint running, and base_url right?" if cause.errno == errno.ECONNREFUSED else ""
+    return f"no connection to {where}: {cause.strerror or cause}{hint}"
+
+
+def _causes(error: BaseException | None) -> Iterator[OSError]:
+    """The OSErrors that anyio's connect wraps, outermost first."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _causes(one)
+    elif isinstance(error, OSError):
+        yield error
+        yield from _causes(error.__cause__)

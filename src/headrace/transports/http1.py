@@ -1,0 +1,215 @@
+"""HTTP/1.1 without I/O: requests to bytes, bytes to answers; llhttp (httptools) does the parsing.
+
+llhttp refuses what smuggles: two content-lengths, a length with chunks, malformed chunks, bare line feeds.
+What it leaves to its user is decided here: which answers end with the connection, interim (1xx) answers,
+sizes, and bytes that nobody asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+import httptools
+
+from headrace.errors import CallError, IncompleteReply, ProtocolError, ReplyTooLarge, RequestError
+from headrace.model import Endpoint, Headers, shown
+from headrace.transports.encodings import decompressed
+
+MAX_HEAD_BYTES = 256 * 1024
+"""Status line and headers of one answer; the largest seen of real endpoints are below 16 KiB."""
+
+_HEAD_CACHE = 256
+_OWN = frozenset(
+    {"authorization", "connection", "content-length", "content-type", "host", "transfer-encoding"}
+)
+
+
+class RequestWriter:
+    """Writes the requests to one endpoint; the head of a method and path is built once.
+
+    Raises `RequestError` for headers that HTTP cannot carry, or that are headrace's own to set.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        parts = urlsplit(endpoint.base_url)
+        self._base = parts.path
+        lines = [f"Host: {parts.netloc}"]
+        if endpoint.api_key is not None:
+            lines.append(f"Authorization: Bearer {endpoint.api_key.reveal()}")
+        lines += ["Accept: application/json", "Accept-Encoding: gzip, deflate"]
+        lines += _extra_lines({"User-Agent": f"headrace/{version('headrace')}"} | dict(endpoint.headers))
+        self._common = "".join(f"{line}\r\n" for line in lines)
+        self._heads: dict[tuple[str, str], bytes] = {}
+
+    def write(self, method: str, path: str, content: bytes) -> bytes:
+        """The bytes of one request; ``content`` is its JSON body, empty for none."""
+        head = self._heads.get((method, path)) or self._head(method, path)
+        if content:
+            return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+                head,
+                len(content),
+                content,
+            )
+        return head + (b"\r\n" if method in {"GET", "HEAD"} else b"Content-Length: 0\r\n\r\n")
+
+    def _head(self, method: str, path: str) -> bytes:
+        head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._common}".encode("latin-1")
+        if len(self._heads) < _HEAD_CACHE:  # paths may hold ids, without end
+            self._heads[method, path] = head
+        return head
+
+
+def _extra_lines(headers: Mapping[str, str]) -> list[str]:
+    for name, value in headers.items():
+        if name.lower() in _OWN:
+            raise RequestError(f"header {name!r} is set by headrace itself")
+        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            raise RequestError(f"header name {name!r} holds a character that HTTP forbids")
+        if not value.isascii() or not value.isprintable():
+            raise RequestError(f"header {name!r} holds a line break or a character outside ASCII")
+    return [f"{name}: {value}" for name, value in headers.items()]
+
+
+class ReplyParser:
+    """Parses the answers that come over one connection, one after the other.
+
+    Call `begin`, then `feed` with what is received until it returns True, or `finish` when the other side
+    closes. Then ``status``, ``headers`` and `content` are the answer's, and ``reusable`` says whether the
+    connection may carry another request.
+    """
+
+    __slots__ = (
+        "_bodiless",
+        "_chunks",
+        "_encoded",
+        "_error",
+        "_framed",
+        "_head_bytes",
+        "_in_head",
+        "_limit",
+        "_parser",
+        "_size",
+        "complete",
+        "headers",
+        "reusable",
+        "status",
+    )
+
+    def __init__(self, max_bytes: int) -> None:
+        self._limit = max_bytes
+        self._parser = httptools.HttpResponseParser(self)
+        self.begin("POST")
+
+    def begin(self, method: str) -> None:
+        """Expect the answer to a request of this method."""
+        self._bodiless = method == "HEAD"
+        self._head_bytes = 0
+        self._error: CallError | None = None
+        self.complete = False
+        self.reusable = False
+        self._begin_head()
+
+    def _begin_head(self) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._in_head = True
+        self._framed = False
+        self._encoded = False
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes; True once the answer is complete. Raises `ProtocolError` or `ReplyTooLarge`."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise ProtocolError("the endpoint switches to another protocol, which nobody asked for") from None
+        except httptools.HttpParserError as error:
+            if not self.complete:
+                raise ProtocolError(f"the answer breaks HTTP: {error}: {shown(data, 80)}") from error
+            # A whole answer, then rubbish: the answer stands, the connection does not.
+            self.reusable = False
+        if self._error is not None:
+            raise self._error
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            raise ReplyTooLarge(f"the answer's headers are over {MAX_HEAD_BYTES} bytes")
+        return self.complete
+
+    def finish(self) -> None:
+        """The other side closed; raises `IncompleteReply` where the answer has not ended."""
+        if self.complete:
+            return
+        if self._in_head or self._framed:
+            where = "in its headers" if self._in_head else f"after {self._size} bytes of its body"
+            raise IncompleteReply(f"the connection closed before the answer was complete, {where}")
+        self.complete = True
+
+    @property
+    def started(self) -> bool:
+        """True once a byte of the answer has come."""
+        return self._head_bytes > 0
+
+    def content(self) -> bytes:
+        """The body, decompressed; raises `ReplyTooLarge`, `IncompleteReply` or `ProtocolError`."""
+        content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        if self._encoded:
+            return decompressed(content, Headers(self.headers)["content-encoding"], self._limit)
+        return content
+
+    # What llhttp calls. An exception raised in here would come out wrapped, so errors are kept for feed.
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self.reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head or self.complete:
+            return  # trailers say nothing about a call
+        self.headers.append((name, value))
+        length = len(name)
+        if length == 14:
+            if name.lower() == b"content-length":
+                self._framed = True
+                if int(value) > self._limit and not self._bodiless:
+                    self._too_large()
+        elif length == 17:
+            if name.lower() == b"transfer-encoding":
+                self._framed = True
+                if value.strip().lower() != b"chunked":
+                    self._error = ProtocolError(f"transfer-encoding {value!r} is not supported")
+        elif length == 16 and name.lower() == b"content-encoding":
+            self._encoded = True
+
+    def on_headers_complete(self) -> None:
+        if self.complete:
+            return
+        self.status = self._parser.get_status_code()
+        self._in_head = False
+        if self._bodiless and self.status >= 200:
+            # llhttp would wait for the body that the headers describe.
+            self.complete = True
+
+    def on_body(self, data: bytes) -> None:
+        if self.complete:
+            return
+        self._size += len(data)
+        if self._size > self._limit:
+            self._too_large()
+        else:
+            self._chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.complete:
+            return
+        if self.status < 200:
+            self._begin_head()
+            return
+        self.complete = True
+        self.reusable = self._parser.should_keep_alive()
+
+    def _too_large(self) -> None:
+        self._error = ReplyTooLarge(f"the answer is over max_response_bytes={self._limit}")

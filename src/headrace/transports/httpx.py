@@ -1,0 +1,131 @@
+"""The transport over an httpx (or httpx2) client: for proxies, HTTP/2, and what else such a client can do."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import anyio
+
+from headrace.errors import (
+    CallError,
+    CallTimeout,
+    ConnectError,
+    IncompleteReply,
+    ProtocolError,
+    ReplyTooLarge,
+    SettingsError,
+    TLSError,
+)
+from headrace.model import Call, Endpoint, Headers, Reply
+from headrace.transports.connecting import default_ssl_context
+
+
+class HttpxTransport:
+    """Makes attempts through an ``AsyncClient`` of httpx or httpx2; the client is closed with it.
+
+    Without ``client`` one of httpx is made on first use, which takes proxies from the environment.
+    Limits and redirects are as in the native transport.
+    """
+
+    def __init__(
+        self,
+        client: Any = None,
+        *,
+        max_connections: int = 100,
+        max_response_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        if client is not None and not hasattr(client, "stream"):
+            raise SettingsError(f"HttpxTransport takes an httpx.AsyncClient, not {client!r}")
+        self._max_connections = max_connections
+        self._max_bytes = max_response_bytes
+        self._client = client
+        self._module = importlib.import_module("httpx" if client is None else _home(client))
+        self._headers: dict[Endpoint, dict[str, str]] = {}
+
+    def _open(self) -> Any:
+        if self._client is None:
+            httpx = self._module
+            limits = httpx.Limits(
+                max_connections=None, max_keepalive_connections=self._max_connections, keepalive_expiry=60.0
+            )
+            self._client = httpx.AsyncClient(limits=limits, verify=default_ssl_context())
+        return self._client
+
+    async def send(self, call: Call) -> Reply:
+        """Make one attempt; see `Transport.send`."""
+        httpx, request, timeout = self._module, call.request, call.timeout
+        end = math.inf if timeout.total is None else anyio.current_time() + timeout.total
+        try:
+            with anyio.CancelScope(deadline=end) as scope:
+                async with self._open().stream(
+                    request.method,
+                    call.endpoint.base_url + request.path,
+                    content=call.content or None,
+                    headers=self._headers_for(call.endpoint),
+                    timeout=httpx.Timeout(
+                        timeout.total, connect=timeout.connect, read=timeout.read, write=timeout.write
+                    ),
+                    follow_redirects=False,
+                ) as response:
+                    content = await self._read(response)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _translated(httpx, error, call) from error
+        if scope.cancelled_caught:
+            raise CallTimeout(
+                f"no complete answer from {call.endpoint.base_url} within {timeout.total:g} s; raise timeout="
+            )
+        # What httpx has undone must not be announced any more.
+        raw = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
+        return Reply(response.status_code, Headers(raw), content)
+
+    async def _read(self, response: Any) -> bytes:
+        parts, size = [], 0
+        async for part in response.aiter_bytes():
+            size += len(part)
+            if size > self._max_bytes:
+                raise ReplyTooLarge(f"the answer is over max_response_bytes={self._max_bytes}")
+            parts.append(part)
+        return b"".join(parts)
+
+    def _headers_for(self, endpoint: Endpoint) -> dict[str, str]:
+        headers = self._headers.get(endpoint)
+        if headers is None:
+            headers = {"content-type": "application/json", **endpoint.headers}
+            if endpoint.api_key is not None:
+                headers["authorization"] = f"Bearer {endpoint.api_key.reveal()}"
+            self._headers[endpoint] = headers
+        return headers
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        if self._client is not None:
+            await self._client.aclose()
+
+
+def _home(client: Any) -> str:
+    """The name of the package whose client this is, a subclass's own home left aside."""
+    for kind in type(client).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in {"httpx", "httpx2"}:
+            return name
+    raise SettingsError(f"HttpxTransport takes an httpx.AsyncClient, not {client!r}")
+
+
+def _translated(httpx: Any, error: Exception, call: Call) -> CallError:
+    where = call.endpoint.base_url
+    if isinstance(error, httpx.TimeoutException):
+        phase = "connect" if isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout)) else "read"
+        return CallTimeout(f"{phase} timeout with {where}", phase)
+    said = str(error) or type(error).__name__
+    if isinstance(error, httpx.ConnectError):
+        if "SSL" in said or "certificate" in said.lower():
+            return TLSError(f"TLS with {where} failed: {said}")
+        return ConnectError(f"no connection to {where}: {said}")
+    if isinstance(error, httpx.RemoteProtocolError):
+        cut = "incomplete" in said or "closed" in said
+        return (IncompleteReply if cut else ProtocolError)(f"{where}: {said}")
+    if isinstance(error, httpx.DecodingError):
+        return ProtocolError(f"{where}: {said}")
+    return ConnectError(f"the connection to {where} was lost: {said}")

@@ -1,0 +1,215 @@
+"""The native transport: HTTP/1.1 over anyio streams, with a LIFO pool of idle connections per endpoint."""
+
+from __future__ import annotations
+
+import math
+import select
+import ssl
+from collections import deque
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.abc
+
+from headrace.errors import CallTimeout, ConnectError
+from headrace.model import Call, Endpoint, Headers, Reply, Timeout
+from headrace.transports.connecting import connect, default_ssl_context
+from headrace.transports.http1 import ReplyParser, RequestWriter
+
+KEEP_ALIVE = 60.0
+"""Seconds that a connection is kept idle; load balancers forget theirs after 60 to 350."""
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+_MAX_READ = 64 * 1024
+
+
+class NativeTransport:
+    """Makes attempts over connections of its own.
+
+    Up to ``max_connections`` idle ones are kept; how many are in use is bounded by the client's limiter.
+    A reply over ``max_response_bytes`` is an error. ``ssl_context`` replaces the default of verified TLS
+    on the system's certificates. Redirects are not followed.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = 100,
+        max_response_bytes: int = 64 * 1024 * 1024,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._max_idle = max_connections
+        self._max_bytes = max_response_bytes
+        self._ssl_context = ssl_context
+        self._origins: dict[Endpoint, _Origin] = {}
+
+    async def send(self, call: Call) -> Reply:
+        """Make one attempt; see `Transport.send`."""
+        origin = self._origins.get(call.endpoint) or self._origin(call.endpoint)
+        return await origin.send(call)
+
+    def _origin(self, endpoint: Endpoint) -> _Origin:
+        if endpoint.base_url.startswith("https:") and self._ssl_context is None:
+            self._ssl_context = default_ssl_context()
+        origin = _Origin(endpoint, self._ssl_context, self._max_idle, self._max_bytes)
+        self._origins[endpoint] = origin
+        return origin
+
+    async def aclose(self) -> None:
+        """Drop all idle connections; one in use is dropped when its attempt ends."""
+        for origin in self._origins.values():
+            await origin.aclose()
+
+
+class _Connection:
+    """A stream, the parser of what comes over it, and a way to see whether it is still sound."""
+
+    __slots__ = ("_poll", "idle_since", "parser", "stream")
+
+    def __init__(self, stream: anyio.abc.ByteStream, max_bytes: int) -> None:
+        self.stream = stream
+        self.parser = ReplyParser(max_bytes)
+        self.idle_since = 0.0
+        self._poll = select.poll()
+        self._poll.register(
+            stream.extra(anyio.abc.SocketAttribute.raw_socket).fileno(), select.POLLIN | select.POLLPRI
+        )
+
+    def sound(self) -> bool:
+        """False where the other side has closed it, or sent what nobody asked for."""
+        return not self._poll.poll(0)
+
+
+class _Origin:
+    """One endpoint's connections."""
+
+    def __init__(
+        self, endpoint: Endpoint, ssl_context: ssl.SSLContext | None, max_idle: int, max_bytes: int
+    ) -> None:
+        parts = urlsplit(endpoint.base_url)
+        secure = parts.scheme == "https"
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if secure else 80)
+        self._ssl_context = ssl_context if secure else None
+        self._writer = RequestWriter(endpoint)
+        self._max_idle = max_idle
+        self._max_bytes = max_bytes
+        self._idle: deque[_Connection] = deque()
+        self._closed = False
+
+    async def send(self, call: Call) -> Reply:
+        request = self._writer.write(call.request.method, call.request.path, call.content)
+        connection = await self._take()
+        if connection is not None:
+            try:
+                return await self._exchange(call, request, connection)
+            except ConnectError:
+                # Lost before a byte of the answer. The server may have acted on the request all the same,
+                # so only one that may be repeated is sent again here; a retry policy decides for others.
+                if call.request.method not in _IDEMPOTENT:
+                    raise
+        return await self._exchange(call, request, None)
+
+    async def _exchange(self, call: Call, request: bytes, connection: _Connection | None) -> Reply:
+        timeout = call.timeout
+        start = anyio.current_time()
+        end = math.inf if timeout.total is None else start + timeout.total
+        phase = "connect"
+        # One scope an attempt, whose deadline moves from phase to phase.
+        with anyio.CancelScope(deadline=end) as scope:
+            try:
+                if connection is None:
+                    if timeout.connect is not None:
+                        scope.deadline = min(end, start + timeout.connect)
+                    stream = await connect(self._host, self._port, self._ssl_context)
+                    connection = _Connection(stream, self._max_bytes)
+                    scope.deadline = end
+                parser = connection.parser
+                parser.begin(call.request.method)
+                phase = "write"
+                if timeout.write is not None:
+                    scope.deadline = min(end, anyio.current_time() + timeout.write)
+                await connection.stream.send(request)
+                phase = "read"
+                await self._read(connection, scope, end, timeout)
+            except anyio.BrokenResourceError as error:
+                assert connection is not None
+                await self._drop(connection)
+                if connection.parser.started:
+                    connection.parser.finish()  # says how far the answer had come
+                raise ConnectError(
+                    f"{self._host}:{self._port} reset the connection before it answered"
+                ) from error
+            except BaseException:
+                # A connection that holds half an answer must not carry another call.
+                if connection is not None:
+                    await self._drop(connection)
+                raise
+        if scope.cancelled_caught:
+            raise self._timed_out(phase, timeout)
+        assert connection is not None
+        return await self._complete(connection)
+
+    async def _read(
+        self, connection: _Connection, scope: anyio.CancelScope, end: float, timeout: Timeout
+    ) -> None:
+        receive, feed = connection.stream.receive, connection.parser.feed
+        while True:
+            if timeout.read is not None:
+                scope.deadline = min(end, anyio.current_time() + timeout.read)
+            try:
+                data = await receive(_MAX_READ)
+            except anyio.EndOfStream:
+                if not connection.parser.started:
+                    raise ConnectError(
+                        f"{self._host}:{self._port} closed the connection before it answered"
+                    ) from None
+                connection.parser.finish()
+                return
+            if feed(data):
+                return
+
+    async def _complete(self, connection: _Connection) -> Reply:
+        parser = connection.parser
+        status, headers, content = parser.status, parser.headers, None
+        try:
+            content = parser.content()
+        finally:
+            if parser.reusable and content is not None and not self._closed:
+                await self._keep(connection)
+            else:
+                await self._drop(connection)
+        return Reply(status, Headers(headers), content)
+
+    def _timed_out(self, phase: str, timeout: Timeout) -> CallTimeout:
+        where = f"{self._host}:{self._port}"
+        limit: float | None = getattr(timeout, phase)
+        if limit is None or (timeout.total is not None and timeout.total <= limit):
+            return CallTimeout(
+                f"no complete answer from {where} within {timeout.total:g} s ({phase}); raise timeout=",
+                phase if phase == "connect" else "total",
+            )
+        return CallTimeout(f"{phase} timeout: {where} was silent for {limit:g} s", phase)
+
+    async def _take(self) -> _Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.sound():
+                return connection
+            await self._drop(connection)
+        return None
+
+    async def _keep(self, connection: _Connection) -> None:
+        connection.idle_since = now = anyio.current_time()
+        self._idle.append(connection)
+        oldest = self._idle[0]
+        if len(self._idle) > self._max_idle or now - oldest.idle_since > KEEP_ALIVE:
+            await self._drop(self._idle.popleft())
+
+    async def _drop(self, connection: _Connection) -> None:
+        await anyio.aclose_forcefully(connection.stream)
+
+    async def aclose(self) -> None:
+        self._closed = True
+        while self._idle:
+            await self._drop(self._idle.pop())
