@@ -1,5 +1,7 @@
 """headrace: many thousand LLM calls at once over OpenAI-compatible endpoints, on trio and asyncio."""
 
+import logging
+
 from headrace.client import Client
 from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
@@ -24,6 +26,9 @@ from headrace.settings import Settings
 from headrace.transports import Transport
 
 __version__ = "0.1.0"
+
+# A library says nothing on stderr of its own accord.
+logging.getLogger("headrace").addHandler(logging.NullHandler())
 
 __all__ = [
     "Call",

@@ -79,19 +79,25 @@ class Plugins:
             results += [(plugin, answer) for answer in answers if answer is not None]
         return results
 
-    def policies(self, settings: Settings) -> list[Policy]:
-        """The policies of all plugins, or those of them that ``settings.core.policies`` names."""
-        found: dict[str, Policy] = {}
+    def contributions(self, settings: Settings) -> list[tuple[Plugin, Policy]]:
+        """Each plugin's policies; raises `PluginError` for what is no policy, or has another's name."""
         owners: dict[str, Plugin] = {}
+        contributions = []
         for plugin, policies in self.call("headrace_policies", settings=settings):
             for policy in _each(plugin, "headrace_policies", policies):
                 check_policy(policy, str(plugin))
-                if policy.name in found:
+                if policy.name in owners:
                     raise PluginError(
                         f"{plugin} and {owners[policy.name]} both bring a policy called {policy.name!r}; "
                         "uninstall one of them"
                     )
-                found[policy.name], owners[policy.name] = policy, plugin
+                owners[policy.name] = plugin
+                contributions.append((plugin, policy))
+        return contributions
+
+    def policies(self, settings: Settings) -> list[Policy]:
+        """The policies of all plugins, or those of them that ``settings.core.policies`` names."""
+        found = {policy.name: policy for _, policy in self.contributions(settings)}
         if settings.core.policies is None:
             return list(found.values())
         for name in settings.core.policies:

@@ -85,19 +85,37 @@ class Outcomes(Generic[T]):
         return self
 
     async def __anext__(self) -> Outcome:
+        if not await self._any_finished():
+            raise StopAsyncIteration
+        outcome = self._finished.popleft()
+        self._make_room(1)
+        return outcome
+
+    async def batch(self) -> list[Outcome]:
+        """All outcomes that are ready, waiting for at least one; empty at the end."""
+        if not await self._any_finished():
+            return []
+        outcomes = list(self._finished)
+        self._finished.clear()
+        self._make_room(len(outcomes))
+        return outcomes
+
+    async def _any_finished(self) -> bool:
+        """Wait for an outcome; False at the end, or the input's error, raised once."""
         while not self._finished:
             if not self._running:
                 if self._input_error is not None:
                     error, self._input_error = self._input_error, None
                     raise error
-                raise StopAsyncIteration
+                return False
             self._news = anyio.Event()
             await self._news.wait()
-        outcome = self._finished.popleft()
-        self._held -= 1
-        if self._waiting:
+        return True
+
+    def _make_room(self, handed_out: int) -> None:
+        self._held -= handed_out
+        for _ in range(min(handed_out, len(self._waiting))):
             self._waiting.popleft().set()
-        return outcome
 
     async def _worker(self, draw: Callable[[], Awaitable[T]]) -> None:
         try:

@@ -1,0 +1,9 @@
+"""Bulk runs: a file of items in, a file of outcomes out, and nothing lost in between."""
+
+from headrace.bulk.journal import Journal
+from headrace.bulk.run import BulkRun, run
+from headrace.bulk.sources import Source
+from headrace.bulk.summary import Summary
+from headrace.bulk.task import Task
+
+__all__ = ["BulkRun", "Journal", "Source", "Summary", "Task", "run"]

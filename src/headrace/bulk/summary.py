@@ -1,0 +1,105 @@
+"""Running totals of a bulk run, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from decimal import Decimal
+
+import attrs
+
+from headrace.errors import CallError, HeadraceError
+from headrace.model import Outcome
+
+_GROWTH = math.log(1.01)
+
+
+class Latencies:
+    """A histogram of seconds whose buckets grow by 1 %: percentiles are right to that."""
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+        self._sum = 0.0
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        """Count one latency."""
+        self._buckets[math.floor(math.log(max(seconds, 1e-6)) / _GROWTH)] += 1
+        self._sum += seconds
+        self.count += 1
+
+    @property
+    def mean(self) -> float:
+        """The mean in seconds, 0 where nothing was counted."""
+        return self._sum / self.count if self.count else 0.0
+
+    def percentile(self, percent: float) -> float:
+        """The latency in seconds that ``percent`` of those counted do not exceed."""
+        left = max(1, math.ceil(self.count * percent / 100))
+        for bucket in sorted(self._buckets):
+            left -= self._buckets[bucket]
+            if left <= 0:
+                return math.exp((bucket + 0.5) * _GROWTH)
+        return 0.0
+
+
+@attrs.define(eq=False)
+class Summary:
+    """What has become of a run so far.
+
+    ``total`` items in the input, of which ``done_before`` were done, and ``failed_before`` of those
+    failed, when it was started or resumed. The rest counts this session: ``succeeded``, ``failed``,
+    ``failures`` by error code, ``retries`` (attempts beyond the first), tokens, ``cost`` in USD (None
+    until a reply has a price), ``unpriced`` replies, ``elapsed`` in seconds. ``latencies`` are those of
+    calls that succeeded, their waits and retries included. ``stopped_by`` is the error, or the word
+    "interrupt", that ended the session before the input's end.
+    """
+
+    total: int
+    done_before: int = 0
+    failed_before: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    failures: Counter[str] = attrs.field(factory=Counter)
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: Decimal | None = None
+    unpriced: int = 0
+    elapsed: float = 0.0
+    latencies: Latencies = attrs.field(factory=Latencies, repr=False)
+    stopped_by: HeadraceError | str | None = None
+
+    @property
+    def done(self) -> int:
+        """Items that need not be sent again."""
+        return self.done_before + self.succeeded + self.failed
+
+    @property
+    def left(self) -> int:
+        """Items still to be sent."""
+        return self.total - self.done
+
+    @property
+    def rate(self) -> float:
+        """Items a second in this session."""
+        return (self.succeeded + self.failed) / self.elapsed if self.elapsed else 0.0
+
+    def add(self, outcome: Outcome, error: HeadraceError | None) -> None:
+        """Count an outcome; ``error`` is its own, or what was found wrong with its answer."""
+        self.retries += max(outcome.attempts - 1, 0)
+        reply = outcome.reply
+        if reply is not None:
+            self.latencies.add(outcome.elapsed)
+            if reply.usage is not None:
+                self.prompt_tokens += reply.usage.prompt_tokens
+                self.completion_tokens += reply.usage.completion_tokens
+            if reply.cost is not None:
+                self.cost = reply.cost if self.cost is None else self.cost + reply.cost
+            else:
+                self.unpriced += 1
+        if error is None:
+            self.succeeded += 1
+        else:
+            self.failed += 1
+            self.failures[error.code if isinstance(error, CallError) else "request_error"] += 1

@@ -1,0 +1,110 @@
+"""What a bulk run asks of each item, and whether the answer is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from headrace.bulk.distinct import Distinct
+from headrace.bulk.sources import Item, Source
+from headrace.bulk.template import Template
+from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
+from headrace.model import Reply, Request
+from headrace.requests import as_request
+
+
+def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
+    found = tuple(choice.strip() for choice in choices or ())
+    if choices is not None and not all(found):
+        raise InputError("--choices: one of them is empty")
+    if len({_plain(choice) for choice in found}) != len(found):
+        raise InputError("--choices: two of them are the same but for case")
+    return found
+
+
+def _plain(text: str) -> str:
+    """An answer without what models put around a word."""
+    return text.strip(" \t\r\n\"'`*.!„“”»«").casefold()
+
+
+@attrs.frozen
+class Task:
+    """The prompt, model and choices of a run.
+
+    ``prompt`` is a template over the columns of the input; None for input in OpenAI's batch format, which
+    holds whole requests. With ``choices`` the model is told to answer with one of them, and an answer
+    that is none is an `AnswerError`. ``model`` is used where the input names none.
+    """
+
+    source: Source
+    prompt: Template | None
+    model: str | None
+    choices: tuple[str, ...] = attrs.field(default=None, converter=_as_choices)
+
+    def __attrs_post_init__(self) -> None:
+        if self.source.kind == "batch":
+            if self.prompt is not None or self.choices:
+                raise InputError(
+                    f"{self.source.name}: this is OpenAI's batch format, which holds whole requests; "
+                    "leave out --prompt and --choices"
+                )
+        elif self.prompt is None:
+            raise InputError(f"{self.source.name}: --prompt is missing; it may name columns, like {{name}}")
+        elif self.model is None:
+            raise InputError("no model: say --model, or set HEADRACE_MODEL")
+
+    def check(self) -> int:
+        """Read all of the input and return the number of its items; raises `InputError` for a bad one."""
+        ids, number = Distinct(), 0
+        for item in self.source.items():
+            ids.add(item.id)
+            number += 1
+            if self.prompt is not None:
+                self.prompt.check(item.row, f"{self.source.name}:{item.line}")
+            else:
+                self.request(item)
+        if not number:
+            raise InputError(f"{self.source.name}: no items")
+        duplicate = self.source.duplicate(ids)
+        if duplicate:
+            raise InputError(duplicate)
+        return number
+
+    def request(self, item: Item) -> Request:
+        """The request for an item; raises `InputError` with file and line."""
+        if self.prompt is None:
+            try:
+                request = as_request(item.row, self.model)
+            except RequestError as error:
+                raise InputError(f"{self.source.name}:{item.line}: {error}") from None
+            return attrs.evolve(request, id=item.id) if request.id is None else request
+        messages: list[dict[str, Any]] = [{"role": "user", "content": self.prompt.render(item.row)}]
+        if self.choices:
+            told = f"Answer with exactly one of: {' | '.join(self.choices)}"
+            messages.insert(0, {"role": "system", "content": f"{told}\nGive no explanation."})
+        return Request({"model": self.model, "messages": messages}, id=item.id)
+
+    def judge(self, reply: Reply) -> tuple[str | None, HeadraceError | None]:
+        """The choice that a reply makes and no error, or no choice and the error; neither without choices."""
+        if not self.choices:
+            return None, None
+        try:
+            text = reply.text
+        except InvalidReply as error:
+            return None, error
+        for choice in self.choices:
+            if _plain(choice) == _plain(text):
+                return choice, None
+        said = text if len(text) <= 80 else text[:79] + "…"
+        return None, AnswerError(f"the answer {said!r} is none of the choices")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be the same for a run to be resumed."""
+        return {
+            "input": self.source.digest(),
+            "prompt": self.prompt.text if self.prompt else None,
+            "model": self.model,
+            "choices": list(self.choices),
+        }

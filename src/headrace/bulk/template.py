@@ -1,0 +1,61 @@
+"""Prompt templates: `{column}` stands for a row's value, `{{` and `}}` for braces."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from headrace.errors import InputError, nearest
+from headrace.requests import encode_json
+
+
+@attrs.frozen
+class Template:
+    """A prompt with places for a row's values.
+
+    Only names stand between braces: no attributes, indexes or formats, so that a row cannot reach more
+    than its own values. Raises `InputError` for a template that is malformed.
+    """
+
+    text: str
+    _pieces: tuple[tuple[str, str | None], ...] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        pieces = []
+        try:
+            for literal, field, spec, conversion in string.Formatter().parse(self.text):
+                if field is not None and (not field or spec or conversion):
+                    raise InputError(
+                        f"--prompt: '{{{field}}}' must hold a column's name alone; write {{{{ for a brace"
+                    )
+                pieces.append((literal, field))
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"--prompt: {error}; write {{{{ and }}}} for braces") from None
+        object.__setattr__(self, "_pieces", tuple(pieces))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns named, in order, each once."""
+        return list(dict.fromkeys(field for _, field in self._pieces if field is not None))
+
+    def check(self, row: Mapping[str, Any], where: str) -> None:
+        """Raise `InputError`, beginning with ``where``, if the row lacks a column."""
+        for column in self.columns:
+            if column not in row:
+                raise InputError(f"{where}: no column {column!r} for the prompt; {nearest(column, row)}")
+
+    def render(self, row: Mapping[str, Any]) -> str:
+        """The prompt for one row: texts as they are, null as nothing, other values as JSON."""
+        parts = []
+        for literal, field in self._pieces:
+            parts.append(literal)
+            if field is not None:
+                value = row[field]
+                if value is not None:
+                    parts.append(value if isinstance(value, str) else encode_json(value).decode())
+        return "".join(parts)

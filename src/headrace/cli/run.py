@@ -1,0 +1,100 @@
+"""`headrace run`: a prompt over a file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from headrace.bulk import Summary
+
+SOME_FAILED, INTERRUPTED = 1, 130
+
+
+@click.command(short_help="Send a prompt for every row of a file.")
+@click.argument("input", metavar="INPUT")
+@click.option("--prompt", help="Template of the prompt; {name} stands for a row's column of that name.")
+@click.option("--out", required=True, metavar="OUT.jsonl", help="Output, which is the journal too.")
+@click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
+@click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")
+@click.option("--max-in-flight", type=click.IntRange(min=1), metavar="N", help="Calls at once; default: 100.")
+@click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
+@click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id, or the row.")
+@click.option("--retry-failed", is_flag=True, help="Send the items that failed before again.")
+@click.option("-v", "--verbose", is_flag=True, help="Log to stderr, a line a call, in place of the bar.")
+def run(
+    input: str,
+    prompt: str | None,
+    out: str,
+    model: str | None,
+    base_url: str | None,
+    max_in_flight: int | None,
+    choices: str | None,
+    id_column: str | None,
+    retry_failed: bool,
+    verbose: bool,
+) -> None:
+    """Send a prompt for every row of INPUT, and write what comes back to OUT.jsonl.
+
+    INPUT is CSV, JSONL or OpenAI's batch format (recognised by itself), or - for stdin. The output has
+    one line an item, in OpenAI's batch output format. Run the same command again after an interruption,
+    a crash or a kill: it goes on where it stopped.
+
+    \b
+    Examples:
+      headrace run products.csv --out answers.jsonl --model deepseek-v3.2 \\
+          --prompt "Ordne {name}: {description}" --choices Elektronik,Kleidung,Garten
+      headrace run requests.jsonl --out answers.jsonl --max-in-flight 500
+      zcat texts.jsonl.gz | headrace run - --out answers.jsonl --prompt "Summarise: {text}"
+
+    \b
+    Exit code: 0 all succeeded, 1 some failed or the run was stopped by an error,
+    2 a mistake in the command or its input, 130 interrupted.
+    """
+    from headrace.bulk import Journal, Source, Task
+    from headrace.bulk.template import Template
+    from headrace.cli.progress import Watcher
+    from headrace.cli.session import on_event_loop, perform
+    from headrace.client import Client
+
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    watcher = Watcher(bar=sys.stderr.isatty() and not verbose)
+    client = Client(base_url=base_url, model=model, max_in_flight=max_in_flight, observers=[watcher])
+    task = Task(
+        Source(input, id_column),
+        None if prompt is None else Template(prompt),
+        client.settings.model,
+        None if choices is None else choices.split(","),
+    )
+    total = task.check()
+    with Journal(out, task.fingerprint(), total) as journal:
+        if retry_failed:
+            journal.forget_failed()
+        summary = on_event_loop(lambda: perform(client, task, journal, total, watcher))
+    click.echo(report(summary, out))
+    sys.exit(exit_code(summary))
+
+
+def report(summary: Summary, out: str) -> str:
+    """The summary, and what to do next where something is left to do."""
+    from headrace.cli.report import describe
+
+    lines = [describe(summary), f"  output     {out}"]
+    if summary.stopped_by is not None:
+        if summary.stopped_by != "interrupt":
+            lines.append(f"Stopped: {summary.stopped_by}")
+        lines.append(f"{summary.left:,} items are left; the same command again goes on from here.")
+    elif summary.failed_before + summary.failed:
+        lines.append("The same command with --retry-failed sends the failed items again.")
+    return "\n".join(lines)
+
+
+def exit_code(summary: Summary) -> int:
+    """What the command ends with; see its help."""
+    if summary.stopped_by == "interrupt" and summary.left:
+        return INTERRUPTED
+    return SOME_FAILED if summary.left or summary.failed or summary.failed_before else 0

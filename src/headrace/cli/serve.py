@@ -1,0 +1,64 @@
+"""`headrace serve`: the embedded endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from headrace.endpoint.behaviour import Behaviour
+from headrace.endpoint.units import parse_duration, parse_rate, parse_share
+
+
+class _Quantity(click.ParamType[float]):
+    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_DURATION = _Quantity("duration", parse_duration)
+
+
+@click.command(short_help="Start an endpoint that simulates a model.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free.")
+@click.option("--latency", type=_DURATION, default=0.0, help="Time an answer takes, like 800ms.")
+@click.option("--jitter", type=_DURATION, default=0.0, help="By how much that varies, like 200ms.")
+@click.option("--rate-limit", type=_Quantity("rate", parse_rate), help="429 over it, like 100/s.")
+@click.option("--errors", type=_Quantity("share", parse_share), default=0.0, help="Share of faults, like 5%.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answers.")
+def serve(
+    host: str,
+    port: int,
+    latency: float,
+    jitter: float,
+    rate_limit: float | None,
+    errors: float,
+    seed: int,
+) -> None:
+    """Start an OpenAI-compatible endpoint that simulates a model, until Ctrl-C.
+
+    It has chat completions (streaming too), embeddings and models. Its answers are made up, the same for
+    the same seed; its token counts add up. Faults are 429 with Retry-After, 500, 503 and connections cut.
+
+    \b
+    Example:
+      headrace serve --port 8000 --latency 800ms --errors 5%
+      OPENAI_BASE_URL=http://127.0.0.1:8000/v1 headrace run …
+    """
+    from headrace.endpoint.server import serve as run_server
+
+    behaviour = Behaviour(latency=latency, jitter=jitter, rate_limit=rate_limit, errors=errors, seed=seed)
+    try:
+        run_server(behaviour, host, port, ready=lambda url: click.echo(f"Simulated endpoint at {url}"))
+    except OSError as error:
+        raise click.ClickException(error.strerror or str(error)) from error

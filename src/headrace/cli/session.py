@@ -1,0 +1,58 @@
+"""One session of a bulk run at a terminal: the run, its progress, and what signals do to it."""
+
+from __future__ import annotations
+
+import importlib.util
+import resource
+import signal
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from headrace.bulk import BulkRun, Journal, Summary, Task
+from headrace.cli.progress import Watcher
+from headrace.client import Client
+
+T = TypeVar("T")
+
+_SPARE_FILES = 64
+
+
+def on_event_loop(main: Callable[[], Awaitable[T]]) -> T:
+    """Run ``main`` on asyncio, on uvloop where that is installed."""
+    uvloop = importlib.util.find_spec("uvloop") is not None
+    return anyio.run(main, backend_options={"use_uvloop": uvloop})
+
+
+async def perform(client: Client, task: Task, journal: Journal, total: int, watcher: Watcher) -> Summary:
+    """Open the client, run what is left of ``task``, and return the summary.
+
+    The first Ctrl-C (or SIGTERM) lets the calls in flight end, the second drops them; either way every
+    item that is done is in the journal.
+    """
+    _allow_files(client.settings.max_in_flight + _SPARE_FILES)
+    bulk = BulkRun(task, journal, total)
+    async with client, anyio.create_task_group() as group:
+        group.start_soon(_obey_signals, bulk, watcher, group.cancel_scope)
+        group.start_soon(watcher.watch, bulk.summary, client)
+        await bulk.perform(client)
+        group.cancel_scope.cancel()
+    return bulk.summary
+
+
+async def _obey_signals(bulk: BulkRun, watcher: Watcher, scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            if bulk.summary.stopped_by is not None:
+                scope.cancel()
+            bulk.stop()
+            watcher.say("Stopping: calls in flight are being finished. Ctrl-C again drops them.")
+
+
+def _allow_files(needed: int) -> None:
+    """Raise the soft limit of open files as far as needed and allowed; each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
