@@ -21,7 +21,7 @@ from headrace.errors import (
     SettingsError,
     nearest,
 )
-from headrace.model import Call, Observer, Outcome, Policy, Reply, Request, Send, Timeout
+from headrace.model import EMPTY, Call, Observer, Outcome, Policy, Reply, Request, Send, Timeout
 from headrace.pipeline import Plugins, check_policy, compile_chain, compile_observers, culprit, ordered
 from headrace.replies import checked
 from headrace.requests import Message, as_request, chat_body, encode_body
@@ -155,8 +155,8 @@ class Client:
         body = chat_body(messages, parameters) | dict(extra_body or {})
         if model is not None:
             body["model"] = model
-        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or {})
-        return await self._limited(self._call(request))
+        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY)
+        return await self._limited(self._call(as_request(request, self._settings.model)))
 
     async def request(
         self,
@@ -174,8 +174,8 @@ class Client:
         ``path`` is appended to the base URL; ``body`` is sent as JSON. The model is filled in where the
         body names none. Raises as `chat` does.
         """
-        request = Request(body, path, method.upper(), id, timeout, deadline, tags or {})
-        return await self._limited(self._call(request))
+        request = Request(body, path, method.upper(), id, timeout, deadline, tags or EMPTY)
+        return await self._limited(self._call(as_request(request, self._settings.model)))
 
     def map(
         self,
@@ -221,7 +221,6 @@ class Client:
         return Outcome(index, request, reply, None, reply.attempts, reply.elapsed)
 
     def _call(self, request: Request) -> Call:
-        request = as_request(request, self._settings.model)
         timeout = request.timeout
         if timeout is None:
             timeout = self._timeout
@@ -272,7 +271,7 @@ class Client:
             raise
         except Exception as error:
             name = culprit(self._policies, error.__traceback__)
-            who = f"policy {name!r}" if name else "the pipeline"
+            who = f"policy {name!r}" if name else "the transport"
             failure = PolicyError(f"{who} raised {type(error).__name__}: {error}")
             failure.request, failure.attempts = call.request, call.attempts
             raise failure from error

@@ -14,6 +14,7 @@ import pluggy
 from headrace import hookspecs
 from headrace.errors import PluginError, SettingsError, nearest
 from headrace.model import Event, Observer, Policy, Send, Stage
+from headrace.replies import checked
 from headrace.settings import Settings
 from headrace.transports import Transport
 
@@ -190,7 +191,7 @@ def compile_observers(observers: Iterable[Observer]) -> Callable[[Event], None] 
 
 
 def culprit(policies: Sequence[Policy], traceback: TracebackType | None) -> str | None:
-    """The name of the innermost policy whose own code is on ``traceback``.
+    """The name of the innermost policy whose own code is on ``traceback``, None if the transport raised.
 
     Looked up when something went wrong, so that a policy costs no wrapper when nothing does.
     """
@@ -199,6 +200,8 @@ def culprit(policies: Sequence[Policy], traceback: TracebackType | None) -> str 
     name = None
     while traceback is not None:
         module = traceback.tb_frame.f_globals.get("__name__", "")
+        if module == checked.__module__:
+            return None
         name = modules.get(module) or modules.get(module.partition(".")[0]) or name
         traceback = traceback.tb_next
     return name

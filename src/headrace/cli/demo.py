@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from headrace.bulk import Summary
 
 CHOICES = ("Elektronik", "Haushalt", "Kleidung", "Bücher", "Spielzeug", "Sport", "Garten", "Lebensmittel")
-PROMPT = (
-    "Ordne das Produkt einer Kategorie zu.\nProdukt: {name}\nBeschreibung: {description}\nPreis: {price} EUR"
-)
+PROMPT = """\
+Ordne das Produkt einer Kategorie zu.
+Produkt: {name}
+Beschreibung: {description}
+Preis: {price} EUR"""
 _SAMPLE = 6
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import click
 
 
@@ -23,7 +25,7 @@ def plugins() -> None:
         for policy in ordered(policies):
             click.echo(f"  policy {policy.name}, stage {policy.stage.name}")
             if attrs.has(type(policy)):
-                for field in attrs.fields(type(policy)):
+                for field in attrs.fields(cast(Any, type(policy))):
                     if field.init:
                         click.echo(f"    {field.name} = {getattr(policy, field.name)!r}")
     settings.check_claimed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import resource
@@ -10,10 +11,10 @@ import ssl
 from collections.abc import Iterator
 
 import anyio
-import anyio.abc
 import certifi
 
 from headrace.errors import ConnectError, TLSError
+from headrace.transports.streams import AnyioStream, AsyncioStream, Stream
 
 
 def default_ssl_context() -> ssl.SSLContext:
@@ -29,27 +30,40 @@ def default_ssl_context() -> ssl.SSLContext:
     return context
 
 
-async def connect(host: str, port: int, ssl_context: ssl.SSLContext | None) -> anyio.abc.ByteStream:
+async def connect(host: str, port: int, ssl_context: ssl.SSLContext | None) -> Stream:
     """Connect to ``host``; with ``ssl_context``, verified TLS whose name is ``host``.
 
     Raises `TLSError` for a failed handshake or certificate, `ConnectError` for the rest.
     """
     where = f"{host}:{port}"
     try:
-        if ssl_context is None:
-            return await anyio.connect_tcp(host, port)
-        return await anyio.connect_tcp(
-            host, port, ssl_context=ssl_context, tls_hostname=host, tls_standard_compatible=False
-        )
+        return await _open(host, port, ssl_context)
     except ssl.SSLCertVerificationError as error:
         raise TLSError(f"the certificate of {where} is not valid: {error.verify_message}") from error
     except ssl.SSLError as error:
         hint = "; does it speak TLS at all?" if error.reason == "WRONG_VERSION_NUMBER" else ""
         raise TLSError(f"TLS with {where} failed: {error.reason or error}{hint}") from error
-    except (anyio.BrokenResourceError, anyio.EndOfStream) as error:
+    except (anyio.BrokenResourceError, anyio.EndOfStream, ConnectionAbortedError) as error:
         raise ConnectError(f"{where} closed the connection during the TLS handshake") from error
     except OSError as error:
         raise ConnectError(_explained(where, error)) from error
+
+
+async def _open(host: str, port: int, ssl_context: ssl.SSLContext | None) -> Stream:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # trio
+        if ssl_context is None:
+            return AnyioStream(await anyio.connect_tcp(host, port))
+        return AnyioStream(
+            await anyio.connect_tcp(
+                host, port, ssl_context=ssl_context, tls_hostname=host, tls_standard_compatible=False
+            )
+        )
+    _, stream = await loop.create_connection(
+        AsyncioStream, host, port, ssl=ssl_context, server_hostname=host if ssl_context else None
+    )
+    return stream
 
 
 def _explained(where: str, error: OSError) -> str:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-import select
 import ssl
 from collections import deque
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.abc
 
-from headrace.errors import CallTimeout, ConnectError
+from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteReply
 from headrace.model import Call, Endpoint, Headers, Reply, Timeout
 from headrace.transports.connecting import connect, default_ssl_context
 from headrace.transports.http1 import ReplyParser, RequestWriter
+from headrace.transports.streams import Stream
 
 KEEP_ALIVE = 60.0
 """Seconds that a connection is kept idle; load balancers forget theirs after 60 to 350."""
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
-_MAX_READ = 64 * 1024
 
 
 class NativeTransport:
@@ -62,22 +60,14 @@ class NativeTransport:
 
 
 class _Connection:
-    """A stream, the parser of what comes over it, and a way to see whether it is still sound."""
+    """A stream, and the parser of what comes over it."""
 
-    __slots__ = ("_poll", "idle_since", "parser", "stream")
+    __slots__ = ("idle_since", "parser", "stream")
 
-    def __init__(self, stream: anyio.abc.ByteStream, max_bytes: int) -> None:
+    def __init__(self, stream: Stream, max_bytes: int) -> None:
         self.stream = stream
         self.parser = ReplyParser(max_bytes)
         self.idle_since = 0.0
-        self._poll = select.poll()
-        self._poll.register(
-            stream.extra(anyio.abc.SocketAttribute.raw_socket).fileno(), select.POLLIN | select.POLLPRI
-        )
-
-    def sound(self) -> bool:
-        """False where the other side has closed it, or sent what nobody asked for."""
-        return not self._poll.poll(0)
 
 
 class _Origin:
@@ -132,18 +122,14 @@ class _Origin:
                 await connection.stream.send(request)
                 phase = "read"
                 await self._read(connection, scope, end, timeout)
-            except anyio.BrokenResourceError as error:
+            except OSError as error:
                 assert connection is not None
-                await self._drop(connection)
-                if connection.parser.started:
-                    connection.parser.finish()  # says how far the answer had come
-                raise ConnectError(
-                    f"{self._host}:{self._port} reset the connection before it answered"
-                ) from error
+                await connection.stream.abort()
+                raise self._lost(connection, error) from error
             except BaseException:
                 # A connection that holds half an answer must not carry another call.
                 if connection is not None:
-                    await self._drop(connection)
+                    await connection.stream.abort()
                 raise
         if scope.cancelled_caught:
             raise self._timed_out(phase, timeout)
@@ -153,21 +139,26 @@ class _Origin:
     async def _read(
         self, connection: _Connection, scope: anyio.CancelScope, end: float, timeout: Timeout
     ) -> None:
-        receive, feed = connection.stream.receive, connection.parser.feed
+        receive, parser = connection.stream.receive, connection.parser
         while True:
             if timeout.read is not None:
                 scope.deadline = min(end, anyio.current_time() + timeout.read)
-            try:
-                data = await receive(_MAX_READ)
-            except anyio.EndOfStream:
-                if not connection.parser.started:
-                    raise ConnectError(
-                        f"{self._host}:{self._port} closed the connection before it answered"
-                    ) from None
-                connection.parser.finish()
+            data = await receive()
+            if not data:
+                if not parser.started:
+                    raise self._lost(connection, None)
+                parser.finish()
                 return
-            if feed(data):
+            if parser.feed(data):
                 return
+
+    def _lost(self, connection: _Connection, error: OSError | None) -> CallError:
+        """The error for a connection that ended too early."""
+        where = f"{self._host}:{self._port}"
+        how = "closed the connection" if error is None else f"lost the connection ({error.strerror or error})"
+        if connection.parser.started:
+            return IncompleteReply(f"{where} {how} before the answer was complete")
+        return ConnectError(f"{where} {how} before it answered")
 
     async def _complete(self, connection: _Connection) -> Reply:
         parser = connection.parser
@@ -178,7 +169,7 @@ class _Origin:
             if parser.reusable and content is not None and not self._closed:
                 await self._keep(connection)
             else:
-                await self._drop(connection)
+                await connection.stream.abort()
         return Reply(status, Headers(headers), content)
 
     def _timed_out(self, phase: str, timeout: Timeout) -> CallTimeout:
@@ -194,9 +185,9 @@ class _Origin:
     async def _take(self) -> _Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.sound():
+            if connection.stream.sound():
                 return connection
-            await self._drop(connection)
+            await connection.stream.abort()
         return None
 
     async def _keep(self, connection: _Connection) -> None:
@@ -204,12 +195,9 @@ class _Origin:
         self._idle.append(connection)
         oldest = self._idle[0]
         if len(self._idle) > self._max_idle or now - oldest.idle_since > KEEP_ALIVE:
-            await self._drop(self._idle.popleft())
-
-    async def _drop(self, connection: _Connection) -> None:
-        await anyio.aclose_forcefully(connection.stream)
+            await self._idle.popleft().stream.abort()
 
     async def aclose(self) -> None:
         self._closed = True
         while self._idle:
-            await self._drop(self._idle.pop())
+            await self._idle.pop().stream.abort()
