@@ -32,6 +32,7 @@ class Journal:
     ``fingerprint`` says what the run is; ``total`` how many items it has. Entering reads what is there
     and repairs a torn end. Raises `JournalError` when another process works on it, when it belongs to a
     run whose fingerprint differs (naming what changed), when it is damaged or cannot be written.
+    ``done`` counts the items that have a line, ``failed`` those whose line held an error at entering.
     """
 
     def __init__(self, out: str | os.PathLike[str], fingerprint: Mapping[str, Any], total: int) -> None:
@@ -68,6 +69,8 @@ class Journal:
 
     def _claim(self) -> int:
         """Open and lock the sidecar; write the fingerprint into a new one, compare it with an old one's."""
+        if self.path.is_dir():
+            raise JournalError(f"{self.path}: is a directory; name a file in it")
         try:
             lock = os.open(self._sidecar, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:

@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -121,8 +122,8 @@ class Source:
         return None
 
     def _read_header(self) -> list[str]:
-        with self._open() as file:
-            header = next(row for _, row in self._csv_values(file) if row)
+        with self._open() as file, closing(self._csv_values(file)) as rows:
+            header = next(row for _, row in rows if row)
         if len(set(header)) != len(header):
             raise InputError(f"{self.name}:1: a column's name stands twice in the header")
         return header
@@ -137,20 +138,20 @@ class Source:
                 )
             yield line, dict(zip(self._header, values, strict=True))
 
-    def _csv_values(self, file: IO[bytes]) -> Iterator[tuple[int, list[str]]]:
+    def _csv_values(self, file: IO[bytes]) -> Generator[tuple[int, list[str]], None, None]:
         """Rows as lists, each with the line that it begins in; a value may hold line breaks."""
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        reader = csv.reader(text, delimiter=self._delimiter, strict=True)
         begun = 1
-        try:
-            for values in reader:
-                yield begun, values
-                begun = reader.line_num + 1
-        except csv.Error as error:
-            raise InputError(f"{self.name}:{begun}: {error}") from None
-        except UnicodeDecodeError as error:
-            # Decoded in blocks: the line is at or below the one last read.
-            raise InputError(f"{self.name}:{begun} or below: not UTF-8 ({error.reason})") from None
+        with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(text, delimiter=self._delimiter, strict=True)
+            try:
+                for values in reader:
+                    yield begun, values
+                    begun = reader.line_num + 1
+            except csv.Error as error:
+                raise InputError(f"{self.name}:{begun}: {error}") from None
+            except UnicodeDecodeError as error:
+                # Decoded in blocks: the line is at or below the one last read.
+                raise InputError(f"{self.name}:{begun} or below: not UTF-8 ({error.reason})") from None
 
     def _json_rows(self, file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in enumerate(file, 1):

@@ -1,1 +1,12 @@
-"""stub"""
+"""A circuit breaker for headrace: one circuit an endpoint, by failure rate or by failures in a row."""
+
+import headrace
+from headrace_breaker.policy import Breaker
+
+__all__ = ["Breaker"]
+
+
+@headrace.hookimpl
+def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
+    """The breaker policy, with the settings of the section ``breaker``."""
+    return [settings.section("breaker", Breaker)]

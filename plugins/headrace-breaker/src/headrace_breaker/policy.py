@@ -1,0 +1,163 @@
+"""The breaker policy: the async shell around `headrace_breaker.circuit`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import anyio
+import attrs
+
+from headrace import (
+    AnswerError,
+    Call,
+    CallTimeout,
+    CircuitOpen,
+    ConnectError,
+    DeadlineExceeded,
+    InvalidReply,
+    ProtocolError,
+    Reply,
+    ReplyTooLarge,
+    Send,
+    ServerError,
+    SettingsError,
+    Stage,
+    StatusError,
+)
+from headrace_breaker.circuit import Circuit, Rules, State
+
+_FAULTS = (ServerError, ConnectError, CallTimeout, ProtocolError)
+_ANSWERS = (StatusError, InvalidReply, ReplyTooLarge, AnswerError)
+
+
+def endpoint_failed(error: BaseException) -> bool | None:
+    """Whether ``error`` is the endpoint's fault; None where it tells nothing about the endpoint.
+
+    Its fault: 5xx, 408, no connection, a broken or incomplete answer, a timeout. Not its fault: any other
+    answer, 4xx above all, for an endpoint that refuses a request is up. Nothing is told by the caller's
+    own deadline, by a cancellation, or by what an inner policy raised.
+    """
+    if isinstance(error, DeadlineExceeded):
+        return None
+    if isinstance(error, _FAULTS):
+        return True
+    if isinstance(error, _ANSWERS):
+        return isinstance(error, StatusError) and error.status == 408
+    return None
+
+
+def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not 0 < value < math.inf:
+        raise SettingsError(f"breaker: {attribute.name}={value!r}: must be above 0")
+
+
+def _rate(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not 0 < value <= 1:
+        raise SettingsError(f"breaker: {attribute.name}={value!r}: must be above 0 and at most 1")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Breaker:
+    """Spares an endpoint that fails, and its callers the wait: one circuit for each base URL.
+
+    A circuit opens when at least ``failure_rate`` of the calls of the last ``window`` seconds failed and
+    these were at least ``minimum_calls`` (default: half of at least 20 calls in 60 s), or after
+    ``consecutive`` failures in a row (default: not looked at); None switches off either. While it is open,
+    calls fail at once with `CircuitOpen`. After ``open_for`` seconds (default 60) it lets ``probes`` calls
+    through (default 3) and closes once all of them succeeded; one that fails opens it again.
+
+    Raises `SettingsError` for a value out of range, and where neither rule is on.
+    """
+
+    name: ClassVar[str] = "breaker"
+    stage: ClassVar[Stage] = Stage.PROTECT
+
+    failure_rate: float | None = attrs.field(default=0.5, validator=_rate)
+    window: float = attrs.field(default=60.0, validator=_positive)
+    minimum_calls: int = attrs.field(default=20, validator=_positive)
+    consecutive: int | None = attrs.field(default=None, validator=_positive)
+    open_for: float = attrs.field(default=60.0, validator=_positive)
+    probes: int = attrs.field(default=3, validator=_positive)
+    _rules: Rules = attrs.field(init=False, repr=False)
+    _circuits: dict[str, Circuit] = attrs.field(factory=dict, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.failure_rate is None and self.consecutive is None:
+            raise SettingsError("breaker: set failure_rate or consecutive, or leave the breaker out")
+        self._rules = Rules(
+            failure_rate=self.failure_rate,
+            window=self.window,
+            minimum_calls=self.minimum_calls,
+            consecutive=self.consecutive,
+            open_for=self.open_for,
+            probes=self.probes,
+        )
+
+    @classmethod
+    def classic(cls) -> Breaker:
+        """Opens after 5 failures in a row, for 60 s, and closes after one probe that succeeds."""
+        return cls(failure_rate=None, consecutive=5, open_for=60.0, probes=1)
+
+    def state(self, base_url: str) -> Literal["closed", "open", "half_open"]:
+        """The state of an endpoint's circuit; "open" lasts until a first probe is let through."""
+        circuit = self._circuits.get(base_url.rstrip("/"))
+        state: Literal["closed", "open", "half_open"] = circuit.state.value if circuit else "closed"
+        return state
+
+    def wrap(self, send: Send) -> Send:
+        """``send`` behind the circuit of the call's endpoint."""
+        circuits = self._circuits
+
+        async def protect(call: Call) -> Reply:
+            circuit = circuits.get(call.endpoint.base_url)
+            if circuit is None:
+                circuit = circuits[call.endpoint.base_url] = Circuit(self._rules)
+            if circuit.state is not State.CLOSED:
+                self._knock(circuit, call)
+            generation = circuit.generation
+            try:
+                reply = await send(call)
+            except BaseException as error:
+                self._settle(circuit, call, generation, endpoint_failed(error))
+                raise
+            if generation == circuit.generation:
+                circuit.succeed(generation, anyio.current_time())
+                if generation != circuit.generation:
+                    self._tell(circuit, call)
+            return reply
+
+        return protect
+
+    def _knock(self, circuit: Circuit, call: Call) -> None:
+        """Let a call through as a probe, or raise `CircuitOpen`."""
+        now = anyio.current_time()
+        generation = circuit.generation
+        admitted = circuit.admit(now)
+        if generation != circuit.generation:
+            self._tell(circuit, call)
+        if admitted:
+            return
+        due = circuit.due(now)
+        if due > 0:
+            why = f"is open; the next probe is due in {due:.1f} s"
+        else:
+            why = "is half open, and its probes are under way"
+        raise CircuitOpen(f"not sent: the circuit of {call.endpoint.base_url} {why}", due)
+
+    def _settle(self, circuit: Circuit, call: Call, generation: int, failed: bool | None) -> None:
+        if failed is None:
+            circuit.abandon(generation)
+            return
+        before = circuit.generation
+        now = anyio.current_time()
+        if failed:
+            circuit.fail(generation, now)
+        else:
+            circuit.succeed(generation, now)
+        if before != circuit.generation:
+            self._tell(circuit, call)
+
+    def _tell(self, circuit: Circuit, call: Call) -> None:
+        due = {"open_for": self.open_for} if circuit.state is State.OPEN else {}
+        call.notify("circuit", endpoint=call.endpoint.base_url, state=circuit.state.value, **due)

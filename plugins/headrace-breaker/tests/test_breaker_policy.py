@@ -1,0 +1,246 @@
+"""The breaker in a client, on both loops, and in virtual time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+import trio
+
+import headrace
+from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace_breaker import Breaker
+
+URL = "http://fake.test/v1"
+
+
+@attrs.define
+class Ear:
+    """An observer that remembers."""
+
+    name: str = "ear"
+    events: list[headrace.Event] = attrs.field(factory=list)
+
+    def notify(self, event: headrace.Event) -> None:
+        self.events.append(event)
+
+    def states(self) -> list[str]:
+        return [event.data["state"] for event in self.events]
+
+
+async def fail(client: headrace.Client, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(headrace.CallError):
+            await client.chat("Hallo")
+
+
+@pytest.mark.anyio
+async def test_the_contract_of_policies() -> None:
+    await check_policy_contract(Breaker)
+
+
+@pytest.mark.anyio
+async def test_the_classic_opens_after_five_failures_and_fails_fast() -> None:
+    breaker, endpoint, ear = Breaker.classic(), FakeEndpoint(otherwise=500), Ear()
+    async with endpoint.client([breaker], observers=[ear]) as client:
+        assert breaker.state(URL) == "closed"
+        await fail(client, 5)
+        assert breaker.state(URL) == breaker.state(URL + "/") == "open"
+        with pytest.raises(headrace.CircuitOpen, match=r"next probe is due in [56]\d\.\d s") as caught:
+            await client.chat("Hallo")
+    assert 59.0 < caught.value.retry_after <= 60.0
+    assert caught.value.attempts == 0
+    assert len(endpoint.attempts) == 5
+    assert [(event.name, dict(event.data)) for event in ear.events] == [
+        ("circuit", {"endpoint": URL, "state": "open", "open_for": 60.0})
+    ]
+
+
+@pytest.mark.anyio
+async def test_by_failure_rate() -> None:
+    breaker = Breaker(minimum_calls=10)
+    endpoint = FakeEndpoint("ok", 500, "ok", 500, "ok", 500, "ok", 500, "ok", 500)
+    async with endpoint.client([breaker]) as client, client.map(["Hallo"] * 10, max_in_flight=1) as outcomes:
+        assert len([outcome async for outcome in outcomes]) == 10
+    assert breaker.state(URL) == "open"
+
+
+def broken_answer() -> Answer:
+    return Answer(body=b"<html>")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("step", "state"),
+    [
+        (500, "open"),
+        (503, "open"),
+        (408, "open"),
+        (headrace.ConnectError("refused"), "open"),
+        (headrace.TLSError("bad certificate"), "open"),
+        (headrace.CallTimeout("slow"), "open"),
+        (headrace.IncompleteReply("cut"), "open"),
+        (400, "closed"),
+        (401, "closed"),
+        (404, "closed"),
+        (409, "closed"),
+        (422, "closed"),
+        (429, "closed"),
+        (broken_answer(), "closed"),
+        (headrace.DeadlineExceeded("too late"), "closed"),
+        (headrace.BudgetExceeded("from an inner policy"), "closed"),
+        (ZeroDivisionError("a bug in an inner policy"), "closed"),
+    ],
+)
+async def test_which_errors_count(step: Any, state: str) -> None:
+    breaker = Breaker.classic()
+    async with FakeEndpoint(otherwise=step).client([breaker]) as client:
+        await fail(client, 5)
+    assert breaker.state(URL) == state
+
+
+@pytest.mark.anyio
+async def test_cancellations_are_no_failures() -> None:
+    breaker = Breaker.classic()
+    async with FakeEndpoint(otherwise=Answer(delay=60)).client([breaker]) as client:
+        for _ in range(6):
+            with anyio.move_on_after(0.001):
+                await client.chat("Hallo")
+    assert breaker.state(URL) == "closed"
+
+
+@pytest.mark.anyio
+async def test_each_endpoint_has_a_circuit_of_its_own() -> None:
+    breaker = Breaker.classic()
+    async with FakeEndpoint(otherwise=500).client([breaker]) as client:
+        await fail(client, 5)
+    async with FakeEndpoint().client([breaker], base_url="http://other.test/v1") as client:
+        assert (await client.chat("Hallo")).text == "ok"
+    assert breaker.state(URL) == "open"
+    assert breaker.state("http://other.test/v1") == "closed"
+
+
+@pytest.mark.trio
+async def test_a_probe_after_60_seconds(autojump_clock: trio.testing.MockClock) -> None:
+    breaker, endpoint, ear = Breaker.classic(), FakeEndpoint(*[500] * 6), Ear()
+    async with endpoint.client([breaker], observers=[ear]) as client:
+        await fail(client, 5)
+        await trio.sleep(59.5)
+        await fail(client, 1)
+        assert len(endpoint.attempts) == 5
+        await trio.sleep(0.5)
+        assert breaker.state(URL) == "open"
+        await fail(client, 1)  # the probe, which fails
+        assert len(endpoint.attempts) == 6
+        await trio.sleep(30)
+        with pytest.raises(headrace.CircuitOpen) as caught:
+            await client.chat("Hallo")
+        assert caught.value.retry_after == 30.0
+        await trio.sleep(30)
+        assert (await client.chat("Hallo")).text == "ok"
+        assert breaker.state(URL) == "closed"
+    assert ear.states() == ["open", "half_open", "open", "half_open", "closed"]
+
+
+@pytest.mark.trio
+async def test_so_many_probes_and_no_more(autojump_clock: trio.testing.MockClock) -> None:
+    breaker = Breaker(failure_rate=None, consecutive=5, probes=4)
+    endpoint = FakeEndpoint(*[500] * 5, otherwise=Answer(delay=1.0))
+    async with endpoint.client([breaker]) as client:
+        await fail(client, 5)
+        await trio.sleep(60)
+        async with client.map(["Hallo"] * 100) as outcomes:
+            seen = [outcome async for outcome in outcomes]
+        assert endpoint.most_in_flight == 4
+        refused = [outcome.error for outcome in seen if not outcome.ok]
+        assert len(refused) == 96
+        assert all(isinstance(error, headrace.CircuitOpen) for error in refused)
+        assert "its probes are under way" in str(refused[0])
+        assert breaker.state(URL) == "closed"
+
+
+@pytest.mark.trio
+async def test_a_cancelled_probe_gives_its_permit_back(autojump_clock: trio.testing.MockClock) -> None:
+    breaker = Breaker.classic()
+    endpoint = FakeEndpoint(*[500] * 5, Answer(delay=1000.0))
+    async with endpoint.client([breaker]) as client:
+        await fail(client, 5)
+        await trio.sleep(60)
+        with anyio.move_on_after(5):
+            await client.chat("the probe")
+        assert breaker.state(URL) == "half_open"
+        assert (await client.chat("Hallo")).text == "ok"
+    assert breaker.state(URL) == "closed"
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("late", ["ok", 500])
+async def test_a_result_from_before_it_opened_is_ignored(
+    autojump_clock: trio.testing.MockClock, late: str | int
+) -> None:
+    breaker = Breaker.classic()
+    slow = Answer(delay=30.0, status=200 if late == "ok" else 500)
+    endpoint = FakeEndpoint(slow, *[500] * 5)
+    async with endpoint.client([breaker]) as client, trio.open_nursery() as nursery:
+
+        async def begun_before() -> None:
+            if late == "ok":
+                await client.chat("Hallo")
+            else:
+                await fail(client, 1)
+
+        nursery.start_soon(begun_before)
+        await trio.sleep(1)
+        await fail(client, 5)
+        await trio.sleep(40)
+        with pytest.raises(headrace.CircuitOpen) as caught:
+            await client.chat("Hallo")
+    # Neither closed by the late success nor opened anew by the late failure.
+    assert caught.value.retry_after == 20.0
+
+
+@pytest.mark.trio
+async def test_a_refused_request_shows_that_the_endpoint_is_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    breaker = Breaker.classic()
+    async with FakeEndpoint(*[500] * 5, 400).client([breaker]) as client:
+        await fail(client, 5)
+        await trio.sleep(60)
+        await fail(client, 1)
+    assert breaker.state(URL) == "closed"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"failure_rate": 0.0},
+        {"failure_rate": 1.1},
+        {"window": 0.0},
+        {"minimum_calls": 0},
+        {"consecutive": 0},
+        {"open_for": float("nan")},
+        {"probes": 0},
+        {"failure_rate": None},
+    ],
+)
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(headrace.SettingsError, match=next(iter(wrong))):
+        Breaker(**wrong)
+
+
+def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "headrace.toml").write_text("[breaker]\nconsecutive = 5\nwindow = 30\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_BREAKER_PROBES", "2")
+    client = FakeEndpoint().client(None, breaker={"open_for": 10})
+    (policy,) = (policy for policy in client.policies if isinstance(policy, Breaker))
+    assert (policy.consecutive, policy.window, policy.probes, policy.open_for) == (5, 30.0, 2, 10.0)
+
+
+def test_an_unknown_setting_is_an_error() -> None:
+    with pytest.raises(headrace.SettingsError, match="did you mean 'probes'"):
+        FakeEndpoint().client(None, breaker={"probe": 5})

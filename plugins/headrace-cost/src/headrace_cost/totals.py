@@ -1,0 +1,48 @@
+"""What calls used and cost, summed up."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import attrs
+
+from headrace import Usage
+from headrace_cost.prices import MONEY, ZERO
+
+_NOTHING = Usage()
+
+
+@attrs.define(eq=False)
+class Tally:
+    """Replies counted, their tokens, and what they cost in USD.
+
+    ``cached_tokens`` are part of ``prompt_tokens``; ``unpriced`` counts the calls whose cost is unknown and
+    therefore not in ``cost``.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cost: Decimal = ZERO
+    unpriced: int = 0
+
+    def add(self, usage: Usage | None, cost: Decimal | None) -> None:
+        """Count one reply."""
+        usage = usage or _NOTHING
+        self.calls += 1
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.cached_tokens += usage.cached_tokens
+        if cost is None:
+            self.unpriced += 1
+        else:
+            self.cost = MONEY.add(self.cost, cost)
+
+
+@attrs.define(eq=False)
+class Totals(Tally):
+    """The tally of a run, and those of its parts: by model, and by tag under ``key=value``."""
+
+    by_model: dict[str, Tally] = attrs.field(factory=dict)
+    by_tag: dict[str, Tally] = attrs.field(factory=dict)

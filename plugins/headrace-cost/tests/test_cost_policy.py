@@ -1,0 +1,285 @@
+"""The cost policy in a client, on both loops."""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trio
+
+import headrace
+from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace_cost import Cost
+
+# 10 prompt and 5 completion tokens, as a fake answer has them, at 1 and 2 USD a million tokens.
+PRICES = {"fake-model": {"input": "1", "output": "2"}}
+USD = Decimal("0.00002")
+
+
+@pytest.mark.anyio
+async def test_the_contract_of_policies() -> None:
+    await check_policy_contract(lambda: Cost(prices=PRICES))
+    await check_policy_contract(lambda: Cost(prices=PRICES, budget=Decimal(1000)))
+
+
+@pytest.mark.anyio
+async def test_a_reply_says_what_it_cost() -> None:
+    cost = Cost()
+    async with FakeEndpoint().client([cost], model="gpt-4.1") as client:
+        reply = await client.chat("Hallo")
+    assert isinstance(reply.cost, Decimal)
+    assert reply.cost == Decimal("0.00006")
+    assert cost.totals.cost == reply.cost
+
+
+@pytest.mark.anyio
+async def test_cached_tokens_have_their_price() -> None:
+    endpoint = FakeEndpoint(Answer(prompt_tokens=1000, completion_tokens=0, cached_tokens=600))
+    async with endpoint.client([Cost()], model="gpt-4.1") as client:
+        assert (await client.chat("Hallo")).cost == Decimal("0.0011")
+
+
+@pytest.mark.anyio
+async def test_an_unknown_price_is_none_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    cost = Cost()
+    async with FakeEndpoint().client([cost]) as client:
+        with caplog.at_level(logging.WARNING, "headrace"):
+            replies = [await client.chat("Hallo") for _ in range(3)]
+            await client.chat("Hallo", model="another")
+    assert [reply.cost for reply in replies] == [None, None, None]
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "'fake-model' is unknown" in said[0]
+    assert "'another' is unknown" in said[1]
+    assert (cost.totals.calls, cost.totals.unpriced, cost.totals.cost) == (4, 4, Decimal(0))
+    assert cost.totals.by_model["fake-model"].unpriced == 3
+
+
+@pytest.mark.anyio
+async def test_no_usage_is_an_unknown_cost(caplog: pytest.LogCaptureFixture) -> None:
+    cost = Cost(prices=PRICES)
+    async with FakeEndpoint(Answer(body={"choices": []})).client([cost]) as client:
+        assert (await client.chat("Hallo")).cost is None
+    assert "no usage is reported" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_the_requests_model_comes_first_then_the_replys() -> None:
+    usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
+    endpoint = FakeEndpoint(otherwise=Answer(body={"model": "gpt-4.1", "usage": usage}))
+    cost = Cost(prices=PRICES)
+    async with endpoint.client([cost]) as client:
+        assert (await client.chat("Hallo")).cost == 1
+        assert (await client.chat("Hallo", model="my-deployment")).cost == 2
+    assert set(cost.totals.by_model) == {"fake-model", "my-deployment"}
+
+
+@pytest.mark.anyio
+async def test_totals_per_run_per_model_per_tag() -> None:
+    cost = Cost(prices=PRICES)
+    endpoint = FakeEndpoint("ok", "ok", 500, "ok")
+    async with endpoint.client([cost]) as client:
+        await client.chat("Hallo", tags={"team": "a", "job": "x"})
+        await client.chat("Hallo", tags={"team": "b"}, model="gpt-4.1")
+        with pytest.raises(headrace.ServerError):
+            await client.chat("Hallo", tags={"team": "b"})
+        await client.chat("Hallo", tags={"team": "a"})
+    totals = cost.totals
+    assert (totals.calls, totals.prompt_tokens, totals.completion_tokens) == (3, 30, 15)
+    assert totals.cost == 2 * USD + Decimal("0.00006")
+    assert {model: tally.calls for model, tally in totals.by_model.items()} == {"fake-model": 2, "gpt-4.1": 1}
+    assert {tag: tally.cost for tag, tally in totals.by_tag.items()} == {
+        "team=a": 2 * USD,
+        "job=x": USD,
+        "team=b": Decimal("0.00006"),
+    }
+
+
+@pytest.mark.anyio
+async def test_totals_are_exact_under_1000_concurrent_calls() -> None:
+    # The classic mistake is to read a sum, await, and write it back: all that was added meanwhile is lost.
+    # Between reading and writing there must be no await; then no lock is needed, on either loop.
+    cost = Cost(prices=PRICES)
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
+    requests = [
+        headrace.Request({"messages": [], "model": "fake-model"}, tags={"parity": str(number % 2)})
+        for number in range(1000)
+    ]
+    async with endpoint.client([cost]) as client, client.map(requests, max_in_flight=1000) as outcomes:
+        assert all([outcome.ok async for outcome in outcomes])
+    assert endpoint.most_in_flight == 1000
+    totals = cost.totals
+    assert (totals.calls, totals.prompt_tokens, totals.completion_tokens) == (1000, 10_000, 5_000)
+    assert totals.cost == totals.by_model["fake-model"].cost == 1000 * USD
+    assert [totals.by_tag[f"parity={parity}"].cost for parity in (0, 1)] == [500 * USD, 500 * USD]
+
+
+@pytest.mark.anyio
+async def test_an_answer_from_a_cache_costs_nothing() -> None:
+    class Cache:
+        name = "cache"
+        stage = headrace.Stage.ANSWER
+
+        def __init__(self) -> None:
+            self.reply: headrace.Reply | None = None
+
+        def wrap(self, send: headrace.Send) -> headrace.Send:
+            async def answer(call: headrace.Call) -> headrace.Reply:
+                self.reply = self.reply or await send(call)
+                return self.reply
+
+            return answer
+
+    cost = Cost(prices=PRICES)
+    async with FakeEndpoint().client([cost, Cache()]) as client:
+        for _ in range(3):
+            await client.chat("Hallo")
+    assert (cost.totals.calls, cost.totals.cost, cost.totals.prompt_tokens) == (3, USD, 10)
+
+
+@pytest.mark.anyio
+async def test_calls_without_a_model_are_not_accounted_for(caplog: pytest.LogCaptureFixture) -> None:
+    for cost in (Cost(), Cost(budget=Decimal(0))):
+        endpoint = FakeEndpoint(Answer(body={"data": []}))
+        async with endpoint.client([cost]) as client:
+            assert (await client.request("GET", "/models")).cost is None
+        assert cost.totals.calls == 0
+    assert caplog.text == ""
+
+
+# With a budget: "Hallo" with max_tokens=5 has a body of some 90 bytes, so it may cost about 0.0001 USD.
+
+
+@pytest.mark.anyio
+async def test_a_budget_stops_calls_before_it_is_overdrawn() -> None:
+    cost = Cost(prices=PRICES, budget=Decimal("0.001"))
+    endpoint = FakeEndpoint()
+    async with endpoint.client([cost]) as client:
+        for _ in range(1000):
+            try:
+                await client.chat("Hallo", max_tokens=5)
+            except headrace.BudgetExceeded as error:
+                refusal = error
+                break
+    assert Decimal("0.00085") < cost.totals.cost <= Decimal("0.001")
+    assert len(endpoint.attempts) == cost.totals.calls
+    assert refusal.attempts == 0
+    assert "of the budget of 0.001 USD" in str(refusal)
+    assert f"{cost.totals.cost.normalize():f} are spent" in str(refusal)
+
+
+@pytest.mark.anyio
+async def test_a_budget_holds_with_many_calls_in_flight() -> None:
+    cost = Cost(prices=PRICES, budget=Decimal("0.001"))
+    # Each answer uses up all that its request allows.
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.001, completion_tokens=50))
+    requests = [{"messages": [], "max_tokens": 50}] * 200
+    async with endpoint.client([cost]) as client, client.map(requests, max_in_flight=200) as outcomes:
+        seen = [outcome async for outcome in outcomes]
+    done = [outcome for outcome in seen if outcome.ok]
+    assert cost.totals.cost == len(done) * Decimal("0.00011") <= Decimal("0.001")
+    # What the reservations of calls in flight held back was given to calls that waited for it.
+    assert len(done) == 8
+    assert all(isinstance(outcome.error, headrace.BudgetExceeded) for outcome in seen if not outcome.ok)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
+async def test_the_worst_case_counts_every_choice(limit: str) -> None:
+    cost = Cost(prices={"fake-model": {"input": "0", "output": "2"}}, budget=Decimal("0.001"))
+    async with FakeEndpoint().client([cost]) as client:
+        await client.chat("Hallo", extra_body={"n": 5, limit: 99})
+        with pytest.raises(headrace.BudgetExceeded, match=r"may cost 0\.0012 USD"):
+            await client.chat("Hallo", extra_body={"n": 6, limit: 100})
+
+
+@pytest.mark.anyio
+async def test_a_request_without_a_limit_is_reckoned_with_what_was_seen() -> None:
+    prices = {"fake-model": {"input": "0", "output": "1000000"}}
+    cost = Cost(prices=prices, budget=Decimal(100), assumed_output_tokens=10)
+    endpoint = FakeEndpoint(Answer(completion_tokens=30))
+    async with endpoint.client([cost]) as client:
+        await client.chat("Hallo")
+        endpoint.then(Answer(completion_tokens=50))
+        await client.chat("Hallo")
+        with pytest.raises(headrace.BudgetExceeded, match="may cost 50 USD"):
+            await client.chat("Hallo")
+        await client.chat("Hallo", max_tokens=20)
+
+
+@pytest.mark.anyio
+async def test_failed_and_cancelled_calls_give_their_reservation_back() -> None:
+    cost = Cost(prices=PRICES, budget=Decimal("0.00015"))
+    endpoint = FakeEndpoint(500, Answer(delay=60), "ok")
+    async with endpoint.client([cost]) as client:
+        with pytest.raises(headrace.ServerError):
+            await client.chat("Hallo", max_tokens=5)
+        with anyio.move_on_after(0.01):
+            await client.chat("Hallo", max_tokens=5)
+        assert (await client.chat("Hallo", max_tokens=5)).cost == USD
+
+
+@pytest.mark.anyio
+async def test_an_unknown_cost_is_booked_at_its_worst() -> None:
+    cost = Cost(prices=PRICES, budget=Decimal("0.0003"))
+    async with FakeEndpoint(Answer(body={"choices": []})).client([cost]) as client:
+        await client.chat("Hallo", max_tokens=100)
+        with pytest.raises(headrace.BudgetExceeded):
+            await client.chat("Hallo", max_tokens=100)
+
+
+@pytest.mark.anyio
+async def test_no_budget_is_kept_with_an_unknown_price() -> None:
+    endpoint = FakeEndpoint()
+    async with endpoint.client([Cost(budget=Decimal(5))]) as client:
+        with pytest.raises(headrace.BudgetExceeded, match=r"'fake-model' has no price.*\[cost\.prices"):
+            await client.chat("Hallo")
+    assert endpoint.attempts == []
+
+
+@pytest.mark.trio
+async def test_a_deadline_ends_the_wait_for_a_reservation(autojump_clock: trio.testing.MockClock) -> None:
+    cost = Cost(prices=PRICES, budget=Decimal("0.00015"))
+    endpoint = FakeEndpoint(Answer(delay=50))
+    async with endpoint.client([cost]) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: client.chat("Hallo", max_tokens=5))
+        await trio.sleep(1)
+        with pytest.raises(headrace.DeadlineExceeded):
+            await client.chat("Hallo", max_tokens=5, deadline=10)
+        assert trio.current_time() == 11
+    assert len(endpoint.attempts) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"budget": "much"}, {"budget": -1}, {"budget": "nan"}, {"assumed_output_tokens": -1}]
+)
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(headrace.SettingsError, match=next(iter(wrong))):
+        Cost(**wrong)
+
+
+async def cost_of(client: headrace.Client) -> tuple[Cost, headrace.Reply]:
+    (policy,) = (policy for policy in client.policies if isinstance(policy, Cost))
+    async with client:
+        return policy, await client.chat("Hallo")
+
+
+@pytest.mark.anyio
+async def test_settings_from_file_environment_and_keyword(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "headrace.toml").write_text("[cost.prices.fake-model]\ninput = 1.0\noutput = '2'\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_COST_BUDGET", "2.50")
+    policy, reply = await cost_of(FakeEndpoint().client(None, cost={"assumed_output_tokens": 100}))
+    assert (policy.budget, policy.assumed_output_tokens) == (Decimal("2.50"), 100)
+    assert reply.cost == USD
+
+
+def test_an_unknown_setting_is_an_error() -> None:
+    with pytest.raises(headrace.SettingsError, match="did you mean 'budget'"):
+        FakeEndpoint().client(None, cost={"budgett": 5})

@@ -1,0 +1,96 @@
+"""The logging policy: one line a call, and the retries and circuit changes that calls told of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import anyio
+import attrs
+
+from headrace import Call, Event, Reply, Send, Stage, StatusError
+from headrace_logging.fields import (
+    body_text,
+    call_fields,
+    error_fields,
+    key_of,
+    line,
+    reply_fields,
+    without_key,
+)
+
+_log = logging.getLogger("headrace.calls")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Logging:
+    """Logs calls through the standard library, under the logger ``headrace.calls``.
+
+    INFO: one line for each call that succeeded or was cancelled. WARNING: one for each that failed, each
+    retry, and each circuit that opens, half opens or closes. DEBUG: the bodies of request and answer, up to
+    2,000 characters each, only with ``bodies`` (default False). The pairs of a line are attributes of its
+    record as well (``extra``), for structlog and JSON formatters. Keys are never logged.
+
+    Levels are asked for at each call, so they may be changed at any time; a level that is off costs a look.
+    """
+
+    name: ClassVar[str] = "logging"
+    stage: ClassVar[Stage] = Stage.OBSERVE
+
+    bodies: bool = False
+
+    def wrap(self, send: Send) -> Send:
+        """``send``, and a line when it is over."""
+
+        async def observe(call: Call) -> Reply:
+            try:
+                reply = await send(call)
+            except Exception as error:
+                if _log.isEnabledFor(logging.WARNING):
+                    self._failed(call, error)
+                raise
+            except BaseException:
+                # Not an Exception: a cancellation, which is nobody's failure.
+                if _log.isEnabledFor(logging.INFO):
+                    _write(call, logging.INFO, "call cancelled", call_fields(call, anyio.current_time()))
+                raise
+            if _log.isEnabledFor(logging.INFO):
+                fields = call_fields(call, anyio.current_time()) | reply_fields(reply)
+                _write(call, logging.INFO, "call ok", fields)
+                self._bodies(call, reply.content)
+            return reply
+
+        return observe
+
+    def notify(self, event: Event) -> None:
+        """Log a retry or a change of a circuit; other events are not for here."""
+        if event.name in {"retry", "circuit"} and _log.isEnabledFor(logging.WARNING):
+            data = {f"headrace.{event.name}.{key}": _plain(value) for key, value in event.data.items()}
+            fields = call_fields(event.call, anyio.current_time()) | data
+            _write(event.call, logging.WARNING, event.name, fields)
+
+    def _failed(self, call: Call, error: Exception) -> None:
+        fields = call_fields(call, anyio.current_time()) | error_fields(call, error, self.bodies)
+        _write(call, logging.WARNING, "call failed", fields)
+        self._bodies(call, error.body if isinstance(error, StatusError) else b"")
+
+    def _bodies(self, call: Call, answer: bytes) -> None:
+        if not self.bodies or not _log.isEnabledFor(logging.DEBUG):
+            return
+        whose = {} if call.request.id is None else {"headrace.id": call.request.id}
+        for event, content in (("request body", call.content), ("answer body", answer)):
+            if content:
+                _write(
+                    call, logging.DEBUG, event, whose | {"headrace.body": body_text(content, key_of(call))}
+                )
+
+
+def _plain(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _write(call: Call, level: int, event: str, fields: Mapping[str, Any]) -> None:
+    fields = without_key(fields, key_of(call))
+    # The line is an argument, so that a percent sign in it is no format.
+    _log.log(level, "%s", line(event, fields), extra={"headrace.event": event, **fields})

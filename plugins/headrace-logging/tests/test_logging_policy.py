@@ -1,0 +1,297 @@
+"""The log of calls: which lines, at which level, with which pairs, and without any key."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import headrace
+from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace_logging import Logging
+from headrace_logging.fields import BODY_LIMIT, line
+
+CANARY = "sk-canary-0123456789abcdef"
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.DEBUG, "headrace")
+    return caplog
+
+
+def pairs(text: str) -> dict[str, str]:
+    """The key-value pairs of a logfmt line."""
+    return dict(word.split("=", 1) for word in shlex.split(text) if "=" in word)
+
+
+@pytest.mark.anyio
+async def test_the_contract_of_policies() -> None:
+    await check_policy_contract(Logging)
+
+
+@pytest.mark.anyio
+async def test_the_contract_holds_while_everything_is_logged(log: pytest.LogCaptureFixture) -> None:
+    await check_policy_contract(lambda: Logging(bodies=True))
+
+
+@pytest.mark.anyio
+async def test_one_line_for_a_call_that_succeeds(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint().client([Logging()], model="gpt-4.1") as client:
+        await client.chat("Hallo", id="7", tags={"team": "a b"})
+    (record,) = log.records
+    assert (record.name, record.levelno) == ("headrace.calls", logging.INFO)
+    text = record.getMessage()
+    assert text.startswith("call ok headrace.id=7 gen_ai.request.model=gpt-4.1 ")
+    elapsed = pairs(text).pop("headrace.elapsed_ms")
+    assert 0 <= float(elapsed) < 10_000
+    assert pairs(text) == {
+        "headrace.id": "7",
+        "gen_ai.request.model": "gpt-4.1",
+        "headrace.tag.team": "a b",
+        "headrace.attempts": "1",
+        "headrace.elapsed_ms": elapsed,
+        "http.response.status_code": "200",
+        "gen_ai.response.model": "gpt-4.1",
+        "gen_ai.usage.input_tokens": "10",
+        "gen_ai.usage.output_tokens": "5",
+    }
+
+
+@pytest.mark.anyio
+async def test_the_pairs_are_attributes_of_the_record(log: pytest.LogCaptureFixture) -> None:
+    # Which is where structlog's ExtraAdder and JSON formatters look for them, with their types.
+    async with FakeEndpoint().client([Logging()]) as client:
+        await client.chat("Hallo", id="7")
+    extra = log.records[0].__dict__
+    assert extra["headrace.event"] == "call ok"
+    assert extra["headrace.id"] == "7"
+    assert extra["gen_ai.usage.input_tokens"] == 10
+    assert extra["http.response.status_code"] == 200
+    json.dumps({name: value for name, value in extra.items() if "." in name})
+
+
+@pytest.mark.anyio
+async def test_what_is_not_known_is_left_out(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint(Answer(body={"data": []}), 500).client([Logging()]) as client:
+        await client.request("GET", "/models")
+        with pytest.raises(headrace.ServerError):
+            await client.request("GET", "/models")
+    ok, failed = (set(pairs(record.getMessage())) for record in log.records)
+    always = {"url.path", "headrace.attempts", "headrace.elapsed_ms", "http.response.status_code"}
+    assert ok == always
+    assert failed - {"headrace.error_code"} == always | {"error.type"}
+
+
+class Priced:
+    """Stands in for a cost policy."""
+
+    name = "priced"
+    stage = headrace.Stage.ACCOUNT
+
+    def wrap(self, send: headrace.Send) -> headrace.Send:
+        async def price(call: headrace.Call) -> headrace.Reply:
+            reply = await send(call)
+            reply.cost = Decimal("0.00006")
+            return reply
+
+        return price
+
+
+@pytest.mark.anyio
+async def test_the_cost_where_it_is_known(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint().client([Logging(), Priced()]) as client:
+        await client.chat("Hallo")
+    assert "headrace.cost=0.00006" in log.text
+
+
+@pytest.mark.anyio
+async def test_one_warning_for_a_call_that_fails(log: pytest.LogCaptureFixture) -> None:
+    secret = {"error": {"message": "you said: my secret", "code": "model_not_found"}}
+    endpoint = FakeEndpoint(
+        Answer(status=404, body=secret), headrace.ConnectError("refused"), ValueError("bug")
+    )
+    async with endpoint.client([Logging()]) as client:
+        for _ in range(3):
+            with pytest.raises(headrace.CallError):
+                await client.chat("Hallo")
+    assert [record.levelno for record in log.records] == [logging.WARNING] * 3
+    refused, unreached, bug = (pairs(record.getMessage()) for record in log.records)
+    assert refused["error.type"] == "status_error"
+    assert refused["http.response.status_code"] == "404"
+    assert refused["headrace.error_code"] == "model_not_found"
+    assert "my secret" not in log.text, "an error's message quotes the answer, which is a body"
+    assert (unreached["error.type"], unreached["error.message"]) == ("connect_error", "refused")
+    assert (bug["error.type"], bug["error.message"]) == ("ValueError", "bug")
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_call_is_no_failure(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint(Answer(delay=60)).client([Logging()]) as client:
+        with anyio.move_on_after(0.01):
+            await client.chat("Hallo")
+    (record,) = log.records
+    assert record.levelno == logging.INFO
+    assert record.getMessage().startswith("call cancelled ")
+
+
+class Telling:
+    """Tells of what a retry or a breaker would, and of something else."""
+
+    name = "telling"
+    stage = headrace.Stage.PERSIST
+
+    def wrap(self, send: headrace.Send) -> headrace.Send:
+        async def tell(call: headrace.Call) -> headrace.Reply:
+            call.notify("retry", attempt=1, delay=0.123456, error="server_error", status=503)
+            call.notify("circuit", endpoint="http://fake.test/v1", state="open", open_for=60.0)
+            call.notify("cache", hit=True)
+            return await send(call)
+
+        return tell
+
+
+@pytest.mark.anyio
+async def test_retries_and_circuits_are_warnings(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint().client([Logging(), Telling()]) as client:
+        await client.chat("Hallo", id="7")
+    retry, circuit, _ = log.records
+    assert retry.levelno == circuit.levelno == logging.WARNING
+    assert retry.getMessage().startswith("retry headrace.id=7 ")
+    assert pairs(retry.getMessage())["headrace.retry.delay"] == "0.123"
+    assert pairs(retry.getMessage())["headrace.retry.status"] == "503"
+    assert pairs(circuit.getMessage())["headrace.circuit.state"] == "open"
+    assert retry.__dict__["headrace.retry.attempt"] == 1
+
+
+@pytest.mark.anyio
+async def test_no_bodies_unless_asked(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint("an answer", 500).client([Logging()]) as client:
+        await client.chat("a question")
+        with pytest.raises(headrace.ServerError):
+            await client.chat("a question")
+    assert len(log.records) == 2
+    assert "an answer" not in log.text
+    assert "a question" not in log.text
+
+
+@pytest.mark.anyio
+async def test_bodies_at_debug_where_asked(log: pytest.LogCaptureFixture) -> None:
+    answer = Answer(status=400, body={"error": {"message": "why not"}})
+    async with FakeEndpoint("ü" * 3000, answer).client([Logging(bodies=True)]) as client:
+        await client.chat("a question", id="7")
+        with pytest.raises(headrace.StatusError):
+            await client.chat("another")
+    bodies = [record for record in log.records if record.levelno == logging.DEBUG]
+    assert [record.__dict__["headrace.event"] for record in bodies] == ["request body", "answer body"] * 2
+    texts = [record.__dict__["headrace.body"] for record in bodies]
+    assert "a question" in texts[0]
+    assert bodies[0].__dict__["headrace.id"] == "7"
+    assert len(texts[1]) == BODY_LIMIT + 1
+    assert texts[1].endswith("ü…")
+    assert "why not" in texts[3]
+    assert "error.message" in log.records[3].__dict__
+
+
+@pytest.mark.anyio
+async def test_no_bodies_below_debug(log: pytest.LogCaptureFixture) -> None:
+    log.set_level(logging.INFO, "headrace")
+    async with FakeEndpoint().client([Logging(bodies=True)]) as client:
+        await client.chat("a question")
+    assert len(log.records) == 1
+
+
+@pytest.mark.anyio
+async def test_what_is_below_the_level_is_not_written(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint("ok", 400, Answer(delay=60), 400).client([Logging(), Telling()]) as client:
+        log.set_level(logging.WARNING, "headrace")
+        await client.chat("Hallo")
+        assert [record.__dict__["headrace.event"] for record in log.records] == ["retry", "circuit"]
+        log.set_level(logging.ERROR, "headrace")
+        log.clear()
+        with pytest.raises(headrace.StatusError):
+            await client.chat("Hallo")
+        with anyio.move_on_after(0.01):
+            await client.chat("Hallo")
+        assert log.records == []
+        log.set_level(logging.WARNING, "headrace")  # levels may change while a client is open
+        with pytest.raises(headrace.StatusError):
+            await client.chat("Hallo")
+        assert log.records[-1].getMessage().startswith("call failed ")
+
+
+@pytest.mark.anyio
+async def test_the_key_is_in_no_record(log: pytest.LogCaptureFixture) -> None:
+    echo = {"error": {"message": f"bad key {CANARY}", "code": CANARY}}
+    half_cut = b'"' + b"x" * (BODY_LIMIT - 10) + CANARY.encode() * 100 + b'"'
+    endpoint = FakeEndpoint(
+        Answer(CANARY),
+        Answer(status=401, body=echo),
+        Answer(status=400, body=echo),
+        Answer(body={"error": CANARY}),
+        Answer(status=500, body=half_cut),
+        headrace.ConnectError(f"refused {CANARY}"),
+    )
+    async with endpoint.client([Logging(bodies=True), Telling()], api_key=CANARY) as client:
+        for number in range(6):
+            try:
+                await client.chat(f"my key is {CANARY}", id=f"{number}-{CANARY}", tags={"key": CANARY})
+            except headrace.CallError:
+                continue
+    assert len(log.records) == 6 * 5 - 2
+    for record in log.records:
+        everything = f"{record.getMessage()} {record.__dict__}"
+        assert CANARY not in everything
+        assert CANARY[:9] not in everything, "half of a key"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (5, "a=5"),
+        ("plain", "a=plain"),
+        ("", 'a=""'),
+        ("two words", 'a="two words"'),
+        ("a=b", 'a="a=b"'),
+        ('say "hi" \\', 'a="say \\"hi\\" \\\\"'),
+        ("line\nbreak", 'a="line\\nbreak"'),
+        ("\x1b[31m\u2028\x85", 'a="\\x1b[31m\\u2028\\x85"'),
+        (None, "a=None"),
+    ],
+)
+def test_values_as_text(value: Any, written: str) -> None:
+    assert line("event", {"a": value}) == f"event {written}"
+
+
+@pytest.mark.anyio
+async def test_a_tag_forges_no_line(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint().client([Logging()]) as client:
+        await client.chat("Hallo", tags={"a\ncall ok x": "b\nc"})
+    assert "\n" not in log.records[0].getMessage()
+    assert "headrace.tag.a_call_ok_x" in log.records[0].__dict__
+
+
+def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bodies(**keywords: Any) -> bool:
+        client = FakeEndpoint().client(None, **keywords)
+        (policy,) = (policy for policy in client.policies if isinstance(policy, Logging))
+        return policy.bodies
+
+    monkeypatch.chdir(tmp_path)
+    assert not bodies()
+    assert bodies(logging={"bodies": True})
+    (tmp_path / "headrace.toml").write_text("[logging]\nbodies = true\n")
+    assert bodies()
+    monkeypatch.setenv("HEADRACE_LOGGING_BODIES", "false")
+    assert not bodies()
+
+
+def test_an_unknown_setting_is_an_error() -> None:
+    with pytest.raises(headrace.SettingsError, match="did you mean 'bodies'"):
+        FakeEndpoint().client(None, logging={"body": True})

@@ -1,0 +1,83 @@
+"""Whether to try again, and after how long: a pure function of what happened.
+
+The backoff before try n + 1 is ``min(cap, base * factor ** (n - 1))`` seconds, and with full jitter a
+random part of it, evenly drawn from 0 to all of it (Marc Brooker, "Exponential Backoff And Jitter", AWS
+Architecture Blog, 2015): callers that failed together do not come back together.
+
+A delay asked for from outside (``Retry-After``, an open circuit) takes the backoff's place; jitter is
+added to it and never taken from it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+from headrace import CallError, CircuitOpen, StatusError
+from headrace_retry.retry_after import seconds_asked
+
+_NONE: Mapping[str, str] = {}
+
+
+@attrs.frozen(kw_only=True)
+class Schedule:
+    """How often and how soon to try again; times are in seconds, see `headrace_retry.Retry`."""
+
+    attempts: int
+    base: float
+    factor: float
+    cap: float
+    jitter: Literal["full", "none"]
+    max_elapsed: float | None
+    max_retry_after: float
+
+    def delay(
+        self, tried: int, asked: float | None, elapsed: float, remaining: float | None, rng: random.Random
+    ) -> float | None:
+        """Seconds to wait before the next try, None where there is to be none.
+
+        ``tried``: how many tries were made; ``asked``: the wait asked for, None where none was;
+        ``elapsed``: since the call began; ``remaining``: until its deadline, None where it has none.
+        """
+        if tried >= self.attempts or (asked is not None and asked > self.max_retry_after):
+            return None
+        delay = self._backoff(tried, rng)
+        if asked is not None:
+            delay = asked + (delay if self.jitter == "full" else 0.0)
+        if remaining is not None and delay >= remaining:
+            return None
+        if self.max_elapsed is not None and elapsed + delay > self.max_elapsed:
+            return None
+        return delay
+
+    def _backoff(self, tried: int, rng: random.Random) -> float:
+        try:
+            ceiling = min(self.cap, self.base * self.factor ** (tried - 1))
+        except OverflowError:
+            ceiling = self.cap
+        return rng.uniform(0.0, ceiling) if self.jitter == "full" else ceiling
+
+
+def mendable(error: CallError) -> bool:
+    """Whether sending the same request again can help.
+
+    That is what the error says of itself (``retryable``), unless the endpoint knows better and says so in
+    ``x-should-retry``; an account without credit stays without, whatever the header says.
+    """
+    if isinstance(error, StatusError) and error.error_code != "insufficient_quota" and error.headers:
+        said = error.headers.get("x-should-retry", "").strip().lower()
+        if said in {"true", "false"}:
+            return said == "true"
+    return error.retryable
+
+
+def asked_by(error: CallError, now: float) -> float | None:
+    """Seconds that ``error`` asks to wait, None where it asks for none; ``now``: see `seconds_asked`."""
+    if isinstance(error, StatusError):
+        return seconds_asked(error.headers or _NONE, now)
+    if isinstance(error, CircuitOpen) and error.retry_after > 0:
+        return error.retry_after
+    return None

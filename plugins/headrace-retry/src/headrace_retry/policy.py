@@ -1,0 +1,109 @@
+"""The retry policy: the async shell around `headrace_retry.decision`."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from typing import Any, ClassVar, Literal
+
+import anyio
+import attrs
+
+from headrace import Call, CallError, Reply, Send, SettingsError, Stage, StatusError
+from headrace_retry.decision import Schedule, asked_by, mendable
+
+
+def _at_least(bound: float) -> Any:
+    def check(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+        if value is not None and not bound <= value < math.inf:
+            raise SettingsError(f"retry: {attribute.name}={value!r}: must be a number of at least {bound:g}")
+
+    return check
+
+
+def _known_jitter(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    if value not in {"full", "none"}:
+        raise SettingsError(f"retry: jitter={value!r}: must be 'full' or 'none'")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Retry:
+    """Sends a call again when it failed in a way that a second try can mend.
+
+    ``attempts``: how many tries a call gets in all, the first one included (default 3; 1: no retries).
+    ``base``, ``factor``, ``cap``: the backoff in seconds (default 0.5, doubled each time, at most 20).
+    ``jitter``: "full" draws the wait evenly from 0 to the backoff, "none" waits all of it.
+    ``max_elapsed``: no try begins later than this many seconds after the call began (default: no bound).
+    ``max_retry_after``: the longest wait in seconds, asked for by the endpoint or an open circuit, that is
+    waited for (default 120); what asks for more is not tried again. ``rng``: where the jitter comes from.
+
+    The last error is raised as it is, and at once where the next wait would reach the call's deadline.
+    Raises `SettingsError` for a value out of range.
+    """
+
+    name: ClassVar[str] = "retry"
+    stage: ClassVar[Stage] = Stage.PERSIST
+
+    attempts: int = attrs.field(default=3, validator=_at_least(1))
+    base: float = attrs.field(default=0.5, validator=_at_least(0))
+    factor: float = attrs.field(default=2.0, validator=_at_least(1))
+    cap: float = attrs.field(default=20.0, validator=_at_least(0))
+    jitter: Literal["full", "none"] = attrs.field(default="full", validator=_known_jitter)
+    max_elapsed: float | None = attrs.field(default=None, validator=_at_least(0))
+    max_retry_after: float = attrs.field(default=120.0, validator=_at_least(0))
+    rng: random.Random = attrs.field(factory=random.Random, repr=False)
+
+    @classmethod
+    def classic(cls) -> Retry:
+        """Three retries after 1 s, 2 s and 4 s, without jitter."""
+        return cls(attempts=4, base=1.0, factor=2.0, jitter="none")
+
+    def wrap(self, send: Send) -> Send:
+        """``send`` with retries; ``send`` itself where ``attempts`` is 1."""
+        if self.attempts == 1:
+            return send
+        schedule = Schedule(
+            attempts=self.attempts,
+            base=self.base,
+            factor=self.factor,
+            cap=self.cap,
+            jitter=self.jitter,
+            max_elapsed=self.max_elapsed,
+            max_retry_after=self.max_retry_after,
+        )
+
+        async def persist(call: Call) -> Reply:
+            # Tries, not call.attempts: one that an open circuit refuses is no trip over the wire, but
+            # must come to an end as well.
+            tried = 0
+            while True:
+                try:
+                    return await send(call)
+                except CallError as error:
+                    tried += 1
+                    delay = self._delay(schedule, call, tried, error)
+                    if delay is None:
+                        raise
+                # Outside the handler, so that the next error does not carry this one as its context.
+                await anyio.sleep(delay)
+
+        return persist
+
+    def _delay(self, schedule: Schedule, call: Call, tried: int, error: CallError) -> float | None:
+        if not mendable(error):
+            return None
+        asked = asked_by(error, time.time())
+        now = anyio.current_time()
+        remaining = None if call.deadline is None else call.deadline - now
+        delay = schedule.delay(tried, asked, now - call.started, remaining, self.rng)
+        if delay is None:
+            if asked is not None and isinstance(error, StatusError):
+                error.args = (
+                    f"{error}; the endpoint asks to come back in {math.ceil(asked)} s",
+                    *error.args[1:],
+                )
+            return None
+        status = {"status": error.status} if isinstance(error, StatusError) else {}
+        call.notify("retry", attempt=tried, delay=delay, error=error.code, **status)
+        return delay

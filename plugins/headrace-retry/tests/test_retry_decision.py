@@ -1,0 +1,139 @@
+"""The retry decision, without a loop."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import headrace
+from headrace.errors import StatusError
+from headrace.model import Headers
+from headrace_retry.decision import Schedule, asked_by, mendable
+
+
+def schedule(**changes: Any) -> Schedule:
+    defaults: dict[str, Any] = {
+        "attempts": 10,
+        "base": 0.5,
+        "factor": 2.0,
+        "cap": 20.0,
+        "jitter": "none",
+        "max_elapsed": None,
+        "max_retry_after": 120.0,
+    }
+    return Schedule(**defaults | changes)
+
+
+def status_error(status: int, code: str | None = None, retryable: bool = True, **headers: str) -> StatusError:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    error = StatusError("failed", status, Headers(raw), b"", code)
+    error.retryable = retryable
+    return error
+
+
+def test_the_backoff_doubles_up_to_its_cap() -> None:
+    delays = [schedule().delay(tried, None, 0.0, None, random.Random()) for tried in range(1, 9)]
+    assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
+
+
+def test_the_classic_waits_1_2_4_seconds() -> None:
+    classic = schedule(attempts=4, base=1.0)
+    delays = [classic.delay(tried, None, 0.0, None, random.Random()) for tried in (1, 2, 3, 4)]
+    assert delays == [1.0, 2.0, 4.0, None]
+
+
+def test_the_cap_holds_where_the_power_is_no_number() -> None:
+    assert schedule(attempts=10**6).delay(5000, None, 0.0, None, random.Random()) == 20.0
+
+
+def test_full_jitter_fills_the_whole_of_the_backoff() -> None:
+    rng = random.Random(1)
+    drawn = [schedule(jitter="full").delay(4, None, 0.0, None, rng) or 0.0 for _ in range(2000)]
+    assert min(drawn) < 0.05
+    assert max(drawn) > 3.95
+    assert abs(sum(drawn) / len(drawn) - 2.0) < 0.1
+
+
+def test_attempts_are_bounded() -> None:
+    assert schedule(attempts=3).delay(2, None, 0.0, None, random.Random()) is not None
+    assert schedule(attempts=3).delay(3, None, 0.0, None, random.Random()) is None
+
+
+@pytest.mark.parametrize(("remaining", "delay"), [(0.4, None), (0.5, None), (0.6, 0.5), (None, 0.5)])
+def test_never_past_the_deadline(remaining: float | None, delay: float | None) -> None:
+    assert schedule().delay(1, None, 0.0, remaining, random.Random()) == delay
+
+
+@pytest.mark.parametrize(("elapsed", "delay"), [(9.5, 0.5), (9.6, None)])
+def test_total_time_is_bounded(elapsed: float, delay: float | None) -> None:
+    assert schedule(max_elapsed=10.0).delay(1, None, elapsed, None, random.Random()) == delay
+
+
+@pytest.mark.parametrize(("asked", "delay"), [(20.0, 20.0), (120.0, 120.0), (120.5, None)])
+def test_what_is_asked_is_waited_up_to_the_limit(asked: float, delay: float | None) -> None:
+    assert schedule().delay(1, asked, 0.0, None, random.Random()) == delay
+
+
+@given(
+    tried=st.integers(1, 100),
+    asked=st.none() | st.floats(0.001, 1e6),
+    elapsed=st.floats(0, 1e6),
+    remaining=st.none() | st.floats(0, 1e6),
+    jitter=st.sampled_from(["full", "none"]),
+    max_elapsed=st.none() | st.floats(0, 1e6),
+    seed=st.integers(),
+)
+def test_every_delay_keeps_all_bounds(
+    tried: int,
+    asked: float | None,
+    elapsed: float,
+    remaining: float | None,
+    jitter: str,
+    max_elapsed: float | None,
+    seed: int,
+) -> None:
+    rules = schedule(attempts=50, jitter=jitter, max_elapsed=max_elapsed)
+    delay = rules.delay(tried, asked, elapsed, remaining, random.Random(seed))
+    if delay is None:
+        return
+    assert tried < 50
+    assert (asked or 0.0) <= delay <= (asked or 0.0) + 20.0
+    assert asked is None or asked <= 120.0
+    assert remaining is None or delay < remaining
+    assert max_elapsed is None or elapsed + delay <= max_elapsed
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (headrace.ConnectError("refused"), True),
+        (headrace.TLSError("bad certificate"), False),
+        (headrace.CallTimeout("slow"), True),
+        (headrace.DeadlineExceeded("too late"), False),
+        (headrace.IncompleteReply("cut"), True),
+        (headrace.CircuitOpen("open", 5.0), True),
+        (headrace.BudgetExceeded("spent"), False),
+        (status_error(429), True),
+        (status_error(400, retryable=False), False),
+        (status_error(400, retryable=False, x_should_retry="true"), True),
+        (status_error(503, x_should_retry="false"), False),
+        (status_error(503, x_should_retry="maybe"), True),
+        (status_error(429, "insufficient_quota", retryable=False), False),
+        (status_error(429, "insufficient_quota", retryable=False, x_should_retry="true"), False),
+        (StatusError("made by hand"), False),
+    ],
+)
+def test_which_errors_a_retry_can_mend(error: headrace.CallError, answer: bool) -> None:
+    assert mendable(error) is answer
+
+
+def test_who_asks_for_a_wait() -> None:
+    assert asked_by(status_error(429, retry_after="7"), 0.0) == 7.0
+    assert asked_by(StatusError("made by hand"), 0.0) is None
+    assert asked_by(headrace.CircuitOpen("open", 5.0), 0.0) == 5.0
+    assert asked_by(headrace.CircuitOpen("half open", 0.0), 0.0) is None
+    assert asked_by(headrace.ConnectError("refused"), 0.0) is None

@@ -1,0 +1,178 @@
+"""The journal: resume, repair, lock, fingerprint."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.bulk.journal import Journal
+from headrace.errors import JournalError
+
+PRINT = {"input": "abc", "prompt": "{x}", "model": "m", "choices": []}
+
+
+def line(index: int, *, failed: bool = False) -> bytes:
+    error = {"code": "x", "message": "y"} if failed else None
+    return json.dumps({"id": f"headrace-{index}", "custom_id": f"q{index}", "error": error}).encode() + b"\n"
+
+
+def journal(tmp_path: Path, total: int = 20, **changed: Any) -> Journal:
+    return Journal(tmp_path / "out.jsonl", PRINT | changed, total)
+
+
+def test_what_was_appended_is_done_after_reopening(tmp_path: Path) -> None:
+    with journal(tmp_path) as first:
+        first.append([4, 0], line(4) + line(0))
+        first.append([9], line(9, failed=True))
+        assert first.done == 3
+    with journal(tmp_path) as second:
+        assert [index for index in range(20) if second.is_done(index)] == [0, 4, 9]
+        assert (second.done, second.failed) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "tail", [b'{"id": "headr', b"\0" * 4096, b'{"id": "headrace-3"}', b"{}\n", b"\n", b"\xff"]
+)
+def test_a_torn_tail_is_cut_off_and_its_item_not_done(tmp_path: Path, tail: bytes) -> None:
+    out = tmp_path / "out.jsonl"
+    with journal(tmp_path) as first:
+        first.append([1, 2], line(1) + line(2))
+    with out.open("ab") as file:
+        file.write(tail)
+    with journal(tmp_path) as second:
+        assert second.done == 2
+        second.append([3], line(3))
+    assert out.read_bytes() == line(1) + line(2) + line(3)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(cut=st.integers(0, 400), data=st.data())
+def test_cut_anywhere_every_whole_line_is_kept(tmp_path: Path, cut: int, data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(6)))
+    whole = b"".join(line(index) for index in order)
+    cut = min(cut, len(whole))
+    folder = tmp_path / f"{cut}-{'-'.join(map(str, order))}"
+    folder.mkdir(exist_ok=True)
+    with journal(folder):
+        pass
+    (folder / "out.jsonl").write_bytes(whole[:cut])
+    with journal(folder) as again:
+        kept = whole[:cut].count(b"\n")
+        assert [again.is_done(index) for index in order] == [True] * kept + [False] * (6 - kept)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"rubbish\n", r"out\.jsonl:2: damaged"),
+        (b"\n", r"out\.jsonl:2: damaged"),
+        (line(1), r"out\.jsonl:2: a second line for 'headrace-1'"),
+        (line(20), r"out\.jsonl:2: the id 'headrace-20' belongs to no item"),
+        (b'{"id": "batch_1"}\n', r"out\.jsonl:2: the id 'batch_1' belongs to no item"),
+    ],
+)
+def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path: Path, bad: bytes, message: str) -> None:
+    with journal(tmp_path) as first:
+        first.append([1], line(1))
+    out = tmp_path / "out.jsonl"
+    out.write_bytes(line(1) + bad + line(3))
+    with pytest.raises(JournalError, match=message), journal(tmp_path):
+        pass
+    assert out.read_bytes() == line(1) + bad + line(3), "damage is not touched"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"input": "other"}, "the input file changed"),
+        ({"prompt": "{y}"}, r"the prompt changed .*was '\{x\}', is '\{y\}'"),
+        ({"model": "n"}, "the model changed"),
+        ({"choices": ["a"]}, "the choices changed"),
+    ],
+)
+def test_another_run_s_journal_says_what_changed(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    with journal(tmp_path):
+        pass
+    with pytest.raises(JournalError, match=message), journal(tmp_path, **changed):
+        pass
+
+
+def test_a_foreign_file_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_text("dear diary\n")
+    for _ in range(2):
+        with pytest.raises(JournalError, match="exists, but"), journal(tmp_path):
+            pass
+    assert (tmp_path / "out.jsonl").read_text() == "dear diary\n"
+
+
+def test_a_crash_while_the_journal_began_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl.journal").write_text('{"headr')
+    with journal(tmp_path) as begun:
+        begun.append([0], line(0))
+    with journal(tmp_path) as again:
+        assert again.done == 1
+
+
+def test_two_processes_cannot_work_on_one_journal(tmp_path: Path) -> None:
+    program = (
+        "import sys; from headrace.bulk.journal import Journal\n"
+        f"with Journal({str(tmp_path / 'out.jsonl')!r}, {PRINT!r}, 20):\n"
+        "    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(JournalError, match="another run is writing"), journal(tmp_path):
+            pass
+        other.communicate()
+    with journal(tmp_path) as mine:
+        assert mine.done == 0
+
+
+def test_forgetting_failures_keeps_successes_and_their_bytes(tmp_path: Path) -> None:
+    with journal(tmp_path) as run:
+        run.append([0, 1, 2], line(0) + line(1, failed=True) + line(2))
+    with journal(tmp_path) as run:
+        assert run.forget_failed() == 1
+        assert (run.done, run.failed, run.is_done(1)) == (2, 0, False)
+        run.append([1], line(1))
+    assert (tmp_path / "out.jsonl").read_bytes() == line(0) + line(2) + line(1)
+    assert not (tmp_path / "out.jsonl.new").exists()
+
+
+def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    with journal(tmp_path) as run:
+        run.append([0], line(0, failed=True))
+    with journal(tmp_path) as run:
+        run.forget_failed()
+    for name in ("out.jsonl", "out.jsonl.journal"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_output_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    for out in (tmp_path / "no" / "such" / "out.jsonl", tmp_path):
+        with pytest.raises(JournalError, match=r"No such file|directory"), Journal(out, PRINT, 1):
+            pass
+
+
+def test_a_full_disk_stops_with_what_is_safe() -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    full = Journal("out.jsonl", PRINT, 4)
+    full._file = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(JournalError, match="No space left on device; 0 items are safe there"):
+            full.append([0], line(0))
+        assert not full.is_done(0)
+    finally:
+        os.close(full._file)

@@ -1,0 +1,67 @@
+"""Output lines."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.bulk.records import decode_line, encode_line
+from headrace.errors import ConnectError, RateLimited
+from headrace.model import Headers, Outcome, Reply
+
+
+def reply(content: bytes) -> Reply:
+    return Reply(200, Headers([(b"X-Request-Id", b"req-1")]), content)
+
+
+def outcome(found: Reply | None) -> Outcome:
+    return Outcome(3, None, found, None, attempts=2, elapsed=0.25)
+
+
+def test_a_success_has_the_batch_format_s_fields_and_the_body_as_it_came() -> None:
+    found = reply(b'{"n": 1.0, "text": "\xc3\xa4"}')
+    found.cost = Decimal("0.000123")
+    line = encode_line(3, "q3", outcome(found), "ä", None)
+    assert line.count(b"\n") == 1
+    assert b'{"n": 1.0, "text": "\xc3\xa4"}' in line
+    assert json.loads(line) == {
+        "id": "headrace-3",
+        "custom_id": "q3",
+        "response": {"status_code": 200, "request_id": "req-1", "body": {"n": 1.0, "text": "ä"}},
+        "error": None,
+        "headrace": {"attempts": 2, "elapsed": 0.25, "cost": "0.000123", "answer": "ä"},
+    }
+
+
+@pytest.mark.parametrize("content", [b'{"a":\n [1,\r\n 2]}', b"{}\n"])
+def test_a_body_over_several_lines_becomes_one(content: bytes) -> None:
+    line = encode_line(0, "x", outcome(reply(content)), None, None)
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["response"]["body"] == json.loads(content)
+
+
+@given(st.binary())
+def test_no_body_breaks_the_line(content: bytes) -> None:
+    line = encode_line(7, "x", outcome(reply(content)), None, None)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["id"] == "headrace-7"
+    assert decode_line(line).index == 7
+
+
+def test_failures_keep_code_message_and_the_endpoint_s_answer() -> None:
+    line = json.loads(encode_line(0, "x", outcome(None), None, ConnectError("refused")))
+    assert line["response"] is None
+    assert line["error"] == {"code": "connect_error", "message": "refused"}
+    error = RateLimited("slow down", 429, Headers([]), b'{"error": {"code": "rpm"}}')
+    line = json.loads(encode_line(0, "x", outcome(None), None, error))
+    assert line["response"]["status_code"] == 429
+    assert line["response"]["body"] == {"error": {"code": "rpm"}}
+    assert decode_line(json.dumps(line)).failed
+
+
+@pytest.mark.parametrize("id", ["batch_req_1", "headrace-", "headrace-x", "headrace-1x", "headrace--1"])
+def test_lines_of_others_have_no_index(id: str) -> None:
+    assert decode_line(json.dumps({"id": id})).index is None

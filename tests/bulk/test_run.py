@@ -1,0 +1,182 @@
+"""Bulk runs from Python, over an endpoint in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+import headrace
+from headrace.bulk import BulkRun, Journal, Source, Task, run
+from headrace.bulk.template import Template
+from headrace.errors import AuthenticationError, JournalError
+from headrace.model import Send, Stage
+from headrace.testing import Answer, FakeEndpoint
+
+pytestmark = pytest.mark.anyio
+
+Lines = Callable[[Path], list[dict[str, Any]]]
+
+
+async def test_each_item_has_one_line_in_the_batch_format(products: Path, read_lines: Lines) -> None:
+    out = products.with_name("out.jsonl")
+    async with FakeEndpoint(otherwise="Garten").client() as client:
+        summary = await run(client, products, prompt="Ordne {name}", choices=["Garten", "Sport"], out=out)
+    assert (summary.total, summary.succeeded, summary.failed, summary.left) == (10, 10, 0, 0)
+    assert (summary.prompt_tokens, summary.completion_tokens) == (100, 50)
+    lines = read_lines(out)
+    assert sorted(line["custom_id"] for line in lines) == [f"P{number}" for number in range(10)]
+    for line in lines:
+        assert line["id"] == f"headrace-{line['custom_id'][1:]}"
+        assert line["error"] is None
+        assert line["response"]["status_code"] == 200
+        assert line["response"]["body"]["choices"][0]["message"]["content"] == "Garten"
+        assert line["headrace"]["answer"] == "Garten"
+
+
+async def test_the_same_call_again_sends_nothing(products: Path) -> None:
+    endpoint, out = FakeEndpoint(), products.with_name("out.jsonl")
+    for _ in range(2):
+        async with endpoint.client() as client:
+            summary = await run(client, products, prompt="{name}", out=out)
+    assert len(endpoint.attempts) == 10
+    assert (summary.done_before, summary.succeeded, summary.left) == (10, 0, 0)
+
+
+async def test_failed_items_are_done_until_they_are_asked_for(products: Path, read_lines: Lines) -> None:
+    out = products.with_name("out.jsonl")
+    flaky = FakeEndpoint("a", 400, "a", 500, "a")
+    async with flaky.client(max_in_flight=1) as client:
+        summary = await run(client, products, prompt="{name}", out=out)
+    assert (summary.succeeded, summary.failed) == (8, 2)
+    assert summary.failures == {"status_error": 1, "server_error": 1}
+    assert [line["custom_id"] for line in read_lines(out) if line["error"]] == ["P1", "P3"]
+
+    sound = FakeEndpoint()
+    async with sound.client() as client:
+        summary = await run(client, products, prompt="{name}", out=out)
+    assert (len(sound.attempts), summary.failed_before) == (0, 2)
+    async with sound.client() as client:
+        summary = await run(client, products, prompt="{name}", out=out, retry_failed=True)
+    assert (len(sound.attempts), summary.failed_before, summary.succeeded) == (2, 0, 2)
+    lines = read_lines(out)
+    assert sorted(line["custom_id"] for line in lines) == [f"P{number}" for number in range(10)]
+    assert not any(line["error"] for line in lines)
+
+
+async def test_an_answer_outside_the_choices_fails_with_the_reply_kept(
+    products: Path, read_lines: Lines
+) -> None:
+    out = products.with_name("out.jsonl")
+    async with FakeEndpoint(otherwise="Vielleicht Sport").client() as client:
+        summary = await run(client, products, prompt="{name}", choices=["Garten", "Sport"], out=out)
+    assert summary.failures == {"answer_error": 10}
+    for line in read_lines(out):
+        assert line["error"]["code"] == "answer_error"
+        assert line["response"]["body"]["choices"][0]["message"]["content"] == "Vielleicht Sport"
+
+
+async def test_a_refused_key_stops_the_run_and_marks_nothing_done(products: Path, read_lines: Lines) -> None:
+    out = products.with_name("out.jsonl")
+    endpoint = FakeEndpoint("a", "a", otherwise=401)
+    async with endpoint.client(max_in_flight=2) as client:
+        summary = await run(client, products, prompt="{name}", out=out)
+    assert isinstance(summary.stopped_by, AuthenticationError)
+    assert (summary.succeeded, summary.failed, summary.left) == (2, 0, 8)
+    assert len(endpoint.attempts) <= 6, "no more than the map holds at a time"
+    assert sorted(line["custom_id"] for line in read_lines(out)) == ["P0", "P1"]
+
+
+async def test_stopping_finishes_what_is_in_flight(products: Path, read_lines: Lines) -> None:
+    task, out = Task(Source(products), Template("{name}"), "m"), products.with_name("out.jsonl")
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.01))
+    with Journal(out, task.fingerprint(), 10) as journal:
+        bulk = BulkRun(task, journal, 10)
+
+        @attrs.define
+        class StopAtThird:
+            name = "stop"
+            stage = Stage.OBSERVE
+
+            def wrap(self, send: Send) -> Send:
+                async def stopping(call: headrace.Call) -> headrace.Reply:
+                    if call.request.id == "P3":
+                        bulk.stop()
+                    return await send(call)
+
+                return stopping
+
+        async with endpoint.client([StopAtThird()], max_in_flight=2) as client:
+            summary = await bulk.perform(client)
+    assert summary.stopped_by == "interrupt"
+    assert summary.succeeded == len(endpoint.attempts) == len(read_lines(out))
+    assert 4 <= summary.succeeded <= 6
+
+
+async def test_a_cancelled_run_keeps_what_was_finished(products: Path, read_lines: Lines) -> None:
+    out = products.with_name("out.jsonl")
+    endpoint = FakeEndpoint("a", "a", "a", otherwise=Answer(delay=3600))
+    async with endpoint.client(max_in_flight=1) as client:
+        with anyio.move_on_after(0.05):
+            await run(client, products, prompt="{name}", out=out)
+    assert [line["custom_id"] for line in read_lines(out)] == ["P0", "P1", "P2"]
+    async with FakeEndpoint().client() as client:
+        summary = await run(client, products, prompt="{name}", out=out)
+    assert (summary.done_before, summary.succeeded) == (3, 7)
+
+
+async def test_an_item_is_counted_only_once_it_is_written(
+    products: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Journal, indexes: list[int], lines: bytes) -> None:
+        raise JournalError("No space left on device")
+
+    monkeypatch.setattr(Journal, "append", full)
+    task = Task(Source(products), Template("{name}"), "m")
+    with Journal(products.with_name("out.jsonl"), task.fingerprint(), 10) as journal:
+        bulk = BulkRun(task, journal, 10)
+        async with FakeEndpoint().client() as client:
+            with pytest.raises(JournalError, match="No space"):
+                await bulk.perform(client)
+    assert bulk.summary.succeeded == 0
+
+
+async def test_a_failed_fsync_is_never_taken_for_success(
+    products: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    async with FakeEndpoint().client() as client:
+        out = products.with_name("out.jsonl")
+        task = Task(Source(products), Template("{name}"), "fake-model")
+        with Journal(out, task.fingerprint(), 10) as journal:
+            monkeypatch.setattr("os.fsync", failing)
+            with pytest.raises(
+                JournalError, match="Input/output error; the last lines may not be on the disk"
+            ):
+                await BulkRun(task, journal, 10).perform(client)
+
+
+async def test_costs_add_up_over_all_items(products: Path) -> None:
+    @attrs.define
+    class TenthOfACent:
+        name = "cost"
+        stage = Stage.ACCOUNT
+
+        def wrap(self, send: Send) -> Send:
+            async def priced(call: headrace.Call) -> headrace.Reply:
+                reply = await send(call)
+                reply.cost = Decimal("0.001")
+                return reply
+
+            return priced
+
+    async with FakeEndpoint().client([TenthOfACent()]) as client:
+        summary = await run(client, products, prompt="{name}", out=products.with_name("out.jsonl"))
+    assert summary.cost == Decimal("0.010")

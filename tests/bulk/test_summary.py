@@ -1,0 +1,44 @@
+"""Running totals."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.bulk.summary import Latencies, Summary
+from headrace.errors import AnswerError, ConnectError
+from headrace.model import Headers, Outcome, Reply, Usage
+
+
+@given(st.lists(st.floats(0.0001, 1000), min_size=1), st.sampled_from([50, 95, 99, 100]))
+def test_percentiles_are_right_to_one_percent(values: list[float], percent: int) -> None:
+    latencies = Latencies()
+    for value in values:
+        latencies.add(value)
+    exact = sorted(values)[-(-len(values) * percent // 100) - 1]
+    assert latencies.percentile(percent) == pytest.approx(exact, rel=0.0101)
+    assert latencies.mean == pytest.approx(sum(values) / len(values))
+
+
+def test_totals_add_up() -> None:
+    summary = Summary(10, done_before=3, failed_before=1)
+    good = Reply(200, Headers([]), b"{}", Usage(10, 5, 15), cost=Decimal("0.1"))
+    unpriced = Reply(200, Headers([]), b"{}", Usage(1, 2, 3))
+    refused = ConnectError("refused")
+    summary.add(Outcome(0, None, good, None, 1, 0.5), None)
+    summary.add(Outcome(1, None, unpriced, None, 3, 0.5), None)
+    summary.add(Outcome(2, None, None, refused, 2, 9.0), refused)
+    summary.add(Outcome(3, None, good, None, 1, 0.5), AnswerError("none of the choices"))
+    assert (summary.succeeded, summary.failed, summary.done, summary.left) == (2, 2, 7, 3)
+    assert summary.failures == {"connect_error": 1, "answer_error": 1}
+    assert (summary.prompt_tokens, summary.completion_tokens) == (21, 12)
+    assert summary.cost == Decimal("0.2")
+    assert (summary.unpriced, summary.retries) == (1, 3)
+    assert summary.latencies.count == 3, "a call that failed has no latency"
+
+
+def test_nothing_is_zero_and_the_cost_unknown() -> None:
+    summary = Summary(0)
+    assert summary.rate == summary.latencies.mean == summary.latencies.percentile(99) == 0
+    assert summary.cost is None

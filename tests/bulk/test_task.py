@@ -1,0 +1,118 @@
+"""What is asked of each item, and whether the answer is one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from headrace.bulk import Source, Task
+from headrace.bulk.template import Template
+from headrace.errors import AnswerError, InputError, InvalidReply
+from headrace.model import Headers, Reply
+
+
+def answer(text: str) -> Reply:
+    return Reply(200, Headers([]), json.dumps({"choices": [{"message": {"content": text}}]}).encode())
+
+
+def test_a_row_becomes_a_prompt_with_the_choices_told(products: Path) -> None:
+    task = Task(Source(products), Template("Ordne {name}"), "m", ["Garten", "Sport"])
+    request = task.request(next(task.source.items()))
+    assert request.id == "P0"
+    assert request.body is not None
+    assert request.body["model"] == "m"
+    system, user = request.body["messages"]
+    assert user == {"role": "user", "content": "Ordne Ding, 0"}
+    assert "Answer with exactly one of: Garten | Sport\n" in system["content"]
+
+
+def test_batch_lines_are_sent_as_they_are(tmp_path: Path) -> None:
+    body = {"model": "gpt", "input": "x"}
+    line = {"custom_id": "e1", "method": "POST", "url": "/v1/embeddings", "body": body}
+    path = tmp_path / "batch.jsonl"
+    path.write_text(json.dumps(line))
+    task = Task(Source(path), None, None)
+    assert task.check() == 1
+    request = task.request(next(task.source.items()))
+    assert (request.id, request.path, request.method, request.body) == ("e1", "/embeddings", "POST", body)
+
+
+@pytest.mark.parametrize("text", ["Garten", " garten\n", "**Garten**", '"GARTEN".', "„Garten“"])
+def test_an_answer_is_recognised_without_what_models_put_around_it(products: Path, text: str) -> None:
+    task = Task(Source(products), Template("{name}"), "m", ["Garten", "Sport"])
+    assert task.judge(answer(text)) == ("Garten", None)
+
+
+@pytest.mark.parametrize("text", ["", "Gartenbau", "Garten oder Sport", "Das weiß ich nicht"])
+def test_an_answer_outside_the_choices_is_an_error_that_shows_it(products: Path, text: str) -> None:
+    task = Task(Source(products), Template("{name}"), "m", ["Garten", "Sport"])
+    choice, error = task.judge(answer(text))
+    assert choice is None
+    assert isinstance(error, AnswerError)
+    assert repr(text) in str(error)
+
+
+def test_a_reply_without_a_text_cannot_be_judged_and_needs_not_be_without_choices(products: Path) -> None:
+    strange = Reply(200, Headers([]), b'{"object": "list"}')
+    with_choices = Task(Source(products), Template("{name}"), "m", ["a"])
+    assert isinstance(with_choices.judge(strange)[1], InvalidReply)
+    assert Task(Source(products), Template("{name}"), "m").judge(strange) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "model", "choices", "message"),
+    [
+        (None, "m", None, "--prompt is missing"),
+        ("{name}", None, None, "no model: say --model"),
+        ("{name}", "m", ["a", ""], "--choices: one of them is empty"),
+        ("{name}", "m", ["a", "A "], "--choices: two of them are the same"),
+        ("{nmae}", "m", None, r"products\.csv:2: no column 'nmae' .* did you mean 'name'\?"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_sent(
+    products: Path, prompt: str | None, model: str | None, choices: list[str] | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Task(Source(products), None if prompt is None else Template(prompt), model, choices).check()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"custom_id": "b", "url": "/v1/chat/completions", "body": {}}, "no model"),
+        ({"custom_id": "b", "url": "/v1/chat/completions", "body": []}, "'body' as an object"),
+        ({"custom_id": "b", "url": "v1/x", "body": {"model": "m"}}, "must begin with '/'"),
+        ({"custom_id": "b", "url": "/v1/x", "body": {"model": "m", "stream": True}}, "stream"),
+        (
+            {"custom_id": "a", "url": "/v1/x", "body": {"model": "m"}},
+            "duplicate custom_id 'a', first in line 1",
+        ),
+    ],
+)
+def test_a_bad_batch_line_is_found_with_its_number(tmp_path: Path, line: object, message: str) -> None:
+    good = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m"}}
+    path = tmp_path / "batch.jsonl"
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(line)}\n")
+    with pytest.raises(InputError, match=r"batch\.jsonl:2: ") as caught:
+        Task(Source(path), None, None).check()
+    assert message in str(caught.value)
+
+
+def test_a_prompt_has_no_place_in_the_batch_format(tmp_path: Path) -> None:
+    path = tmp_path / "batch.jsonl"
+    path.write_text('{"custom_id": "a", "url": "/v1/x", "body": {"model": "m"}}\n')
+    with pytest.raises(InputError, match="leave out --prompt"):
+        Task(Source(path), Template("x"), "m")
+
+
+def test_the_fingerprint_changes_with_what_would_change_the_answers(products: Path) -> None:
+    def fingerprint(prompt: str = "{name}", model: str = "m", choices: tuple[str, ...] = ()) -> object:
+        return Task(Source(products), Template(prompt), model, choices).fingerprint()
+
+    before = fingerprint()
+    assert before == fingerprint()
+    assert before != fingerprint(prompt="{id}")
+    assert before != fingerprint(model="n")
+    assert before != fingerprint(choices=("a",))
+    products.write_text(products.read_text() + "P10,neu,neu\n")
+    assert before != fingerprint()

@@ -1,0 +1,181 @@
+"""The four policies together, as a client has them that names none."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import headrace
+from headrace.testing import Answer, FakeEndpoint
+from headrace_breaker import Breaker
+from headrace_cost import Cost
+from headrace_logging import Logging
+from headrace_retry import Retry
+
+URL = "http://fake.test/v1"
+PRICES = {"fake-model": {"input": "1", "output": "2"}}
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "headrace")
+    return caplog
+
+
+def levels(log: pytest.LogCaptureFixture) -> dict[str, int]:
+    return dict(Counter(record.levelname for record in log.records))
+
+
+def four(retry: Retry | None = None, breaker: Breaker | None = None, cost: Cost | None = None) -> list[Any]:
+    # In no order: the client puts them in theirs.
+    return [retry or Retry(), Logging(), breaker or Breaker(), cost or Cost(prices=PRICES)]
+
+
+def test_installed_they_are_active_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [policy.name for policy in FakeEndpoint().client(None).policies]
+    assert [name for name in names if name in {"retry", "breaker", "cost", "logging"}] == [
+        "logging",
+        "cost",
+        "retry",
+        "breaker",
+    ]
+
+
+def test_one_file_configures_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "headrace.toml").write_text(
+        "policies = ['retry', 'breaker', 'cost']\n"
+        "[retry]\nattempts = 5\n[breaker]\nconsecutive = 5\n[cost]\nbudget = '12.50'\n"
+    )
+    cost, retry, breaker = FakeEndpoint().client(None).policies
+    assert isinstance(cost, Cost)
+    assert isinstance(retry, Retry)
+    assert isinstance(breaker, Breaker)
+    assert (cost.budget, retry.attempts, breaker.consecutive) == (Decimal("12.50"), 5, 5)
+
+
+@pytest.mark.anyio
+async def test_a_retried_call_is_one_line_one_cost_and_one_warning_a_retry(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    cost = Cost(prices=PRICES)
+    async with FakeEndpoint(500, 429, "ok").client(four(Retry(base=0.001), cost=cost)) as client:
+        reply = await client.chat("Hallo", id="7")
+    assert reply.attempts == 3
+    assert (cost.totals.calls, cost.totals.cost) == (1, Decimal("0.00002"))
+    assert reply.cost == Decimal("0.00002")
+    assert [record.getMessage().partition(" headrace.id=7 ")[0] for record in log.records] == [
+        "retry",
+        "retry",
+        "call ok",
+    ]
+    line = log.records[-1].getMessage()
+    assert "headrace.attempts=3" in line
+    assert "headrace.cost=0.00002" in line
+
+
+@pytest.mark.anyio
+async def test_a_budget_is_reserved_once_for_all_attempts() -> None:
+    cost = Cost(prices=PRICES, budget=Decimal("0.00015"))
+    async with FakeEndpoint(500, 500).client(four(Retry(base=0.001), cost=cost)) as client:
+        assert (await client.chat("Hallo", max_tokens=5)).attempts == 3
+    assert cost.totals.cost == Decimal("0.00002")
+
+
+@pytest.mark.trio
+async def test_retries_wait_for_the_circuit(
+    autojump_clock: trio.testing.MockClock, log: pytest.LogCaptureFixture
+) -> None:
+    breaker = Breaker.classic()
+    endpoint = FakeEndpoint(*[500] * 5)
+    retry = Retry(attempts=7, base=1.0, cap=1.0, jitter="none")
+    async with endpoint.client(four(retry, breaker)) as client:
+        reply = await client.chat("Hallo")
+        assert breaker.state(URL) == "closed"
+    # Five attempts a second apart open the circuit; the sixth try is refused, the seventh is the probe.
+    assert endpoint.times == [0.0, 1.0, 2.0, 3.0, 4.0, 64.0]
+    assert reply.attempts == 6
+    assert levels(log) == {"WARNING": 6 + 3, "INFO": 1}
+
+
+@pytest.mark.trio
+async def test_retries_fail_fast_where_the_circuit_stays_open_too_long(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    breaker = Breaker(failure_rate=None, consecutive=1, open_for=300.0)
+    async with FakeEndpoint(otherwise=500).client(four(breaker=breaker)) as client:
+        for deadline in (None, 100.0):
+            with pytest.raises((headrace.CircuitOpen, headrace.ServerError)):
+                await client.chat("Hallo", deadline=deadline)
+    assert trio.current_time() < 1.0
+
+
+@pytest.mark.trio
+async def test_no_wait_for_the_circuit_past_the_deadline(autojump_clock: trio.testing.MockClock) -> None:
+    breaker = Breaker(failure_rate=None, consecutive=1)
+    async with FakeEndpoint(otherwise=500).client(four(breaker=breaker)) as client:
+        with pytest.raises(headrace.CircuitOpen) as caught:
+            await client.chat("Hallo", deadline=30.0)
+    assert caught.value.attempts == 1
+    assert trio.current_time() < 1.0
+
+
+class Outage(FakeEndpoint):
+    """An endpoint that answers after half a second, and with 503 from ``begin`` to ``end``."""
+
+    def __init__(self, begin: float, end: float) -> None:
+        super().__init__()
+        self.begin, self.end = begin, end
+
+    def is_down(self, now: float) -> bool:
+        return self.begin <= now < self.end
+
+    async def handle(self, call: headrace.Call) -> headrace.Reply:
+        self.then(Answer(delay=0.5, status=503 if self.is_down(trio.current_time()) else 200))
+        return await super().handle(call)
+
+
+@pytest.mark.trio
+async def test_an_hours_outage(autojump_clock: trio.testing.MockClock, log: pytest.LogCaptureFixture) -> None:
+    # Two hours of a call a second, the endpoint down from minute 30 to minute 90.
+    endpoint, breaker, cost = Outage(1800.0, 5400.0), Breaker(), Cost(prices=PRICES)
+    failed: list[float] = []
+
+    async with endpoint.client(
+        four(Retry(max_retry_after=10.0), breaker, cost), max_in_flight=1000
+    ) as client:
+
+        async def call() -> None:
+            try:
+                await client.chat("Hallo")
+            except headrace.CallError:
+                failed.append(trio.current_time())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(7200):
+                nursery.start_soon(call)
+                await trio.sleep(1.0)
+
+    down = [time for time in endpoint.times if endpoint.is_down(time)]
+    # 3,600 calls came in that hour, with up to three tries each; the endpoint was spared nearly all of them.
+    assert len(down) < 300
+    # Outside it nothing failed, but for the first minute, when the circuit had yet to hear of the end.
+    assert min(failed) >= 1800.0
+    assert max(failed) < 5400.0 + 61.0
+    assert len(failed) > 3_500
+    assert breaker.state(URL) == "closed"
+    assert cost.totals.calls == 7200 - len(failed)
+    assert cost.totals.cost == cost.totals.calls * Decimal("0.00002")
+    # One line a call, never two.
+    ended = [record for record in log.records if record.getMessage().startswith("call ")]
+    assert len(ended) == 7200
+    # Open, half open, open again once a minute: no storm of changes.
+    changes = [record for record in log.records if record.getMessage().startswith("circuit ")]
+    assert 100 < len(changes) < 140
