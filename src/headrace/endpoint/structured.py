@@ -1,0 +1,82 @@
+"""Answers in the shape a `response_format` asks for, as far as a few JSON Schema words go.
+
+Of a schema it reads `enum`, `const`, `$ref` into the schema itself, `anyOf` and its like (the first), `type`,
+`properties` and `items`; patterns and limits it does not.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+# Deep enough for any schema people write; a schema that refers to itself has to end somewhere.
+_DEEPEST = 16
+
+
+def structured_answer(
+    response_format: Mapping[str, Any] | None, choose: Callable[[Sequence[str]], str], text: str
+) -> str | None:
+    """JSON that fits the response format, or None where plain text is asked for.
+
+    Args:
+        response_format: as in the request.
+        choose: picks one of the choices of an `enum`.
+        text: what a free string in the answer says.
+    """
+    match response_format:
+        case {"type": "json_object"}:
+            return msgspec.json.encode({"answer": text}).decode()
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return msgspec.json.encode(_Filler(schema, choose, text).fill(schema)).decode()
+        case _:
+            return None
+
+
+class _Filler:
+    def __init__(self, root: Mapping[str, Any], choose: Callable[[Sequence[str]], str], text: str) -> None:
+        self._root = root
+        self._choose = choose
+        self._text = text
+
+    def fill(self, schema: Any, depth: int = 0) -> Any:
+        """A value for the schema; None for what is no schema or lies too deep."""
+        if depth > _DEEPEST:
+            return None
+        match schema:
+            case {"const": value}:
+                return value
+            case {"enum": [_, *_] as values}:
+                named = {str(value): value for value in values}
+                return named[self._choose(list(named))]
+            case {"$ref": str(reference)}:
+                return self.fill(self._referred(reference), depth + 1)
+            case {"anyOf": [first, *_]} | {"oneOf": [first, *_]} | {"allOf": [first, *_]}:
+                return self.fill(first, depth + 1)
+            case {"properties": dict(properties)}:
+                return {name: self.fill(inner, depth + 1) for name, inner in properties.items()}
+            case {"type": [kind, *_]} | {"type": kind}:
+                return self._plain(kind, schema, depth)
+            case _:
+                return None
+
+    def _plain(self, kind: Any, schema: Mapping[str, Any], depth: int) -> Any:
+        match kind:
+            case "string":
+                return self._text
+            case "integer" | "number":
+                return 0
+            case "boolean":
+                return False
+            case "array":
+                return [self.fill(schema["items"], depth + 1)] if "items" in schema else []
+            case "object":
+                return {}
+            case _:
+                return None
+
+    def _referred(self, reference: str) -> Any:
+        place: Any = self._root
+        for name in reference.removeprefix("#").strip("/").split("/"):
+            if name:
+                place = place.get(name) if isinstance(place, dict) else None
+        return place
