@@ -183,29 +183,36 @@ class Client:
         *,
         max_in_flight: int | None = None,
         ordered: bool = False,
+        buffer: int | None = None,
     ) -> Outcomes[RequestLike]:
         """Make a call for each of ``requests``; an async context manager that yields outcomes.
 
-        Items are drawn as they are needed and at most ``2 * max_in_flight`` are held at a time, whatever
-        the input's length; a slow consumer slows the sending. ``max_in_flight`` defaults to the client's,
-        shared with all its other calls; a number given here is this map's own. Outcomes come as they
+        Items are drawn as they are needed and at most ``max_in_flight + buffer`` are held at a time,
+        whatever the input's length; a slow consumer slows the sending. ``max_in_flight`` defaults to the
+        client's, shared with all its other calls; a number given here is this map's own. ``buffer`` is how
+        many finished outcomes may wait for the consumer while others are sent, by default as many as may
+        be in flight; with 0 nothing new is sent for an outcome that was not taken. Outcomes come as they
         complete, or in input order with ``ordered=True``. An item that fails becomes an outcome with an
         error and touches no other; leaving the block cancels what is in flight.
 
-        Raises `SettingsError` for a ``max_in_flight`` below 1, and what iterating ``requests`` raises,
-        after the outcomes of what was drawn before.
+        Raises `SettingsError` for a ``max_in_flight`` below 1 or a ``buffer`` below 0, and what iterating
+        ``requests`` raises, after the outcomes of what was drawn before.
         """
         self._check_usable()
         if max_in_flight is not None and max_in_flight < 1:
             raise SettingsError(f"max_in_flight={max_in_flight}: must be at least 1")
+        if buffer is not None and buffer < 0:
+            raise SettingsError(f"buffer={buffer}: must not be below 0")
         if isinstance(requests, (str, Mapping)) or not isinstance(requests, (Iterable, AsyncIterable)):
             raise RequestError(f"map takes an iterable of requests, not a {type(requests).__name__}")
         send = self._limited if max_in_flight is None else self._perform
+        workers = max_in_flight or self._settings.max_in_flight
         return Outcomes(
             requests,
             functools.partial(self._outcome, send),
-            workers=max_in_flight or self._settings.max_in_flight,
+            workers=workers,
             ordered=ordered,
+            buffer=workers if buffer is None else buffer,
         )
 
     async def _outcome(self, send: Send, index: int, item: RequestLike) -> Outcome:

@@ -19,9 +19,6 @@ from headrace.model import Outcome
 
 T = TypeVar("T")
 
-HELD_PER_WORKER = 2
-"""One being worked on, one waiting for the consumer: enough that neither side idles for the other."""
-
 _EXHAUSTED: Any = object()
 
 
@@ -29,7 +26,7 @@ class Outcomes(Generic[T]):
     """An async context manager and iterator: outcomes of ``work(index, item)`` for each item.
 
     Outcomes come as they complete, or in input order with ``ordered``. At most ``workers`` items are being
-    worked on, at most twice as many are held. An error raised by the input comes out of the iteration,
+    worked on, and ``workers + buffer`` are held. An error raised by the input comes out of the iteration,
     after the outcomes of all that was drawn before it. Leaving the block cancels what is under way.
     """
 
@@ -40,11 +37,13 @@ class Outcomes(Generic[T]):
         *,
         workers: int,
         ordered: bool,
+        buffer: int,
     ) -> None:
         self._items = items
         self._work = work
         self._workers = min(workers, max(len(items), 1)) if isinstance(items, Sized) else workers
         self._ordered = ordered
+        self._most_held = self._workers + buffer
         self._opened = False
         self._input_error: Exception | None = None
         self._drawn = 0
@@ -120,7 +119,7 @@ class Outcomes(Generic[T]):
     async def _worker(self, draw: Callable[[], Awaitable[T]]) -> None:
         try:
             while True:
-                while self._held >= self._workers * HELD_PER_WORKER:
+                while self._held >= self._most_held:
                     room = anyio.Event()
                     self._waiting.append(room)
                     await room.wait()

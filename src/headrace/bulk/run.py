@@ -45,7 +45,8 @@ class BulkRun:
         summary, started = self.summary, anyio.current_time()
         synced = started
         try:
-            async with client.map(self._requests(), max_in_flight=max_in_flight) as outcomes:
+            # No buffer: what a crash may cause to be sent again is what was in flight, and no more.
+            async with client.map(self._requests(), max_in_flight=max_in_flight, buffer=0) as outcomes:
                 while batch := await outcomes.batch():
                     self._write(batch)
                     now = anyio.current_time()

@@ -33,11 +33,12 @@ async def perform(client: Client, task: Task, journal: Journal, total: int, watc
     """
     _allow_files(client.settings.max_in_flight + _SPARE_FILES)
     bulk = BulkRun(task, journal, total)
-    async with client, anyio.create_task_group() as group:
-        group.start_soon(_obey_signals, bulk, watcher, group.cancel_scope)
-        group.start_soon(watcher.watch, bulk.summary, client)
-        await bulk.perform(client)
-        group.cancel_scope.cancel()
+    with watcher:
+        async with client, anyio.create_task_group() as group:
+            group.start_soon(_obey_signals, bulk, watcher, group.cancel_scope)
+            group.start_soon(watcher.watch, bulk.summary, client)
+            await bulk.perform(client)
+            group.cancel_scope.cancel()
     return bulk.summary
 
 

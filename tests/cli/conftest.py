@@ -1,0 +1,129 @@
+"""The command line as a user has it: processes, a real endpoint, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import httpx
+import pytest
+
+COMMAND = [sys.executable, "-c", "from headrace.cli import main; main()"]
+LIMIT = 60
+
+
+@attrs.frozen
+class CommandLine:
+    """Runs headrace in a folder, with nothing of the caller's settings in the environment."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def start(self, *arguments: str, **keywords: Any) -> subprocess.Popen[str]:
+        """A process whose output can be read."""
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=self.folder,
+            env=self.environment | keywords.pop("env", {}),
+            text=True,
+            stdin=keywords.pop("stdin", subprocess.DEVNULL),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **keywords,
+        )
+
+    def run(self, *arguments: str, input: str | None = None, **environment: str) -> Result:
+        """Run to the end."""
+        stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
+        with self.start(*arguments, env=environment, stdin=stdin) as process:
+            out, err = process.communicate(input, timeout=LIMIT)
+        return Result(process.returncode, out, err)
+
+
+@attrs.frozen
+class Result:
+    """Exit code and output of a process."""
+
+    code: int
+    out: str
+    err: str
+
+
+def _environment(**more: str) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HEADRACE_", "OPENAI_")) and not name.lower().endswith("_proxy")
+    }
+    return kept | {"OPENAI_API_KEY": "sk-canary-7f3a"} | more
+
+
+@contextmanager
+def _serving(*options: str) -> Iterator[str]:
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", *options], env=_environment(), text=True, stdout=subprocess.PIPE
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().removeprefix("Simulated endpoint at ").strip()
+        finally:
+            process.terminate()
+            process.communicate(timeout=LIMIT)
+
+
+@pytest.fixture
+def serving() -> Callable[..., Any]:
+    """Starts `headrace serve` with options, as a context manager over its URL."""
+    return _serving
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """The URL of an endpoint that is quick and makes no faults."""
+    with _serving() as url:
+        yield url
+
+
+@pytest.fixture
+def headrace(tmp_path: Path, endpoint: str) -> CommandLine:
+    """The command line, set to the quick endpoint."""
+    return CommandLine(tmp_path, _environment(OPENAI_BASE_URL=endpoint))
+
+
+@pytest.fixture
+def counts() -> Callable[[str], dict[str, Any]]:
+    """What an endpoint says of itself."""
+
+    def read(url: str) -> dict[str, Any]:
+        counted: dict[str, Any] = httpx.get(
+            f"{url.removesuffix('/v1')}/headrace/counts", trust_env=False
+        ).json()
+        return counted
+
+    return read
+
+
+@pytest.fixture
+def lines_of(tmp_path: Path) -> Callable[[str], list[dict[str, Any]]]:
+    """Reads an output file."""
+
+    def read(name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()]
+
+    return read
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    """300 rows whose prompt begins with their id, as the simulated answer then does."""
+    path = tmp_path / "questions.csv"
+    path.write_text("id,text\n" + "".join(f"Q{n:03},Frage {n}\n" for n in range(300)), encoding="utf-8")
+    return path

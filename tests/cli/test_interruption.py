@@ -1,0 +1,130 @@
+"""A run that is interrupted, killed, or loses its endpoint: nothing finished is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Lines = Callable[[str], list[dict[str, Any]]]
+IN_FLIGHT = 20
+ASK = ("--prompt", "{id}: {text}", "--model", "m", "--out", "out.jsonl", "--max-in-flight", str(IN_FLIGHT))
+KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "6"))
+
+
+def wait_for_lines(path: Path, number: int) -> None:
+    """Wait until the output has so many whole lines."""
+    end = time.monotonic() + 30
+    while not path.exists() or path.read_bytes().count(b"\n") < number:
+        assert time.monotonic() < end, "the run makes no progress"
+        time.sleep(0.005)
+
+
+def check_complete(lines: list[dict[str, Any]]) -> None:
+    """Every id once, and each with the answer to its own question."""
+    assert sorted(line["custom_id"] for line in lines) == [f"Q{n:03}" for n in range(300)]
+    for line in lines:
+        assert line["error"] is None
+        assert line["custom_id"] in line["response"]["body"]["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_what_is_in_flight_and_says_how_to_go_on(
+    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines, number: signal.Signals
+) -> None:
+    with serving("--latency", "150ms") as url:
+        environment = {"OPENAI_BASE_URL": url}
+        with headrace.start("run", "questions.csv", *ASK, env=environment) as process:
+            wait_for_lines(questions.with_name("out.jsonl"), 30)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        assert "the same command again goes on from here" in out
+        done = len(lines_of("out.jsonl"))
+        assert 30 <= done < 300
+        assert f"{done} of 300 items done" in out
+        assert headrace.run("run", "questions.csv", *ASK, **environment).code == 0
+    check_complete(lines_of("out.jsonl"))
+
+
+def test_a_second_signal_drops_what_is_in_flight(
+    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+) -> None:
+    with (
+        serving("--latency", "60s") as url,
+        headrace.start("run", "questions.csv", *ASK, env={"OPENAI_BASE_URL": url}) as process,
+    ):
+        wait_for_lines(questions.with_name("out.jsonl.journal"), 1)
+        time.sleep(1)  # the signal handlers are set once the loop runs; without them it ends as well
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert "Ctrl-C again drops them" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        assert process.returncode == 130
+    assert lines_of("out.jsonl") == []
+
+
+def test_killed_at_random_moments_every_item_is_there_once(
+    headrace: Any,
+    questions: Path,
+    serving: Callable[..., Any],
+    lines_of: Lines,
+    counts: Callable[[str], dict[str, Any]],
+) -> None:
+    chance, out = random.Random(20261124), questions.with_name("out.jsonl")
+    with serving("--latency", "40ms", "--jitter", "30ms") as url:
+        environment = {"OPENAI_BASE_URL": url}
+        acknowledged: set[str] = set()
+        for kill in range(KILLS):
+            with headrace.start("run", "questions.csv", *ASK, env=environment) as process:
+                wait_for_lines(out, min(280, (kill + 1) * 280 // (KILLS + 1) + chance.randrange(10)))
+                process.kill()
+                process.communicate(timeout=30)
+            whole = out.read_bytes().rpartition(b"\n")[0].splitlines()
+            now = {line.split(b'"custom_id":"')[1][:4].decode() for line in whole}
+            assert acknowledged <= now, "an item that was done is gone"
+            acknowledged = now
+        result = headrace.run("run", "questions.csv", *ASK, **environment)
+        assert result.code == 0, result.err
+        sent = counts(url)["requests"]
+    check_complete(lines_of("out.jsonl"))
+    assert sent <= 300 + KILLS * IN_FLIGHT, "more was sent again than was in flight"
+
+
+def test_two_runs_cannot_share_an_output(headrace: Any, questions: Path, serving: Callable[..., Any]) -> None:
+    with serving("--latency", "5s") as url:
+        environment = {"OPENAI_BASE_URL": url}
+        with headrace.start("run", "questions.csv", *ASK, env=environment) as process:
+            wait_for_lines(questions.with_name("out.jsonl.journal"), 1)
+            second = headrace.run("run", "questions.csv", *ASK, **environment)
+            process.kill()
+            process.communicate(timeout=30)
+    assert second.code == 2
+    assert "another run is writing to it" in second.err
+
+
+def test_an_endpoint_that_goes_away_fails_items_clearly_and_its_return_mends_them(
+    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+) -> None:
+    with serving("--latency", "50ms") as url:
+        quick = {"HEADRACE_RETRY_BASE": "0.01", "HEADRACE_BREAKER_OPEN_FOR": "0.2"}
+        environment = {"OPENAI_BASE_URL": url} | quick
+        process = headrace.start("run", "questions.csv", *ASK, env=environment)
+        wait_for_lines(questions.with_name("out.jsonl"), 40)
+    with process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    kinds = {line["error"]["code"] for line in lines_of("out.jsonl") if line["error"]}
+    assert kinds
+    assert kinds <= {"connect_error", "incomplete_reply", "circuit_open"}
+    assert headrace.run("run", "questions.csv", *ASK, "--retry-failed").code == 0
+    check_complete(lines_of("out.jsonl"))

@@ -1,0 +1,75 @@
+"""`headrace demo`, `plugins`, `serve`, and what the group itself says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+
+def test_the_demo_needs_neither_key_nor_network_and_leaves_nothing(headrace: Any) -> None:
+    result = headrace.run("demo", OPENAI_API_KEY="", OPENAI_BASE_URL="")
+    assert result.code == 0, result.err
+    assert "the model is simulated" in result.err
+    assert "Policies: logging, cost, retry, breaker" in result.err
+    assert "240 of 240 items done" in result.out
+    assert "240 succeeded, 0 failed" in result.out
+    assert ", 0 retries" not in result.out, "the demo shows faults being mended"
+    assert "cost       $0.0" in result.out
+    assert "Bücher" in result.out
+    assert list(headrace.folder.iterdir()) == []
+
+
+def test_plugins_are_listed_with_version_stage_and_settings(headrace: Any) -> None:
+    result = headrace.run("plugins", HEADRACE_RETRY_ATTEMPTS="7")
+    assert result.code == 0, result.err
+    for line in (
+        "breaker  headrace-breaker 0.1.0",
+        "  policy breaker, stage PROTECT",
+        "  policy cost, stage ACCOUNT",
+        "  policy logging, stage OBSERVE",
+        "  policy retry, stage PERSIST",
+        "    attempts = 7",
+    ):
+        assert line in result.out.splitlines()
+
+
+def test_serve_speaks_the_api_and_ends_cleanly(serving: Callable[..., Any]) -> None:
+    with serving("--seed", "7") as url:
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hallo"}]}
+        answer = httpx.post(f"{url}/chat/completions", json=body, trust_env=False).json()
+        usage = answer["usage"]
+        assert usage["prompt_tokens"] + usage["completion_tokens"] == usage["total_tokens"]
+        assert httpx.get(f"{url}/models", trust_env=False).json()["object"] == "list"
+
+
+def test_serve_says_when_its_port_is_taken(headrace: Any, endpoint: str) -> None:
+    port = endpoint.rpartition(":")[2].removesuffix("/v1")
+    result = headrace.run("serve", "--port", port)
+    assert result.code == 1
+    assert "Address already in use; port 0 takes a free one" in result.err
+
+
+def test_wrong_quantities_are_named(headrace: Any) -> None:
+    for option, value in (("--latency", "5x"), ("--errors", "200%"), ("--rate-limit", "0/s")):
+        result = headrace.run("serve", option, value)
+        assert result.code == 2
+        assert f"Invalid value for '{option}'" in result.err
+
+
+def test_help_has_examples_and_an_unknown_command_names_the_nearest(headrace: Any) -> None:
+    assert "headrace run products.csv" in headrace.run("run", "--help").out
+    assert "headrace 0.1.0" in headrace.run("--version").out.replace(", version", "")
+    unknown = headrace.run("rum")
+    assert unknown.code == 2
+    assert "Did you mean 'run'?" in unknown.err
+
+
+def test_without_click_the_command_says_what_to_install() -> None:
+    program = "import sys; sys.modules['click'] = None; from headrace.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "headrace: the command line needs more: pip install 'headrace[standard]'\n"

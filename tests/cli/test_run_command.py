@@ -1,0 +1,163 @@
+"""`headrace run`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Lines = Callable[[str], list[dict[str, Any]]]
+ASK = ("--prompt", "{id}: {text}", "--model", "deepseek-v3.2", "--out", "out.jsonl")
+
+
+def test_a_csv_is_answered_row_by_row_and_summed_up(headrace: Any, questions: Path, lines_of: Lines) -> None:
+    result = headrace.run("run", "questions.csv", *ASK)
+    assert result.code == 0, result.err
+    assert "300 of 300 items done" in result.out
+    assert "300 succeeded, 0 failed, 0 retries" in result.out
+    for word in ("latency    mean", "p50", "p95", "p99", "tokens", "cost       $0.0", "output     out.jsonl"):
+        assert word in result.out
+    lines = lines_of("out.jsonl")
+    assert {line["custom_id"] for line in lines} == {f"Q{n:03}" for n in range(300)}
+    for line in lines:
+        assert line["custom_id"] in line["response"]["body"]["choices"][0]["message"]["content"]
+
+
+def test_resuming_sends_nothing_that_is_done(
+    headrace: Any, questions: Path, endpoint: str, counts: Callable[[str], dict[str, Any]]
+) -> None:
+    assert headrace.run("run", "questions.csv", *ASK).code == 0
+    before = counts(endpoint)["requests"]
+    result = headrace.run("run", "questions.csv", *ASK)
+    assert result.code == 0
+    assert "before     300 done, 0 of them failed" in result.out
+    assert counts(endpoint)["requests"] == before
+
+
+def test_choices_are_kept_to(headrace: Any, questions: Path, lines_of: Lines) -> None:
+    result = headrace.run("run", "questions.csv", *ASK, "--choices", "rot, grün ,blau")
+    assert result.code == 0
+    assert {line["headrace"]["answer"] for line in lines_of("out.jsonl")} <= {"rot", "grün", "blau"}
+
+
+def test_stdin_jsonl_and_its_resume(headrace: Any, lines_of: Lines) -> None:
+    piped = "".join(json.dumps({"id": f"Q{n}", "text": "ä"}) + "\n" for n in range(5))
+    assert headrace.run("run", "-", *ASK, input=piped).code == 0
+    assert len(lines_of("out.jsonl")) == 5
+    again = headrace.run("run", "-", *ASK, input=piped)
+    assert (again.code, "before     5 done" in again.out) == (0, True)
+    changed = headrace.run("run", "-", *ASK, input=piped + '{"id": "Q5", "text": "neu"}\n')
+    assert (changed.code, "the input file changed" in changed.err) == (2, True)
+
+
+def test_the_batch_format_goes_in_and_comes_out(headrace: Any, tmp_path: Path, lines_of: Lines) -> None:
+    chat = {"model": "m", "messages": [{"role": "user", "content": "Hallo"}]}
+    embed = {"model": "e", "input": ["a", "b"]}
+    lines = [
+        {"custom_id": "chat", "method": "POST", "url": "/v1/chat/completions", "body": chat},
+        {"custom_id": "embed", "method": "POST", "url": "/v1/embeddings", "body": embed},
+        {"custom_id": "wrong", "method": "POST", "url": "/v1/nothing", "body": {"model": "m"}},
+    ]
+    (tmp_path / "batch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = headrace.run("run", "batch.jsonl", "--out", "out.jsonl")
+    assert result.code == 1
+    assert "failures   1 status_error" in result.out
+    found = {line["custom_id"]: line for line in lines_of("out.jsonl")}
+    assert found["chat"]["response"]["body"]["object"] == "chat.completion"
+    assert len(found["embed"]["response"]["body"]["data"]) == 2
+    assert found["wrong"]["response"]["status_code"] == 404
+    assert found["wrong"]["error"]["code"] == "status_error"
+
+
+def test_faults_are_retried_and_failures_sent_again_when_asked(
+    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+) -> None:
+    quick = {"HEADRACE_RETRY_BASE": "0.01"}
+    with serving("--errors", "60%", "--seed", "3") as url:
+        first = headrace.run("run", "questions.csv", *ASK, OPENAI_BASE_URL=url, **quick)
+    assert first.code == 1
+    failed = sum(line["error"] is not None for line in lines_of("out.jsonl"))
+    assert failed > 0
+    assert "with --retry-failed sends the failed items again" in first.out
+    second = headrace.run("run", "questions.csv", *ASK, "--retry-failed")
+    assert second.code == 0, second.err
+    assert f"{failed} succeeded" in second.out
+    lines = lines_of("out.jsonl")
+    assert len({line["custom_id"] for line in lines}) == len(lines) == 300
+    assert not any(line["error"] for line in lines)
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(
+    headrace: Any, questions: Path, serving: Callable[..., Any]
+) -> None:
+    with serving("--latency", "1s") as url:
+        result = headrace.run("run", "questions.csv", *ASK, "--max-in-flight", "50", OPENAI_BASE_URL=url)
+    assert result.code == 0
+    assert "/300 · " in result.err
+    assert "in flight" in result.err
+    assert "\x1b" not in result.err + result.out
+
+
+def test_verbose_logs_a_line_a_call_and_no_key(headrace: Any, questions: Path) -> None:
+    result = headrace.run("run", "questions.csv", *ASK, "--verbose")
+    assert result.code == 0
+    assert result.err.count("gen_ai.request.model=deepseek-v3.2") == 300
+    assert "sk-canary" not in result.err + result.out
+
+
+def test_the_key_is_in_no_file(headrace: Any, questions: Path, tmp_path: Path) -> None:
+    headrace.run("run", "questions.csv", *ASK)
+    for path in tmp_path.iterdir():
+        assert b"sk-canary" not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.csv", *ASK], "nothing.csv: No such file or directory"),
+        (["questions.csv", "--prompt", "{txt}", *ASK[2:]], "did you mean 'text'?"),
+        (["questions.csv", *ASK[2:]], "--prompt is missing"),
+        (["questions.csv", *ASK[:2], *ASK[4:]], "no model"),
+        (["questions.csv", *ASK[:4], "--out", "no/out.jsonl"], "no/out.jsonl: cannot be written"),
+        (["questions.csv", *ASK[:4]], "Missing option '--out'"),
+        (["questions.csv", *ASK, "--max-in-flight", "0"], "--max-in-flight"),
+        (["questions.csv", *ASK, "--base-url", "localhost:80"], "must be like https://host/v1"),
+        (["questions.csv", *ASK, "--id-column", "texts"], "did you mean 'text'?"),
+        (["double.csv", *ASK], "double.csv:3: duplicate id 'a', first in line 2"),
+        (["bad.jsonl", *ASK], "bad.jsonl:2: not JSON"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2_with_nothing_sent(
+    headrace: Any,
+    questions: Path,
+    tmp_path: Path,
+    endpoint: str,
+    counts: Callable[[str], dict[str, Any]],
+    arguments: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "double.csv").write_text("id,text\na,1\na,2\n")
+    (tmp_path / "bad.jsonl").write_text('{"id": "a", "text": "b"}\n{"id": \n')
+    before = counts(endpoint)["requests"]
+    result = headrace.run("run", *arguments)
+    assert result.code == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
+    assert result.out == ""
+    assert counts(endpoint)["requests"] == before
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_settings_come_from_files_and_a_misspelt_one_is_named(
+    headrace: Any, questions: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "headrace.toml").write_text('model = "m"\n[retry]\nattempts = 1\n')
+    arguments = ("run", "questions.csv", "--prompt", "{text}", "--out", "out.jsonl")
+    assert headrace.run(*arguments).code == 0
+    (tmp_path / "headrace.toml").write_text('model = "m"\n[retry]\natempts = 1\n')
+    result = headrace.run(*arguments)
+    assert result.code == 2
+    assert "did you mean 'attempts'?" in result.err
