@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -10,19 +11,20 @@ from typing import Any
 import anyio
 import attrs
 import pytest
+import trio
+import trio.testing
 
 import headrace
 from headrace.bulk import BulkRun, Journal, Source, Task, run
 from headrace.bulk.template import Template
-from headrace.errors import AuthenticationError, JournalError
+from headrace.errors import AuthenticationError, CircuitOpen, JournalError
 from headrace.model import Send, Stage
 from headrace.testing import Answer, FakeEndpoint
-
-pytestmark = pytest.mark.anyio
 
 Lines = Callable[[Path], list[dict[str, Any]]]
 
 
+@pytest.mark.anyio
 async def test_each_item_has_one_line_in_the_batch_format(products: Path, read_lines: Lines) -> None:
     out = products.with_name("out.jsonl")
     async with FakeEndpoint(otherwise="Garten").client() as client:
@@ -39,6 +41,7 @@ async def test_each_item_has_one_line_in_the_batch_format(products: Path, read_l
         assert line["headrace"]["answer"] == "Garten"
 
 
+@pytest.mark.anyio
 async def test_the_same_call_again_sends_nothing(products: Path) -> None:
     endpoint, out = FakeEndpoint(), products.with_name("out.jsonl")
     for _ in range(2):
@@ -48,6 +51,7 @@ async def test_the_same_call_again_sends_nothing(products: Path) -> None:
     assert (summary.done_before, summary.succeeded, summary.left) == (10, 0, 0)
 
 
+@pytest.mark.anyio
 async def test_failed_items_are_done_until_they_are_asked_for(products: Path, read_lines: Lines) -> None:
     out = products.with_name("out.jsonl")
     flaky = FakeEndpoint("a", 400, "a", 500, "a")
@@ -69,6 +73,7 @@ async def test_failed_items_are_done_until_they_are_asked_for(products: Path, re
     assert not any(line["error"] for line in lines)
 
 
+@pytest.mark.anyio
 async def test_an_answer_outside_the_choices_fails_with_the_reply_kept(
     products: Path, read_lines: Lines
 ) -> None:
@@ -81,6 +86,7 @@ async def test_an_answer_outside_the_choices_fails_with_the_reply_kept(
         assert line["response"]["body"]["choices"][0]["message"]["content"] == "Vielleicht Sport"
 
 
+@pytest.mark.anyio
 async def test_a_refused_key_stops_the_run_and_marks_nothing_done(products: Path, read_lines: Lines) -> None:
     out = products.with_name("out.jsonl")
     endpoint = FakeEndpoint("a", "a", otherwise=401)
@@ -92,6 +98,7 @@ async def test_a_refused_key_stops_the_run_and_marks_nothing_done(products: Path
     assert sorted(line["custom_id"] for line in read_lines(out)) == ["P0", "P1"]
 
 
+@pytest.mark.anyio
 async def test_stopping_finishes_what_is_in_flight(products: Path, read_lines: Lines) -> None:
     task, out = Task(Source(products), Template("{name}"), "m"), products.with_name("out.jsonl")
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.01))
@@ -118,6 +125,7 @@ async def test_stopping_finishes_what_is_in_flight(products: Path, read_lines: L
     assert 4 <= summary.succeeded <= 6
 
 
+@pytest.mark.anyio
 async def test_a_cancelled_run_keeps_what_was_finished(products: Path, read_lines: Lines) -> None:
     out = products.with_name("out.jsonl")
     endpoint = FakeEndpoint("a", "a", "a", otherwise=Answer(delay=3600))
@@ -130,6 +138,7 @@ async def test_a_cancelled_run_keeps_what_was_finished(products: Path, read_line
     assert (summary.done_before, summary.succeeded) == (3, 7)
 
 
+@pytest.mark.anyio
 async def test_an_item_is_counted_only_once_it_is_written(
     products: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +155,7 @@ async def test_an_item_is_counted_only_once_it_is_written(
     assert bulk.summary.succeeded == 0
 
 
+@pytest.mark.anyio
 async def test_a_failed_fsync_is_never_taken_for_success(
     products: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +173,7 @@ async def test_a_failed_fsync_is_never_taken_for_success(
                 await BulkRun(task, journal, 10).perform(client)
 
 
+@pytest.mark.anyio
 async def test_costs_add_up_over_all_items(products: Path) -> None:
     @attrs.define
     class TenthOfACent:
@@ -180,3 +191,53 @@ async def test_costs_add_up_over_all_items(products: Path) -> None:
     async with FakeEndpoint().client([TenthOfACent()]) as client:
         summary = await run(client, products, prompt="{name}", out=products.with_name("out.jsonl"))
     assert summary.cost == Decimal("0.010")
+
+
+@pytest.mark.trio
+async def test_an_open_circuit_is_waited_for_and_what_it_refused_is_sent(
+    products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
+) -> None:
+    refused = CircuitOpen("not sent: open", 60.0)
+    endpoint, out = (
+        FakeEndpoint("a", "a", refused, refused, refused, CircuitOpen("half open", 0.0)),
+        (products.with_name("out.jsonl")),
+    )
+    async with endpoint.client(max_in_flight=2) as client:
+        summary = await run(client, products, prompt="{name}", out=out)
+    assert (summary.succeeded, summary.failed, summary.stopped_by) == (10, 0, None)
+    assert len(read_lines(out)) == 10
+    assert 60.5 <= trio.current_time() <= 121.0
+
+
+@pytest.mark.trio
+async def test_an_endpoint_that_does_not_come_back_stops_the_run_with_nothing_lost(
+    products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
+) -> None:
+    endpoint, out = (
+        FakeEndpoint("a", "a", otherwise=CircuitOpen("open", 60.0)),
+        products.with_name("out.jsonl"),
+    )
+    async with endpoint.client(max_in_flight=2) as client:
+        summary = await run(client, products, prompt="{name}", out=out)
+    assert isinstance(summary.stopped_by, CircuitOpen)
+    assert (summary.succeeded, summary.failed, summary.left) == (2, 0, 8)
+    assert 540.0 <= trio.current_time() <= 600.0
+    async with FakeEndpoint().client() as client:
+        assert (await run(client, products, prompt="{name}", out=out)).left == 0
+
+
+@pytest.mark.trio
+async def test_stopping_does_not_wait_for_the_endpoint(
+    products: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    task = Task(Source(products), Template("{name}"), "m")
+    with Journal(products.with_name("out.jsonl"), task.fingerprint(), 10) as journal:
+        bulk = BulkRun(task, journal, 10)
+        async with (
+            FakeEndpoint(otherwise=CircuitOpen("open", 60.0)).client() as client,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(functools.partial(bulk.perform, client))
+            await trio.sleep(10)
+            bulk.stop()
+    assert trio.current_time() < 12

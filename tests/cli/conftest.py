@@ -68,7 +68,10 @@ def _environment(**more: str) -> dict[str, str]:
 @contextmanager
 def _serving(*options: str) -> Iterator[str]:
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--port", "0", *options], env=_environment(), text=True, stdout=subprocess.PIPE
+        [*COMMAND, "serve", *(() if "--port" in options else ("--port", "0")), *options],
+        env=_environment(),
+        text=True,
+        stdout=subprocess.PIPE,
     )
     with process:
         try:

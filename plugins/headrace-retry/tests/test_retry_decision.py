@@ -115,7 +115,7 @@ def test_every_delay_keeps_all_bounds(
         (headrace.CallTimeout("slow"), True),
         (headrace.DeadlineExceeded("too late"), False),
         (headrace.IncompleteReply("cut"), True),
-        (headrace.CircuitOpen("open", 5.0), True),
+        (headrace.CircuitOpen("open", 5.0), False),
         (headrace.BudgetExceeded("spent"), False),
         (status_error(429), True),
         (status_error(400, retryable=False), False),
@@ -134,6 +134,5 @@ def test_which_errors_a_retry_can_mend(error: headrace.CallError, answer: bool) 
 def test_who_asks_for_a_wait() -> None:
     assert asked_by(status_error(429, retry_after="7"), 0.0) == 7.0
     assert asked_by(StatusError("made by hand"), 0.0) is None
-    assert asked_by(headrace.CircuitOpen("open", 5.0), 0.0) == 5.0
-    assert asked_by(headrace.CircuitOpen("half open", 0.0), 0.0) is None
+    assert asked_by(headrace.CircuitOpen("open", 5.0), 0.0) is None
     assert asked_by(headrace.ConnectError("refused"), 0.0) is None

@@ -26,6 +26,6 @@ def plugins() -> None:
             click.echo(f"  policy {policy.name}, stage {policy.stage.name}")
             if attrs.has(type(policy)):
                 for field in attrs.fields(cast(Any, type(policy))):
-                    if field.init:
+                    if field.init and field.repr:
                         click.echo(f"    {field.name} = {getattr(policy, field.name)!r}")
     settings.check_claimed()

@@ -8,7 +8,7 @@ import attrs
 from headrace.endpoint.behaviour import FAULT_KINDS, Behaviour
 from headrace.endpoint.units import parse_duration, parse_rate, parse_share
 
-API_KEY_VARIABLE = "HEADRACE_ENDPOINT_API_KEY"
+API_KEY_VARIABLE = "SIMULATED_API_KEY"
 """Environment variable with the API key the endpoint asks for; arguments are for every user to see."""
 
 

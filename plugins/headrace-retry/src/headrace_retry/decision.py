@@ -4,8 +4,8 @@ The backoff before try n + 1 is ``min(cap, base * factor ** (n - 1))`` seconds, 
 random part of it, evenly drawn from 0 to all of it (Marc Brooker, "Exponential Backoff And Jitter", AWS
 Architecture Blog, 2015): callers that failed together do not come back together.
 
-A delay asked for from outside (``Retry-After``, an open circuit) takes the backoff's place; jitter is
-added to it and never taken from it.
+A delay asked for by the endpoint (``Retry-After``) takes the backoff's place; jitter is added to it and
+never taken from it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 
 import attrs
 
-from headrace import CallError, CircuitOpen, StatusError
+from headrace import CallError, StatusError
 from headrace_retry.retry_after import seconds_asked
 
 _NONE: Mapping[str, str] = {}
@@ -78,6 +78,4 @@ def asked_by(error: CallError, now: float) -> float | None:
     """Seconds that ``error`` asks to wait, None where it asks for none; ``now``: see `seconds_asked`."""
     if isinstance(error, StatusError):
         return seconds_asked(error.headers or _NONE, now)
-    if isinstance(error, CircuitOpen) and error.retry_after > 0:
-        return error.retry_after
     return None

@@ -35,8 +35,8 @@ class Retry:
     ``base``, ``factor``, ``cap``: the backoff in seconds (default 0.5, doubled each time, at most 20).
     ``jitter``: "full" draws the wait evenly from 0 to the backoff, "none" waits all of it.
     ``max_elapsed``: no try begins later than this many seconds after the call began (default: no bound).
-    ``max_retry_after``: the longest wait in seconds, asked for by the endpoint or an open circuit, that is
-    waited for (default 120); what asks for more is not tried again. ``rng``: where the jitter comes from.
+    ``max_retry_after``: the longest wait in seconds that the endpoint may ask for (default 120); when it
+    asks for more, the call is not tried again. ``rng``: where the jitter comes from.
 
     The last error is raised as it is, and at once where the next wait would reach the call's deadline.
     Raises `SettingsError` for a value out of range.
@@ -74,8 +74,8 @@ class Retry:
         )
 
         async def persist(call: Call) -> Reply:
-            # Tries, not call.attempts: one that an open circuit refuses is no trip over the wire, but
-            # must come to an end as well.
+            # Tries, not call.attempts: what an inner policy refuses is no trip over the wire, but must come
+            # to an end as well.
             tried = 0
             while True:
                 try:

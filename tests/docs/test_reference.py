@@ -1,0 +1,194 @@
+"""The reference and the map of the house name everything that the code has, and nothing that it has not."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+import msgspec
+import pytest
+
+import headrace
+from headrace import errors, hookspecs
+from headrace.bulk.records import encode_line
+from headrace.cli.main import cli
+from headrace.model import Headers, Outcome, Reply, Stage
+from headrace.settings import CoreSettings
+from headrace_breaker import Breaker
+from headrace_cost import Cost
+from headrace_logging import Logging
+from headrace_retry import Retry
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+NOT_FROM_A_FILE = {"rng"}
+
+
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands below a heading, up to the next one of its level or above."""
+    level = heading.count("#")
+    found = re.search(rf"^{re.escape(heading)}$(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"no heading {heading!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all tables, without their heads."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rules = [number for number, row in enumerate(cells) if set("".join(row)) <= {"-"} and "".join(row)]
+    heads = {number - 1 for number in rules} | set(rules)
+    return [row for number, row in enumerate(cells) if number not in heads]
+
+
+# hooks.md
+
+HOOKS = [
+    function
+    for name, function in inspect.getmembers(hookspecs, inspect.isfunction)
+    if name.startswith("headrace_")
+]
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.__name__)
+def test_each_hook_is_there_with_its_arguments(hook: Any) -> None:
+    arguments = list(inspect.signature(hook).parameters)
+    text = section(page("hooks.md"), f"## {hook.__name__}({', '.join(arguments)})")
+    table = {row[0]: row[1] for row in rows(text)}
+    assert {"called", "returns", *(f"`{argument}`" for argument in arguments)} <= table.keys()
+    if "None" in str(hook.__annotations__["return"]) and hook.__annotations__["return"] != "None":
+        assert "None" in table
+    since = re.search(r"Since ([\d.]+\d)", hook.__doc__)
+    assert since
+    assert since[0] in text
+
+
+def test_no_hook_is_there_that_does_not_exist() -> None:
+    named = set(re.findall(r"^## (headrace_\w+)", page("hooks.md"), re.MULTILINE))
+    assert named == {hook.__name__ for hook in HOOKS}
+
+
+def test_the_stages_are_in_order() -> None:
+    table = rows(section(page("hooks.md"), "## Stages"))
+    assert [row[0] for row in table] == [f"`{stage.name}`" for stage in Stage]
+    for policy in (Retry, Breaker, Cost, Logging):
+        assert policy.name in next(row[2] for row in table if row[0] == f"`{policy.stage.name}`")
+
+
+# settings.md
+
+
+def shown(default: Any) -> str:
+    """A default as the tables write it."""
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        default = default.factory()
+    return "none" if default is None else f"`{json.dumps(default)}`"
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("## Core", CoreSettings),
+        ("## `[retry]`", Retry),
+        ("## `[breaker]`", Breaker),
+        ("## `[cost]`", Cost),
+        ("## `[logging]`", Logging),
+    ],
+)
+def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> None:
+    fields = [field for field in attrs.fields(kind) if field.init and field.name not in NOT_FROM_A_FILE]
+    expected = {f"`{field.name}`": shown(field.default) for field in fields}
+    assert {row[0]: row[2] for row in rows(section(page("settings.md"), heading))} == expected
+
+
+# cli.md
+
+
+@pytest.mark.parametrize("name", ["run", "demo", "serve", "plugins"])
+def test_each_option_is_there(name: str) -> None:
+    text = section(page("cli.md"), f"## headrace {name}")
+    expected = set()
+    for parameter in cli.commands[name].params:
+        if isinstance(parameter, click.Argument):
+            expected.add("INPUT")
+        else:
+            expected |= set(parameter.opts)
+    named = {cell for row in rows(text) for cell in re.findall(r"`((?:--?[a-z][a-z-]*)|INPUT)`", row[0])}
+    assert named == expected
+
+
+def test_each_command_is_there() -> None:
+    named = set(re.findall(r"^## headrace (\w+)", page("cli.md"), re.MULTILINE))
+    assert named == set(cli.commands)
+
+
+def test_each_default_of_serve_is_there() -> None:
+    text = section(page("cli.md"), "## headrace serve")
+    table = {row[0].strip("`"): row[1].strip("`") for row in rows(text)}
+    for parameter in cli.commands["serve"].params:
+        default = "no limit" if parameter.name == "rate_limit" else str(parameter.default).removesuffix(".0")
+        assert table[parameter.opts[0]] == default
+
+
+def test_the_exit_codes_are_those_of_the_command() -> None:
+    from headrace.cli.main import Mistake
+    from headrace.cli.run import INTERRUPTED, SOME_FAILED
+
+    codes = {row[0] for row in rows(section(page("cli.md"), "## Exit codes"))}
+    assert codes == {"0", str(SOME_FAILED), str(Mistake.exit_code), str(INTERRUPTED)}
+
+
+# errors.md
+
+
+def test_each_error_is_there_with_what_it_says_of_itself() -> None:
+    expected = {}
+    for name in errors.__all__:
+        kind = getattr(headrace, name)
+        parent = next(base.__name__ for base in kind.__bases__)
+        row = [f"`{parent}`", "", "", ""]
+        if issubclass(kind, headrace.CallError):
+            retryable = "by status" if issubclass(kind, headrace.StatusError) else yes(kind.retryable)
+            row = [f"`{parent}`", f"`{kind.code}`", retryable, yes(kind.ends_run)]
+        expected[f"`{name}`"] = row
+    assert {row[0]: row[1:5] for row in rows(section(page("errors.md"), "## The tree"))} == expected
+
+
+def yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+# output-format.md
+
+
+def test_each_member_of_an_output_line_is_there() -> None:
+    reply = Reply(200, Headers([]), b"{}", cost=Decimal(1))
+    line = msgspec.json.decode(
+        encode_line(0, "a", Outcome(0, None, reply, None), "yes", headrace.AnswerError("no"))
+    )
+    expected = set(line)
+    for name in ("response", "error", "headrace"):
+        expected |= {f"{name}.{member}" for member in line[name]}
+    assert {row[0].strip("`") for row in rows(section(page("output-format.md"), "## A line"))} == expected
+
+
+# ../explanation/architecture.md
+
+
+def test_the_house_is_that_of_the_import_contract() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers = [name.removeprefix("headrace.") for name in linter["contracts"][0]["layers"]]
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    named = [row[0].strip("`").removesuffix(".py").rstrip("/") for row in rows(section(text, "## The house"))]
+    assert named == layers
