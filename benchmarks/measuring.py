@@ -1,0 +1,102 @@
+"""What every peer is asked, what is read of its answers, and how it is timed."""
+
+from __future__ import annotations
+
+import array
+import resource
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+
+MODEL = "deepseek-v3.2"
+KEY = "sk-benchmark"
+LOOPS = ("asyncio", "uvloop", "trio")
+PROMPT = (
+    "Ordne das Produkt einer Kategorie zu: Elektronik, Haushalt, Kleidung, Garten. Name: Produkt {number}. "
+    "Beschreibung: Ein Schlauch aus Gummi, 25 m lang, mit Kupplung und Spritze. Preis: 19.99 EUR."
+)
+
+
+def body(number: int) -> dict[str, Any]:
+    """The body of a call, different for each."""
+    return {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": PROMPT.format(number=number)}],
+        "temperature": 0.3,
+        "max_tokens": 100,
+    }
+
+
+class Answer(NamedTuple):
+    """What is read of an answer."""
+
+    text: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+    @classmethod
+    def of(cls, decoded: Any) -> Answer:
+        """What is read of one decoded from JSON."""
+        text, usage = decoded["choices"][0]["message"]["content"], decoded["usage"]
+        return cls(text, usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"])
+
+    def check(self) -> None:
+        """Raise ValueError where there is no text, or the token counts do not add up."""
+        if not self.text or not self.total_tokens == self.prompt_tokens + self.completion_tokens > 0:
+            raise ValueError(f"this is no right answer: {self}")
+
+
+class Stopwatch:
+    """Checks answers, and takes the time from `start` to `stop`: wall clock, CPU, and of each call."""
+
+    def __init__(self) -> None:
+        self._latencies = array.array("d")
+        self._wall = self._cpu = 0.0
+
+    def start(self) -> None:
+        """Begin, when the warm-up is over."""
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def add(self, answer: Answer, seconds: float) -> None:
+        """Count a call that took so many seconds; raises ValueError for a wrong answer."""
+        answer.check()
+        self._latencies.append(seconds)
+
+    def stop(self) -> None:
+        """End, when all answers are in and before connections are closed."""
+        self._wall, self._cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+
+    def figures(self) -> dict[str, float]:
+        """What was measured."""
+        ordered = sorted(self._latencies)
+        calls = len(ordered)
+        return {
+            "calls": calls,
+            "wall_s": round(self._wall, 3),
+            "per_s": round(calls / self._wall, 1),
+            "cpu_us": round(self._cpu / calls * 1e6, 1),
+            "mean_ms": round(sum(ordered) / calls * 1e3, 2),
+            "p99_ms": round(ordered[int(calls * 0.99)] * 1e3, 2),
+            "peak_mb": round(peak_rss_mb(), 1),
+        }
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has had resident, in MB of 1024 × 1024 bytes."""
+    if sys.platform == "linux":
+        # Not ru_maxrss, which begins with what the process that started this one had.
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def on_loop(loop: str, main: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    """Run ``main`` to its end on one of `LOOPS`."""
+    backend, options = ("asyncio", {"use_uvloop": True}) if loop == "uvloop" else (loop, {})
+    anyio.run(main, *arguments, backend=backend, backend_options=options)

@@ -1,0 +1,40 @@
+"""Runs one measurement as a Python process of its own, which shares nothing with the one before it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+class FailedRunError(Exception):
+    """A measurement ended with an error, or not in time; the message is the last that it said."""
+
+
+def measured(*arguments: str | int, limit: float = 600.0) -> dict[str, Any]:
+    """The JSON that `python ARGUMENTS` prints last; it is stopped after ``limit`` seconds and on Ctrl-C."""
+    command = [sys.executable, *map(str, arguments)]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=limit, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise FailedRunError(f"not done after {limit:g} s") from None
+    if done.returncode:
+        raise FailedRunError((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without proxies, keys and settings, which would change what is measured."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HEADRACE_", "OPENAI_")) and not name.lower().endswith("_proxy")
+    }
