@@ -22,12 +22,20 @@ from headrace.errors import (
     nearest,
 )
 from headrace.model import EMPTY, Call, Observer, Outcome, Policy, Reply, Request, Send, Timeout
-from headrace.pipeline import Plugins, check_policy, compile_chain, compile_observers, culprit, ordered
+from headrace.pipeline import (
+    Plugins,
+    check_observer,
+    check_policy,
+    compile_chain,
+    compile_observers,
+    culprit,
+    ordered,
+)
 from headrace.replies import checked
 from headrace.requests import Message, as_request, chat_body, encode_body
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.transports import Transport
-from headrace.transports.choice import make_transport
+from headrace.transports.choice import OWN_TRANSPORTS, make_transport
 from headrace.workers import Outcomes
 
 RequestLike: TypeAlias = str | Mapping[str, Any] | Request
@@ -77,32 +85,29 @@ class Client:
         self._settings = core
         self._endpoint = core.endpoint()
         self._timeout = timeout if isinstance(timeout, Timeout) else core.timeouts()
-        plugins = Plugins()
+        observers = list(observers)
+        for observer in observers:
+            check_observer(observer, "observers=")
         if policies is None:
+            plugins = Plugins()
             self._policies = ordered(plugins.policies(settings))
             observers = [*plugins.observers(settings), *observers]
+            self._transport = _make_transport(transport, plugins, settings)
             settings.check_claimed()
         else:
-            given = list(policies)
-            for policy in given:
-                check_policy(policy, "policies=")
-            self._policies = ordered(given)
+            self._policies = _checked_policies(policies)
+            self._transport = _make_transport(transport, None, settings)
+            for name in sections:
+                if name not in CoreSettings.__annotations__ and not settings.is_claimed(name):
+                    raise SettingsError(
+                        f"{name}= has no effect beside policies=; give it to the policy itself"
+                    )
         watching = [policy for policy in self._policies if isinstance(policy, Observer)]
         self._notify = compile_observers([*watching, *observers])
-        self._transport = self._make_transport(transport, plugins, settings)
         self._send: Send = compile_chain(self._policies, checked(self._transport.send))
         self._limiter: anyio.CapacityLimiter | None = None
         self._token: object = None
         self._closed = False
-
-    def _make_transport(
-        self, transport: Transport | str | None, plugins: Plugins, settings: Settings
-    ) -> Transport:
-        if transport is None or isinstance(transport, str):
-            return plugins.transport(settings) or make_transport(settings.core)
-        if not isinstance(transport, Transport):
-            raise SettingsError(f"transport={transport!r} is no transport: it needs send(call) and aclose()")
-        return transport
 
     async def __aenter__(self) -> Self:
         if self._token is not None:
@@ -228,6 +233,7 @@ class Client:
         return Outcome(index, request, reply, None, reply.attempts, reply.elapsed)
 
     def _call(self, request: Request) -> Call:
+        self._check_usable()
         timeout = request.timeout
         if timeout is None:
             timeout = self._timeout
@@ -246,7 +252,6 @@ class Client:
 
     async def _limited(self, call: Call) -> Reply:
         """Perform a call once the client's limiter has room for it."""
-        self._check_usable()
         limiter = self._limiter
         assert limiter is not None
         try:
@@ -256,7 +261,10 @@ class Client:
                 await limiter.acquire_on_behalf_of(call)
             if scope.cancelled_caught:
                 raise self._too_late(call) from None
+            call.started = anyio.current_time()
         try:
+            if self._closed:  # while it waited
+                self._check_usable()
             return await self._perform(call)
         finally:
             limiter.release_on_behalf_of(call)
@@ -282,8 +290,12 @@ class Client:
             failure = PolicyError(f"{who} raised {type(error).__name__}: {error}")
             failure.request, failure.attempts = call.request, call.attempts
             raise failure from error
-        reply.attempts = call.attempts
-        reply.elapsed = anyio.current_time() - call.started
+        try:
+            reply.attempts = call.attempts
+            reply.elapsed = anyio.current_time() - call.started
+        except AttributeError as error:
+            names = " or ".join(repr(policy.name) for policy in self._policies) or "none"
+            raise PolicyError(f"a policy ({names}) returned {reply!r}, which is no Reply") from error
         return reply
 
     def _too_late(self, call: Call) -> DeadlineExceeded:
@@ -304,6 +316,31 @@ class Client:
             raise ClientStateError(
                 "this client was opened in another event loop; open one client in each loop"
             )
+
+
+def _checked_policies(policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    if isinstance(policies, str) or not isinstance(policies, Iterable):
+        raise SettingsError(f"policies={policies!r} is no list of policies, like [Retry()]")
+    given = tuple(policies)
+    for policy in given:
+        check_policy(policy, "policies=")
+    return ordered(given)
+
+
+def _make_transport(
+    transport: Transport | str | None, plugins: Plugins | None, settings: Settings
+) -> Transport:
+    if transport is None or isinstance(transport, str):
+        if settings.core.transport in OWN_TRANSPORTS:
+            return make_transport(settings.core)
+        return (plugins or Plugins()).transport(settings) or make_transport(settings.core)
+    if isinstance(transport, type):
+        raise SettingsError(
+            f"transport= is the class {transport.__name__}; did you mean {transport.__name__}()?"
+        )
+    if not isinstance(transport, Transport):
+        raise SettingsError(f"transport={transport!r} is no transport: it needs send(call) and aclose()")
+    return transport
 
 
 def _checked_keywords(sections: Mapping[str, Any]) -> Mapping[str, Any]:

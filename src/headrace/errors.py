@@ -175,7 +175,7 @@ class ReplyTooLarge(CallError):
 
 
 class InvalidReply(CallError):
-    """Status 2xx, but the body is no JSON object, or is an error object."""
+    """Status 2xx, but the body is no JSON, or is an error object."""
 
     code = "invalid_reply"
     retryable = True
@@ -184,8 +184,8 @@ class InvalidReply(CallError):
 class StatusError(CallError):
     """The endpoint answered with a status that is not 2xx.
 
-    ``status``, ``headers`` and ``body`` (bytes, as received) are the answer's; ``error_code`` is the
-    ``code`` (or ``type``) of its error object, None where there is none.
+    ``status``, ``headers`` and ``body`` (bytes, less the key where it holds it) are the answer's;
+    ``error_code`` is the ``code`` (or ``type``) of its error object, None where there is none.
     """
 
     code = "status_error"
@@ -231,10 +231,13 @@ class AnswerError(CallError):
 
 
 class CircuitOpen(CallError):
-    """Not sent: the endpoint's circuit is open. ``retry_after``: seconds until the next probe is due."""
+    """Not sent: the endpoint's circuit is open, and this fails fast instead of waiting for it.
+
+    ``retry_after``: seconds until the next probe is due. Who has the time (a bulk run has) waits so long and
+    makes the call again; a retry within the call would keep its caller waiting for the endpoint's recovery.
+    """
 
     code = "circuit_open"
-    retryable = True
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)

@@ -36,7 +36,8 @@ def headrace_policies(settings: Settings) -> Iterable[Policy] | None:
 def headrace_observers(settings: Settings) -> Iterable[Observer] | None:
     """Observers that are told of events; a policy that has ``notify`` is one without this hook.
 
-    Called when a client is made that names no policies itself. Since 0.1.
+    Called when a client is made that names no policies itself. Claim settings with
+    ``settings.section(name, kind)``. None or an empty iterable: nothing for this client. Since 0.1.
     """
 
 
@@ -44,11 +45,15 @@ def headrace_observers(settings: Settings) -> Iterable[Observer] | None:
 def headrace_transport(settings: Settings) -> Transport | None:
     """The transport for a client, None to leave it to others.
 
-    Called when a client is made without ``transport=``, or with ``settings.core.transport`` set to a name
-    that the core does not know. Two plugins that both answer are an error. Since 0.1.
+    Called when a client is made without a transport of its own, unless ``settings.core.transport`` is
+    "native" or "httpx". Claim settings with ``settings.section(name, kind)``. Two plugins that both answer
+    are an error. Since 0.1.
     """
 
 
 @hookspec
 def headrace_commands(cli: click.Group) -> None:
-    """Add commands to the ``headrace`` command line. Called once, when it starts. Since 0.1."""
+    """Add commands to the ``headrace`` command line, by ``cli.add_command`` or ``cli.command``.
+
+    Called once, when it starts. Since 0.1.
+    """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, NoReturn, Protocol, TypeAlias, cast, runtime_checkable
 
 import attrs
@@ -13,7 +12,29 @@ import msgspec
 
 from headrace.errors import CallError, HeadraceError, InvalidReply, RequestError, SettingsError
 
-EMPTY: Mapping[str, str] = MappingProxyType({})
+
+class _Empty(Mapping[str, str]):
+    """An empty mapping that nobody can fill, and that pickles (as MappingProxyType does not)."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> NoReturn:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "EMPTY"
+
+
+EMPTY: Mapping[str, str] = _Empty()
 
 
 class Secret:
@@ -47,7 +68,7 @@ class Headers(Mapping[str, str]):
         self.raw = raw
 
     def __getitem__(self, name: str) -> str:
-        wanted = name.lower().encode("latin-1")
+        wanted = name.lower().encode("latin-1", "replace")
         found = [value for key, value in self.raw if key.lower() == wanted]
         if not found:
             raise KeyError(name)
@@ -63,9 +84,19 @@ class Headers(Mapping[str, str]):
         return f"Headers({dict(self)!r})"
 
 
-def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and not value > 0:
-        raise SettingsError(f"{attribute.name}={value!r}: must be above 0 seconds")
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def positive_seconds(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Validates a setting that is a duration or None."""
+    if value is not None and not _is_duration(value):
+        raise SettingsError(f"{attribute.name}={value!r}: must be a number of seconds above 0")
+
+
+def _request_seconds(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, Timeout) and not _is_duration(value):
+        raise RequestError(f"{attribute.name}={value!r}: must be a number of seconds above 0")
 
 
 @attrs.frozen
@@ -76,10 +107,10 @@ class Timeout:
     for each piece of the answer. ``total``: all of it.
     """
 
-    total: float | None = attrs.field(default=60.0, validator=_positive)
-    connect: float | None = attrs.field(default=10.0, validator=_positive, kw_only=True)
-    write: float | None = attrs.field(default=None, validator=_positive, kw_only=True)
-    read: float | None = attrs.field(default=None, validator=_positive, kw_only=True)
+    total: float | None = attrs.field(default=60.0, validator=positive_seconds)
+    connect: float | None = attrs.field(default=10.0, validator=positive_seconds, kw_only=True)
+    write: float | None = attrs.field(default=None, validator=positive_seconds, kw_only=True)
+    read: float | None = attrs.field(default=None, validator=positive_seconds, kw_only=True)
 
 
 def is_token(value: str) -> bool:
@@ -97,15 +128,16 @@ class Request:
     seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
     accounting and logs (totals per tag); they are not sent.
 
-    Raises `RequestError` for a path, method or model that no HTTP request may carry.
+    Raises `RequestError` for a path or method that no HTTP request may carry, and for a timeout or
+    deadline that is no duration.
     """
 
     body: Mapping[str, Any] | None
     path: str = "/chat/completions"
     method: str = "POST"
     id: str | None = None
-    timeout: Timeout | float | None = None
-    deadline: float | None = attrs.field(default=None, validator=_positive)
+    timeout: Timeout | float | None = attrs.field(default=None, validator=_request_seconds)
+    deadline: float | None = attrs.field(default=None, validator=_request_seconds)
     tags: Mapping[str, str] = EMPTY
 
     def __attrs_post_init__(self) -> None:
@@ -154,7 +186,7 @@ class _WireUsage(msgspec.Struct):
         prompt = self.prompt_tokens or self.input_tokens or 0
         completion = self.completion_tokens or self.output_tokens or 0
         details = self.prompt_tokens_details or self.input_tokens_details
-        cached = (details.cached_tokens if details else self.prompt_cache_hit_tokens) or 0
+        cached = (details and details.cached_tokens) or self.prompt_cache_hit_tokens or 0
         return Usage(prompt, completion, self.total_tokens or prompt + completion, cached)
 
 
@@ -205,9 +237,12 @@ class Reply:
         try:
             choice = self.body["choices"][0]
             text = choice["message"]["content"] if "message" in choice else choice["text"]
+            if text is None or isinstance(text, str):
+                return text or ""
+            # In parts, as of reasoning models that show their thoughts.
+            return "".join(part["text"] for part in text if part["type"] == "text")
         except (KeyError, IndexError, TypeError):
             raise InvalidReply(f"the body holds no choice with a text: {shown(self.content)}") from None
-        return text or ""
 
     @property
     def request_id(self) -> str | None:
@@ -223,7 +258,10 @@ class Reply:
         try:
             envelope = _decode_envelope(self.content)
         except msgspec.ValidationError:
-            return  # JSON, but shaped otherwise (a list, an unusual usage); the caller reads .body
+            # JSON, but shaped otherwise (a list, an unusual usage); the caller reads .body
+            if isinstance(self.body, dict) and self.body.get("error") is not None:
+                raise self._holds_error() from None
+            return
         except msgspec.DecodeError as error:
             if self.status == 204 or self._declared_otherwise():
                 return
@@ -233,7 +271,10 @@ class Reply:
         if envelope.usage is not None:
             self.usage = envelope.usage.public()
         if bytes(envelope.error) != b"null":
-            raise InvalidReply(f"status {self.status}, but the body is an error: {shown(self.content)}")
+            raise self._holds_error()
+
+    def _holds_error(self) -> InvalidReply:
+        return InvalidReply(f"status {self.status}, but the body is an error: {shown(self.content)}")
 
     def _declared_otherwise(self) -> bool:
         kind = self.headers.get("content-type", "").lower()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import attrs
 import pluggy
 
 from headrace import hookspecs
-from headrace.errors import PluginError, SettingsError, nearest
+from headrace.errors import HeadraceError, PluginError, SettingsError, nearest
 from headrace.model import Event, Observer, Policy, Send, Stage
 from headrace.replies import checked
 from headrace.settings import Settings
@@ -111,8 +111,7 @@ class Plugins:
         observers = []
         for plugin, given in self.call("headrace_observers", settings=settings):
             for observer in _each(plugin, "headrace_observers", given):
-                if not isinstance(observer, Observer):
-                    raise PluginError(f"{plugin}: {observer!r} is no observer: it needs name and notify")
+                check_observer(observer, str(plugin))
                 observers.append(observer)
         return observers
 
@@ -136,7 +135,18 @@ class Plugins:
 def _each(plugin: Plugin, hook: str, answer: Any) -> Iterable[Any]:
     if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
         raise PluginError(f"{plugin}: {hook} returned {answer!r}, which is no list")
-    return answer
+    try:
+        return list(answer)
+    except SettingsError:
+        raise
+    except Exception as error:  # a hook written as a generator does its work only here
+        raise PluginError(f"{plugin}: {hook} raised {type(error).__name__}: {error}") from error
+
+
+def check_observer(observer: Any, source: str) -> None:
+    """Raise `PluginError`, naming ``source``, for something that is no observer."""
+    if isinstance(observer, type) or not isinstance(observer, Observer):
+        raise PluginError(f"{source}: {observer!r} is no observer: it needs name and notify")
 
 
 def check_policy(policy: Any, source: str) -> None:
@@ -146,6 +156,8 @@ def check_policy(policy: Any, source: str) -> None:
         raise PluginError(f"{source}: {name} is a class, not a policy; did you mean {name}()?")
     if not isinstance(policy, Policy):
         raise PluginError(f"{source}: {policy!r} is no policy: it needs name, stage and wrap(send)")
+    if not isinstance(policy.name, str):
+        raise PluginError(f"{source}: {policy!r} has name {policy.name!r}, which is no text")
     if not isinstance(policy.stage, Stage):
         raise PluginError(f"{source}: {policy.name!r} has stage {policy.stage!r}, which is no headrace.Stage")
 
@@ -163,7 +175,14 @@ def ordered(policies: Iterable[Policy]) -> tuple[Policy, ...]:
 def compile_chain(policies: Sequence[Policy], send: Send) -> Send:
     """Fold ordered policies around ``send``."""
     for policy in reversed(policies):
-        send = policy.wrap(send)
+        try:
+            send = policy.wrap(send)
+        except HeadraceError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"policy {policy.name!r}: wrap raised {type(error).__name__}: {error}"
+            ) from error
         if not callable(send):
             raise PluginError(f"policy {policy.name!r}: wrap returned {send!r}, which cannot be called")
     return send
@@ -184,7 +203,7 @@ def compile_observers(observers: Iterable[Observer]) -> Callable[[Event], None] 
             try:
                 observer.notify(event)
             except Exception:
-                active.remove(observer)
+                active[:] = [other for other in active if other is not observer]
                 _log.exception("observer %r raised and is told nothing more", observer.name)
 
     return notify
@@ -195,13 +214,28 @@ def culprit(policies: Sequence[Policy], traceback: TracebackType | None) -> str 
 
     Looked up when something went wrong, so that a policy costs no wrapper when nothing does.
     """
-    modules = {type(policy).__module__.partition(".")[0]: policy.name for policy in policies}
-    modules |= {type(policy).__module__: policy.name for policy in policies}
-    name = None
+    suspect: Policy | None = None
     while traceback is not None:
-        module = traceback.tb_frame.f_globals.get("__name__", "")
-        if module == checked.__module__:
+        frame = traceback.tb_frame
+        if frame.f_globals.get("__name__") == checked.__module__:
             return None
-        name = modules.get(module) or modules.get(module.partition(".")[0]) or name
+        nearness = {policy.name: _nearness(policy, frame) for policy in policies}
+        nearest_to = [policy for policy in policies if nearness[policy.name] == max(nearness.values()) > 0]
+        if nearest_to and suspect not in nearest_to:
+            suspect = nearest_to[0]
         traceback = traceback.tb_next
-    return name
+    return suspect.name if suspect else None
+
+
+def _nearness(policy: Policy, frame: FrameType) -> int:
+    """How near a frame is to a policy: it holds it, or runs its class's, module's or package's code."""
+    if any(value is policy for value in frame.f_locals.values()):
+        return 4
+    module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
+    for kind in type(policy).__mro__:
+        if module == kind.__module__ and function.startswith(f"{kind.__qualname__}."):
+            return 3
+    home: str = type(policy).__module__
+    if module == home:
+        return 2
+    return int(module.partition(".")[0] == home.partition(".")[0] != "headrace")

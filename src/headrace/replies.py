@@ -6,8 +6,11 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import AuthenticationError, RateLimited, ServerError, StatusError
-from headrace.model import Call, Reply, Send, shown
+from headrace.errors import AuthenticationError, InvalidReply, RateLimited, ServerError, StatusError
+from headrace.model import Call, Headers, Reply, Send, shown
+
+_MOST_SAID = 1000
+"""Characters of an endpoint's own message that an error repeats."""
 
 _ADVICE = {
     400: "the endpoint finds the request wrong",
@@ -26,33 +29,43 @@ def checked(send: Send) -> Send:
         call.attempts += 1
         reply = await send(call)
         if 200 <= reply.status < 300:
-            reply.read_envelope()
+            try:
+                reply.read_envelope()
+            except InvalidReply as error:
+                raise InvalidReply(_without_key(str(error).encode(), call).decode()) from error.__cause__
             return reply
         raise status_error(call, reply)
 
     return attempt
 
 
+def _without_key(content: bytes, call: Call) -> bytes:
+    """What an endpoint said, less the key: some repeat the one that they refuse."""
+    key = call.endpoint.api_key
+    return content.replace(key.reveal().encode(), b"***") if key is not None else content
+
+
 def status_error(call: Call, reply: Reply) -> StatusError:
     """The error for an answer whose status is not 2xx, of the class that its status asks for."""
-    status = reply.status
-    message, code = _error_object(reply.content)
+    status, content = reply.status, _without_key(reply.content, call)
+    headers = Headers([(name, _without_key(value, call)) for name, value in reply.headers.raw])
+    message, code = _error_object(content)
     advice = _ADVICE.get(status, "the endpoint failed" if status >= 500 else "")
     if 300 <= status < 400:
         # Following would carry the key to wherever the answer points.
-        advice = f"redirected to {reply.headers.get('location', '?')!r}, not followed; check base_url"
-    said = message or (shown(reply.content) if reply.content else "no body")
+        advice = f"redirected to {headers.get('location', '?')!r}, not followed; check base_url"
+    said = message[:_MOST_SAID] if message else (shown(content) if content else "no body")
     text = f"{call.request.method} {call.request.path}: status {status}: {said}"
     kind: type[StatusError] = StatusError
     if status == 401:
         kind = AuthenticationError
-        # An endpoint may echo the key that it refuses.
+        # What it says of the key may hold more of it than could be left out.
         text = f"{call.request.method} {call.request.path}: status 401"
     elif status == 429:
         kind = RateLimited
     elif status >= 500:
         kind = ServerError
-    error = kind(f"{text} ({advice})" if advice else text, status, reply.headers, reply.content, code)
+    error = kind(f"{text} ({advice})" if advice else text, status, headers, content, code)
     error.retryable = status in {408, 409, 429} or status >= 500
     if code == "insufficient_quota":
         error.retryable = False

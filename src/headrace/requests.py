@@ -65,11 +65,15 @@ def as_request(item: Any, model: str | None) -> Request:
         raise RequestError(f"a request's body is a mapping, not {type(body).__name__}")
     if body.get("stream"):
         raise RequestError("the body says 'stream': a call gives a whole answer; leave it out")
-    if "model" in body:
-        return request
-    if model is None:
-        raise RequestError("no model: pass model= to the client or to the call")
-    return attrs.evolve(request, body={"model": model, **body})
+    named = body.get("model")
+    if named is None:
+        if model is None:
+            raise RequestError("no model: pass model= to the client or to the call")
+        request = attrs.evolve(request, body={"model": model, **body} | {"model": model})
+        named = model
+    if not isinstance(named, str) or not named.isprintable():
+        raise RequestError(f"model {named!r} is no text, or holds a line break or another control character")
+    return request
 
 
 def _from_batch_line(line: Mapping[str, Any]) -> Request:

@@ -23,7 +23,7 @@ import attrs
 import msgspec
 
 from headrace.errors import SettingsError, nearest
-from headrace.model import Endpoint, Secret, Timeout, is_token
+from headrace.model import Endpoint, Secret, Timeout, is_token, positive_seconds
 
 T = TypeVar("T")
 
@@ -53,10 +53,10 @@ class CoreSettings:
     api_key: Secret | None = None
     model: str | None = None
     max_in_flight: int = attrs.field(default=100, validator=_at_least_one)
-    timeout: float | None = 60.0
-    connect_timeout: float | None = 10.0
-    write_timeout: float | None = None
-    read_timeout: float | None = None
+    timeout: float | None = attrs.field(default=60.0, validator=positive_seconds)
+    connect_timeout: float | None = attrs.field(default=10.0, validator=positive_seconds)
+    write_timeout: float | None = attrs.field(default=None, validator=positive_seconds)
+    read_timeout: float | None = attrs.field(default=None, validator=positive_seconds)
     max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_at_least_one)
     transport: str = "auto"
     policies: tuple[str, ...] | None = None
@@ -96,7 +96,8 @@ def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise SettingsError(f"base_url {url!r} must be like https://host/v1")
     if parts.query or parts.fragment:
-        raise SettingsError(f"base_url {url!r} must end with its path, without '?' and '#'")
+        # Not shown: some put their key there.
+        raise SettingsError("base_url must end with its path, without '?' and '#'")
     if parts.scheme == "http" and key is not None and not insecure and _public(parts.hostname):
         raise SettingsError(
             f"base_url {url!r} would send the key unencrypted over the network; use https, "
@@ -106,7 +107,7 @@ def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
         raise SettingsError(
             "no key for api.openai.com: set OPENAI_API_KEY or pass api_key=, or name a base_url"
         )
-    return url.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
 def _public(host: str) -> bool:
@@ -124,6 +125,7 @@ class Settings:
     core: CoreSettings
     _sections: dict[str, dict[str, Any]]
     _environment: dict[str, str]
+    _keywords: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     _claimed: dict[str, list[str]] = attrs.field(factory=dict, init=False)
 
     def section(self, name: str, kind: type[T]) -> T:
@@ -141,11 +143,16 @@ class Settings:
             for key, text in self._environment.items()
             if key.startswith(prefix)
         }
+        values |= self._keywords.get(name, {})
         return _build(kind, values, f"[{name}] ")
+
+    def is_claimed(self, name: str) -> bool:
+        """True once a plugin has claimed the section called ``name``."""
+        return name in self._claimed
 
     def check_claimed(self) -> None:
         """Raise `SettingsError` for sections and variables that no plugin has claimed."""
-        for name in self._sections:
+        for name in [*self._sections, *self._keywords]:
             if name not in self._claimed:
                 known = [*self._claimed, *_core_keys()]
                 raise SettingsError(f"no plugin has settings called {name!r}; {nearest(name, known)}")
@@ -183,13 +190,11 @@ def load_settings(
     for key in _core_keys():
         if key.upper() in rest:
             text = rest.pop(key.upper())
-            core[key] = tuple(text.split(",")) if key == "policies" else text
+            core[key] = _names(text) if key == "policies" else text
 
-    given = {key: value for key, value in keywords.items() if value is not None}
-    for name in [name for name in rest for section in given if name.lower() == section]:
-        del rest[name]
-    _sort_in(given, core, sections, "")
-    return Settings(_build(CoreSettings, core, ""), sections, rest)
+    given: dict[str, dict[str, Any]] = {}
+    _sort_in({key: value for key, value in keywords.items() if value is not None}, core, given, "")
+    return Settings(_build(CoreSettings, core, ""), sections, rest, given)
 
 
 def _sort_in(
@@ -202,6 +207,10 @@ def _sort_in(
             sections[key] = sections.get(key, {}) | dict(value)
         else:
             raise SettingsError(f"{source}unknown setting {key!r}; {nearest(key, _core_keys())}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _core_keys() -> list[str]:

@@ -52,6 +52,7 @@ class Outcomes(Generic[T]):
         self._finished: deque[Outcome] = deque()
         self._early: dict[int, Outcome] = {}
         self._next = 0
+        self._running = 0
 
     async def __aenter__(self) -> Self:
         if self._opened:
@@ -73,12 +74,15 @@ class Outcomes(Generic[T]):
         try:
             return bool(await self._group.__aexit__(kind, error, traceback))
         except BaseExceptionGroup as group:
-            # A single error surfaces as itself, be it the block's own or a bug in a worker.
-            if group.exceptions == (error,):
+            # A single error surfaces as itself, be it the block's own or a bug in a worker. The block's own
+            # may be a group, of which trio hands on a copy.
+            if len(group.exceptions) > 1:
+                raise
+            if isinstance(error, Exception):
                 return False
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from group.exceptions[0].__cause__
-            raise
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+        finally:
+            self._running = 0
 
     def __aiter__(self) -> Self:
         return self
@@ -103,11 +107,14 @@ class Outcomes(Generic[T]):
         """Wait for an outcome; False at the end, or the input's error, raised once."""
         while not self._finished:
             if not self._running:
+                if not self._opened:
+                    raise ClientStateError("enter the map first: async with client.map(…) as outcomes")
                 if self._input_error is not None:
                     error, self._input_error = self._input_error, None
                     raise error
                 return False
-            self._news = anyio.Event()
+            if self._news.is_set():  # else another task waits for it, too
+                self._news = anyio.Event()
             await self._news.wait()
         return True
 
@@ -117,23 +124,22 @@ class Outcomes(Generic[T]):
             self._waiting.popleft().set()
 
     async def _worker(self, draw: Callable[[], Awaitable[T]]) -> None:
-        try:
-            while True:
-                while self._held >= self._most_held:
-                    room = anyio.Event()
-                    self._waiting.append(room)
-                    await room.wait()
-                self._held += 1
-                item = await draw()
-                if item is _EXHAUSTED:
-                    self._held -= 1
-                    return
-                index = self._drawn
-                self._drawn += 1
-                self._hand_out(await self._work(index, item))
-        finally:
-            self._running -= 1
-            self._news.set()
+        while True:
+            while self._held >= self._most_held:
+                room = anyio.Event()
+                self._waiting.append(room)
+                await room.wait()
+            self._held += 1
+            item = await draw()
+            if item is _EXHAUSTED:
+                break
+            index = self._drawn
+            self._drawn += 1
+            self._hand_out(await self._work(index, item))
+        # Not in a finally: to a consumer that is cancelled with its workers, they must not look done.
+        self._held -= 1
+        self._running -= 1
+        self._news.set()
 
     def _drawing(self) -> Callable[[], Awaitable[T]]:
         """A function that draws the next item, or `_EXHAUSTED` from the end or the first error on."""

@@ -9,6 +9,9 @@ from headrace.errors import SettingsError, nearest
 from headrace.settings import CoreSettings
 from headrace.transports import Transport
 
+OWN_TRANSPORTS = frozenset({"native", "httpx"})
+"""Those that are made without asking plugins."""
+
 
 def make_transport(settings: CoreSettings) -> Transport:
     """The transport that ``settings.transport`` names; raises `SettingsError` for an unknown name."""
@@ -28,7 +31,7 @@ def make_transport(settings: CoreSettings) -> Transport:
         return HttpxTransport(
             max_connections=settings.max_in_flight, max_response_bytes=settings.max_response_bytes
         )
-    raise SettingsError(f"no transport is called {name!r}; {nearest(name, ['auto', 'native', 'httpx'])}")
+    raise SettingsError(f"no transport is called {name!r}; {nearest(name, {'auto', *OWN_TRANSPORTS})}")
 
 
 def proxied(url: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import resource
 import socket
 import ssl
@@ -71,15 +72,22 @@ def _explained(where: str, error: OSError) -> str:
     for cause in causes:
         if isinstance(cause, socket.gaierror):
             return f"the host of {where} does not resolve ({cause.strerror}); check base_url"
-        if cause.errno in {errno.EMFILE, errno.ENFILE}:
+        if _numbers(cause) & {errno.EMFILE, errno.ENFILE}:
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             return (
                 f"no connection to {where}: this process may open {limit} files; "
                 "raise it with 'ulimit -n', or lower max_in_flight"
             )
     cause = causes[-1]
-    hint = "; is the endpoint running, and base_url right?" if cause.errno == errno.ECONNREFUSED else ""
-    return f"no connection to {where}: {cause.strerror or cause}{hint}"
+    said = os.strerror(cause.errno) if cause.errno else str(cause)
+    hint = "; is the endpoint running, and base_url right?" if errno.ECONNREFUSED in _numbers(cause) else ""
+    return f"no connection to {where}: {said}{hint}"
+
+
+def _numbers(error: OSError) -> set[int]:
+    # asyncio joins the errors of several addresses into one text.
+    numbers = {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}
+    return numbers | ({error.errno} if error.errno else set())
 
 
 def _causes(error: BaseException | None) -> Iterator[OSError]:

@@ -8,6 +8,8 @@ from headrace.errors import IncompleteReply, ProtocolError, ReplyTooLarge
 
 _GZIP = 16 + zlib.MAX_WBITS
 _MAX_ENCODINGS = 3
+_MAX_MEMBERS = 100
+"""Of gzip; servers write one. Each costs a copy of what follows it, and an empty one has 20 bytes."""
 
 
 def decompressed(content: bytes, encodings: str, limit: int) -> bytes:
@@ -41,6 +43,8 @@ def _gzip(content: bytes, limit: int) -> bytes:
         part, content = _inflate(content, _GZIP, left)
         parts.append(part)
         left -= len(part)
+        if len(parts) == _MAX_MEMBERS and content:
+            raise ProtocolError(f"the answer's gzip data has over {_MAX_MEMBERS} members")
     return b"".join(parts)
 
 

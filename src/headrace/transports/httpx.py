@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
+import ssl
+from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import anyio
@@ -20,6 +23,7 @@ from headrace.errors import (
 )
 from headrace.model import Call, Endpoint, Headers, Reply
 from headrace.transports.connecting import default_ssl_context
+from headrace.transports.encodings import decompressed
 
 
 class HttpxTransport:
@@ -50,13 +54,17 @@ class HttpxTransport:
             limits = httpx.Limits(
                 max_connections=None, max_keepalive_connections=self._max_connections, keepalive_expiry=60.0
             )
-            self._client = httpx.AsyncClient(limits=limits, verify=default_ssl_context())
+            try:
+                self._client = httpx.AsyncClient(limits=limits, verify=default_ssl_context())
+            except (ImportError, ValueError) as error:  # a proxy of a kind that it does not know
+                raise SettingsError(f"httpx cannot use the proxies of the environment: {error}") from error
         return self._client
 
     async def send(self, call: Call) -> Reply:
         """Make one attempt; see `Transport.send`."""
         httpx, request, timeout = self._module, call.request, call.timeout
         end = math.inf if timeout.total is None else anyio.current_time() + timeout.total
+        response: Any = None
         try:
             with anyio.CancelScope(deadline=end) as scope:
                 async with self._open().stream(
@@ -71,7 +79,7 @@ class HttpxTransport:
                 ) as response:
                     content = await self._read(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _translated(httpx, error, call) from error
+            raise _translated(httpx, error, call, answering=response is not None) from error
         if scope.cancelled_caught:
             raise CallTimeout(
                 f"no complete answer from {call.endpoint.base_url} within {timeout.total:g} s; raise timeout="
@@ -81,18 +89,32 @@ class HttpxTransport:
         return Reply(response.status_code, Headers(raw), content)
 
     async def _read(self, response: Any) -> bytes:
-        parts, size = [], 0
-        async for part in response.aiter_bytes():
-            size += len(part)
-            if size > self._max_bytes:
-                raise ReplyTooLarge(f"the answer is over max_response_bytes={self._max_bytes}")
-            parts.append(part)
-        return b"".join(parts)
+        if response.is_stream_consumed:  # httpx.MockTransport hands over answers that were read
+            content: bytes = response.content
+            self._check_size(len(content))
+            return content
+        received = bytearray()
+        # Raw, as httpx decompresses whatever it gets: a few kilobytes can become gigabytes.
+        async for part in response.aiter_raw():
+            received += part
+            self._check_size(len(received))
+        encodings = response.headers.get("content-encoding", "")
+        return decompressed(bytes(received), encodings, self._max_bytes) if received else b""
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise ReplyTooLarge(f"the answer is over max_response_bytes={self._max_bytes}")
 
     def _headers_for(self, endpoint: Endpoint) -> dict[str, str]:
         headers = self._headers.get(endpoint)
         if headers is None:
-            headers = {"content-type": "application/json", **endpoint.headers}
+            headers = {
+                "accept": "application/json",
+                "accept-encoding": "gzip, deflate",
+                "content-type": "application/json",
+                "user-agent": f"headrace/{version('headrace')}",
+                **{name.lower(): value for name, value in endpoint.headers.items()},
+            }
             if endpoint.api_key is not None:
                 headers["authorization"] = f"Bearer {endpoint.api_key.reveal()}"
             self._headers[endpoint] = headers
@@ -113,19 +135,30 @@ def _home(client: Any) -> str:
     raise SettingsError(f"HttpxTransport takes an httpx.AsyncClient, not {client!r}")
 
 
-def _translated(httpx: Any, error: Exception, call: Call) -> CallError:
+def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) -> CallError:
     where = call.endpoint.base_url
     if isinstance(error, httpx.TimeoutException):
         phase = "connect" if isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout)) else "read"
+        if isinstance(error, httpx.WriteTimeout):
+            phase = "write"
         return CallTimeout(f"{phase} timeout with {where}", phase)
-    said = str(error) or type(error).__name__
+    causes = list(_causes(error))
+    said = next((str(cause) for cause in causes if str(cause)), type(error).__name__)
     if isinstance(error, httpx.ConnectError):
-        if "SSL" in said or "certificate" in said.lower():
+        if any(isinstance(cause, ssl.SSLError) for cause in causes):
             return TLSError(f"TLS with {where} failed: {said}")
         return ConnectError(f"no connection to {where}: {said}")
-    if isinstance(error, httpx.RemoteProtocolError):
-        cut = "incomplete" in said or "closed" in said
-        return (IncompleteReply if cut else ProtocolError)(f"{where}: {said}")
-    if isinstance(error, httpx.DecodingError):
-        return ProtocolError(f"{where}: {said}")
-    return ConnectError(f"the connection to {where} was lost: {said}")
+    lost = isinstance(error, (httpx.NetworkError, httpx.ProxyError))
+    if lost or (
+        isinstance(error, httpx.RemoteProtocolError) and ("closed" in said or "disconnected" in said)
+    ):
+        if answering:
+            return IncompleteReply(f"{where}: the connection was lost before the answer was complete: {said}")
+        return ConnectError(f"the connection to {where} was lost before it answered: {said}")
+    return ProtocolError(f"{where}: {said}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -13,10 +13,13 @@ from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteRepl
 from headrace.model import Call, Endpoint, Headers, Reply, Timeout
 from headrace.transports.connecting import connect, default_ssl_context
 from headrace.transports.http1 import ReplyParser, RequestWriter
-from headrace.transports.streams import Stream
+from headrace.transports.streams import Limit, Stream
 
 KEEP_ALIVE = 60.0
 """Seconds that a connection is kept idle; load balancers forget theirs after 60 to 350."""
+
+_LOOP_LAG = 0.1
+"""Seconds by which a healthy event loop may notice a deadline late."""
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
@@ -47,9 +50,10 @@ class NativeTransport:
         return await origin.send(call)
 
     def _origin(self, endpoint: Endpoint) -> _Origin:
-        if endpoint.base_url.startswith("https:") and self._ssl_context is None:
+        secure = urlsplit(endpoint.base_url).scheme == "https"
+        if secure and self._ssl_context is None:
             self._ssl_context = default_ssl_context()
-        origin = _Origin(endpoint, self._ssl_context, self._max_idle, self._max_bytes)
+        origin = _Origin(endpoint, self._ssl_context if secure else None, self._max_idle, self._max_bytes)
         self._origins[endpoint] = origin
         return origin
 
@@ -77,10 +81,9 @@ class _Origin:
         self, endpoint: Endpoint, ssl_context: ssl.SSLContext | None, max_idle: int, max_bytes: int
     ) -> None:
         parts = urlsplit(endpoint.base_url)
-        secure = parts.scheme == "https"
         self._host = parts.hostname or ""
-        self._port = parts.port or (443 if secure else 80)
-        self._ssl_context = ssl_context if secure else None
+        self._port = parts.port or (443 if ssl_context else 80)
+        self._ssl_context = ssl_context
         self._writer = RequestWriter(endpoint)
         self._max_idle = max_idle
         self._max_bytes = max_bytes
@@ -89,60 +92,64 @@ class _Origin:
 
     async def send(self, call: Call) -> Reply:
         request = self._writer.write(call.request.method, call.request.path, call.content)
-        connection = await self._take()
+        start = anyio.current_time()
+        connection = await self._take(start)
         if connection is not None:
             try:
-                return await self._exchange(call, request, connection)
+                return await self._exchange(call, request, connection, start)
             except ConnectError:
                 # Lost before a byte of the answer. The server may have acted on the request all the same,
                 # so only one that may be repeated is sent again here; a retry policy decides for others.
                 if call.request.method not in _IDEMPOTENT:
                     raise
-        return await self._exchange(call, request, None)
+        return await self._exchange(call, request, None, start)
 
-    async def _exchange(self, call: Call, request: bytes, connection: _Connection | None) -> Reply:
+    async def _exchange(
+        self, call: Call, request: bytes, connection: _Connection | None, start: float
+    ) -> Reply:
         timeout = call.timeout
-        start = anyio.current_time()
         end = math.inf if timeout.total is None else start + timeout.total
-        phase = "connect"
-        # One scope an attempt, whose deadline moves from phase to phase.
-        with anyio.CancelScope(deadline=end) as scope:
+        if connection is None:
+            connection = await self._connect(timeout, end)
+        phase = "write"
+        # One limit an attempt, whose deadline moves from phase to phase.
+        with connection.stream.limit(end) as limit:
             try:
-                if connection is None:
-                    if timeout.connect is not None:
-                        scope.deadline = min(end, start + timeout.connect)
-                    stream = await connect(self._host, self._port, self._ssl_context)
-                    connection = _Connection(stream, self._max_bytes)
-                    scope.deadline = end
-                parser = connection.parser
-                parser.begin(call.request.method)
-                phase = "write"
+                connection.parser.begin(call.request.method)
                 if timeout.write is not None:
-                    scope.deadline = min(end, anyio.current_time() + timeout.write)
+                    limit.deadline = min(end, anyio.current_time() + timeout.write)
                 await connection.stream.send(request)
+                limit.deadline = end
                 phase = "read"
-                await self._read(connection, scope, end, timeout)
+                await self._read(connection, limit, end, timeout)
             except OSError as error:
-                assert connection is not None
                 await connection.stream.abort()
                 raise self._lost(connection, error) from error
             except BaseException:
                 # A connection that holds half an answer must not carry another call.
-                if connection is not None:
-                    await connection.stream.abort()
+                await connection.stream.abort()
                 raise
-        if scope.cancelled_caught:
-            raise self._timed_out(phase, timeout)
-        assert connection is not None
+        if limit.cancelled_caught:
+            raise self._timed_out(phase, timeout, in_total=limit.deadline >= end)
         return await self._complete(connection)
 
-    async def _read(
-        self, connection: _Connection, scope: anyio.CancelScope, end: float, timeout: Timeout
-    ) -> None:
+    async def _connect(self, timeout: Timeout, end: float) -> _Connection:
+        for last_try in (False, True):
+            limit = math.inf if timeout.connect is None else anyio.current_time() + timeout.connect
+            with anyio.CancelScope(deadline=min(limit, end)):
+                stream = await connect(self._host, self._port, self._ssl_context)
+                return _Connection(stream, self._max_bytes)
+            # An event loop that was blocked past the deadline has looked at no socket since. That says
+            # nothing about the endpoint, which gets its time once more.
+            if last_try or limit >= end or anyio.current_time() - limit <= _LOOP_LAG:
+                break
+        raise self._timed_out("connect", timeout, in_total=limit >= end)
+
+    async def _read(self, connection: _Connection, limit: Limit, end: float, timeout: Timeout) -> None:
         receive, parser = connection.stream.receive, connection.parser
         while True:
             if timeout.read is not None:
-                scope.deadline = min(end, anyio.current_time() + timeout.read)
+                limit.deadline = min(end, anyio.current_time() + timeout.read)
             data = await receive()
             if not data:
                 if not parser.started:
@@ -172,20 +179,20 @@ class _Origin:
                 await connection.stream.abort()
         return Reply(status, Headers(headers), content)
 
-    def _timed_out(self, phase: str, timeout: Timeout) -> CallTimeout:
+    def _timed_out(self, phase: str, timeout: Timeout, *, in_total: bool) -> CallTimeout:
         where = f"{self._host}:{self._port}"
-        limit: float | None = getattr(timeout, phase)
-        if limit is None or (timeout.total is not None and timeout.total <= limit):
+        if in_total:
             return CallTimeout(
                 f"no complete answer from {where} within {timeout.total:g} s ({phase}); raise timeout=",
                 phase if phase == "connect" else "total",
             )
+        limit: float = getattr(timeout, phase)
         return CallTimeout(f"{phase} timeout: {where} was silent for {limit:g} s", phase)
 
-    async def _take(self) -> _Connection | None:
+    async def _take(self, now: float) -> _Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.stream.sound():
+            if now - connection.idle_since < KEEP_ALIVE and connection.stream.sound():
                 return connection
             await connection.stream.abort()
         return None
@@ -199,5 +206,7 @@ class _Origin:
 
     async def aclose(self) -> None:
         self._closed = True
-        while self._idle:
-            await self._idle.pop().stream.abort()
+        # Shielded, so that a client whose block is cancelled leaves none open; aborting waits for nobody.
+        with anyio.CancelScope(shield=True):
+            while self._idle:
+                await self._idle.pop().stream.abort()

@@ -1,0 +1,53 @@
+"""What all tests share: an environment without the caller's settings, and plugins that are not installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+import pytest
+
+_SETTINGS = ("OPENAI_", "HEADRACE_")
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings and no proxies from the environment that the tests are started in."""
+    for name in list(os.environ):
+        if name.startswith(_SETTINGS) or name.lower() in _PROXIES:
+            monkeypatch.delenv(name)
+
+
+@attrs.frozen
+class _EntryPoint:
+    name: str
+    content: Any
+    dist: Any
+
+    def load(self) -> Any:
+        if isinstance(self.content, Exception):
+            raise self.content
+        return self.content
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretends that just these plugins are installed, found in this order.
+
+    Called with ``name=module``, where the module may be any object with hooks, or an exception that its
+    import raises; the distribution of NAME is headrace-NAME 1.0.
+    """
+
+    def install(**modules: Any) -> None:
+        found = [
+            _EntryPoint(name, module, SimpleNamespace(name=f"headrace-{name}", version="1.0"))
+            for name, module in modules.items()
+        ]
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: found)
+
+    return install

@@ -1,0 +1,101 @@
+"""What the package offers, where it says it comes from, and what importing it costs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import headrace
+from headrace import errors
+
+PUBLIC = {
+    "Call",
+    "Client",
+    "Endpoint",
+    "Event",
+    "Headers",
+    "Observer",
+    "Outcome",
+    "Policy",
+    "Reply",
+    "Request",
+    "Secret",
+    "Send",
+    "Settings",
+    "Stage",
+    "Timeout",
+    "Transport",
+    "Usage",
+    "hookimpl",
+    "__version__",
+}
+
+
+def test_the_exports_are_explicit_and_just_these() -> None:
+    assert set(headrace.__all__) == PUBLIC | set(errors.__all__)
+    assert len(headrace.__all__) == len(set(headrace.__all__))
+
+
+def test_nothing_else_is_public_but_modules() -> None:
+    modules = {name for name, member in vars(headrace).items() if inspect.ismodule(member)}
+    public = {name for name in vars(headrace) if not name.startswith("_")}
+    assert public - modules <= set(headrace.__all__)
+
+
+@pytest.mark.parametrize("name", sorted({*PUBLIC, *errors.__all__} - {"Send", "hookimpl", "__version__"}))
+def test_a_public_name_is_documented_and_reports_a_module_of_headrace(name: str) -> None:
+    member = getattr(headrace, name)
+    assert member.__module__.split(".")[0] == "headrace"
+    assert not any(part.startswith("_") for part in member.__module__.split("."))
+    assert inspect.getdoc(member)
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert headrace.__version__ == importlib.metadata.version("headrace")
+
+
+def test_every_error_is_exported() -> None:
+    defined = {
+        name
+        for name, member in vars(errors).items()
+        if inspect.isclass(member) and issubclass(member, Exception)
+    }
+    assert defined == set(errors.__all__)
+
+
+def _imported_by(statement: str) -> set[str]:
+    code = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(json.loads(done.stdout))
+
+
+def test_importing_headrace_does_not_import_what_only_some_need() -> None:
+    loaded = _imported_by("import headrace")
+    heavy = {"httpx", "httpx2", "rich", "click", "uvicorn", "httptools", "numpy"}
+    assert not heavy & loaded
+    assert not {"headrace.bulk", "headrace.cli", "headrace.endpoint", "headrace.testing"} & loaded
+
+
+def test_a_client_with_the_native_transport_does_not_import_httpx() -> None:
+    made = "import headrace; headrace.Client(base_url='http://localhost/v1', policies=[], transport='native')"
+    loaded = _imported_by(made)
+    assert "httptools" in loaded
+    assert not {"httpx", "httpx2", "rich", "click"} & loaded
+
+
+def test_every_module_imports_on_its_own() -> None:
+    names = [
+        module.name
+        for module in pkgutil.walk_packages(headrace.__path__, "headrace.")
+        if not f"{module.name}.".startswith(("headrace.cli.", "headrace.endpoint."))
+    ]
+    code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+    subprocess.run([sys.executable, "-W", "error", "-c", code, *reversed(names)], check=True, timeout=60)

@@ -1,0 +1,208 @@
+"""A server on loopback whose behaviour is scripted byte by byte, and what the transports' tests share."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET, socket
+from typing import Any, TypeAlias
+
+import anyio
+import anyio.abc
+import attrs
+import pytest
+from anyio.streams.tls import TLSStream
+
+from headrace import Client, Headers
+
+_GONE = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError, OSError)
+
+
+@attrs.frozen
+class Seen:
+    """A request as the server read it; ``connection`` counts from 0."""
+
+    connection: int
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+
+
+class Peer:
+    """One connection, from the server's side."""
+
+    def __init__(self, server: RawServer, stream: anyio.abc.ByteStream, number: int) -> None:
+        self._server = server
+        self._received = b""
+        self.stream = stream
+        self.number = number
+
+    async def request(self) -> Seen | None:
+        """The next request, None when the client has closed."""
+        while b"\r\n\r\n" not in self._received:
+            if not await self._more():
+                return None
+        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        first, *lines = head.split(b"\r\n")
+        headers = Headers(
+            [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
+        )
+        length = int(headers.get("content-length", "0"))
+        while len(self._received) < length:
+            if not await self._more():
+                return None
+        body, self._received = self._received[:length], self._received[length:]
+        method, target, _ = first.decode().split(" ")
+        seen = Seen(self.number, method, target, headers, body)
+        self._server.requests.append(seen)
+        self._server.tell()
+        return seen
+
+    async def _more(self) -> bool:
+        try:
+            self._received += await self.stream.receive()
+        except _GONE:
+            return False
+        return True
+
+    async def send(self, data: bytes) -> None:
+        """These bytes, as they are."""
+        await self.stream.send(data)
+
+    async def answer(self, body: bytes = b"{}", *headers: str, status: str = "200 OK") -> None:
+        """A whole answer with a content-length."""
+        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+        await self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    async def answer_all(self) -> None:
+        """Answer every request with its target, until the client closes."""
+        while seen := await self.request():
+            await self.answer(b'{"target":"%s"}' % seen.target.encode())
+
+    async def close(self) -> None:
+        """Close as a server does: with a FIN."""
+        await self.stream.aclose()
+
+    async def reset(self) -> None:
+        """Close with an RST."""
+        raw: socket = self.stream.extra(anyio.abc.SocketAttribute.raw_socket)
+        raw.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        await anyio.aclose_forcefully(self.stream)
+
+    async def read_slowly(self) -> None:
+        """Leave the client's bytes where they are, for ever, with little room for them."""
+        raw: socket = self.stream.extra(anyio.abc.SocketAttribute.raw_socket)
+        raw.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
+        await anyio.sleep_forever()
+
+
+Script: TypeAlias = Callable[[Peer], Awaitable[None]]
+
+
+class RawServer:
+    """Plays ``script`` on each connection; knows what came and how many connections are open."""
+
+    def __init__(self, script: Script, context: ssl.SSLContext | None) -> None:
+        self._script = script
+        self._context = context
+        self._changed = anyio.Event()
+        self.host = "127.0.0.1"
+        self.port = 0
+        self.requests: list[Seen] = []
+        self.accepted = 0
+        self.open = 0
+        self.failed_handshakes = 0
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._context else 'http'}://{self.host}:{self.port}/v1"
+
+    @property
+    def targets(self) -> list[str]:
+        return [seen.target for seen in self.requests]
+
+    @property
+    def per_connection(self) -> dict[int, int]:
+        """How many requests came over each connection."""
+        return dict(Counter(seen.connection for seen in self.requests))
+
+    def tell(self) -> None:
+        """Let `until` look again."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to become true of this server."""
+        with anyio.fail_after(10):
+            while not condition():
+                await self._changed.wait()
+
+    async def serve(self, stream: anyio.abc.SocketStream) -> None:
+        number, self.accepted, self.open = self.accepted, self.accepted + 1, self.open + 1
+        self.tell()
+        try:
+            async with stream:
+                await self._play(stream, number)
+        except _GONE:
+            pass
+        finally:
+            self.open -= 1
+            self.tell()
+
+    async def _play(self, stream: anyio.abc.ByteStream, number: int) -> None:
+        if self._context is not None:
+            try:
+                stream = await TLSStream.wrap(
+                    stream, server_side=True, ssl_context=self._context, standard_compatible=False
+                )
+            except _GONE:
+                self.failed_handshakes += 1
+                raise
+        await self._script(Peer(self, stream, number))
+
+
+Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[RawServer]]
+
+
+@asynccontextmanager
+async def _serve(
+    script: Script = Peer.answer_all, context: ssl.SSLContext | None = None
+) -> AsyncIterator[RawServer]:
+    server = RawServer(script, context)
+    listener = await anyio.create_tcp_listener(local_host=server.host)
+    server.port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, server.serve)
+        try:
+            yield server
+        finally:
+            group.cancel_scope.cancel()
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """``async with serve(script) as server``: a `RawServer`; by default it answers every request."""
+    return _serve
+
+
+@pytest.fixture
+def open_files() -> Callable[[], int]:
+    """How many file descriptors this process has open."""
+    return lambda: len(os.listdir("/proc/self/fd"))
+
+
+def client_for(server: RawServer, **keywords: Any) -> Client:
+    """A client of this server without policies."""
+    keywords = {"base_url": server.url, "model": "m", "policies": [], "timeout": 10.0} | keywords
+    return Client(**keywords)
+
+
+@pytest.fixture
+def connect() -> Callable[..., Client]:
+    """``connect(server, **keywords)``: a `Client` without policies, natively unless it says otherwise."""
+    return client_for

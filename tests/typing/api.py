@@ -1,0 +1,149 @@
+"""The public API as a type checker sees it. Checked by mypy, run by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from decimal import Decimal
+from typing import Any, assert_type
+
+import attrs
+
+import headrace
+from headrace import (
+    Call,
+    Client,
+    Endpoint,
+    Event,
+    Headers,
+    Observer,
+    Outcome,
+    Policy,
+    Reply,
+    Request,
+    Secret,
+    Send,
+    Settings,
+    Stage,
+    Timeout,
+    Transport,
+    Usage,
+    hookimpl,
+)
+
+
+async def one_call() -> None:
+    async with headrace.Client(
+        base_url="https://llm.example/v1",
+        api_key="sk-…",
+        model="deepseek-v3.2",
+        max_in_flight=100,
+        timeout=60.0,
+        policies=None,
+        transport=None,
+    ) as client:
+        assert_type(client, Client)
+        reply = await client.chat("Hallo", temperature=0.3, max_tokens=100)
+        assert_type(reply, Reply)
+        assert_type(reply.text, str)
+        assert_type(reply.usage, Usage | None)
+        assert_type(reply.cost, Decimal | None)
+        assert_type(reply.attempts, int)
+        assert_type(reply.elapsed, float)
+        assert_type(reply.body, Any)
+        assert_type(reply.headers, Headers)
+        assert_type(reply.headers["x-request-id"], str)
+        if reply.usage:
+            assert_type(reply.usage.total_tokens, int)
+        messages = [{"role": "user", "content": "Hallo"}]
+        await client.chat(
+            messages, model="m", id="7", timeout=Timeout(5, read=1), deadline=9, tags={"a": "b"}
+        )
+        assert_type(await client.request("POST", "/embeddings", {"input": "x"}), Reply)
+        assert_type(client.policies, tuple[Policy, ...])
+        assert_type(client.in_flight, int)
+
+
+async def many_calls(client: Client, prompts: list[str], lines: AsyncIterator[dict[str, Any]]) -> None:
+    async with client.map(prompts, max_in_flight=10, ordered=True) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome, Outcome)
+            assert_type(outcome.index, int)
+            assert_type(outcome.id, str | None)
+            assert_type(outcome.ok, bool)
+            assert_type(outcome.reply, Reply | None)
+            assert_type(outcome.error, headrace.HeadraceError | None)
+            assert_type(outcome.unwrap(), Reply)
+    async with client.map(lines, buffer=0) as outcomes:
+        assert_type(await outcomes.batch(), list[Outcome])
+    requests: list[str | Request] = ["Hallo", Request({"input": "x"}, "/embeddings", id="7")]
+    async with client.map(requests):
+        pass
+    client.map(5)  # type: ignore[arg-type]
+    await client.chat(5)  # type: ignore[arg-type]
+
+
+@attrs.frozen
+class Audit:
+    """A policy that is an observer as well."""
+
+    name: str = "audit"
+    stage: Stage = Stage.OBSERVE
+
+    def wrap(self, send: Send) -> Send:
+        async def audited(call: Call) -> Reply:
+            assert_type(call.request, Request)
+            assert_type(call.endpoint, Endpoint)
+            assert_type(call.endpoint.api_key, Secret | None)
+            assert_type(call.deadline, float | None)
+            call.notes["audit"] = call.attempts
+            call.notify("audited", model=call.request.model)
+            return await send(call)
+
+        return audited
+
+    def notify(self, event: Event) -> None:
+        assert_type(event.call, Call)
+
+
+class Wire:
+    """A transport."""
+
+    async def send(self, call: Call) -> Reply:
+        return Reply(200, Headers([]), b"{}")
+
+    async def aclose(self) -> None: ...
+
+
+policy: Policy = Audit()
+observer: Observer = Audit()
+transport: Transport = Wire()
+Client(policies=[Audit()], observers=[Audit()], transport=Wire())
+Client(policies=[5])  # type: ignore[list-item]
+Client(transport=Audit())  # type: ignore[arg-type]
+
+
+@attrs.frozen
+class AuditSettings:
+    path: str = "audit.jsonl"
+
+
+@hookimpl
+def headrace_policies(settings: Settings) -> Iterable[Policy]:
+    assert_type(settings.section("audit", AuditSettings), AuditSettings)
+    return [Audit()]
+
+
+def sends(send: Send) -> None:
+    assert_type(send, Callable[[Call], Awaitable[Reply]])
+
+
+def errors(error: headrace.CallError) -> None:
+    assert_type(error.retryable, bool)
+    assert_type(error.request, Request | None)
+    assert_type(error.attempts, int)
+    assert_type(error.code, str)
+    if isinstance(error, headrace.StatusError):
+        assert_type(error.status, int)
+        assert_type(error.headers, Headers | None)
+    if isinstance(error, headrace.CallTimeout):
+        assert_type(error.phase, str)
