@@ -25,11 +25,12 @@ class CommandLine:
 
     folder: Path
     environment: dict[str, str]
+    command: tuple[str, ...] = tuple(COMMAND)
 
     def start(self, *arguments: str, **keywords: Any) -> subprocess.Popen[str]:
         """A process whose output can be read."""
         return subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*self.command, *arguments],
             cwd=self.folder,
             env=self.environment | keywords.pop("env", {}),
             text=True,

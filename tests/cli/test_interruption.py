@@ -15,7 +15,7 @@ import pytest
 Lines = Callable[[str], list[dict[str, Any]]]
 IN_FLIGHT = 20
 ASK = ("--prompt", "{id}: {text}", "--model", "m", "--out", "out.jsonl", "--max-in-flight", str(IN_FLIGHT))
-KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("TEST_KILLS", "6"))
 
 
 def wait_for_lines(path: Path, number: int) -> None:

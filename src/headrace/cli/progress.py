@@ -7,8 +7,10 @@ from typing import Self
 
 import anyio
 import click
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from headrace.bulk import Summary
 from headrace.cli.report import duration, money
@@ -27,16 +29,16 @@ class Watcher:
     def __init__(self, *, bar: bool) -> None:
         self._retries = 0
         self._open_circuits: set[str] = set()
-        self._progress: Progress | None = None
+        self._live: Live | None = None
         if bar:
-            self._progress = Progress(
+            self._bar = Progress(
                 BarColumn(bar_width=None),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TextColumn("{task.fields[state]}", markup=False),
-                console=Console(stderr=True),
-                auto_refresh=False,
+                TextColumn("{task.percentage:>3.0f}%  {task.completed:,}/{task.total:,}"),
+                TextColumn("{task.fields[left]}", markup=False),
                 expand=True,
             )
+            self._task = self._bar.add_task("", total=0, left="")
+            self._live = Live(console=Console(stderr=True), auto_refresh=False)
 
     def notify(self, event: Event) -> None:
         """Take note of retries and of circuits that open and close."""
@@ -50,49 +52,57 @@ class Watcher:
                 self._open_circuits.discard(endpoint)
 
     def __enter__(self) -> Self:
-        if self._progress is not None:
-            self._progress.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def say(self, message: str) -> None:
-        """Print a line above the bar."""
-        if self._progress is not None:
-            self._progress.console.print(message, markup=False, highlight=False)
+        """Print a line, above the bar where there is one."""
+        if self._live is not None:
+            self._live.console.print(message, markup=False, highlight=False)
         else:
             click.echo(message, err=True)
 
     async def watch(self, summary: Summary, client: Client) -> None:
         """Show the summary until cancelled, and a last time then."""
-        bar = self._progress
-        task = bar.add_task("", total=summary.total, state="") if bar else None
         try:
             while True:
-                if bar is not None and task is not None:
-                    bar.update(task, completed=summary.done, state=self._state(summary, client), refresh=True)
+                if self._live is not None:
+                    self._draw(self._live, summary, client)
                     await anyio.sleep(_BAR_EVERY)
                 else:
                     await anyio.sleep(_LINE_EVERY)
-                    self.say(self._state(summary, client))
+                    done = f"{summary.done:,}/{summary.total:,}"
+                    self.say(f"{done} · {self._state(summary, client)} · {self._left(summary)}")
         finally:
-            if bar is not None and task is not None:
-                bar.update(task, completed=summary.done, state=self._state(summary, client), refresh=True)
+            if self._live is not None:
+                self._draw(self._live, summary, client)
+
+    def _draw(self, live: Live, summary: Summary, client: Client) -> None:
+        self._bar.update(self._task, completed=summary.done, total=summary.total, left=self._left(summary))
+        state = Text(self._state(summary, client), no_wrap=True, overflow="ellipsis")
+        live.update(Group(self._bar, state), refresh=True)
 
     def _state(self, summary: Summary, client: Client) -> str:
-        parts = [f"{summary.done:,}/{summary.total:,}", f"{summary.rate:,.0f}/s"]
-        failed = summary.failed_before + summary.failed
-        parts.append(f"{failed:,} failed")
-        parts.append(f"{self._retries:,} retries")
-        parts.append(f"{client.in_flight:,} in flight")
+        parts = [
+            f"{summary.rate:,.0f}/s",
+            f"{summary.failed_before + summary.failed:,} failed",
+            f"{self._retries:,} retries",
+            f"{client.in_flight:,} in flight",
+        ]
         if summary.cost is not None:
             parts.append(money(summary.cost))
-        if self._open_circuits:
-            parts.append("circuit open")
-        elif summary.rate and summary.left:
-            parts.append(f"{duration(summary.left / summary.rate)} left")
         return " · ".join(parts)
+
+    def _left(self, summary: Summary) -> str:
+        if self._open_circuits:
+            return "circuit open, waiting"
+        if not summary.left or not summary.rate:
+            return ""
+        return f"{duration(summary.left / summary.rate)} left"

@@ -1,0 +1,56 @@
+"""The progress bar, on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+COLUMNS = 80
+
+
+def read_all(terminal: int) -> str:
+    """What is written to a terminal until its last writer has closed it."""
+    written = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux's end of file for a terminal
+            part = b""
+        if not part:
+            return written.decode()
+        written += part
+
+
+def test_a_terminal_shows_a_bar_with_all_that_matters(
+    headrace: Any, questions: Path, serving: Callable[..., Any]
+) -> None:
+    terminal, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    settings = {"TERM": "xterm", "HEADRACE_RETRY_ATTEMPTS": "8", "HEADRACE_RETRY_BASE": "0.01"}
+    arguments = ("run", "questions.csv", "--prompt", "{text}", "--model", "gpt-4.1", "--out", "out.jsonl")
+    with serving("--latency", "100ms", "--errors", "10%") as url:
+        process = subprocess.Popen(
+            [*headrace.command, *arguments, "--max-in-flight", "25"],
+            cwd=headrace.folder,
+            env=headrace.environment | settings | {"OPENAI_BASE_URL": url},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=inner,
+        )
+        os.close(inner)
+        shown = read_all(terminal)
+        os.close(terminal)
+        assert process.wait(timeout=30) == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert re.search(r"━+╸?━* +\d+% +\d+/300 [\d.]+ s left", plain), "a bar that moves"
+    assert re.search(r"\d+/s · 0 failed · \d+ retries · [1-9]\d? in flight · \$0\.\d{4}", plain)
+    assert "100%  300/300" in plain
+    assert max(len(line) for line in plain.splitlines()) <= COLUMNS
