@@ -32,6 +32,8 @@ def checked(send: Send) -> Send:
             try:
                 reply.read_envelope()
             except InvalidReply as error:
+                if call.request.method == "HEAD" and not reply.content:
+                    return reply
                 raise InvalidReply(_without_key(str(error).encode(), call).decode()) from error.__cause__
             return reply
         raise status_error(call, reply)

@@ -198,8 +198,8 @@ def open_files() -> Callable[[], int]:
 
 def client_for(server: RawServer, **keywords: Any) -> Client:
     """A client of this server without policies."""
-    keywords = {"base_url": server.url, "model": "m", "policies": [], "timeout": 10.0} | keywords
-    return Client(**keywords)
+    usual: dict[str, Any] = {"base_url": server.url, "model": "m", "policies": [], "timeout": 10.0}
+    return Client(**usual | keywords)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_what_never_ends_is_refused_before_it_fills_the_memory(first: bytes, the
             assert fed < 2_000_000, "never refused"
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 8 * MAX_HEAD_BYTES
+    assert peak < 16 * MAX_HEAD_BYTES
 
 
 def test_a_body_in_tiny_chunks_takes_little_more_than_its_size() -> None:

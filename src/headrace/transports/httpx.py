@@ -6,6 +6,7 @@ import importlib
 import math
 import ssl
 from collections.abc import Iterator
+from contextlib import aclosing
 from importlib.metadata import version
 from typing import Any
 
@@ -40,7 +41,7 @@ class HttpxTransport:
         max_connections: int = 100,
         max_response_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        if client is not None and not hasattr(client, "stream"):
+        if client is not None and not (hasattr(client, "stream") and hasattr(client, "aclose")):
             raise SettingsError(f"HttpxTransport takes an httpx.AsyncClient, not {client!r}")
         self._max_connections = max_connections
         self._max_bytes = max_response_bytes
@@ -95,9 +96,10 @@ class HttpxTransport:
             return content
         received = bytearray()
         # Raw, as httpx decompresses whatever it gets: a few kilobytes can become gigabytes.
-        async for part in response.aiter_raw():
-            received += part
-            self._check_size(len(received))
+        async with aclosing(response.aiter_raw()) as parts:
+            async for part in parts:
+                received += part
+                self._check_size(len(received))
         encodings = response.headers.get("content-encoding", "")
         return decompressed(bytes(received), encodings, self._max_bytes) if received else b""
 

@@ -1,0 +1,131 @@
+"""The transport over clients of httpx and httpx2: proxies, and what a user's own client brings."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import httpx2
+import pytest
+
+from headrace import Client, ConnectError, ReplyTooLarge, SettingsError
+from headrace.transports.httpx import HttpxTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.transports.conftest import Peer, Serve
+
+    Connect = Callable[..., Client]
+
+URL = "http://llm.test/v1"
+
+
+@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
+def library(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.mark.anyio
+async def test_a_client_with_a_transport_of_its_own_serves(library: Any) -> None:
+    def handle(request: Any) -> Any:
+        return library.Response(200, json={"path": request.url.path}, headers={"x-a": "b"})
+
+    client = library.AsyncClient(transport=library.MockTransport(handle))
+    async with Client(base_url=URL, policies=[], transport=HttpxTransport(client)) as one:
+        reply = await one.request("GET", "/a")
+        assert (reply.body, reply.headers["x-a"]) == ({"path": "/v1/a"}, "b")
+    assert client.is_closed
+
+
+@pytest.mark.anyio
+async def test_the_limit_holds_for_answers_that_such_a_transport_has_read(library: Any) -> None:
+    def handle(request: Any) -> Any:
+        return library.Response(200, content=b"x" * 1001)
+
+    transport = HttpxTransport(
+        library.AsyncClient(transport=library.MockTransport(handle)), max_response_bytes=1000
+    )
+    async with Client(base_url=URL, policies=[], transport=transport) as client:
+        with pytest.raises(ReplyTooLarge):
+            await client.request("GET", "/a")
+
+
+@pytest.mark.anyio
+async def test_a_subclass_of_a_client_and_its_own_settings_are_used(
+    serve: Serve, connect: Connect, library: Any
+) -> None:
+    class Own(library.AsyncClient):  # type: ignore[misc]
+        pass
+
+    context = ssl.create_default_context()
+    own = Own(verify=context, headers={"X-Own": "1"}, params={"api-version": "2"}, follow_redirects=True)
+    async with serve() as server, connect(server, transport=HttpxTransport(own)) as client:
+        await client.request("POST", "/a", {})
+    (seen,) = server.requests
+    assert seen.target == "/v1/a?api-version=2"
+    assert seen.headers["x-own"] == "1"
+
+
+@pytest.mark.parametrize("wrong", [5, "httpx", object(), httpx.Client])
+def test_what_is_no_async_client_is_refused(wrong: Any) -> None:
+    with pytest.raises(SettingsError, match=r"httpx\.AsyncClient"):
+        HttpxTransport(wrong)
+
+
+def test_a_blocking_client_is_refused(library: Any) -> None:
+    with library.Client() as client, pytest.raises(SettingsError, match=r"httpx\.AsyncClient"):
+        HttpxTransport(client)
+
+
+@pytest.mark.anyio
+async def test_a_proxy_of_the_environment_is_used(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def proxy(peer: Peer) -> None:
+        while seen := await peer.request():
+            await peer.answer(b'{"via":"%s"}' % seen.target.encode())
+
+    async with serve(proxy) as server:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.port}")
+        async with connect(server, base_url=URL, api_key="sk-test", insecure=True) as client:
+            reply = await client.request("POST", "/a", {})
+        assert reply.body == {"via": f"{URL}/a"}
+        assert server.requests[0].headers["host"] == "llm.test"
+
+
+@pytest.mark.anyio
+async def test_a_host_that_no_proxy_names_is_spoken_to_directly(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve() as proxy, serve() as server:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        for transport in (None, "httpx"):
+            async with connect(server, transport=transport) as client:
+                assert (await client.request("POST", "/a", {})).body == {"target": "/v1/a"}
+        assert proxy.accepted == 0
+
+
+@pytest.mark.anyio
+async def test_a_proxy_that_is_not_there_is_a_connect_error(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve() as gone:
+        pass
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{gone.port}")
+    async with connect(gone, base_url=URL) as client:
+        with pytest.raises(ConnectError) as caught:
+            await client.request("POST", "/a", {})
+        assert caught.value.retryable
+
+
+@pytest.mark.anyio
+async def test_a_proxy_of_an_unknown_kind_is_a_settings_error(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "gopher://127.0.0.1:1")
+    async with serve() as server, connect(server, base_url=URL) as client:
+        with pytest.raises(SettingsError, match="proxies of the environment"):
+            await client.request("POST", "/a", {})

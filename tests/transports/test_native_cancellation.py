@@ -1,0 +1,227 @@
+"""Calls that are cancelled or cannot connect: the slot comes back, and the pool stays sound."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from headrace import CallTimeout, Timeout
+from headrace.transports import connecting, native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.transports.conftest import Peer, Serve
+
+    from headrace import Client
+
+    Connect = Callable[..., Client]
+
+BIG = "x" * 30_000_000
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """The port of a host that takes no connection and refuses none."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, socket.socket() as filler:
+        filler.setblocking(False)
+        filler.connect_ex(listener.getsockname())  # fills the queue that nobody empties
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.anyio
+async def test_no_connection_in_time_is_a_connect_timeout(connect: Connect, serve: Serve, deaf: int) -> None:
+    async with serve() as server, connect(server, base_url=f"http://127.0.0.1:{deaf}/v1") as client:
+        for timeout, phase in ((Timeout(5, connect=0.15), "connect"), (Timeout(0.15), "connect")):
+            with anyio.fail_after(3), pytest.raises(CallTimeout, match=r"0\.15 s") as caught:
+                await client.request("POST", "/a", {}, timeout=timeout)
+            assert caught.value.phase == phase
+            assert caught.value.retryable
+            assert client.in_flight == 0
+
+
+@pytest.mark.anyio
+async def test_cancelled_while_connecting(
+    connect: Connect, serve: Serve, deaf: int, open_files: Callable[[], int]
+) -> None:
+    async with serve() as server, connect(server, base_url=f"http://127.0.0.1:{deaf}/v1") as client:
+        before = open_files()
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(client.request, "POST", "/a", {})
+            await anyio.wait_all_tasks_blocked()
+            assert client.in_flight == 5
+            group.cancel_scope.cancel()
+        assert client.in_flight == 0
+        await anyio.wait_all_tasks_blocked()
+        assert open_files() == before
+
+
+@pytest.mark.anyio
+async def test_cancelled_while_the_tls_handshake_lasts(serve: Serve, connect: Connect) -> None:
+    async def say_nothing(peer: Peer) -> None:
+        while await peer.stream.receive():
+            pass
+
+    async with serve(say_nothing) as server:
+        url = server.url.replace("http:", "https:")
+        async with connect(server, base_url=url) as client, anyio.create_task_group() as group:
+            group.start_soon(client.request, "POST", "/a", {})
+            await server.until(lambda: server.open == 1)
+            group.cancel_scope.cancel()
+        assert client.in_flight == 0
+        await server.until(lambda: server.open == 0)
+
+
+@pytest.mark.anyio
+async def test_a_loop_that_is_blocked_while_it_connects_is_no_timeout(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked: list[bool] = []
+
+    async def blocking(*arguments: Any) -> Any:
+        if not blocked:
+            blocked.append(True)
+            time.sleep(0.4)  # noqa: ASYNC251 - someone else's task computes for too long
+        return await connecting.connect(*arguments)
+
+    monkeypatch.setattr(native, "connect", blocking)
+    async with serve() as server, connect(server) as client:
+        await client.request("POST", "/a", {}, timeout=Timeout(5, connect=0.2))
+    assert blocked
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("phase", ["writing", "reading the head", "reading the body"])
+@pytest.mark.parametrize("kept", [False, True])
+async def test_cancelled_while(serve: Serve, connect: Connect, phase: str, kept: bool) -> None:
+    arrived = anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        if peer.number == 0:
+            if kept:
+                await peer.request()
+                await peer.answer()
+            if phase == "writing":
+                await peer.stream.receive()
+                arrived.set()
+                await peer.read_slowly()
+            await peer.request()
+            if phase == "reading the body":
+                await peer.send(b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"target":')
+            arrived.set()
+            await peer.request()
+        else:
+            await peer.answer_all()
+
+    async with serve(script) as server, connect(server) as client:
+        if kept:
+            await client.request("POST", "/a", {})
+        async with anyio.create_task_group() as group:
+            text = BIG if phase == "writing" else ""
+            group.start_soon(client.request, "POST", "/cancelled", {"text": text})
+            await arrived.wait()
+            await anyio.wait_all_tasks_blocked()
+            assert client.in_flight == 1
+            group.cancel_scope.cancel()
+        assert client.in_flight == 0
+        for name in ("b", "c"):
+            assert (await client.request("POST", f"/{name}", {})).body == {"target": f"/v1/{name}"}
+        assert server.accepted == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_two_thousand_calls_cancelled_at_random_moments(
+    serve: Serve, connect: Connect, open_files: Callable[[], int], seed: int
+) -> None:
+    rng = random.Random(seed)
+    answered = wrong = 0
+
+    async def script(peer: Peer) -> None:
+        while seen := await peer.request():
+            answer = b'{"target":"%s"}' % seen.target.encode()
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
+            if rng.random() < 0.1:
+                await anyio.sleep(rng.random() * 0.01)
+            await peer.send(head + answer[:5])
+            if rng.random() < 0.3:
+                await anyio.lowlevel.checkpoint()
+            await peer.send(answer[5:])
+
+    async with serve(script) as server:
+        await anyio.wait_all_tasks_blocked()
+        before = open_files()
+        async with connect(server, max_in_flight=20) as client:
+
+            async def fifty_calls(first: int) -> None:
+                nonlocal answered, wrong
+                for number in range(first, first + 50):
+                    with anyio.move_on_after(rng.random() * 0.05):
+                        reply = await client.request("POST", f"/{number}", {"n": number})
+                        answered += 1
+                        wrong += reply.body != {"target": f"/v1/{number}"}
+
+            async with anyio.create_task_group() as group:
+                for first in range(0, 2000, 50):
+                    group.start_soon(fifty_calls, first)
+            assert client.in_flight == 0
+            for number in range(40):
+                reply = await client.request("POST", f"/after-{number}", {})
+                assert reply.body == {"target": f"/v1/after-{number}"}
+            assert wrong == 0
+            assert 100 < answered < 1900, "a test of nothing: all were cancelled, or none"
+        await server.until(lambda: server.open == 0)
+        assert open_files() <= before
+
+
+FEW_FILES = """
+import resource, sys, anyio, headrace
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+async def main():
+    async with headrace.Client(base_url=sys.argv[2], policies=[], max_in_flight=100) as client:
+        failed = []
+        async with client.map([headrace.Request(None, f"/{n}", "GET") for n in range(100)]) as outcomes:
+            async for outcome in outcomes:
+                if outcome.error:
+                    failed.append(outcome.error)
+        assert 0 < len(failed) < 100, len(failed)
+        assert client.in_flight == 0
+        print({type(error).__name__ for error in failed}, failed[0])
+        print((await client.request("GET", "/after")).body)
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_when_files_run_out_the_error_names_the_limit_and_later_calls_work(
+    serve: Serve, backend: str
+) -> None:
+    async def main() -> subprocess.CompletedProcess[bytes]:
+        hold = anyio.Event()
+
+        async def script(peer: Peer) -> None:
+            while seen := await peer.request():
+                if not seen.target.endswith("after") and len(server.requests) < 20:
+                    with anyio.move_on_after(1):
+                        await hold.wait()
+                await peer.answer()
+
+        async with serve(script) as server:
+            command = [sys.executable, "-c", FEW_FILES, backend, server.url]
+            return await anyio.run_process(command, check=False)
+
+    done = anyio.run(main)
+    assert done.returncode == 0, done.stderr.decode()
+    said, after = done.stdout.decode().splitlines()
+    assert said.startswith("{'ConnectError'}")
+    assert "this process may open 40 files" in said
+    assert "ulimit -n" in said
+    assert after == "{}"

@@ -1,0 +1,283 @@
+"""The native transport against servers that fail: lost connections, cut answers, stalls."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from headrace import (
+    CallError,
+    CallTimeout,
+    ConnectError,
+    IncompleteReply,
+    ProtocolError,
+    ReplyTooLarge,
+    Timeout,
+    TLSError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.transports.conftest import Peer, Serve
+
+    from headrace import Client
+
+    Connect = Callable[..., Client]
+
+pytestmark = pytest.mark.anyio
+
+OK = b"HTTP/1.1 200 OK\r\n"
+BIG = "x" * 30_000_000
+"""More than the sockets' buffers take."""
+
+
+def first_then_answer(first: Callable[[Peer], Awaitable[None]]) -> Callable[[Peer], Awaitable[None]]:
+    """The first connection behaves in a way of its own, the others answer."""
+
+    async def script(peer: Peer) -> None:
+        if peer.number == 0:
+            await first(peer)
+        else:
+            await peer.answer_all()
+
+    return script
+
+
+async def assert_sound(client: Client) -> None:
+    """The calls that follow a failure succeed, and get their own answers."""
+    for name in ("b", "c"):
+        assert (await client.request("POST", f"/{name}", {})).body == {"target": f"/v1/{name}"}
+    assert client.in_flight == 0
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize("read_first", [True, False])
+async def test_a_connection_lost_before_an_answer_is_a_retryable_connect_error(
+    serve: Serve, connect: Connect, end: str, read_first: bool
+) -> None:
+    async def lose(peer: Peer) -> None:
+        if read_first:
+            await peer.request()
+        await getattr(peer, end)()
+
+    async with serve(first_then_answer(lose)) as server, connect(server) as client:
+        with pytest.raises(ConnectError) as caught:
+            await client.request("POST", "/a", {})
+        assert type(caught.value) is ConnectError
+        assert caught.value.retryable
+        assert f"127.0.0.1:{server.port}" in str(caught.value)
+        await assert_sound(client)
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "GET", "HEAD", "PUT", "DELETE"])
+async def test_only_what_may_be_repeated_is_sent_again_if_a_kept_connection_is_lost(
+    serve: Serve, connect: Connect, end: str, method: str
+) -> None:
+    async def answer_once(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer()
+        await peer.request()
+        await getattr(peer, end)()
+
+    async with serve(first_then_answer(answer_once)) as server, connect(server) as client:
+        await client.request("POST", "/a", {})
+        if method in {"POST", "PATCH"}:
+            with pytest.raises(ConnectError):
+                await client.request(method, "/lost", {})
+            assert server.targets == ["/v1/a", "/v1/lost"]
+        else:
+            assert (await client.request(method, "/lost")).status == 200
+            assert server.targets == ["/v1/a", "/v1/lost", "/v1/lost"]
+        await assert_sound(client)
+
+
+async def test_a_request_is_sent_again_at_most_once(serve: Serve, connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if peer.number == 0:
+            await peer.answer()
+            await peer.request()
+
+    async with serve(script) as server, connect(server) as client:
+        await client.request("GET", "/a")
+        with pytest.raises(ConnectError):
+            await client.request("GET", "/b")
+        assert server.targets == ["/v1/a", "/v1/b", "/v1/b"]
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"H",
+        OK,
+        OK + b"Content-Length: 10\r\n\r\n",
+        OK + b"Content-Length: 10\r\n\r\n{}",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+    ],
+)
+async def test_an_answer_cut_short_is_incomplete(
+    serve: Serve, connect: Connect, beginning: bytes, end: str
+) -> None:
+    go_on = anyio.Event()
+
+    async def cut(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(beginning)
+        await go_on.wait()  # a reset would take back what was not read yet
+        await getattr(peer, end)()
+
+    async with serve(first_then_answer(cut)) as server, connect(server) as client:
+        async with anyio.create_task_group() as group:
+
+            async def expect() -> None:
+                with pytest.raises(IncompleteReply) as caught:
+                    await client.request("POST", "/a", {})
+                assert caught.value.retryable
+
+            group.start_soon(expect)
+            await server.until(lambda: bool(server.requests))
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+        await assert_sound(client)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\n{}\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}XX0\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+        OK + b"X: y\r\n" * 60_000,
+    ],
+    ids=["two lengths", "length and chunks", "chunk size", "chunk end", "rubbish", "upgrade", "header flood"],
+)
+async def test_an_answer_that_breaks_http_is_an_error_and_its_connection_dropped(
+    serve: Serve, connect: Connect, answer: bytes
+) -> None:
+    async def break_it(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer)
+        await peer.request()
+
+    async with serve(first_then_answer(break_it)) as server, connect(server) as client:
+        with pytest.raises((ProtocolError, ReplyTooLarge)):
+            await client.request("POST", "/a", {})
+        await server.until(lambda: server.open == 0)
+        await assert_sound(client)
+
+
+async def stall(peer: Peer) -> None:
+    """Take the request and say nothing."""
+    await peer.request()
+    await peer.request()
+
+
+async def stall_in_the_body(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(OK + b"Content-Length: 10\r\n\r\n{")
+    await peer.request()
+
+
+async def drip(peer: Peer) -> None:
+    """One byte now and then, for ever."""
+    await peer.request()
+    await peer.send(OK + b"Content-Length: 1000000\r\n\r\n")
+    while True:
+        await peer.send(b"x")
+        await anyio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("script", "timeout", "phase", "said"),
+    [
+        (stall, Timeout(0.15), "total", "within 0.15 s"),
+        (stall, Timeout(5, read=0.15), "read", "silent for 0.15 s"),
+        (stall, Timeout(0.15, read=5), "total", "within 0.15 s"),
+        (stall, Timeout(None, read=0.15), "read", "silent for 0.15 s"),
+        (stall, Timeout(0.2, write=0.1), "total", "within 0.2 s"),
+        (stall_in_the_body, Timeout(5, read=0.15), "read", "silent for 0.15 s"),
+        (stall_in_the_body, Timeout(0.15), "total", "within 0.15 s"),
+        (drip, Timeout(0.2), "total", "within 0.2 s"),
+        (drip, Timeout(0.2, read=0.15), "total", "within 0.2 s"),
+    ],
+)
+async def test_a_stall_ends_in_the_timeout_that_was_first(
+    serve: Serve, connect: Connect, script: Any, timeout: Timeout, phase: str, said: str
+) -> None:
+    async with serve(first_then_answer(script)) as server, connect(server) as client:
+        with anyio.fail_after(3), pytest.raises(CallTimeout, match=said) as caught:
+            await client.request("POST", "/a", {}, timeout=timeout)
+        assert caught.value.phase == phase
+        assert caught.value.retryable
+        await assert_sound(client)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "phase"),
+    [(Timeout(5, write=0.15), "write"), (Timeout(0.15), "total"), (Timeout(0.15, write=5), "total")],
+)
+async def test_a_server_that_does_not_read_ends_in_a_timeout(
+    serve: Serve, connect: Connect, timeout: Timeout, phase: str
+) -> None:
+    async def ignore(peer: Peer) -> None:
+        await peer.read_slowly()
+
+    async with serve(first_then_answer(ignore)) as server, connect(server) as client:
+        with anyio.fail_after(3), pytest.raises(CallTimeout) as caught:
+            await client.request("POST", "/a", {"text": BIG}, timeout=timeout)
+        assert caught.value.phase == phase
+        await assert_sound(client)
+
+
+async def test_a_server_that_closes_while_it_is_written_to(serve: Serve, connect: Connect) -> None:
+    async def hang_up(peer: Peer) -> None:
+        await peer.stream.receive()
+        await peer.reset()
+
+    async with serve(first_then_answer(hang_up)) as server, connect(server) as client:
+        with pytest.raises(ConnectError):
+            await client.request("POST", "/a", {"text": BIG})
+        await assert_sound(client)
+
+
+async def test_a_loop_that_is_blocked_while_it_reads_is_no_timeout(serve: Serve, connect: Connect) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.answer()
+            time.sleep(0.3)  # noqa: ASYNC251 - the answer is on its way, and the loop deaf
+
+    async with serve(script) as server, connect(server) as client:
+        await client.request("POST", "/a", {}, timeout=Timeout(5, read=0.15))
+
+
+async def test_refused_is_a_connect_error_that_says_what_to_look_at(connect: Connect, serve: Serve) -> None:
+    async with serve() as server:
+        pass
+    for host in ("127.0.0.1", "localhost"):
+        async with connect(server, base_url=f"http://{host}:{server.port}/v1") as client:
+            with pytest.raises(ConnectError, match=r"refused.*base_url right\?") as caught:
+                await client.request("POST", "/a", {})
+            assert caught.value.retryable
+            assert f"{host}:{server.port}" in str(caught.value)
+
+
+async def test_a_name_that_does_not_resolve_is_a_connect_error(serve: Serve, connect: Connect) -> None:
+    async with serve() as server, connect(server, base_url="http://nonexistent.invalid/v1") as client:
+        with pytest.raises(ConnectError, match=r"nonexistent\.invalid:80 does not resolve") as caught:
+            await client.request("POST", "/a", {})
+        assert caught.value.retryable
+        assert not isinstance(caught.value, (TLSError, CallTimeout))
+        assert isinstance(caught.value, CallError)

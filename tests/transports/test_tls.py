@@ -1,0 +1,196 @@
+"""TLS: verified always, downgraded never; over the native transport and over httpx."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import httpx2
+import pytest
+import trustme
+from anyio.streams.tls import TLSAttribute
+
+from headrace import ConnectError, TLSError
+from headrace.transports.connecting import default_ssl_context
+from headrace.transports.httpx import HttpxTransport
+from headrace.transports.native import NativeTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.transports.conftest import Peer, Serve
+
+    from headrace import Client, Transport
+
+    Connect = Callable[..., Client]
+    Make = Callable[[ssl.SSLContext], Transport]
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """The default context of a user who trusts this authority."""
+    context = default_ssl_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.fixture(params=["native", "httpx", "httpx2"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """A transport with the context given."""
+    if request.param == "native":
+        return lambda context: NativeTransport(ssl_context=context)
+    client: Any = {"httpx": httpx.AsyncClient, "httpx2": httpx2.AsyncClient}[request.param]
+    return lambda context: HttpxTransport(client(verify=context))
+
+
+def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_a_trusted_server_is_spoken_to_with_its_name(
+    serve: Serve, connect: Connect, make: Make, authority: trustme.CA, trusting: ssl.SSLContext, host: str
+) -> None:
+    names: list[str | None] = []
+    protocols: list[str | None] = []
+    context = server_context(authority, host)
+    context.sni_callback = lambda sock, name, ctx: names.append(name)
+
+    async def script(peer: Peer) -> None:
+        protocols.append(peer.stream.extra(TLSAttribute.alpn_protocol))
+        await peer.answer_all()
+
+    async with serve(script, context) as server:
+        url = f"https://{host}:{server.port}/v1"
+        async with connect(server, base_url=url, api_key="k", transport=make(trusting)) as client:
+            for name in ("a", "b"):
+                assert (await client.request("POST", f"/{name}", {})).body == {"target": f"/v1/{name}"}
+        assert server.accepted == 1
+        assert names == ["localhost" if host == "localhost" else None]
+        assert protocols == ["http/1.1"]
+        await server.until(lambda: server.open == 0)
+
+
+async def test_a_body_of_megabytes_goes_both_ways(
+    serve: Serve, connect: Connect, make: Make, authority: trustme.CA, trusting: ssl.SSLContext
+) -> None:
+    async def script(peer: Peer) -> None:
+        while seen := await peer.request():
+            await peer.answer(seen.body)
+
+    context = server_context(authority, "127.0.0.1")
+    async with serve(script, context) as server, connect(server, transport=make(trusting)) as client:
+        reply = await client.request("POST", "/a", {"text": "x" * 3_000_000})
+        assert len(reply.body["text"]) == 3_000_000
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(
+    serve: Serve, connect: Connect, make: Make, authority: trustme.CA
+) -> None:
+    async with serve(context=server_context(authority, "127.0.0.1")) as server:
+        async with connect(server, api_key="k", transport=make(default_ssl_context())) as client:
+            with pytest.raises(TLSError, match=r"(?i)certificate") as caught:
+                await client.request("POST", "/a", {})
+        assert not caught.value.retryable
+        assert server.requests == []
+
+
+async def test_a_certificate_for_another_name_is_refused(
+    serve: Serve, connect: Connect, make: Make, authority: trustme.CA, trusting: ssl.SSLContext
+) -> None:
+    async with serve(context=server_context(authority, "other.example")) as server:
+        url = f"https://localhost:{server.port}/v1"
+        async with connect(server, base_url=url, transport=make(trusting)) as client:
+            with pytest.raises(TLSError, match="localhost") as caught:
+                await client.request("POST", "/a", {})
+        assert not caught.value.retryable
+        assert server.requests == []
+
+
+async def test_a_server_that_speaks_plain_http_is_a_tls_error(
+    serve: Serve, connect: Connect, make: Make, trusting: ssl.SSLContext
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.stream.receive()
+        await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    async with serve(script) as server:
+        url = server.url.replace("http:", "https:")
+        async with connect(server, base_url=url, api_key="k", transport=make(trusting)) as client:
+            with pytest.raises(TLSError) as caught:
+                await client.request("POST", "/a", {})
+        assert not caught.value.retryable
+        assert server.accepted == 1, "tried again, or without TLS"
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_server_that_hangs_up_during_the_handshake_is_worth_a_retry(
+    serve: Serve, connect: Connect, end: str, trusting: ssl.SSLContext
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.stream.receive()
+        await getattr(peer, end)()
+
+    async with serve(script) as server:
+        url = server.url.replace("http:", "https:")
+        async with connect(server, base_url=url, transport=NativeTransport(ssl_context=trusting)) as client:
+            with pytest.raises(ConnectError) as caught:
+                await client.request("POST", "/a", {})
+        assert caught.value.retryable
+
+
+async def test_a_kept_connection_that_the_server_closed_is_replaced(
+    serve: Serve, connect: Connect, authority: trustme.CA, trusting: ssl.SSLContext
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer()
+
+    async with serve(script, server_context(authority, "127.0.0.1")) as server:
+        async with connect(server, transport=NativeTransport(ssl_context=trusting)) as client:
+            for number in range(4):
+                await client.request("POST", f"/{number}", {})
+                await server.until(lambda: server.open == 0)
+                await anyio.wait_all_tasks_blocked()
+        assert server.targets == [f"/v1/{number}" for number in range(4)]
+
+
+async def test_the_environment_may_name_the_certificates(
+    serve: Serve, connect: Connect, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    async with serve(context=server_context(authority, "127.0.0.1")) as server:
+        for transport in ("native", "httpx"):
+            async with connect(server, transport=transport) as client:
+                assert (await client.request("POST", "/a", {})).status == 200
+
+
+def test_the_default_context_verifies() -> None:
+    context = default_ssl_context()
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert context.cert_store_stats()["x509_ca"] > 0
+
+
+def test_without_certificates_of_the_system_those_of_certifi_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert default_ssl_context().cert_store_stats()["x509_ca"] > 50
