@@ -18,6 +18,7 @@ from headrace import (
     StatusError,
     Usage,
 )
+from headrace.envelope import read_envelope
 from headrace.testing import Answer, FakeEndpoint
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
@@ -27,7 +28,7 @@ def reply(body: object, **headers: str) -> Reply:
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     made = Reply(200, Headers(raw), content)
-    made.read_envelope()
+    read_envelope(made)
     return made
 
 

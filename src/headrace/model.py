@@ -166,39 +166,6 @@ class Usage:
     cached_tokens: int = 0
 
 
-class _Cached(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _WireUsage(msgspec.Struct):
-    """Usage under the names of the chat, responses and embeddings APIs, and of DeepSeek."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    prompt_tokens_details: _Cached | None = None
-    input_tokens_details: _Cached | None = None
-    prompt_cache_hit_tokens: int | None = None
-
-    def public(self) -> Usage:
-        prompt = self.prompt_tokens or self.input_tokens or 0
-        completion = self.completion_tokens or self.output_tokens or 0
-        details = self.prompt_tokens_details or self.input_tokens_details
-        cached = (details and details.cached_tokens) or self.prompt_cache_hit_tokens or 0
-        return Usage(prompt, completion, self.total_tokens or prompt + completion, cached)
-
-
-class _Envelope(msgspec.Struct):
-    """What headrace itself reads of every answer; the rest is decoded when somebody asks."""
-
-    model: str | None = None
-    usage: _WireUsage | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode = msgspec.json.Decoder().decode
 
 
@@ -248,37 +215,6 @@ class Reply:
     def request_id(self) -> str | None:
         """The endpoint's own name for the call (``x-request-id``)."""
         return self.headers.get("x-request-id")
-
-    def read_envelope(self) -> None:
-        """Fill in usage and model from the body.
-
-        Raises `InvalidReply` where a success by status holds an error object, nothing, or something that
-        is neither JSON nor declared as another content type.
-        """
-        try:
-            envelope = _decode_envelope(self.content)
-        except msgspec.ValidationError:
-            # JSON, but shaped otherwise (a list, an unusual usage); the caller reads .body
-            if isinstance(self.body, dict) and self.body.get("error") is not None:
-                raise self._holds_error() from None
-            return
-        except msgspec.DecodeError as error:
-            if self.status == 204 or self._declared_otherwise():
-                return
-            seen = shown(self.content) if self.content else "nothing"
-            raise InvalidReply(f"status {self.status}, but the body is not JSON: {seen}") from error
-        self.model = envelope.model
-        if envelope.usage is not None:
-            self.usage = envelope.usage.public()
-        if bytes(envelope.error) != b"null":
-            raise self._holds_error()
-
-    def _holds_error(self) -> InvalidReply:
-        return InvalidReply(f"status {self.status}, but the body is an error: {shown(self.content)}")
-
-    def _declared_otherwise(self) -> bool:
-        kind = self.headers.get("content-type", "").lower()
-        return bool(kind) and "json" not in kind and not kind.startswith("text/html")
 
 
 def shown(content: bytes, limit: int = 200) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.envelope import read_envelope
 from headrace.errors import AuthenticationError, InvalidReply, RateLimited, ServerError, StatusError
 from headrace.model import Call, Headers, Reply, Send, shown
 
@@ -30,7 +31,7 @@ def checked(send: Send) -> Send:
         reply = await send(call)
         if 200 <= reply.status < 300:
             try:
-                reply.read_envelope()
+                read_envelope(reply)
             except InvalidReply as error:
                 if call.request.method == "HEAD" and not reply.content:
                     return reply
