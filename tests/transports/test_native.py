@@ -110,8 +110,8 @@ async def test_a_connection_idle_for_too_long_is_not_used_again(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serve() as server, connect(server) as client:
-        await client.request("GET", "/a")
         monkeypatch.setattr(native, "KEEP_ALIVE", 0.0)
+        await client.request("GET", "/a")
         await client.request("GET", "/b")
         assert server.per_connection == {0: 1, 1: 1}
         await server.until(lambda: server.open == 1)
@@ -234,3 +234,19 @@ async def test_a_url_in_capitals_is_not_spoken_to_in_plain_text(serve: Serve) ->
             await transport.send(call)
     assert first[:1] == b"\x16", "no TLS handshake"
     await transport.aclose()
+
+
+@pytest.mark.parametrize(
+    ("header", "connections"), [("timeout=1", 3), ("timeout=5, max=1000", 1), ("max=9", 1)]
+)
+async def test_a_server_that_says_how_long_it_keeps_a_connection_is_believed(
+    serve: Serve, connect: Connect, header: str, connections: int
+) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.answer(b"{}", f"Keep-Alive: {header}")
+
+    async with serve(script) as server, connect(server) as client:
+        for number in range(3):
+            await client.request("POST", f"/{number}", {})
+        assert len(server.per_connection) == connections

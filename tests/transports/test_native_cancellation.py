@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from headrace import CallTimeout, Timeout
-from headrace.transports import connecting, native
+from headrace.transports.addresses import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,13 +86,15 @@ async def test_a_loop_that_is_blocked_while_it_connects_is_no_timeout(
 ) -> None:
     blocked: list[bool] = []
 
-    async def blocking(*arguments: Any) -> Any:
+    connected = Address.connected
+
+    async def blocking(address: Address) -> Any:
         if not blocked:
             blocked.append(True)
             time.sleep(0.4)  # noqa: ASYNC251 - someone else's task computes for too long
-        return await connecting.connect(*arguments)
+        return await connected(address)
 
-    monkeypatch.setattr(native, "connect", blocking)
+    monkeypatch.setattr(Address, "connected", blocking)
     async with serve() as server, connect(server) as client:
         await client.request("POST", "/a", {}, timeout=Timeout(5, connect=0.2))
     assert blocked

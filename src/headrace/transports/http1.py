@@ -7,6 +7,7 @@ sizes, and bytes that nobody asked for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from urllib.parse import urlsplit
@@ -21,6 +22,10 @@ MAX_HEAD_BYTES = 256 * 1024
 """Status line and headers of one answer; the largest seen of real endpoints are below 16 KiB."""
 
 _HEAD_CACHE = 256
+_KEEP_ALIVE_TIMEOUT = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,9})\b")
+_ON_THE_WAY = 1.0
+"""Seconds before a server's idle timeout in which a request might cross with its close."""
+
 _OWN = frozenset(
     {"authorization", "connection", "content-length", "content-type", "host", "transfer-encoding"}
 )
@@ -61,6 +66,12 @@ class RequestWriter:
         return head
 
 
+def _idle_seconds(keep_alive: bytes) -> float | None:
+    """How long a server that sends ``timeout=5, max=100`` lets a connection be idle, less the way there."""
+    found = _KEEP_ALIVE_TIMEOUT.search(keep_alive)
+    return max(0.0, int(found[1]) - _ON_THE_WAY) if found else None
+
+
 def _extra_lines(headers: Mapping[str, str]) -> list[str]:
     for name, value in headers.items():
         if name.lower() in _OWN:
@@ -94,6 +105,7 @@ class ReplyParser:
         "_size",
         "complete",
         "headers",
+        "keep_alive",
         "reusable",
         "status",
     )
@@ -121,6 +133,7 @@ class ReplyParser:
         self._in_head = True
         self._framed = False
         self._encoded = False
+        self.keep_alive: float | None = None
 
     def feed(self, data: bytes) -> bool:
         """Take bytes; True once the answer is complete. Raises `ProtocolError` or `ReplyTooLarge`."""
@@ -193,8 +206,11 @@ class ReplyParser:
                 self._framed = True
                 if value.strip().lower() != b"chunked":
                     self._error = ProtocolError(f"transfer-encoding {value!r} is not supported")
-        elif length == 16 and name.lower() == b"content-encoding":
-            self._encoded = True
+        elif length == 16:
+            if name.lower() == b"content-encoding":
+                self._encoded = True
+        elif length == 10 and name.lower() == b"keep-alive":
+            self.keep_alive = _idle_seconds(value)
 
     def on_headers_complete(self) -> None:
         if self.complete:

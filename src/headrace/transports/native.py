@@ -1,22 +1,24 @@
-"""The native transport: HTTP/1.1 over anyio streams, with a LIFO pool of idle connections per endpoint."""
+"""The native transport: HTTP/1.1 over streams of its own, and a LIFO pool of idle ones for each endpoint."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
 from collections import deque
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import anyio
 
 from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteReply
 from headrace.model import Call, Endpoint, Headers, Reply, Timeout
-from headrace.transports.connecting import connect, default_ssl_context
+from headrace.transports.connecting import Connector, default_ssl_context
 from headrace.transports.http1 import ReplyParser, RequestWriter
-from headrace.transports.streams import Limit, Stream
+from headrace.transports.streams import LimitReached, Stream, Streams
 
 KEEP_ALIVE = 60.0
-"""Seconds that a connection is kept idle; load balancers forget theirs after 60 to 350."""
+"""Seconds that a connection is kept idle where the endpoint does not say; load balancers allow 60 to 350."""
 
 _LOOP_LAG = 0.1
 """Seconds by which a healthy event loop may notice a deadline late."""
@@ -43,6 +45,8 @@ class NativeTransport:
         self._max_bytes = max_response_bytes
         self._ssl_context = ssl_context
         self._origins: dict[Endpoint, _Origin] = {}
+        self._streams: Streams | None = None
+        self._now: Callable[[], float] = anyio.current_time
 
     async def send(self, call: Call) -> Reply:
         """Make one attempt; see `Transport.send`."""
@@ -50,137 +54,145 @@ class NativeTransport:
         return await origin.send(call)
 
     def _origin(self, endpoint: Endpoint) -> _Origin:
-        secure = urlsplit(endpoint.base_url).scheme == "https"
-        if secure and self._ssl_context is None:
-            self._ssl_context = default_ssl_context()
-        origin = _Origin(endpoint, self._ssl_context if secure else None, self._max_idle, self._max_bytes)
+        if self._streams is None:
+            self._streams, self._now = _streams_and_clock()
+        parts = urlsplit(endpoint.base_url)
+        context = None
+        if parts.scheme == "https":
+            context = self._ssl_context = self._ssl_context or default_ssl_context()
+        connector = Connector(
+            parts.hostname or "", parts.port or (443 if context else 80), context, self._streams
+        )
+        origin = _Origin(endpoint, connector, self._max_idle, self._max_bytes, self._now)
         self._origins[endpoint] = origin
         return origin
 
     async def aclose(self) -> None:
         """Drop all idle connections; one in use is dropped when its attempt ends."""
         for origin in self._origins.values():
-            await origin.aclose()
+            origin.close()
+        if self._streams is not None:
+            # Shielded, for a client whose block is cancelled closes as well; this waits for nobody else.
+            with anyio.CancelScope(shield=True):
+                await self._streams.aclose()
+
+
+def _streams_and_clock() -> tuple[Streams, Callable[[], float]]:
+    """What is native to the running event loop; its clock is the one that `anyio.current_time` asks."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        from headrace.transports.trio_stream import TrioStreams
+
+        return TrioStreams(), trio.current_time
+    from headrace.transports.asyncio_stream import AsyncioStreams
+
+    return AsyncioStreams(), loop.time
 
 
 class _Connection:
     """A stream, and the parser of what comes over it."""
 
-    __slots__ = ("idle_since", "parser", "stream")
+    __slots__ = ("idle_until", "parser", "stream")
 
     def __init__(self, stream: Stream, max_bytes: int) -> None:
         self.stream = stream
         self.parser = ReplyParser(max_bytes)
-        self.idle_since = 0.0
+        self.idle_until = 0.0
 
 
 class _Origin:
     """One endpoint's connections."""
 
     def __init__(
-        self, endpoint: Endpoint, ssl_context: ssl.SSLContext | None, max_idle: int, max_bytes: int
+        self,
+        endpoint: Endpoint,
+        connector: Connector,
+        max_idle: int,
+        max_bytes: int,
+        now: Callable[[], float],
     ) -> None:
-        parts = urlsplit(endpoint.base_url)
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if ssl_context else 80)
-        self._ssl_context = ssl_context
+        self._connector = connector
         self._writer = RequestWriter(endpoint)
         self._max_idle = max_idle
         self._max_bytes = max_bytes
+        self._now = now
         self._idle: deque[_Connection] = deque()
         self._closed = False
 
     async def send(self, call: Call) -> Reply:
-        request = self._writer.write(call.request.method, call.request.path, call.content)
-        start = anyio.current_time()
-        connection = await self._take(start)
+        method = call.request.method
+        request = self._writer.write(method, call.request.path, call.content)
+        start = self._now()
+        timeout = call.timeout
+        end = math.inf if timeout.total is None else start + timeout.total
+        connection = self._take(start)
         if connection is not None:
             try:
-                return await self._exchange(call, request, connection, start)
+                return await self._exchange(connection, method, request, timeout, end)
             except ConnectError:
                 # Lost before a byte of the answer. The server may have acted on the request all the same,
                 # so only one that may be repeated is sent again here; a retry policy decides for others.
-                if call.request.method not in _IDEMPOTENT:
+                if method not in _IDEMPOTENT:
                     raise
-        return await self._exchange(call, request, None, start)
+        return await self._exchange(await self._connect(timeout, end), method, request, timeout, end)
 
     async def _exchange(
-        self, call: Call, request: bytes, connection: _Connection | None, start: float
+        self, connection: _Connection, method: str, request: bytes, timeout: Timeout, end: float
     ) -> Reply:
-        timeout = call.timeout
-        end = math.inf if timeout.total is None else start + timeout.total
-        if connection is None:
-            connection = await self._connect(timeout, end)
+        stream, parser = connection.stream, connection.parser
+        parser.begin(method)
         phase = "write"
-        # One limit an attempt, whose deadline moves from phase to phase.
-        with connection.stream.limit(end) as limit:
-            try:
-                connection.parser.begin(call.request.method)
-                if timeout.write is not None:
-                    limit.deadline = min(end, anyio.current_time() + timeout.write)
-                await connection.stream.send(request)
-                limit.deadline = end
-                phase = "read"
-                await self._read(connection, limit, end, timeout)
-            except OSError as error:
-                await connection.stream.abort()
-                raise self._lost(connection, error) from error
-            except BaseException:
-                # A connection that holds half an answer must not carry another call.
-                await connection.stream.abort()
-                raise
-        if limit.cancelled_caught:
-            raise self._timed_out(phase, timeout, in_total=limit.deadline >= end)
-        return await self._complete(connection)
+        try:
+            await stream.send(
+                request, end if timeout.write is None else min(end, self._now() + timeout.write)
+            )
+            phase = "read"
+            if not await stream.pump(parser.feed, end, timeout.read):
+                if not parser.started:
+                    raise self._lost(parser, None)
+                parser.finish()
+            content = parser.content()
+        except LimitReached:
+            stream.abort()
+            raise self._timed_out(phase, timeout, in_total=self._now() >= end) from None
+        except OSError as error:
+            stream.abort()
+            raise self._lost(parser, error) from error
+        except BaseException:
+            # A connection that holds half an answer must not carry another call.
+            stream.abort()
+            raise
+        reply = Reply(parser.status, Headers(parser.headers), content)
+        if parser.reusable and not self._closed:
+            self._keep(connection)
+        else:
+            stream.abort()
+        return reply
 
     async def _connect(self, timeout: Timeout, end: float) -> _Connection:
         for last_try in (False, True):
-            limit = math.inf if timeout.connect is None else anyio.current_time() + timeout.connect
+            limit = math.inf if timeout.connect is None else self._now() + timeout.connect
             with anyio.CancelScope(deadline=min(limit, end)):
-                stream = await connect(self._host, self._port, self._ssl_context)
-                return _Connection(stream, self._max_bytes)
+                return _Connection(await self._connector.connect(), self._max_bytes)
             # An event loop that was blocked past the deadline has looked at no socket since. That says
             # nothing about the endpoint, which gets its time once more.
-            if last_try or limit >= end or anyio.current_time() - limit <= _LOOP_LAG:
+            if last_try or limit >= end or self._now() - limit <= _LOOP_LAG:
                 break
         raise self._timed_out("connect", timeout, in_total=limit >= end)
 
-    async def _read(self, connection: _Connection, limit: Limit, end: float, timeout: Timeout) -> None:
-        receive, parser = connection.stream.receive, connection.parser
-        while True:
-            if timeout.read is not None:
-                limit.deadline = min(end, anyio.current_time() + timeout.read)
-            data = await receive()
-            if not data:
-                if not parser.started:
-                    raise self._lost(connection, None)
-                parser.finish()
-                return
-            if parser.feed(data):
-                return
-
-    def _lost(self, connection: _Connection, error: OSError | None) -> CallError:
+    def _lost(self, parser: ReplyParser, error: OSError | None) -> CallError:
         """The error for a connection that ended too early."""
-        where = f"{self._host}:{self._port}"
+        where = self._connector.where
         how = "closed the connection" if error is None else f"lost the connection ({error.strerror or error})"
-        if connection.parser.started:
+        if parser.started:
             return IncompleteReply(f"{where} {how} before the answer was complete")
         return ConnectError(f"{where} {how} before it answered")
 
-    async def _complete(self, connection: _Connection) -> Reply:
-        parser = connection.parser
-        status, headers, content = parser.status, parser.headers, None
-        try:
-            content = parser.content()
-        finally:
-            if parser.reusable and content is not None and not self._closed:
-                await self._keep(connection)
-            else:
-                await connection.stream.abort()
-        return Reply(status, Headers(headers), content)
-
     def _timed_out(self, phase: str, timeout: Timeout, *, in_total: bool) -> CallTimeout:
-        where = f"{self._host}:{self._port}"
+        where = self._connector.where
         if in_total:
             return CallTimeout(
                 f"no complete answer from {where} within {timeout.total:g} s ({phase}); raise timeout=",
@@ -189,24 +201,25 @@ class _Origin:
         limit: float = getattr(timeout, phase)
         return CallTimeout(f"{phase} timeout: {where} was silent for {limit:g} s", phase)
 
-    async def _take(self, now: float) -> _Connection | None:
+    def _take(self, now: float) -> _Connection | None:
+        """The connection used last, the likeliest to be sound; None where there is none to be used again."""
         while self._idle:
             connection = self._idle.pop()
-            if now - connection.idle_since < KEEP_ALIVE and connection.stream.sound():
+            if now < connection.idle_until and connection.stream.sound():
                 return connection
-            await connection.stream.abort()
+            connection.stream.abort()
         return None
 
-    async def _keep(self, connection: _Connection) -> None:
-        connection.idle_since = now = anyio.current_time()
+    def _keep(self, connection: _Connection) -> None:
+        now = self._now()
+        allowed = connection.parser.keep_alive
+        connection.idle_until = now + (KEEP_ALIVE if allowed is None else min(KEEP_ALIVE, allowed))
         self._idle.append(connection)
         oldest = self._idle[0]
-        if len(self._idle) > self._max_idle or now - oldest.idle_since > KEEP_ALIVE:
-            await self._idle.popleft().stream.abort()
+        if len(self._idle) > self._max_idle or now > oldest.idle_until:
+            self._idle.popleft().stream.abort()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         self._closed = True
-        # Shielded, so that a client whose block is cancelled leaves none open; aborting waits for nobody.
-        with anyio.CancelScope(shield=True):
-            while self._idle:
-                await self._idle.pop().stream.abort()
+        while self._idle:
+            self._idle.pop().stream.abort()

@@ -1,234 +1,106 @@
-"""Byte streams as the native transport wants them: one over anyio, and a shorter way on asyncio.
+"""Byte streams as the native transport wants them; one file for each way to have one.
 
-Both fail with `OSError` and nothing else (ssl.SSLError is one), and both can tell, without waiting, whether
-an idle connection is still sound. anyio's own stream on asyncio stops and starts the reading with two
-system calls and one more turn of the loop for each answer, which is a third of the time of a call; the
-protocol here leaves it on.
+All fail with `OSError` (ssl.SSLError is one) or `LimitReached` and nothing else, and all can tell, without
+waiting, whether an idle connection is still sound.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 import select
 import socket
-from collections import deque
-from types import TracebackType
-from typing import Protocol, Self, cast
-
-import anyio
-import anyio.abc
+import ssl
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 MAX_READ = 64 * 1024
 
+Feed: TypeAlias = Callable[[bytes], bool]
+"""Takes bytes that came; True once that is enough for now. What it raises comes out of `Stream.pump`."""
 
-class Limit(Protocol):
-    """A context manager that ends what waits in its block once the clock reaches ``deadline``."""
 
-    deadline: float
-
-    @property
-    def cancelled_caught(self) -> bool:
-        """After the block: whether it ended that way."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None: ...
+class LimitReached(Exception):
+    """The clock reached the time until which a stream was to wait."""
 
 
 class Stream(Protocol):
-    """A connection's two directions."""
+    """A connection's two directions. After an exception or a cancellation it is only good for `abort`.
 
-    def limit(self, deadline: float) -> Limit:
-        """A limit in time (on anyio's clock) for what is sent and received in its block; one at a time."""
+    ``until`` is on `anyio.current_time`'s clock, ``silence`` the most seconds between two pieces.
+    """
 
-    async def send(self, data: bytes) -> None:
-        """Hand all of ``data`` over; raises `OSError` if the connection is lost."""
+    async def send(self, data: bytes, until: float) -> None:
+        """Hand all of ``data`` over."""
 
-    async def receive(self) -> bytes:
-        """Some bytes, none at the end; raises `OSError` if the connection is lost."""
+    async def pump(self, feed: Feed, until: float, silence: float | None) -> bool:
+        """Give what comes to ``feed`` until that is enough: True; False where the other side ends first."""
 
     def sound(self) -> bool:
         """For an idle connection: False where the other side closed it, or sent what nobody asked for."""
 
-    async def abort(self) -> None:
-        """Close at once, without a word to the other side."""
+    def abort(self) -> None:
+        """Close at once, without a word to the other side; again does nothing."""
 
 
-class AnyioStream:
-    """Over anyio's byte stream: the portable way."""
+class Streams(Protocol):
+    """What makes the streams of one transport on the event loop that it runs on."""
 
-    def __init__(self, stream: anyio.abc.ByteStream) -> None:
-        self._stream = stream
-        self._poll = _poll_of(stream.extra(anyio.abc.SocketAttribute.raw_socket))
+    async def over(self, raw_socket: socket.socket, context: ssl.SSLContext | None, host: str) -> Stream:
+        """A stream over a connected, non-blocking socket; with ``context``, after a TLS handshake."""
 
-    def limit(self, deadline: float) -> Limit:
-        return anyio.CancelScope(deadline=deadline)
-
-    async def send(self, data: bytes) -> None:
-        try:
-            await self._stream.send(data)
-        except anyio.BrokenResourceError as error:
-            raise ConnectionResetError(*_reason(error)) from error
-
-    async def receive(self) -> bytes:
-        try:
-            return await self._stream.receive(MAX_READ)
-        except anyio.EndOfStream:
-            return b""
-        except anyio.BrokenResourceError as error:
-            raise ConnectionResetError(*_reason(error)) from error
-
-    def sound(self) -> bool:
-        return not self._poll.poll(0)
-
-    async def abort(self) -> None:
-        await anyio.aclose_forcefully(self._stream)
+    async def aclose(self) -> None:
+        """No more streams are needed."""
 
 
-def _poll_of(raw_socket: socket.socket) -> select.poll:
-    poll = select.poll()
-    poll.register(raw_socket.fileno(), select.POLLIN | select.POLLPRI)
-    return poll
+class Timed:
+    """A limit in time for whoever waits on a stream, at the price of a comparison.
 
-
-def _reason(error: BaseException) -> tuple[object, ...]:
-    return error.__cause__.args if error.__cause__ else ()
-
-
-class _LimitReached(Exception):
-    """Ends the block of an `AsyncioStream`'s limit, and goes no further."""
-
-
-class AsyncioStream(asyncio.Protocol):
-    """Over an asyncio transport, uvloop's included; its own limit in time.
-
-    A cancel scope for each attempt takes a tenth of a call's time, most of it for a timer that is set and
-    cancelled again. Here one timer a connection is left to ring, and then looks whether there is still
-    something to end, or when to look again.
+    A cancel scope for each wait would take a third of a call's time, most of it for setting a timer and
+    taking it back. Here a timer that was set is left to ring; then it is looked at whether there is still
+    something to end, and when to look again. One timer a connection, of the kind that the subclass has.
     """
 
+    __slots__ = ("_rings_at", "_until")
+
     def __init__(self) -> None:
-        self._received: deque[bytes] = deque()
-        self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
-        self._paused = False
-        self._ended = False
-        self._lost: OSError | None = None
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
-        self.deadline = math.inf
-        self.cancelled_caught = False
+        self._until = math.inf
 
-    # What the loop calls.
+    def _limit(self, until: float) -> None:
+        """Call `_expire` once the clock reaches ``until``, unless another limit is set before."""
+        self._until = until
+        if until < self._rings_at:
+            self._rings_at = until
+            self._set_timer(until)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._poll = _poll_of(transport.get_extra_info("socket"))
+    def ring(self, now: float) -> None:
+        """What the timer calls."""
+        if now < self._rings_at:
+            return  # one that was set before an earlier one
+        self._rings_at = math.inf
+        if now >= self._until:
+            self._until = math.inf
+            self._expire()
+        elif self._until < math.inf:
+            self._limit(self._until)
 
-    def data_received(self, data: bytes) -> None:
-        if self._reader is None and self._received:
-            # Nobody waits for it: let no server fill this process's memory.
-            self._transport.pause_reading()
-            self._paused = True
-        self._received.append(data)
-        self._wake()
+    def _set_timer(self, when: float) -> None:
+        raise NotImplementedError
 
-    def eof_received(self) -> bool:
-        self._ended = True
-        self._wake()
-        return False
+    def _expire(self) -> None:
+        raise NotImplementedError
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._ended = True
-        if isinstance(exc, OSError):
-            self._lost = exc
-        self._wake()
-        self.resume_writing()
 
-    def pause_writing(self) -> None:
-        self._writer = self._loop.create_future()
+class Probe:
+    """Asks the kernel whether anything has come over a socket, its end included."""
 
-    def resume_writing(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None and not writer.done():
-            writer.set_result(None)
+    __slots__ = ("_poll",)
 
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+    def __init__(self, raw_socket: socket.socket) -> None:
+        poll = select.poll()
+        poll.register(raw_socket.fileno(), select.POLLIN | select.POLLPRI)
+        self._poll = poll.poll
 
-    def _ring(self) -> None:
-        self._timer, self._rings_at = None, math.inf
-        waiter = self._reader or self._writer
-        if waiter is None or waiter.done():
-            return
-        if self._loop.time() >= self.deadline:
-            waiter.set_exception(_LimitReached())
-        else:
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._rings_at = self.deadline
-        self._timer = self._loop.call_at(self.deadline, self._ring)
-
-    # What the transport calls.
-
-    def limit(self, deadline: float) -> Self:
-        self.deadline = deadline
-        self.cancelled_caught = False
-        return self
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        self.cancelled_caught = kind is _LimitReached
-        return self.cancelled_caught
-
-    async def send(self, data: bytes) -> None:
-        if self._ended:
-            raise self._lost or ConnectionResetError("closed by the other side")
-        self._transport.write(data)
-        if self._writer is not None:
-            if self.deadline < self._rings_at:
-                self._set_timer()
-            await self._writer
-            if self._lost is not None:
-                raise self._lost
-
-    async def receive(self) -> bytes:
-        while not self._received:
-            if self._lost is not None:
-                raise self._lost
-            if self._ended:
-                return b""
-            self._reader = self._loop.create_future()
-            if self.deadline < self._rings_at:
-                self._set_timer()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        data = self._received.popleft()
-        if self._paused and not self._received:
-            self._paused = False
-            self._transport.resume_reading()
-        return data
-
-    def sound(self) -> bool:
-        # The loop tells of a closed connection only in its next turn, and none has come since the caller's
-        # own blocking work; so the socket is asked as well. That takes less than a microsecond.
-        return not self._ended and not self._received and not self._poll.poll(0)
-
-    async def abort(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._transport.abort()
+    def silent(self) -> bool:
+        """True where nothing has come."""
+        return not self._poll(0)

@@ -1,0 +1,131 @@
+"""Where an origin is: one look at its name for many connections, and the address that answers first."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from headrace.transports import addresses
+from headrace.transports.addresses import Address
+
+pytestmark = pytest.mark.anyio
+
+DEAD = "127.0.0.7"
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of 127.0.0.1, and of no other address, where somebody listens."""
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Called with addresses, has every name resolve to these, and gives the list of names asked for."""
+
+    def resolve_to(*found: str) -> list[str]:
+        asked: list[str] = []
+
+        async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+            asked.append(host)
+            await anyio.lowlevel.checkpoint()
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+        monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+        return asked
+
+    return resolve_to
+
+
+async def test_a_number_is_not_resolved(port: int, resolver: Callable[..., list[str]]) -> None:
+    asked = resolver()
+    (await Address("127.0.0.1", port).connected()).close()
+    assert not asked
+
+
+async def test_many_connects_at_once_resolve_a_name_once(
+    port: int, resolver: Callable[..., list[str]]
+) -> None:
+    asked = resolver(DEAD, "127.0.0.1")
+    address = Address("some.test", port)
+    reached = []
+
+    async def connect() -> None:
+        with await address.connected() as raw_socket:
+            reached.append(raw_socket.getpeername()[0])
+
+    async with anyio.create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(connect)
+    assert reached == ["127.0.0.1"] * 100
+    assert asked == ["some.test"]
+
+
+async def test_a_name_is_looked_up_again_when_its_time_is_over(
+    port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = resolver("127.0.0.1")
+    monkeypatch.setattr(addresses, "LIFETIME", 0.0)
+    address = Address("some.test", port)
+    for _ in range(3):
+        (await address.connected()).close()
+    assert len(asked) == 3
+
+
+async def test_an_address_that_stops_answering_is_looked_up_again(
+    port: int, resolver: Callable[..., list[str]]
+) -> None:
+    resolver("127.0.0.1")
+    address = Address("some.test", port)
+    (await address.connected()).close()
+    with socket.create_server((DEAD, 0)) as moved:
+        address._port = moved.getsockname()[1]
+        address._best = (socket.AF_INET, (DEAD, port))  # where nobody is any more
+        asked = resolver(DEAD)
+        with await address.connected() as raw_socket:
+            assert raw_socket.getpeername()[0] == DEAD
+    assert asked == ["some.test"]
+
+
+async def test_a_name_of_which_no_address_answers_fails_with_the_error_of_the_first(
+    resolver: Callable[..., list[str]],
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        resolver(DEAD, "127.0.0.1")
+        with pytest.raises(ConnectionRefusedError):
+            await Address("some.test", nobody.getsockname()[1]).connected()
+
+
+async def test_an_address_that_says_nothing_does_not_hold_up_the_next(
+    port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver(DEAD, "127.0.0.1")
+    connected = addresses._connected
+    opened = []
+
+    async def silent(resolved: Any) -> socket.socket:
+        opened.append(resolved[1][0])
+        if resolved[1][0] == DEAD:
+            await anyio.sleep_forever()
+        return await connected(resolved)
+
+    monkeypatch.setattr(addresses, "_connected", silent)
+    monkeypatch.setattr(addresses, "STAGGER", 0.01)
+    with await Address("some.test", port).connected() as raw_socket:
+        assert raw_socket.getpeername()[0] == "127.0.0.1"
+    assert opened == [DEAD, "127.0.0.1"]
+
+
+async def test_an_address_that_refuses_hands_over_to_the_next_at_once(
+    port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver(DEAD, "127.0.0.1")
+    monkeypatch.setattr(addresses, "STAGGER", 60.0)
+    with anyio.fail_after(20):
+        (await Address("some.test", port).connected()).close()
