@@ -79,7 +79,7 @@ def _imported_by(statement: str) -> set[str]:
 
 def test_importing_headrace_does_not_import_what_only_some_need() -> None:
     loaded = _imported_by("import headrace")
-    heavy = {"httpx", "httpx2", "rich", "click", "uvicorn", "httptools", "numpy"}
+    heavy = {"httpx", "httpx2", "rich", "click", "uvicorn", "httptools", "numpy", "trio"}
     assert not heavy & loaded
     assert not {"headrace.bulk", "headrace.cli", "headrace.endpoint", "headrace.testing"} & loaded
 

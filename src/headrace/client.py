@@ -11,6 +11,7 @@ from typing import Any, Self, TypeAlias
 import anyio
 import anyio.lowlevel
 
+from headrace.clock import running_clock
 from headrace.errors import (
     CallError,
     ClientStateError,
@@ -113,6 +114,7 @@ class Client:
         if self._token is not None:
             raise ClientStateError("this client was opened before; make another one")
         self._token = anyio.lowlevel.current_token()
+        self._now = running_clock()
         self._limiter = anyio.CapacityLimiter(self._settings.max_in_flight)
         return self
 
@@ -160,6 +162,7 @@ class Client:
         body = chat_body(messages, parameters) | dict(extra_body or {})
         if model is not None:
             body["model"] = model
+        self._check_usable()
         request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY)
         return await self._limited(self._call(as_request(request, self._settings.model)))
 
@@ -179,6 +182,7 @@ class Client:
         ``path`` is appended to the base URL; ``body`` is sent as JSON. The model is filled in where the
         body names none. Raises as `chat` does.
         """
+        self._check_usable()
         request = Request(body, path, method.upper(), id, timeout, deadline, tags or EMPTY)
         return await self._limited(self._call(as_request(request, self._settings.model)))
 
@@ -222,6 +226,8 @@ class Client:
 
     async def _outcome(self, send: Send, index: int, item: RequestLike) -> Outcome:
         try:
+            if self._closed:
+                self._check_usable()
             request = as_request(item, self._settings.model)
             call = self._call(request)
         except HeadraceError as error:
@@ -229,17 +235,16 @@ class Client:
         try:
             reply = await send(call)
         except HeadraceError as error:
-            return Outcome(index, request, None, error, call.attempts, anyio.current_time() - call.started)
+            return Outcome(index, request, None, error, call.attempts, self._now() - call.started)
         return Outcome(index, request, reply, None, reply.attempts, reply.elapsed)
 
     def _call(self, request: Request) -> Call:
-        self._check_usable()
         timeout = request.timeout
         if timeout is None:
             timeout = self._timeout
         elif not isinstance(timeout, Timeout):
             timeout = Timeout(timeout, connect=self._timeout.connect)
-        now = anyio.current_time()
+        now = self._now()
         return Call(
             request,
             self._endpoint,
@@ -261,7 +266,7 @@ class Client:
                 await limiter.acquire_on_behalf_of(call)
             if scope.cancelled_caught:
                 raise self._too_late(call) from None
-            call.started = anyio.current_time()
+            call.started = self._now()
         try:
             if self._closed:  # while it waited
                 self._check_usable()
@@ -292,7 +297,7 @@ class Client:
             raise failure from error
         try:
             reply.attempts = call.attempts
-            reply.elapsed = anyio.current_time() - call.started
+            reply.elapsed = self._now() - call.started
         except AttributeError as error:
             names = " or ".join(repr(policy.name) for policy in self._policies) or "none"
             raise PolicyError(f"a policy ({names}) returned {reply!r}, which is no Reply") from error

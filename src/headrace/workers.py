@@ -50,6 +50,7 @@ class Outcomes(Generic[T]):
         self._held = 0
         self._waiting: deque[anyio.Event] = deque()
         self._finished: deque[Outcome] = deque()
+        self._news: anyio.Event | None = None
         self._early: dict[int, Outcome] = {}
         self._next = 0
         self._running = 0
@@ -58,7 +59,6 @@ class Outcomes(Generic[T]):
         if self._opened:
             raise ClientStateError("a map is entered once; call client.map again for another")
         self._opened = True
-        self._news = anyio.Event()
         self._running = self._workers
         draw = self._drawing()
         self._group = anyio.create_task_group()
@@ -113,7 +113,7 @@ class Outcomes(Generic[T]):
                     error, self._input_error = self._input_error, None
                     raise error
                 return False
-            if self._news.is_set():  # else another task waits for it, too
+            if self._news is None:  # else another task waits for it, too
                 self._news = anyio.Event()
             await self._news.wait()
         return True
@@ -139,7 +139,7 @@ class Outcomes(Generic[T]):
         # Not in a finally: to a consumer that is cancelled with its workers, they must not look done.
         self._held -= 1
         self._running -= 1
-        self._news.set()
+        self._tell()
 
     def _drawing(self) -> Callable[[], Awaitable[T]]:
         """A function that draws the next item, or `_EXHAUSTED` from the end or the first error on."""
@@ -185,4 +185,10 @@ class Outcomes(Generic[T]):
             while self._next in self._early:
                 self._finished.append(self._early.pop(self._next))
                 self._next += 1
-        self._news.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake whoever waits for an outcome."""
+        news, self._news = self._news, None
+        if news is not None:
+            news.set()

@@ -6,11 +6,13 @@ import asyncio
 import math
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Coroutine
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 
+from headrace.clock import running_clock
 from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteReply
 from headrace.model import Call, Endpoint, Headers, Reply, Timeout
 from headrace.transports.connecting import Connector, default_ssl_context
@@ -46,16 +48,15 @@ class NativeTransport:
         self._ssl_context = ssl_context
         self._origins: dict[Endpoint, _Origin] = {}
         self._streams: Streams | None = None
-        self._now: Callable[[], float] = anyio.current_time
 
-    async def send(self, call: Call) -> Reply:
+    def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Make one attempt; see `Transport.send`."""
         origin = self._origins.get(call.endpoint) or self._origin(call.endpoint)
-        return await origin.send(call)
+        return origin.send(call)
 
     def _origin(self, endpoint: Endpoint) -> _Origin:
         if self._streams is None:
-            self._streams, self._now = _streams_and_clock()
+            self._streams = _native_streams()
         parts = urlsplit(endpoint.base_url)
         context = None
         if parts.scheme == "https":
@@ -63,7 +64,7 @@ class NativeTransport:
         connector = Connector(
             parts.hostname or "", parts.port or (443 if context else 80), context, self._streams
         )
-        origin = _Origin(endpoint, connector, self._max_idle, self._max_bytes, self._now)
+        origin = _Origin(endpoint, connector, self._max_idle, self._max_bytes)
         self._origins[endpoint] = origin
         return origin
 
@@ -77,19 +78,17 @@ class NativeTransport:
                 await self._streams.aclose()
 
 
-def _streams_and_clock() -> tuple[Streams, Callable[[], float]]:
-    """What is native to the running event loop; its clock is the one that `anyio.current_time` asks."""
+def _native_streams() -> Streams:
+    """What the running event loop has of its own."""
     try:
-        loop = asyncio.get_running_loop()
+        asyncio.get_running_loop()
     except RuntimeError:
-        import trio
-
         from headrace.transports.trio_stream import TrioStreams
 
-        return TrioStreams(), trio.current_time
+        return TrioStreams()
     from headrace.transports.asyncio_stream import AsyncioStreams
 
-    return AsyncioStreams(), loop.time
+    return AsyncioStreams()
 
 
 class _Connection:
@@ -106,19 +105,12 @@ class _Connection:
 class _Origin:
     """One endpoint's connections."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        connector: Connector,
-        max_idle: int,
-        max_bytes: int,
-        now: Callable[[], float],
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, connector: Connector, max_idle: int, max_bytes: int) -> None:
         self._connector = connector
         self._writer = RequestWriter(endpoint)
         self._max_idle = max_idle
         self._max_bytes = max_bytes
-        self._now = now
+        self._now = running_clock()
         self._idle: deque[_Connection] = deque()
         self._closed = False
 
