@@ -1,4 +1,4 @@
-"""What every peer is asked, what is read of its answers, and how it is timed."""
+"""What every contestant is asked, what is read of its answers, and how it is timed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,33 @@ import anyio
 
 MODEL = "deepseek-v3.2"
 KEY = "sk-benchmark"
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+TIMEOUT = 120.0
+"""Seconds that a call may take; no contestant's own default is to decide what is measured."""
+
 LOOPS = ("asyncio", "uvloop", "trio")
 PROMPT = (
     "Ordne das Produkt einer Kategorie zu: Elektronik, Haushalt, Kleidung, Garten. Name: Produkt {number}. "
     "Beschreibung: Ein Schlauch aus Gummi, 25 m lang, mit Kupplung und Spritze. Preis: 19.99 EUR."
 )
+
+
+class Job(NamedTuple):
+    """What a contestant is to do; ``cold``: what it does before the first call counts, too.
+
+    ``text`` is what streams have to say, None where only the token counts are known.
+    """
+
+    base_url: str
+    calls: int
+    in_flight: int
+    cold: bool = False
+    text: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the chat completions."""
+        return f"{self.base_url}/chat/completions"
 
 
 def body(number: int) -> dict[str, Any]:
@@ -52,15 +74,15 @@ class Answer(NamedTuple):
 
 
 class Stopwatch:
-    """Checks answers, and takes the time from `start` to `stop`: wall clock, CPU, and of each call."""
+    """Takes the time from `start` to `stop`: wall clock, CPU, and of each call."""
 
     def __init__(self) -> None:
         self._latencies = array.array("d")
-        self._wall = self._cpu = 0.0
+        self._wall = self._cpu = self._peak_mb = 0.0
 
     def start(self) -> None:
-        """Begin, when the warm-up is over."""
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        """Begin."""
+        self._wall, self._cpu = time.perf_counter(), cpu_seconds()
 
     def add(self, answer: Answer, seconds: float) -> None:
         """Count a call that took so many seconds; raises ValueError for a wrong answer."""
@@ -69,21 +91,34 @@ class Stopwatch:
 
     def stop(self) -> None:
         """End, when all answers are in and before connections are closed."""
-        self._wall, self._cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        self._wall, self._cpu = time.perf_counter() - self._wall, cpu_seconds() - self._cpu
+        self._peak_mb = peak_rss_mb()
 
     def figures(self) -> dict[str, float]:
-        """What was measured."""
+        """What was measured, where each call was added."""
         ordered = sorted(self._latencies)
         calls = len(ordered)
-        return {
-            "calls": calls,
-            "wall_s": round(self._wall, 3),
-            "per_s": round(calls / self._wall, 1),
-            "cpu_us": round(self._cpu / calls * 1e6, 1),
+        return self.totals(calls) | {
             "mean_ms": round(sum(ordered) / calls * 1e3, 2),
+            "p50_ms": round(ordered[calls // 2] * 1e3, 2),
             "p99_ms": round(ordered[int(calls * 0.99)] * 1e3, 2),
-            "peak_mb": round(peak_rss_mb(), 1),
         }
+
+    def totals(self, number: int) -> dict[str, float]:
+        """What was measured of so many calls, or pieces."""
+        return {
+            "calls": number,
+            "wall_s": round(self._wall, 3),
+            "per_s": round(number / self._wall, 1),
+            "cpu_us": round(self._cpu / number * 1e6, 1),
+            "peak_mb": round(self._peak_mb, 1),
+        }
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of those that it started and that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def peak_rss_mb() -> float:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.circumstances import circumstances
 from benchmarks.debian_packages import IndexUnavailableError, write_csv
 from benchmarks.processes import environment
-from benchmarks.table import real_input_table
+from benchmarks.tables import real_input_tables
 
 from headrace.endpoint import endpoint_process
 
@@ -108,7 +108,7 @@ def main() -> None:
             result = categorise(Path(folder), asked.limit, asked.in_flight)
     except IndexUnavailableError as error:
         sys.exit(f"benchmarks/real_input.py: {error}")
-    print(real_input_table(result))
+    print(real_input_tables(result))
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=1) + "\n")
 

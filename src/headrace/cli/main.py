@@ -8,6 +8,7 @@ from typing import IO, Any
 import click
 
 from headrace import __version__
+from headrace.cli.bench import bench
 from headrace.cli.demo import demo
 from headrace.cli.plugins import plugins
 from headrace.cli.run import run
@@ -78,5 +79,5 @@ def cli() -> None:
     """
 
 
-for command in (run, demo, serve, plugins):
+for command in (run, demo, serve, bench, plugins):
     cli.add_command(command)

@@ -25,14 +25,14 @@ class _Quantity(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-_DURATION = _Quantity("duration", parse_duration)
+DURATION = _Quantity("duration", parse_duration)
 
 
 @click.command(short_help="Start an endpoint that simulates a model.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free.")
-@click.option("--latency", type=_DURATION, default=0.0, help="Time an answer takes, like 800ms.")
-@click.option("--jitter", type=_DURATION, default=0.0, help="By how much that varies, like 200ms.")
+@click.option("--latency", type=DURATION, default=0.0, help="Time an answer takes, like 800ms.")
+@click.option("--jitter", type=DURATION, default=0.0, help="By how much that varies, like 200ms.")
 @click.option("--rate-limit", type=_Quantity("rate", parse_rate), help="429 over it, like 100/s.")
 @click.option("--errors", type=_Quantity("share", parse_share), default=0.0, help="Share of faults, like 5%.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answers.")

@@ -1,0 +1,19 @@
+"""httpx: one client, its pool as large as it needs to be, a semaphore, gather."""
+
+from __future__ import annotations
+
+import httpx
+from benchmarks.contestants.gathering import gather
+from benchmarks.measuring import HEADERS, TIMEOUT, Answer, Job, Stopwatch, body
+
+
+async def run(job: Job, watch: Stopwatch) -> None:
+    """Make the job's calls."""
+    limits = httpx.Limits(max_connections=job.in_flight, max_keepalive_connections=job.in_flight)
+    async with httpx.AsyncClient(headers=HEADERS, timeout=TIMEOUT, limits=limits) as client:
+
+        async def call(number: int) -> Answer:
+            response = await client.post(job.url, json=body(number))
+            return Answer.of(response.raise_for_status().json())
+
+        await gather(job, watch, call)

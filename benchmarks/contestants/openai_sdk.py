@@ -1,0 +1,69 @@
+"""The official SDK as it comes, less its retries, and with the aiohttp transport that it offers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai  # type: ignore[import-not-found, unused-ignore]
+from benchmarks.contestants.gathering import gather
+from benchmarks.contestants.streams import Pieces, gather_streams, streamed_body
+from benchmarks.measuring import KEY, TIMEOUT, Answer, Job, Stopwatch, body
+
+
+async def calls(job: Job, watch: Stopwatch) -> None:
+    """Make the job's calls."""
+    await make_calls(job, watch, None)
+
+
+async def calls_over_aiohttp(job: Job, watch: Stopwatch) -> None:
+    """Make the job's calls with the SDK's client for aiohttp."""
+    await make_calls(job, watch, openai.DefaultAioHttpClient())
+
+
+async def streams(job: Job, watch: Stopwatch) -> dict[str, float]:
+    """Read the job's streams."""
+    return await read_streams(job, watch, None)
+
+
+async def streams_over_aiohttp(job: Job, watch: Stopwatch) -> dict[str, float]:
+    """Read the job's streams with the SDK's client for aiohttp."""
+    return await read_streams(job, watch, openai.DefaultAioHttpClient())
+
+
+def sdk(job: Job, http_client: Any) -> Any:
+    """The SDK's client."""
+    return openai.AsyncOpenAI(
+        api_key=KEY, base_url=job.base_url, max_retries=0, timeout=TIMEOUT, http_client=http_client
+    )
+
+
+async def make_calls(job: Job, watch: Stopwatch, http_client: Any) -> None:
+    """Make the job's calls: a task for each, and a semaphore."""
+    async with sdk(job, http_client) as client:
+
+        async def call(number: int) -> Answer:
+            reply = await client.chat.completions.create(**body(number))
+            text, usage = reply.choices[0].message.content, reply.usage
+            return Answer(text, usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+
+        await gather(job, watch, call)
+
+
+async def read_streams(job: Job, watch: Stopwatch, http_client: Any) -> dict[str, float]:
+    """Read the job's streams: a task for each, and a semaphore."""
+    pieces = Pieces(job)
+    async with sdk(job, http_client) as client:
+
+        async def read(number: int) -> None:
+            texts: list[str] = []
+            usage: Any = None
+            async for chunk in await client.chat.completions.create(**streamed_body(number)):
+                usage = chunk.usage or usage
+                texts += filter(None, (choice.delta.content for choice in chunk.choices))
+            counts = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+            pieces.add(len(texts), Answer("".join(texts), *counts))
+
+        watch.start()
+        await gather_streams(job, read)
+        watch.stop()
+    return watch.totals(pieces.total)

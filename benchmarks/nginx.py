@@ -1,0 +1,194 @@
+"""nginx as the server of the benchmarks: its configuration, and a process that ends with the block."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ECHO_MODULES = (
+    Path("/usr/lib/nginx/modules/ngx_http_echo_module.so"),
+    Path("/usr/share/nginx/modules/ngx_http_echo_module.so"),
+)
+START_LIMIT = 10.0
+STOP_LIMIT = 5.0
+
+PIECES = tuple(f" Wort{number}" for number in range(200))
+"""The texts of a stream's pieces."""
+
+PACE = 0.005
+"""Seconds between two pieces of a paced stream."""
+
+HEAD = {
+    "id": "chatcmpl-0001",
+    "created": 1_760_000_000,
+    "model": "deepseek-v3.2",
+    "system_fingerprint": "fp_0",
+}
+ANSWER = HEAD | {
+    "object": "chat.completion",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Garten: ein Schlauch zum Bewaessern der Beete."},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 148, "completion_tokens": 29, "total_tokens": 177},
+}
+
+CONFIGURATION = """\
+load_module {module};
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 16384; multi_accept on; }}
+http {{
+  access_log off;
+  default_type application/json;
+  keepalive_requests 1000000000;
+  keepalive_timeout 10m;
+  client_body_buffer_size 64k;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port} backlog=8192{ssl};
+    {tls}
+    set $answer '{answer}';
+{locations}
+  }}
+}}
+"""
+
+
+class Installed(NamedTuple):
+    """Where nginx and its echo module are."""
+
+    nginx: str
+    echo: Path
+
+    @property
+    def version(self) -> str:
+        """nginx's name and version, as it says them."""
+        said = subprocess.run([self.nginx, "-v"], capture_output=True, text=True, check=True).stderr
+        return said.rpartition(":")[2].strip()
+
+
+def find_nginx() -> Installed | None:
+    """nginx with its echo module; None where one of them is missing."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
+    nginx = shutil.which("nginx", path=path)
+    echo = next((path for path in ECHO_MODULES if path.exists()), None)
+    return Installed(nginx, echo) if nginx and echo else None
+
+
+@contextlib.contextmanager
+def running(installed: Installed, latencies_ms: Sequence[int], tls: str = "") -> Iterator[int]:
+    """Run nginx with one worker, its files in a temporary folder; yields its port.
+
+    It answers chat completions under `answers_at` each latency, and streams under /stream and /paced.
+    ``tls`` is what the server's configuration says of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="headrace-nginx-") as folder:
+        port = free_port()
+        configuration = Path(folder, "nginx.conf")
+        configuration.write_text(
+            CONFIGURATION.format(
+                module=installed.echo,
+                folder=folder,
+                port=port,
+                ssl=" ssl" if tls else "",
+                tls=tls,
+                answer=json.dumps(ANSWER),
+                locations="\n".join(
+                    [*map(answering, latencies_ms), streaming("/stream"), streaming("/paced", PACE)]
+                ),
+            )
+        )
+        process = subprocess.Popen(
+            [installed.nginx, "-p", folder, "-c", str(configuration)],
+            stderr=subprocess.PIPE,
+            # Ctrl-C goes to a whole group; the server is stopped below, after those that call it.
+            start_new_session=True,
+        )
+        try:
+            await_port(process, port)
+            yield port
+        finally:
+            stop(process)
+
+
+def answers_at(latency_ms: int) -> str:
+    """The path of the API with this latency."""
+    return f"/{latency_ms}ms/v1" if latency_ms else "/v1"
+
+
+def answering(latency_ms: int) -> str:
+    """The location of the chat completions with this latency."""
+    answer = f"echo_sleep {latency_ms / 1000}; echo $answer;" if latency_ms else "return 200 $answer;"
+    return f"    location = {answers_at(latency_ms)}/chat/completions {{ {answer} }}"
+
+
+def streaming(prefix: str, pause: float = 0.0) -> str:
+    """The location of a streamed answer; with a pause after each piece, each has a packet of its own."""
+    between = f" echo_flush; echo_sleep {pause};" if pause else ""
+    events = (f"echo 'data: {event}'; echo '';{between}" for event in stream_events())
+    inside = "\n      ".join(["default_type text/event-stream;", *events])
+    return f"    location = {prefix}/v1/chat/completions {{\n      {inside}\n    }}"
+
+
+def stream_events() -> Iterator[str]:
+    """What a stream says: role, `PIECES`, finish, the token counts, the end."""
+    for delta, finish in [
+        ({"role": "assistant", "content": ""}, None),
+        *(({"content": piece}, None) for piece in PIECES),
+        ({}, "stop"),
+    ]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        yield json.dumps(HEAD | {"object": "chat.completion.chunk", "choices": [choice], "usage": None})
+    counts = {"prompt_tokens": 148, "completion_tokens": len(PIECES), "total_tokens": 148 + len(PIECES)}
+    yield json.dumps(HEAD | {"object": "chat.completion.chunk", "choices": [], "usage": counts})
+    yield "[DONE]"
+
+
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def await_port(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until nginx takes connections; raises RuntimeError with what it said if it does not."""
+    until = time.monotonic() + START_LIMIT
+    while process.poll() is None and time.monotonic() < until:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    stop(process)
+    said = process.stderr.read().decode(errors="replace") if process.stderr else ""
+    raise RuntimeError(f"nginx did not start:\n{said}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process by its id, the hard way if it does not go."""
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,53 @@
+"""Puts the tables and plots of benchmarks/results/*.json into docs/explanation/benchmarks.md.
+
+    python benchmarks/page.py
+
+The tables stand between two comments of that page, the plots in the folder images beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.processes import RESULTS, ROOT
+from benchmarks.tables import real_input_tables, result_tables
+
+PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
+
+
+def filled(page: str, name: str, tables: str) -> str:
+    """The page with tables between the comments of that name."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended:
+        raise SystemExit(f"{PAGE.relative_to(ROOT)} has no place for {name}")
+    return f"{before}{begin}\n\n{tables}\n\n{end}{after}"
+
+
+def tables_of(name: str, result: dict[str, Any]) -> str:
+    """What the page shows of a result."""
+    return real_input_tables(result) if name == "real_input" else result_tables(result)
+
+
+def main() -> None:
+    """Run as a command."""
+    from benchmarks.plots import PLOTS, draw
+
+    page = PAGE.read_text(encoding="utf-8")
+    for path in sorted(RESULTS.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        page = filled(page, path.stem, tables_of(path.stem, result))
+        if path.stem in PLOTS:
+            draw(result, PAGE.parent / "images" / f"benchmark-{path.stem}.svg")
+    PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""What does each policy cost, and all four together?
+
+    python benchmarks/policies_cost.py [--repeats 5] [--json FILE] [--quick]
+
+In one process, over real sockets at no latency, a client without policies, one with each and one with all
+take turns of a few hundred calls: what is compared happened within the same second. It is CPU time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.contestants.headrace_map import bodies, read
+from benchmarks.measuring import KEY, LOOPS, TIMEOUT, cpu_seconds, on_loop
+from benchmarks.policies import all_four
+from benchmarks.processes import FailedRunError, measured
+from benchmarks.question import arguments, finish
+from benchmarks.rounds import Entry, Figures, Round, Target
+from benchmarks.server import serving
+
+from headrace import Client, Policy
+
+NAME = "policies_cost"
+TITLE = "CPU time of the policies"
+IN_FLIGHT = 100
+CALLS_A_TURN = 500
+TURNS = 20
+QUICK_TURNS = 1
+LOAD = "100 in flight, no latency"
+MOST_US = 15.0
+
+
+def setups() -> dict[str, Sequence[Policy]]:
+    """The policies of each client, by its name in the table."""
+    each = {policy.name: [policy] for policy in all_four()}
+    return {"none": [], **each, "all four": all_four()}
+
+
+async def take_turns(base_url: str, turns: int) -> None:
+    """Print each setup's CPU time and rate as JSON."""
+    cpu, wall = dict.fromkeys(setups(), 0.0), dict.fromkeys(setups(), 0.0)
+    async with contextlib.AsyncExitStack() as stack:
+        clients = {
+            name: await stack.enter_async_context(
+                Client(
+                    base_url=base_url,
+                    api_key=KEY,
+                    max_in_flight=IN_FLIGHT,
+                    timeout=TIMEOUT,
+                    policies=policies,
+                )
+            )
+            for name, policies in setups().items()
+        }
+        for client in clients.values():
+            await make_calls(client, IN_FLIGHT)
+        order = deque(clients.items())
+        for _ in range(turns):
+            order.rotate(1)
+            for name, client in order:
+                used, began = cpu_seconds(), time.perf_counter()
+                await make_calls(client, CALLS_A_TURN)
+                cpu[name] += cpu_seconds() - used
+                wall[name] += time.perf_counter() - began
+    calls = turns * CALLS_A_TURN
+    figures = {
+        name: {
+            "cpu_us": round(cpu[name] / calls * 1e6, 2),
+            "cost_us": round((cpu[name] - cpu["none"]) / calls * 1e6, 2),
+            "per_s": round(calls / wall[name], 1),
+        }
+        for name in clients
+    }
+    print(json.dumps(figures))
+
+
+async def make_calls(client: Client, calls: int) -> None:
+    """Make calls and check their answers."""
+    async with client.map(bodies(calls)) as outcomes:
+        async for outcome in outcomes:
+            read(outcome.unwrap()).check()
+
+
+def measure(base_url: str, turns: int, repeats: int) -> tuple[list[Round], dict[Entry, str]]:
+    """Measure on all loops, round by round."""
+    rounds: list[Round] = []
+    failures: dict[Entry, str] = {}
+    for number in range(1, repeats + 1):
+        figures: Round = {}
+        for loop in LOOPS:
+            try:
+                found: dict[str, Figures] = measured(
+                    *("-m", f"benchmarks.{NAME}", "--url", base_url, "--loop", loop, "--turns", turns)
+                )
+            except FailedRunError as error:
+                failures[Entry(LOAD, "all setups", loop)] = str(error)
+                continue
+            figures |= {Entry(LOAD, name, loop): each for name, each in found.items()}
+            print(f"round {number}: {loop}: all four {found['all four']['cost_us']} µs a call", flush=True)
+        rounds.append(figures)
+    return rounds, failures
+
+
+def targets() -> list[Target]:
+    """What all four may cost together."""
+    return [
+        Target(
+            "CPU time of all four policies together",
+            "cost_us",
+            Entry(LOAD, "all four", loop),
+            most=MOST_US,
+            unit="µs a call",
+        )
+        for loop in LOOPS
+    ]
+
+
+def main() -> None:
+    """Run as a command, and with --url as the process that makes the calls."""
+    parser = arguments(NAME, __doc__ or "", repeats=5)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--loop", choices=LOOPS, help=argparse.SUPPRESS)
+    parser.add_argument("--turns", type=int, default=TURNS, help="of each client in a round (%(default)s)")
+    asked = parser.parse_args()
+    if asked.url:
+        on_loop(asked.loop, functools.partial(take_turns, asked.url, asked.turns))
+        return
+    turns = QUICK_TURNS if asked.quick else asked.turns
+    with serving() as server:
+        rounds, failures = measure(server.base_url(0), turns, asked.repeats)
+    finish(NAME, TITLE, targets(), rounds, failures, server.name, asked)
+
+
+if __name__ == "__main__":
+    main()

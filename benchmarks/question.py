@@ -1,0 +1,162 @@
+"""A question that contestants answer by making calls: loads, targets, and the command that asks it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.circumstances import circumstances
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.processes import measured
+from benchmarks.rounds import Entry, Figures, Round, Target, in_turn, medians
+from benchmarks.server import Server, serving
+from benchmarks.tables import result_tables
+
+QUICK_SHARE = 50
+QUICK_LEAST = 20
+LIMIT_S = 900.0
+
+
+class Player(NamedTuple):
+    """A contestant on an event loop, and how many calls it makes where that is not what the load says."""
+
+    contestant: str
+    loop: str
+    calls: int | None = None
+
+
+class Load(NamedTuple):
+    """How many calls are made, how many of them at once, by whom, and what the server does with them.
+
+    ``way`` is the latency in milliseconds, or the kind of stream. ``cold``: from a client that has no
+    connection yet. ``limit``: seconds after which a contestant has not finished. ``once``: too long to be
+    repeated. ``quick``: what a quick look looks at.
+    """
+
+    title: str
+    way: int | str
+    in_flight: int
+    calls: int
+    players: Sequence[Player]
+    cold: bool = False
+    limit: float = LIMIT_S
+    once: bool = False
+    quick: bool = True
+
+    def shortened(self) -> Load:
+        """The same with so few calls that it only shows that all works."""
+        calls = max(self.calls // QUICK_SHARE, QUICK_LEAST)
+        players = [player._replace(calls=None) for player in self.players]
+        return self._replace(calls=calls, in_flight=min(self.in_flight, calls), players=players)
+
+
+class Question(NamedTuple):
+    """What a script asks. ``name`` is the script's, and its result's.
+
+    ``whole``: a number of calls to which the time of those that were made is extrapolated.
+    """
+
+    name: str
+    title: str
+    loads: Sequence[Load]
+    targets: Sequence[Target] = ()
+    repeats: int = 3
+    tls: bool = False
+    whole: int | None = None
+
+
+def entry_of(load: Load, player: Player) -> Entry:
+    """How a player of a load is called in the tables."""
+    return Entry(load.title, CONTESTANTS[player.contestant].title, player.loop)
+
+
+def entry(load: str, contestant: str, loop: str) -> Entry:
+    """The same for a target."""
+    return Entry(load, CONTESTANTS[contestant].title, loop)
+
+
+def ask(question: Question, description: str | None) -> None:
+    """Run a question as a command."""
+    parser = arguments(question.name, description or "", question.repeats)
+    parser.add_argument("--only", metavar="NAMES", help="only these contestants, separated by commas")
+    asked = parser.parse_args()
+    names = asked.only.split(",") if asked.only else list(CONTESTANTS)
+    if unknown := [name for name in names if name not in CONTESTANTS]:
+        parser.error(f"no contestants: {', '.join(unknown)}; there are {', '.join(CONTESTANTS)}")
+    loads = [load.shortened() for load in question.loads if load.quick] if asked.quick else question.loads
+    table = {
+        entry_of(load, player): (load, player)
+        for load in loads
+        for player in load.players
+        if player.contestant in names and CONTESTANTS[player.contestant].is_installed
+    }
+    latencies = sorted({load.way if isinstance(load.way, int) else 0 for load in loads})
+    with serving(latencies, tls=question.tls) as server:
+        rounds, failures = in_turn(
+            list(table),
+            lambda entry: run(*table[entry], server),
+            asked.repeats,
+            lambda entry: table[entry][0].once,
+        )
+    if question.whole is not None:
+        extrapolate(rounds, question.whole)
+    finish(question.name, question.title, question.targets, rounds, failures, server.name, asked)
+
+
+def arguments(name: str, description: str, repeats: int) -> argparse.ArgumentParser:
+    """What all questions take."""
+    parser = argparse.ArgumentParser(prog=f"benchmarks/{name}.py", description=description.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=repeats, help="rounds (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to FILE")
+    parser.add_argument("--quick", action="store_true", help="few calls: that it works, not how fast")
+    return parser
+
+
+def run(load: Load, player: Player, server: Server) -> Figures:
+    """Measure a player once."""
+    streams = isinstance(load.way, str)
+    return measured(
+        *("-m", "benchmarks.one", player.contestant, "--loop", player.loop),
+        *("--url", server.base_url(load.way), "--calls", player.calls or load.calls),
+        *("--in-flight", load.in_flight),
+        *(["--cold"] if load.cold else []),
+        *(["--text", server.text] if streams and server.text else []),
+        limit=load.limit,
+        certificates=server.certificates,
+    )
+
+
+def extrapolate(rounds: Sequence[Round], calls: int) -> None:
+    """Add the time that so many calls take, at the rate of those that were made."""
+    for figures in rounds:
+        for each in figures.values():
+            each["whole_s"] = round(calls / each["per_s"], 2)
+
+
+def finish(
+    name: str,
+    title: str,
+    targets: Sequence[Target],
+    rounds: Sequence[Round],
+    failures: dict[Entry, str],
+    server: str,
+    asked: argparse.Namespace,
+) -> None:
+    """Print the result, and write it where that was asked for."""
+    verdicts = [verdict for target in targets if (verdict := target.verdict(rounds))]
+    result: dict[str, Any] = {
+        "question": name,
+        "title": title,
+        "circumstances": circumstances() | {"server": server},
+        "repeats": asked.repeats,
+        "quick": asked.quick,
+        "targets": verdicts,
+        "rows": medians(rounds),
+        "failures": [[*entry, why] for entry, why in failures.items()],
+    }
+    print(result_tables(result))
+    if asked.json:
+        asked.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

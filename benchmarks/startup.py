@@ -1,0 +1,96 @@
+"""How long does `import headrace` take, and `headrace --help`, beside the imports of its peers?
+
+    python benchmarks/startup.py [--repeats 11] [--json FILE] [--quick]
+
+Each in an interpreter of its own, bytecode compiled before. An import is timed inside, without the start of
+the interpreter; the command from outside, with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.processes import ROOT, environment, measured
+from benchmarks.question import arguments, finish
+from benchmarks.rounds import Entry, Figures, Target, in_turn
+
+NAME = "startup"
+LOAD = "start"
+PEERS = ("httpx", "aiohttp", "openai", "pyreqwest")
+HELP = "headrace --help"
+MOST_MS = 120.0
+
+IMPORT = """
+import json, sys, time
+before = set(sys.modules)
+began, used = time.perf_counter(), time.process_time()
+import {module}
+wall, cpu = time.perf_counter() - began, time.process_time() - used
+foreign = sum(name in sys.modules for name in ("httpx", "rich", "click"))
+print(json.dumps({{"wall_ms": wall * 1e3, "cpu_ms": cpu * 1e3, "modules": len(set(sys.modules) - before),
+                   "foreign": foreign}}))
+"""
+COMMAND = "from headrace.cli import main; main()"
+
+
+def entry(name: str) -> Entry:
+    """How it is called in the table."""
+    return Entry(LOAD, name, "none")
+
+
+def measure(entry: Entry) -> Figures:
+    """Measure an import or the command, once."""
+    if entry.name == HELP:
+        return start_command()
+    return measured("-c", IMPORT.format(module=entry.name.removeprefix("import ")))
+
+
+def start_command() -> Figures:
+    """Time `headrace --help` from outside."""
+    used, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", COMMAND, "--help"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        check=True,
+    )
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    return {"wall_ms": wall * 1e3, "cpu_ms": cpu * 1e3, "modules": 0, "foreign": 0}
+
+
+def targets() -> list[Target]:
+    """What is asked of the import; nothing of the command."""
+    own, theirs = entry("import headrace"), entry("import openai")
+    return [
+        Target("time of the import", "wall_ms", own, most=MOST_MS, unit="ms"),
+        Target("time against `import openai`", "wall_ms", own, theirs, most=0.2),
+        Target("of httpx, rich and click, imported by it", "foreign", own, most=0, unit="modules"),
+    ]
+
+
+def main() -> None:
+    """Run as a command."""
+    parser = arguments(NAME, __doc__ or "", repeats=11)
+    asked = parser.parse_args()
+    imports = ["headrace", *(peer for peer in PEERS if importlib.util.find_spec(peer))]
+    entries = [*(entry(f"import {module}") for module in imports), entry(HELP)]
+    for each in entries:
+        with contextlib.suppress(Exception):
+            measure(each)
+    rounds, failures = in_turn(entries, measure, asked.repeats)
+    finish(NAME, "Start", targets(), rounds, failures, "none", asked)
+
+
+if __name__ == "__main__":
+    main()

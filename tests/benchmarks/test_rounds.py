@@ -1,0 +1,117 @@
+"""What the benchmarks make of their measurements: a figure that is wrong here is wrong in the docs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks import page
+from benchmarks.processes import FailedRunError, measured
+from benchmarks.question import Load, Player, extrapolate
+from benchmarks.rounds import Entry, Figures, Round, Target, in_turn, medians
+from benchmarks.tables import result_tables
+
+OURS, THEIRS = Entry("100 in flight", "ours", "trio"), Entry("100 in flight", "theirs", "trio")
+
+
+def rounds_of(ours: list[float], theirs: list[float]) -> list[Round]:
+    return [{OURS: {"per_s": a}, THEIRS: {"per_s": b}} for a, b in zip(ours, theirs, strict=True)]
+
+
+def test_a_ratio_is_taken_within_each_round_and_its_median_counts() -> None:
+    # The medians of the two columns, 200 and 100, would say 2: no round did.
+    verdict = Target("rate", "per_s", OURS, THEIRS, least=3).verdict(
+        rounds_of([100, 200, 900], [100, 50, 300])
+    )
+    assert verdict is not None
+    assert (verdict["median"], verdict["lowest"], verdict["highest"]) == (3.0, 1.0, 4.0)
+    assert verdict["met"]
+
+
+def test_a_target_that_is_missed_by_little_is_missed() -> None:
+    rounds = rounds_of([299], [100])
+    assert not (Target("rate", "per_s", OURS, THEIRS, least=3).verdict(rounds) or {})["met"]
+    assert (Target("rate", "per_s", OURS, 299, most=1).verdict(rounds) or {})["met"]
+    assert not (Target("rate", "per_s", OURS, 200, minus=True, most=98.9).verdict(rounds) or {})["met"]
+
+
+def test_a_target_without_figures_has_no_verdict() -> None:
+    assert Target("rate", "per_s", OURS, THEIRS, least=3).verdict([{OURS: {"per_s": 1.0}}]) is None
+
+
+def test_who_fails_is_named_and_in_no_table() -> None:
+    asked: list[Entry] = []
+
+    def measure(entry: Entry) -> Figures:
+        asked.append(entry)
+        if entry is THEIRS and len(asked) > 2:
+            raise FailedRunError("a wrong answer")
+        return {"per_s": 1.0}
+
+    rounds, failures = in_turn([OURS, THEIRS], measure, 3)
+    assert failures == {THEIRS: "a wrong answer"}
+    assert asked == [OURS, THEIRS, OURS, THEIRS, OURS]
+    assert [row["name"] for row in medians(rounds)] == ["ours"]
+
+
+def test_who_takes_too_long_is_measured_once_and_counts_for_all_rounds() -> None:
+    asked: list[Entry] = []
+
+    def measure(entry: Entry) -> Figures:
+        asked.append(entry)
+        return {"per_s": float(len(asked))}
+
+    rounds, _ = in_turn([OURS, THEIRS], measure, 3, lambda entry: entry is THEIRS)
+    assert asked.count(THEIRS) == 1
+    assert [each[THEIRS]["per_s"] for each in rounds] == [2.0, 2.0, 2.0]
+
+
+def test_the_time_for_all_is_extrapolated_from_the_rate() -> None:
+    rounds: list[Round] = [{OURS: {"per_s": 20.0}}]
+    extrapolate(rounds, 5_000)
+    assert rounds[0][OURS]["whole_s"] == 250.0
+
+
+def test_a_quick_look_never_has_more_in_flight_than_calls() -> None:
+    quick = Load("many", 0, 1_000, 10_000, (Player("openai", "asyncio", 5),)).shortened()
+    assert quick.calls == quick.in_flight == 200
+    assert quick.players == [Player("openai", "asyncio")]
+
+
+def test_a_process_that_fails_says_why_in_a_line() -> None:
+    grouped = "raise ExceptionGroup('several', [ValueError('this is no right answer')])"
+    with pytest.raises(FailedRunError, match=r"^ValueError: this is no right answer$"):
+        measured("-c", grouped)
+    with pytest.raises(FailedRunError, match="status 3"):
+        measured("-c", "raise SystemExit(3)")
+    with pytest.raises(FailedRunError, match=r"not done after 0\.5 s"):
+        measured("-c", "import time; time.sleep(30)", limit=0.5)
+
+
+def test_tables_show_what_was_not_met_and_who_did_not_finish() -> None:
+    row: dict[str, Any] = dict.fromkeys(("calls", "per_s", "cpu_us", "mean_ms", "p99_ms", "peak_mb"), 1.0)
+    result: dict[str, Any] = {
+        "question": "throughput",
+        "targets": [Target("rate", "per_s", OURS, THEIRS, least=3).verdict(rounds_of([299], [100]))],
+        "rows": [row | OURS._asdict()],
+        "failures": [[*THEIRS, "not done after 40 s"]],
+        "circumstances": dict.fromkeys(("date", "machine", "system", "python", "server", "packages"), "?"),
+        "repeats": 1,
+        "quick": True,
+    }
+    said = result_tables(result)
+    assert "| ≥ 3 × | 2.99 × | 2.99 to 2.99 | **not met** |" in said
+    assert "theirs, trio: did not finish: not done after 40 s" in said
+    assert "A quick look, with few calls: these are no results." in said
+
+
+def test_a_page_is_filled_between_its_comments_and_nowhere_else() -> None:
+    text = "before <!-- tls --> old <!-- end of tls --> after"
+    assert page.filled(text, "tls", "new") == "before <!-- tls -->\n\nnew\n\n<!-- end of tls --> after"
+    with pytest.raises(SystemExit, match="no place for memory"):
+        page.filled(text, "memory", "new")

@@ -1,0 +1,85 @@
+"""`headrace bench`, against the endpoint that it starts and one of the user's own."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+FEW = ("bench", "--calls", "50", "--in-flight", "1,20")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_a_row_for_each_number_of_calls_in_flight(headrace: Any, loop: str) -> None:
+    result = headrace.run(*FEW, "--loop", loop, "--json", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    assert result.code == 0, result.err
+    said = json.loads(result.out)
+    assert [row["in_flight"] for row in said["rows"]] == [1, 20]
+    assert all(row["per_s"] > 0 and row["cpu_us"] > 0 for row in said["rows"])
+    assert said["policies"] == ["logging", "cost", "retry", "breaker"]
+    assert (said["loop"], said["simulated"]) == (loop, True)
+
+
+def test_latency_is_at_least_that_of_the_endpoint(headrace: Any) -> None:
+    result = headrace.run("bench", "--calls", "20", "--in-flight", "20", "--latency", "30ms", "--json")
+    (row,) = json.loads(result.out)["rows"]
+    assert row["mean_ms"] >= 30
+
+
+def test_the_table_says_what_to_read_in_it(headrace: Any) -> None:
+    result = headrace.run(*FEW)
+    assert "CPU µs/call" in result.out
+    assert "simulated by a Python process on the same cores" in result.out
+
+
+def test_a_real_endpoint_is_called_only_after_a_question(headrace: Any, endpoint: str, counts: Any) -> None:
+    asked = (*FEW, "--base-url", endpoint, "--model", "m")
+    before = counts(endpoint)
+    refused = headrace.run(*asked, input="n\n")
+    assert refused.code == 1
+    assert "This makes 102 real calls" in refused.err
+    assert counts(endpoint) == before
+    assert headrace.run(*asked, input="y\n").code == 0
+    result = headrace.run(*asked, "--yes")
+    assert result.code == 0, result.err
+    assert "simulated" not in result.out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--in-flight", "10,x"), "'10,x' are no numbers separated by commas, like 1,10,100"),
+        (("--in-flight", "0"), "at least 1 call is in flight"),
+        (("--calls", "0"), "Invalid value for '--calls'"),
+        (("--model", "m"), "--model and --yes are for an endpoint of your own: say --base-url"),
+        (("--base-url", "http://127.0.0.1:9/v1", "--latency", "1ms"), "leave out --base-url"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_measured(
+    headrace: Any, options: tuple[str, ...], said: str
+) -> None:
+    result = headrace.run("bench", *options)
+    assert result.code == 2
+    assert said in result.err
+
+
+def test_an_endpoint_that_is_not_there_is_named_in_a_line(headrace: Any) -> None:
+    result = headrace.run(
+        *FEW, "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--yes", HEADRACE_RETRY_ATTEMPTS="1"
+    )
+    assert result.code == 1
+    assert "127.0.0.1:9" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_ctrl_c_ends_it(headrace: Any, endpoint: str) -> None:
+    arguments = ("--calls", "1000000", "--in-flight", "1", "--base-url", endpoint, "--model", "m", "--yes")
+    with headrace.start("bench", *arguments) as process:
+        assert process.stderr is not None
+        assert "real calls" in process.stderr.readline()  # from here on it is not importing any more
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, out + err
+    assert err.strip().endswith("Interrupted.")
