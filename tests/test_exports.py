@@ -15,13 +15,16 @@ import headrace
 from headrace import errors
 
 PUBLIC = {
+    "Body",
     "Call",
     "Client",
+    "Ending",
     "Endpoint",
     "Event",
     "Headers",
     "Observer",
     "Outcome",
+    "Piece",
     "Policy",
     "Reply",
     "Request",
@@ -29,6 +32,7 @@ PUBLIC = {
     "Send",
     "Settings",
     "Stage",
+    "Stream",
     "Timeout",
     "Transport",
     "Usage",

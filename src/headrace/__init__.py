@@ -2,12 +2,15 @@
 
 import logging
 
+from headrace.assembly import Piece
 from headrace.client import Client
 from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
 from headrace.hookspecs import hookimpl
 from headrace.model import (
+    Body,
     Call,
+    Ending,
     Endpoint,
     Event,
     Headers,
@@ -23,6 +26,7 @@ from headrace.model import (
     Usage,
 )
 from headrace.settings import Settings
+from headrace.streaming import Stream
 from headrace.transports import Transport
 
 __version__ = "0.1.0"
@@ -31,13 +35,16 @@ __version__ = "0.1.0"
 logging.getLogger("headrace").addHandler(logging.NullHandler())
 
 __all__ = [
+    "Body",
     "Call",
     "Client",
+    "Ending",
     "Endpoint",
     "Event",
     "Headers",
     "Observer",
     "Outcome",
+    "Piece",
     "Policy",
     "Reply",
     "Request",
@@ -45,6 +52,7 @@ __all__ = [
     "Send",
     "Settings",
     "Stage",
+    "Stream",
     "Timeout",
     "Transport",
     "Usage",

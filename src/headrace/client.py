@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -22,7 +23,7 @@ from headrace.errors import (
     SettingsError,
     nearest,
 )
-from headrace.model import EMPTY, Call, Observer, Outcome, Policy, Reply, Request, Send, Timeout
+from headrace.model import EMPTY, Call, Ending, Observer, Outcome, Policy, Reply, Request, Send, Timeout
 from headrace.pipeline import (
     Plugins,
     check_observer,
@@ -35,6 +36,7 @@ from headrace.pipeline import (
 from headrace.replies import checked
 from headrace.requests import Message, as_request, chat_body, encode_body
 from headrace.settings import CoreSettings, Settings, load_settings
+from headrace.streaming import Stream, streamed_request
 from headrace.transports import Transport
 from headrace.transports.choice import OWN_TRANSPORTS, make_transport
 from headrace.workers import Outcomes
@@ -186,6 +188,38 @@ class Client:
         request = Request(body, path, method.upper(), id, timeout, deadline, tags or EMPTY)
         return await self._limited(self._call(as_request(request, self._settings.model)))
 
+    def stream(
+        self,
+        messages: str | Iterable[Message],
+        *,
+        model: str | None = None,
+        id: str | None = None,
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Stream:
+        """Ask for one chat completion and read it as it is made: an async context manager over its pieces.
+
+        The arguments are those of `chat`. In the block iterate over the stream for each `Piece`; after the
+        last one ``stream.reply`` is the whole `Reply`, with usage, cost and the time to its first token.
+        Leaving the block early drops the rest. ``timeout`` bounds the wait for the first piece (``total``)
+        and from piece to piece (``stall``, default 60 s), ``deadline`` all of it. A stream counts as in
+        flight until its block ends.
+
+        Raises what `chat` raises: before the first piece when the block is entered, having retried as the
+        policies say, and later out of the iteration, where nothing is sent again and ``error.partial`` is
+        what had come.
+        """
+        body = chat_body(messages, parameters) | dict(extra_body or {})
+        if model is not None:
+            body["model"] = model
+        self._check_usable()
+        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY)
+        request = streamed_request(as_request(request, self._settings.model))
+        return Stream(self._streaming(request))
+
     def map(
         self,
         requests: Iterable[RequestLike] | AsyncIterable[RequestLike],
@@ -238,12 +272,12 @@ class Client:
             return Outcome(index, request, None, error, call.attempts, self._now() - call.started)
         return Outcome(index, request, reply, None, reply.attempts, reply.elapsed)
 
-    def _call(self, request: Request) -> Call:
+    def _call(self, request: Request, *, streamed: bool = False) -> Call:
         timeout = request.timeout
         if timeout is None:
             timeout = self._timeout
         elif not isinstance(timeout, Timeout):
-            timeout = Timeout(timeout, connect=self._timeout.connect)
+            timeout = Timeout(timeout, connect=self._timeout.connect, stall=self._timeout.stall)
         now = self._now()
         return Call(
             request,
@@ -253,6 +287,7 @@ class Client:
             now,
             None if request.deadline is None else now + request.deadline,
             notify=self._notify,
+            streamed=streamed,
         )
 
     async def _limited(self, call: Call) -> Reply:
@@ -262,15 +297,41 @@ class Client:
         try:
             limiter.acquire_on_behalf_of_nowait(call)
         except anyio.WouldBlock:
-            with anyio.CancelScope(deadline=math.inf if call.deadline is None else call.deadline) as scope:
-                await limiter.acquire_on_behalf_of(call)
-            if scope.cancelled_caught:
-                raise self._too_late(call) from None
-            call.started = self._now()
+            await self._wait_for_room(call)
         try:
-            if self._closed:  # while it waited
-                self._check_usable()
             return await self._perform(call)
+        finally:
+            limiter.release_on_behalf_of(call)
+
+    async def _wait_for_room(self, call: Call) -> None:
+        limiter = self._limiter
+        assert limiter is not None
+        with anyio.CancelScope(deadline=math.inf if call.deadline is None else call.deadline) as scope:
+            await limiter.acquire_on_behalf_of(call)
+        if scope.cancelled_caught:
+            raise self._too_late(call) from None
+        call.started = self._now()
+        if self._closed:  # while it waited
+            limiter.release_on_behalf_of(call)
+            self._check_usable()
+
+    @asynccontextmanager
+    async def _streaming(self, request: Request) -> AsyncIterator[tuple[Call, Reply]]:
+        """A place in flight for the length of the block, and the reply with its first piece."""
+        call = self._call(request, streamed=True)
+        limiter = self._limiter
+        assert limiter is not None
+        try:
+            limiter.acquire_on_behalf_of_nowait(call)
+        except anyio.WouldBlock:
+            await self._wait_for_room(call)
+        try:
+            try:
+                reply = await self._perform(call)
+            except BaseException as error:
+                call.end(Ending(error=error))
+                raise
+            yield call, reply
         finally:
             limiter.release_on_behalf_of(call)
 

@@ -12,7 +12,7 @@ class _Cached(msgspec.Struct):
     cached_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class UsageFields(msgspec.Struct):
     """Usage under the names of the chat, responses and embeddings APIs, and of DeepSeek."""
 
     prompt_tokens: int | None = None
@@ -34,7 +34,7 @@ class _Usage(msgspec.Struct):
 
 class _Envelope(msgspec.Struct):
     model: str | None = None
-    usage: _Usage | None = None
+    usage: UsageFields | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -37,7 +37,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from headrace.model import Headers, Request
+    from headrace.model import Headers, Reply, Request
 
 __all__ = [
     "AnswerError",
@@ -113,7 +113,7 @@ class CallError(HeadraceError):
     ``code`` is a short machine-readable name, the same in logs, summaries and output files;
     ``retryable`` says whether sending the request again can help; ``ends_run`` whether the calls that
     follow would fail in the same way, so that a bulk run had better stop. ``request`` and ``attempts``
-    are filled in by the client.
+    are filled in by the client; ``partial`` is what came of a stream that broke, None without one.
     """
 
     code: ClassVar[str] = "call_failed"
@@ -121,6 +121,7 @@ class CallError(HeadraceError):
     ends_run: ClassVar[bool] = False
     request: Request | None = None
     attempts: int = 0
+    partial: Reply | None = None
 
 
 class ConnectError(CallError):
@@ -138,7 +139,7 @@ class TLSError(ConnectError):
 
 
 class CallTimeout(CallError):
-    """An attempt ran out of time; ``phase`` is connect, write, read or total."""
+    """An attempt ran out of time; ``phase`` is connect, write, read, total or stall."""
 
     code = "timeout"
     retryable = True

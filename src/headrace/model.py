@@ -104,13 +104,15 @@ class Timeout:
     """How long one attempt may take, in seconds; None leaves a phase to ``total``.
 
     ``connect``: name resolution, TCP and TLS. ``write``: handing over the request. ``read``: the wait
-    for each piece of the answer. ``total``: all of it.
+    for each piece of the answer. ``total``: all of it; of a stream, all until its first piece. ``stall``:
+    from one piece of a stream to the next.
     """
 
     total: float | None = attrs.field(default=60.0, validator=positive_seconds)
     connect: float | None = attrs.field(default=10.0, validator=positive_seconds, kw_only=True)
     write: float | None = attrs.field(default=None, validator=positive_seconds, kw_only=True)
     read: float | None = attrs.field(default=None, validator=positive_seconds, kw_only=True)
+    stall: float | None = attrs.field(default=60.0, validator=positive_seconds, kw_only=True)
 
 
 def is_token(value: str) -> bool:
@@ -169,13 +171,25 @@ class Usage:
 _decode = msgspec.json.Decoder().decode
 
 
+class Body(Protocol):
+    """The body of an answer, as it comes; what a transport gives a call that is ``streamed``."""
+
+    async def receive(self, until: float) -> bytes:
+        """The next bytes, empty at the end; raises `CallError`, of these `CallTimeout` at ``until``."""
+
+    async def aclose(self) -> None:
+        """Be done with it: an answer that is not over takes its connection with it."""
+
+
 @attrs.define(eq=False)
 class Reply:
     """What came back of a call that succeeded.
 
     ``content`` is the body as received, decompressed. ``cost`` is filled in by the cost policy (None:
     unknown); ``attempts`` and ``elapsed`` (seconds, first attempt to last byte, waits included) by the
-    client. ``model`` is the one the endpoint says it used.
+    client. ``model`` is the one the endpoint says it used. ``stream`` is what a transport gives a streamed
+    call in place of ``content``; ``time_to_first_token`` the seconds until the first piece, None where the
+    answer was not streamed.
     """
 
     status: int
@@ -186,7 +200,10 @@ class Reply:
     cost: Decimal | None = None
     attempts: int = 1
     elapsed: float = 0.0
+    stream: Body | None = attrs.field(default=None, repr=False)
+    time_to_first_token: float | None = None
     _body: Any = attrs.field(default=None, init=False, repr=False)
+    _reader: Any = attrs.field(default=None, init=False, repr=False)
 
     @property
     def body(self) -> Any:
@@ -212,6 +229,24 @@ class Reply:
             raise InvalidReply(f"the body holds no choice with a text: {shown(self.content)}") from None
 
     @property
+    def finish_reason(self) -> str | None:
+        """Why the first choice ended (``stop``, ``length``, ``tool_calls``, …), None where it is not said."""
+        try:
+            reason = self.body["choices"][0]["finish_reason"]
+        except (KeyError, IndexError, TypeError):
+            return None
+        return reason if isinstance(reason, str) else None
+
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """The tool calls of the first choice, as the API has them; empty where there are none."""
+        try:
+            calls = self.body["choices"][0]["message"]["tool_calls"]
+        except (KeyError, IndexError, TypeError):
+            return []
+        return calls if isinstance(calls, list) else []
+
+    @property
     def request_id(self) -> str | None:
         """The endpoint's own name for the call (``x-request-id``)."""
         return self.headers.get("x-request-id")
@@ -231,6 +266,10 @@ class Endpoint:
     api_key: Secret | None = None
     headers: Mapping[str, str] = EMPTY
 
+    def without_key(self, content: bytes) -> bytes:
+        """What the endpoint said, less its key: some repeat the one that they refuse."""
+        return content if self.api_key is None else content.replace(self.api_key.reveal().encode(), b"***")
+
 
 @attrs.frozen
 class Event:
@@ -245,13 +284,22 @@ class Event:
     data: Mapping[str, Any]
 
 
+@attrs.frozen(kw_only=True)
+class Ending:
+    """How a stream ended: ``complete``; with an ``error`` (a cancellation is one); or neither: left early."""
+
+    complete: bool = False
+    error: BaseException | None = None
+
+
 @attrs.define(eq=False)
 class Call:
     """The life of one request on its way through the pipeline.
 
     ``content`` is the encoded body. ``started`` and ``deadline`` are on `anyio.current_time`'s clock;
     ``attempts`` counts the trips over the wire begun so far. A policy may write to ``notes`` under its
-    own name, and may set ``endpoint`` before it sends.
+    own name, and may set ``endpoint`` before it sends. The reply to a ``streamed`` call comes with its first
+    piece; what is to be done when it is over is told `at_end`.
     """
 
     request: Request
@@ -263,11 +311,25 @@ class Call:
     attempts: int = 0
     notes: dict[str, Any] = attrs.field(factory=dict)
     _notify: Callable[[Event], None] | None = attrs.field(default=None, repr=False)
+    streamed: bool = False
+    _at_end: list[Callable[[Ending], None]] | None = attrs.field(default=None, init=False, repr=False)
 
     def notify(self, name: str, **data: Any) -> None:
         """Tell the client's observers; costs nothing where there are none."""
         if self._notify is not None:
             self._notify(Event(name, self, data))
+
+    def at_end(self, do: Callable[[Ending], None]) -> None:
+        """Have ``do`` called once, when the stream has ended; inner policies' first."""
+        if self._at_end is None:
+            self._at_end = []
+        self._at_end.append(do)
+
+    def end(self, ending: Ending) -> None:
+        """The stream is over: do what was to be done, once."""
+        waiting, self._at_end = self._at_end, None
+        for do in waiting or ():
+            do(ending)
 
 
 Send: TypeAlias = Callable[[Call], Awaitable[Reply]]

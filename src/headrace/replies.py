@@ -8,7 +8,8 @@ import msgspec
 
 from headrace.envelope import read_envelope
 from headrace.errors import AuthenticationError, InvalidReply, RateLimited, ServerError, StatusError
-from headrace.model import Call, Headers, Reply, Send, shown
+from headrace.model import Call, Endpoint, Headers, Reply, Send, shown
+from headrace.streaming import open_stream, stop_asking_for_usage
 
 _MOST_SAID = 1000
 """Characters of an endpoint's own message that an error repeats."""
@@ -28,6 +29,8 @@ def checked(send: Send) -> Send:
 
     async def attempt(call: Call) -> Reply:
         call.attempts += 1
+        if call.streamed:
+            return await streamed_attempt(call)
         reply = await send(call)
         if 200 <= reply.status < 300:
             try:
@@ -35,23 +38,37 @@ def checked(send: Send) -> Send:
             except InvalidReply as error:
                 if call.request.method == "HEAD" and not reply.content:
                     return reply
-                raise InvalidReply(_without_key(str(error).encode(), call).decode()) from error.__cause__
+                said = call.endpoint.without_key(str(error).encode())
+                raise InvalidReply(said.decode()) from error.__cause__
             return reply
         raise status_error(call, reply)
 
+    async def streamed_attempt(call: Call) -> Reply:
+        if call.endpoint in without_usage:
+            stop_asking_for_usage(call)
+        reply = await send(call)
+        if (
+            reply.status in {400, 422}
+            and b"stream_options" in reply.content
+            and call.endpoint not in without_usage
+            and stop_asking_for_usage(call)
+        ):
+            without_usage.add(call.endpoint)
+            call.attempts += 1
+            reply = await send(call)
+        if 200 <= reply.status < 300:
+            return await open_stream(call, reply)
+        raise status_error(call, reply)
+
+    without_usage: set[Endpoint] = set()
     return attempt
-
-
-def _without_key(content: bytes, call: Call) -> bytes:
-    """What an endpoint said, less the key: some repeat the one that they refuse."""
-    key = call.endpoint.api_key
-    return content.replace(key.reveal().encode(), b"***") if key is not None else content
 
 
 def status_error(call: Call, reply: Reply) -> StatusError:
     """The error for an answer whose status is not 2xx, of the class that its status asks for."""
-    status, content = reply.status, _without_key(reply.content, call)
-    headers = Headers([(name, _without_key(value, call)) for name, value in reply.headers.raw])
+    less_key = call.endpoint.without_key
+    status, content = reply.status, less_key(reply.content)
+    headers = Headers([(name, less_key(value)) for name, value in reply.headers.raw])
     message, code = _error_object(content)
     advice = _ADVICE.get(status, "the endpoint failed" if status >= 500 else "")
     if 300 <= status < 400:

@@ -41,7 +41,7 @@ class CoreSettings:
     """The keys that belong to no plugin.
 
     ``base_url`` and ``api_key`` say which endpoint; ``model`` is sent where a request names none;
-    ``max_in_flight`` is how many calls may be under way at once; ``timeout`` and the three timeouts below
+    ``max_in_flight`` is how many calls may be under way at once; ``timeout`` and the four timeouts below
     it are seconds per attempt (see `Timeout`); ``max_response_bytes`` bounds one answer, decompressed;
     ``transport`` is "auto" (native, or httpx where the environment names a proxy for the URL), "native",
     "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies to use of
@@ -57,15 +57,20 @@ class CoreSettings:
     connect_timeout: float | None = attrs.field(default=10.0, validator=positive_seconds)
     write_timeout: float | None = attrs.field(default=None, validator=positive_seconds)
     read_timeout: float | None = attrs.field(default=None, validator=positive_seconds)
+    stall_timeout: float | None = attrs.field(default=60.0, validator=positive_seconds)
     max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_at_least_one)
     transport: str = "auto"
     policies: tuple[str, ...] | None = None
     insecure: bool = False
 
     def timeouts(self) -> Timeout:
-        """The four timeouts as the transport wants them."""
+        """The five timeouts as the transport wants them."""
         return Timeout(
-            self.timeout, connect=self.connect_timeout, write=self.write_timeout, read=self.read_timeout
+            self.timeout,
+            connect=self.connect_timeout,
+            write=self.write_timeout,
+            read=self.read_timeout,
+            stall=self.stall_timeout,
         )
 
     def endpoint(self) -> Endpoint:

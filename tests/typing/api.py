@@ -12,11 +12,13 @@ import headrace
 from headrace import (
     Call,
     Client,
+    Ending,
     Endpoint,
     Event,
     Headers,
     Observer,
     Outcome,
+    Piece,
     Policy,
     Reply,
     Request,
@@ -24,6 +26,7 @@ from headrace import (
     Send,
     Settings,
     Stage,
+    Stream,
     Timeout,
     Transport,
     Usage,
@@ -63,6 +66,20 @@ async def one_call() -> None:
         assert_type(client.in_flight, int)
 
 
+async def streams(client: Client) -> None:
+    async with client.stream("Hallo", model="m", max_tokens=3, deadline=9) as stream:
+        assert_type(stream, Stream)
+        async for piece in stream:
+            assert_type(piece, Piece)
+            assert_type(piece.text, str)
+            assert_type(piece.tool_calls, list[dict[str, Any]])
+        assert_type(stream.partial, Reply)
+    assert_type(stream.reply, Reply)
+    assert_type(stream.reply.finish_reason, str | None)
+    assert_type(stream.reply.tool_calls, list[dict[str, Any]])
+    assert_type(stream.reply.time_to_first_token, float | None)
+
+
 async def many_calls(client: Client, prompts: list[str], lines: AsyncIterator[dict[str, Any]]) -> None:
     async with client.map(prompts, max_in_flight=10, ordered=True) as outcomes:
         async for outcome in outcomes:
@@ -97,9 +114,15 @@ class Audit:
             assert_type(call.deadline, float | None)
             call.notes["audit"] = call.attempts
             call.notify("audited", model=call.request.model)
+            if call.streamed:
+                call.at_end(self.ended)
             return await send(call)
 
         return audited
+
+    def ended(self, ending: Ending) -> None:
+        assert_type(ending.complete, bool)
+        assert_type(ending.error, BaseException | None)
 
     def notify(self, event: Event) -> None:
         assert_type(event.call, Call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -19,8 +20,9 @@ from headrace.transports.memory import MemoryTransport
 class Answer:
     """One answer of a `FakeEndpoint`.
 
-    ``text`` is the model's; ``body`` (a mapping, or bytes as they go over the wire) replaces the whole
-    body. ``delay`` is in seconds, on anyio's clock. Token counts are as given, not counted.
+    ``text`` is the model's, streamed word by word where the call asks for it; ``body`` (a mapping, or bytes
+    as they go over the wire) replaces the whole body. ``delay`` is in seconds, on anyio's clock. Token
+    counts are as given, not counted.
     """
 
     text: str = "ok"
@@ -59,6 +61,22 @@ class Answer:
                 "usage": usage,
             }
         )
+
+    def events(self, model: str | None) -> bytes:
+        """The same as server-sent events, a word an event, for a call that is streamed."""
+        if isinstance(self.body, bytes):
+            return self.body
+        whole = msgspec.json.decode(self.content(model))
+        head = {name: whole.get(name) for name in ("id", "created", "model")}
+        head["object"] = "chat.completion.chunk"
+        chunks = [
+            head | {"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}
+            for word in re.findall(r"\s*\S+\s*$|\s*\S+", self.text)
+        ]
+        chunks.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        chunks.append(head | {"choices": [], "usage": whole.get("usage")})
+        said = [b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks]
+        return b"".join([*said, b"data: [DONE]\n\n"])
 
 
 Step: TypeAlias = str | int | Answer | Exception
@@ -110,6 +128,9 @@ class FakeEndpoint:
             step = Answer(status=step)
         if step.delay:
             await anyio.sleep(step.delay)
-        headers = {"content-type": "application/json"} | dict(step.headers)
+        streamed = call.streamed and step.status < 300
+        kind = "text/event-stream" if streamed else "application/json"
+        headers = {"content-type": kind} | dict(step.headers)
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        return Reply(step.status, Headers(raw), step.content(call.request.model))
+        content = (step.events if streamed else step.content)(call.request.model)
+        return Reply(step.status, Headers(raw), content)

@@ -16,7 +16,9 @@ class Transport(Protocol):
     ``send`` makes one: it sends the call's request to the call's endpoint within the call's timeouts and
     deadline, and returns the answer whatever its status. It raises `ConnectError`, `CallTimeout`,
     `ProtocolError` or `ReplyTooLarge` (or a subclass), never a foreign exception, and may be cancelled at
-    any await without harm to attempts that follow. ``aclose`` drops all connections.
+    any await without harm to attempts that follow. For a call that is ``streamed`` it may return a success as
+    soon as its headers are there, with a `Body` as the reply's ``stream``, or else its ``content`` whole.
+    ``aclose`` drops all connections.
     """
 
     async def send(self, call: Call, /) -> Reply: ...

@@ -22,6 +22,7 @@ MAX_HEAD_BYTES = 256 * 1024
 """Status line and headers of one answer; the largest seen of real endpoints are below 16 KiB."""
 
 _HEAD_CACHE = 256
+_ENCODINGS = b"\r\nAccept-Encoding: gzip, deflate\r\n"
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,9})\b")
 _ON_THE_WAY = 1.0
 """Seconds before a server's idle timeout in which a request might cross with its close."""
@@ -47,6 +48,10 @@ class RequestWriter:
         lines += _extra_lines({"User-Agent": f"headrace/{version('headrace')}"} | dict(endpoint.headers))
         self._common = "".join(f"{line}\r\n" for line in lines)
         self._heads: dict[tuple[str, str], bytes] = {}
+
+    def write_streamed(self, method: str, path: str, content: bytes) -> bytes:
+        """The bytes of a request for a stream, in no encoding: an event must not wait in a compressor."""
+        return self.write(method, path, content).replace(_ENCODINGS, b"\r\nAccept-Encoding: identity\r\n", 1)
 
     def write(self, method: str, path: str, content: bytes) -> bytes:
         """The bytes of one request; ``content`` is its JSON body, empty for none."""
@@ -88,7 +93,8 @@ class ReplyParser:
 
     Call `begin`, then `feed` with what is received until it returns True, or `finish` when the other side
     closes. Then ``status``, ``headers`` and `content` are the answer's, and ``reusable`` says whether the
-    connection may carry another request.
+    connection may carry another request. While ``by_pieces`` is set, `feed` returns True as soon as the head
+    is complete, and from then on whenever there may be something to `take`.
     """
 
     __slots__ = (
@@ -103,6 +109,7 @@ class ReplyParser:
         "_limit",
         "_parser",
         "_size",
+        "by_pieces",
         "complete",
         "headers",
         "keep_alive",
@@ -120,6 +127,7 @@ class ReplyParser:
         self._bodiless = method == "HEAD"
         self._head_bytes = 0
         self._error: CallError | None = None
+        self.by_pieces = False
         self.complete = False
         self.reusable = False
         self._begin_head()
@@ -162,7 +170,14 @@ class ReplyParser:
                 raise ReplyTooLarge(
                     f"the answer's chunk extensions or trailers are over {MAX_HEAD_BYTES} bytes"
                 )
-        return self.complete
+        return self.complete or (self.by_pieces and not self._in_head and self.status >= 200)
+
+    def take(self) -> bytes:
+        """What has come of the body since; raises `ProtocolError` for one that is encoded."""
+        if self._encoded and self._body:
+            raise ProtocolError("the answer is a stream in an encoding that was not asked for")
+        taken, self._body = bytes(self._body), b""
+        return taken
 
     def finish(self) -> None:
         """The other side closed; raises `IncompleteReply` where the answer has not ended."""

@@ -6,7 +6,7 @@ import importlib
 import math
 import ssl
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -63,6 +63,8 @@ class HttpxTransport:
 
     async def send(self, call: Call) -> Reply:
         """Make one attempt; see `Transport.send`."""
+        if call.streamed:
+            return await self._send_streamed(call)
         httpx, request, timeout = self._module, call.request, call.timeout
         end = math.inf if timeout.total is None else anyio.current_time() + timeout.total
         response: Any = None
@@ -88,6 +90,42 @@ class HttpxTransport:
         # What httpx has undone must not be announced any more.
         raw = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
         return Reply(response.status_code, Headers(raw), content)
+
+    async def _send_streamed(self, call: Call) -> Reply:
+        """An attempt whose success is handed over at its headers."""
+        httpx, request, timeout = self._module, call.request, call.timeout
+        end = math.inf if timeout.total is None else anyio.current_time() + timeout.total
+        client = self._open()
+        response: Any = None
+        try:
+            with anyio.CancelScope(deadline=end):
+                response = await client.send(
+                    client.build_request(
+                        request.method,
+                        call.endpoint.base_url + request.path,
+                        content=call.content,
+                        headers=self._headers_for(call.endpoint) | {"accept-encoding": "identity"},
+                        timeout=httpx.Timeout(
+                            None, connect=timeout.connect, read=timeout.read, write=timeout.write
+                        ),
+                    ),
+                    stream=True,
+                    follow_redirects=False,
+                )
+                headers = Headers(list(response.headers.raw))
+                if 200 <= response.status_code < 300:
+                    body = HttpxBody(httpx, response, call)
+                    return Reply(response.status_code, headers, b"", stream=body)
+                try:
+                    return Reply(response.status_code, headers, await self._read(response))
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _translated(httpx, error, call, answering=response is not None) from error
+        raise CallTimeout(
+            f"no answer from {call.endpoint.base_url} within {timeout.total:g} s; raise timeout="
+        )
 
     async def _read(self, response: Any) -> bytes:
         if response.is_stream_consumed:  # httpx.MockTransport hands over answers that were read
@@ -126,6 +164,39 @@ class HttpxTransport:
         """Close the client."""
         if self._client is not None:
             await self._client.aclose()
+
+
+class HttpxBody:
+    """See `headrace.model.Body`."""
+
+    def __init__(self, httpx: Any, response: Any, call: Call) -> None:
+        self._httpx = httpx
+        self._response = response
+        self._call = call
+        self._parts = response.aiter_raw()
+
+    async def receive(self, until: float) -> bytes:
+        if self._response.headers.get("content-encoding", "identity") != "identity":
+            raise ProtocolError("the answer is a stream in an encoding that was not asked for")
+        try:
+            with anyio.CancelScope(deadline=until):
+                async for part in self._parts:
+                    if part:
+                        return bytes(part)
+                return b""
+        except self._httpx.HTTPError as error:
+            raise _translated(self._httpx, error, self._call, answering=True) from error
+        where = self._call.endpoint.base_url
+        raise CallTimeout(f"{where} fell silent in the midst of an answer", "stall")
+
+    async def aclose(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._response.aclose()
+            # httpx's generators, one in the other, are left to the garbage collector if not gone through to
+            # their end, which on a closed connection is an error.
+            with suppress(self._httpx.HTTPError, self._httpx.StreamError):
+                async for _ in self._parts:
+                    pass
 
 
 def _home(client: Any) -> str:

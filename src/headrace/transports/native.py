@@ -102,6 +102,28 @@ class _Connection:
         self.idle_until = 0.0
 
 
+class StreamedBody:
+    """See `headrace.model.Body`."""
+
+    def __init__(self, origin: _Origin, connection: _Connection) -> None:
+        self._origin = origin
+        self._connection: _Connection | None = connection
+
+    async def receive(self, until: float) -> bytes:
+        if self._connection is None:
+            return b""
+        piece = await self._origin.read_piece(self._connection, until)
+        if not piece:
+            self._origin.give_back(self._connection)
+            self._connection = None
+        return piece
+
+    async def aclose(self) -> None:
+        if self._connection is not None:
+            self._connection.stream.abort()
+            self._connection = None
+
+
 class _Origin:
     """One endpoint's connections."""
 
@@ -116,33 +138,35 @@ class _Origin:
 
     async def send(self, call: Call) -> Reply:
         method = call.request.method
-        request = self._writer.write(method, call.request.path, call.content)
+        write = self._writer.write_streamed if call.streamed else self._writer.write
+        request = write(method, call.request.path, call.content)
         start = self._now()
         timeout = call.timeout
         end = math.inf if timeout.total is None else start + timeout.total
         connection = self._take(start)
         if connection is not None:
             try:
-                return await self._exchange(connection, method, request, timeout, end)
+                return await self._exchange(connection, call, request, end)
             except ConnectError:
                 # Lost before a byte of the answer. The server may have acted on the request all the same,
                 # so only one that may be repeated is sent again here; a retry policy decides for others.
                 if method not in _IDEMPOTENT:
                     raise
-        return await self._exchange(await self._connect(timeout, end), method, request, timeout, end)
+        return await self._exchange(await self._connect(timeout, end), call, request, end)
 
-    async def _exchange(
-        self, connection: _Connection, method: str, request: bytes, timeout: Timeout, end: float
-    ) -> Reply:
-        stream, parser = connection.stream, connection.parser
-        parser.begin(method)
+    async def _exchange(self, connection: _Connection, call: Call, request: bytes, end: float) -> Reply:
+        stream, parser, timeout = connection.stream, connection.parser, call.timeout
+        parser.begin(call.request.method)
         phase = "write"
         try:
             await stream.send(
                 request, end if timeout.write is None else min(end, self._now() + timeout.write)
             )
             phase = "read"
-            if not await stream.pump(parser.feed, end, timeout.read):
+            if call.streamed and await self._success_begins(connection, end, timeout.read):
+                body = StreamedBody(self, connection)
+                return Reply(parser.status, Headers(parser.headers), b"", stream=body)
+            if not parser.complete and not await stream.pump(parser.feed, end, timeout.read):
                 if not parser.started:
                     raise self._lost(parser, None)
                 parser.finish()
@@ -158,11 +182,43 @@ class _Origin:
             stream.abort()
             raise
         reply = Reply(parser.status, Headers(parser.headers), content)
-        if parser.reusable and not self._closed:
+        self.give_back(connection)
+        return reply
+
+    async def _success_begins(self, connection: _Connection, end: float, silence: float | None) -> bool:
+        """Wait for the head of a streamed answer; False for one that is to be read whole: it is an error."""
+        parser = connection.parser
+        parser.by_pieces = True
+        if not await connection.stream.pump(parser.feed, end, silence):
+            return False
+        parser.by_pieces = 200 <= parser.status < 300
+        return parser.by_pieces
+
+    async def read_piece(self, connection: _Connection, until: float) -> bytes:
+        """What comes next of a streamed body, empty at its end; then the connection is for others again."""
+        stream, parser = connection.stream, connection.parser
+        try:
+            while not (piece := parser.take()) and not parser.complete:
+                if not await stream.pump(parser.feed, until, None):
+                    parser.finish()
+        except LimitReached:
+            stream.abort()
+            where = self._connector.where
+            raise CallTimeout(f"{where} fell silent in the midst of an answer", "stall") from None
+        except OSError as error:
+            stream.abort()
+            raise self._lost(parser, error) from error
+        except BaseException:
+            stream.abort()
+            raise
+        return piece
+
+    def give_back(self, connection: _Connection) -> None:
+        """Keep a connection whose answer is complete, if it can be used again."""
+        if connection.parser.reusable and not self._closed:
             self._keep(connection)
         else:
-            stream.abort()
-        return reply
+            connection.stream.abort()
 
     async def _connect(self, timeout: Timeout, end: float) -> _Connection:
         for last_try in (False, True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from headrace import (
     CircuitOpen,
     ConnectError,
     DeadlineExceeded,
+    Ending,
     InvalidReply,
     ProtocolError,
     Reply,
@@ -121,6 +123,9 @@ class Breaker:
             except BaseException as error:
                 self._settle(circuit, call, generation, endpoint_failed(error))
                 raise
+            if call.streamed:
+                call.at_end(functools.partial(self._stream_ended, circuit, call, generation))
+                return reply
             if generation == circuit.generation:
                 circuit.succeed(generation, anyio.current_time())
                 if generation != circuit.generation:
@@ -128,6 +133,10 @@ class Breaker:
             return reply
 
         return protect
+
+    def _stream_ended(self, circuit: Circuit, call: Call, generation: int, ending: Ending) -> None:
+        failed = False if ending.error is None else endpoint_failed(ending.error)
+        self._settle(circuit, call, generation, failed)
 
     def _knock(self, circuit: Circuit, call: Call) -> None:
         """Let a call through as a probe, or raise `CircuitOpen`."""

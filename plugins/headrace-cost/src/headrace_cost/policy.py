@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from headrace import BudgetExceeded, Call, Reply, Send, SettingsError, Stage
+from headrace import BudgetExceeded, Call, Ending, Reply, Send, SettingsError, Stage
 from headrace_cost.budget import Budget
 from headrace_cost.estimate import worst_case
 from headrace_cost.prices import ZERO, PriceList
@@ -81,7 +81,10 @@ class Cost:
 
         async def price(call: Call) -> Reply:
             reply = await send(call)
-            self._book(call, call.request.model, reply)
+            if call.streamed:
+                call.at_end(lambda ending: self._book(call, call.request.model, reply))
+            else:
+                self._book(call, call.request.model, reply)
             return reply
 
         return price
@@ -95,16 +98,23 @@ class Cost:
                     f"not sent: this call may cost {amount.normalize():f} USD, but of the budget of "
                     f"{account.limit} USD {account.spent.normalize():f} are spent"
                 )
-            cost = ZERO  # what a call that fails or is cancelled is taken to cost
             try:
                 reply = await send(call)
+            except BaseException:
+                account.settle(amount, ZERO)  # what a call that fails or is cancelled is taken to cost
+                raise
+
+            def settle(ending: Ending | None = None) -> None:
                 self._book(call, model, reply)
                 # An unknown cost counts as the worst one, or the budget might be overdrawn unseen.
-                cost = amount if reply.cost is None else reply.cost
-            finally:
-                account.settle(amount, cost)
-            if model is not None and reply.usage is not None:
-                self._longest[model] = max(self._longest.get(model, 0), reply.usage.completion_tokens)
+                account.settle(amount, amount if reply.cost is None else reply.cost)
+                if model is not None and reply.usage is not None:
+                    self._longest[model] = max(self._longest.get(model, 0), reply.usage.completion_tokens)
+
+            if call.streamed:
+                call.at_end(settle)
+            else:
+                settle()
             return reply
 
         return price_within_budget

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 import anyio
 import attrs
 
-from headrace import Call, Event, Reply, Send, Stage, StatusError
+from headrace import Call, Ending, Event, Reply, Send, Stage, StatusError
 from headrace_logging.fields import (
     body_text,
     call_fields,
@@ -52,16 +53,32 @@ class Logging:
                 raise
             except BaseException:
                 # Not an Exception: a cancellation, which is nobody's failure.
-                if _log.isEnabledFor(logging.INFO):
-                    _write(call, logging.INFO, "call cancelled", call_fields(call, anyio.current_time()))
+                self._cancelled(call)
                 raise
-            if _log.isEnabledFor(logging.INFO):
-                fields = call_fields(call, anyio.current_time()) | reply_fields(reply)
-                _write(call, logging.INFO, "call ok", fields)
-                self._bodies(call, reply.content)
+            if call.streamed:
+                call.at_end(functools.partial(self._stream_ended, call, reply))
+            elif _log.isEnabledFor(logging.INFO):
+                self._ok(call, reply, "call ok")
             return reply
 
         return observe
+
+    def _stream_ended(self, call: Call, reply: Reply, ending: Ending) -> None:
+        if isinstance(ending.error, Exception):
+            if _log.isEnabledFor(logging.WARNING):
+                self._failed(call, ending.error)
+        elif ending.error is not None:
+            self._cancelled(call)
+        elif _log.isEnabledFor(logging.INFO):
+            self._ok(call, reply, "call ok" if ending.complete else "stream left early")
+
+    def _ok(self, call: Call, reply: Reply, event: str) -> None:
+        _write(call, logging.INFO, event, call_fields(call, anyio.current_time()) | reply_fields(reply))
+        self._bodies(call, reply.content)
+
+    def _cancelled(self, call: Call) -> None:
+        if _log.isEnabledFor(logging.INFO):
+            _write(call, logging.INFO, "call cancelled", call_fields(call, anyio.current_time()))
 
     def notify(self, event: Event) -> None:
         """Log a retry or a change of a circuit; other events are not for here."""

@@ -1,0 +1,249 @@
+"""A streamed answer: read piece by piece, finished exactly once.
+
+The pipeline gives a streamed call back once its first piece is there: until then a retry costs nobody
+anything, after it nothing is sent again. What a policy has to do at the end it registers with `Call.at_end`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from contextlib import AbstractAsyncContextManager, suppress
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import attrs
+import msgspec
+
+from headrace.assembly import Assembly, Piece
+from headrace.envelope import read_envelope
+from headrace.errors import (
+    CallError,
+    CallTimeout,
+    ClientStateError,
+    DeadlineExceeded,
+    IncompleteReply,
+    InvalidReply,
+)
+from headrace.model import Call, Ending, Endpoint, Reply, Request
+from headrace.requests import encode_body
+from headrace.sse import EventParser
+
+_LAST_WORD = 0.02
+"""Seconds that a connection gets after ``[DONE]`` to end its answer, so that it can be used again."""
+
+_DONE = b"[DONE]"
+
+
+_USAGE_ASKED = {"include_usage": True}
+
+
+def streamed_request(request: Request) -> Request:
+    """The request, asking for a stream, and for the token counts at its end unless it says otherwise."""
+    return attrs.evolve(
+        request, body={"stream_options": _USAGE_ASKED, **(request.body or {}), "stream": True}
+    )
+
+
+def stop_asking_for_usage(call: Call) -> bool:
+    """Take out of a call what `streamed_request` put in for the token counts; False where it did not."""
+    body = dict(call.request.body or {})
+    if body.pop("stream_options", None) != _USAGE_ASKED:
+        return False
+    call.request = attrs.evolve(call.request, body=body)
+    call.content = encode_body(body)
+    return True
+
+
+class PieceReader:
+    """Reads the pieces of a reply whose status is a success."""
+
+    def __init__(self, reply: Reply, endpoint: Endpoint) -> None:
+        self._reply = reply
+        self._endpoint = endpoint
+        self._body = reply.stream
+        self._events = EventParser()
+        self.assembly = Assembly()
+        self.ready: deque[Piece] = deque()
+        self.done = False
+
+    async def more(self, until: float) -> None:
+        """Wait for a piece, or the end; raises `CallError`."""
+        if "event-stream" not in self._reply.headers.get("content-type", "event-stream"):
+            await self.whole(until)
+            return
+        while not self.ready and not self.done:
+            if self._body is None:
+                data, self._reply.content = self._reply.content, b""
+            else:
+                try:
+                    data = await self._body.receive(until)
+                except CallTimeout:
+                    if not self.assembly.finished:
+                        raise
+                    data = b""  # all was said but [DONE]
+            if data:
+                self._take(data)
+            elif self.assembly.finished:
+                self.done = True
+            else:
+                raise IncompleteReply("the stream ended before the answer was complete")
+
+    def _take(self, data: bytes) -> None:
+        for name, said in self._events.feed(data):
+            if said == _DONE:
+                self.done = True
+                return
+            try:
+                # An error event's data may be a bare error object, which would look like an empty chunk.
+                self.ready += self.assembly.add(b'{"error":%b}' % said if name == b"error" else said)
+            except InvalidReply as error:
+                raise InvalidReply(
+                    self._endpoint.without_key(str(error).encode()).decode()
+                ) from error.__cause__
+
+    async def whole(self, until: float) -> None:
+        """Take as one piece what is no stream: an endpoint's that has none, or a cache's."""
+        received = bytearray(self._reply.content)
+        while self._body is not None and (data := await self._body.receive(until)):
+            received += data
+        reply = self._reply
+        reply.content = bytes(received)
+        read_envelope(reply)
+        self.assembly.model, self.assembly.usage = reply.model, reply.usage
+        self.ready.append(Piece(reply.text))
+        self.done = True
+
+    def complete_reply(self, call: Call) -> None:
+        """Give the reply the body, usage and model that the pieces make, and the time that they took."""
+        reply, made = self._reply, self.assembly
+        reply.elapsed = anyio.current_time() - call.started
+        if not reply.content:
+            reply.content = msgspec.json.encode(made.body())
+        reply.usage, reply.model = made.usage, made.model
+
+    async def aclose(self) -> None:
+        """Give the connection back where the answer is over, drop it where it is not."""
+        if self._body is None:
+            return
+        with anyio.CancelScope(shield=True):  # for at most the last word's time
+            if self.done:
+                with suppress(CallError):
+                    await self._body.receive(anyio.current_time() + _LAST_WORD)
+            await self._body.aclose()
+
+
+async def open_stream(call: Call, reply: Reply) -> Reply:
+    """Wait for the first piece of an answer; raises `CallError`, the connection dropped."""
+    reader = reply._reader = PieceReader(reply, call.endpoint)
+    limit = call.timeout.total
+    try:
+        await reader.more(math.inf if limit is None else anyio.current_time() + limit)
+    except BaseException:
+        await reader.aclose()
+        raise
+    return reply
+
+
+async def _of_whole(call: Call, reply: Reply) -> PieceReader:
+    """For a reply that comes from a policy."""
+    reader = PieceReader(reply, call.endpoint)
+    await reader.whole(math.inf)
+    return reader
+
+
+class Stream:
+    """An async context manager and iterator over the pieces of one answer; see `Client.stream`."""
+
+    def __init__(self, begin: AbstractAsyncContextManager[tuple[Call, Reply]]) -> None:
+        self._begin = begin
+        self._entered = False
+        self._reply: Reply | None = None
+        self._ended = False
+        self._complete = False
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise ClientStateError("a stream is entered once; call client.stream again for another")
+        self._entered = True
+        self._call, self._reply = await self._begin.__aenter__()
+        self._reader: PieceReader = self._reply._reader or await _of_whole(self._call, self._reply)
+        self._reply.time_to_first_token = self._reply.elapsed
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            # Leaving early is no failure, whatever the block's own error; nor is being cancelled.
+            self._finish(Ending(error=None if isinstance(error, Exception) else error))
+            await self._reader.aclose()
+        finally:
+            await self._begin.__aexit__(None, None, None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece:
+        if self._reply is None:
+            raise ClientStateError("enter the stream first: async with client.stream(…) as stream")
+        reader = self._reader
+        if not reader.ready:
+            if self._ended:
+                raise StopAsyncIteration
+            if not reader.done:
+                await self._read_on()
+            if not reader.ready:
+                self._finish(Ending(complete=True))
+                raise StopAsyncIteration
+        return reader.ready.popleft()
+
+    async def _read_on(self) -> None:
+        call = self._call
+        stall = call.timeout.stall
+        deadline = math.inf if call.deadline is None else call.deadline
+        until = math.inf if stall is None else anyio.current_time() + stall
+        try:
+            await self._reader.more(min(until, deadline))
+        except CallError as error:
+            failure = error
+            if isinstance(error, CallTimeout) and deadline <= until:
+                failure = DeadlineExceeded(
+                    f"no complete answer within the request's deadline of {call.request.deadline:g} s",
+                    "deadline",
+                )
+            failure.request, failure.attempts, failure.partial = call.request, call.attempts, self.partial
+            self._finish(Ending(error=failure))
+            raise failure from (None if failure is not error else error.__cause__)
+        except BaseException as error:
+            self._finish(Ending(error=error))
+            raise
+
+    def _finish(self, ending: Ending) -> None:
+        """Once: complete the reply, and let the policies do what they have to do at the end."""
+        if self._ended:
+            return
+        self._ended, self._complete = True, ending.complete
+        self._reader.complete_reply(self._call)
+        self._call.end(ending)
+
+    @property
+    def reply(self) -> Reply:
+        """The whole answer; raises `ClientStateError` where not all of it was read."""
+        if not self._complete:
+            raise ClientStateError(
+                "the stream was not read to its end, so there is no reply; stream.partial is what came"
+            )
+        return self.partial
+
+    @property
+    def partial(self) -> Reply:
+        """What has come so far; its usage is None until the end, and its text may stop anywhere."""
+        reply = self._reply
+        if reply is None:
+            raise ClientStateError("enter the stream first: async with client.stream(…) as stream")
+        if not self._ended:
+            body: Any = self._reader.assembly.body()
+            return attrs.evolve(reply, content=reply.content or msgspec.json.encode(body), stream=None)
+        return reply

@@ -1,0 +1,78 @@
+"""Server-sent events: the same whatever their line ends are and wherever packets are cut."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace import ProtocolError
+from headrace.sse import MAX_EVENT_BYTES, EventParser
+
+DATA = st.text(st.characters(blacklist_characters="\r\n", codec="utf-8"), min_size=1).map(str.encode)
+
+
+def events_of(*packets: bytes) -> list[tuple[bytes, bytes]]:
+    parser = EventParser()
+    return [event for packet in packets for event in parser.feed(packet)]
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (b"data: a\n\n", [(b"", b"a")]),
+        (b"data:a\n\ndata:  b\n\n", [(b"", b"a"), (b"", b" b")]),
+        (b"data: a\ndata: b\ndata\n\n", [(b"", b"a\nb\n")]),
+        (b": ping\n\n:\n\ndata: a\n\n", [(b"", b"a")]),
+        (b": ping\ndata: a\n\n", [(b"", b"a")]),
+        (b"event: error\ndata: {}\n\n", [(b"error", b"{}")]),
+        (b"id: 7\nretry: 10\nfoo: bar\ndata: a\n\n", [(b"", b"a")]),
+        (b"event: ping\n\n", []),
+        (b"data\n\n", []),
+        (b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [(b"", b"a")]),
+        (b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n", [(b"", b"a"), (b"", b"b")]),
+        (b"data: a\n\ndata: cut", [(b"", b"a")]),
+        (b"data: a\n", []),
+        ("data: a\u2028b\u0085c\n\n".encode(), [(b"", "a\u2028b\u0085c".encode())]),
+    ],
+)
+@pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
+def test_events_as_the_standard_has_them(
+    stream: bytes, events: list[tuple[bytes, bytes]], line_end: bytes
+) -> None:
+    stream = stream.replace(b"\n", line_end)
+    assert events_of(stream) == events
+    assert events_of(*(stream[at : at + 1] for at in range(len(stream)))) == events
+    for at in range(len(stream)):
+        assert events_of(stream[:at], stream[at:]) == events
+
+
+@given(
+    st.lists(st.tuples(DATA, st.sampled_from([b"\n", b"\r", b"\r\n"])), max_size=6),
+    st.lists(st.integers(0, 400)),
+)
+def test_any_data_comes_through_any_cuts(sent: list[tuple[bytes, bytes]], cuts: list[int]) -> None:
+    stream = b"".join(b"data: %b%b%b" % (data, end, end) for data, end in sent)
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    packets = [stream[a:b] for a, b in itertools.pairwise(places)]
+    assert events_of(*packets) == [(b"", data) for data, _ in sent]
+
+
+def test_an_event_is_there_with_its_last_byte() -> None:
+    parser = EventParser()
+    assert parser.feed(b"data: a\r\n\r") == [(b"", b"a")]
+    assert parser.feed(b"\ndata: b\r\n\r\n") == [(b"", b"b")]
+
+
+def test_a_line_without_end_is_capped() -> None:
+    parser = EventParser()
+
+    def feed() -> None:
+        # In packets so small that this would take hours if each were joined to all before it.
+        for _ in range(MAX_EVENT_BYTES // 8 + 1):
+            parser.feed(b"x" * 8)
+
+    with pytest.raises(ProtocolError, match="an event of over 4194304 bytes"):
+        feed()

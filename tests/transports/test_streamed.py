@@ -1,0 +1,255 @@
+"""Streamed answers over real sockets, through each transport."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+import trustme
+
+from headrace import CallTimeout, IncompleteReply, ProtocolError, ServerError, Timeout
+from headrace.transports.httpx import HttpxTransport
+from headrace.transports.native import NativeTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.transports.conftest import Peer, Serve
+
+    from headrace import Client
+
+    Connect = Callable[..., Client]
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("transport", ["native", "httpx"])]
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def event(text: str, finish: str = "null") -> bytes:
+    return b'data: {"choices":[{"delta":{"content":"%b"},"finish_reason":%b}]}\n\n' % (
+        text.encode(),
+        finish.encode(),
+    )
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+WHOLE = chunk(event("Grüße")) + chunk(event(" aus") + event(" Bonn", '"stop"')) + chunk(DONE) + LAST
+
+
+async def read(client: Client, **keywords: Any) -> str:
+    async with client.stream("Hallo", **keywords) as stream:
+        texts = [piece.text async for piece in stream]
+    assert "".join(texts) == stream.reply.text
+    return stream.reply.text
+
+
+async def test_a_stream_is_asked_for_in_no_encoding_and_its_connection_used_again(
+    serve: Serve, connect: Connect, transport: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.send(CHUNKED + WHOLE)
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        for _ in range(3):
+            assert await read(client) == "Grüße aus Bonn"
+        assert server.accepted == 1
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+    assert b'"stream":true' in server.requests[0].body
+
+
+async def test_packets_cut_anywhere_make_the_same_text(
+    serve: Serve, connect: Connect, transport: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            for at in range(len(CHUNKED + WHOLE)):
+                await peer.send((CHUNKED + WHOLE)[at : at + 1])
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        assert await read(client) == "Grüße aus Bonn"
+
+
+async def test_a_piece_is_there_before_the_next_is_sent(
+    serve: Serve, connect: Connect, transport: str
+) -> None:
+    go_on = anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + chunk(event("a")))
+        await go_on.wait()
+        await peer.send(chunk(event("b", '"stop"')) + chunk(DONE) + LAST)
+        await peer.request()
+
+    async with (
+        serve(script) as server,
+        connect(server, transport=transport) as client,
+        client.stream("Hallo") as stream,
+    ):
+        assert (await anext(stream)).text == "a"
+        go_on.set()
+        assert [piece.text async for piece in stream] == ["b"]
+
+
+async def test_a_body_that_ends_with_the_connection(serve: Serve, connect: Connect, transport: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(HEAD + b"\r\n" + event("a") + event("b", '"stop"'))
+        await peer.close()
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        assert await read(client) == "ab"
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_connection_lost_in_the_midst(
+    serve: Serve, connect: Connect, transport: str, how: str
+) -> None:
+    read_one = anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + chunk(event("a")))
+        await read_one.wait()
+        await getattr(peer, how)()
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        async with client.stream("Hallo") as stream:
+            assert (await anext(stream)).text == "a"
+            read_one.set()
+            with pytest.raises(IncompleteReply) as caught:
+                await anext(stream)
+        assert caught.value.partial is not None
+        assert caught.value.partial.text == "a"
+
+
+async def test_a_silent_connection_is_a_stall_and_is_dropped(
+    serve: Serve, connect: Connect, transport: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + chunk(event("a")))
+        await peer.request()
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        async with client.stream("Hallo", timeout=Timeout(stall=0.05)) as stream:
+            await anext(stream)
+            with pytest.raises(CallTimeout, match="fell silent") as caught:
+                await anext(stream)
+        assert caught.value.phase == "stall"
+        await server.until(lambda: server.open == 0)
+
+
+async def test_no_head_within_the_total(serve: Serve, connect: Connect, transport: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.request()
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        with pytest.raises(CallTimeout):
+            await read(client, timeout=0.1)
+        await server.until(lambda: server.open == 0)
+
+
+async def test_leaving_early_drops_the_connection(serve: Serve, connect: Connect, transport: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + chunk(event("a") + event("b")))
+        await peer.request()
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        async with client.stream("Hallo") as stream:
+            await anext(stream)
+        await server.until(lambda: server.open == 0)
+        assert client.in_flight == 0
+
+
+async def test_a_connection_held_open_after_done_is_dropped_at_once(
+    serve: Serve, connect: Connect, transport: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + chunk(event("a")) + chunk(DONE))
+        await peer.request()
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        with anyio.fail_after(5):
+            assert await read(client) == "a"
+        await server.until(lambda: server.open == 0)
+
+
+async def test_cancelled_streams_leave_nothing(
+    serve: Serve, connect: Connect, transport: str, open_files: Callable[[], int]
+) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.send(CHUNKED + chunk(event("a")))
+
+    async with serve(script) as server, connect(server, transport=transport, max_in_flight=10) as client:
+        for _ in range(5):
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    for _ in range(20):
+                        group.start_soon(read, client)
+                    await server.until(lambda: server.open == 10)
+                    scope.cancel()
+            assert client.in_flight == 0
+            await server.until(lambda: server.open == 0)
+        assert open_files() < 60
+
+
+async def test_an_error_is_read_whole_and_keeps_its_connection(
+    serve: Serve, connect: Connect, transport: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.answer(b'{"error":{"message":"busy"}}', status="503 Busy")
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        for _ in range(2):
+            with pytest.raises(ServerError, match="busy"):
+                await read(client)
+        assert server.accepted == 1
+
+
+async def test_a_stream_in_an_encoding_is_refused(serve: Serve, connect: Connect, transport: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")
+        await peer.request()
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        with pytest.raises(ProtocolError, match="an encoding that was not asked for"):
+            await read(client)
+
+
+async def test_over_tls(serve: Serve, connect: Connect, transport: str) -> None:
+    import httpx
+
+    authority = trustme.CA()
+    server_context, context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server_context)
+    authority.configure_trust(context)
+    own = (
+        NativeTransport(ssl_context=context)
+        if transport == "native"
+        else HttpxTransport(httpx.AsyncClient(verify=context, trust_env=False))
+    )
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.send(CHUNKED + WHOLE)
+
+    async with serve(script, server_context) as server, connect(server, transport=own) as client:
+        for _ in range(2):
+            assert await read(client) == "Grüße aus Bonn"
+        assert server.accepted == 1
