@@ -106,7 +106,8 @@ class Client:
                         f"{name}= has no effect beside policies=; give it to the policy itself"
                     )
         watching = [policy for policy in self._policies if isinstance(policy, Observer)]
-        self._notify = compile_observers([*watching, *observers])
+        self._observers = [*watching, *observers]
+        self._notify = compile_observers(self._observers)
         self._send: Send = compile_chain(self._policies, checked(self._transport.send))
         self._limiter: anyio.CapacityLimiter | None = None
         self._token: object = None
@@ -135,6 +136,14 @@ class Client:
     def settings(self) -> CoreSettings:
         """The core's settings as they were resolved."""
         return self._settings
+
+    def observe(self, observer: Observer) -> None:
+        """Have ``observer`` told of events as well; raises `ClientStateError` once the client is open."""
+        if self._token is not None:
+            raise ClientStateError("observers are added before the client is opened")
+        check_observer(observer, "observe()")
+        self._observers.append(observer)
+        self._notify = compile_observers(self._observers)
 
     @property
     def in_flight(self) -> int:

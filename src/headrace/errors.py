@@ -8,6 +8,7 @@
         ClientStateError         a client that is closed, not open yet, or of another event loop
         InputError               a bulk run's input, template or output; names the file and the line
         JournalError             a journal that belongs to another run, is in use, or is damaged
+      WorkerLost                 the processes of a bulk run die
       CallError                  one call failed; says to which request and whether a retry can help
         ConnectError             refused, unresolved, reset before an answer
           TLSError               handshake or certificate; never retried, never downgraded
@@ -65,6 +66,7 @@ __all__ = [
     "SetupError",
     "StatusError",
     "TLSError",
+    "WorkerLost",
 ]
 
 
@@ -105,6 +107,10 @@ class InputError(SetupError, ValueError):
 
 class JournalError(SetupError):
     """A journal that belongs to another run, is in use by another process, or is damaged."""
+
+
+class WorkerLost(HeadraceError):
+    """The worker processes of a bulk run die one after the other; what is done is in the journal."""
 
 
 class CallError(HeadraceError):

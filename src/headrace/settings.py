@@ -30,6 +30,9 @@ T = TypeVar("T")
 OPENAI_URL = "https://api.openai.com/v1"
 _PREFIX = "HEADRACE_"
 
+SHARED_FOLDER = "HEADRACE_SHARED_FOLDER"
+"""The variable that names a folder to the processes of one run, for what their policies share; no setting."""
+
 
 def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
     if value < 1:
@@ -192,6 +195,7 @@ def load_settings(
         if environ.get(variable):
             core[key] = environ[variable]
     rest = {key.removeprefix(_PREFIX): text for key, text in environ.items() if key.startswith(_PREFIX)}
+    rest.pop(SHARED_FOLDER.removeprefix(_PREFIX), None)
     for key in _core_keys():
         if key.upper() in rest:
             text = rest.pop(key.upper())

@@ -172,7 +172,7 @@ class Outcomes(Generic[T]):
                 return cast(T, _EXHAUSTED)
 
         if isinstance(self._items, AsyncIterable):
-            lock, async_iterator = anyio.Lock(), aiter(self._items)
+            lock, async_iterator = anyio.Lock(fast_acquire=True), aiter(self._items)
             return draw_async
         iterator = iter(self._items)
         return draw

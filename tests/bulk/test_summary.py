@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.bulk.result import result_of
 from headrace.bulk.summary import Latencies, Summary
-from headrace.errors import AnswerError, ConnectError
+from headrace.errors import ConnectError
 from headrace.model import Headers, Outcome, Reply, Usage
 
 
@@ -25,13 +26,16 @@ def test_totals_add_up() -> None:
     summary = Summary(10, done_before=3, failed_before=1)
     good = Reply(200, Headers([]), b"{}", Usage(10, 5, 15), cost=Decimal("0.1"))
     unpriced = Reply(200, Headers([]), b"{}", Usage(1, 2, 3))
-    refused = ConnectError("refused")
-    summary.add(Outcome(0, None, good, None, 1, 0.5), None)
-    summary.add(Outcome(1, None, unpriced, None, 3, 0.5), None)
-    summary.add(Outcome(2, None, None, refused, 2, 9.0), refused)
-    summary.add(Outcome(3, None, good, None, 1, 0.5), AnswerError("none of the choices"))
+    for outcome in (
+        Outcome(0, None, good, None, 1, 0.5),
+        Outcome(1, None, unpriced, None, 3, 0.5),
+        Outcome(2, None, None, ConnectError("refused"), 2, 9.0),
+    ):
+        summary.add(result_of(outcome.index, "x", outcome, ()))
+    no_text = Outcome(3, None, good, None, 1, 0.5)
+    summary.add(result_of(3, "x", no_text, ["Garten"]))
     assert (summary.succeeded, summary.failed, summary.done, summary.left) == (2, 2, 7, 3)
-    assert summary.failures == {"connect_error": 1, "answer_error": 1}
+    assert summary.failures == {"connect_error": 1, "invalid_reply": 1}
     assert (summary.prompt_tokens, summary.completion_tokens) == (21, 12)
     assert summary.cost == Decimal("0.2")
     assert (summary.unpriced, summary.retries) == (1, 3)

@@ -1,21 +1,23 @@
-"""Runs a task over its source: requests through a client's map, outcomes into the journal."""
+"""Runs a task over its source: items to a crew, results into the journal."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 
 import anyio
 
+from headrace.bulk.crew import Asked, Crew, LocalCrew
 from headrace.bulk.journal import Journal
-from headrace.bulk.records import encode_line
+from headrace.bulk.processes import ProcessCrew
+from headrace.bulk.result import Result
 from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
 from headrace.client import Client
-from headrace.errors import CallError, CircuitOpen
-from headrace.model import Outcome, Request
+from headrace.errors import CircuitOpen, SettingsError, WorkerLost
 
 _SYNC_EVERY = 1.0
 """Seconds between two times that the journal is forced onto the disk."""
@@ -40,7 +42,6 @@ class BulkRun:
         self._journal = journal
         self._stopping = anyio.Event()
         self._refusal: CircuitOpen | None = None
-        self._drawn: dict[int, tuple[int, str]] = {}
         self.summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
 
     def stop(self) -> None:
@@ -48,13 +49,13 @@ class BulkRun:
         self._stopping.set()
         self.summary.stopped_by = self.summary.stopped_by or "interrupt"
 
-    async def perform(self, client: Client, *, max_in_flight: int | None = None) -> Summary:
+    async def perform(self, crew: Crew) -> Summary:
         """Send what is left; returns the summary. Raises `JournalError` when nothing can be written."""
         summary, started = self.summary, anyio.current_time()
         waited_since, succeeded = started, 0
         try:
             while True:
-                await self._pass(client, max_in_flight, started)
+                await self._pass(crew, started)
                 if summary.succeeded > succeeded:
                     waited_since, succeeded = anyio.current_time(), summary.succeeded
                 refusal, self._refusal = self._refusal, None
@@ -65,60 +66,50 @@ class BulkRun:
                     return summary
                 with anyio.move_on_after(max(refusal.retry_after, _SHORTEST_PAUSE)):
                     await self._stopping.wait()
+        except WorkerLost as error:
+            summary.stopped_by = error
+            return summary
         finally:
             summary.elapsed = anyio.current_time() - started
             await self._journal.sync()
 
-    async def _pass(self, client: Client, max_in_flight: int | None, started: float) -> None:
+    async def _pass(self, crew: Crew, started: float) -> None:
         """Go over the input once and send what is not done, until its end or something that stops it."""
         synced = anyio.current_time()
-        self._drawn.clear()
-        # No buffer: what a crash may cause to be sent again is what was in flight, and no more.
-        async with client.map(self._requests(), max_in_flight=max_in_flight, buffer=0) as outcomes:
-            while batch := await outcomes.batch():
-                self._write(batch)
+        async with crew.at_work(self._items()) as batch:
+            while results := await batch():
+                self._write(results)
                 now = anyio.current_time()
                 self.summary.elapsed = now - started
                 if now - synced >= _SYNC_EVERY:
                     await self._journal.sync()
                     synced = now
 
-    def _requests(self) -> Iterator[Request]:
-        number = 0
+    def _items(self) -> Iterator[Asked]:
         for item in self._task.source.items():
             if self._stopping.is_set() or self._refusal is not None:
                 return
             if not self._journal.is_done(item.index):
-                # A map numbers what it draws; the output needs the item's place in the input.
-                self._drawn[number] = item.index, item.id
-                number += 1
-                yield self._task.request(item)
+                yield Asked(item.index, item.id, self._task.request(item))
 
-    def _write(self, batch: list[Outcome]) -> None:
+    def _write(self, results: list[Result]) -> None:
         """Journal first, then count: an item is done when its line is written."""
-        lines, indexes, counted = [], [], []
-        for outcome in batch:
-            index, id = self._drawn.pop(outcome.index)
-            error, answer = outcome.error, None
-            if isinstance(error, CircuitOpen):
+        done = []
+        for result in results:
+            if result.line:
+                done.append(result)
+            elif isinstance(error := result.error, CircuitOpen):
                 self._refusal = error
-                continue
-            if isinstance(error, CallError) and error.ends_run:
+            else:
                 self._stopping.set()
                 self.summary.stopped_by = error
-                continue
-            if outcome.reply is not None:
-                answer, error = self._task.judge(outcome.reply)
-            lines.append(encode_line(index, id, outcome, answer, error))
-            indexes.append(index)
-            counted.append((outcome, error))
-        self._journal.append(indexes, b"".join(lines))
-        for outcome, error in counted:
-            self.summary.add(outcome, error)
+        self._journal.append([result.index for result in done], b"".join(result.line for result in done))
+        for result in done:
+            self.summary.add(result)
 
 
 async def run(
-    client: Client,
+    client: Client | Callable[[], Client],
     source: str | os.PathLike[str],
     *,
     out: str | os.PathLike[str],
@@ -127,6 +118,7 @@ async def run(
     id_column: str | None = None,
     max_in_flight: int | None = None,
     retry_failed: bool = False,
+    processes: int = 1,
 ) -> Summary:
     """Run a prompt over a file, as ``headrace run`` does, and return the summary.
 
@@ -135,16 +127,37 @@ async def run(
     same arguments it goes on where it stopped; ``retry_failed`` sends failed items again. The model is the
     client's.
 
-    Raises `InputError` or `JournalError` before anything is sent.
+    ``client`` is an open one, or what makes one, which is then opened and closed. With ``processes`` above 1
+    it must be the latter, and picklable, like ``functools.partial(headrace.Client, model="…")``: so many
+    processes make the calls, and share ``max_in_flight`` (default: the client's) and the budget.
+
+    Raises `InputError`, `JournalError` or `SettingsError` before anything is sent.
     """
+    if isinstance(client, Client):
+        if processes != 1:
+            raise SettingsError(
+                f"processes={processes} needs what makes a client, like "
+                "functools.partial(headrace.Client, …), in place of a client: each process has its own"
+            )
+        opened: Client | None = None
+    else:
+        make_client, client = client, client()
+        opened = client
+    settings = client.settings
     task = Task(
         Source(source, id_column),
         None if prompt is None else Template(prompt),
-        client.settings.model,
+        settings.model,
         choices,
     )
     total = task.check()
     with Journal(out, task.fingerprint(), total) as journal:
         if retry_failed:
             journal.forget_failed()
-        return await BulkRun(task, journal, total).perform(client, max_in_flight=max_in_flight)
+        bulk = BulkRun(task, journal, total)
+        if processes != 1:
+            most = max_in_flight or settings.max_in_flight
+            async with ProcessCrew(make_client, processes, most, task.choices) as crew:
+                return await bulk.perform(crew)
+        async with opened or nullcontext():
+            return await bulk.perform(LocalCrew(client, task.choices, max_in_flight))

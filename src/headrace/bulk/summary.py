@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import attrs
 
-from headrace.errors import CallError, HeadraceError
-from headrace.model import Outcome
+from headrace.bulk.result import Result
+from headrace.errors import HeadraceError
 
 _GROWTH = math.log(1.01)
 
@@ -85,21 +85,19 @@ class Summary:
         """Items a second in this session."""
         return (self.succeeded + self.failed) / self.elapsed if self.elapsed else 0.0
 
-    def add(self, outcome: Outcome, error: HeadraceError | None) -> None:
-        """Count an outcome; ``error`` is its own, or what was found wrong with its answer."""
-        self.retries += max(outcome.attempts - 1, 0)
-        reply = outcome.reply
-        if reply is not None:
-            self.latencies.add(outcome.elapsed)
-            if reply.usage is not None:
-                self.prompt_tokens += reply.usage.prompt_tokens
-                self.completion_tokens += reply.usage.completion_tokens
-            if reply.cost is not None:
-                self.cost = reply.cost if self.cost is None else self.cost + reply.cost
+    def add(self, result: Result) -> None:
+        """Count a result that has a line."""
+        self.retries += max(result.attempts - 1, 0)
+        if result.answered:
+            self.latencies.add(result.elapsed)
+            self.prompt_tokens += result.prompt_tokens
+            self.completion_tokens += result.completion_tokens
+            if result.cost is not None:
+                self.cost = result.cost if self.cost is None else self.cost + result.cost
             else:
                 self.unpriced += 1
-        if error is None:
+        if result.code is None:
             self.succeeded += 1
         else:
             self.failed += 1
-            self.failures[error.code if isinstance(error, CallError) else "request_error"] += 1
+            self.failures[result.code] += 1

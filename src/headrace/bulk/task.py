@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -86,20 +86,6 @@ class Task:
             messages.insert(0, {"role": "system", "content": f"{told}\nGive no explanation."})
         return Request({"model": self.model, "messages": messages}, id=item.id)
 
-    def judge(self, reply: Reply) -> tuple[str | None, HeadraceError | None]:
-        """The choice that a reply makes and no error, or no choice and the error; neither without choices."""
-        if not self.choices:
-            return None, None
-        try:
-            text = reply.text
-        except InvalidReply as error:
-            return None, error
-        for choice in self.choices:
-            if _plain(choice) == _plain(text):
-                return choice, None
-        said = text if len(text) <= 80 else text[:79] + "…"
-        return None, AnswerError(f"the answer {said!r} is none of the choices")
-
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed."""
         return {
@@ -108,3 +94,18 @@ class Task:
             "model": self.model,
             "choices": list(self.choices),
         }
+
+
+def judge(choices: Sequence[str], reply: Reply) -> tuple[str | None, HeadraceError | None]:
+    """The choice that a reply makes and no error, or no choice and the error; neither without choices."""
+    if not choices:
+        return None, None
+    try:
+        text = reply.text
+    except InvalidReply as error:
+        return None, error
+    for choice in choices:
+        if _plain(choice) == _plain(text):
+            return choice, None
+    said = text if len(text) <= 80 else text[:79] + "…"
+    return None, AnswerError(f"the answer {said!r} is none of the choices")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import click
@@ -13,8 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from headrace.bulk import Summary
+from headrace.bulk.crew import Crew
 from headrace.cli.report import duration, money
-from headrace.client import Client
 from headrace.model import Event
 
 _BAR_EVERY = 0.1
@@ -42,11 +43,15 @@ class Watcher:
 
     def notify(self, event: Event) -> None:
         """Take note of retries and of circuits that open and close."""
-        if event.name == "retry":
+        self.hear(event.name, event.data)
+
+    def hear(self, name: str, data: Mapping[str, Any]) -> None:
+        """The same for what another process tells."""
+        if name == "retry":
             self._retries += 1
-        elif event.name == "circuit":
-            endpoint = str(event.data.get("endpoint"))
-            if event.data.get("state") == "open":
+        elif name == "circuit":
+            endpoint = str(data.get("endpoint"))
+            if data.get("state") == "open":
                 self._open_circuits.add(endpoint)
             else:
                 self._open_circuits.discard(endpoint)
@@ -69,32 +74,32 @@ class Watcher:
         else:
             click.echo(message, err=True)
 
-    async def watch(self, summary: Summary, client: Client) -> None:
+    async def watch(self, summary: Summary, crew: Crew) -> None:
         """Show the summary until cancelled, and a last time then."""
         try:
             while True:
                 if self._live is not None:
-                    self._draw(self._live, summary, client)
+                    self._draw(self._live, summary, crew)
                     await anyio.sleep(_BAR_EVERY)
                 else:
                     await anyio.sleep(_LINE_EVERY)
                     done = f"{summary.done:,}/{summary.total:,}"
-                    self.say(f"{done} · {self._state(summary, client)} · {self._left(summary)}")
+                    self.say(f"{done} · {self._state(summary, crew)} · {self._left(summary)}")
         finally:
             if self._live is not None:
-                self._draw(self._live, summary, client)
+                self._draw(self._live, summary, crew)
 
-    def _draw(self, live: Live, summary: Summary, client: Client) -> None:
+    def _draw(self, live: Live, summary: Summary, crew: Crew) -> None:
         self._bar.update(self._task, completed=summary.done, total=summary.total, left=self._left(summary))
-        state = Text(self._state(summary, client), no_wrap=True, overflow="ellipsis")
+        state = Text(self._state(summary, crew), no_wrap=True, overflow="ellipsis")
         live.update(Group(self._bar, state), refresh=True)
 
-    def _state(self, summary: Summary, client: Client) -> str:
+    def _state(self, summary: Summary, crew: Crew) -> str:
         parts = [
             f"{summary.rate:,.0f}/s",
             f"{summary.failed_before + summary.failed:,} failed",
             f"{self._retries:,} retries",
-            f"{client.in_flight:,} in flight",
+            f"{crew.in_flight:,} in flight",
         ]
         if summary.cost is not None:
             parts.append(money(summary.cost))

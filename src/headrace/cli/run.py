@@ -24,6 +24,9 @@ SOME_FAILED, INTERRUPTED = 1, 130
 @click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
 @click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id, or the row.")
 @click.option("--retry-failed", is_flag=True, help="Send the items that failed before again.")
+@click.option(
+    "--processes", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the calls."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log to stderr, a line a call, in place of the bar.")
 def run(
     input: str,
@@ -35,6 +38,7 @@ def run(
     choices: str | None,
     id_column: str | None,
     retry_failed: bool,
+    processes: int,
     verbose: bool,
 ) -> None:
     """Send a prompt for every row of INPUT, and write what comes back to OUT.jsonl.
@@ -54,16 +58,19 @@ def run(
     Exit code: 0 all succeeded, 1 some failed or the run was stopped by an error,
     2 a mistake in the command or its input, 130 interrupted.
     """
-    from headrace.bulk import Journal, Source, Task
+    import functools
+
+    from headrace.bulk import Journal, ProcessCrew, Source, Task
     from headrace.bulk.template import Template
     from headrace.cli.progress import Watcher
-    from headrace.cli.session import on_event_loop, perform
+    from headrace.cli.session import on_event_loop, perform, perform_in_processes
     from headrace.client import Client
 
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     watcher = Watcher(bar=sys.stderr.isatty() and not verbose)
-    client = Client(base_url=base_url, model=model, max_in_flight=max_in_flight, observers=[watcher])
+    make_client = functools.partial(Client, base_url=base_url, model=model, max_in_flight=max_in_flight)
+    client = make_client(observers=[watcher])
     task = Task(
         Source(input, id_column),
         None if prompt is None else Template(prompt),
@@ -74,7 +81,12 @@ def run(
     with Journal(out, task.fingerprint(), total) as journal:
         if retry_failed:
             journal.forget_failed()
-        summary = on_event_loop(lambda: perform(client, task, journal, total, watcher))
+        if processes == 1:
+            summary = on_event_loop(lambda: perform(client, task, journal, total, watcher))
+        else:
+            most = client.settings.max_in_flight
+            crew = ProcessCrew(make_client, processes, most, task.choices, watcher.hear)
+            summary = on_event_loop(lambda: perform_in_processes(crew, task, journal, total, watcher))
     click.echo(report(summary, out))
     sys.exit(exit_code(summary))
 

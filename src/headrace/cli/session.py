@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import resource
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 
-from headrace.bulk import BulkRun, Journal, Summary, Task
+from headrace.bulk import BulkRun, Journal, LocalCrew, ProcessCrew, Summary, Task
+from headrace.bulk.crew import Crew
+from headrace.bulk.worker import allow_files
 from headrace.cli.progress import Watcher
 from headrace.client import Client
 
 T = TypeVar("T")
-
-_SPARE_FILES = 64
 
 
 def on_event_loop(main: Callable[[], Awaitable[T]]) -> T:
@@ -31,13 +30,26 @@ async def perform(client: Client, task: Task, journal: Journal, total: int, watc
     The first Ctrl-C (or SIGTERM) lets the calls in flight end, the second drops them; either way every
     item that is done is in the journal.
     """
-    _allow_files(client.settings.max_in_flight + _SPARE_FILES)
+    allow_files(client.settings.max_in_flight)
+    async with client:
+        return await _perform(LocalCrew(client, task.choices), task, journal, total, watcher)
+
+
+async def perform_in_processes(
+    crew: ProcessCrew, task: Task, journal: Journal, total: int, watcher: Watcher
+) -> Summary:
+    """The same in several processes."""
+    async with crew:
+        return await _perform(crew, task, journal, total, watcher)
+
+
+async def _perform(crew: Crew, task: Task, journal: Journal, total: int, watcher: Watcher) -> Summary:
     bulk = BulkRun(task, journal, total)
     with watcher:
-        async with client, anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group:
             group.start_soon(_obey_signals, bulk, watcher, group.cancel_scope)
-            group.start_soon(watcher.watch, bulk.summary, client)
-            await bulk.perform(client)
+            group.start_soon(watcher.watch, bulk.summary, crew)
+            await bulk.perform(crew)
             group.cancel_scope.cancel()
     return bulk.summary
 
@@ -49,11 +61,3 @@ async def _obey_signals(bulk: BulkRun, watcher: Watcher, scope: anyio.CancelScop
                 scope.cancel()
             bulk.stop()
             watcher.say("Stopping: calls in flight are being finished. Ctrl-C again drops them.")
-
-
-def _allow_files(needed: int) -> None:
-    """Raise the soft limit of open files as far as needed and allowed; each connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import decimal
 import logging
+import os
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
 
 from headrace import BudgetExceeded, Call, Ending, Reply, Send, SettingsError, Stage
+from headrace.settings import SHARED_FOLDER
 from headrace_cost.budget import Budget
 from headrace_cost.estimate import worst_case
+from headrace_cost.ledger import Ledger
 from headrace_cost.prices import ZERO, PriceList
 from headrace_cost.totals import Tally, Totals
 
@@ -44,7 +48,8 @@ class Cost:
     ``prices``: your own, before the list that comes with this package; USD a million tokens, as in
     ``{"my-model": {"input": "0.5", "output": "1.5", "cached": "0.1"}}``. ``budget``: USD that all calls
     together may cost (default: no limit); a call whose worst case it cannot cover fails with
-    `BudgetExceeded` before it is sent, and waits first where calls in flight may yet leave enough.
+    `BudgetExceeded` before it is sent, and waits first where calls in flight may yet leave enough. The
+    processes of one bulk run share it.
     ``assumed_output_tokens``: reckoned with where a request limits its output to nothing (default 4096, or
     as many as the longest answer of that model had so far).
 
@@ -61,13 +66,11 @@ class Cost:
     assumed_output_tokens: int = attrs.field(default=4096, validator=_not_negative)
     _totals: Totals = attrs.field(factory=Totals, init=False, repr=False)
     _list: PriceList = attrs.field(init=False, repr=False)
-    _account: Budget | None = attrs.field(init=False, repr=False)
     _longest: dict[str, int] = attrs.field(factory=dict, init=False, repr=False)
     _said: set[str] = attrs.field(factory=set, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._list = PriceList(self.prices)
-        self._account = None if self.budget is None else Budget(self.budget)
 
     @property
     def totals(self) -> Totals:
@@ -76,8 +79,11 @@ class Cost:
 
     def wrap(self, send: Send) -> Send:
         """``send``, its replies priced; with a budget, only for calls that it covers."""
-        if self._account is not None:
-            return self._within(self._account, send)
+        if self.budget is not None:
+            # Asked here and not when the policy is made: that may be in another process.
+            shared = os.environ.get(SHARED_FOLDER)
+            account = Budget(self.budget) if shared is None else Ledger(self.budget, Path(shared, "cost"))
+            return self._within(account, send)
 
         async def price(call: Call) -> Reply:
             reply = await send(call)
@@ -89,7 +95,7 @@ class Cost:
 
         return price
 
-    def _within(self, account: Budget, send: Send) -> Send:
+    def _within(self, account: Budget | Ledger, send: Send) -> Send:
         async def price_within_budget(call: Call) -> Reply:
             model = call.request.model
             amount = ZERO if model is None else self._estimate(call, model)

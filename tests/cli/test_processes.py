@@ -1,0 +1,82 @@
+"""`headrace run --processes N` as a user has it: one bar, signals, kills, and resuming."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.cli.test_interruption import check_complete, wait_for_lines
+
+Lines = Callable[[str], list[dict[str, Any]]]
+ASK = ("--prompt", "{id}: {text}", "--model", "m", "--out", "out.jsonl", "--max-in-flight", "20")
+TWO = (*ASK, "--processes", "2")
+
+
+def workers_of(parent: int) -> list[int]:
+    """The processes that this one has started."""
+    return list(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
+
+
+def gone(process: int) -> bool:
+    """Whether there is no such process any more, or none but its corpse."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_the_output_is_whole_and_the_summary_one(headrace: Any, questions: Path, lines_of: Lines) -> None:
+    result = headrace.run("run", "questions.csv", *TWO, HEADRACE_RETRY_ATTEMPTS="5")
+    assert result.code == 0, result.err
+    assert "300 of 300 items done" in result.out
+    check_complete(lines_of("out.jsonl"))
+    assert "300 of 300 items done" in headrace.run("run", "questions.csv", *ASK).out
+
+
+def test_a_signal_finishes_what_is_in_flight(
+    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+) -> None:
+    with serving("--latency", "150ms") as url:
+        environment = {"OPENAI_BASE_URL": url}
+        # In a session of its own, and the signal to all in it: what Ctrl-C at a terminal does.
+        with headrace.start("run", "questions.csv", *TWO, env=environment, start_new_session=True) as process:
+            wait_for_lines(questions.with_name("out.jsonl"), 30)
+            os.killpg(process.pid, signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        assert "Traceback" not in err
+        done = len(lines_of("out.jsonl"))
+        assert 30 <= done < 300
+        assert f"{done} of 300 items done" in out
+        assert headrace.run("run", "questions.csv", *TWO, **environment).code == 0
+    check_complete(lines_of("out.jsonl"))
+
+
+def test_killed_the_workers_end_too_and_the_same_command_goes_on(
+    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+) -> None:
+    with serving("--latency", "50ms") as url:
+        environment = {"OPENAI_BASE_URL": url}
+        with headrace.start("run", "questions.csv", *TWO, env=environment) as process:
+            wait_for_lines(questions.with_name("out.jsonl"), 50)
+            workers = workers_of(process.pid)
+            process.kill()
+            process.communicate(timeout=30)
+        assert len(workers) == 2
+        end = time.monotonic() + 20
+        while not all(map(gone, workers)):
+            assert time.monotonic() < end, "workers outlive their run"
+            time.sleep(0.02)
+        assert headrace.run("run", "questions.csv", *TWO, **environment).code == 0
+    check_complete(lines_of("out.jsonl"))
+
+
+def test_mistakes_are_named_before_anything_is_sent(headrace: Any, questions: Path) -> None:
+    result = headrace.run("run", "questions.csv", *TWO, "--max-in-flight", "1")
+    assert result.code == 2
+    assert "processes=2: must be at least 1, and at most max_in_flight=1" in result.err
+    assert headrace.run("run", "questions.csv", *ASK, "--processes", "0").code == 2
