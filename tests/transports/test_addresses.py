@@ -48,6 +48,26 @@ async def test_a_number_is_not_resolved(port: int, resolver: Callable[..., list[
     assert not asked
 
 
+async def test_on_this_machine_a_connect_takes_no_time(port: int, resolver: Callable[..., list[str]]) -> None:
+    raw_socket = Address("127.0.0.1", port).connected_at_once()
+    assert raw_socket is not None
+    with raw_socket:
+        assert raw_socket.getpeername() == ("127.0.0.1", port)
+        assert not raw_socket.getblocking()
+    assert Address(DEAD, port).connected_at_once() is None, "nobody listens there"
+    resolver("127.0.0.1")
+    address = Address("some.test", port)
+    assert address.connected_at_once() is None, "its name is not resolved yet"
+    (await address.connected()).close()
+    found = address.connected_at_once()
+    assert found is not None
+    found.close()
+
+
+async def test_elsewhere_a_connect_is_waited_for() -> None:
+    assert Address("192.0.2.1", 80).connected_at_once() is None
+
+
 async def test_many_connects_at_once_resolve_a_name_once(
     port: int, resolver: Callable[..., list[str]]
 ) -> None:

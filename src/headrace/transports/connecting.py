@@ -39,6 +39,18 @@ class Connector:
         self._context = context
         self._streams = streams
 
+    async def connect_at_once(self) -> Stream | None:
+        """A new stream where none has to be waited for, and so no time be limited; None: use `connect`."""
+        raw_socket = self._address.connected_at_once() if self._context is None else None
+        return None if raw_socket is None else await self._over(raw_socket)
+
+    async def _over(self, raw_socket: socket.socket) -> Stream:
+        try:
+            return await self._streams.over(raw_socket, self._context, self._host)
+        except BaseException:
+            raw_socket.close()
+            raise
+
     async def connect(self) -> Stream:
         """A new stream.
 
@@ -46,12 +58,7 @@ class Connector:
         """
         where = self.where
         try:
-            raw_socket = await self._address.connected()
-            try:
-                return await self._streams.over(raw_socket, self._context, self._host)
-            except BaseException:
-                raw_socket.close()
-                raise
+            return await self._over(await self._address.connected())
         except ssl.SSLCertVerificationError as error:
             raise TLSError(f"the certificate of {where} is not valid: {error.verify_message}") from error
         except ssl.SSLError as error:

@@ -221,6 +221,9 @@ class _Origin:
             connection.stream.abort()
 
     async def _connect(self, timeout: Timeout, end: float) -> _Connection:
+        stream = await self._connector.connect_at_once()
+        if stream is not None:
+            return _Connection(stream, self._max_bytes)
         for last_try in (False, True):
             limit = math.inf if timeout.connect is None else self._now() + timeout.connect
             with anyio.CancelScope(deadline=min(limit, end)):
