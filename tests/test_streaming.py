@@ -218,14 +218,15 @@ async def test_a_connection_held_open_after_done_keeps_nobody(autojump_clock: tr
 
 
 @pytest.mark.trio
-async def test_a_connection_held_open_in_place_of_done_ends_with_the_stall(
+async def test_a_connection_held_open_in_place_of_done_keeps_nobody_long(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    client, _ = playing(said("a", "stop"), 3600.0, timeout=Timeout(stall=5))
+    client, _ = playing(said("a", "stop"), 1.0, USED, 3600.0)
     async with client:
         _, reply = await read(client)
         assert reply.text == "a"
-        assert 5 <= trio.current_time() < 6
+        assert reply.usage is not None
+        assert 3 <= trio.current_time() < 4
 
 
 @pytest.mark.anyio
@@ -513,6 +514,36 @@ async def test_the_log_has_one_line_a_stream(caplog: pytest.LogCaptureFixture) -
         "call failed",
         "call cancelled",
     ]
+
+
+@pytest.mark.anyio
+async def test_what_a_policy_raises_at_the_end_keeps_no_other_from_it() -> None:
+    ends = Ends()
+
+    class Careless:
+        name = "careless"
+        stage = Stage.PACE
+
+        def wrap(self, send: Callable[..., Any]) -> Callable[..., Any]:
+            async def careless(call: Call) -> Reply:
+                reply: Reply = await send(call)
+                call.at_end(self.ended)
+                return reply
+
+            return careless
+
+        def ended(self, ending: Ending) -> None:
+            raise ZeroDivisionError
+
+    client, player = playing(said("a", "stop"), DONE, policies=[Careless(), ends])
+    async with client:
+        with pytest.raises(ZeroDivisionError):
+            await read(client)
+        player.parts = (said("a"),)
+        with pytest.raises(IncompleteReply):
+            await read(client)
+        assert client.in_flight == 0
+    assert [ending.complete for ending in ends.endings] == [True, False]
 
 
 @pytest.mark.anyio

@@ -69,7 +69,8 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         wanted = name.lower().encode("latin-1", "replace")
-        found = [value for key, value in self.raw if key.lower() == wanted]
+        length = len(wanted)  # compared first: it tells most of them apart
+        found = [value for key, value in self.raw if len(key) == length and key.lower() == wanted]
         if not found:
             raise KeyError(name)
         return b", ".join(found).decode("latin-1")
@@ -326,10 +327,16 @@ class Call:
         self._at_end.append(do)
 
     def end(self, ending: Ending) -> None:
-        """The stream is over: do what was to be done, once."""
+        """The stream is over: do what was to be done, once; what one raises keeps no other from it."""
         waiting, self._at_end = self._at_end, None
+        failures = []
         for do in waiting or ():
-            do(ending)
+            try:
+                do(ending)
+            except Exception as error:
+                failures.append(error)
+        if failures and ending.error is None:
+            raise failures[0]
 
 
 Send: TypeAlias = Callable[[Call], Awaitable[Reply]]

@@ -33,6 +33,9 @@ from headrace.sse import EventParser
 _LAST_WORD = 0.02
 """Seconds that a connection gets after ``[DONE]`` to end its answer, so that it can be used again."""
 
+_USAGE_COMES = 2.0
+"""Seconds that the token counts and ``[DONE]`` get after the finish reason; nothing else is missing then."""
+
 _DONE = b"[DONE]"
 
 
@@ -77,6 +80,8 @@ class PieceReader:
             if self._body is None:
                 data, self._reply.content = self._reply.content, b""
             else:
+                if self.assembly.finished:
+                    until = min(until, anyio.current_time() + _USAGE_COMES)
                 try:
                     data = await self._body.receive(until)
                 except CallTimeout:

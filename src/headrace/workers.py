@@ -96,8 +96,10 @@ class Outcomes(Generic[T]):
 
     async def batch(self) -> list[Outcome]:
         """All outcomes that are ready, waiting for at least one; empty at the end."""
-        if not await self._any_finished():
-            return []
+        return self.ready() if await self._any_finished() else []
+
+    def ready(self) -> list[Outcome]:
+        """The outcomes that are ready now, without waiting."""
         outcomes = list(self._finished)
         self._finished.clear()
         self._make_room(len(outcomes))

@@ -42,6 +42,12 @@ def test_a_body_over_several_lines_becomes_one(content: bytes) -> None:
     assert json.loads(line)["response"]["body"] == json.loads(content)
 
 
+@pytest.mark.parametrize("content", [b'"\xff"', b'{"a": tru}', b"[1,]", b'"\x01"', b"{}{}", b"01", b'"\\x"'])
+def test_a_body_that_is_no_json_is_kept_as_text(content: bytes) -> None:
+    line = json.loads(encode_line(0, "x", outcome(reply(content)), None, None))
+    assert line["response"]["body"] == content.decode("utf-8", "replace")
+
+
 @given(st.binary())
 def test_no_body_breaks_the_line(content: bytes) -> None:
     line = encode_line(7, "x", outcome(reply(content)), None, None)

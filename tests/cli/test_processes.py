@@ -75,6 +75,12 @@ def test_killed_the_workers_end_too_and_the_same_command_goes_on(
     check_complete(lines_of("out.jsonl"))
 
 
+def test_all_processes_log_where_that_is_asked_for(headrace: Any, questions: Path) -> None:
+    result = headrace.run("run", "questions.csv", *TWO, "--verbose")
+    assert result.code == 0, result.err
+    assert result.err.count(" INFO call ok ") == 300
+
+
 def test_mistakes_are_named_before_anything_is_sent(headrace: Any, questions: Path) -> None:
     result = headrace.run("run", "questions.csv", *TWO, "--max-in-flight", "1")
     assert result.code == 2

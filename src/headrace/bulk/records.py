@@ -32,6 +32,7 @@ class Line(msgspec.Struct):
         return bytes(self.error) != b"null"
 
 
+_look_through = msgspec.json.Decoder(msgspec.Raw).decode
 decode_line = msgspec.json.Decoder(Line).decode
 
 
@@ -73,9 +74,9 @@ def _response(reply: Reply | None, error: HeadraceError | None) -> dict[str, Any
 def _body(content: bytes) -> Any:
     """The body as it came, where it fits on a line of UTF-8; else decoded, or as text if it is no JSON."""
     try:
-        decoded = msgspec.json.decode(content)
+        # Looked through and not decoded, which is all that is needed for most; that it is UTF-8 is not seen.
+        body = _look_through(content)
+        content.decode()
     except (msgspec.DecodeError, UnicodeDecodeError):
         return content.decode("utf-8", "replace") or None
-    if b"\n" in content or b"\r" in content:
-        return decoded
-    return msgspec.Raw(content)
+    return msgspec.json.decode(content) if b"\n" in content or b"\r" in content else body

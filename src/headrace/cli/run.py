@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from headrace.bulk import Summary
+    from headrace.client import Client
 
 SOME_FAILED, INTERRUPTED = 1, 130
 
@@ -64,12 +65,11 @@ def run(
     from headrace.bulk.template import Template
     from headrace.cli.progress import Watcher
     from headrace.cli.session import on_event_loop, perform, perform_in_processes
-    from headrace.client import Client
 
-    if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     watcher = Watcher(bar=sys.stderr.isatty() and not verbose)
-    make_client = functools.partial(Client, base_url=base_url, model=model, max_in_flight=max_in_flight)
+    make_client = functools.partial(
+        client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight
+    )
     client = make_client(observers=[watcher])
     task = Task(
         Source(input, id_column),
@@ -89,6 +89,15 @@ def run(
             summary = on_event_loop(lambda: perform_in_processes(crew, task, journal, total, watcher))
     click.echo(report(summary, out))
     sys.exit(exit_code(summary))
+
+
+def client_for(verbose: bool, **keywords: Any) -> Client:
+    """The client of a process of the run, and its log."""
+    from headrace.client import Client
+
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    return Client(**keywords)
 
 
 def report(summary: Summary, out: str) -> str:

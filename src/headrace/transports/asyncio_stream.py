@@ -8,6 +8,7 @@ is woken once an answer.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections import deque
 from socket import socket
@@ -15,14 +16,39 @@ from typing import cast
 
 from headrace.transports.streams import Feed, LimitReached, Probe, Timed
 
+_SMALL = 32 * 1024
+"""Bytes of a request that a transport takes without pausing its writer: half of asyncio's own limit."""
+
 
 class AsyncioStreams:
     """See `headrace.transports.streams.Streams`."""
 
+    def __init__(self) -> None:
+        self._outgoing: list[tuple[asyncio.Transport, bytes]] = []
+
+    def write_soon(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write once all tasks that are ready have had their turn.
+
+        Requests that leave together wake the other side once, where each by itself would: as measured, that
+        takes more time than all the rest of a write.
+        """
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._write_all)
+        self._outgoing.append((transport, data))
+
+    def _write_all(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        for transport, data in outgoing:
+            if not transport.is_closing():
+                transport.write(data)
+
     async def over(self, raw_socket: socket, context: ssl.SSLContext | None, host: str) -> AsyncioStream:
         """See `Streams.over`."""
         _, stream = await asyncio.get_running_loop().create_connection(
-            AsyncioStream, sock=raw_socket, ssl=context, server_hostname=host if context else None
+            functools.partial(AsyncioStream, self),
+            sock=raw_socket,
+            ssl=context,
+            server_hostname=host if context else None,
         )
         return stream
 
@@ -33,8 +59,9 @@ class AsyncioStreams:
 class AsyncioStream(asyncio.Protocol, Timed):
     """See `headrace.transports.streams.Stream`."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: AsyncioStreams) -> None:
         super().__init__()
+        self._write_soon = streams.write_soon
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._early: deque[bytes] = deque()
@@ -128,6 +155,9 @@ class AsyncioStream(asyncio.Protocol, Timed):
     async def send(self, data: bytes, until: float) -> None:
         if self._ended:
             raise self._lost or ConnectionResetError("closed by the other side")
+        if len(data) <= _SMALL:
+            self._write_soon(self._transport, data)
+            return
         self._transport.write(data)
         if self._blocked:
             self._limit(until)
