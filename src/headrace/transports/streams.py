@@ -15,6 +15,13 @@ from typing import Protocol, TypeAlias
 
 MAX_READ = 64 * 1024
 
+MOST_TOGETHER = 16
+"""Requests that are gathered before they are sent.
+
+Those that leave together wake the other side once, where each by itself would: as measured, that takes more
+time than all the rest of a send. But none should wait for long until others are ready.
+"""
+
 Feed: TypeAlias = Callable[[bytes], bool]
 """Takes bytes that came; True once that is enough for now. What it raises comes out of `Stream.pump`."""
 

@@ -6,6 +6,7 @@ to be limited in time; under load that is most of what a call takes.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import math
@@ -15,7 +16,10 @@ from socket import socket
 import trio
 
 from headrace.transports.anyio_stream import AnyioStream
-from headrace.transports.streams import MAX_READ, Feed, LimitReached, Probe, Stream, Timed
+from headrace.transports.streams import MAX_READ, MOST_TOGETHER, Feed, LimitReached, Probe, Stream, Timed
+
+_SMALL = 8 * 1024
+"""Bytes of a request that go into a socket at once, as long as nothing else is on its way."""
 
 
 class TrioStreams:
@@ -23,16 +27,65 @@ class TrioStreams:
 
     def __init__(self) -> None:
         self._alarm = Alarm()
+        self._mail = Mail()
 
     async def over(self, raw_socket: socket, context: ssl.SSLContext | None, host: str) -> Stream:
         """See `Streams.over`."""
         if context is None:
-            return TrioStream(raw_socket, self._alarm)
+            return TrioStream(raw_socket, self._alarm, self._mail)
         return await AnyioStream.over(raw_socket, context, host)
 
     async def aclose(self) -> None:
-        """End the alarm."""
+        """End what runs for the streams."""
         await self._alarm.aclose()
+        await self._mail.aclose()
+
+
+class Mail:
+    """Sends the requests of all streams of a transport together; see `MOST_TOGETHER`.
+
+    A system task sends what is left when all tasks that are ready have had their turn; the reason for such a
+    task is that of `Alarm`.
+    """
+
+    def __init__(self) -> None:
+        self._outgoing: list[tuple[TrioStream, bytes]] = []
+        self._waiting: trio.lowlevel.Task | None = None
+        self._whole = trio.CancelScope()
+        self._over = trio.Event()
+        trio.lowlevel.spawn_system_task(self._run, name="headrace mail")
+
+    def post(self, stream: TrioStream, data: bytes) -> None:
+        """Have ``data`` sent over ``stream``."""
+        self._outgoing.append((stream, data))
+        if len(self._outgoing) == MOST_TOGETHER:
+            self._send_all()
+        elif self._waiting is not None:
+            task, self._waiting = self._waiting, None
+            trio.lowlevel.reschedule(task)
+
+    def _send_all(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        for stream, data in outgoing:
+            stream.send_now(data)
+
+    async def _run(self) -> None:
+        with self._whole:
+            while True:
+                if not self._outgoing:
+                    self._waiting = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+                self._send_all()
+        self._over.set()
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._waiting = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def aclose(self) -> None:
+        """End."""
+        self._whole.cancel()
+        await self._over.wait()
 
 
 class Alarm:
@@ -86,12 +139,13 @@ class Alarm:
 class TrioStream(Timed):
     """See `headrace.transports.streams.Stream`; ``raw_socket`` is connected, non-blocking, and its own."""
 
-    __slots__ = ("_alarm", "_probe", "_socket", "_timed_out", "closed")
+    __slots__ = ("_alarm", "_mail", "_probe", "_socket", "_timed_out", "closed")
 
-    def __init__(self, raw_socket: socket, alarm: Alarm) -> None:
+    def __init__(self, raw_socket: socket, alarm: Alarm, mail: Mail) -> None:
         super().__init__()
         self._socket = raw_socket
         self._alarm = alarm
+        self._mail = mail
         self._probe = Probe(raw_socket)
         self._timed_out = False
         self.closed = False
@@ -104,20 +158,31 @@ class TrioStream(Timed):
         trio.lowlevel.notify_closing(self._socket)  # whoever waits for it gets a ClosedResourceError
 
     async def send(self, data: bytes, until: float) -> None:
-        # All tasks that are ready get to this point before the first of them sends. Requests that leave
-        # together wake the other side once: under load that spares a fourth of a call's time, as measured.
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        sent = self._send_some(data)
-        if sent == len(data):
+        if len(data) <= _SMALL:
+            self._mail.post(self, data)
             return
-        rest = memoryview(data)[sent:]
         self._limit(until)
-        while rest:
+        await self._send_rest(memoryview(data))
+
+    def send_now(self, data: bytes) -> None:
+        """What `Mail` calls. An error shows where the answer is waited for."""
+        if self.closed:
+            return
+        with contextlib.suppress(OSError):
+            sent = self._send_some(data)
+            if sent < len(data):  # a system whose buffers are that small
+                trio.lowlevel.spawn_system_task(self._send_later, memoryview(data)[sent:])
+
+    async def _send_later(self, rest: memoryview) -> None:
+        with contextlib.suppress(OSError, LimitReached):
+            await self._send_rest(rest)
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        while rest := rest[self._send_some(rest) :]:
             try:
                 await trio.lowlevel.wait_writable(self._socket)
             except trio.ClosedResourceError:
                 raise self._closed() from None
-            rest = rest[self._send_some(rest) :]
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
