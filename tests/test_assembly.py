@@ -114,6 +114,7 @@ def test_what_endpoints_add_of_their_own_is_no_matter() -> None:
     [
         (b'{"error":{"message":"overloaded"}}', "broke the stream off with an error: .*overloaded"),
         (b"<html>", "no chunk of an answer: '<html>'"),
+        (b'{"choices":[{"delta":{"content":"\xff"}}]}', "no chunk of an answer"),
         (b"[1]", "no chunk of an answer"),
         (b'{"choices":"none"}', "no chunk of an answer"),
     ],

@@ -136,6 +136,18 @@ def test_a_body_without_a_text_says_so_and_shows_its_beginning(body: object) -> 
     assert msgspec.json.encode(body).decode()[:20] in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b'{"model":"\xff"}', b'{"choices":[{"text":"\xff"}]}'])
+def test_what_is_no_utf_8_is_no_answer(content: bytes) -> None:
+    with pytest.raises(InvalidReply, match="not JSON"):
+        _ = reply(content).body
+
+
+@pytest.mark.anyio
+async def test_an_error_that_is_no_utf_8_is_told_as_it_is() -> None:
+    with pytest.raises(ServerError, match="status 500"):
+        await ask(Answer(status=500, body=b'{"error":{"message":"\xff"}}'))
+
+
 def test_the_body_is_decoded_once() -> None:
     made = reply({"a": 1})
     assert made.body is made.body

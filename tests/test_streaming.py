@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
@@ -132,6 +133,7 @@ async def test_pieces_and_then_the_whole_reply() -> None:
     async with endpoint.client() as client:
         texts, reply = await read(client, temperature=0.3)
     assert texts == ["Guten", " Tag", " auch"]
+    assert pickle.loads(pickle.dumps(reply)).text == reply.text
     assert reply.text == "Guten Tag auch"
     assert reply.finish_reason == "stop"
     assert reply.tool_calls == []

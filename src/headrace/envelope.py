@@ -54,7 +54,7 @@ def read_envelope(reply: Reply) -> None:
         if isinstance(reply.body, dict) and reply.body.get("error") is not None:
             raise _holds_error(reply) from None
         return
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if reply.status == 204 or _declared_otherwise(reply):
             return
         seen = shown(reply.content) if reply.content else "nothing"

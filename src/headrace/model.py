@@ -212,7 +212,7 @@ class Reply:
         if self._body is None:
             try:
                 self._body = _decode(self.content)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise InvalidReply(f"the body is not JSON: {shown(self.content)}") from error
         return self._body
 

@@ -96,7 +96,7 @@ def _error_object(content: bytes) -> tuple[str | None, str | None]:
     """Message and code of an OpenAI error object, None where there is none."""
     try:
         decoded: Any = msgspec.json.decode(content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None, None
     error = decoded.get("error") if isinstance(decoded, dict) else None
     if isinstance(error, str):

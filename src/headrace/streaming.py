@@ -127,6 +127,7 @@ class PieceReader:
         if not reply.content:
             reply.content = msgspec.json.encode(made.body())
         reply.usage, reply.model = made.usage, made.model
+        reply.stream = reply._reader = None
 
     async def aclose(self) -> None:
         """Give the connection back where the answer is over, drop it where it is not."""

@@ -103,7 +103,7 @@ class Journal:
     def _compare(self, written: bytes) -> None:
         try:
             old = msgspec.json.decode(written)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise JournalError(f"{self._sidecar}: damaged: {error}") from None
         if not isinstance(old, dict) or old.get("headrace") != _FORMAT:
             raise JournalError(f"{self._sidecar}: not a journal of this version of headrace")
