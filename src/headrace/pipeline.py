@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType, TracebackType
@@ -39,6 +38,8 @@ class Plugins:
     """The plugins one client or command line sees: installed ones, found once, under one manager."""
 
     def __init__(self) -> None:
+        import importlib.metadata  # not with the module: it takes a tenth of headrace's own import
+
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
         self.found: list[Plugin] = []

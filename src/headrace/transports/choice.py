@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.request
 from urllib.parse import urlsplit
 
 from headrace.errors import SettingsError, nearest
@@ -37,6 +36,8 @@ def make_transport(settings: CoreSettings) -> Transport:
 def proxied(url: str) -> bool:
     """True where the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) sends ``url`` by a proxy."""
     parts = urlsplit(url)
+    import urllib.request  # not with the module: it brings an HTTP client of its own
+
     proxies = urllib.request.getproxies_environment()
     if not (proxies.get(parts.scheme) or proxies.get("all")):
         return False

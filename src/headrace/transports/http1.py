@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import httptools
@@ -45,6 +44,8 @@ class RequestWriter:
         if endpoint.api_key is not None:
             lines.append(f"Authorization: Bearer {endpoint.api_key.reveal()}")
         lines += ["Accept: application/json", "Accept-Encoding: gzip, deflate"]
+        from importlib.metadata import version  # not with the module: see headrace.pipeline
+
         lines += _extra_lines({"User-Agent": f"headrace/{version('headrace')}"} | dict(endpoint.headers))
         self._common = "".join(f"{line}\r\n" for line in lines)
         self._heads: dict[tuple[str, str], bytes] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import ssl
 from collections import deque
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from headrace.clock import running_clock
+from headrace.clock import on_asyncio, running_clock
 from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteReply
 from headrace.model import Call, Endpoint, Headers, Reply, Timeout
 from headrace.transports.connecting import Connector, default_ssl_context
@@ -80,15 +79,13 @@ class NativeTransport:
 
 def _native_streams() -> Streams:
     """What the running event loop has of its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        from headrace.transports.trio_stream import TrioStreams
+    if on_asyncio():
+        from headrace.transports.asyncio_stream import AsyncioStreams
 
-        return TrioStreams()
-    from headrace.transports.asyncio_stream import AsyncioStreams
+        return AsyncioStreams()
+    from headrace.transports.trio_stream import TrioStreams
 
-    return AsyncioStreams()
+    return TrioStreams()
 
 
 class _Connection:
