@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
+from headrace.encoded import EncodedBody
 from headrace.errors import RequestError, nearest
 from headrace.model import Request
 
@@ -50,10 +51,10 @@ def as_request(item: Any, model: str | None) -> Request:
     a line of OpenAI's batch format (``custom_id``, ``method``, ``url``, ``body``). ``model`` is filled in
     where the body names none. Raises `RequestError` for anything else.
     """
-    if isinstance(item, str):
-        request = Request({"messages": [{"role": "user", "content": item}]})
-    elif isinstance(item, Request):
+    if isinstance(item, Request):
         request = item
+    elif isinstance(item, str):
+        request = Request({"messages": [{"role": "user", "content": item}]})
     elif isinstance(item, Mapping):
         request = _from_batch_line(item) if "url" in item and "body" in item else Request(item)
     else:
@@ -95,6 +96,8 @@ def encode_body(body: Mapping[str, Any] | None) -> bytes:
     """The body as JSON; raises `RequestError` for what JSON cannot say."""
     if body is None:
         return b""
+    if isinstance(body, EncodedBody):
+        return body.content
     try:
         return encode_json(body)
     except (TypeError, ValueError, RecursionError) as error:

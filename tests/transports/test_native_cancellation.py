@@ -52,16 +52,19 @@ async def test_cancelled_while_connecting(
     connect: Connect, serve: Serve, deaf: int, open_files: Callable[[], int]
 ) -> None:
     async with serve() as server, connect(server, base_url=f"http://127.0.0.1:{deaf}/v1") as client:
-        before = open_files()
-        async with anyio.create_task_group() as group:
-            for _ in range(5):
-                group.start_soon(client.request, "POST", "/a", {})
+        # The first round opens the transport's own files.
+        after: list[int] = []
+        for _ in range(2):
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(client.request, "POST", "/a", {})
+                await anyio.wait_all_tasks_blocked()
+                assert client.in_flight == 5
+                group.cancel_scope.cancel()
+            assert client.in_flight == 0
             await anyio.wait_all_tasks_blocked()
-            assert client.in_flight == 5
-            group.cancel_scope.cancel()
-        assert client.in_flight == 0
-        await anyio.wait_all_tasks_blocked()
-        assert open_files() == before
+            after.append(open_files())
+        assert after[0] == after[1]
 
 
 @pytest.mark.anyio

@@ -19,7 +19,9 @@ import attrs
 import msgspec
 
 from headrace.bulk.distinct import Distinct
-from headrace.errors import InputError, nearest
+from headrace.encoded import request_of_batch_line
+from headrace.errors import HeadraceError, InputError, nearest
+from headrace.model import Request
 
 Kind = Literal["csv", "jsonl", "batch"]
 
@@ -29,12 +31,15 @@ csv.field_size_limit(64 * 1024 * 1024)
 
 @attrs.frozen(eq=False)
 class Item:
-    """One item: its place from 0, its line in the input from 1, its id, and its row (or batch line)."""
+    """One item: its place from 0, its line in the input from 1, its id, and its row.
+
+    In the batch format the row is the whole request, or the decoded line where that is unusual.
+    """
 
     index: int
     line: int
     id: str
-    row: Mapping[str, Any] = attrs.field(repr=False)
+    row: Mapping[str, Any] | Request = attrs.field(repr=False)
 
 
 class Source:
@@ -88,9 +93,24 @@ class Source:
     def items(self) -> Iterator[Item]:
         """All items in order; raises `InputError` with file and line for a bad one."""
         with self._open() as file:
+            if self.kind == "batch" and self._id_column == "custom_id":
+                yield from self._batch_items(file)
+                return
             rows = self._csv_rows(file) if self.kind == "csv" else self._json_rows(file)
             for index, (line, row) in enumerate(rows):
                 yield Item(index, line, self._id(index, line, row), row)
+
+    def _batch_items(self, file: IO[bytes]) -> Iterator[Item]:
+        for index, (number, line) in enumerate(_json_lines(file)):
+            try:
+                request = request_of_batch_line(line)
+            except (ValueError, RecursionError, HeadraceError):
+                request = None
+            if request is not None and request.id:
+                yield Item(index, number, request.id, request)
+            else:  # what is wrong with it, or unusual, shows when it is read like any other
+                row = _decode_object(line, f"{self.name}:{number}")
+                yield Item(index, number, self._id(index, number, row), row)
 
     def _id(self, index: int, line: int, row: Mapping[str, Any]) -> str:
         if self._id_column is None:
@@ -154,11 +174,17 @@ class Source:
                 raise InputError(f"{self.name}:{begun} or below: not UTF-8 ({error.reason})") from None
 
     def _json_rows(self, file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, line in enumerate(file, 1):
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if line.strip():
-                yield number, _decode_object(line, f"{self.name}:{number}")
+        for number, line in _json_lines(file):
+            yield number, _decode_object(line, f"{self.name}:{number}")
+
+
+def _json_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not empty, with their numbers from 1."""
+    for number, line in enumerate(file, 1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if not line.isspace():
+            yield number, line
 
 
 def _spool_stdin() -> IO[bytes]:
@@ -184,7 +210,7 @@ def _first_line(file: IO[bytes], name: str) -> str:
 def _decode_object(line: bytes | str, where: str) -> dict[str, Any]:
     try:
         row = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{where}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise InputError(f"{where}: a JSON object is wanted, not {type(row).__name__}")

@@ -13,7 +13,8 @@ import certifi
 
 from headrace.errors import ConnectError, TLSError
 from headrace.transports.addresses import Address
-from headrace.transports.streams import Stream, Streams
+from headrace.transports.poller import Poller
+from headrace.transports.streams import Stream
 
 
 def default_ssl_context() -> ssl.SSLContext:
@@ -32,24 +33,17 @@ def default_ssl_context() -> ssl.SSLContext:
 class Connector:
     """Opens the streams of one origin: TCP, then with ``context`` verified TLS whose name is ``host``."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, streams: Streams) -> None:
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, poller: Poller) -> None:
         self._host = host
         self.where = f"{host}:{port}"
         self._address = Address(host, port)
         self._context = context
-        self._streams = streams
+        self._poller = poller
 
-    async def connect_at_once(self) -> Stream | None:
+    def connect_at_once(self) -> Stream | None:
         """A new stream where none has to be waited for, and so no time be limited; None: use `connect`."""
         raw_socket = self._address.connected_at_once() if self._context is None else None
-        return None if raw_socket is None else await self._over(raw_socket)
-
-    async def _over(self, raw_socket: socket.socket) -> Stream:
-        try:
-            return await self._streams.over(raw_socket, self._context, self._host)
-        except BaseException:
-            raw_socket.close()
-            raise
+        return None if raw_socket is None else Stream(raw_socket, self._poller)
 
     async def connect(self) -> Stream:
         """A new stream.
@@ -58,16 +52,36 @@ class Connector:
         """
         where = self.where
         try:
-            return await self._over(await self._address.connected())
+            raw_socket = await self._address.connected()
+            if self._context is not None:
+                raw_socket = await _handshake(raw_socket, self._context, self._host)
+            return Stream(raw_socket, self._poller)
         except ssl.SSLCertVerificationError as error:
             raise TLSError(f"the certificate of {where} is not valid: {error.verify_message}") from error
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionAbortedError) as error:
+            raise ConnectError(f"{where} closed the connection during the TLS handshake") from error
         except ssl.SSLError as error:
             hint = "; does it speak TLS at all?" if error.reason == "WRONG_VERSION_NUMBER" else ""
             raise TLSError(f"TLS with {where} failed: {error.reason or error}{hint}") from error
-        except (anyio.BrokenResourceError, anyio.EndOfStream, ConnectionAbortedError) as error:
-            raise ConnectError(f"{where} closed the connection during the TLS handshake") from error
         except OSError as error:
             raise ConnectError(_explained(where, error)) from error
+
+
+async def _handshake(raw_socket: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    """TLS over a connected socket, which it takes over."""
+    tls = context.wrap_socket(raw_socket, server_hostname=host, do_handshake_on_connect=False)
+    try:
+        while True:
+            try:
+                tls.do_handshake()
+                return tls
+            except ssl.SSLWantReadError:
+                await anyio.wait_readable(tls)
+            except ssl.SSLWantWriteError:
+                await anyio.wait_writable(tls)
+    except BaseException:
+        tls.close()
+        raise
 
 
 def _explained(where: str, error: OSError) -> str:

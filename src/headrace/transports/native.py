@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from headrace.clock import on_asyncio, running_clock
+from headrace.clock import running_clock
 from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteReply
 from headrace.model import Call, Endpoint, Headers, Reply, Timeout
 from headrace.transports.connecting import Connector, default_ssl_context
 from headrace.transports.http1 import ReplyParser, RequestWriter
-from headrace.transports.streams import LimitReached, Stream, Streams
+from headrace.transports.poller import Poller
+from headrace.transports.streams import LimitReached, Stream
 
 KEEP_ALIVE = 60.0
 """Seconds that a connection is kept idle where the endpoint does not say; load balancers allow 60 to 350."""
@@ -46,7 +47,7 @@ class NativeTransport:
         self._max_bytes = max_response_bytes
         self._ssl_context = ssl_context
         self._origins: dict[Endpoint, _Origin] = {}
-        self._streams: Streams | None = None
+        self._poller: Poller | None = None
 
     def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Make one attempt; see `Transport.send`."""
@@ -54,14 +55,14 @@ class NativeTransport:
         return origin.send(call)
 
     def _origin(self, endpoint: Endpoint) -> _Origin:
-        if self._streams is None:
-            self._streams = _native_streams()
+        if self._poller is None:
+            self._poller = Poller()
         parts = urlsplit(endpoint.base_url)
         context = None
         if parts.scheme == "https":
             context = self._ssl_context = self._ssl_context or default_ssl_context()
         connector = Connector(
-            parts.hostname or "", parts.port or (443 if context else 80), context, self._streams
+            parts.hostname or "", parts.port or (443 if context else 80), context, self._poller
         )
         origin = _Origin(endpoint, connector, self._max_idle, self._max_bytes)
         self._origins[endpoint] = origin
@@ -71,21 +72,10 @@ class NativeTransport:
         """Drop all idle connections; one in use is dropped when its attempt ends."""
         for origin in self._origins.values():
             origin.close()
-        if self._streams is not None:
+        if self._poller is not None:
             # Shielded, for a client whose block is cancelled closes as well; this waits for nobody else.
             with anyio.CancelScope(shield=True):
-                await self._streams.aclose()
-
-
-def _native_streams() -> Streams:
-    """What the running event loop has of its own."""
-    if on_asyncio():
-        from headrace.transports.asyncio_stream import AsyncioStreams
-
-        return AsyncioStreams()
-    from headrace.transports.trio_stream import TrioStreams
-
-    return TrioStreams()
+                await self._poller.aclose()
 
 
 class _Connection:
@@ -218,7 +208,7 @@ class _Origin:
             connection.stream.abort()
 
     async def _connect(self, timeout: Timeout, end: float) -> _Connection:
-        stream = await self._connector.connect_at_once()
+        stream = self._connector.connect_at_once()
         if stream is not None:
             return _Connection(stream, self._max_bytes)
         for last_try in (False, True):

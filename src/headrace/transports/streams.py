@@ -1,26 +1,30 @@
-"""Byte streams as the native transport wants them; one file for each way to have one.
+"""Byte streams as the native transport wants them: TCP, and TLS over it, on either event loop.
 
-All fail with `OSError` (ssl.SSLError is one) or `LimitReached` and nothing else, and all can tell, without
-waiting, whether an idle connection is still sound.
+The layers of asyncio, uvloop, trio and anyio yield to the scheduler, copy, or make a system call or two
+for each send and receive; under load that is most of what a call takes. Here a `Poller` gives what comes to
+the parser in a callback, and a task is woken once an answer.
 """
 
 from __future__ import annotations
 
 import math
 import select
-import socket
 import ssl
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from selectors import EVENT_READ, EVENT_WRITE
+from socket import socket
+from typing import TypeAlias
+
+from headrace.transports.loops import Waiter
+from headrace.transports.poller import Poller
 
 MAX_READ = 64 * 1024
 
-MOST_TOGETHER = 16
-"""Requests that are gathered before they are sent.
+_SMALL = 8 * 1024
+"""Bytes of a request that go into a socket at once, as long as nothing else is on its way."""
 
-Those that leave together wake the other side once, where each by itself would: as measured, that takes more
-time than all the rest of a send. But none should wait for long until others are ready.
-"""
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Feed: TypeAlias = Callable[[bytes], bool]
 """Takes bytes that came; True once that is enough for now. What it raises comes out of `Stream.pump`."""
@@ -30,84 +34,211 @@ class LimitReached(Exception):
     """The clock reached the time until which a stream was to wait."""
 
 
-class Stream(Protocol):
-    """A connection's two directions. After an exception or a cancellation it is only good for `abort`.
+class Stream:
+    """A connection's two directions, over a connected, non-blocking socket that it owns.
 
-    ``until`` is on `anyio.current_time`'s clock, ``silence`` the most seconds between two pieces.
+    All that fails does so with `OSError` (ssl.SSLError is one) or `LimitReached`. After an exception or a
+    cancellation it is only good for `abort`. ``until`` is on `anyio.current_time`'s clock, ``silence`` the
+    most seconds between two pieces.
+
+    A limit in time costs a comparison: a cancel scope for each wait would take a third of a call's time, most
+    of it for setting a timer and taking it back. Here a timer that was set is left to ring; then it is looked
+    at whether there is still something to end, and when to look again.
     """
+
+    __slots__ = (
+        "_early",
+        "_end",
+        "_ended",
+        "_error",
+        "_events",
+        "_feed",
+        "_pending",
+        "_poll",
+        "_poller",
+        "_recv",
+        "_rest",
+        "_rings_at",
+        "_silence",
+        "_socket",
+        "_until",
+        "_waiter",
+        "closed",
+    )
+
+    def __init__(self, raw_socket: socket, poller: Poller) -> None:
+        self._socket = raw_socket
+        self._recv = raw_socket.recv
+        # What TLS has decrypted and not handed out, the kernel knows nothing of.
+        self._pending = raw_socket.pending if isinstance(raw_socket, ssl.SSLSocket) else None
+        self._poller = poller
+        self._poll: Callable[[int], list[tuple[int, int]]] | None = None
+        self._feed: Feed | None = None
+        self._waiter: Waiter | None = None
+        self._early: deque[bytes] | None = None
+        self._rest = memoryview(b"")
+        self._ended = False
+        self._error: Exception | None = None
+        self._silence: float | None = None
+        self._end = self._until = self._rings_at = math.inf
+        self._events = EVENT_READ
+        self.closed = False
+        poller.register(raw_socket, self)
+
+    # What the transport calls.
 
     async def send(self, data: bytes, until: float) -> None:
         """Hand all of ``data`` over."""
+        if self._ended:
+            raise self._error or ConnectionResetError("closed by the other side")
+        if len(data) <= _SMALL:
+            self._poller.send_soon(self, data)
+            return
+        self.send_now(data)
+        if self._rest:
+            self._limit(until)
+            await self._wait()
+            if self._rest:
+                raise self._error or ConnectionResetError("closed by the other side")
 
     async def pump(self, feed: Feed, until: float, silence: float | None) -> bool:
         """Give what comes to ``feed`` until that is enough: True; False where the other side ends first."""
+        while self._early:
+            if feed(self._early.popleft()):
+                return True
+        if self._ended:
+            if self._error is not None:
+                raise self._error
+            return False
+        if not self._events & EVENT_READ:
+            self._watch(self._events | EVENT_READ)
+        self._feed, self._silence, self._end = feed, silence, until
+        self._limit(until if silence is None else min(until, self._poller.now() + silence))
+        await self._wait()
+        if self._error is not None:
+            raise self._error
+        return not self._ended
 
     def sound(self) -> bool:
-        """For an idle connection: False where the other side closed it, or sent what nobody asked for."""
+        """For an idle connection: False where the other side closed it, or sent what nobody asked for.
+
+        The poller tells of that only in the loop's next turn, and none has come since the caller's own
+        blocking work; so the kernel is asked as well.
+        """
+        if self._ended or self._early:
+            return False
+        if self._poll is None:
+            poll = select.poll()
+            poll.register(self._socket.fileno(), select.POLLIN | select.POLLPRI)
+            self._poll = poll.poll
+        return not self._poll(0)
 
     def abort(self) -> None:
         """Close at once, without a word to the other side; again does nothing."""
-
-
-class Streams(Protocol):
-    """What makes the streams of one transport on the event loop that it runs on."""
-
-    async def over(self, raw_socket: socket.socket, context: ssl.SSLContext | None, host: str) -> Stream:
-        """A stream over a connected, non-blocking socket; with ``context``, after a TLS handshake."""
-
-    async def aclose(self) -> None:
-        """No more streams are needed."""
-
-
-class Timed:
-    """A limit in time for whoever waits on a stream, at the price of a comparison.
-
-    A cancel scope for each wait would take a third of a call's time, most of it for setting a timer and
-    taking it back. Here a timer that was set is left to ring; then it is looked at whether there is still
-    something to end, and when to look again. One timer a connection, of the kind that the subclass has.
-    """
-
-    __slots__ = ("_rings_at", "_until")
-
-    def __init__(self) -> None:
-        self._rings_at = math.inf
+        if self.closed:
+            return
+        self.closed = self._ended = True
+        self._feed = None
         self._until = math.inf
+        if self._events:
+            self._poller.unregister(self._socket)
+        if self._rings_at < math.inf:
+            self._poller.forget_timer()
+        self._socket.close()
 
-    def _limit(self, until: float) -> None:
-        """Call `_expire` once the clock reaches ``until``, unless another limit is set before."""
-        self._until = until
-        if until < self._rings_at:
-            self._rings_at = until
-            self._set_timer(until)
+    # What the poller calls.
+
+    def send_now(self, data: bytes) -> None:
+        """Begin to send; what the socket does not take at once follows when it has room."""
+        if self.closed:
+            return
+        try:
+            sent = self._socket.send(data)
+        except _NOT_NOW:
+            sent = 0
+        except OSError:
+            return  # it shows where the answer is waited for, which may have come before
+        if sent < len(data):
+            self._rest = memoryview(data)[sent:]
+            self._watch(self._events | EVENT_WRITE)
+
+    def readable(self) -> None:
+        """Something has come, or the end."""
+        try:
+            while data := self._recv(MAX_READ):
+                feed = self._feed
+                if feed is None:
+                    self._keep(data)
+                elif feed(data):
+                    self._feed = None
+                    self._wake()
+                elif self._silence is not None:
+                    self._until = min(self._end, self._poller.now() + self._silence)
+                if self._pending is None or not self._pending():
+                    return
+        except _NOT_NOW:
+            return
+        except Exception as error:
+            self._error = error
+        self._ended = True
+        self._feed = None
+        self._watch(self._events & ~EVENT_READ)
+        self._wake()
+
+    def writable(self) -> None:
+        """There is room for more of a large request."""
+        try:
+            self._rest = self._rest[self._socket.send(self._rest) :]
+            if self._rest:
+                return
+        except _NOT_NOW:
+            return
+        except OSError as error:
+            self._error = error
+        self._watch(self._events & ~EVENT_WRITE)
+        if self._feed is None:
+            self._wake()
 
     def ring(self, now: float) -> None:
-        """What the timer calls."""
+        """The timer that was set last rings."""
         if now < self._rings_at:
             return  # one that was set before an earlier one
         self._rings_at = math.inf
         if now >= self._until:
-            self._until = math.inf
-            self._expire()
+            self._error, self._ended, self._feed = LimitReached(), True, None
+            self._wake()
         elif self._until < math.inf:
             self._limit(self._until)
 
-    def _set_timer(self, when: float) -> None:
-        raise NotImplementedError
+    def _keep(self, data: bytes) -> None:
+        """Bytes that nobody waits for yet; let no server fill this process's memory with them."""
+        if self._early is None:
+            self._early = deque()
+        elif self._early:
+            self._watch(self._events & ~EVENT_READ)
+        self._early.append(data)
 
-    def _expire(self) -> None:
-        raise NotImplementedError
+    def _watch(self, events: int) -> None:
+        if events != self._events:
+            self._poller.watch(self._socket, self, self._events, events)
+            self._events = events
 
+    def _limit(self, until: float) -> None:
+        """Let whoever waits wait no longer than ``until``."""
+        self._until = until
+        if until < self._rings_at:
+            self._rings_at = until
+            self._poller.set_timer(until, self)
 
-class Probe:
-    """Asks the kernel whether anything has come over a socket, its end included."""
+    async def _wait(self) -> None:
+        waiter = self._waiter = self._poller.new_waiter()
+        try:
+            await waiter
+        finally:
+            self._waiter = self._feed = None
 
-    __slots__ = ("_poll",)
-
-    def __init__(self, raw_socket: socket.socket) -> None:
-        poll = select.poll()
-        poll.register(raw_socket.fileno(), select.POLLIN | select.POLLPRI)
-        self._poll = poll.poll
-
-    def silent(self) -> bool:
-        """True where nothing has come."""
-        return not self._poll(0)
+    def _wake(self) -> None:
+        self._until = math.inf
+        if self._waiter is not None:
+            self._poller.wake(self._waiter)
+            self._waiter = None

@@ -1,0 +1,81 @@
+"""Bodies that are JSON already, as in a line of OpenAI's batch format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.model import Request
+
+
+class _Asked(msgspec.Struct):
+    """What headrace itself reads of a body before it is sent."""
+
+    model: str | None = None
+    stream: bool | None = None
+
+
+class _BatchLine(msgspec.Struct):
+    url: str
+    body: msgspec.Raw
+    custom_id: str | None = None
+    method: str = "POST"
+
+
+_read_asked = msgspec.json.Decoder(_Asked).decode
+_read_line = msgspec.json.Decoder(_BatchLine).decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class EncodedBody(Mapping[str, Any]):
+    """A body as JSON, sent as it is and decoded only where somebody looks for more than its model.
+
+    Raises `msgspec.DecodeError` for what is no JSON object, or has a model that is no text.
+    """
+
+    __slots__ = ("_asked", "_decoded", "content")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self._asked = _read_asked(content)
+        self._decoded: dict[str, Any] | None = None
+
+    @property
+    def _all(self) -> dict[str, Any]:
+        if self._decoded is None:
+            self._decoded = _decode(self.content)
+        return self._decoded
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name == "model":
+            return default if self._asked.model is None else self._asked.model
+        if name == "stream":
+            return default if self._asked.stream is None else self._asked.stream
+        return self._all.get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __repr__(self) -> str:
+        return repr(self._all)
+
+
+def request_of_batch_line(line: bytes) -> Request:
+    """The request that a line of the batch format holds, its body as it stands there.
+
+    Raises `ValueError` (`msgspec.DecodeError`, `UnicodeDecodeError` and `RequestError` are such) for a line
+    that is anything else.
+    """
+    line.decode()  # a body is looked through, which does not show whether it is UTF-8
+    read = _read_line(line)
+    # The format writes the API's version into the path; here it is part of the base URL.
+    path = read.url.removeprefix("/v1")
+    return Request(EncodedBody(bytes(read.body)), path, read.method.upper(), read.custom_id)

@@ -1,0 +1,132 @@
+"""One poll for all connections of a transport, one alarm for their limits, requests that leave together."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import selectors
+from collections.abc import Callable
+from selectors import EVENT_READ, EVENT_WRITE
+from socket import socket
+from typing import TYPE_CHECKING
+
+from headrace.clock import on_asyncio, running_clock
+
+if TYPE_CHECKING:
+    from headrace.transports.loops import Loop, Waiter
+    from headrace.transports.streams import Stream
+
+MOST_TOGETHER = 16
+"""Requests that are gathered before they are sent.
+
+Those that leave together wake the other side once, where each by itself would: as measured, that takes more
+time than all the rest of a send. But none should wait for long until others are ready.
+"""
+
+
+class Poller:
+    """Watches the sockets of one transport for an event loop, which sees of them one file, the poll's own.
+
+    So a socket is made known to the kernel once and not for each wait, and a turn of the event loop serves
+    all sockets that are ready. It has a heap entry for each stream, and one timer of the loop for all.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.now: Callable[[], float] = running_clock()
+        self._heap: list[tuple[float, int, Stream]] = []
+        self._order = itertools.count()
+        self._stale = 0
+        self._outgoing: list[tuple[Stream, bytes]] = []
+        self._loop: Loop = _running_loop(self)
+        self.new_waiter: Callable[[], Waiter] = self._loop.new_waiter
+        self.wake: Callable[[Waiter], None] = self._loop.wake
+
+    def fileno(self) -> int:
+        """The file that is readable when a socket is ready."""
+        return self._selector.fileno()
+
+    def register(self, raw_socket: socket, stream: Stream) -> None:
+        """Watch a socket for what comes."""
+        self._selector.register(raw_socket, EVENT_READ, stream)
+
+    def watch(self, raw_socket: socket, stream: Stream, before: int, events: int) -> None:
+        """Watch a socket for other ``events`` than ``before``."""
+        if not events:
+            self._selector.unregister(raw_socket)
+        elif not before:
+            self._selector.register(raw_socket, events, stream)
+        else:
+            self._selector.modify(raw_socket, events, stream)
+
+    def unregister(self, raw_socket: socket) -> None:
+        """Watch a socket no more."""
+        self._selector.unregister(raw_socket)
+
+    def send_soon(self, stream: Stream, data: bytes) -> None:
+        """Send together with what other tasks that are ready send; see `MOST_TOGETHER`."""
+        outgoing = self._outgoing
+        outgoing.append((stream, data))
+        if len(outgoing) == 1:
+            self._loop.send_after_ready_tasks()
+        elif len(outgoing) == MOST_TOGETHER:
+            self.send_all()
+
+    def set_timer(self, when: float, stream: Stream) -> None:
+        """Have ``stream`` rung at ``when``."""
+        heapq.heappush(self._heap, (when, next(self._order), stream))
+        if self._heap[0][0] == when:
+            self._loop.alarm_at(when)
+
+    def forget_timer(self) -> None:
+        """One of the streams that have a timer is closed; once they are the half of all, they are let go."""
+        self._stale += 1
+        if self._stale > 100 and self._stale > len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if not entry[2].closed]
+            heapq.heapify(self._heap)
+            self._stale = 0
+
+    async def aclose(self) -> None:
+        """Watch no more."""
+        await self._loop.aclose()
+        self._selector.close()
+
+    # What the event loop calls.
+
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._outgoing)
+
+    def serve(self) -> None:
+        """Serve the sockets that are ready."""
+        for key, events in self._selector.select(0):
+            stream: Stream = key.data
+            if events & EVENT_READ:
+                stream.readable()
+            if events & EVENT_WRITE and not stream.closed:
+                stream.writable()
+
+    def send_all(self) -> None:
+        """Send what tasks that were ready had to send."""
+        outgoing, self._outgoing = self._outgoing, []
+        for stream, data in outgoing:
+            stream.send_now(data)
+
+    def ring(self) -> float | None:
+        """Ring for all streams whose time has come; returns when the next one's will."""
+        self.serve()  # a loop that was blocked finds both at once, and what has come in time has come in time
+        now = self.now()
+        while self._heap and self._heap[0][0] <= now:
+            heapq.heappop(self._heap)[2].ring(now)
+        return self._heap[0][0] if self._heap else None
+
+
+def _running_loop(poller: Poller) -> Loop:
+    if on_asyncio():
+        from headrace.transports.loops.of_asyncio import AsyncioLoop
+
+        return AsyncioLoop(poller)
+    from headrace.transports.loops.of_trio import TrioLoop
+
+    return TrioLoop(poller)
