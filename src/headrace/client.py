@@ -175,7 +175,7 @@ class Client:
             body["model"] = model
         self._check_usable()
         request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY)
-        return await self._limited(self._call(as_request(request, self._settings.model)))
+        return await self._perform(self._call(as_request(request, self._settings.model)), self._limiter)
 
     async def request(
         self,
@@ -195,7 +195,7 @@ class Client:
         """
         self._check_usable()
         request = Request(body, path, method.upper(), id, timeout, deadline, tags or EMPTY)
-        return await self._limited(self._call(as_request(request, self._settings.model)))
+        return await self._perform(self._call(as_request(request, self._settings.model)), self._limiter)
 
     def stream(
         self,
@@ -257,17 +257,17 @@ class Client:
             raise SettingsError(f"buffer={buffer}: must not be below 0")
         if isinstance(requests, (str, Mapping)) or not isinstance(requests, (Iterable, AsyncIterable)):
             raise RequestError(f"map takes an iterable of requests, not a {type(requests).__name__}")
-        send = self._limited if max_in_flight is None else self._perform
+        limiter = self._limiter if max_in_flight is None else None
         workers = max_in_flight or self._settings.max_in_flight
         return Outcomes(
             requests,
-            functools.partial(self._outcome, send),
+            functools.partial(self._outcome, limiter),
             workers=workers,
             ordered=ordered,
             buffer=workers if buffer is None else buffer,
         )
 
-    async def _outcome(self, send: Send, index: int, item: RequestLike) -> Outcome:
+    async def _outcome(self, limiter: anyio.CapacityLimiter | None, index: int, item: RequestLike) -> Outcome:
         try:
             if self._closed:
                 self._check_usable()
@@ -276,7 +276,7 @@ class Client:
         except HeadraceError as error:
             return Outcome(index, item if isinstance(item, Request) else None, None, error)
         try:
-            reply = await send(call)
+            reply = await self._perform(call, limiter)
         except HeadraceError as error:
             return Outcome(index, request, None, error, call.attempts, self._now() - call.started)
         return Outcome(index, request, reply, None, reply.attempts, reply.elapsed)
@@ -297,24 +297,11 @@ class Client:
             None if request.deadline is None else now + request.deadline,
             notify=self._notify,
             streamed=streamed,
+            now=self._now,
         )
 
-    async def _limited(self, call: Call) -> Reply:
-        """Perform a call once the client's limiter has room for it."""
-        limiter = self._limiter
-        assert limiter is not None
-        try:
-            limiter.acquire_on_behalf_of_nowait(call)
-        except anyio.WouldBlock:
-            await self._wait_for_room(call)
-        try:
-            return await self._perform(call)
-        finally:
-            limiter.release_on_behalf_of(call)
-
-    async def _wait_for_room(self, call: Call) -> None:
-        limiter = self._limiter
-        assert limiter is not None
+    async def _take_place(self, call: Call, limiter: anyio.CapacityLimiter) -> None:
+        """Wait until the limiter has room for a call."""
         with anyio.CancelScope(deadline=math.inf if call.deadline is None else call.deadline) as scope:
             await limiter.acquire_on_behalf_of(call)
         if scope.cancelled_caught:
@@ -333,10 +320,10 @@ class Client:
         try:
             limiter.acquire_on_behalf_of_nowait(call)
         except anyio.WouldBlock:
-            await self._wait_for_room(call)
+            await self._take_place(call, limiter)
         try:
             try:
-                reply = await self._perform(call)
+                reply = await self._perform(call, None)
             except BaseException as error:
                 call.end(Ending(error=error))
                 raise
@@ -344,8 +331,16 @@ class Client:
         finally:
             limiter.release_on_behalf_of(call)
 
-    async def _perform(self, call: Call) -> Reply:
-        """Send a call through the pipeline, bounded by its deadline, and complete its reply or error."""
+    async def _perform(self, call: Call, limiter: anyio.CapacityLimiter | None) -> Reply:
+        """Send a call through the pipeline, bounded by its deadline, and complete its reply or error.
+
+        With a limiter, once that has room for it.
+        """
+        if limiter is not None:
+            try:
+                limiter.acquire_on_behalf_of_nowait(call)
+            except anyio.WouldBlock:
+                await self._take_place(call, limiter)
         try:
             if call.deadline is None:
                 reply = await self._send(call)
@@ -365,6 +360,9 @@ class Client:
             failure = PolicyError(f"{who} raised {type(error).__name__}: {error}")
             failure.request, failure.attempts = call.request, call.attempts
             raise failure from error
+        finally:
+            if limiter is not None:
+                limiter.release_on_behalf_of(call)
         try:
             reply.attempts = call.attempts
             reply.elapsed = self._now() - call.started

@@ -10,7 +10,7 @@ import msgspec
 from headrace.model import Request
 
 
-class _Asked(msgspec.Struct):
+class Asked(msgspec.Struct):
     """What headrace itself reads of a body before it is sent."""
 
     model: str | None = None
@@ -24,22 +24,22 @@ class _BatchLine(msgspec.Struct):
     method: str = "POST"
 
 
-_read_asked = msgspec.json.Decoder(_Asked).decode
+_read_asked = msgspec.json.Decoder(Asked).decode
 _read_line = msgspec.json.Decoder(_BatchLine).decode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class EncodedBody(Mapping[str, Any]):
-    """A body as JSON, sent as it is and decoded only where somebody looks for more than its model.
+    """A body as JSON, sent as it is and decoded only where somebody looks for more than what is ``asked``.
 
     Raises `msgspec.DecodeError` for what is no JSON object, or has a model that is no text.
     """
 
-    __slots__ = ("_asked", "_decoded", "content")
+    __slots__ = ("_decoded", "asked", "content")
 
     def __init__(self, content: bytes) -> None:
         self.content = content
-        self._asked = _read_asked(content)
+        self.asked = _read_asked(content)
         self._decoded: dict[str, Any] | None = None
 
     @property
@@ -49,10 +49,8 @@ class EncodedBody(Mapping[str, Any]):
         return self._decoded
 
     def get(self, name: str, default: Any = None) -> Any:
-        if name == "model":
-            return default if self._asked.model is None else self._asked.model
-        if name == "stream":
-            return default if self._asked.stream is None else self._asked.stream
+        if name == "model" and self.asked.model is not None:
+            return self.asked.model
         return self._all.get(name, default)
 
     def __getitem__(self, name: str) -> Any:
@@ -68,14 +66,17 @@ class EncodedBody(Mapping[str, Any]):
         return repr(self._all)
 
 
-def request_of_batch_line(line: bytes) -> Request:
+def request_of_batch_line(line: bytes) -> Request | None:
     """The request that a line of the batch format holds, its body as it stands there.
 
-    Raises `ValueError` (`msgspec.DecodeError`, `UnicodeDecodeError` and `RequestError` are such) for a line
-    that is anything else.
+    None for a line that is anything else, or not what is usual; `headrace.requests.as_request` of what it
+    decodes to says why.
     """
-    line.decode()  # a body is looked through, which does not show whether it is UTF-8
-    read = _read_line(line)
-    # The format writes the API's version into the path; here it is part of the base URL.
-    path = read.url.removeprefix("/v1")
-    return Request(EncodedBody(bytes(read.body)), path, read.method.upper(), read.custom_id)
+    try:
+        line.decode()  # a body is looked through, which does not show whether it is UTF-8
+        read = _read_line(line)
+        # The format writes the API's version into the path; here it is part of the base URL.
+        path = read.url.removeprefix("/v1")
+        return Request(EncodedBody(bytes(read.body)), path, read.method.upper(), read.custom_id)
+    except (ValueError, RecursionError):  # msgspec.DecodeError and RequestError are such
+        return None

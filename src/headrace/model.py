@@ -5,12 +5,15 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, NoReturn, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
 
+import anyio
 import attrs
 import msgspec
 
 from headrace.errors import CallError, HeadraceError, InvalidReply, RequestError, SettingsError
+
+T = TypeVar("T")
 
 
 class _Empty(Mapping[str, str]):
@@ -67,13 +70,25 @@ class Headers(Mapping[str, str]):
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
         self.raw = raw
 
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, default: T, /) -> str | T: ...
+    def get(self, name: str, default: T | None = None, /) -> str | T | None:
+        # Mapping's would raise and catch for each header that is not there.
+        values = self._values(name)
+        return b", ".join(values).decode("latin-1") if values else default
+
     def __getitem__(self, name: str) -> str:
+        values = self._values(name)
+        if not values:
+            raise KeyError(name)
+        return b", ".join(values).decode("latin-1")
+
+    def _values(self, name: str) -> list[bytes]:
         wanted = name.lower().encode("latin-1", "replace")
         length = len(wanted)  # compared first: it tells most of them apart
-        found = [value for key, value in self.raw if len(key) == length and key.lower() == wanted]
-        if not found:
-            raise KeyError(name)
-        return b", ".join(found).decode("latin-1")
+        return [value for key, value in self.raw if len(key) == length and key.lower() == wanted]
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(key.decode("latin-1").lower() for key, _ in self.raw))
@@ -95,9 +110,9 @@ def positive_seconds(instance: Any, attribute: attrs.Attribute[Any], value: obje
         raise SettingsError(f"{attribute.name}={value!r}: must be a number of seconds above 0")
 
 
-def _request_seconds(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not isinstance(value, Timeout) and not _is_duration(value):
-        raise RequestError(f"{attribute.name}={value!r}: must be a number of seconds above 0")
+def _check_seconds(name: str, value: object) -> None:
+    if not _is_duration(value):
+        raise RequestError(f"{name}={value!r}: must be a number of seconds above 0")
 
 
 @attrs.frozen
@@ -139,11 +154,15 @@ class Request:
     path: str = "/chat/completions"
     method: str = "POST"
     id: str | None = None
-    timeout: Timeout | float | None = attrs.field(default=None, validator=_request_seconds)
-    deadline: float | None = attrs.field(default=None, validator=_request_seconds)
+    timeout: Timeout | float | None = None
+    deadline: float | None = None
     tags: Mapping[str, str] = EMPTY
 
     def __attrs_post_init__(self) -> None:
+        if self.timeout is not None and not isinstance(self.timeout, Timeout):
+            _check_seconds("timeout", self.timeout)
+        if self.deadline is not None:
+            _check_seconds("deadline", self.deadline)
         if self.path != "/chat/completions":
             if not self.path.startswith("/"):
                 raise RequestError(f"path {self.path!r} must begin with '/', as in '/embeddings'")
@@ -155,7 +174,7 @@ class Request:
     @property
     def model(self) -> str | None:
         """The model named in the body, None where there is none."""
-        model = self.body.get("model") if self.body else None
+        model = None if self.body is None else self.body.get("model")
         return model if isinstance(model, str) else None
 
 
@@ -297,10 +316,11 @@ class Ending:
 class Call:
     """The life of one request on its way through the pipeline.
 
-    ``content`` is the encoded body. ``started`` and ``deadline`` are on `anyio.current_time`'s clock;
-    ``attempts`` counts the trips over the wire begun so far. A policy may write to ``notes`` under its
-    own name, and may set ``endpoint`` before it sends. The reply to a ``streamed`` call comes with its first
-    piece; what is to be done when it is over is told `at_end`.
+    ``content`` is the encoded body. ``started`` and ``deadline`` are on `anyio.current_time`'s clock, which
+    ``now()`` asks without the way through anyio's layers. ``attempts`` counts the trips over the wire begun
+    so far. A policy may write to ``notes`` under its own name, and may set ``endpoint`` before it sends. The
+    reply to a ``streamed`` call comes with its first piece; what is to be done when it is over is told
+    `at_end`.
     """
 
     request: Request
@@ -313,6 +333,7 @@ class Call:
     notes: dict[str, Any] = attrs.field(factory=dict)
     _notify: Callable[[Event], None] | None = attrs.field(default=None, repr=False)
     streamed: bool = False
+    now: Callable[[], float] = attrs.field(default=anyio.current_time, repr=False)
     _at_end: list[Callable[[Ending], None]] | None = attrs.field(default=None, init=False, repr=False)
 
     def notify(self, name: str, **data: Any) -> None:

@@ -51,22 +51,18 @@ def as_request(item: Any, model: str | None) -> Request:
     a line of OpenAI's batch format (``custom_id``, ``method``, ``url``, ``body``). ``model`` is filled in
     where the body names none. Raises `RequestError` for anything else.
     """
-    if isinstance(item, Request):
-        request = item
-    elif isinstance(item, str):
-        request = Request({"messages": [{"role": "user", "content": item}]})
-    elif isinstance(item, Mapping):
-        request = _from_batch_line(item) if "url" in item and "body" in item else Request(item)
-    else:
-        raise RequestError(f"a request is a text, a mapping or a headrace.Request, not {type(item).__name__}")
+    request = item if isinstance(item, Request) else _request_of(item)
     body = request.body
     if body is None:
         return request
-    if not isinstance(body, Mapping):
+    if isinstance(body, EncodedBody):
+        named, streamed = body.asked.model, body.asked.stream
+    elif isinstance(body, Mapping):
+        named, streamed = body.get("model"), body.get("stream")
+    else:
         raise RequestError(f"a request's body is a mapping, not {type(body).__name__}")
-    if body.get("stream"):
+    if streamed:
         raise RequestError("the body says 'stream': a call gives a whole answer; leave it out")
-    named = body.get("model")
     if named is None:
         if model is None:
             raise RequestError("no model: pass model= to the client or to the call")
@@ -75,6 +71,14 @@ def as_request(item: Any, model: str | None) -> Request:
     if not isinstance(named, str) or not named.isprintable():
         raise RequestError(f"model {named!r} is no text, or holds a line break or another control character")
     return request
+
+
+def _request_of(item: Any) -> Request:
+    if isinstance(item, str):
+        return Request({"messages": [{"role": "user", "content": item}]})
+    if isinstance(item, Mapping):
+        return _from_batch_line(item) if "url" in item and "body" in item else Request(item)
+    raise RequestError(f"a request is a text, a mapping or a headrace.Request, not {type(item).__name__}")
 
 
 def _from_batch_line(line: Mapping[str, Any]) -> Request:

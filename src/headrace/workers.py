@@ -15,6 +15,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 import anyio
 
 from headrace.errors import ClientStateError
+from headrace.groups import task_group
 from headrace.model import Outcome
 
 T = TypeVar("T")
@@ -56,9 +57,7 @@ class Outcomes(Generic[T]):
         self._running = 0
 
     async def __aenter__(self) -> Self:
-        if self._opened:
-            raise ClientStateError("a map is entered once; call client.map again for another")
-        self._opened = True
+        self._open()
         self._running = self._workers
         draw = self._drawing()
         self._group = anyio.create_task_group()
@@ -66,6 +65,11 @@ class Outcomes(Generic[T]):
         for _ in range(self._workers):
             self._group.start_soon(self._worker, draw)
         return self
+
+    def _open(self) -> None:
+        if self._opened:
+            raise ClientStateError("a map is entered once; call client.map again for another")
+        self._opened = True
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -83,6 +87,42 @@ class Outcomes(Generic[T]):
             raise group.exceptions[0] from group.exceptions[0].__cause__
         finally:
             self._running = 0
+
+    async def each(self, do: Callable[[Outcome], None]) -> None:
+        """Call ``do`` for each outcome: in place of the block and the iteration, for what awaits nothing.
+
+        It is called by the task that made the call, before it draws its next item, so that no outcome waits
+        and no task is woken for one. What it raises ends the map and comes out of here; so does an error
+        of the input, after the outcomes of all that was drawn before it.
+        """
+        if self._ordered:
+            async with self:
+                async for outcome in self:
+                    do(outcome)
+            return
+        self._open()
+        draw = self._drawing()
+        ended = False
+
+        async def worker() -> None:
+            nonlocal ended
+            while (item := await draw()) is not _EXHAUSTED:
+                index = self._drawn
+                self._drawn += 1
+                outcome = await self._work(index, item)
+                if ended:
+                    return
+                try:
+                    do(outcome)
+                except BaseException:
+                    ended = True
+                    raise
+
+        async with task_group() as group:
+            for _ in range(self._workers):
+                group.start_soon(worker)
+        if self._input_error is not None:
+            raise self._input_error
 
     def __aiter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ import pytest
 
 from headrace import BudgetExceeded, Client, InputError, RateLimited, SettingsError, WorkerLost
 from headrace.bulk import BulkRun, Journal, ProcessCrew, Source, Summary, Task, run
-from headrace.bulk.crew import Asked, Batch
+from headrace.bulk.crew import Asked
 from headrace.bulk.template import Template
 from headrace.endpoint import Behaviour, endpoint_process
 from headrace.model import Request
@@ -221,13 +221,8 @@ async def test_an_input_that_raises_gives_what_was_drawn_before(serving: Serving
     async with serving() as make_client, ProcessCrew(make_client, 2, 4) as crew:
         done: list[int] = []
 
-        async def take(batch: Batch) -> None:
-            while results := await batch():
-                done.extend(result.index for result in results)
-
-        async with crew.at_work(items()) as batch:
-            with pytest.raises(InputError, match="questions"):
-                await take(batch)
+        with pytest.raises(InputError, match="questions"):
+            await crew.work(items(), lambda results: done.extend(result.index for result in results))
         assert sorted(done) == [0, 1, 2, 3, 4]
         assert crew.in_flight == 0
 

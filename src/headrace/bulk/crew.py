@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
+import anyio
 import attrs
 
 from headrace.bulk.result import Result, result_of
 from headrace.client import Client
-from headrace.model import Request
+from headrace.groups import task_group
+from headrace.model import Outcome, Request
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Asked:
     """An item to be done: its place in the input, its id, and the request."""
 
@@ -22,8 +23,11 @@ class Asked:
     request: Request
 
 
-Batch: TypeAlias = Callable[[], Awaitable[list[Result]]]
-"""Waits for results and gives those that are there; empty once all items have theirs."""
+Take: TypeAlias = Callable[[list[Result]], None]
+"""Takes results as they come."""
+
+_TOGETHER = 16
+"""Results that are gathered before they are taken: writing them one by one would take 5 us an item more."""
 
 
 class Crew(Protocol):
@@ -33,8 +37,11 @@ class Crew(Protocol):
     def in_flight(self) -> int:
         """How many calls are under way."""
 
-    def at_work(self, items: Iterator[Asked]) -> AbstractAsyncContextManager[Batch]:
-        """Draw items as there is room for them, for the length of the block."""
+    async def work(self, items: Iterator[Asked], take: Take) -> None:
+        """Draw items as there is room for them, until all have their results; what ``take`` raises ends it.
+
+        No result waits to be taken for longer than it takes the tasks that are ready to have their turn.
+        """
 
 
 class LocalCrew:
@@ -49,23 +56,44 @@ class LocalCrew:
     def in_flight(self) -> int:
         return self._client.in_flight
 
-    @asynccontextmanager
-    async def at_work(self, items: Iterator[Asked]) -> AsyncIterator[Batch]:
+    async def work(self, items: Iterator[Asked], take: Take) -> None:
         # A map numbers what it draws; the output needs the item's place in the input.
-        drawn: dict[int, tuple[int, str]] = {}
+        drawn: dict[int, Asked] = {}
+        finished: list[Result] = []
+        news = anyio.Event()
 
         def requests() -> Iterator[Request]:
             for number, item in enumerate(items):
-                drawn[number] = item.index, item.id
+                drawn[number] = item
                 yield item.request
 
-        # No buffer: what a crash may cause to be sent again is what was in flight, and no more.
-        async with self._client.map(requests(), max_in_flight=self._max_in_flight, buffer=0) as outcomes:
+        def finish(outcome: Outcome) -> None:
+            item = drawn.pop(outcome.index)
+            result = result_of(item.index, item.id, outcome, self._choices)
+            finished.append(result)
+            if len(finished) == _TOGETHER or not result.line:  # one that stops the drawing
+                hand_over()
+            elif len(finished) == 1:
+                news.set()
 
-            async def batch() -> list[Result]:
-                return [
-                    result_of(*drawn.pop(outcome.index), outcome, self._choices)
-                    for outcome in await outcomes.batch()
-                ]
+        def hand_over() -> None:
+            results = finished.copy()
+            finished.clear()
+            take(results)
 
-            yield batch
+        async def hand_over_the_rest() -> None:
+            nonlocal news
+            while True:
+                await news.wait()
+                news = anyio.Event()
+                if finished:
+                    hand_over()
+
+        async with task_group() as group:
+            group.start_soon(hand_over_the_rest)
+            try:
+                await self._client.map(requests(), max_in_flight=self._max_in_flight).each(finish)
+            finally:
+                group.cancel_scope.cancel()
+                if finished:
+                    hand_over()

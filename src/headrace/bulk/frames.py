@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -28,13 +27,13 @@ class Setup(msgspec.Struct):
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):
-    """An item for a worker: its place, its id, and the request's path, method and body."""
+    """An item for a worker: its place, its id, and the request's path, method and body as JSON."""
 
     index: int
     id: str
     path: str
     method: str
-    body: Mapping[str, Any] | None
+    body: bytes | None
 
 
 class Report(msgspec.Struct, array_like=True):

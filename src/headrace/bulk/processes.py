@@ -23,11 +23,12 @@ from typing import Any, Self
 import anyio
 import attrs
 
-from headrace.bulk.crew import Asked, Batch
+from headrace.bulk.crew import Asked, Take
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
 from headrace.bulk.result import Result
 from headrace.client import Client
 from headrace.errors import SettingsError, WorkerLost
+from headrace.requests import encode_body
 from headrace.settings import SHARED_FOLDER
 
 _AHEAD = 16
@@ -104,13 +105,13 @@ class ProcessCrew:
         finally:
             self._folder.cleanup()
 
-    @asynccontextmanager
-    async def at_work(self, items: Iterator[Asked]) -> AsyncIterator[Batch]:
-        """See `Crew.at_work`."""
+    async def work(self, items: Iterator[Asked], take: Take) -> None:
+        """See `Crew.work`."""
         self._items, self._exhausted = items, False
         self._tell()
         try:
-            yield self._batch
+            while results := await self._batch():
+                take(results)
         finally:
             self._items, self._exhausted = iter(()), True
 
@@ -173,12 +174,8 @@ class ProcessCrew:
                 await changed.wait()
                 continue
             worker.has.update((item.index, item) for item in items)
-            work = [
-                Work(item.index, item.id, item.request.path, item.request.method, item.request.body)
-                for item in items
-            ]
             try:
-                await frames.send(work)
+                await frames.send([_work(item) for item in items])
             except anyio.BrokenResourceError:
                 return  # it died, which is seen where its results are received
 
@@ -209,6 +206,12 @@ class ProcessCrew:
         for name, data in report.events:
             self._tell_observer(name, data)
         self._tell()
+
+
+def _work(item: Asked) -> Work:
+    request = item.request
+    content = None if request.body is None else encode_body(request.body)
+    return Work(item.index, item.id, request.path, request.method, content)
 
 
 def _pickled(make_client: Callable[[], Client]) -> bytes:

@@ -32,6 +32,32 @@ class Line(msgspec.Struct):
         return bytes(self.error) != b"null"
 
 
+class _Response(msgspec.Struct, gc=False):
+    status_code: int | None
+    request_id: str | None
+    body: Any
+
+
+class _Error(msgspec.Struct, gc=False):
+    code: str
+    message: str
+
+
+class _Notes(msgspec.Struct, gc=False, omit_defaults=True):
+    attempts: int
+    elapsed: float
+    cost: str | None = None
+    answer: str | None = None
+
+
+class _Written(msgspec.Struct, gc=False):
+    id: str
+    custom_id: str
+    response: _Response | None
+    error: _Error | None
+    headrace: _Notes
+
+
 _look_through = msgspec.json.Decoder(msgspec.Raw).decode
 decode_line = msgspec.json.Decoder(Line).decode
 
@@ -41,33 +67,22 @@ def encode_line(
 ) -> bytes:
     """The output line of one item, line feed included."""
     reply = outcome.reply
-    notes: dict[str, Any] = {"attempts": outcome.attempts, "elapsed": round(outcome.elapsed, 6)}
-    if reply is not None and reply.cost is not None:
-        notes["cost"] = str(reply.cost)
-    if answer is not None:
-        notes["answer"] = answer
-    line = {
-        "id": f"headrace-{index}",
-        "custom_id": id,
-        "response": _response(reply, error),
-        "error": _error(error),
-        "headrace": notes,
-    }
-    return encode_json(line) + b"\n"
+    cost = None if reply is None or reply.cost is None else str(reply.cost)
+    notes = _Notes(outcome.attempts, round(outcome.elapsed, 6), cost, answer)
+    why = None if error is None else _error(error)
+    return encode_json(_Written(f"headrace-{index}", id, _response(reply, error), why, notes)) + b"\n"
 
 
-def _error(error: HeadraceError | None) -> dict[str, str] | None:
-    if error is None:
-        return None
-    return {"code": error.code if isinstance(error, CallError) else "request_error", "message": str(error)}
+def _error(error: HeadraceError) -> _Error:
+    return _Error(error.code if isinstance(error, CallError) else "request_error", str(error))
 
 
-def _response(reply: Reply | None, error: HeadraceError | None) -> dict[str, Any] | None:
+def _response(reply: Reply | None, error: HeadraceError | None) -> _Response | None:
     if reply is not None:
-        return {"status_code": reply.status, "request_id": reply.request_id, "body": _body(reply.content)}
+        return _Response(reply.status, reply.request_id, _body(reply.content))
     if isinstance(error, StatusError) and error.headers is not None:
         request_id = error.headers.get("x-request-id")
-        return {"status_code": error.status, "request_id": request_id, "body": _body(error.body)}
+        return _Response(error.status, request_id, _body(error.body))
     return None
 
 

@@ -18,6 +18,7 @@ from headrace.bulk.task import Task
 from headrace.bulk.template import Template
 from headrace.client import Client
 from headrace.errors import CircuitOpen, SettingsError, WorkerLost
+from headrace.groups import task_group
 
 _SYNC_EVERY = 1.0
 """Seconds between two times that the journal is forced onto the disk."""
@@ -46,8 +47,8 @@ class BulkRun:
 
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written."""
-        self._stopping.set()
         self.summary.stopped_by = self.summary.stopped_by or "interrupt"
+        self._stopping.set()
 
     async def perform(self, crew: Crew) -> Summary:
         """Send what is left; returns the summary. Raises `JournalError` when nothing can be written."""
@@ -75,22 +76,28 @@ class BulkRun:
 
     async def _pass(self, crew: Crew, started: float) -> None:
         """Go over the input once and send what is not done, until its end or something that stops it."""
-        synced = anyio.current_time()
-        async with crew.at_work(self._items()) as batch:
-            while results := await batch():
-                self._write(results)
-                now = anyio.current_time()
-                self.summary.elapsed = now - started
-                if now - synced >= _SYNC_EVERY:
-                    await self._journal.sync()
-                    synced = now
+
+        def take(results: list[Result]) -> None:
+            self._write(results)
+            self.summary.elapsed = anyio.current_time() - started
+
+        async with task_group() as group:
+            group.start_soon(self._sync_regularly)
+            await crew.work(self._items(), take)
+            group.cancel_scope.cancel()
+
+    async def _sync_regularly(self) -> None:
+        while True:
+            await anyio.sleep(_SYNC_EVERY)
+            await self._journal.sync()
 
     def _items(self) -> Iterator[Asked]:
+        request, is_done = self._task.request, self._journal.is_done
         for item in self._task.source.items():
-            if self._stopping.is_set() or self._refusal is not None:
+            if self.summary.stopped_by is not None or self._refusal is not None:
                 return
-            if not self._journal.is_done(item.index):
-                yield Asked(item.index, item.id, self._task.request(item))
+            if not is_done(item.index):
+                yield Asked(item.index, item.id, request(item))
 
     def _write(self, results: list[Result]) -> None:
         """Journal first, then count: an item is done when its line is written."""
@@ -101,9 +108,9 @@ class BulkRun:
             elif isinstance(error := result.error, CircuitOpen):
                 self._refusal = error
             else:
-                self._stopping.set()
                 self.summary.stopped_by = error
-        self._journal.append([result.index for result in done], b"".join(result.line for result in done))
+                self._stopping.set()
+        self._journal.append([result.index for result in done], b"".join([result.line for result in done]))
         for result in done:
             self.summary.add(result)
 

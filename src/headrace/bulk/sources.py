@@ -20,8 +20,8 @@ import msgspec
 
 from headrace.bulk.distinct import Distinct
 from headrace.encoded import request_of_batch_line
-from headrace.errors import HeadraceError, InputError, nearest
-from headrace.model import Request
+from headrace.errors import InputError, nearest
+from headrace.model import EMPTY, Request
 
 Kind = Literal["csv", "jsonl", "batch"]
 
@@ -29,17 +29,18 @@ Kind = Literal["csv", "jsonl", "batch"]
 csv.field_size_limit(64 * 1024 * 1024)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Item:
     """One item: its place from 0, its line in the input from 1, its id, and its row.
 
-    In the batch format the row is the whole request, or the decoded line where that is unusual.
+    In the batch format there is a ``request`` in place of the row, but for lines that are unusual.
     """
 
     index: int
     line: int
     id: str
-    row: Mapping[str, Any] | Request = attrs.field(repr=False)
+    row: Mapping[str, Any] = attrs.field(repr=False)
+    request: Request | None = attrs.field(default=None, repr=False)
 
 
 class Source:
@@ -92,25 +93,24 @@ class Source:
 
     def items(self) -> Iterator[Item]:
         """All items in order; raises `InputError` with file and line for a bad one."""
+        return self._batch_items() if self.kind == "batch" else self._row_items()
+
+    def _row_items(self) -> Iterator[Item]:
         with self._open() as file:
-            if self.kind == "batch" and self._id_column == "custom_id":
-                yield from self._batch_items(file)
-                return
             rows = self._csv_rows(file) if self.kind == "csv" else self._json_rows(file)
             for index, (line, row) in enumerate(rows):
                 yield Item(index, line, self._id(index, line, row), row)
 
-    def _batch_items(self, file: IO[bytes]) -> Iterator[Item]:
-        for index, (number, line) in enumerate(_json_lines(file)):
-            try:
-                request = request_of_batch_line(line)
-            except (ValueError, RecursionError, HeadraceError):
-                request = None
-            if request is not None and request.id:
-                yield Item(index, number, request.id, request)
-            else:  # what is wrong with it, or unusual, shows when it is read like any other
-                row = _decode_object(line, f"{self.name}:{number}")
-                yield Item(index, number, self._id(index, number, row), row)
+    def _batch_items(self) -> Iterator[Item]:
+        by_custom_id = self._id_column == "custom_id"
+        with self._open() as file:
+            for index, (number, line) in enumerate(_json_lines(file)):
+                request = request_of_batch_line(line) if by_custom_id else None
+                if request is not None and request.id:
+                    yield Item(index, number, request.id, EMPTY, request)
+                else:  # what is wrong with it, or unusual, shows when it is read like any other
+                    row = _decode_object(line, f"{self.name}:{number}")
+                    yield Item(index, number, self._id(index, number, row), row)
 
     def _id(self, index: int, line: int, row: Mapping[str, Any]) -> str:
         if self._id_column is None:

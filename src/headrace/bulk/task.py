@@ -76,7 +76,7 @@ class Task:
         """The request for an item; raises `InputError` with file and line."""
         if self.prompt is None:
             try:
-                request = as_request(item.row, self.model)
+                request = as_request(item.request or item.row, self.model)
             except RequestError as error:
                 raise InputError(f"{self.source.name}:{item.line}: {error}") from None
             return attrs.evolve(request, id=item.id) if request.id is None else request

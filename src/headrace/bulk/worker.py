@@ -21,8 +21,9 @@ import msgspec
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
 from headrace.bulk.result import Result, result_of
 from headrace.client import Client
+from headrace.encoded import EncodedBody
 from headrace.errors import HeadraceError
-from headrace.model import Event, Request
+from headrace.model import Event, Outcome, Request
 
 _SPARE_FILES = 64
 
@@ -86,12 +87,13 @@ async def work(raw_socket: socket.socket, setup: Setup) -> None:
     async with client, anyio.create_task_group() as group:
         group.start_soon(_receive, frames, inbox, group.cancel_scope)
         group.start_soon(outbox.send)
-        async with client.map(inbox, max_in_flight=setup.in_flight, buffer=0) as outcomes:
-            while batch := await outcomes.batch():
-                for each in batch:
-                    item = inbox.drawn.pop(each.index)
-                    outbox.results.append(result_of(item.index, item.id, each, setup.choices))
-                outbox.tell(len(inbox.drawn))
+
+        def finish(outcome: Outcome) -> None:
+            item = inbox.drawn.pop(outcome.index)
+            outbox.results.append(result_of(item.index, item.id, outcome, setup.choices))
+            outbox.tell(len(inbox.drawn))
+
+        await client.map(inbox, max_in_flight=setup.in_flight).each(finish)
 
 
 class _Inbox:
@@ -117,7 +119,8 @@ class _Inbox:
         item = self._items.popleft()
         self.drawn[self._number] = item
         self._number += 1
-        return Request(item.body, item.path, item.method, item.id)
+        body = None if item.body is None else EncodedBody(item.body)
+        return Request(body, item.path, item.method, item.id)
 
 
 class _Outbox:

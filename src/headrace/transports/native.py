@@ -131,46 +131,41 @@ class _Origin:
         timeout = call.timeout
         end = math.inf if timeout.total is None else start + timeout.total
         connection = self._take(start)
-        if connection is not None:
+        kept = connection is not None
+        while True:
+            if connection is None:
+                connection = await self._connect(timeout, end)
+            stream, parser = connection.stream, connection.parser
+            parser.begin(method)
+            phase = "write"
             try:
-                return await self._exchange(connection, call, request, end)
-            except ConnectError:
-                # Lost before a byte of the answer. The server may have acted on the request all the same,
-                # so only one that may be repeated is sent again here; a retry policy decides for others.
-                if method not in _IDEMPOTENT:
-                    raise
-        return await self._exchange(await self._connect(timeout, end), call, request, end)
-
-    async def _exchange(self, connection: _Connection, call: Call, request: bytes, end: float) -> Reply:
-        stream, parser, timeout = connection.stream, connection.parser, call.timeout
-        parser.begin(call.request.method)
-        phase = "write"
-        try:
-            await stream.send(
-                request, end if timeout.write is None else min(end, self._now() + timeout.write)
-            )
-            phase = "read"
-            if call.streamed and await self._success_begins(connection, end, timeout.read):
-                body = StreamedBody(self, connection)
-                return Reply(parser.status, Headers(parser.headers), b"", stream=body)
-            if not parser.complete and not await stream.pump(parser.feed, end, timeout.read):
-                if not parser.started:
-                    raise self._lost(parser, None)
-                parser.finish()
-            content = parser.content()
-        except LimitReached:
-            stream.abort()
-            raise self._timed_out(phase, timeout, in_total=self._now() >= end) from None
-        except OSError as error:
-            stream.abort()
-            raise self._lost(parser, error) from error
-        except BaseException:
-            # A connection that holds half an answer must not carry another call.
-            stream.abort()
-            raise
-        reply = Reply(parser.status, Headers(parser.headers), content)
-        self.give_back(connection)
-        return reply
+                if not stream.send_at_once(request):
+                    limit = math.inf if timeout.write is None else self._now() + timeout.write
+                    await stream.send(request, min(end, limit))
+                phase = "read"
+                if call.streamed and await self._success_begins(connection, end, timeout.read):
+                    body = StreamedBody(self, connection)
+                    return Reply(parser.status, Headers(parser.headers), b"", stream=body)
+                if not parser.complete and not await stream.pump(parser.feed, end, timeout.read):
+                    if not parser.started:
+                        raise self._lost(parser, None)
+                    parser.finish()
+                reply = Reply(parser.status, Headers(parser.headers), parser.content())
+            except BaseException as error:
+                # A connection that holds half an answer must not carry another call.
+                stream.abort()
+                if kept and not parser.started and method in _IDEMPOTENT and _is_loss(error):
+                    # The server may have acted on the request all the same, so only one that may be repeated
+                    # is sent again here; a retry policy decides for others.
+                    connection, kept = None, False
+                    continue
+                if isinstance(error, LimitReached):
+                    raise self._timed_out(phase, timeout, in_total=self._now() >= end) from None
+                if isinstance(error, OSError):
+                    raise self._lost(parser, error) from error
+                raise
+            self.give_back(connection)
+            return reply
 
     async def _success_begins(self, connection: _Connection, end: float, silence: float | None) -> bool:
         """Wait for the head of a streamed answer; False for one that is to be read whole: it is an error."""
@@ -202,10 +197,15 @@ class _Origin:
 
     def give_back(self, connection: _Connection) -> None:
         """Keep a connection whose answer is complete, if it can be used again."""
-        if connection.parser.reusable and not self._closed:
-            self._keep(connection)
-        else:
+        parser = connection.parser
+        if not parser.reusable or self._closed:
             connection.stream.abort()
+            return
+        now, allowed, idle = self._now(), parser.keep_alive, self._idle
+        connection.idle_until = now + (KEEP_ALIVE if allowed is None else min(KEEP_ALIVE, allowed))
+        idle.append(connection)
+        if len(idle) > self._max_idle or now > idle[0].idle_until:
+            idle.popleft().stream.abort()
 
     async def _connect(self, timeout: Timeout, end: float) -> _Connection:
         stream = self._connector.connect_at_once()
@@ -248,16 +248,11 @@ class _Origin:
             connection.stream.abort()
         return None
 
-    def _keep(self, connection: _Connection) -> None:
-        now = self._now()
-        allowed = connection.parser.keep_alive
-        connection.idle_until = now + (KEEP_ALIVE if allowed is None else min(KEEP_ALIVE, allowed))
-        self._idle.append(connection)
-        oldest = self._idle[0]
-        if len(self._idle) > self._max_idle or now > oldest.idle_until:
-            self._idle.popleft().stream.abort()
-
     def close(self) -> None:
         self._closed = True
         while self._idle:
             self._idle.pop().stream.abort()
+
+
+def _is_loss(error: BaseException) -> bool:
+    return isinstance(error, (OSError, ConnectError))

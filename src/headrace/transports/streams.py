@@ -87,17 +87,25 @@ class Stream:
 
     # What the transport calls.
 
+    def send_at_once(self, data: bytes) -> bool:
+        """Send what is small enough to be taken at once; False: use `send`."""
+        if len(data) > _SMALL or self._ended:
+            return False
+        self._poller.send_soon(self, data)
+        return True
+
     async def send(self, data: bytes, until: float) -> None:
         """Hand all of ``data`` over."""
         if self._ended:
             raise self._error or ConnectionResetError("closed by the other side")
-        if len(data) <= _SMALL:
-            self._poller.send_soon(self, data)
-            return
         self.send_now(data)
         if self._rest:
             self._limit(until)
-            await self._wait()
+            waiter = self._waiter = self._poller.new_waiter()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
             if self._rest:
                 raise self._error or ConnectionResetError("closed by the other side")
 
@@ -114,7 +122,11 @@ class Stream:
             self._watch(self._events | EVENT_READ)
         self._feed, self._silence, self._end = feed, silence, until
         self._limit(until if silence is None else min(until, self._poller.now() + silence))
-        await self._wait()
+        waiter = self._waiter = self._poller.new_waiter()
+        try:
+            await waiter
+        finally:
+            self._waiter = self._feed = None
         if self._error is not None:
             raise self._error
         return not self._ended
@@ -229,13 +241,6 @@ class Stream:
         if until < self._rings_at:
             self._rings_at = until
             self._poller.set_timer(until, self)
-
-    async def _wait(self) -> None:
-        waiter = self._waiter = self._poller.new_waiter()
-        try:
-            await waiter
-        finally:
-            self._waiter = self._feed = None
 
     def _wake(self) -> None:
         self._until = math.inf

@@ -6,7 +6,6 @@ import functools
 import math
 from typing import Any, ClassVar, Literal
 
-import anyio
 import attrs
 
 from headrace import (
@@ -127,7 +126,7 @@ class Breaker:
                 call.at_end(functools.partial(self._stream_ended, circuit, call, generation))
                 return reply
             if generation == circuit.generation:
-                circuit.succeed(generation, anyio.current_time())
+                circuit.succeed(generation, call.now())
                 if generation != circuit.generation:
                     self._tell(circuit, call)
             return reply
@@ -140,7 +139,7 @@ class Breaker:
 
     def _knock(self, circuit: Circuit, call: Call) -> None:
         """Let a call through as a probe, or raise `CircuitOpen`."""
-        now = anyio.current_time()
+        now = call.now()
         generation = circuit.generation
         admitted = circuit.admit(now)
         if generation != circuit.generation:
@@ -159,7 +158,7 @@ class Breaker:
             circuit.abandon(generation)
             return
         before = circuit.generation
-        now = anyio.current_time()
+        now = call.now()
         if failed:
             circuit.fail(generation, now)
         else:

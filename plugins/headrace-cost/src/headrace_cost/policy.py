@@ -153,8 +153,9 @@ class Cost:
             return  # neither side names a model: a list of models, a file; nothing to be paid by the token
         totals.add(usage, reply.cost)
         _add(totals.by_model, model, usage, reply.cost)
-        for key, value in call.request.tags.items():
-            _add(totals.by_tag, f"{key}={value}", usage, reply.cost)
+        if call.request.tags:  # hardly ever; its items are a mapping's, which take four calls to be none
+            for key, value in call.request.tags.items():
+                _add(totals.by_tag, f"{key}={value}", usage, reply.cost)
 
     def _cost(self, model: str | None, reply: Reply) -> Decimal | None:
         price = None if model is None else self._list.find(model)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import anyio
 import attrs
 
 from headrace import Call, Ending, Event, Reply, Send, Stage, StatusError
@@ -73,22 +72,22 @@ class Logging:
             self._ok(call, reply, "call ok" if ending.complete else "stream left early")
 
     def _ok(self, call: Call, reply: Reply, event: str) -> None:
-        _write(call, logging.INFO, event, call_fields(call, anyio.current_time()) | reply_fields(reply))
+        _write(call, logging.INFO, event, call_fields(call, call.now()) | reply_fields(reply))
         self._bodies(call, reply.content)
 
     def _cancelled(self, call: Call) -> None:
         if _log.isEnabledFor(logging.INFO):
-            _write(call, logging.INFO, "call cancelled", call_fields(call, anyio.current_time()))
+            _write(call, logging.INFO, "call cancelled", call_fields(call, call.now()))
 
     def notify(self, event: Event) -> None:
         """Log a retry or a change of a circuit; other events are not for here."""
         if event.name in {"retry", "circuit"} and _log.isEnabledFor(logging.WARNING):
             data = {f"headrace.{event.name}.{key}": _plain(value) for key, value in event.data.items()}
-            fields = call_fields(event.call, anyio.current_time()) | data
+            fields = call_fields(event.call, event.call.now()) | data
             _write(event.call, logging.WARNING, event.name, fields)
 
     def _failed(self, call: Call, error: Exception) -> None:
-        fields = call_fields(call, anyio.current_time()) | error_fields(call, error, self.bodies)
+        fields = call_fields(call, call.now()) | error_fields(call, error, self.bodies)
         _write(call, logging.WARNING, "call failed", fields)
         self._bodies(call, error.body if isinstance(error, StatusError) else b"")
 

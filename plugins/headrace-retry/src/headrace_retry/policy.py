@@ -94,7 +94,7 @@ class Retry:
         if not mendable(error):
             return None
         asked = asked_by(error, time.time())
-        now = anyio.current_time()
+        now = call.now()
         remaining = None if call.deadline is None else call.deadline - now
         delay = schedule.delay(tried, asked, now - call.started, remaining, self.rng)
         if delay is None:

@@ -1,0 +1,22 @@
+"""A task group whose single error comes out of it as itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.abc
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[anyio.abc.TaskGroup]:
+    """`anyio.create_task_group`, whose ExceptionGroup reaches the caller only if several errors happened."""
+    try:
+        async with anyio.create_task_group() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) > 1:
+            raise
+        # The cause stays: without this, the group would be named as what the error came from.
+        raise errors.exceptions[0] from errors.exceptions[0].__cause__
