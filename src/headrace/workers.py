@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sized
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 
@@ -41,6 +41,7 @@ class Outcomes(Generic[T]):
         buffer: int,
     ) -> None:
         self._items = items
+        self._awaited = isinstance(items, AsyncIterable)
         self._work = work
         self._workers = min(workers, max(len(items), 1)) if isinstance(items, Sized) else workers
         self._ordered = ordered
@@ -106,7 +107,11 @@ class Outcomes(Generic[T]):
 
         async def worker() -> None:
             nonlocal ended
-            while (item := await draw()) is not _EXHAUSTED:
+            while True:
+                drawn = draw()
+                item = await drawn if self._awaited else drawn
+                if item is _EXHAUSTED:
+                    return
                 index = self._drawn
                 self._drawn += 1
                 outcome = await self._work(index, item)
@@ -165,14 +170,15 @@ class Outcomes(Generic[T]):
         for _ in range(min(handed_out, len(self._waiting))):
             self._waiting.popleft().set()
 
-    async def _worker(self, draw: Callable[[], Awaitable[T]]) -> None:
+    async def _worker(self, draw: Callable[[], Any]) -> None:
         while True:
             while self._held >= self._most_held:
                 room = anyio.Event()
                 self._waiting.append(room)
                 await room.wait()
             self._held += 1
-            item = await draw()
+            drawn = draw()
+            item = await drawn if self._awaited else drawn
             if item is _EXHAUSTED:
                 break
             index = self._drawn
@@ -183,39 +189,44 @@ class Outcomes(Generic[T]):
         self._running -= 1
         self._tell()
 
-    def _drawing(self) -> Callable[[], Awaitable[T]]:
-        """A function that draws the next item, or `_EXHAUSTED` from the end or the first error on."""
+    def _drawing(self) -> Callable[[], Any]:
+        """A function that draws the next item, or `_EXHAUSTED` from the end or the first error on.
+
+        It is to be awaited if ``_awaited``.
+        """
         over = False
 
-        async def draw() -> T:
+        def draw() -> Any:
             nonlocal over
             if over:
-                return cast(T, _EXHAUSTED)
+                return _EXHAUSTED
             try:
                 return next(iterator)
             except StopIteration:
                 over = True
             except Exception as error:
                 over, self._input_error = True, error
-            return cast(T, _EXHAUSTED)
+            return _EXHAUSTED
 
-        async def draw_async() -> T:
+        async def draw_async() -> Any:
             nonlocal over
             # One at a time: an async generator cannot be advanced by two tasks at once.
             async with lock:
                 if over:
-                    return cast(T, _EXHAUSTED)
+                    return _EXHAUSTED
                 try:
                     return await anext(async_iterator)
                 except StopAsyncIteration:
                     over = True
                 except Exception as error:
                     over, self._input_error = True, error
-                return cast(T, _EXHAUSTED)
+                return _EXHAUSTED
 
-        if isinstance(self._items, AsyncIterable):
+        if self._awaited:
+            assert isinstance(self._items, AsyncIterable)
             lock, async_iterator = anyio.Lock(fast_acquire=True), aiter(self._items)
             return draw_async
+        assert isinstance(self._items, Iterable)
         iterator = iter(self._items)
         return draw
 

@@ -26,6 +26,8 @@ _SMALL = 8 * 1024
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
+_NOTHING = memoryview(b"")
+
 Feed: TypeAlias = Callable[[bytes], bool]
 """Takes bytes that came; True once that is enough for now. What it raises comes out of `Stream.pump`."""
 
@@ -76,7 +78,7 @@ class Stream:
         self._feed: Feed | None = None
         self._waiter: Waiter | None = None
         self._early: deque[bytes] | None = None
-        self._rest = memoryview(b"")
+        self._rest = _NOTHING
         self._ended = False
         self._error: Exception | None = None
         self._silence: float | None = None

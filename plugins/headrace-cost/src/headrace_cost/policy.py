@@ -151,7 +151,6 @@ class Cost:
         model = model or reply.model
         if model is None:
             return  # neither side names a model: a list of models, a file; nothing to be paid by the token
-        totals.add(usage, reply.cost)
         _add(totals.by_model, model, usage, reply.cost)
         if call.request.tags:  # hardly ever; its items are a mapping's, which take four calls to be none
             for key, value in call.request.tags.items():

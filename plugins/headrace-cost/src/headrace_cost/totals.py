@@ -41,8 +41,41 @@ class Tally:
 
 
 @attrs.define(eq=False)
-class Totals(Tally):
-    """The tally of a run, and those of its parts: by model, and by tag under ``key=value``."""
+class Totals:
+    """The tallies of a run by model, and by tag under ``key=value``; its own figures are sums over models."""
 
     by_model: dict[str, Tally] = attrs.field(factory=dict)
     by_tag: dict[str, Tally] = attrs.field(factory=dict)
+
+    @property
+    def calls(self) -> int:
+        """Replies counted."""
+        return sum(tally.calls for tally in self.by_model.values())
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of their prompts."""
+        return sum(tally.prompt_tokens for tally in self.by_model.values())
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of their answers."""
+        return sum(tally.completion_tokens for tally in self.by_model.values())
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of the prompts' tokens, those read from the endpoint's cache."""
+        return sum(tally.cached_tokens for tally in self.by_model.values())
+
+    @property
+    def cost(self) -> Decimal:
+        """What they cost in USD."""
+        total = ZERO
+        for tally in self.by_model.values():
+            total = MONEY.add(total, tally.cost)
+        return total
+
+    @property
+    def unpriced(self) -> int:
+        """Replies whose cost is unknown."""
+        return sum(tally.unpriced for tally in self.by_model.values())
