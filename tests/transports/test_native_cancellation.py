@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from headrace import CallTimeout, Timeout
+from headrace import CallTimeout, HeadraceError, Timeout
 from headrace.transports.addresses import Address
 
 if TYPE_CHECKING:
@@ -231,3 +231,32 @@ def test_when_files_run_out_the_error_names_the_limit_and_later_calls_work(
     assert "this process may open 40 files" in said
     assert "ulimit -n" in said
     assert after == "{}"
+
+
+@pytest.mark.anyio
+async def test_a_client_that_closes_ends_the_attempts_of_others_and_leaves_no_file_open(
+    serve: Serve, connect: Connect, open_files: Callable[[], int]
+) -> None:
+    async def say_nothing(peer: Peer) -> None:
+        while await peer.request():
+            pass
+
+    ended: list[str] = []
+
+    async def call(client: Client) -> None:
+        with pytest.raises(HeadraceError) as caught:
+            await client.request("POST", "/a", {})
+        ended.append(str(caught.value))
+
+    async with serve(say_nothing) as server:
+        before = open_files()
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group, connect(server) as client:
+                for _ in range(3):
+                    group.start_soon(call, client)
+                await server.until(lambda: len(server.requests) == 3)
+        assert len(ended) == 3
+        assert all("closed" in said for said in ended)
+        await server.until(lambda: server.open == 0)
+        await anyio.wait_all_tasks_blocked()
+        assert open_files() == before

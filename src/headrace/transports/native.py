@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from headrace.clock import running_clock
-from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteReply
+from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply
 from headrace.model import Call, Endpoint, Headers, Reply, Timeout
 from headrace.transports.connecting import Connector, default_ssl_context
 from headrace.transports.http1 import ReplyParser, RequestWriter
@@ -69,7 +69,7 @@ class NativeTransport:
         return origin
 
     async def aclose(self) -> None:
-        """Drop all idle connections; one in use is dropped when its attempt ends."""
+        """Drop all connections; an attempt that is under way on one of them fails."""
         for origin in self._origins.values():
             origin.close()
         if self._poller is not None:
@@ -127,6 +127,8 @@ class _Origin:
         method = call.request.method
         write = self._writer.write_streamed if call.streamed else self._writer.write
         request = write(method, call.request.path, call.content)
+        if self._closed:
+            raise ClientStateError("this client was closed while calls were in flight")
         start = self._now()
         timeout = call.timeout
         end = math.inf if timeout.total is None else start + timeout.total

@@ -33,6 +33,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
+        self.closed = False
         self.now: Callable[[], float] = running_clock()
         self._heap: list[tuple[float, int, Stream]] = []
         self._order = itertools.count()
@@ -87,7 +88,10 @@ class Poller:
             self._stale = 0
 
     async def aclose(self) -> None:
-        """Watch no more."""
+        """Watch no more; whoever waits for one of the streams gets a `ConnectionAbortedError`."""
+        self.closed = True
+        for key in list(self._selector.get_map().values()):
+            key.data.cut_off()
         await self._loop.aclose()
         self._selector.close()
 

@@ -85,6 +85,9 @@ class Stream:
         self._end = self._until = self._rings_at = math.inf
         self._events = EVENT_READ
         self.closed = False
+        if poller.closed:
+            raw_socket.close()
+            raise ConnectionAbortedError("this side closed it")
         poller.register(raw_socket, self)
 
     # What the transport calls.
@@ -161,6 +164,12 @@ class Stream:
         self._socket.close()
 
     # What the poller calls.
+
+    def cut_off(self) -> None:
+        """The transport is closed."""
+        self._error = ConnectionAbortedError("this side closed it")
+        self._wake()
+        self.abort()
 
     def send_now(self, data: bytes) -> None:
         """Begin to send; what the socket does not take at once follows when it has room."""
