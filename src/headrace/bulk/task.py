@@ -64,7 +64,7 @@ class Task:
             if self.prompt is not None:
                 self.prompt.check(item.row, f"{self.source.name}:{item.line}")
             else:
-                self.request(item)
+                self._whole_request(item)
         if not number:
             raise InputError(f"{self.source.name}: no items")
         duplicate = self.source.duplicate(ids)
@@ -73,18 +73,24 @@ class Task:
         return number
 
     def request(self, item: Item) -> Request:
-        """The request for an item; raises `InputError` with file and line."""
+        """The request for an item; raises `InputError` with file and line for what `check` refuses."""
+        if item.request is not None:
+            return item.request  # of which the client sees to the rest
         if self.prompt is None:
-            try:
-                request = as_request(item.request or item.row, self.model)
-            except RequestError as error:
-                raise InputError(f"{self.source.name}:{item.line}: {error}") from None
-            return attrs.evolve(request, id=item.id) if request.id is None else request
+            return self._whole_request(item)
         messages: list[dict[str, Any]] = [{"role": "user", "content": self.prompt.render(item.row)}]
         if self.choices:
             told = f"Answer with exactly one of: {' | '.join(self.choices)}"
             messages.insert(0, {"role": "system", "content": f"{told}\nGive no explanation."})
         return Request({"model": self.model, "messages": messages}, id=item.id)
+
+    def _whole_request(self, item: Item) -> Request:
+        """The request that a line of the batch format holds."""
+        try:
+            request = as_request(item.request or item.row, self.model)
+        except RequestError as error:
+            raise InputError(f"{self.source.name}:{item.line}: {error}") from None
+        return attrs.evolve(request, id=item.id) if request.id is None else request
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed."""

@@ -124,7 +124,10 @@ class Circuit:
                 self._enter(State.CLOSED, now)
             return
         self._run = 0
-        self._count(now, failed=False)
+        if self.rules.failure_rate is not None:
+            self._window.count(now, failed=False)
+            if self._window.failed:  # without a failure no rate is reached
+                self._look(now)
 
     def fail(self, generation: int, now: float) -> None:
         """A call admitted in ``generation`` failed through the endpoint's fault."""
@@ -136,23 +139,20 @@ class Circuit:
         self._run += 1
         if self._run == self.rules.consecutive:
             self._enter(State.OPEN, now)
-        else:
-            self._count(now, failed=True)
+        elif self.rules.failure_rate is not None:
+            self._window.count(now, failed=True)
+            self._look(now)
 
     def abandon(self, generation: int) -> None:
         """A call admitted in ``generation`` ended without telling anything about the endpoint."""
         if generation == self.generation and self.state is State.HALF_OPEN:
             self._begun -= 1
 
-    def _count(self, now: float, failed: bool) -> None:
-        rate = self.rules.failure_rate
-        if rate is None:
-            return
-        window = self._window
-        window.count(now, failed)
-        # Without a failure no rate is reached; asked first, because it is the usual case.
+    def _look(self, now: float) -> None:
+        """Open where the failure rate is reached."""
+        rate, window = self.rules.failure_rate, self._window
         if (
-            window.failed
+            rate is not None
             and window.calls >= self.rules.minimum_calls
             and window.failed >= rate * window.calls
         ):

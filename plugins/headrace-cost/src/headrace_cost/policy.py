@@ -18,7 +18,7 @@ from headrace_cost.budget import Budget
 from headrace_cost.estimate import worst_case
 from headrace_cost.ledger import Ledger
 from headrace_cost.prices import ZERO, PriceList
-from headrace_cost.totals import Tally, Totals
+from headrace_cost.totals import Totals
 
 _log = logging.getLogger("headrace.cost")
 
@@ -151,10 +151,10 @@ class Cost:
         model = model or reply.model
         if model is None:
             return  # neither side names a model: a list of models, a file; nothing to be paid by the token
-        _add(totals.by_model, model, usage, reply.cost)
+        totals.by_model[model].add(usage, reply.cost)
         if call.request.tags:  # hardly ever; its items are a mapping's, which take four calls to be none
             for key, value in call.request.tags.items():
-                _add(totals.by_tag, f"{key}={value}", usage, reply.cost)
+                totals.by_tag[f"{key}={value}"].add(usage, reply.cost)
 
     def _cost(self, model: str | None, reply: Reply) -> Decimal | None:
         price = None if model is None else self._list.find(model)
@@ -168,10 +168,3 @@ class Cost:
             why = "it has no price; add one under [cost.prices]" if price is None else "no usage is reported"
             _log.warning("the cost of model %r is unknown: %s", named, why)
         return None
-
-
-def _add(tallies: dict[str, Tally], key: str, usage: Any, cost: Decimal | None) -> None:
-    tally = tallies.get(key)
-    if tally is None:
-        tally = tallies[key] = Tally()
-    tally.add(usage, cost)

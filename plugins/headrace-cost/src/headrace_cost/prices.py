@@ -10,7 +10,7 @@ from __future__ import annotations
 import decimal
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from importlib.resources import files
 from typing import Any
@@ -61,20 +61,25 @@ class Price:
         return cost
 
 
+class _Found(dict[str, Price | None]):
+    """What was looked up; a call does without a function of Python's."""
+
+    def __init__(self, look_up: Callable[[str], Price | None]) -> None:
+        super().__init__()
+        self._look_up = look_up
+
+    def __missing__(self, model: str) -> Price | None:
+        price = self[model] = self._look_up(model)
+        return price
+
+
 class PriceList:
     """The prices that come with headrace-cost, and the user's own before them."""
 
     def __init__(self, own: Mapping[str, Mapping[str, Any]]) -> None:
         self._prices = _shipped() | {model: _own(model, entry) for model, entry in own.items()}
-        self._found: dict[str, Price | None] = {}
-
-    def find(self, model: str) -> Price | None:
-        """The price of ``model``, None where it is not in the list."""
-        try:
-            return self._found[model]
-        except KeyError:
-            price = self._found[model] = self._look_up(model)
-            return price
+        self.find: Callable[[str], Price | None] = _Found(self._look_up).__getitem__
+        """The price of a model, None where it is not in the list."""
 
     def _look_up(self, model: str) -> Price | None:
         for name in (model, model.rpartition("/")[2]):

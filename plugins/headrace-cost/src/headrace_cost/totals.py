@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from decimal import Decimal
 
 import attrs
@@ -44,8 +45,8 @@ class Tally:
 class Totals:
     """The tallies of a run by model, and by tag under ``key=value``; its own figures are sums over models."""
 
-    by_model: dict[str, Tally] = attrs.field(factory=dict)
-    by_tag: dict[str, Tally] = attrs.field(factory=dict)
+    by_model: defaultdict[str, Tally] = attrs.field(factory=lambda: defaultdict(Tally))
+    by_tag: defaultdict[str, Tally] = attrs.field(factory=lambda: defaultdict(Tally))
 
     @property
     def calls(self) -> int:
