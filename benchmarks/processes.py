@@ -45,9 +45,11 @@ def measured(*arguments: str | int, limit: float = 600.0, certificates: Path | N
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without proxies, keys and settings, which would change what is measured."""
+    """This process's environment less what would change what is measured: proxies, keys, settings, and a word
+    against keeping compiled modules, with which each import would be as slow as the first one ever."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("HEADRACE_", "OPENAI_")) and not name.lower().endswith("_proxy")
+        if not name.startswith(("HEADRACE_", "OPENAI_", "PYTHONDONTWRITEBYTECODE"))
+        and not name.lower().endswith("_proxy")
     }
