@@ -27,7 +27,7 @@ from headrace.model import EMPTY, Call, Ending, Observer, Outcome, Policy, Reply
 from headrace.pipeline import (
     Plugins,
     check_observer,
-    check_policy,
+    checked_policies,
     compile_chain,
     compile_observers,
     culprit,
@@ -98,7 +98,7 @@ class Client:
             self._transport = _make_transport(transport, plugins, settings)
             settings.check_claimed()
         else:
-            self._policies = _checked_policies(policies)
+            self._policies = checked_policies(policies)
             self._transport = _make_transport(transport, None, settings)
             for name in sections:
                 if name not in CoreSettings.__annotations__ and not settings.is_claimed(name):
@@ -389,15 +389,6 @@ class Client:
             raise ClientStateError(
                 "this client was opened in another event loop; open one client in each loop"
             )
-
-
-def _checked_policies(policies: Iterable[Policy]) -> tuple[Policy, ...]:
-    if isinstance(policies, str) or not isinstance(policies, Iterable):
-        raise SettingsError(f"policies={policies!r} is no list of policies, like [Retry()]")
-    given = tuple(policies)
-    for policy in given:
-        check_policy(policy, "policies=")
-    return ordered(given)
 
 
 def _make_transport(

@@ -144,7 +144,8 @@ class Request:
     the endpoint's base URL. ``id`` is the caller's own name for it, carried into outcomes and errors.
     ``timeout`` (seconds or `Timeout`) is per attempt and overrides the client's; ``deadline`` is in
     seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
-    accounting and logs (totals per tag); they are not sent.
+    accounting and logs (totals per tag); they are not sent. ``headers``, pairs of texts, are sent besides the
+    endpoint's, or in place of those of the same name.
 
     Raises `RequestError` for a path or method that no HTTP request may carry, and for a timeout or
     deadline that is no duration.
@@ -157,6 +158,7 @@ class Request:
     timeout: Timeout | float | None = None
     deadline: float | None = None
     tags: Mapping[str, str] = EMPTY
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.timeout is not None and not isinstance(self.timeout, Timeout):

@@ -173,6 +173,16 @@ def ordered(policies: Iterable[Policy]) -> tuple[Policy, ...]:
     return tuple(result)
 
 
+def checked_policies(policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    """What was given as ``policies=``, in order; raises `SettingsError` for what is no list of policies."""
+    if isinstance(policies, str) or not isinstance(policies, Iterable):
+        raise SettingsError(f"policies={policies!r} is no list of policies, like [Retry()]")
+    given = tuple(policies)
+    for policy in given:
+        check_policy(policy, "policies=")
+    return ordered(given)
+
+
 def compile_chain(policies: Sequence[Policy], send: Send) -> Send:
     """Fold ordered policies around ``send``."""
     for policy in reversed(policies):

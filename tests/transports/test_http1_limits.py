@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace import Endpoint, ReplyTooLarge, RequestError, Secret
+from headrace import Endpoint, ReplyTooLarge, Request, RequestError, Secret
 from headrace.transports.http1 import MAX_HEAD_BYTES, ReplyParser, RequestWriter
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -102,7 +102,7 @@ def test_the_limit_on_a_body_is_exact() -> None:
 
 def test_a_request_is_written_line_by_line() -> None:
     endpoint = Endpoint("https://llm.example:8443/v1", Secret("sk-test"), {"X-Tenant": "a"})
-    head, _, body = RequestWriter(endpoint).write("POST", "/x", b'{"a":1}').partition(b"\r\n\r\n")
+    head, _, body = RequestWriter(endpoint).write(Request(None, "/x"), b'{"a":1}').partition(b"\r\n\r\n")
     first, *fields = head.decode().split("\r\n")
     assert first == "POST /v1/x HTTP/1.1"
     assert fields[:2] == ["Host: llm.example:8443", "Authorization: Bearer sk-test"]
@@ -119,7 +119,7 @@ def test_a_request_is_written_line_by_line() -> None:
     ],
 )
 def test_target_and_host_are_the_urls(url: str, target: str, host: str) -> None:
-    lines = RequestWriter(Endpoint(url)).write("GET", "/x", b"").decode().split("\r\n")
+    lines = RequestWriter(Endpoint(url)).write(Request(None, "/x", "GET"), b"").decode().split("\r\n")
     assert lines[0] == f"GET {target} HTTP/1.1"
     assert lines[1] == f"Host: {host}"
     assert lines[-2:] == ["", ""]
@@ -129,7 +129,7 @@ def test_paths_without_end_do_not_fill_the_memory() -> None:
     writer = RequestWriter(Endpoint("http://host/v1"))
     tracemalloc.start()
     for number in range(20_000):
-        writer.write("GET", f"/files/{number}", b"")
+        writer.write(Request(None, f"/files/{number}", "GET"), b"")
     current, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert current < 1_000_000
@@ -163,7 +163,9 @@ def test_headers_that_http_cannot_carry_or_that_are_ours_are_refused(headers: di
 @given(st.text(), st.text())
 def test_no_header_gets_a_line_of_its_own_in(name: str, value: str) -> None:
     try:
-        written = RequestWriter(Endpoint("http://host", headers={name: value})).write("GET", "/", b"")
+        written = RequestWriter(Endpoint("http://host", headers={name: value})).write(
+            Request(None, "/", "GET"), b""
+        )
     except RequestError:
         return
     assert written.count(b"\r\n") == 7

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
 
 from headrace.errors import CallError, IncompleteReply, ProtocolError, ReplyTooLarge, RequestError
-from headrace.model import Endpoint, Headers, shown
+from headrace.model import Endpoint, Headers, Request, shown
 from headrace.transports.encodings import decompressed
 
 MAX_HEAD_BYTES = 256 * 1024
@@ -26,9 +27,8 @@ _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,9})\b")
 _ON_THE_WAY = 1.0
 """Seconds before a server's idle timeout in which a request might cross with its close."""
 
-_OWN = frozenset(
-    {"authorization", "connection", "content-length", "content-type", "host", "transfer-encoding"}
-)
+_FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+_OWN = _FRAMING | {"authorization", "content-type"}
 
 
 class RequestWriter:
@@ -40,36 +40,38 @@ class RequestWriter:
     def __init__(self, endpoint: Endpoint) -> None:
         parts = urlsplit(endpoint.base_url)
         self._base = parts.path
-        lines = [f"Host: {parts.netloc}"]
+        lines = {"Host": parts.netloc}
         if endpoint.api_key is not None:
-            lines.append(f"Authorization: Bearer {endpoint.api_key.reveal()}")
-        lines += ["Accept: application/json", "Accept-Encoding: gzip, deflate"]
+            lines["Authorization"] = f"Bearer {endpoint.api_key.reveal()}"
+        lines |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
         from importlib.metadata import version  # not with the module: see headrace.pipeline
 
-        lines += _extra_lines({"User-Agent": f"headrace/{version('headrace')}"} | dict(endpoint.headers))
-        self._common = "".join(f"{line}\r\n" for line in lines)
-        self._heads: dict[tuple[str, str], bytes] = {}
+        lines["User-Agent"] = f"headrace/{version('headrace')}"
+        self._common = _merged(lines, _checked(endpoint.headers, _OWN))
+        self._heads: dict[tuple[str, str, Any], tuple[bytes, bytes]] = {}
 
-    def write_streamed(self, method: str, path: str, content: bytes) -> bytes:
+    def write_streamed(self, request: Request, content: bytes) -> bytes:
         """The bytes of a request for a stream, in no encoding: an event must not wait in a compressor."""
-        return self.write(method, path, content).replace(_ENCODINGS, b"\r\nAccept-Encoding: identity\r\n", 1)
+        return self.write(request, content).replace(_ENCODINGS, b"\r\nAccept-Encoding: identity\r\n", 1)
 
-    def write(self, method: str, path: str, content: bytes) -> bytes:
+    def write(self, request: Request, content: bytes) -> bytes:
         """The bytes of one request; ``content`` is its JSON body, empty for none."""
-        head = self._heads.get((method, path)) or self._head(method, path)
+        key = request.method, request.path, request.headers
+        head, content_type = self._heads.get(key) or self._head(*key)
         if content:
-            return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-                head,
-                len(content),
-                content,
-            )
-        return head + (b"\r\n" if method in {"GET", "HEAD"} else b"Content-Length: 0\r\n\r\n")
+            return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, content_type, len(content), content)
+        return head + (b"\r\n" if request.method in {"GET", "HEAD"} else b"Content-Length: 0\r\n\r\n")
 
-    def _head(self, method: str, path: str) -> bytes:
-        head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._common}".encode("latin-1")
-        if len(self._heads) < _HEAD_CACHE:  # paths may hold ids, without end
-            self._heads[method, path] = head
-        return head
+    def _head(self, method: str, path: str, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
+        lines = _merged(self._common, _checked(dict(headers), _FRAMING))
+        named = {name.lower() for name in lines}
+        text = f"{method} {self._base}{path} HTTP/1.1\r\n"
+        text += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        content_type = b"" if "content-type" in named else b"Content-Type: application/json\r\n"
+        if len(self._heads) == _HEAD_CACHE:  # paths and headers may hold ids, without end
+            self._heads.clear()
+        self._heads[method, path, headers] = written = text.encode("latin-1"), content_type
+        return written
 
 
 def _idle_seconds(keep_alive: bytes) -> float | None:
@@ -78,15 +80,21 @@ def _idle_seconds(keep_alive: bytes) -> float | None:
     return max(0.0, int(found[1]) - _ON_THE_WAY) if found else None
 
 
-def _extra_lines(headers: Mapping[str, str]) -> list[str]:
+def _merged(lines: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """``lines`` less those that ``others`` have, too, and these."""
+    named = {name.lower() for name in others}
+    return {name: value for name, value in lines.items() if name.lower() not in named} | dict(others)
+
+
+def _checked(headers: Mapping[str, str], forbidden: frozenset[str]) -> dict[str, str]:
     for name, value in headers.items():
-        if name.lower() in _OWN:
+        if name.lower() in forbidden:
             raise RequestError(f"header {name!r} is set by headrace itself")
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
             raise RequestError(f"header name {name!r} holds a character that HTTP forbids")
         if not value.isascii() or not value.isprintable():
             raise RequestError(f"header {name!r} holds a line break or a character outside ASCII")
-    return [f"{name}: {value}" for name, value in headers.items()]
+    return dict(headers)
 
 
 class ReplyParser:

@@ -74,7 +74,7 @@ class HttpxTransport:
                     request.method,
                     call.endpoint.base_url + request.path,
                     content=call.content or None,
-                    headers=self._headers_for(call.endpoint),
+                    headers=self._headers_for(call),
                     timeout=httpx.Timeout(
                         timeout.total, connect=timeout.connect, read=timeout.read, write=timeout.write
                     ),
@@ -104,7 +104,7 @@ class HttpxTransport:
                         request.method,
                         call.endpoint.base_url + request.path,
                         content=call.content,
-                        headers=self._headers_for(call.endpoint) | {"accept-encoding": "identity"},
+                        headers=self._headers_for(call) | {"accept-encoding": "identity"},
                         timeout=httpx.Timeout(
                             None, connect=timeout.connect, read=timeout.read, write=timeout.write
                         ),
@@ -145,7 +145,8 @@ class HttpxTransport:
         if size > self._max_bytes:
             raise ReplyTooLarge(f"the answer is over max_response_bytes={self._max_bytes}")
 
-    def _headers_for(self, endpoint: Endpoint) -> dict[str, str]:
+    def _headers_for(self, call: Call) -> dict[str, str]:
+        endpoint = call.endpoint
         headers = self._headers.get(endpoint)
         if headers is None:
             headers = {
@@ -158,7 +159,7 @@ class HttpxTransport:
             if endpoint.api_key is not None:
                 headers["authorization"] = f"Bearer {endpoint.api_key.reveal()}"
             self._headers[endpoint] = headers
-        return headers
+        return headers | {name.lower(): value for name, value in call.request.headers}
 
     async def aclose(self) -> None:
         """Close the client."""

@@ -126,7 +126,7 @@ class _Origin:
     async def send(self, call: Call) -> Reply:
         method = call.request.method
         write = self._writer.write_streamed if call.streamed else self._writer.write
-        request = write(method, call.request.path, call.content)
+        request = write(call.request, call.content)
         if self._closed:
             raise ClientStateError("this client was closed while calls were in flight")
         start = self._now()

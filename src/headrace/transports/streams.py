@@ -52,6 +52,7 @@ class Stream:
         "_early",
         "_end",
         "_ended",
+        "_enough",
         "_error",
         "_events",
         "_feed",
@@ -79,7 +80,7 @@ class Stream:
         self._waiter: Waiter | None = None
         self._early: deque[bytes] | None = None
         self._rest = _NOTHING
-        self._ended = False
+        self._ended = self._enough = False
         self._error: Exception | None = None
         self._silence: float | None = None
         self._end = self._until = self._rings_at = math.inf
@@ -125,16 +126,18 @@ class Stream:
             return False
         if not self._events & EVENT_READ:
             self._watch(self._events | EVENT_READ)
-        self._feed, self._silence, self._end = feed, silence, until
+        self._feed, self._silence, self._end, self._enough = feed, silence, until, False
         self._limit(until if silence is None else min(until, self._poller.now() + silence))
         waiter = self._waiter = self._poller.new_waiter()
         try:
             await waiter
         finally:
             self._waiter = self._feed = None
+        if self._enough:  # whatever came after that is for the next who asks
+            return True
         if self._error is not None:
             raise self._error
-        return not self._ended
+        return False
 
     def sound(self) -> bool:
         """For an idle connection: False where the other side closed it, or sent what nobody asked for.
@@ -193,7 +196,7 @@ class Stream:
                 if feed is None:
                     self._keep(data)
                 elif feed(data):
-                    self._feed = None
+                    self._feed, self._enough = None, True
                     self._wake()
                 elif self._silence is not None:
                     self._until = min(self._end, self._poller.now() + self._silence)

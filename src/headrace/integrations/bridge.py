@@ -1,0 +1,299 @@
+"""What both HTTP libraries are given: a transport that makes its requests through headrace's pipeline."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
+from ssl import SSLContext
+from types import ModuleType
+from typing import Any, ClassVar
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from headrace.clock import running_clock
+from headrace.encoded import EncodedBody
+from headrace.envelope import read_envelope
+from headrace.errors import HeadraceError, InvalidReply, PolicyError, SettingsError, StatusError
+from headrace.integrations.body import PassedBody
+from headrace.integrations.translation import translated
+from headrace.model import Call, Ending, Endpoint, Headers, Observer, Policy, Reply, Request, Send, Timeout
+from headrace.pipeline import (
+    Plugins,
+    check_observer,
+    checked_policies,
+    compile_chain,
+    compile_observers,
+    culprit,
+    ordered,
+)
+from headrace.replies import status_error
+from headrace.settings import load_settings
+from headrace.transports import Transport
+from headrace.transports.choice import proxied
+from headrace.transports.httpx import HttpxTransport
+from headrace.transports.native import NativeTransport
+
+_OF_THE_CONNECTION = frozenset(
+    {"accept-encoding", "connection", "content-length", "host", "transfer-encoding"}
+)
+"""Headers that are not sent on: the transport has its own, and asks for the encodings that it can undo."""
+
+_UNDONE = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+"""Headers of an answer that say how its body was sent, and not what it is."""
+
+_LIBRARYS = ("cert", "http2", "mounts", "proxy")
+"""Options that only the library's own transport can fulfil."""
+
+_SHORTEST = 1e-6
+"""Seconds; what a timeout of 0 is taken for."""
+
+
+class Bridge:
+    """The part of a transport that is the same for both libraries; see `headrace.integrations.httpx`.
+
+    It opens with the first request, in the event loop that makes it, and again in another one. ``options``
+    are those of the library's own client, which makes the requests that the native transport cannot: over a
+    proxy, over HTTP/2, with a client certificate.
+    """
+
+    def __init__(
+        self,
+        library: ModuleType,
+        stream: Callable[[PassedBody, Any], Any],
+        *,
+        policies: Iterable[Policy] | None,
+        observers: Iterable[Observer],
+        max_in_flight: int,
+        options: Mapping[str, Any],
+        sections: Mapping[str, Any],
+    ) -> None:
+        if max_in_flight < 1:
+            raise SettingsError(f"max_in_flight={max_in_flight}: must be at least 1")
+        settings = load_settings(dict(sections))
+        watching: list[Observer] = list(observers)
+        for observer in watching:
+            check_observer(observer, "observers=")
+        if policies is None:
+            plugins = Plugins()
+            self.policies = ordered(plugins.policies(settings))
+            watching = [*plugins.observers(settings), *watching]
+            settings.check_claimed()
+        elif sections:
+            raise SettingsError(
+                f"{min(sections)}= has no effect beside policies=; give it to the policy itself"
+            )
+        else:
+            self.policies = checked_policies(policies)
+        self._notify = compile_observers(
+            [*(policy for policy in self.policies if isinstance(policy, Observer)), *watching]
+        )
+        self._library = library
+        self._stream = stream
+        self._max_in_flight = max_in_flight
+        self._max_bytes = settings.core.max_response_bytes
+        self._options = dict(options)
+        self._timeouts: dict[tuple[Any, ...], Timeout] = {}
+        self._endpoints: dict[str, Endpoint] = {}
+        self._token: object = None
+        self._multiplies = any(policy.name == "retry" for policy in self.policies)
+
+    # What the library calls.
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Perform a request of the library's, and give the response; raises the library's exceptions.
+
+        What a policy refuses (`CircuitOpen`, `BudgetExceeded`) is raised as it is.
+        """
+        self._open()
+        self._warn_of_two_retries(request)
+        call = await self._call(request)
+        limiter = self._limiter
+        pool = request.extensions.get("timeout", {}).get("pool")
+        with anyio.move_on_after(pool) as scope:
+            await limiter.acquire_on_behalf_of(call)
+        if scope.cancelled_caught:
+            raise self._library.PoolTimeout(
+                f"{self._max_in_flight} requests were in flight for {pool:g} s; raise max_in_flight=",
+                request=request,
+            )
+        body: PassedBody | None = None
+        try:
+            reply = await self._chain(call)
+            body = reply.stream if isinstance(reply.stream, PassedBody) else None
+            if body is None and call.streamed:
+                call.end(Ending(complete=True))
+        except StatusError as error:
+            reply = Reply(error.status, error.headers or Headers([]), error.body)
+            self._end_failed(call, error)
+        except HeadraceError as error:
+            self._end_failed(call, error)
+            raise translated(self._library, error, request) from error
+        except Exception as error:
+            self._end_failed(call, error)
+            name = culprit(self.policies, error.__traceback__)
+            who = f"policy {name!r}" if name else "the transport"
+            raise PolicyError(f"{who} raised {type(error).__name__}: {error}") from error
+        except BaseException as error:
+            self._end_failed(call, error)
+            raise
+        finally:
+            if body is None:
+                limiter.release_on_behalf_of(call)
+        headers = [(name, value) for name, value in reply.headers.raw if name.lower() not in _UNDONE]
+        extensions = {"http_version": b"HTTP/1.1"}
+        if body is None:
+            return self._library.Response(
+                reply.status, headers=headers, content=reply.content, extensions=extensions
+            )
+        body.on_end(lambda: limiter.release_on_behalf_of(call))
+        return self._library.Response(
+            reply.status, headers=headers, stream=self._stream(body, request), extensions=extensions
+        )
+
+    async def aclose(self) -> None:
+        """Drop all connections."""
+        if self._token is not None:
+            for transport in self._transports.values():
+                await transport.aclose()
+        self._token = None
+
+    # What it is made of.
+
+    def _open(self) -> None:
+        """Make what belongs to an event loop, unless it is there for this one."""
+        token = anyio.lowlevel.current_token()
+        if token == self._token:
+            return
+        self._token = token
+        self._now = running_clock()
+        self._limiter = anyio.CapacityLimiter(self._max_in_flight)
+        self._transports: dict[str, Transport] = {}
+        self._by_endpoint: dict[Endpoint, Transport] = {}
+        self._chain: Send = compile_chain(self.policies, self._attempt)
+
+    async def _call(self, request: Any) -> Call:
+        content = await request.aread()
+        asked = request.extensions.get("timeout", {})
+        key = asked.get("connect"), asked.get("read"), asked.get("write")
+        timeout = self._timeouts.get(key) or self._timeout(*key)
+        origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
+        endpoint = self._endpoints.get(origin)
+        if endpoint is None:
+            endpoint = self._endpoints[origin] = Endpoint(origin)
+        body = _body(content)
+        headers = tuple(
+            [(name, value) for name, value in request.headers.items() if name not in _OF_THE_CONNECTION]
+        )
+        streamed = "text/event-stream" in request.headers.get("accept", "") or (
+            body is not None and bool(body.asked.stream)
+        )
+        asking = Request(body, request.url.raw_path.decode("ascii"), request.method, headers=headers)
+        return Call(
+            asking,
+            endpoint,
+            content,
+            timeout,
+            self._now(),
+            notify=self._notify,
+            streamed=streamed,
+            now=self._now,
+        )
+
+    def _timeout(self, connect: float | None, read: float | None, write: float | None) -> Timeout:
+        limits = [None if limit is None else max(limit, _SHORTEST) for limit in (connect, read, write)]
+        timeout = Timeout(None, connect=limits[0], read=limits[1], write=limits[2], stall=limits[1])
+        self._timeouts[connect, read, write] = timeout
+        return timeout
+
+    async def _attempt(self, call: Call) -> Reply:
+        """The innermost step: see `headrace.replies.checked`, which knows what the answer is to mean."""
+        call.attempts += 1
+        transport = self._by_endpoint.get(call.endpoint) or self._transport(call.endpoint)
+        reply = await transport.send(call)
+        if not 200 <= reply.status < 300:
+            raise status_error(call, reply)
+        if reply.stream is not None:
+            reply.stream = await PassedBody.begin(call, reply, reply.stream)
+        else:
+            with suppress(InvalidReply):  # whoever asked for it knows what it is
+                read_envelope(reply)
+        return reply
+
+    def _transport(self, endpoint: Endpoint) -> Transport:
+        options = self._options
+        by_library = (
+            any(options.get(name) for name in _LIBRARYS)
+            or not options.get("http1", True)
+            or (options.get("trust_env", True) and proxied(endpoint.base_url))
+        )
+        kind = "library" if by_library else "native"
+        transport = self._transports.get(kind)
+        if transport is None:
+            transport = self._transports[kind] = self._of_library() if by_library else self._native()
+        self._by_endpoint[endpoint] = transport
+        return transport
+
+    def _native(self) -> Transport:
+        verify = self._options.get("verify", True)
+        if verify is not True and not isinstance(verify, SSLContext):
+            verify = self._library.create_ssl_context(verify=verify)
+        return NativeTransport(
+            max_connections=self._max_in_flight,
+            max_response_bytes=self._max_bytes,
+            ssl_context=None if verify is True else verify,
+        )
+
+    def _of_library(self) -> Transport:
+        limits = self._library.Limits(max_connections=None, max_keepalive_connections=self._max_in_flight)
+        client = self._library.AsyncClient(**({"limits": limits} | self._options))
+        return HttpxTransport(client, max_response_bytes=self._max_bytes)
+
+    def _end_failed(self, call: Call, error: BaseException) -> None:
+        if call.streamed:
+            call.end(Ending(error=error))
+
+    def _warn_of_two_retries(self, request: Any) -> None:
+        if self._multiplies and request.headers.get("x-stainless-retry-count", "0") != "0":
+            self._multiplies = False
+            warnings.warn(
+                "the SDK retries what headrace's retry policy has given up; "
+                "pass max_retries=0 to the SDK, or leave the policy out",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+class BridgedStream:
+    """The part of a response's stream that is the same for both libraries."""
+
+    library: ClassVar[ModuleType]
+
+    def __init__(self, body: PassedBody, request: Any) -> None:
+        self._body = body
+        self._request = request
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            part = await self._body.next()
+        except HeadraceError as error:
+            raise translated(self.library, error, self._request) from error
+        if not part:
+            raise StopAsyncIteration
+        return part
+
+    async def aclose(self) -> None:
+        """Be done with it."""
+        await self._body.aclose()
+
+
+def _body(content: bytes) -> EncodedBody | None:
+    try:
+        return EncodedBody(content) if content else None
+    except (msgspec.DecodeError, RecursionError):
+        return None  # a file, a form

@@ -1,0 +1,32 @@
+"""What of the options of a client belongs to its transport, and what to headrace's plugins."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.errors import SettingsError, nearest
+
+MAX_IN_FLIGHT = 1000
+"""As many requests as the SDKs' own clients allow at once."""
+
+_OF_A_TRANSPORT = frozenset({"cert", "http1", "http2", "limits", "mounts", "proxy", "trust_env", "verify"})
+_OF_BOTH = frozenset({"trust_env"})
+
+
+def split(client: type, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Options for the transport, sections of settings, and options for the client of this class.
+
+    Raises `SettingsError` for one that is nobody's.
+    """
+    known = set(inspect.signature(client.__init__).parameters) - {"self"}  # type: ignore[misc]
+    own = {name: value for name, value in options.items() if name in _OF_A_TRANSPORT}
+    theirs = {name: value for name, value in options.items() if name in known - _OF_A_TRANSPORT | _OF_BOTH}
+    if "transport" in theirs:
+        raise SettingsError("transport= is headrace's here; leave it out, or make the library's own client")
+    sections = {name: value for name, value in options.items() if name not in known}
+    for name, value in sections.items():
+        if not isinstance(value, Mapping):
+            raise SettingsError(f"async_client has no option {name!r}; {nearest(name, known)}")
+    return own, sections, theirs

@@ -1,0 +1,27 @@
+"""headrace's errors as the exceptions of httpx and httpx2, which their users catch."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from headrace.errors import CallTimeout, ConnectError, HeadraceError, ProtocolError, ReplyTooLarge
+
+_TIMEOUTS = {"connect": "ConnectTimeout", "write": "WriteTimeout"}
+
+
+def translated(library: ModuleType, error: HeadraceError, request: Any) -> Exception:
+    """The library's exception for ``error``; itself where the library has none, as for an open circuit."""
+    name: str | None = None
+    if isinstance(error, CallTimeout):
+        name = _TIMEOUTS.get(error.phase, "ReadTimeout")
+    elif isinstance(error, ConnectError):
+        name = "ConnectError"
+    elif isinstance(error, ProtocolError):
+        name = "RemoteProtocolError"
+    elif isinstance(error, ReplyTooLarge):
+        name = "ReadError"
+    if name is None:
+        return error
+    exception: Exception = getattr(library, name)(str(error), request=request)
+    return exception

@@ -1,0 +1,203 @@
+"""The SDKs that people use, as they come from the index, with headrace as their HTTP client.
+
+openai 3 is on httpx2 and openai 2 on httpx; which of them is installed takes part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+
+from headrace.endpoint import Behaviour, endpoint_process
+from headrace.integrations import httpx as for_httpx
+from headrace.integrations import httpx2 as for_httpx2
+from headrace_cost import Cost
+from headrace_retry import Retry
+
+if TYPE_CHECKING:
+    from tests.transports.conftest import Peer, Serve
+
+openai = pytest.importorskip("openai")
+
+pytestmark = pytest.mark.anyio
+
+# Of the SDKs' own generators, of which trio has a warning where they are not gone through to their end.
+leaves_generators = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+MODEL = "deepseek-v3.2"
+HALLO: Any = [{"role": "user", "content": "Hallo"}]
+QUICK = Retry(attempts=6, base=0.001)
+
+_ON_HTTPX = issubclass(openai.DefaultAsyncHttpxClient, httpx.AsyncClient)
+async_client: Callable[..., Any] = for_httpx.async_client if _ON_HTTPX else for_httpx2.async_client
+
+
+def client_of(url: str, **options: Any) -> Any:
+    """openai's client through headrace."""
+    http_client = async_client(**({"policies": []} | options.pop("through", {})))
+    return openai.AsyncOpenAI(
+        **({"max_retries": 0} | options), api_key="k", base_url=url, http_client=http_client
+    )
+
+
+async def test_openai_chats_streams_embeds_and_lists_through_faults() -> None:
+    cost = Cost()
+    behaviour = Behaviour(errors=0.3, faults=["500", "503", "reset"], seed=7)
+    async with (
+        endpoint_process(behaviour) as endpoint,
+        client_of(endpoint.base_url, through={"policies": [QUICK, cost]}) as client,
+    ):
+        for number in range(20):
+            completion = await client.chat.completions.create(
+                model=MODEL, messages=[{"role": "user", "content": f"Question {number}"}]
+            )
+            assert completion.choices[0].message.content
+            assert completion.usage.total_tokens > 0
+        raw = await client.chat.completions.with_raw_response.create(model=MODEL, messages=HALLO)
+        assert (raw.status_code, raw.parse().model) == (200, MODEL)
+        assert (await client.embeddings.create(model="e", input=["a", "b"])).data[1].index == 1
+        assert (await client.models.list()).data
+    assert cost.totals.by_model[MODEL].calls == 21
+    assert cost.totals.cost > 0
+
+
+@leaves_generators
+async def test_openai_streams_and_the_cost_is_known_at_the_end() -> None:
+    cost = Cost()
+    async with (
+        endpoint_process() as endpoint,
+        client_of(endpoint.base_url, through={"policies": [cost]}) as client,
+    ):
+        whole = (await client.chat.completions.create(model=MODEL, messages=HALLO)).choices[0].message.content
+        before = cost.totals.completion_tokens
+        stream = await client.chat.completions.create(
+            model=MODEL, messages=HALLO, stream=True, stream_options={"include_usage": True}
+        )
+        pieces = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+        assert ("".join(pieces), len(pieces) > 1) == (whole, True)
+        assert cost.totals.completion_tokens == 2 * before
+
+
+@leaves_generators
+async def test_openai_leaves_a_stream_early_and_goes_on() -> None:
+    async with endpoint_process() as endpoint, client_of(endpoint.base_url) as client:
+        early = await client.chat.completions.create(model=MODEL, messages=HALLO, stream=True)
+        async for _ in early:
+            break
+        await early.close()
+        assert (await client.chat.completions.create(model=MODEL, messages=HALLO)).choices
+
+
+async def test_openai_raises_what_it_always_did(serve: Serve) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(
+            b'{"error": {"message": "slow down", "code": "rate_limit"}}', "X-Request-Id: r1", status="429 No"
+        )
+        await peer.request()
+        await peer.close()
+
+    async def say_nothing(peer: Peer) -> None:
+        while await peer.request():
+            pass
+
+    async with serve(script) as server, client_of(server.url) as client:
+        with pytest.raises(openai.RateLimitError) as caught:
+            await client.chat.completions.create(model=MODEL, messages=HALLO)
+        assert (caught.value.status_code, caught.value.code) == (429, "rate_limit")
+        assert (caught.value.request_id, caught.value.body["message"]) == ("r1", "slow down")
+        with pytest.raises(openai.APIConnectionError):
+            await client.chat.completions.create(model=MODEL, messages=HALLO)
+    async with serve(say_nothing) as server, client_of(server.url) as client:
+        with anyio.fail_after(5), pytest.raises(openai.APITimeoutError):
+            await client.with_options(timeout=0.1).chat.completions.create(model=MODEL, messages=HALLO)
+        with anyio.move_on_after(0.1) as scope:
+            await client.chat.completions.create(model=MODEL, messages=HALLO)
+        assert scope.cancelled_caught
+        await server.until(lambda: server.open == 0)
+
+
+async def test_openais_retries_around_headraces_are_warned_of(serve: Serve) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.answer(b"{}", "retry-after-ms: 1", status="500 No")
+
+    through = {"policies": [Retry(attempts=2, base=0.001)]}
+    async with serve(script) as server, client_of(server.url, through=through, max_retries=1) as client:
+        with pytest.warns(RuntimeWarning, match="max_retries=0"), pytest.raises(openai.InternalServerError):
+            await client.chat.completions.create(model=MODEL, messages=HALLO)
+        assert len(server.requests) == 4
+
+
+MESSAGE: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-x",
+    "content": [{"type": "text", "text": "Gruss"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 9, "output_tokens": 3},
+}
+
+
+@leaves_generators
+async def test_anthropic_asks_streams_and_raises_what_it_always_did(serve: Serve) -> None:
+    anthropic = pytest.importorskip("anthropic")
+    start: dict[str, Any] = MESSAGE | {"content": [], "usage": {"input_tokens": 9, "output_tokens": 1}}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": start},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Gruss"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+        {"type": "message_stop"},
+    ]
+    streamed = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+
+    async def script(peer: Peer) -> None:
+        while seen := await peer.request():
+            body = json.loads(seen.body)
+            if body["model"] == "unknown":
+                error = {"type": "error", "error": {"type": "not_found_error", "message": "no such model"}}
+                await peer.answer(json.dumps(error).encode(), status="404 No")
+            elif body.get("stream"):
+                await peer.answer(streamed.encode(), "Content-Type: text/event-stream")
+            else:
+                await peer.answer(json.dumps(MESSAGE).encode(), "Content-Type: application/json")
+
+    cost = Cost(prices={"claude-x": {"input": 1, "output": 1}})
+    asked: dict[str, Any] = {"model": "claude-x", "max_tokens": 9, "messages": HALLO}
+    async with serve(script) as server:
+        client = anthropic.AsyncAnthropic(
+            api_key="k",
+            base_url=server.url.removesuffix("/v1"),
+            http_client=for_httpx2.async_client(policies=[cost]),
+            max_retries=0,
+        )
+        async with client:
+            assert (await client.messages.create(**asked)).content[0].text == "Gruss"
+            async with client.messages.stream(**asked) as stream:
+                assert [text async for text in stream.text_stream] == ["Gruss"]
+            with pytest.raises(anthropic.NotFoundError, match="no such model"):
+                await client.messages.create(**asked | {"model": "unknown"})
+        assert server.requests[0].headers["authorization"] == "Bearer k"
+    assert (cost.totals.calls, cost.totals.prompt_tokens, cost.totals.completion_tokens) == (2, 18, 6)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it calls asyncio itself
+async def test_mistral_asks_and_streams(anyio_backend: str) -> None:
+    mistral = pytest.importorskip("mistralai.client")
+    async with endpoint_process() as endpoint, for_httpx2.async_client(policies=[]) as http_client:
+        client = mistral.Mistral(
+            api_key="k", server_url=endpoint.base_url.removesuffix("/v1"), async_client=http_client
+        )
+        whole = await client.chat.complete_async(model=MODEL, messages=HALLO)
+        stream = await client.chat.stream_async(model=MODEL, messages=HALLO)
+        texts = [event.data.choices[0].delta.content or "" async for event in stream if event.data.choices]
+        assert "".join(texts) == whole.choices[0].message.content
