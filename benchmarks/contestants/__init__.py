@@ -47,6 +47,7 @@ CONTESTANTS = {
     "openai": Contestant("openai_sdk:calls", "openai", "openai"),
     "openai-stream": Contestant("openai_sdk:streams", "openai", "openai"),
     "openai-aiohttp": Contestant("openai_sdk:calls_over_aiohttp", "httpx_aiohttp", "openai over aiohttp"),
+    "openai-headrace": Contestant("openai_sdk:calls_over_headrace", "openai", "openai over headrace"),
     "openai-aiohttp-stream": Contestant(
         "openai_sdk:streams_over_aiohttp", "httpx_aiohttp", "openai over aiohttp"
     ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import openai  # type: ignore[import-not-found, unused-ignore]
 from benchmarks.contestants.gathering import gather
 from benchmarks.contestants.streams import Pieces, gather_streams, streamed_body
 from benchmarks.measuring import KEY, TIMEOUT, Answer, Job, Stopwatch, body
+from benchmarks.policies import all_four
 
 
 async def calls(job: Job, watch: Stopwatch) -> None:
@@ -18,6 +20,15 @@ async def calls(job: Job, watch: Stopwatch) -> None:
 async def calls_over_aiohttp(job: Job, watch: Stopwatch) -> None:
     """Make the job's calls with the SDK's client for aiohttp."""
     await make_calls(job, watch, openai.DefaultAioHttpClient())
+
+
+async def calls_over_headrace(job: Job, watch: Stopwatch) -> None:
+    """Make the job's calls with headrace's client, its four policies on."""
+    library = (
+        "httpx2" if openai.DefaultAsyncHttpxClient.__mro__[1].__module__.startswith("httpx2") else "httpx"
+    )
+    integration = importlib.import_module(f"headrace.integrations.{library}")
+    await make_calls(job, watch, integration.async_client(policies=all_four()))
 
 
 async def streams(job: Job, watch: Stopwatch) -> dict[str, float]:

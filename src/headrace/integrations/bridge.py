@@ -11,15 +11,14 @@ from typing import Any, ClassVar
 
 import anyio
 import anyio.lowlevel
-import msgspec
 
 from headrace.clock import running_clock
-from headrace.encoded import EncodedBody
 from headrace.envelope import read_envelope
 from headrace.errors import HeadraceError, InvalidReply, PolicyError, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
+from headrace.integrations.calls import Calls
 from headrace.integrations.translation import translated
-from headrace.model import Call, Ending, Endpoint, Headers, Observer, Policy, Reply, Request, Send, Timeout
+from headrace.model import Call, Ending, Endpoint, Headers, Observer, Policy, Reply, Send
 from headrace.pipeline import (
     Plugins,
     check_observer,
@@ -36,19 +35,11 @@ from headrace.transports.choice import proxied
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport
 
-_OF_THE_CONNECTION = frozenset(
-    {"accept-encoding", "connection", "content-length", "host", "transfer-encoding"}
-)
-"""Headers that are not sent on: the transport has its own, and asks for the encodings that it can undo."""
-
 _UNDONE = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 """Headers of an answer that say how its body was sent, and not what it is."""
 
 _LIBRARYS = ("cert", "http2", "mounts", "proxy")
 """Options that only the library's own transport can fulfil."""
-
-_SHORTEST = 1e-6
-"""Seconds; what a timeout of 0 is taken for."""
 
 
 class Bridge:
@@ -95,8 +86,7 @@ class Bridge:
         self._max_in_flight = max_in_flight
         self._max_bytes = settings.core.max_response_bytes
         self._options = dict(options)
-        self._timeouts: dict[tuple[Any, ...], Timeout] = {}
-        self._endpoints: dict[str, Endpoint] = {}
+        self._calls = Calls(self._notify)
         self._token: object = None
         self._multiplies = any(policy.name == "retry" for policy in self.policies)
 
@@ -108,8 +98,9 @@ class Bridge:
         What a policy refuses (`CircuitOpen`, `BudgetExceeded`) is raised as it is.
         """
         self._open()
-        self._warn_of_two_retries(request)
-        call = await self._call(request)
+        call, is_retry = await self._calls.of(request, self._now)
+        if is_retry and self._multiplies:
+            self._warn_of_two_retries()
         limiter = self._limiter
         pool = request.extensions.get("timeout", {}).get("pool")
         with anyio.move_on_after(pool) as scope:
@@ -174,40 +165,6 @@ class Bridge:
         self._by_endpoint: dict[Endpoint, Transport] = {}
         self._chain: Send = compile_chain(self.policies, self._attempt)
 
-    async def _call(self, request: Any) -> Call:
-        content = await request.aread()
-        asked = request.extensions.get("timeout", {})
-        key = asked.get("connect"), asked.get("read"), asked.get("write")
-        timeout = self._timeouts.get(key) or self._timeout(*key)
-        origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
-        endpoint = self._endpoints.get(origin)
-        if endpoint is None:
-            endpoint = self._endpoints[origin] = Endpoint(origin)
-        body = _body(content)
-        headers = tuple(
-            [(name, value) for name, value in request.headers.items() if name not in _OF_THE_CONNECTION]
-        )
-        streamed = "text/event-stream" in request.headers.get("accept", "") or (
-            body is not None and bool(body.asked.stream)
-        )
-        asking = Request(body, request.url.raw_path.decode("ascii"), request.method, headers=headers)
-        return Call(
-            asking,
-            endpoint,
-            content,
-            timeout,
-            self._now(),
-            notify=self._notify,
-            streamed=streamed,
-            now=self._now,
-        )
-
-    def _timeout(self, connect: float | None, read: float | None, write: float | None) -> Timeout:
-        limits = [None if limit is None else max(limit, _SHORTEST) for limit in (connect, read, write)]
-        timeout = Timeout(None, connect=limits[0], read=limits[1], write=limits[2], stall=limits[1])
-        self._timeouts[connect, read, write] = timeout
-        return timeout
-
     async def _attempt(self, call: Call) -> Reply:
         """The innermost step: see `headrace.replies.checked`, which knows what the answer is to mean."""
         call.attempts += 1
@@ -255,15 +212,14 @@ class Bridge:
         if call.streamed:
             call.end(Ending(error=error))
 
-    def _warn_of_two_retries(self, request: Any) -> None:
-        if self._multiplies and request.headers.get("x-stainless-retry-count", "0") != "0":
-            self._multiplies = False
-            warnings.warn(
-                "the SDK retries what headrace's retry policy has given up; "
-                "pass max_retries=0 to the SDK, or leave the policy out",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+    def _warn_of_two_retries(self) -> None:
+        self._multiplies = False
+        warnings.warn(
+            "the SDK retries what headrace's retry policy has given up; "
+            "pass max_retries=0 to the SDK, or leave the policy out",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 class BridgedStream:
@@ -290,10 +246,3 @@ class BridgedStream:
     async def aclose(self) -> None:
         """Be done with it."""
         await self._body.aclose()
-
-
-def _body(content: bytes) -> EncodedBody | None:
-    try:
-        return EncodedBody(content) if content else None
-    except (msgspec.DecodeError, RecursionError):
-        return None  # a file, a form

@@ -1,0 +1,94 @@
+"""From a request of the library's to a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from headrace.encoded import EncodedBody
+from headrace.model import Call, Endpoint, Event, Request, Timeout
+
+_OF_THE_CONNECTION = frozenset(
+    {b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"}
+)
+"""Headers that are not sent on: the transport has its own, and asks for the encodings that it can undo."""
+
+_SHORTEST = 1e-6
+"""Seconds; what a timeout of 0 is taken for."""
+
+
+_MOST_HEADS = 256
+
+
+class _Head(NamedTuple):
+    """Headers to be sent, and what they say of the request."""
+
+    headers: tuple[tuple[str, str], ...]
+    wants_events: bool
+    is_retry: bool
+
+
+class Calls:
+    """Makes calls, remembering what is the same in many: origins, timeouts, headers."""
+
+    def __init__(self, notify: Callable[[Event], None] | None) -> None:
+        self._notify = notify
+        self._timeouts: dict[tuple[Any, ...], Timeout] = {}
+        self._heads: dict[tuple[tuple[bytes, bytes], ...], _Head] = {}
+        self._endpoints: dict[str, Endpoint] = {}
+
+    async def of(self, request: Any, now: Callable[[], float]) -> tuple[Call, bool]:
+        """The call that a request of the library's stands for, and whether an SDK makes it again."""
+        content = await request.aread()
+        asked = request.extensions.get("timeout", {})
+        key = asked.get("connect"), asked.get("read"), asked.get("write")
+        timeout = self._timeouts.get(key) or self._timeout(*key)
+        origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
+        endpoint = self._endpoints.get(origin)
+        if endpoint is None:
+            endpoint = self._endpoints[origin] = Endpoint(origin)
+        body = _body(content)
+        raw = tuple([pair for pair in request.headers.raw if pair[0].lower() not in _OF_THE_CONNECTION])
+        head = self._heads.get(raw) or self._head(raw)
+        streamed = head.wants_events or (body is not None and bool(body.asked.stream))
+        asking = Request(body, request.url.raw_path.decode("ascii"), request.method, headers=head.headers)
+        call = Call(
+            asking,
+            endpoint,
+            content,
+            timeout,
+            now(),
+            notify=self._notify,
+            streamed=streamed,
+            now=now,
+        )
+        return call, head.is_retry
+
+    def _head(self, raw: tuple[tuple[bytes, bytes], ...]) -> _Head:
+        """The headers of a request as headrace has them; few differ from those of the request before."""
+        headers = tuple([(name.decode("ascii"), value.decode("latin-1")) for name, value in raw])
+        named = {name.lower(): value for name, value in headers}
+        head = _Head(
+            headers,
+            "text/event-stream" in named.get("accept", ""),
+            named.get("x-stainless-retry-count", "0") != "0",
+        )
+        if len(self._heads) == _MOST_HEADS:
+            self._heads.clear()
+        self._heads[raw] = head
+        return head
+
+    def _timeout(self, connect: float | None, read: float | None, write: float | None) -> Timeout:
+        limits = [None if limit is None else max(limit, _SHORTEST) for limit in (connect, read, write)]
+        timeout = Timeout(None, connect=limits[0], read=limits[1], write=limits[2], stall=limits[1])
+        self._timeouts[connect, read, write] = timeout
+        return timeout
+
+
+def _body(content: bytes) -> EncodedBody | None:
+    try:
+        return EncodedBody(content) if content else None
+    except (msgspec.DecodeError, RecursionError):
+        return None  # a file, a form
