@@ -28,6 +28,7 @@ QUESTIONS = (
     "policies_cost",
     "memory",
     "streaming",
+    "sdk",
     "startup",
     "tls",
 )

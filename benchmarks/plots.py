@@ -253,6 +253,14 @@ def tls(result: dict[str, Any]) -> Figure:
     return figure
 
 
+def sdk(result: dict[str, Any]) -> Figure:
+    """Calls a second of the official SDK over each HTTP client."""
+    rows = rows_of(result)
+    figure, axes = one_panel("How many calls a second makes the official SDK?", "calls/s", len(rows))
+    bars(axes, rows, "per_s", ",.0f")
+    return figure
+
+
 PLOTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "throughput": throughput,
     "latency": latency,
@@ -261,6 +269,7 @@ PLOTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "policies_cost": policies_cost,
     "memory": memory,
     "streaming": streaming,
+    "sdk": sdk,
     "startup": startup,
     "tls": tls,
 }

@@ -102,14 +102,10 @@ class Bridge:
         if is_retry and self._multiplies:
             self._warn_of_two_retries()
         limiter = self._limiter
-        pool = request.extensions.get("timeout", {}).get("pool")
-        with anyio.move_on_after(pool) as scope:
-            await limiter.acquire_on_behalf_of(call)
-        if scope.cancelled_caught:
-            raise self._library.PoolTimeout(
-                f"{self._max_in_flight} requests were in flight for {pool:g} s; raise max_in_flight=",
-                request=request,
-            )
+        try:
+            limiter.acquire_on_behalf_of_nowait(call)
+        except anyio.WouldBlock:
+            await self._take_place(call, request)
         body: PassedBody | None = None
         try:
             reply = await self._chain(call)
@@ -178,6 +174,16 @@ class Bridge:
             with suppress(InvalidReply):  # whoever asked for it knows what it is
                 read_envelope(reply)
         return reply
+
+    async def _take_place(self, call: Call, request: Any) -> None:
+        limit = request.extensions.get("timeout", {}).get("pool")
+        with anyio.move_on_after(limit) as scope:
+            await self._limiter.acquire_on_behalf_of(call)
+        if scope.cancelled_caught:
+            raise self._library.PoolTimeout(
+                f"{self._max_in_flight} requests were in flight for {limit:g} s; raise max_in_flight=",
+                request=request,
+            )
 
     def _transport(self, endpoint: Endpoint) -> Transport:
         options = self._options
