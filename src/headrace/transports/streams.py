@@ -142,10 +142,11 @@ class Stream:
     def sound(self) -> bool:
         """For an idle connection: False where the other side closed it, or sent what nobody asked for.
 
+        Nor is one sound over which a request is still on its way: it was answered before it was read.
         The poller tells of that only in the loop's next turn, and none has come since the caller's own
         blocking work; so the kernel is asked as well.
         """
-        if self._ended or self._early:
+        if self._ended or self._early or self._rest:
             return False
         if self._poll is None:
             poll = select.poll()
