@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import httpx
 
 from headrace.integrations.bridge import Bridge, BridgedStream
-from headrace.integrations.options import MAX_IN_FLIGHT, split
+from headrace.integrations.clients import MAX_IN_FLIGHT, make_client
 from headrace.model import Observer, Policy
 
 
@@ -38,14 +38,7 @@ def async_client(
 
     Raises `SettingsError` or `PluginError`.
     """
-    own, sections, theirs = split(httpx.AsyncClient, options)
-    transport = HeadraceTransport(
-        httpx,
-        _Stream,
-        policies=policies,
-        observers=observers,
-        max_in_flight=max_in_flight,
-        options=own,
-        sections=sections,
+    client: httpx.AsyncClient = make_client(
+        httpx, HeadraceTransport, _Stream, policies, observers, max_in_flight, options
     )
-    return httpx.AsyncClient(transport=transport, **theirs)
+    return client

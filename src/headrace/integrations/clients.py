@@ -1,12 +1,15 @@
-"""What of the options of a client belongs to its transport, and what to headrace's plugins."""
+"""Clients of a library with headrace inside: whose each option is."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 from headrace.errors import SettingsError, nearest
+from headrace.integrations.bridge import Bridge, BridgedStream
+from headrace.model import Observer, Policy
 
 MAX_IN_FLIGHT = 1000
 """As many requests as the SDKs' own clients allow at once."""
@@ -15,7 +18,30 @@ _OF_A_TRANSPORT = frozenset({"cert", "http1", "http2", "limits", "mounts", "prox
 _OF_BOTH = frozenset({"trust_env"})
 
 
-def split(client: type, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def make_client(
+    library: ModuleType,
+    transport: type[Bridge],
+    stream: type[BridgedStream],
+    policies: Iterable[Policy] | None,
+    observers: Iterable[Observer],
+    max_in_flight: int,
+    options: Mapping[str, Any],
+) -> Any:
+    """The library's client over a ``transport`` that gives its answers as ``stream``."""
+    own, sections, theirs = _split(library.AsyncClient, options)
+    bridge = transport(
+        library,
+        stream,
+        policies=policies,
+        observers=observers,
+        max_in_flight=max_in_flight,
+        options=own,
+        sections=sections,
+    )
+    return library.AsyncClient(transport=bridge, **theirs)
+
+
+def _split(client: type, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Options for the transport, sections of settings, and options for the client of this class.
 
     Raises `SettingsError` for one that is nobody's.
