@@ -15,6 +15,7 @@ import headrace
 from headrace import errors
 
 PUBLIC = {
+    "Answered",
     "Body",
     "Call",
     "Client",

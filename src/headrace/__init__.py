@@ -8,6 +8,7 @@ from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
 from headrace.hookspecs import hookimpl
 from headrace.model import (
+    Answered,
     Body,
     Call,
     Ending,
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 logging.getLogger("headrace").addHandler(logging.NullHandler())
 
 __all__ = [
+    "Answered",
     "Body",
     "Call",
     "Client",

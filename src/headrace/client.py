@@ -7,11 +7,12 @@ import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 import anyio
 import anyio.lowlevel
 
+from headrace.answers import answer_format
 from headrace.clock import running_clock
 from headrace.errors import (
     CallError,
@@ -23,7 +24,19 @@ from headrace.errors import (
     SettingsError,
     nearest,
 )
-from headrace.model import EMPTY, Call, Ending, Observer, Outcome, Policy, Reply, Request, Send, Timeout
+from headrace.model import (
+    EMPTY,
+    Answered,
+    Call,
+    Ending,
+    Observer,
+    Outcome,
+    Policy,
+    Reply,
+    Request,
+    Send,
+    Timeout,
+)
 from headrace.pipeline import (
     Plugins,
     check_observer,
@@ -40,6 +53,8 @@ from headrace.streaming import Stream, streamed_request
 from headrace.transports import Transport
 from headrace.transports.choice import OWN_TRANSPORTS, make_transport
 from headrace.workers import Outcomes
+
+T = TypeVar("T")
 
 RequestLike: TypeAlias = str | Mapping[str, Any] | Request
 
@@ -150,10 +165,33 @@ class Client:
         """How many calls are under way, those of maps with a ``max_in_flight`` of their own left out."""
         return self._limiter.borrowed_tokens if self._limiter else 0
 
+    @overload
     async def chat(
         self,
         messages: str | Iterable[Message],
         *,
+        answer: None = None,
+        model: str | None = None,
+        id: str | None = None,
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Reply: ...
+    @overload
+    async def chat(
+        self, messages: str | Iterable[Message], *, answer: type[T], **keywords: Any
+    ) -> Answered[T]: ...
+    @overload
+    async def chat(
+        self, messages: str | Iterable[Message], *, answer: object, **keywords: Any
+    ) -> Answered[Any]: ...
+    async def chat(
+        self,
+        messages: str | Iterable[Message],
+        *,
+        answer: Any = None,
         model: str | None = None,
         id: str | None = None,
         timeout: float | Timeout | None = None,
@@ -168,13 +206,21 @@ class Client:
         ``max_tokens``, …), ``extra_body`` what only your endpoint knows. ``timeout`` is in seconds per
         attempt, ``deadline`` in seconds for all of it; see `Request` for ``id`` and ``tags``.
 
-        Raises `RequestError` before anything is sent, `CallError` when the call failed.
+        ``answer`` is a type: a dataclass, an attrs class, a msgspec Struct, a pydantic model, a Literal, an
+        Enum or a list of these. Its JSON schema is sent as ``response_format``, or in a message to an
+        endpoint that refuses that, and ``reply.answer`` is an instance of it.
+
+        Raises `RequestError` before anything is sent, `CallError` when the call failed; of these
+        `AnswerError` where the answer is no ``answer``: ``error.partial`` is the reply as it came.
         """
         body = chat_body(messages, parameters) | dict(extra_body or {})
         if model is not None:
             body["model"] = model
         self._check_usable()
-        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY)
+        wanted = None if answer is None else answer_format(answer)
+        if wanted is not None and "response_format" in body:
+            raise RequestError("answer= sets response_format itself; leave one of them out")
+        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY, answer=wanted)
         return await self._perform(self._call(as_request(request, self._settings.model)), self._limiter)
 
     async def request(

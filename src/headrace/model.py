@@ -5,13 +5,27 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NoReturn,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+    runtime_checkable,
+)
 
 import anyio
 import attrs
 import msgspec
 
 from headrace.errors import CallError, HeadraceError, InvalidReply, RequestError, SettingsError
+
+if TYPE_CHECKING:
+    from headrace.answers import AnswerFormat
 
 T = TypeVar("T")
 
@@ -145,7 +159,8 @@ class Request:
     ``timeout`` (seconds or `Timeout`) is per attempt and overrides the client's; ``deadline`` is in
     seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
     accounting and logs (totals per tag); they are not sent. ``headers``, pairs of texts, are sent besides the
-    endpoint's, or in place of those of the same name.
+    endpoint's, or in place of those of the same name. ``answer`` is what the answer is to be; see
+    `Client.chat`.
 
     Raises `RequestError` for a path or method that no HTTP request may carry, and for a timeout or
     deadline that is no duration.
@@ -159,6 +174,7 @@ class Request:
     deadline: float | None = None
     tags: Mapping[str, str] = EMPTY
     headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+    answer: AnswerFormat | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.timeout is not None and not isinstance(self.timeout, Timeout):
@@ -272,6 +288,13 @@ class Reply:
     def request_id(self) -> str | None:
         """The endpoint's own name for the call (``x-request-id``)."""
         return self.headers.get("x-request-id")
+
+
+@attrs.define(eq=False)
+class Answered(Reply, Generic[T]):
+    """A reply whose text was asked for as a type, and is one: ``answer``."""
+
+    answer: T = attrs.field(kw_only=True)
 
 
 def shown(content: bytes, limit: int = 200) -> str:

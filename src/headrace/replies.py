@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import msgspec
 
+from headrace.answers import AnswerFormat, Asking
 from headrace.envelope import read_envelope
-from headrace.errors import AuthenticationError, InvalidReply, RateLimited, ServerError, StatusError
-from headrace.model import Call, Endpoint, Headers, Reply, Send, shown
+from headrace.errors import (
+    AnswerError,
+    AuthenticationError,
+    InvalidReply,
+    RateLimited,
+    ServerError,
+    StatusError,
+)
+from headrace.model import Answered, Call, Endpoint, Headers, Reply, Send, shown
+from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
 
 _MOST_SAID = 1000
@@ -31,6 +41,8 @@ def checked(send: Send) -> Send:
         call.attempts += 1
         if call.streamed:
             return await streamed_attempt(call)
+        if call.request.answer is not None:
+            return await answered_attempt(call, call.request.answer)
         reply = await send(call)
         if 200 <= reply.status < 300:
             try:
@@ -60,8 +72,52 @@ def checked(send: Send) -> Send:
             return await open_stream(call, reply)
         raise status_error(call, reply)
 
+    async def answered_attempt(call: Call, answer: AnswerFormat) -> Reply:
+        how = taken_by.get(call.endpoint, Asking.BY_SCHEMA)
+        while True:
+            ask_for_answer(call, answer, how)
+            reply = await send(call)
+            if reply.status not in {400, 422} or how is Asking.IN_WORDS or not _refuses_format(reply):
+                break
+            how = taken_by[call.endpoint] = Asking(how + 1)
+            call.attempts += 1
+        if not 200 <= reply.status < 300:
+            raise status_error(call, reply)
+        read_envelope(reply)
+        return answered(reply, answer)
+
     without_usage: set[Endpoint] = set()
+    taken_by: dict[Endpoint, Asking] = {}
     return attempt
+
+
+def ask_for_answer(call: Call, answer: AnswerFormat, how: Asking) -> None:
+    """Have a call's body ask for an answer in this way."""
+    body = answer.asked_for(call.request.body or {}, how)
+    if body != call.request.body:
+        call.request = attrs.evolve(call.request, body=body)
+        call.content = encode_body(body)
+
+
+def answered(reply: Reply, answer: AnswerFormat) -> Answered[Any]:
+    """The reply with its answer; raises `AnswerError`, of which ``partial`` is the reply."""
+    try:
+        if reply.finish_reason == "length":
+            raise AnswerError("the answer was cut off; raise max_tokens=")
+        refusal = reply.body["choices"][0].get("message", {}).get("refusal")
+        if refusal:
+            raise AnswerError(f"the model refuses: {str(refusal)[:_MOST_SAID]}")
+        value = answer.read(reply.text)
+    except AnswerError as error:
+        error.partial = reply
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise InvalidReply(f"the body holds no choice with a text: {shown(reply.content)}") from None
+    return Answered(reply.status, reply.headers, reply.content, reply.usage, reply.model, answer=value)
+
+
+def _refuses_format(reply: Reply) -> bool:
+    return any(word in reply.content for word in (b"response_format", b"json_schema", b"json_object"))
 
 
 def status_error(call: Call, reply: Reply) -> StatusError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from decimal import Decimal
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 import attrs
 
@@ -96,7 +96,10 @@ async def many_calls(client: Client, prompts: list[str], lines: AsyncIterator[di
     async with client.map(requests):
         pass
     client.map(5)  # type: ignore[arg-type]
-    await client.chat(5)  # type: ignore[arg-type]
+    await client.chat(5)  # type: ignore[call-overload]
+    assert_type(await client.chat("Hallo"), Reply)
+    assert_type((await client.chat("Hallo", answer=Audit, temperature=0.3)).answer, Audit)
+    assert_type((await client.chat("Hallo", answer=Literal["a"])).answer, Any)
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from headrace import BudgetExceeded, Call, Ending, Reply, Send, SettingsError, Stage
+from headrace import AnswerError, BudgetExceeded, Call, Ending, Reply, Send, SettingsError, Stage
 from headrace.settings import SHARED_FOLDER
 from headrace_cost.budget import Budget
 from headrace_cost.estimate import worst_case
@@ -86,7 +86,12 @@ class Cost:
             return self._within(account, send)
 
         async def price(call: Call) -> Reply:
-            reply = await send(call)
+            try:
+                reply = await send(call)
+            except AnswerError as error:  # it has to be paid all the same
+                if error.partial is not None:
+                    self._book(call, call.request.model, error.partial)
+                raise
             if call.streamed:
                 call.at_end(lambda ending: self._book(call, call.request.model, reply))
             else:
@@ -106,8 +111,12 @@ class Cost:
                 )
             try:
                 reply = await send(call)
-            except BaseException:
-                account.settle(amount, ZERO)  # what a call that fails or is cancelled is taken to cost
+            except BaseException as error:
+                cost = None
+                if isinstance(error, AnswerError) and error.partial is not None:
+                    self._book(call, model, error.partial)
+                    cost = error.partial.cost
+                account.settle(amount, cost or ZERO)  # ZERO: what a call that fails is taken to cost
                 raise
 
             def settle(ending: Ending | None = None) -> None:

@@ -1,0 +1,165 @@
+"""Answers of a type."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Annotated, Any, Literal, TypedDict
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+
+from headrace import AnswerError, Client, RequestError
+from headrace.endpoint import endpoint_process
+from headrace.testing import Answer, FakeEndpoint
+
+
+class Section(enum.Enum):
+    GARDEN = "Garten"
+    HOME = "Haushalt"
+
+
+@attrs.define
+class ByAttrs:
+    name: str
+    section: Section
+
+
+@dataclasses.dataclass
+class ByDataclass:
+    name: str
+    section: Section
+
+
+class ByStruct(msgspec.Struct):
+    name: str
+    section: Section
+
+
+class ByDict(TypedDict):
+    name: str
+    section: Section
+
+
+class ByPydantic(pydantic.BaseModel):
+    name: str
+    section: Section
+
+
+HOSE = '{"name": "Hose", "section": "Garten"}'
+KINDS = [ByAttrs, ByDataclass, ByStruct, ByDict, ByPydantic]
+
+
+def schema_of(endpoint: FakeEndpoint) -> Any:
+    body = endpoint.attempts[-1].body
+    assert body is not None
+    assert body["response_format"]["type"] == "json_schema"
+    asked = body["response_format"]["json_schema"]
+    assert asked["strict"] is True
+    return asked["schema"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_answer_is_an_instance_of_what_was_asked_for(kind: type[Any]) -> None:
+    endpoint = FakeEndpoint(HOSE)
+    async with endpoint.client() as client:
+        reply = await client.chat("Sort: hose", answer=kind)
+    expected = {"name": "Hose", "section": Section.GARDEN}
+    assert reply.answer == (expected if kind is ByDict else kind(**expected))
+    assert (reply.text, reply.attempts, reply.usage is not None) == (HOSE, 1, True)
+    schema = schema_of(endpoint)
+    assert (schema["type"], schema["required"]) == ("object", ["name", "section"])
+    assert schema["additionalProperties"] is False
+    assert schema["$defs"]["Section"]["enum"] == ["Garten", "Haushalt"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("kind", "said", "value"),
+    [
+        (Literal["a", "b"], '{"answer": "a"}', "a"),
+        (Section, '{"answer": "Garten"}', Section.GARDEN),
+        (list[ByAttrs], f'{{"answer": [{HOSE}]}}', [ByAttrs("Hose", Section.GARDEN)]),
+        (bool, '{"answer": true}', True),
+        (Annotated[float, msgspec.Meta(ge=0, le=1)], '{"answer": 0.5}', 0.5),
+    ],
+    ids=str,
+)
+async def test_what_is_no_object_is_the_property_of_one(kind: Any, said: str, value: Any) -> None:
+    endpoint = FakeEndpoint(said)
+    async with endpoint.client() as client:
+        assert (await client.chat("?", answer=kind)).answer == value
+    assert list(schema_of(endpoint)["properties"]) == ["answer"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "said", ["", "Garten", "[]", '{"name": "Hose"}', '{"name": "Hose", "section": "Küche"}']
+)
+async def test_an_answer_that_is_none_says_why_and_is_kept(kind: type[Any], said: str) -> None:
+    async with FakeEndpoint(said).client() as client:
+        with pytest.raises(AnswerError) as caught:
+            await client.chat("Sort: hose", answer=kind)
+    assert f"is no {kind.__name__}: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == said
+
+
+@pytest.mark.anyio
+async def test_a_fence_around_it_is_taken_off() -> None:
+    async with FakeEndpoint(f"```json\n{HOSE}\n```\n").client() as client:
+        assert (await client.chat("?", answer=ByAttrs)).answer.name == "Hose"
+
+
+@pytest.mark.anyio
+async def test_an_endpoint_is_asked_as_strictly_as_it_takes_and_that_is_remembered() -> None:
+    refused = Answer(status=400, body={"error": {"message": "unknown parameter: response_format"}})
+    endpoint = FakeEndpoint(refused, refused, HOSE, HOSE)
+    async with endpoint.client() as client:
+        for _ in range(2):
+            assert (await client.chat("?", answer=ByAttrs)).answer.name == "Hose"
+    bodies = [request.body or {} for request in endpoint.attempts]
+    kinds = [body.get("response_format", {}).get("type") for body in bodies]
+    assert kinds == ["json_schema", "json_object", None, None]
+    assert [len(body["messages"]) for body in bodies] == [1, 2, 2, 2]
+    assert '"additionalProperties":false' in bodies[-1]["messages"][0]["content"]
+
+
+@pytest.mark.anyio
+async def test_another_400_is_the_error_that_it_is() -> None:
+    endpoint = FakeEndpoint(400)
+    async with endpoint.client() as client:
+        with pytest.raises(Exception, match="injected 400"):
+            await client.chat("?", answer=ByAttrs)
+    assert len(endpoint.attempts) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "kind", [5, "Person", object, ByAttrs("a", Section.HOME), pydantic.RootModel[int]], ids=str
+)
+async def test_a_type_that_no_answer_can_have_is_found_before_anything_is_sent(kind: Any) -> None:
+    endpoint = FakeEndpoint()
+    async with endpoint.client() as client:
+        with pytest.raises(RequestError, match="answer=") as caught:
+            await client.chat("?", answer=kind)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(RequestError, match="leave one of them out"):
+            await client.chat("?", answer=ByAttrs, response_format={"type": "text"})
+    assert endpoint.attempts == []
+
+
+@pytest.mark.anyio
+async def test_a_real_endpoint_gives_answers_of_each_type() -> None:
+    kinds: list[Any] = [*KINDS, Literal["a", "b"], list[ByAttrs]]
+    async with (
+        endpoint_process() as endpoint,
+        Client(base_url=endpoint.base_url, model="m", policies=[]) as client,
+    ):
+        for kind in kinds:
+            assert (await client.chat("Sort: hose", answer=kind)).answer
