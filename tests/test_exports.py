@@ -18,6 +18,7 @@ PUBLIC = {
     "Body",
     "Call",
     "Client",
+    "Embeddings",
     "Ending",
     "Endpoint",
     "Event",
