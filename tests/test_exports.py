@@ -19,6 +19,7 @@ PUBLIC = {
     "Body",
     "Call",
     "Client",
+    "Embeddings",
     "Ending",
     "Endpoint",
     "Event",

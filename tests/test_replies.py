@@ -120,8 +120,34 @@ def test_the_text_is_the_first_choices(choice: dict[str, Any], text: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        ([], ""),
+        ([{"type": "function_call", "name": "f", "arguments": "{}"}], ""),
+        (
+            [
+                {"type": "reasoning", "summary": [], "content": None},
+                {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm."}]},
+                {"type": "message", "content": [{"type": "output_text", "text": "Guten "}]},
+                {"type": "message", "content": [{"type": "output_text", "text": "Tag"}]},
+            ],
+            "Guten Tag",
+        ),
+        ([{"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}], ""),
+    ],
+    ids=["nothing", "a tool", "thoughts and messages", "a refusal"],
+)
+def test_the_text_of_a_response_is_that_of_all_its_messages(output: list[Any], text: str) -> None:
+    assert reply({"object": "response", "output": output}).text == text
+
+
+@pytest.mark.parametrize(
     "body",
     [
+        {"output": None},
+        {"output": ["Hallo"]},
+        {"output": [{"content": [{"text": "Hallo"}]}]},
+        {"output": [{"content": "Hallo"}]},
         {},
         {"choices": []},
         {"choices": [{}]},
@@ -131,7 +157,7 @@ def test_the_text_is_the_first_choices(choice: dict[str, Any], text: str) -> Non
     ],
 )
 def test_a_body_without_a_text_says_so_and_shows_its_beginning(body: object) -> None:
-    with pytest.raises(InvalidReply, match="no choice with a text") as caught:
+    with pytest.raises(InvalidReply, match="no answer with a text") as caught:
         _ = reply(body).text
     assert msgspec.json.encode(body).decode()[:20] in str(caught.value)
 

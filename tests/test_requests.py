@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import Request, RequestError, Timeout
-from headrace.requests import CHAT_PARAMETERS, as_request, chat_body, encode_body
+from headrace.requests import (
+    CHAT_PARAMETERS,
+    RESPONSE_PARAMETERS,
+    as_request,
+    chat_body,
+    encode_body,
+    response_body,
+)
 
 MESSAGES = [{"role": "user", "content": "Hallo"}]
 
@@ -115,6 +122,11 @@ def test_every_parameter_of_the_api_reaches_the_body(parameter: str) -> None:
 def test_an_unknown_parameter_names_the_nearest_and_the_way_out() -> None:
     with pytest.raises(RequestError, match=r"'max_token'; did you mean 'max_tokens'.*extra_body"):
         chat_body("Hallo", {"max_token": 1})
+
+
+@pytest.mark.parametrize("parameter", sorted(RESPONSE_PARAMETERS))
+def test_every_parameter_of_a_response_reaches_the_body(parameter: str) -> None:
+    assert response_body("Hallo", None, {parameter: 1}) == {"input": "Hallo", parameter: 1}
 
 
 def test_messages_may_be_any_iterable() -> None:

@@ -4,6 +4,7 @@ import logging
 
 from headrace.assembly import Piece
 from headrace.client import Client
+from headrace.embeddings import Embeddings
 from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
 from headrace.hookspecs import hookimpl
@@ -40,6 +41,7 @@ __all__ = [
     "Body",
     "Call",
     "Client",
+    "Embeddings",
     "Ending",
     "Endpoint",
     "Event",

@@ -14,6 +14,7 @@ import anyio.lowlevel
 
 from headrace.answers import answer_format
 from headrace.clock import running_clock
+from headrace.embeddings import Embeddings, embed, embeddings_body, in_batches
 from headrace.errors import (
     CallError,
     ClientStateError,
@@ -24,6 +25,7 @@ from headrace.errors import (
     SettingsError,
     nearest,
 )
+from headrace.listing import model_ids
 from headrace.model import (
     EMPTY,
     Answered,
@@ -47,7 +49,7 @@ from headrace.pipeline import (
     ordered,
 )
 from headrace.replies import checked
-from headrace.requests import Message, as_request, chat_body, encode_body
+from headrace.requests import Message, as_request, chat_body, encode_body, response_body
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.streaming import Stream, streamed_request
 from headrace.transports import Transport
@@ -223,6 +225,75 @@ class Client:
         request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY, answer=wanted)
         return await self._perform(self._call(as_request(request, self._settings.model)), self._limiter)
 
+    async def respond(
+        self,
+        input: str | Iterable[Message],
+        *,
+        model: str | None = None,
+        instructions: str | None = None,
+        id: str | None = None,
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Reply:
+        """Ask for one response (``POST /responses``), whole.
+
+        ``input`` is a prompt or a list of input items, ``instructions`` what stands above it;
+        ``parameters`` are the API's own (``max_output_tokens``, ``reasoning``, ``tools``, …), everything
+        else as with `chat`. ``reply.text`` is the text of all its messages, ``reply.body["output"]`` all
+        its items. Raises as `chat` does.
+        """
+        body = response_body(input, instructions, parameters) | dict(extra_body or {})
+        if model is not None:
+            body["model"] = model
+        self._check_usable()
+        request = Request(body, "/responses", "POST", id, timeout, deadline, tags or EMPTY)
+        return await self._perform(self._call(as_request(request, self._settings.model)), self._limiter)
+
+    async def embed(
+        self,
+        texts: Iterable[str],
+        *,
+        model: str | None = None,
+        dimensions: int | None = None,
+        batch: int | None = None,
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+    ) -> Embeddings:
+        """Embed any number of texts: one vector for each, in their order.
+
+        They are sent in batches of at most ``batch`` texts (default 2048) and 300,000 bytes, which is what
+        OpenAI takes; all batches at once, as far as ``max_in_flight`` allows. ``dimensions`` is the length
+        of the vectors, by default the model's own. ``timeout`` is in seconds per attempt of a batch,
+        ``deadline`` in seconds for all of them; ``tags`` and ``extra_body`` are those of `chat`, the same for
+        each batch. Without texts nothing is sent.
+
+        Raises `RequestError` before anything is sent: for one text in place of a list, and for an empty text
+        or what is no text, with its index. Raises `CallError` when a batch failed, of these `InvalidReply`
+        when it has not one vector for each text; the batches still under way are cancelled.
+        """
+        body = embeddings_body(dimensions, extra_body)
+        if model is not None:
+            body["model"] = model
+        self._check_usable()
+        request = Request(body, "/embeddings", timeout=timeout, deadline=deadline, tags=tags or EMPTY)
+        request = as_request(request, self._settings.model)
+        until = None if deadline is None else self._now() + deadline
+        batches = in_batches(texts, batch)
+        send = functools.partial(self._perform_until, until)
+        return await embed(send, request, batches, self._settings.max_in_flight)
+
+    async def models(self) -> list[str]:
+        """The ids of the models that the endpoint lists, in its order.
+
+        Raises `CallError` when the call failed, of these `InvalidReply` when the answer is no such list.
+        """
+        return model_ids(await self.request("GET", "/models"))
+
     async def request(
         self,
         method: str,
@@ -345,6 +416,12 @@ class Client:
             streamed=streamed,
             now=self._now,
         )
+
+    async def _perform_until(self, until: float | None, request: Request) -> Reply:
+        """Make one of several calls that share a deadline."""
+        call = self._call(request)
+        call.deadline = until
+        return await self._perform(call, self._limiter)
 
     async def _take_place(self, call: Call, limiter: anyio.CapacityLimiter) -> None:
         """Wait until the limiter has room for a call."""

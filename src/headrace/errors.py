@@ -182,7 +182,7 @@ class ReplyTooLarge(CallError):
 
 
 class InvalidReply(CallError):
-    """Status 2xx, but the body is no JSON, or is an error object."""
+    """Status 2xx, but the body is no JSON, is an error object, or has not what was asked for."""
 
     code = "invalid_reply"
     retryable = True

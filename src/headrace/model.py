@@ -255,16 +255,22 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The text of the first choice of a chat or plain completion; raises `InvalidReply` without one."""
+        """The text of a response, or of the first choice of a chat or plain completion.
+
+        It is "" where the model called tools and said nothing. Raises `InvalidReply` for any other body.
+        """
         try:
-            choice = self.body["choices"][0]
+            body = self.body
+            if "choices" not in body and "output" in body:
+                return _output_text(body["output"])
+            choice = body["choices"][0]
             text = choice["message"]["content"] if "message" in choice else choice["text"]
             if text is None or isinstance(text, str):
                 return text or ""
             # In parts, as of reasoning models that show their thoughts.
             return "".join(part["text"] for part in text if part["type"] == "text")
-        except (KeyError, IndexError, TypeError):
-            raise InvalidReply(f"the body holds no choice with a text: {shown(self.content)}") from None
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise InvalidReply(f"the body holds no answer with a text: {shown(self.content)}") from None
 
     @property
     def finish_reason(self) -> str | None:
@@ -295,6 +301,12 @@ class Answered(Reply, Generic[T]):
     """A reply whose text was asked for as a type, and is one: ``answer``."""
 
     answer: T = attrs.field(kw_only=True)
+
+
+def _output_text(output: list[dict[str, Any]]) -> str:
+    """What a response says, of whatever messages and parts; thoughts and calls of tools are other items."""
+    parts = [part for item in output for part in item.get("content") or ()]
+    return "".join(part["text"] for part in parts if part["type"] == "output_text")
 
 
 def shown(content: bytes, limit: int = 200) -> str:

@@ -22,26 +22,56 @@ CHAT_PARAMETERS = frozenset(
     "top_logprobs top_p user verbosity web_search_options".split()
 )
 
+# OpenAI's reference of POST /responses, less what has a parameter of its own and what is of streams.
+RESPONSE_PARAMETERS = frozenset(
+    "background context_management conversation include max_output_tokens max_tool_calls metadata moderation "
+    "parallel_tool_calls previous_response_id prompt prompt_cache_key prompt_cache_retention reasoning "
+    "safety_identifier service_tier store temperature text tool_choice tools top_logprobs top_p truncation "
+    "user".split()
+)
+
 encode_json = msgspec.json.Encoder().encode
 
 
 def chat_body(messages: str | Iterable[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a chat completion; raises `RequestError` for parameters that the API does not have."""
-    for name in parameters:
-        if name not in CHAT_PARAMETERS:
-            raise RequestError(
-                f"chat() has no parameter {name!r}; {nearest(name, CHAT_PARAMETERS)} "
-                "What only your endpoint knows goes into extra_body={…}"
-            )
+    _check_parameters("chat", parameters, CHAT_PARAMETERS)
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
-    elif isinstance(messages, Mapping) or not isinstance(messages, Iterable):
-        raise RequestError(f"messages must be a text or a list of messages, not {type(messages).__name__}")
     else:
-        messages = list(messages)
-        if not messages or not all(isinstance(message, Mapping) for message in messages):
-            raise RequestError("messages must be a text or a list of mappings like {'role': …, 'content': …}")
+        messages = _messages("messages", messages)
     return {"messages": messages, **parameters}
+
+
+def response_body(
+    input: str | Iterable[Message], instructions: str | None, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The body of a response; raises `RequestError` for parameters that the API does not have."""
+    _check_parameters("respond", parameters, RESPONSE_PARAMETERS)
+    body = {"input": input if isinstance(input, str) else _messages("input", input), **parameters}
+    if instructions is not None:
+        if not isinstance(instructions, str):
+            raise RequestError(f"instructions must be a text, not {type(instructions).__name__}")
+        body["instructions"] = instructions
+    return body
+
+
+def _check_parameters(method: str, parameters: Iterable[str], known: frozenset[str]) -> None:
+    for name in parameters:
+        if name not in known:
+            raise RequestError(
+                f"{method}() has no parameter {name!r}; {nearest(name, known)} "
+                "What only your endpoint knows goes into extra_body={…}"
+            )
+
+
+def _messages(name: str, messages: Iterable[Message]) -> list[Message]:
+    if isinstance(messages, Mapping) or not isinstance(messages, Iterable):
+        raise RequestError(f"{name} must be a text or a list of messages, not {type(messages).__name__}")
+    messages = list(messages)
+    if not messages or not all(isinstance(message, Mapping) for message in messages):
+        raise RequestError(f"{name} must be a text or a list of mappings like {{'role': …, 'content': …}}")
+    return messages
 
 
 def as_request(item: Any, model: str | None) -> Request:

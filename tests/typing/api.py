@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from decimal import Decimal
 from typing import Any, Literal, assert_type
@@ -12,6 +13,7 @@ import headrace
 from headrace import (
     Call,
     Client,
+    Embeddings,
     Ending,
     Endpoint,
     Event,
@@ -64,6 +66,24 @@ async def one_call() -> None:
         assert_type(await client.request("POST", "/embeddings", {"input": "x"}), Reply)
         assert_type(client.policies, tuple[Policy, ...])
         assert_type(client.in_flight, int)
+
+
+async def other_calls(client: Client) -> None:
+    embeddings = await client.embed(["Hallo"], model="e", dimensions=64, batch=100, deadline=9)
+    assert_type(embeddings, Embeddings)
+    assert_type(embeddings.vectors, list[array[float]])
+    assert_type(embeddings.vectors[0][0], float)
+    assert_type(embeddings.usage, Usage | None)
+    assert_type(embeddings.cost, Decimal | None)
+    assert_type(embeddings.model, str | None)
+    assert_type(embeddings.attempts, int)
+    await client.embed(text for text in "ab")
+    await client.embed([5])  # type: ignore[list-item]
+    assert_type(await client.models(), list[str])
+    reply = await client.respond("Hallo", instructions="Kurz.", max_output_tokens=100)
+    assert_type(reply, Reply)
+    await client.respond([{"role": "user", "content": "Hallo"}], model="m", tags={"a": "b"})
+    await client.respond(5)  # type: ignore[arg-type]
 
 
 async def streams(client: Client) -> None:

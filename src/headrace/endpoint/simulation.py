@@ -24,6 +24,7 @@ from headrace.endpoint.chat import CREATED, ChatRequest, complete
 from headrace.endpoint.embeddings import EmbeddingsRequest, embed
 from headrace.endpoint.plan import Plan, Refusal
 from headrace.endpoint.reading import read
+from headrace.endpoint.responses import ResponsesRequest, respond
 
 MODELS = ("simulated-chat", "simulated-embedding")
 """What `GET /models` lists. Every other model name is answered just as well."""
@@ -31,6 +32,12 @@ MODELS = ("simulated-chat", "simulated-embedding")
 _REMEMBERED = 100_000
 _JSON = {"content-type": "application/json"}
 _EVENTS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+
+_KINDS: dict[str, type[ChatRequest | EmbeddingsRequest | ResponsesRequest]] = {
+    "/chat/completions": ChatRequest,
+    "/embeddings": EmbeddingsRequest,
+    "/responses": ResponsesRequest,
+}
 
 _STATUS_FAULTS = {
     "500": Refusal(500, "The server had an error while processing your request.", type="server_error"),
@@ -83,7 +90,7 @@ class Simulation:
             if route == "/models" or route.startswith("/models/"):
                 _expect("GET", method, path)
                 return Plan(headers=_JSON | {"x-request-id": "req_models"}, content=_models(route))
-            if route in ("/chat/completions", "/embeddings"):
+            if route in _KINDS:
                 _expect("POST", method, path)
                 return self._generate(route, content, now)
             raise Refusal(404, f"There is no {method} {path} here.", code="unknown_url")
@@ -103,12 +110,11 @@ class Simulation:
 
     def _generate(self, route: str, content: bytes, now: float) -> Plan:
         limits = self._pass_rate_limit(now)
-        request: ChatRequest | EmbeddingsRequest
+        request: ChatRequest | EmbeddingsRequest | ResponsesRequest
         try:
-            if route == "/chat/completions":
-                request = read(content, ChatRequest)
-            else:
-                request = read(content, EmbeddingsRequest)
+            request = read(content, _KINDS[route])
+            if isinstance(request, ResponsesRequest) and request.stream:
+                raise Refusal(400, "Responses are not streamed here; leave out 'stream'.", param="stream")
         except Refusal as refusal:
             return refusal.plan(limits | {"x-request-id": self._refusal_id()})
         digest = fingerprint(self._behaviour.seed, route.encode(), content)
@@ -124,6 +130,9 @@ class Simulation:
         )
         if isinstance(request, EmbeddingsRequest):
             return attrs.evolve(plan, content=embed(request, seed=self._behaviour.seed))
+        if isinstance(request, ResponsesRequest):
+            answer = respond(request, id=f"resp_{digest.hex()[:24]}", seed=self._behaviour.seed)
+            return attrs.evolve(plan, content=answer)
         completion = complete(request, id=f"chatcmpl-{digest.hex()[:24]}", seed=self._behaviour.seed)
         if not request.stream:
             return attrs.evolve(plan, content=completion.body())

@@ -1,0 +1,44 @@
+"""The models that an endpoint lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headrace import Client, InvalidReply
+from headrace.endpoint import endpoint_process
+from headrace.testing import Answer, FakeEndpoint
+
+
+@pytest.mark.anyio
+async def test_the_ids_come_in_the_endpoints_order() -> None:
+    models = [{"id": "b", "object": "model"}, {"id": "a"}]
+    endpoint = FakeEndpoint(Answer(body={"object": "list", "data": models}))
+    async with endpoint.client(model=None) as client:
+        assert await client.models() == ["b", "a"]
+    (request,) = endpoint.attempts
+    assert (request.method, request.path, request.body) == ("GET", "/models", None)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("body", [{}, {"data": None}, {"data": [{"name": "a"}]}, {"data": ["a"]}, b"[]"])
+async def test_an_answer_that_is_no_list_of_models_says_what_to_look_at(body: Any) -> None:
+    async with FakeEndpoint(Answer(body=body)).client() as client:
+        with pytest.raises(InvalidReply, match="no list of models; check base_url") as caught:
+            await client.models()
+    assert caught.value.attempts == 1
+
+
+@pytest.mark.anyio
+async def test_an_answer_of_another_kind_is_no_list_of_models() -> None:
+    answer = Answer(body=b"all of them", headers={"content-type": "text/plain"})
+    async with FakeEndpoint(answer).client() as client:
+        with pytest.raises(InvalidReply, match="no list of models"):
+            await client.models()
+
+
+@pytest.mark.anyio
+async def test_over_a_socket() -> None:
+    async with endpoint_process() as endpoint, Client(base_url=endpoint.base_url, policies=[]) as client:
+        assert await client.models() == ["simulated-chat", "simulated-embedding"]
