@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
 
-from headrace.answers import answer_format
+from headrace.api import Api
 from headrace.clock import running_clock
-from headrace.embeddings import Embeddings, embed, embeddings_body, in_batches
 from headrace.errors import (
     CallError,
     ClientStateError,
@@ -25,10 +24,7 @@ from headrace.errors import (
     SettingsError,
     nearest,
 )
-from headrace.listing import model_ids
 from headrace.model import (
-    EMPTY,
-    Answered,
     Call,
     Ending,
     Observer,
@@ -49,9 +45,9 @@ from headrace.pipeline import (
     ordered,
 )
 from headrace.replies import checked
-from headrace.requests import Message, as_request, chat_body, encode_body, response_body
+from headrace.requests import as_request, encode_body
 from headrace.settings import CoreSettings, Settings, load_settings
-from headrace.streaming import Stream, streamed_request
+from headrace.streaming import streamed_request
 from headrace.transports import Transport
 from headrace.transports.choice import OWN_TRANSPORTS, make_transport
 from headrace.workers import Outcomes
@@ -61,7 +57,7 @@ T = TypeVar("T")
 RequestLike: TypeAlias = str | Mapping[str, Any] | Request
 
 
-class Client:
+class Client(Api):
     """Calls one OpenAI-compatible endpoint, many times at once; an async context manager.
 
     ``base_url`` and ``api_key`` default to ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``; ``model`` is sent
@@ -167,185 +163,6 @@ class Client:
         """How many calls are under way, those of maps with a ``max_in_flight`` of their own left out."""
         return self._limiter.borrowed_tokens if self._limiter else 0
 
-    @overload
-    async def chat(
-        self,
-        messages: str | Iterable[Message],
-        *,
-        answer: None = None,
-        model: str | None = None,
-        id: str | None = None,
-        timeout: float | Timeout | None = None,
-        deadline: float | None = None,
-        tags: Mapping[str, str] | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> Reply: ...
-    @overload
-    async def chat(
-        self, messages: str | Iterable[Message], *, answer: type[T], **keywords: Any
-    ) -> Answered[T]: ...
-    @overload
-    async def chat(
-        self, messages: str | Iterable[Message], *, answer: object, **keywords: Any
-    ) -> Answered[Any]: ...
-    async def chat(
-        self,
-        messages: str | Iterable[Message],
-        *,
-        answer: Any = None,
-        model: str | None = None,
-        id: str | None = None,
-        timeout: float | Timeout | None = None,
-        deadline: float | None = None,
-        tags: Mapping[str, str] | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> Reply:
-        """Ask for one chat completion.
-
-        ``messages`` is a prompt or a list of messages; ``parameters`` are the API's own (``temperature``,
-        ``max_tokens``, …), ``extra_body`` what only your endpoint knows. ``timeout`` is in seconds per
-        attempt, ``deadline`` in seconds for all of it; see `Request` for ``id`` and ``tags``.
-
-        ``answer`` is a type: a dataclass, an attrs class, a msgspec Struct, a pydantic model, a Literal, an
-        Enum or a list of these. Its JSON schema is sent as ``response_format``, or in a message to an
-        endpoint that refuses that, and ``reply.answer`` is an instance of it.
-
-        Raises `RequestError` before anything is sent, `CallError` when the call failed; of these
-        `AnswerError` where the answer is no ``answer``: ``error.partial`` is the reply as it came.
-        """
-        body = chat_body(messages, parameters) | dict(extra_body or {})
-        if model is not None:
-            body["model"] = model
-        self._check_usable()
-        wanted = None if answer is None else answer_format(answer)
-        if wanted is not None and "response_format" in body:
-            raise RequestError("answer= sets response_format itself; leave one of them out")
-        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY, answer=wanted)
-        return await self._perform(self._call(as_request(request, self._settings.model)), self._limiter)
-
-    async def respond(
-        self,
-        input: str | Iterable[Message],
-        *,
-        model: str | None = None,
-        instructions: str | None = None,
-        id: str | None = None,
-        timeout: float | Timeout | None = None,
-        deadline: float | None = None,
-        tags: Mapping[str, str] | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> Reply:
-        """Ask for one response (``POST /responses``), whole.
-
-        ``input`` is a prompt or a list of input items, ``instructions`` what stands above it;
-        ``parameters`` are the API's own (``max_output_tokens``, ``reasoning``, ``tools``, …), everything
-        else as with `chat`. ``reply.text`` is the text of all its messages, ``reply.body["output"]`` all
-        its items. Raises as `chat` does.
-        """
-        body = response_body(input, instructions, parameters) | dict(extra_body or {})
-        if model is not None:
-            body["model"] = model
-        self._check_usable()
-        request = Request(body, "/responses", "POST", id, timeout, deadline, tags or EMPTY)
-        return await self._perform(self._call(as_request(request, self._settings.model)), self._limiter)
-
-    async def embed(
-        self,
-        texts: Iterable[str],
-        *,
-        model: str | None = None,
-        dimensions: int | None = None,
-        batch: int | None = None,
-        timeout: float | Timeout | None = None,
-        deadline: float | None = None,
-        tags: Mapping[str, str] | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-    ) -> Embeddings:
-        """Embed any number of texts: one vector for each, in their order.
-
-        They are sent in batches of at most ``batch`` texts (default 2048) and 300,000 bytes, which is what
-        OpenAI takes; all batches at once, as far as ``max_in_flight`` allows. ``dimensions`` is the length
-        of the vectors, by default the model's own. ``timeout`` is in seconds per attempt of a batch,
-        ``deadline`` in seconds for all of them; ``tags`` and ``extra_body`` are those of `chat`, the same for
-        each batch. Without texts nothing is sent.
-
-        Raises `RequestError` before anything is sent: for one text in place of a list, and for an empty text
-        or what is no text, with its index. Raises `CallError` when a batch failed, of these `InvalidReply`
-        when it has not one vector for each text; the batches still under way are cancelled.
-        """
-        body = embeddings_body(dimensions, extra_body)
-        if model is not None:
-            body["model"] = model
-        self._check_usable()
-        request = Request(body, "/embeddings", timeout=timeout, deadline=deadline, tags=tags or EMPTY)
-        request = as_request(request, self._settings.model)
-        until = None if deadline is None else self._now() + deadline
-        batches = in_batches(texts, batch)
-        send = functools.partial(self._perform_until, until)
-        return await embed(send, request, batches, self._settings.max_in_flight)
-
-    async def models(self) -> list[str]:
-        """The ids of the models that the endpoint lists, in its order.
-
-        Raises `CallError` when the call failed, of these `InvalidReply` when the answer is no such list.
-        """
-        return model_ids(await self.request("GET", "/models"))
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        id: str | None = None,
-        timeout: float | Timeout | None = None,
-        deadline: float | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> Reply:
-        """Call anything else that the endpoint has, with the same policies.
-
-        ``path`` is appended to the base URL; ``body`` is sent as JSON. The model is filled in where the
-        body names none. Raises as `chat` does.
-        """
-        self._check_usable()
-        request = Request(body, path, method.upper(), id, timeout, deadline, tags or EMPTY)
-        return await self._perform(self._call(as_request(request, self._settings.model)), self._limiter)
-
-    def stream(
-        self,
-        messages: str | Iterable[Message],
-        *,
-        model: str | None = None,
-        id: str | None = None,
-        timeout: float | Timeout | None = None,
-        deadline: float | None = None,
-        tags: Mapping[str, str] | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> Stream:
-        """Ask for one chat completion and read it as it is made: an async context manager over its pieces.
-
-        The arguments are those of `chat`. In the block iterate over the stream for each `Piece`; after the
-        last one ``stream.reply`` is the whole `Reply`, with usage, cost and the time to its first token.
-        Leaving the block early drops the rest. ``timeout`` bounds the wait for the first piece (``total``)
-        and from piece to piece (``stall``, default 60 s), ``deadline`` all of it. A stream counts as in
-        flight until its block ends.
-
-        Raises what `chat` raises: before the first piece when the block is entered, having retried as the
-        policies say, and later out of the iteration, where nothing is sent again and ``error.partial`` is
-        what had come.
-        """
-        body = chat_body(messages, parameters) | dict(extra_body or {})
-        if model is not None:
-            body["model"] = model
-        self._check_usable()
-        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY)
-        request = streamed_request(as_request(request, self._settings.model))
-        return Stream(self._streaming(request))
-
     def map(
         self,
         requests: Iterable[RequestLike] | AsyncIterable[RequestLike],
@@ -417,11 +234,16 @@ class Client:
             now=self._now,
         )
 
-    async def _perform_until(self, until: float | None, request: Request) -> Reply:
-        """Make one of several calls that share a deadline."""
-        call = self._call(request)
-        call.deadline = until
+    async def _make(self, request: Request, until: float | None = None) -> Reply:
+        self._check_usable()
+        call = self._call(as_request(request, self._settings.model))
+        if until is not None:
+            call.deadline = until
         return await self._perform(call, self._limiter)
+
+    def _begin_stream(self, request: Request) -> AbstractAsyncContextManager[tuple[Call, Reply]]:
+        self._check_usable()
+        return self._streaming(streamed_request(as_request(request, self._settings.model)))
 
     async def _take_place(self, call: Call, limiter: anyio.CapacityLimiter) -> None:
         """Wait until the limiter has room for a call."""
