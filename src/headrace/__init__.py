@@ -9,24 +9,20 @@ from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
 from headrace.hookspecs import hookimpl
 from headrace.model import (
-    Answered,
-    Body,
     Call,
     Ending,
     Endpoint,
     Event,
-    Headers,
     Observer,
     Outcome,
     Policy,
-    Reply,
     Request,
     Secret,
     Send,
     Stage,
     Timeout,
-    Usage,
 )
+from headrace.reply import Answered, Body, Headers, Reply, Usage
 from headrace.settings import Settings
 from headrace.streaming import Stream
 from headrace.transports import Transport

@@ -12,7 +12,8 @@ from headrace.answers import answer_format
 from headrace.embeddings import Embeddings, embed, embeddings_body, in_batches
 from headrace.errors import RequestError
 from headrace.listing import model_ids
-from headrace.model import EMPTY, Answered, Call, Reply, Request, Timeout
+from headrace.model import EMPTY, Call, Request, Timeout
+from headrace.reply import Answered, Reply
 from headrace.requests import Message, as_request, chat_body, response_body
 from headrace.settings import CoreSettings
 from headrace.streaming import Stream

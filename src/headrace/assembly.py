@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.envelope import UsageFields
 from headrace.errors import InvalidReply
-from headrace.model import Usage, shown
+from headrace.reply import Usage, shown
 
 
 @attrs.define

@@ -24,17 +24,7 @@ from headrace.errors import (
     SettingsError,
     nearest,
 )
-from headrace.model import (
-    Call,
-    Ending,
-    Observer,
-    Outcome,
-    Policy,
-    Reply,
-    Request,
-    Send,
-    Timeout,
-)
+from headrace.model import Call, Ending, Observer, Outcome, Policy, Request, Send, Timeout
 from headrace.pipeline import (
     Plugins,
     check_observer,
@@ -45,6 +35,7 @@ from headrace.pipeline import (
     ordered,
 )
 from headrace.replies import checked
+from headrace.reply import Reply
 from headrace.requests import as_request, encode_body
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.streaming import streamed_request

@@ -13,7 +13,8 @@ import msgspec
 
 from headrace.errors import HeadraceError, InvalidReply, RequestError
 from headrace.groups import task_group
-from headrace.model import Reply, Request, Usage
+from headrace.model import Request
+from headrace.reply import Reply, Usage
 
 MOST_TEXTS = 2048
 """Texts in one request, as OpenAI's reference of POST /embeddings has it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.errors import InvalidReply
-from headrace.model import Reply, Usage, shown
+from headrace.reply import Reply, Usage, shown
 
 
 class _Cached(msgspec.Struct):

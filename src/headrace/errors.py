@@ -38,7 +38,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from headrace.model import Headers, Reply, Request
+    from headrace.model import Request
+    from headrace.reply import Headers, Reply
 
 __all__ = [
     "AnswerError",

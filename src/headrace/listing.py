@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.errors import InvalidReply
-from headrace.model import Reply
+from headrace.reply import Reply
 
 
 class _Model(msgspec.Struct):

@@ -1,33 +1,27 @@
-"""The nouns: request, call, reply, usage, outcome, endpoint, event; stage, policy and observer."""
+"""The nouns: request, call, outcome, endpoint, event; stage, policy and observer."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from decimal import Decimal
 from typing import (
     TYPE_CHECKING,
     Any,
-    Generic,
     NoReturn,
     Protocol,
     TypeAlias,
-    TypeVar,
     cast,
-    overload,
     runtime_checkable,
 )
 
 import anyio
 import attrs
-import msgspec
 
-from headrace.errors import CallError, HeadraceError, InvalidReply, RequestError, SettingsError
+from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
+from headrace.reply import Reply
 
 if TYPE_CHECKING:
     from headrace.answers import AnswerFormat
-
-T = TypeVar("T")
 
 
 class _Empty(Mapping[str, str]):
@@ -71,47 +65,6 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled; pass the name of an environment variable instead")
-
-
-class Headers(Mapping[str, str]):
-    """The headers of an answer: a read-only mapping whose keys ignore case.
-
-    A header sent several times is joined with ", " (RFC 9110, section 5.3).
-    """
-
-    __slots__ = ("raw",)
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self.raw = raw
-
-    @overload
-    def get(self, name: str, /) -> str | None: ...
-    @overload
-    def get(self, name: str, default: T, /) -> str | T: ...
-    def get(self, name: str, default: T | None = None, /) -> str | T | None:
-        # Mapping's would raise and catch for each header that is not there.
-        values = self._values(name)
-        return b", ".join(values).decode("latin-1") if values else default
-
-    def __getitem__(self, name: str) -> str:
-        values = self._values(name)
-        if not values:
-            raise KeyError(name)
-        return b", ".join(values).decode("latin-1")
-
-    def _values(self, name: str) -> list[bytes]:
-        wanted = name.lower().encode("latin-1", "replace")
-        length = len(wanted)  # compared first: it tells most of them apart
-        return [value for key, value in self.raw if len(key) == length and key.lower() == wanted]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(key.decode("latin-1").lower() for key, _ in self.raw))
-
-    def __len__(self) -> int:
-        return len({key.lower() for key, _ in self.raw})
-
-    def __repr__(self) -> str:
-        return f"Headers({dict(self)!r})"
 
 
 def _is_duration(value: object) -> bool:
@@ -194,125 +147,6 @@ class Request:
         """The model named in the body, None where there is none."""
         model = None if self.body is None else self.body.get("model")
         return model if isinstance(model, str) else None
-
-
-@attrs.frozen
-class Usage:
-    """Tokens of one answer as the endpoint counted them; ``cached_tokens`` are part of ``prompt_tokens``."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    cached_tokens: int = 0
-
-
-_decode = msgspec.json.Decoder().decode
-
-
-class Body(Protocol):
-    """The body of an answer, as it comes; what a transport gives a call that is ``streamed``."""
-
-    async def receive(self, until: float) -> bytes:
-        """The next bytes, empty at the end; raises `CallError`, of these `CallTimeout` at ``until``."""
-
-    async def aclose(self) -> None:
-        """Be done with it: an answer that is not over takes its connection with it."""
-
-
-@attrs.define(eq=False)
-class Reply:
-    """What came back of a call that succeeded.
-
-    ``content`` is the body as received, decompressed. ``cost`` is filled in by the cost policy (None:
-    unknown); ``attempts`` and ``elapsed`` (seconds, first attempt to last byte, waits included) by the
-    client. ``model`` is the one the endpoint says it used. ``stream`` is what a transport gives a streamed
-    call in place of ``content``; ``time_to_first_token`` the seconds until the first piece, None where the
-    answer was not streamed.
-    """
-
-    status: int
-    headers: Headers = attrs.field(repr=False)
-    content: bytes = attrs.field(repr=False)
-    usage: Usage | None = None
-    model: str | None = None
-    cost: Decimal | None = None
-    attempts: int = 1
-    elapsed: float = 0.0
-    stream: Body | None = attrs.field(default=None, repr=False)
-    time_to_first_token: float | None = None
-    _body: Any = attrs.field(default=None, init=False, repr=False)
-    _reader: Any = attrs.field(default=None, init=False, repr=False)
-
-    @property
-    def body(self) -> Any:
-        """The body decoded from JSON, once; raises `InvalidReply` where it is none."""
-        if self._body is None:
-            try:
-                self._body = _decode(self.content)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise InvalidReply(f"the body is not JSON: {shown(self.content)}") from error
-        return self._body
-
-    @property
-    def text(self) -> str:
-        """The text of a response, or of the first choice of a chat or plain completion.
-
-        It is "" where the model called tools and said nothing. Raises `InvalidReply` for any other body.
-        """
-        try:
-            body = self.body
-            if "choices" not in body and "output" in body:
-                return _output_text(body["output"])
-            choice = body["choices"][0]
-            text = choice["message"]["content"] if "message" in choice else choice["text"]
-            if text is None or isinstance(text, str):
-                return text or ""
-            # In parts, as of reasoning models that show their thoughts.
-            return "".join(part["text"] for part in text if part["type"] == "text")
-        except (KeyError, IndexError, TypeError, AttributeError):
-            raise InvalidReply(f"the body holds no answer with a text: {shown(self.content)}") from None
-
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the first choice ended (``stop``, ``length``, ``tool_calls``, …), None where it is not said."""
-        try:
-            reason = self.body["choices"][0]["finish_reason"]
-        except (KeyError, IndexError, TypeError):
-            return None
-        return reason if isinstance(reason, str) else None
-
-    @property
-    def tool_calls(self) -> list[dict[str, Any]]:
-        """The tool calls of the first choice, as the API has them; empty where there are none."""
-        try:
-            calls = self.body["choices"][0]["message"]["tool_calls"]
-        except (KeyError, IndexError, TypeError):
-            return []
-        return calls if isinstance(calls, list) else []
-
-    @property
-    def request_id(self) -> str | None:
-        """The endpoint's own name for the call (``x-request-id``)."""
-        return self.headers.get("x-request-id")
-
-
-@attrs.define(eq=False)
-class Answered(Reply, Generic[T]):
-    """A reply whose text was asked for as a type, and is one: ``answer``."""
-
-    answer: T = attrs.field(kw_only=True)
-
-
-def _output_text(output: list[dict[str, Any]]) -> str:
-    """What a response says, of whatever messages and parts; thoughts and calls of tools are other items."""
-    parts = [part for item in output for part in item.get("content") or ()]
-    return "".join(part["text"] for part in parts if part["type"] == "output_text")
-
-
-def shown(content: bytes, limit: int = 200) -> str:
-    """The beginning of a body, fit for one line of an error message."""
-    text = content[: limit * 4].decode("utf-8", "replace")[:limit]
-    return repr(text) + ("…" if len(content) > len(text.encode()) else "")
 
 
 @attrs.frozen(eq=False)

@@ -17,7 +17,8 @@ from headrace.errors import (
     ServerError,
     StatusError,
 )
-from headrace.model import Answered, Call, Endpoint, Headers, Reply, Send, shown
+from headrace.model import Call, Endpoint, Send
+from headrace.reply import Answered, Headers, Reply, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
 

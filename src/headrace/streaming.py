@@ -26,7 +26,8 @@ from headrace.errors import (
     IncompleteReply,
     InvalidReply,
 )
-from headrace.model import Call, Ending, Endpoint, Reply, Request
+from headrace.model import Call, Ending, Endpoint, Request
+from headrace.reply import Reply
 from headrace.requests import encode_body
 from headrace.sse import EventParser
 

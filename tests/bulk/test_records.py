@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from headrace.bulk.records import decode_line, encode_line
 from headrace.errors import ConnectError, RateLimited
-from headrace.model import Headers, Outcome, Reply
+from headrace.model import Outcome
+from headrace.reply import Headers, Reply
 
 
 def reply(content: bytes) -> Reply:

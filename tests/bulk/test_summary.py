@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from headrace.bulk.result import result_of
 from headrace.bulk.summary import Latencies, Summary
 from headrace.errors import ConnectError
-from headrace.model import Headers, Outcome, Reply, Usage
+from headrace.model import Outcome
+from headrace.reply import Headers, Reply, Usage
 
 
 @given(st.lists(st.floats(0.0001, 1000), min_size=1), st.sampled_from([50, 95, 99, 100]))

@@ -19,7 +19,8 @@ import headrace
 from headrace import errors, hookspecs
 from headrace.bulk.records import encode_line
 from headrace.cli.main import cli
-from headrace.model import Headers, Outcome, Reply, Stage
+from headrace.model import Outcome, Stage
+from headrace.reply import Headers, Reply
 from headrace.settings import CoreSettings
 from headrace_breaker import Breaker
 from headrace_cost import Cost

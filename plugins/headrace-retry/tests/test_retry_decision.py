@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import headrace
 from headrace.errors import StatusError
-from headrace.model import Headers
+from headrace.reply import Headers
 from headrace_retry.decision import Schedule, asked_by, mendable
 
 

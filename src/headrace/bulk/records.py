@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from headrace.errors import CallError, HeadraceError, StatusError
-from headrace.model import Outcome, Reply
+from headrace.model import Outcome
+from headrace.reply import Reply
 from headrace.requests import encode_json
 
 _ID = re.compile(r"headrace-(\d{1,15})")

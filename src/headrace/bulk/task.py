@@ -11,7 +11,8 @@ from headrace.bulk.distinct import Distinct
 from headrace.bulk.sources import Item, Source
 from headrace.bulk.template import Template
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
-from headrace.model import Reply, Request
+from headrace.model import Request
+from headrace.reply import Reply
 from headrace.requests import as_request
 
 

@@ -12,7 +12,8 @@ import msgspec
 
 from headrace.envelope import UsageFields
 from headrace.errors import CallError
-from headrace.model import Body, Call, Ending, Reply, Usage
+from headrace.model import Call, Ending
+from headrace.reply import Body, Reply, Usage
 from headrace.sse import EventParser
 
 

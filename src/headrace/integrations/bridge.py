@@ -18,7 +18,7 @@ from headrace.errors import HeadraceError, InvalidReply, PolicyError, SettingsEr
 from headrace.integrations.body import PassedBody
 from headrace.integrations.calls import Calls
 from headrace.integrations.translation import translated
-from headrace.model import Call, Ending, Endpoint, Headers, Observer, Policy, Reply, Send
+from headrace.model import Call, Ending, Endpoint, Observer, Policy, Send
 from headrace.pipeline import (
     Plugins,
     check_observer,
@@ -29,6 +29,7 @@ from headrace.pipeline import (
     ordered,
 )
 from headrace.replies import status_error
+from headrace.reply import Headers, Reply
 from headrace.settings import load_settings
 from headrace.transports import Transport
 from headrace.transports.choice import proxied

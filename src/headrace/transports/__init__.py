@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from headrace.model import Call, Reply
+from headrace.model import Call
+from headrace.reply import Reply
 
 __all__ = ["Transport"]
 

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import httptools
 
 from headrace.errors import CallError, IncompleteReply, ProtocolError, ReplyTooLarge, RequestError
-from headrace.model import Endpoint, Headers, Request, shown
+from headrace.model import Endpoint, Request
+from headrace.reply import Headers, shown
 from headrace.transports.encodings import decompressed
 
 MAX_HEAD_BYTES = 256 * 1024

@@ -22,7 +22,8 @@ from headrace.errors import (
     SettingsError,
     TLSError,
 )
-from headrace.model import Call, Endpoint, Headers, Reply
+from headrace.model import Call, Endpoint
+from headrace.reply import Headers, Reply
 from headrace.transports.connecting import default_ssl_context
 from headrace.transports.encodings import decompressed
 
@@ -168,7 +169,7 @@ class HttpxTransport:
 
 
 class HttpxBody:
-    """See `headrace.model.Body`."""
+    """See `headrace.reply.Body`."""
 
     def __init__(self, httpx: Any, response: Any, call: Call) -> None:
         self._httpx = httpx

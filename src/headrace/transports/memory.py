@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from headrace.errors import CallTimeout
-from headrace.model import Call, Reply
+from headrace.model import Call
+from headrace.reply import Reply
 
 
 class MemoryTransport:

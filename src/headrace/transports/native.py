@@ -13,7 +13,8 @@ import anyio
 
 from headrace.clock import running_clock
 from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply
-from headrace.model import Call, Endpoint, Headers, Reply, Timeout
+from headrace.model import Call, Endpoint, Timeout
+from headrace.reply import Headers, Reply
 from headrace.transports.connecting import Connector, default_ssl_context
 from headrace.transports.http1 import ReplyParser, RequestWriter
 from headrace.transports.poller import Poller
@@ -90,7 +91,7 @@ class _Connection:
 
 
 class StreamedBody:
-    """See `headrace.model.Body`."""
+    """See `headrace.reply.Body`."""
 
     def __init__(self, origin: _Origin, connection: _Connection) -> None:
         self._origin = origin
