@@ -117,3 +117,32 @@ def test_the_fingerprint_changes_with_what_would_change_the_answers(products: Pa
     assert before != fingerprint(choices=("a",))
     products.write_text(products.read_text() + "P10,neu,neu\n")
     assert before != fingerprint()
+
+
+def test_system_and_parameters_are_in_each_request_and_in_the_fingerprint(products: Path) -> None:
+    source = Source(products)
+    task = Task(source, Template("{name}"), "m", ["a"], "Be brief.", {"temperature": 0.3})
+    body = task.request(next(source.items())).body
+    assert body is not None
+    assert body["temperature"] == 0.3
+    assert body["messages"][0]["role"] == "system"
+    assert body["messages"][0]["content"].startswith("Be brief.\nAnswer with exactly one of: a\n")
+    plain = Task(source, Template("{name}"), "m")
+    assert (plain.fingerprint()["system"], plain.fingerprint()["parameters"]) == (None, None)
+    assert task.fingerprint()["parameters"] == {"temperature": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"), [({"temprature": 1}, "did you mean 'temperature'"), ({"seed": object()}, "JSON")]
+)
+def test_a_parameter_that_the_api_has_not_is_found_at_once(
+    products: Path, parameters: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        Task(Source(products), Template("{name}"), "m", parameters=parameters)
+
+
+def test_only_the_first_items_are_taken(products: Path) -> None:
+    task = Task(Source(products, limit=3), Template("{name}"), "m")
+    assert task.check() == 3
+    assert [item.id for item in task.source.items()] == ["P0", "P1", "P2"]

@@ -162,3 +162,59 @@ def test_settings_come_from_files_and_a_misspelt_one_is_named(
     result = headrace.run(*arguments)
     assert result.code == 2
     assert "did you mean 'attempts'?" in result.err
+
+
+def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(
+    headrace: Any, questions: Path, endpoint: str, counts: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    options = ("--system", "Be brief.", "--param", "max_tokens=100", "--param", "user=me", "--limit", "20")
+    before = counts(endpoint)["requests"]
+    result = headrace.run("run", "questions.csv", *ASK, *options, "--dry-run")
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert lines[:2] == ["--- Q000", "system: Be brief."]
+    assert lines[2].startswith("user: Q000: ")
+    assert lines[3] == '({"model":"deepseek-v3.2","max_tokens":100,"user":"me"})'
+    assert "20 requests would be sent" in result.out
+    assert "at most 2,000 out" in result.out
+    assert "cost       about $0.0" in result.out
+    assert counts(endpoint)["requests"] == before
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_limit_sends_the_first_and_without_it_the_rest_follows(
+    headrace: Any, questions: Path, lines_of: Lines
+) -> None:
+    first = headrace.run("run", "questions.csv", *ASK, "--limit", "20", "--param", "temperature=0.3")
+    assert "20 of 20 items done" in first.out, first.err
+    changed = headrace.run("run", "questions.csv", *ASK)
+    assert changed.code == 2
+    assert "the parameters changed since this journal began" in changed.err
+    rest = headrace.run("run", "questions.csv", *ASK, "--param", "temperature=0.3")
+    assert "300 of 300 items done" in rest.out, rest.err
+    assert "before     20 done" in rest.out
+    assert len({line["custom_id"] for line in lines_of("out.jsonl")}) == 300
+
+
+def test_a_budget_stops_the_run(headrace: Any, questions: Path) -> None:
+    result = headrace.run("run", "questions.csv", *ASK, "--budget", "0.001")
+    assert result.code == 1
+    assert "the budget of 0.001 USD" in result.out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--param", "temperature"), "must be like temperature=0.3"),
+        (("--param", "temprature=1"), "did you mean 'temperature'"),
+        (("--param", "seed=1", "--param", "seed=2"), "each name once"),
+        (("--budget", "much"), "[cost] budget = 'much'"),
+        (("--limit", "0"), "--limit"),
+    ],
+)
+def test_a_mistake_in_an_option_is_said_before_anything_is_sent(
+    headrace: Any, questions: Path, options: tuple[str, ...], said: str
+) -> None:
+    result = headrace.run("run", "questions.csv", *ASK, *options)
+    assert result.code == 2
+    assert said in result.err

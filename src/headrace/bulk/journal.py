@@ -23,7 +23,14 @@ from headrace.errors import JournalError
 from headrace.requests import encode_json
 
 _FORMAT = 1
-_WORDS = {"input": "the input file", "prompt": "the prompt", "model": "the model", "choices": "the choices"}
+_WORDS = {
+    "input": "the input file",
+    "prompt": "the prompt",
+    "model": "the model",
+    "choices": "the choices",
+    "system": "the system message",
+    "parameters": "the parameters",
+}
 
 
 class Journal:

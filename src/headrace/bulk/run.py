@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import anyio
 
@@ -123,6 +124,9 @@ async def run(
     prompt: str | None = None,
     choices: Iterable[str] | None = None,
     id_column: str | None = None,
+    system: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    limit: int | None = None,
     max_in_flight: int | None = None,
     retry_failed: bool = False,
     processes: int = 1,
@@ -130,9 +134,10 @@ async def run(
     """Run a prompt over a file, as ``headrace run`` does, and return the summary.
 
     ``source`` is CSV, JSONL or OpenAI's batch format, ``prompt`` a template over its columns (none for the
-    batch format). Outcomes are appended to ``out`` in OpenAI's batch output format. Called again with the
-    same arguments it goes on where it stopped; ``retry_failed`` sends failed items again. The model is the
-    client's.
+    batch format). ``system`` stands above each prompt, ``parameters`` are the API's own (``temperature``, …)
+    and ``limit`` has only so many items sent, from the first on. Outcomes are appended to ``out`` in OpenAI's
+    batch output format. Called again with the same arguments it goes on where it stopped; ``retry_failed``
+    sends failed items again. The model is the client's.
 
     ``client`` is an open one, or what makes one, which is then opened and closed. With ``processes`` above 1
     it must be the latter, and picklable, like ``functools.partial(headrace.Client, model="…")``: so many
@@ -152,10 +157,12 @@ async def run(
         opened = client
     settings = client.settings
     task = Task(
-        Source(source, id_column),
+        Source(source, id_column, limit),
         None if prompt is None else Template(prompt),
         settings.model,
         choices,
+        system,
+        parameters or {},
     )
     total = task.check()
     with Journal(out, task.fingerprint(), total) as journal:

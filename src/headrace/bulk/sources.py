@@ -6,6 +6,7 @@ import codecs
 import csv
 import hashlib
 import io
+import itertools
 import os
 import shutil
 import sys
@@ -53,10 +54,15 @@ class Source:
     An item's id is the value of ``id_column``; where that is None, of a column ``custom_id`` or ``id``;
     where there is none, ``row-1``, ``row-2``, ….
 
+    ``limit``: only so many items, from the first on (default: all).
+
     Raises `InputError` for a file that cannot be read, is empty, or has no such column.
     """
 
-    def __init__(self, path: str | os.PathLike[str], id_column: str | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], id_column: str | None = None, limit: int | None = None
+    ) -> None:
+        self._limit = limit
         self.name = "<stdin>" if str(path) == "-" else str(path)
         self._path = Path(path)
         self._spooled = _spool_stdin() if str(path) == "-" else None
@@ -93,7 +99,8 @@ class Source:
 
     def items(self) -> Iterator[Item]:
         """All items in order; raises `InputError` with file and line for a bad one."""
-        return self._batch_items() if self.kind == "batch" else self._row_items()
+        items = self._batch_items() if self.kind == "batch" else self._row_items()
+        return items if self._limit is None else itertools.islice(items, self._limit)
 
     def _row_items(self) -> Iterator[Item]:
         with self._open() as file:

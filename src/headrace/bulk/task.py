@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ from headrace.bulk.template import Template
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
 from headrace.model import Request
 from headrace.reply import Reply
-from headrace.requests import as_request
+from headrace.requests import as_request, chat_body, encode_body
 
 
 def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
@@ -32,24 +32,32 @@ def _plain(text: str) -> str:
 
 @attrs.frozen
 class Task:
-    """The prompt, model and choices of a run.
+    """What a run asks of each item.
 
     ``prompt`` is a template over the columns of the input; None for input in OpenAI's batch format, which
     holds whole requests. With ``choices`` the model is told to answer with one of them, and an answer
-    that is none is an `AnswerError`. ``model`` is used where the input names none.
+    that is none is an `AnswerError`. ``model`` is used where the input names none. ``system`` stands above
+    each prompt, ``parameters`` are the API's own (``temperature``, …) for all requests.
     """
 
     source: Source
     prompt: Template | None
     model: str | None
     choices: tuple[str, ...] = attrs.field(default=None, converter=_as_choices)
+    system: str | None = None
+    parameters: Mapping[str, Any] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
+        try:
+            chat_body("", self.parameters)
+            encode_body(self.parameters)
+        except RequestError as error:
+            raise InputError(f"--param: {error}") from None
         if self.source.kind == "batch":
-            if self.prompt is not None or self.choices:
+            if self.prompt is not None or self.choices or self.system is not None or self.parameters:
                 raise InputError(
                     f"{self.source.name}: this is OpenAI's batch format, which holds whole requests; "
-                    "leave out --prompt and --choices"
+                    "leave out --prompt, --system, --param and --choices"
                 )
         elif self.prompt is None:
             raise InputError(f"{self.source.name}: --prompt is missing; it may name columns, like {{name}}")
@@ -80,10 +88,12 @@ class Task:
         if self.prompt is None:
             return self._whole_request(item)
         messages: list[dict[str, Any]] = [{"role": "user", "content": self.prompt.render(item.row)}]
+        told = [self.system] if self.system is not None else []
         if self.choices:
-            told = f"Answer with exactly one of: {' | '.join(self.choices)}"
-            messages.insert(0, {"role": "system", "content": f"{told}\nGive no explanation."})
-        return Request({"model": self.model, "messages": messages}, id=item.id)
+            told += [f"Answer with exactly one of: {' | '.join(self.choices)}", "Give no explanation."]
+        if told:
+            messages.insert(0, {"role": "system", "content": "\n".join(told)})
+        return Request({"model": self.model, "messages": messages, **self.parameters}, id=item.id)
 
     def _whole_request(self, item: Item) -> Request:
         """The request that a line of the batch format holds."""
@@ -100,6 +110,8 @@ class Task:
             "prompt": self.prompt.text if self.prompt else None,
             "model": self.model,
             "choices": list(self.choices),
+            "system": self.system,
+            "parameters": dict(self.parameters) or None,
         }
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from headrace.bulk import Summary
     from headrace.client import Client
 
@@ -22,8 +24,21 @@ SOME_FAILED, INTERRUPTED = 1, 130
 @click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
 @click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")
 @click.option("--max-in-flight", type=click.IntRange(min=1), metavar="N", help="Calls at once; default: 100.")
+@click.option("--system", metavar="TEXT", help="System message above each prompt.")
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the API, like temperature=0.3; may be said several times.",
+)
 @click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
 @click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id, or the row.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
+@click.option("--budget", metavar="USD", help="The most that the run may cost; needs headrace-cost.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be sent and about what it costs; send nothing."
+)
 @click.option("--retry-failed", is_flag=True, help="Send the items that failed before again.")
 @click.option(
     "--processes", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the calls."
@@ -36,8 +51,13 @@ def run(
     model: str | None,
     base_url: str | None,
     max_in_flight: int | None,
+    system: str | None,
+    parameters: tuple[str, ...],
     choices: str | None,
     id_column: str | None,
+    limit: int | None,
+    budget: str | None,
+    dry_run: bool,
     retry_failed: bool,
     processes: int,
     verbose: bool,
@@ -52,7 +72,9 @@ def run(
     Examples:
       headrace run products.csv --out answers.jsonl --model deepseek-v3.2 \\
           --prompt "Ordne {name}: {description}" --choices Elektronik,Kleidung,Garten
-      headrace run requests.jsonl --out answers.jsonl --max-in-flight 500
+      headrace run products.csv --out answers.jsonl --prompt "Describe {name}" --limit 20 --dry-run
+      headrace run products.csv --out answers.jsonl --prompt "Describe {name}" --param temperature=0.3
+      headrace run requests.jsonl --out answers.jsonl --max-in-flight 500 --budget 5.00
       zcat texts.jsonl.gz | headrace run - --out answers.jsonl --prompt "Summarise: {text}"
 
     \b
@@ -67,17 +89,25 @@ def run(
     from headrace.cli.session import on_event_loop, perform, perform_in_processes
 
     watcher = Watcher(bar=sys.stderr.isatty() and not verbose)
+    cost = {} if budget is None else {"cost": {"budget": budget}}
     make_client = functools.partial(
-        client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight
+        client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
     client = make_client(observers=[watcher])
     task = Task(
-        Source(input, id_column),
+        Source(input, id_column, limit),
         None if prompt is None else Template(prompt),
         client.settings.model,
         None if choices is None else choices.split(","),
+        system,
+        parsed(parameters),
     )
     total = task.check()
+    if dry_run:
+        from headrace.cli.preview import preview
+
+        click.echo(preview(client, task, total))
+        return
     with Journal(out, task.fingerprint(), total) as journal:
         if retry_failed:
             journal.forget_failed()
@@ -89,6 +119,24 @@ def run(
             summary = on_event_loop(lambda: perform_in_processes(crew, task, journal, total, watcher))
     click.echo(report(summary, out))
     sys.exit(exit_code(summary))
+
+
+def parsed(parameters: Iterable[str]) -> dict[str, Any]:
+    """Parameters by name; a value that is no JSON is a text."""
+    import msgspec
+
+    from headrace.errors import InputError
+
+    values: dict[str, Any] = {}
+    for parameter in parameters:
+        name, said, value = parameter.partition("=")
+        if not said or not name or name in values:
+            raise InputError(f"--param {parameter!r}: must be like temperature=0.3, each name once")
+        try:
+            values[name] = msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeError):
+            values[name] = value
+    return values
 
 
 def client_for(verbose: bool, **keywords: Any) -> Client:

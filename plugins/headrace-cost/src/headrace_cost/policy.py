@@ -77,6 +77,11 @@ class Cost:
         """What all replies so far used and cost, in all, by model and by tag."""
         return self._totals
 
+    def estimate(self, model: str, prompt_tokens: int, output_tokens: int) -> Decimal | None:
+        """What so many tokens of a model cost in USD, None where its price is not known."""
+        price = self._list.find(model)
+        return None if price is None else price.at_most(prompt_tokens, output_tokens)
+
     def wrap(self, send: Send) -> Send:
         """``send``, its replies priced; with a budget, only for calls that it covers."""
         if self.budget is not None:

@@ -1,0 +1,62 @@
+"""`headrace run --dry-run`: what would be sent, and about what it costs."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from headrace.requests import as_request, encode_body
+
+if TYPE_CHECKING:
+    from headrace.bulk import Task
+    from headrace.client import Client
+    from headrace.model import Request
+
+_SHOWN = 3
+_BYTES_A_TOKEN = 4
+"""A rule of thumb for English; other languages take more tokens."""
+
+_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
+def preview(client: Client, task: Task, total: int) -> str:
+    """The first requests, how many there are, and an estimate of tokens and cost; sends nothing."""
+    lines: list[str] = []
+    prompt_tokens, output_tokens, cost, unpriced, unlimited = 0, 0, Decimal(0), 0, 0
+    price = next((found for each in client.policies if (found := getattr(each, "estimate", None))), None)
+    for number, item in enumerate(task.source.items()):
+        request = as_request(task.request(item), client.settings.model)
+        if number < _SHOWN:
+            lines += [f"--- {item.id}", *_shown(request)]
+        content = encode_body(request.body)
+        tokens, most = len(content) // _BYTES_A_TOKEN, _most_output(request)
+        prompt_tokens += tokens
+        output_tokens += most or 0
+        unlimited += most is None
+        each = None if price is None or request.model is None else price(request.model, tokens, most or 0)
+        cost += each or 0
+        unpriced += each is None
+    endpoint = client.settings.base_url
+    lines.append(f"{total:,} requests would be sent to {endpoint}; nothing was.")
+    lines.append(f"  tokens     about {prompt_tokens:,} in, at most {output_tokens:,} out")
+    if unlimited:
+        lines[-1] += f"; {unlimited:,} requests set no limit and count as 0, see --param max_tokens=…"
+    if unpriced == total:
+        lines.append("  cost       unknown: the model has no price, or headrace-cost is not installed")
+    else:
+        without = f"; {unpriced:,} have no price" if unpriced else ""
+        lines.append(f"  cost       about ${cost:,.4f}{without}")
+    return "\n".join(lines)
+
+
+def _shown(request: Request) -> list[str]:
+    body = dict(request.body or {})
+    messages = body.pop("messages", None)
+    lines = [f"{message['role']}: {message['content']}" for message in messages or ()]
+    return [*lines, f"({encode_body(body).decode()})"]
+
+
+def _most_output(request: Request) -> int | None:
+    body = request.body or {}
+    limits = [limit for name in _LIMITS if isinstance(limit := body.get(name), int)]
+    return max(limits) if limits else None
