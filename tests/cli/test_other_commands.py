@@ -73,3 +73,35 @@ def test_without_click_the_command_says_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr == "headrace: the command line needs more: pip install 'headrace[standard]'\n"
+
+
+def test_chat_prints_the_answer_and_says_what_it_took(headrace: Any, endpoint: str) -> None:
+    options = ("--model", "deepseek-v3.2", "--system", "Be brief.", "--param", "seed=1")
+    result = headrace.run("chat", "What is a headrace?", *options)
+    assert result.code == 0, result.err
+    body = {
+        "model": "deepseek-v3.2",
+        "seed": 1,
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "What is a headrace?"},
+        ],
+    }
+    whole = httpx.post(f"{endpoint}/chat/completions", json=body, trust_env=False).json()
+    assert result.out == whole["choices"][0]["message"]["content"] + "\n"
+    assert f"{whole['usage']['prompt_tokens']} + {whole['usage']['completion_tokens']} tokens" in result.err
+    assert "· $0.0" in result.err
+    quiet = headrace.run("chat", "-", "--quiet", *options, input="What is a headrace?")
+    assert (quiet.code, quiet.out, quiet.err) == (0, result.out, "")
+
+
+def test_chat_says_what_is_wrong_in_one_line(headrace: Any) -> None:
+    for arguments, code, said in (
+        (("Hallo",), 2, "no model"),
+        (("Hallo", "--model", "m", "--param", "temprature=1"), 2, "did you mean 'temperature'"),
+        (("Hallo", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"), 1, "is the endpoint running"),
+    ):
+        result = headrace.run("chat", *arguments, HEADRACE_RETRY_ATTEMPTS="1")
+        assert result.code == code, result.err
+        assert said in result.err
+        assert len(result.err.splitlines()) == 1

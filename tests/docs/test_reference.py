@@ -116,16 +116,16 @@ def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> Non
 # cli.md
 
 
-@pytest.mark.parametrize("name", ["run", "demo", "serve", "plugins"])
+@pytest.mark.parametrize("name", ["run", "chat", "demo", "serve", "plugins"])
 def test_each_option_is_there(name: str) -> None:
     text = section(page("cli.md"), f"## headrace {name}")
     expected = set()
     for parameter in cli.commands[name].params:
         if isinstance(parameter, click.Argument):
-            expected.add("INPUT")
+            expected.add(parameter.metavar or "")
         else:
             expected |= set(parameter.opts)
-    named = {cell for row in rows(text) for cell in re.findall(r"`((?:--?[a-z][a-z-]*)|INPUT)`", row[0])}
+    named = {cell for row in rows(text) for cell in re.findall(r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION)`", row[0])}
     assert named == expected
 
 

@@ -9,6 +9,7 @@ import click
 
 from headrace import __version__
 from headrace.cli.bench import bench
+from headrace.cli.chat import chat
 from headrace.cli.demo import demo
 from headrace.cli.plugins import plugins
 from headrace.cli.run import run
@@ -79,5 +80,5 @@ def cli() -> None:
     """
 
 
-for command in (run, demo, serve, bench, plugins):
+for command in (run, chat, demo, serve, bench, plugins):
     cli.add_command(command)

@@ -1,0 +1,70 @@
+"""`headrace chat`: one question, its answer as it is made."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from headrace.cli.run import INTERRUPTED, parsed
+
+
+@click.command(short_help="Ask one question, and read the answer as it is made.")
+@click.argument("question", metavar="QUESTION")
+@click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
+@click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")
+@click.option("--system", metavar="TEXT", help="System message above the question.")
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the API, like temperature=0.3; may be said several times.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="The answer alone, without what it took.")
+def chat(
+    question: str,
+    model: str | None,
+    base_url: str | None,
+    system: str | None,
+    parameters: tuple[str, ...],
+    quiet: bool,
+) -> None:
+    """Ask QUESTION (- for stdin), and print the answer as it is made; what it took goes to stderr.
+
+    \b
+    Examples:
+      headrace chat "What is a headrace?" --model deepseek-v3.2
+      git diff | headrace chat - --system "Review this change." --param temperature=0
+    """
+    from headrace.cli.session import on_event_loop
+    from headrace.client import Client
+
+    client = Client(base_url=base_url, model=model)
+    messages = [{"role": "user", "content": sys.stdin.read() if question == "-" else question}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    values = parsed(parameters)
+
+    async def ask() -> str:
+        async with client, client.stream(messages, **values) as stream:
+            async for piece in stream:
+                click.echo(piece.text, nl=False)
+            click.echo()
+        reply = stream.reply
+        took = [f"{reply.elapsed:.1f} s", f"first token after {reply.time_to_first_token or 0:.1f} s"]
+        if reply.usage is not None:
+            took.append(f"{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
+        if reply.cost is not None:
+            took.append(f"${reply.cost:.6f}")
+        if reply.finish_reason == "length":
+            took.append("cut off at the limit of tokens")
+        return " · ".join(took)
+
+    try:
+        took = on_event_loop(ask)
+    except KeyboardInterrupt:
+        click.echo()
+        sys.exit(INTERRUPTED)
+    if not quiet:
+        click.echo(took, err=True)
