@@ -125,7 +125,8 @@ def test_each_option_is_there(name: str) -> None:
             expected.add(parameter.metavar or "")
         else:
             expected |= set(parameter.opts)
-    named = {cell for row in rows(text) for cell in re.findall(r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION)`", row[0])}
+    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION)`"
+    named = {cell for row in rows(text) for cell in re.findall(name_of_one, row[0])}
     assert named == expected
 
 

@@ -6,21 +6,16 @@ import sys
 
 import click
 
-from headrace.cli.run import INTERRUPTED, parsed
+from headrace.cli import options
+from headrace.cli.run import INTERRUPTED
 
 
 @click.command(short_help="Ask one question, and read the answer as it is made.")
 @click.argument("question", metavar="QUESTION")
-@click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
-@click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")
-@click.option("--system", metavar="TEXT", help="System message above the question.")
-@click.option(
-    "--param",
-    "parameters",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A parameter of the API, like temperature=0.3; may be said several times.",
-)
+@options.model
+@options.base_url
+@options.system
+@options.parameters
 @click.option("-q", "--quiet", is_flag=True, help="The answer alone, without what it took.")
 def chat(
     question: str,
@@ -44,7 +39,7 @@ def chat(
     messages = [{"role": "user", "content": sys.stdin.read() if question == "-" else question}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
-    values = parsed(parameters)
+    values = options.parsed(parameters)
 
     async def ask() -> str:
         async with client, client.stream(messages, **values) as stream:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from headrace.cli import options
 
+if TYPE_CHECKING:
     from headrace.bulk import Summary
     from headrace.client import Client
 
@@ -21,17 +21,11 @@ SOME_FAILED, INTERRUPTED = 1, 130
 @click.argument("input", metavar="INPUT")
 @click.option("--prompt", help="Template of the prompt; {name} stands for a row's column of that name.")
 @click.option("--out", required=True, metavar="OUT.jsonl", help="Output, which is the journal too.")
-@click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
-@click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")
+@options.model
+@options.base_url
 @click.option("--max-in-flight", type=click.IntRange(min=1), metavar="N", help="Calls at once; default: 100.")
-@click.option("--system", metavar="TEXT", help="System message above each prompt.")
-@click.option(
-    "--param",
-    "parameters",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A parameter of the API, like temperature=0.3; may be said several times.",
-)
+@options.system
+@options.parameters
 @click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
 @click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id, or the row.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
@@ -100,7 +94,7 @@ def run(
         client.settings.model,
         None if choices is None else choices.split(","),
         system,
-        parsed(parameters),
+        options.parsed(parameters),
     )
     total = task.check()
     if dry_run:
@@ -119,24 +113,6 @@ def run(
             summary = on_event_loop(lambda: perform_in_processes(crew, task, journal, total, watcher))
     click.echo(report(summary, out))
     sys.exit(exit_code(summary))
-
-
-def parsed(parameters: Iterable[str]) -> dict[str, Any]:
-    """Parameters by name; a value that is no JSON is a text."""
-    import msgspec
-
-    from headrace.errors import InputError
-
-    values: dict[str, Any] = {}
-    for parameter in parameters:
-        name, said, value = parameter.partition("=")
-        if not said or not name or name in values:
-            raise InputError(f"--param {parameter!r}: must be like temperature=0.3, each name once")
-        try:
-            values[name] = msgspec.json.decode(value)
-        except (msgspec.DecodeError, UnicodeError):
-            values[name] = value
-    return values
 
 
 def client_for(verbose: bool, **keywords: Any) -> Client:
