@@ -11,7 +11,8 @@ import msgspec
 import pydantic
 import pytest
 
-from headrace import AnswerError, Client, RequestError
+from headrace import AnswerError, Client, InvalidReply, RequestError
+from headrace.answers import answer_format
 from headrace.endpoint import endpoint_process
 from headrace.testing import Answer, FakeEndpoint
 
@@ -163,3 +164,27 @@ async def test_a_real_endpoint_gives_answers_of_each_type() -> None:
     ):
         for kind in kinds:
             assert (await client.chat("Sort: hose", answer=kind)).answer
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"message": {"content": "your key is sk-canary"}}]},
+        {"choices": [{"message": {"refusal": "not for sk-canary"}}]},
+        {"error": {"message": "sk-canary is spent"}},
+        {"choices": "sk-canary"},
+    ],
+    ids=["answer", "refusal", "error", "rubbish"],
+)
+async def test_the_key_is_in_no_message_whatever_the_endpoint_says(body: Any) -> None:
+    async with FakeEndpoint(Answer(body=body)).client(api_key="sk-canary", insecure=True) as client:
+        with pytest.raises((AnswerError, InvalidReply)) as caught:
+            await client.chat("?", answer=ByAttrs)
+    assert "sk-canary" not in str(caught.value)
+    assert "***" in str(caught.value)
+
+
+def test_a_format_is_made_once() -> None:
+    assert answer_format(ByAttrs) is answer_format(ByAttrs)
+    assert answer_format(Literal["a"]) is not answer_format(Literal["b"])

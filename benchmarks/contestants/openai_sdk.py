@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import httpx
 import openai  # type: ignore[import-not-found, unused-ignore]
 from benchmarks.contestants.gathering import gather
 from benchmarks.contestants.streams import Pieces, gather_streams, streamed_body
@@ -24,9 +25,7 @@ async def calls_over_aiohttp(job: Job, watch: Stopwatch) -> None:
 
 async def calls_over_headrace(job: Job, watch: Stopwatch) -> None:
     """Make the job's calls with headrace's client, its four policies on."""
-    library = (
-        "httpx2" if openai.DefaultAsyncHttpxClient.__mro__[1].__module__.startswith("httpx2") else "httpx"
-    )
+    library = "httpx" if issubclass(openai.DefaultAsyncHttpxClient, httpx.AsyncClient) else "httpx2"
     integration = importlib.import_module(f"headrace.integrations.{library}")
     await make_calls(job, watch, integration.async_client(policies=all_four()))
 

@@ -8,9 +8,10 @@ pydantic's models, whose own validation is used. An endpoint is asked in the str
 from __future__ import annotations
 
 import enum
+import functools
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import attrs
@@ -41,9 +42,18 @@ class AnswerFormat:
     name: str
     schema: Mapping[str, Any] = attrs.field(repr=False)
     _decode: Callable[[bytes], Any] = attrs.field(repr=False)
+    _told: Mapping[str, str] = attrs.field(init=False, repr=False)
+
+    @_told.default
+    def _tell(self) -> Mapping[str, str]:
+        schema = msgspec.json.encode(self.schema).decode()
+        return {
+            "role": "system",
+            "content": f"Answer with one JSON object that fits this JSON schema, and nothing else: {schema}",
+        }
 
     def asked_for(self, body: Mapping[str, Any], how: Asking) -> dict[str, Any]:
-        """A chat body that asks for such an answer; raises `RequestError` where it says otherwise itself."""
+        """A chat body that asks for such an answer, however it asked before."""
         body = {name: value for name, value in body.items() if name != "response_format"}
         messages = [message for message in body["messages"] if message != self._told]
         if how is Asking.BY_SCHEMA:
@@ -54,14 +64,6 @@ class AnswerFormat:
             if how is Asking.FOR_AN_OBJECT:
                 body["response_format"] = {"type": "json_object"}
         return body | {"messages": messages}
-
-    @property
-    def _told(self) -> dict[str, str]:
-        schema = msgspec.json.encode(self.schema).decode()
-        return {
-            "role": "system",
-            "content": f"Answer with one JSON object that fits this JSON schema, and nothing else: {schema}",
-        }
 
     def read(self, text: str) -> Any:
         """The answer that a text holds; raises `AnswerError` saying what is wrong with it."""
@@ -75,6 +77,11 @@ class AnswerFormat:
 
 def answer_format(kind: Any) -> AnswerFormat:
     """The format for a type; raises `RequestError` for one that JSON cannot say, or nobody can check."""
+    # Remembered: to make a schema and a decoder takes longer than all the rest of a call.
+    return _remembered(kind) if isinstance(kind, Hashable) else _made(kind)
+
+
+def _made(kind: Any) -> AnswerFormat:
     if _is_pydantic(kind):
         schema, decode = kind.model_json_schema(), kind.model_validate_json
         if schema.get("type") != "object":
@@ -94,6 +101,9 @@ def answer_format(kind: Any) -> AnswerFormat:
         schema, inner = _root(msgspec.json.schema(holder)), msgspec.json.Decoder(holder).decode
         return AnswerFormat(kind, name, _strict(schema), lambda content: inner(content).answer)
     return AnswerFormat(kind, name, _strict(schema), decode)
+
+
+_remembered = functools.lru_cache(maxsize=256)(_made)
 
 
 def _is_pydantic(kind: Any) -> bool:

@@ -28,11 +28,10 @@ from headrace.model import Call, Ending, Observer, Outcome, Policy, Request, Sen
 from headrace.pipeline import (
     Plugins,
     check_observer,
-    checked_policies,
+    chosen,
     compile_chain,
     compile_observers,
-    culprit,
-    ordered,
+    foreign_failure,
 )
 from headrace.replies import checked
 from headrace.reply import Reply
@@ -92,25 +91,17 @@ class Client(Api):
         self._settings = core
         self._endpoint = core.endpoint()
         self._timeout = timeout if isinstance(timeout, Timeout) else core.timeouts()
-        observers = list(observers)
-        for observer in observers:
-            check_observer(observer, "observers=")
-        if policies is None:
-            plugins = Plugins()
-            self._policies = ordered(plugins.policies(settings))
-            observers = [*plugins.observers(settings), *observers]
-            self._transport = _make_transport(transport, plugins, settings)
+        plugins = Plugins() if policies is None else None
+        self._policies, self._observers = chosen(policies, observers, plugins, settings)
+        self._transport = _make_transport(transport, plugins, settings)
+        if plugins is not None:
             settings.check_claimed()
         else:
-            self._policies = checked_policies(policies)
-            self._transport = _make_transport(transport, None, settings)
             for name in sections:
                 if name not in CoreSettings.__annotations__ and not settings.is_claimed(name):
                     raise SettingsError(
                         f"{name}= has no effect beside policies=; give it to the policy itself"
                     )
-        watching = [policy for policy in self._policies if isinstance(policy, Observer)]
-        self._observers = [*watching, *observers]
         self._notify = compile_observers(self._observers)
         self._send: Send = compile_chain(self._policies, checked(self._transport.send))
         self._limiter: anyio.CapacityLimiter | None = None
@@ -291,9 +282,7 @@ class Client(Api):
         except HeadraceError:
             raise
         except Exception as error:
-            name = culprit(self._policies, error.__traceback__)
-            who = f"policy {name!r}" if name else "the transport"
-            failure = PolicyError(f"{who} raised {type(error).__name__}: {error}")
+            failure = foreign_failure(self._policies, error)
             failure.request, failure.attempts = call.request, call.attempts
             raise failure from error
         finally:

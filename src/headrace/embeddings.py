@@ -168,12 +168,8 @@ def _joined(parts: Sequence[Embeddings]) -> Embeddings:
     costs = [part.cost for part in parts if part.cost is not None]
     return Embeddings(
         vectors=[vector for part in parts for vector in part.vectors],
-        usage=_summed(usages) if len(usages) == len(parts) else None,
+        usage=sum(usages, Usage()) if len(usages) == len(parts) else None,
         cost=sum(costs, Decimal()) if len(costs) == len(parts) else None,
         model=parts[0].model if parts else None,
         attempts=sum(part.attempts for part in parts),
     )
-
-
-def _summed(usages: Sequence[Usage]) -> Usage:
-    return Usage(*map(sum, zip(*map(attrs.astuple, usages), strict=True)))

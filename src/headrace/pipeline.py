@@ -11,7 +11,7 @@ import attrs
 import pluggy
 
 from headrace import hookspecs
-from headrace.errors import HeadraceError, PluginError, SettingsError, nearest
+from headrace.errors import HeadraceError, PluginError, PolicyError, SettingsError, nearest
 from headrace.model import Event, Observer, Policy, Send, Stage
 from headrace.replies import checked
 from headrace.settings import Settings
@@ -183,6 +183,29 @@ def checked_policies(policies: Iterable[Policy]) -> tuple[Policy, ...]:
     return ordered(given)
 
 
+def chosen(
+    policies: Iterable[Policy] | None,
+    observers: Iterable[Observer],
+    plugins: Plugins | None,
+    settings: Settings,
+) -> tuple[tuple[Policy, ...], list[Observer]]:
+    """The policies of a client, in order, and all who are told of events: policies among them, and observers.
+
+    ``policies`` are just those, or with None those of ``plugins``, whose observers come as well. Raises
+    `SettingsError` or `PluginError`.
+    """
+    own = list(observers)
+    for observer in own:
+        check_observer(observer, "observers=")
+    if policies is not None:
+        active = checked_policies(policies)
+    else:
+        assert plugins is not None
+        active = ordered(plugins.policies(settings))
+        own = [*plugins.observers(settings), *own]
+    return active, [*(policy for policy in active if isinstance(policy, Observer)), *own]
+
+
 def compile_chain(policies: Sequence[Policy], send: Send) -> Send:
     """Fold ordered policies around ``send``."""
     for policy in reversed(policies):
@@ -236,6 +259,13 @@ def culprit(policies: Sequence[Policy], traceback: TracebackType | None) -> str 
             suspect = nearest_to[0]
         traceback = traceback.tb_next
     return suspect.name if suspect else None
+
+
+def foreign_failure(policies: Sequence[Policy], error: Exception) -> PolicyError:
+    """What a client raises in place of an error that is nobody's of headrace: it says whose it is."""
+    name = culprit(policies, error.__traceback__)
+    who = f"policy {name!r}" if name else "the transport"
+    return PolicyError(f"{who} raised {type(error).__name__}: {error}")
 
 
 def _nearness(policy: Policy, frame: FrameType) -> int:

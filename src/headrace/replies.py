@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import msgspec
@@ -12,6 +12,7 @@ from headrace.envelope import read_envelope
 from headrace.errors import (
     AnswerError,
     AuthenticationError,
+    CallError,
     InvalidReply,
     RateLimited,
     ServerError,
@@ -21,6 +22,8 @@ from headrace.model import Call, Endpoint, Send
 from headrace.reply import Answered, Headers, Reply, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
+
+CallErrorT = TypeVar("CallErrorT", bound=CallError)
 
 _MOST_SAID = 1000
 """Characters of an endpoint's own message that an error repeats."""
@@ -51,8 +54,7 @@ def checked(send: Send) -> Send:
             except InvalidReply as error:
                 if call.request.method == "HEAD" and not reply.content:
                     return reply
-                said = call.endpoint.without_key(str(error).encode())
-                raise InvalidReply(said.decode()) from error.__cause__
+                raise _without_key(call, error) from error.__cause__
             return reply
         raise status_error(call, reply)
 
@@ -84,8 +86,11 @@ def checked(send: Send) -> Send:
             call.attempts += 1
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
-        read_envelope(reply)
-        return answered(reply, answer)
+        try:
+            read_envelope(reply)
+            return answered(reply, answer)
+        except (AnswerError, InvalidReply) as error:
+            raise _without_key(call, error) from error.__cause__
 
     without_usage: set[Endpoint] = set()
     taken_by: dict[Endpoint, Asking] = {}
@@ -115,6 +120,12 @@ def answered(reply: Reply, answer: AnswerFormat) -> Answered[Any]:
     except (KeyError, IndexError, TypeError, AttributeError):
         raise InvalidReply(f"the body holds no choice with a text: {shown(reply.content)}") from None
     return Answered(reply.status, reply.headers, reply.content, reply.usage, reply.model, answer=value)
+
+
+def _without_key(call: Call, error: CallErrorT) -> CallErrorT:
+    """The error, less the key in what it repeats of the endpoint's words."""
+    error.args = (call.endpoint.without_key(str(error).encode()).decode(), *error.args[1:])
+    return error
 
 
 def _refuses_format(reply: Reply) -> bool:

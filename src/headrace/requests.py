@@ -30,6 +30,8 @@ RESPONSE_PARAMETERS = frozenset(
     "user".split()
 )
 
+_OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
 encode_json = msgspec.json.Encoder().encode
 
 
@@ -124,6 +126,20 @@ def _from_batch_line(line: Mapping[str, Any]) -> Request:
         method=str(line.get("method", "POST")).upper(),
         id=custom_id,
     )
+
+
+def most_output(body: Mapping[str, Any], assumed: int | None) -> int | None:
+    """The most tokens that answers to a body may have, all of its ``n`` together.
+
+    ``assumed`` where the body sets no limit to one of them, None where that is not known.
+    """
+    limits = [limit for limit in (_count(body.get(name)) for name in _OUTPUT_LIMITS) if limit is not None]
+    each = max(limits) if limits else assumed
+    return None if each is None else each * max(1, _count(body.get("n")) or 1)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
 
 
 def encode_body(body: Mapping[str, Any] | None) -> bytes:

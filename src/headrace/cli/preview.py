@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from headrace.requests import as_request, encode_body
+from headrace.requests import as_request, encode_body, most_output
 
 if TYPE_CHECKING:
     from headrace.bulk import Task
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 _SHOWN = 3
 _BYTES_A_TOKEN = 4
 """A rule of thumb for English; other languages take more tokens."""
-
-_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 def preview(client: Client, task: Task, total: int) -> str:
@@ -29,7 +27,7 @@ def preview(client: Client, task: Task, total: int) -> str:
         if number < _SHOWN:
             lines += [f"--- {item.id}", *_shown(request)]
         content = encode_body(request.body)
-        tokens, most = len(content) // _BYTES_A_TOKEN, _most_output(request)
+        tokens, most = len(content) // _BYTES_A_TOKEN, most_output(request.body or {}, None)
         prompt_tokens += tokens
         output_tokens += most or 0
         unlimited += most is None
@@ -54,9 +52,3 @@ def _shown(request: Request) -> list[str]:
     messages = body.pop("messages", None)
     lines = [f"{message['role']}: {message['content']}" for message in messages or ()]
     return [*lines, f"({encode_body(body).decode()})"]
-
-
-def _most_output(request: Request) -> int | None:
-    body = request.body or {}
-    limits = [limit for name in _LIMITS if isinstance(limit := body.get(name), int)]
-    return max(limits) if limits else None

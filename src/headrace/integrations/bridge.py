@@ -14,19 +14,17 @@ import anyio.lowlevel
 
 from headrace.clock import running_clock
 from headrace.envelope import read_envelope
-from headrace.errors import HeadraceError, InvalidReply, PolicyError, SettingsError, StatusError
+from headrace.errors import HeadraceError, InvalidReply, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
 from headrace.integrations.calls import Calls
 from headrace.integrations.translation import translated
 from headrace.model import Call, Ending, Endpoint, Observer, Policy, Send
 from headrace.pipeline import (
     Plugins,
-    check_observer,
-    checked_policies,
+    chosen,
     compile_chain,
     compile_observers,
-    culprit,
-    ordered,
+    foreign_failure,
 )
 from headrace.replies import status_error
 from headrace.reply import Headers, Reply
@@ -65,23 +63,15 @@ class Bridge:
         if max_in_flight < 1:
             raise SettingsError(f"max_in_flight={max_in_flight}: must be at least 1")
         settings = load_settings(dict(sections))
-        watching: list[Observer] = list(observers)
-        for observer in watching:
-            check_observer(observer, "observers=")
-        if policies is None:
-            plugins = Plugins()
-            self.policies = ordered(plugins.policies(settings))
-            watching = [*plugins.observers(settings), *watching]
+        plugins = Plugins() if policies is None else None
+        self.policies, watching = chosen(policies, observers, plugins, settings)
+        if plugins is not None:
             settings.check_claimed()
         elif sections:
             raise SettingsError(
                 f"{min(sections)}= has no effect beside policies=; give it to the policy itself"
             )
-        else:
-            self.policies = checked_policies(policies)
-        self._notify = compile_observers(
-            [*(policy for policy in self.policies if isinstance(policy, Observer)), *watching]
-        )
+        self._notify = compile_observers(watching)
         self._library = library
         self._stream = stream
         self._max_in_flight = max_in_flight
@@ -121,9 +111,7 @@ class Bridge:
             raise translated(self._library, error, request) from error
         except Exception as error:
             self._end_failed(call, error)
-            name = culprit(self.policies, error.__traceback__)
-            who = f"policy {name!r}" if name else "the transport"
-            raise PolicyError(f"{who} raised {type(error).__name__}: {error}") from error
+            raise foreign_failure(self.policies, error) from error
         except BaseException as error:
             self._end_failed(call, error)
             raise

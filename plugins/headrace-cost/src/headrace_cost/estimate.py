@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from headrace import Call
+from headrace.requests import most_output
 from headrace_cost.prices import Price
-
-_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 def worst_case(call: Call, price: Price, assumed_output_tokens: int) -> Decimal:
@@ -20,11 +17,6 @@ def worst_case(call: Call, price: Price, assumed_output_tokens: int) -> Decimal:
     id). Its output is bounded by the limit in the body, or else taken to be ``assumed_output_tokens``, and
     comes ``n`` times.
     """
-    body: Mapping[str, Any] = call.request.body or {}
-    limits = [limit for limit in (_count(body.get(name)) for name in _LIMITS) if limit is not None]
-    output = max(limits) if limits else assumed_output_tokens
-    return price.at_most(len(call.content), output * max(1, _count(body.get("n")) or 1))
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    output = most_output(call.request.body or {}, assumed_output_tokens)
+    assert output is not None
+    return price.at_most(len(call.content), output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from typing import Any, ClassVar
 
 import attrs
@@ -52,13 +52,13 @@ class Repair:
                     asked = len(spent) + 1
                     spent.append(invalid.usage or Usage())
                     if asked == self.attempts or not _mendable(invalid):
-                        invalid.usage = _total(spent)
+                        invalid.usage = sum(spent, Usage())
                         raise
                     _ask_again(call, invalid, error)
                     call.notify("repair", attempt=asked, error=str(error))
                 else:
                     if spent:
-                        reply.usage = _total([*spent, reply.usage or Usage()])
+                        reply.usage = sum(spent, reply.usage or Usage())
                     return reply
 
         return repair
@@ -79,8 +79,3 @@ def _ask_again(call: Call, reply: Reply, error: AnswerError) -> None:
     ]
     call.request = attrs.evolve(call.request, body=body)
     call.content = msgspec.json.encode(body)
-
-
-def _total(usages: Iterable[Usage]) -> Usage:
-    counts = [attrs.astuple(usage) for usage in usages]
-    return Usage(*(sum(column) for column in zip(*counts, strict=True)))
