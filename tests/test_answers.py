@@ -11,7 +11,7 @@ import msgspec
 import pydantic
 import pytest
 
-from headrace import AnswerError, Client, InvalidReply, RequestError
+from headrace import AnswerError, Client, InvalidReply, Request, RequestError
 from headrace.answers import answer_format
 from headrace.endpoint import endpoint_process
 from headrace.testing import Answer, FakeEndpoint
@@ -142,7 +142,17 @@ async def test_another_400_is_the_error_that_it_is() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "kind", [5, "Person", object, ByAttrs("a", Section.HOME), pydantic.RootModel[int]], ids=str
+    "kind",
+    [
+        5,
+        "Person",
+        object,
+        ByAttrs("a", Section.HOME),
+        {"type": "objekt"},
+        {"$ref": "https://schemas.example/a.json"},
+        {"properties": {"a": {"$ref": "#/$defs/A"}}},
+    ],
+    ids=str,
 )
 async def test_a_type_that_no_answer_can_have_is_found_before_anything_is_sent(kind: Any) -> None:
     endpoint = FakeEndpoint()
@@ -188,3 +198,69 @@ async def test_the_key_is_in_no_message_whatever_the_endpoint_says(body: Any) ->
 def test_a_format_is_made_once() -> None:
     assert answer_format(ByAttrs) is answer_format(ByAttrs)
     assert answer_format(Literal["a"]) is not answer_format(Literal["b"])
+
+
+SCHEMA = {
+    "title": "Product",
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 2},
+        "section": {"$ref": "#/$defs/Section"},
+        "note": {"type": "string"},
+    },
+    "required": ["name", "section"],
+    "$defs": {"Section": {"enum": ["Garten", "Haushalt"]}},
+}
+
+
+@pytest.mark.anyio
+async def test_an_answer_may_be_asked_for_by_a_json_schema() -> None:
+    endpoint = FakeEndpoint(HOSE, '{"name": "H", "section": "Garten"}', '{"name": "Hose", "section": "Gart"}')
+    async with endpoint.client() as client:
+        reply = await client.chat("Sort: hose", answer=SCHEMA)
+        assert reply.answer == {"name": "Hose", "section": "Garten"}
+        with pytest.raises(AnswerError, match=r"is no Product: 'H' is too short - at `\$\.name`"):
+            await client.chat("Sort: hose", answer=SCHEMA)
+        with pytest.raises(AnswerError, match=r"'Gart' is not one of \['Garten', 'Haushalt'\]"):
+            await client.chat("Sort: hose", answer=SCHEMA)
+    # Strict mode knows no property that may be left out; a model that does so is right by the schema.
+    assert schema_of(endpoint)["required"] == ["name", "section", "note"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ({"type": "array", "items": {"$ref": "#/$defs/N"}, "$defs": {"N": {"type": "integer"}}}, [1, 2]),
+        (pydantic.RootModel[list[int]], pydantic.RootModel[list[int]]([1, 2])),
+        (list[int], [1, 2]),
+    ],
+    ids=["schema", "pydantic", "msgspec"],
+)
+async def test_what_is_no_object_is_asked_for_as_the_property_of_one(kind: Any, value: Any) -> None:
+    endpoint = FakeEndpoint('{"answer": [1, 2]}', '{"answer": ["a"]}')
+    async with endpoint.client() as client:
+        assert (await client.chat("?", answer=kind)).answer == value
+        assert list(schema_of(endpoint)["properties"]) == ["answer"]
+        with pytest.raises(AnswerError):
+            await client.chat("?", answer=kind)
+
+
+@pytest.mark.anyio
+async def test_a_map_gives_answers_of_a_type() -> None:
+    endpoint = FakeEndpoint(otherwise=HOSE)
+    own = Request({"messages": [{"role": "user", "content": "Which?"}]}, answer=Literal["a"])
+    async with endpoint.client() as client:
+        async with client.map(["Sort: hose", own], answer=ByAttrs, ordered=True) as outcomes:
+            hose, other = [outcome async for outcome in outcomes]
+        assert hose.unwrap().answer == ByAttrs("Hose", Section.GARDEN)
+        assert isinstance(other.error, AnswerError)
+        async with client.map([Request(None, "/models", "GET")], answer=ByAttrs) as outcomes:
+            assert isinstance((await anext(outcomes)).error, RequestError)
+        with pytest.raises(RequestError, match="no type"):
+            client.map([], answer=object)
+
+
+def test_an_answer_belongs_to_a_chat() -> None:
+    with pytest.raises(RequestError, match="answer= is for chats"):
+        Request({"input": "text"}, "/embeddings", answer=ByAttrs)

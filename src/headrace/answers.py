@@ -1,8 +1,7 @@
 """Answers of a type: its JSON schema goes out with the request, and what comes back is checked against it.
 
-Types are msgspec's (attrs classes, dataclasses, Structs, TypedDicts, Literals, Enums, lists of these) and
-pydantic's models, whose own validation is used. An endpoint is asked in the strictest way that it takes:
-``json_schema``, else ``json_object`` with the schema in a message, else with the message alone.
+An endpoint is asked in the strictest way that it takes: ``json_schema``, else ``json_object`` with the schema
+in a message, else with the message alone.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ from __future__ import annotations
 import enum
 import functools
 import re
-import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import attrs
 import msgspec
 
-from headrace.errors import AnswerError, RequestError
+from headrace.errors import AnswerError
+from headrace.schemas import NOT_READ, Read, one_line, schema_of, strict, wrapped
 
 _FENCE = re.compile(r"\A\s*```[a-zA-Z]*\n(.*?)\n?```\s*\Z", re.DOTALL)
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -41,8 +40,14 @@ class AnswerFormat:
     kind: Any
     name: str
     schema: Mapping[str, Any] = attrs.field(repr=False)
-    _decode: Callable[[bytes], Any] = attrs.field(repr=False)
+    _read: Read = attrs.field(repr=False)
+    _by_schema: Mapping[str, Any] = attrs.field(init=False, repr=False)
     _told: Mapping[str, str] = attrs.field(init=False, repr=False)
+
+    @_by_schema.default
+    def _describe(self) -> Mapping[str, Any]:
+        described = {"name": self.name, "schema": self.schema, "strict": True}
+        return {"type": "json_schema", "json_schema": described}
 
     @_told.default
     def _tell(self) -> Mapping[str, str]:
@@ -52,13 +57,16 @@ class AnswerFormat:
             "content": f"Answer with one JSON object that fits this JSON schema, and nothing else: {schema}",
         }
 
-    def asked_for(self, body: Mapping[str, Any], how: Asking) -> dict[str, Any]:
+    def asks(self, body: Mapping[str, Any]) -> bool:
+        """True for a body that asks for this answer by its schema."""
+        return body.get("response_format") is self._by_schema
+
+    def asked_for(self, body: Mapping[str, Any], how: Asking = Asking.BY_SCHEMA) -> dict[str, Any]:
         """A chat body that asks for such an answer, however it asked before."""
         body = {name: value for name, value in body.items() if name != "response_format"}
         messages = [message for message in body["messages"] if message != self._told]
         if how is Asking.BY_SCHEMA:
-            described = {"name": self.name, "schema": self.schema, "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": described}
+            body["response_format"] = self._by_schema
         else:
             messages.insert(0, self._told)
             if how is Asking.FOR_AN_OBJECT:
@@ -69,75 +77,34 @@ class AnswerFormat:
         """The answer that a text holds; raises `AnswerError` saying what is wrong with it."""
         fenced = _FENCE.match(text)  # models put it around JSON, told not to
         try:
-            return self._decode((fenced[1] if fenced else text).encode())
-        except (ValueError, RecursionError) as error:  # of msgspec, pydantic and encoding alike
+            return self._read((fenced[1] if fenced else text).encode())
+        except NOT_READ as error:
             said = text if len(text) <= 80 else text[:79] + "…"
-            raise AnswerError(f"the answer {said!r} is no {self.name}: {_one_line(error)}") from error
+            raise AnswerError(f"the answer {said!r} is no {self.name}: {one_line(error)}") from error
 
 
 def answer_format(kind: Any) -> AnswerFormat:
-    """The format for a type; raises `RequestError` for one that JSON cannot say, or nobody can check."""
+    """The format for a type or a JSON schema; raises `RequestError` for one that no answer can have."""
+    if isinstance(kind, AnswerFormat):
+        return kind
     # Remembered: to make a schema and a decoder takes longer than all the rest of a call.
+    if isinstance(kind, Mapping):
+        return _of_json_schema(msgspec.json.encode(kind))
     return _remembered(kind) if isinstance(kind, Hashable) else _made(kind)
 
 
 def _made(kind: Any) -> AnswerFormat:
-    if _is_pydantic(kind):
-        schema, decode = kind.model_json_schema(), kind.model_validate_json
-        if schema.get("type") != "object":
-            raise RequestError(f"answer={kind!r} is no object; use a pydantic model with fields")
-    else:
-        try:
-            schema, decode = msgspec.json.schema(kind), msgspec.json.Decoder(kind).decode
-        except (TypeError, RuntimeError, NameError) as error:
-            raise RequestError(
-                f"answer={kind!r} is no type that an answer can have ({_one_line(error)}); "
-                "use a dataclass, an attrs class, a msgspec.Struct, a pydantic model, a Literal or an Enum"
-            ) from error
-    name = _NOT_IN_A_NAME.sub("_", getattr(kind, "__name__", None) or "Answer").strip("_")[:64] or "Answer"
-    schema = _root(schema)
+    schema, read = schema_of(kind)
     if schema.get("type") != "object" or "properties" not in schema:
-        holder: Any = msgspec.defstruct("Answer", [("answer", kind)])
-        schema, inner = _root(msgspec.json.schema(holder)), msgspec.json.Decoder(holder).decode
-        return AnswerFormat(kind, name, _strict(schema), lambda content: inner(content).answer)
-    return AnswerFormat(kind, name, _strict(schema), decode)
+        schema, read = wrapped(kind, schema)
+    named = kind.get("title") if isinstance(kind, Mapping) else getattr(kind, "__name__", None)
+    name = _NOT_IN_A_NAME.sub("_", str(named or "Answer")).strip("_")[:64] or "Answer"
+    return AnswerFormat(kind, name, strict(schema), read)
 
 
 _remembered = functools.lru_cache(maxsize=256)(_made)
 
 
-def _is_pydantic(kind: Any) -> bool:
-    pydantic = sys.modules.get("pydantic")  # whoever has a model has imported it
-    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
-
-
-def _root(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema whose root is no reference, as ``response_format`` wants it."""
-    reference = schema.get("$ref")
-    if not isinstance(reference, str):
-        return dict(schema)
-    definitions = schema["$defs"]
-    root = dict(definitions[reference.removeprefix("#/$defs/")])
-    return root | {"$defs": definitions} if len(definitions) > 1 or reference in repr(root) else root
-
-
-def _strict(schema: Any) -> Any:
-    """What OpenAI's strict mode wants: every property required, none besides, no defaults."""
-    if isinstance(schema, list):
-        return [_strict(each) for each in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    strict = {
-        name: {key: _strict(each) for key, each in value.items()}
-        if name in {"properties", "$defs"}
-        else _strict(value)
-        for name, value in schema.items()
-        if name != "default"
-    }
-    if "properties" in strict:
-        strict |= {"required": list(strict["properties"]), "additionalProperties": False}
-    return strict
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+@functools.lru_cache(maxsize=256)
+def _of_json_schema(encoded: bytes) -> AnswerFormat:
+    return _made(msgspec.json.decode(encoded))

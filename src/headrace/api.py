@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
 
-from headrace.answers import answer_format
 from headrace.embeddings import Embeddings, embed, embeddings_body, in_batches
-from headrace.errors import RequestError
 from headrace.listing import model_ids
 from headrace.model import EMPTY, Call, Request, Timeout
 from headrace.reply import Answered, Reply
@@ -81,8 +79,8 @@ class Api(ABC):
         attempt, ``deadline`` in seconds for all of it; see `Request` for ``id`` and ``tags``.
 
         ``answer`` is a type: a dataclass, an attrs class, a msgspec Struct, a pydantic model, a Literal, an
-        Enum or a list of these. Its JSON schema is sent as ``response_format``, or in a message to an
-        endpoint that refuses that, and ``reply.answer`` is an instance of it.
+        Enum or a list of these; or a JSON schema as a mapping. It is sent as ``response_format``, or in a
+        message to an endpoint that refuses that, and ``reply.answer`` is an instance of it.
 
         Raises `RequestError` before anything is sent, `CallError` when the call failed; of these
         `AnswerError` where the answer is no ``answer``: ``error.partial`` is the reply as it came.
@@ -90,10 +88,7 @@ class Api(ABC):
         body = chat_body(messages, parameters) | dict(extra_body or {})
         if model is not None:
             body["model"] = model
-        wanted = None if answer is None else answer_format(answer)
-        if wanted is not None and "response_format" in body:
-            raise RequestError("answer= sets response_format itself; leave one of them out")
-        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY, answer=wanted)
+        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY, answer=answer)
         return await self._make(request)
 
     async def respond(

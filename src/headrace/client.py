@@ -7,11 +7,12 @@ import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 import anyio
 import anyio.lowlevel
 
+from headrace.answers import AnswerFormat, answer_format
 from headrace.api import Api
 from headrace.clock import running_clock
 from headrace.errors import (
@@ -34,7 +35,7 @@ from headrace.pipeline import (
     foreign_failure,
 )
 from headrace.replies import checked
-from headrace.reply import Reply
+from headrace.reply import Answered, Reply
 from headrace.requests import as_request, encode_body
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.streaming import streamed_request
@@ -145,26 +146,59 @@ class Client(Api):
         """How many calls are under way, those of maps with a ``max_in_flight`` of their own left out."""
         return self._limiter.borrowed_tokens if self._limiter else 0
 
+    @overload
     def map(
         self,
         requests: Iterable[RequestLike] | AsyncIterable[RequestLike],
         *,
+        answer: None = None,
         max_in_flight: int | None = None,
         ordered: bool = False,
         buffer: int | None = None,
-    ) -> Outcomes[RequestLike]:
+    ) -> Outcomes[Reply]: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[RequestLike] | AsyncIterable[RequestLike],
+        *,
+        answer: type[T],
+        max_in_flight: int | None = None,
+        ordered: bool = False,
+        buffer: int | None = None,
+    ) -> Outcomes[Answered[T]]: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[RequestLike] | AsyncIterable[RequestLike],
+        *,
+        answer: object,
+        max_in_flight: int | None = None,
+        ordered: bool = False,
+        buffer: int | None = None,
+    ) -> Outcomes[Answered[Any]]: ...
+    def map(
+        self,
+        requests: Iterable[RequestLike] | AsyncIterable[RequestLike],
+        *,
+        answer: Any = None,
+        max_in_flight: int | None = None,
+        ordered: bool = False,
+        buffer: int | None = None,
+    ) -> Outcomes[Any]:
         """Make a call for each of ``requests``; an async context manager that yields outcomes.
 
         Items are drawn as they are needed and at most ``max_in_flight + buffer`` are held at a time,
         whatever the input's length; a slow consumer slows the sending. ``max_in_flight`` defaults to the
         client's, shared with all its other calls; a number given here is this map's own. ``buffer`` is how
         many finished outcomes may wait for the consumer while others are sent, by default as many as may
-        be in flight; with 0 nothing new is sent for an outcome that was not taken. Outcomes come as they
+        be in flight; with 0 nothing new is sent for an outcome that was not taken. ``answer`` is the type of
+        each answer, as with `chat`, for requests that name none of their own. Outcomes come as they
         complete, or in input order with ``ordered=True``. An item that fails becomes an outcome with an
         error and touches no other; leaving the block cancels what is in flight.
 
-        Raises `SettingsError` for a ``max_in_flight`` below 1 or a ``buffer`` below 0, and what iterating
-        ``requests`` raises, after the outcomes of what was drawn before.
+        Raises `SettingsError` for a ``max_in_flight`` below 1 or a ``buffer`` below 0, `RequestError` for an
+        ``answer`` that is no such type, and what iterating ``requests`` raises, after the outcomes of what
+        was drawn before.
         """
         self._check_usable()
         if max_in_flight is not None and max_in_flight < 1:
@@ -177,17 +211,23 @@ class Client(Api):
         workers = max_in_flight or self._settings.max_in_flight
         return Outcomes(
             requests,
-            functools.partial(self._outcome, limiter),
+            functools.partial(self._outcome, limiter, None if answer is None else answer_format(answer)),
             workers=workers,
             ordered=ordered,
             buffer=workers if buffer is None else buffer,
         )
 
-    async def _outcome(self, limiter: anyio.CapacityLimiter | None, index: int, item: RequestLike) -> Outcome:
+    async def _outcome(
+        self,
+        limiter: anyio.CapacityLimiter | None,
+        answer: AnswerFormat | None,
+        index: int,
+        item: RequestLike,
+    ) -> Outcome:
         try:
             if self._closed:
                 self._check_usable()
-            request = as_request(item, self._settings.model)
+            request = as_request(item, self._settings.model, answer)
             call = self._call(request)
         except HeadraceError as error:
             return Outcome(index, item if isinstance(item, Request) else None, None, error)

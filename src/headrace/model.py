@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeAlias, cast, runtime_checkable
 
 import anyio
 import attrs
 
+from headrace.answers import AnswerFormat, answer_format
 from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
 from headrace.reply import Reply
 
-if TYPE_CHECKING:
-    from headrace.answers import AnswerFormat
+if TYPE_CHECKING:  # for their default, which typing has from Python 3.13 on
+    from typing_extensions import TypeVar
+
+    R_co = TypeVar("R_co", bound=Reply, default=Reply, covariant=True)
+else:
+    from typing import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True)
 
 
 class _Empty(Mapping[str, str]):
@@ -104,11 +111,11 @@ class Request:
     ``timeout`` (seconds or `Timeout`) is per attempt and overrides the client's; ``deadline`` is in
     seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
     accounting and logs (totals per tag); they are not sent. ``headers``, pairs of texts, are sent besides the
-    endpoint's, or in place of those of the same name. ``answer`` is what the answer is to be; see
+    endpoint's, or in place of those of the same name. ``answer`` is the type that the answer is to have; see
     `Client.chat`.
 
-    Raises `RequestError` for a path or method that no HTTP request may carry, and for a timeout or
-    deadline that is no duration.
+    Raises `RequestError` for a path or method that no HTTP request may carry, for a timeout or deadline that
+    is no duration, and for an ``answer`` that is no such type, or of anything but a chat.
     """
 
     body: Mapping[str, Any] | None
@@ -119,7 +126,9 @@ class Request:
     deadline: float | None = None
     tags: Mapping[str, str] = EMPTY
     headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    answer: AnswerFormat | None = attrs.field(default=None, repr=False)
+    answer: AnswerFormat | None = attrs.field(
+        default=None, converter=attrs.converters.optional(answer_format), repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.timeout is not None and not isinstance(self.timeout, Timeout):
@@ -133,6 +142,8 @@ class Request:
                 raise RequestError(f"path {self.path!r} must be ASCII without spaces; percent-encode it")
         if self.method != "POST" and not (self.method.isascii() and self.method.isalpha()):
             raise RequestError(f"method {self.method!r} is not an HTTP method")
+        if self.answer is not None and "messages" not in (self.body or ()):
+            raise RequestError("answer= is for chats: the body has no messages")
 
     @property
     def model(self) -> str | None:
@@ -262,7 +273,7 @@ class Observer(Protocol):
 
 
 @attrs.frozen(eq=False)
-class Outcome:
+class Outcome(Generic[R_co]):
     """What became of one item of a map or bulk run: a reply or an error.
 
     ``index`` is the item's place in the input, from 0; ``id`` its request's id; ``attempts`` and
@@ -271,7 +282,7 @@ class Outcome:
 
     index: int
     request: Request | None = attrs.field(repr=False)
-    reply: Reply | None
+    reply: R_co | None
     error: HeadraceError | None
     attempts: int = 0
     elapsed: float = 0.0
@@ -286,7 +297,7 @@ class Outcome:
         """True where there is a reply."""
         return self.reply is not None
 
-    def unwrap(self) -> Reply:
+    def unwrap(self) -> R_co:
         """The reply; raises the error where there is none."""
         if self.reply is None:
             raise cast("CallError", self.error)

@@ -99,8 +99,11 @@ def checked(send: Send) -> Send:
 
 def ask_for_answer(call: Call, answer: AnswerFormat, how: Asking) -> None:
     """Have a call's body ask for an answer in this way."""
-    body = answer.asked_for(call.request.body or {}, how)
-    if body != call.request.body:
+    asking = call.request.body or {}
+    if how is Asking.BY_SCHEMA and answer.asks(asking):
+        return
+    body = answer.asked_for(asking, how)
+    if body != asking:
         call.request = attrs.evolve(call.request, body=body)
         call.content = encode_body(body)
 

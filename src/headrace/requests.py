@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
+from headrace.answers import AnswerFormat
 from headrace.encoded import EncodedBody
 from headrace.errors import RequestError, nearest
 from headrace.model import Request
@@ -76,17 +77,17 @@ def _messages(name: str, messages: Iterable[Message]) -> list[Message]:
     return messages
 
 
-def as_request(item: Any, model: str | None) -> Request:
+def as_request(item: Any, model: str | None, answer: AnswerFormat | None = None) -> Request:
     """The request that an item of a map stands for.
 
     A `Request` is taken as it is, a text is a chat prompt, a mapping is the body of a chat completion or
     a line of OpenAI's batch format (``custom_id``, ``method``, ``url``, ``body``). ``model`` is filled in
-    where the body names none. Raises `RequestError` for anything else.
+    where the body names none, ``answer`` where the request has none. Raises `RequestError` for anything else.
     """
     request = item if isinstance(item, Request) else _request_of(item)
     body = request.body
     if body is None:
-        return request
+        return request if answer is None else attrs.evolve(request, answer=answer)
     if isinstance(body, EncodedBody):
         named, streamed = body.asked.model, body.asked.stream
     elif isinstance(body, Mapping):
@@ -102,7 +103,19 @@ def as_request(item: Any, model: str | None) -> Request:
         named = model
     if not isinstance(named, str) or not named.isprintable():
         raise RequestError(f"model {named!r} is no text, or holds a line break or another control character")
-    return request
+    answer = request.answer or answer
+    return request if answer is None else _asking(request, request.body or {}, answer)
+
+
+def _asking(request: Request, body: Mapping[str, Any], answer: AnswerFormat) -> Request:
+    """A request whose body asks for this answer."""
+    if request.answer is None:
+        request = attrs.evolve(request, answer=answer)
+    if answer.asks(body):
+        return request
+    if "response_format" in body:
+        raise RequestError("answer= sets response_format itself; leave one of them out")
+    return attrs.evolve(request, body=answer.asked_for(body))
 
 
 def _request_of(item: Any) -> Request:

@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sized
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self
 
 import anyio
 
 from headrace.errors import ClientStateError
 from headrace.groups import task_group
-from headrace.model import Outcome
-
-T = TypeVar("T")
+from headrace.model import Outcome, R_co
 
 _EXHAUSTED: Any = object()
 
 
-class Outcomes(Generic[T]):
+class Outcomes(Generic[R_co]):
     """An async context manager and iterator: outcomes of ``work(index, item)`` for each item.
 
     Outcomes come as they complete, or in input order with ``ordered``. At most ``workers`` items are being
@@ -33,8 +31,8 @@ class Outcomes(Generic[T]):
 
     def __init__(
         self,
-        items: Iterable[T] | AsyncIterable[T],
-        work: Callable[[int, T], Awaitable[Outcome]],
+        items: Iterable[Any] | AsyncIterable[Any],
+        work: Callable[[int, Any], Awaitable[Outcome[R_co]]],
         *,
         workers: int,
         ordered: bool,
@@ -51,9 +49,9 @@ class Outcomes(Generic[T]):
         self._drawn = 0
         self._held = 0
         self._waiting: deque[anyio.Event] = deque()
-        self._finished: deque[Outcome] = deque()
+        self._finished: deque[Outcome[R_co]] = deque()
         self._news: anyio.Event | None = None
-        self._early: dict[int, Outcome] = {}
+        self._early: dict[int, Outcome[R_co]] = {}
         self._next = 0
         self._running = 0
 
@@ -89,7 +87,7 @@ class Outcomes(Generic[T]):
         finally:
             self._running = 0
 
-    async def each(self, do: Callable[[Outcome], None]) -> None:
+    async def each(self, do: Callable[[Outcome[R_co]], None]) -> None:
         """Call ``do`` for each outcome: in place of the block and the iteration, for what awaits nothing.
 
         It is called by the task that made the call, before it draws its next item, so that no outcome waits
@@ -132,18 +130,18 @@ class Outcomes(Generic[T]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Outcome:
+    async def __anext__(self) -> Outcome[R_co]:
         if not await self._any_finished():
             raise StopAsyncIteration
         outcome = self._finished.popleft()
         self._make_room(1)
         return outcome
 
-    async def batch(self) -> list[Outcome]:
+    async def batch(self) -> list[Outcome[R_co]]:
         """All outcomes that are ready, waiting for at least one; empty at the end."""
         return self.ready() if await self._any_finished() else []
 
-    def ready(self) -> list[Outcome]:
+    def ready(self) -> list[Outcome[R_co]]:
         """The outcomes that are ready now, without waiting."""
         outcomes = list(self._finished)
         self._finished.clear()
@@ -230,7 +228,7 @@ class Outcomes(Generic[T]):
         iterator = iter(self._items)
         return draw
 
-    def _hand_out(self, outcome: Outcome) -> None:
+    def _hand_out(self, outcome: Outcome[R_co]) -> None:
         if not self._ordered:
             self._finished.append(outcome)
         else:

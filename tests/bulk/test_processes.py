@@ -10,9 +10,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import anyio
+import attrs
 import pytest
 
 from headrace import BudgetExceeded, Client, InputError, RateLimited, SettingsError, WorkerLost
@@ -67,6 +68,27 @@ def check_complete(questions: Path, read_lines: Lines) -> None:
     for line in lines:
         assert line["error"] is None
         assert line["custom_id"] in line["response"]["body"]["choices"][0]["message"]["content"]
+
+
+async def test_answers_of_a_type_come_from_the_workers(
+    serving: Serving, questions: Path, read_lines: Lines
+) -> None:
+    async with serving() as make_client:
+        await ask(make_client, questions, answer=Literal["rot", "blau"])
+    lines = read_lines(questions.with_name("out.jsonl"))
+    assert len(lines) == ITEMS
+    assert {line["headrace"]["answer"] for line in lines} <= {"rot", "blau"}
+
+
+async def test_an_answer_that_other_processes_cannot_have_is_refused(questions: Path) -> None:
+    @attrs.define
+    class Local:
+        text: str
+
+    with pytest.raises(SettingsError, match="a module's class as answer="):
+        await ask(
+            functools.partial(Client, base_url="http://localhost:9/v1", model="m"), questions, answer=Local
+        )
 
 
 def wait_for_lines(path: Path, number: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import attrs
+import pydantic
 import pytest
 import trio
 import trio.testing
@@ -39,6 +40,28 @@ async def test_each_item_has_one_line_in_the_batch_format(products: Path, read_l
         assert line["response"]["status_code"] == 200
         assert line["response"]["body"]["choices"][0]["message"]["content"] == "Garten"
         assert line["headrace"]["answer"] == "Garten"
+
+
+class Rating(pydantic.BaseModel):
+    stars: int
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [Rating, attrs.make_class("Stars", {"stars": attrs.field(type=int)})])
+async def test_answers_of_a_type_are_written_as_json(products: Path, read_lines: Lines, kind: Any) -> None:
+    endpoint, out = (
+        FakeEndpoint('{"stars": "none"}', otherwise='{"stars": 5}'),
+        products.with_name("out.jsonl"),
+    )
+    async with endpoint.client(max_in_flight=1) as client:
+        summary = await run(client, products, prompt="Rate {name}", answer=kind, out=out)
+    assert (summary.succeeded, summary.failures, summary.prompt_tokens) == (9, {"answer_error": 1}, 100)
+    first, *others = read_lines(out)
+    assert [line["headrace"]["answer"] for line in others] == [{"stars": 5}] * 9
+    # It came, and has to be paid: the line has what the endpoint said, and why it is no answer.
+    assert first["response"]["body"]["choices"][0]["message"]["content"] == '{"stars": "none"}'
+    assert first["error"]["code"] == "answer_error"
+    assert "answer" not in first["headrace"]
 
 
 @pytest.mark.anyio

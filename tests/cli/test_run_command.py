@@ -218,3 +218,45 @@ def test_a_mistake_in_an_option_is_said_before_anything_is_sent(
     result = headrace.run("run", "questions.csv", *ASK, *options)
     assert result.code == 2
     assert said in result.err
+
+
+SCHEMA = {
+    "title": "Colour",
+    "type": "object",
+    "properties": {"colour": {"enum": ["rot", "blau"]}, "shades": {"type": "integer"}},
+    "required": ["colour", "shades"],
+}
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_answers_fit_a_schema(
+    headrace: Any, questions: Path, tmp_path: Path, lines_of: Lines, processes: str
+) -> None:
+    (tmp_path / "colour.json").write_text(json.dumps(SCHEMA))
+    result = headrace.run("run", "questions.csv", *ASK, "--schema", "colour.json", "--processes", processes)
+    assert result.code == 0, result.err
+    answers = [line["headrace"]["answer"] for line in lines_of("out.jsonl")]
+    assert len(answers) == 300
+    assert all(answer["colour"] in {"rot", "blau"} and answer["shades"] == 0 for answer in answers)
+    (tmp_path / "colour.json").write_text(json.dumps(SCHEMA | {"properties": {"a": {"type": "string"}}}))
+    changed = headrace.run("run", "questions.csv", *ASK, "--schema", "colour.json")
+    assert (changed.code, "what the answer is to be changed" in changed.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "said"),
+    [
+        (None, [], "--schema colour.json: No such file"),
+        ("[1]", [], "--schema colour.json: not a JSON object"),
+        ('{"type": "objekt"}', [], "--schema: the JSON schema answer= is wrong at $.type"),
+        ("{}", ["--choices", "a,b"], "leave out --choices"),
+    ],
+)
+def test_a_bad_schema_is_found_before_anything_is_sent(
+    headrace: Any, questions: Path, tmp_path: Path, content: str | None, more: list[str], said: str
+) -> None:
+    if content is not None:
+        (tmp_path / "colour.json").write_text(content)
+    result = headrace.run("run", "questions.csv", *ASK, "--schema", "colour.json", *more)
+    assert (result.code, said in result.err, result.err.count("\n")) == (2, True, 1), result.err
+    assert not (tmp_path / "out.jsonl").exists()

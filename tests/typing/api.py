@@ -11,6 +11,7 @@ import attrs
 
 import headrace
 from headrace import (
+    Answered,
     Call,
     Client,
     Embeddings,
@@ -115,7 +116,12 @@ async def many_calls(client: Client, prompts: list[str], lines: AsyncIterator[di
     requests: list[str | Request] = ["Hallo", Request({"input": "x"}, "/embeddings", id="7")]
     async with client.map(requests):
         pass
-    client.map(5)  # type: ignore[arg-type]
+    client.map(5)  # type: ignore[call-overload]
+    async with client.map(requests, answer=Audit, ordered=True) as audits:
+        async for audit in audits:
+            assert_type(audit.unwrap().answer, Audit)
+            assert_type(audit.reply, Answered[Audit] | None)
+    await client.map(requests, answer=Literal["a"]).each(lambda outcome: print(outcome.unwrap().answer))
     await client.chat(5)  # type: ignore[call-overload]
     assert_type(await client.chat("Hallo"), Reply)
     assert_type((await client.chat("Hallo", answer=Audit, temperature=0.3)).answer, Audit)

@@ -16,12 +16,16 @@ T = TypeVar("T")
 
 
 class Setup(msgspec.Struct):
-    """The first frame to a worker: how to make its client (pickled), and how many calls are its share."""
+    """The first frame to a worker: how to make its client, and what its share of the calls is.
+
+    ``make_client`` and ``answer``, the type that answers are to have, are pickled.
+    """
 
     make_client: bytes
     path: list[str]
     in_flight: int
     choices: list[str]
+    answer: bytes
     backend: str
     use_uvloop: bool
 

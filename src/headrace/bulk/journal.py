@@ -30,6 +30,7 @@ _WORDS = {
     "choices": "the choices",
     "system": "the system message",
     "parameters": "the parameters",
+    "answer": "what the answer is to be",
 }
 
 

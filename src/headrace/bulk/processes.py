@@ -23,6 +23,7 @@ from typing import Any, Self
 import anyio
 import attrs
 
+from headrace.answers import AnswerFormat
 from headrace.bulk.crew import Asked, Take
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
 from headrace.bulk.result import Result
@@ -53,7 +54,8 @@ class ProcessCrew:
 
     ``make_client`` is called in each of them, so it has to be picklable: a ``functools.partial`` of
     `Client`, or a function of a module. ``tell`` hears what the workers' policies tell observers, as name
-    and data. Raises `SettingsError` for what cannot be pickled, and for fewer calls than processes.
+    and data. ``choices`` and ``answer`` are those of a `Task`. Raises `SettingsError` for what cannot be
+    pickled, and for fewer calls than processes.
     """
 
     def __init__(
@@ -62,13 +64,18 @@ class ProcessCrew:
         processes: int,
         max_in_flight: int,
         choices: Sequence[str] = (),
+        answer: AnswerFormat | None = None,
         tell: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
     ) -> None:
         if not 1 <= processes <= max_in_flight:
             raise SettingsError(
                 f"processes={processes}: must be at least 1, and at most max_in_flight={max_in_flight}"
             )
-        self._pickled = _pickled(make_client)
+        self._make_client = _pickled(
+            make_client,
+            "a functools.partial(headrace.Client, …), or a function of a module that makes the client",
+        )
+        self._answer = _pickled(None if answer is None else answer.kind, "a module's class as answer=")
         self._choices = list(choices)
         self._tell_observer = tell
         share, more = divmod(max_in_flight, processes)
@@ -155,7 +162,7 @@ class ProcessCrew:
 
     async def _work_with(self, worker: _Worker, frames: Frames[Report]) -> None:
         """Until it dies: give it items, take its results."""
-        setup = Setup(self._pickled, sys.path, worker.share, self._choices, *_event_loop())
+        setup = Setup(self._make_client, sys.path, worker.share, self._choices, self._answer, *_event_loop())
         try:
             await frames.send(setup)
         except anyio.BrokenResourceError:
@@ -214,17 +221,16 @@ def _work(item: Asked) -> Work:
     return Work(item.index, item.id, request.path, request.method, content)
 
 
-def _pickled(make_client: Callable[[], Client]) -> bytes:
+def _pickled(thing: object, better: str) -> bytes:
     try:
-        pickled = pickle.dumps(make_client)
+        pickled = pickle.dumps(thing)
     except Exception as error:
         raise SettingsError(
-            f"{make_client!r} cannot be given to other processes ({error}); with processes= give a "
-            "functools.partial(headrace.Client, …), or a function of a module that makes the client"
+            f"{thing!r} cannot be given to other processes ({error}); with processes= give {better}"
         ) from error
     if b"__main__" in pickled:
         raise SettingsError(
-            f"{make_client!r} refers to the script that is run, which other processes cannot import; "
+            f"{thing!r} refers to the script that is run, which other processes cannot import; "
             "define it in a module of its own"
         )
     return pickled

@@ -10,7 +10,6 @@ import msgspec
 from headrace.errors import CallError, HeadraceError, StatusError
 from headrace.model import Outcome
 from headrace.reply import Reply
-from headrace.requests import encode_json
 
 _ID = re.compile(r"headrace-(\d{1,15})")
 
@@ -48,7 +47,7 @@ class _Notes(msgspec.Struct, gc=False, omit_defaults=True):
     attempts: int
     elapsed: float
     cost: str | None = None
-    answer: str | None = None
+    answer: Any = None
 
 
 class _Written(msgspec.Struct, gc=False):
@@ -59,19 +58,23 @@ class _Written(msgspec.Struct, gc=False):
     headrace: _Notes
 
 
+def _plain(answer: Any) -> Any:
+    """An answer that msgspec does not know how to write: pydantic's do it themselves."""
+    return answer.model_dump(mode="json")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
 _look_through = msgspec.json.Decoder(msgspec.Raw).decode
 decode_line = msgspec.json.Decoder(Line).decode
 
 
-def encode_line(
-    index: int, id: str, outcome: Outcome, answer: str | None, error: HeadraceError | None
-) -> bytes:
+def encode_line(index: int, id: str, outcome: Outcome, answer: Any, error: HeadraceError | None) -> bytes:
     """The output line of one item, line feed included."""
     reply = outcome.reply
     cost = None if reply is None or reply.cost is None else str(reply.cost)
     notes = _Notes(outcome.attempts, round(outcome.elapsed, 6), cost, answer)
     why = None if error is None else _error(error)
-    return encode_json(_Written(f"headrace-{index}", id, _response(reply, error), why, notes)) + b"\n"
+    return _encode(_Written(f"headrace-{index}", id, _response(reply, error), why, notes)) + b"\n"
 
 
 def _error(error: HeadraceError) -> _Error:

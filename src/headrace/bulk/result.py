@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
+import attrs
 import msgspec
 
 from headrace.bulk.records import encode_line
 from headrace.bulk.task import judge
-from headrace.errors import CallError, CircuitOpen, HeadraceError
+from headrace.errors import AnswerError, CallError, CircuitOpen, HeadraceError
 from headrace.model import Outcome
+from headrace.reply import Answered
 
 
 class Result(msgspec.Struct, array_like=True, gc=False):
@@ -51,16 +53,21 @@ def _kinds(kind: type[CallError]) -> Iterator[type[CallError]]:
 
 def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:
     """The result of an item, its answer judged."""
-    error, reply, answer = outcome.error, outcome.reply, None
+    error, answer = outcome.error, None
+    if isinstance(error, AnswerError):
+        outcome = attrs.evolve(outcome, reply=error.partial)  # it came, and is to be paid
+    reply = outcome.reply
     if isinstance(error, CircuitOpen):
         return Result(index, code=error.code, message=str(error), retry_after=error.retry_after)
     if isinstance(error, CallError) and error.ends_run:
         return Result(index, code=error.code, message=str(error))
-    if reply is None:
-        line = encode_line(index, id, outcome, None, error)
-        return Result(index, line, outcome.attempts, outcome.elapsed, code=code_of(error))
-    answer, error = judge(choices, reply)
+    if isinstance(reply, Answered):
+        answer = reply.answer
+    elif reply is not None and error is None:
+        answer, error = judge(choices, reply)
     line = encode_line(index, id, outcome, answer, error)
+    if reply is None:
+        return Result(index, line, outcome.attempts, outcome.elapsed, code=code_of(error))
     usage = reply.usage
     return Result(
         index,

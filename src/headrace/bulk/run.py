@@ -123,6 +123,7 @@ async def run(
     out: str | os.PathLike[str],
     prompt: str | None = None,
     choices: Iterable[str] | None = None,
+    answer: Any = None,
     id_column: str | None = None,
     system: str | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -134,10 +135,11 @@ async def run(
     """Run a prompt over a file, as ``headrace run`` does, and return the summary.
 
     ``source`` is CSV, JSONL or OpenAI's batch format, ``prompt`` a template over its columns (none for the
-    batch format). ``system`` stands above each prompt, ``parameters`` are the API's own (``temperature``, …)
-    and ``limit`` has only so many items sent, from the first on. Outcomes are appended to ``out`` in OpenAI's
-    batch output format. Called again with the same arguments it goes on where it stopped; ``retry_failed``
-    sends failed items again. The model is the client's.
+    batch format). ``choices`` are the answers that there may be; ``answer``, in their place, is the type of
+    each, as with `Client.chat`. ``system`` stands above each prompt, ``parameters`` are the API's own
+    (``temperature``, …) and ``limit`` has only so many items sent, from the first on. Outcomes are appended
+    to ``out`` in OpenAI's batch output format. Called again with the same arguments it goes on where it
+    stopped; ``retry_failed`` sends failed items again. The model is the client's.
 
     ``client`` is an open one, or what makes one, which is then opened and closed. With ``processes`` above 1
     it must be the latter, and picklable, like ``functools.partial(headrace.Client, model="…")``: so many
@@ -163,6 +165,7 @@ async def run(
         choices,
         system,
         parameters or {},
+        answer,
     )
     total = task.check()
     with Journal(out, task.fingerprint(), total) as journal:
@@ -171,7 +174,7 @@ async def run(
         bulk = BulkRun(task, journal, total)
         if processes != 1:
             most = max_in_flight or settings.max_in_flight
-            async with ProcessCrew(make_client, processes, most, task.choices) as crew:
+            async with ProcessCrew(make_client, processes, most, task.choices, task.answer) as crew:
                 return await bulk.perform(crew)
         async with opened or nullcontext():
             return await bulk.perform(LocalCrew(client, task.choices, max_in_flight))

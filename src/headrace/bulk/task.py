@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from headrace.answers import AnswerFormat, answer_format
 from headrace.bulk.distinct import Distinct
 from headrace.bulk.sources import Item, Source
 from headrace.bulk.template import Template
@@ -30,14 +31,22 @@ def _plain(text: str) -> str:
     return text.strip(" \t\r\n\"'`*.!„“”»«").casefold()
 
 
+def _as_format(answer: Any) -> AnswerFormat | None:
+    try:
+        return None if answer is None else answer_format(answer)
+    except RequestError as error:
+        raise InputError(f"--schema: {error}") from None
+
+
 @attrs.frozen
 class Task:
     """What a run asks of each item.
 
     ``prompt`` is a template over the columns of the input; None for input in OpenAI's batch format, which
     holds whole requests. With ``choices`` the model is told to answer with one of them, and an answer
-    that is none is an `AnswerError`. ``model`` is used where the input names none. ``system`` stands above
-    each prompt, ``parameters`` are the API's own (``temperature``, …) for all requests.
+    that is none is an `AnswerError`; ``answer`` is the type of each answer, as with `Client.chat`, in place
+    of choices. ``model`` is used where the input names none. ``system`` stands above each prompt,
+    ``parameters`` are the API's own (``temperature``, …) for all requests.
     """
 
     source: Source
@@ -46,6 +55,7 @@ class Task:
     choices: tuple[str, ...] = attrs.field(default=None, converter=_as_choices)
     system: str | None = None
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
+    answer: AnswerFormat | None = attrs.field(default=None, converter=_as_format)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -53,11 +63,16 @@ class Task:
             encode_body(self.parameters)
         except RequestError as error:
             raise InputError(f"--param: {error}") from None
+        if self.answer is not None and (self.choices or "response_format" in self.parameters):
+            raise InputError(
+                "--schema says what the answer is to be; leave out --choices and response_format"
+            )
         if self.source.kind == "batch":
-            if self.prompt is not None or self.choices or self.system is not None or self.parameters:
+            said = self.prompt, self.system, self.answer
+            if self.choices or self.parameters or any(each is not None for each in said):
                 raise InputError(
                     f"{self.source.name}: this is OpenAI's batch format, which holds whole requests; "
-                    "leave out --prompt, --system, --param and --choices"
+                    "leave out --prompt, --system, --param, --choices and --schema"
                 )
         elif self.prompt is None:
             raise InputError(f"{self.source.name}: --prompt is missing; it may name columns, like {{name}}")
@@ -93,7 +108,8 @@ class Task:
             told += [f"Answer with exactly one of: {' | '.join(self.choices)}", "Give no explanation."]
         if told:
             messages.insert(0, {"role": "system", "content": "\n".join(told)})
-        return Request({"model": self.model, "messages": messages, **self.parameters}, id=item.id)
+        body = {"model": self.model, "messages": messages, **self.parameters}
+        return Request(body, id=item.id, answer=self.answer)
 
     def _whole_request(self, item: Item) -> Request:
         """The request that a line of the batch format holds."""
@@ -112,6 +128,7 @@ class Task:
             "choices": list(self.choices),
             "system": self.system,
             "parameters": dict(self.parameters) or None,
+            "answer": None if self.answer is None else dict(self.answer.schema),
         }
 
 

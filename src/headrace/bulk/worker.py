@@ -77,7 +77,7 @@ async def work(raw_socket: socket.socket, setup: Setup) -> None:
     frames: Frames[list[Work]] = await frames_over(raw_socket, list[Work])
     events = _Events()
     try:
-        client = _client(setup)
+        client, answer = _client(setup), pickle.loads(setup.answer)
         client.observe(events)
     except Exception as error:
         said = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
@@ -93,7 +93,7 @@ async def work(raw_socket: socket.socket, setup: Setup) -> None:
             outbox.results.append(result_of(item.index, item.id, outcome, setup.choices))
             outbox.tell(len(inbox.drawn))
 
-        await client.map(inbox, max_in_flight=setup.in_flight).each(finish)
+        await client.map(inbox, answer=answer, max_in_flight=setup.in_flight).each(finish)
 
 
 class _Inbox:

@@ -37,3 +37,18 @@ def parsed(parameters: Iterable[str]) -> dict[str, Any]:
         except (msgspec.DecodeError, UnicodeError):
             values[name] = value
     return values
+
+
+def json_file(option: str, path: str) -> Any:
+    """What a file of JSON holds, an object."""
+    import msgspec
+
+    from headrace.errors import InputError
+
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=dict[str, Any])
+    except OSError as error:
+        raise InputError(f"{option} {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{option} {path}: not a JSON object: {error}") from None

@@ -27,6 +27,7 @@ SOME_FAILED, INTERRUPTED = 1, 130
 @options.system
 @options.parameters
 @click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
+@click.option("--schema", metavar="FILE", help="The answer must be JSON that fits this JSON schema.")
 @click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id, or the row.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
 @click.option("--budget", metavar="USD", help="The most that the run may cost; needs headrace-cost.")
@@ -48,6 +49,7 @@ def run(
     system: str | None,
     parameters: tuple[str, ...],
     choices: str | None,
+    schema: str | None,
     id_column: str | None,
     limit: int | None,
     budget: str | None,
@@ -68,6 +70,7 @@ def run(
           --prompt "Ordne {name}: {description}" --choices Elektronik,Kleidung,Garten
       headrace run products.csv --out answers.jsonl --prompt "Describe {name}" --limit 20 --dry-run
       headrace run products.csv --out answers.jsonl --prompt "Describe {name}" --param temperature=0.3
+      headrace run products.csv --out answers.jsonl --prompt "Sort {name}" --schema product.schema.json
       headrace run requests.jsonl --out answers.jsonl --max-in-flight 500 --budget 5.00
       zcat texts.jsonl.gz | headrace run - --out answers.jsonl --prompt "Summarise: {text}"
 
@@ -95,6 +98,7 @@ def run(
         None if choices is None else choices.split(","),
         system,
         options.parsed(parameters),
+        None if schema is None else options.json_file("--schema", schema),
     )
     total = task.check()
     if dry_run:
@@ -109,7 +113,7 @@ def run(
             summary = on_event_loop(lambda: perform(client, task, journal, total, watcher))
         else:
             most = client.settings.max_in_flight
-            crew = ProcessCrew(make_client, processes, most, task.choices, watcher.hear)
+            crew = ProcessCrew(make_client, processes, most, task.choices, task.answer, watcher.hear)
             summary = on_event_loop(lambda: perform_in_processes(crew, task, journal, total, watcher))
     click.echo(report(summary, out))
     sys.exit(exit_code(summary))
