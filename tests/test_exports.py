@@ -36,6 +36,8 @@ PUBLIC = {
     "Stage",
     "Stream",
     "Timeout",
+    "ToolCall",
+    "Tools",
     "Transport",
     "Usage",
     "hookimpl",

@@ -25,6 +25,7 @@ from headrace.model import (
 from headrace.reply import Answered, Body, Headers, Reply, Usage
 from headrace.settings import Settings
 from headrace.streaming import Stream
+from headrace.tools import ToolCall, Tools
 from headrace.transports import Transport
 
 __version__ = "0.1.0"
@@ -54,6 +55,8 @@ __all__ = [
     "Stage",
     "Stream",
     "Timeout",
+    "ToolCall",
+    "Tools",
     "Transport",
     "Usage",
     "__version__",

@@ -75,8 +75,9 @@ class Api(ABC):
         """Ask for one chat completion.
 
         ``messages`` is a prompt or a list of messages; ``parameters`` are the API's own (``temperature``,
-        ``max_tokens``, …), ``extra_body`` what only your endpoint knows. ``timeout`` is in seconds per
-        attempt, ``deadline`` in seconds for all of it; see `Request` for ``id`` and ``tags``.
+        ``max_tokens``, ``tools``: as it has them or as `Tools`, …), ``extra_body`` what only your endpoint
+        knows. ``timeout`` is in seconds per attempt, ``deadline`` in seconds for all of it; see `Request` for
+        ``id`` and ``tags``.
 
         ``answer`` is a type: a dataclass, an attrs class, a msgspec Struct, a pydantic model, a Literal, an
         Enum or a list of these; or a JSON schema as a mapping. It is sent as ``response_format``, or in a

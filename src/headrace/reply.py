@@ -158,6 +158,20 @@ class Reply:
         return calls if isinstance(calls, list) else []
 
     @property
+    def message(self) -> dict[str, Any]:
+        """The message of the first choice as it came, to be sent along where a conversation goes on.
+
+        Raises `InvalidReply` for a body that has none.
+        """
+        try:
+            message = self.body["choices"][0]["message"]
+        except (KeyError, IndexError, TypeError):
+            message = None
+        if not isinstance(message, dict):
+            raise InvalidReply(f"the body holds no message: {shown(self.content)}")
+        return message
+
+    @property
     def request_id(self) -> str | None:
         """The endpoint's own name for the call (``x-request-id``)."""
         return self.headers.get("x-request-id")

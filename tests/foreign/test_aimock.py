@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -128,3 +129,27 @@ async def test_a_connection_that_it_closed_while_idle_is_replaced_unseen(aimock:
             assert reply.headers["keep-alive"] == "timeout=5"
             await anyio.sleep(6)
             assert (await client.chat("Hallo")).attempts == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_tool_is_called_and_the_conversation_goes_on(aimock: Mock, streamed: bool) -> None:
+    def weather(city: str, days: int) -> str:
+        """The weather of a city."""
+        return f"{city}: {days} days of rain"
+
+    tools = headrace.Tools(weather)
+    messages: list[Any] = [{"role": "user", "content": "weather in Kiel?"}]
+    with aimock() as url:
+        async with headrace.Client(base_url=url, api_key=KEY, model="gpt-4.1", policies=[]) as client:
+            if streamed:
+                async with client.stream(messages, tools=tools) as stream:
+                    async for _ in stream:
+                        pass
+                reply = stream.reply
+            else:
+                reply = await client.chat(messages, tools=tools)
+            (call,) = tools.calls(reply)
+            assert call() == "Kiel: 2 days of rain"
+            messages += [reply.message, call.result(call())]
+            last = await client.chat(messages, tools=tools)
+    assert (last.text, tools.calls(last)) == ("Rain in Kiel.", [])

@@ -31,6 +31,8 @@ from headrace import (
     Stage,
     Stream,
     Timeout,
+    ToolCall,
+    Tools,
     Transport,
     Usage,
     hookimpl,
@@ -126,6 +128,16 @@ async def many_calls(client: Client, prompts: list[str], lines: AsyncIterator[di
     assert_type(await client.chat("Hallo"), Reply)
     assert_type((await client.chat("Hallo", answer=Audit, temperature=0.3)).answer, Audit)
     assert_type((await client.chat("Hallo", answer=Literal["a"])).answer, Any)
+
+
+async def tool_calls(client: Client) -> None:
+    tools = Tools(len, print)
+    reply = await client.chat("Hallo", tools=tools)
+    assert_type(tools.calls(reply), list[ToolCall])
+    for call in tools.calls(reply):
+        assert_type(call.name, str)
+        assert_type(call.result(call()), dict[str, Any])
+    assert_type(reply.message, dict[str, Any])
 
 
 @attrs.frozen
