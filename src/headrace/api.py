@@ -9,8 +9,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
 
 from headrace.embeddings import Embeddings, embed, embeddings_body, in_batches
+from headrace.endpoints import EMPTY
 from headrace.listing import model_ids
-from headrace.model import EMPTY, Call, Request, Timeout
+from headrace.model import Call, Request, Timeout
 from headrace.reply import Answered, Reply
 from headrace.requests import Message, as_request, chat_body, response_body
 from headrace.settings import CoreSettings

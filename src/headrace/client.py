@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, overload
@@ -15,6 +15,7 @@ import anyio.lowlevel
 from headrace.answers import AnswerFormat, answer_format
 from headrace.api import Api
 from headrace.clock import running_clock
+from headrace.endpoints import Endpoint
 from headrace.errors import (
     CallError,
     ClientStateError,
@@ -45,15 +46,19 @@ from headrace.workers import Outcomes
 
 T = TypeVar("T")
 
+_MOST_MODELS = 1000
+
 RequestLike: TypeAlias = str | Mapping[str, Any] | Request
 
 
 class Client(Api):
-    """Calls one OpenAI-compatible endpoint, many times at once; an async context manager.
+    """Calls OpenAI-compatible endpoints, many times at once; an async context manager.
 
-    ``base_url`` and ``api_key`` default to ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``; ``model`` is sent
-    where a call names none. At most ``max_in_flight`` calls (default 100) are under way at once, further
-    ones wait for their turn. ``timeout`` is in seconds per attempt (default 60), or a `Timeout`.
+    ``base_url`` and ``api_key`` default to ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``. ``endpoints`` in their
+    place are several, as `Endpoint` or as tables by name: a call goes to the first that has its model,
+    unless a policy chooses another of those. ``model`` is sent where a call names none. At most
+    ``max_in_flight`` calls (default 100) are under way at once, further ones wait for their turn.
+    ``timeout`` is in seconds per attempt (default 60), or a `Timeout`.
 
     ``policies``: exactly these, or by default those of the installed plugins with their settings. A policy
     that has ``notify`` observes as well; ``observers`` adds others. ``transport``: "native", "httpx" or a
@@ -69,6 +74,7 @@ class Client(Api):
         *,
         base_url: str | None = None,
         api_key: str | None = None,
+        endpoints: Sequence[Endpoint] | Mapping[str, Mapping[str, Any]] | None = None,
         model: str | None = None,
         max_in_flight: int | None = None,
         timeout: float | Timeout | None = None,
@@ -81,6 +87,7 @@ class Client(Api):
             {
                 "base_url": base_url,
                 "api_key": api_key,
+                "endpoints": endpoints,
                 "model": model,
                 "max_in_flight": max_in_flight,
                 "timeout": None if isinstance(timeout, Timeout) else timeout,
@@ -90,7 +97,9 @@ class Client(Api):
         )
         core = settings.core
         self._settings = core
-        self._endpoint = core.endpoint()
+        self._endpoints = core.checked_endpoints()
+        self._alike = all(endpoint.models is None for endpoint in self._endpoints)
+        self._serving: dict[str | None, tuple[Endpoint, ...]] = {}
         self._timeout = timeout if isinstance(timeout, Timeout) else core.timeouts()
         plugins = Plugins() if policies is None else None
         self._policies, self._observers = chosen(policies, observers, plugins, settings)
@@ -127,6 +136,11 @@ class Client(Api):
     def policies(self) -> tuple[Policy, ...]:
         """The active policies, outermost first."""
         return self._policies
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints that calls may go to, in the order in which they were named."""
+        return self._endpoints
 
     @property
     def settings(self) -> CoreSettings:
@@ -243,10 +257,12 @@ class Client(Api):
             timeout = self._timeout
         elif not isinstance(timeout, Timeout):
             timeout = Timeout(timeout, connect=self._timeout.connect, stall=self._timeout.stall)
-        now = self._now()
+        now, endpoints = self._now(), self._endpoints
+        if not self._alike:
+            endpoints = self._serving.get(request.model) or self._serve(request.model)
         return Call(
             request,
-            self._endpoint,
+            endpoints[0],
             encode_body(request.body),
             timeout,
             now,
@@ -254,7 +270,18 @@ class Client(Api):
             notify=self._notify,
             streamed=streamed,
             now=self._now,
+            endpoints=endpoints,
         )
+
+    def _serve(self, model: str | None) -> tuple[Endpoint, ...]:
+        """The endpoints that have a model."""
+        endpoints = tuple([endpoint for endpoint in self._endpoints if endpoint.serves(model)])
+        if not endpoints:
+            known = {name for endpoint in self._endpoints for name in endpoint.models or ()}
+            raise RequestError(f"no endpoint has the model {model!r}; {nearest(str(model), known)}")
+        if len(self._serving) < _MOST_MODELS:
+            self._serving[model] = endpoints
+        return endpoints
 
     async def _make(self, request: Request, until: float | None = None) -> Reply:
         self._check_usable()

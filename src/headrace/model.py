@@ -1,15 +1,16 @@
-"""The nouns: request, call, outcome, endpoint, event; stage, policy and observer."""
+"""The nouns: request, call, outcome, event; stage, policy and observer."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeAlias, cast, runtime_checkable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, cast, runtime_checkable
 
 import anyio
 import attrs
 
 from headrace.answers import AnswerFormat, answer_format
+from headrace.endpoints import EMPTY, Endpoint, is_token
 from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
 from headrace.reply import Reply
 
@@ -21,49 +22,6 @@ else:
     from typing import TypeVar
 
     R_co = TypeVar("R_co", covariant=True)
-
-
-class _Empty(Mapping[str, str]):
-    """An empty mapping that nobody can fill, and that pickles (as MappingProxyType does not)."""
-
-    __slots__ = ()
-
-    def __getitem__(self, name: str) -> NoReturn:
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return "{}"
-
-    def __reduce__(self) -> str:
-        return "EMPTY"
-
-
-EMPTY: Mapping[str, str] = _Empty()
-
-
-class Secret:
-    """A string that shows itself to nobody who does not ask: not in repr, str, logs or pickles."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The string itself."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not pickled; pass the name of an environment variable instead")
 
 
 def _is_duration(value: object) -> bool:
@@ -95,11 +53,6 @@ class Timeout:
     write: float | None = attrs.field(default=None, validator=positive_seconds, kw_only=True)
     read: float | None = attrs.field(default=None, validator=positive_seconds, kw_only=True)
     stall: float | None = attrs.field(default=60.0, validator=positive_seconds, kw_only=True)
-
-
-def is_token(value: str) -> bool:
-    """True for printable ASCII without spaces: what a URL, a path or a key may be made of."""
-    return bool(value) and value.isascii() and value.isprintable() and " " not in value
 
 
 @attrs.frozen
@@ -152,19 +105,6 @@ class Request:
         return model if isinstance(model, str) else None
 
 
-@attrs.frozen(eq=False)
-class Endpoint:
-    """A server that speaks the API: base URL, key, and the headers that every request to it carries."""
-
-    base_url: str
-    api_key: Secret | None = None
-    headers: Mapping[str, str] = EMPTY
-
-    def without_key(self, content: bytes) -> bytes:
-        """What the endpoint said, less its key: some repeat the one that they refuse."""
-        return content if self.api_key is None else content.replace(self.api_key.reveal().encode(), b"***")
-
-
 @attrs.frozen
 class Event:
     """Something that happened to a call, told to observers.
@@ -192,7 +132,8 @@ class Call:
 
     ``content`` is the encoded body. ``started`` and ``deadline`` are on `anyio.current_time`'s clock, which
     ``now()`` asks without the way through anyio's layers. ``attempts`` counts the trips over the wire begun
-    so far. A policy may write to ``notes`` under its own name, and may set ``endpoint`` before it sends. The
+    so far. ``endpoints`` are those that serve its model, ``endpoint`` the one that it goes to, the first of
+    them unless a policy sets another before it sends. A policy may write to ``notes`` under its own name. The
     reply to a ``streamed`` call comes with its first piece; what is to be done when it is over is told
     `at_end`.
     """
@@ -208,6 +149,7 @@ class Call:
     _notify: Callable[[Event], None] | None = attrs.field(default=None, repr=False)
     streamed: bool = False
     now: Callable[[], float] = attrs.field(default=anyio.current_time, repr=False)
+    endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
     _at_end: list[Callable[[Ending], None]] | None = attrs.field(default=None, init=False, repr=False)
 
     def notify(self, name: str, **data: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, TypeVar
 
 import attrs
 import msgspec
 
 from headrace.answers import AnswerFormat, Asking
+from headrace.endpoints import Endpoint
 from headrace.envelope import read_envelope
 from headrace.errors import (
     AnswerError,
@@ -18,7 +20,7 @@ from headrace.errors import (
     ServerError,
     StatusError,
 )
-from headrace.model import Call, Endpoint, Send
+from headrace.model import Call, Send
 from headrace.reply import Answered, Headers, Reply, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
@@ -47,7 +49,7 @@ def checked(send: Send) -> Send:
             return await streamed_attempt(call)
         if call.request.answer is not None:
             return await answered_attempt(call, call.request.answer)
-        reply = await send(call)
+        reply = await send(call if call.endpoint.is_plain else addressed(call))
         if 200 <= reply.status < 300:
             try:
                 read_envelope(reply)
@@ -61,7 +63,7 @@ def checked(send: Send) -> Send:
     async def streamed_attempt(call: Call) -> Reply:
         if call.endpoint in without_usage:
             stop_asking_for_usage(call)
-        reply = await send(call)
+        reply = await send(addressed(call))
         if (
             reply.status in {400, 422}
             and b"stream_options" in reply.content
@@ -70,7 +72,7 @@ def checked(send: Send) -> Send:
         ):
             without_usage.add(call.endpoint)
             call.attempts += 1
-            reply = await send(call)
+            reply = await send(addressed(call))
         if 200 <= reply.status < 300:
             return await open_stream(call, reply)
         raise status_error(call, reply)
@@ -79,7 +81,7 @@ def checked(send: Send) -> Send:
         how = taken_by.get(call.endpoint, Asking.BY_SCHEMA)
         while True:
             ask_for_answer(call, answer, how)
-            reply = await send(call)
+            reply = await send(addressed(call))
             if reply.status not in {400, 422} or how is Asking.IN_WORDS or not _refuses_format(reply):
                 break
             how = taken_by[call.endpoint] = Asking(how + 1)
@@ -95,6 +97,21 @@ def checked(send: Send) -> Send:
     without_usage: set[Endpoint] = set()
     taken_by: dict[Endpoint, Asking] = {}
     return attempt
+
+
+def addressed(call: Call) -> Call:
+    """The call as its endpoint wants it: the model by its name there, the path as it is written there."""
+    endpoint, request = call.endpoint, call.request
+    if endpoint.is_plain:
+        return call
+    model, body = request.model, request.body
+    name = None if model is None else endpoint.name_of(model)
+    there = copy.copy(call)
+    if body is not None and name != model:
+        body = {**body, "model": name}
+        there.content = encode_body(body)
+    there.request = attrs.evolve(request, body=body, path=endpoint.target(request.path, name))
+    return there
 
 
 def ask_for_answer(call: Call, answer: AnswerFormat, how: Asking) -> None:

@@ -11,19 +11,18 @@ what nobody claims is an error that names the nearest known key.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
-from urllib.parse import urlsplit
 
 import attrs
 import msgspec
 
+from headrace.endpoints import Endpoint, Secret
 from headrace.errors import SettingsError, nearest
-from headrace.model import Endpoint, Secret, Timeout, is_token, positive_seconds
+from headrace.model import Timeout, positive_seconds
 
 T = TypeVar("T")
 
@@ -43,17 +42,18 @@ def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int) ->
 class CoreSettings:
     """The keys that belong to no plugin.
 
-    ``base_url`` and ``api_key`` say which endpoint; ``model`` is sent where a request names none;
-    ``max_in_flight`` is how many calls may be under way at once; ``timeout`` and the four timeouts below
-    it are seconds per attempt (see `Timeout`); ``max_response_bytes`` bounds one answer, decompressed;
-    ``transport`` is "auto" (native, or httpx where the environment names a proxy for the URL), "native",
-    "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies to use of
-    those installed (default: all of them); ``insecure`` allows sending a key over plain http to a public
-    host.
+    ``base_url`` and ``api_key`` say which endpoint, or ``endpoints`` which several; ``model`` is sent where
+    a request names none; ``max_in_flight`` is how many calls may be under way at once; ``timeout`` and the
+    four timeouts below it are seconds per attempt (see `Timeout`); ``max_response_bytes`` bounds one answer,
+    decompressed; ``transport`` is "auto" (native, or httpx where the environment names a proxy for a URL),
+    "native", "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies to
+    use of those installed (default: all of them); ``insecure`` allows sending a key over plain http to a
+    public host.
     """
 
     base_url: str = OPENAI_URL
     api_key: Secret | None = None
+    endpoints: tuple[Endpoint, ...] = ()
     model: str | None = None
     max_in_flight: int = attrs.field(default=100, validator=_at_least_one)
     timeout: float | None = attrs.field(default=60.0, validator=positive_seconds)
@@ -76,54 +76,25 @@ class CoreSettings:
             stall=self.stall_timeout,
         )
 
-    def endpoint(self) -> Endpoint:
-        """The endpoint these settings name.
+    def checked_endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints these settings name: ``endpoints``, or the one of ``base_url`` and ``api_key``.
 
-        Raises `SettingsError` for an address that is unsafe or no http(s) URL, and for a key that no
-        header can carry.
+        Raises `SettingsError` as `Endpoint.checked` does, and for two of one name.
         """
-        key = self.api_key
-        if key is not None and not is_token(key.reveal()):
-            raise SettingsError(
-                "api_key is empty or holds a space, a line break or a character outside ASCII; "
-                "was a line end copied with it?"
-            )
-        return Endpoint(_checked_url(self.base_url, key, self.insecure), key)
+        if not self.endpoints:
+            return (Endpoint(self.base_url, self.api_key).checked(insecure=self.insecure),)
+        names = [endpoint.name for endpoint in self.endpoints]
+        for name in names:
+            if names.count(name) > 1:
+                raise SettingsError(f"two endpoints are called {name!r}; give each a name of its own")
+        return tuple([_checked(endpoint, self.insecure) for endpoint in self.endpoints])
 
 
-def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
+def _checked(endpoint: Endpoint, insecure: bool) -> Endpoint:
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise SettingsError(f"base_url: {error}") from None
-    if parts.username is not None or parts.password is not None:
-        raise SettingsError("base_url holds a user name or password; pass a key as api_key instead")
-    if not is_token(url):
-        raise SettingsError("base_url holds a space, a line break or a character outside ASCII")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise SettingsError(f"base_url {url!r} must be like https://host/v1")
-    if parts.query or parts.fragment:
-        # Not shown: some put their key there.
-        raise SettingsError("base_url must end with its path, without '?' and '#'")
-    if parts.scheme == "http" and key is not None and not insecure and _public(parts.hostname):
-        raise SettingsError(
-            f"base_url {url!r} would send the key unencrypted over the network; use https, "
-            "or say insecure=True if the way there is safe"
-        )
-    if url.startswith("https://api.openai.com") and key is None:
-        raise SettingsError(
-            "no key for api.openai.com: set OPENAI_API_KEY or pass api_key=, or name a base_url"
-        )
-    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
-
-
-def _public(host: str) -> bool:
-    """False for loopback and private addresses and for names that only a local resolver knows."""
-    try:
-        return not ipaddress.ip_address(host).is_private
-    except ValueError:
-        return "." in host and not host.endswith((".localhost", ".local", ".internal", ".test"))
+        return endpoint.checked(insecure=insecure)
+    except SettingsError as error:
+        raise SettingsError(f"endpoint {endpoint.name!r}: {error}") from None
 
 
 @attrs.define
@@ -201,9 +172,41 @@ def load_settings(
             text = rest.pop(key.upper())
             core[key] = _names(text) if key == "policies" else text
 
+    if keywords.get("base_url") is not None or environ.get("HEADRACE_BASE_URL"):
+        core.pop("endpoints", None)  # who names one means just that one; OPENAI_BASE_URL is for others, too
     given: dict[str, dict[str, Any]] = {}
     _sort_in({key: value for key, value in keywords.items() if value is not None}, core, given, "")
-    return Settings(_build(CoreSettings, core, ""), sections, rest, given)
+    endpoints = core.pop("endpoints", None)
+    built = _build(CoreSettings, core, "")
+    if endpoints is not None:
+        if keywords.get("base_url") is not None:
+            raise SettingsError("base_url= is one endpoint and endpoints= are several; leave one of them out")
+        built = attrs.evolve(built, endpoints=_endpoints(endpoints, environ))
+    return Settings(built, sections, rest, given)
+
+
+def _endpoints(given: Any, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    """Endpoints as such, or tables of their attributes by name, with keys by the variables that hold them."""
+    if isinstance(given, (list, tuple)) and given and all(isinstance(each, Endpoint) for each in given):
+        return tuple(given)
+    if not isinstance(given, Mapping) or not all(isinstance(each, Mapping) for each in given.values()):
+        raise SettingsError("endpoints: must be tables like [endpoints.NAME], or a list of headrace.Endpoint")
+    endpoints = []
+    for name, table in given.items():
+        values, where = {"name": name} | dict(table), f"[endpoints.{name}] "
+        if "api_key" in values:
+            raise SettingsError(f"{where}a key does not belong here; name its variable: api_key_env")
+        if "base_url" not in values:
+            raise SettingsError(f"{where}base_url is missing")
+        if "api_key_env" in values:
+            variable = values.pop("api_key_env")
+            if not isinstance(variable, str) or not environ.get(variable):
+                raise SettingsError(f"{where}api_key_env: the variable {variable!r} is not set")
+            values["api_key"] = environ[variable]
+        if isinstance(values.get("models"), list):
+            values["models"] = {model: model for model in values["models"]}
+        endpoints.append(_build(Endpoint, values, where))
+    return tuple(endpoints)
 
 
 def _sort_in(

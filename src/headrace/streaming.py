@@ -17,6 +17,7 @@ import attrs
 import msgspec
 
 from headrace.assembly import Assembly, Piece
+from headrace.endpoints import Endpoint
 from headrace.envelope import read_envelope
 from headrace.errors import (
     CallError,
@@ -26,7 +27,7 @@ from headrace.errors import (
     IncompleteReply,
     InvalidReply,
 )
-from headrace.model import Call, Ending, Endpoint, Request
+from headrace.model import Call, Ending, Request
 from headrace.reply import Reply
 from headrace.requests import encode_body
 from headrace.sse import EventParser

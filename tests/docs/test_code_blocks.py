@@ -47,6 +47,7 @@ BLOCK_LIMIT = 60.0
 _FENCE = re.compile(r"^(?P<mark>```+)(?P<language>\w*)\s*$")
 _COMMENT = re.compile(r"^<!--\s*(?P<word>file|output|exits|not run)(?::\s*(?P<value>.*?))?\s*-->$")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+_KEY_VARIABLE = re.compile(r'^api_key_env = "(\w+)"$', re.MULTILINE)
 _INSTALL = re.compile(r"^pip install -e (?P<folder>\S+)$", re.MULTILINE)
 _LANGUAGES = {"python", "sh", "toml", "json", "csv", "text"}
 
@@ -166,7 +167,8 @@ def _load(text: str) -> None:
     name = "pyproject.toml" if {"tool", "project"} & table.keys() else "headrace.toml"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, name).write_text(text, encoding="utf-8")
-        settings = load_settings({}, environ={}, directory=Path(folder))
+        keys = dict.fromkeys(_KEY_VARIABLE.findall(text), "sk-of-the-reader")
+        settings = load_settings({}, environ=keys, directory=Path(folder))
         Plugins().policies(settings)
         settings.check_claimed()
 

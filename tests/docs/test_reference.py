@@ -25,7 +25,9 @@ from headrace.settings import CoreSettings
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_logging import Logging
+from headrace_repair import Repair
 from headrace_retry import Retry
+from headrace_route import Route
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -83,7 +85,7 @@ def test_no_hook_is_there_that_does_not_exist() -> None:
 def test_the_stages_are_in_order() -> None:
     table = rows(section(page("hooks.md"), "## Stages"))
     assert [row[0] for row in table] == [f"`{stage.name}`" for stage in Stage]
-    for policy in (Retry, Breaker, Cost, Logging):
+    for policy in (Route, Retry, Repair, Breaker, Cost, Logging):
         assert policy.name in next(row[2] for row in table if row[0] == f"`{policy.stage.name}`")
 
 
@@ -101,7 +103,9 @@ def shown(default: Any) -> str:
     ("heading", "kind"),
     [
         ("## Core", CoreSettings),
+        ("## `[route]`", Route),
         ("## `[retry]`", Retry),
+        ("## `[repair]`", Repair),
         ("## `[breaker]`", Breaker),
         ("## `[cost]`", Cost),
         ("## `[logging]`", Logging),

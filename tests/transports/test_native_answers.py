@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headrace import IncompleteReply, ProtocolError, ReplyTooLarge
+from headrace import Client, Endpoint, IncompleteReply, ProtocolError, ReplyTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.transports.conftest import Peer, Serve
-
-    from headrace import Client
 
     Connect = Callable[..., Client]
 
@@ -233,3 +231,24 @@ async def test_damaged_or_foreign_encodings_are_typed_errors(
             await client.request("GET", "/a")
         assert type(caught.value) is error
         assert (await client.request("GET", "/b")).body == {}
+
+
+@pytest.mark.parametrize("transport", ["native", "httpx"])
+async def test_an_endpoint_s_key_header_query_and_path_go_over_the_wire(serve: Serve, transport: str) -> None:
+    async with serve(lambda peer: peer.answer_all()) as server:
+        endpoint = Endpoint(
+            server.url.removesuffix("/v1") + "/openai",
+            "sk-azure",
+            {"X-Team": "shop"},
+            models={"gpt": "mine"},
+            path="/deployments/{model}{path}",
+            query={"api-version": "2024-10-21"},
+            key_header="api-key",
+        )
+        async with Client(endpoints=[endpoint], policies=[], model="gpt", transport=transport) as client:
+            await client.chat("?")
+    (seen,) = server.requests
+    assert seen.target == "/openai/deployments/mine/chat/completions?api-version=2024-10-21"
+    assert (seen.headers["api-key"], seen.headers["x-team"]) == ("sk-azure", "shop")
+    assert "authorization" not in seen.headers
+    assert b'"model":"mine"' in seen.body

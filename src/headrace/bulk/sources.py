@@ -21,8 +21,9 @@ import msgspec
 
 from headrace.bulk.distinct import Distinct
 from headrace.encoded import request_of_batch_line
+from headrace.endpoints import EMPTY
 from headrace.errors import InputError, nearest
-from headrace.model import EMPTY, Request
+from headrace.model import Request
 
 Kind = Literal["csv", "jsonl", "batch"]
 

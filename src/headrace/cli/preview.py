@@ -34,8 +34,8 @@ def preview(client: Client, task: Task, total: int) -> str:
         each = None if price is None or request.model is None else price(request.model, tokens, most or 0)
         cost += each or 0
         unpriced += each is None
-    endpoint = client.settings.base_url
-    lines.append(f"{total:,} requests would be sent to {endpoint}; nothing was.")
+    where = " or ".join(endpoint.base_url for endpoint in client.endpoints)
+    lines.append(f"{total:,} requests would be sent to {where}; nothing was.")
     lines.append(f"  tokens     about {prompt_tokens:,} in, at most {output_tokens:,} out")
     if unlimited:
         lines[-1] += f"; {unlimited:,} requests set no limit and count as 0, see --param max_tokens=…"

@@ -13,12 +13,13 @@ import anyio
 import anyio.lowlevel
 
 from headrace.clock import running_clock
+from headrace.endpoints import Endpoint
 from headrace.envelope import read_envelope
 from headrace.errors import HeadraceError, InvalidReply, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
 from headrace.integrations.calls import Calls
 from headrace.integrations.translation import translated
-from headrace.model import Call, Ending, Endpoint, Observer, Policy, Send
+from headrace.model import Call, Ending, Observer, Policy, Send
 from headrace.pipeline import (
     Plugins,
     chosen,

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from headrace.encoded import EncodedBody
-from headrace.model import Call, Endpoint, Event, Request, Timeout
+from headrace.endpoints import Endpoint
+from headrace.model import Call, Event, Request, Timeout
 
 _OF_THE_CONNECTION = frozenset(
     {b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"}

@@ -12,7 +12,8 @@ import attrs
 import msgspec
 
 from headrace.client import Client
-from headrace.model import EMPTY, Call, Policy, Request
+from headrace.endpoints import EMPTY
+from headrace.model import Call, Policy, Request
 from headrace.reply import Headers, Reply
 from headrace.transports.memory import MemoryTransport
 

@@ -16,7 +16,8 @@ def make_transport(settings: CoreSettings) -> Transport:
     """The transport that ``settings.transport`` names; raises `SettingsError` for an unknown name."""
     name = settings.transport
     if name == "auto":
-        name = "httpx" if proxied(settings.base_url) else "native"
+        urls = [endpoint.base_url for endpoint in settings.endpoints] or [settings.base_url]
+        name = "httpx" if any(map(proxied, urls)) else "native"
     # Imported when chosen: ssl, httptools and httpx are a large part of the import time.
     if name == "native":
         from headrace.transports.native import NativeTransport

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from headrace.endpoints import FRAMING, Endpoint, unsendable
 from headrace.errors import CallError, IncompleteReply, ProtocolError, ReplyTooLarge, RequestError
-from headrace.model import Endpoint, Request
+from headrace.model import Request
 from headrace.reply import Headers, shown
 from headrace.transports.encodings import decompressed
 
@@ -28,27 +29,23 @@ _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,9})\b")
 _ON_THE_WAY = 1.0
 """Seconds before a server's idle timeout in which a request might cross with its close."""
 
-_FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-_OWN = _FRAMING | {"authorization", "content-type"}
-
 
 class RequestWriter:
     """Writes the requests to one endpoint; the head of a method and path is built once.
 
-    Raises `RequestError` for headers that HTTP cannot carry, or that are headrace's own to set.
+    Raises `RequestError` for a request's headers that HTTP cannot carry, or that are headrace's own to set.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         parts = urlsplit(endpoint.base_url)
         self._base = parts.path
         lines = {"Host": parts.netloc}
-        if endpoint.api_key is not None:
-            lines["Authorization"] = f"Bearer {endpoint.api_key.reveal()}"
+        lines |= endpoint.credentials()
         lines |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
         from importlib.metadata import version  # not with the module: see headrace.pipeline
 
         lines["User-Agent"] = f"headrace/{version('headrace')}"
-        self._common = _merged(lines, _checked(endpoint.headers, _OWN))
+        self._common = _merged(lines, endpoint.headers)
         self._heads: dict[tuple[str, str, Any], tuple[bytes, bytes]] = {}
 
     def write_streamed(self, request: Request, content: bytes) -> bytes:
@@ -64,7 +61,10 @@ class RequestWriter:
         return head + (b"\r\n" if request.method in {"GET", "HEAD"} else b"Content-Length: 0\r\n\r\n")
 
     def _head(self, method: str, path: str, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
-        lines = _merged(self._common, _checked(dict(headers), _FRAMING))
+        wrong = unsendable(dict(headers), FRAMING)
+        if wrong:
+            raise RequestError(wrong)
+        lines = _merged(self._common, dict(headers))
         named = {name.lower() for name in lines}
         text = f"{method} {self._base}{path} HTTP/1.1\r\n"
         text += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -85,17 +85,6 @@ def _merged(lines: Mapping[str, str], others: Mapping[str, str]) -> dict[str, st
     """``lines`` less those that ``others`` have, too, and these."""
     named = {name.lower() for name in others}
     return {name: value for name, value in lines.items() if name.lower() not in named} | dict(others)
-
-
-def _checked(headers: Mapping[str, str], forbidden: frozenset[str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if name.lower() in forbidden:
-            raise RequestError(f"header {name!r} is set by headrace itself")
-        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            raise RequestError(f"header name {name!r} holds a character that HTTP forbids")
-        if not value.isascii() or not value.isprintable():
-            raise RequestError(f"header {name!r} holds a line break or a character outside ASCII")
-    return dict(headers)
 
 
 class ReplyParser:

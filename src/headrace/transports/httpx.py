@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 
+from headrace.endpoints import Endpoint
 from headrace.errors import (
     CallError,
     CallTimeout,
@@ -22,7 +23,7 @@ from headrace.errors import (
     SettingsError,
     TLSError,
 )
-from headrace.model import Call, Endpoint
+from headrace.model import Call
 from headrace.reply import Headers, Reply
 from headrace.transports.connecting import default_ssl_context
 from headrace.transports.encodings import decompressed
@@ -157,8 +158,7 @@ class HttpxTransport:
                 "user-agent": f"headrace/{version('headrace')}",
                 **{name.lower(): value for name, value in endpoint.headers.items()},
             }
-            if endpoint.api_key is not None:
-                headers["authorization"] = f"Bearer {endpoint.api_key.reveal()}"
+            headers |= {name.lower(): value for name, value in endpoint.credentials().items()}
             self._headers[endpoint] = headers
         return headers | {name.lower(): value for name, value in call.request.headers}
 

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import anyio
 
 from headrace.clock import running_clock
+from headrace.endpoints import Endpoint
 from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply
-from headrace.model import Call, Endpoint, Timeout
+from headrace.model import Call, Timeout
 from headrace.reply import Headers, Reply
 from headrace.transports.connecting import Connector, default_ssl_context
 from headrace.transports.http1 import ReplyParser, RequestWriter

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from headrace import AnswerError, BudgetExceeded, Call, Ending, Reply, Send, SettingsError, Stage
+from headrace import AnswerError, BudgetExceeded, Call, Ending, Endpoint, Reply, Send, SettingsError, Stage
 from headrace.settings import SHARED_FOLDER
 from headrace_cost.budget import Budget
 from headrace_cost.estimate import worst_case
@@ -53,7 +53,9 @@ class Cost:
     ``assumed_output_tokens``: reckoned with where a request limits its output to nothing (default 4096, or
     as many as the longest answer of that model had so far).
 
-    The price is that of the model which the request names, failing that of the one which the reply names.
+    The price is that of the model which the request names, by its name at the endpoint that answered
+    (``"ENDPOINT/MODEL"`` in ``prices`` is for that endpoint alone), failing that of the one which the reply
+    names.
     Where neither is known, or the endpoint reports no usage, the cost is None, never 0, and a warning says
     so once for each model. Raises `SettingsError` for a price or a budget that is no amount.
     """
@@ -77,9 +79,11 @@ class Cost:
         """What all replies so far used and cost, in all, by model and by tag."""
         return self._totals
 
-    def estimate(self, model: str, prompt_tokens: int, output_tokens: int) -> Decimal | None:
-        """What so many tokens of a model cost in USD, None where its price is not known."""
-        price = self._list.find(model)
+    def estimate(
+        self, model: str, prompt_tokens: int, output_tokens: int, endpoint: Endpoint | None = None
+    ) -> Decimal | None:
+        """What so many tokens of a model cost in USD, at an endpoint; None where its price is not known."""
+        price = self._list.find(model) if endpoint is None else self._list.at(endpoint, model)
         return None if price is None else price.at_most(prompt_tokens, output_tokens)
 
     def wrap(self, send: Send) -> Send:
@@ -91,6 +95,8 @@ class Cost:
             return self._within(account, send)
 
         async def price(call: Call) -> Reply:
+            if len(call.endpoints) > 1:
+                call.notes[self.name] = self.estimate  # for who chooses among them
             try:
                 reply = await send(call)
             except AnswerError as error:  # it has to be paid all the same
@@ -108,6 +114,8 @@ class Cost:
     def _within(self, account: Budget | Ledger, send: Send) -> Send:
         async def price_within_budget(call: Call) -> Reply:
             model = call.request.model
+            if len(call.endpoints) > 1:
+                call.notes[self.name] = self.estimate
             amount = ZERO if model is None else self._estimate(call, model)
             if not await account.reserve(amount):
                 raise BudgetExceeded(
@@ -140,13 +148,14 @@ class Cost:
         return price_within_budget
 
     def _estimate(self, call: Call, model: str) -> Decimal:
-        price = self._list.find(model)
-        if price is None:
+        prices = [self._list.at(endpoint, model) for endpoint in call.endpoints or (call.endpoint,)]
+        if None in prices:
             raise BudgetExceeded(
                 f"not sent: model {model!r} has no price, so no budget can be kept with it; add its price: "
                 f"[cost.prices.{model!r}] input = …, output = … (USD a million tokens)"
             )
-        return worst_case(call, price, max(self.assumed_output_tokens, self._longest.get(model, 0)))
+        output = max(self.assumed_output_tokens, self._longest.get(model, 0))
+        return max(worst_case(call, price, output) for price in prices if price is not None)
 
     def _book(self, call: Call, model: str | None, reply: Reply) -> None:
         """Price a reply and add it to the totals.
@@ -161,7 +170,7 @@ class Cost:
             usage = None
         else:
             usage = reply.usage
-            reply.cost = self._cost(model, reply)
+            reply.cost = self._cost(call.endpoint, model, reply)
         model = model or reply.model
         if model is None:
             return  # neither side names a model: a list of models, a file; nothing to be paid by the token
@@ -170,8 +179,8 @@ class Cost:
             for key, value in call.request.tags.items():
                 totals.by_tag[f"{key}={value}"].add(usage, reply.cost)
 
-    def _cost(self, model: str | None, reply: Reply) -> Decimal | None:
-        price = None if model is None else self._list.find(model)
+    def _cost(self, endpoint: Endpoint, model: str | None, reply: Reply) -> Decimal | None:
+        price = None if model is None else self._list.at(endpoint, model)
         if price is None and reply.model is not None:
             price = self._list.find(reply.model)
         if price is not None and reply.usage is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from headrace import SettingsError, Usage
+from headrace import Endpoint, SettingsError, Usage
 
 MONEY = decimal.Context(prec=60)
 """Sums of money are exact: no price list and no run comes near 60 digits. Apart from the caller's own
@@ -80,6 +80,18 @@ class PriceList:
         self._prices = _shipped() | {model: _own(model, entry) for model, entry in own.items()}
         self.find: Callable[[str], Price | None] = _Found(self._look_up).__getitem__
         """The price of a model, None where it is not in the list."""
+        self._at: dict[tuple[Endpoint, str], Price | None] = {}
+
+    def at(self, endpoint: Endpoint, model: str) -> Price | None:
+        """The price of a model at an endpoint: its own, that of its name there, or that of its name."""
+        try:
+            return self._at[endpoint, model]
+        except KeyError:
+            there = endpoint.name_of(model)
+            names = (f"{endpoint.name}/{there}", there, model)
+            price = next((found for name in names if (found := self.find(name)) is not None), None)
+            self._at[endpoint, model] = price
+            return price
 
     def _look_up(self, model: str) -> Price | None:
         for name in (model, model.rpartition("/")[2]):

@@ -1,0 +1,151 @@
+"""The route policy: the async shell around `headrace_route.choice`."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any, ClassVar, get_args
+
+import anyio
+import attrs
+
+from headrace import Call, CallError, Ending, Endpoint, Reply, Send, SettingsError, Stage
+from headrace.requests import most_output
+from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
+
+_BYTES_A_TOKEN = 4
+_OUTPUT_TOKENS = 500
+"""What costs are compared by: a token is taken for four bytes, an answer for so long if nothing limits it."""
+
+
+def _known(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    if value not in get_args(By):
+        raise SettingsError(f"route: by={value!r}: must be one of {', '.join(get_args(By))}")
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    """A call that waits for a place at one of ``endpoints``; ``place`` is the one that it was given."""
+
+    endpoints: list[Endpoint]
+    came: anyio.Event = attrs.field(factory=anyio.Event)
+    place: Endpoint | None = None
+
+
+@attrs.define(eq=False, kw_only=True)
+class Route:
+    """Chooses the endpoint of each try among those that serve the model, and goes on where one fails.
+
+    ``by``: "weight" draws by the endpoints' weights (the default); "least_in_flight" takes the one with the
+    fewest calls under way for its weight; "cost" the cheapest by headrace-cost; "order" the first, so that
+    the others are there for when it fails. An endpoint that has ``max_in_flight`` calls is passed over, and
+    where all have, the call waits. ``rng``: what is drawn by.
+
+    A try that another endpoint may mend (5xx, 429, no connection, a timeout, an open circuit, a refused key,
+    a model not known there) goes to the others at once, each once; then the last error is raised, and a retry
+    policy may begin again. Raises `SettingsError` for a ``by`` that it does not know.
+    """
+
+    name: ClassVar[str] = "route"
+    stage: ClassVar[Stage] = Stage.PERSIST
+
+    by: By = attrs.field(default="weight", validator=_known)
+    rng: random.Random = attrs.field(factory=random.Random, repr=False)
+    _in_flight: Counter[Endpoint] = attrs.field(factory=Counter, init=False, repr=False)
+    _waiting: deque[_Waiter] = attrs.field(factory=deque, init=False, repr=False)
+
+    def in_flight(self, name: str) -> int:
+        """How many calls the endpoint of this name has under way."""
+        return sum(number for endpoint, number in self._in_flight.items() if endpoint.name == name)
+
+    def wrap(self, send: Send) -> Send:
+        """``send`` to one of the call's endpoints after the other."""
+
+        def route(call: Call) -> Awaitable[Reply]:
+            endpoints = call.endpoints
+            if (len(endpoints) == 1 and endpoints[0].max_in_flight is None) or not endpoints:
+                return send(call)
+            return spread(call)
+
+        async def spread(call: Call) -> Reply:
+            untried, errors = list(call.endpoints), list[CallError]()
+            while True:
+                endpoint = await self._take_place(call, untried)
+                call.endpoint = endpoint
+                try:
+                    reply = await send(call)
+                except CallError as error:
+                    self._leave(endpoint)
+                    if not goes_elsewhere(error):
+                        raise
+                    errors.append(error)
+                except BaseException:
+                    self._leave(endpoint)
+                    raise
+                else:
+                    if call.streamed:
+                        call.at_end(functools.partial(self._stream_ended, endpoint))
+                    else:
+                        self._leave(endpoint)
+                    return reply
+                untried.remove(endpoint)
+                if not untried:
+                    raise told(errors)
+                call.notify("failover", endpoint=endpoint.name, error=errors[-1].code)
+
+        return route
+
+    async def _take_place(self, call: Call, endpoints: list[Endpoint]) -> Endpoint:
+        """An endpoint with room, and a place there."""
+        in_flight = self._in_flight
+        free = [each for each in endpoints if has_room(each, in_flight[each])]
+        if not free:
+            return await self._wait_for_place(_Waiter(endpoints))
+        endpoint = choose(self.by, free, in_flight, self._pricing(call), self.rng)
+        in_flight[endpoint] += 1
+        return endpoint
+
+    async def _wait_for_place(self, waiter: _Waiter) -> Endpoint:
+        self._waiting.append(waiter)
+        try:
+            await waiter.came.wait()
+        except BaseException:
+            if waiter.place is None:
+                self._waiting.remove(waiter)
+            else:
+                self._leave(waiter.place)
+            raise
+        assert waiter.place is not None
+        return waiter.place
+
+    def _leave(self, endpoint: Endpoint) -> None:
+        """Give a place back: to whoever has waited for it the longest, so that nobody gets in before."""
+        for waiter in self._waiting:
+            if endpoint in waiter.endpoints:
+                self._waiting.remove(waiter)
+                waiter.place = endpoint
+                waiter.came.set()
+                return
+        self._in_flight[endpoint] -= 1
+
+    def _stream_ended(self, endpoint: Endpoint, ending: Ending) -> None:
+        self._leave(endpoint)
+
+    def _pricing(self, call: Call) -> Callable[[Endpoint], Decimal | None]:
+        """What the call costs at an endpoint, as headrace-cost has it."""
+        if self.by != "cost":
+            return _no_cost
+        estimate, model = call.notes.get("cost"), call.request.model
+        if estimate is None:
+            raise SettingsError("route: by='cost' needs headrace-cost; install it, or name it in policies")
+        if model is None:
+            return _no_cost
+        output = most_output(call.request.body or {}, _OUTPUT_TOKENS)
+        return lambda endpoint: estimate(model, len(call.content) // _BYTES_A_TOKEN, output, endpoint)
+
+
+def _no_cost(endpoint: Endpoint) -> None:
+    """For what has no price."""

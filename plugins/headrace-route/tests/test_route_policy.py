@@ -1,0 +1,254 @@
+"""The route policy in a client, over endpoints in memory and over sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import anyio
+import pytest
+
+import headrace
+from headrace import Call, Client, Endpoint, Reply, SettingsError
+from headrace.endpoint import Behaviour, endpoint_process
+from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.transports.memory import MemoryTransport
+from headrace_breaker import Breaker
+from headrace_cost import Cost
+from headrace_retry import Retry
+from headrace_route import Route
+
+pytestmark = pytest.mark.anyio
+
+
+class World:
+    """Some endpoints in memory, by name."""
+
+    def __init__(self, **fakes: FakeEndpoint) -> None:
+        self.fakes = fakes
+
+    async def handle(self, call: Call) -> Reply:
+        return await self.fakes[call.endpoint.name].handle(call)
+
+    def client(self, *policies: headrace.Policy, **more: Any) -> Client:
+        limits = more.pop("limits", {})
+        endpoints = [
+            Endpoint(
+                f"http://{name}.test/v1", name=name, max_in_flight=limits.get(name), **more.get(name, {})
+            )
+            for name in self.fakes
+        ]
+        keywords = {name: value for name, value in more.items() if name not in self.fakes}
+        return Client(
+            endpoints=endpoints,
+            policies=policies,
+            transport=MemoryTransport(self.handle),
+            **{"model": "m"} | keywords,
+        )
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        return {name: len(fake.attempts) for name, fake in self.fakes.items()}
+
+
+class Ear:
+    name = "ear"
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+
+    def notify(self, event: headrace.Event) -> None:
+        self.heard.append((event.name, dict(event.data)))
+
+
+async def test_it_keeps_the_contract() -> None:
+    await check_policy_contract(Route)
+
+
+async def test_a_call_that_fails_at_one_endpoint_goes_to_the_next_at_once() -> None:
+    world, ear = World(a=FakeEndpoint(otherwise=500), b=FakeEndpoint("from b")), Ear()
+    async with world.client(Route(by="order"), observers=[ear]) as client:
+        reply = await client.chat("?")
+    assert (reply.text, reply.attempts) == ("from b", 2)
+    assert ear.heard == [("failover", {"endpoint": "a", "error": "server_error"})]
+
+
+async def test_each_endpoint_is_tried_once_and_a_retry_begins_again() -> None:
+    world = World(a=FakeEndpoint(500, 500), b=FakeEndpoint(429, "at last"))
+    async with world.client(Route(by="order"), Retry(attempts=2, base=0)) as client:
+        assert (await client.chat("?")).attempts == 4
+    world = World(a=FakeEndpoint(otherwise=500), b=FakeEndpoint(otherwise=429))
+    async with world.client(Route(by="order")) as client:
+        with pytest.raises(headrace.RateLimited) as caught:
+            await client.chat("?")
+    assert (caught.value.attempts, world.attempts) == (2, {"a": 1, "b": 1})
+
+
+async def test_what_the_request_is_at_fault_for_goes_nowhere_else() -> None:
+    world = World(a=FakeEndpoint(400), b=FakeEndpoint())
+    async with world.client(Route(by="order")) as client:
+        with pytest.raises(headrace.StatusError):
+            await client.chat("?")
+    assert world.attempts == {"a": 1, "b": 0}
+
+
+async def test_an_endpoint_whose_circuit_is_open_is_passed_over() -> None:
+    world = World(a=FakeEndpoint(otherwise=500), b=FakeEndpoint())
+    breaker = Breaker.classic()
+    async with world.client(Route(by="order"), breaker) as client:
+        for _ in range(20):
+            assert (await client.chat("?")).text == "ok"
+    assert world.attempts == {"a": 5, "b": 20}
+    assert breaker.state("http://a.test/v1") == "open"
+
+
+async def test_when_all_circuits_are_open_that_is_said() -> None:
+    world = World(a=FakeEndpoint(otherwise=500), b=FakeEndpoint(otherwise=500))
+    async with world.client(Route(), Breaker.classic()) as client:
+        for _ in range(5):
+            with pytest.raises(headrace.ServerError):
+                await client.chat("?")
+        with pytest.raises(headrace.CircuitOpen):
+            await client.chat("?")
+
+
+async def test_a_stream_goes_elsewhere_until_its_first_piece_and_no_later() -> None:
+    whole = Answer("one two").events("m")
+    world = World(a=FakeEndpoint(503, Answer(body=whole[: len(whole) // 2])), b=FakeEndpoint("from b"))
+    async with world.client(route := Route(by="order")) as client:
+        async with client.stream("?") as stream:
+            assert (await anext(stream)).text == "from"
+            assert route.in_flight("b") == 1
+            assert [piece.text async for piece in stream] == [" b"]
+        async with client.stream("?") as stream:
+            with pytest.raises(headrace.CallError) as caught:
+                _ = [piece async for piece in stream]
+    assert caught.value.partial is not None
+    assert (world.attempts, route.in_flight("a"), route.in_flight("b")) == ({"a": 2, "b": 1}, 0, 0)
+
+
+async def test_a_limit_is_kept_and_the_rest_goes_where_there_is_room() -> None:
+    slow = Answer(delay=0.01)
+    world = World(a=FakeEndpoint(otherwise=slow), b=FakeEndpoint(otherwise=slow))
+    limits = {"a": 3, "b": 4}
+    async with (
+        world.client(Route(by="order"), limits=limits, max_in_flight=50) as client,
+        client.map(["?"] * 70) as outcomes,
+    ):
+        assert all([outcome.ok async for outcome in outcomes])
+    assert [fake.most_in_flight for fake in world.fakes.values()] == [3, 4]
+
+
+async def test_a_single_endpoint_s_limit_is_kept_as_well() -> None:
+    world = World(a=FakeEndpoint(otherwise=Answer(delay=0.005)))
+    async with (
+        world.client(Route(), limits={"a": 2}, max_in_flight=10) as client,
+        client.map(["?"] * 20) as outcomes,
+    ):
+        assert all([outcome.ok async for outcome in outcomes])
+    assert world.fakes["a"].most_in_flight == 2
+
+
+async def test_those_that_wait_have_their_turn_in_order() -> None:
+    world, done = World(a=FakeEndpoint(otherwise=Answer(delay=0.005))), list[int]()
+
+    async def ask(client: Client, number: int) -> None:
+        await client.chat("?")
+        done.append(number)
+
+    async with world.client(Route(), limits={"a": 1}) as client, anyio.create_task_group() as group:
+        for number in range(10):
+            group.start_soon(ask, client, number)
+            await anyio.wait_all_tasks_blocked()
+    assert done == list(range(10))
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_place_is_lost_whatever_is_cancelled(seed: int) -> None:
+    rng = random.Random(seed)
+    steps: list[Any] = [rng.choice(["ok", 500, Answer(delay=rng.random() / 100)]) for _ in range(200)]
+    world = World(a=FakeEndpoint(*steps[:100]), b=FakeEndpoint(*steps[100:]))
+    route = Route(by=rng.choice(["weight", "order", "least_in_flight"]), rng=rng)
+
+    async def ask(client: Client) -> None:
+        with anyio.move_on_after(rng.random() / 50), contextlib.suppress(headrace.CallError):
+            await client.chat("?")
+
+    async with world.client(route, limits={"a": 2, "b": 1}, max_in_flight=100) as client:
+        async with anyio.create_task_group() as group:
+            for _ in range(60):
+                group.start_soon(ask, client)
+        assert (route.in_flight("a"), route.in_flight("b")) == (0, 0)
+        with anyio.fail_after(5):
+            world.fakes |= {"a": FakeEndpoint(), "b": FakeEndpoint()}
+            for _ in range(5):
+                await client.chat("?")
+
+
+async def test_the_cheapest_is_by_the_endpoints_own_prices() -> None:
+    prices = {"a/m": {"input": 2, "output": 2}, "m-at-b": {"input": 1, "output": 1}}
+    world, cost = World(a=FakeEndpoint(), b=FakeEndpoint(500, "ok")), Cost(prices=prices)
+    async with world.client(Route(by="cost"), cost, b={"models": {"m": "m-at-b"}}) as client:
+        dear, cheap = await client.chat("?"), await client.chat("?")
+    assert world.attempts == {"a": 1, "b": 2}
+    assert (dear.cost, cheap.cost) == (Decimal("0.00003"), Decimal("0.000015"))
+
+
+async def test_a_budget_reckons_with_the_dearest() -> None:
+    prices = {"a/m": {"input": 0, "output": 1}, "b/m": {"input": 0, "output": 5}}
+    world = World(a=FakeEndpoint(), b=FakeEndpoint())
+    async with world.client(Route(by="cost"), Cost(prices=prices, budget="0.000004")) as client:
+        with pytest.raises(headrace.BudgetExceeded):
+            await client.chat("?", max_tokens=1)
+    prices.pop("b/m")
+    async with world.client(Route(), Cost(prices=prices, budget=1)) as client:
+        with pytest.raises(headrace.BudgetExceeded, match="no price"):
+            await client.chat("?", max_tokens=1)
+
+
+async def test_by_cost_without_a_price_list_is_a_mistake_that_is_said() -> None:
+    world = World(a=FakeEndpoint(), b=FakeEndpoint())
+    async with world.client(Route(by="cost")) as client:
+        with pytest.raises(SettingsError, match="needs headrace-cost"):
+            await client.chat("?")
+
+
+async def test_real_endpoints_share_the_calls_and_one_that_dies_is_left() -> None:
+    async with endpoint_process() as a, endpoint_process(Behaviour(errors=0.1)) as b:
+        endpoints = [
+            Endpoint(a.base_url, name="a", weight=3),
+            Endpoint(b.base_url, name="b", models={"m": "m-at-b"}),
+            Endpoint("http://127.0.0.1:9/v1", name="gone"),
+        ]
+        seen: Counter[str | None] = Counter()
+        policies: list[headrace.Policy] = [Route(rng=random.Random(1)), Retry(base=0.01), Breaker.classic()]
+        async with (
+            Client(endpoints=endpoints, model="m", policies=policies) as client,
+            client.map(["Hello"] * 400) as outcomes,
+        ):
+            async for outcome in outcomes:
+                seen[outcome.unwrap().model] += 1
+    assert seen.total() == 400
+    assert 0.6 < seen["m"] / 400 < 0.9
+    assert seen["m-at-b"] == 400 - seen["m"]
+
+
+def test_a_by_that_it_does_not_know_is_refused() -> None:
+    with pytest.raises(SettingsError, match="by='random': must be one of order, weight"):
+        Route(by="random")  # type: ignore[arg-type]
+
+
+def test_installed_it_is_active_where_there_is_something_to_choose() -> None:
+    def names(*endpoints: Endpoint) -> list[str]:
+        client = Client(endpoints=endpoints, route={"by": "order"})
+        return [policy.name for policy in client.policies]
+
+    one, two = Endpoint("http://a.test/v1"), Endpoint("http://b.test/v1")
+    assert "route" not in names(one)
+    assert names(one, two)[2:6] == ["repair", "retry", "route", "breaker"]
+    assert "route" in names(Endpoint("http://a.test/v1", max_in_flight=5))
+    with pytest.raises(SettingsError, match="did you mean 'by'"):
+        Client(endpoints=[one, two], route={"buy": "order"})

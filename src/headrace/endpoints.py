@@ -1,0 +1,235 @@
+"""An endpoint: where it is, what opens it, what it serves, and how requests are written there."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn
+from urllib.parse import quote, urlencode, urlsplit
+
+import attrs
+
+from headrace.errors import SettingsError
+
+
+class _Empty(Mapping[str, str]):
+    """An empty mapping that nobody can fill, and that pickles (as MappingProxyType does not)."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> NoReturn:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "EMPTY"
+
+
+EMPTY: Mapping[str, str] = _Empty()
+
+
+class Secret:
+    """A string that shows itself to nobody who does not ask: not in repr, str, logs or pickles."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The string itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled; pass the name of an environment variable instead")
+
+
+def is_token(value: str) -> bool:
+    """True for printable ASCII without spaces: what a URL, a path or a key may be made of."""
+    return bool(value) and value.isascii() and value.isprintable() and " " not in value
+
+
+def _as_secret(key: str | Secret | None) -> Secret | None:
+    return Secret(key) if isinstance(key, str) else key
+
+
+def _by_name(models: Mapping[str, str] | Iterable[str] | None) -> Mapping[str, str] | None:
+    if models is None or isinstance(models, Mapping):
+        return models
+    if isinstance(models, str):
+        raise SettingsError(f"models={models!r}: must be a list of models, or what each is called there")
+    return {model: model for model in models}
+
+
+def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not 0 < value < math.inf:
+        raise SettingsError(f"{attribute.name}={value!r}: must be above 0")
+
+
+FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+"""Headers that are the transport's own to set."""
+
+_OWN = FRAMING | {"authorization", "content-type"}
+
+
+def unsendable(headers: Mapping[str, str], forbidden: frozenset[str]) -> str | None:
+    """What is wrong with headers, None for nothing: what HTTP cannot carry, and what is ``forbidden``."""
+    for name, value in headers.items():
+        if name.lower() in forbidden:
+            return f"header {name!r} is set by headrace itself"
+        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+            return f"header name {name!r} holds a character that HTTP forbids"
+        if not value.isascii() or not value.isprintable():
+            return f"header {name!r} holds a line break or a character outside ASCII"
+    return None
+
+
+def _sendable(instance: Any, attribute: attrs.Attribute[Any], headers: Mapping[str, str]) -> None:
+    wrong = unsendable(headers, _OWN)
+    if wrong:
+        raise SettingsError(wrong)
+
+
+@attrs.frozen(eq=False)
+class Endpoint:
+    """A server that speaks the API.
+
+    ``base_url``, ``api_key`` (a text or a `Secret`) and ``headers``, which every request to it carries.
+    ``name`` is for settings, logs and prices, by default the URL's host. ``models``: those that it serves,
+    as a list, or as a mapping from the name that is asked for to its name there; None: any, as they are
+    called. ``weight`` is its share of the calls beside other endpoints, ``max_in_flight`` how many it may
+    have at once (None: as many as the client); both are what a policy that chooses among endpoints goes by.
+
+    ``path`` is how a request's path is written there, ``query`` what follows it, ``key_header`` the header
+    that carries the key alone (None: ``Authorization: Bearer``), as for Azure's deployments:
+    ``path="/deployments/{model}{path}"``, ``query={"api-version": "…"}``, ``key_header="api-key"``.
+
+    Raises `SettingsError` for values out of range, headers that HTTP cannot carry, and a path without
+    ``{path}``.
+    """
+
+    base_url: str
+    api_key: Secret | None = attrs.field(default=None, converter=_as_secret)
+    headers: Mapping[str, str] = attrs.field(default=EMPTY, validator=_sendable, repr=False)
+    name: str = attrs.field(kw_only=True)
+    models: Mapping[str, str] | None = attrs.field(default=None, converter=_by_name, kw_only=True)
+    weight: float = attrs.field(default=1.0, validator=_above_zero, kw_only=True)
+    max_in_flight: int | None = attrs.field(default=None, validator=_above_zero, kw_only=True)
+    path: str = attrs.field(default="{path}", kw_only=True)
+    query: Mapping[str, str] = attrs.field(default=EMPTY, kw_only=True)
+    key_header: str | None = attrs.field(default=None, kw_only=True)
+    is_plain: bool = attrs.field(init=False, repr=False)
+    """True where requests are written there as anywhere: no model renamed, no path or query of its own."""
+
+    @name.default
+    def _host(self) -> str:
+        try:
+            return urlsplit(self.base_url).netloc.rpartition("@")[2]
+        except ValueError:  # which `checked` says
+            return self.base_url
+
+    @path.validator
+    def _has_path(self, attribute: attrs.Attribute[Any], value: str) -> None:
+        if not is_token(value) or value.count("{path}") != 1 or value[:1] not in {"/", "{"}:
+            raise SettingsError(f"path={value!r}: must be like '/deployments/{{model}}{{path}}'")
+
+    @key_header.validator
+    def _is_header(self, attribute: attrs.Attribute[Any], value: str | None) -> None:
+        wrong = None if value is None else unsendable({value: ""}, FRAMING)
+        if wrong:
+            raise SettingsError(f"key_header={value!r}: {wrong}")
+
+    @is_plain.default
+    def _plain(self) -> bool:
+        renamed = any(name != there for name, there in (self.models or EMPTY).items())
+        return not renamed and self.path == "{path}" and not self.query
+
+    def checked(self, *, insecure: bool = False) -> Endpoint:
+        """This endpoint, its URL in the form that the rest reckons with.
+
+        Raises `SettingsError` for an address that is no http(s) URL or unsafe (``insecure`` allows to send a
+        key over plain http to a public host), and for a key that no header can carry.
+        """
+        key = self.api_key
+        if key is not None and not is_token(key.reveal()):
+            raise SettingsError(
+                "api_key is empty or holds a space, a line break or a character outside ASCII; "
+                "was a line end copied with it?"
+            )
+        return attrs.evolve(self, base_url=_checked_url(self.base_url, key, insecure))
+
+    def serves(self, model: str | None) -> bool:
+        """Whether it has a model; what names none may go to any endpoint."""
+        return model is None or self.models is None or model in self.models
+
+    def name_of(self, model: str) -> str:
+        """What a model is called there."""
+        return model if self.models is None else self.models.get(model, model)
+
+    def target(self, path: str, model: str | None) -> str:
+        """What is appended to the base URL for a path of the API; ``model`` by its name there."""
+        if model is None and "{model}" in self.path:
+            written = path  # a list of models, which is no model's
+        else:
+            written = self.path.replace("{model}", quote(model or "", safe="")).replace("{path}", path)
+        if not self.query:
+            return written
+        return f"{written}{'&' if '?' in written else '?'}{urlencode(self.query)}"
+
+    def credentials(self) -> dict[str, str]:
+        """The header that carries the key, none without one."""
+        if self.api_key is None:
+            return {}
+        key = self.api_key.reveal()
+        return {"Authorization": f"Bearer {key}"} if self.key_header is None else {self.key_header: key}
+
+    def without_key(self, content: bytes) -> bytes:
+        """What the endpoint said, less its key: some repeat the one that they refuse."""
+        return content if self.api_key is None else content.replace(self.api_key.reveal().encode(), b"***")
+
+
+def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(f"base_url: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise SettingsError("base_url holds a user name or password; pass a key as api_key instead")
+    if not is_token(url):
+        raise SettingsError("base_url holds a space, a line break or a character outside ASCII")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise SettingsError(f"base_url {url!r} must be like https://host/v1")
+    if parts.query or parts.fragment:
+        # Not shown: some put their key there.
+        raise SettingsError("base_url must end with its path, without '?' and '#'")
+    if parts.scheme == "http" and key is not None and not insecure and _public(parts.hostname):
+        raise SettingsError(
+            f"base_url {url!r} would send the key unencrypted over the network; use https, "
+            "or say insecure=True if the way there is safe"
+        )
+    if url.startswith("https://api.openai.com") and key is None:
+        raise SettingsError(
+            "no key for api.openai.com: set OPENAI_API_KEY or pass api_key=, or name a base_url"
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+
+
+def _public(host: str) -> bool:
+    """False for loopback and private addresses and for names that only a local resolver knows."""
+    try:
+        return not ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." in host and not host.endswith((".localhost", ".local", ".internal", ".test"))
