@@ -22,8 +22,8 @@ def line(index: int, *, failed: bool = False) -> bytes:
     return json.dumps({"id": f"headrace-{index}", "custom_id": f"q{index}", "error": error}).encode() + b"\n"
 
 
-def journal(tmp_path: Path, total: int = 20, **changed: Any) -> Journal:
-    return Journal(tmp_path / "out.jsonl", PRINT | changed, total)
+def journal(tmp_path: Path, total: int = 20, limited: bool = False, **changed: Any) -> Journal:
+    return Journal(tmp_path / "out.jsonl", PRINT | changed, total, limited)
 
 
 def test_what_was_appended_is_done_after_reopening(tmp_path: Path) -> None:
@@ -85,6 +85,20 @@ def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path: Path, bad: byt
     with pytest.raises(JournalError, match=message), journal(tmp_path):
         pass
     assert out.read_bytes() == line(1) + bad + line(3), "damage is not touched"
+
+
+def test_lines_beyond_a_limit_are_kept_and_not_counted(tmp_path: Path) -> None:
+    failed = line(9, failed=True)
+    with journal(tmp_path) as whole:
+        whole.append([7, 0, 9, 1], line(7) + line(0) + failed + line(1, failed=True))
+    with journal(tmp_path, 5, limited=True) as limited:
+        assert (limited.done, limited.failed) == (2, 1)
+        assert limited.forget_failed() == 1
+        assert (limited.done, limited.is_done(1)) == (1, False)
+        limited.append([1], line(1))
+    assert (tmp_path / "out.jsonl").read_bytes() == line(7) + line(0) + failed + line(1)
+    with journal(tmp_path) as again:
+        assert (again.done, again.failed) == (4, 1)
 
 
 @pytest.mark.parametrize(

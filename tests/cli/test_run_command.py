@@ -196,6 +196,15 @@ def test_a_limit_sends_the_first_and_without_it_the_rest_follows(
     assert len({line["custom_id"] for line in lines_of("out.jsonl")}) == 300
 
 
+def test_a_limit_after_a_whole_run_counts_the_first_and_keeps_the_rest(
+    headrace: Any, questions: Path, lines_of: Lines
+) -> None:
+    assert headrace.run("run", "questions.csv", *ASK).code == 0
+    limited = headrace.run("run", "questions.csv", *ASK, "--limit", "20", "--retry-failed")
+    assert (limited.code, "20 of 20 items done" in limited.out) == (0, True), limited.err
+    assert len(lines_of("out.jsonl")) == 300
+
+
 def test_a_budget_stops_the_run(headrace: Any, questions: Path) -> None:
     result = headrace.run("run", "questions.csv", *ASK, "--budget", "0.001")
     assert result.code == 1

@@ -6,6 +6,17 @@ from headrace.bulk.processes import ProcessCrew
 from headrace.bulk.run import BulkRun, run
 from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
+from headrace.bulk.tables import write_table
 from headrace.bulk.task import Task
 
-__all__ = ["BulkRun", "Journal", "LocalCrew", "ProcessCrew", "Source", "Summary", "Task", "run"]
+__all__ = [
+    "BulkRun",
+    "Journal",
+    "LocalCrew",
+    "ProcessCrew",
+    "Source",
+    "Summary",
+    "Task",
+    "run",
+    "write_table",
+]

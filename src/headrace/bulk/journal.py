@@ -38,16 +38,24 @@ class Journal:
     """The durable record of one run; a context manager that holds its lock.
 
     ``fingerprint`` says what the run is; ``total`` how many items it has. Entering reads what is there
-    and repairs a torn end. Raises `JournalError` when another process works on it, when it belongs to a
-    run whose fingerprint differs (naming what changed), when it is damaged or cannot be written.
+    and repairs a torn end. Where the input is ``limited`` to its first items, the lines of others are kept
+    and not counted. Raises `JournalError` when another process works on it, when it belongs to a run whose
+    fingerprint differs (naming what changed), when it is damaged or cannot be written.
     ``done`` counts the items that have a line, ``failed`` those whose line held an error at entering.
     """
 
-    def __init__(self, out: str | os.PathLike[str], fingerprint: Mapping[str, Any], total: int) -> None:
+    def __init__(
+        self,
+        out: str | os.PathLike[str],
+        fingerprint: Mapping[str, Any],
+        total: int,
+        limited: bool = False,
+    ) -> None:
         self.path = Path(out)
         self._sidecar = self.path.with_name(self.path.name + ".journal")
         self._fingerprint = dict(fingerprint)
         self._total = total
+        self._limited = limited
         self._done = bytearray((total + 7) // 8)
         self._dirty = False
         self.done = 0
@@ -57,9 +65,11 @@ class Journal:
         self._lock = self._claim()
         try:
             for line in self._read():
-                assert line.index is not None
-                self._mark(line.index)
-                self.failed += line.failed
+                index = line.index
+                assert index is not None
+                if index < self._total:
+                    self._mark(index)
+                    self.failed += line.failed
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             os.close(self._lock)
@@ -150,9 +160,9 @@ class Journal:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return f"damaged: {error}", None
         index = line.index
-        if index is None or index >= self._total:
+        if index is None or (index >= self._total and not self._limited):
             return f"the id {line.id!r} belongs to no item of this run", None
-        if self.is_done(index):
+        if index < self._total and self.is_done(index):
             return f"a second line for {line.id!r}", None
         return None, line
 
@@ -179,9 +189,13 @@ class Journal:
             os.chmod(fresh, 0o600)
             for raw in old:
                 line = decode_line(raw)
-                if not line.failed and line.index is not None:
-                    new.write(raw)
-                    self._mark(line.index)
+                index = line.index
+                assert index is not None
+                if index < self._total:
+                    if line.failed:
+                        continue
+                    self._mark(index)
+                new.write(raw)
             new.flush()
             os.fsync(new.fileno())
         os.replace(fresh, self.path)

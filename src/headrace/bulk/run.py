@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from headrace.bulk.crew import Asked, Crew, LocalCrew
 from headrace.bulk.journal import Journal
@@ -15,6 +16,7 @@ from headrace.bulk.processes import ProcessCrew
 from headrace.bulk.result import Result
 from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
+from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
 from headrace.client import Client
@@ -131,15 +133,19 @@ async def run(
     max_in_flight: int | None = None,
     retry_failed: bool = False,
     processes: int = 1,
+    table: str | os.PathLike[str] | None = None,
 ) -> Summary:
     """Run a prompt over a file, as ``headrace run`` does, and return the summary.
 
-    ``source`` is CSV, JSONL or OpenAI's batch format, ``prompt`` a template over its columns (none for the
-    batch format). ``choices`` are the answers that there may be; ``answer``, in their place, is the type of
-    each, as with `Client.chat`. ``system`` stands above each prompt, ``parameters`` are the API's own
+    ``source`` is CSV, JSONL, Parquet or OpenAI's batch format, ``prompt`` a template over its columns (none
+    for the batch format). ``choices`` are the answers that there may be; ``answer``, in their place, is the
+    type of each, as with `Client.chat`. ``system`` stands above each prompt, ``parameters`` are the API's own
     (``temperature``, …) and ``limit`` has only so many items sent, from the first on. Outcomes are appended
     to ``out`` in OpenAI's batch output format. Called again with the same arguments it goes on where it
     stopped; ``retry_failed`` sends failed items again. The model is the client's.
+
+    ``table``, a path that ends in ``.csv`` or ``.parquet``, has what is done written there as a table when
+    the session ends, also one that was stopped; see `write_table`.
 
     ``client`` is an open one, or what makes one, which is then opened and closed. With ``processes`` above 1
     it must be the latter, and picklable, like ``functools.partial(headrace.Client, model="…")``: so many
@@ -158,8 +164,10 @@ async def run(
         make_client, client = client, client()
         opened = client
     settings = client.settings
+    items = Source(source, id_column, limit)
+    wanted = None if table is None else Table(table, items, out)
     task = Task(
-        Source(source, id_column, limit),
+        items,
         None if prompt is None else Template(prompt),
         settings.model,
         choices,
@@ -168,13 +176,17 @@ async def run(
         answer,
     )
     total = task.check()
-    with Journal(out, task.fingerprint(), total) as journal:
+    with Journal(out, task.fingerprint(), total, limit is not None) as journal:
         if retry_failed:
             journal.forget_failed()
         bulk = BulkRun(task, journal, total)
         if processes != 1:
             most = max_in_flight or settings.max_in_flight
             async with ProcessCrew(make_client, processes, most, task.choices, task.answer) as crew:
-                return await bulk.perform(crew)
-        async with opened or nullcontext():
-            return await bulk.perform(LocalCrew(client, task.choices, max_in_flight))
+                await bulk.perform(crew)
+        else:
+            async with opened or nullcontext():
+                await bulk.perform(LocalCrew(client, task.choices, max_in_flight))
+        if wanted is not None:
+            await anyio.to_thread.run_sync(wanted.write)
+    return bulk.summary

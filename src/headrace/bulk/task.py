@@ -86,7 +86,7 @@ class Task:
             ids.add(item.id)
             number += 1
             if self.prompt is not None:
-                self.prompt.check(item.row, f"{self.source.name}:{item.line}")
+                self.prompt.check(item.row, self.source.where(item.line))
             else:
                 self._whole_request(item)
         if not number:
@@ -116,7 +116,7 @@ class Task:
         try:
             request = as_request(item.request or item.row, self.model)
         except RequestError as error:
-            raise InputError(f"{self.source.name}:{item.line}: {error}") from None
+            raise InputError(f"{self.source.where(item.line)}: {error}") from None
         return attrs.evolve(request, id=item.id) if request.id is None else request
 
     def fingerprint(self) -> dict[str, Any]:

@@ -50,12 +50,17 @@ class Template:
                 raise InputError(f"{where}: no column {column!r} for the prompt; {nearest(column, row)}")
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """The prompt for one row: texts as they are, null as nothing, other values as JSON."""
+        """The prompt for one row, its values as texts; see `as_text`."""
         parts = []
         for literal, field in self._pieces:
             parts.append(literal)
             if field is not None:
-                value = row[field]
-                if value is not None:
-                    parts.append(value if isinstance(value, str) else encode_json(value).decode())
+                parts.append(as_text(row[field]))
         return "".join(parts)
+
+
+def as_text(value: Any) -> str:
+    """A row's value as a text: texts as they are, null as nothing, other values as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else encode_json(value).decode()

@@ -34,6 +34,9 @@ SOME_FAILED, INTERRUPTED = 1, 130
 @click.option(
     "--dry-run", is_flag=True, help="Show what would be sent and about what it costs; send nothing."
 )
+@click.option(
+    "--table", metavar="FILE", help="At the end, a table of what is done: FILE.csv or FILE.parquet."
+)
 @click.option("--retry-failed", is_flag=True, help="Send the items that failed before again.")
 @click.option(
     "--processes", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the calls."
@@ -54,15 +57,17 @@ def run(
     limit: int | None,
     budget: str | None,
     dry_run: bool,
+    table: str | None,
     retry_failed: bool,
     processes: int,
     verbose: bool,
 ) -> None:
     """Send a prompt for every row of INPUT, and write what comes back to OUT.jsonl.
 
-    INPUT is CSV, JSONL or OpenAI's batch format (recognised by itself), or - for stdin. The output has
-    one line an item, in OpenAI's batch output format. Run the same command again after an interruption,
-    a crash or a kill: it goes on where it stopped.
+    INPUT is CSV, JSONL, Parquet or OpenAI's batch format, as it is or compressed with gzip or zstd
+    (recognised by itself), or - for stdin. The output has one line an item, in OpenAI's batch output
+    format. Run the same command again after an interruption, a crash or a kill: it goes on where it
+    stopped.
 
     \b
     Examples:
@@ -72,7 +77,8 @@ def run(
       headrace run products.csv --out answers.jsonl --prompt "Describe {name}" --param temperature=0.3
       headrace run products.csv --out answers.jsonl --prompt "Sort {name}" --schema product.schema.json
       headrace run requests.jsonl --out answers.jsonl --max-in-flight 500 --budget 5.00
-      zcat texts.jsonl.gz | headrace run - --out answers.jsonl --prompt "Summarise: {text}"
+      headrace run texts.jsonl.gz --out answers.jsonl --prompt "Summarise: {text}"
+      headrace run texts.parquet --out answers.jsonl --prompt "Summarise: {text}" --table answers.parquet
 
     \b
     Exit code: 0 all succeeded, 1 some failed or the run was stopped by an error,
@@ -81,6 +87,7 @@ def run(
     import functools
 
     from headrace.bulk import Journal, ProcessCrew, Source, Task
+    from headrace.bulk.tables import Table
     from headrace.bulk.template import Template
     from headrace.cli.progress import Watcher
     from headrace.cli.session import on_event_loop, perform, perform_in_processes
@@ -91,8 +98,10 @@ def run(
         client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
     client = make_client(observers=[watcher])
+    source = Source(input, id_column, limit)
+    wanted = None if table is None else Table(table, source, out)
     task = Task(
-        Source(input, id_column, limit),
+        source,
         None if prompt is None else Template(prompt),
         client.settings.model,
         None if choices is None else choices.split(","),
@@ -106,7 +115,7 @@ def run(
 
         click.echo(preview(client, task, total))
         return
-    with Journal(out, task.fingerprint(), total) as journal:
+    with Journal(out, task.fingerprint(), total, limit is not None) as journal:
         if retry_failed:
             journal.forget_failed()
         if processes == 1:
@@ -115,7 +124,9 @@ def run(
             most = client.settings.max_in_flight
             crew = ProcessCrew(make_client, processes, most, task.choices, task.answer, watcher.hear)
             summary = on_event_loop(lambda: perform_in_processes(crew, task, journal, total, watcher))
-    click.echo(report(summary, out))
+        if wanted is not None:
+            wanted.write()
+    click.echo(report(summary, out, table))
     sys.exit(exit_code(summary))
 
 
@@ -128,11 +139,13 @@ def client_for(verbose: bool, **keywords: Any) -> Client:
     return Client(**keywords)
 
 
-def report(summary: Summary, out: str) -> str:
+def report(summary: Summary, out: str, table: str | None = None) -> str:
     """The summary, and what to do next where something is left to do."""
     from headrace.cli.report import describe
 
     lines = [describe(summary), f"  output     {out}"]
+    if table is not None:
+        lines.append(f"  table      {table}")
     if summary.stopped_by is not None:
         if summary.stopped_by != "interrupt":
             lines.append(f"Stopped: {summary.stopped_by}")

@@ -1,0 +1,83 @@
+"""The file behind a source: a path or stdin, plain or compressed, read as often as is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, AnyStr
+
+from headrace.bulk.sources.compression import MAGIC_SIZE, compression_of, decompressed
+from headrace.errors import InputError
+
+LONGEST_LINE = 64 * 1024 * 1024
+"""Of compressed input, in bytes or characters, so that a few bytes that decompress to many fill no memory."""
+
+
+class InputFile:
+    """A file that can be read several times; ``path`` "-" is stdin, kept in a temporary file.
+
+    ``is_parquet`` says whether it begins as Parquet does. Raises `InputError` for what cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = "<stdin>" if str(path) == "-" else str(path)
+        self._path = Path(path)
+        self._spooled = _spool_stdin() if str(path) == "-" else None
+        with self.raw() as file:
+            self._compression = compression_of(file.read(MAGIC_SIZE))
+        with self.open() as content:
+            self.is_parquet = content.read(4) == b"PAR1"
+        if self.is_parquet and self._compression:
+            raise InputError(f"{self.name}: is Parquet inside {self._compression}; decompress it first")
+
+    def raw(self) -> IO[bytes]:
+        """The file's bytes as they are."""
+        if self._spooled is not None:
+            self._spooled.seek(0)
+            # A handle of its own, so that closing it leaves the spooled file open for the next pass.
+            return os.fdopen(os.dup(self._spooled.fileno()), "rb")
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            raise InputError(f"{self.name}: {error.strerror}") from error
+
+    def open(self) -> IO[bytes]:
+        """Its content, decompressed."""
+        file = self.raw()
+        return file if self._compression is None else decompressed(file, self._compression, self.name)
+
+    def lines(self, file: IO[AnyStr]) -> Iterator[AnyStr]:
+        """The lines of what `open` gave, as bytes or decoded."""
+        if self._compression is None:
+            return file  # whose lines are no longer than the file is; a limit would cost 60 ns a line
+        return self._limited(file)
+
+    def _limited(self, file: IO[AnyStr]) -> Iterator[AnyStr]:
+        for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE), file.read(0)), 1):
+            if len(line) == LONGEST_LINE:
+                raise InputError(f"{self.name}:{number}: a line of more than {LONGEST_LINE >> 20} MiB")
+            yield line
+
+    def digest(self) -> str:
+        """SHA-256 of the file as it is, in hex."""
+        with self.raw() as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+    def is_at(self, path: Path) -> bool:
+        """True where this is the file at ``path``."""
+        return self._spooled is None and path.exists() and path.samefile(self._path)
+
+
+def _spool_stdin() -> IO[bytes]:
+    if sys.stdin.isatty():
+        raise InputError("<stdin>: nothing is piped in; name a file, or pipe one")
+    spooled = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the source
+    shutil.copyfileobj(sys.stdin.buffer, spooled)
+    spooled.flush()
+    return spooled
