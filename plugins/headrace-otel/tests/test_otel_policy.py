@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,7 @@ async def test_embeddings(telemetry: Telemetry) -> None:
     assert said["gen_ai.embeddings.dimension.count"] == 1
     assert said["gen_ai.request.encoding_formats"] == ("float",)
     assert said["gen_ai.usage.input_tokens"] == 3
+    assert "gen_ai.usage.output_tokens" not in said
 
 
 @pytest.mark.anyio
@@ -348,3 +351,38 @@ async def test_durations_are_on_the_clock_of_the_loop(
         await client.chat("Hallo")
     (point,) = telemetry.points()["gen_ai.client.operation.duration"]
     assert point.sum == 3.0
+
+
+LATE = """
+import anyio
+from headrace.testing import FakeEndpoint
+from headrace_otel import Otel
+from opentelemetry import metrics, trace
+from tests.plugins.telemetry import Telemetry
+
+async def main() -> None:
+    telemetry = Telemetry()
+    async with FakeEndpoint().client([Otel()]) as client, FakeEndpoint().client([Otel()]) as other:
+        await client.chat("before")
+        trace.set_tracer_provider(telemetry.tracers)
+        metrics.set_meter_provider(telemetry.meters)
+        await client.chat("after")
+        await other.chat("after")
+    (duration,) = telemetry.points()["gen_ai.client.operation.duration"]
+    print(len(telemetry.spans), duration.count)
+
+anyio.run(main)
+"""
+
+
+def test_the_global_providers_may_be_set_late() -> None:
+    # In a process of its own: they are set once.
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LATE],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("2 2\n", "")

@@ -71,7 +71,8 @@ def reply_attributes(reply: Reply) -> dict[str, Value]:
         found["gen_ai.response.model"] = reply.model
     if reply.usage is not None:
         found["gen_ai.usage.input_tokens"] = reply.usage.prompt_tokens
-        found["gen_ai.usage.output_tokens"] = reply.usage.completion_tokens
+        if reply.usage.completion_tokens:  # embeddings have none
+            found["gen_ai.usage.output_tokens"] = reply.usage.completion_tokens
         if reply.usage.cached_tokens:
             found["gen_ai.usage.cache_read.input_tokens"] = reply.usage.cached_tokens
     if reply.cost is not None:
