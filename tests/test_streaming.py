@@ -194,6 +194,27 @@ async def test_an_answer_of_a_policy_is_one_piece() -> None:
 
 
 @pytest.mark.anyio
+async def test_what_a_policy_gives_and_is_no_answer_ends_the_stream_and_gives_the_place_back() -> None:
+    class Cache:
+        name = "cache"
+        stage = Stage.ANSWER
+
+        def wrap(self, send: Callable[..., Any]) -> Callable[..., Any]:
+            async def answer(call: Call) -> Reply:
+                return Reply(200, Headers([]), b'{"choices": []}')
+
+            return answer
+
+    ends = Ends()
+    async with FakeEndpoint().client([ends, Cache()]) as client:
+        with pytest.raises(InvalidReply) as caught:
+            async with client.stream("Hallo"):
+                raise AssertionError
+        assert client.in_flight == 0
+    assert [ending.error for ending in ends.endings] == [caught.value]
+
+
+@pytest.mark.anyio
 async def test_a_finish_reason_is_an_end_without_done() -> None:
     client, player = playing(said("a"), said("b", "stop"), USED)
     async with client:

@@ -176,7 +176,12 @@ class Stream:
             raise ClientStateError("a stream is entered once; call client.stream again for another")
         self._entered = True
         self._call, self._reply = await self._begin.__aenter__()
-        self._reader: PieceReader = self._reply._reader or await _of_whole(self._call, self._reply)
+        try:
+            self._reader: PieceReader = self._reply._reader or await _of_whole(self._call, self._reply)
+        except BaseException as error:  # what a policy gave is no answer: the block does not begin
+            self._call.end(Ending(error=error))
+            await self._begin.__aexit__(None, None, None)
+            raise
         self._reply.time_to_first_token = self._reply.elapsed
         return self
 

@@ -25,13 +25,14 @@ from headrace.settings import CoreSettings
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_logging import Logging
+from headrace_otel import Otel
 from headrace_repair import Repair
 from headrace_retry import Retry
 from headrace_route import Route
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
-NOT_FROM_A_FILE = {"rng"}
+NOT_FROM_A_FILE = {"rng", "tracer_provider", "meter_provider"}
 
 
 def page(name: str) -> str:
@@ -85,7 +86,7 @@ def test_no_hook_is_there_that_does_not_exist() -> None:
 def test_the_stages_are_in_order() -> None:
     table = rows(section(page("hooks.md"), "## Stages"))
     assert [row[0] for row in table] == [f"`{stage.name}`" for stage in Stage]
-    for policy in (Route, Retry, Repair, Breaker, Cost, Logging):
+    for policy in (Route, Retry, Repair, Breaker, Cost, Logging, Otel):
         assert policy.name in next(row[2] for row in table if row[0] == f"`{policy.stage.name}`")
 
 
@@ -109,6 +110,7 @@ def shown(default: Any) -> str:
         ("## `[breaker]`", Breaker),
         ("## `[cost]`", Cost),
         ("## `[logging]`", Logging),
+        ("## `[otel]`", Otel),
     ],
 )
 def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> None:

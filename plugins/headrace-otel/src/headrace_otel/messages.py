@@ -1,0 +1,102 @@
+"""Prompts and answers in the form of the conventions: messages made of parts, written as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from headrace_otel.target import Value
+
+_TEXTS = {"text", "input_text", "output_text"}
+_write = msgspec.json.Encoder().encode
+
+
+def input_attributes(body: Mapping[str, Any] | None) -> dict[str, Value]:
+    """What a chat completion or a response was asked."""
+    body = body or {}
+    found: dict[str, Value] = {}
+    asked = body.get("messages", body.get("input"))
+    if isinstance(asked, str):
+        asked = [{"role": "user", "content": asked}]
+    if messages := [_message(item) for item in _mappings(asked)]:
+        found["gen_ai.input.messages"] = _write(messages).decode()
+    if isinstance(instructions := body.get("instructions"), str):
+        found["gen_ai.system_instructions"] = _write([_text(instructions)]).decode()
+    return found
+
+
+def output_attributes(body: Any) -> dict[str, Value]:
+    """What was answered: a message for each choice; one for all items of a response."""
+    if not isinstance(body, Mapping):
+        return {}
+    messages = [
+        _message(choice.get("message") or {"role": "assistant"})
+        | {"finish_reason": _reason(choice.get("finish_reason"))}
+        for choice in _mappings(body.get("choices"))
+    ]
+    if items := _mappings(body.get("output")):
+        parts = [part for item in items for part in _message(item)["parts"]]
+        reason = "stop" if body.get("status") == "completed" else "length"
+        messages = [{"role": "assistant", "parts": parts, "finish_reason": reason}]
+    return {"gen_ai.output.messages": _write(messages).decode()} if messages else {}
+
+
+def _reason(reason: Any) -> str:
+    return "tool_call" if reason == "tool_calls" else str(reason or "")
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message of a chat completion, or an item of a response, which may be a call of a tool by itself."""
+    kind = message.get("type")
+    role = str(message.get("role") or ("tool" if kind == "function_call_output" else "assistant"))
+    if kind == "function_call":
+        return {"role": role, "parts": [_tool_call(message.get("call_id"), message)]}
+    if kind == "function_call_output":
+        return {"role": role, "parts": [_tool_response(message.get("call_id"), message.get("output"))]}
+    if role == "tool":
+        return {"role": role, "parts": [_tool_response(message.get("tool_call_id"), message.get("content"))]}
+    parts = []
+    if isinstance(thoughts := message.get("reasoning_content"), str):
+        parts.append({"type": "reasoning", "content": thoughts})
+    content = message.get("content")
+    parts += [_text(content)] if isinstance(content, str) else [_part(part) for part in _mappings(content)]
+    for call in _mappings(message.get("tool_calls")):
+        function = call.get("function")
+        parts.append(_tool_call(call.get("id"), function if isinstance(function, Mapping) else {}))
+    return {"role": role, "parts": parts}
+
+
+def _part(part: Mapping[str, Any]) -> dict[str, Any]:
+    kind = str(part.get("type") or "unknown")
+    if kind in _TEXTS and isinstance(part.get("text"), str):
+        return _text(part["text"])
+    # An image or a sound may be megabytes: that it was there is said, and no more.
+    return {"type": kind}
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "content": text}
+
+
+def _tool_call(identity: Any, function: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = function.get("arguments")
+    with suppress(msgspec.DecodeError, TypeError):  # a mistake of the model's is shown as it was made
+        arguments = msgspec.json.decode(arguments or "null")
+    return {
+        "type": "tool_call",
+        "id": identity,
+        "name": str(function.get("name") or ""),
+        "arguments": arguments,
+    }
+
+
+def _tool_response(identity: Any, response: Any) -> dict[str, Any]:
+    return {"type": "tool_call_response", "id": identity, "response": response}
+
+
+def _mappings(items: Any) -> list[Mapping[str, Any]]:
+    is_list = isinstance(items, Iterable) and not isinstance(items, (str, bytes, Mapping))
+    return [item for item in items if isinstance(item, Mapping)] if is_list else []

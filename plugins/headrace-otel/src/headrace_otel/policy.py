@@ -1,0 +1,158 @@
+"""The policy that traces and measures calls: spans and metrics by the conventions for generative AI."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import attrs
+from opentelemetry import context, metrics, trace
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer, TracerProvider
+
+from headrace import Call, Ending, Event, Reply, Send, Stage
+from headrace_otel.attributes import error_type
+from headrace_otel.instruments import Instruments
+from headrace_otel.observation import Observation
+from headrace_otel.target import Target, target_of
+
+_log = logging.getLogger("headrace.otel")
+
+_DISTRIBUTION = "headrace-otel"
+_TARGETS = 512
+"""So many combinations of path, model and endpoint are remembered."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Otel:
+    """Traces and measures calls through OpenTelemetry's API; without an SDK it does next to nothing.
+
+    ``traces``: a span for each call, its retries and the like as events (default True). ``metrics``:
+    duration, tokens, cost, retries, calls in flight (default True). ``content``: record prompts, answers and
+    what quotes from them as well (default False). ``tracer_provider``, ``meter_provider``: in place of the
+    global ones, which may be set after the client is made.
+
+    The span is current while the call is made, so that what is traced further in lies within it; a stream's
+    only until its first piece, though it ends with the stream. What OpenTelemetry raises is logged once,
+    under ``headrace.otel``, and fails no call.
+    """
+
+    name: ClassVar[str] = "otel"
+    stage: ClassVar[Stage] = Stage.OBSERVE
+
+    traces: bool = True
+    metrics: bool = True
+    content: bool = False
+    tracer_provider: TracerProvider | None = attrs.field(default=None, repr=False)
+    meter_provider: MeterProvider | None = attrs.field(default=None, repr=False)
+    _tracer: Tracer = attrs.field(init=False, repr=False)
+    _instruments: Instruments = attrs.field(init=False, repr=False)
+    _target: Callable[..., Target] = attrs.field(init=False, repr=False)
+    _complained: bool = attrs.field(default=False, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        version = importlib.metadata.version(_DISTRIBUTION)
+        self._tracer = trace.get_tracer(_DISTRIBUTION, version, self.tracer_provider)
+        self._instruments = Instruments(metrics.get_meter(_DISTRIBUTION, version, self.meter_provider))
+        self._target = functools.lru_cache(_TARGETS)(target_of)
+
+    def wrap(self, send: Send) -> Send:
+        """``send``, traced and measured; ``send`` itself where neither is wanted."""
+        if not (self.traces or self.metrics):
+            return send
+
+        async def observe(call: Call) -> Reply:
+            seen = self._begin(call)
+            if seen is None:
+                return await send(call)
+            try:
+                if seen.span.get_span_context().is_valid:
+                    token = context.attach(trace.set_span_in_context(seen.span))
+                    try:
+                        reply = await send(call)
+                    finally:
+                        context.detach(token)
+                else:
+                    reply = await send(call)
+            except BaseException as error:
+                self._end(seen, getattr(error, "partial", None), error)
+                raise
+            if call.streamed:
+                seen.first = call.now() - call.started
+                call.at_end(functools.partial(self._end_of_stream, seen, reply))
+            else:
+                self._end(seen, reply)
+            return reply
+
+        return observe
+
+    def notify(self, event: Event) -> None:
+        """Add what other policies tell of to the call's span; count retries."""
+        seen = event.call.notes.get(self.name)
+        if isinstance(seen, Observation):
+            self._safely(seen.happened, event.name, event.data)
+            if self.metrics and event.name == "retry":
+                self._safely(self._instruments.retried, seen.target, event.data.get("error"))
+
+    def _begin(self, call: Call) -> Observation | None:
+        request = call.request
+        target: Target | None = self._safely(
+            self._target, call.endpoint, request.method, request.path, request.model
+        )
+        if target is None:
+            return None
+        span = (self._safely(self._start, target) if self.traces else None) or INVALID_SPAN
+        seen = call.notes[self.name] = Observation(call, target, span, self.content)
+        if span.is_recording():
+            self._safely(seen.asked)
+        if self.metrics:
+            self._safely(self._instruments.begun, target)
+        return seen
+
+    def _start(self, target: Target) -> Span:
+        return self._tracer.start_span(target.span_name, kind=SpanKind.CLIENT, attributes=target.attributes)
+
+    def _end_of_stream(self, seen: Observation, reply: Reply, ending: Ending) -> None:
+        self._end(seen, reply, ending.error, left_early=not ending.complete and ending.error is None)
+
+    def _end(
+        self,
+        seen: Observation,
+        reply: Reply | None,
+        error: BaseException | None = None,
+        *,
+        left_early: bool = False,
+    ) -> None:
+        """Once for each call that began."""
+        call, span = seen.call, seen.span
+        kind = None if error is None else error_type(call, error)
+        if self.metrics:
+            seconds = call.now() - call.started
+            self._safely(self._instruments.over, seen.target)
+            self._safely(
+                self._instruments.ended,
+                seen.target,
+                seconds,
+                reply,
+                self._safely(seen.model_of, reply),
+                kind,
+                seen.first,
+            )
+        if span.is_recording():
+            self._safely(seen.answered, reply, left_early)
+            if error is not None and kind is not None:
+                self._safely(seen.failed, error, kind)
+        self._safely(span.end)
+
+    def _safely(self, do: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``do`` returns, None where it raises: who watches must not fail what is watched."""
+        try:
+            return do(*arguments)
+        except Exception:
+            if not self._complained:
+                self._complained = True
+                _log.exception("OpenTelemetry raised; what it raises from now on is not logged")
+            return None

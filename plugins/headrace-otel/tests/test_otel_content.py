@@ -1,0 +1,176 @@
+"""Prompts and answers are exported only where that is wanted, and keys never."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+from tests.plugins.telemetry import Telemetry, attributes
+
+import headrace
+from headrace.testing import Answer, FakeEndpoint
+from headrace_cost import Cost
+from headrace_otel.messages import input_attributes, output_attributes
+from headrace_repair import Repair
+
+KEY = "sk-canary-0123456789abcdef"
+PROMPT = "the-prompt-canary"
+ANSWER = "the-answer-canary"
+
+
+@attrs.define
+class Person:
+    name: str
+
+
+class Telling:
+    """A third party's policy that tells what it should not."""
+
+    name = "telling"
+    stage = headrace.Stage.ANSWER
+
+    def wrap(self, send: headrace.Send) -> headrace.Send:
+        async def tell(call: headrace.Call) -> headrace.Reply:
+            call.notify("told", text=f"{PROMPT} {KEY}", body=call.request.body, number=7)
+            return await send(call)
+
+        return tell
+
+
+async def everything_goes_wrong(telemetry: Telemetry, content: bool) -> str:
+    """All that is exported when keys, prompts and answers are wherever they can be."""
+    echo = {"error": {"message": f"bad {KEY} {PROMPT}", "code": f"{KEY}"}}
+    whole = Answer(f"{ANSWER} {KEY}")
+    named = {"id": KEY, "model": KEY, "choices": [{"message": {"content": ANSWER}, "finish_reason": KEY}]}
+    endpoint = FakeEndpoint(
+        whole,
+        Answer(body=named),
+        Answer(status=401, body=echo),
+        Answer(status=400, body=echo),
+        Answer(body=echo),
+        Answer(body=f"{ANSWER} {KEY}".encode()),
+        headrace.ConnectError(f"refused {KEY}"),
+        ValueError(f"{PROMPT} {ANSWER}"),
+        *[whole] * 4,
+        Answer(body=b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % ANSWER.encode()),
+        Answer(body=b'data: {"error":{"message":"%b"}}\n\n' % f"{PROMPT} {KEY}".encode()),
+    )
+    policies: list[headrace.Policy] = [telemetry.policy(content=content), Telling(), Repair(), Cost()]
+    async with endpoint.client(policies, api_key=KEY) as client:
+
+        async def stream() -> None:
+            async with client.stream(f"{PROMPT} {KEY}") as pieces:
+                [_ async for _ in pieces]
+
+        for _ in range(8):
+            try:
+                await client.chat(f"{PROMPT} {KEY}", id=f"7-{KEY}", tags={"k": KEY}, user=KEY)
+            except headrace.CallError:
+                continue
+        with pytest.raises(headrace.AnswerError):
+            await client.chat(PROMPT, answer=Person)
+        await client.chat(PROMPT, model=f"m-{KEY}", stop=KEY)
+        await stream()
+        for _ in range(2):
+            with pytest.raises(headrace.CallError):
+                await stream()
+    assert endpoint.in_flight == 0
+    assert len(telemetry.spans) == 13
+    return telemetry.everything()
+
+
+@pytest.mark.anyio
+async def test_no_prompt_no_answer_and_no_key(telemetry: Telemetry) -> None:
+    exported = await everything_goes_wrong(telemetry, content=False)
+    for canary in (PROMPT, ANSWER, KEY, KEY[:12]):
+        assert canary not in exported
+
+
+@pytest.mark.anyio
+async def test_with_content_no_key_all_the_same(telemetry: Telemetry) -> None:
+    exported = await everything_goes_wrong(telemetry, content=True)
+    assert PROMPT in exported
+    assert ANSWER in exported
+    assert KEY[:12] not in exported
+
+
+@pytest.mark.anyio
+async def test_prompt_and_answer_where_they_are_wanted(telemetry: Telemetry) -> None:
+    async with FakeEndpoint("Guten Tag").client([telemetry.policy(content=True)]) as client:
+        await client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hallo"}])
+    said = attributes(telemetry.span)
+    assert json.loads(said["gen_ai.input.messages"]) == [
+        {"role": "system", "parts": [{"type": "text", "content": "Be brief."}]},
+        {"role": "user", "parts": [{"type": "text", "content": "Hallo"}]},
+    ]
+    assert json.loads(said["gen_ai.output.messages"]) == [
+        {"role": "assistant", "parts": [{"type": "text", "content": "Guten Tag"}], "finish_reason": "stop"}
+    ]
+
+
+def read(found: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("gen_ai."): json.loads(text) for name, text in found.items()}
+
+
+def test_tools_and_parts_of_a_chat() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    body = {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Weather here?"}, image]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "rainy"},
+        ]
+    }
+    asked = {"type": "tool_call", "id": "c1", "name": "weather", "arguments": {"city": "Paris"}}
+    assert read(input_attributes(body)) == {
+        "input.messages": [
+            {"role": "user", "parts": [{"type": "text", "content": "Weather here?"}, {"type": "image_url"}]},
+            {"role": "assistant", "parts": [asked]},
+            {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "rainy"}]},
+        ]
+    }
+    broken = {"id": "c2", "function": {"name": "f", "arguments": '{"a'}}
+    message = {"role": "assistant", "reasoning_content": "Hm.", "tool_calls": [call, broken]}
+    answer = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
+    unread = {"type": "tool_call", "id": "c2", "name": "f", "arguments": '{"a'}
+    assert read(output_attributes(answer)) == {
+        "output.messages": [
+            {
+                "role": "assistant",
+                "parts": [{"type": "reasoning", "content": "Hm."}, asked, unread],
+                "finish_reason": "tool_call",
+            }
+        ]
+    }
+
+
+def test_a_response() -> None:
+    body: dict[str, Any] = {"instructions": "Be brief.", "input": "Hallo"}
+    assert read(input_attributes(body)) == {
+        "input.messages": [{"role": "user", "parts": [{"type": "text", "content": "Hallo"}]}],
+        "system_instructions": [{"type": "text", "content": "Be brief."}],
+    }
+    made = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+    given = {"type": "function_call_output", "call_id": "c1", "output": "42"}
+    call = {"type": "tool_call", "id": "c1", "name": "f", "arguments": {}}
+    assert read(input_attributes({"input": [made, given]})) == {
+        "input.messages": [
+            {"role": "assistant", "parts": [call]},
+            {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "42"}]},
+        ]
+    }
+    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
+    assert read(output_attributes({"status": "completed", "output": [said, made]})) == {
+        "output.messages": [
+            {"role": "assistant", "parts": [{"type": "text", "content": "Hi"}, call], "finish_reason": "stop"}
+        ]
+    }
+
+
+@pytest.mark.parametrize("body", [None, {}, {"messages": 5}, {"messages": ["a"]}, {"input": [1]}])
+def test_what_is_no_conversation_says_nothing(body: Any) -> None:
+    assert input_attributes(body) == {}
+    assert output_attributes(body) == {}

@@ -1,0 +1,116 @@
+"""The metrics of calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from tests.plugins.telemetry import Telemetry
+
+import headrace
+from headrace.testing import Answer, FakeEndpoint
+from headrace_cost import Cost
+from headrace_retry import Retry
+
+pytestmark = pytest.mark.anyio
+
+TARGET = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "m",
+    "server.address": "fake.test",
+    "server.port": 80,
+}
+ANSWERED = TARGET | {"gen_ai.response.model": "m"}
+
+
+def split(points: list[Any]) -> list[dict[str, Any]]:
+    return [dict(point.attributes) for point in points]
+
+
+async def test_duration_tokens_cost_and_retries(telemetry: Telemetry) -> None:
+    cost = Cost(prices={"m": {"input": 1, "output": 2}})
+    async with FakeEndpoint(429, 503).client([telemetry.policy(), Retry(base=0), cost], model="m") as client:
+        for _ in range(3):
+            await client.chat("Hallo")
+    points = telemetry.points()
+    (duration,) = points["gen_ai.client.operation.duration"]
+    assert (duration.count, duration.attributes) == (3, ANSWERED)
+    assert tuple(duration.explicit_bounds[:3]) == (0.01, 0.02, 0.04)
+    assert duration.explicit_bounds[-1] == 81.92
+    tokens = {point.attributes["gen_ai.token.type"]: point for point in points["gen_ai.client.token.usage"]}
+    assert {kind: (point.count, point.sum) for kind, point in tokens.items()} == {
+        "input": (3, 30),
+        "output": (3, 15),
+    }
+    assert tokens["input"].attributes == ANSWERED | {"gen_ai.token.type": "input"}
+    assert tokens["input"].explicit_bounds[-1] == 67108864
+    (spent,) = points["headrace.client.cost"]
+    assert spent.value == pytest.approx(0.00006)
+    retries = {point.attributes["error.type"]: point.value for point in points["headrace.client.retries"]}
+    assert retries == {"rate_limited": 1, "server_error": 1}
+    (in_flight,) = points["headrace.client.in_flight"]
+    assert (in_flight.value, in_flight.attributes) == (0, TARGET)
+    assert "gen_ai.client.operation.time_to_first_chunk" not in points
+
+
+async def test_failures_are_counted_apart(telemetry: Telemetry) -> None:
+    async with FakeEndpoint("ok", 500, Answer(delay=60)).client([telemetry.policy()], model="m") as client:
+        await client.chat("Hallo")
+        with pytest.raises(headrace.ServerError):
+            await client.chat("Hallo")
+        with anyio.move_on_after(0.01):
+            await client.chat("Hallo")
+    durations = split(telemetry.points()["gen_ai.client.operation.duration"])
+    assert sorted(point.get("error.type", "") for point in durations) == ["", "cancelled", "server_error"]
+
+
+async def test_calls_in_flight(telemetry: Telemetry) -> None:
+    seen = []
+
+    async def look(client: headrace.Client) -> None:
+        while client.in_flight < 3:
+            await anyio.lowlevel.checkpoint()
+        (point,) = telemetry.points()["headrace.client.in_flight"]
+        seen.append(point.value)
+        group.cancel_scope.cancel()
+
+    endpoint = FakeEndpoint(otherwise=Answer(delay=60))
+    async with endpoint.client([telemetry.policy()]) as client, anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(client.chat, "Hallo")
+        group.start_soon(look, client)
+    assert seen == [3]
+    (point,) = telemetry.points()["headrace.client.in_flight"]
+    assert point.value == 0
+
+
+async def test_streams_have_a_time_to_the_first_piece(telemetry: Telemetry) -> None:
+    endpoint = FakeEndpoint("one two")
+    async with (
+        endpoint.client([telemetry.policy()], model="m") as client,
+        client.stream("Hallo") as stream,
+    ):
+        (point,) = telemetry.points()["headrace.client.in_flight"]
+        assert point.value == 1, "until its end"
+        [_ async for _ in stream]
+    points = telemetry.points()
+    assert split(points["gen_ai.client.operation.time_to_first_chunk"]) == [ANSWERED]
+    assert points["headrace.client.in_flight"][0].value == 0
+
+
+async def test_one_without_the_other(telemetry: Telemetry) -> None:
+    endpoint = FakeEndpoint(503)
+    async with endpoint.client([telemetry.policy(traces=False), Retry(base=0)], model="m") as client:
+        await client.chat("Hallo")
+    assert telemetry.spans == []
+    assert telemetry.points()["headrace.client.retries"][0].value == 1
+
+
+async def test_no_metrics_where_none_are_wanted(telemetry: Telemetry) -> None:
+    async with FakeEndpoint(503).client([telemetry.policy(metrics=False), Retry(base=0)]) as client:
+        await client.chat("Hallo")
+    assert len(telemetry.spans) == 1
+    assert telemetry.points() == {}

@@ -1,0 +1,388 @@
+"""Spans of calls: what they say, when they end, what is current meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trio
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.trace import SpanKind, StatusCode
+from tests.plugins.telemetry import Telemetry, attributes
+
+import headrace
+from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace_breaker import Breaker
+from headrace_cost import Cost
+from headrace_otel import Otel
+from headrace_repair import Repair
+from headrace_retry import Retry
+
+CUT = b'data: {"id":"c","choices":[{"delta":{"content":"It all began when"}}]}\n\n'
+
+
+@pytest.mark.anyio
+async def test_the_contract_of_policies(telemetry: Telemetry) -> None:
+    await check_policy_contract(telemetry.policy)
+    await check_policy_contract(Otel)
+    await check_policy_contract(lambda: Otel(traces=False, metrics=False))
+
+
+def test_a_policy_with_nothing_to_do_is_none() -> None:
+    async def send(call: headrace.Call) -> headrace.Reply:
+        raise NotImplementedError
+
+    assert Otel(traces=False, metrics=False).wrap(send) is send
+
+
+@pytest.mark.anyio
+async def test_the_span_of_a_call_that_succeeds(telemetry: Telemetry) -> None:
+    cost = Cost(prices={"gpt-4.1": {"input": 1, "output": 2}})
+    endpoint = FakeEndpoint(Answer(prompt_tokens=10, cached_tokens=4))
+    async with endpoint.client([telemetry.policy(), cost], model="gpt-4.1") as client:
+        await client.chat(
+            "Hallo",
+            id="7",
+            temperature=0,
+            top_p=0.5,
+            max_completion_tokens=100,
+            seed=7,
+            stop=["a", "b"],
+            frequency_penalty=1,
+            presence_penalty=-1,
+            n=2,
+            response_format={"type": "json_object"},
+        )
+    span = telemetry.span
+    assert (span.name, span.kind, span.parent) == ("chat gpt-4.1", SpanKind.CLIENT, None)
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.instrumentation_scope is not None
+    assert span.instrumentation_scope.name == "headrace-otel"
+    assert attributes(span) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4.1",
+        "server.address": "fake.test",
+        "server.port": 80,
+        "headrace.id": "7",
+        "gen_ai.request.temperature": 0.0,
+        "gen_ai.request.top_p": 0.5,
+        "gen_ai.request.max_tokens": 100,
+        "gen_ai.request.seed": 7,
+        "gen_ai.request.stop_sequences": ("a", "b"),
+        "gen_ai.request.frequency_penalty": 1.0,
+        "gen_ai.request.presence_penalty": -1.0,
+        "gen_ai.request.choice.count": 2,
+        "gen_ai.output.type": "json",
+        "gen_ai.response.model": "gpt-4.1",
+        "gen_ai.response.id": "chatcmpl-fake",
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.usage.input_tokens": 10,
+        "gen_ai.usage.output_tokens": 5,
+        "gen_ai.usage.cache_read.input_tokens": 4,
+        "headrace.attempts": 1,
+        "headrace.cost_usd": 0.00002,
+    }
+
+
+@pytest.mark.anyio
+async def test_bodies_that_are_json_already_and_bodies_that_are_odd(telemetry: Telemetry) -> None:
+    from headrace.encoded import EncodedBody
+
+    ready = EncodedBody(b'{"model":"m","messages":[],"temperature":0.5,"stop":"x","n":1}')
+    odd: dict[str, Any] = {"model": "m", "temperature": "warm", "seed": True, "stop": 5, "n": None}
+    endpoint = FakeEndpoint("a", "b", Answer(body=b"[1, 2]"))
+    async with (
+        endpoint.client([telemetry.policy()]) as client,
+        client.map(
+            [headrace.Request(ready), headrace.Request(odd), headrace.Request(None, "/models", "GET")],
+            max_in_flight=1,
+        ) as outcomes,
+    ):
+        assert all([outcome.ok async for outcome in outcomes])
+    first, second, third = map(attributes, telemetry.spans)
+    assert first["gen_ai.request.temperature"] == 0.5
+    assert first["gen_ai.request.stop_sequences"] == ("x",)
+    assert not {name for name in second if name.startswith("gen_ai.request.")} - {"gen_ai.request.model"}
+    assert third == {
+        "gen_ai.operation.name": "models",
+        "gen_ai.provider.name": "openai",
+        "server.address": "fake.test",
+        "server.port": 80,
+        "headrace.attempts": 1,
+    }
+
+
+@pytest.mark.anyio
+async def test_embeddings(telemetry: Telemetry) -> None:
+    body = {"data": [{"index": 0, "embedding": [0.5]}], "model": "e", "usage": {"prompt_tokens": 3}}
+    async with FakeEndpoint(Answer(body=body)).client([telemetry.policy()], model="e") as client:
+        await client.request(
+            "POST", "/embeddings", {"input": "x", "dimensions": 1, "encoding_format": "float"}
+        )
+    said = attributes(telemetry.span)
+    assert telemetry.span.name == "embeddings e"
+    assert said["gen_ai.embeddings.dimension.count"] == 1
+    assert said["gen_ai.request.encoding_formats"] == ("float",)
+    assert said["gen_ai.usage.input_tokens"] == 3
+    assert "gen_ai.usage.output_tokens" not in said
+
+
+@pytest.mark.anyio
+async def test_errors_have_a_type_of_few_values_and_a_status(telemetry: Telemetry) -> None:
+    quoting = Answer(status=429, body={"error": {"message": "you said: my secret", "code": "slow"}})
+    refused = headrace.ConnectError("refused")
+    endpoint = FakeEndpoint(quoting, refused, ValueError("my secret"), Answer(body=b"my secret"))
+    async with endpoint.client([telemetry.policy()]) as client:
+        for _ in range(4):
+            with pytest.raises(headrace.CallError):
+                await client.chat("Hallo")
+    said = [(attributes(span)["error.type"], span.status.description) for span in telemetry.spans]
+    assert said == [
+        ("rate_limited", "status 429"),
+        ("connect_error", "refused"),
+        ("ValueError", None),
+        ("invalid_reply", None),
+    ]
+    assert {span.status.status_code for span in telemetry.spans} == {StatusCode.ERROR}
+    assert attributes(telemetry.spans[0])["http.response.status_code"] == 429
+    assert "my secret" not in telemetry.everything()
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_call_is_no_error_and_no_success(telemetry: Telemetry) -> None:
+    async with FakeEndpoint(Answer(delay=60)).client([telemetry.policy()]) as client:
+        with anyio.move_on_after(0.01):
+            await client.chat("Hallo")
+    assert telemetry.span.status.status_code is StatusCode.UNSET
+    assert attributes(telemetry.span)["error.type"] == "cancelled"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_deadline_that_passes_is_an_error(telemetry: Telemetry, streamed: bool) -> None:
+    async with FakeEndpoint(Answer(delay=60)).client([telemetry.policy()]) as client:
+        call = client.stream("Hallo", deadline=0.01).__aenter__() if streamed else None
+        with pytest.raises(headrace.DeadlineExceeded):
+            await (call or client.chat("Hallo", deadline=0.01))
+    assert telemetry.span.status.status_code is StatusCode.ERROR
+    assert attributes(telemetry.span)["error.type"] == "deadline_exceeded"
+
+
+@pytest.mark.anyio
+async def test_what_other_policies_tell_becomes_events(telemetry: Telemetry) -> None:
+    import attrs
+
+    @attrs.define
+    class Person:
+        name: str
+
+    endpoint = FakeEndpoint(503, "my secret", '{"name": "Ada"}')
+    waits = Retry(base=0.05, jitter="none")
+    policies: list[headrace.Policy] = [
+        telemetry.policy(),
+        waits,
+        Breaker(consecutive=1, open_for=0.001, probes=1),
+        Repair(),
+    ]
+    async with endpoint.client(policies) as client:
+        await client.chat("Who?", answer=Person)
+    events = {event.name: dict(event.attributes or {}) for event in telemetry.span.events}
+    assert events["headrace.retry"] == {
+        "headrace.retry.attempt": 1,
+        "headrace.retry.delay": 0.05,
+        "headrace.retry.error": "server_error",
+        "headrace.retry.status": 503,
+    }
+    assert events["headrace.repair"] == {"headrace.repair.attempt": 1}, "what was wrong quotes the answer"
+    assert events["headrace.circuit"]["headrace.circuit.endpoint"] == "http://fake.test/v1"
+    assert attributes(telemetry.span)["headrace.attempts"] == 3
+    assert telemetry.span.status.status_code is StatusCode.UNSET, "a retried error is none of the call's"
+
+
+class Inner:
+    """Traces what it does, as an instrumentation further in would."""
+
+    name = "inner"
+    stage = headrace.Stage.PACE
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._tracer = telemetry.tracers.get_tracer("inner")
+
+    def wrap(self, send: headrace.Send) -> headrace.Send:
+        async def inner(call: headrace.Call) -> headrace.Reply:
+            with self._tracer.start_as_current_span("inner"):
+                return await send(call)
+
+        return inner
+
+
+@pytest.mark.anyio
+async def test_spans_nest_within_the_callers_and_around_those_further_in(telemetry: Telemetry) -> None:
+    tracer = telemetry.tracers.get_tracer("application")
+    async with FakeEndpoint().client([telemetry.policy(), Inner(telemetry)]) as client:
+        with tracer.start_as_current_span("outer") as outer:
+            await client.chat("Hallo")
+            assert trace.get_current_span() is outer
+    inner, call, _ = telemetry.spans
+    assert inner.parent == call.get_span_context()
+    assert call.parent == outer.get_span_context()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("each", [False, True])
+async def test_calls_of_a_map_are_children_of_the_span_in_which_it_began(
+    telemetry: Telemetry, each: bool
+) -> None:
+    tracer = telemetry.tracers.get_tracer("application")
+    async with FakeEndpoint().client([telemetry.policy(), Inner(telemetry)]) as client:
+        with tracer.start_as_current_span("outer") as outer:
+            if each:
+                await client.map(["Hallo"] * 20).each(lambda outcome: None)
+            else:
+                async with client.map(["Hallo"] * 20) as outcomes:
+                    assert len([outcome async for outcome in outcomes]) == 20
+    calls = [span for span in telemetry.spans if span.name.startswith("chat")]
+    assert [span.parent for span in calls] == [outer.get_span_context()] * 20
+    within = [span.parent for span in telemetry.spans if span.name == "inner"]
+    assert within == [span.get_span_context() for span in calls], "each within its own call's"
+
+
+@pytest.mark.anyio
+async def test_what_is_not_sampled_is_not_sampled_further_in(telemetry: Telemetry) -> None:
+    off = TracerProvider(sampler=sampling.ALWAYS_OFF)
+    policy = telemetry.policy(tracer_provider=off)
+    async with FakeEndpoint().client([policy, Inner(telemetry)]) as client:
+        await client.chat("Hallo")
+    assert telemetry.spans == []
+    off.shutdown()
+
+
+@pytest.mark.anyio
+async def test_a_streams_span_ends_with_the_stream(telemetry: Telemetry) -> None:
+    endpoint = FakeEndpoint("one two three")
+    async with endpoint.client([telemetry.policy()]) as client, client.stream("Hallo") as stream:
+        await anext(stream)
+        assert telemetry.spans == []
+        assert not trace.get_current_span().get_span_context().is_valid
+        assert [piece.text async for piece in stream] == [" two", " three"]
+        first = stream.reply.time_to_first_token
+    said = attributes(telemetry.span)
+    assert said["gen_ai.request.stream"] is True
+    assert said["gen_ai.response.time_to_first_chunk"] == pytest.approx(first, abs=0.1)
+    assert (said["gen_ai.usage.output_tokens"], said["gen_ai.response.finish_reasons"]) == (5, ("stop",))
+    assert "headrace.stream.left_early" not in said
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_is_left_early_is_no_error(telemetry: Telemetry) -> None:
+    endpoint = FakeEndpoint("one two three")
+    async with endpoint.client([telemetry.policy()]) as client, client.stream("Hallo") as stream:
+        await anext(stream)
+    said = attributes(telemetry.span)
+    assert said["headrace.stream.left_early"] is True
+    assert "error.type" not in said
+    assert telemetry.span.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_is_cut_is_an_error(telemetry: Telemetry) -> None:
+    async with FakeEndpoint(Answer(body=CUT)).client([telemetry.policy()]) as client:
+        with pytest.raises(headrace.IncompleteReply):
+            async with client.stream("Hallo") as stream:
+                [_ async for _ in stream]
+    assert attributes(telemetry.span)["error.type"] == "incomplete_reply"
+    assert telemetry.span.status.status_code is StatusCode.ERROR
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_is_cancelled(telemetry: Telemetry) -> None:
+    async with FakeEndpoint("one two").client([telemetry.policy()]) as client:
+        with anyio.CancelScope() as scope:
+            async with client.stream("Hallo") as stream:
+                await anext(stream)
+                scope.cancel()
+                await anyio.sleep(60)
+    assert attributes(telemetry.span)["error.type"] == "cancelled"
+    assert telemetry.span.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.anyio
+async def test_an_invalid_answer_was_paid_for_all_the_same(telemetry: Telemetry) -> None:
+    cost = Cost(prices={"fake-model": {"input": 1, "output": 1}})
+    async with FakeEndpoint("no number").client([telemetry.policy(), cost]) as client:
+        with pytest.raises(headrace.AnswerError):
+            await client.chat("How many?", answer=int)
+    said = attributes(telemetry.span)
+    assert (said["error.type"], said["gen_ai.usage.output_tokens"]) == ("answer_error", 5)
+    assert said["headrace.cost_usd"] == float(Decimal("0.000015"))
+
+
+def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def policy(**keywords: Any) -> Otel:
+        client = FakeEndpoint().client(None, **keywords)
+        (found,) = (policy for policy in client.policies if isinstance(policy, Otel))
+        return found
+
+    monkeypatch.chdir(tmp_path)
+    assert (policy().traces, policy().metrics, policy().content) == (True, True, False)
+    (tmp_path / "headrace.toml").write_text("[otel]\ncontent = true\nmetrics = false\n")
+    assert (policy().metrics, policy().content) == (False, True)
+    monkeypatch.setenv("HEADRACE_OTEL_CONTENT", "false")
+    assert not policy().content
+    provider = TracerProvider()
+    assert policy(otel={"tracer_provider": provider}).tracer_provider is provider
+    provider.shutdown()
+    with pytest.raises(headrace.SettingsError, match="expected TracerProvider"):
+        policy(otel={"tracer_provider": "mine"})
+
+
+@pytest.mark.trio
+async def test_durations_are_on_the_clock_of_the_loop(
+    telemetry: Telemetry, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with FakeEndpoint(Answer(delay=3)).client([telemetry.policy()]) as client:
+        await client.chat("Hallo")
+    (point,) = telemetry.points()["gen_ai.client.operation.duration"]
+    assert point.sum == 3.0
+
+
+LATE = """
+import anyio
+from headrace.testing import FakeEndpoint
+from headrace_otel import Otel
+from opentelemetry import metrics, trace
+from tests.plugins.telemetry import Telemetry
+
+async def main() -> None:
+    telemetry = Telemetry()
+    async with FakeEndpoint().client([Otel()]) as client, FakeEndpoint().client([Otel()]) as other:
+        await client.chat("before")
+        trace.set_tracer_provider(telemetry.tracers)
+        metrics.set_meter_provider(telemetry.meters)
+        await client.chat("after")
+        await other.chat("after")
+    (duration,) = telemetry.points()["gen_ai.client.operation.duration"]
+    print(len(telemetry.spans), duration.count)
+
+anyio.run(main)
+"""
+
+
+def test_the_global_providers_may_be_set_late() -> None:
+    # In a process of its own: they are set once.
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LATE],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("2 2\n", "")

@@ -1,0 +1,40 @@
+"""Calls that an SDK makes over headrace are traced as its own are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+from tests.plugins.telemetry import Telemetry, attributes
+
+from headrace.endpoint import endpoint_process
+from headrace.integrations.httpx2 import async_client
+
+KEY = "sk-canary-0123456789abcdef"
+
+
+# The SDK's own generators, of which trio has a warning, as they are not gone through to their end.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.anyio
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_calls_of_an_sdk_over_headrace(telemetry: Telemetry, streamed: bool) -> None:
+    async with (
+        endpoint_process() as endpoint,
+        async_client(policies=[telemetry.policy()]) as http,
+        openai.AsyncOpenAI(base_url=endpoint.base_url, api_key=KEY, http_client=http, max_retries=0) as sdk,
+    ):
+        asked: Any = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0.5}
+        if streamed:
+            async for _ in await sdk.chat.completions.create(
+                **asked, stream=True, stream_options={"include_usage": True}
+            ):
+                pass
+        else:
+            await sdk.chat.completions.create(**asked)
+    said = attributes(telemetry.span)
+    assert telemetry.span.name == "chat m"
+    assert said["gen_ai.request.temperature"] == 0.5
+    assert said["gen_ai.usage.output_tokens"] > 0
+    assert said.get("gen_ai.request.stream", False) is streamed
+    assert KEY not in telemetry.everything()

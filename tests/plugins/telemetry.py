@@ -1,0 +1,65 @@
+"""OpenTelemetry's own SDK for tests, with exporters that keep in memory what they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from headrace_otel import Otel
+
+
+class Telemetry:
+    """What was exported."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        self._reader = InMemoryMetricReader()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.meters = MeterProvider([self._reader])
+
+    def policy(self, **settings: Any) -> Otel:
+        """The policy, exporting to here."""
+        return Otel(**{"tracer_provider": self.tracers, "meter_provider": self.meters} | settings)
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        """The spans that ended, in the order in which they did."""
+        return list(self._exporter.get_finished_spans())
+
+    @property
+    def span(self) -> ReadableSpan:
+        """The one span that ended."""
+        (span,) = self.spans
+        return span
+
+    def points(self) -> dict[str, list[Any]]:
+        """The data points of each metric, by its name."""
+        data = self._reader.get_metrics_data()
+        if data is None:
+            return {}
+        return {
+            metric.name: list(metric.data.data_points)
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def everything(self) -> str:
+        """All that was exported, as text."""
+        spans = "".join(span.to_json() for span in self.spans)
+        return spans + "".join(str(points) for points in self.points().values())
+
+    def shutdown(self) -> None:
+        self.tracers.shutdown()
+        self.meters.shutdown()
+
+
+def attributes(span: ReadableSpan) -> dict[str, Any]:
+    """The attributes of a span."""
+    return dict(span.attributes or {})
