@@ -17,12 +17,14 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests.plugins.telemetry import Telemetry, attributes
 
 import headrace
+from headrace import Endpoint
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_otel import Otel
 from headrace_repair import Repair
 from headrace_retry import Retry
+from headrace_route import Route
 
 CUT = b'data: {"id":"c","choices":[{"delta":{"content":"It all began when"}}]}\n\n'
 
@@ -221,6 +223,17 @@ class Inner:
                 return await send(call)
 
         return inner
+
+
+@pytest.mark.anyio
+async def test_the_server_is_the_one_that_answered(telemetry: Telemetry) -> None:
+    first, second = Endpoint("http://first.test/v1", "sk-first"), Endpoint("http://second.test/v1")
+    endpoint = FakeEndpoint(500, "ok")
+    policies: list[headrace.Policy] = [telemetry.policy(), Route(by="order")]
+    async with endpoint.client(policies, base_url=None, endpoints=[first, second]) as client:
+        await client.chat("?")
+    assert attributes(telemetry.span)["server.address"] == "second.test"
+    assert [event.name for event in telemetry.span.events] == ["headrace.failover"]
 
 
 @pytest.mark.anyio

@@ -27,7 +27,7 @@ class Observation:
     ``first`` is how many seconds a stream took to its first piece, None where there is none yet.
     """
 
-    __slots__ = ("_content", "_endpoint", "call", "first", "span", "target")
+    __slots__ = ("_content", "call", "endpoint", "first", "span", "target")
 
     def __init__(self, call: Call, target: Target, span: Span, content: bool) -> None:
         self.call = call
@@ -36,7 +36,12 @@ class Observation:
         self.first: float | None = None
         self._content = content
         # Of the beginning: a policy further in may choose another one, which has another key.
-        self._endpoint: Endpoint = call.endpoint
+        self.endpoint: Endpoint = call.endpoint
+
+    def went_to(self, target: Target) -> None:
+        """Say that another endpoint was chosen than at the beginning."""
+        self.target = target
+        self._set(target.attributes)
 
     def asked(self) -> None:
         """Say what the call asks for."""
@@ -83,5 +88,5 @@ class Observation:
         self.span.set_attributes(self._clean(said))
 
     def _clean(self, said: Mapping[str, Value]) -> dict[str, Value]:
-        said = without_key(self._endpoint, said)
-        return said if self.call.endpoint is self._endpoint else without_key(self.call.endpoint, said)
+        said = without_key(self.endpoint, said)
+        return said if self.call.endpoint is self.endpoint else without_key(self.call.endpoint, said)

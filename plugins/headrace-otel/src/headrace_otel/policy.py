@@ -127,11 +127,15 @@ class Otel:
         left_early: bool = False,
     ) -> None:
         """Once for each call that began."""
-        call, span = seen.call, seen.span
+        call, span, begun = seen.call, seen.span, seen.target
+        if call.endpoint is not seen.endpoint:  # which a policy further in has chosen
+            request = call.request
+            target = self._safely(self._target, call.endpoint, request.method, request.path, request.model)
+            self._safely(seen.went_to, target or begun)
         kind = None if error is None else error_type(call, error)
         if self.metrics:
             seconds = call.now() - call.started
-            self._safely(self._instruments.over, seen.target)
+            self._safely(self._instruments.over, begun)
             self._safely(
                 self._instruments.ended,
                 seen.target,
