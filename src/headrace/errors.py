@@ -33,9 +33,12 @@ stays visible as ``__cause__``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
+
+from headrace.retry_after import seconds_asked
 
 if TYPE_CHECKING:
     from headrace.model import Request
@@ -211,6 +214,14 @@ class StatusError(CallError):
         self.headers = headers
         self.body = body
         self.error_code = error_code
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the endpoint asks to stay away from now on; None where it asks for nothing sensible.
+
+        As `headrace.retry_after` reads its headers.
+        """
+        return None if self.headers is None else seconds_asked(self.headers, time.time())
 
 
 class AuthenticationError(StatusError):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import headrace
 from headrace.errors import StatusError
 from headrace.reply import Headers
-from headrace_retry.decision import Schedule, asked_by, mendable
+from headrace_retry.decision import Schedule, mendable
 
 
 def schedule(**changes: Any) -> Schedule:
@@ -129,10 +129,3 @@ def test_every_delay_keeps_all_bounds(
 )
 def test_which_errors_a_retry_can_mend(error: headrace.CallError, answer: bool) -> None:
     assert mendable(error) is answer
-
-
-def test_who_asks_for_a_wait() -> None:
-    assert asked_by(status_error(429, retry_after="7"), 0.0) == 7.0
-    assert asked_by(StatusError("made by hand"), 0.0) is None
-    assert asked_by(headrace.CircuitOpen("open", 5.0), 0.0) is None
-    assert asked_by(headrace.ConnectError("refused"), 0.0) is None

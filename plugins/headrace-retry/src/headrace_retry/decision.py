@@ -11,15 +11,11 @@ never taken from it.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from typing import Literal
 
 import attrs
 
 from headrace import CallError, StatusError
-from headrace_retry.retry_after import seconds_asked
-
-_NONE: Mapping[str, str] = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -72,10 +68,3 @@ def mendable(error: CallError) -> bool:
         if said in {"true", "false"}:
             return said == "true"
     return error.retryable
-
-
-def asked_by(error: CallError, now: float) -> float | None:
-    """Seconds that ``error`` asks to wait, None where it asks for none; ``now``: see `seconds_asked`."""
-    if isinstance(error, StatusError):
-        return seconds_asked(error.headers or _NONE, now)
-    return None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from typing import Any, ClassVar, Literal
 
 import anyio
 import attrs
 
 from headrace import Call, CallError, Reply, Send, SettingsError, Stage, StatusError
-from headrace_retry.decision import Schedule, asked_by, mendable
+from headrace_retry.decision import Schedule, mendable
 
 
 def _at_least(bound: float) -> Any:
@@ -93,7 +92,7 @@ class Retry:
     def _delay(self, schedule: Schedule, call: Call, tried: int, error: CallError) -> float | None:
         if not mendable(error):
             return None
-        asked = asked_by(error, time.time())
+        asked = error.retry_after if isinstance(error, StatusError) else None
         now = call.now()
         remaining = None if call.deadline is None else call.deadline - now
         delay = schedule.delay(tried, asked, now - call.started, remaining, self.rng)

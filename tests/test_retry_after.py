@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_retry.retry_after import seconds_asked
+from headrace import Headers, StatusError
+from headrace.retry_after import seconds_asked
 
 NOW = 1696004797.0  # Fri, 29 Sep 2023 16:26:37 GMT
 
@@ -69,3 +70,10 @@ def test_nothing_asked() -> None:
 def test_any_text_gives_a_moment_to_come_or_none(value: str, milliseconds: str) -> None:
     asked = seconds_asked({"retry-after": value, "retry-after-ms": milliseconds}, NOW)
     assert asked is None or 0 < asked < float("inf")
+
+
+def test_a_status_error_says_how_long_it_asks_to_stay_away() -> None:
+    headers = Headers([(b"Retry-After", b"7")])
+    assert StatusError("busy", 429, headers).retry_after == 7.0
+    assert StatusError("busy", 429, Headers([])).retry_after is None
+    assert StatusError("made by hand").retry_after is None

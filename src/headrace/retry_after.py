@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from email.utils import format_datetime, parsedate_to_datetime
 
 # Neither "inf", "nan", "-10", "1_000" nor digits of other scripts, all of which float() would take.
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -47,6 +46,8 @@ def _number(text: str) -> float | None:
 
 def _date(text: str) -> float | None:
     """Seconds since 1970 of an HTTP date (IMF-fixdate), None for anything else."""
+    from email.utils import format_datetime, parsedate_to_datetime  # not with the module: few need it
+
     text = text.strip()
     try:
         moment = parsedate_to_datetime(text)
