@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
@@ -57,10 +58,10 @@ def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> 
     if isinstance(error, CallError) and error.ends_run:
         return Result(index, code=error.code, message=str(error))
     if reply is None:
-        line = encode_line(index, id, outcome, None, error)
+        line = encode_line(index, id, outcome, None, error, time.time())
         return Result(index, line, outcome.attempts, outcome.elapsed, code=code_of(error))
     answer, error = judge(choices, reply)
-    line = encode_line(index, id, outcome, answer, error)
+    line = encode_line(index, id, outcome, answer, error, time.time())
     usage = reply.usage
     return Result(
         index,

@@ -12,6 +12,7 @@ from headrace.cli.bench import bench
 from headrace.cli.chat import chat
 from headrace.cli.demo import demo
 from headrace.cli.plugins import plugins
+from headrace.cli.report import report
 from headrace.cli.run import run
 from headrace.cli.serve import serve
 from headrace.errors import HeadraceError, SetupError
@@ -80,5 +81,5 @@ def cli() -> None:
     """
 
 
-for command in (run, chat, demo, serve, bench, plugins):
+for command in (run, report, chat, demo, serve, bench, plugins):
     cli.add_command(command)
