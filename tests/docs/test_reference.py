@@ -116,7 +116,7 @@ def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> Non
 # cli.md
 
 
-@pytest.mark.parametrize("name", ["run", "report", "chat", "demo", "serve", "bench", "plugins"])
+@pytest.mark.parametrize("name", ["run", "report", "chat", "demo", "serve", "bench", "plugins", "completion"])
 def test_each_option_is_there(name: str) -> None:
     text = section(page("cli.md"), f"## headrace {name}")
     expected = set()
@@ -125,7 +125,7 @@ def test_each_option_is_there(name: str) -> None:
             expected.add(parameter.metavar or "")
         else:
             expected |= set(parameter.opts)
-    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION|OUT\.jsonl)`"
+    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION|OUT\.jsonl|SHELL)`"
     named = {cell for row in rows(text) for cell in re.findall(name_of_one, row[0])}
     assert named == expected
 
