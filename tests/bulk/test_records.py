@@ -24,7 +24,7 @@ def outcome(found: Reply | None) -> Outcome:
 def test_a_success_has_the_batch_format_s_fields_and_the_body_as_it_came() -> None:
     found = reply(b'{"n": 1.0, "text": "\xc3\xa4"}')
     found.cost = Decimal("0.000123")
-    line = encode_line(3, "q3", outcome(found), "ä", None)
+    line = encode_line(3, "q3", outcome(found), "ä", None, 1735689600.1234)
     assert line.count(b"\n") == 1
     assert b'{"n": 1.0, "text": "\xc3\xa4"}' in line
     assert json.loads(line) == {
@@ -32,26 +32,32 @@ def test_a_success_has_the_batch_format_s_fields_and_the_body_as_it_came() -> No
         "custom_id": "q3",
         "response": {"status_code": 200, "request_id": "req-1", "body": {"n": 1.0, "text": "ä"}},
         "error": None,
-        "headrace": {"attempts": 2, "elapsed": 0.25, "cost": "0.000123", "answer": "ä"},
+        "headrace": {
+            "attempts": 2,
+            "elapsed": 0.25,
+            "completed_at": 1735689600.123,
+            "cost": "0.000123",
+            "answer": "ä",
+        },
     }
 
 
 @pytest.mark.parametrize("content", [b'{"a":\n [1,\r\n 2]}', b"{}\n"])
 def test_a_body_over_several_lines_becomes_one(content: bytes) -> None:
-    line = encode_line(0, "x", outcome(reply(content)), None, None)
+    line = encode_line(0, "x", outcome(reply(content)), None, None, 0.0)
     assert line.count(b"\n") == 1
     assert json.loads(line)["response"]["body"] == json.loads(content)
 
 
 @pytest.mark.parametrize("content", [b'"\xff"', b'{"a": tru}', b"[1,]", b'"\x01"', b"{}{}", b"01", b'"\\x"'])
 def test_a_body_that_is_no_json_is_kept_as_text(content: bytes) -> None:
-    line = json.loads(encode_line(0, "x", outcome(reply(content)), None, None))
+    line = json.loads(encode_line(0, "x", outcome(reply(content)), None, None, 0.0))
     assert line["response"]["body"] == content.decode("utf-8", "replace")
 
 
 @given(st.binary())
 def test_no_body_breaks_the_line(content: bytes) -> None:
-    line = encode_line(7, "x", outcome(reply(content)), None, None)
+    line = encode_line(7, "x", outcome(reply(content)), None, None, 0.0)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert json.loads(line)["id"] == "headrace-7"
@@ -59,11 +65,11 @@ def test_no_body_breaks_the_line(content: bytes) -> None:
 
 
 def test_failures_keep_code_message_and_the_endpoint_s_answer() -> None:
-    line = json.loads(encode_line(0, "x", outcome(None), None, ConnectError("refused")))
+    line = json.loads(encode_line(0, "x", outcome(None), None, ConnectError("refused"), 0.0))
     assert line["response"] is None
     assert line["error"] == {"code": "connect_error", "message": "refused"}
     error = RateLimited("slow down", 429, Headers([]), b'{"error": {"code": "rpm"}}')
-    line = json.loads(encode_line(0, "x", outcome(None), None, error))
+    line = json.loads(encode_line(0, "x", outcome(None), None, error, 0.0))
     assert line["response"]["status_code"] == 429
     assert line["response"]["body"] == {"error": {"code": "rpm"}}
     assert decode_line(json.dumps(line)).failed

@@ -1,6 +1,7 @@
 """Running totals."""
 
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,26 @@ def test_percentiles_are_right_to_one_percent(values: list[float], percent: int)
     exact = sorted(values)[-(-len(values) * percent // 100) - 1]
     assert latencies.percentile(percent) == pytest.approx(exact, rel=0.0101)
     assert latencies.mean == pytest.approx(sum(values) / len(values))
+
+
+@given(st.lists(st.floats(0.0001, 1000)), st.integers(1, 60))
+def test_a_distribution_has_each_latency_in_one_of_few_buckets(values: list[float], most: int) -> None:
+    latencies = Latencies()
+    for value in values:
+        latencies.add(value)
+    buckets = latencies.distribution(most)
+    assert len(buckets) <= most
+    assert sum(count for *_, count in buckets) == len(values)
+    for low, high, count in buckets:
+        assert count == pytest.approx(
+            sum(low <= value < high for value in values), abs=_edges(values, low, high)
+        )
+    assert all(earlier[1] <= later[0] * 1.0001 for earlier, later in pairwise(buckets))
+
+
+def _edges(values: list[float], *edges: float) -> int:
+    """How many lie so near to an edge that rounding decides."""
+    return sum(abs(value / edge - 1) < 1e-9 for value in values for edge in edges)
 
 
 def test_totals_add_up() -> None:

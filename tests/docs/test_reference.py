@@ -122,7 +122,7 @@ def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> Non
 # cli.md
 
 
-@pytest.mark.parametrize("name", ["run", "chat", "demo", "serve", "plugins"])
+@pytest.mark.parametrize("name", ["run", "report", "chat", "demo", "serve", "bench", "plugins", "completion"])
 def test_each_option_is_there(name: str) -> None:
     text = section(page("cli.md"), f"## headrace {name}")
     expected = set()
@@ -131,7 +131,7 @@ def test_each_option_is_there(name: str) -> None:
             expected.add(parameter.metavar or "")
         else:
             expected |= set(parameter.opts)
-    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION)`"
+    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION|OUT\.jsonl|SHELL)`"
     named = {cell for row in rows(text) for cell in re.findall(name_of_one, row[0])}
     assert named == expected
 
@@ -183,7 +183,7 @@ def yes(value: bool) -> str:
 def test_each_member_of_an_output_line_is_there() -> None:
     reply = Reply(200, Headers([]), b"{}", cost=Decimal(1))
     line = msgspec.json.decode(
-        encode_line(0, "a", Outcome(0, None, reply, None), "yes", headrace.AnswerError("no"))
+        encode_line(0, "a", Outcome(0, None, reply, None), "yes", headrace.AnswerError("no"), 0.0)
     )
     expected = set(line)
     for name in ("response", "error", "headrace"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -12,6 +13,8 @@ from headrace.model import Outcome
 from headrace.reply import Reply
 
 _ID = re.compile(r"headrace-(\d{1,15})")
+_FOREVER = 1e10
+"""Seconds: more than any run takes, and any clock shows."""
 
 
 class Line(msgspec.Struct):
@@ -44,9 +47,10 @@ class _Error(msgspec.Struct, gc=False):
 
 
 class _Notes(msgspec.Struct, gc=False, omit_defaults=True):
-    attempts: int
-    elapsed: float
-    cost: str | None = None
+    attempts: Annotated[int, msgspec.Meta(ge=0)]
+    elapsed: Annotated[float, msgspec.Meta(ge=0, le=_FOREVER)]
+    completed_at: Annotated[float, msgspec.Meta(ge=0, le=_FOREVER)] | None = None
+    cost: Decimal | None = None
     answer: Any = None
 
 
@@ -64,15 +68,43 @@ def _plain(answer: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+class _Answer(msgspec.Struct, gc=False):
+    status_code: int | None
+    body: msgspec.Raw
+
+
+class Record(msgspec.Struct, gc=False):
+    """What a report reads back of an output line; decoding refuses one that headrace has not written."""
+
+    id: Annotated[str, msgspec.Meta(pattern=rf"^{_ID.pattern}\Z")]
+    response: _Answer | None
+    error: _Error | None
+    headrace: _Notes
+
+    def __post_init__(self) -> None:
+        if self.headrace.cost is not None and not self.headrace.cost.is_finite():
+            raise ValueError("the cost is no number")
+
+    @property
+    def answered(self) -> bool:
+        """True where a reply came, be it one whose answer was refused."""
+        return self.response is not None and 200 <= (self.response.status_code or 0) < 300
+
+
 _look_through = msgspec.json.Decoder(msgspec.Raw).decode
 decode_line = msgspec.json.Decoder(Line).decode
+decode_record = msgspec.json.Decoder(Record).decode
 
 
-def encode_line(index: int, id: str, outcome: Outcome, answer: Any, error: HeadraceError | None) -> bytes:
-    """The output line of one item, line feed included."""
+def encode_line(
+    index: int, id: str, outcome: Outcome, answer: Any, error: HeadraceError | None, completed_at: float
+) -> bytes:
+    """The output line of one item, line feed included; ``completed_at`` in Unix seconds."""
     reply = outcome.reply
-    cost = None if reply is None or reply.cost is None else str(reply.cost)
-    notes = _Notes(outcome.attempts, round(outcome.elapsed, 6), cost, answer)
+    cost = None if reply is None else reply.cost
+    notes = _Notes(outcome.attempts, round(outcome.elapsed, 6), round(completed_at, 3), cost, answer)
     why = None if error is None else _error(error)
     return _encode(_Written(f"headrace-{index}", id, _response(reply, error), why, notes)) + b"\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
@@ -65,7 +66,7 @@ def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> 
         answer = reply.answer
     elif reply is not None and error is None:
         answer, error = judge(choices, reply)
-    line = encode_line(index, id, outcome, answer, error)
+    line = encode_line(index, id, outcome, answer, error, time.time())
     if reply is None:
         return Result(index, line, outcome.attempts, outcome.elapsed, code=code_of(error))
     usage = reply.usage

@@ -12,6 +12,8 @@ from headrace.bulk.result import Result
 from headrace.errors import HeadraceError
 
 _GROWTH = math.log(1.01)
+_FINEST = 3
+"""Buckets that a distribution merges at least: 3 %."""
 
 
 class Latencies:
@@ -41,6 +43,20 @@ class Latencies:
             if left <= 0:
                 return math.exp((bucket + 0.5) * _GROWTH)
         return 0.0
+
+    def distribution(self, most: int) -> list[tuple[float, float, int]]:
+        """From, to and count of at most ``most`` buckets, in seconds; empty ones are left out."""
+        if not self._buckets:
+            return []
+        lowest = min(self._buckets)
+        merged = max(_FINEST, math.ceil((max(self._buckets) - lowest + 1) / most))
+        counts: Counter[int] = Counter()
+        for bucket, count in self._buckets.items():
+            counts[(bucket - lowest) // merged] += count
+        edges = {n: (lowest + n * merged) * _GROWTH for n in counts}
+        return [
+            (math.exp(edges[n]), math.exp(edges[n] + merged * _GROWTH), counts[n]) for n in sorted(counts)
+        ]
 
 
 @attrs.define(eq=False)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from typing import IO, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from headrace import __version__
 from headrace.cli.bench import bench
 from headrace.cli.chat import chat
+from headrace.cli.completion import completion
 from headrace.cli.demo import demo
 from headrace.cli.plugins import plugins
+from headrace.cli.report import report
 from headrace.cli.run import run
 from headrace.cli.serve import serve
 from headrace.errors import HeadraceError, SetupError
@@ -57,10 +61,16 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command for an unknown one."""
-        if args and self.get_command(ctx, args[0]) is None:
+        if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
             close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names of commands; where a plugin is broken, without its own: a shell is no place to say so."""
+        with contextlib.suppress(HeadraceError):
+            self._load()
+        return super().shell_complete(ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -80,5 +90,5 @@ def cli() -> None:
     """
 
 
-for command in (run, chat, demo, serve, bench, plugins):
+for command in (run, report, chat, demo, serve, bench, plugins, completion):
     cli.add_command(command)

@@ -9,6 +9,9 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+FILE = click.Path()
+"""A file's name, which shells complete. That it can be read or written is seen when it is."""
+
 model = click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
 base_url = click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")
 system = click.option("--system", metavar="TEXT", help="System message above each prompt.")

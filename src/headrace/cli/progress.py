@@ -15,7 +15,7 @@ from rich.text import Text
 
 from headrace.bulk import Summary
 from headrace.bulk.crew import Crew
-from headrace.cli.report import duration, money
+from headrace.bulk.wording import duration, money
 from headrace.model import Event
 
 _BAR_EVERY = 0.1

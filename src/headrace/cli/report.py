@@ -1,50 +1,31 @@
-"""A summary in words."""
+"""`headrace report`: a page about a bulk run."""
 
 from __future__ import annotations
 
-from decimal import Decimal
+import click
 
-from headrace.bulk import Summary
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 0.42 s, 12 s, 3:07, 2:05:30."""
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+from headrace.cli import options
 
 
-def money(usd: Decimal) -> str:
-    """US dollars, to the hundredth of a cent below one dollar."""
-    return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
+@click.command(short_help="Write a page about a bulk run.")
+@click.argument("output", metavar="OUT.jsonl", type=options.FILE)
+@click.option("--out", metavar="PAGE.html", type=options.FILE, help="The page; default: OUT.html, beside it.")
+def report(output: str, out: str | None) -> None:
+    """Write a page about the run whose output is OUT.jsonl: figures, pictures, failures, cost.
 
+    It is one file that needs nothing else, for a browser or a printer. The run may go on meanwhile; the page
+    is about what is done. A page of before is replaced.
 
-def describe(summary: Summary) -> str:
-    """Totals, failures by kind, rate, latencies, tokens and cost, a line each."""
-    tried = summary.succeeded + summary.failed
-    lines = [
-        f"{summary.done:,} of {summary.total:,} items done",
-        f"  this time  {tried:,} in {duration(summary.elapsed)} ({summary.rate:,.1f}/s): "
-        f"{summary.succeeded:,} succeeded, {summary.failed:,} failed, {summary.retries:,} retries",
-    ]
-    if summary.done_before:
-        lines.append(f"  before     {summary.done_before:,} done, {summary.failed_before:,} of them failed")
-    if summary.failures:
-        kinds = ", ".join(f"{number:,} {kind}" for kind, number in summary.failures.most_common())
-        lines.append(f"  failures   {kinds}")
-    latencies = summary.latencies
-    if latencies.count:
-        p50, p95, p99 = (duration(latencies.percentile(percent)) for percent in (50, 95, 99))
-        lines.append(f"  latency    mean {duration(latencies.mean)}, p50 {p50}, p95 {p95}, p99 {p99}")
-    if summary.prompt_tokens or summary.completion_tokens:
-        lines.append(f"  tokens     {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out")
-    if summary.cost is not None:
-        without = f", {summary.unpriced:,} replies without a price left out" if summary.unpriced else ""
-        lines.append(f"  cost       {money(summary.cost)}{without}")
-    elif summary.unpriced:
-        lines.append("  cost       unknown: no price for this model, or no cost plugin")
-    return "\n".join(lines)
+    \b
+    Example:
+      headrace report answers.jsonl
+    """
+    from pathlib import Path
+
+    from headrace.bulk.report import read, write_page
+    from headrace.bulk.report.page import counted
+
+    page = out or str(Path(output).with_suffix(".html"))
+    statistics = read(output)
+    write_page(statistics, output, page)
+    click.echo(f"Report of {counted(statistics.items, 'item')}: {page}")

@@ -18,9 +18,11 @@ SOME_FAILED, INTERRUPTED = 1, 130
 
 
 @click.command(short_help="Send a prompt for every row of a file.")
-@click.argument("input", metavar="INPUT")
+@click.argument("input", metavar="INPUT", type=options.FILE)
 @click.option("--prompt", help="Template of the prompt; {name} stands for a row's column of that name.")
-@click.option("--out", required=True, metavar="OUT.jsonl", help="Output, which is the journal too.")
+@click.option(
+    "--out", required=True, metavar="OUT.jsonl", type=options.FILE, help="Output, which is the journal too."
+)
 @options.model
 @options.base_url
 @click.option("--max-in-flight", type=click.IntRange(min=1), metavar="N", help="Calls at once; default: 100.")
@@ -141,7 +143,7 @@ def client_for(verbose: bool, **keywords: Any) -> Client:
 
 def report(summary: Summary, out: str, table: str | None = None) -> str:
     """The summary, and what to do next where something is left to do."""
-    from headrace.cli.report import describe
+    from headrace.bulk.wording import describe
 
     lines = [describe(summary), f"  output     {out}"]
     if table is not None:

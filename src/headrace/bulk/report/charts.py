@@ -1,0 +1,116 @@
+"""The two pictures of a report, as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from headrace.bulk.report.plot import Plot
+from headrace.bulk.report.scales import (
+    count_ticks,
+    latency_label,
+    log_ticks,
+    time_label,
+    time_ticks,
+    time_unit,
+    width_label,
+)
+from headrace.bulk.report.timeline import Course
+from headrace.bulk.summary import Latencies
+from headrace.bulk.wording import duration
+
+PERCENTILES = (50, 95, 99)
+
+_BARS = 60
+_LEAST_RATIO = 1.6
+"""Of the last to the first latency of an axis: nothing is blown up beyond that."""
+
+_CLOSEST = {"wide": 0.08, "narrow": 0.2}
+"""Share of the width that a mark's words need on pages of that kind."""
+
+_PAUSE_WORDS = {"wide": 0.16, "narrow": 0.42}
+_ROW = 15
+
+
+def latency_chart(latencies: Latencies) -> str:
+    """How many answers took how long, on a logarithmic axis, with the percentiles marked."""
+    bars = latencies.distribution(_BARS)
+    low, high = bars[0][0], bars[-1][1]
+    widen = max(1.0, math.sqrt(_LEAST_RATIO / (high / low)))
+    low, high = low / widen, high * widen
+
+    def place(seconds: float) -> float:
+        return min(1.0, max(0.0, math.log(seconds / low) / math.log(high / low)))
+
+    marks = [(f"p{percent}", latencies.percentile(percent)) for percent in PERCENTILES]
+    words = ", ".join(f"{name} {duration(seconds)}" for name, seconds in marks)
+    plot = Plot(
+        f"Histogram of the latencies of {latencies.count:,} answers, "
+        f"from {duration(bars[0][0])} to {duration(bars[-1][1])}: {words}.",
+        count_ticks(max(count for *_, count in bars)),
+        above=_ROW * len(marks) + 6,
+    )
+    for begin, end, count in bars:
+        title = f"{duration(begin)} to {duration(end)}: {count:,}"
+        plot.bar(place(begin), place(end), [("done", count)], title)
+    for row, (name, seconds) in enumerate(marks):
+        # A row each, so that they stay apart however near to each other they are.
+        at, y = place(seconds), _ROW * (len(marks) - 1 - row)
+        plot.rule(at, y + 2, "mark")
+        side, dx = ("end", -5) if at > 0.35 else ("start", 5)
+        plot.text(at, y + 11, f"{name} {duration(seconds)}", side, "marked", dx)
+    for kind, closest in _CLOSEST.items():
+        plot.across([(place(t), latency_label(t, low, high)) for t in log_ticks(low, high, closest)], kind)
+    plot.name_axis("latency (logarithmic)")
+    return plot.svg()
+
+
+def throughput_chart(course: Course) -> str:
+    """How many items were done in each time, failed ones at the bottom; a dashed line for each pause."""
+    width = course.width
+    lengths = [max(part.end, part.bars[-1].start + width) - part.start for part in course.stretches]
+    length = sum(lengths)
+    bars = [bar for part in course.stretches for bar in part.bars]
+    highest = max(bar.succeeded + bar.failed for bar in bars)
+    plot = Plot(
+        f"Items done over {duration(course.active / 1000)}, counted every {width_label(width)}: "
+        f"at most {highest:,} in one; {sum(bar.failed for bar in bars):,} failed in all.",
+        count_ticks(highest),
+        above=_ROW + 6,
+    )
+    drawn = 0
+    pauses: list[tuple[float, int]] = []
+    for number, (part, long) in enumerate(zip(course.stretches, lengths, strict=True)):
+        if number:
+            pauses.append((drawn / length, course.pauses[number - 1]))
+        for bar in part.bars:
+            begin, end = max(bar.start - part.start, 0) + drawn, bar.start - part.start + width + drawn
+            plot.bar(
+                begin / length,
+                end / length,
+                [("failed", bar.failed), ("done", bar.succeeded)],
+                f"after {duration(max(bar.start, 0) / 1000)}: "
+                f"{bar.succeeded:,} succeeded, {bar.failed:,} failed",
+            )
+        drawn += long
+    for at, _ in pauses:
+        plot.rule(at, _ROW, "pause")
+    unit = time_unit(time_ticks(length / 1000, _CLOSEST["wide"]))
+    for kind, closest in _CLOSEST.items():
+        ticks = time_ticks(length / 1000, closest)
+        plot.across([(1000 * t / length, time_label(t, unit)) for t in ticks], kind)
+        room = _PAUSE_WORDS[kind]
+        inside = [(min(max(at, room / 2), 1 - room / 2), pause) for at, pause in pauses]
+        for at, pause in _apart(inside, room):
+            plot.text(at, 11, f"pause {duration(pause / 1000)}", "middle", f"marked {kind}")
+    plot.name_axis(f"time since the first call{', less pauses' if pauses else ''} ({unit})")
+    return plot.svg()
+
+
+def _apart(pauses: Sequence[tuple[float, int]], room: float) -> list[tuple[float, int]]:
+    """The pauses whose words fit, the longest first."""
+    kept: list[tuple[float, int]] = []
+    for at, pause in sorted(pauses, key=lambda each: -each[1]):
+        if all(abs(at - other) >= room for other, _ in kept):
+            kept.append((at, pause))
+    return kept

@@ -1,0 +1,157 @@
+"""The page itself: figures and pictures into its template."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+
+import attrs
+import jinja2
+from markupsafe import Markup
+
+import headrace
+from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
+from headrace.bulk.report.scales import width_label
+from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
+from headrace.bulk.report.timeline import Course
+from headrace.bulk.wording import duration, money
+from headrace.errors import InputError
+
+_MARK = b'<meta name="generator" content="headrace '
+_UNKNOWN = "not known"
+
+
+@attrs.frozen
+class Figure:
+    """A headline figure; ``note`` says more, in small."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
+    """Write the page about ``source`` to ``out`` in one step, for its owner's eyes alone.
+
+    Raises `InputError` where it cannot be written, or where something else than such a page is there.
+    """
+    path = Path(out)
+    content = render(statistics, Path(source).name, datetime.now(UTC)).encode("utf-8", "replace")
+    try:
+        if path.exists() and not (path.is_file() and _is_ours(path)):
+            raise InputError(f"{path}: is there, and no report of headrace; name another --out")
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                file.write(content)
+                file.close()
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _MARK in file.read(1024)
+
+
+def render(statistics: Statistics, name: str, made_at: datetime) -> str:
+    """The page about the output called ``name``."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"money": money, "share": share, "number": "{:,}".format, "counted": counted}
+    template = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
+    summary, course = statistics.summary, statistics.timeline.course()
+    latencies = summary.latencies
+    return environment.from_string(template).render(
+        version=headrace.__version__,
+        name=name,
+        made_at=f"{made_at:%Y-%m-%d %H:%M:%S} UTC",
+        when=when(statistics),
+        statistics=statistics,
+        summary=summary,
+        figures=figures(statistics, course),
+        latency=Markup(latency_chart(latencies)) if latencies.count else None,
+        throughput=None if course is None else Markup(throughput_chart(course)),
+        every="" if course is None else width_label(course.width),
+        pauses=[] if course is None else [duration(pause / 1000) for pause in course.pauses],
+        failures=summary.failures.most_common(),
+        models=sorted(statistics.models.items(), key=lambda each: (-each[1].answers, each[0])),
+        attempts=[
+            (f"{number} or more" if number == MANY_ATTEMPTS else f"{number}", count)
+            for number, count in sorted(statistics.attempts.items())
+        ],
+    )
+
+
+def when(statistics: Statistics) -> str:
+    """From when to when the run was, in UTC."""
+    timeline = statistics.timeline
+    if timeline.first is None:
+        return ""
+    first, last = (datetime.fromtimestamp(ms // 1000, UTC) for ms in (timeline.first, timeline.last))
+    until = f"{last:%H:%M:%S}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M:%S}"
+    return f"{first:%Y-%m-%d %H:%M:%S} to {until} UTC"
+
+
+def figures(statistics: Statistics, course: Course | None) -> Iterable[Figure]:
+    """What the page begins with."""
+    summary, latencies = statistics.summary, statistics.summary.latencies
+    items = statistics.items
+    yield Figure("Items", f"{items:,}")
+    yield Figure("Succeeded", f"{summary.succeeded:,}", share(summary.succeeded, items))
+    yield Figure("Failed", f"{summary.failed:,}", share(summary.failed, items))
+    yield Figure("Retries", f"{summary.retries:,}")
+    if course is None:
+        yield Figure("Time", _UNKNOWN)
+        yield Figure("Rate", _UNKNOWN)
+    else:
+        pauses = course.pauses
+        less = f"without {counted(len(pauses), 'pause')} of {duration(sum(pauses) / 1000)}" if pauses else ""
+        dated = items - statistics.undated
+        seconds = course.active / 1000
+        yield Figure("Time", duration(seconds), less)
+        yield Figure("Rate", rate(dated / seconds) if seconds else _UNKNOWN)
+    yield Figure("Tokens in", f"{summary.prompt_tokens:,}")
+    yield Figure("Tokens out", f"{summary.completion_tokens:,}")
+    yield Figure("Cost", *_cost(summary.cost, summary.unpriced))
+    for percent in PERCENTILES:
+        known = duration(latencies.percentile(percent)) if latencies.count else _UNKNOWN
+        yield Figure(f"Latency p{percent}", known)
+
+
+def _cost(cost: Decimal | None, unpriced: int) -> tuple[str, str]:
+    if cost is None:
+        return _UNKNOWN, "no price for what answered" if unpriced else ""
+    return money(cost), f"{counted(unpriced, 'answer')} without a price left out" if unpriced else ""
+
+
+def rate(per_second: float) -> str:
+    """Items in the shortest unit in which that is one at least."""
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if per_second * seconds >= 1:
+            return f"{per_second * seconds:,.1f}/{unit}"
+    return f"{per_second * 3600:,.1f}/h"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 item, 2 items."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def share(part: int, whole: int) -> str:
+    """A share in percent, which is 0 or all only where it is."""
+    percent = 100 * part / whole
+    if part and percent < 0.1:
+        return "under 0.1%"
+    if part < whole and percent > 99.9:
+        return "over 99.9%"
+    return f"{percent:.1f}%".replace(".0%", "%")

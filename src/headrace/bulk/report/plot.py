@@ -1,0 +1,92 @@
+"""An SVG that is as wide as there is room, with text that stays as large as it is.
+
+Across, places are shares of the width; down, they are pixels. The frame's padding holds what stands left of
+the axis. Marks of the axis across come in two sets, for wide and for narrow pages, of which the page's style
+shows one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from xml.etree import ElementTree as ET
+
+_HEIGHT = 170
+_BELOW = 44
+_DIGIT = 7.5
+_OVERLAP = 0.0002
+"""By which bars go into their neighbours, so that no rounding leaves a seam."""
+
+
+class Plot:
+    """A frame to draw in: ``above`` pixels over it are for words, ``label`` says all in a sentence."""
+
+    def __init__(self, label: str, counts: Sequence[int], above: int) -> None:
+        self._above = above
+        self._highest = counts[-1]
+        names = [f"{count:,}" for count in counts]
+        left = max(map(len, names)) * _DIGIT + 8
+        self._svg = ET.Element(
+            "svg",
+            {
+                "class": "chart",
+                "role": "img",
+                "aria-label": label,
+                "style": f"--left: {left:.0f}px; --height: {above + _HEIGHT + _BELOW}px",
+            },
+        )
+        for count, name in zip(counts, names, strict=True):
+            y = self._y(count)
+            self._line("0%", y, "100%", y, "axis" if count == 0 else "grid")
+            self.text(0, y + 4, name, "end", "tick", dx=-8)
+
+    def _y(self, count: float) -> float:
+        return self._above + _HEIGHT * (1 - count / self._highest)
+
+    def _line(self, x1: str, y1: float, x2: str, y2: float, kind: str) -> None:
+        places = {"x1": x1, "y1": _pixels(y1), "x2": x2, "y2": _pixels(y2)}
+        ET.SubElement(self._svg, "line", {"class": kind, **places})
+
+    def text(self, at: float, y: float, text: str, anchor: str, kind: str, dx: float = 0) -> None:
+        """Write, at a share of the width and so many pixels from the top."""
+        places = {"x": _share(at), "y": _pixels(y), "dx": _pixels(dx), "text-anchor": anchor}
+        ET.SubElement(self._svg, "text", {"class": kind, **places}).text = text
+
+    def bar(self, begin: float, end: float, parts: Iterable[tuple[str, int]], title: str) -> None:
+        """Draw counts on top of each other between two shares of the width; the smallest is seen."""
+        group = ET.SubElement(self._svg, "g")
+        ET.SubElement(group, "title").text = title
+        floor = float(self._above + _HEIGHT)
+        for kind, count in parts:
+            if count:
+                height = max(1.5, _HEIGHT * count / self._highest)
+                floor -= height
+                places = {"x": _share(begin), "width": _share(end - begin + _OVERLAP)}
+                places |= {"y": _pixels(floor), "height": _pixels(height)}
+                ET.SubElement(group, "rect", {"class": kind, **places})
+
+    def rule(self, at: float, y: float, kind: str) -> None:
+        """Draw a line from so many pixels below the top down to the axis."""
+        self._line(_share(at), y, _share(at), self._above + _HEIGHT, kind)
+
+    def across(self, ticks: Iterable[tuple[float, str]], kind: str) -> None:
+        """Write at places of the axis across, for pages of one ``kind``: wide or narrow."""
+        bottom = self._above + _HEIGHT
+        for at, text in ticks:
+            self._line(_share(at), bottom, _share(at), bottom + 4, f"axis {kind}")
+            self.text(at, bottom + 18, text, "middle", f"tick {kind}")
+
+    def name_axis(self, name: str) -> None:
+        """Say what the axis across shows."""
+        self.text(0.5, self._above + _HEIGHT + 38, name, "middle", "name")
+
+    def svg(self) -> str:
+        """The markup, in which all text is escaped."""
+        return ET.tostring(self._svg, encoding="unicode")
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.3f}".rstrip("0").rstrip(".") + "%"
+
+
+def _pixels(pixels: float) -> str:
+    return f"{pixels:.1f}".removesuffix(".0")

@@ -1,0 +1,88 @@
+"""The page as text: what is escaped, and how it comes onto the disk."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from headrace.bulk.report import Statistics, write_page
+from headrace.bulk.report.page import rate, render, share
+from headrace.bulk.report.reading import count
+from headrace.errors import ConnectError, InputError
+
+Line = Callable[..., bytes]
+NASTY = "<script>alert('1')</script> & \"quoted\" \u2028 \u202e </td>{{ 7 * 7 }}"
+
+
+class Seen(HTMLParser):
+    """Elements and text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        assert not any(name.startswith("on") or name in {"src", "href"} for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def statistics(line: Line) -> Statistics:
+    """Of an answer and a failure, in whose words markup stands."""
+    return count([line(0, body={"model": NASTY}), line(1, error=ConnectError(NASTY))], "out.jsonl")
+
+
+def test_what_others_wrote_is_text_and_no_markup(statistics: Statistics) -> None:
+    seen = Seen(render(statistics, f"{NASTY}.jsonl", datetime.now(UTC)))
+    assert seen.text.count(NASTY) == 4, "title, heading, message and model"
+    assert "script" not in seen.elements
+    assert seen.elements.count("svg") == 2
+
+
+def test_a_message_is_cut_and_no_character_breaks_the_page(line: Line) -> None:
+    message = "".join(map(chr, range(0x20))) + "x" * 500
+    page = render(count([line(0, error=ConnectError(message))], "out.jsonl"), "out.jsonl", datetime.now(UTC))
+    assert "x" * 367 + "…" in page
+    assert "x" * 368 not in page
+
+
+def test_a_page_is_for_its_owner_and_replaces_one_of_before(statistics: Statistics, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    for name in ("first.jsonl", "second.jsonl"):
+        write_page(statistics, name, out)
+        assert f"<h1>{name}</h1>" in out.read_text(encoding="utf-8")
+        assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_nothing_else_is_replaced(statistics: Statistics, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    out.write_text("<h1>My diary</h1>")
+    with pytest.raises(InputError, match="no report of headrace; name another --out"):
+        write_page(statistics, "out.jsonl", out)
+    assert out.read_text() == "<h1>My diary</h1>"
+    for place, said in (
+        (tmp_path, "no report of headrace"),
+        (Path("/dev/null"), "no report of headrace"),
+        (tmp_path / "nowhere" / "page.html", "cannot be written: No such file or directory"),
+    ):
+        with pytest.raises(InputError, match=said):
+            write_page(statistics, "out.jsonl", place)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_shares_and_rates_are_not_rounded_to_nothing() -> None:
+    assert [share(part, 10_000) for part in (0, 1, 10, 1234, 9_999, 10_000)] == [
+        *("0%", "under 0.1%", "0.1%", "12.3%", "over 99.9%", "100%")
+    ]
+    assert [rate(each) for each in (1234.56, 1, 0.5, 0.01)] == ["1,234.6/s", "1.0/s", "30.0/min", "36.0/h"]

@@ -1,0 +1,144 @@
+"""What a report counts, and what it refuses to read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.bulk.report.reading import count, read
+from headrace.errors import AnswerError, CallTimeout, ConnectError, InputError, RateLimited
+from headrace.reply import Headers
+
+Line = Callable[..., bytes]
+
+
+def answer(model: str, prompt: int, completion: int) -> dict[str, Any]:
+    return {"model": model, "usage": {"prompt_tokens": prompt, "completion_tokens": completion}}
+
+
+items = st.fixed_dictionaries(
+    {
+        "body": st.none() | st.builds(answer, st.sampled_from("abc"), st.integers(0, 99), st.integers(0, 99)),
+        "error": st.sampled_from(
+            [None, ConnectError("refused"), CallTimeout("late"), AnswerError("no choice")]
+        ),
+        "cost": st.none() | st.decimals(0, 1, places=6).map(str),
+        "attempts": st.integers(1, 20),
+        "elapsed": st.floats(0.001, 100),
+        "at": st.floats(0, 1000),
+    }
+)
+
+
+@given(st.data())
+def test_totals_are_those_counted_naively(line: Line, data: st.DataObject) -> None:
+    lines = [line(n, **each) for n, each in enumerate(data.draw(st.lists(items, min_size=1)))]
+    found = count(lines, "out.jsonl")
+    seen = [json.loads(each) for each in lines]
+    answered = [each for each in seen if each["response"]]
+    summary = found.summary
+    assert found.items == len(seen)
+    assert summary.failed == sum(each["error"] is not None for each in seen)
+    assert summary.failures == Counter(each["error"]["code"] for each in seen if each["error"])
+    assert found.examples.keys() == summary.failures.keys()
+    assert summary.retries == sum(each["headrace"]["attempts"] - 1 for each in seen)
+    assert found.attempts == Counter(min(each["headrace"]["attempts"], 10) for each in seen)
+    assert summary.latencies.count == len(answered)
+    usages = [each["response"]["body"].get("usage", {}) for each in answered]
+    assert summary.prompt_tokens == sum(usage.get("prompt_tokens", 0) for usage in usages)
+    assert summary.completion_tokens == sum(usage.get("completion_tokens", 0) for usage in usages)
+    costs = [Decimal(each["headrace"]["cost"]) for each in answered if "cost" in each["headrace"]]
+    assert summary.cost == (sum(costs) if costs else None)
+    assert summary.unpriced == len(answered) - len(costs)
+    models = Counter(each["response"]["body"].get("model", "not named in the answer") for each in answered)
+    assert {model: totals.answers for model, totals in found.models.items()} == models
+    assert sum(totals.prompt_tokens for totals in found.models.values()) == summary.prompt_tokens
+    assert sum((totals.cost or Decimal(0) for totals in found.models.values()), Decimal(0)) == sum(costs)
+
+
+def test_only_an_answer_with_success_has_latency_tokens_and_a_model(line: Line) -> None:
+    refused = RateLimited("slow down", 429, Headers([]), json.dumps(answer("m", 1, 1)).encode())
+    found = count([line(0, error=refused)], "out.jsonl")
+    assert found.summary.latencies.count == found.summary.prompt_tokens == 0
+    assert not found.models
+
+
+@pytest.mark.parametrize(
+    "body", [[1], "text", {"usage": "none"}, {"model": None, "usage": None}, {"model": 3}]
+)
+def test_a_body_shaped_otherwise_counts_without_model_and_tokens(line: Line, body: Any) -> None:
+    found = count([line(0, body=body)], "out.jsonl")
+    assert found.summary.succeeded == 1
+    assert list(found.models) == ["not named in the answer"]
+
+
+def test_memory_does_not_grow_with_models_and_messages(line: Line) -> None:
+    def lines() -> Iterator[bytes]:
+        for number in range(200):
+            yield line(number, body=answer(f"model {number}", 1, 1))
+        yield line(200, error=ConnectError("x" * 10_000))
+
+    found = count(lines(), "out.jsonl")
+    assert len(found.models) == 51
+    assert found.models["other models"].answers == 150
+    assert len(found.examples["connect_error"]) == 400
+
+
+def test_lines_of_before_have_no_time(line: Line) -> None:
+    old = json.loads(line(0))
+    del old["headrace"]["completed_at"]
+    found = count([json.dumps(old).encode() + b"\n", line(1)], "out.jsonl")
+    assert (found.items, found.undated) == (2, 1)
+
+
+def test_a_torn_last_line_is_left_out(line: Line, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_bytes(line(0) + line(1)[:-1])
+    found = read(out)
+    assert (found.items, found.torn) == (1, True)
+    out.write_bytes(line(0) + line(1))
+    assert not read(out).torn
+
+
+FOREIGN = [
+    b"id,name\n1,hose\n",
+    b'{"id": "batch_req_1", "custom_id": "a", "response": null, "error": null}\n',
+    b'{"id": "headrace-1", "custom_id": "a", "response": null, "error": null}\n',
+    b'{"id": "headrace-1", "response": null, "error": null, "headrace": {"attempts": 1, "elapsed": -1}}\n',
+    b'{"id": "headrace-1", "response": null, "error": null, '
+    b'"headrace": {"attempts": 1, "elapsed": 1, "cost": "NaN"}}\n',
+    b"\xff\xfe\n",
+    b"\n",
+    b"\0" * 20 + b"\n",
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_foreign_line_is_named_and_where_it_is(line: Line, tmp_path: Path, foreign: bytes) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_bytes(line(0) + foreign)
+    with pytest.raises(InputError, match=r"out\.jsonl:2: no output line of headrace run"):
+        read(out)
+
+
+def test_what_is_missing_or_empty_is_said(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    for content, said in (
+        (None, "No such file"),
+        (b"", "no item is done"),
+        (b'{"id": "head', "no item is done"),
+    ):
+        if content is not None:
+            out.write_bytes(content)
+        with pytest.raises(InputError, match=said):
+            read(out)
+    with pytest.raises(InputError, match="Is a directory"):
+        read(tmp_path)

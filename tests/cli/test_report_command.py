@@ -1,0 +1,258 @@
+"""`headrace report`: the command, and its page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+FLAGS = """
+--no-sandbox --disable-gpu --disable-quic --no-first-run
+--disable-background-networking --disable-component-update --disable-sync
+"""
+MODELS = (
+    "deepseek-v3.2",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "a-house/with-a-model-that-has-a-very-long-name-and-no-price",
+)
+ITEMS = 600
+
+LABELS = """() => [...document.querySelectorAll("svg text")]
+    .map(text => ({
+        text: text.textContent,
+        svg: text.closest("svg").ariaLabel,
+        ...text.getBoundingClientRect().toJSON(),
+    }))
+    .filter(label => label.width > 0)"""
+CONTRASTS = """() => {
+    const light = color => {
+        const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map(c => c / 255)
+            .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = light(getComputedStyle(document.documentElement).backgroundColor);
+    const contrast = (element, property) => {
+        const ink = light(getComputedStyle(element)[property]);
+        return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+    };
+    return [
+        ...[...document.querySelectorAll("h1, h2, p, dt, .value, .note, th, td, .example, footer")]
+            .map(element => contrast(element, "color")),
+        ...[...document.querySelectorAll("svg text")].map(element => contrast(element, "fill")),
+    ];
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    program = shutil.which("chromium")
+    if program is None:
+        assert not os.environ.get("CI"), "chromium is not installed"
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def ran(headrace: Any, serving: Callable[..., Any]) -> str:
+    """The summary of a run with failures and several models, whose output is out.jsonl."""
+    lines = [
+        {
+            "custom_id": f"q{n}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": MODELS[n % 4], "messages": [{"role": "user", "content": f"canary-prompt {n}"}]},
+        }
+        for n in range(ITEMS)
+    ]
+    (headrace.folder / "in.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    with serving("--latency", "30ms", "--jitter", "25ms", "--errors", "20%", "--seed", "5") as url:
+        environment = {"OPENAI_BASE_URL": url, "HEADRACE_RETRY_ATTEMPTS": "2", "HEADRACE_RETRY_BASE": "0.01"}
+        result = headrace.run("run", "in.jsonl", "--out", "out.jsonl", **environment)
+    assert result.code == 1, result.err
+    summary: str = result.out
+    return summary
+
+
+def opened(browser: Browser, page: Path, width: int, scheme: Any = "light") -> Page:
+    """The page in a window of its own, without JavaScript; fails on a word of the console or a request."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=False
+    )
+    window = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    window.on("console", lambda message: said.append(message.text))
+    window.on("pageerror", lambda error: said.append(str(error)))
+    window.on("request", lambda request: asked.append(request.url))
+    window.goto(page.as_uri(), wait_until="networkidle")
+    assert asked == [page.as_uri()]
+    assert said == []
+    return window
+
+
+def boxes(labels: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Labels of one picture that lie over each other."""
+    for number, one in enumerate(labels):
+        for other in labels[:number]:
+            apart = (
+                one["right"] <= other["left"]
+                or other["right"] <= one["left"]
+                or one["bottom"] <= other["top"] + 2
+                or other["bottom"] <= one["top"] + 2
+            )
+            if one["svg"] == other["svg"] and not apart:
+                yield one, other
+
+
+def assert_legible(window: Page) -> None:
+    width = window.viewport_size["width"]  # type: ignore[index]
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    for svg in window.locator("svg").all():
+        box = svg.bounding_box()
+        assert box
+        assert box["width"] > 200
+        assert box["height"] > 100
+    labels = window.evaluate(LABELS)
+    assert len(labels) >= 6 * window.locator("svg").count()
+    assert list(boxes(labels)) == []
+    assert all(label["left"] >= 0 and label["right"] <= width for label in labels)
+    assert window.locator("text='NaN'").count() == 0
+
+
+def test_the_page_says_what_the_run_said(headrace: Any, ran: str, browser: Browser) -> None:
+    result = headrace.run("report", "out.jsonl")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"Report of {ITEMS} items: out.html\n"
+    window = opened(browser, headrace.folder / "out.html", 1400)
+    shown = dict(
+        zip(
+            window.locator("dt").all_inner_texts(),
+            window.locator("dd .value").all_inner_texts(),
+            strict=True,
+        )
+    )
+    assert all(figure.is_visible() for figure in window.locator("dd .value").all())
+    counts = re.search(r"([\d,]+) succeeded, ([\d,]+) failed, ([\d,]+) retries", ran)
+    tokens = re.search(r"tokens +([\d,]+) in, ([\d,]+) out", ran)
+    cost = re.search(r"cost +(\$[\d.]+)", ran)
+    latencies = re.search(r"p50 (.*), p95 (.*), p99 (.*)", ran)
+    assert counts
+    assert tokens
+    assert cost
+    assert latencies
+    assert [shown[name] for name in ("Succeeded", "Failed", "Retries")] == list(counts.groups())
+    assert [shown[name] for name in ("Tokens in", "Tokens out")] == list(tokens.groups())
+    assert shown["Cost"] == cost[1]
+    assert [shown[f"Latency p{percent}"] for percent in (50, 95, 99)] == list(latencies.groups())
+    assert shown["Items"] == str(ITEMS)
+    assert int(counts[2].replace(",", "")) > 0
+    page = window.content()
+    for code, number in re.findall(r"(\d+) (\w+_\w+)", ran.partition("failures")[2].partition("\n")[0]):
+        assert re.search(rf'{number}<span class="example">[^<]+</span></th><td class="number">{code}<', page)
+    for model in MODELS:
+        assert window.get_by_role("rowheader", name=model, exact=True).is_visible()
+    assert "canary" not in page, "neither prompt nor key"
+    headings = window.get_by_role("heading", level=2).all_inner_texts()
+    assert headings == ["Latency", "Throughput", "Failures", "Tokens and cost by model", "Attempts"]
+    assert window.get_by_role("img").count() == 2
+    window.context.close()
+
+
+@pytest.mark.parametrize("width", [360, 760, 1400])
+def test_the_page_is_legible_at_any_width_in_light_and_dark(
+    headrace: Any, ran: str, browser: Browser, width: int
+) -> None:
+    headrace.run("report", "out.jsonl", "--out", "page.html")
+    for scheme in ("light", "dark"):
+        window = opened(browser, headrace.folder / "page.html", width, scheme)
+        assert_legible(window)
+        ground = window.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+        assert min(window.evaluate(CONTRASTS)) >= 4.5
+        window.context.close()
+
+
+def line(number: int, at: float | None, elapsed: float, **more: Any) -> str:
+    body = {"model": "m", "usage": {"prompt_tokens": 123_456_789, "completion_tokens": 1_234_567_890_123}}
+    response = None if "error" in more else {"status_code": 200, "request_id": None, "body": body}
+    notes = {"attempts": 1, "elapsed": elapsed} | ({} if at is None else {"completed_at": 1.7e9 + at})
+    values = {"id": f"headrace-{number}", "custom_id": "x", "response": response, "error": None, **more}
+    return json.dumps(values | {"headrace": notes}) + "\n"
+
+
+OUTPUTS = {
+    "one item": [line(0, 0, 0.2)],
+    "failures alone": [
+        line(n, n, 0.01, error={"code": "timeout", "message": "<b>W</b>" * 100}) for n in range(9)
+    ],
+    "without times": [line(n, None, 1 + n / 100) for n in range(99)],
+    "resumed four times": [
+        line(n, n // 500 * 90_000 + n / 20, 0.001 * 1.01 ** (n % 1000)) for n in range(2500)
+    ],
+    "resumed soon and late": [
+        line(n, (n > 10) * 90_000 + (n > 150) * 90_000 + (n > 970) * 990_000 + n / 20, 0.01)
+        for n in range(1000)
+    ],
+    "over a month": [line(n, n * 2600, 0.5 + n % 7 / 1000) for n in range(1000)],
+    "at once": [line(n, n / 50_000, 0.002 + n % 50 / 10_000) for n in range(9000)],
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_pages_of_unusual_runs_are_legible(headrace: Any, browser: Browser, name: str) -> None:
+    (headrace.folder / "out.jsonl").write_text("".join(OUTPUTS[name]), encoding="utf-8")
+    assert headrace.run("report", "out.jsonl").code == 0
+    for width in (360, 1400):
+        window = opened(browser, headrace.folder / "out.html", width)
+        if name == "failures alone":
+            assert "<b>W</b>" in window.locator(".example").inner_text()
+        elif name == "without times":
+            assert "Not known" in window.locator("section[aria-labelledby=throughput]").inner_text()
+        if window.locator("svg").count():
+            assert_legible(window)
+        if name == "resumed four times":
+            assert "without 4 pauses" in window.locator("dl").inner_text()
+            assert window.locator("line.pause").count() == 4
+        window.context.close()
+
+
+def test_what_is_no_output_is_named_in_one_line(headrace: Any) -> None:
+    (headrace.folder / "empty.jsonl").touch()
+    (headrace.folder / "foreign.jsonl").write_text('{"text": "hello"}\n', encoding="utf-8")
+    for name, said in (
+        ("missing.jsonl", "missing.jsonl: No such file"),
+        ("empty.jsonl", "empty.jsonl: no item is done"),
+        ("foreign.jsonl", "foreign.jsonl:1: no output line of headrace run"),
+    ):
+        result = headrace.run("report", name)
+        assert result.code == 2
+        assert said in result.err
+        assert len(result.err.splitlines()) == 1
+    assert not list(headrace.folder.glob("*.html"))
+
+
+def test_the_output_is_not_replaced_by_its_report(headrace: Any) -> None:
+    (headrace.folder / "out.html").write_text(line(0, 0, 0.2), encoding="utf-8")
+    result = headrace.run("report", "out.html")
+    assert result.code == 2
+    assert "name another --out" in result.err
+
+
+def test_a_run_that_goes_on_has_a_report_too(headrace: Any, browser: Browser) -> None:
+    (headrace.folder / "out.jsonl").write_text(line(0, 0, 0.2) + line(1, 1, 0.2)[:40], encoding="utf-8")
+    assert headrace.run("report", "out.jsonl").out == "Report of 1 item: out.html\n"
+    window = opened(browser, headrace.folder / "out.html", 360)
+    assert window.get_by_text("The last line has no end yet").is_visible()
+    window.context.close()
