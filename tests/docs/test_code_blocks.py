@@ -47,7 +47,7 @@ BLOCK_LIMIT = 60.0
 _FENCE = re.compile(r"^(?P<mark>```+)(?P<language>\w*)\s*$")
 _COMMENT = re.compile(r"^<!--\s*(?P<word>file|output|exits|not run)(?::\s*(?P<value>.*?))?\s*-->$")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
-_INSTALL = re.compile(r"^pip install -e (?P<folder>\S+)$", re.MULTILINE)
+_INSTALL = re.compile(r"^pip install -e '?(?P<folder>[^\s'\[]+)(\[\w+\])?'?$", re.MULTILINE)
 _LANGUAGES = {"python", "sh", "toml", "json", "csv", "text"}
 
 

@@ -11,6 +11,7 @@ from headrace import __version__
 from headrace.cli.bench import bench
 from headrace.cli.chat import chat
 from headrace.cli.demo import demo
+from headrace.cli.plugin import plugin
 from headrace.cli.plugins import plugins
 from headrace.cli.run import run
 from headrace.cli.serve import serve
@@ -80,5 +81,5 @@ def cli() -> None:
     """
 
 
-for command in (run, chat, demo, serve, bench, plugins):
+for command in (run, chat, demo, serve, bench, plugins, plugin):
     cli.add_command(command)
