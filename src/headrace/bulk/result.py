@@ -61,7 +61,7 @@ def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> 
         return Result(index, line, outcome.attempts, outcome.elapsed, code=code_of(error))
     answer, error = judge(choices, reply)
     line = encode_line(index, id, outcome, answer, error)
-    usage = reply.usage
+    usage = reply.usage if outcome.attempts else None  # a cache's reply took no tokens
     return Result(
         index,
         line,
