@@ -31,6 +31,15 @@ async def test_a_hundred_at_once_make_one_call(cache: Cache) -> None:
     assert len({id(reply) for reply in replies}) == 100, "each has a reply of its own"
 
 
+async def test_those_that_wait_need_no_file(tmp_path: Path) -> None:
+    mebibyte = 1024 * 1024
+    cache = Cache(path=str(tmp_path / "answers.sqlite"), max_bytes=mebibyte)
+    endpoint = FakeEndpoint(otherwise=Answer("x" * (mebibyte // 16), delay=0.01))  # too long to be kept
+    async with endpoint.client([cache]) as client, client.map(["Hallo"] * 10) as outcomes:
+        assert all([outcome.ok async for outcome in outcomes])
+    assert len(endpoint.attempts) == 1
+
+
 async def test_where_it_fails_the_next_is_made_and_each_has_its_own_error(cache: Cache) -> None:
     endpoint = FakeEndpoint(
         Answer(status=500, delay=0.01), Answer(status=400, delay=0.01), Answer(delay=0.01)
