@@ -93,7 +93,7 @@ class Database:
     def write(self, rows: Iterable[Row], used: Mapping[bytes, float]) -> None:
         """Keep ``rows``, note what was used when, and make room: all of it or nothing."""
         most = self._max_bytes // _LARGEST
-        with _transaction(self._writer):
+        with _transaction(self._writer, "IMMEDIATE"):
             self._writer.executemany(
                 "UPDATE replies SET used = ? WHERE key = ?", [(when, key) for key, when in used.items()]
             )
@@ -155,7 +155,8 @@ def _look_into(reader: sqlite3.Connection) -> None:
 
 def _prepare(writer: sqlite3.Connection, path: Path) -> None:
     """Have the tables there; processes that begin at once wait for each other."""
-    _is_new(writer, path)  # before anything is changed in what may be another program's
+    with _transaction(writer, "DEFERRED"):  # before anything is changed in what may be another program's
+        _is_new(writer, path)
     begun = time.monotonic()
     while True:
         try:
@@ -168,14 +169,17 @@ def _prepare(writer: sqlite3.Connection, path: Path) -> None:
             time.sleep(0.01)
     # After a loss of power the last replies may be gone; the file is sound.
     writer.execute("PRAGMA synchronous = NORMAL")
-    with _transaction(writer):
+    with _transaction(writer, "IMMEDIATE"):
         if _is_new(writer, path):
             for statement in _SCHEMA:
                 writer.execute(statement)
 
 
 def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file is empty; raises `SettingsError` where it is not of this version, nor ours at all."""
+    """Whether the file is empty; raises `SettingsError` where it is not of this version, nor ours at all.
+
+    To be asked in a transaction, for the three answers have to be about one moment.
+    """
     application, version, tables = (
         connection.execute(question).fetchone()[0]
         for question in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
@@ -195,8 +199,8 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 @contextmanager
-def _transaction(writer: sqlite3.Connection) -> Iterator[None]:
-    writer.execute("BEGIN IMMEDIATE")
+def _transaction(writer: sqlite3.Connection, kind: str) -> Iterator[None]:
+    writer.execute(f"BEGIN {kind}")
     try:
         yield
         writer.execute("COMMIT")
