@@ -35,6 +35,7 @@ def test_plugins_are_listed_with_version_stage_and_settings(headrace: Any) -> No
         "    attempts = 7",
     ):
         assert line in result.out.splitlines()
+    assert "cache  headrace-cache 0.1.0\n  no policy, with the settings as they are\n" in result.out
 
 
 def test_serve_speaks_the_api_and_ends_cleanly(serving: Callable[..., Any]) -> None:

@@ -48,7 +48,7 @@ _FENCE = re.compile(r"^(?P<mark>```+)(?P<language>\w*)\s*$")
 _COMMENT = re.compile(r"^<!--\s*(?P<word>file|output|exits|not run)(?::\s*(?P<value>.*?))?\s*-->$")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 _KEY_VARIABLE = re.compile(r'^api_key_env = "(\w+)"$', re.MULTILINE)
-_INSTALL = re.compile(r"^pip install -e (?P<folder>\S+)$", re.MULTILINE)
+_INSTALL = re.compile(r"^pip install -e '?(?P<folder>[^\s'\[]+)(\[\w+\])?'?$", re.MULTILINE)
 _LANGUAGES = {"python", "sh", "toml", "json", "csv", "text"}
 
 

@@ -122,18 +122,28 @@ def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> Non
 # cli.md
 
 
-@pytest.mark.parametrize("name", ["run", "report", "chat", "demo", "serve", "bench", "plugins", "completion"])
+@pytest.mark.parametrize(
+    "name", ["run", "report", "chat", "demo", "serve", "bench", "plugins", "plugin new", "completion"]
+)
 def test_each_option_is_there(name: str) -> None:
     text = section(page("cli.md"), f"## headrace {name}")
     expected = set()
-    for parameter in cli.commands[name].params:
+    for parameter in command(name).params:
         if isinstance(parameter, click.Argument):
             expected.add(parameter.metavar or "")
         else:
             expected |= set(parameter.opts)
-    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION|OUT\.jsonl|SHELL)`"
+    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION|NAME|OUT\.jsonl|SHELL)`"
     named = {cell for row in rows(text) for cell in re.findall(name_of_one, row[0])}
     assert named == expected
+
+
+def command(name: str) -> click.Command:
+    found: click.Command = cli
+    for word in name.split():
+        assert isinstance(found, click.Group)
+        found = found.commands[word]
+    return found
 
 
 def test_each_command_is_there() -> None:

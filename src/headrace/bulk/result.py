@@ -69,7 +69,7 @@ def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> 
     line = encode_line(index, id, outcome, answer, error, time.time())
     if reply is None:
         return Result(index, line, outcome.attempts, outcome.elapsed, code=code_of(error))
-    usage = reply.usage
+    usage = reply.usage if outcome.attempts else None  # a cache's reply took no tokens
     return Result(
         index,
         line,

@@ -65,10 +65,10 @@ class Summary:
 
     ``total`` items in the input, of which ``done_before`` were done, and ``failed_before`` of those
     failed, when it was started or resumed. The rest counts this session: ``succeeded``, ``failed``,
-    ``failures`` by error code, ``retries`` (attempts beyond the first), tokens, ``cost`` in USD (None
-    until a reply has a price), ``unpriced`` replies, ``elapsed`` in seconds. ``latencies`` are those of
-    calls that succeeded, their waits and retries included. ``stopped_by`` is the error, or the word
-    "interrupt", that ended the session before the input's end.
+    ``failures`` by error code, ``retries`` (attempts beyond the first), tokens (none of replies that took no
+    attempt), ``cost`` in USD (None until a reply has a price), ``unpriced`` replies, ``elapsed`` in seconds.
+    ``latencies`` are those of calls that succeeded, their waits and retries included. ``stopped_by`` is the
+    error, or the word "interrupt", that ended the session before the input's end.
     """
 
     total: int

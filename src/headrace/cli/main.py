@@ -14,6 +14,7 @@ from headrace.cli.bench import bench
 from headrace.cli.chat import chat
 from headrace.cli.completion import completion
 from headrace.cli.demo import demo
+from headrace.cli.plugin import plugin
 from headrace.cli.plugins import plugins
 from headrace.cli.report import report
 from headrace.cli.run import run
@@ -90,5 +91,5 @@ def cli() -> None:
     """
 
 
-for command in (run, report, chat, demo, serve, bench, plugins, completion):
+for command in (run, report, chat, demo, serve, bench, plugins, plugin, completion):
     cli.add_command(command)

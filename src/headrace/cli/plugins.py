@@ -22,6 +22,8 @@ def plugins() -> None:
     for plugin in found.found:
         click.echo(f"{plugin.name}  {plugin.distribution} {plugin.version}")
         policies = [policy for owner, policy in found.contributions(settings) if owner is plugin]
+        if not policies:
+            click.echo("  no policy, with the settings as they are")
         for policy in ordered(policies):
             click.echo(f"  policy {policy.name}, stage {policy.stage.name}")
             if attrs.has(type(policy)):

@@ -49,7 +49,10 @@ async def check_policy_contract(make: Callable[[], Policy]) -> None:
         assert (await client.chat("Hallo")).text == "ok", "no call succeeds after a cancelled one"
 
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
-    async with endpoint.client([make()], max_in_flight=10) as client, client.map(["Hallo"] * 50) as outcomes:
+    different = [
+        f"Hallo {number}" for number in range(50)
+    ]  # to make one of those that are the same is allowed
+    async with endpoint.client([make()], max_in_flight=10) as client, client.map(different) as outcomes:
         seen = [outcome async for outcome in outcomes]
     assert all(outcome.ok for outcome in seen), f"calls failed: {[o.error for o in seen if not o.ok][:3]}"
     assert len(endpoint.attempts) == 50, f"50 calls made {len(endpoint.attempts)} attempts"

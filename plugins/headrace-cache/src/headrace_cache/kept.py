@@ -1,0 +1,47 @@
+"""From a reply to what is kept of it, and back."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import attrs
+
+from headrace import AnswerError, Call, Headers, InvalidReply, Reply
+from headrace.envelope import read_envelope
+from headrace.replies import answered
+
+_FREE = Decimal(0)
+
+
+@attrs.frozen
+class Kept:
+    """What is kept of a reply: its status, its content type and its content.
+
+    Of the headers no other is: they are about the call that was made, its limits and its number.
+    """
+
+    status: int
+    content_type: str | None
+    content: bytes = attrs.field(repr=False)
+
+
+def kept_of(reply: Reply) -> Kept | None:
+    """What is to be kept of a reply; None of one that is no success, or still being received."""
+    if not 200 <= reply.status < 300 or reply.stream is not None:
+        return None
+    return Kept(reply.status, reply.headers.get("content-type"), reply.content)
+
+
+def revived(kept: Kept, call: Call) -> Reply | None:
+    """The reply to ``call``, of no cost; None where it is not what this call asks for."""
+    kind = kept.content_type
+    headers = Headers([] if kind is None else [(b"content-type", kind.encode("latin-1"))])
+    reply = Reply(kept.status, headers, kept.content)
+    try:
+        read_envelope(reply)
+        if call.request.answer is not None:
+            reply = answered(reply, call.request.answer)
+    except (AnswerError, InvalidReply):
+        return None
+    reply.cost = _FREE
+    return reply

@@ -1,0 +1,46 @@
+"""A bulk run beside headrace-cache: what was answered before is not sent again, and costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_second_run_sends_nothing_and_costs_nothing(
+    headrace: Any,
+    serving: Callable[..., Any],
+    counts: Callable[[str], dict[str, Any]],
+    lines_of: Callable[[str], list[dict[str, Any]]],
+    questions: Path,
+    processes: str,
+) -> None:
+    with serving("--seed", "7") as url:
+        settings = {"OPENAI_BASE_URL": url, "HEADRACE_CACHE_PATH": "answers.sqlite"}
+
+        def run(out: str) -> str:
+            prompt = ("--prompt", "{id}: {text}", "--model", "deepseek-v3.2", "--processes", processes)
+            result = headrace.run("run", "questions.csv", "--out", out, *prompt, **settings)
+            assert result.code == 0, result.err
+            said: str = result.out
+            return said
+
+        first = run("first.jsonl")
+        sent = counts(url)
+        assert sent["requests"] == 300
+        second = run("second.jsonl")
+        assert counts(url)["requests"] == 300
+    assert "tokens " in first
+    assert "cost       $0.0000" not in first
+    assert "tokens " not in second, "none were taken"
+    assert "cost       $0.0000" in second
+    one, two = (
+        {line["custom_id"]: line["response"]["body"] for line in lines_of(out)}
+        for out in ("first.jsonl", "second.jsonl")
+    )
+    assert one == two
+    assert {line["headrace"]["attempts"] for line in lines_of("second.jsonl")} == {0}
+    assert {line["headrace"]["cost"] for line in lines_of("second.jsonl")} == {"0"}

@@ -1,0 +1,142 @@
+"""`headrace plugin new`: what it writes is installed, in a fresh environment, and passes its own tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace import Stage
+
+ROOT = Path(__file__).parents[2]
+FILES = [
+    "headrace-rate-guard/README.md",
+    "headrace-rate-guard/pyproject.toml",
+    "headrace-rate-guard/src/headrace_rate_guard/__init__.py",
+    "headrace-rate-guard/src/headrace_rate_guard/policy.py",
+    "headrace-rate-guard/src/headrace_rate_guard/py.typed",
+    "headrace-rate-guard/tests/test_rate_guard.py",
+]
+
+
+def run(*command: object, cwd: Path, **environment: str) -> str:
+    """What a program prints; it must succeed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=kept | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_what_is_written_is_installed_and_passes_its_own_tests(headrace: Any, tmp_path: Path) -> None:
+    uv = shutil.which("uv")
+    assert uv, "uv, with which this project is installed, is on the path"
+    result = headrace.run("plugin", "new", "rate-guard", "--stage", "protect")
+    assert (result.code, result.err) == (0, "")
+    assert sorted(result.out.partition("\n\n")[0].splitlines()) == FILES
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(str(path.relative_to(tmp_path)) for path in files) == FILES
+
+    run(uv, "venv", "-q", "--python", sys.executable, "env", cwd=tmp_path)
+    env = tmp_path / "env"
+    run(uv, "build", "-q", "--wheel", "-o", tmp_path / "dist", "--package", "headrace", cwd=ROOT)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    run(
+        *(uv, "pip", "install", "-q", "--python", env),
+        *(f"headrace[cli] @ file://{wheel}", "-e", "headrace-rate-guard[test]"),
+        cwd=tmp_path,
+    )
+    assert "6 passed" in run(env / "bin/pytest", "-q", "headrace-rate-guard", cwd=tmp_path)
+    listed = run(env / "bin/headrace", "plugins", cwd=tmp_path, HEADRACE_RATE_GUARD_SLOW="2.5").splitlines()
+    assert listed[:3] == [
+        "rate_guard  headrace-rate-guard 0.1.0",
+        "  policy rate_guard, stage PROTECT",
+        "    slow = 2.5",
+    ]
+    # The templates are in the wheel: another plugin is written by what was installed, and that name is taken.
+    run(env / "bin/headrace", "plugin", "new", "another", cwd=tmp_path)
+    again = subprocess.run(
+        [env / "bin/headrace", "plugin", "new", "rate-guard", "--into", "elsewhere"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 2
+    assert "is installed already" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["x", "a-name-of-thirty-characters-30"])
+def test_what_is_written_passes_ruff_and_mypy(headrace: Any, tmp_path: Path, name: str) -> None:
+    assert headrace.run("plugin", "new", name).code == 0
+    folder = tmp_path / f"headrace-{name}"
+    scripts = Path(sysconfig.get_path("scripts"))
+    run(scripts / "ruff", "check", "--no-cache", ".", cwd=folder)
+    run(scripts / "ruff", "format", "--no-cache", "--check", ".", cwd=folder)
+    run(sys.executable, "-m", "mypy", "--strict", "src", "tests", cwd=folder, MYPYPATH="src")
+
+
+@pytest.mark.parametrize("stage", [stage.name for stage in Stage])
+def test_the_policy_is_in_the_stage_asked_for(headrace: Any, tmp_path: Path, stage: str) -> None:
+    assert headrace.run("plugin", "new", "headrace-foo", "--stage", stage, "--into", "deep/er").code == 0
+    path = tmp_path / "deep/er/headrace-foo/src/headrace_foo/policy.py"
+    specification = importlib.util.spec_from_file_location("foo_policy", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    assert module.Foo().stage is Stage[stage]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Foo", "no name for a plugin"),
+        ("3d", "no name for a plugin"),
+        ("a--b", "no name for a plugin"),
+        ("a/../b", "no name for a plugin"),
+        ("a" * 31, "no name for a plugin"),
+        ("headrace-", "no name for a plugin"),
+        ("class", "word of Python's own"),
+        ("none", "word of Python's own"),
+        ("timeout", "setting of headrace's own"),
+        ("policies", "setting of headrace's own"),
+        ("retry", "plugin 'retry' (headrace-retry 0.1.0) is installed already"),
+    ],
+)
+def test_a_name_that_no_plugin_can_have_is_refused(
+    headrace: Any, tmp_path: Path, name: str, said: str
+) -> None:
+    result = headrace.run("plugin", "new", name)
+    assert result.code == 2
+    assert said in result.err
+    assert len(result.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_left_alone(headrace: Any, tmp_path: Path) -> None:
+    (tmp_path / "headrace-foo").mkdir()
+    (tmp_path / "file").touch()
+    for options, said in (
+        ((), "headrace-foo is there already, and nothing is overwritten"),
+        (("--into", "file"), "file/headrace-foo cannot be written: Not a directory"),
+    ):
+        result = headrace.run("plugin", "new", "foo", *options)
+        assert result.code == 2
+        assert said in result.err
+    assert list((tmp_path / "headrace-foo").iterdir()) == []
