@@ -64,6 +64,12 @@ def test_totals_are_those_counted_naively(line: Line, data: st.DataObject) -> No
     assert sum((totals.cost or Decimal(0) for totals in found.models.values()), Decimal(0)) == sum(costs)
 
 
+def test_an_answer_of_a_cache_took_no_tokens(line: Line) -> None:
+    found = count([line(0, body=answer("m", 7, 3), attempts=0), line(1, body=answer("m", 7, 3))], "out.jsonl")
+    assert (found.summary.prompt_tokens, found.models["m"].completion_tokens) == (7, 3)
+    assert (found.models["m"].answers, found.summary.retries) == (2, 0)
+
+
 def test_only_an_answer_with_success_has_latency_tokens_and_a_model(line: Line) -> None:
     refused = RateLimited("slow down", 429, Headers([]), json.dumps(answer("m", 1, 1)).encode())
     found = count([line(0, error=refused)], "out.jsonl")

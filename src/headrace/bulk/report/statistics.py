@@ -78,6 +78,8 @@ class Statistics:
         usage = Usage()
         if record.answered:
             model, usage = _model_and_usage(record)
+            if not notes.attempts:
+                usage = Usage()  # a cache's answer took no tokens
             if model not in self.models and len(self.models) >= _MOST_MODELS:
                 model = _OTHERS
             self.models.setdefault(model, ModelTotals()).add(usage, notes.cost)
