@@ -49,6 +49,7 @@ class Api(ABC):
         timeout: float | Timeout | None = None,
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
+        priority: int = 0,
         extra_body: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> Reply: ...
@@ -70,6 +71,7 @@ class Api(ABC):
         timeout: float | Timeout | None = None,
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
+        priority: int = 0,
         extra_body: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> Reply:
@@ -78,7 +80,7 @@ class Api(ABC):
         ``messages`` is a prompt or a list of messages; ``parameters`` are the API's own (``temperature``,
         ``max_tokens``, ``tools``: as it has them or as `Tools`, …), ``extra_body`` what only your endpoint
         knows. ``timeout`` is in seconds per attempt, ``deadline`` in seconds for all of it; see `Request` for
-        ``id`` and ``tags``.
+        ``id``, ``tags`` and ``priority``.
 
         ``answer`` is a type: a dataclass, an attrs class, a msgspec Struct, a pydantic model, a Literal, an
         Enum or a list of these; or a JSON schema as a mapping. It is sent as ``response_format``, or in a
@@ -90,7 +92,15 @@ class Api(ABC):
         body = chat_body(messages, parameters) | dict(extra_body or {})
         if model is not None:
             body["model"] = model
-        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY, answer=answer)
+        request = Request(
+            body,
+            id=id,
+            timeout=timeout,
+            deadline=deadline,
+            tags=tags or EMPTY,
+            answer=answer,
+            priority=priority,
+        )
         return await self._make(request)
 
     async def respond(
@@ -103,6 +113,7 @@ class Api(ABC):
         timeout: float | Timeout | None = None,
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
+        priority: int = 0,
         extra_body: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> Reply:
@@ -116,7 +127,7 @@ class Api(ABC):
         body = response_body(input, instructions, parameters) | dict(extra_body or {})
         if model is not None:
             body["model"] = model
-        request = Request(body, "/responses", "POST", id, timeout, deadline, tags or EMPTY)
+        request = Request(body, "/responses", "POST", id, timeout, deadline, tags or EMPTY, priority=priority)
         return await self._make(request)
 
     async def embed(
@@ -129,6 +140,7 @@ class Api(ABC):
         timeout: float | Timeout | None = None,
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
+        priority: int = 0,
         extra_body: Mapping[str, Any] | None = None,
     ) -> Embeddings:
         """Embed any number of texts: one vector for each, in their order.
@@ -147,7 +159,14 @@ class Api(ABC):
         body = embeddings_body(dimensions, extra_body)
         if model is not None:
             body["model"] = model
-        request = Request(body, "/embeddings", timeout=timeout, deadline=deadline, tags=tags or EMPTY)
+        request = Request(
+            body,
+            "/embeddings",
+            timeout=timeout,
+            deadline=deadline,
+            tags=tags or EMPTY,
+            priority=priority,
+        )
         request = as_request(request, self._settings.model)
         until = None if deadline is None else self._now() + deadline
         batches = in_batches(texts, batch)
@@ -171,13 +190,14 @@ class Api(ABC):
         timeout: float | Timeout | None = None,
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
+        priority: int = 0,
     ) -> Reply:
         """Call anything else that the endpoint has, with the same policies.
 
         ``path`` is appended to the base URL; ``body`` is sent as JSON. The model is filled in where the
         body names none. Raises as `chat` does.
         """
-        request = Request(body, path, method.upper(), id, timeout, deadline, tags or EMPTY)
+        request = Request(body, path, method.upper(), id, timeout, deadline, tags or EMPTY, priority=priority)
         return await self._make(request)
 
     def stream(
@@ -189,6 +209,7 @@ class Api(ABC):
         timeout: float | Timeout | None = None,
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
+        priority: int = 0,
         extra_body: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> Stream:
@@ -207,5 +228,7 @@ class Api(ABC):
         body = chat_body(messages, parameters) | dict(extra_body or {})
         if model is not None:
             body["model"] = model
-        request = Request(body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY)
+        request = Request(
+            body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY, priority=priority
+        )
         return Stream(self._begin_stream(request))

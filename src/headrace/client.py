@@ -1,4 +1,4 @@
-"""The client: owns the transport, the pipeline and the capacity limiter."""
+"""The client: owns the transport, the pipeline and the places in flight."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from headrace.pipeline import (
     compile_observers,
     foreign_failure,
 )
+from headrace.places import Places
 from headrace.replies import checked
 from headrace.reply import Answered, Reply
 from headrace.requests import as_request, encode_body
@@ -114,7 +115,7 @@ class Client(Api):
                     )
         self._notify = compile_observers(self._observers)
         self._send: Send = compile_chain(self._policies, checked(self._transport.send))
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._places: Places | None = None
         self._token: object = None
         self._closed = False
 
@@ -123,7 +124,7 @@ class Client(Api):
             raise ClientStateError("this client was opened before; make another one")
         self._token = anyio.lowlevel.current_token()
         self._now = running_clock()
-        self._limiter = anyio.CapacityLimiter(self._settings.max_in_flight)
+        self._places = Places(self._settings.max_in_flight)
         return self
 
     async def __aexit__(
@@ -158,7 +159,7 @@ class Client(Api):
     @property
     def in_flight(self) -> int:
         """How many calls are under way, those of maps with a ``max_in_flight`` of their own left out."""
-        return self._limiter.borrowed_tokens if self._limiter else 0
+        return self._places.taken if self._places else 0
 
     @overload
     def map(
@@ -221,11 +222,11 @@ class Client(Api):
             raise SettingsError(f"buffer={buffer}: must not be below 0")
         if isinstance(requests, (str, Mapping)) or not isinstance(requests, (Iterable, AsyncIterable)):
             raise RequestError(f"map takes an iterable of requests, not a {type(requests).__name__}")
-        limiter = self._limiter if max_in_flight is None else None
+        places = self._places if max_in_flight is None else None
         workers = max_in_flight or self._settings.max_in_flight
         return Outcomes(
             requests,
-            functools.partial(self._outcome, limiter, None if answer is None else answer_format(answer)),
+            functools.partial(self._outcome, places, None if answer is None else answer_format(answer)),
             workers=workers,
             ordered=ordered,
             buffer=workers if buffer is None else buffer,
@@ -233,7 +234,7 @@ class Client(Api):
 
     async def _outcome(
         self,
-        limiter: anyio.CapacityLimiter | None,
+        places: Places | None,
         answer: AnswerFormat | None,
         index: int,
         item: RequestLike,
@@ -243,10 +244,11 @@ class Client(Api):
                 self._check_usable()
             request = as_request(item, self._settings.model, answer)
             call = self._call(request)
+            call.priority -= 1  # somebody may be waiting for a single one
         except HeadraceError as error:
             return Outcome(index, item if isinstance(item, Request) else None, None, error)
         try:
-            reply = await self._perform(call, limiter)
+            reply = await self._perform(call, places)
         except HeadraceError as error:
             return Outcome(index, request, None, error, call.attempts, self._now() - call.started)
         return Outcome(index, request, reply, None, reply.attempts, reply.elapsed)
@@ -271,6 +273,7 @@ class Client(Api):
             streamed=streamed,
             now=self._now,
             endpoints=endpoints,
+            priority=request.priority,
         )
 
     def _serve(self, model: str | None) -> tuple[Endpoint, ...]:
@@ -288,33 +291,31 @@ class Client(Api):
         call = self._call(as_request(request, self._settings.model))
         if until is not None:
             call.deadline = until
-        return await self._perform(call, self._limiter)
+        return await self._perform(call, self._places)
 
     def _begin_stream(self, request: Request) -> AbstractAsyncContextManager[tuple[Call, Reply]]:
         self._check_usable()
         return self._streaming(streamed_request(as_request(request, self._settings.model)))
 
-    async def _take_place(self, call: Call, limiter: anyio.CapacityLimiter) -> None:
-        """Wait until the limiter has room for a call."""
+    async def _take_place(self, call: Call, places: Places) -> None:
+        """Wait for a place for a call."""
         with anyio.CancelScope(deadline=math.inf if call.deadline is None else call.deadline) as scope:
-            await limiter.acquire_on_behalf_of(call)
+            await places.take(call.priority)
         if scope.cancelled_caught:
             raise self._too_late(call) from None
         call.started = self._now()
         if self._closed:  # while it waited
-            limiter.release_on_behalf_of(call)
+            places.give_back()
             self._check_usable()
 
     @asynccontextmanager
     async def _streaming(self, request: Request) -> AsyncIterator[tuple[Call, Reply]]:
         """A place in flight for the length of the block, and the reply with its first piece."""
         call = self._call(request, streamed=True)
-        limiter = self._limiter
-        assert limiter is not None
-        try:
-            limiter.acquire_on_behalf_of_nowait(call)
-        except anyio.WouldBlock:
-            await self._take_place(call, limiter)
+        places = self._places
+        assert places is not None
+        if not places.take_at_once():
+            await self._take_place(call, places)
         try:
             try:
                 reply = await self._perform(call, None)
@@ -323,18 +324,15 @@ class Client(Api):
                 raise
             yield call, reply
         finally:
-            limiter.release_on_behalf_of(call)
+            places.give_back()
 
-    async def _perform(self, call: Call, limiter: anyio.CapacityLimiter | None) -> Reply:
+    async def _perform(self, call: Call, places: Places | None) -> Reply:
         """Send a call through the pipeline, bounded by its deadline, and complete its reply or error.
 
-        With a limiter, once that has room for it.
+        With ``places``, once there is one for it.
         """
-        if limiter is not None:
-            try:
-                limiter.acquire_on_behalf_of_nowait(call)
-            except anyio.WouldBlock:
-                await self._take_place(call, limiter)
+        if places is not None and not places.take_at_once():
+            await self._take_place(call, places)
         try:
             if call.deadline is None:
                 reply = await self._send(call)
@@ -353,8 +351,8 @@ class Client(Api):
             failure.request, failure.attempts = call.request, call.attempts
             raise failure from error
         finally:
-            if limiter is not None:
-                limiter.release_on_behalf_of(call)
+            if places is not None:
+                places.give_back()
         try:
             reply.attempts = call.attempts
             reply.elapsed = self._now() - call.started

@@ -64,8 +64,9 @@ class Request:
     ``timeout`` (seconds or `Timeout`) is per attempt and overrides the client's; ``deadline`` is in
     seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
     accounting and logs (totals per tag); they are not sent. ``headers``, pairs of texts, are sent besides the
-    endpoint's, or in place of those of the same name. ``answer`` is the type that the answer is to have; see
-    `Client.chat`.
+    endpoint's, or in place of those of the same name. Where calls wait, those of higher ``priority`` go
+    first; those of a map wait as if theirs were one lower. ``answer`` is the type that the answer is to have;
+    see `Client.chat`.
 
     Raises `RequestError` for a path or method that no HTTP request may carry, for a timeout or deadline that
     is no duration, and for an ``answer`` that is no such type, or of anything but a chat.
@@ -82,6 +83,7 @@ class Request:
     answer: AnswerFormat | None = attrs.field(
         default=None, converter=attrs.converters.optional(answer_format), repr=False
     )
+    priority: int = 0
 
     def __attrs_post_init__(self) -> None:
         if self.timeout is not None and not isinstance(self.timeout, Timeout):
@@ -133,7 +135,8 @@ class Call:
     ``content`` is the encoded body. ``started`` and ``deadline`` are on `anyio.current_time`'s clock, which
     ``now()`` asks without the way through anyio's layers. ``attempts`` counts the trips over the wire begun
     so far. ``endpoints`` are those that serve its model, ``endpoint`` the one that it goes to, the first of
-    them unless a policy sets another before it sends. A policy may write to ``notes`` under its own name. The
+    them unless a policy sets another before it sends. Where calls wait for something, those of higher
+    ``priority`` go first. A policy may write to ``notes`` under its own name. The
     reply to a ``streamed`` call comes with its first piece; what is to be done when it is over is told
     `at_end`.
     """
@@ -150,6 +153,7 @@ class Call:
     streamed: bool = False
     now: Callable[[], float] = attrs.field(default=anyio.current_time, repr=False)
     endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
+    priority: int = 0
     _at_end: list[Callable[[Ending], None]] | None = attrs.field(default=None, init=False, repr=False)
 
     def notify(self, name: str, **data: Any) -> None:

@@ -27,6 +27,7 @@ from headrace.pipeline import (
     compile_observers,
     foreign_failure,
 )
+from headrace.places import Places
 from headrace.replies import status_error
 from headrace.reply import Headers, Reply
 from headrace.settings import load_settings
@@ -93,10 +94,8 @@ class Bridge:
         call, is_retry = await self._calls.of(request, self._now)
         if is_retry and self._multiplies:
             self._warn_of_two_retries()
-        limiter = self._limiter
-        try:
-            limiter.acquire_on_behalf_of_nowait(call)
-        except anyio.WouldBlock:
+        places = self._places
+        if not places.take_at_once():
             await self._take_place(call, request)
         body: PassedBody | None = None
         try:
@@ -118,14 +117,14 @@ class Bridge:
             raise
         finally:
             if body is None:
-                limiter.release_on_behalf_of(call)
+                places.give_back()
         headers = [(name, value) for name, value in reply.headers.raw if name.lower() not in _UNDONE]
         extensions = {"http_version": b"HTTP/1.1"}
         if body is None:
             return self._library.Response(
                 reply.status, headers=headers, content=reply.content, extensions=extensions
             )
-        body.on_end(lambda: limiter.release_on_behalf_of(call))
+        body.on_end(places.give_back)
         return self._library.Response(
             reply.status, headers=headers, stream=self._stream(body, request), extensions=extensions
         )
@@ -146,7 +145,7 @@ class Bridge:
             return
         self._token = token
         self._now = running_clock()
-        self._limiter = anyio.CapacityLimiter(self._max_in_flight)
+        self._places = Places(self._max_in_flight)
         self._transports: dict[str, Transport] = {}
         self._by_endpoint: dict[Endpoint, Transport] = {}
         self._chain: Send = compile_chain(self.policies, self._attempt)
@@ -168,7 +167,7 @@ class Bridge:
     async def _take_place(self, call: Call, request: Any) -> None:
         limit = request.extensions.get("timeout", {}).get("pool")
         with anyio.move_on_after(limit) as scope:
-            await self._limiter.acquire_on_behalf_of(call)
+            await self._places.take(call.priority)
         if scope.cancelled_caught:
             raise self._library.PoolTimeout(
                 f"{self._max_in_flight} requests were in flight for {limit:g} s; raise max_in_flight=",
