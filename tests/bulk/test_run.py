@@ -264,3 +264,30 @@ async def test_stopping_does_not_wait_for_the_endpoint(
             await trio.sleep(10)
             bulk.stop()
     assert trio.current_time() < 12
+
+
+@pytest.mark.trio
+async def test_how_long_the_endpoint_is_waited_for_can_be_said(
+    products: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    endpoint = FakeEndpoint(otherwise=CircuitOpen("open", 60.0))
+    out = products.with_name("out.jsonl")
+    async with endpoint.client(max_in_flight=2) as client:
+        summary = await run(client, products, prompt="{name}", out=out, wait_for_endpoint=7200)
+    assert isinstance(summary.stopped_by, CircuitOpen)
+    assert 7100 <= trio.current_time() <= 7200
+
+
+@pytest.mark.trio
+async def test_at_its_deadline_a_run_stops_and_keeps_what_is_done(
+    products: Path, autojump_clock: trio.testing.MockClock, read_lines: Lines
+) -> None:
+    endpoint, out = FakeEndpoint(otherwise=Answer(delay=10)), products.with_name("out.jsonl")
+    async with endpoint.client(max_in_flight=2) as client:
+        summary = await run(client, products, prompt="{name}", out=out, deadline=25)
+    assert trio.current_time() == pytest.approx(25)
+    assert "the run's deadline of 25 s passed" in str(summary.stopped_by)
+    assert (summary.succeeded, summary.failed, summary.left) == (4, 0, 6)
+    assert len(read_lines(out)) == 4
+    async with FakeEndpoint().client() as client:
+        assert (await run(client, products, prompt="{name}", out=out)).left == 0

@@ -147,3 +147,14 @@ def test_items_that_an_outage_failed_are_sent_again_when_asked(
     assert kinds <= {"connect_error", "incomplete_reply"}
     assert headrace.run("run", "questions.csv", *ASK, "--retry-failed").code == 0
     check_complete(lines_of("out.jsonl"))
+
+
+def test_a_deadline_ends_a_run_that_the_same_command_goes_on_with(
+    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+) -> None:
+    with serving("--latency", "100ms") as url:
+        stopped = headrace.run("run", "questions.csv", *ASK, "--deadline", "700ms", OPENAI_BASE_URL=url)
+        assert (stopped.code, "Stopped: the run's deadline of 0.7 s passed" in stopped.out) == (1, True)
+        assert 0 < len(lines_of("out.jsonl")) < 300
+        assert headrace.run("run", "questions.csv", *ASK, OPENAI_BASE_URL=url).code == 0
+    check_complete(lines_of("out.jsonl"))

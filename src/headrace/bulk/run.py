@@ -20,14 +20,14 @@ from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
 from headrace.client import Client
-from headrace.errors import CircuitOpen, SettingsError, WorkerLost
+from headrace.errors import CircuitOpen, DeadlineExceeded, SettingsError, WorkerLost
 from headrace.groups import task_group
 
 _SYNC_EVERY = 1.0
 """Seconds between two times that the journal is forced onto the disk."""
 
 WAIT_FOR_ENDPOINT = 600.0
-"""Seconds for which an open circuit is waited for, without a success in between, before the run stops."""
+"""The default of seconds for which an open circuit is waited for, without a success in between."""
 
 _SHORTEST_PAUSE = 0.5
 """Seconds; while a half-open circuit's probes are under way, it says 0 of how long to wait."""
@@ -39,11 +39,24 @@ class BulkRun:
     ``summary`` is kept up to date while it goes. While the endpoint's circuit is open nothing is drawn, and
     the items that it refused are sent when it closes. An error that all later calls would share (a refused
     key, a budget used up) stops the drawing; what is in flight is finished and kept.
+
+    Without a success in ``wait_for_endpoint`` seconds, an open circuit ends the session; so does
+    ``deadline``, in seconds from its beginning, which drops what is in flight.
     """
 
-    def __init__(self, task: Task, journal: Journal, total: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        journal: Journal,
+        total: int,
+        *,
+        wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
+        deadline: float | None = None,
+    ) -> None:
         self._task = task
         self._journal = journal
+        self._wait_for_endpoint = wait_for_endpoint
+        self._deadline = deadline
         self._stopping = anyio.Event()
         self._refusal: CircuitOpen | None = None
         self.summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
@@ -56,26 +69,33 @@ class BulkRun:
     async def perform(self, crew: Crew) -> Summary:
         """Send what is left; returns the summary. Raises `JournalError` when nothing can be written."""
         summary, started = self.summary, anyio.current_time()
-        waited_since, succeeded = started, 0
         try:
-            while True:
-                await self._pass(crew, started)
-                if summary.succeeded > succeeded:
-                    waited_since, succeeded = anyio.current_time(), summary.succeeded
-                refusal, self._refusal = self._refusal, None
-                if refusal is None or self._stopping.is_set():
-                    return summary
-                if anyio.current_time() + refusal.retry_after - waited_since > WAIT_FOR_ENDPOINT:
-                    summary.stopped_by = refusal
-                    return summary
-                with anyio.move_on_after(max(refusal.retry_after, _SHORTEST_PAUSE)):
-                    await self._stopping.wait()
+            with anyio.move_on_after(self._deadline) as scope:
+                await self._passes(crew, started)
+            if scope.cancelled_caught:
+                summary.stopped_by = DeadlineExceeded(f"the run's deadline of {self._deadline:g} s passed")
         except WorkerLost as error:
             summary.stopped_by = error
-            return summary
         finally:
             summary.elapsed = anyio.current_time() - started
             await self._journal.sync()
+        return summary
+
+    async def _passes(self, crew: Crew, started: float) -> None:
+        """Go over the input until nothing is left, waiting for the endpoint in between."""
+        waited_since, succeeded = started, 0
+        while True:
+            await self._pass(crew, started)
+            if self.summary.succeeded > succeeded:
+                waited_since, succeeded = anyio.current_time(), self.summary.succeeded
+            refusal, self._refusal = self._refusal, None
+            if refusal is None or self._stopping.is_set():
+                return
+            if anyio.current_time() + refusal.retry_after - waited_since > self._wait_for_endpoint:
+                self.summary.stopped_by = refusal
+                return
+            with anyio.move_on_after(max(refusal.retry_after, _SHORTEST_PAUSE)):
+                await self._stopping.wait()
 
     async def _pass(self, crew: Crew, started: float) -> None:
         """Go over the input once and send what is not done, until its end or something that stops it."""
@@ -130,6 +150,8 @@ async def run(
     system: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     limit: int | None = None,
+    wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
+    deadline: float | None = None,
     max_in_flight: int | None = None,
     retry_failed: bool = False,
     processes: int = 1,
@@ -143,6 +165,10 @@ async def run(
     (``temperature``, …) and ``limit`` has only so many items sent, from the first on. Outcomes are appended
     to ``out`` in OpenAI's batch output format. Called again with the same arguments it goes on where it
     stopped; ``retry_failed`` sends failed items again. The model is the client's.
+
+    While the endpoint's circuit is open the run waits, for ``wait_for_endpoint`` seconds without a success
+    (default 600) at most; ``deadline`` is in seconds for this session. Either leaves the rest to the next
+    call.
 
     ``table``, a path that ends in ``.csv`` or ``.parquet``, has what is done written there as a table when
     the session ends, also one that was stopped; see `write_table`.
@@ -179,7 +205,7 @@ async def run(
     with Journal(out, task.fingerprint(), total, limit is not None) as journal:
         if retry_failed:
             journal.forget_failed()
-        bulk = BulkRun(task, journal, total)
+        bulk = BulkRun(task, journal, total, wait_for_endpoint=wait_for_endpoint, deadline=deadline)
         if processes != 1:
             most = max_in_flight or settings.max_in_flight
             async with ProcessCrew(make_client, processes, most, task.choices, task.answer) as crew:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.serve import DURATION
+from headrace.cli.options import DURATION
 
 if TYPE_CHECKING:
     from headrace.cli.measuring import Measurement

@@ -46,7 +46,7 @@ def demo() -> None:
 
 
 async def _categorise(products: Path, out: Path) -> Summary:
-    from headrace.bulk import Journal, Source, Task
+    from headrace.bulk import BulkRun, Journal, Source, Task
     from headrace.bulk.template import Template
     from headrace.cli.progress import Watcher
     from headrace.cli.session import perform
@@ -69,7 +69,7 @@ async def _categorise(products: Path, out: Path) -> Summary:
         )
         watcher.say(f"Policies: {', '.join(policy.name for policy in client.policies)}")
         with Journal(out, task.fingerprint(), total) as journal:
-            return await perform(client, task, journal, total, watcher)
+            return await perform(client, BulkRun(task, journal, total), task.choices, watcher)
 
 
 def _show_some(products: Path, out: Path) -> None:

@@ -6,11 +6,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.endpoint.units import parse_duration
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 FILE = click.Path()
 """A file's name, which shells complete. That it can be read or written is seen when it is."""
+
+
+class Quantity(click.ParamType[float]):
+    """The type of an option that people write with a unit; ``parse`` raises `ValueError` for what is none."""
+
+    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION = Quantity("duration", parse_duration)
+
 
 model = click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
 base_url = click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")

@@ -33,6 +33,14 @@ SOME_FAILED, INTERRUPTED = 1, 130
 @click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id, or the row.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
 @click.option("--budget", metavar="USD", help="The most that the run may cost; needs headrace-cost.")
+@click.option("--deadline", type=options.DURATION, metavar="TIME", help="Stop after so long, like 2h.")
+@click.option(
+    "--wait-for-endpoint",
+    type=options.DURATION,
+    default=600.0,
+    metavar="TIME",
+    help="How long an endpoint that is down is waited for, like 30m; default: 10m.",
+)
 @click.option(
     "--dry-run", is_flag=True, help="Show what would be sent and about what it costs; send nothing."
 )
@@ -58,6 +66,8 @@ def run(
     id_column: str | None,
     limit: int | None,
     budget: str | None,
+    deadline: float | None,
+    wait_for_endpoint: float,
     dry_run: bool,
     table: str | None,
     retry_failed: bool,
@@ -88,7 +98,7 @@ def run(
     """
     import functools
 
-    from headrace.bulk import Journal, ProcessCrew, Source, Task
+    from headrace.bulk import BulkRun, Journal, ProcessCrew, Source, Task
     from headrace.bulk.tables import Table
     from headrace.bulk.template import Template
     from headrace.cli.progress import Watcher
@@ -120,12 +130,13 @@ def run(
     with Journal(out, task.fingerprint(), total, limit is not None) as journal:
         if retry_failed:
             journal.forget_failed()
+        bulk = BulkRun(task, journal, total, wait_for_endpoint=wait_for_endpoint, deadline=deadline)
         if processes == 1:
-            summary = on_event_loop(lambda: perform(client, task, journal, total, watcher))
+            summary = on_event_loop(lambda: perform(client, bulk, task.choices, watcher))
         else:
             most = client.settings.max_in_flight
             crew = ProcessCrew(make_client, processes, most, task.choices, task.answer, watcher.hear)
-            summary = on_event_loop(lambda: perform_in_processes(crew, task, journal, total, watcher))
+            summary = on_event_loop(lambda: perform_in_processes(crew, bulk, watcher))
         if wanted is not None:
             wanted.write()
     click.echo(report(summary, out, table))

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import click
 
+from headrace.cli.options import DURATION, Quantity
 from headrace.endpoint.behaviour import Behaviour
-from headrace.endpoint.units import parse_duration, parse_rate, parse_share
-
-
-class _Quantity(click.ParamType[float]):
-    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-DURATION = _Quantity("duration", parse_duration)
+from headrace.endpoint.units import parse_rate, parse_share
 
 
 @click.command(short_help="Start an endpoint that simulates a model.")
@@ -33,8 +14,8 @@ DURATION = _Quantity("duration", parse_duration)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free.")
 @click.option("--latency", type=DURATION, default=0.0, help="Time an answer takes, like 800ms.")
 @click.option("--jitter", type=DURATION, default=0.0, help="By how much that varies, like 200ms.")
-@click.option("--rate-limit", type=_Quantity("rate", parse_rate), help="429 over it, like 100/s.")
-@click.option("--errors", type=_Quantity("share", parse_share), default=0.0, help="Share of faults, like 5%.")
+@click.option("--rate-limit", type=Quantity("rate", parse_rate), help="429 over it, like 100/s.")
+@click.option("--errors", type=Quantity("share", parse_share), default=0.0, help="Share of faults, like 5%.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answers.")
 def serve(
     host: str,

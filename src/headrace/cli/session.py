@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import anyio
 
-from headrace.bulk import BulkRun, Journal, LocalCrew, ProcessCrew, Summary, Task
+from headrace.bulk import BulkRun, LocalCrew, ProcessCrew, Summary
 from headrace.bulk.crew import Crew
 from headrace.bulk.worker import allow_files
 from headrace.cli.progress import Watcher
@@ -24,27 +24,24 @@ def on_event_loop(main: Callable[[], Awaitable[T]]) -> T:
     return anyio.run(main, backend_options={"use_uvloop": uvloop})
 
 
-async def perform(client: Client, task: Task, journal: Journal, total: int, watcher: Watcher) -> Summary:
-    """Open the client, run what is left of ``task``, and return the summary.
+async def perform(client: Client, bulk: BulkRun, choices: Sequence[str], watcher: Watcher) -> Summary:
+    """Open the client, do what is left of a run, and return the summary.
 
     The first Ctrl-C (or SIGTERM) lets the calls in flight end, the second drops them; either way every
     item that is done is in the journal.
     """
     allow_files(client.settings.max_in_flight)
     async with client:
-        return await _perform(LocalCrew(client, task.choices), task, journal, total, watcher)
+        return await _perform(LocalCrew(client, choices), bulk, watcher)
 
 
-async def perform_in_processes(
-    crew: ProcessCrew, task: Task, journal: Journal, total: int, watcher: Watcher
-) -> Summary:
+async def perform_in_processes(crew: ProcessCrew, bulk: BulkRun, watcher: Watcher) -> Summary:
     """The same in several processes."""
     async with crew:
-        return await _perform(crew, task, journal, total, watcher)
+        return await _perform(crew, bulk, watcher)
 
 
-async def _perform(crew: Crew, task: Task, journal: Journal, total: int, watcher: Watcher) -> Summary:
-    bulk = BulkRun(task, journal, total)
+async def _perform(crew: Crew, bulk: BulkRun, watcher: Watcher) -> Summary:
     with watcher:
         async with anyio.create_task_group() as group:
             group.start_soon(_obey_signals, bulk, watcher, group.cancel_scope)
