@@ -83,7 +83,7 @@ class Cost:
         self, model: str, prompt_tokens: int, output_tokens: int, endpoint: Endpoint | None = None
     ) -> Decimal | None:
         """What so many tokens of a model cost in USD, at an endpoint; None where its price is not known."""
-        price = self._list.find(model) if endpoint is None else self._list.at(endpoint, model)
+        price = self._list.find(model) if endpoint is None else self._list.at((endpoint, model))
         return None if price is None else price.at_most(prompt_tokens, output_tokens)
 
     def wrap(self, send: Send) -> Send:
@@ -148,7 +148,7 @@ class Cost:
         return price_within_budget
 
     def _estimate(self, call: Call, model: str) -> Decimal:
-        prices = [self._list.at(endpoint, model) for endpoint in call.endpoints or (call.endpoint,)]
+        prices = [self._list.at((endpoint, model)) for endpoint in call.endpoints or (call.endpoint,)]
         if None in prices:
             raise BudgetExceeded(
                 f"not sent: model {model!r} has no price, so no budget can be kept with it; add its price: "
@@ -180,7 +180,7 @@ class Cost:
                 totals.by_tag[f"{key}={value}"].add(usage, reply.cost)
 
     def _cost(self, endpoint: Endpoint, model: str | None, reply: Reply) -> Decimal | None:
-        price = None if model is None else self._list.at(endpoint, model)
+        price = None if model is None else self._list.at((endpoint, model))
         if price is None and reply.model is not None:
             price = self._list.find(reply.model)
         if price is not None and reply.usage is not None:

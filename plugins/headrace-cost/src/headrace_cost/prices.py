@@ -13,11 +13,13 @@ import tomllib
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 from headrace import Endpoint, SettingsError, Usage
+
+K = TypeVar("K")
 
 MONEY = decimal.Context(prec=60)
 """Sums of money are exact: no price list and no run comes near 60 digits. Apart from the caller's own
@@ -61,15 +63,15 @@ class Price:
         return cost
 
 
-class _Found(dict[str, Price | None]):
+class _Found(dict[K, Price | None]):
     """What was looked up; a call does without a function of Python's."""
 
-    def __init__(self, look_up: Callable[[str], Price | None]) -> None:
+    def __init__(self, look_up: Callable[[K], Price | None]) -> None:
         super().__init__()
         self._look_up = look_up
 
-    def __missing__(self, model: str) -> Price | None:
-        price = self[model] = self._look_up(model)
+    def __missing__(self, key: K) -> Price | None:
+        price = self[key] = self._look_up(key)
         return price
 
 
@@ -80,18 +82,14 @@ class PriceList:
         self._prices = _shipped() | {model: _own(model, entry) for model, entry in own.items()}
         self.find: Callable[[str], Price | None] = _Found(self._look_up).__getitem__
         """The price of a model, None where it is not in the list."""
-        self._at: dict[tuple[Endpoint, str], Price | None] = {}
-
-    def at(self, endpoint: Endpoint, model: str) -> Price | None:
+        self.at: Callable[[tuple[Endpoint, str]], Price | None] = _Found(self._look_up_at).__getitem__
         """The price of a model at an endpoint: its own, that of its name there, or that of its name."""
-        try:
-            return self._at[endpoint, model]
-        except KeyError:
-            there = endpoint.name_of(model)
-            names = (f"{endpoint.name}/{there}", there, model)
-            price = next((found for name in names if (found := self.find(name)) is not None), None)
-            self._at[endpoint, model] = price
-            return price
+
+    def _look_up_at(self, place: tuple[Endpoint, str]) -> Price | None:
+        endpoint, model = place
+        there = endpoint.name_of(model)
+        names = (f"{endpoint.name}/{there}", there, model)
+        return next((price for name in names if (price := self.find(name)) is not None), None)
 
     def _look_up(self, model: str) -> Price | None:
         for name in (model, model.rpartition("/")[2]):
