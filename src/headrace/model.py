@@ -80,9 +80,7 @@ class Request:
     deadline: float | None = None
     tags: Mapping[str, str] = EMPTY
     headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    answer: AnswerFormat | None = attrs.field(
-        default=None, converter=attrs.converters.optional(answer_format), repr=False
-    )
+    answer: Any = attrs.field(default=None, repr=False)
     priority: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -97,8 +95,13 @@ class Request:
                 raise RequestError(f"path {self.path!r} must be ASCII without spaces; percent-encode it")
         if self.method != "POST" and not (self.method.isascii() and self.method.isalpha()):
             raise RequestError(f"method {self.method!r} is not an HTTP method")
-        if self.answer is not None and "messages" not in (self.body or ()):
-            raise RequestError("answer= is for chats: the body has no messages")
+        if self.answer is not None:
+            if "messages" not in (self.body or ()):
+                raise RequestError("answer= is for chats: the body has no messages")
+            if not isinstance(
+                self.answer, AnswerFormat
+            ):  # no converter: it would be called for all others, too
+                object.__setattr__(self, "answer", answer_format(self.answer))
 
     @property
     def model(self) -> str | None:
