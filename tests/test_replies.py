@@ -285,6 +285,16 @@ async def test_an_error_of_any_shape_is_told(body: Any, said: str) -> None:
 
 
 @pytest.mark.anyio
+async def test_an_error_moves_no_terminal() -> None:
+    body = {"error": {"message": "a\x1b]0;owned\x07\x1b[2Jb\x9b31m \u202egnp.exe"}}
+    async with FakeEndpoint(Answer(status=400, body=body)).client() as client:
+        with pytest.raises(StatusError) as caught:
+            await client.chat("?")
+    assert str(caught.value).isprintable()
+    assert "a\\x1b]0;owned\\x07" in str(caught.value)
+
+
+@pytest.mark.anyio
 async def test_an_error_repeats_no_endless_message() -> None:
     with pytest.raises(StatusError) as caught:
         await ask(Answer(status=400, body={"error": {"message": "x" * 100_000}}))

@@ -21,7 +21,7 @@ from headrace.errors import (
     StatusError,
 )
 from headrace.model import Call, Send
-from headrace.reply import Answered, Headers, Reply, shown
+from headrace.reply import Answered, Headers, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
 
@@ -132,7 +132,7 @@ def answered(reply: Reply, answer: AnswerFormat) -> Answered[Any]:
             raise AnswerError("the answer was cut off; raise max_tokens=")
         refusal = reply.body["choices"][0].get("message", {}).get("refusal")
         if refusal:
-            raise AnswerError(f"the model refuses: {str(refusal)[:_MOST_SAID]}")
+            raise AnswerError(f"the model refuses: {printable(str(refusal)[:_MOST_SAID])}")
         value = answer.read(reply.text)
     except AnswerError as error:
         error.partial = reply
@@ -162,7 +162,7 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     if 300 <= status < 400:
         # Following would carry the key to wherever the answer points.
         advice = f"redirected to {headers.get('location', '?')!r}, not followed; check base_url"
-    said = message[:_MOST_SAID] if message else (shown(content) if content else "no body")
+    said = printable(message[:_MOST_SAID]) if message else (shown(content) if content else "no body")
     text = f"{call.request.method} {call.request.path}: status {status}: {said}"
     kind: type[StatusError] = StatusError
     if status == 401:

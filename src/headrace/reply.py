@@ -194,3 +194,13 @@ def shown(content: bytes, limit: int = 200) -> str:
     """The beginning of a body, fit for one line of an error message."""
     text = content[: limit * 4].decode("utf-8", "replace")[:limit]
     return repr(text) + ("…" if len(content) > len(text.encode()) else "")
+
+
+def printable(text: str) -> str:
+    """A text from outside, fit for a terminal: what could move its cursor or set its title is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1]
+        for character in text
+    )

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from headrace.errors import RequestError
+from headrace.reply import printable
 
 Schema: TypeAlias = dict[str, Any]
 Read: TypeAlias = Callable[[bytes], Any]
@@ -93,7 +94,7 @@ def strict(schema: Any) -> Any:
 
 def one_line(error: object) -> str:
     """What an error says, on one line and not too long."""
-    return " ".join(str(error).split())[:300]
+    return printable(" ".join(str(error).split())[:300])
 
 
 def _of_json_schema(schema: Mapping[str, Any]) -> tuple[Schema, Read]:

@@ -1,4 +1,4 @@
-"""The progress bar, on a terminal of 80 columns."""
+"""What is seen at a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -54,3 +54,24 @@ def test_a_terminal_shows_a_bar_with_all_that_matters(
     assert re.search(r"\d+/s · 0 failed · \d+ retries · [1-9]\d? in flight · \$0\.\d{4}", plain)
     assert "100%  300/300" in plain
     assert max(len(line) for line in plain.splitlines()) <= COLUMNS
+
+
+def test_an_answer_does_nothing_to_the_terminal_but_be_read(headrace: Any) -> None:
+    asked = "Repeat \x1b]0;owned\x07\x1b[2J"
+    piped = headrace.run("chat", asked, "--model", "m", "--quiet")
+    assert "\x1b" in piped.out, "the simulated answer repeats the question; a pipe gets it as it came"
+    terminal, inner = pty.openpty()
+    process = subprocess.Popen(
+        [*headrace.command, "chat", asked, "--model", "m", "--quiet"],
+        cwd=headrace.folder,
+        env=headrace.environment | {"TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=inner,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(inner)
+    shown = read_all(terminal)
+    os.close(terminal)
+    assert process.wait(timeout=30) == 0
+    assert "\x1b" not in shown
+    assert "\\x1b" in shown

@@ -34,6 +34,7 @@ def chat(
     """
     from headrace.cli.session import on_event_loop
     from headrace.client import Client
+    from headrace.reply import printable
 
     client = Client(base_url=base_url, model=model)
     messages = [{"role": "user", "content": sys.stdin.read() if question == "-" else question}]
@@ -44,7 +45,8 @@ def chat(
     async def ask() -> str:
         async with client, client.stream(messages, **values) as stream:
             async for piece in stream:
-                click.echo(piece.text, nl=False)
+                # To a file or a pipe as it is; at a terminal it must not do more than be read.
+                click.echo(printable(piece.text) if sys.stdout.isatty() else piece.text, nl=False)
             click.echo()
         reply = stream.reply
         took = [f"{reply.elapsed:.1f} s", f"first token after {reply.time_to_first_token or 0:.1f} s"]
