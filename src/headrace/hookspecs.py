@@ -14,6 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
+    from headrace.bulk.engines import Engine
     from headrace.model import Observer, Policy
     from headrace.settings import Settings
     from headrace.transports import Transport
@@ -48,6 +49,15 @@ def headrace_transport(settings: Settings) -> Transport | None:
     Called when a client is made without a transport of its own, unless ``settings.core.transport`` is
     "native" or "httpx". Claim settings with ``settings.section(name, kind)``. Two plugins that both answer
     are an error. Since 0.1.
+    """
+
+
+@hookspec
+def headrace_engines() -> Iterable[Engine] | None:
+    """Engines that bulk runs can be handed to, by ``headrace run --engine NAME``.
+
+    Called once, when that command starts. None or an empty iterable: nothing. Two engines of one name are an
+    error. Since 0.1.
     """
 
 

@@ -128,6 +128,14 @@ class Plugins:
             return answers
         return None
 
+    def engines(self) -> list[tuple[Plugin, Any]]:
+        """What each plugin brings as engines of bulk runs."""
+        return [
+            (plugin, engine)
+            for plugin, engines in self.call("headrace_engines")
+            for engine in _each(plugin, "headrace_engines", engines)
+        ]
+
     def commands(self, cli: Any) -> None:
         """Let plugins add their commands to the command line."""
         self.call("headrace_commands", cli=cli)

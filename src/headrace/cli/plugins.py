@@ -18,7 +18,7 @@ def plugins() -> None:
     found = Plugins()
     settings = load_settings({})
     if not found.found:
-        click.echo("No plugins are installed; pip install 'headrace[standard]' brings five.")
+        click.echo("No plugins are installed; pip install 'headrace[standard]' brings some.")
     for plugin in found.found:
         click.echo(f"{plugin.name}  {plugin.distribution} {plugin.version}")
         policies = [policy for owner, policy in found.contributions(settings) if owner is plugin]

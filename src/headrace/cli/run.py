@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.cli import options
+from headrace.cli.engines import CommandWithEngines
 
 if TYPE_CHECKING:
     from headrace.bulk import Summary
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 SOME_FAILED, INTERRUPTED = 1, 130
 
 
-@click.command(short_help="Send a prompt for every row of a file.")
+@click.command(cls=CommandWithEngines, short_help="Send a prompt for every row of a file.")
 @click.argument("input", metavar="INPUT", type=options.FILE)
 @click.option("--prompt", help="Template of the prompt; {name} stands for a row's column of that name.")
 @click.option(
@@ -51,6 +52,7 @@ SOME_FAILED, INTERRUPTED = 1, 130
 @click.option(
     "--processes", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the calls."
 )
+@click.option("--engine", metavar="NAME", help="A plugin's engine that makes the run, like ray.")
 @click.option("-v", "--verbose", is_flag=True, help="Log to stderr, a line a call, in place of the bar.")
 def run(
     input: str,
@@ -72,7 +74,9 @@ def run(
     table: str | None,
     retry_failed: bool,
     processes: int,
+    engine: str | None,
     verbose: bool,
+    **engines_options: Any,
 ) -> None:
     """Send a prompt for every row of INPUT, and write what comes back to OUT.jsonl.
 
@@ -99,10 +103,12 @@ def run(
     import functools
 
     from headrace.bulk import BulkRun, Journal, ProcessCrew, Source, Task
+    from headrace.bulk.engines import Job
     from headrace.bulk.tables import Table
     from headrace.bulk.template import Template
     from headrace.cli.progress import Watcher
     from headrace.cli.session import on_event_loop, perform, perform_in_processes
+    from headrace.errors import SettingsError
 
     watcher = Watcher(bar=sys.stderr.isatty() and not verbose)
     cost = {} if budget is None else {"cost": {"budget": budget}}
@@ -110,6 +116,30 @@ def run(
         client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
     client = make_client(observers=[watcher])
+    handed_to, values = run.chosen(engine, engines_options)
+    if handed_to is not None:
+        if dry_run or table is not None or processes != 1 or verbose:
+            raise SettingsError("--dry-run, --table, --processes and --verbose are not for an --engine")
+        job = Job(
+            input=input,
+            out=out,
+            prompt=prompt,
+            model=client.settings.model,
+            choices=None if choices is None else choices.split(","),
+            schema=None if schema is None else options.json_file("--schema", schema),
+            system=system,
+            parameters=options.parsed(parameters),
+            id_column=id_column,
+            limit=limit,
+            make_client=make_client,
+            max_in_flight=client.settings.max_in_flight,
+            deadline=deadline,
+            wait_for_endpoint=wait_for_endpoint,
+            retry_failed=retry_failed,
+        )
+        summary = handed_to.run(job, values)
+        click.echo(report(summary, out))
+        sys.exit(exit_code(summary))
     source = Source(input, id_column, limit)
     wanted = None if table is None else Table(table, source, out)
     task = Task(

@@ -1,0 +1,115 @@
+"""`headrace run --engine`: a run is handed to what a plugin brings."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from headrace import Client, hookimpl
+from headrace.bulk import Summary
+from headrace.bulk.engines import Job
+from headrace.cli.main import cli
+from headrace.cli.run import run
+
+Install = Callable[..., None]
+
+
+class Farm:
+    """An engine that remembers what it was given."""
+
+    def __init__(self, name: str = "farm", option: str = "--hands") -> None:
+        self.name = name
+        self.options = [click.Option([option], type=int, default=2, help="How many.")]
+        self.jobs: list[tuple[Job, dict[str, Any]]] = []
+
+    def run(self, job: Job, options: Mapping[str, Any]) -> Summary:
+        self.jobs.append((job, dict(options)))
+        return Summary(total=7, succeeded=7, elapsed=1.0)
+
+
+@pytest.fixture
+def bring(install: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Install plugins that bring these engines."""
+
+    def engines(*engines: object) -> None:
+        def module(engine: object) -> ModuleType:
+            made = ModuleType("plugin")
+            made.headrace_engines = hookimpl(lambda: [engine])  # type: ignore[attr-defined]
+            return made
+
+        install(**{f"plugin{number}": module(engine) for number, engine in enumerate(engines)})
+        monkeypatch.setattr(run, "_engines", None)
+        monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:9/v1")
+
+    return engines
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["run", "in/*.parquet", "--out", "out/", "--model", "m", *arguments])
+
+
+def test_an_engine_gets_the_job_and_its_own_options(bring: Callable[..., None]) -> None:
+    farm = Farm()
+    bring(farm)
+    asked = ("--prompt", "{a}", "--param", "seed=1", "--limit", "9")
+    result = invoke("--engine", "farm", "--hands", "5", *asked)
+    assert result.exit_code == 0, result.output
+    assert "7 of 7 items done" in result.output
+    ((job, options),) = farm.jobs
+    assert options == {"hands": 5}
+    assert (job.input, job.out, job.prompt, job.model) == ("in/*.parquet", "out/", "{a}", "m")
+    assert (job.parameters, job.limit, job.max_in_flight) == ({"seed": 1}, 9, 100)
+    client = pickle.loads(pickle.dumps(job.make_client))()
+    assert isinstance(client, Client)
+    assert client.settings.model == "m"
+
+
+def test_the_command_s_help_has_the_engine_s_options(bring: Callable[..., None]) -> None:
+    bring(Farm())
+    assert "--hands INTEGER" in CliRunner().invoke(cli, ["run", "--help"]).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--engine", "frame"], "no plugin brings it; did you mean 'farm'"),
+        (["--hands", "3", "--prompt", "x"], "--hands is for --engine farm"),
+        (["--engine", "farm", "--table", "t.csv"], "are not for an --engine"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_sent(
+    bring: Callable[..., None], arguments: list[str], said: str
+) -> None:
+    farm = Farm()
+    bring(farm)
+    result = invoke(*arguments)
+    assert (result.exit_code, said in result.output, farm.jobs) == (2, True, []), result.output
+
+
+@pytest.mark.parametrize(
+    ("engines", "said"),
+    [
+        ([5], "5 is no engine"),
+        ([Farm(), Farm(option="--feet")], "an engine called 'farm' already"),
+        ([Farm(option="--limit")], "headrace run has an option --limit already"),
+        ([Farm(), Farm("other")], "headrace run has an option --hands already"),
+    ],
+)
+def test_engines_that_cannot_be_are_a_plugin_s_mistake(
+    bring: Callable[..., None], engines: list[object], said: str
+) -> None:
+    bring(*engines)
+    result = invoke("--prompt", "x")
+    assert (result.exit_code, said in result.output) == (2, True), result.output
+
+
+def test_without_plugins_there_is_none(headrace: Any, tmp_path: Path) -> None:
+    result = headrace.run("run", "x.csv", "--out", "o", "--engine", "farm", "--model", "m")
+    assert (result.code, "--engine farm: no plugin brings it" in result.err) == (2, True)
