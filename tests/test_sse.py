@@ -31,6 +31,7 @@ def events_of(*packets: bytes) -> list[tuple[bytes, bytes]]:
         (b"id: 7\nretry: 10\nfoo: bar\ndata: a\n\n", [(b"", b"a")]),
         (b"event: ping\n\n", []),
         (b"data\n\n", []),
+        (b"data: \n\ndata:\n\ndata: a\n\n", [(b"", b"a")]),
         (b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [(b"", b"a")]),
         (b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n", [(b"", b"a"), (b"", b"b")]),
         (b"data: a\n\ndata: cut", [(b"", b"a")]),

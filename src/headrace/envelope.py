@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.errors import InvalidReply
-from headrace.reply import Reply, Usage, shown
+from headrace.reply import NOT_JSON, Reply, Usage, shown
 
 
 class _Cached(msgspec.Struct):
@@ -54,7 +54,7 @@ def read_envelope(reply: Reply) -> None:
         if isinstance(reply.body, dict) and reply.body.get("error") is not None:
             raise _holds_error(reply) from None
         return
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         if reply.status == 204 or _declared_otherwise(reply):
             return
         seen = shown(reply.content) if reply.content else "nothing"

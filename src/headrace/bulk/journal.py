@@ -20,6 +20,7 @@ import msgspec
 
 from headrace.bulk.records import Line, decode_line
 from headrace.errors import JournalError
+from headrace.reply import NOT_JSON
 from headrace.requests import encode_json
 
 _FORMAT = 1
@@ -108,8 +109,12 @@ class Journal:
                 )
             else:
                 os.ftruncate(lock, 0)
-                os.pwrite(lock, encode_json({"headrace": _FORMAT, **self._fingerprint}) + b"\n", 0)
+                os.lseek(lock, 0, os.SEEK_SET)
+                _write_all(lock, encode_json({"headrace": _FORMAT, **self._fingerprint}) + b"\n")
                 os.fsync(lock)
+        except OSError as error:
+            os.close(lock)
+            raise JournalError(f"{self._sidecar}: {error.strerror}; nothing was sent") from error
         except BaseException:
             os.close(lock)
             raise
@@ -121,7 +126,7 @@ class Journal:
     def _compare(self, written: bytes) -> None:
         try:
             old = msgspec.json.decode(written)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             raise JournalError(f"{self._sidecar}: damaged: {error}") from None
         if not isinstance(old, dict) or old.get("headrace") != _FORMAT:
             raise JournalError(f"{self._sidecar}: not a journal of this version of headrace")
@@ -157,7 +162,7 @@ class Journal:
             return "torn", None
         try:
             line = decode_line(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             return f"damaged: {error}", None
         index = line.index
         if index is None or (index >= self._total and not self._limited):
@@ -177,12 +182,27 @@ class Journal:
     def forget_failed(self) -> int:
         """Take the lines of failed items out, so that they are sent again; returns their number.
 
-        The output is replaced in one step: a crash leaves the old one or the new one.
+        The output is replaced in one step: a crash leaves the old one or the new one. Raises `JournalError`
+        where the new one cannot be written; the old one is as it was.
         """
         if not self.failed:
             return 0
-        forgotten = self.failed
+        before = self._done, self.done, self.failed
         fresh = self.path.with_name(self.path.name + ".new")
+        try:
+            self._write_without_failed(fresh)
+            os.replace(fresh, self.path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            self._done, self.done, self.failed = before
+            raise JournalError(
+                f"{self.path}: {error.strerror}; its failed items are still in it, nothing was lost"
+            ) from error
+        os.close(self._file)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        return before[2]
+
+    def _write_without_failed(self, fresh: Path) -> None:
         self._done = bytearray(len(self._done))
         self.done = self.failed = 0
         with self.path.open("rb") as old, fresh.open("wb") as new:
@@ -198,17 +218,11 @@ class Journal:
                 new.write(raw)
             new.flush()
             os.fsync(new.fileno())
-        os.replace(fresh, self.path)
-        os.close(self._file)
-        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-        return forgotten
 
     def append(self, indexes: list[int], lines: bytes) -> None:
         """Write the lines of these items; they survive the death of this process once it returns."""
-        rest = memoryview(lines)
         try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            _write_all(self._file, lines)
         except OSError as error:
             raise JournalError(
                 f"{self.path}: {error.strerror}; {self.done} items are safe there, "
@@ -232,3 +246,10 @@ class Journal:
             raise JournalError(
                 f"{self.path}: {error.strerror}; the last lines may not be on the disk"
             ) from error
+
+
+def _write_all(file: int, data: bytes) -> None:
+    """Write all of it: a disk that becomes full takes a part, and says so only of the next."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
