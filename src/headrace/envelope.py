@@ -57,8 +57,11 @@ def read_envelope(reply: Reply) -> None:
     except NOT_JSON as error:
         if reply.status == 204 or _declared_otherwise(reply):
             return
-        seen = shown(reply.content) if reply.content else "nothing"
-        raise InvalidReply(f"status {reply.status}, but the body is not JSON: {seen}") from error
+        # Not by way of a variable: with a traceback it would be shown, and the key in it if it is echoed.
+        raise InvalidReply(
+            f"status {reply.status}, but the body is not JSON: "
+            f"{shown(reply.content) if reply.content else 'nothing'}"
+        ) from error
     reply.model = envelope.model
     if envelope.usage is not None:
         reply.usage = envelope.usage.public()
