@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -146,4 +147,23 @@ def test_items_that_an_outage_failed_are_sent_again_when_asked(
     assert kinds
     assert kinds <= {"connect_error", "incomplete_reply"}
     assert headrace.run("run", "questions.csv", *ASK, "--retry-failed").code == 0
+    check_complete(lines_of("out.jsonl"))
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_goes_on(
+    headrace: Any, questions: Path, lines_of: Lines, processes: str
+) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+    with headrace.start("run", "questions.csv", *ASK, "--processes", processes, preexec_fn=limit) as process:
+        _, said = process.communicate(timeout=30)
+    safe = questions.with_name("out.jsonl").read_bytes().count(b"\n")
+    assert process.returncode == 2
+    assert said.splitlines()[-1].startswith("headrace: ")
+    assert f"out.jsonl: File too large; {safe} items are safe there, run the same command again" in said
+    assert "Traceback" not in said
+    assert 0 < safe < 300
+    assert headrace.run("run", "questions.csv", *ASK).code == 0
     check_complete(lines_of("out.jsonl"))

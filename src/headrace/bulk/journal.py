@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,6 +60,7 @@ class Journal:
         self._limited = limited
         self._done = bytearray((total + 7) // 8)
         self._dirty = False
+        self._broken: JournalError | None = None
         self.done = 0
         self.failed = 0
 
@@ -110,7 +112,9 @@ class Journal:
             else:
                 os.ftruncate(lock, 0)
                 os.lseek(lock, 0, os.SEEK_SET)
-                _write_all(lock, encode_json({"headrace": _FORMAT, **self._fingerprint}) + b"\n")
+                _, refused = _write(lock, encode_json({"headrace": _FORMAT, **self._fingerprint}) + b"\n")
+                if refused is not None:
+                    raise refused
                 os.fsync(lock)
         except OSError as error:
             os.close(lock)
@@ -220,17 +224,27 @@ class Journal:
             os.fsync(new.fileno())
 
     def append(self, indexes: list[int], lines: bytes) -> None:
-        """Write the lines of these items; they survive the death of this process once it returns."""
-        try:
-            _write_all(self._file, lines)
-        except OSError as error:
-            raise JournalError(
+        """Write the lines of these items; they survive the death of this process once it returns.
+
+        Raises `JournalError` where not all can be written, and from then on again: what is appended to half
+        a line is damage, even if there is room by then.
+        """
+        if self._broken is not None:
+            raise self._broken
+        written, error = _write(self._file, lines)
+        self._dirty = True
+        whole = lines.count(b"\n", 0, written)
+        for index in indexes[:whole]:
+            self._mark(index)
+        if error is not None:
+            with suppress(OSError):  # else the next run cuts it off
+                torn = written - (lines.rfind(b"\n", 0, written) + 1)
+                os.ftruncate(self._file, os.fstat(self._file).st_size - torn)
+            self._broken = JournalError(
                 f"{self.path}: {error.strerror}; {self.done} items are safe there, "
                 "run the same command again when there is room"
-            ) from error
-        for index in indexes:
-            self._mark(index)
-        self._dirty = True
+            )
+            raise self._broken from error
 
     async def sync(self) -> None:
         """Force what was written onto the disk, where it survives the death of the machine."""
@@ -248,8 +262,12 @@ class Journal:
             ) from error
 
 
-def _write_all(file: int, data: bytes) -> None:
-    """Write all of it: a disk that becomes full takes a part, and says so only of the next."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
+def _write(file: int, data: bytes) -> tuple[int, OSError | None]:
+    """How much was written, and why not all: a disk that becomes full takes a part, then says so."""
+    written = 0
+    try:
+        while written < len(data):
+            written += os.write(file, memoryview(data)[written:])
+    except OSError as error:
+        return written, error
+    return written, None
