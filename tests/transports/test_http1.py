@@ -31,7 +31,8 @@ ANSWERS: dict[str, tuple[bytes, int, bytes, bool]] = {
     "empty": (b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", 500, b"", True),
     "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
     "interim": (
-        b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n"
+        b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\n"
+        + b"HTTP/1.1 103 Hints\r\nLink: x\r\nContent-Length: 2\r\n\r\n"
         + OK
         + b"Content-Length: 2\r\n\r\n{}",
         200,
@@ -163,8 +164,8 @@ def test_bytes_after_the_answer_make_the_connection_unfit(name: str, more: bytes
         b"HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 abc OK\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
-        b"HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}",
-        b"HTTP/1.1 103 Hints\r\nTransfer-Encoding: chunked\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 104 Hm\r\nContent-Length: 2\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 199 Hm\r\nTransfer-Encoding: chunked\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}",
         b"SSH-2.0-OpenSSH_9.6\r\n",
         b"POST /v1 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",

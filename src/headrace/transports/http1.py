@@ -25,6 +25,9 @@ MAX_HEAD_BYTES = 256 * 1024
 
 _HEAD_CACHE = 256
 _ENCODINGS = b"\r\nAccept-Encoding: gzip, deflate\r\n"
+_KNOWN_INTERIM = frozenset({100, 102, 103})
+"""To llhttp; that of others it takes to have bodies. Early hints (103) may say the length to come."""
+
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,9})\b")
 _ON_THE_WAY = 1.0
 """Seconds before a server's idle timeout in which a request might cross with its close."""
@@ -234,7 +237,7 @@ class ReplyParser:
         self._in_head = False
         if self.status < 100:
             self._error = ProtocolError(f"the answer's status is {self.status:03}, which is none")
-        elif self.status < 200 and self._framed and Headers(self.headers).get("content-length") != "0":
+        elif self.status < 200 and self._framed and self.status not in _KNOWN_INTERIM:
             # It has none, whatever it says (RFC 9112, 6.3), but llhttp would take the answer for its body.
             self._error = ProtocolError(f"an interim answer ({self.status}) says that it has a body")
         if self._bodiless and self.status >= 200:
