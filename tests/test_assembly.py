@@ -116,6 +116,7 @@ def test_what_endpoints_add_of_their_own_is_no_matter() -> None:
         (b"<html>", "no chunk of an answer: '<html>'"),
         (b'{"choices":[{"delta":{"content":"\xff"}}]}', "no chunk of an answer"),
         (b"[1]", "no chunk of an answer"),
+        (b'{"x":' + b"[" * 100_000, "no chunk of an answer"),
         (b'{"choices":"none"}', "no chunk of an answer"),
     ],
 )

@@ -36,6 +36,19 @@ async def test_several_errors_are_a_group() -> None:
     assert {type(error) for error in caught.value.exceptions} == {ValueError, KeyError}
 
 
+async def test_an_error_that_several_tasks_meet_is_one() -> None:
+    error = ValueError("the disk is full")
+
+    async def fail_twice() -> None:
+        async with task_group() as group:
+            group.start_soon(fail, error)
+            group.start_soon(fail, error)
+
+    with pytest.raises(ValueError, match="full") as caught:
+        await fail_twice()
+    assert caught.value is error
+
+
 async def test_a_cancellation_from_outside_is_no_error() -> None:
     with anyio.move_on_after(0.01) as scope:
         async with task_group():

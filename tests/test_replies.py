@@ -196,8 +196,21 @@ def test_the_request_id_is_the_endpoints() -> None:
         (Answer(body=b'{"choices": [{"mess'), "choices"),
         (Answer(body=b"\xff\xfe{}", headers={"content-type": "application/json"}), "not JSON"),
         (Answer(body=b"x" * 100_000), "x" * 200 + "'…"),
+        (Answer(body=b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "[[["),
+        (Answer(body=b"[" * 100_000), "[[["),
     ],
-    ids=["error object", "error text", "html", "html as json", "empty", "cut", "no utf-8", "long"],
+    ids=[
+        "error object",
+        "error text",
+        "html",
+        "html as json",
+        "empty",
+        "cut",
+        "no utf-8",
+        "long",
+        "deep",
+        "cut deep",
+    ],
 )
 async def test_a_success_that_is_no_answer_shows_its_beginning(answer: Answer, shown: str) -> None:
     with pytest.raises(InvalidReply) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,7 @@ def events_of(*packets: bytes) -> list[tuple[bytes, bytes]]:
         (b"id: 7\nretry: 10\nfoo: bar\ndata: a\n\n", [(b"", b"a")]),
         (b"event: ping\n\n", []),
         (b"data\n\n", []),
+        (b"data: \n\ndata:\n\ndata: a\n\n", [(b"", b"a")]),
         (b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [(b"", b"a")]),
         (b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n", [(b"", b"a"), (b"", b"b")]),
         (b"data: a\n\ndata: cut", [(b"", b"a")]),
@@ -64,6 +66,15 @@ def test_an_event_is_there_with_its_last_byte() -> None:
     parser = EventParser()
     assert parser.feed(b"data: a\r\n\r") == [(b"", b"a")]
     assert parser.feed(b"\ndata: b\r\n\r\n") == [(b"", b"b")]
+
+
+@pytest.mark.parametrize("line", [b"data\n", b"data: x\n", b":\n", b"\r", b"\r\n", b"event: a\r\n"])
+@pytest.mark.parametrize("packet", [1 << 10, 1 << 22])
+def test_an_event_of_very_many_lines_takes_linear_time(line: bytes, packet: int) -> None:
+    stream = (line * MAX_EVENT_BYTES)[: MAX_EVENT_BYTES - 10] + b"\n\n"
+    began = time.process_time()
+    events_of(*(stream[at : at + packet] for at in range(0, len(stream), packet)))
+    assert time.process_time() - began < 10, "quadratic time would take hours"
 
 
 def test_a_line_without_end_is_capped() -> None:

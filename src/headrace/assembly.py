@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.envelope import UsageFields
 from headrace.errors import InvalidReply
-from headrace.reply import Usage, shown
+from headrace.reply import NOT_JSON, Usage, shown
 
 
 @attrs.define
@@ -100,7 +100,7 @@ class Assembly:
         """The pieces of a chunk; raises `InvalidReply` for one that is an error object, or no chunk."""
         try:
             chunk = _decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             raise InvalidReply(f"the stream holds what is no chunk of an answer: {shown(data)}") from error
         if bytes(chunk.error) != b"null":
             raise InvalidReply(f"the endpoint broke the stream off with an error: {shown(data)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.errors import InvalidReply
-from headrace.reply import Reply, Usage, shown
+from headrace.reply import NOT_JSON, Reply, Usage, shown
 
 
 class _Cached(msgspec.Struct):
@@ -54,11 +54,14 @@ def read_envelope(reply: Reply) -> None:
         if isinstance(reply.body, dict) and reply.body.get("error") is not None:
             raise _holds_error(reply) from None
         return
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         if reply.status == 204 or _declared_otherwise(reply):
             return
-        seen = shown(reply.content) if reply.content else "nothing"
-        raise InvalidReply(f"status {reply.status}, but the body is not JSON: {seen}") from error
+        # Not by way of a variable: with a traceback it would be shown, and the key in it if it is echoed.
+        raise InvalidReply(
+            f"status {reply.status}, but the body is not JSON: "
+            f"{shown(reply.content) if reply.content else 'nothing'}"
+        ) from error
     reply.model = envelope.model
     if envelope.usage is not None:
         reply.usage = envelope.usage.public()

@@ -11,12 +11,17 @@ import anyio.abc
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[anyio.abc.TaskGroup]:
-    """`anyio.create_task_group`, whose ExceptionGroup reaches the caller only if several errors happened."""
+    """`anyio.create_task_group`, whose ExceptionGroup reaches the caller only if several errors happened.
+
+    One that several tasks met, as of a file that all write to, is one.
+    """
     try:
         async with anyio.create_task_group() as group:
             yield group
     except BaseExceptionGroup as errors:
-        if len(errors.exceptions) > 1:
+        found = {id(error): error for error in errors.exceptions}
+        if len(found) > 1:
             raise
+        (error,) = found.values()
         # The cause stays: without this, the group would be named as what the error came from.
-        raise errors.exceptions[0] from errors.exceptions[0].__cause__
+        raise error from error.__cause__

@@ -21,7 +21,7 @@ from headrace.errors import (
     StatusError,
 )
 from headrace.model import Call, Send
-from headrace.reply import Answered, Headers, Reply, printable, shown
+from headrace.reply import NOT_JSON, Answered, Headers, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
 
@@ -184,7 +184,7 @@ def _error_object(content: bytes) -> tuple[str | None, str | None]:
     """Message and code of an OpenAI error object, None where there is none."""
     try:
         decoded: Any = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return None, None
     error = decoded.get("error") if isinstance(decoded, dict) else None
     if isinstance(error, str):

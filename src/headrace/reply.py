@@ -75,6 +75,9 @@ class Usage:
 
 _decode = msgspec.json.Decoder().decode
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are no JSON, or are nested too deeply for this process to read."""
+
 
 class Body(Protocol):
     """The body of an answer, as it comes; what a transport gives a call that is ``streamed``."""
@@ -116,7 +119,7 @@ class Reply:
         if self._body is None:
             try:
                 self._body = _decode(self.content)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except NOT_JSON as error:
                 raise InvalidReply(f"the body is not JSON: {shown(self.content)}") from error
         return self._body
 

@@ -2,7 +2,8 @@
 
 Lines end with LF, CR or CRLF, wherever packets are cut; a byte order mark at the beginning is left out;
 comments and unknown fields say nothing; several lines of data are joined by LF; an event that the end of
-the stream cuts is no event. Reconnecting (``id``, ``retry``) is not for a call.
+the stream cuts is no event. Nor, other than there, is one whose data is empty: some endpoints keep a
+connection alive by it. Reconnecting (``id``, ``retry``) is not for a call.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class EventParser:
             blocks[0] = blocks[0].removeprefix(_BOM)
         events = []
         for block in blocks:
-            if block[:6] == b"data: " and b"\n" not in block:  # nearly all are like this
+            if len(block) > 6 and block[:6] == b"data: " and b"\n" not in block:  # nearly all are like this
                 events.append((b"", block[6:]))
             else:
                 event = _event(block)

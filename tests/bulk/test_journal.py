@@ -179,6 +179,123 @@ def test_an_output_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> Non
             pass
 
 
+LIMITED = """
+import resource, signal, sys
+from headrace.bulk.journal import Journal
+from headrace.errors import JournalError
+out, size, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+def limit(size):  # as a disk that becomes full: it takes a part, and then nothing
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+if what == "begin":
+    limit(size)
+with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as journal:
+    limit(size)
+    try:
+        if what == "forget":
+            journal.forget_failed()
+        for index in range(journal.done, 20):
+            journal.append([index], b'{"id":"headrace-%d","custom_id":"q","error":null}\\n' % index)
+    except JournalError as error:
+        assert what != "forget" or (journal.done, journal.failed) == (2, 1)
+        print(journal.done, error)
+"""
+
+
+def limited(out: Path, size: int, what: str = "append") -> subprocess.CompletedProcess[str]:
+    """What comes of a journal whose files may grow to ``size`` bytes."""
+    command = [sys.executable, "-c", LIMITED, str(out), str(size), what]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("size", [0, 5, 330])
+def test_a_disk_that_is_full_before_the_run_began_is_said_at_once_and_leaves_no_obstacle(
+    tmp_path: Path, size: int
+) -> None:
+    """A fingerprint written in part would have the run's answers belong to no run."""
+    out = tmp_path / "out.jsonl"
+    done = limited(out, size, "begin")
+    assert "out.jsonl.journal: File too large; nothing was sent" in done.stderr
+    assert done.returncode != 0
+    assert not out.exists()
+    assert limited(out, 1 << 20).returncode == 0
+    with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as again:
+        assert again.done == 20
+
+
+@pytest.mark.parametrize("size", [380, 420, 500, 777])
+def test_a_disk_that_becomes_full_stops_with_what_is_safe_and_the_rest_follows(
+    tmp_path: Path, size: int
+) -> None:
+    out = tmp_path / "out.jsonl"
+    done = limited(out, size)
+    said = int(done.stdout.split()[0])
+    assert "File too large" in done.stdout
+    assert f"; {said} items are safe there, run the same command again when there is room" in done.stdout
+    assert out.read_bytes().count(b"\n") == said
+    assert size - 60 < out.stat().st_size <= size
+    assert out.read_bytes().endswith(b"\n"), "the torn line is cut off at once"
+    assert limited(out, 1 << 20).returncode == 0
+    assert [json.loads(each)["id"] for each in out.read_text().splitlines()] == [
+        f"headrace-{index}" for index in range(20)
+    ]
+
+
+def test_nothing_is_appended_to_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program may make room just after the disk was full."""
+    write, room = os.write, [len(line(0)) + 5]
+
+    def with_room(file: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        taken = bytes(data)[: room[0]]
+        room[0] -= len(taken)
+        return write(file, taken)
+
+    with journal(tmp_path) as run, monkeypatch.context() as patch:
+        patch.setattr("os.write", with_room)
+        patch.setattr("os.ftruncate", lambda file, size: None)  # nor is that sure to work
+        with pytest.raises(JournalError, match="1 items are safe") as first:
+            run.append([0, 1, 2], line(0) + line(1) + line(2))
+        assert (run.is_done(0), run.is_done(1), run.is_done(2)) == (True, False, False)
+        room[0] = 1 << 20
+        with pytest.raises(JournalError) as second:
+            run.append([3], line(3))
+        assert second.value is first.value
+    assert (tmp_path / "out.jsonl").read_bytes() == line(0) + line(1)[:5]
+    with journal(tmp_path) as again:
+        assert again.done == 1
+
+
+def test_forgetting_failures_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as run:
+        run.append([0, 1], line(0) + line(1, failed=True))
+    before = out.read_bytes()
+    done = limited(out, 20, "forget")
+    assert done.returncode == 0, done.stderr
+    assert "File too large; its failed items are still in it" in done.stdout
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.journal"]
+
+
+def test_a_fingerprint_that_is_not_safe_on_the_disk_begins_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", failing)
+    with pytest.raises(JournalError, match="Input/output error; nothing was sent"), journal(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(not os.path.isdir("/sys/kernel"), reason="no file system that nobody may write to")
+def test_a_read_only_file_system_is_said_at_once() -> None:
+    refused = pytest.raises(JournalError, match=r"cannot be written: (Read-only|Permission|Operation not)")
+    with refused, Journal("/sys/kernel/out.jsonl", PRINT, 1):
+        pass
+
+
 def test_a_full_disk_stops_with_what_is_safe() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bulk.records import decode_line, encode_line
+from headrace.bulk.records import decode_line, decode_record, encode_line
 from headrace.errors import ConnectError, RateLimited
 from headrace.model import Outcome
 from headrace.reply import Headers, Reply
@@ -78,3 +78,15 @@ def test_failures_keep_code_message_and_the_endpoint_s_answer() -> None:
 @pytest.mark.parametrize("id", ["batch_req_1", "headrace-", "headrace-x", "headrace-1x", "headrace--1"])
 def test_lines_of_others_have_no_index(id: str) -> None:
     assert decode_line(json.dumps({"id": id})).index is None
+
+
+@pytest.mark.parametrize("depth", [50, 150, 800, 900, *range(940, 1000, 5), 10_000, 200_000])
+def test_a_line_can_be_read_again_however_deeply_its_body_is_nested(depth: int) -> None:
+    body = b'{"a":' * depth + b"1" + b"}" * depth
+    line = encode_line(3, "q3", outcome(reply(body)), None, None, 0.0)
+    assert decode_line(line).index == 3
+    assert decode_record(line).answered
+    whole = json.loads(line)["response"]["body"]
+    assert isinstance(whole, dict) or (depth > 200 and whole == body.decode()), (
+        "as text, where it is too deep"
+    )

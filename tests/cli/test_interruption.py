@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -157,4 +158,23 @@ def test_a_deadline_ends_a_run_that_the_same_command_goes_on_with(
         assert (stopped.code, "Stopped: the run's deadline of 0.7 s passed" in stopped.out) == (1, True)
         assert 0 < len(lines_of("out.jsonl")) < 300
         assert headrace.run("run", "questions.csv", *ASK, OPENAI_BASE_URL=url).code == 0
+    check_complete(lines_of("out.jsonl"))
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_goes_on(
+    headrace: Any, questions: Path, lines_of: Lines, processes: str
+) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+    with headrace.start("run", "questions.csv", *ASK, "--processes", processes, preexec_fn=limit) as process:
+        _, said = process.communicate(timeout=30)
+    safe = questions.with_name("out.jsonl").read_bytes().count(b"\n")
+    assert process.returncode == 2
+    assert said.splitlines()[-1].startswith("headrace: ")
+    assert f"out.jsonl: File too large; {safe} items are safe there, run the same command again" in said
+    assert "Traceback" not in said
+    assert 0 < safe < 300
+    assert headrace.run("run", "questions.csv", *ASK).code == 0
     check_complete(lines_of("out.jsonl"))

@@ -31,7 +31,8 @@ ANSWERS: dict[str, tuple[bytes, int, bytes, bool]] = {
     "empty": (b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", 500, b"", True),
     "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
     "interim": (
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n"
+        b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\n"
+        + b"HTTP/1.1 103 Hints\r\nLink: x\r\nContent-Length: 2\r\n\r\n"
         + OK
         + b"Content-Length: 2\r\n\r\n{}",
         200,
@@ -141,6 +142,9 @@ def test_bytes_after_the_answer_make_the_connection_unfit(name: str, more: bytes
         OK + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         OK + b"Transfer-Encoding: gzip\r\n\r\n{}",
         OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\t\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\n{}\r\n0\r\n\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n",
@@ -157,8 +161,11 @@ def test_bytes_after_the_answer_make_the_connection_unfit(name: str, more: bytes
         OK + b"X: a\r\n folded\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
         b"HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 abc OK\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 104 Hm\r\nContent-Length: 2\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 199 Hm\r\nTransfer-Encoding: chunked\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}",
         b"SSH-2.0-OpenSSH_9.6\r\n",
         b"POST /v1 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
@@ -197,3 +204,9 @@ def test_head_has_no_body_whatever_the_headers_say() -> None:
 
 def test_an_empty_body_needs_no_decompression() -> None:
     assert parse([OK + b"Content-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"]).content() == b""
+
+
+@pytest.mark.parametrize("end", [b"", b" ", b"\t", b" \t "])
+def test_blanks_around_a_value_are_no_part_of_it(end: bytes) -> None:
+    parser = parse([OK + b"Retry-After: \t20" + end + b"\r\nContent-Length: 2" + end + b"\r\n\r\n{}"])
+    assert parser.headers == [(b"Retry-After", b"20"), (b"Content-Length", b"2")]

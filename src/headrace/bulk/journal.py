@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ import msgspec
 
 from headrace.bulk.records import Line, decode_line
 from headrace.errors import JournalError
+from headrace.reply import NOT_JSON
 from headrace.requests import encode_json
 
 _FORMAT = 1
@@ -58,6 +60,7 @@ class Journal:
         self._limited = limited
         self._done = bytearray((total + 7) // 8)
         self._dirty = False
+        self._broken: JournalError | None = None
         self.done = 0
         self.failed = 0
 
@@ -108,8 +111,14 @@ class Journal:
                 )
             else:
                 os.ftruncate(lock, 0)
-                os.pwrite(lock, encode_json({"headrace": _FORMAT, **self._fingerprint}) + b"\n", 0)
+                os.lseek(lock, 0, os.SEEK_SET)
+                _, refused = _write(lock, encode_json({"headrace": _FORMAT, **self._fingerprint}) + b"\n")
+                if refused is not None:
+                    raise refused
                 os.fsync(lock)
+        except OSError as error:
+            os.close(lock)
+            raise JournalError(f"{self._sidecar}: {error.strerror}; nothing was sent") from error
         except BaseException:
             os.close(lock)
             raise
@@ -121,7 +130,7 @@ class Journal:
     def _compare(self, written: bytes) -> None:
         try:
             old = msgspec.json.decode(written)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             raise JournalError(f"{self._sidecar}: damaged: {error}") from None
         if not isinstance(old, dict) or old.get("headrace") != _FORMAT:
             raise JournalError(f"{self._sidecar}: not a journal of this version of headrace")
@@ -157,7 +166,7 @@ class Journal:
             return "torn", None
         try:
             line = decode_line(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             return f"damaged: {error}", None
         index = line.index
         if index is None or (index >= self._total and not self._limited):
@@ -177,12 +186,27 @@ class Journal:
     def forget_failed(self) -> int:
         """Take the lines of failed items out, so that they are sent again; returns their number.
 
-        The output is replaced in one step: a crash leaves the old one or the new one.
+        The output is replaced in one step: a crash leaves the old one or the new one. Raises `JournalError`
+        where the new one cannot be written; the old one is as it was.
         """
         if not self.failed:
             return 0
-        forgotten = self.failed
+        before = self._done, self.done, self.failed
         fresh = self.path.with_name(self.path.name + ".new")
+        try:
+            self._write_without_failed(fresh)
+            os.replace(fresh, self.path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            self._done, self.done, self.failed = before
+            raise JournalError(
+                f"{self.path}: {error.strerror}; its failed items are still in it, nothing was lost"
+            ) from error
+        os.close(self._file)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        return before[2]
+
+    def _write_without_failed(self, fresh: Path) -> None:
         self._done = bytearray(len(self._done))
         self.done = self.failed = 0
         with self.path.open("rb") as old, fresh.open("wb") as new:
@@ -198,25 +222,29 @@ class Journal:
                 new.write(raw)
             new.flush()
             os.fsync(new.fileno())
-        os.replace(fresh, self.path)
-        os.close(self._file)
-        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-        return forgotten
 
     def append(self, indexes: list[int], lines: bytes) -> None:
-        """Write the lines of these items; they survive the death of this process once it returns."""
-        rest = memoryview(lines)
-        try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-        except OSError as error:
-            raise JournalError(
+        """Write the lines of these items; they survive the death of this process once it returns.
+
+        Raises `JournalError` where not all can be written, and from then on again: what is appended to half
+        a line is damage, even if there is room by then.
+        """
+        if self._broken is not None:
+            raise self._broken
+        written, error = _write(self._file, lines)
+        self._dirty = True
+        whole = lines.count(b"\n", 0, written)
+        for index in indexes[:whole]:
+            self._mark(index)
+        if error is not None:
+            with suppress(OSError):  # else the next run cuts it off
+                torn = written - (lines.rfind(b"\n", 0, written) + 1)
+                os.ftruncate(self._file, os.fstat(self._file).st_size - torn)
+            self._broken = JournalError(
                 f"{self.path}: {error.strerror}; {self.done} items are safe there, "
                 "run the same command again when there is room"
-            ) from error
-        for index in indexes:
-            self._mark(index)
-        self._dirty = True
+            )
+            raise self._broken from error
 
     async def sync(self) -> None:
         """Force what was written onto the disk, where it survives the death of the machine."""
@@ -232,3 +260,14 @@ class Journal:
             raise JournalError(
                 f"{self.path}: {error.strerror}; the last lines may not be on the disk"
             ) from error
+
+
+def _write(file: int, data: bytes) -> tuple[int, OSError | None]:
+    """How much was written, and why not all: a disk that becomes full takes a part, then says so."""
+    written = 0
+    try:
+        while written < len(data):
+            written += os.write(file, memoryview(data)[written:])
+    except OSError as error:
+        return written, error
+    return written, None

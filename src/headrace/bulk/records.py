@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.errors import CallError, HeadraceError, StatusError
 from headrace.model import Outcome
-from headrace.reply import Reply
+from headrace.reply import NOT_JSON, Reply
 
 _ID = re.compile(r"headrace-(\d{1,15})")
 _FOREVER = 1e10
@@ -93,6 +93,9 @@ class Record(msgspec.Struct, gc=False):
         return self.response is not None and 200 <= (self.response.status_code or 0) < 300
 
 
+_DEEP = 100
+"""Levels of nesting; no answer of a model's has ten."""
+
 _look_through = msgspec.json.Decoder(msgspec.Raw).decode
 decode_line = msgspec.json.Decoder(Line).decode
 decode_record = msgspec.json.Decoder(Record).decode
@@ -128,6 +131,9 @@ def _body(content: bytes) -> Any:
         # Looked through and not decoded, which is all that is needed for most; that it is UTF-8 is not seen.
         body = _look_through(content)
         content.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        if content.count(b"[") + content.count(b"{") > _DEEP:
+            # The line must be read again, by other programs too: what is only just readable would not be.
+            _look_through(b"[" * _DEEP + content + b"]" * _DEEP)
+    except NOT_JSON:
         return content.decode("utf-8", "replace") or None
     return msgspec.json.decode(content) if b"\n" in content or b"\r" in content else body

@@ -59,7 +59,7 @@ def parsed(parameters: Iterable[str]) -> dict[str, Any]:
             raise InputError(f"--param {parameter!r}: must be like temperature=0.3, each name once")
         try:
             values[name] = msgspec.json.decode(value)
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             values[name] = value
     return values
 

@@ -13,7 +13,7 @@ import msgspec
 from headrace.envelope import UsageFields
 from headrace.errors import CallError
 from headrace.model import Call, Ending
-from headrace.reply import Body, Reply, Usage
+from headrace.reply import NOT_JSON, Body, Reply, Usage
 from headrace.sse import EventParser
 
 
@@ -92,7 +92,7 @@ class PassedBody:
         try:
             for _, data in self._events.feed(part):
                 if b'"usage"' in data:
-                    with suppress(msgspec.DecodeError):
+                    with suppress(*NOT_JSON):
                         event = _read(data)
                         for each in (event, event.message, event.response):
                             self._note(each)

@@ -25,6 +25,9 @@ MAX_HEAD_BYTES = 256 * 1024
 
 _HEAD_CACHE = 256
 _ENCODINGS = b"\r\nAccept-Encoding: gzip, deflate\r\n"
+_KNOWN_INTERIM = frozenset({100, 102, 103})
+"""To llhttp; that of others it takes to have bodies. Early hints (103) may say the length to come."""
+
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,9})\b")
 _ON_THE_WAY = 1.0
 """Seconds before a server's idle timeout in which a request might cross with its close."""
@@ -208,7 +211,7 @@ class ReplyParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head or self.complete:
             return  # trailers say nothing about a call
-        self.headers.append((name, value))
+        self.headers.append((name, value.rstrip(b" \t")))  # llhttp takes off what is before it only
         length = len(name)
         if length == 14:
             if name.lower() == b"content-length":
@@ -217,9 +220,10 @@ class ReplyParser:
                     self._too_large()
         elif length == 17:
             if name.lower() == b"transfer-encoding":
-                self._framed = True
-                if value.strip().lower() != b"chunked":
+                # Just as llhttp reads it, which takes anything else, so a tab at the end, for no chunks.
+                if self._framed or value.rstrip(b" ").lower() != b"chunked":
                     self._error = ProtocolError(f"transfer-encoding {value!r} is not supported")
+                self._framed = True
         elif length == 16:
             if name.lower() == b"content-encoding":
                 self._encoded = True
@@ -231,6 +235,11 @@ class ReplyParser:
             return
         self.status = self._parser.get_status_code()
         self._in_head = False
+        if self.status < 100:
+            self._error = ProtocolError(f"the answer's status is {self.status:03}, which is none")
+        elif self.status < 200 and self._framed and self.status not in _KNOWN_INTERIM:
+            # It has none, whatever it says (RFC 9112, 6.3), but llhttp would take the answer for its body.
+            self._error = ProtocolError(f"an interim answer ({self.status}) says that it has a body")
         if self._bodiless and self.status >= 200:
             # llhttp would wait for the body that the headers describe.
             self.complete = True

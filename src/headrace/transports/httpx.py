@@ -76,7 +76,7 @@ class HttpxTransport:
                     request.method,
                     call.endpoint.base_url + request.path,
                     content=call.content or None,
-                    headers=self._headers_for(call),
+                    headers=_Hidden(self._headers_for(call)),
                     timeout=httpx.Timeout(
                         timeout.total, connect=timeout.connect, read=timeout.read, write=timeout.write
                     ),
@@ -166,6 +166,13 @@ class HttpxTransport:
         """Close the client."""
         if self._client is not None:
             await self._client.aclose()
+
+
+class _Hidden(dict[str, str]):
+    """Headers for a function of httpx's that is in the tracebacks of errors, which may show its variables."""
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(self)}>"
 
 
 class HttpxBody:

@@ -138,7 +138,11 @@ class _Origin:
         kept = connection is not None
         while True:
             if connection is None:
-                connection = await self._connect(timeout, end)
+                try:
+                    connection = await self._connect(timeout, end)
+                except BaseException:
+                    request = b""  # it holds the key, and there are tools that show a traceback's variables
+                    raise
             stream, parser = connection.stream, connection.parser
             parser.begin(method)
             phase = "write"
@@ -163,6 +167,7 @@ class _Origin:
                     # is sent again here; a retry policy decides for others.
                     connection, kept = None, False
                     continue
+                request = b""  # as above
                 if isinstance(error, LimitReached):
                     raise self._timed_out(phase, timeout, in_total=self._now() >= end) from None
                 if isinstance(error, OSError):

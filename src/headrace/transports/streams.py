@@ -102,9 +102,11 @@ class Stream:
 
     async def send(self, data: bytes, until: float) -> None:
         """Hand all of ``data`` over."""
+        if not self._ended:
+            self.send_now(data)
+        data = b""  # it holds the key, and there are tools that show a traceback's variables
         if self._ended:
             raise self._error or ConnectionResetError("closed by the other side")
-        self.send_now(data)
         if self._rest:
             self._limit(until)
             waiter = self._waiter = self._poller.new_waiter()

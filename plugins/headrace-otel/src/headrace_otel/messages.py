@@ -83,7 +83,8 @@ def _text(text: str) -> dict[str, Any]:
 
 def _tool_call(identity: Any, function: Mapping[str, Any]) -> dict[str, Any]:
     arguments = function.get("arguments")
-    with suppress(msgspec.DecodeError, TypeError):  # a mistake of the model's is shown as it was made
+    # A mistake of the model's is shown as it was made.
+    with suppress(msgspec.DecodeError, UnicodeError, RecursionError, TypeError):
         arguments = msgspec.json.decode(arguments or "null")
     return {
         "type": "tool_call",

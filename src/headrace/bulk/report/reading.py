@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from headrace.bulk.records import decode_record
 from headrace.bulk.report.statistics import Statistics
 from headrace.errors import InputError
+from headrace.reply import NOT_JSON
 
 
 def read(path: str | os.PathLike[str]) -> Statistics:
@@ -35,7 +34,7 @@ def count(lines: Iterable[bytes], name: str) -> Statistics:
             break
         try:
             statistics.add(decode_record(raw))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             raise InputError(f"{name}:{number}: no output line of headrace run: {error}") from None
     if not statistics.items:
         raise InputError(f"{name}: no item is done in it; name the --out of a headrace run")

@@ -13,7 +13,7 @@ from headrace.bulk.report.timeline import Timeline
 from headrace.bulk.result import Result
 from headrace.bulk.summary import Summary
 from headrace.envelope import UsageFields
-from headrace.reply import Usage
+from headrace.reply import NOT_JSON, Usage
 
 MANY_ATTEMPTS = 10
 """So many and more are counted as one."""
@@ -111,6 +111,6 @@ def _model_and_usage(record: Record) -> tuple[str, Usage]:
     assert record.response is not None
     try:
         body = _decode_body(record.response.body)
-    except msgspec.DecodeError:
+    except NOT_JSON:
         return _UNNAMED, Usage()
     return body.model or _UNNAMED, Usage() if body.usage is None else body.usage.public()

@@ -13,6 +13,7 @@ import msgspec
 
 from headrace.bulk.sources.files import InputFile
 from headrace.errors import InputError
+from headrace.reply import NOT_JSON
 
 # The module's default of 128 KiB is below what a text to be summarised may have.
 csv.field_size_limit(64 * 1024 * 1024)
@@ -35,7 +36,7 @@ def decode_object(line: bytes | str, where: str) -> dict[str, Any]:
     """The JSON object in a line; raises `InputError`, beginning with ``where``, for anything else."""
     try:
         row = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise InputError(f"{where}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise InputError(f"{where}: a JSON object is wanted, not {type(row).__name__}")

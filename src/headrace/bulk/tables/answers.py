@@ -14,7 +14,7 @@ from headrace.bulk.records import Line
 from headrace.bulk.sources import Item
 from headrace.bulk.tables.kinds import Kinds
 from headrace.errors import InputError, InvalidReply
-from headrace.reply import Headers, Reply
+from headrace.reply import NOT_JSON, Headers, Reply
 
 _NOWHERE = -1
 
@@ -120,7 +120,7 @@ class Answers:
     def _decoded(self, raw: bytes, where: str) -> Record:
         try:
             return _read(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NOT_JSON as error:
             raise InputError(f"{where}: damaged: {error}") from None
 
     def of(self, item: Item) -> Record | None:

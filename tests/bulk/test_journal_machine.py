@@ -1,0 +1,131 @@
+"""A journal through crashes at any byte: what was acknowledged is there once, only the tail may be torn."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from headrace.bulk.journal import Journal
+from headrace.errors import JournalError
+
+TOTAL = 12
+PRINT = {"input": "abc", "prompt": "{x}"}
+CHANCE = st.floats(0, 1, exclude_max=True)
+BATCH = st.lists(st.tuples(st.integers(0, TOTAL - 1), st.booleans()), max_size=4)
+
+
+def line(index: int, failed: bool) -> bytes:
+    """An item's line, whose text may hold anything."""
+    error = {"code": "x", "message": "ä\n\u2028"} if failed else None
+    return json.dumps({"id": f"headrace-{index}", "custom_id": f"q{index}", "error": error}).encode() + b"\n"
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """``lines`` are those that must be in the file, in its order: index, failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.out = self.folder / "out.jsonl"
+        self.lines: list[tuple[int, bool]] = []
+
+    @initialize()
+    def begin(self) -> None:
+        self._open()
+
+    def _open(self, total: int = TOTAL) -> None:
+        self.total = total
+        self.journal = Journal(self.out, PRINT, total, limited=total < TOTAL)
+        self.journal.__enter__()
+        counted = [failed for index, failed in self.lines if index < total]
+        assert (self.journal.done, self.journal.failed) == (len(counted), sum(counted))
+
+    def _close(self) -> None:
+        self.journal.__exit__(None, None, None)
+
+    def _fresh(self, batch: list[tuple[int, bool]]) -> list[tuple[int, bool]]:
+        """Those of a batch that have no line yet, each once."""
+        there = {index for index, _ in self.lines}
+        return [(index, failed) for index, failed in dict(batch).items() if index not in there]
+
+    @rule(batch=BATCH)
+    def append(self, batch: list[tuple[int, bool]]) -> None:
+        new = [each for each in self._fresh(batch) if each[0] < self.total]
+        self.journal.append([index for index, _ in new], b"".join(line(*each) for each in new))
+        self.lines += new
+
+    @rule(batch=BATCH, chance=CHANCE)
+    def crash_while_appending(self, batch: list[tuple[int, bool]], chance: float) -> None:
+        new = [each for each in self._fresh(batch) if each[0] < self.total]
+        data = b"".join(line(*each) for each in new)
+        written = data[: int(chance * (len(data) + 1))]
+        with self.out.open("ab") as file:
+            file.write(written)
+        self.lines += new[: written.count(b"\n")]
+        self._reopen()
+
+    @rule(tail=st.one_of(st.binary(max_size=9).filter(lambda tail: b"\n" not in tail), st.just(b"\0" * 4096)))
+    def tear(self, tail: bytes) -> None:
+        with self.out.open("ab") as file:
+            file.write(tail)
+        self._reopen()
+
+    @rule(total=st.sampled_from([TOTAL, 5]))
+    def reopen(self, total: int) -> None:
+        self._reopen(total)
+
+    def _reopen(self, total: int = TOTAL) -> None:
+        self._close()
+        self._open(total)
+
+    @rule()
+    def forget_failed(self) -> None:
+        gone = [each for each in self.lines if each[1] and each[0] < self.total]
+        if sum(failed for index, failed in self.lines if index < self.total) != self.journal.failed:
+            self._reopen(self.total)  # failures of this session count from the next one on
+        assert self.journal.forget_failed() == len(gone)
+        self.lines = [each for each in self.lines if each not in gone]
+
+    @rule(chance=CHANCE)
+    def crash_while_forgetting(self, chance: float) -> None:
+        content = self.out.read_bytes()
+        (self.folder / "out.jsonl.new").write_bytes(content[: int(chance * len(content))])
+        self._reopen()
+
+    @rule(other=st.sampled_from([{"prompt": "{y}"}, {"input": "abd"}]))
+    def another_run(self, other: dict[str, Any]) -> None:
+        self._close()
+        with pytest.raises(JournalError, match="changed since"), Journal(self.out, PRINT | other, TOTAL):
+            pass
+        self._open()
+
+    @rule()
+    def at_once(self) -> None:
+        with pytest.raises(JournalError, match="another run"), Journal(self.out, PRINT, TOTAL):
+            pass
+
+    @invariant()
+    def the_file_is_what_was_acknowledged(self) -> None:
+        if hasattr(self, "journal"):
+            assert self.out.read_bytes() == b"".join(line(*each) for each in self.lines)
+            done = {index for index in range(self.total) if self.journal.is_done(index)}
+            assert done == {index for index, _ in self.lines if index < self.total}
+
+    def teardown(self) -> None:
+        if hasattr(self, "journal"):
+            self._close()
+        shutil.rmtree(self.folder)
+
+
+def test_every_acknowledged_item_is_there_once_whatever_happens() -> None:
+    run_state_machine_as_test(
+        JournalMachine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
+    )

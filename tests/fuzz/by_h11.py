@@ -1,0 +1,70 @@
+"""Answers as h11 reads them, and where it and llhttp are of two minds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import attrs
+import h11
+
+STRICTER: Mapping[str, str] = {
+    r"Invalid header value char": "a control character in a value: to be refused or replaced (RFC 9110, 5.5)",
+    r"Invalid header field char": "a character in a trailer's name that no token has (RFC 9110, 5.1)",
+    r"Unexpected whitespace after header value": "a folded header, obsolete, may be refused (RFC 9112, 5.2)",
+    r"Missing expected CR": "a bare line feed ends a line: others may see other lines, which smuggles",
+    r"Expected LF after chunk": "a bare carriage return among the lines of chunks, as above",
+    r"Invalid HTTP version": "there are HTTP/1.0 and 1.1; h11 takes any 1.x",
+    r"character in chunk (extensions|size)": "what the grammar of chunks has not (RFC 9112, 7.1)",
+    r"Duplicate Content-Length|in Content-Length": "a length said twice, though alike; no sound server does",
+    r"can't be present with": "a length beside chunks: the mark of smuggling (RFC 9112, 6.3)",
+    r"transfer-encoding .* is not supported": "chunked and a tab, which llhttp takes for no chunks",
+    r"says that it has a body": "an interim answer that llhttp does not know, and takes to have a body",
+    r"Invalid response status": "a status line without its second space (RFC 9112, 4)",
+    r"Data after `Connection: close`": "an interim answer that says close, and another answer",
+}
+"""What llhttp refuses though h11 takes it, by its message, and why that may be so."""
+
+LOOSER: Mapping[str, str] = {
+    r"illegal status line": "a control character in the reason, of which nothing is read",
+    r"no response line received": "empty lines before the status line, to be passed over (RFC 9112, 2.2)",
+    r"illegal header line|Transfer-Encoding|Content-Length": "in trailers, of which nothing is read",
+}
+"""The other way round."""
+
+
+@attrs.frozen
+class Refused:
+    """What h11 says of an answer that it does not take."""
+
+    said: str
+
+
+def why(reasons: Mapping[str, str], message: str) -> str | None:
+    """Why the two differ, None where that is not known."""
+    return next((reason for pattern, reason in reasons.items() if re.search(pattern, message)), None)
+
+
+def read_by_h11(method: str, data: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes] | Refused:
+    """The first answer that is not interim, over a connection that is closed after it."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
+    connection.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(data)
+    status, headers, body, closed = 0, [], b"", False
+    try:
+        while True:
+            event = connection.next_event()
+            if isinstance(event, h11.Response):
+                status, headers = event.status_code, event.headers.raw_items()
+            elif isinstance(event, h11.Data):
+                body += bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                return status, headers, body
+            elif event is h11.NEED_DATA and not closed:
+                connection.receive_data(b"")
+                closed = True
+            elif not isinstance(event, h11.InformationalResponse):
+                return Refused(f"{event!r}")
+    except h11.RemoteProtocolError as error:
+        return Refused(str(error))

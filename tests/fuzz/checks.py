@@ -1,0 +1,181 @@
+"""What must hold of whatever an endpoint sends; each check takes a source of chance and fails by raising."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from httpx_sse import EventSource
+from tests.fuzz.answers import ENCODERS, corrupted, cut, whole_answer
+from tests.fuzz.by_h11 import LOOSER, STRICTER, Refused, read_by_h11, why
+from tests.fuzz.events import event_stream
+
+from headrace import CallError, ProtocolError, ReplyTooLarge
+from headrace.assembly import Assembly
+from headrace.envelope import read_envelope
+from headrace.errors import InvalidReply
+from headrace.reply import Headers, Reply
+from headrace.sse import EventParser
+from headrace.transports.encodings import decompressed
+from headrace.transports.http1 import ReplyParser
+
+LIMIT = 20_000
+SECONDS = 2.0
+"""Of processor time for one input, none of which is over 100 KiB; the usual is below a millisecond."""
+
+Said = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+
+def read(method: str, packets: list[bytes]) -> ReplyParser:
+    """The answer in these packets, over a connection that is closed after them; raises `CallError`."""
+    parser = ReplyParser(LIMIT)
+    parser.begin(method)
+    for packet in packets:
+        if parser.feed(packet):
+            return parser
+    parser.finish()
+    return parser
+
+
+def outcome(method: str, packets: list[bytes]) -> Said | CallError:
+    """Status, headers and body before decompression, or the error."""
+    try:
+        parser = read(method, packets)
+    except CallError as error:
+        return error
+    return parser.status, parser.headers, bytes(parser._body)
+
+
+def a_whole_answer_is_read_however_it_is_cut(rng: random.Random) -> None:
+    answer = whole_answer(rng)
+    parser = read(answer.method, cut(rng, answer.data))
+    assert (parser.status, parser.content()) == (answer.status, answer.body), answer.data
+    assert not (parser.reusable and answer.ends_with_connection), answer.data
+
+
+def a_corrupted_answer_is_a_reply_or_a_typed_error(rng: random.Random) -> None:
+    answer = whole_answer(rng)
+    data, began = corrupted(rng, answer.data), time.process_time()
+    try:
+        parser = read(answer.method, cut(rng, data))
+        reply = Reply(parser.status, Headers(parser.headers), parser.content())
+        assert 200 <= reply.status <= 999, data
+        assert len(reply.content) <= LIMIT, data
+        repr((reply, reply.headers))
+        read_envelope(reply)
+    except (ProtocolError, ReplyTooLarge, InvalidReply) as error:
+        assert "\n" not in str(error), data  # noqa: PT017 - either is right
+        assert len(str(error)) < 1000, data  # noqa: PT017
+    assert time.process_time() - began < SECONDS, data
+
+
+def corruption_is_read_alike_however_it_is_cut(rng: random.Random) -> None:
+    answer = whole_answer(rng)
+    data = corrupted(rng, answer.data)
+    whole, pieces = outcome(answer.method, [data]), outcome(answer.method, cut(rng, data))
+    if isinstance(whole, CallError):
+        assert type(whole) is type(pieces), (data, pieces)
+    else:
+        assert whole == pieces, data
+
+
+def what_h11_reads_too_is_read_alike(rng: random.Random) -> None:
+    """Where one takes what the other refuses, `by_h11` says why that is right."""
+    answer = whole_answer(rng)
+    data = corrupted(rng, answer.data) if rng.random() < 0.8 else answer.data
+    ours, theirs = outcome(answer.method, cut(rng, data)), read_by_h11(answer.method, data)
+    if isinstance(ours, CallError):
+        assert isinstance(theirs, Refused) or why(STRICTER, str(ours)), (data, ours)
+    elif isinstance(theirs, Refused):
+        assert why(LOOSER, theirs.said), (data, theirs)
+    else:
+        assert _folded(ours) == _folded(theirs), data
+
+
+def _folded(said: Said) -> Said:
+    """h11 writes one value in small letters: that of transfer-encoding."""
+    coding = b"transfer-encoding"
+    headers = [(name, value.lower() if name.lower() == coding else value) for name, value in said[1]]
+    return said[0], headers, said[2]
+
+
+def what_httpx_decompresses_too_is_decompressed_alike(rng: random.Random) -> None:
+    """httpx takes data that is cut short or has rubbish behind it for whole, and leaves later members out."""
+    name, encode = rng.choice(ENCODERS)
+    data = rng.choice((b"", b'{"a":1}' * rng.randrange(40), rng.randbytes(rng.randrange(100))))
+    content, members = encode(data), 1
+    if rng.random() < 0.1 and name == b"gzip":
+        content, members = content + encode(data), 2
+    if rng.random() < 0.7:
+        content, members = corrupted(rng, content), 0
+    names, began = name.decode(), time.process_time()
+    if rng.random() < 0.2:
+        content, names = ENCODERS[0][1](content), f"{names}, gzip"
+    try:
+        ours = decompressed(content, names, LIMIT)
+    except (ProtocolError, ReplyTooLarge) as error:
+        assert members == 0, error  # noqa: PT017
+    else:
+        assert len(ours) <= LIMIT
+        theirs = httpx.Response(200, headers={"content-encoding": names}, content=content).content
+        assert ours == data * members if members else ours.startswith(theirs), content
+    assert time.process_time() - began < SECONDS, content
+
+
+def events_of(packets: list[bytes]) -> list[tuple[bytes, bytes]]:
+    parser = EventParser()
+    return [event for packet in packets for event in parser.feed(packet)]
+
+
+def events_are_those_of_httpx_sse(rng: random.Random) -> None:
+    """Corrupted or not; but for empty ones, which are none here, and the byte order mark, which it keeps."""
+    stream = event_stream(rng)
+    if rng.random() < 0.5:
+        stream = corrupted(rng, stream)
+    stream, began = stream.removeprefix(b"\xef\xbb\xbf"), time.process_time()
+    ours = events_of(cut(rng, stream))
+    assert time.process_time() - began < SECONDS, stream
+    response = httpx.Response(
+        200, headers={"content-type": "text/event-stream; charset=utf-8"}, content=iter(cut(rng, stream))
+    )
+    theirs = [(event.event, event.data) for event in EventSource(response).iter_sse() if event.data]
+    as_text = [
+        (name.decode(errors="replace") or "message", data.decode(errors="replace")) for name, data in ours
+    ]
+    assert as_text == theirs, stream
+
+
+def chunks_of_a_stream_are_pieces_or_a_typed_error(rng: random.Random) -> None:
+    """However they are cut, and whatever they say."""
+    stream = event_stream(rng)
+    if rng.random() < 0.7:
+        stream = corrupted(rng, stream)
+    assert _assembled([stream]) == _assembled(cut(rng, stream)), stream
+
+
+def _assembled(packets: list[bytes]) -> Any:
+    assembly = Assembly()
+    try:
+        for _, data in events_of(packets):
+            if data != b"[DONE]":
+                assembly.add(data)
+    except InvalidReply as error:
+        return str(error)
+    return assembly.body(), assembly.finished
+
+
+CHECKS: dict[str, Callable[[random.Random], None]] = {
+    check.__name__: check
+    for check in (
+        a_whole_answer_is_read_however_it_is_cut,
+        a_corrupted_answer_is_a_reply_or_a_typed_error,
+        corruption_is_read_alike_however_it_is_cut,
+        what_h11_reads_too_is_read_alike,
+        what_httpx_decompresses_too_is_decompressed_alike,
+        events_are_those_of_httpx_sse,
+        chunks_of_a_stream_are_pieces_or_a_typed_error,
+    )
+}
