@@ -1,4 +1,4 @@
-"""What does each policy cost, and all four together?
+"""What does each policy cost, and what do the four together that other benchmarks have on?
 
     python benchmarks/policies_cost.py [--repeats 5] [--json FILE] [--quick]
 
@@ -30,6 +30,7 @@ from benchmarks.rounds import Entry, Figures, Round, Target
 from benchmarks.server import serving
 
 from headrace import Client, Policy
+from headrace_pace import Pace
 
 NAME = "policies_cost"
 TITLE = "CPU time of the policies"
@@ -44,7 +45,8 @@ MOST_US = 15.0
 def setups() -> dict[str, Sequence[Policy]]:
     """The policies of each client, by its name in the table."""
     each = {policy.name: [policy] for policy in all_four()}
-    return {"none": [], **each, "all four": all_four()}
+    far_off = Pace(requests_per_minute=1e9, tokens_per_minute=1e12)
+    return {"none": [], **each, "pace": [Pace()], "pace, with limits": [far_off], "all four": all_four()}
 
 
 async def take_turns(base_url: str, turns: int) -> None:

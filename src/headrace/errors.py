@@ -24,6 +24,7 @@
           ServerError            5xx
         AnswerError              an answer outside what was asked for
         CircuitOpen              not sent: the endpoint's circuit is open
+          EndpointPaused         not sent: the endpoint asked to stay away for longer than is waited
         BudgetExceeded           not sent: the budget would be overdrawn
         PolicyError              a policy raised something that is no HeadraceError
 
@@ -54,6 +55,7 @@ __all__ = [
     "ClientStateError",
     "ConnectError",
     "DeadlineExceeded",
+    "EndpointPaused",
     "HeadraceError",
     "IncompleteReply",
     "InputError",
@@ -261,6 +263,16 @@ class CircuitOpen(CallError):
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class EndpointPaused(CircuitOpen):
+    """Not sent: the endpoint refused others and asked to stay away, for longer than a call waits.
+
+    ``retry_after``: seconds until it may be called again. A kind of `CircuitOpen`, because the same is to be
+    done about it: another endpoint, or the same one later.
+    """
+
+    code = "endpoint_paused"
 
 
 class BudgetExceeded(CallError):

@@ -19,7 +19,7 @@ def test_a_row_for_each_number_of_calls_in_flight(headrace: Any, loop: str) -> N
     said = json.loads(result.out)
     assert [row["in_flight"] for row in said["rows"]] == [1, 20]
     assert all(row["per_s"] > 0 and row["cpu_us"] > 0 for row in said["rows"])
-    assert said["policies"] == ["logging", "otel", "cost", "repair", "retry", "breaker"]
+    assert said["policies"] == ["logging", "otel", "cost", "repair", "retry", "breaker", "pace"]
     assert (said["loop"], said["simulated"]) == (loop, True)
 
 

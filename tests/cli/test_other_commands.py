@@ -14,7 +14,7 @@ def test_the_demo_needs_neither_key_nor_network_and_leaves_nothing(headrace: Any
     result = headrace.run("demo", OPENAI_API_KEY="", OPENAI_BASE_URL="")
     assert result.code == 0, result.err
     assert "the model is simulated" in result.err
-    assert "Policies: logging, otel, cost, repair, retry, breaker" in result.err
+    assert "Policies: logging, otel, cost, repair, retry, breaker, pace" in result.err
     assert "240 of 240 items done" in result.out
     assert "240 succeeded, 0 failed" in result.out
     assert ", 0 retries" not in result.out, "the demo shows faults being mended"

@@ -26,6 +26,7 @@ from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_logging import Logging
 from headrace_otel import Otel
+from headrace_pace import Pace
 from headrace_repair import Repair
 from headrace_retry import Retry
 from headrace_route import Route
@@ -86,7 +87,7 @@ def test_no_hook_is_there_that_does_not_exist() -> None:
 def test_the_stages_are_in_order() -> None:
     table = rows(section(page("hooks.md"), "## Stages"))
     assert [row[0] for row in table] == [f"`{stage.name}`" for stage in Stage]
-    for policy in (Route, Retry, Repair, Breaker, Cost, Logging, Otel):
+    for policy in (Route, Retry, Repair, Breaker, Pace, Cost, Logging, Otel):
         assert policy.name in next(row[2] for row in table if row[0] == f"`{policy.stage.name}`")
 
 
@@ -108,6 +109,7 @@ def shown(default: Any) -> str:
         ("## `[retry]`", Retry),
         ("## `[repair]`", Repair),
         ("## `[breaker]`", Breaker),
+        ("## `[pace]`", Pace),
         ("## `[cost]`", Cost),
         ("## `[logging]`", Logging),
         ("## `[otel]`", Otel),

@@ -248,7 +248,7 @@ def test_installed_it_is_active_where_there_is_something_to_choose() -> None:
 
     one, two = Endpoint("http://a.test/v1"), Endpoint("http://b.test/v1")
     assert "route" not in names(one)
-    assert names(one, two)[-4:] == ["repair", "retry", "route", "breaker"]
+    assert names(one, two)[-5:] == ["repair", "retry", "route", "breaker", "pace"]
     assert "route" in names(Endpoint("http://a.test/v1", max_in_flight=5))
     with pytest.raises(SettingsError, match="did you mean 'by'"):
         Client(endpoints=[one, two], route={"buy": "order"})

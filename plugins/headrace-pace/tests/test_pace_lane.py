@@ -1,0 +1,219 @@
+"""The bucket and the line, with the time made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from headrace_pace.allowance import Allowance
+from headrace_pace.bucket import Bucket
+from headrace_pace.headers import Said
+from headrace_pace.lane import Lane, Ticket
+
+
+@given(
+    st.floats(0.01, 1000.0),
+    st.floats(1.0, 100.0),
+    st.lists(st.tuples(st.floats(0.0, 5.0), st.floats(0.0, 1.0)), max_size=100),
+)
+def test_over_any_window_no_more_than_the_rate_and_one_burst(
+    rate: float, capacity: float, steps: list[tuple[float, float]]
+) -> None:
+    bucket, now, taken = Bucket(rate, capacity, 0.0), 0.0, list[tuple[float, float]]()
+    for pause, share in steps:
+        amount = share * capacity
+        now += pause
+        now += bucket.wait(now, amount)
+        assert bucket.wait(now, amount) == 0.0  # the wait that was said is enough
+        bucket.take(now, amount)
+        taken.append((now, amount))
+    for begin, (since, _) in enumerate(taken):
+        total = 0.0
+        for until, amount in taken[begin:]:
+            total += amount
+            assert total <= capacity + rate * (until - since) + 1e-6 * (1 + rate)
+
+
+def test_what_is_larger_than_the_bucket_passes_when_it_is_full_and_is_owed() -> None:
+    bucket = Bucket(10.0, 10.0, 0.0)
+    assert bucket.wait(0.0, 100.0) == 0.0
+    bucket.take(0.0, 100.0)
+    assert bucket.level(0.0) == -90.0
+    assert bucket.wait(0.0, 1.0) == pytest.approx(9.1)
+    bucket.take(0.0, -95.0)  # it needed but 5
+    assert bucket.level(0.0) == 5.0
+    bucket.take(0.0, -95.0)
+    assert bucket.level(0.0) == 10.0  # never more than it holds
+
+
+def test_a_drained_bucket_has_saved_nothing_up_when_it_begins_to_fill() -> None:
+    bucket = Bucket(1.0, 10.0, 0.0)
+    bucket.drain(5.0, 20.0)
+    assert bucket.level(20.0) == 0.0
+    assert bucket.wait(5.0, 1.0) == pytest.approx(16.0)
+    assert bucket.level(23.0) == 3.0
+
+
+def test_the_limits_of_a_bucket_and_of_a_window_are_learnt_for_any_period() -> None:
+    for period in (1.0, 60.0, 86_400.0):
+        bucket, window = (Allowance(None, 1.0, 1.0, 0.0) for _ in range(2))
+        bucket.hear(Said(600.0, 60.0, 0.9 * period), 10.0, 0.0, 0.0)
+        window.hear(Said(600.0, 590.0, period), 10.0, 0.0, 0.0)
+        window.hear(Said(600.0, 90.0, 0.1 * period), 10.0 + 0.9 * period, 0.0, 0.0)
+        for allowance in (bucket, window):
+            assert allowance.bucket is not None
+            assert allowance.bucket.rate == pytest.approx(600 / period)
+            assert allowance.bucket.capacity == 600.0
+
+
+def test_a_limit_without_a_reset_is_one_a_minute() -> None:
+    allowance = Allowance(None, 1.0, 1.0, 0.0)
+    allowance.hear(Said(600.0), 0.0, 0.0, 0.0)
+    assert allowance.bucket is not None
+    assert (allowance.bucket.rate, allowance.bucket.level(0.0)) == (10.0, 600.0)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "elapsed", "taken", "level"),
+    [
+        (300.0, 0.0, 0.0, 270.0),  # less the reserve
+        (300.0, 10.0, 100.0, 270.0),  # what was sent since was refilled since: 10 a second
+        (300.0, 10.0, 200.0, 170.0),  # half of it was
+        (300.0, 0.0, 1000.0, -30.0),  # most of these are refused, and no debt
+        (599.0, 0.0, 0.0, 400.0),  # it never raises
+    ],
+)
+def test_remaining_lowers_what_is_there(remaining: float, elapsed: float, taken: float, level: float) -> None:
+    allowance = Allowance(None, 1.0, 1.0, 0.0)
+    allowance.hear(Said(600.0, 600.0), 0.0, 0.0, 0.0)
+    assert allowance.bucket is not None
+    allowance.bucket.take(0.0, 170.0)
+    allowance.hear(Said(600.0, remaining, (600.0 - remaining) / 10), 0.0, elapsed, taken)
+    assert allowance.bucket.level(0.0) == pytest.approx(level)
+
+
+def test_a_limit_that_is_set_stays_and_only_what_is_there_is_lowered() -> None:
+    allowance = Allowance(60.0, 1.0, 1.0, 0.0)
+    allowance.hear(Said(6000.0, 0.0, 60.0), 0.0, 0.0, 0.0)
+    assert allowance.bucket is not None
+    assert (allowance.bucket.rate, allowance.bucket.capacity) == (1.0, 1.0)
+    assert allowance.bucket.level(0.0) == -300.0
+
+
+def test_a_default_pause_doubles_and_begins_anew_after_some_quiet() -> None:
+    lane = Lane(None, None, 1.0, 0.0)
+    begun, pauses = 0.0, []
+    for _ in range(8):
+        pauses.append(lane.refuse(begun, begun, None))
+        assert lane.refuse(begun, begun, None) is None  # of the same moment, no reason for more
+        begun += pauses[-1] or 0.0
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert lane.refuse(begun + 61.0, begun + 61.0, None) == 1.0
+
+
+def test_each_refusal_says_for_itself_when_to_come_back() -> None:
+    lane = Lane(None, None, 1.0, 0.0)
+    assert lane.refuse(0.0, 0.0, 5.0) == 5.0
+    assert lane.refuse(1.0, 0.0, 3.0) is None
+    assert lane.paused_for(1.0) == 4.0
+    assert lane.refuse(1.0, 0.0, 10.0) is None  # longer, but no pause that begins
+    assert lane.paused_for(1.0) == 10.0
+    assert lane.refuse(20.0, 20.0, 1e300) == 86_400.0  # nobody is believed for longer than a day
+
+
+def test_after_a_pause_without_a_known_rate_calls_are_spread() -> None:
+    lane = Lane(None, None, 1.0, 0.0)
+    lane.refuse(0.0, 0.0, 4.0)
+    for _ in range(4):
+        lane.line[Ticket(0)] = None
+    now, times = 0.0, []
+    while ticket := lane.first():
+        now += lane.wait(now, ticket.tokens)
+        times += [now] * len(lane.serve(now))
+    assert times == pytest.approx([4.0, 5.0, 6.0, 7.0])
+    lane.go(9.0, 0)
+    assert lane.free
+
+
+def test_estimates() -> None:
+    lane = Lane(None, 1000.0, 1.0, 0.0)
+    assert lane.estimate(b"x" * 400, 50) == 151
+    assert lane.estimate(b"x" * 400, None) == 601
+    lane.learn_length(20)
+    lane.learn_length(40)
+    assert lane.estimate(b"x" * 400, None) == 131
+    assert lane.estimate(b"", 10**400) == 10**9 + 1
+
+
+class AnyLane(RuleBasedStateMachine):
+    """Calls come, give up and are served in any order while time passes and answers settle them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.lane = Lane(60.0, 6000.0, 5.0, 0.0)  # 1 and 100 a second, 5 and 500 at once
+        self.waiting: list[Ticket] = []
+        self.served: list[tuple[float, int]] = []
+
+    @rule(seconds=st.floats(0.0, 20.0))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(tokens=st.integers(1, 500))
+    def come(self, tokens: int) -> None:
+        ticket = Ticket(tokens)
+        self.lane.line[ticket] = None
+        self.waiting.append(ticket)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def give_up(self, data: Any) -> None:
+        ticket = data.draw(st.sampled_from(self.waiting))
+        before = self.lane.sent, self.lane.spent
+        self.lane.leave(self.now, ticket)
+        self.waiting.remove(ticket)
+        assert (self.lane.sent, self.lane.spent) == before
+
+    @rule()
+    def serve(self) -> None:
+        granted = self.lane.serve(self.now)
+        assert granted == self.waiting[: len(granted)]  # first in, first out
+        del self.waiting[: len(granted)]
+        self.served += [(self.now, ticket.tokens) for ticket in granted]
+        if self.waiting:
+            assert self.lane.wait(self.now, self.waiting[0].tokens) > 0
+
+    @precondition(lambda self: self.waiting)
+    @rule()
+    def who_is_first_goes_when_it_was_said(self) -> None:
+        self.now += self.lane.wait(self.now, self.waiting[0].tokens)
+        before = len(self.served)
+        self.serve()
+        assert len(self.served) > before  # nobody starves
+
+    @invariant()
+    def no_more_than_the_rate_and_one_burst(self) -> None:
+        for begin, (since, _) in enumerate(self.served):
+            requests = len(self.served) - begin
+            tokens = sum(tokens for _, tokens in self.served[begin:])
+            assert requests <= 5 + (self.now - since) + 1e-3
+            assert tokens <= 500 + 100 * (self.now - since) + 1e-3
+
+
+TestAnyLane = AnyLane.TestCase
+TestAnyLane.settings = hypothesis_settings(max_examples=50, stateful_step_count=50, deadline=None)
+
+
+def test_a_call_that_was_let_through_and_is_cancelled_gives_back_what_it_was_given() -> None:
+    lane = Lane(60.0, 6000.0, 5.0, 0.0)
+    ticket = Ticket(400)
+    lane.line[ticket] = None
+    lane.serve(0.0)
+    assert (lane.state(0.0).requests, lane.state(0.0).tokens) == (4, 100)
+    lane.leave(0.0, ticket)
+    assert (lane.state(0.0).requests, lane.state(0.0).tokens, lane.sent) == (5, 500, 0)

@@ -1,0 +1,376 @@
+"""The pace policy in a client, on both loops, and in virtual time."""
+
+from __future__ import annotations
+
+import functools
+import random
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import attrs
+import pytest
+import trio
+
+import headrace
+from headrace import Endpoint
+from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace_breaker import Breaker
+from headrace_pace import Pace
+from headrace_retry import Retry
+from headrace_route import Route
+
+HOST, MODEL = "fake.test", "fake-model"
+
+
+@attrs.define
+class Ear:
+    """An observer that remembers."""
+
+    name: str = "ear"
+    events: list[headrace.Event] = attrs.field(factory=list)
+
+    def notify(self, event: headrace.Event) -> None:
+        self.events.append(event)
+
+
+def too_many(**headers: str) -> Answer:
+    return Answer(status=429, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("settings", [{}, {"requests_per_minute": 1e6, "tokens_per_minute": 1e9}])
+async def test_the_contract_of_policies(settings: dict[str, Any]) -> None:
+    await check_policy_contract(lambda: Pace(**settings))
+
+
+@pytest.mark.anyio
+async def test_calls_go_at_the_rate() -> None:
+    endpoint, pace = FakeEndpoint(), Pace(requests_per_minute=3000, burst=0.1)
+    async with endpoint.client([pace]) as client, client.map(["Hallo"] * 20) as outcomes:
+        assert all([outcome.ok async for outcome in outcomes])
+    # Five at once, and then 50 a second.
+    assert endpoint.times[4] - endpoint.times[0] < 0.1
+    assert endpoint.times[-1] - endpoint.times[0] > 14 / 50
+
+
+@pytest.mark.trio
+async def test_first_in_first_out(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint = FakeEndpoint()
+    async with (
+        endpoint.client([Pace(requests_per_minute=60, tokens_per_minute=6000, burst=5)]) as client,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(20):
+            # A large one does not starve among small ones.
+            most = 400 if number == 7 else 10
+            nursery.start_soon(functools.partial(client.chat, "Hallo", id=str(number), max_tokens=most))
+            await trio.sleep(0.01)
+    assert [request.id for request in endpoint.attempts] == [str(number) for number in range(20)]
+
+
+@pytest.mark.trio
+async def test_the_first_calls_do_not_wait_and_the_others_come_evenly(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    endpoint = FakeEndpoint()
+    async with (
+        endpoint.client([Pace(requests_per_minute=120)]) as client,
+        client.map(["Hallo"] * 7) as outcomes,
+    ):
+        assert all([outcome.ok async for outcome in outcomes])
+    assert endpoint.times == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+
+
+@pytest.mark.trio
+async def test_tokens_are_estimated_before_and_settled_after(autojump_clock: trio.testing.MockClock) -> None:
+    pace = Pace(tokens_per_minute=6000, burst=10)  # 100 a second, 1000 at once
+    endpoint = FakeEndpoint(otherwise=Answer(delay=1.0, prompt_tokens=20, completion_tokens=80))
+    async with endpoint.client([pace], max_in_flight=10) as client:
+
+        async def call() -> None:
+            await client.chat("Hallo", max_tokens=480)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            nursery.start_soon(call)
+            await trio.sleep(0.5)
+            assert 0 <= (pace.state(HOST, MODEL).tokens or 0) < 100  # two of some 500
+            nursery.start_soon(call)
+            await trio.sleep(0.4)
+            assert len(endpoint.attempts) == 2
+            assert pace.state(HOST, MODEL).waiting == 1
+        # The third went when the first two came back, having needed 100 each, and not when the estimates of
+        # them were refilled.
+        assert endpoint.times[2] == pytest.approx(1.0, abs=0.05)
+        assert pace.state(HOST, MODEL).tokens == pytest.approx(1000 - 3 * 100 + 200, abs=10)
+
+
+@pytest.mark.trio
+async def test_what_was_underestimated_is_waited_off(autojump_clock: trio.testing.MockClock) -> None:
+    pace = Pace(tokens_per_minute=6000, burst=10)
+    endpoint = FakeEndpoint(Answer(prompt_tokens=20, completion_tokens=2980))
+    async with endpoint.client([pace]) as client:
+        await client.chat("Hallo", max_tokens=10)
+        assert pace.state(HOST, MODEL).tokens == -2000
+        await client.chat("Hallo", max_tokens=10)
+    assert endpoint.times[1] == pytest.approx(20.3, abs=0.1)
+
+
+@pytest.mark.trio
+async def test_a_stream_is_settled_when_it_is_over(autojump_clock: trio.testing.MockClock) -> None:
+    pace = Pace(tokens_per_minute=6000, burst=10)
+    endpoint = FakeEndpoint(Answer("one two three", prompt_tokens=20, completion_tokens=80))
+    async with endpoint.client([pace]) as client:
+        async with client.stream("Hallo", max_tokens=480) as stream:
+            assert (pace.state(HOST, MODEL).tokens or 0) < 520
+            async for _ in stream:
+                pass
+        assert pace.state(HOST, MODEL).tokens == 900
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("step", "left"),
+    [
+        (400, 1000),  # refused: no tokens were used
+        (429, 0),  # and nothing has been saved up after a pause
+        (500, 500),  # accepted, and counted by what it may have needed
+        (headrace.CallTimeout("slow"), 500),
+    ],
+)
+async def test_what_a_failed_attempt_costs(step: Any, left: int) -> None:
+    pace = Pace(tokens_per_minute=60, burst=1000)
+    async with FakeEndpoint(step).client([pace]) as client:
+        with pytest.raises(headrace.CallError):
+            await client.chat("Hallo", max_tokens=470)
+        assert pace.state(HOST, MODEL).tokens == pytest.approx(left, abs=25)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("refusal", "until"),
+    [
+        (too_many(retry_after="5"), 5.0),
+        (too_many(retry_after_ms="1500"), 1.5),
+        (too_many(x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="8s"), 8.0),
+        (too_many(x_ratelimit_remaining_requests="7", x_ratelimit_reset_requests="8s"), 1.0),
+        (too_many(), 1.0),
+    ],
+)
+async def test_a_429_pauses_all_calls(
+    autojump_clock: trio.testing.MockClock, refusal: Answer, until: float
+) -> None:
+    endpoint, ear, pace = FakeEndpoint(refusal), Ear(), Pace()
+    async with endpoint.client([pace], observers=[ear]) as client:
+        with pytest.raises(headrace.RateLimited):  # it is raised as it is
+            await client.chat("Hallo")
+        assert pace.state(HOST, MODEL).paused_for == pytest.approx(until, abs=0.01)
+        async with client.map(["Hallo"] * 5) as outcomes:
+            assert all([outcome.ok async for outcome in outcomes])
+        assert (await client.chat("Hallo", model="another")).text == "ok"
+    assert endpoint.times[1] == pytest.approx(until, abs=0.01)
+    # The others do not come in the same instant.
+    gaps = [later - earlier for earlier, later in zip(endpoint.times[1:5], endpoint.times[2:6], strict=True)]
+    assert gaps == pytest.approx([until / 5] * 4, rel=0.05)
+    assert [(event.name, event.data["endpoint"], event.data["model"]) for event in ear.events] == [
+        ("pause", HOST, MODEL)
+    ]
+
+
+@pytest.mark.trio
+async def test_another_model_goes_on(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint = FakeEndpoint(too_many(retry_after="60"))
+    async with endpoint.client([Pace()]) as client:
+        with pytest.raises(headrace.RateLimited):
+            await client.chat("Hallo")
+        await client.chat("Hallo", model="another")
+        await client.request("GET", "/models")  # names none, and is not paced
+    assert endpoint.times == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.trio
+async def test_no_credit_is_no_reason_to_wait(autojump_clock: trio.testing.MockClock) -> None:
+    body = {"error": {"message": "pay", "code": "insufficient_quota"}}
+    endpoint, pace = FakeEndpoint(Answer(status=429, body=body, headers={"retry-after": "60"})), Pace()
+    async with endpoint.client([pace]) as client:
+        with pytest.raises(headrace.RateLimited):
+            await client.chat("Hallo")
+        assert pace.state(HOST, MODEL).paused_for == 0.0
+
+
+@pytest.mark.trio
+async def test_retries_wait_with_the_others_and_as_long_as_they_were_asked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    endpoint = FakeEndpoint(*[too_many(retry_after="10")] * 5)
+    retry = Retry(base=1.0, rng=random.Random(3))
+    async with (
+        endpoint.client([Pace(requests_per_minute=60, burst=5), retry]) as client,
+        client.map(["Hallo"] * 8) as outcomes,
+    ):
+        assert all([outcome.ok async for outcome in outcomes])
+    assert endpoint.times[:5] == [0.0] * 5
+    # Nobody before the pause is over, and then at the rate: eight that are left, one a second.
+    assert endpoint.times[5:] == pytest.approx([11.0 + second for second in range(8)], abs=0.01)
+
+
+@pytest.mark.trio
+async def test_a_pause_that_is_too_long_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint = FakeEndpoint(Answer(delay=5.0, status=429, headers={"retry-after": "600"}))
+    pace = Pace(requests_per_minute=1)
+    refused: list[headrace.EndpointPaused] = []
+    async with endpoint.client([pace, Breaker(consecutive=1)]) as client:
+
+        async def wait() -> None:
+            with pytest.raises(headrace.EndpointPaused) as caught:
+                await client.chat("Hallo")
+            refused.append(caught.value)
+
+        async with trio.open_nursery() as nursery:
+
+            async def begin() -> None:
+                with pytest.raises(headrace.RateLimited):
+                    await client.chat("Hallo")
+
+            nursery.start_soon(begin)
+            await trio.sleep(1.0)
+            for _ in range(3):
+                nursery.start_soon(wait)
+        assert trio.current_time() == 5.0  # those who waited are told at once
+        with pytest.raises(headrace.CircuitOpen, match="come back in 600 s") as caught:
+            await client.chat("Hallo")
+        assert (caught.value.retry_after, caught.value.attempts, caught.value.code) == (
+            600.0,
+            0,
+            "endpoint_paused",
+        )
+        await trio.sleep(caught.value.retry_after)
+        assert (await client.chat("Hallo")).text == "ok"
+    assert [error.retry_after for error in refused] == [600.0] * 3
+
+
+@pytest.mark.trio
+async def test_a_call_whose_turn_comes_after_its_deadline_fails_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    endpoint = FakeEndpoint()
+    async with endpoint.client([Pace(requests_per_minute=60)]) as client:
+        await client.chat("Hallo", deadline=0.5)
+        with pytest.raises(headrace.DeadlineExceeded, match=r"no turn for 1\.0 s"):
+            await client.chat("Hallo", deadline=0.5)
+        assert trio.current_time() == 0.0
+        assert (await client.chat("Hallo", deadline=1.5)).text == "ok"
+    assert endpoint.times == [0.0, 1.0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(40))
+async def test_cancelled_at_any_moment_a_call_gives_its_place_back(seed: int) -> None:
+    rng = random.Random(seed)
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
+    pace = Pace(requests_per_minute=60_000, tokens_per_minute=6_000_000, burst=0.01)
+    cancelled, done = 0, list[str]()
+    async with endpoint.client([pace], max_in_flight=1000) as client:
+
+        async def call(id: str, patience: float) -> None:
+            nonlocal cancelled
+            with anyio.move_on_after(patience) as scope:
+                await client.chat("Hallo", id=id, max_tokens=rng.randrange(200))
+                done.append(id)
+            cancelled += scope.cancelled_caught
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                for number in range(60):
+                    group.start_soon(call, str(number), rng.uniform(0, 0.04))
+                    if rng.random() < 0.3:
+                        await anyio.lowlevel.checkpoint()
+            assert (await client.chat("Hallo")).text == "ok"
+        assert pace.state(HOST, MODEL).waiting == 0
+    assert cancelled + len(done) == 60
+    await anyio.sleep(0.05)
+    # What those who went away had been given came back: the buckets are full again.
+    assert pace.state(HOST, MODEL).requests == 10
+
+
+@pytest.mark.trio
+async def test_with_route_a_paused_endpoint_is_passed_over(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint, pace = FakeEndpoint(too_many(retry_after="600")), Pace()
+    names: list[str] = []
+
+    class Seen:
+        name, stage = "seen", headrace.Stage.PACE
+
+        def wrap(self, send: headrace.Send) -> headrace.Send:
+            async def seen(call: headrace.Call) -> headrace.Reply:
+                names.append(call.endpoint.name)
+                return await send(call)
+
+            return seen
+
+    endpoints = [Endpoint("http://one.test/v1", name="one"), Endpoint("http://two.test/v1", name="two")]
+    policies: list[headrace.Policy] = [pace, Route(by="order"), Retry(), Seen()]
+    async with headrace.Client(
+        endpoints=endpoints, model=MODEL, policies=policies, transport=endpoint.client()._transport
+    ) as client:
+        for _ in range(3):
+            await client.chat("Hallo")
+        assert pace.state("one", MODEL).paused_for > 500
+    # The refusal itself, and those that would have had to wait too long, go to the other one.
+    assert names == ["one", "two", "two", "two"]
+
+
+def test_the_finest_limit_counts() -> None:
+    pace = Pace(
+        requests_per_minute=60,
+        tokens_per_minute=600,
+        limits={
+            "here/m": {"requests_per_minute": 120},
+            "m": {"requests_per_minute": 180, "tokens_per_minute": 1200},
+            "here": {"requests_per_minute": 240, "tokens_per_minute": 2400},
+        },
+    )
+
+    def of(endpoint: str, model: str) -> tuple[int | None, int | None]:
+        lane = pace._new_lane(endpoint, model, 0.0)
+        return lane.state(0.0).requests, lane.state(0.0).tokens
+
+    assert of("here", "m") == (2, 20)
+    assert of("there", "m") == (3, 20)
+    assert of("here", "n") == (4, 40)
+    assert of("there", "n") == (1, 10)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"requests_per_minute": 0},
+        {"tokens_per_minute": float("inf")},
+        {"burst": -1.0},
+        {"max_pause": float("nan")},
+        {"limits": {"m": {"requests_per_minute": "many"}}},
+        {"limits": {"m": 500}},
+    ],
+)
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(headrace.SettingsError, match=next(iter(wrong))):
+        Pace(**wrong)
+
+
+def test_a_misspelt_limit_is_an_error() -> None:
+    with pytest.raises(headrace.SettingsError, match="did you mean 'requests_per_minute'"):
+        Pace(limits={"m": {"request_per_minute": 5}})
+
+
+def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "headrace.toml").write_text(
+        '[pace]\nrequests_per_minute = 500\n[pace.limits."api.test/m"]\ntokens_per_minute = 1000\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADRACE_PACE_TOKENS_PER_MINUTE", "30000")
+    client = FakeEndpoint().client(None, pace={"max_pause": 10})
+    (policy,) = (policy for policy in client.policies if isinstance(policy, Pace))
+    assert (policy.requests_per_minute, policy.tokens_per_minute, policy.max_pause) == (500, 30_000, 10)
+    assert policy.limits == {"api.test/m": {"tokens_per_minute": 1000}}
