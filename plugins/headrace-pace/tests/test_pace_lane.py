@@ -130,7 +130,7 @@ def test_after_a_pause_without_a_known_rate_calls_are_spread() -> None:
     lane = Lane(None, None, 1.0, 0.0)
     lane.refuse(0.0, 0.0, 4.0)
     for _ in range(4):
-        lane.line[Ticket(0)] = None
+        lane.join(Ticket(0))
     now, times = 0.0, []
     while ticket := lane.first():
         now += lane.wait(now, ticket.tokens)
@@ -167,7 +167,7 @@ class AnyLane(RuleBasedStateMachine):
     @rule(tokens=st.integers(1, 500))
     def come(self, tokens: int) -> None:
         ticket = Ticket(tokens)
-        self.lane.line[ticket] = None
+        self.lane.join(ticket)
         self.waiting.append(ticket)
 
     @precondition(lambda self: self.waiting)
@@ -212,7 +212,7 @@ TestAnyLane.settings = hypothesis_settings(max_examples=50, stateful_step_count=
 def test_a_call_that_was_let_through_and_is_cancelled_gives_back_what_it_was_given() -> None:
     lane = Lane(60.0, 6000.0, 5.0, 0.0)
     ticket = Ticket(400)
-    lane.line[ticket] = None
+    lane.join(ticket)
     lane.serve(0.0)
     assert (lane.state(0.0).requests, lane.state(0.0).tokens) == (4, 100)
     lane.leave(0.0, ticket)

@@ -56,6 +56,26 @@ async def test_calls_go_at_the_rate() -> None:
 
 
 @pytest.mark.trio
+async def test_a_single_call_passes_the_map_that_stands_in_line(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    endpoint = FakeEndpoint()
+    async with (
+        endpoint.client([Pace(requests_per_minute=60, burst=1)], max_in_flight=50) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(client.map(["bulk"] * 30).each, lambda outcome: None)
+        await trio.sleep(5.5)
+        nursery.start_soon(functools.partial(client.chat, "later", priority=-9))
+        await client.chat("now")
+        asked = [request.body["messages"][0]["content"] for request in endpoint.attempts if request.body]
+        assert asked.index("now") == len(asked) - 1 <= 7
+        await client.chat("soon, or not at all", deadline=2.5)
+    assert endpoint.attempts[-1].body is not None
+    assert endpoint.attempts[-1].body["messages"][0]["content"] == "later"
+
+
+@pytest.mark.trio
 async def test_first_in_first_out(autojump_clock: trio.testing.MockClock) -> None:
     endpoint = FakeEndpoint()
     async with (

@@ -1,7 +1,7 @@
 """The calls to one model at one endpoint: who may go now, who waits, and until when all of them pause; pure.
 
-Who waits goes in the order in which it came, and nobody overtakes: a large call does not starve among small
-ones. Times are in seconds on a clock that never goes back.
+Who waits goes by priority, and within one in the order in which it came; nobody overtakes: a large call does
+not starve among small ones. Times are in seconds on a clock that never goes back.
 
 A *pause* begins with a 429 and holds for all. It lasts as long as the endpoint asks, or else a second, and
 twice as long each time that another follows before as much time has passed. After it nothing has been saved
@@ -10,7 +10,7 @@ up: calls go at the rate that is known, or, where none is, spread over as long a
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from bisect import bisect_right
 from typing import Any
 
 import attrs
@@ -48,6 +48,7 @@ class Ticket:
 
     tokens: int
     woken: Any = None
+    priority: int = 0
     granted: bool = False
 
 
@@ -63,7 +64,7 @@ class Lane:
     ) -> None:
         self.requests = Allowance(requests_per_minute, burst, 1.0, now)
         self.tokens = Allowance(tokens_per_minute, burst, 1.0, now)
-        self.line: OrderedDict[Ticket, None] = OrderedDict()
+        self.line: list[Ticket] = []
         self.sent = self.spent = 0
         self._answer = _FIRST_GUESS
         self._answers = 0
@@ -107,8 +108,8 @@ class Lane:
     def serve(self, now: float) -> list[Ticket]:
         """Let those through from the front of the line who may go, and say who they are."""
         granted = []
-        while self.line and self.wait(now, tokens := next(iter(self.line)).tokens) == 0:
-            ticket, _ = self.line.popitem(last=False)
+        while self.line and self.wait(now, tokens := self.line[0].tokens) == 0:
+            ticket = self.line.pop(0)
             self.go(now, tokens)
             ticket.granted = True
             granted.append(ticket)
@@ -117,7 +118,7 @@ class Lane:
     def leave(self, now: float, ticket: Ticket) -> None:
         """A call that waited goes away unsent: its place comes back, and what it was given."""
         if not ticket.granted:
-            del self.line[ticket]
+            self.line.remove(ticket)
             return
         self.sent -= 1
         self.spent -= ticket.tokens
@@ -127,16 +128,25 @@ class Lane:
 
     def first(self) -> Ticket | None:
         """Who stands at the front of the line."""
-        return next(iter(self.line), None)
+        return self.line[0] if self.line else None
 
-    def turn(self, now: float) -> float:
+    def join(self, ticket: Ticket) -> None:
+        """Stand in line: behind those of as high a priority."""
+        self.line.insert(self._ahead(ticket.priority), ticket)
+
+    def _ahead(self, priority: int) -> int:
+        if not self.line or self.line[-1].priority >= priority:
+            return len(self.line)
+        return bisect_right(self.line, -priority, key=lambda ticket: -ticket.priority)
+
+    def turn(self, now: float, priority: int = 0) -> float:
         """Seconds that a call which comes now waits at least, if nobody before it gives up.
 
         By the pause and by the requests; tokens may come back, and so nobody is given up on for them.
         """
         wait = self.paused_for(now)
         if self.requests.bucket is not None:
-            wait = max(wait, self.requests.bucket.until(now, len(self.line) + 1.0))
+            wait = max(wait, self.requests.bucket.until(now, self._ahead(priority) + 1.0))
         return wait
 
     # What calls cost.

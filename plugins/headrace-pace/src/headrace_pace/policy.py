@@ -147,8 +147,8 @@ class Pace:
     async def _wait(self, lane: Lane, call: Call, tokens: int) -> None:
         """Stand in line until it is the call's turn; who stands first watches the clock for all."""
         self._check_turn(lane, call)
-        ticket = Ticket(tokens, anyio.Event())
-        lane.line[ticket] = None
+        ticket = Ticket(tokens, anyio.Event(), call.priority)
+        lane.join(ticket)
         try:
             while not ticket.granted:
                 if ticket.woken.is_set():
@@ -174,7 +174,7 @@ class Pace:
         """Raise where there is no use in waiting."""
         now = call.now()
         self._check_pause(lane, call, now)
-        turn = lane.turn(now)
+        turn = lane.turn(now, call.priority)
         if call.deadline is not None and now + turn >= call.deadline:
             raise DeadlineExceeded(
                 f"not sent: the rate limit of {_whose(call)} leaves no turn for {turn:.1f} s, "
