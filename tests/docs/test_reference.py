@@ -22,8 +22,10 @@ from headrace.cli.main import cli
 from headrace.model import Outcome, Stage
 from headrace.reply import Headers, Reply
 from headrace.settings import CoreSettings
+from headrace_adaptive import Adaptive
 from headrace_breaker import Breaker
 from headrace_cost import Cost
+from headrace_hedge import Hedge
 from headrace_logging import Logging
 from headrace_otel import Otel
 from headrace_pace import Pace
@@ -87,7 +89,7 @@ def test_no_hook_is_there_that_does_not_exist() -> None:
 def test_the_stages_are_in_order() -> None:
     table = rows(section(page("hooks.md"), "## Stages"))
     assert [row[0] for row in table] == [f"`{stage.name}`" for stage in Stage]
-    for policy in (Route, Retry, Repair, Breaker, Pace, Cost, Logging, Otel):
+    for policy in (Route, Retry, Repair, Breaker, Pace, Cost, Logging, Otel, Adaptive, Hedge):
         assert policy.name in next(row[2] for row in table if row[0] == f"`{policy.stage.name}`")
 
 
@@ -112,6 +114,8 @@ def shown(default: Any) -> str:
         ("## `[pace]`", Pace),
         ("## `[cost]`", Cost),
         ("## `[logging]`", Logging),
+        ("## `[adaptive]`", Adaptive),
+        ("## `[hedge]`", Hedge),
         ("## `[otel]`", Otel),
     ],
 )

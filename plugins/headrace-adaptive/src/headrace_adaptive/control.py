@@ -1,0 +1,95 @@
+"""How many calls one endpoint gets at once: a limit that follows what it answers, without I/O.
+
+    signal        what happens
+    ------------  ----------------------------------------------------------------------------------------
+    rate limited  the limit is cut to ``cut`` of itself, unless it was cut less than ``cooldown`` seconds
+                  (or the Retry-After of that cut, where it is longer) ago; until then it does not grow either
+    failed (5xx)  nothing is cut; the limit does not grow for ``cooldown`` seconds
+    answered      counted, if at least `USED` of the limit was in use; at the end of a round the limit grows
+
+A *round* is as many counted answers as the limit has places, and lasts at least `SHORTEST_ROUND` seconds.
+With all places in use that is one call's time, the round trip of TCP: so growth depends neither on how many
+calls wait nor on how many are answered in a second, and its effect is seen before the limit grows again.
+
+How much it grows in a round depends on where it was when it was cut last:
+
+    below that   by one place, as TCP's congestion avoidance does
+    above it     by ``growth`` of itself, by one place at least; so too before the first cut
+
+The one place is what makes clients that share an endpoint come to equal shares: were growth in proportion
+everywhere, as cuts are, shares would stay as unequal as they were (Chiu and Jain, 1989). Above the last cut
+nothing is known of the endpoint, and it is looked for in larger steps (as CUBIC does: RFC 9438).
+"""
+
+from __future__ import annotations
+
+import attrs
+
+USED = 0.8
+"""The share of the limit that is in use where a higher one can make a difference."""
+
+SHORTEST_ROUND = 1.0
+"""Seconds; rates are limited over a second or longer, so that nothing is learnt in less."""
+
+
+@attrs.frozen(kw_only=True)
+class Rules:
+    """How the limit begins and moves; see `headrace_adaptive.Adaptive`."""
+
+    start: int
+    least: int
+    most: float
+    cut: float
+    growth: float
+    cooldown: float
+
+
+class Control:
+    """One endpoint's limit, by `Rules`. ``now`` is in seconds on a clock that never goes back."""
+
+    __slots__ = ("_answered", "_cut_at", "_cut_until", "_limit", "_round_began", "rules")
+
+    def __init__(self, rules: Rules, now: float) -> None:
+        self.rules = rules
+        self._limit = float(rules.start)
+        self._cut_at = 0.0
+        self._cut_until = now
+        self._begin_round(now)
+
+    @property
+    def places(self) -> int:
+        """How many calls may be under way at once."""
+        return int(self._limit)
+
+    def answered(self, now: float, in_use: int) -> bool:
+        """A call succeeded, ``in_use`` places in use, its own among them; True where the limit grew."""
+        if now < self._round_began or in_use < USED * self.places:
+            return False
+        self._answered += 1
+        if self._answered < self.places or now < self._round_began + SHORTEST_ROUND:
+            return False
+        before = self.places
+        step = 1.0 if self._limit < self._cut_at else max(1.0, self._limit * self.rules.growth)
+        self._limit = min(self._limit + step, self.rules.most)
+        self._begin_round(now)
+        return self.places > before
+
+    def rate_limited(self, now: float, asked: float | None) -> bool:
+        """A call was refused for the rate; ``asked``: to stay away so many seconds. True where it was cut."""
+        if now < self._cut_until:
+            return False
+        before = self.places
+        self._cut_at = self._limit
+        self._cut_until = now + max(self.rules.cooldown, asked or 0.0)
+        self._limit = max(self._limit * self.rules.cut, self.rules.least)
+        self._begin_round(self._cut_until)
+        return self.places < before
+
+    def failed(self, now: float) -> None:
+        """The endpoint failed, which says nothing about its limit, but is no time to ask more of it."""
+        self._begin_round(max(self._round_began, now + self.rules.cooldown))
+
+    def _begin_round(self, at: float) -> None:
+        """One that begins in the future counts nothing until then: the limit does not grow."""
+        self._round_began = at
+        self._answered = 0

@@ -1,0 +1,312 @@
+"""The adaptive policy in a client, on both loops."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import headrace
+from headrace import Endpoint, Reply, SettingsError
+from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.transports.memory import MemoryTransport
+from headrace_adaptive import Adaptive
+from headrace_breaker import Breaker
+from headrace_retry import Retry
+
+HOST = "fake.test"
+
+
+@attrs.define
+class Ear:
+    """An observer that remembers."""
+
+    name: str = "ear"
+    heard: list[dict[str, Any]] = attrs.field(factory=list)
+
+    def notify(self, event: headrace.Event) -> None:
+        if event.name == "adaptive":
+            self.heard.append(dict(event.data))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("start", [None, 1, 20])
+async def test_the_contract_of_policies(start: int | None) -> None:
+    await check_policy_contract(lambda: Adaptive(start=start))
+
+
+def test_it_is_active_where_start_is_set_and_only_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "adaptive" not in [policy.name for policy in FakeEndpoint().client(None).policies]
+    client = FakeEndpoint().client(None, adaptive={"start": 7, "cooldown": 30})
+    policy = next(policy for policy in client.policies if policy.name == "adaptive")
+    assert isinstance(policy, Adaptive)
+    assert (policy.limit(HOST), policy.cooldown) == (7, 30.0)
+    monkeypatch.setenv("HEADRACE_ADAPTIVE_START", "9")
+    assert any(isinstance(policy, Adaptive) for policy in FakeEndpoint().client(None).policies)
+
+
+def test_without_start_it_costs_nothing() -> None:
+    async def send(call: headrace.Call) -> Reply:
+        raise NotImplementedError
+
+    assert Adaptive().wrap(send) is send
+    assert Adaptive().limit(HOST) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"start": 0},
+        {"start": 5, "least": 0},
+        {"start": 5, "least": 6},
+        {"start": 5, "most": 4},
+        {"cut": 1.0},
+        {"cut": 0.0},
+        {"growth": 0.0},
+        {"growth": float("nan")},
+        {"cooldown": 0.0},
+        {"cooldown": float("inf")},
+    ],
+)
+def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="adaptive: "):
+        Adaptive(**wrong)
+
+
+@pytest.mark.anyio
+async def test_no_more_calls_are_under_way_than_the_limit_says() -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.005))
+    async with (
+        endpoint.client([Adaptive(start=4)], max_in_flight=50) as client,
+        client.map(["?"] * 40) as outcomes,
+    ):
+        assert all([outcome.ok async for outcome in outcomes])
+    assert endpoint.most_in_flight == 4
+
+
+@pytest.mark.anyio
+async def test_a_429_cuts_the_limit_tells_of_it_and_comes_out() -> None:
+    adaptive, ear = Adaptive(start=10), Ear()
+    async with FakeEndpoint(429, 429).client([adaptive], observers=[ear]) as client:
+        for _ in range(2):
+            with pytest.raises(headrace.RateLimited):
+                await client.chat("?")
+        await client.chat("?")
+    assert adaptive.limit(HOST) == 8
+    assert ear.heard == [{"endpoint": HOST, "limit": 8, "why": "rate_limited"}]
+
+
+@pytest.mark.anyio
+async def test_what_a_cut_takes_goes_to_nobody_else() -> None:
+    slow = Answer(delay=0.02)
+    endpoint = FakeEndpoint(*[slow] * 9, 429, otherwise=Answer(delay=0.001))
+    seen: list[int] = []
+
+    async def handle(call: headrace.Call) -> Reply:
+        seen.append(endpoint.in_flight)
+        return await endpoint.handle(call)
+
+    client = headrace.Client(
+        base_url=f"http://{HOST}/v1",
+        model="m",
+        transport=MemoryTransport(handle),
+        policies=[Adaptive(start=10)],
+    )
+    async with client, client.map(["?"] * 40) as outcomes:
+        assert [outcome.ok async for outcome in outcomes].count(False) == 1
+    # Ten at first. The limit is eight then, so of the nine left one is not replaced.
+    assert seen[:10] == list(range(10))
+    assert max(seen[10:]) == 7
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "step",
+    [
+        400,
+        500,
+        503,
+        headrace.ConnectError("refused"),
+        headrace.CallTimeout("slow"),
+        Answer(status=429, body={"error": {"message": "no credit", "code": "insufficient_quota"}}),
+    ],
+)
+async def test_nothing_else_cuts(step: Any) -> None:
+    adaptive = Adaptive(start=10)
+    async with FakeEndpoint(otherwise=step).client([adaptive]) as client:
+        with pytest.raises(headrace.CallError):
+            await client.chat("?")
+    assert adaptive.limit(HOST) == 10
+
+
+@pytest.mark.trio
+async def test_a_5xx_stops_growth_for_a_cooldown(autojump_clock: trio.testing.MockClock) -> None:
+    adaptive = Adaptive(start=2, cooldown=15.0)
+    endpoint = FakeEndpoint(503, otherwise=Answer(delay=1.0))
+    async with endpoint.client([adaptive], max_in_flight=2) as client:
+        with anyio.move_on_after(15.5):
+            while True:
+                async with client.map(["?"] * 2) as outcomes:
+                    _ = [outcome async for outcome in outcomes]
+        assert adaptive.limit(HOST) == 2
+        async with client.map(["?"] * 4) as outcomes:
+            _ = [outcome async for outcome in outcomes]
+    assert adaptive.limit(HOST) == 3
+
+
+@pytest.mark.trio
+async def test_a_retry_after_is_the_cooldown_where_it_is_longer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    adaptive = Adaptive(start=100)
+    refusal = Answer(status=429, headers={"retry-after": "40"})
+    async with FakeEndpoint(otherwise=refusal).client([adaptive]) as client:
+        limits = []
+        for _ in range(5):
+            with pytest.raises(headrace.RateLimited):
+                await client.chat("?")
+            limits.append(adaptive.limit(HOST))
+            await trio.sleep(20)
+    assert limits == [80, 80, 64, 64, 51]
+
+
+@pytest.mark.anyio
+async def test_each_endpoint_has_a_limit_of_its_own() -> None:
+    adaptive = Adaptive(start=10)
+    endpoints = [Endpoint(f"http://{name}.test/v1", name=name, models=[name]) for name in ("a", "b")]
+    fakes = {"a": FakeEndpoint(429), "b": FakeEndpoint()}
+
+    async def handle(call: headrace.Call) -> Reply:
+        return await fakes[call.endpoint.name].handle(call)
+
+    client = headrace.Client(
+        endpoints=endpoints, model="a", policies=[adaptive], transport=MemoryTransport(handle)
+    )
+    async with client:
+        with pytest.raises(headrace.RateLimited):
+            await client.chat("?")
+        await client.chat("?", model="b")
+    assert (adaptive.limit("a"), adaptive.limit("b")) == (8, 10)
+
+
+@pytest.mark.anyio
+async def test_clients_that_share_the_policy_share_the_limit() -> None:
+    adaptive, endpoint = Adaptive(start=3), FakeEndpoint(otherwise=Answer(delay=0.005))
+    async with (
+        endpoint.client([adaptive]) as one,
+        endpoint.client([adaptive]) as other,
+        one.map(["?"] * 20) as some,
+        other.map(["?"] * 20) as others,
+    ):
+        assert all([outcome.ok async for outcome in some])
+        assert all([outcome.ok async for outcome in others])
+    assert endpoint.most_in_flight == 3
+
+
+@pytest.mark.anyio
+async def test_who_waits_is_served_in_the_order_of_coming() -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
+    async with endpoint.client([Adaptive(start=1)]) as client, anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(client.chat, f"{number}")
+            await anyio.wait_all_tasks_blocked()
+    bodies = [attempt.body for attempt in endpoint.attempts]
+    asked = [body["messages"][-1]["content"] for body in bodies if body is not None]
+    assert asked == [f"{number}" for number in range(20)]
+
+
+@pytest.mark.anyio
+async def test_a_stream_keeps_its_place_to_its_end() -> None:
+    adaptive, endpoint = Adaptive(start=1), FakeEndpoint(otherwise="one two three")
+    async with endpoint.client([adaptive]) as client, anyio.create_task_group() as group:
+        async with client.stream("?") as stream:
+            await anext(stream)
+            group.start_soon(client.chat, "?")
+            await anyio.wait_all_tasks_blocked()
+            assert len(endpoint.attempts) == 1
+            _ = [piece async for piece in stream]
+            await anyio.wait_all_tasks_blocked()
+            assert len(endpoint.attempts) == 2
+        async with client.stream("left early") as stream:
+            await anext(stream)
+        with pytest.raises(ZeroDivisionError):
+            async with client.stream("the block fails") as stream:
+                raise ZeroDivisionError
+        assert (await client.chat("?")).text == "one two three"
+
+
+@pytest.mark.anyio
+async def test_a_429_to_a_stream_cuts_and_gives_the_place_back() -> None:
+    adaptive = Adaptive(start=5, least=1)
+    policies: list[headrace.Policy] = [adaptive, Retry(base=0)]
+    async with FakeEndpoint(429, "ok").client(policies) as client, client.stream("?") as stream:
+        assert "".join([piece.text async for piece in stream]) == "ok"
+    assert adaptive.limit(HOST) == 4
+
+
+@pytest.mark.trio
+async def test_a_deadline_passes_while_a_call_waits(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint = FakeEndpoint(Answer(delay=50.0))
+    async with endpoint.client([Adaptive(start=1)]) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.chat, "slow")
+        await trio.sleep(1)
+        with pytest.raises(headrace.DeadlineExceeded, match=r"0 attempts"):
+            await client.chat("?", deadline=3)
+        assert trio.current_time() == 4.0
+        # What waited and left is in nobody's way.
+        assert (await client.chat("?", deadline=60)).text == "ok"
+        assert trio.current_time() == 50.0
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("seed", range(10))
+async def test_cancelled_at_any_moment_no_place_is_lost(
+    seed: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    rng = random.Random(seed)
+    kinds = 429, 503, None, None
+    steps = [rng.choice(kinds) or Answer(delay=rng.random()) for _ in range(500)]
+    endpoint, adaptive = FakeEndpoint(*steps), Adaptive(start=5, least=3)
+    async with endpoint.client([adaptive, Retry(base=0.1, rng=rng)], max_in_flight=200) as client:
+
+        async def one() -> None:
+            await trio.sleep(rng.random() * 5)
+            with trio.move_on_after(rng.random() * 3):
+                try:
+                    if rng.random() < 0.3:
+                        async with client.stream("?") as stream:
+                            _ = [piece async for piece in stream]
+                    else:
+                        await client.chat("?")
+                except headrace.CallError:
+                    pass
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(one)
+        assert endpoint.in_flight == 0
+        # All places are there: as many calls as the limit says go at once.
+        limit = adaptive.limit(HOST)
+        assert limit is not None
+        again = FakeEndpoint(otherwise=Answer(delay=1.0))
+        async with again.client([adaptive]) as other, other.map(["?"] * limit) as outcomes:
+            assert all([outcome.ok async for outcome in outcomes])
+        assert again.most_in_flight == limit
+
+
+@pytest.mark.anyio
+async def test_with_a_breaker_and_retries_around_it_a_call_gets_through() -> None:
+    adaptive = Adaptive(start=10)
+    endpoint = FakeEndpoint(429, 503, "through")
+    async with endpoint.client([adaptive, Breaker(), Retry(base=0)]) as client:
+        assert (await client.chat("?")).text == "through"
+    assert adaptive.limit(HOST) == 8

@@ -1,0 +1,445 @@
+"""The hedge policy in a client, on both loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+import trio
+
+import headrace
+from headrace import Call, Endpoint, Reply, SettingsError, Stage
+from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.transports.memory import MemoryTransport
+from headrace_adaptive import Adaptive
+from headrace_breaker import Breaker
+from headrace_cost import Cost
+from headrace_hedge import Hedge
+from headrace_repair import Repair
+from headrace_retry import Retry
+from headrace_route import Route
+
+URL = "http://fake.test/v1"
+SLOW = Answer("slow", delay=5.0)
+SLOW_THEN_QUICK: list[Answer | str] = [SLOW, "quick"]
+PRICES = {"fake-model": {"input": "1", "output": "2"}}
+
+
+def hedge(after: float | str = 0.01, **more: Any) -> Hedge:
+    """A policy that may hedge every call."""
+    return Hedge(after=after, **{"share": 1.0} | more)
+
+
+class Staged:
+    """An endpoint in memory whose answers come in an order that no clock decides.
+
+    Of each request, in the order in which they come, a pair says what it is answered, and after how many
+    things have happened: requests that came or ended.
+    """
+
+    def __init__(self, *turns: tuple[Any, int]) -> None:
+        self._turns = iter([(FakeEndpoint(step), things) for step, things in turns])
+        self._happened: list[anyio.Event] = []
+        self.in_flight = 0
+
+    def client(self, policies: list[Any], **more: Any) -> headrace.Client:
+        transport = MemoryTransport(self.handle)
+        return headrace.Client(base_url=URL, model="m", policies=policies, transport=transport, **more)
+
+    async def handle(self, call: Call) -> Reply:
+        fake, things = next(self._turns)
+        self.in_flight += 1
+        self._something()
+        try:
+            await self.happened(things)
+            return await fake.handle(call)
+        finally:
+            self.in_flight -= 1
+            self._something()
+
+    async def happened(self, things: int) -> None:
+        """Wait for so many things to have happened."""
+        while sum(event.is_set() for event in self._happened) < things:
+            await self._next().wait()
+
+    def _something(self) -> None:
+        self._next().set()
+
+    def _next(self) -> anyio.Event:
+        if not self._happened or self._happened[-1].is_set():
+            self._happened.append(anyio.Event())
+        return self._happened[-1]
+
+
+NEVER = 1000
+"""More things than happen."""
+
+
+async def save_up(policy: Hedge) -> None:
+    """Calls that are over at once, so that a later one may have their extra requests."""
+    async with FakeEndpoint().client([policy]) as client:
+        for _ in range(5):
+            await client.chat("?")
+
+
+@attrs.define
+class Ear:
+    """An observer that remembers."""
+
+    name: str = "ear"
+    heard: list[dict[str, Any]] = attrs.field(factory=list)
+
+    def notify(self, event: headrace.Event) -> None:
+        if event.name == "hedge":
+            self.heard.append(dict(event.data))
+
+
+def tasks() -> int:
+    """How many tasks there are."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return trio.lowlevel.current_statistics().tasks_living
+
+
+@asynccontextmanager
+async def no_task_left() -> AsyncIterator[None]:
+    before = tasks()
+    yield
+    assert tasks() == before
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("make", [Hedge, lambda: hedge(60.0), lambda: hedge("p95")])
+async def test_the_contract_of_policies(make: Any) -> None:
+    await check_policy_contract(make)
+
+
+def test_it_is_active_where_after_is_set_and_only_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def found(**sections: Any) -> list[Hedge]:
+        return [each for each in FakeEndpoint().client(None, **sections).policies if isinstance(each, Hedge)]
+
+    assert found() == []
+    assert [each.after for each in found(hedge={"after": 2})] == [2.0]
+    for text, after in (("2.5", 2.5), ("p95", "p95"), ("p99.9", "p99.9")):
+        monkeypatch.setenv("HEADRACE_HEDGE_AFTER", text)
+        assert [each.after for each in found()] == [after]
+    monkeypatch.setenv("HEADRACE_HEDGE_AFTER", "null")
+    assert found() == []
+
+
+def test_without_after_it_costs_nothing() -> None:
+    async def send(call: Call) -> Reply:
+        raise NotImplementedError
+
+    assert Hedge().wrap(send) is send
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"after": 0.0},
+        {"after": float("inf")},
+        {"after": "p0"},
+        {"after": "p100"},
+        {"after": "p-5"},
+        {"after": "nan"},
+        {"after": "soon"},
+        {"most": 0},
+        {"share": 0.0},
+        {"share": 1.1},
+    ],
+)
+def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="hedge: "):
+        Hedge(**wrong)
+
+
+@pytest.mark.anyio
+async def test_a_slow_request_is_sent_again_and_the_quicker_reply_is_used() -> None:
+    policy, ear, endpoint = hedge(), Ear(), FakeEndpoint(SLOW, "quick")
+    async with endpoint.client([policy], observers=[ear]) as client, no_task_left():
+        reply = await client.chat("?")
+        assert endpoint.in_flight == 0
+    assert (reply.text, reply.attempts) == ("quick", 2)
+    assert (policy.sent, policy.won) == (1, 1)
+    assert ear.heard == [{"state": "sent", "after": 0.01}, {"state": "won", "endpoint": "fake.test"}]
+
+
+@pytest.mark.anyio
+async def test_the_first_may_still_win() -> None:
+    policy, ear, endpoint = hedge(), Ear(), Staged(("first", 2), ("second", NEVER))
+    async with endpoint.client([policy], observers=[ear]) as client, no_task_left():
+        reply = await client.chat("?")
+        assert endpoint.in_flight == 0
+    assert (reply.text, reply.attempts) == ("first", 2)
+    assert (policy.sent, policy.won) == (1, 0)
+    assert ear.heard == [{"state": "sent", "after": 0.01}]
+
+
+@pytest.mark.anyio
+async def test_a_quick_call_is_sent_once() -> None:
+    policy, endpoint = hedge(10.0), FakeEndpoint()
+    async with endpoint.client([policy]) as client:
+        assert (await client.chat("?")).attempts == 1
+    assert policy.sent == 0
+
+
+@pytest.mark.anyio
+async def test_so_many_extra_requests_and_no_more() -> None:
+    policy = hedge(most=3)
+    await save_up(policy)
+    endpoint = Staged(*[("no", NEVER)] * 3, ("fourth", 4))
+    async with endpoint.client([policy]) as client:
+        reply = await client.chat("?")
+    assert (reply.text, reply.attempts, policy.won) == ("fourth", 4, 1)
+
+
+@pytest.mark.anyio
+async def test_a_failure_before_there_is_a_second_request_comes_out_at_once() -> None:
+    policy, endpoint = hedge(10.0), FakeEndpoint(503)
+    async with endpoint.client([policy]) as client:
+        with pytest.raises(headrace.ServerError) as caught:
+            await client.chat("?")
+    assert (caught.value.attempts, policy.sent) == (1, 0)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("turns", [[(503, 2), ("ok", 3)], [("ok", 3), (503, 2)]])
+async def test_whichever_fails_leaves_it_to_the_other(turns: list[tuple[Any, int]]) -> None:
+    policy = hedge()
+    async with Staged(*turns).client([policy]) as client, no_task_left():
+        reply = await client.chat("?")
+    assert (reply.text, reply.attempts, policy.sent) == ("ok", 2, 1)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("turns", [[(503, 2), (429, 3)], [(503, 3), (429, 2)]])
+async def test_where_both_fail_the_first_one_s_error_comes_out_as_itself(
+    turns: list[tuple[Any, int]],
+) -> None:
+    async with Staged(*turns).client([hedge()]) as client, no_task_left():
+        with pytest.raises(headrace.ServerError) as caught:
+            await client.chat("?")
+    assert caught.value.attempts == 2
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.anyio
+async def test_what_is_no_error_of_a_call_is_not_waited_with() -> None:
+    policy, endpoint = hedge(), FakeEndpoint(SLOW, ZeroDivisionError("a bug"))
+    async with endpoint.client([policy]) as client, no_task_left():
+        with pytest.raises(headrace.PolicyError, match="the transport raised ZeroDivisionError: a bug"):
+            await client.chat("?")
+        assert endpoint.in_flight == 0
+
+
+@pytest.mark.anyio
+async def test_a_policy_further_in_that_raises_is_named() -> None:
+    class Faulty:
+        name = "faulty"
+        stage = Stage.PACE
+
+        def wrap(self, send: headrace.Send) -> headrace.Send:
+            async def fail(call: Call) -> Reply:
+                raise KeyError("x")
+
+            return fail
+
+    async with FakeEndpoint().client([hedge(), Faulty()]) as client:
+        with pytest.raises(headrace.PolicyError, match="policy 'faulty' raised KeyError"):
+            await client.chat("?")
+
+
+@pytest.mark.anyio
+async def test_streams_and_what_makes_something_are_sent_once() -> None:
+    policy = hedge(0.001)
+    endpoint = FakeEndpoint(otherwise=Answer("one two", delay=0.03))
+    async with endpoint.client([policy]) as client:
+        async with client.stream("?") as stream:
+            assert "".join([piece.text async for piece in stream]) == "one two"
+        await client.request("POST", "/batches", {"input_file_id": "f"})
+        await client.request("DELETE", "/files/f_1")
+    assert (policy.sent, len(endpoint.attempts)) == (0, 3)
+
+
+@pytest.mark.anyio
+async def test_what_only_reads_is_hedged() -> None:
+    policy = hedge()
+    async with Staged(("first", NEVER), ("second", 0)).client([policy]) as client:
+        assert (await client.request("GET", "/models")).text == "second"
+    assert (policy.sent, policy.won) == (1, 1)
+
+
+@pytest.mark.anyio
+async def test_cancelled_from_outside_both_end() -> None:
+    policy, endpoint = hedge(), Staged(("no", NEVER), ("no", NEVER), ("ok", 0))
+    async with endpoint.client([policy]) as client, no_task_left():
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.chat, "?")
+            await endpoint.happened(2)
+            group.cancel_scope.cancel()
+        assert (policy.sent, endpoint.in_flight, client.in_flight) == (1, 0, 0)
+        assert (await client.chat("?")).text == "ok"
+
+
+@pytest.mark.anyio
+async def test_the_deadline_is_both_s() -> None:
+    endpoint = FakeEndpoint(SLOW, SLOW)
+    async with endpoint.client([hedge()]) as client, no_task_left():
+        with pytest.raises(headrace.DeadlineExceeded, match="2 attempts"):
+            await client.chat("?", deadline=0.5)
+        assert endpoint.in_flight == 0
+
+
+@pytest.mark.anyio
+async def test_the_winner_is_priced_and_only_the_winner() -> None:
+    cost = Cost(prices=PRICES, budget=Decimal("0.00015"))
+    endpoint = FakeEndpoint(SLOW, Answer("quick", prompt_tokens=20, completion_tokens=10))
+    async with endpoint.client([hedge(), cost]) as client:
+        reply = await client.chat("?", max_tokens=10)
+        assert reply.cost == Decimal("0.00004")
+        # What was set aside is given back: another call fits in.
+        await client.chat("?", max_tokens=1)
+    assert cost.totals.calls == 2
+    assert cost.totals.cost == Decimal("0.00006")
+
+
+@pytest.mark.anyio
+async def test_the_cancellation_of_the_loser_is_no_failure_to_the_breaker() -> None:
+    breaker = Breaker.classic()
+    endpoint = FakeEndpoint(*SLOW_THEN_QUICK * 10)
+    async with endpoint.client([hedge(), breaker]) as client:
+        for _ in range(10):
+            assert (await client.chat("?")).text == "quick"
+    assert breaker.state(URL) == "closed"
+
+
+@pytest.mark.anyio
+async def test_the_loser_s_place_comes_back() -> None:
+    adaptive, endpoint = Adaptive(start=2), FakeEndpoint(*SLOW_THEN_QUICK * 10)
+    async with endpoint.client([hedge(), adaptive]) as client:
+        for _ in range(10):
+            assert (await client.chat("?")).text == "quick"
+    assert endpoint.most_in_flight == 2
+
+
+@pytest.mark.anyio
+async def test_each_of_the_two_is_retried_on_its_own_and_all_attempts_count() -> None:
+    endpoint = FakeEndpoint(SLOW, 503, 503, "quick")
+    async with endpoint.client([hedge(), Retry(base=0)]) as client:
+        reply = await client.chat("?")
+    assert (reply.text, reply.attempts) == ("quick", 4)
+
+
+@pytest.mark.anyio
+async def test_the_second_begins_as_the_first_did_whatever_became_of_that() -> None:
+    class Writes:
+        name = "writes"
+        stage = Stage.PACE
+        seen = 0
+
+        def wrap(self, send: headrace.Send) -> headrace.Send:
+            async def write(call: Call) -> Reply:
+                assert self.name not in call.notes, "the notes of another request"
+                call.notes[self.name] = number = self.seen
+                call.content = b"%d" % number
+                self.seen += 1
+                return await send(call)
+
+            return write
+
+    class Outside:
+        name = "outside"
+        stage = Stage.OBSERVE
+        seen: Any = None
+
+        def wrap(self, send: headrace.Send) -> headrace.Send:
+            async def observe(call: Call) -> Reply:
+                call.notes[self.name] = "kept"
+                reply = await send(call)
+                self.seen = call.content, call.notes
+                return reply
+
+            return observe
+
+    outside = Outside()
+    for winner, turns in enumerate(([("first", 2), ("second", NEVER)], [("first", NEVER), ("second", 2)])):
+        async with Staged(*turns).client([hedge(), Writes(), outside]) as client:
+            await client.chat("?")
+        assert outside.seen == (b"%d" % winner, {"outside": "kept", "writes": winner})
+
+
+@attrs.frozen
+class Count:
+    number: int
+
+
+@pytest.mark.anyio
+async def test_what_repair_asks_of_one_is_not_asked_of_the_other() -> None:
+    endpoint = FakeEndpoint("no number", SLOW, '{"number": 7}')
+    async with endpoint.client([hedge(0.3), Repair()]) as client:
+        assert (await client.chat("How many?", answer=Count)).answer == Count(7)
+    lengths = [len(attempt.body["messages"]) for attempt in endpoint.attempts if attempt.body]
+    assert lengths == [1, 3, 1]
+
+
+class World:
+    """Endpoints in memory, by name."""
+
+    def __init__(self, **fakes: FakeEndpoint) -> None:
+        self.fakes = fakes
+
+    def client(self, *policies: headrace.Policy) -> headrace.Client:
+        async def handle(call: Call) -> Reply:
+            return await self.fakes[call.endpoint.name].handle(call)
+
+        return headrace.Client(
+            endpoints=[Endpoint(f"http://{name}.test/v1", name=name) for name in self.fakes],
+            model="m",
+            policies=policies,
+            transport=MemoryTransport(handle),
+        )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("more", [[], [Route(by="order")], [Route(by="order"), Retry()]])
+async def test_the_second_goes_to_another_endpoint(more: list[Any]) -> None:
+    world, ear = World(a=FakeEndpoint(otherwise=SLOW), b=FakeEndpoint(otherwise="from b")), Ear()
+    client = world.client(hedge(), *more)
+    client.observe(ear)
+    async with client, no_task_left():
+        for _ in range(3):
+            assert (await client.chat("?")).text == "from b"
+    assert [len(fake.attempts) for fake in world.fakes.values()] == [3, 3]
+    assert ear.heard[-1] == {"state": "won", "endpoint": "b"}
+
+
+@pytest.mark.anyio
+async def test_the_winner_is_priced_as_at_its_endpoint() -> None:
+    cost = Cost(prices={"a/m": {"input": "1", "output": "1"}, "b/m": {"input": "10", "output": "10"}})
+    world = World(a=FakeEndpoint(SLOW, "from a"), b=FakeEndpoint("from b"))
+    async with world.client(hedge(), Route(by="order"), cost) as client:
+        assert (await client.chat("?")).cost == Decimal("0.00015")
+        assert (await client.chat("?")).cost == Decimal("0.000015")
+
+
+@pytest.mark.anyio
+async def test_three_go_to_three_and_a_fourth_where_the_first_went() -> None:
+    policy = hedge(most=3)
+    await save_up(policy)
+    world = World(a=FakeEndpoint(SLOW, "fourth"), b=FakeEndpoint(SLOW), c=FakeEndpoint(SLOW))
+    async with world.client(policy) as client:
+        assert (await client.chat("?")).text == "fourth"
+    assert [len(fake.attempts) for fake in world.fakes.values()] == [2, 1, 1]
