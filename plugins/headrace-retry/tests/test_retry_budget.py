@@ -232,3 +232,23 @@ async def test_single_failures_among_successes_are_retried_without_end(
     ):
         assert all([outcome.ok async for outcome in outcomes])
     assert (policy.quota or 0) > 400
+
+
+@pytest.mark.trio
+async def test_a_rate_limit_that_says_when_to_come_back_is_kept_to_and_uses_up_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    # Every call is refused once; ten times as many as there is budget for.
+    limited = Answer(status=429, headers={"retry-after": "3"})
+    policy, endpoint = Retry(), FakeEndpoint(*[limited] * 1000)
+    async with (
+        endpoint.client([policy]) as client,
+        client.map(["Hallo"] * 1000, max_in_flight=1000) as outcomes,
+    ):
+        assert all([outcome.ok async for outcome in outcomes])
+    assert (policy.quota, len(endpoint.attempts)) == (500, 2000)
+    # One that does not say when is a failure as any other.
+    async with FakeEndpoint(429, otherwise=Answer(delay=1.0)).client([policy]) as client:
+        with anyio.move_on_after(1):
+            await client.chat("Hallo")
+    assert policy.quota == 495

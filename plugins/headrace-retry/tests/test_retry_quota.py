@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import headrace
+from headrace.reply import Headers
 from headrace_retry.quota import RETRY_COST, TIMEOUT_COST, Quota, cost_of_retry
 
 
@@ -16,6 +17,20 @@ def test_a_timeout_costs_twice_as_much() -> None:
     assert cost_of_retry(headrace.CallTimeout("slow")) == TIMEOUT_COST == 10
     assert cost_of_retry(headrace.ServerError("failed", 503)) == RETRY_COST == 5
     assert cost_of_retry(headrace.ConnectError("refused")) == RETRY_COST
+
+
+def limited(*headers: tuple[bytes, bytes]) -> headrace.RateLimited:
+    return headrace.RateLimited("too many", 429, Headers([*headers]))
+
+
+def test_keeping_to_a_rate_costs_nothing_where_the_endpoint_says_when_to_come_back() -> None:
+    assert cost_of_retry(limited((b"retry-after", b"20"))) == 0
+    assert cost_of_retry(limited()) == cost_of_retry(limited((b"retry-after", b"rubbish"))) == RETRY_COST
+    busy = headrace.ServerError("busy", 503, Headers([(b"retry-after", b"20")]))
+    assert cost_of_retry(busy) == RETRY_COST
+    quota = Quota(0)
+    assert quota.take(0)
+    assert not quota.used_up
 
 
 def test_what_is_not_there_is_not_taken() -> None:

@@ -42,8 +42,9 @@ class Retry:
     ``max_elapsed``: no try begins later than this many seconds after the call began (default: no bound).
     ``max_retry_after``: the longest wait in seconds that the endpoint may ask for (default 120); when it
     asks for more, the call is not tried again. ``budget``: the tokens that all calls together have for
-    retries (default 500; None: no such bound). A retry takes 5, after a timeout 10; a success gives back what
-    its last retry took, one at the first try 1. ``rng``: where the jitter comes from.
+    retries (default 500; None: no such bound). A retry takes 5, after a timeout 10, and none after a 429 that
+    says when to come back; a success gives back what its last retry took, one at the first try 1. ``rng``:
+    where the jitter comes from.
 
     The last error is raised as it is, and at once where the next wait would reach the call's deadline or the
     budget is used up. The budget belongs to the policy: clients that share one share it.
@@ -111,10 +112,10 @@ class Retry:
                     if not isinstance(error, CallError):
                         raise
                     tried += 1
-                    delay = self._delay(schedule, call, tried, error)
+                    taken, begun = cost_of_retry(error), call.attempts
+                    delay = self._delay(schedule, call, tried, error, taken)
                     if delay is None:
                         raise
-                    taken, begun = cost_of_retry(error), call.attempts
                     # Waited for outside the handler, so that the next error has not this one as its context.
                 else:
                     if quota.left < quota.capacity:
@@ -123,7 +124,7 @@ class Retry:
 
         return persist
 
-    def _delay(self, schedule: Schedule, call: Call, tried: int, error: CallError) -> float | None:
+    def _delay(self, schedule: Schedule, call: Call, tried: int, error: CallError, cost: int) -> float | None:
         """Seconds until the next try, whose cost is then taken; None where there is to be none."""
         if not mendable(error):
             return None
@@ -135,16 +136,16 @@ class Retry:
             if asked is not None:
                 _say(error, f"the endpoint asks to come back in {math.ceil(asked)} s")
             return None
-        if not self._take(call, error):
+        if not self._take(call, error, cost):
             return None
         status = {"status": error.status} if isinstance(error, StatusError) else {}
         call.notify("retry", attempt=tried, delay=delay, error=error.code, **status)
         return delay
 
-    def _take(self, call: Call, error: CallError) -> bool:
+    def _take(self, call: Call, error: CallError, cost: int) -> bool:
         """Whether the budget has room for a retry, whose cost is then taken."""
         quota, told = self._quota, self._quota.used_up
-        if quota.take(cost_of_retry(error)):
+        if quota.take(cost):
             return True
         _say(error, _USED_UP)
         if not told:

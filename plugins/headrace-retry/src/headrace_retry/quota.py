@@ -5,6 +5,7 @@ A bucket of tokens, as the standard retry mode of AWS's SDKs has it:
     what happens                                    tokens
     ----------------------------------------------  --------------------------------------------------------
     a retry is about to be made                     - `RETRY_COST`; after a timeout - `TIMEOUT_COST`
+    the same, after a 429 that says when            none
     there are fewer than that                       none are taken, and there is no retry
     a call succeeds at its first try                + 1
     a call succeeds at a later try                  + what its last retry took
@@ -13,11 +14,14 @@ A bucket of tokens, as the standard retry mode of AWS's SDKs has it:
 and never more than ``capacity``, with which it begins. So single failures among many successes cost nothing,
 while an endpoint that only fails is sent no more than ``capacity`` / `RETRY_COST` retries in all, however
 many calls there are: a call more is an attempt more, and not one for each of its tries.
+
+A 429 that says when to come back is no trouble but a date: waiting for it is how a client keeps to the
+endpoint's rate. In this the quota differs from that of AWS.
 """
 
 from __future__ import annotations
 
-from headrace import CallError, CallTimeout
+from headrace import CallError, CallTimeout, RateLimited
 
 RETRY_COST = 5
 TIMEOUT_COST = 10
@@ -25,6 +29,8 @@ TIMEOUT_COST = 10
 
 def cost_of_retry(error: CallError) -> int:
     """What a retry after ``error`` costs: a timeout has kept the endpoint busy for longer."""
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        return 0
     return TIMEOUT_COST if isinstance(error, CallTimeout) else RETRY_COST
 
 
