@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import trio
+from tests.plugins.outage import Outage
 
 import headrace
-from headrace.testing import Answer, FakeEndpoint
+from headrace.testing import FakeEndpoint
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_logging import Logging
@@ -107,21 +108,6 @@ async def test_a_call_fails_fast_once_its_own_retries_have_opened_the_circuit(
         assert (await client.chat("Hallo")).attempts == 1
         assert breaker.state(URL) == "closed"
     assert levels(log) == {"WARNING": 5 + 1 + 3, "INFO": 1}
-
-
-class Outage(FakeEndpoint):
-    """An endpoint that answers after half a second, and with 503 from ``begin`` to ``end``."""
-
-    def __init__(self, begin: float, end: float) -> None:
-        super().__init__()
-        self.begin, self.end = begin, end
-
-    def is_down(self, now: float) -> bool:
-        return self.begin <= now < self.end
-
-    async def handle(self, call: headrace.Call) -> headrace.Reply:
-        self.then(Answer(delay=0.5, status=503 if self.is_down(trio.current_time()) else 200))
-        return await super().handle(call)
 
 
 @pytest.mark.trio

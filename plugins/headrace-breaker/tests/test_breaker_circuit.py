@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from headrace_breaker.circuit import BUCKETS, Circuit, Rules, State, Window
+from headrace_breaker.circuit import Circuit, Rules, State
 
 
 def circuit(**changes: Any) -> Circuit:
@@ -76,6 +75,98 @@ def test_either_rule_opens() -> None:
     breaker = circuit(consecutive=2)
     feed(breaker, "SFF")
     assert breaker.state is State.OPEN
+
+
+@pytest.mark.parametrize(
+    ("results", "state"),
+    [
+        ("SSSSSFFFF", State.CLOSED),
+        ("SSSSSFFFFF", State.OPEN),
+        ("FSSSSSSFFFF", State.CLOSED),  # the first failure is not of the last ten
+        ("FSSSSSFFFF", State.OPEN),
+        ("FSSSS", State.CLOSED),
+        ("FFFFS", State.OPEN),
+    ],
+)
+def test_the_failure_rate_over_the_last_calls(results: str, state: State) -> None:
+    breaker = circuit(window=None, window_calls=10)
+    feed(breaker, results)
+    assert breaker.state is state
+
+
+def test_the_last_calls_count_however_long_ago_they_were() -> None:
+    breaker = circuit(window=None, window_calls=10)
+    feed(breaker, "FFFF", 100.0)
+    feed(breaker, "F", 1e6)
+    assert breaker.state is State.OPEN
+
+
+@pytest.mark.parametrize(("results", "state"), [("FFF", State.CLOSED), ("FFFF", State.OPEN)])
+def test_more_than_the_window_holds_is_not_waited_for(results: str, state: State) -> None:
+    breaker = circuit(window=None, window_calls=4, minimum_calls=20)
+    feed(breaker, results)
+    assert breaker.state is state
+
+
+SLOW = {"failure_rate": None, "slow_after": 10.0, "slow_rate": 0.6}
+
+
+def answer(breaker: Circuit, *took: float, now: float = 100.0) -> None:
+    """Hand in successes that took so many seconds."""
+    for seconds in took:
+        assert breaker.admit(now)
+        breaker.succeed(breaker.generation, now, seconds)
+
+
+@pytest.mark.parametrize("window", [{"window": 20.0}, {"window": None, "window_calls": 5}])
+@pytest.mark.parametrize(
+    ("took", "state"),
+    [
+        ([11.0] * 4, State.CLOSED),
+        ([10.0] * 50, State.CLOSED),  # slow is what takes longer
+        ([1.0, 1.0, 1.0, 11.0, 11.0], State.CLOSED),
+        ([1.0, 1.0, 11.0, 11.0, 11.0], State.OPEN),
+        ([11.0, 11.0, 11.0, 1.0, 1.0], State.OPEN),
+    ],
+)
+def test_the_rate_of_slow_calls(window: dict[str, Any], took: list[float], state: State) -> None:
+    breaker = circuit(**SLOW, **window)
+    answer(breaker, *took)
+    assert breaker.state is state
+
+
+def test_a_failure_may_be_slow_as_well() -> None:
+    breaker = circuit(**SLOW)
+    answer(breaker, 1.0, 1.0, 11.0, 11.0)
+    breaker.fail(breaker.generation, 100.0, took=11.0)
+    assert breaker.state is State.OPEN
+
+
+def test_slow_calls_are_no_failures_in_a_row() -> None:
+    breaker = circuit(failure_rate=None, consecutive=2)
+    breaker.fail(breaker.generation, 100.0, took=1e6)
+    answer(breaker, 1e6)
+    breaker.fail(breaker.generation, 100.0, took=1e6)
+    assert breaker.state is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("took", "state"),
+    [
+        ([11.0, 11.0], State.HALF_OPEN),
+        ([11.0, 11.0, 1.0], State.HALF_OPEN),
+        ([11.0, 11.0, 1.0, 1.0], State.CLOSED),
+        ([11.0, 11.0, 11.0], State.OPEN),  # three of four are 60 %, whatever the fourth says
+    ],
+)
+def test_slow_probes_open_it_again_by_their_rate(took: list[float], state: State) -> None:
+    breaker = circuit(**SLOW, probes=4)
+    answer(breaker, *[11.0] * 5)
+    assert breaker.state is State.OPEN
+    answer(breaker, *took, now=160.0)
+    assert breaker.state is state
+    if state is State.OPEN:
+        assert breaker.due(160.0) == 60.0
 
 
 def opened(**changes: Any) -> tuple[Circuit, float]:
@@ -148,22 +239,6 @@ def test_flapping() -> None:
         assert not breaker.admit(now + 59.0)
 
 
-@given(
-    st.lists(st.tuples(st.floats(0.0, 30.0), st.booleans()), max_size=200), st.sampled_from([1.0, 20.0, 60.0])
-)
-def test_the_window_counts_as_a_list_of_all_results_would(
-    results: list[tuple[float, bool]], length: float
-) -> None:
-    window, seen, now = Window(length), deque[tuple[int, bool]](), 1000.0
-    for wait, failed in results:
-        now += wait
-        window.count(now, failed)
-        latest = int(now / (length / BUCKETS))
-        seen.append((latest, failed))
-        recent = [failed for slice_, failed in seen if slice_ > latest - BUCKETS]
-        assert (window.calls, window.failed) == (len(recent), sum(recent))
-
-
 class AnyCircuit(RuleBasedStateMachine):
     """Calls begin, end and are cancelled in any order while time passes."""
 
@@ -172,10 +247,25 @@ class AnyCircuit(RuleBasedStateMachine):
         consecutive=st.sampled_from([1, 3, 5]),
         probes=st.integers(1, 4),
         minimum=st.integers(1, 5),
+        window=st.sampled_from([{"window": 20.0}, {"window": None, "window_calls": 3}]),
+        slow=st.sampled_from([{}, {"slow_after": 10.0, "slow_rate": 0.5}]),
     )
-    def make(self, rate: float | None, consecutive: int, probes: int, minimum: int) -> None:
+    def make(
+        self,
+        rate: float | None,
+        consecutive: int,
+        probes: int,
+        minimum: int,
+        window: dict[str, Any],
+        slow: dict[str, Any],
+    ) -> None:
         self.circuit = circuit(
-            failure_rate=rate, consecutive=consecutive, probes=probes, minimum_calls=minimum
+            failure_rate=rate,
+            consecutive=consecutive,
+            probes=probes,
+            minimum_calls=minimum,
+            **window,
+            **slow,
         )
         self.now = 1000.0
         self.opened_at: float | None = None
@@ -198,17 +288,21 @@ class AnyCircuit(RuleBasedStateMachine):
             self.calls.append(self.circuit.generation)
 
     @precondition(lambda self: self.calls)
-    @rule(data=st.data(), how=st.sampled_from(["succeed", "fail", "abandon"]))
-    def end(self, data: st.DataObject, how: str) -> None:
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["succeed", "fail", "abandon"]),
+        took=st.sampled_from([1.0, 10.0, 11.0]),
+    )
+    def end(self, data: st.DataObject, how: str, took: float) -> None:
         generation = self.calls.pop(data.draw(st.integers(0, len(self.calls) - 1)))
         before, current = self.circuit.state, self.circuit.generation
         if how == "abandon":
             self.circuit.abandon(generation)
             assert self.circuit.state is before
         elif how == "succeed":
-            self.circuit.succeed(generation, self.now)
+            self.circuit.succeed(generation, self.now, took)
         else:
-            self.circuit.fail(generation, self.now)
+            self.circuit.fail(generation, self.now, took)
         if generation != current:
             assert self.circuit.generation == current
         elif before is State.HALF_OPEN and how == "fail":

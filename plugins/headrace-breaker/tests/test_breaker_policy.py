@@ -225,6 +225,13 @@ async def test_a_refused_request_shows_that_the_endpoint_is_back(
         {"open_for": float("nan")},
         {"probes": 0},
         {"failure_rate": None},
+        {"slow_after": 0.0, "slow_rate": 0.5},
+        {"slow_rate": 1.1, "slow_after": 5.0},
+        {"slow_after": 5.0},
+        {"slow_rate": 0.5},
+        {"window_calls": 0},
+        {"window_calls": 10, "window": 20.0},
+        {"window": None},
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:

@@ -150,7 +150,9 @@ class Telling:
     def wrap(self, send: headrace.Send) -> headrace.Send:
         async def tell(call: headrace.Call) -> headrace.Reply:
             call.notify("retry", attempt=1, delay=0.123456, error="server_error", status=503)
+            call.notify("retry_budget", budget=500, left=0)
             call.notify("circuit", endpoint="http://fake.test/v1", state="open", open_for=60.0)
+            call.notify("failover", endpoint="a", error="timeout")
             call.notify("cache", hit=True)
             return await send(call)
 
@@ -161,11 +163,14 @@ class Telling:
 async def test_retries_and_circuits_are_warnings(log: pytest.LogCaptureFixture) -> None:
     async with FakeEndpoint().client([Logging(), Telling()]) as client:
         await client.chat("Hallo", id="7")
-    retry, circuit, _ = log.records
-    assert retry.levelno == circuit.levelno == logging.WARNING
+    retry, budget, circuit, failover, _ = log.records
+    assert failover.getMessage().startswith("failover headrace.id=7 ")
+    assert retry.levelno == budget.levelno == circuit.levelno == logging.WARNING
     assert retry.getMessage().startswith("retry headrace.id=7 ")
     assert pairs(retry.getMessage())["headrace.retry.delay"] == "0.123"
     assert pairs(retry.getMessage())["headrace.retry.status"] == "503"
+    assert budget.getMessage().startswith("retry_budget headrace.id=7 ")
+    assert pairs(budget.getMessage())["headrace.retry_budget.left"] == "0"
     assert pairs(circuit.getMessage())["headrace.circuit.state"] == "open"
     assert retry.__dict__["headrace.retry.attempt"] == 1
 
@@ -212,7 +217,8 @@ async def test_what_is_below_the_level_is_not_written(log: pytest.LogCaptureFixt
     async with FakeEndpoint("ok", 400, Answer(delay=60), 400).client([Logging(), Telling()]) as client:
         log.set_level(logging.WARNING, "headrace")
         await client.chat("Hallo")
-        assert [record.__dict__["headrace.event"] for record in log.records] == ["retry", "circuit"]
+        events = [record.__dict__["headrace.event"] for record in log.records]
+        assert events == ["retry", "retry_budget", "circuit", "failover"]
         log.set_level(logging.ERROR, "headrace")
         log.clear()
         with pytest.raises(headrace.StatusError):
@@ -244,7 +250,7 @@ async def test_the_key_is_in_no_record(log: pytest.LogCaptureFixture) -> None:
                 await client.chat(f"my key is {CANARY}", id=f"{number}-{CANARY}", tags={"key": CANARY})
             except headrace.CallError:
                 continue
-    assert len(log.records) == 6 * 5 - 2
+    assert len(log.records) == 6 * 7 - 2
     for record in log.records:
         everything = f"{record.getMessage()} {record.__dict__}"
         assert CANARY not in everything

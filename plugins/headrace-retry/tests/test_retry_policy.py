@@ -215,6 +215,7 @@ async def test_cancelled_while_it_waits(autojump_clock: trio.testing.MockClock) 
         {"jitter": "some"},
         {"max_elapsed": -1.0},
         {"max_retry_after": float("nan")},
+        {"budget": -1},
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:

@@ -3,12 +3,14 @@
     state      what happens                                             next state
     ---------  -------------------------------------------------------  ------------------------------
     closed     every call goes through, its result is counted
-               the failure rate or the run of failures is reached       open
+               a rate (of failures, of slow calls) is reached           open
+               so many calls fail in a row                              open
     open       every call is refused
                a call comes ``open_for`` seconds later, or after that   half open, the call as a probe
     half open  ``probes`` calls go through, further ones are refused
                a probe fails                                            open, for another ``open_for``
-               ``probes`` probes have succeeded                         closed, nothing counted yet
+               ``slow_rate`` of the probes are slow                     open, for another ``open_for``
+               ``probes`` probes have succeeded otherwise               closed, nothing counted yet
                a probe ends without a result (cancelled)                half open, its permit is free again
 
 Time passes only as callers say it does (``now``, in seconds on a clock that never goes back): nothing runs
@@ -16,18 +18,20 @@ in the background. Each change of state begins a new *generation*, and a call ha
 generation in which it was admitted; that of another one is ignored, because it tells about a time that is
 over (a call begun before the circuit opened must not close it, nor open it again).
 
-The failure rate is that of the last ``window`` seconds, counted in `BUCKETS` equal slices that are forgotten
-one at a time: constant work a call, and a result counts for ``window`` seconds less at most one slice. It is
-looked at after each result, whatever that result was, once ``minimum_calls`` are in the window.
+The rates are those of a window, the last ``window`` seconds or the last ``window_calls`` calls (see
+`headrace_breaker.window`), and are looked at after each result, whatever that result was, once
+``minimum_calls`` are in the window. A call is slow where it took longer than ``slow_after`` seconds,
+whether it succeeded or failed.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 
 import attrs
 
-BUCKETS = 60
+from headrace_breaker.window import CallWindow, TimeWindow, Window
 
 
 class State(enum.Enum):
@@ -43,56 +47,53 @@ class Rules:
     """When a circuit opens and closes; see `headrace_breaker.Breaker`."""
 
     failure_rate: float | None
-    window: float
+    slow_rate: float | None = None
+    slow_after: float | None = None
+    window: float | None = None
+    window_calls: int | None = None
     minimum_calls: int
     consecutive: int | None
     open_for: float
     probes: int
 
-
-class Window:
-    """How many calls, and how many failures, the last ``length`` seconds have seen."""
-
-    __slots__ = ("_calls", "_failed", "_slice", "_width", "calls", "failed")
-
-    def __init__(self, length: float) -> None:
-        self._width = length / BUCKETS
-        self._slice = 0
-        self._calls = [0] * BUCKETS
-        self._failed = [0] * BUCKETS
-        self.calls = 0
-        self.failed = 0
-
-    def count(self, now: float, failed: bool) -> None:
-        """Count one result, and forget what is too old."""
-        slice_ = int(now / self._width)
-        if slice_ != self._slice:
-            self._advance(slice_)
-        at = slice_ % BUCKETS
-        self._calls[at] += 1
-        self.calls += 1
-        if failed:
-            self._failed[at] += 1
-            self.failed += 1
-
-    def _advance(self, slice_: int) -> None:
-        for passed in range(max(self._slice, slice_ - BUCKETS) + 1, slice_ + 1):
-            at = passed % BUCKETS
-            self.calls -= self._calls[at]
-            self.failed -= self._failed[at]
-            self._calls[at] = self._failed[at] = 0
-        self._slice = slice_
+    def new_window(self) -> Window:
+        """A window with nothing in it."""
+        if self.window_calls is not None:
+            return CallWindow(self.window_calls)
+        assert self.window is not None
+        return TimeWindow(self.window)
 
 
 class Circuit:
     """One endpoint's circuit, by `Rules`; closed at first."""
 
-    __slots__ = ("_begun", "_run", "_since", "_succeeded", "_window", "generation", "rules", "state")
+    __slots__ = (
+        "_begun",
+        "_counts",
+        "_failure_rate",
+        "_minimum",
+        "_run",
+        "_since",
+        "_slow",
+        "_slow_after",
+        "_slow_rate",
+        "_succeeded",
+        "_window",
+        "generation",
+        "rules",
+        "state",
+    )
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
+        # A rule that is off has a bound that nothing reaches.
+        self._failure_rate = math.inf if rules.failure_rate is None else rules.failure_rate
+        self._slow_rate = math.inf if rules.slow_rate is None else rules.slow_rate
+        self._slow_after = math.inf if rules.slow_after is None else rules.slow_after
+        self._counts = rules.failure_rate is not None or rules.slow_rate is not None
+        # Of so many calls, no more can be in the window.
+        self._minimum = min(rules.minimum_calls, rules.window_calls or rules.minimum_calls)
         self.generation = -1
-        self._begun = self._succeeded = self._run = 0
         self._enter(State.CLOSED, 0.0)
 
     def admit(self, now: float) -> bool:
@@ -114,23 +115,22 @@ class Circuit:
             return 0.0
         return max(0.0, self._since + self.rules.open_for - now)
 
-    def succeed(self, generation: int, now: float) -> None:
-        """A call admitted in ``generation`` was answered."""
+    def succeed(self, generation: int, now: float, took: float = 0.0) -> None:
+        """A call admitted in ``generation`` was answered, after ``took`` seconds."""
         if generation != self.generation:
             return
         if self.state is State.HALF_OPEN:
-            self._succeeded += 1
-            if self._succeeded == self.rules.probes:
-                self._enter(State.CLOSED, now)
+            self._probed(now, took)
             return
         self._run = 0
-        if self.rules.failure_rate is not None:
-            self._window.count(now, failed=False)
-            if self._window.failed:  # without a failure no rate is reached
+        if self._counts:
+            window = self._window
+            window.count(now, False, took > self._slow_after)
+            if window.failed or window.slow:  # without either no rate is reached
                 self._look(now)
 
-    def fail(self, generation: int, now: float) -> None:
-        """A call admitted in ``generation`` failed through the endpoint's fault."""
+    def fail(self, generation: int, now: float, took: float = 0.0) -> None:
+        """A call admitted in ``generation`` failed through the endpoint's fault, after ``took`` seconds."""
         if generation != self.generation:
             return
         if self.state is State.HALF_OPEN:
@@ -139,8 +139,8 @@ class Circuit:
         self._run += 1
         if self._run == self.rules.consecutive:
             self._enter(State.OPEN, now)
-        elif self.rules.failure_rate is not None:
-            self._window.count(now, failed=True)
+        elif self._counts:
+            self._window.count(now, True, took > self._slow_after)
             self._look(now)
 
     def abandon(self, generation: int) -> None:
@@ -148,13 +148,21 @@ class Circuit:
         if generation == self.generation and self.state is State.HALF_OPEN:
             self._begun -= 1
 
+    def _probed(self, now: float, took: float) -> None:
+        """A probe was answered."""
+        self._succeeded += 1
+        self._slow += took > self._slow_after
+        if self._slow >= self._slow_rate * self.rules.probes:
+            self._enter(State.OPEN, now)
+        elif self._succeeded == self.rules.probes:
+            self._enter(State.CLOSED, now)
+
     def _look(self, now: float) -> None:
-        """Open where the failure rate is reached."""
-        rate, window = self.rules.failure_rate, self._window
-        if (
-            rate is not None
-            and window.calls >= self.rules.minimum_calls
-            and window.failed >= rate * window.calls
+        """Open where a rate is reached."""
+        window = self._window
+        calls = window.calls
+        if calls >= self._minimum and (
+            window.failed >= self._failure_rate * calls or window.slow >= self._slow_rate * calls
         ):
             self._enter(State.OPEN, now)
 
@@ -162,5 +170,6 @@ class Circuit:
         self.state = state
         self.generation += 1
         self._since = now
-        self._begun = self._succeeded = self._run = 0
-        self._window = Window(self.rules.window)
+        self._begun = self._succeeded = self._slow = self._run = 0
+        if state is State.CLOSED:
+            self._window = self.rules.new_window()

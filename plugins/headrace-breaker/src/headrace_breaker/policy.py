@@ -16,6 +16,7 @@ from headrace import (
     ConnectError,
     DeadlineExceeded,
     Ending,
+    Endpoint,
     InvalidReply,
     ProtocolError,
     Reply,
@@ -62,33 +63,57 @@ def _rate(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -
 class Breaker:
     """Spares an endpoint that fails, and its callers the wait: one circuit for each base URL.
 
-    A circuit opens when at least ``failure_rate`` of the calls of the last ``window`` seconds failed and
-    these were at least ``minimum_calls`` (default: half of at least 20 calls in 60 s), or after
-    ``consecutive`` failures in a row (default: not looked at); None switches off either. While it is open,
-    calls fail at once with `CircuitOpen`. After ``open_for`` seconds (default 60) it lets ``probes`` calls
-    through (default 3) and closes once all of them succeeded; one that fails opens it again.
+    A circuit opens when at least ``failure_rate`` of the latest calls failed (default half), when at least
+    ``slow_rate`` of them took longer than ``slow_after`` seconds (default: not looked at), or after
+    ``consecutive`` failures in a row (default: not looked at); None switches off each. The latest calls are
+    those of the last ``window`` seconds (default 60) or, in its place, the last ``window_calls`` calls, once
+    these are at least ``minimum_calls`` (default 20). A stream is slow where its first piece is.
 
-    Raises `SettingsError` for a value out of range, and where neither rule is on.
+    While it is open, calls fail at once with `CircuitOpen`. After ``open_for`` seconds (default 60) it lets
+    ``probes`` calls through (default 3) and closes once all of them succeeded; one that fails opens it again,
+    and so do slow ones as soon as they are ``slow_rate`` of the probes.
+
+    Raises `SettingsError` for a value out of range, where no rule is on, for both windows or none, and for
+    one of ``slow_after`` and ``slow_rate`` without the other.
     """
 
     name: ClassVar[str] = "breaker"
     stage: ClassVar[Stage] = Stage.PROTECT
 
     failure_rate: float | None = attrs.field(default=0.5, validator=_rate)
-    window: float = attrs.field(default=60.0, validator=_positive)
+    slow_after: float | None = attrs.field(default=None, validator=_positive)
+    slow_rate: float | None = attrs.field(default=None, validator=_rate)
+    window_calls: int | None = attrs.field(default=None, validator=_positive)
+    window: float | None = attrs.field(validator=_positive)
     minimum_calls: int = attrs.field(default=20, validator=_positive)
     consecutive: int | None = attrs.field(default=None, validator=_positive)
     open_for: float = attrs.field(default=60.0, validator=_positive)
     probes: int = attrs.field(default=3, validator=_positive)
     _rules: Rules = attrs.field(init=False, repr=False)
     _circuits: dict[str, Circuit] = attrs.field(factory=dict, init=False, repr=False)
+    _urls: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
+
+    @window.default
+    def _of_time(self) -> float | None:
+        return 60.0 if self.window_calls is None else None
 
     def __attrs_post_init__(self) -> None:
-        if self.failure_rate is None and self.consecutive is None:
-            raise SettingsError("breaker: set failure_rate or consecutive, or leave the breaker out")
+        if self.failure_rate is None and self.slow_rate is None and self.consecutive is None:
+            raise SettingsError(
+                "breaker: set failure_rate, slow_rate or consecutive, or leave the breaker out"
+            )
+        if (self.window is None) == (self.window_calls is None):
+            raise SettingsError("breaker: set window (seconds) or window_calls (calls), and not both")
+        if (self.slow_after is None) != (self.slow_rate is None):
+            raise SettingsError(
+                "breaker: set both of slow_after (seconds) and slow_rate (a share), or neither"
+            )
         self._rules = Rules(
             failure_rate=self.failure_rate,
+            slow_after=self.slow_after,
+            slow_rate=self.slow_rate,
             window=self.window,
+            window_calls=self.window_calls,
             minimum_calls=self.minimum_calls,
             consecutive=self.consecutive,
             open_for=self.open_for,
@@ -100,42 +125,58 @@ class Breaker:
         """Opens after 5 failures in a row, for 60 s, and closes after one probe that succeeds."""
         return cls(failure_rate=None, consecutive=5, open_for=60.0, probes=1)
 
-    def state(self, base_url: str) -> Literal["closed", "open", "half_open"]:
-        """The state of an endpoint's circuit; "open" lasts until a first probe is let through."""
-        circuit = self._circuits.get(base_url.rstrip("/"))
+    def state(self, endpoint: str) -> Literal["closed", "open", "half_open"]:
+        """The state of the circuit of an endpoint, by its name or its base URL.
+
+        "open" lasts until a first probe is let through; what no call has gone to yet is "closed".
+        """
+        circuit = self._circuits.get(self._urls.get(endpoint, endpoint.rstrip("/")))
         state: Literal["closed", "open", "half_open"] = circuit.state.value if circuit else "closed"
         return state
 
     def wrap(self, send: Send) -> Send:
         """``send`` behind the circuit of the call's endpoint."""
-        circuits = self._circuits
+        circuits: dict[Endpoint, Circuit] = {}
+        timed = self.slow_after is not None
 
         async def protect(call: Call) -> Reply:
-            circuit = circuits.get(call.endpoint.base_url)
+            circuit = circuits.get(call.endpoint)
             if circuit is None:
-                circuit = circuits[call.endpoint.base_url] = Circuit(self._rules)
+                circuit = circuits[call.endpoint] = self._circuit(call.endpoint)
             if circuit.state is not State.CLOSED:
                 self._knock(circuit, call)
             generation = circuit.generation
+            # Where nothing is slow nobody asks how long a call took.
+            began = call.now() if timed else 0.0
             try:
                 reply = await send(call)
             except BaseException as error:
-                self._settle(circuit, call, generation, endpoint_failed(error))
+                self._settle(circuit, call, generation, endpoint_failed(error), call.now() - began)
                 raise
             if call.streamed:
-                call.at_end(functools.partial(self._stream_ended, circuit, call, generation))
+                # How long the rest takes is as much the reader's doing.
+                took = call.now() - began
+                call.at_end(functools.partial(self._stream_ended, circuit, call, generation, took))
                 return reply
             if generation == circuit.generation:
-                circuit.succeed(generation, call.now())
+                now = call.now()
+                circuit.succeed(generation, now, now - began)
                 if generation != circuit.generation:
                     self._tell(circuit, call)
             return reply
 
         return protect
 
-    def _stream_ended(self, circuit: Circuit, call: Call, generation: int, ending: Ending) -> None:
+    def _circuit(self, endpoint: Endpoint) -> Circuit:
+        """The circuit of an endpoint: of its URL, for what fails there fails for all that call it so."""
+        self._urls[endpoint.name] = endpoint.base_url
+        return self._circuits.setdefault(endpoint.base_url, Circuit(self._rules))
+
+    def _stream_ended(
+        self, circuit: Circuit, call: Call, generation: int, took: float, ending: Ending
+    ) -> None:
         failed = False if ending.error is None else endpoint_failed(ending.error)
-        self._settle(circuit, call, generation, failed)
+        self._settle(circuit, call, generation, failed, took)
 
     def _knock(self, circuit: Circuit, call: Call) -> None:
         """Let a call through as a probe, or raise `CircuitOpen`."""
@@ -153,16 +194,18 @@ class Breaker:
             why = "is half open, and its probes are under way"
         raise CircuitOpen(f"not sent: the circuit of {call.endpoint.base_url} {why}", due)
 
-    def _settle(self, circuit: Circuit, call: Call, generation: int, failed: bool | None) -> None:
+    def _settle(
+        self, circuit: Circuit, call: Call, generation: int, failed: bool | None, took: float
+    ) -> None:
         if failed is None:
             circuit.abandon(generation)
             return
         before = circuit.generation
         now = call.now()
         if failed:
-            circuit.fail(generation, now)
+            circuit.fail(generation, now, took)
         else:
-            circuit.succeed(generation, now)
+            circuit.succeed(generation, now, took)
         if before != circuit.generation:
             self._tell(circuit, call)
 

@@ -1,4 +1,4 @@
-"""The logging policy: one line a call, and the retries, circuit changes and pauses that calls told of."""
+"""The logging policy: one line a call, and what calls told of: retries, their budget, circuits, pauses."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ from headrace_logging.fields import (
 
 _log = logging.getLogger("headrace.calls")
 
+_TOLD = frozenset({"retry", "retry_budget", "failover", "circuit", "pause"})
+"""The events that make a line; others are not for here."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Logging:
     """Logs calls through the standard library, under the logger ``headrace.calls``.
 
     INFO: one line for each call that succeeded or was cancelled. WARNING: one for each that failed, each
-    retry, each circuit that opens, half opens or closes, and each pause that a 429 begins. DEBUG: the bodies
-    of request and answer, up to 2,000 characters each, only with ``bodies`` (default False). The pairs of a
-    line are attributes of its record as well (``extra``), for structlog and JSON formatters. Keys are never
-    logged.
+    retry and failover, a retry budget used up, each circuit that opens, half opens or closes, and each pause
+    that a 429 begins. DEBUG: the bodies of request and answer, up to 2,000 characters each, only with
+    ``bodies`` (default False). The pairs of a line are attributes of its record as well (``extra``), for
+    structlog and JSON formatters. Keys are never logged.
 
     Levels are asked for at each call, so they may be changed at any time; a level that is off costs a look.
     """
@@ -81,8 +84,8 @@ class Logging:
             _write(call, logging.INFO, "call cancelled", call_fields(call, call.now()))
 
     def notify(self, event: Event) -> None:
-        """Log a retry, a change of a circuit or a pause; other events are not for here."""
-        if event.name in {"retry", "circuit", "pause"} and _log.isEnabledFor(logging.WARNING):
+        """Log a retry, a budget of them that is used up, a change of a circuit, or a pause."""
+        if event.name in _TOLD and _log.isEnabledFor(logging.WARNING):
             data = {f"headrace.{event.name}.{key}": _plain(value) for key, value in event.data.items()}
             fields = call_fields(event.call, event.call.now()) | data
             _write(event.call, logging.WARNING, event.name, fields)

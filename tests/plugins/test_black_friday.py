@@ -1,0 +1,132 @@
+"""The busiest hour of the year, and the endpoint goes down in it: retry, its budget and the breaker.
+
+In virtual time: ten calls a second for half an hour, the endpoint down from minute 10 to minute 20.
+"""
+
+from __future__ import annotations
+
+import random
+
+import attrs
+import pytest
+import trio
+from tests.plugins.outage import Outage
+
+import headrace
+from headrace.testing import Answer
+from headrace_breaker import Breaker
+from headrace_retry import Retry
+
+URL = "http://fake.test/v1"
+BEGIN, END, CLOSE = 600.0, 1200.0, 1800.0
+EVERY = 0.1
+IN_THE_OUTAGE = int((END - BEGIN) / EVERY)
+
+
+@attrs.define
+class Day:
+    """What became of the calls, and what was told of them."""
+
+    name: str = "day"
+    endpoint: Outage = attrs.field(factory=lambda: Outage(BEGIN, END))
+    began: list[float] = attrs.field(factory=list)
+    took: list[float] = attrs.field(factory=list)
+    failed: list[tuple[float, str]] = attrs.field(factory=list)
+    told: list[tuple[float, headrace.Event]] = attrs.field(factory=list)
+
+    def notify(self, event: headrace.Event) -> None:
+        self.told.append((trio.current_time(), event))
+
+    def times(self, name: str, state: str | None = None) -> list[float]:
+        """When an event was told of."""
+        return [
+            at for at, event in self.told if event.name == name and state in {None, event.data.get("state")}
+        ]
+
+    def attempts_while_down(self) -> int:
+        return sum(self.endpoint.is_down(at) for at in self.endpoint.times)
+
+    async def pass_by(self, *policies: headrace.Policy) -> Day:
+        async with self.endpoint.client(policies, observers=[self], max_in_flight=10_000) as client:
+
+            async def call() -> None:
+                began = trio.current_time()
+                try:
+                    await client.chat("Is it in stock?")
+                except headrace.CallError as error:
+                    self.failed.append((began, error.code))
+                self.began.append(began)
+                self.took.append(trio.current_time() - began)
+
+            async with trio.open_nursery() as nursery:
+                for number in range(int(CLOSE / EVERY)):
+                    nursery.start_soon(call)
+                    await trio.sleep_until((number + 1) * EVERY)
+            assert client.in_flight == self.endpoint.in_flight == 0
+        return self
+
+
+@pytest.mark.trio
+async def test_ten_minutes_without_an_endpoint(autojump_clock: trio.testing.MockClock) -> None:
+    retry, breaker = Retry(rng=random.Random(1)), Breaker(open_for=60, probes=3)
+    day = await Day().pass_by(retry, breaker)
+
+    # Every call came to its end, none of them late: 0.5 s an attempt, and backoffs of 0.5 s and 1 s at most.
+    assert len(day.took) == CLOSE / EVERY
+    assert max(day.took) < 3.1
+
+    # Until the circuit opens, each call is an attempt; the rate is a minute's, of which half is to fail.
+    opened = day.times("circuit", "open")
+    assert BEGIN < opened[0] < BEGIN + 35
+    before_it_opened = (opened[0] - BEGIN) / EVERY
+    # From then on three probes a minute, and for all of the outage no more retries than the budget has.
+    assert len(opened) == 10
+    assert day.attempts_while_down() <= before_it_opened + 3 * len(opened) + 500 / 5
+    assert day.attempts_while_down() < 0.08 * IN_THE_OUTAGE
+    # All others of that time were refused at once.
+    refused = [code for began, code in day.failed if began > opened[0] + 3 and code == "circuit_open"]
+    assert len(refused) > 0.9 * IN_THE_OUTAGE
+
+    # Back within a minute and the probes; from then on nothing fails.
+    (closed,) = day.times("circuit", "closed")
+    assert END <= closed <= END + 60 + 3 * 0.5 + 0.1
+    assert min(began for began, _ in day.failed) > BEGIN - 3
+    assert max(began for began, _ in day.failed) <= closed
+    assert breaker.state(URL) == "closed"
+    # One shortage, told of once, and over.
+    assert len(day.times("retry_budget")) == 1
+    assert retry.quota == 500
+
+
+@pytest.mark.trio
+async def test_the_budget_alone_keeps_retries_from_being_a_second_load(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    retry = Retry(rng=random.Random(1))
+    day = await Day().pass_by(retry)
+    assert IN_THE_OUTAGE <= day.attempts_while_down() <= IN_THE_OUTAGE + 500 / 5 + 3
+    assert max(began for began, _ in day.failed) < END
+    assert retry.quota == 500
+
+
+@pytest.mark.trio
+async def test_an_endpoint_that_hangs_is_found_out_as_well(autojump_clock: trio.testing.MockClock) -> None:
+    class Hanging(Outage):
+        """Down, it says nothing for ten seconds, and then the transport gives up."""
+
+        async def handle(self, call: headrace.Call) -> headrace.Reply:
+            if not self.is_down(trio.current_time()):
+                return await super().handle(call)
+            self.then(Answer(delay=10.0))
+            await super(Outage, self).handle(call)
+            raise headrace.CallTimeout("no answer within 10 s")
+
+    retry, breaker = Retry(rng=random.Random(1)), Breaker(consecutive=50)
+    day = await Day(endpoint=Hanging(BEGIN, END)).pass_by(retry, breaker)
+    opened, closed = day.times("circuit", "open")[0], day.times("circuit", "closed")[-1]
+    # Ten seconds pass before the first of them says anything, and 50 more calls.
+    assert opened < BEGIN + 15
+    assert day.attempts_while_down() <= (opened - BEGIN) / EVERY + 3 * 10 + 500 / 10
+    assert closed <= END + 10 + 60 + 3 * 0.5 + 0.1
+    assert max(began for began, _ in day.failed) <= closed
+    assert (breaker.state(URL), retry.quota) == ("closed", 500)
