@@ -2,8 +2,11 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +193,54 @@ def test_a_full_disk_stops_with_what_is_safe() -> None:
         assert not full.is_done(0)
     finally:
         os.close(full._file)
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond so many bytes, for the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_where_room_ends_in_a_line_the_whole_ones_count_and_nothing_is_written_behind_a_half(
+    tmp_path: Path,
+) -> None:
+    lines = [line(index) for index in range(4)]
+    with journal(tmp_path) as run:
+        run.append([3], lines[3])
+        with (
+            room_for(len(lines[3] + lines[0] + lines[1]) + 20),
+            pytest.raises(JournalError, match="File too large; 3 items are safe there"),
+        ):
+            run.append([0, 1, 2], b"".join(lines[:3]))
+        assert [run.is_done(index) for index in range(4)] == [True, True, False, True]
+        run.append([2], lines[2])
+    assert (tmp_path / "out.jsonl").read_bytes() == lines[3] + b"".join(lines[:3])
+
+
+def test_without_room_failed_items_stay_where_they_are(tmp_path: Path) -> None:
+    with journal(tmp_path) as run:
+        run.append([0, 1], line(0) + line(1, failed=True))
+    with (
+        journal(tmp_path) as run,
+        room_for(20),
+        pytest.raises(JournalError, match="File too large; its 1 failed items are still in it"),
+    ):
+        run.forget_failed()
+    assert (tmp_path / "out.jsonl").read_bytes() == line(0) + line(1, failed=True)
+    assert not (tmp_path / "out.jsonl.new").exists()
+
+
+def test_without_room_for_its_beginning_a_journal_says_so_and_begins_later(tmp_path: Path) -> None:
+    with (
+        room_for(20),
+        pytest.raises(JournalError, match=r"out\.jsonl\.journal: cannot be written: File too large"),
+        journal(tmp_path),
+    ):
+        pass
+    with journal(tmp_path) as run:
+        run.append([0], line(0))

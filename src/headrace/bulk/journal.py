@@ -7,6 +7,7 @@ it is cut off and its item sent again. Anything else that is no line of ours is 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
@@ -108,8 +109,13 @@ class Journal:
                 )
             else:
                 os.ftruncate(lock, 0)
-                os.pwrite(lock, encode_json({"headrace": _FORMAT, **self._fingerprint}) + b"\n", 0)
+                begun, at = encode_json({"headrace": _FORMAT, **self._fingerprint}) + b"\n", 0
+                while at < len(begun):  # where room is short, the first write takes what there is
+                    at += os.pwrite(lock, begun[at:], at)
                 os.fsync(lock)
+        except OSError as error:
+            os.close(lock)
+            raise JournalError(f"{self._sidecar}: cannot be written: {error.strerror}") from error
         except BaseException:
             os.close(lock)
             raise
@@ -177,12 +183,26 @@ class Journal:
     def forget_failed(self) -> int:
         """Take the lines of failed items out, so that they are sent again; returns their number.
 
-        The output is replaced in one step: a crash leaves the old one or the new one.
+        The output is replaced in one step: a crash leaves the old one or the new one, and so does a disk
+        without room for it, a `JournalError`.
         """
         if not self.failed:
             return 0
         forgotten = self.failed
         fresh = self.path.with_name(self.path.name + ".new")
+        try:
+            self._write_without_failed(fresh)
+            os.replace(fresh, self.path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise JournalError(
+                f"{self.path}: {error.strerror}; its {forgotten} failed items are still in it"
+            ) from error
+        os.close(self._file)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        return forgotten
+
+    def _write_without_failed(self, fresh: Path) -> None:
         self._done = bytearray(len(self._done))
         self.done = self.failed = 0
         with self.path.open("rb") as old, fresh.open("wb") as new:
@@ -198,18 +218,25 @@ class Journal:
                 new.write(raw)
             new.flush()
             os.fsync(new.fileno())
-        os.replace(fresh, self.path)
-        os.close(self._file)
-        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-        return forgotten
 
     def append(self, indexes: list[int], lines: bytes) -> None:
-        """Write the lines of these items; they survive the death of this process once it returns."""
+        """Write the lines of these items; they survive the death of this process once it returns.
+
+        Where that fails, those that are whole count, and the half of one is taken off again: nothing that is
+        written later may stand behind it.
+        """
         rest = memoryview(lines)
         try:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
+            written = len(lines) - len(rest)
+            whole = lines.rfind(b"\n", 0, written) + 1
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, os.fstat(self._file).st_size - (written - whole))
+            for index in indexes[: lines.count(b"\n", 0, whole)]:
+                self._mark(index)
+            self._dirty = True
             raise JournalError(
                 f"{self.path}: {error.strerror}; {self.done} items are safe there, "
                 "run the same command again when there is room"

@@ -14,6 +14,7 @@ from headrace.bulk.crew import Crew
 from headrace.bulk.worker import allow_files
 from headrace.cli.progress import Watcher
 from headrace.client import Client
+from headrace.groups import task_group
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ async def perform_in_processes(crew: ProcessCrew, bulk: BulkRun, watcher: Watche
 
 async def _perform(crew: Crew, bulk: BulkRun, watcher: Watcher) -> Summary:
     with watcher:
-        async with anyio.create_task_group() as group:
+        async with task_group() as group:
             group.start_soon(_obey_signals, bulk, watcher, group.cancel_scope)
             group.start_soon(watcher.watch, bulk.summary, crew)
             await bulk.perform(crew)
