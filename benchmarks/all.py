@@ -27,6 +27,7 @@ QUESTIONS = (
     "approaches",
     "policies_cost",
     "memory",
+    "soak",
     "streaming",
     "sdk",
     "startup",

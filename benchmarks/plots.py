@@ -229,6 +229,29 @@ def memory(result: dict[str, Any]) -> Figure:
     return figure
 
 
+def soak(result: dict[str, Any]) -> Figure:
+    """Memory, and objects, over the calls made."""
+    figure, (memory, objects) = two_panels(
+        ["Does memory grow with the calls that one client makes?", "And the number of objects?"]
+    )
+    for axes, name in ((memory, "memory_mb"), (objects, "objects")):
+        for number, (loop, samples) in enumerate(result["samples"].items()):
+            axes.plot(
+                [each["calls"] for each in samples],
+                [each[name] for each in samples],
+                color=(HEADRACE, PEER)[number],
+                label=loop,
+            )
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, loc="lower right")
+        axes.set_xlabel("calls made")
+        plain(axes.xaxis)
+        plain(axes.yaxis)
+    memory.set_ylabel("MB, the interpreter included")
+    objects.set_ylabel("objects")
+    return figure
+
+
 def streaming(result: dict[str, Any]) -> Figure:
     """Pieces a second where the server does not wait."""
     rows = rows_of(result)
@@ -268,6 +291,7 @@ PLOTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "approaches": approaches,
     "policies_cost": policies_cost,
     "memory": memory,
+    "soak": soak,
     "streaming": streaming,
     "sdk": sdk,
     "startup": startup,

@@ -144,8 +144,9 @@ def finish(
     failures: dict[Entry, str],
     server: str,
     asked: argparse.Namespace,
-) -> None:
-    """Print the result, and write it where that was asked for."""
+    **more: Any,
+) -> dict[str, Any]:
+    """Print the result, write it where that was asked for, with what is ``more``, and return it."""
     verdicts = [verdict for target in targets if (verdict := target.verdict(rounds))]
     result: dict[str, Any] = {
         "question": name,
@@ -159,4 +160,6 @@ def finish(
     }
     print(result_tables(result))
     if asked.json:
-        asked.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(result | more, indent=1, ensure_ascii=False)
+        asked.json.write_text(text + "\n", encoding="utf-8")
+    return result

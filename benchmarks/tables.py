@@ -37,6 +37,15 @@ COLUMNS: dict[str, Sequence[Column]] = {
         Column("cpu_us", "CPU µs/call"),
         Column("wall_s", "seconds", ",.1f"),
     ),
+    "soak": (
+        Column("calls", "calls"),
+        Column("per_s", "calls/s"),
+        Column("streams", "streams"),
+        Column("cancelled", "cancelled"),
+        Column("failed", "failed"),
+        Column("first_mb", "MB after the warm-up", ",.1f"),
+        Column("last_mb", "MB at the end", ",.1f"),
+    ),
     "streaming": (
         Column("calls", "pieces"),
         Column("per_s", "pieces/s"),

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks import page
+from benchmarks import page, soak
 from benchmarks.processes import FailedRunError, measured
 from benchmarks.question import Load, Player, extrapolate
 from benchmarks.rounds import Entry, Figures, Round, Target, in_turn, medians
@@ -108,6 +108,27 @@ def test_tables_show_what_was_not_met_and_who_did_not_finish() -> None:
     assert "| ≥ 3 × | 2.99 × | 2.99 to 2.99 | **not met** |" in said
     assert "theirs, trio: did not finish: not done after 40 s" in said
     assert "A quick look, with few calls: these are no results." in said
+
+
+def samples_of(objects: list[float]) -> list[dict[str, float]]:
+    """Samples a second apart in which only the objects change."""
+    flat = dict.fromkeys(
+        "calls streams cancelled failed memory_mb held timers files tasks in_flight idle".split(), 0.0
+    )
+    return [flat | {"seconds": at, "calls": 100.0 * at, "objects": n} for at, n in enumerate(objects, 1)]
+
+
+def test_what_grows_with_the_calls_is_told_from_what_goes_up_and_down() -> None:
+    leak = soak.figures_of(samples_of([50_000 + 100.0 * number for number in range(100)]))
+    noise = soak.figures_of(samples_of([50_000 + 900.0 * (number % 3) for number in range(100)]))
+    warm_up = soak.figures_of(samples_of([10_000.0] * 20 + [50_000.0] * 80))
+    verdicts = [
+        target for target in soak.targets() if target.figure == "objects" and target.ours.loop == "trio"
+    ]
+    for figures, flat in ((leak, False), (noise, True), (warm_up, True)):
+        assert [(each.verdict([{each.ours: figures}]) or {})["met"] for each in verdicts] == [flat]
+    assert 7_000 < leak["objects"] < 7_600  # 100 a second, for the three quarters after the warm-up
+    assert leak["per_s"] == 100
 
 
 def test_a_page_is_filled_between_its_comments_and_nowhere_else() -> None:

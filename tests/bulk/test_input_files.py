@@ -76,7 +76,7 @@ def one_value(folder: Path, value: Any, kind: Any = None) -> Any:
     return row["x"]
 
 
-quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

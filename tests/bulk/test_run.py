@@ -18,7 +18,7 @@ import trio.testing
 import headrace
 from headrace.bulk import BulkRun, Journal, LocalCrew, Source, Task, run
 from headrace.bulk.template import Template
-from headrace.errors import AuthenticationError, CircuitOpen, JournalError
+from headrace.errors import AuthenticationError, CircuitOpen, ConnectError, JournalError, ServerError
 from headrace.model import Send, Stage
 from headrace.testing import Answer, FakeEndpoint
 
@@ -230,6 +230,33 @@ async def test_an_open_circuit_is_waited_for_and_what_it_refused_is_sent(
     assert (summary.succeeded, summary.failed, summary.stopped_by) == (10, 0, None)
     assert len(read_lines(out)) == 10
     assert 60.5 <= trio.current_time() <= 121.0
+
+
+@pytest.mark.trio
+async def test_what_failed_just_before_the_circuit_opened_is_sent_again(
+    products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
+) -> None:
+    gone, out = ConnectError("no connection"), products.with_name("out.jsonl")
+    endpoint = FakeEndpoint("a", gone, "a", gone, ServerError("500", 500), CircuitOpen("open", 60.0))
+    async with endpoint.client(max_in_flight=1) as client:
+        summary = await run(client, products, prompt="{name}", out=out)
+    # The second failed by itself: the endpoint answered the third.
+    assert (summary.succeeded, summary.failures) == (9, {"connect_error": 1})
+    assert [line["custom_id"] for line in read_lines(out) if line["error"]] == ["P1"]
+    assert len(read_lines(out)) == 10
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("most", [3, 1_000])
+async def test_without_a_circuit_failed_items_are_written_at_the_end_or_when_there_are_many(
+    products: Path, read_lines: Lines, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setitem(BulkRun.perform.__globals__, "_MOST_IN_DOUBT", most)
+    out = products.with_name("out.jsonl")
+    async with FakeEndpoint("a", otherwise=ConnectError("no connection")).client(max_in_flight=1) as client:
+        summary = await run(client, products, prompt="{name}", out=out)
+    assert (summary.succeeded, summary.failed, summary.left) == (1, 9, 0)
+    assert len(read_lines(out)) == 10
 
 
 @pytest.mark.trio

@@ -213,7 +213,7 @@ def test_answers_that_begin_like_a_formula_are_written_as_they_are(three: Path, 
     assert [row["answer"] for row in table_of(three.with_name("t.csv"))] == said
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.text(), st.text()), min_size=1), st.randoms())
 def test_any_text_comes_back_in_its_row(tmp_path: Path, rows: list[tuple[str, str]], chance: Any) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"

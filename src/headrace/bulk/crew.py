@@ -61,6 +61,7 @@ class LocalCrew:
         drawn: dict[int, Asked] = {}
         finished: list[Result] = []
         news = anyio.Event()
+        taken = True
 
         def requests() -> Iterator[Request]:
             for number, item in enumerate(items):
@@ -77,9 +78,12 @@ class LocalCrew:
                 news.set()
 
         def hand_over() -> None:
+            nonlocal taken
             results = finished.copy()
             finished.clear()
+            taken = False
             take(results)
+            taken = True
 
         async def hand_over_the_rest() -> None:
             nonlocal news
@@ -95,5 +99,5 @@ class LocalCrew:
                 await self._client.map(requests(), max_in_flight=self._max_in_flight).each(finish)
             finally:
                 group.cancel_scope.cancel()
-                if finished:
+                if finished and taken:  # else the one error would become two
                     hand_over()

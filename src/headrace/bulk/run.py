@@ -20,7 +20,18 @@ from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
 from headrace.client import Client
-from headrace.errors import CircuitOpen, DeadlineExceeded, SettingsError, WorkerLost
+from headrace.errors import (
+    CallError,
+    CallTimeout,
+    CircuitOpen,
+    ConnectError,
+    DeadlineExceeded,
+    IncompleteReply,
+    ProtocolError,
+    ServerError,
+    SettingsError,
+    WorkerLost,
+)
 from headrace.groups import task_group
 
 _SYNC_EVERY = 1.0
@@ -32,13 +43,22 @@ WAIT_FOR_ENDPOINT = 600.0
 _SHORTEST_PAUSE = 0.5
 """Seconds; while a half-open circuit's probes are under way, it says 0 of how long to wait."""
 
+_OUTAGE = frozenset(
+    {ConnectError.code, CallTimeout.code, ProtocolError.code, IncompleteReply.code, ServerError.code}
+)
+"""Codes of errors that say nothing about the item, if the endpoint is down."""
+
+_MOST_IN_DOUBT = 1_000
+"""Failed items that wait for the endpoint's next answer, or for its circuit to open."""
+
 
 class BulkRun:
     """One session of a run: what the journal has not got yet is sent, and written down.
 
     ``summary`` is kept up to date while it goes. While the endpoint's circuit is open nothing is drawn, and
-    the items that it refused are sent when it closes. An error that all later calls would share (a refused
-    key, a budget used up) stops the drawing; what is in flight is finished and kept.
+    the items that it refused are sent when it closes, together with those that failed through the endpoint's
+    fault since its last answer: what opened the circuit was no fault of theirs. An error that all later calls
+    would share (a refused key, a budget used up) stops the drawing; what is in flight is finished and kept.
 
     Without a success in ``wait_for_endpoint`` seconds, an open circuit ends the session; so does
     ``deadline``, in seconds from its beginning, which drops what is in flight.
@@ -59,6 +79,7 @@ class BulkRun:
         self._deadline = deadline
         self._stopping = anyio.Event()
         self._refusal: CircuitOpen | None = None
+        self._in_doubt: list[Result] = []
         self.summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
 
     def stop(self) -> None:
@@ -108,6 +129,7 @@ class BulkRun:
             group.start_soon(self._sync_regularly)
             await crew.work(self._items(), take)
             group.cancel_scope.cancel()
+        self._keep(self._no_longer_in_doubt())
 
     async def _sync_regularly(self) -> None:
         while True:
@@ -123,18 +145,39 @@ class BulkRun:
                 yield Asked(item.index, item.id, request(item))
 
     def _write(self, results: list[Result]) -> None:
-        """Journal first, then count: an item is done when its line is written."""
-        done = []
+        """Write what has become of items, but not yet what the endpoint may be to blame for."""
+        done = list[Result]()
         for result in results:
-            if result.line:
+            if not result.line:
+                self._hold_on(result.error)
+            elif result.code not in _OUTAGE:
+                done += self._no_longer_in_doubt()  # the endpoint answers: those have failed by themselves
                 done.append(result)
-            elif isinstance(error := result.error, CircuitOpen):
-                self._refusal = error
-            else:
-                self.summary.stopped_by = error
-                self._stopping.set()
-        self._journal.append([result.index for result in done], b"".join([result.line for result in done]))
-        for result in done:
+            elif self._refusal is None:
+                self._in_doubt.append(result)
+        if len(self._in_doubt) >= _MOST_IN_DOUBT:
+            done += self._no_longer_in_doubt()
+        self._keep(done)
+
+    def _hold_on(self, error: CallError) -> None:
+        """An item was not sent: draw no others, for now or in this session."""
+        if isinstance(error, CircuitOpen):
+            self._refusal = error
+            self._in_doubt.clear()
+        else:
+            self.summary.stopped_by = error
+            self._stopping.set()
+
+    def _no_longer_in_doubt(self) -> list[Result]:
+        results, self._in_doubt = self._in_doubt, []
+        return results
+
+    def _keep(self, results: list[Result]) -> None:
+        """Journal first, then count: an item is done when its line is written."""
+        self._journal.append(
+            [result.index for result in results], b"".join([result.line for result in results])
+        )
+        for result in results:
             self.summary.add(result)
 
 

@@ -108,7 +108,7 @@ def run(
     from headrace.bulk.template import Template
     from headrace.cli.progress import Watcher
     from headrace.cli.session import on_event_loop, perform, perform_in_processes
-    from headrace.errors import SettingsError
+    from headrace.errors import HeadraceError, JournalError, SettingsError
 
     watcher = Watcher(bar=sys.stderr.isatty() and not verbose)
     cost = {} if budget is None else {"cost": {"budget": budget}}
@@ -161,12 +161,15 @@ def run(
         if retry_failed:
             journal.forget_failed()
         bulk = BulkRun(task, journal, total, wait_for_endpoint=wait_for_endpoint, deadline=deadline)
-        if processes == 1:
-            summary = on_event_loop(lambda: perform(client, bulk, task.choices, watcher))
-        else:
-            most = client.settings.max_in_flight
-            crew = ProcessCrew(make_client, processes, most, task.choices, task.answer, watcher.hear)
-            summary = on_event_loop(lambda: perform_in_processes(crew, bulk, watcher))
+        try:
+            if processes == 1:
+                summary = on_event_loop(lambda: perform(client, bulk, task.choices, watcher))
+            else:
+                most = client.settings.max_in_flight
+                crew = ProcessCrew(make_client, processes, most, task.choices, task.answer, watcher.hear)
+                summary = on_event_loop(lambda: perform_in_processes(crew, bulk, watcher))
+        except JournalError as error:  # no mistake in the command, and not before anything is sent
+            raise HeadraceError(str(error)) from error
         if wanted is not None:
             wanted.write()
     click.echo(report(summary, out, table))

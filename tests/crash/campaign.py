@@ -1,0 +1,196 @@
+"""Runs of `headrace run` that are killed at random moments and resumed with the same command, until done."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+from tests.crash.checks import LostError, check_acknowledged, check_complete, whole_lines
+from tests.crash.inputs import FORMS, Form, write_input
+from tests.crash.serving import Served, environment
+
+COMMAND = (sys.executable, "-c", "from headrace.cli import main; main()")
+FAULTS = ("--latency=30ms", "--jitter=20ms", "--errors=12%", "--stall=300ms")
+KINDS = "--faults=500,503,429,reset,stall"
+IN_FLIGHT = 20
+TOGETHER = 15
+"""Answers besides those in flight that a crash may cost: they are written sixteen at a time."""
+
+LATEST = {1: 1.4, 2: 2.0}
+"""Seconds after its start, by processes, at which a run is killed at the latest; half of it is the start."""
+
+TEARS = 0.2
+LIMIT = 120.0
+
+
+@attrs.define
+class Figures:
+    """What came of a campaign: ``kills`` by what was killed, ``torn`` ends among them, and so on."""
+
+    kills: Counter[str] = attrs.field(factory=Counter)
+    torn: int = 0
+    runs: int = 0
+    items: int = 0
+    repeated: int = 0
+    allowed: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{number} of {what}" for what, number in sorted(self.kills.items()))
+        return (
+            f"{self.kills.total()} kills ({kinds}) in {self.runs} runs of {self.items:,} items, "
+            f"{self.torn} ends torn by hand: nothing lost, nothing doubled, no wrong answer; "
+            f"{self.repeated} answers asked for twice, {self.allowed:,} allowed; {self.seconds:.0f} s"
+        )
+
+
+class Campaign:
+    """Kills runs until ``kills`` are reached, or ``limit`` seconds over; then the last run is finished.
+
+    Raises `LostError` at the first promise that is broken, and leaves its files where they are.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kills: int,
+        seed: int,
+        items: int = 1_000,
+        limit: float = 1_800.0,
+        tell: Callable[[str], None] = lambda said: None,
+    ) -> None:
+        self._folder = folder
+        self._most = kills
+        self._items = items
+        self._chance = random.Random(seed)
+        self._end = time.monotonic() + limit
+        self._tell = tell
+        self.figures = Figures()
+
+    def perform(self) -> Figures:
+        """Kill until there were enough, and check everything."""
+        began = time.monotonic()
+        with Served(*FAULTS, KINDS) as endpoint:
+            while self._more():
+                form = FORMS[self.figures.runs % len(FORMS)]
+                folder = self._folder / f"run-{self.figures.runs:03}"
+                folder.mkdir()
+                self._run(form, folder, endpoint)
+                self._tell(f"{form}: {self.figures.kills.total()} kills so far")
+        self.figures.seconds = time.monotonic() - began
+        return self.figures
+
+    def _more(self) -> bool:
+        return self.figures.kills.total() < self._most and time.monotonic() < self._end
+
+    def _run(self, form: Form, folder: Path, endpoint: Served) -> None:
+        """One run, from its first start to its last."""
+        figures, out = self.figures, folder / "out.jsonl"
+        asked, prompts = write_input(folder, form, self._items, self._chance)
+        command = [*COMMAND, "run", *asked, "--out", out.name, "--table", "table.csv"]
+        command += ["--max-in-flight", str(IN_FLIGHT)]
+        before, kills, answered, again = b"", figures.kills.total(), endpoint.answered(), False
+        torn = 0
+        while True:
+            ended = self._session(
+                folder, [*command, *(["--retry-failed"] if again else [])], form, endpoint.url
+            )
+            now = whole_lines(out)
+            check_acknowledged(before, now, retried=again)
+            if ended == 0:
+                break
+            if ended is None and self._chance.random() < TEARS and now:
+                now, torn = self._tear(out, now), torn + 1
+            before, again = now, ended == 1 or self._chance.random() < 0.2
+        check_complete(out, prompts, form)
+        kills, repeated = figures.kills.total() - kills, endpoint.answered() - answered - len(prompts)
+        allowed = kills * (IN_FLIGHT + TOGETHER) + torn
+        if repeated > allowed:
+            raise LostError(f"{repeated} answers asked for twice in {kills} kills, {allowed} are allowed")
+        self._check_afterwards(folder, list(prompts))
+        figures.runs += 1
+        figures.items += len(prompts)
+        figures.repeated += repeated
+        figures.allowed += allowed
+        figures.torn += torn
+
+    def _session(self, folder: Path, command: list[str], form: Form, url: str) -> int | None:
+        """Start the command, and kill it or a worker at random moments; its exit code, None if killed."""
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(url, HEADRACE_RETRY_BASE="0.05"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as process:
+            try:
+                while self._more():
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(self._chance.uniform(0.0, LATEST[form.processes]))
+                        break
+                    if self._kill(process):
+                        return None
+                process.wait(LIMIT)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                _, said = process.communicate(timeout=30)
+        if process.returncode not in {0, 1} or b"Traceback" in said:
+            raise LostError(f"exit code {process.returncode}: {said.decode()}")
+        return process.returncode
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> bool:
+        """Kill all of a run, its first process, or a worker; whether that is the end of it."""
+        workers = _children(process.pid)
+        what = self._chance.choice(["all processes", "the run's process", *(["a worker"] if workers else [])])
+        self.figures.kills[what] += 1
+        if what == "a worker":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._chance.choice(workers), signal.SIGKILL)
+            return False
+        if what == "all processes":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait(30)
+        return True
+
+    def _tear(self, out: Path, whole: bytes) -> bytes:
+        """Cut the last line somewhere, as a power failure may; returns what is whole after that."""
+        start = whole.rfind(b"\n", 0, -1) + 1
+        with out.open("r+b") as file:
+            file.truncate(self._chance.randrange(start, len(whole)))
+        return whole[:start]
+
+    def _check_afterwards(self, folder: Path, ids: list[str]) -> None:
+        """The table has all rows in the input's order, and a report can be made."""
+        with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        named = "custom_id" if "custom_id" in rows[0] else "id"
+        if [row[named] for row in rows] != ids:
+            raise LostError("the table has not each item in its place")
+        made = subprocess.run(
+            [*COMMAND, "report", "out.jsonl"], cwd=folder, capture_output=True, timeout=LIMIT, check=False
+        )
+        if made.returncode or not list(folder.glob("*.html")):
+            raise LostError(f"no report: {made.stderr.decode()}")
+
+
+def _children(parent: int) -> list[int]:
+    try:
+        return list(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
+    except OSError:
+        return []

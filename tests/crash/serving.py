@@ -1,0 +1,80 @@
+"""The embedded endpoint as a process that can be faulty, killed, and started again on its port."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from types import TracebackType
+from typing import Any, Self
+from urllib.request import ProxyHandler, build_opener
+
+_open = build_opener(ProxyHandler({})).open
+
+SEED = 7
+"""The endpoint's: with it, what the right answer is can be worked out; see `tests.crash.checks`."""
+
+
+class Served:
+    """The embedded endpoint in a process of its own, for the block; it ends with this process as well."""
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
+        self._port = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def start(self) -> None:
+        """Start it; a second time on the same port."""
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "headrace.endpoint", f"--port={self._port}", f"--seed={SEED}"),
+                *("--until-stdin-closes", *self._options),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self._port = int(self._process.stdout.readline().strip().removesuffix("/v1").rpartition(":")[2])
+
+    def kill(self) -> None:
+        """Kill it: all its connections are reset."""
+        self._process.kill()
+        self._process.communicate(timeout=30)
+
+    def counts(self) -> dict[str, Any]:
+        """What it says of itself."""
+        with _open(f"{self.url.removesuffix('/v1')}/headrace/counts", timeout=30) as answer:
+            counts: dict[str, Any] = json.load(answer)
+        return counts
+
+    def answered(self) -> int:
+        """How many attempts got a whole answer, be it that nobody was there any more to read it."""
+        counts = self.counts()
+        faults = counts["faults"]
+        whole: int = counts["by_status"].get("200", 0) - faults.get("reset", 0) - faults.get("stall", 0)
+        return whole
+
+
+def environment(url: str, **more: str) -> dict[str, str]:
+    """This process's environment with the endpoint's URL, and nothing of its own settings."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HEADRACE_", "OPENAI_")) and not name.lower().endswith("_proxy")
+    }
+    return kept | {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "sk-canary-7f3a"} | more

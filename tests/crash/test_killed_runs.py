@@ -1,0 +1,32 @@
+"""A few of the kills that `python -m tests.crash` makes by the hundred."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.crash.campaign import Campaign
+from tests.crash.checks import LostError, check_acknowledged
+
+KILLS = int(os.environ.get("TEST_KILLS", "6"))
+
+
+def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+    figures = Campaign(tmp_path, kills=KILLS, seed=20261124, items=200, limit=120).perform()
+    assert figures.kills.total() >= KILLS
+    assert figures.items == 200 * figures.runs
+
+
+def test_the_checks_find_what_they_look_for() -> None:
+    first, second = b'{"custom_id":"a","error":null}\n', b'{"custom_id":"b","error":{"code":"timeout"}}\n'
+    check_acknowledged(first, first + second, retried=False)
+    check_acknowledged(second + first, first + second, retried=True)
+    for before, now in (
+        (first + second, first),  # gone
+        (second + first, first + second),  # not where it was
+        (b"", first + first),  # twice
+        (b"", first[:-5] + b"\n" + second),  # torn, and not at the end
+    ):
+        with pytest.raises((LostError, ValueError)):
+            check_acknowledged(before, now, retried=False)
