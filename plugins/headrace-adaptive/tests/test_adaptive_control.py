@@ -27,37 +27,37 @@ def control(**changes: Any) -> Control:
 def rounds(limit: Control, times: int, begin: float, lasting: float = 1.0, used: float = 1.0) -> float:
     """So many rounds, each with an answer for each place; returns when the last was over."""
     for _ in range(times):
-        places = limit.places
-        for number in range(places):
-            limit.answered(begin + lasting * (number + 1) / places, math.ceil(places * used))
+        calls = limit.limit
+        for number in range(calls):
+            limit.answered(begin + lasting * (number + 1) / calls, math.ceil(calls * used))
         begin += lasting
     return begin
 
 
 def test_it_begins_where_it_is_told_and_grows_by_a_share_of_itself_a_round() -> None:
     limit = control(start=100)
-    seen = [limit.places]
+    seen = [limit.limit]
     now = 1000.0
     for _ in range(5):
         now = rounds(limit, 1, now)
-        seen.append(limit.places)
+        seen.append(limit.limit)
     assert seen == [100, 105, 110, 115, 121, 127]
 
 
 def test_a_small_limit_grows_by_a_place() -> None:
     limit = control(start=1)
     rounds(limit, 4, 1000.0)
-    assert limit.places == 5
+    assert limit.limit == 5
 
 
 def test_a_429_cuts_and_a_second_one_does_not_until_the_cooldown_is_over() -> None:
     limit = control(start=100)
     assert limit.rate_limited(2000.0, None)
-    assert limit.places == 80
+    assert limit.limit == 80
     assert not limit.rate_limited(2014.9, None)
-    assert limit.places == 80
+    assert limit.limit == 80
     assert limit.rate_limited(2015.0, None)
-    assert limit.places == 64
+    assert limit.limit == 64
 
 
 def test_a_retry_after_is_a_longer_cooldown_and_never_a_shorter_one() -> None:
@@ -73,30 +73,30 @@ def test_it_does_not_grow_in_the_cooldown_and_by_a_place_a_round_to_where_it_was
     limit = control(start=100)
     limit.rate_limited(2000.0, None)
     now = rounds(limit, 15, 2000.0, lasting=0.99)
-    assert limit.places == 80
+    assert limit.limit == 80
     now = rounds(limit, 10, 2015.0)
-    assert limit.places == 90
+    assert limit.limit == 90
     now = rounds(limit, 10, now)
-    assert limit.places == 100
+    assert limit.limit == 100
     rounds(limit, 1, now)
-    assert limit.places == 105
+    assert limit.limit == 105
 
 
 def test_below_four_fifths_of_use_it_does_not_grow() -> None:
     limit = control(start=100)
     now = rounds(limit, 50, 1000.0, used=0.79)
-    assert limit.places == 100
+    assert limit.limit == 100
     rounds(limit, 1, now, used=USED)
-    assert limit.places == 105
+    assert limit.limit == 105
 
 
 def test_a_5xx_stops_growth_and_cuts_nothing() -> None:
     limit = control(start=100)
     limit.failed(1000.5)
     now = rounds(limit, 14, 1000.5)
-    assert limit.places == 100
+    assert limit.limit == 100
     rounds(limit, 2, now + 1.0)
-    assert limit.places == 110
+    assert limit.limit == 110
 
 
 def test_a_5xx_does_not_shorten_the_wait_for_growth_after_a_cut() -> None:
@@ -104,30 +104,56 @@ def test_a_5xx_does_not_shorten_the_wait_for_growth_after_a_cut() -> None:
     limit.rate_limited(2000.0, 60.0)
     limit.failed(2001.0)
     rounds(limit, 58, 2001.0)
-    assert limit.places == 80
+    assert limit.limit == 80
+
+
+def test_what_is_refused_in_a_cooldown_is_withheld_until_four_calls_are_answered() -> None:
+    limit = control(start=10)
+    limit.rate_limited(2000.0, None)
+    assert limit.places == limit.limit == 8
+    for _ in range(2):
+        limit.rate_limited(2001.0, None)
+    assert (limit.places, limit.limit) == (6, 8)
+    seen = []
+    for _ in range(8):
+        limit.answered(2002.0, 6)
+        seen.append(limit.places)
+    assert seen == [6, 6, 6, 7, 7, 7, 7, 8]
+
+
+def test_a_place_is_left_whatever_is_refused_and_a_cut_takes_what_was_withheld_first() -> None:
+    limit = control(start=10)
+    for _ in range(20):
+        limit.rate_limited(2000.0, None)
+    assert (limit.places, limit.limit) == (1, 8)
+    assert limit.rate_limited(2015.0, None)
+    assert (limit.places, limit.limit) == (1, 6)
+    for _ in range(20):
+        limit.answered(2016.0, 1)
+    assert limit.places == 6
 
 
 def test_it_stays_within_its_bounds() -> None:
     limit = control(start=10, least=9, most=12)
     now = rounds(limit, 20, 1000.0)
-    assert limit.places == 12
+    assert limit.limit == 12
     for number in range(10):
         limit.rate_limited(now + 15.0 * number, None)
-    assert limit.places == 9
+    assert limit.limit == 9
 
 
 @given(lasting=st.floats(1.0, 120.0))
 def test_growth_depends_on_rounds_and_not_on_how_long_they_take(lasting: float) -> None:
     limit = control()
     rounds(limit, 5, 1000.0, lasting)
-    assert limit.places == 25
+    assert limit.limit == 25
 
 
 def test_however_many_answers_a_second_it_grows_by_a_step_a_second() -> None:
     limit = control(start=100)
     for number in range(100_000):
         limit.answered(1000.0 + 2.5 * number / 100_000, 100)
-    assert limit.places == 110
+    assert limit.limit == 110
 
 
 def test_limits_that_are_cut_together_come_to_be_equal() -> None:
@@ -137,10 +163,10 @@ def test_limits_that_are_cut_together_come_to_be_equal() -> None:
         rounds(one, 1, now)
         rounds(other, 1, now)
         now += 1.0
-        if one.places + other.places > 1000:
+        if one.limit + other.limit > 1000:
             one.rate_limited(now, None)
             other.rate_limited(now, None)
-    assert 0.45 <= one.places / (one.places + other.places) <= 0.55
+    assert 0.45 <= one.limit / (one.limit + other.limit) <= 0.55
 
 
 class AnyEndpoint(RuleBasedStateMachine):
@@ -159,7 +185,7 @@ class AnyEndpoint(RuleBasedStateMachine):
     ) -> None:
         start = least + above
         most = math.inf if room is None else start + room
-        self.limit = control(start=start, least=least, most=most, cut=cut, growth=growth, cooldown=cooldown)
+        self.control = control(start=start, least=least, most=most, cut=cut, growth=growth, cooldown=cooldown)
         self.now = 1000.0
         self.may_cut_at = self.may_grow_at = -math.inf
         self.grew_at = -math.inf
@@ -171,41 +197,44 @@ class AnyEndpoint(RuleBasedStateMachine):
     @rule(answers=st.integers(1, 200), used=st.floats(0.0, 1.5))
     def answer(self, answers: int, used: float) -> None:
         for _ in range(answers):
-            before = self.limit.places
+            before = self.control.limit
             in_use = max(1, int(before * used))
-            grew = self.limit.answered(self.now, in_use)
-            assert grew == (self.limit.places > before)
-            assert self.limit.places >= before
+            grew = self.control.answered(self.now, in_use)
+            assert grew == (self.control.limit > before)
+            assert self.control.limit >= before
             if grew:
                 assert in_use >= USED * before
                 assert self.now >= self.may_grow_at
                 assert self.now >= self.grew_at + SHORTEST_ROUND
-                assert self.limit.places <= before + max(1, math.ceil((before + 1) * self.limit.rules.growth))
+                assert self.control.limit <= before + max(
+                    1, math.ceil((before + 1) * self.control.rules.growth)
+                )
                 self.grew_at = self.now
 
     @rule(asked=st.one_of(st.none(), st.floats(0.001, 100.0)))
     def refuse(self, asked: float | None) -> None:
-        before = self.limit.places
-        cut = self.limit.rate_limited(self.now, asked)
-        assert cut == (self.limit.places < before)
-        assert self.limit.places >= int(before * self.limit.rules.cut)
+        before = self.control.limit
+        cut = self.control.rate_limited(self.now, asked)
+        assert cut == (self.control.limit < before)
+        assert self.control.limit >= int(before * self.control.rules.cut)
         if self.now < self.may_cut_at:
             assert not cut
         else:
-            wait = max(self.limit.rules.cooldown, asked or 0.0)
+            wait = max(self.control.rules.cooldown, asked or 0.0)
             self.may_cut_at = self.now + wait
             self.may_grow_at = max(self.may_grow_at, self.now + wait)
 
     @rule()
     def fail(self) -> None:
-        before = self.limit.places
-        self.limit.failed(self.now)
-        assert self.limit.places == before
-        self.may_grow_at = max(self.may_grow_at, self.now + self.limit.rules.cooldown)
+        before = self.control.limit
+        self.control.failed(self.now)
+        assert self.control.limit == before
+        self.may_grow_at = max(self.may_grow_at, self.now + self.control.rules.cooldown)
 
     @invariant()
     def within_bounds(self) -> None:
-        assert self.limit.rules.least <= self.limit.places <= self.limit.rules.most
+        assert self.control.rules.least <= self.control.limit <= self.control.rules.most
+        assert 1 <= self.control.places <= self.control.limit
 
 
 TestAnyEndpoint = AnyEndpoint.TestCase

@@ -149,6 +149,32 @@ async def test_nothing_else_cuts(step: Any) -> None:
 
 
 @pytest.mark.trio
+async def test_what_is_refused_at_once_does_not_burn_through_all_that_waits(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    # It bears ten calls of two seconds at once, and is called with fifty; each refusal is an item that fails.
+    refused = 0
+
+    class Bears(FakeEndpoint):
+        async def handle(self, call: headrace.Call) -> Reply:
+            nonlocal refused
+            if self.in_flight == 10:
+                refused += 1
+                self.then(429)
+            else:
+                self.then(Answer(delay=2.0))
+            return await super().handle(call)
+
+    async with (
+        Bears().client([Adaptive(start=50)], max_in_flight=500) as client,
+        client.map(["?"] * 1000) as outcomes,
+    ):
+        assert [outcome.ok async for outcome in outcomes].count(False) == refused
+    # Forty at once, and then one in five; without places withheld it would be all that waits.
+    assert 40 <= refused < 40 + 250
+
+
+@pytest.mark.trio
 async def test_a_5xx_stops_growth_for_a_cooldown(autojump_clock: trio.testing.MockClock) -> None:
     adaptive = Adaptive(start=2, cooldown=15.0)
     endpoint = FakeEndpoint(503, otherwise=Answer(delay=1.0))
@@ -294,12 +320,15 @@ async def test_cancelled_at_any_moment_no_place_is_lost(
             for _ in range(200):
                 nursery.start_soon(one)
         assert endpoint.in_flight == 0
-        # All places are there: as many calls as the limit says go at once.
-        limit = adaptive.limit(HOST)
-        assert limit is not None
-        again = FakeEndpoint(otherwise=Answer(delay=1.0))
-        async with again.client([adaptive]) as other, other.map(["?"] * limit) as outcomes:
-            assert all([outcome.ok async for outcome in outcomes])
+        # What was withheld comes back with answers; then as many calls go at once as the limit says.
+        again = FakeEndpoint(*["ok"] * 40, otherwise=Answer(delay=1.0))
+        async with again.client([adaptive]) as other:
+            for _ in range(40):
+                await other.chat("?")
+            limit = adaptive.limit(HOST)
+            assert limit is not None
+            async with other.map(["?"] * limit) as outcomes:
+                assert all([outcome.ok async for outcome in outcomes])
         assert again.most_in_flight == limit
 
 

@@ -7,7 +7,7 @@
     failed (5xx)  nothing is cut; the limit does not grow for ``cooldown`` seconds
     answered      counted, if at least `USED` of the limit was in use; at the end of a round the limit grows
 
-A *round* is as many counted answers as the limit has places, and lasts at least `SHORTEST_ROUND` seconds.
+A *round* is as many counted answers as the limit is high, and lasts at least `SHORTEST_ROUND` seconds.
 With all places in use that is one call's time, the round trip of TCP: so growth depends neither on how many
 calls wait nor on how many are answered in a second, and its effect is seen before the limit grows again.
 
@@ -16,6 +16,11 @@ How much it grows in a round depends on where it was when it was cut last:
     below that   by one place, as TCP's congestion avoidance does
     above it     by ``growth`` of itself, by one place at least; so too before the first cut
 
+Refusals come at once, and answers take their time: with a few places too many, these would be refused one
+call after the other until the cooldown is over. So in a cooldown a place that was refused is *withheld*, and
+comes back when `1 / GIVEN_BACK` calls were answered. TCP has it as the conservation of packets: a new one
+goes in when an old one has left (Jacobson, 1988). The limit is not moved by that.
+
 The one place is what makes clients that share an endpoint come to equal shares: were growth in proportion
 everywhere, as cuts are, shares would stay as unequal as they were (Chiu and Jain, 1989). Above the last cut
 nothing is known of the endpoint, and it is looked for in larger steps (as CUBIC does: RFC 9438).
@@ -23,10 +28,15 @@ nothing is known of the endpoint, and it is looked for in larger steps (as CUBIC
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 USED = 0.8
 """The share of the limit that is in use where a higher one can make a difference."""
+
+GIVEN_BACK = 0.25
+"""Withheld places that come back with an answer: so at most one request in five is refused."""
 
 SHORTEST_ROUND = 1.0
 """Seconds; rates are limited over a second or longer, so that nothing is learnt in less."""
@@ -47,43 +57,53 @@ class Rules:
 class Control:
     """One endpoint's limit, by `Rules`. ``now`` is in seconds on a clock that never goes back."""
 
-    __slots__ = ("_answered", "_cut_at", "_cut_until", "_limit", "_round_began", "rules")
+    __slots__ = ("_answered", "_cut_at", "_cut_until", "_limit", "_round_began", "_withheld", "rules")
 
     def __init__(self, rules: Rules, now: float) -> None:
         self.rules = rules
         self._limit = float(rules.start)
         self._cut_at = 0.0
+        self._withheld = 0.0
         self._cut_until = now
         self._begin_round(now)
 
     @property
-    def places(self) -> int:
-        """How many calls may be under way at once."""
+    def limit(self) -> int:
+        """How many calls the endpoint is thought to bear at once."""
         return int(self._limit)
+
+    @property
+    def places(self) -> int:
+        """How many calls may be under way now: the limit, less what is withheld."""
+        return self.limit - math.ceil(self._withheld)
 
     def answered(self, now: float, in_use: int) -> bool:
         """A call succeeded, ``in_use`` places in use, its own among them; True where the limit grew."""
-        if now < self._round_began or in_use < USED * self.places:
+        if self._withheld:
+            self._withheld = max(0.0, self._withheld - GIVEN_BACK)
+        if now < self._round_began or in_use < USED * self.limit:
             return False
         self._answered += 1
-        if self._answered < self.places or now < self._round_began + SHORTEST_ROUND:
+        if self._answered < self.limit or now < self._round_began + SHORTEST_ROUND:
             return False
-        before = self.places
+        before = self.limit
         step = 1.0 if self._limit < self._cut_at else max(1.0, self._limit * self.rules.growth)
         self._limit = min(self._limit + step, self.rules.most)
         self._begin_round(now)
-        return self.places > before
+        return self.limit > before
 
     def rate_limited(self, now: float, asked: float | None) -> bool:
         """A call was refused for the rate; ``asked``: to stay away so many seconds. True where it was cut."""
         if now < self._cut_until:
+            self._withheld = min(self._withheld + 1.0, self.limit - 1.0)
             return False
-        before = self.places
+        before = self.limit
         self._cut_at = self._limit
         self._cut_until = now + max(self.rules.cooldown, asked or 0.0)
         self._limit = max(self._limit * self.rules.cut, self.rules.least)
+        self._withheld = max(0.0, self._withheld - (before - self.limit))
         self._begin_round(self._cut_until)
-        return self.places < before
+        return self.limit < before
 
     def failed(self, now: float) -> None:
         """The endpoint failed, which says nothing about its limit, but is no time to ask more of it."""

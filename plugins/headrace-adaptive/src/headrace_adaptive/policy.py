@@ -45,12 +45,12 @@ class _Lane:
         self.limiter = anyio.CapacityLimiter(rules.start)
         self.told = rules.start
 
-    def moved(self, call: Call, why: str) -> None:
-        """Have the limiter follow the limit, and tell of it: of each cut, and of growth now and then."""
-        places = self.limiter.total_tokens = self.control.places
-        if why != GROWTH or places >= self.told * _NOTICEABLE:
-            self.told = places
-            call.notify("adaptive", endpoint=self.endpoint, limit=places, why=why)
+    def tell(self, call: Call, why: str) -> None:
+        """Tell of each cut, and of growth now and then."""
+        limit = self.control.limit
+        if why != GROWTH or limit >= self.told * _NOTICEABLE:
+            self.told = limit
+            call.notify("adaptive", endpoint=self.endpoint, limit=limit, why=why)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -88,7 +88,7 @@ class Adaptive:
         """How many calls the endpoint of this name may have at once now; None without ``start``."""
         for (name, _), lane in self._lanes.items():
             if name == endpoint:
-                return lane.control.places
+                return lane.control.limit
         return self.start
 
     def wrap(self, send: Send) -> Send:
@@ -139,11 +139,13 @@ def _leave(lane: _Lane, call: Call, place: object, error: BaseException | None) 
     control, limiter = lane.control, lane.limiter
     if error is None:
         if control.answered(call.now(), limiter.borrowed_tokens):
-            lane.moved(call, GROWTH)
+            lane.tell(call, GROWTH)
     elif isinstance(error, RateLimited):
         # An account without credit answers 429 as well; no pace is slow enough for it.
         if error.error_code != "insufficient_quota" and control.rate_limited(call.now(), error.retry_after):
-            lane.moved(call, RATE_LIMITED)
+            lane.tell(call, RATE_LIMITED)
     elif isinstance(error, ServerError):
         control.failed(call.now())
+    if control.places != limiter.total_tokens:
+        limiter.total_tokens = control.places
     limiter.release_on_behalf_of(place)
