@@ -19,7 +19,7 @@ SETTINGS = """
 base = 0.05  # all tries of a call are over within a fifth of a second
 
 [breaker]
-consecutive = 20
+down_after = 0.3
 open_for = 1.0
 """
 

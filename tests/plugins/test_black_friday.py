@@ -68,7 +68,7 @@ class Day:
 
 @pytest.mark.trio
 async def test_ten_minutes_without_an_endpoint(autojump_clock: trio.testing.MockClock) -> None:
-    retry, breaker = Retry(rng=random.Random(1)), Breaker(open_for=60, probes=3)
+    retry, breaker = Retry(rng=random.Random(1)), Breaker(down_after=None)
     day = await Day().pass_by(retry, breaker)
 
     # Every call came to its end, none of them late: 0.5 s an attempt, and backoffs of 0.5 s and 1 s at most.
@@ -96,6 +96,18 @@ async def test_ten_minutes_without_an_endpoint(autojump_clock: trio.testing.Mock
     # One shortage, told of once, and over.
     assert len(day.times("retry_budget")) == 1
     assert retry.quota == 500
+
+
+@pytest.mark.trio
+async def test_an_endpoint_that_answers_nothing_is_found_out_within_seconds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    retry, breaker = Retry(rng=random.Random(1)), Breaker()
+    day = await Day().pass_by(retry, breaker)
+    assert BEGIN < day.times("circuit", "open")[0] < BEGIN + 4
+    assert day.attempts_while_down() < 0.02 * IN_THE_OUTAGE
+    assert day.times("retry_budget") == []
+    assert breaker.state(URL) == "closed"
 
 
 @pytest.mark.trio

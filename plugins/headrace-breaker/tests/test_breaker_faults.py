@@ -49,8 +49,24 @@ async def test_the_sequences_of_a_window(
 async def test_a_window_of_time_forgets_and_one_of_calls_does_not(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    assert await play(Breaker(minimum_calls=5, window=20), "FFFFF", every=6) == "closed"
-    assert await play(Breaker(minimum_calls=5, window_calls=20), "FFFFF", every=6) == "open"
+    assert await play(Breaker(minimum_calls=5, window=20, down_after=None), "FFFFF", every=6) == "closed"
+    assert await play(Breaker(minimum_calls=5, window_calls=20, down_after=None), "FFFFF", every=6) == "open"
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("results", "every", "state"),
+    [
+        ("S" * 500 + "F" * 25, 0.1, "open"),  # 25 of 525, but for two seconds nothing else
+        ("S" * 500 + "F" * 15, 0.1, "closed"),
+        ("S" * 500 + "F" * 15 + "S" + "F" * 15, 0.1, "closed"),  # it does answer
+        ("S" * 500 + "F" * 100, 0.01, "closed"),  # a second without an answer: a restart
+    ],
+)
+async def test_an_endpoint_that_answers_nothing_is_down_however_well_it_was_before(
+    autojump_clock: trio.testing.MockClock, results: str, every: float, state: str
+) -> None:
+    assert await play(Breaker(), results, every=every) == state
 
 
 @pytest.mark.trio

@@ -5,6 +5,7 @@
     closed     every call goes through, its result is counted
                a rate (of failures, of slow calls) is reached           open
                so many calls fail in a row                              open
+               nothing but failures for ``down_after`` seconds          open
     open       every call is refused
                a call comes ``open_for`` seconds later, or after that   half open, the call as a probe
     half open  ``probes`` calls go through, further ones are refused
@@ -53,6 +54,7 @@ class Rules:
     window_calls: int | None = None
     minimum_calls: int
     consecutive: int | None
+    down_after: float | None = None
     open_for: float
     probes: int
 
@@ -70,6 +72,8 @@ class Circuit:
     __slots__ = (
         "_begun",
         "_counts",
+        "_down_after",
+        "_failing_since",
         "_failure_rate",
         "_minimum",
         "_run",
@@ -90,6 +94,8 @@ class Circuit:
         self._failure_rate = math.inf if rules.failure_rate is None else rules.failure_rate
         self._slow_rate = math.inf if rules.slow_rate is None else rules.slow_rate
         self._slow_after = math.inf if rules.slow_after is None else rules.slow_after
+        self._down_after = math.inf if rules.down_after is None else rules.down_after
+        self._failing_since = 0.0
         self._counts = rules.failure_rate is not None or rules.slow_rate is not None
         # Of so many calls, no more can be in the window.
         self._minimum = min(rules.minimum_calls, rules.window_calls or rules.minimum_calls)
@@ -136,8 +142,11 @@ class Circuit:
         if self.state is State.HALF_OPEN:
             self._enter(State.OPEN, now)
             return
+        if not self._run:
+            self._failing_since = now
         self._run += 1
-        if self._run == self.rules.consecutive:
+        down = self._run >= self.rules.minimum_calls and now - self._failing_since >= self._down_after
+        if down or self._run == self.rules.consecutive:
             self._enter(State.OPEN, now)
         elif self._counts:
             self._window.count(now, True, took > self._slow_after)

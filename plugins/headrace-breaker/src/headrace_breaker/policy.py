@@ -64,10 +64,11 @@ class Breaker:
     """Spares an endpoint that fails, and its callers the wait: one circuit for each base URL.
 
     A circuit opens when at least ``failure_rate`` of the latest calls failed (default half), when at least
-    ``slow_rate`` of them took longer than ``slow_after`` seconds (default: not looked at), or after
-    ``consecutive`` failures in a row (default: not looked at); None switches off each. The latest calls are
-    those of the last ``window`` seconds (default 60) or, in its place, the last ``window_calls`` calls, once
-    these are at least ``minimum_calls`` (default 20). A stream is slow where its first piece is.
+    ``slow_rate`` of them took longer than ``slow_after`` seconds (default: not looked at), after
+    ``consecutive`` failures in a row (default: not looked at), or when ``down_after`` seconds (default 2)
+    have brought failures alone, ``minimum_calls`` of them; None switches off each. The latest calls are those
+    of the last ``window`` seconds (default 60) or, in its place, the last ``window_calls`` calls, once these
+    are at least ``minimum_calls`` (default 20). A stream is slow where its first piece is.
 
     While it is open, calls fail at once with `CircuitOpen`. After ``open_for`` seconds (default 60) it lets
     ``probes`` calls through (default 3) and closes once all of them succeeded; one that fails opens it again,
@@ -87,6 +88,7 @@ class Breaker:
     window: float | None = attrs.field(validator=_positive)
     minimum_calls: int = attrs.field(default=20, validator=_positive)
     consecutive: int | None = attrs.field(default=None, validator=_positive)
+    down_after: float | None = attrs.field(default=2.0, validator=_positive)
     open_for: float = attrs.field(default=60.0, validator=_positive)
     probes: int = attrs.field(default=3, validator=_positive)
     _rules: Rules = attrs.field(init=False, repr=False)
@@ -98,9 +100,11 @@ class Breaker:
         return 60.0 if self.window_calls is None else None
 
     def __attrs_post_init__(self) -> None:
-        if self.failure_rate is None and self.slow_rate is None and self.consecutive is None:
+        if all(
+            rule is None for rule in (self.failure_rate, self.slow_rate, self.consecutive, self.down_after)
+        ):
             raise SettingsError(
-                "breaker: set failure_rate, slow_rate or consecutive, or leave the breaker out"
+                "breaker: set failure_rate, slow_rate, consecutive or down_after, or leave the breaker out"
             )
         if (self.window is None) == (self.window_calls is None):
             raise SettingsError("breaker: set window (seconds) or window_calls (calls), and not both")
@@ -116,6 +120,7 @@ class Breaker:
             window_calls=self.window_calls,
             minimum_calls=self.minimum_calls,
             consecutive=self.consecutive,
+            down_after=self.down_after,
             open_for=self.open_for,
             probes=self.probes,
         )
@@ -123,7 +128,7 @@ class Breaker:
     @classmethod
     def classic(cls) -> Breaker:
         """Opens after 5 failures in a row, for 60 s, and closes after one probe that succeeds."""
-        return cls(failure_rate=None, consecutive=5, open_for=60.0, probes=1)
+        return cls(failure_rate=None, down_after=None, consecutive=5, open_for=60.0, probes=1)
 
     def state(self, endpoint: str) -> Literal["closed", "open", "half_open"]:
         """The state of the circuit of an endpoint, by its name or its base URL.
