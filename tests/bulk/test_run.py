@@ -247,16 +247,37 @@ async def test_what_failed_just_before_the_circuit_opened_is_sent_again(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("most", [3, 1_000])
-async def test_without_a_circuit_failed_items_are_written_at_the_end_or_when_there_are_many(
-    products: Path, read_lines: Lines, monkeypatch: pytest.MonkeyPatch, most: int
+async def test_without_a_circuit_failed_items_are_written_at_the_end(
+    products: Path, read_lines: Lines
 ) -> None:
-    monkeypatch.setitem(BulkRun.perform.__globals__, "_MOST_IN_DOUBT", most)
     out = products.with_name("out.jsonl")
     async with FakeEndpoint("a", otherwise=ConnectError("no connection")).client(max_in_flight=1) as client:
         summary = await run(client, products, prompt="{name}", out=out)
     assert (summary.succeeded, summary.failed, summary.left) == (1, 9, 0)
     assert len(read_lines(out)) == 10
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("back", [True, False])
+async def test_an_endpoint_that_answers_nothing_to_many_is_waited_for_without_a_circuit(
+    products: Path,
+    read_lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+    back: bool,
+) -> None:
+    monkeypatch.setitem(BulkRun.perform.__globals__, "_MOST_IN_DOUBT", 3)
+    out, gone = products.with_name("out.jsonl"), ConnectError("no connection")
+    endpoint = FakeEndpoint("a", *[gone] * 50, otherwise="b" if back else gone)
+    async with endpoint.client(max_in_flight=2) as client:
+        summary = await run(client, products, prompt="{name}", out=out)
+    if back:
+        assert (summary.succeeded, summary.failed) == (10, 0)
+        assert trio.current_time() > 20, "it is not asked again at once"
+    else:
+        assert "answered none of 3 items in a row" in str(summary.stopped_by)
+        assert (summary.succeeded, summary.failed, summary.left) == (1, 0, 9)
+        assert 590 < trio.current_time() <= 600
 
 
 @pytest.mark.trio

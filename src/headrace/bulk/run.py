@@ -49,7 +49,10 @@ _OUTAGE = frozenset(
 """Codes of errors that say nothing about the item, if the endpoint is down."""
 
 _MOST_IN_DOUBT = 1_000
-"""Failed items that wait for the endpoint's next answer, or for its circuit to open."""
+"""Failed items that wait for the endpoint's next answer; with so many it is taken to be down."""
+
+_SILENCE = 2.0
+"""Seconds for which an endpoint that answered none of those is left alone, whatever its circuit says."""
 
 
 class BulkRun:
@@ -59,6 +62,7 @@ class BulkRun:
     the items that it refused are sent when it closes, together with those that failed through the endpoint's
     fault since its last answer: what opened the circuit was no fault of theirs. An error that all later calls
     would share (a refused key, a budget used up) stops the drawing; what is in flight is finished and kept.
+    Where a thousand items in a row failed through the endpoint's fault, it is waited for without a circuit.
 
     Without a success in ``wait_for_endpoint`` seconds, an open circuit ends the session; so does
     ``deadline``, in seconds from its beginning, which drops what is in flight.
@@ -156,7 +160,8 @@ class BulkRun:
             elif self._refusal is None:
                 self._in_doubt.append(result)
         if len(self._in_doubt) >= _MOST_IN_DOUBT:
-            done += self._no_longer_in_doubt()
+            why = f"the endpoint has answered none of {len(self._in_doubt):,} items in a row"
+            self._hold_on(CircuitOpen(why, _SILENCE))
         self._keep(done)
 
     def _hold_on(self, error: CallError) -> None:
