@@ -1,13 +1,13 @@
 """The simulated endpoint: what becomes of an attempt, and when.
 
-    an attempt comes, after half of the round trip
+    an attempt comes, after the round trip: all of the way is gone at once, there and back
       an outage            it is refused, or gets a 503, or hangs until the outage is over and is cut then
       the key is revoked   401
       a burst of errors    a status at once; a reset takes its turn like any other, and gets no answer
       the rate limits      429, with the time until there would be room
       no free server       it waits in the queue; 503 where that is full, or takes too long
       a server             works on it for the service time
-    and the answer is there after the other half of the round trip
+    and the answer is there
 
 An attempt whose caller gives up leaves the queue or its server at once, as where a server notices that
 the connection is gone. How long something takes is drawn when a server begins with it, at the speed of then.
@@ -23,7 +23,7 @@ from typing import TypeVar
 import trio
 
 from headrace.endpoint.bucket import TokenBucket
-from headrace.errors import CallError, ConnectError, IncompleteReply
+from headrace.errors import ConnectError, IncompleteReply
 from headrace.model import Call
 from headrace.reply import Reply
 from headrace.simulation.answering import answer, asked_to_wait, refusal
@@ -64,21 +64,10 @@ class SimulatedEndpoint:
 
     async def handle(self, call: Call) -> Reply:
         """Make one attempt; raises `ConnectError` or `IncompleteReply` where there is no answer."""
-        way = self._endpoint.round_trip / 2
-        if way:
-            await trio.sleep(way)
-        self._recorder.attempt(call.attempts, call.now())
-        try:
-            reply = await self._answer(call)
-        except CallError:
-            await trio.sleep(way)
-            raise
-        if way:
-            await trio.sleep(way)
-        return reply
-
-    async def _answer(self, call: Call) -> Reply:
+        if self._endpoint.round_trip:
+            await trio.sleep(self._endpoint.round_trip)
         now = call.now()
+        self._recorder.attempt(call.attempts, now)
         outage = _current(self._scenario.outages, now)
         if outage is not None:
             return await self._fail(outage, now)

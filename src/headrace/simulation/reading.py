@@ -35,12 +35,16 @@ _TABLES = {"load", "endpoint", "variants", *_WINDOWS}
 
 def read_scenario(path: str | os.PathLike[str]) -> Scenario:
     """The scenario in a file; raises `SettingsError`, in one line that names the file and the key."""
+    return parse_scenario(read_content(path), str(path))
+
+
+def read_content(path: str | os.PathLike[str]) -> str:
+    """The text in a file; raises `SettingsError`."""
     try:
-        content = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         raise SettingsError(f"{path}: {reason}") from None
-    return parse_scenario(content, str(path))
 
 
 def parse_scenario(content: str, name: str) -> Scenario:
@@ -56,13 +60,12 @@ def with_settings(scenario: Scenario, path: str | os.PathLike[str]) -> Scenario:
 
     What says where calls go and with which key is left out. Raises `SettingsError`.
     """
+    content = read_content(path)
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(content)
         settings = {name: value for name, value in table.items() if name not in NOT_SIMULATED}
         assemble(settings)
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError) as error:
+    except (tomllib.TOMLDecodeError, SettingsError) as error:
         raise SettingsError(f"{path}: {error}") from None
     taken = {variant.name for variant in scenario.variants}
     name = next(name for name in (Path(path).name, str(path)) if name not in taken)

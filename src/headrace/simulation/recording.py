@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 
 import attrs
@@ -78,7 +79,7 @@ class Interval:
             self.cost = other.cost + (self.cost or 0)
 
 
-def merged(intervals: list[Interval]) -> Interval:
+def merged(intervals: Sequence[Interval]) -> Interval:
     """One interval of several that follow each other."""
     whole = Interval(intervals[0].start, intervals[0].start)
     for interval in intervals:
