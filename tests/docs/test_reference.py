@@ -122,7 +122,9 @@ def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> Non
 # cli.md
 
 
-@pytest.mark.parametrize("name", ["run", "report", "chat", "demo", "serve", "bench", "plugins", "completion"])
+@pytest.mark.parametrize(
+    "name", ["run", "report", "chat", "demo", "serve", "bench", "simulate", "plugins", "completion"]
+)
 def test_each_option_is_there(name: str) -> None:
     text = section(page("cli.md"), f"## headrace {name}")
     expected = set()
@@ -131,7 +133,7 @@ def test_each_option_is_there(name: str) -> None:
             expected.add(parameter.metavar or "")
         else:
             expected |= set(parameter.opts)
-    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION|OUT\.jsonl|SHELL)`"
+    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION|OUT\.jsonl|SHELL|SCENARIO)`"
     named = {cell for row in rows(text) for cell in re.findall(name_of_one, row[0])}
     assert named == expected
 
