@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +149,28 @@ def test_mistakes_are_said_in_one_line_before_anything_runs(
     assert result.out == ""
     assert len(result.err.splitlines()) == 1
     assert said in result.err
+
+
+def test_at_a_terminal_it_says_how_far_it_is_and_ends_when_interrupted(headrace: Any) -> None:
+    terminal, end = os.openpty()
+    with subprocess.Popen(
+        [*headrace.command, "simulate", "black-friday"],
+        cwd=headrace.folder,
+        env=headrace.environment,
+        stdout=subprocess.PIPE,
+        stderr=end,
+    ) as process:
+        os.close(end)
+        said = b""
+        while b"retry alone 3%" not in said:
+            said += os.read(terminal, 1000)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    said += os.read(terminal, 10_000)
+    os.close(terminal)
+    assert process.returncode == 130
+    assert out == b""
+    assert said.rstrip().endswith(b"Interrupted.")
 
 
 def test_without_a_scenario_the_usage_is_said(headrace: Any) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.simulation.tables import Table
 
 _WIDEST = 10_000
+_CLEAR = "\r\033[K"
 
 
 @click.command(short_help="Simulate a load, an endpoint and your settings.")
@@ -41,6 +42,7 @@ def simulate(
     """
     from pathlib import Path
 
+    from headrace.cli.run import INTERRUPTED
     from headrace.errors import InputError
     from headrace.simulation import bundled, with_settings
     from headrace.simulation import simulate as run
@@ -60,9 +62,16 @@ def simulate(
             raise InputError(f"{path}: there is no such folder")
     if settings is not None:
         given = with_settings(given, settings)
-    result = run(given, _tell if sys.stderr.isatty() else None)
-    if sys.stderr.isatty():
-        click.echo("\r\033[K", nl=False, err=True)
+    result = None
+    at_terminal = sys.stderr.isatty()
+    try:
+        result = run(given, _tell if at_terminal else None)
+    except* KeyboardInterrupt:
+        click.echo(f"{_CLEAR if at_terminal else ''}Interrupted.", err=True)
+    if result is None:
+        sys.exit(INTERRUPTED)
+    if at_terminal:
+        click.echo(_CLEAR, nl=False, err=True)
     _print(result)
     if table is not None:
         _write_csv(result, table)
@@ -76,7 +85,7 @@ def simulate(
 
 def _tell(variant: Variant, share: float) -> None:
     """Say on a line of its own how far the simulation is."""
-    click.echo(f"\r\033[K{variant.name or 'simulating'} {share:.0%}", nl=False, err=True)
+    click.echo(f"{_CLEAR}{variant.name or 'simulating'} {share:.0%}", nl=False, err=True)
 
 
 def _print(result: Result) -> None:
