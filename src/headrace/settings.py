@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -129,11 +129,14 @@ class Settings:
         """True once a plugin has claimed the section called ``name``."""
         return name in self._claimed
 
-    def check_claimed(self) -> None:
-        """Raise `SettingsError` for sections and variables that no plugin has claimed."""
+    def check_claimed(self, also: Iterable[str] = ()) -> None:
+        """Raise `SettingsError` for sections and variables that no plugin has claimed.
+
+        ``also``: what else may have been meant by a section's name.
+        """
         for name in [*self._sections, *self._keywords]:
             if name not in self._claimed:
-                known = [*self._claimed, *_core_keys()]
+                known = [*self._claimed, *_core_keys(), *also]
                 raise SettingsError(f"no plugin has settings called {name!r}; {nearest(name, known)}")
         known = [f"{_PREFIX}{key.upper()}" for key in _core_keys()]
         known += [f"{_PREFIX}{name}_{key}".upper() for name, keys in self._claimed.items() for key in keys]
@@ -183,6 +186,17 @@ def load_settings(
             raise SettingsError("base_url= is one endpoint and endpoints= are several; leave one of them out")
         built = attrs.evolve(built, endpoints=_endpoints(endpoints, environ))
     return Settings(built, sections, rest, given)
+
+
+def settings_in(table: Mapping[str, Any]) -> Settings:
+    """The settings in ``table``, as a file would have them, and nothing but these; raises `SettingsError`.
+
+    It names no ``endpoints``.
+    """
+    core: dict[str, Any] = {}
+    sections: dict[str, dict[str, Any]] = {}
+    _sort_in(table, core, sections, "")
+    return Settings(_build(CoreSettings, core, ""), sections, {})
 
 
 def _endpoints(given: Any, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:

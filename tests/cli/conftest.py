@@ -14,6 +14,8 @@ from typing import Any
 import attrs
 import httpx
 import pytest
+from playwright.sync_api import Browser
+from tests.cli.browsing import chromium
 
 COMMAND = [sys.executable, "-c", "from headrace.cli import main; main()"]
 LIMIT = 60
@@ -94,6 +96,13 @@ def endpoint() -> Iterator[str]:
     """The URL of an endpoint that is quick and makes no faults."""
     with _serving() as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with chromium() as launched:
+        yield launched
 
 
 @pytest.fixture

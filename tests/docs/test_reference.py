@@ -128,7 +128,8 @@ def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "report", "chat", "demo", "serve", "bench", "plugins", "plugin new", "completion"]
+    "name",
+    ["run", "report", "chat", "demo", "serve", "bench", "simulate", "plugins", "plugin new", "completion"],
 )
 def test_each_option_is_there(name: str) -> None:
     text = section(page("cli.md"), f"## headrace {name}")
@@ -138,7 +139,7 @@ def test_each_option_is_there(name: str) -> None:
             expected.add(parameter.metavar or "")
         else:
             expected |= set(parameter.opts)
-    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION|NAME|OUT\.jsonl|SHELL)`"
+    name_of_one = r"`((?:--?[a-z][a-z-]*)|INPUT|QUESTION|NAME|OUT\.jsonl|SHELL|SCENARIO)`"
     named = {cell for row in rows(text) for cell in re.findall(name_of_one, row[0])}
     assert named == expected
 

@@ -30,6 +30,12 @@ class Latencies:
         self._sum += seconds
         self.count += 1
 
+    def include(self, other: Latencies) -> None:
+        """Count all that another has counted."""
+        self._buckets.update(other._buckets)
+        self._sum += other._sum
+        self.count += other.count
+
     @property
     def mean(self) -> float:
         """The mean in seconds, 0 where nothing was counted."""

@@ -19,6 +19,7 @@ from headrace.cli.plugins import plugins
 from headrace.cli.report import report
 from headrace.cli.run import run
 from headrace.cli.serve import serve
+from headrace.cli.simulate import simulate
 from headrace.errors import HeadraceError, SetupError
 from headrace.pipeline import Plugins
 
@@ -91,5 +92,5 @@ def cli() -> None:
     """
 
 
-for command in (run, report, chat, demo, serve, bench, plugins, plugin, completion):
+for command in (run, report, chat, demo, serve, bench, simulate, plugins, plugin, completion):
     cli.add_command(command)

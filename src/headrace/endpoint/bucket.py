@@ -6,37 +6,48 @@ import math
 class TokenBucket:
     """Lets `rate` requests per second through on average, and one second's worth of them at once.
 
-    The bucket starts full, holds `max(1, rate)` tokens, and a refused request takes none.
+    The bucket starts full, holds `max(1, rate * seconds)` tokens, and a refused request takes none.
 
     Args:
         rate: tokens per second, above zero.
+        seconds: how many seconds' worth it holds.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, seconds: float = 1.0) -> None:
         self._rate = rate
-        self._capacity = max(1.0, rate)
+        self._capacity = max(1.0, rate * seconds)
         self._tokens = self._capacity
         self._filled_at = -math.inf
 
-    def take(self, now: float) -> float:
-        """Take a token. Returns 0.0 if there was one, else the seconds until there will be.
+    def wait(self, now: float, amount: float = 1.0) -> float:
+        """Seconds until there will be so many tokens, 0.0 if there are. More than it holds is all it holds.
 
         Args:
             now: seconds on a clock that never goes back.
+            amount: how many.
         """
         self._tokens = min(self._capacity, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
-        if self._tokens >= 1.0:
-            self._tokens -= 1.0
-            return 0.0
-        return (1.0 - self._tokens) / self._rate
+        return max(0.0, (min(amount, self._capacity) - self._tokens) / self._rate)
 
-    def headers(self) -> dict[str, str]:
-        """The `x-ratelimit-*-requests` headers after the latest `take`, as OpenAI writes them."""
+    def take(self, now: float, amount: float = 1.0) -> float:
+        """Take tokens. Returns 0.0 if there were so many, else the seconds until there will be.
+
+        Args:
+            now: seconds on a clock that never goes back.
+            amount: how many.
+        """
+        wait = self.wait(now, amount)
+        if wait == 0:
+            self._tokens -= min(amount, self._capacity)
+        return wait
+
+    def headers(self, what: str = "requests") -> dict[str, str]:
+        """The `x-ratelimit-*` headers for what is limited, after the latest `take`, as OpenAI has them."""
         return {
-            "x-ratelimit-limit-requests": str(int(self._capacity)),
-            "x-ratelimit-remaining-requests": str(int(self._tokens)),
-            "x-ratelimit-reset-requests": _duration((self._capacity - self._tokens) / self._rate),
+            f"x-ratelimit-limit-{what}": str(int(self._capacity)),
+            f"x-ratelimit-remaining-{what}": str(int(self._tokens)),
+            f"x-ratelimit-reset-{what}": _duration((self._capacity - self._tokens) / self._rate),
         }
 
 

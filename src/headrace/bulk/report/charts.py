@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from headrace.bulk.report.plot import Plot
-from headrace.bulk.report.scales import (
+from headrace.bulk.report.timeline import Course
+from headrace.bulk.summary import Latencies
+from headrace.bulk.wording import duration
+from headrace.pages.plot import Plot
+from headrace.pages.scales import (
     count_ticks,
     latency_label,
     log_ticks,
@@ -15,9 +18,6 @@ from headrace.bulk.report.scales import (
     time_unit,
     width_label,
 )
-from headrace.bulk.report.timeline import Course
-from headrace.bulk.summary import Latencies
-from headrace.bulk.wording import duration
 
 PERCENTILES = (50, 95, 99)
 

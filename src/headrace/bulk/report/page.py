@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from importlib import resources
 from pathlib import Path
 
 import attrs
-import jinja2
 from markupsafe import Markup
 
-import headrace
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
-from headrace.bulk.report.scales import width_label
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import Course
 from headrace.bulk.wording import duration, money
-from headrace.errors import InputError
+from headrace.pages import page
+from headrace.pages.scales import width_label
 
-_MARK = b'<meta name="generator" content="headrace '
 _UNKNOWN = "not known"
 
 
@@ -36,60 +31,32 @@ class Figure:
 
 
 def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
-    """Write the page about ``source`` to ``out`` in one step, for its owner's eyes alone.
-
-    Raises `InputError` where it cannot be written, or where something else than such a page is there.
-    """
-    path = Path(out)
-    content = render(statistics, Path(source).name, datetime.now(UTC)).encode("utf-8", "replace")
-    try:
-        if path.exists() and not (path.is_file() and _is_ours(path)):
-            raise InputError(f"{path}: is there, and no report of headrace; name another --out")
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(content)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _is_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        return _MARK in file.read(1024)
+    """Write the page about ``source`` to ``out``; raises `InputError` as `headrace.pages.page.write` does."""
+    page.write(render(statistics, Path(source).name, datetime.now(UTC)), out)
 
 
 def render(statistics: Statistics, name: str, made_at: datetime) -> str:
     """The page about the output called ``name``."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"money": money, "share": share, "number": "{:,}".format, "counted": counted}
-    template = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
     summary, course = statistics.summary, statistics.timeline.course()
     latencies = summary.latencies
-    return environment.from_string(template).render(
-        version=headrace.__version__,
-        name=name,
-        made_at=f"{made_at:%Y-%m-%d %H:%M:%S} UTC",
-        when=when(statistics),
-        statistics=statistics,
-        summary=summary,
-        figures=figures(statistics, course),
-        latency=Markup(latency_chart(latencies)) if latencies.count else None,
-        throughput=None if course is None else Markup(throughput_chart(course)),
-        every="" if course is None else width_label(course.width),
-        pauses=[] if course is None else [duration(pause / 1000) for pause in course.pauses],
-        failures=summary.failures.most_common(),
-        models=sorted(statistics.models.items(), key=lambda each: (-each[1].answers, each[0])),
-        attempts=[
+    values = {
+        "name": name,
+        "when": when(statistics),
+        "statistics": statistics,
+        "summary": summary,
+        "figures": figures(statistics, course),
+        "latency": Markup(latency_chart(latencies)) if latencies.count else None,
+        "throughput": None if course is None else Markup(throughput_chart(course)),
+        "every": "" if course is None else width_label(course.width),
+        "pauses": [] if course is None else [duration(pause / 1000) for pause in course.pauses],
+        "failures": summary.failures.most_common(),
+        "models": sorted(statistics.models.items(), key=lambda each: (-each[1].answers, each[0])),
+        "attempts": [
             (f"{number} or more" if number == MANY_ATTEMPTS else f"{number}", count)
             for number, count in sorted(statistics.attempts.items())
         ],
-    )
+    }
+    return page.render(__package__, made_at, values, {"money": money, "share": share, "counted": counted})
 
 
 def when(statistics: Statistics) -> str:

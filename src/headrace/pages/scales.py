@@ -15,7 +15,7 @@ _TIME_STEPS = (
 )
 
 
-def count_ticks(most: int, about: int = 4) -> list[int]:
+def count_ticks(most: float, about: int = 4) -> list[int]:
     """Round numbers from 0 on, of which only the last may be above ``most``."""
     step = next(step for step in _round_numbers(1) if step * about >= most)
     return [int(step * n) for n in range(math.ceil(most / step) + 1)]

@@ -51,7 +51,7 @@ class Plot:
         places = {"x": _share(at), "y": _pixels(y), "dx": _pixels(dx), "text-anchor": anchor}
         ET.SubElement(self._svg, "text", {"class": kind, **places}).text = text
 
-    def bar(self, begin: float, end: float, parts: Iterable[tuple[str, int]], title: str) -> None:
+    def bar(self, begin: float, end: float, parts: Iterable[tuple[str, float]], title: str) -> None:
         """Draw counts on top of each other between two shares of the width; the smallest is seen."""
         group = ET.SubElement(self._svg, "g")
         ET.SubElement(group, "title").text = title
@@ -63,6 +63,24 @@ class Plot:
                 places = {"x": _share(begin), "width": _share(end - begin + _OVERLAP)}
                 places |= {"y": _pixels(floor), "height": _pixels(height)}
                 ET.SubElement(group, "rect", {"class": kind, **places})
+
+    def band(self, begin: float, end: float, kind: str, title: str, height: float | None = None) -> None:
+        """Shade a part of the width: all of the plot, or a strip of so many pixels along its top."""
+        top, high = (self._above, _HEIGHT) if height is None else (0, height)
+        places = {"x": _share(begin), "width": _share(end - begin + _OVERLAP)}
+        places |= {"y": _pixels(top), "height": _pixels(high)}
+        ET.SubElement(ET.SubElement(self._svg, "rect", {"class": kind, **places}), "title").text = title
+
+    def curve(self, points: Iterable[tuple[float, float | None]], kind: str) -> None:
+        """Draw a line through counts at shares of the width; where there is None it is broken.
+
+        It is made of single lines: no other shape has places that are shares.
+        """
+        before: tuple[float, float] | None = None
+        for at, count in points:
+            if count is not None and before is not None:
+                self._line(_share(before[0]), self._y(before[1]), _share(at), self._y(count), kind)
+            before = None if count is None else (at, count)
 
     def rule(self, at: float, y: float, kind: str) -> None:
         """Draw a line from so many pixels below the top down to the axis."""

@@ -1,0 +1,137 @@
+"""`headrace simulate`: what settings do to a load and an endpoint, in virtual time."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from headrace.cli import options
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from headrace.simulation import Result, Variant
+    from headrace.simulation.tables import Table
+
+_WIDEST = 10_000
+_CLEAR = "\r\033[K"
+
+
+@click.command(short_help="Simulate a load, an endpoint and your settings.")
+@click.argument("scenario", metavar="SCENARIO", type=options.FILE, required=False)
+@click.option("--settings", metavar="FILE", type=options.FILE, help="A headrace.toml to try as well.")
+@click.option("--csv", "table", metavar="FILE", type=options.FILE, help="Write all rows as CSV.")
+@click.option("--out", metavar="PAGE.html", type=options.FILE, help="Write a page with charts.")
+@click.option("--list", "names", is_flag=True, help="List the scenarios that come with headrace.")
+@click.option("--show", is_flag=True, help="Print the scenario's file in place of running it.")
+def simulate(
+    scenario: str | None, settings: str | None, table: str | None, out: str | None, names: bool, show: bool
+) -> None:
+    """Run SCENARIO, a TOML file or the name of a bundled one, in virtual time, and print what came of it.
+
+    The client and the policies are the real ones; load and endpoint are simulated, and nothing is sent. The
+    same scenario prints the same each time.
+
+    \b
+    Examples:
+      headrace simulate --list
+      headrace simulate black-friday --settings headrace.toml --out page.html
+      headrace simulate scenario.toml --csv rows.csv
+    """
+    from pathlib import Path
+
+    from headrace.cli.run import INTERRUPTED
+    from headrace.errors import InputError
+    from headrace.simulation import bundled, with_settings
+    from headrace.simulation import simulate as run
+
+    if names:
+        for name in bundled.bundled_names():
+            click.echo(f"{name:24}{bundled.find_scenario(name).title}")
+        return
+    if scenario is None:
+        raise click.UsageError("Name a SCENARIO: a file, or one of --list.")
+    given = bundled.find_scenario(scenario)
+    if show:
+        click.echo(bundled.content_of(scenario), nl=False)
+        return
+    for path in filter(None, (table, out)):
+        if not Path(path).absolute().parent.is_dir():
+            raise InputError(f"{path}: there is no such folder")
+    if settings is not None:
+        given = with_settings(given, settings)
+    result = None
+    at_terminal = sys.stderr.isatty()
+    try:
+        result = run(given, _tell if at_terminal else None)
+    except* KeyboardInterrupt:
+        click.echo(f"{_CLEAR if at_terminal else ''}Interrupted.", err=True)
+    if result is None:
+        sys.exit(INTERRUPTED)
+    if at_terminal:
+        click.echo(_CLEAR, nl=False, err=True)
+    _print(result)
+    if table is not None:
+        _write_csv(result, table)
+        click.echo(f"Rows: {table}")
+    if out is not None:
+        from headrace.simulation.page import write_page
+
+        write_page(result, out)
+        click.echo(f"Page: {out}")
+
+
+def _tell(variant: Variant, share: float) -> None:
+    """Say on a line of its own how far the simulation is."""
+    click.echo(f"{_CLEAR}{variant.name or 'simulating'} {share:.0%}", nl=False, err=True)
+
+
+def _print(result: Result) -> None:
+    """The tables, as wide as they are: a terminal that is too narrow wraps them, a file holds all."""
+    from rich.console import Console
+
+    from headrace.simulation import tables
+
+    console = Console(highlight=False, markup=False, width=_WIDEST)
+    with console.capture() as captured:
+        if result.scenario.title:
+            console.print(result.scenario.title, style="bold")
+        for run in result.runs:
+            console.print()
+            if run.variant.name:
+                console.print(run.variant.name, style="bold")
+            console.print(_laid_out(tables.course(result, run)))
+        console.print()
+        console.print(_laid_out(tables.overview(result)))
+        console.print()
+        for words in tables.words(result):
+            console.print(words)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def _laid_out(table: Table) -> RichTable:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    laid_out = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    last = len(table.headings) - 1
+    for number, heading in enumerate(table.headings):
+        left = number == 0 or number == last
+        laid_out.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    for row in table.rows:
+        laid_out.add_row(*(Text(cell) for cell in row))
+    return laid_out
+
+
+def _write_csv(result: Result, path: str) -> None:
+    from headrace.errors import InputError
+    from headrace.simulation import tables
+
+    try:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            tables.write_csv(result, file)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error

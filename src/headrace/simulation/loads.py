@@ -1,0 +1,88 @@
+"""Makes the calls of a scenario: an open, a closed or a bulk load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import trio
+
+from headrace.client import Client
+from headrace.errors import HeadraceError
+from headrace.model import Outcome, Request
+from headrace.reply import Reply
+from headrace.simulation.recording import Recorder
+from headrace.simulation.scenario import BulkLoad, ClosedLoad, OpenLoad, Scenario
+
+
+class Caller:
+    """Makes calls over a client and has them recorded."""
+
+    def __init__(self, client: Client, scenario: Scenario, recorder: Recorder) -> None:
+        self._client, self._scenario, self._recorder = client, scenario, recorder
+        self._body = {
+            "model": client.settings.model,
+            "messages": [{"role": "user", "content": "Simulated."}],
+        }
+        self._deadline = scenario.load.deadline
+        self._chance = Random(f"{scenario.seed} load")
+
+    async def make_calls(self) -> None:
+        """Make the calls of the scenario's load; over when the last of them is."""
+        load = self._scenario.load
+        if isinstance(load, OpenLoad):
+            await self._open(load)
+        elif isinstance(load, ClosedLoad):
+            await self._closed(load)
+        else:
+            await self._bulk(load)
+
+    async def _call(self) -> None:
+        began = trio.current_time()
+        self._recorder.begin(began)
+        try:
+            result: Reply | HeadraceError = await self._client.request(
+                "POST", "/chat/completions", self._body, deadline=self._deadline
+            )
+        except HeadraceError as error:
+            result = error
+        self._recorder.end(began, trio.current_time(), result)
+
+    async def _open(self, load: OpenLoad) -> None:
+        scenario = self._scenario
+        async with trio.open_nursery() as nursery:
+            for moment in load.rate.arrivals(self._chance, scenario.duration, scenario.stands_for):
+                await trio.sleep_until(moment)
+                nursery.start_soon(self._call)
+
+    async def _closed(self, load: ClosedLoad) -> None:
+        async def customer(chance: Random) -> None:
+            while True:
+                await trio.sleep(load.think.draw(chance))
+                if trio.current_time() >= self._scenario.duration:
+                    return
+                await self._call()
+
+        async with trio.open_nursery() as nursery:
+            for number in range(self._scenario.divided(load.customers)):
+                # Each with chance of its own: who is answered sooner takes nothing from another's.
+                nursery.start_soon(customer, Random(f"{self._scenario.seed} customer {number}"))
+
+    async def _bulk(self, load: BulkLoad) -> None:
+        began: dict[int, float] = {}
+
+        def items() -> Iterator[Request]:
+            for number in range(self._scenario.divided(load.items)):
+                now = trio.current_time()
+                if now >= self._scenario.duration:
+                    return
+                began[number] = now
+                self._recorder.begin(now)
+                yield Request(self._body, deadline=self._deadline)
+
+        def over(outcome: Outcome) -> None:
+            result = outcome.reply or outcome.error
+            assert result is not None
+            self._recorder.end(began.pop(outcome.index), trio.current_time(), result)
+
+        await self._client.map(items()).each(over)

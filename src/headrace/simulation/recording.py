@@ -1,0 +1,172 @@
+"""What is written down while a scenario runs: counts and levels over time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+
+import attrs
+
+from headrace.bulk.summary import Latencies
+from headrace.errors import HeadraceError
+from headrace.model import Event
+from headrace.reply import Reply
+
+LEVELS = ("in_flight", "queue", "busy")
+"""What is known at each moment: calls that are not over, attempts that wait at the endpoint, and those that
+it works on."""
+
+CIRCUIT = ("closed", "half_open", "open")
+
+
+@attrs.define(eq=False)
+class Interval:
+    """What happened from ``start`` to ``end``, in seconds; counts are of simulated calls.
+
+    ``offered`` calls began, ``served`` ended well and the ``failures`` with an error, by its code, after
+    ``waits`` seconds in all; ``latencies`` are those of calls that were served. ``attempts`` came to the
+    endpoint, ``retries`` of them not their call's first. ``areas`` are levels times seconds; ``circuit``
+    the seconds in each state; ``cost`` is in USD, None where nothing had a price.
+    """
+
+    start: float
+    end: float
+    offered: int = 0
+    served: int = 0
+    failures: Counter[str] = attrs.field(factory=Counter)
+    attempts: int = 0
+    retries: int = 0
+    waits: float = 0.0
+    latencies: Latencies = attrs.field(factory=Latencies, repr=False)
+    areas: dict[str, float] = attrs.field(factory=lambda: dict.fromkeys(LEVELS, 0.0))
+    circuit: dict[str, float] = attrs.field(factory=lambda: dict.fromkeys(CIRCUIT, 0.0))
+    cost: Decimal | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.end - self.start
+
+    @property
+    def failed(self) -> int:
+        """Calls that ended with an error."""
+        return self.failures.total()
+
+    def level(self, name: str) -> float:
+        """The mean of a level."""
+        return self.areas[name] / self.seconds if self.seconds else 0.0
+
+    @property
+    def state(self) -> str:
+        """The worst state that the circuit had."""
+        return next((state for state in reversed(CIRCUIT) if self.circuit[state] > 0), CIRCUIT[0])
+
+    def include(self, other: Interval) -> None:
+        """Become the interval of both."""
+        self.start, self.end = min(self.start, other.start), max(self.end, other.end)
+        self.offered += other.offered
+        self.served += other.served
+        self.failures += other.failures
+        self.attempts += other.attempts
+        self.retries += other.retries
+        self.waits += other.waits
+        self.latencies.include(other.latencies)
+        for mine, others in ((self.areas, other.areas), (self.circuit, other.circuit)):
+            for name, value in others.items():
+                mine[name] += value
+        if other.cost is not None:
+            self.cost = other.cost + (self.cost or 0)
+
+
+def merged(intervals: Sequence[Interval]) -> Interval:
+    """One interval of several that follow each other."""
+    whole = Interval(intervals[0].start, intervals[0].start)
+    for interval in intervals:
+        whole.include(interval)
+    return whole
+
+
+class Recorder:
+    """Counts into intervals of equal ``width``; times are seconds since the start and never go back.
+
+    As an observer of the client it sees what the circuit does.
+    """
+
+    name = "recorder"
+
+    def __init__(self, width: float) -> None:
+        self._width = width
+        self.intervals = [Interval(0.0, width)]
+        self._now = 0.0
+        self._levels = dict.fromkeys(LEVELS, 0)
+        self._state = CIRCUIT[0]
+        self.highest = dict.fromkeys(LEVELS, 0)
+
+    def at(self, now: float) -> Interval:
+        """The interval of this moment, the last so far; what was the case until now is added up."""
+        if now > self._now:
+            self._advance(now)
+        return self.intervals[-1]
+
+    def _advance(self, now: float) -> None:
+        interval = self.intervals[-1]
+        while now >= interval.end:
+            self._add_up(interval, interval.end)
+            interval = Interval(interval.end, (len(self.intervals) + 1) * self._width)
+            self.intervals.append(interval)
+        self._add_up(interval, now)
+
+    def _add_up(self, interval: Interval, until: float) -> None:
+        passed = until - self._now
+        self._now = until
+        for name, level in self._levels.items():
+            if level:
+                interval.areas[name] += level * passed
+        interval.circuit[self._state] += passed
+
+    def set(self, name: str, level: int, now: float) -> None:
+        """A level is so high from now on."""
+        self.at(now)
+        self._levels[name] = level
+        if level > self.highest[name]:
+            self.highest[name] = level
+
+    def begin(self, now: float) -> None:
+        """A call begins."""
+        self.at(now).offered += 1
+        self.set("in_flight", self._levels["in_flight"] + 1, now)
+
+    def end(self, began: float, now: float, result: Reply | HeadraceError) -> None:
+        """The call that began then is over."""
+        interval = self.at(now)
+        self.set("in_flight", self._levels["in_flight"] - 1, now)
+        interval.waits += now - began
+        if isinstance(result, HeadraceError):
+            interval.failures[getattr(result, "code", type(result).__name__)] += 1
+            return
+        interval.served += 1
+        interval.latencies.add(now - began)
+        if result.cost is not None:
+            interval.cost = result.cost if interval.cost is None else interval.cost + result.cost
+
+    def attempt(self, number: int, now: float) -> None:
+        """A call makes its so-manieth attempt."""
+        interval = self.at(now)
+        interval.attempts += 1
+        interval.retries += number > 1
+
+    def notify(self, event: Event) -> None:
+        """Take note of the circuit's state."""
+        if event.name == "circuit":
+            self.at(event.call.now())
+            self._state = event.data["state"]
+
+    def close(self, now: float) -> list[Interval]:
+        """The intervals, of which the last ends now."""
+        last = self.at(now)
+        last.end = now
+        if now == last.start and len(self.intervals) > 1:
+            self.intervals.pop()
+            self.intervals[-1].include(last)
+        return self.intervals
