@@ -26,6 +26,7 @@ from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_logging import Logging
 from headrace_otel import Otel
+from headrace_redis import Account
 from headrace_repair import Repair
 from headrace_retry import Retry
 from headrace_route import Route
@@ -111,6 +112,7 @@ def shown(default: Any) -> str:
         ("## `[cost]`", Cost),
         ("## `[logging]`", Logging),
         ("## `[otel]`", Otel),
+        ("## `[redis]`", Account),
     ],
 )
 def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> None:

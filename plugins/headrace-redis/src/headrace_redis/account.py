@@ -14,8 +14,9 @@ from headrace import Policy, SettingsError
 from headrace.endpoints import Secret
 from headrace.errors import nearest
 from headrace_redis.gcra import Limits
-from headrace_redis.link import NANO, Link
+from headrace_redis.link import Link
 from headrace_redis.pace import SharedPace
+from headrace_redis.purse import NANO
 from headrace_redis.server import Server
 from headrace_redis.spending import SharedSpending
 
@@ -102,7 +103,7 @@ class Account:
         import coredis  # noqa: F401 - takes a second, and that had better not be the first call's
 
         link = Link(Server(self.url.reveal(), self.prefix, self.timeout), self)
-        policies: list[Policy] = [SharedPace(link, self.limits_of)]
+        policies: list[Policy] = [SharedPace(self, link)]
         if self.budget is not None:
             policies.append(SharedSpending(link))
         return policies

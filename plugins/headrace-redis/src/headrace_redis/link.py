@@ -18,8 +18,10 @@ import attrs
 
 from headrace import BudgetExceeded, Call, CallError, CircuitOpen, PolicyError
 from headrace_redis import keeper
-from headrace_redis.gcra import Limits, Schedule
+from headrace_redis.alone import answer_alone
+from headrace_redis.gcra import Limits
 from headrace_redis.lane import HORIZON, Answer, Booking, Lane, Waiter
+from headrace_redis.purse import Purse
 from headrace_redis.server import Connection, Server
 
 _log = logging.getLogger("headrace.redis")
@@ -36,8 +38,6 @@ FORGOTTEN = 60.0
 GRACE = 2.0
 """Seconds that others leave to whoever opened a circuit, to probe it and say that it is closed."""
 
-NANO = 1_000_000_000
-
 
 class Rules(Protocol):
     """What a link is told by settings; see `headrace_redis.Account`."""
@@ -48,6 +48,7 @@ class Rules(Protocol):
     def processes(self) -> int | None: ...
     @property
     def max_pause(self) -> float: ...
+    def limits_of(self, endpoint: str, model: str) -> Limits: ...
 
 
 Ask = Callable[[Lane, list[int], float], Awaitable[Answer]]
@@ -62,6 +63,7 @@ class Link:
     lanes: dict[tuple[str, str], Lane] = attrs.field(factory=dict)
     users: int = 0
     untold: str | None = None
+    purse: Purse = attrs.field(init=False)
     _member: str = attrs.field(factory=lambda: f"{os.getpid()}-{secrets.token_hex(4)}")
     _task: object = None
     _running: bool = False
@@ -69,16 +71,15 @@ class Link:
     _members: int = 1
     _failures: int = 0
     _retry_at: float = 0.0
-    _spent_by_all: int = 0
-    _spent_here: int = 0
-    _told: int = 0
-    _telling: anyio.Event = attrs.field(factory=anyio.Event)
     _circuits: dict[str, float | None] = attrs.field(factory=dict)
     _wake: anyio.Event = attrs.field(factory=anyio.Event)
     _idle_since: float | None = None
     _nowhere: Lane = attrs.field(factory=lambda: Lane("", "", Limits()))
     """What an exchange is about that has only spending or circuits to tell."""
     _now: Callable[[], float] = anyio.current_time
+
+    def __attrs_post_init__(self) -> None:
+        self.purse = Purse(self.rules.budget_nano)
 
     # What calls ask for.
 
@@ -143,17 +144,17 @@ class Link:
         self._circuits[base_url] = open_for
         self._wake.set()
 
-    def add_spending(self, nano_usd: int) -> None:
+    def spend(self, nano_usd: int) -> None:
         """Count what a call did cost."""
-        self._spent_here += nano_usd
+        self.purse.spend(nano_usd)
         self._wake.set()
 
     async def spending_told(self) -> None:
         """Wait until all that was spent so far is counted where all can see it, or cannot be now."""
-        spent = self._spent_here
+        spent = self.purse.spent_here
         with anyio.move_on_after(self.server.timeout):
-            while self._told < spent and not self._away and self._running:
-                await self._telling.wait()
+            while not self.purse.knows(spent) and not self._away and self._running:
+                await self.purse.news()
 
     def check_budget(self) -> None:
         """Raise `BudgetExceeded` where the budget is spent."""
@@ -162,23 +163,7 @@ class Link:
             raise error
 
     def _over_budget(self) -> BudgetExceeded | None:
-        budget = self.rules.budget_nano
-        if budget is None:
-            return None
-        left, unseen = budget - self._spent_by_all, self._spent_here - self._told
-        if not self._away:
-            if left > unseen:
-                return None
-            return BudgetExceeded(
-                f"not sent: the shared budget of {budget / NANO:g} USD is spent "
-                f"({(self._spent_by_all + unseen) / NANO:g} USD)"
-            )
-        if left > 0 and unseen < left / self._sharers:
-            return None
-        return BudgetExceeded(
-            f"not sent: Redis at {self.server} is away, and this process has spent its share of the rest "
-            f"of the shared budget of {budget / NANO:g} USD"
-        )
+        return self.purse.exceeded(self._away, self._sharers)
 
     @property
     def _sharers(self) -> int:
@@ -196,14 +181,14 @@ class Link:
                     except Exception as error:  # an answer that was lost meanwhile, on leaving the block
                         self._lost(error)
                 if self._away:
-                    await self._serve(self._by_itself, until=self._retry_at)
+                    await self._serve(self._alone, until=self._retry_at)
         except Exception as error:
             _log.exception("headrace-redis has failed")
             for lane in self.lanes.values():
                 lane.refuse(PolicyError(f"policy 'redis' raised {type(error).__name__}: {error}"))
         finally:
             self._running = False
-            self._telling.set()
+            self.purse.stir()
 
     async def _serve_with(self, connection: Connection) -> None:
         """Serve the lanes over a connection, until nobody needs it or it is lost."""
@@ -211,7 +196,7 @@ class Link:
         async def ask(lane: Lane, asked: list[int], now: float) -> Answer:
             pause, lane.pause_asked = lane.pause_asked, 0.0
             back, lane.back_requests, lane.back_tokens = (lane.back_requests, lane.back_tokens), 0, 0
-            spent = self._spent_here
+            spent = self.purse.spent_here
             try:
                 with anyio.fail_after(self.server.timeout):
                     await self._tell_circuits(connection)
@@ -246,34 +231,8 @@ class Link:
             if self._circuits.get(base_url) == open_for:
                 del self._circuits[base_url]
 
-    async def _by_itself(self, lane: Lane, asked: list[int], now: float) -> Answer:
-        """What an exchange would say, by this member's share alone."""
-        schedule = lane.by_itself
-        if schedule is None:
-            # As if the burst had just gone, for it may have.
-            schedule = Schedule.without_burst(lane.limits.share(self._sharers), now)
-            lane.by_itself = schedule
-        schedule.give_back(lane.back_requests, lane.back_tokens)
-        lane.back_requests = lane.back_tokens = 0
-        if lane.paused_until > now:
-            schedule.pause(now, lane.paused_until - now)
-        lane.pause_asked = 0.0
-        slots: list[float] = []
-        for tokens in asked:
-            slot = schedule.book(now, tokens, HORIZON)
-            if slot is None:
-                wait = schedule.slot(now, tokens) - now - HORIZON
-                break
-            slots.append(slot - now)
-        else:
-            wait = 0.0
-        return Answer(
-            spent=self._spent_by_all,
-            members=self._members,
-            paused_for=max(0.0, schedule.paused - now),
-            wait=wait,
-            slots=tuple(slots),
-        )
+    async def _alone(self, lane: Lane, asked: list[int], now: float) -> Answer:
+        return answer_alone(lane, asked, now, self._sharers)
 
     async def _serve(self, ask: Ask, until: float | None) -> None:
         """Make one exchange after the other: until a moment, until one fails, or until nobody needs any."""
@@ -334,7 +293,7 @@ class Link:
         return self._nowhere if due is None and not self._away and not self._nothing_to_tell() else due
 
     def _nothing_to_tell(self) -> bool:
-        return self._told == self._spent_here and not self._circuits
+        return self.purse.all_told and not self._circuits
 
     def _forsaken(self) -> bool:
         """Whether there have been no calls for so long that the connection is given up."""
@@ -359,9 +318,8 @@ class Link:
 
     def _found(self, lane: Lane, answer: Answer, spent: int) -> None:
         """An exchange has succeeded."""
-        self._spent_by_all, self._members, self._told = answer.spent, max(1, answer.members), spent
-        self._telling.set()
-        self._telling = anyio.Event()
+        self._members = max(1, answer.members)
+        self.purse.told(spent, answer.spent)
         lane.answered_at = self._now()
         self._failures = 0
         if self._away:
@@ -375,10 +333,9 @@ class Link:
     def _lost(self, error: BaseException) -> None:
         self._retry_at = self._now() + RETRIES[min(self._failures, len(RETRIES) - 1)]
         self._failures += 1
-        self._telling.set()
-        self._telling = anyio.Event()
         if not self._away:
             self._away = True
+            self.purse.stir()
             self.untold = "away"
             said = self.server.blotted(f"{type(error).__name__}: {error}")
             share = f"1/{self._sharers}" if self._sharers > 1 else "the whole"

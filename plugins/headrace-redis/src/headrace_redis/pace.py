@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import ClassVar
 
 import attrs
 
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
-from headrace_redis.gcra import Limits
 from headrace_redis.lane import Lane
-from headrace_redis.link import Link
+from headrace_redis.link import Link, Rules
 
 
 @attrs.define(eq=False)
@@ -24,8 +22,8 @@ class SharedPace:
     name: ClassVar[str] = "redis"
     stage: ClassVar[Stage] = Stage.PACE
 
+    account: Rules
     _link: Link = attrs.field(repr=False)
-    _limits_of: Callable[[str, str], Limits] = attrs.field(repr=False)
 
     def notify(self, event: Event) -> None:
         """Pass a circuit that opens or closes on to the others."""
@@ -48,7 +46,7 @@ class SharedPace:
                 model = endpoint.name_of(model)
             lane = lanes.get((endpoint.base_url, model))
             if lane is None:
-                limits = self._limits_of(endpoint.name, model)
+                limits = self.account.limits_of(endpoint.name, model)
                 lane = Lane(f"{endpoint.base_url} {model}", endpoint.base_url, limits)
                 lanes[endpoint.base_url, model] = lane
             tokens = lane.estimate(call)

@@ -8,7 +8,8 @@ from typing import ClassVar
 import attrs
 
 from headrace import AnswerError, Call, Ending, Reply, Send, Stage
-from headrace_redis.link import NANO, Link
+from headrace_redis.link import Link
+from headrace_redis.purse import NANO
 
 _log = logging.getLogger("headrace.redis")
 
@@ -69,5 +70,5 @@ class SharedSpending:
             )
         if not reply.cost:
             return False
-        self._link.add_spending(-int(-reply.cost * NANO // 1))
+        self._link.spend(-int(-reply.cost * NANO // 1))
         return True
