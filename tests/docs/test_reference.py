@@ -29,6 +29,7 @@ from headrace_hedge import Hedge
 from headrace_logging import Logging
 from headrace_otel import Otel
 from headrace_pace import Pace
+from headrace_redis import Account
 from headrace_repair import Repair
 from headrace_retry import Retry
 from headrace_route import Route
@@ -115,6 +116,7 @@ def shown(default: Any) -> str:
         ("## `[adaptive]`", Adaptive),
         ("## `[hedge]`", Hedge),
         ("## `[otel]`", Otel),
+        ("## `[redis]`", Account),
     ],
 )
 def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> None:

@@ -131,7 +131,9 @@ def test_a_caller_that_gives_up_frees_its_place(ran: Ran) -> None:
 
 def test_the_policies_are_the_real_ones(ran: Ran) -> None:
     outages = (Outage(from_=20, to=40),)
-    retried = ran({"policies": ["retry"], "retry": {"attempts": 4, "base": 0.1, "budget": "null"}}, outages=outages)
+    retried = ran(
+        {"policies": ["retry"], "retry": {"attempts": 4, "base": 0.1, "budget": "null"}}, outages=outages
+    )
     assert retried.policies == ("retry",)
     assert retried.intervals[2].attempts == pytest.approx(4 * retried.intervals[2].offered, rel=0.1)
     broken = ran({"policies": ["breaker"], "breaker": {"open_for": 5, "window": 5}}, outages=outages)

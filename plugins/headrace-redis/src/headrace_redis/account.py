@@ -1,0 +1,117 @@
+"""The settings of an account, and the policies that share it."""
+
+from __future__ import annotations
+
+import decimal
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from headrace import Policy, SettingsError
+from headrace.endpoints import Secret
+from headrace.errors import nearest
+from headrace_redis.gcra import Limits
+from headrace_redis.link import Link
+from headrace_redis.pace import SharedPace
+from headrace_redis.purse import NANO
+from headrace_redis.server import Server
+from headrace_redis.spending import SharedSpending
+
+_KEYS = ("requests_per_minute", "tokens_per_minute")
+
+
+def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    _check(attribute.name, value)
+
+
+def _check(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise SettingsError(f"redis: {name}={value!r}: must be a number above 0")
+
+
+def _as_secret(url: str | Secret | None) -> Secret | None:
+    return Secret(url) if isinstance(url, str) else url
+
+
+def _amount(value: Decimal | int | float | str | None) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        amount = Decimal(str(value))
+    except decimal.InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise SettingsError(f"redis: budget={value!r}: must be an amount in USD")
+    return amount
+
+
+@attrs.define(eq=False, kw_only=True)
+class Account:
+    """What all processes share that use one account, over a Redis or Valkey server.
+
+    ``url``: the server, like ``redis://:password@host:6379/0``, ``rediss://…`` or ``unix://…``; without one
+    (the default) there are no policies. ``requests_per_minute``, ``tokens_per_minute``: of all processes
+    together, for each model at each endpoint (default: no limit). ``limits``: other ones, by
+    ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``; of each key, the first of these that has it counts.
+    ``burst``: how many seconds' worth of a limit may go at once (default 1), but always one call.
+    ``budget``: USD that all processes together may spend (default: no limit), by what headrace-cost says.
+    ``max_pause``: the longest pause in seconds that is waited for after a 429 (default 120); in a longer one
+    calls fail with `CircuitOpen`. ``prefix``: what all keys begin with (default "headrace"). ``timeout``:
+    seconds for a connection or an exchange, after which Redis is taken to be away (default 0.5).
+    ``processes``: how many share the limits while Redis is away (default: as many as there were).
+
+    Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
+    """
+
+    url: Secret | None = attrs.field(default=None, converter=_as_secret)
+    requests_per_minute: float | None = attrs.field(default=None, validator=_above_zero)
+    tokens_per_minute: float | None = attrs.field(default=None, validator=_above_zero)
+    limits: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    burst: float = attrs.field(default=1.0, validator=_above_zero)
+    budget: Decimal | None = attrs.field(default=None, converter=_amount)
+    max_pause: float = attrs.field(default=120.0, validator=_above_zero)
+    prefix: str = "headrace"
+    timeout: float = attrs.field(default=0.5, validator=_above_zero)
+    processes: int | None = attrs.field(default=None, validator=_above_zero)
+
+    @limits.validator
+    def _known(self, attribute: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
+        for name, table in value.items():
+            if not isinstance(table, Mapping):
+                raise SettingsError(f"redis: limits: {name!r} must be a table, like {{{_KEYS[0]} = 500}}")
+            for key, limit in table.items():
+                if key not in _KEYS:
+                    raise SettingsError(
+                        f"redis: limits: {name!r}: unknown key {key!r}; {nearest(key, _KEYS)}"
+                    )
+                _check(f"limits: {name!r}: {key}", limit)
+
+    @property
+    def budget_nano(self) -> int | None:
+        """The budget in billionths of a USD, which is how Redis counts."""
+        return None if self.budget is None else int(self.budget * NANO)
+
+    def policies(self) -> list[Policy]:
+        """The policies for one client: `SharedPace`, and with a ``budget`` `SharedSpending`."""
+        if self.url is None:
+            return []
+        import coredis  # noqa: F401 - takes a second, and that had better not be the first call's
+
+        link = Link(Server(self.url.reveal(), self.prefix, self.timeout), self)
+        policies: list[Policy] = [SharedPace(self, link)]
+        if self.budget is not None:
+            policies.append(SharedSpending(link))
+        return policies
+
+    def limits_of(self, endpoint: str, model: str) -> Limits:
+        """What is allowed of a model at the endpoint of this name."""
+        tables = [self.limits.get(name, {}) for name in (f"{endpoint}/{model}", model, endpoint)]
+        requests, tokens = (
+            next((table[key] for table in tables if key in table), getattr(self, key)) for key in _KEYS
+        )
+        return Limits.a_minute(requests, tokens, self.burst)

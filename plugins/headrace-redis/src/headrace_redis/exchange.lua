@@ -1,0 +1,86 @@
+-- One exchange between a process and all others: what it has to tell, and when its calls may go.
+--
+-- KEYS  1 lane (hash: r, t the theoretical arrival times of requests and tokens, p the end of a pause)
+--       2 spent (hash: total, and what each member spent)   3 members (by when they were last heard of)
+--       4 circuit (there while it is open; holds who opened it)
+-- ARGV  1 now; '' takes the server's time, which is the only clock that all have; a number is for tests
+--       2 member  3 µs a request, 0 for no limit  4 µs a token, 0 for no limit  5 burst (µs)  6 horizon (µs)
+--       7 requests and 8 tokens to give back (or, below 0, to take)  9 pause asked for (µs)
+--       10 nano-USD that this member has spent since it began  11 µs that a member is remembered
+--       12 1 where this member knows of the lane: if it is not here, the server has forgotten it
+--       13 … the tokens of each call that wants to go
+-- gives { spent (as text: nano-USD), members, ms for which the circuit is open, µs for which all pause,
+--         µs until it is worth asking again, and for each call that may go: in how many µs }
+local now
+if ARGV[1] == '' then
+    local time = redis.call('TIME')
+    now = time[1] * 1000000 + time[2]
+else
+    now = tonumber(ARGV[1])
+end
+local member, interval, per_token = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local burst, horizon = tonumber(ARGV[5]), tonumber(ARGV[6])
+
+-- What a member has spent comes as its sum: told twice, after an answer that was lost, it counts once.
+local spent = redis.call('HGET', KEYS[2], 'total') or '0'
+local mine = tonumber(ARGV[10])
+if mine > 0 then
+    local more = mine - tonumber(redis.call('HGET', KEYS[2], member) or '0')
+    if more > 0 then
+        redis.call('HSET', KEYS[2], member, string.format('%.0f', mine))
+        spent = redis.call('HINCRBY', KEYS[2], 'total', string.format('%.0f', more))
+    end
+end
+
+redis.call('ZADD', KEYS[3], now, member)
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - tonumber(ARGV[11]))
+local members = redis.call('ZCARD', KEYS[3])
+redis.call('PEXPIRE', KEYS[3], math.ceil(tonumber(ARGV[11]) / 1000))
+
+local open = 0
+local opener = redis.call('GET', KEYS[4])
+if opener and opener ~= member then
+    open = math.max(redis.call('PTTL', KEYS[4]), 1)
+end
+
+local kept = redis.call('HMGET', KEYS[1], 'r', 't', 'p')
+local r, t, pause = tonumber(kept[1] or '0'), tonumber(kept[2] or '0'), tonumber(kept[3] or '0')
+if not kept[1] and ARGV[12] == '1' then
+    -- What went before is not known any more: as if the burst had just gone.
+    r, t = now + math.max(burst - interval, 0), now + burst
+end
+r = r - tonumber(ARGV[7]) * interval
+t = t - tonumber(ARGV[8]) * per_token
+local asked = tonumber(ARGV[9])
+if asked > 0 and now + asked > pause then
+    pause = now + asked
+    -- No burst after it: the endpoint is asked for no more than its rate from the first call on.
+    r = math.max(r, pause + math.max(burst - interval, 0))
+end
+
+-- The generic cell rate algorithm as virtual scheduling; headrace_redis/gcra.py says the same in Python.
+local slots, wait = {}, 0
+for index = 13, #ARGV do
+    local cost = tonumber(ARGV[index]) * per_token
+    local slot = math.max(now, pause)
+    if interval > 0 then
+        slot = math.max(slot, r + interval - math.max(burst, interval))
+    end
+    if cost > 0 then
+        slot = math.max(slot, t + cost - math.max(burst, cost))
+    end
+    if slot > now + horizon then
+        wait = slot - now - horizon
+        break
+    end
+    r = math.max(r, slot) + interval
+    t = math.max(t, slot) + cost
+    slots[#slots + 1] = slot - now
+end
+
+if interval > 0 or per_token > 0 or pause > 0 then
+    redis.call('HSET', KEYS[1], 'r', string.format('%.3f', r), 't', string.format('%.3f', t),
+        'p', string.format('%.3f', pause))
+    redis.call('PEXPIRE', KEYS[1], math.ceil(math.max(r - now, t - now, pause - now, 0) / 1000) + 60000)
+end
+return {tostring(spent), members, open, math.max(math.ceil(pause - now), 0), math.ceil(wait), unpack(slots)}

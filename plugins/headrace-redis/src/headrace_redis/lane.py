@@ -1,0 +1,213 @@
+"""The calls of one process to one model at one endpoint: who waits, and what is booked for whom.
+
+A call that needs an exchange stands in line. While one exchange is under way others gather, so the more calls
+there are, the more of them one exchange serves. Where calls come fast, it also books a few *ahead*, for those
+that have not come yet; they are given back when nobody came for them within `KEPT` seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import anyio
+import attrs
+
+from headrace import Call, CallError
+from headrace.requests import most_output
+from headrace_redis.gcra import Limits, Schedule
+
+KEPT = 0.1
+"""Seconds for which a booking waits for a call. It adds to the burst: a minute sees ``burst + KEPT`` more."""
+
+HORIZON = 0.25
+"""Seconds ahead for which is booked: what one process books the others do not get."""
+
+MOST = 64
+"""Calls booked for in one exchange: while it runs, Redis serves nobody else."""
+
+_UNKNOWN_OUTPUT = 256
+"""Tokens that an answer is taken to have, before the first one."""
+
+
+@attrs.frozen
+class Booking:
+    """A call may go at ``at`` (on the loop's clock), taken to need so many tokens."""
+
+    at: float
+    tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What an exchange says; times in seconds. ``slots`` are those of the first calls that were asked for."""
+
+    spent: int = 0
+    members: int = 1
+    open_for: float = 0.0
+    paused_for: float = 0.0
+    wait: float = 0.0
+    slots: tuple[float, ...] = ()
+
+
+@attrs.define(eq=False)
+class Waiter:
+    """A call that stands in line, until it is booked or fails."""
+
+    tokens: int
+    decided: anyio.Event = attrs.field(factory=anyio.Event)
+    booking: Booking | None = None
+    error: CallError | None = None
+    gone: bool = False
+
+    def book(self, booking: Booking) -> None:
+        self.booking = booking
+        self.decided.set()
+
+    def fail(self, error: CallError) -> None:
+        self.error = error
+        self.decided.set()
+
+
+@attrs.define(eq=False)
+class Lane:
+    """One process's line before one model at one endpoint; ``key`` is its name for all processes."""
+
+    key: str
+    base_url: str
+    limits: Limits
+    line: deque[Waiter] = attrs.field(factory=deque)
+    ahead: deque[Booking] = attrs.field(factory=deque)
+    ask_at: float = 0.0
+    answered_at: float = -math.inf
+    back_requests: int = 0
+    back_tokens: int = 0
+    pause_asked: float = 0.0
+    paused_until: float = 0.0
+    by_itself: Schedule | None = None
+    _asking: bool = False
+    _free_until: float = 0.0
+    _wanted_ahead: int = 0
+    _mean_output: float = _UNKNOWN_OUTPUT
+    _mean_tokens: float = 0.0
+
+    def estimate(self, call: Call) -> int:
+        """Tokens that a call will need: a quarter of its bytes, and its output limit or the usual output."""
+        if not self.limits.per_token:
+            return 0
+        output = most_output(call.request.body or {}, None)
+        tokens = len(call.content) // 4 + (round(self._mean_output) if output is None else output)
+        self._mean_tokens += (tokens - self._mean_tokens) / 16
+        return tokens
+
+    def take(self, now: float, tokens: int) -> Booking | None:
+        """What was booked ahead for a call that comes now; None where it has to stand in line."""
+        if self.line or self._asking or now < self.paused_until:
+            return None
+        if self.limits.none:
+            return Booking(now, 0) if now < self._free_until else None
+        self._forget(now)
+        if not self.ahead:
+            return None
+        booking = self.ahead.popleft()
+        self.back_tokens += booking.tokens - tokens
+        return Booking(booking.at, tokens)
+
+    @property
+    def low(self) -> bool:
+        """Whether it is time to book ahead again."""
+        return len(self.ahead) * 2 < self._wanted_ahead
+
+    def due(self, now: float) -> bool:
+        """Whether an exchange has something to do."""
+        return bool(self.pause_asked) or ((bool(self.line) or self.low) and now >= self.ask_at)
+
+    def next_asked(self, now: float, members: int) -> tuple[list[Waiter], list[int]]:
+        """Who is asked for next, taken out of the line, and the tokens of all that is asked for."""
+        forgotten = self._forget(now)
+        if now < self.paused_until:  # what is booked would go into the pause
+            while self.ahead:
+                self.give_back(self.ahead.popleft())
+        self._serve_ahead()
+        waiters = [self.line.popleft() for _ in range(min(len(self.line), self._fair(HORIZON, members)))]
+        self._asking = bool(waiters)  # nobody is to overtake them meanwhile
+        most = 0 if self.limits.none else self._fair(KEPT, members) - 1
+        # Most of what was booked ahead was used in time: twice as many. Nobody came for it: half (`_forget`).
+        if len(self.ahead) * 2 <= self._wanted_ahead and not forgotten:
+            self._wanted_ahead = max(1, self._wanted_ahead * 2)
+        self._wanted_ahead = min(self._wanted_ahead, most)
+        more = max(0, min(self._wanted_ahead - len(self.ahead), MOST - len(waiters)))
+        mean = round(self._mean_tokens)
+        return waiters, [waiter.tokens for waiter in waiters] + [mean] * more
+
+    def answered(self, now: float, answer: Answer, waiters: list[Waiter], asked: list[int]) -> None:
+        """Share out what was booked; who got nothing stands in front again."""
+        bookings = deque(
+            Booking(now + slot, tokens) for slot, tokens in zip(answer.slots, asked, strict=False)
+        )
+        self._asking = False
+        left: list[Waiter] = []
+        for waiter in waiters:
+            booking = bookings.popleft() if bookings else None
+            if waiter.gone:
+                if booking is not None:
+                    self.give_back(booking)
+            elif booking is None:
+                left.append(waiter)
+            else:
+                waiter.book(booking)
+        self.line.extendleft(reversed(left))
+        self.ahead.extend(bookings)
+        self._serve_ahead()
+        if answer.paused_for:
+            self.paused_until = max(self.paused_until, now + answer.paused_for)
+        elif not self.pause_asked:
+            self.paused_until = 0.0
+        self._free_until = now + KEPT
+        if len(answer.slots) < len(asked):
+            self.ask_at = now + answer.wait + HORIZON / 8  # a little later there is room for several
+        elif answer.slots:
+            self.ask_at = now + max(0.0, answer.slots[-1] - HORIZON / 2)
+
+    def put_back(self, waiters: list[Waiter]) -> None:
+        """An exchange failed: those it was for stand in front again."""
+        self.line.extendleft(waiter for waiter in reversed(waiters) if not waiter.gone)
+        self._asking = False
+        self.ask_at = 0.0
+
+    def give_back(self, booking: Booking) -> None:
+        """A booking is not used."""
+        self.back_requests += 1
+        self.back_tokens += booking.tokens
+
+    def settle(self, estimated: int, used: int, output: int | None = None) -> None:
+        """A call needed so many tokens and not those it was taken to need."""
+        self.back_tokens += estimated - used
+        if output is not None:
+            self._mean_output += (output - self._mean_output) / 16
+
+    def refuse(self, error: CallError) -> None:
+        """Fail all who stand in line."""
+        while self.line:
+            self.line.popleft().fail(error)
+
+    def _serve_ahead(self) -> None:
+        """What was booked ahead is for those who came meanwhile; who comes now would overtake them."""
+        while self.line and self.ahead:
+            booking, waiter = self.ahead.popleft(), self.line.popleft()
+            self.back_tokens += booking.tokens - waiter.tokens
+            waiter.book(Booking(booking.at, waiter.tokens))
+
+    def _fair(self, seconds: float, members: int) -> int:
+        """A fair part of what may go in so many seconds, at least one."""
+        each = max(self.limits.interval, self._mean_tokens * self.limits.per_token)
+        return max(1, min(MOST, int(seconds / each / members))) if each else MOST
+
+    def _forget(self, now: float) -> bool:
+        """Give back what nobody came for; whether there was any."""
+        if not self.ahead or self.ahead[0].at + KEPT >= now:
+            return False
+        self._wanted_ahead //= 2
+        while self.ahead and self.ahead[0].at + KEPT < now:
+            self.give_back(self.ahead.popleft())
+        return True

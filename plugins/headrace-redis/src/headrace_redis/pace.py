@@ -1,0 +1,104 @@
+"""The policy `redis`: calls go when all processes together may send one more."""
+
+from __future__ import annotations
+
+import functools
+from typing import ClassVar
+
+import attrs
+
+from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
+from headrace_redis.lane import Lane
+from headrace_redis.link import Link, Rules
+
+
+@attrs.define(eq=False)
+class SharedPace:
+    """Waits for a call's turn among those of all processes; made by `headrace_redis.Account`.
+
+    For one client. It observes as well: what headrace-breaker tells of circuits, all others are told.
+    """
+
+    name: ClassVar[str] = "redis"
+    stage: ClassVar[Stage] = Stage.PACE
+
+    account: Rules
+    _link: Link = attrs.field(repr=False)
+
+    def notify(self, event: Event) -> None:
+        """Pass a circuit that opens or closes on to the others."""
+        if event.name != "circuit":
+            return
+        if event.data["state"] == "open":
+            self._link.tell_circuit(event.data["endpoint"], event.data["open_for"])
+        elif event.data["state"] == "closed":
+            self._link.tell_circuit(event.data["endpoint"], None)
+
+    def wrap(self, send: Send) -> Send:
+        """``send`` when it is the call's turn."""
+        link, lanes = self._link, self._link.lanes
+
+        async def pace(call: Call) -> Reply:
+            model, endpoint = call.request.model, call.endpoint
+            if model is None:
+                return await send(call)
+            if endpoint.models is not None:
+                model = endpoint.name_of(model)
+            lane = lanes.get((endpoint.base_url, model))
+            if lane is None:
+                limits = self.account.limits_of(endpoint.name, model)
+                lane = Lane(f"{endpoint.base_url} {model}", endpoint.base_url, limits)
+                lanes[endpoint.base_url, model] = lane
+            tokens = lane.estimate(call)
+            link.enter()
+            try:
+                try:
+                    await link.admit(lane, call, tokens)
+                finally:
+                    _tell(link, call)
+                try:
+                    reply = await send(call)
+                except CallError as error:
+                    _failed(link, lane, call, tokens, error)
+                    raise
+            finally:
+                link.leave()
+            if tokens and call.streamed:
+                call.at_end(functools.partial(_stream_ended, lane, tokens, reply))
+            elif tokens:
+                _settle(lane, tokens, reply)
+            return reply
+
+        return pace
+
+
+def _tell(link: Link, call: Call) -> None:
+    """Tell observers, with the first call that comes by, that Redis is away or back."""
+    if link.untold is not None:
+        state, link.untold = link.untold, None
+        call.notify("redis", state=state)
+
+
+def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -> None:
+    """Settle what failed, and have all pause where it is a 429."""
+    if not isinstance(error, StatusError):
+        # Of what broke nothing is known, and the endpoint counted what it accepted: the estimate stands.
+        if error.partial is not None:
+            _settle(lane, tokens, error.partial)
+        return
+    if 400 <= error.status < 500:
+        lane.settle(tokens, 0)
+    asked = error.retry_after
+    if error.status == 429 and error.error_code != "insufficient_quota" and asked is not None:
+        link.pause(lane, call.now(), asked)
+        call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=asked)
+
+
+def _settle(lane: Lane, tokens: int, reply: Reply) -> None:
+    usage = reply.usage
+    if tokens and usage is not None:
+        lane.settle(tokens, usage.total_tokens, usage.completion_tokens)
+
+
+def _stream_ended(lane: Lane, tokens: int, reply: Reply, ending: Ending) -> None:
+    _settle(lane, tokens, reply)

@@ -1,0 +1,74 @@
+"""The policy `redis-budget`: what calls did cost is counted where all processes see it."""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar
+
+import attrs
+
+from headrace import AnswerError, Call, Ending, Reply, Send, Stage
+from headrace_redis.link import Link
+from headrace_redis.purse import NANO
+
+_log = logging.getLogger("headrace.redis")
+
+
+@attrs.define(eq=False)
+class SharedSpending:
+    """Counts what each call did cost towards the budget of all; made by `headrace_redis.Account`.
+
+    Outside of headrace-cost, because only there a reply's cost is known. Whether the budget is spent is
+    looked at by `SharedPace`, where it comes with what is asked anyway. A reply is handed out once its cost
+    is counted.
+    """
+
+    name: ClassVar[str] = "redis-budget"
+    stage: ClassVar[Stage] = Stage.OBSERVE
+
+    _link: Link = attrs.field(repr=False)
+    _said: bool = attrs.field(default=False, init=False, repr=False)
+
+    def wrap(self, send: Send) -> Send:
+        """``send``, its replies' cost counted."""
+        link = self._link
+
+        async def count(call: Call) -> Reply:
+            link.enter()
+            try:
+                try:
+                    reply = await send(call)
+                except AnswerError as error:  # it has to be paid all the same
+                    if error.partial is not None:
+                        await self._count(error.partial)
+                    raise
+                if call.streamed:
+                    call.at_end(lambda ending: self._stream_ended(reply, ending))
+                else:
+                    await self._count(reply)
+                return reply
+            finally:
+                link.leave()
+
+        return count
+
+    async def _count(self, reply: Reply) -> None:
+        if self._add(reply):
+            await self._link.spending_told()
+
+    def _stream_ended(self, reply: Reply, ending: Ending) -> None:
+        if self._add(reply):  # there is nothing to be awaited; somebody has to be there to tell it
+            self._link.enter()
+            self._link.leave()
+
+    def _add(self, reply: Reply) -> bool:
+        """Whether there was something to count."""
+        if reply.cost is None and not self._said:
+            self._said = True
+            _log.warning(
+                "the shared budget does not count calls of unknown cost; headrace-cost has their prices"
+            )
+        if not reply.cost:
+            return False
+        self._link.spend(-int(-reply.cost * NANO // 1))
+        return True

@@ -1,0 +1,145 @@
+"""The pure schedule, by its definition; and the script within Redis, which says the same."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.plugins.redis_server import RedisServer
+
+from headrace_redis.gcra import Limits, Schedule
+from headrace_redis.server import Server
+
+SECOND = 1_000_000
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 3 * SECOND),  # µs since the step before
+        st.lists(st.integers(0, 5000), max_size=8),  # tokens of each call
+        st.integers(-2, 4),  # requests given back
+        st.integers(-2000, 2000),  # tokens given back
+        st.sampled_from([0, 0, 0, 0.5, 2]),  # a pause
+    ),
+    max_size=12,
+)
+LIMITS = st.builds(
+    Limits.a_minute,
+    st.none() | st.integers(1, 100_000),
+    st.none() | st.integers(1000, 10_000_000),
+    st.sampled_from([0.1, 1.0, 2.5]),
+)
+
+
+def book_all(schedule: Schedule, now: float, calls: list[int], horizon: float) -> list[float]:
+    slots: list[float] = []
+    for tokens in calls:
+        slot = schedule.book(now, tokens, horizon)
+        if slot is None:
+            break
+        slots.append(slot)
+    return slots
+
+
+def test_a_burst_goes_at_once_and_then_one_an_interval() -> None:
+    schedule = Schedule(Limits.a_minute(60, None, burst=3))
+    slots = book_all(schedule, 100.0, [0] * 6, horizon=10)
+    assert slots == [100, 100, 100, 101, 102, 103]
+
+
+def test_beyond_the_horizon_nothing_is_booked() -> None:
+    schedule = Schedule(Limits.a_minute(60, None, burst=1))
+    assert book_all(schedule, 0.0, [0] * 6, horizon=2) == [0, 1, 2]
+    assert schedule.book(0.0, 0, horizon=2) is None
+    assert schedule.book(1.0, 0, horizon=2) == 3
+
+
+def test_a_call_larger_than_the_burst_goes_once_nothing_is_owed() -> None:
+    schedule = Schedule(Limits.a_minute(None, 60, burst=10))
+    assert [schedule.book(0.0, tokens, horizon=1000) for tokens in (100, 1, 50)] == [0, 91, 101]
+
+
+def test_what_is_given_back_may_be_booked_again() -> None:
+    schedule = Schedule(Limits.a_minute(60, None, burst=1))
+    assert book_all(schedule, 0.0, [0] * 3, horizon=10) == [0, 1, 2]
+    schedule.give_back(2, 0)
+    assert schedule.book(0.0, 0, horizon=10) == 1
+
+
+def test_after_a_pause_there_is_no_burst() -> None:
+    schedule = Schedule(Limits.a_minute(60, None, burst=5))
+    schedule.pause(0.0, 30)
+    schedule.pause(0.0, 10)  # a shorter one ends none
+    assert book_all(schedule, 0.0, [0] * 3, horizon=100) == [30, 31, 32]
+
+
+def test_without_limits_nothing_waits() -> None:
+    assert Limits.a_minute(None, None, 1).none
+    assert book_all(Schedule(Limits()), 5.0, [1_000_000] * 3, horizon=0) == [5, 5, 5]
+
+
+def test_a_share_takes_so_many_times_as_long() -> None:
+    schedule = Schedule.without_burst(Limits.a_minute(60, None, burst=4).share(2), now=0.0)
+    assert book_all(schedule, 0.0, [0] * 3, horizon=10) == [0, 2, 4]
+
+
+@given(
+    rate=st.integers(1, 1000),
+    burst=st.sampled_from([0.1, 1.0, 3.0]),
+    arrivals=st.lists(st.floats(0, 2), max_size=60),
+)
+def test_no_window_sees_more_than_its_length_and_the_burst(
+    rate: int, burst: float, arrivals: list[float]
+) -> None:
+    schedule, now, slots = Schedule(Limits(1 / rate, 0, burst)), 1000.0, []
+    for gap in arrivals:
+        now += gap
+        slot = schedule.book(now, 0, horizon=1.0)
+        if slot is not None:
+            slots.append(slot)
+    for first in range(len(slots)):
+        for last in range(first, len(slots)):
+            most = max(1.0, (slots[last] - slots[first] + burst) * rate)
+            assert last - first + 1 <= most + 1e-3
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(limits=LIMITS, steps=STEPS, begin=st.integers(10**15, 2 * 10**15))
+def test_the_script_says_what_the_schedule_says(
+    redis: RedisServer,
+    limits: Limits,
+    steps: list[tuple[int, list[int], int, int, float]],
+    begin: int,
+) -> None:
+    horizon = 0.25
+
+    async def compare() -> None:
+        in_us = Limits(limits.interval * SECOND, limits.per_token * SECOND, limits.burst * SECOND)
+        schedule, now = Schedule(in_us), begin
+        async with Server(redis.url, f"t{begin}", 20.0).connected("m") as server:
+            for gap, calls, requests, tokens, pause in steps:
+                now += gap
+                schedule.give_back(requests, tokens)
+                if pause:
+                    schedule.pause(now, pause * SECOND)
+                slots = book_all(schedule, now, calls, horizon * SECOND)
+                answer = await server.exchange(
+                    "lane",
+                    "",
+                    limits,
+                    calls,
+                    horizon=horizon,
+                    back=(requests, tokens),
+                    pause=pause,
+                    now=str(now),
+                )
+                assert len(answer.slots) == len(slots)
+                for told, slot in zip(answer.slots, slots, strict=True):
+                    assert told * SECOND == pytest.approx(slot - now, abs=3)
+                assert answer.paused_for * SECOND == pytest.approx(max(0.0, schedule.paused - now), abs=3)
+                if len(slots) < len(calls):
+                    due = schedule.slot(now, calls[len(slots)]) - now - horizon * SECOND
+                    assert answer.wait * SECOND == pytest.approx(due, rel=1e-6, abs=3)
+
+    redis.ask("FLUSHALL")
+    anyio.run(compare)

@@ -1,0 +1,104 @@
+"""One process's line: who is asked for, who gets what, and what is booked ahead."""
+
+from __future__ import annotations
+
+from headrace_redis.gcra import Limits
+from headrace_redis.lane import KEPT, MOST, Answer, Booking, Lane, Waiter
+
+
+def a_lane(a_minute: float = 60_000) -> Lane:
+    return Lane("k", "http://e", Limits.a_minute(a_minute, None, 1))
+
+
+def lined_up(lane: Lane, number: int) -> list[Waiter]:
+    waiters = [Waiter(0) for _ in range(number)]
+    lane.line.extend(waiters)
+    return waiters
+
+
+def test_slots_are_handed_out_in_the_order_of_the_line() -> None:
+    lane = a_lane()
+    first, second, third = lined_up(lane, 3)
+    waiters, asked = lane.next_asked(10.0, members=1)
+    lane.answered(10.0, Answer(slots=(0.0, 0.1), wait=0.4), waiters, asked)
+    assert (first.booking, second.booking, third.booking) == (Booking(10.0, 0), Booking(10.1, 0), None)
+    assert list(lane.line) == [third]
+    assert not lane.due(10.4)
+    assert lane.due(10.5)
+
+
+def test_who_went_away_during_an_exchange_leaves_its_slot_to_the_others() -> None:
+    lane = a_lane()
+    first, second = lined_up(lane, 2)
+    waiters, asked = lane.next_asked(0.0, members=1)
+    first.gone = True
+    lane.answered(0.0, Answer(slots=(0.0, 0.0)), waiters, asked)
+    assert second.booking is not None
+    assert lane.back_requests == 1
+
+
+def test_after_a_failed_exchange_the_line_is_as_it_was() -> None:
+    lane = a_lane()
+    first, second, third = lined_up(lane, 3)
+    waiters, _ = lane.next_asked(0.0, members=1)
+    second.gone = True
+    lane.put_back(waiters)
+    assert list(lane.line) == [first, third]
+
+
+def test_more_is_booked_ahead_while_it_is_used_and_less_when_it_is_not() -> None:
+    lane, sizes = a_lane(), []
+    for now in range(4):
+        lined_up(lane, 1)
+        waiters, asked = lane.next_asked(now, members=1)
+        lane.answered(now, Answer(slots=(0.0,) * len(asked)), waiters, asked)
+        sizes.append(len(lane.ahead))
+        while lane.take(now, 0):  # so many calls come
+            pass
+    assert sizes == [1, 2, 4, 8]
+    lined_up(lane, 1)
+    waiters, asked = lane.next_asked(10.0, members=1)
+    lane.answered(10.0, Answer(slots=(0.0,) * len(asked)), waiters, asked)
+    ahead = len(lane.ahead)
+    assert lane.take(10.0 + KEPT * 2, 0) is None
+    assert lane.back_requests == ahead
+
+
+def test_no_process_books_more_than_its_part() -> None:
+    lane = a_lane(a_minute=6000)  # 100 a second, 25 up to the horizon
+    lined_up(lane, 100)
+    assert len(lane.next_asked(0.0, members=5)[0]) == 5
+    assert len(lane.next_asked(0.0, members=1000)[0]) == 1
+    fast = a_lane(a_minute=60_000_000)
+    lined_up(fast, 1000)
+    assert len(fast.next_asked(0.0, members=1)[1]) == MOST
+
+
+def test_what_was_booked_ahead_is_given_back_in_a_pause() -> None:
+    lane = a_lane()
+    lane.ahead.extend([Booking(0.0, 7), Booking(0.0, 7)])
+    lane.paused_until = 5.0
+    assert lane.take(0.0, 7) is None
+    lined_up(lane, 1)
+    lane.next_asked(0.0, members=1)
+    assert (lane.back_requests, lane.back_tokens) == (2, 14)
+
+
+def test_the_difference_to_what_was_needed_is_given_back() -> None:
+    lane = a_lane()
+    lane.settle(estimated=500, used=120, output=20)
+    lane.settle(estimated=500, used=600)
+    assert lane.back_tokens == 280
+
+
+def test_nobody_overtakes_those_for_whom_an_exchange_is_under_way() -> None:
+    lane = a_lane()
+    lane.ahead.append(Booking(0.0, 0))
+    first, second = lined_up(lane, 2)
+    waiters, asked = lane.next_asked(0.0, members=1)
+    assert first.booking == Booking(0.0, 0)  # what was there is for who came first
+    assert waiters == [second]
+    lane.ahead.append(Booking(0.0, 0))
+    assert lane.take(0.0, 0) is None
+    lane.answered(0.0, Answer(slots=(0.0,) * len(asked)), waiters, asked)
+    assert lane.take(0.0, 0) is not None

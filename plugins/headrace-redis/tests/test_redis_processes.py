@@ -1,0 +1,141 @@
+"""Several processes on one account: one limit for all of them, and what becomes of it when one is killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from tests.plugins.redis_server import RedisServer
+
+from headrace_redis.lane import HORIZON, KEPT
+
+BURST = 1.0
+ASK = ("--prompt", "{text}", "--model", "m", "--max-in-flight", "50")
+COMMAND = [sys.executable, "-c", "from headrace.cli import main; main()"]
+
+
+@contextmanager
+def sharing(
+    redis: RedisServer, processes: int, a_minute: float, calls: int
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that have all begun, and wait for a line on stdin."""
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("sharing.py")),
+        redis.url,
+        str(a_minute),
+        str(calls),
+    ]
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(processes)
+        ]
+        try:
+            for process in started:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+            yield started
+        finally:
+            for process in started:
+                if process.poll() is None:
+                    process.kill()
+
+
+def go(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+
+def went(process: subprocess.Popen[str]) -> list[float]:
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return [float(moment) for moment in out.split()]
+
+
+def check_rate(moments: list[float], a_second: float, besides: float = BURST + KEPT) -> None:
+    """As many as the limit allows from first to last, and so many seconds' worth: of a minute 1.2 are 2 %."""
+    assert len(moments) <= (moments[-1] - moments[0] + besides) * a_second + 3
+
+
+def test_eight_processes_keep_to_one_limit(redis: RedisServer) -> None:
+    with sharing(redis, 8, a_minute=12_000, calls=150) as processes:
+        go(processes)
+        each = [went(process) for process in processes]
+    moments = sorted(moment for process in each for moment in process)
+    assert len(moments) == 1200
+    check_rate(moments, 200)
+
+
+def test_redis_killed_and_started_again_costs_no_call(redis: RedisServer) -> None:
+    with sharing(redis, 3, a_minute=6000, calls=150) as processes:
+        go(processes)
+        # Once all are members, and so know of each other.
+        while b":3" not in redis.ask("ZCARD", "headrace:members"):
+            pass
+        redis.kill()
+        redis.start()
+        moments = sorted(moment for process in processes for moment in went(process))
+    assert len(moments) == 450
+    # There is no second burst; what was booked on either side of the gap may go besides.
+    check_rate(moments, 100, BURST + KEPT + 2 * HORIZON)
+
+
+def test_what_a_killed_process_had_booked_is_all_that_is_lost(redis: RedisServer) -> None:
+    with sharing(redis, 2, a_minute=6000, calls=200) as (victim, survivor):
+        go([victim, survivor])
+        while b":2" not in redis.ask("ZCARD", "headrace:members"):
+            pass
+        victim.kill()
+        assert len(went(survivor)) == 200
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> Path:
+    path = tmp_path / "items.csv"
+    path.write_text("id,text\n" + "".join(f"{number},Hallo {number}\n" for number in range(100)))
+    return path
+
+
+def test_three_bulk_runs_on_one_account_meet_hardly_a_429(redis: RedisServer, items: Path) -> None:
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "OPENAI_"))
+    }
+    serve = [*COMMAND, "serve", "--port", "0", "--rate-limit", "100/s"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=kept) as endpoint:
+        try:
+            assert endpoint.stdout is not None
+            url = endpoint.stdout.readline().removeprefix("Simulated endpoint at ").strip()
+            environment = kept | {
+                "OPENAI_BASE_URL": url,
+                "HEADRACE_REDIS_URL": redis.url,
+                "HEADRACE_REDIS_TIMEOUT": "20",
+                "HEADRACE_REDIS_REQUESTS_PER_MINUTE": "6000",
+                "HEADRACE_REDIS_BURST": "0.5",
+                "HEADRACE_POLICIES": "redis",  # no retry: a 429 is a failed item
+            }
+            runs = [
+                subprocess.Popen(
+                    [*COMMAND, "run", str(items), *ASK, "--out", str(items.with_name(f"{number}.jsonl"))],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                for number in range(3)
+            ]
+            said = [run.communicate(timeout=60)[0] for run in runs]
+        finally:
+            endpoint.terminate()
+    refused = sum(items.with_name(f"{number}.jsonl").read_text().count("rate_limited") for number in range(3))
+    assert refused <= 3, said
+    assert sum(len(items.with_name(f"{number}.jsonl").read_text().splitlines()) for number in range(3)) == 300
