@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -33,6 +33,21 @@ _SHORTEST_PAUSE = 0.5
 """Seconds; while a half-open circuit's probes are under way, it says 0 of how long to wait."""
 
 
+class Keeper(Protocol):
+    """Keeps the lines of a run; a `Journal` does.
+
+    ``append`` takes lines and their items, durable once it returns; ``sync`` makes them outlast the machine.
+    """
+
+    @property
+    def done(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    def is_done(self, index: int, /) -> bool: ...
+    def append(self, indexes: list[int], lines: bytes, /) -> None: ...
+    async def sync(self) -> None: ...
+
+
 class BulkRun:
     """One session of a run: what the journal has not got yet is sent, and written down.
 
@@ -47,7 +62,7 @@ class BulkRun:
     def __init__(
         self,
         task: Task,
-        journal: Journal,
+        journal: Keeper,
         total: int,
         *,
         wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
