@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import ray.data
 
 from headrace.bulk import Summary
 from headrace.bulk.engines import Job
+from headrace.bulk.sources import Item, Kind
 from headrace.errors import InputError, JournalError
 from headrace_ray.done import Places
 from headrace_ray.files import Asked, InputFile, digest_of, files_of, look_through, placed, reads
@@ -29,15 +30,15 @@ class Files:
     name: str
     files: Sequence[InputFile]
     id_column: str | None
-    kind: str
+    kind: Kind
 
     def where(self, line: int) -> str:
         """The input and a line."""
         return f"{self.name}:{line}"
 
-    def items(self) -> tuple[()]:
+    def items(self) -> Iterator[Item]:
         """None here: they are read by Ray's processes."""
-        return ()
+        return iter(())
 
     def digest(self) -> str:
         """That of all files."""

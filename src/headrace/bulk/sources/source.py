@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -48,7 +48,7 @@ class Items(Protocol):
     @property
     def id_column(self) -> str | None: ...
     def where(self, line: int, /) -> str: ...
-    def items(self) -> Iterable[Item]: ...
+    def items(self) -> Iterator[Item]: ...
     def digest(self) -> str: ...
 
 
