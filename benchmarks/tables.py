@@ -53,6 +53,13 @@ COLUMNS: dict[str, Sequence[Column]] = {
         Column("wall_s", "seconds", ",.2f"),
         Column("peak_mb", "peak MB"),
     ),
+    "ray_data": (
+        Column("calls", "calls"),
+        Column("per_s", "calls/s"),
+        Column("cpu_us", "CPU µs/call"),
+        Column("failed", "failed"),
+        Column("wall_s", "seconds with the start", ",.1f"),
+    ),
     "startup": (
         Column("wall_ms", "ms"),
         Column("cpu_ms", "CPU ms"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.bulk.appending import LineFile
 from headrace.bulk.journal import Journal
 from headrace.errors import JournalError
 
@@ -300,10 +301,10 @@ def test_a_full_disk_stops_with_what_is_safe() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
     full = Journal("out.jsonl", PRINT, 4)
-    full._file = os.open("/dev/full", os.O_WRONLY)
+    full._file = LineFile(Path("/dev/full"))
     try:
         with pytest.raises(JournalError, match="No space left on device; 0 items are safe there"):
             full.append([0], line(0))
         assert not full.is_done(0)
     finally:
-        os.close(full._file)
+        full._file.close()

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from headrace.bulk.distinct import Distinct
 from headrace.bulk.sources import Source
+from headrace.bulk.task import Task
+from headrace.bulk.template import Template
 from headrace.errors import InputError
 
 
@@ -89,10 +91,9 @@ def test_a_file_that_is_not_there_and_an_unknown_id_column(tmp_path: Path) -> No
 
 def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
     source = Source(write(tmp_path / "a.csv", "id,b\nx,1\ny,2\nx,3\n"))
-    ids = Distinct()
-    for item in source.items():
-        ids.add(item.id)
-    assert source.duplicate(ids) == (
+    with pytest.raises(InputError) as caught:
+        Task(source, Template("{b}"), "m").check()
+    assert str(caught.value) == (
         f"{tmp_path}/a.csv:4: duplicate id 'x', first in line 2; "
         "name a column of distinct ids with --id-column"
     )

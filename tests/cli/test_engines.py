@@ -26,7 +26,8 @@ class Farm:
 
     def __init__(self, name: str = "farm", option: str = "--hands") -> None:
         self.name = name
-        self.options = [click.Option([option], type=int, default=2, help="How many.")]
+        count = click.Option([option], type=int, default=2, help="How many.")
+        self.options = [count, click.Option([f"{option}-too"], is_flag=True, help="Those as well.")]
         self.jobs: list[tuple[Job, dict[str, Any]]] = []
 
     def run(self, job: Job, options: Mapping[str, Any]) -> Summary:
@@ -63,7 +64,7 @@ def test_an_engine_gets_the_job_and_its_own_options(bring: Callable[..., None]) 
     assert result.exit_code == 0, result.output
     assert "7 of 7 items done" in result.output
     ((job, options),) = farm.jobs
-    assert options == {"hands": 5}
+    assert options == {"hands": 5, "hands_too": False}
     assert (job.input, job.out, job.prompt, job.model) == ("in/*.parquet", "out/", "{a}", "m")
     assert (job.parameters, job.limit, job.max_in_flight) == ({"seed": 1}, 9, 100)
     client = pickle.loads(pickle.dumps(job.make_client))()
@@ -81,6 +82,9 @@ def test_the_command_s_help_has_the_engine_s_options(bring: Callable[..., None])
     [
         (["--engine", "frame"], "no plugin brings it; did you mean 'farm'"),
         (["--hands", "3", "--prompt", "x"], "--hands is for --engine farm"),
+        (["--hands", "2", "--prompt", "x"], "--hands is for --engine farm"),
+        (["--hands-too", "--prompt", "x"], "--hands-too is for --engine farm"),
+        (["--prompt", "x"], "in/*.parquet: No such file"),
         (["--engine", "farm", "--table", "t.csv"], "are not for an --engine"),
     ],
 )

@@ -7,33 +7,17 @@ it is cut off and its item sent again. Anything else that is no line of ours is 
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import anyio
-import anyio.to_thread
-import msgspec
-
+from headrace.bulk.appending import LineFile
+from headrace.bulk.claim import claim
 from headrace.bulk.records import Line, decode_line
 from headrace.errors import JournalError
 from headrace.reply import NOT_JSON
-from headrace.requests import encode_json
-
-_FORMAT = 1
-_WORDS = {
-    "input": "the input file",
-    "prompt": "the prompt",
-    "model": "the model",
-    "choices": "the choices",
-    "system": "the system message",
-    "parameters": "the parameters",
-    "answer": "what the answer is to be",
-}
 
 
 class Journal:
@@ -59,8 +43,6 @@ class Journal:
         self._total = total
         self._limited = limited
         self._done = bytearray((total + 7) // 8)
-        self._dirty = False
-        self._broken: JournalError | None = None
         self.done = 0
         self.failed = 0
 
@@ -73,7 +55,7 @@ class Journal:
                 if index < self._total:
                     self._mark(index)
                     self.failed += line.failed
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file = LineFile(self.path)
         except OSError as error:
             os.close(self._lock)
             raise JournalError(f"{self.path}: {error.strerror}") from error
@@ -85,62 +67,14 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        os.close(self._file)
+        self._file.close()
         os.close(self._lock)
 
     def _claim(self) -> int:
-        """Open and lock the sidecar; write the fingerprint into a new one, compare it with an old one's."""
         if self.path.is_dir():
             raise JournalError(f"{self.path}: is a directory; name a file in it")
-        try:
-            lock = os.open(self._sidecar, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise JournalError(f"{self.path}: cannot be written: {error.strerror}") from error
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise JournalError(f"{self.path}: another run is writing to it; wait for its end") from None
-            written = os.pread(lock, 1 << 24, 0)
-            if written.endswith(b"\n"):
-                self._compare(written)
-            elif self._has_output():
-                raise JournalError(
-                    f"{self.path}: exists, but {self._sidecar.name} does not say which run it belongs to; "
-                    "name another --out, or move it away"
-                )
-            else:
-                os.ftruncate(lock, 0)
-                os.lseek(lock, 0, os.SEEK_SET)
-                _, refused = _write(lock, encode_json({"headrace": _FORMAT, **self._fingerprint}) + b"\n")
-                if refused is not None:
-                    raise refused
-                os.fsync(lock)
-        except OSError as error:
-            os.close(lock)
-            raise JournalError(f"{self._sidecar}: {error.strerror}; nothing was sent") from error
-        except BaseException:
-            os.close(lock)
-            raise
-        return lock
-
-    def _has_output(self) -> bool:
-        return self.path.exists() and self.path.stat().st_size > 0
-
-    def _compare(self, written: bytes) -> None:
-        try:
-            old = msgspec.json.decode(written)
-        except NOT_JSON as error:
-            raise JournalError(f"{self._sidecar}: damaged: {error}") from None
-        if not isinstance(old, dict) or old.get("headrace") != _FORMAT:
-            raise JournalError(f"{self._sidecar}: not a journal of this version of headrace")
-        for key, value in self._fingerprint.items():
-            if old.get(key) != value:
-                was = "" if key == "input" else f" (was {old.get(key)!r}, is {value!r})"
-                raise JournalError(
-                    f"{self.path}: {_WORDS.get(key, key)} changed since this journal began{was}; "
-                    "put it back to resume, or name another --out"
-                )
+        begun = self.path.exists() and self.path.stat().st_size > 0
+        return claim(self.path, self._sidecar, self._fingerprint, begun=begun)
 
     def _read(self) -> Iterator[Line]:
         """The lines that are there; a torn last one is cut off."""
@@ -202,8 +136,8 @@ class Journal:
             raise JournalError(
                 f"{self.path}: {error.strerror}; its failed items are still in it, nothing was lost"
             ) from error
-        os.close(self._file)
-        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        self._file.close()
+        self._file = LineFile(self.path)
         return before[2]
 
     def _write_without_failed(self, fresh: Path) -> None:
@@ -226,48 +160,16 @@ class Journal:
     def append(self, indexes: list[int], lines: bytes) -> None:
         """Write the lines of these items; they survive the death of this process once it returns.
 
-        Raises `JournalError` where not all can be written, and from then on again: what is appended to half
-        a line is damage, even if there is room by then.
+        Raises `JournalError` where not all can be written; see `LineFile.append`.
         """
-        if self._broken is not None:
-            raise self._broken
-        written, error = _write(self._file, lines)
-        self._dirty = True
-        whole = lines.count(b"\n", 0, written)
-        for index in indexes[:whole]:
-            self._mark(index)
-        if error is not None:
-            with suppress(OSError):  # else the next run cuts it off
-                torn = written - (lines.rfind(b"\n", 0, written) + 1)
-                os.ftruncate(self._file, os.fstat(self._file).st_size - torn)
-            self._broken = JournalError(
-                f"{self.path}: {error.strerror}; {self.done} items are safe there, "
-                "run the same command again when there is room"
-            )
-            raise self._broken from error
+
+        def count(whole: int) -> int:
+            for index in indexes[:whole]:
+                self._mark(index)
+            return self.done
+
+        self._file.append(lines, count)
 
     async def sync(self) -> None:
         """Force what was written onto the disk, where it survives the death of the machine."""
-        if self._dirty:
-            self._dirty = False
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._fsync)
-
-    def _fsync(self) -> None:
-        try:
-            os.fsync(self._file)
-        except OSError as error:
-            raise JournalError(
-                f"{self.path}: {error.strerror}; the last lines may not be on the disk"
-            ) from error
-
-
-def _write(file: int, data: bytes) -> tuple[int, OSError | None]:
-    """How much was written, and why not all: a disk that becomes full takes a part, then says so."""
-    written = 0
-    try:
-        while written < len(data):
-            written += os.write(file, memoryview(data)[written:])
-    except OSError as error:
-        return written, error
-    return written, None
+        await self._file.sync()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -55,6 +55,21 @@ _SILENCE = 2.0
 """Seconds for which an endpoint that answered none of those is left alone, whatever its circuit says."""
 
 
+class Keeper(Protocol):
+    """Keeps the lines of a run; a `Journal` does.
+
+    ``append`` takes lines and their items, durable once it returns; ``sync`` makes them outlast the machine.
+    """
+
+    @property
+    def done(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    def is_done(self, index: int, /) -> bool: ...
+    def append(self, indexes: list[int], lines: bytes, /) -> None: ...
+    async def sync(self) -> None: ...
+
+
 class BulkRun:
     """One session of a run: what the journal has not got yet is sent, and written down.
 
@@ -71,7 +86,7 @@ class BulkRun:
     def __init__(
         self,
         task: Task,
-        journal: Journal,
+        journal: Keeper,
         total: int,
         *,
         wait_for_endpoint: float = WAIT_FOR_ENDPOINT,

@@ -123,3 +123,16 @@ class Summary:
         else:
             self.failed += 1
             self.failures[result.code] += 1
+
+    def merge(self, other: Summary) -> None:
+        """Count what another session of the same run did, its items not among those of this one."""
+        self.succeeded += other.succeeded
+        self.failed += other.failed
+        self.failures.update(other.failures)
+        self.retries += other.retries
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        if other.cost is not None:
+            self.cost = other.cost if self.cost is None else self.cost + other.cost
+        self.unpriced += other.unpriced
+        self.latencies.include(other.latencies)

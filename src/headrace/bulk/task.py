@@ -9,7 +9,7 @@ import attrs
 
 from headrace.answers import AnswerFormat, answer_format
 from headrace.bulk.distinct import Distinct
-from headrace.bulk.sources import Item, Source
+from headrace.bulk.sources import Item, Items
 from headrace.bulk.template import Template
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
 from headrace.model import Request
@@ -49,7 +49,7 @@ class Task:
     ``parameters`` are the API's own (``temperature``, …) for all requests.
     """
 
-    source: Source
+    source: Items
     prompt: Template | None
     model: str | None
     choices: tuple[str, ...] = attrs.field(default=None, converter=_as_choices)
@@ -91,7 +91,7 @@ class Task:
                 self._whole_request(item)
         if not number:
             raise InputError(f"{self.source.name}: no items")
-        duplicate = self.source.duplicate(ids)
+        duplicate = _duplicate(self.source, ids)
         if duplicate:
             raise InputError(duplicate)
         return number
@@ -145,3 +145,21 @@ def judge(choices: Sequence[str], reply: Reply) -> tuple[str | None, HeadraceErr
             return choice, None
     said = text if len(text) <= 80 else text[:79] + "…"
     return None, AnswerError(f"the answer {said!r} is none of the choices")
+
+
+def _duplicate(source: Items, ids: Distinct) -> str | None:
+    """Where an id is found twice, as a message; None if ``ids``, filled from the source, are distinct."""
+    suspects = ids.repeated()
+    if not suspects:
+        return None
+    lines: dict[str, int] = {}
+    for item in source.items():
+        if hash(item.id) in suspects:
+            if item.id in lines:
+                unit = "row" if source.kind == "parquet" else "line"
+                return (
+                    f"{source.where(item.line)}: duplicate {source.id_column} {item.id!r}, "
+                    f"first in {unit} {lines[item.id]}; name a column of distinct ids with --id-column"
+                )
+            lines[item.id] = item.line
+    return None

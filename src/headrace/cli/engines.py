@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from headrace.errors import PluginError, SettingsError, nearest
 
@@ -37,13 +38,14 @@ class CommandWithEngines(click.Command):
         if name is not None and name not in self.engines:
             raise SettingsError(f"--engine {name}: no plugin brings it; {nearest(name, self.engines)}")
         engine = None if name is None else self.engines[name]
+        source_of = click.get_current_context().get_parameter_source
         given = {}
         for each in self.engines.values():
             for option in each.options:
                 value = options.get(str(option.name))
                 if each is engine:
                     given[str(option.name)] = value
-                elif value is not None and value != option.default:
+                elif source_of(str(option.name)) is not ParameterSource.DEFAULT:
                     raise SettingsError(f"{option.opts[0]} is for --engine {each.name}")
         return engine, given
 

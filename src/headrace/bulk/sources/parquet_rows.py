@@ -50,7 +50,7 @@ class ParquetRows:
     def rows_of(self, batch: Any) -> Iterator[Mapping[str, Any]]:
         """The rows of a record batch, their values as JSON has them."""
         with self._errors():
-            columns = [_values(column) for column in batch.columns]
+            columns = [json_values(column) for column in batch.columns]
         for values in zip(*columns, strict=True):
             yield dict(zip(self.columns, values, strict=True))
 
@@ -75,7 +75,7 @@ def _reader(content: Any, name: str) -> Any:
     return parquet.ParquetFile(content, buffer_size=_BUFFER, coerce_int96_timestamp_unit="us")
 
 
-def _values(column: Any) -> list[Any]:
+def json_values(column: Any) -> list[Any]:
     """The values of a column as JSON has them."""
     import pyarrow
 

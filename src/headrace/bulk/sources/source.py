@@ -6,11 +6,10 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 
-from headrace.bulk.distinct import Distinct
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.parquet_rows import ParquetRows
 from headrace.bulk.sources.text_rows import CsvRows, JsonRows, decode_object, first_line
@@ -34,6 +33,23 @@ class Item:
     id: str
     row: Mapping[str, Any] = attrs.field(repr=False)
     request: Request | None = attrs.field(default=None, repr=False)
+
+
+class Items(Protocol):
+    """Where a task's items come from: a `Source`, or what an engine has of an input.
+
+    ``where`` says how messages name one of its lines, ``digest`` what tells it from other inputs.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def id_column(self) -> str | None: ...
+    def where(self, line: int, /) -> str: ...
+    def items(self) -> Iterator[Item]: ...
+    def digest(self) -> str: ...
 
 
 class Source:
@@ -143,20 +159,3 @@ class Source:
                 raise InputError(f"{where}: no column {self.id_column!r} for the id; {known}")
             raise InputError(f"{where}: {self.id_column!r} must be a text that is not empty")
         return value
-
-    def duplicate(self, ids: Distinct) -> str | None:
-        """Where an id is found twice, as a message; None if ``ids``, filled from `items`, are distinct."""
-        suspects = ids.repeated()
-        if not suspects:
-            return None
-        lines: dict[str, int] = {}
-        for item in self.items():
-            if hash(item.id) in suspects:
-                if item.id in lines:
-                    unit = "row" if self.kind == "parquet" else "line"
-                    return (
-                        f"{self.where(item.line)}: duplicate {self.id_column} {item.id!r}, "
-                        f"first in {unit} {lines[item.id]}; name a column of distinct ids with --id-column"
-                    )
-                lines[item.id] = item.line
-        return None

@@ -61,7 +61,7 @@ class Record(Line, kw_only=True):
         return None if error is None else f"{error.code}: {error.message}"
 
 
-_read = msgspec.json.Decoder(Record).decode
+decode_answered = msgspec.json.Decoder(Record).decode
 _read_error = msgspec.json.Decoder(_Error | None).decode
 
 
@@ -119,7 +119,7 @@ class Answers:
 
     def _decoded(self, raw: bytes, where: str) -> Record:
         try:
-            return _read(raw)
+            return decode_answered(raw)
         except NOT_JSON as error:
             raise InputError(f"{where}: damaged: {error}") from None
 

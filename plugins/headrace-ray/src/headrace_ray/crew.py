@@ -1,0 +1,125 @@
+"""A crew for several blocks at once: one map of one client, which goes on from block to block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import anyio
+import attrs
+
+from headrace.bulk.crew import Asked, Take
+from headrace.bulk.result import Result, result_of
+from headrace.client import Client
+from headrace.model import Outcome, Request
+
+_TOGETHER = 16
+"""Results that are taken together at most, as in a local run."""
+
+
+@attrs.define(eq=False)
+class _Share:
+    """What one call of `work` wants done."""
+
+    items: Iterator[Asked]
+    take: Take
+    exhausted: bool = False
+    under_way: int = 0
+    results: list[Result] = attrs.field(factory=list)
+    error: Exception | None = None
+    news: anyio.Event = attrs.field(factory=anyio.Event)
+
+    def hand_over(self) -> None:
+        """Have what there is taken; what that raises is for `work` to raise."""
+        results, self.results = self.results, []
+        try:
+            if results and self.error is None:
+                self.take(results)
+        except Exception as error:
+            self.error = error
+
+    @property
+    def over(self) -> bool:
+        return self.error is not None or (self.exhausted and not self.under_way)
+
+
+class BlocksCrew:
+    """Makes the calls of several blocks with ``max_in_flight`` places, of which no block has its own.
+
+    Items of the block that came first are drawn first, and where it has none left those of the next, so that
+    the end of a block leaves no place empty. ``run`` is to be running meanwhile.
+    """
+
+    def __init__(self, client: Client, max_in_flight: int, choices: tuple[str, ...], answer: Any) -> None:
+        self._client = client
+        self._max_in_flight = max_in_flight
+        self._choices = choices
+        self._answer = answer
+        self._shares: list[_Share] = []
+        self._came = anyio.Event()
+        self._drawn: dict[int, tuple[_Share, Asked]] = {}
+        self._number = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return len(self._drawn)
+
+    async def run(self) -> None:
+        """Make the calls, until cancelled."""
+        calls = self._client.map(self, answer=self._answer, max_in_flight=self._max_in_flight)
+        await calls.each(self._finish)
+
+    async def work(self, items: Iterator[Asked], take: Take) -> None:
+        """See `headrace.bulk.crew.Crew.work`; may be called while another is under way."""
+        share = _Share(items, take)
+        self._shares.append(share)
+        self._came.set()
+        try:
+            while not share.over:
+                await share.news.wait()
+                share.news = anyio.Event()
+                share.hand_over()
+            share.hand_over()
+            if share.error is not None:
+                raise share.error
+        finally:
+            if share in self._shares:
+                self._shares.remove(share)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Request:
+        while True:
+            for share in self._shares.copy():
+                item = self._draw(share)
+                if item is not None:
+                    self._drawn[self._number] = share, item
+                    self._number += 1
+                    share.under_way += 1
+                    return item.request
+            self._came = anyio.Event()
+            await self._came.wait()
+
+    def _draw(self, share: _Share) -> Asked | None:
+        try:
+            if share.error is None:
+                return next(share.items)
+        except StopIteration:
+            pass
+        except Exception as error:
+            share.error = error
+        share.exhausted = True
+        self._shares.remove(share)
+        share.news.set()
+        return None
+
+    def _finish(self, outcome: Outcome) -> None:
+        share, item = self._drawn.pop(outcome.index)
+        share.under_way -= 1
+        result = result_of(item.index, item.id, outcome, self._choices)
+        share.results.append(result)
+        if len(share.results) == _TOGETHER or not result.line:  # one that stops the drawing
+            share.hand_over()
+        share.news.set()

@@ -1,0 +1,232 @@
+"""`headrace run --engine ray`: many files, one answer for each row, and what is killed on the way."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace import Client
+from headrace.bulk import Summary
+from headrace.bulk.engines import Job
+from headrace.endpoint import Behaviour
+from headrace.errors import AuthenticationError, InputError, JournalError, SettingsError
+from headrace_ray.engine import RayEngine
+
+from .conftest import lines_in, write_rows
+
+Serving = Callable[[Behaviour], Any]
+Command = Callable[..., "subprocess.Popen[str]"]
+IN_FLIGHT = 40
+LIMIT = 120
+
+
+def job(folder: Path, url: str, **changed: Any) -> Job:
+    client = {"base_url": url, "model": "m", "max_in_flight": IN_FLIGHT, **changed.pop("client", {})}
+    said: dict[str, Any] = {
+        "input": str(folder / "in"),
+        "out": str(folder / "out"),
+        "prompt": "Sort {name} at {price}",
+        "model": "m",
+        "choices": None,
+        "schema": None,
+        "system": None,
+        "parameters": {},
+        "id_column": None,
+        "limit": None,
+        "make_client": functools.partial(Client, **client),
+        "max_in_flight": IN_FLIGHT,
+        "deadline": None,
+        "wait_for_endpoint": 600.0,
+        "retry_failed": False,
+    }
+    return Job(**said | changed)
+
+
+def run(asked: Job, **options: Any) -> Summary:
+    return RayEngine().run(asked, {"ray_address": None, "actors": 2, "parquet": False} | options)
+
+
+def expected(files: int, rows: int) -> set[str]:
+    return {f"part{file}.csv:row-{row + 1}" for file in range(files) for row in range(rows)}
+
+
+def check_once_each(out: Path, files: int, rows: int) -> None:
+    """One line a row, with the answer to its own prompt, and the place that it has in the input."""
+    lines = lines_in(out)
+    assert {line["custom_id"] for line in lines} == expected(files, rows)
+    assert len(lines) == files * rows
+    for line in lines:
+        name, _, row = line["custom_id"].partition(".csv:row-")
+        number, row = int(name.removeprefix("part")), int(row) - 1
+        assert line["id"] == f"headrace-{number * rows + row}"
+        assert f"Sort {number}-{row} at {row}.90" in str(line["response"]["body"])
+
+
+def wait_for_lines(out: Path, number: int, process: subprocess.Popen[str] | None = None) -> None:
+    end = time.monotonic() + LIMIT
+    while len(lines_in(out)) < number:
+        assert time.monotonic() < end, "the run makes no progress"
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_folder_is_run_to_shards_and_resumed(
+    tmp_path: Path, serving: Serving, requests_at: Callable[[str], int]
+) -> None:
+    write_rows(tmp_path / "in", 3, 700)
+    with serving(Behaviour(latency=0.02)) as url:
+        limited = run(job(tmp_path, url, limit=900))
+        assert (limited.total, limited.succeeded, limited.left) == (900, 900, 0)
+        rest = run(job(tmp_path, url), parquet=True)
+        assert (rest.total, rest.done_before, rest.succeeded, rest.left) == (2100, 900, 1200, 0)
+        again = run(job(tmp_path, url))
+        assert (again.done_before, again.succeeded, again.failed) == (2100, 0, 0)
+        assert requests_at(url) == 2100
+        with pytest.raises(JournalError, match=r"the prompt changed .*was 'Sort \{name\} at \{price\}'"):
+            run(job(tmp_path, url, prompt="Describe {name}"))
+    check_once_each(tmp_path / "out", 3, 700)
+    assert rest.latencies.count == 1200
+    assert rest.prompt_tokens > 0
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "parquet")
+    assert set(table.column("id").to_pylist()) == expected(3, 700)
+    assert table.column_names == ["id", "answer", "error", "attempts", "elapsed", "cost"]
+    assert table.column("answer").null_count == 0
+
+
+def holders(out: Path) -> list[int]:
+    """The processes that have a shard open: the actors."""
+    found = set()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):  # of a process, or a file, that is gone meanwhile
+                for file in os.listdir(process / "fd"):
+                    with suppress(OSError):
+                        if os.readlink(process / "fd" / file).startswith(f"{out}/shard-"):
+                            found.add(int(process.name))
+    return sorted(found)
+
+
+def test_an_actor_that_is_killed_costs_what_it_had_in_flight(
+    tmp_path: Path, serving: Serving, command: Command, requests_at: Callable[[str], int]
+) -> None:
+    write_rows(tmp_path / "in", 2, 1500)
+    out = tmp_path / "out"
+    asked = ("in", "--out", "out", "--prompt", "Sort {name} at {price}", "--model", "m", "--actors", "2")
+    with serving(Behaviour(latency=0.1)) as url:
+        with command(url, *asked, "--max-in-flight", str(IN_FLIGHT)) as process:
+            wait_for_lines(out, 500, process)
+            os.kill(holders(out)[0], signal.SIGKILL)
+            said, errors = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, errors
+        sent = requests_at(url)
+    assert "3,000 of 3,000 items done" in said
+    check_once_each(out, 2, 1500)
+    assert sent <= 3000 + IN_FLIGHT // 2 + 15, "more was sent again than the actor had in flight"
+
+
+def test_a_command_that_is_killed_is_gone_on_with(
+    tmp_path: Path, serving: Serving, command: Command, requests_at: Callable[[str], int]
+) -> None:
+    write_rows(tmp_path / "in", 2, 1000)
+    out = tmp_path / "out"
+    asked = ("in", "--out", "out", "--prompt", "Sort {name} at {price}", "--model", "m", "--actors", "2")
+    with serving(Behaviour(latency=0.1)) as url:
+        with command(url, *asked, "--max-in-flight", str(IN_FLIGHT)) as process:
+            wait_for_lines(out, 400, process)
+            second = command(url, *asked)
+            _, refused = second.communicate(timeout=LIMIT)
+            assert (second.returncode, "another run is writing to it" in refused) == (2, True)
+            process.kill()
+            process.communicate(timeout=LIMIT)
+        end = time.monotonic() + LIMIT
+        while holders(out):
+            assert time.monotonic() < end, "the actors outlive their driver"
+            time.sleep(0.1)
+        # As after a crash of the machine: a line that was begun.
+        with max(out.glob("shard-*"), key=lambda shard: shard.stat().st_size).open("ab") as shard:
+            shard.write(b'{"id":"headrace-17","custom')
+        with command(url, *asked, "--max-in-flight", str(IN_FLIGHT)) as process:
+            said, errors = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, errors
+        sent = requests_at(url)
+    assert "2,000 of 2,000 items done" in said
+    check_once_each(out, 2, 1000)
+    assert sent <= 2000 + IN_FLIGHT + 2 * 15, "more was sent again than was in flight"
+
+
+def test_ctrl_c_lets_calls_in_flight_end(tmp_path: Path, serving: Serving, command: Command) -> None:
+    write_rows(tmp_path / "in", 1, 3000)
+    out = tmp_path / "out"
+    asked = ("in", "--out", "out", "--prompt", "{name}", "--model", "m", "--max-in-flight", str(IN_FLIGHT))
+    with serving(Behaviour(latency=0.2)) as url, command(url, *asked) as process:
+        wait_for_lines(out, 100, process)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130, errors
+    assert "the same command again goes on from here" in said
+    assert "Traceback" not in errors
+    done = len(lines_in(out))
+    assert f"{done:,} of 3,000 items done" in said
+    assert done < 3000
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_all_later_calls_would_share_ends_the_run(tmp_path: Path, serving: Serving) -> None:
+    write_rows(tmp_path / "in", 2, 2000)
+    with serving(Behaviour(api_key="sk-right")) as url:
+        summary = run(job(tmp_path, url, client={"api_key": "sk-wrong"}))
+    assert isinstance(summary.stopped_by, AuthenticationError)
+    assert (summary.succeeded, summary.failed, summary.left) == (0, 0, 4000)
+    assert lines_in(tmp_path / "out") == []
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_endpoint_that_is_down_is_waited_for_and_a_deadline_kept(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in", 1, 600)
+    nobody = "http://127.0.0.1:9/v1"
+    impatient = {"retry": {"attempts": 1}, "breaker": {"open_for": 0.2}}
+    given_up = run(job(tmp_path, nobody, wait_for_endpoint=0.5, client=impatient))
+    assert getattr(given_up.stopped_by, "code", None) == "circuit_open"
+    stopped = run(job(tmp_path, nobody, deadline=3.0, client=impatient))
+    assert "deadline of 3 s passed" in str(stopped.stopped_by)
+    assert 0 < stopped.left < 600, "the calls that opened the circuit failed, the rest were not made"
+    with pytest.raises(JournalError, match="is a file"):
+        run(job(tmp_path, nobody, out=str(tmp_path / "in" / "part0.csv")))
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("changed", "error", "said"),
+    [
+        (
+            {"prompt": "{nam}"},
+            InputError,
+            r"csv:2: no column 'nam' for the prompt; did you mean 'name'",
+        ),
+        ({"prompt": None}, InputError, "--prompt is missing"),
+        ({"input": "-"}, InputError, "cannot read stdin"),
+        ({"input": "s3://bucket/x"}, InputError, "map_dataset"),
+        ({"input": "nowhere/*.csv"}, InputError, "no such file"),
+        ({"max_in_flight": 1}, SettingsError, "actors=2: must be at least 1, and at most max_in_flight=1"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_sent(
+    tmp_path: Path, changed: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    write_rows(tmp_path / "in", 2, 3)
+    with pytest.raises(error, match=said):
+        run(job(tmp_path, "http://127.0.0.1:9/v1", **changed))
+    assert lines_in(tmp_path / "out") == []

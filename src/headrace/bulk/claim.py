@@ -1,0 +1,83 @@
+"""Whose an output is: the fingerprint of a run in a file beside it, under a lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.bulk.appending import write_all
+from headrace.errors import JournalError
+from headrace.reply import NOT_JSON
+from headrace.requests import encode_json
+
+_FORMAT = 1
+_WORDS = {
+    "input": "the input file",
+    "prompt": "the prompt",
+    "model": "the model",
+    "choices": "the choices",
+    "system": "the system message",
+    "parameters": "the parameters",
+    "answer": "what the answer is to be",
+}
+
+
+def claim(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bool) -> int:
+    """Lock ``sidecar`` for the run that writes to ``out``, and return its descriptor, which holds the lock.
+
+    A new sidecar gets the fingerprint, an old one's is compared with it; ``begun`` says that there is output
+    already. Raises `JournalError` where another process has the lock, where the fingerprint differs (naming
+    what changed), and where there is output without a fingerprint.
+    """
+    try:
+        lock = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise JournalError(f"{out}: cannot be written: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(f"{out}: another run is writing to it; wait for its end") from None
+        written = os.pread(lock, 1 << 24, 0)
+        if written.endswith(b"\n"):
+            _compare(out, sidecar, written, fingerprint)
+        elif begun:
+            raise JournalError(
+                f"{out}: exists, but {sidecar.name} does not say which run it belongs to; "
+                "name another --out, or move it away"
+            )
+        else:
+            os.ftruncate(lock, 0)
+            os.lseek(lock, 0, os.SEEK_SET)
+            _, refused = write_all(lock, encode_json({"headrace": _FORMAT, **fingerprint}) + b"\n")
+            if refused is not None:
+                raise refused
+            os.fsync(lock)
+    except OSError as error:
+        os.close(lock)
+        raise JournalError(f"{sidecar}: {error.strerror}; nothing was sent") from error
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _compare(out: Path, sidecar: Path, written: bytes, fingerprint: Mapping[str, Any]) -> None:
+    try:
+        old = msgspec.json.decode(written)
+    except NOT_JSON as error:
+        raise JournalError(f"{sidecar}: damaged: {error}") from None
+    if not isinstance(old, dict) or old.get("headrace") != _FORMAT:
+        raise JournalError(f"{sidecar}: not a journal of this version of headrace")
+    for key, value in fingerprint.items():
+        if old.get(key) != value:
+            was = "" if key == "input" else f" (was {old.get(key)!r}, is {value!r})"
+            raise JournalError(
+                f"{out}: {_WORDS.get(key, key)} changed since this journal began{was}; "
+                "put it back to resume, or name another --out"
+            )
