@@ -142,7 +142,8 @@ def test_a_command_that_is_killed_is_gone_on_with(
     write_rows(tmp_path / "in", 2, 1000)
     out = tmp_path / "out"
     asked = ("in", "--out", "out", "--prompt", "Sort {name} at {price}", "--model", "m", "--actors", "2")
-    with serving(Behaviour(latency=0.1)) as url:
+    # Slow enough for the run to be under way still when the second one has started.
+    with serving(Behaviour(latency=0.3)) as url:
         with command(url, *asked, "--max-in-flight", str(IN_FLIGHT)) as process:
             wait_for_lines(out, 400, process)
             second = command(url, *asked)
