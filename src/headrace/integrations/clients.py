@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from types import ModuleType
 from typing import Any
 
 from headrace.errors import SettingsError, nearest
 from headrace.integrations.bridge import Bridge, BridgedStream
+from headrace.integrations.templates import TemplatingClient
 from headrace.model import Observer, Policy
 
 MAX_IN_FLIGHT = 1000
@@ -19,7 +19,7 @@ _OF_BOTH = frozenset({"trust_env"})
 
 
 def make_client(
-    library: ModuleType,
+    client: type[TemplatingClient],
     transport: type[Bridge],
     stream: type[BridgedStream],
     policies: Iterable[Policy] | None,
@@ -27,10 +27,10 @@ def make_client(
     max_in_flight: int,
     options: Mapping[str, Any],
 ) -> Any:
-    """The library's client over a ``transport`` that gives its answers as ``stream``."""
-    own, sections, theirs = _split(library.AsyncClient, options)
+    """A client of this class over a ``transport`` that gives its answers as ``stream``."""
+    own, sections, theirs = _split(client.library.AsyncClient, options)
     bridge = transport(
-        library,
+        client.library,
         stream,
         policies=policies,
         observers=observers,
@@ -38,7 +38,7 @@ def make_client(
         options=own,
         sections=sections,
     )
-    return library.AsyncClient(transport=bridge, **theirs)
+    return client(transport=bridge, **theirs)
 
 
 def _split(client: type, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

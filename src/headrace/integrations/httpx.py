@@ -10,10 +10,15 @@ import httpx
 
 from headrace.integrations.bridge import Bridge, BridgedStream
 from headrace.integrations.clients import MAX_IN_FLIGHT, make_client
+from headrace.integrations.templates import TemplatingClient
 from headrace.model import Observer, Policy
 
 
 class _Stream(BridgedStream, httpx.AsyncByteStream):
+    library: ClassVar[ModuleType] = httpx
+
+
+class _Client(TemplatingClient, httpx.AsyncClient):
     library: ClassVar[ModuleType] = httpx
 
 
@@ -39,6 +44,6 @@ def async_client(
     Raises `SettingsError` or `PluginError`.
     """
     client: httpx.AsyncClient = make_client(
-        httpx, HeadraceTransport, _Stream, policies, observers, max_in_flight, options
+        _Client, HeadraceTransport, _Stream, policies, observers, max_in_flight, options
     )
     return client
