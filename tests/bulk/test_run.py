@@ -272,8 +272,9 @@ async def test_an_endpoint_that_answers_nothing_to_many_is_waited_for_without_a_
     async with endpoint.client(max_in_flight=2) as client:
         summary = await run(client, products, prompt="{name}", out=out)
     if back:
-        # Without retries those fail that were under way when it came back.
-        assert (summary.failed <= 4, summary.left) == (True, 0)
+        # Without retries those fail that were in doubt when it came back, or under way.
+        assert summary.failed < 3 + 2
+        assert summary.left == 0
         assert trio.current_time() > 5, "it is not asked again at once"
     else:
         assert "the endpoint has answered none of" in str(summary.stopped_by)

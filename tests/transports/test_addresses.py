@@ -86,6 +86,40 @@ async def test_many_connects_at_once_resolve_a_name_once(
     assert asked == ["some.test"]
 
 
+async def test_who_gives_up_while_a_name_is_resolved_leaves_it_to_the_next(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, reached, address = list[str](), list[str](), Address("some.test", port)
+    first_looks, scope = anyio.Event(), anyio.CancelScope()
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        if len(asked) == 1:
+            first_looks.set()
+            await anyio.sleep_forever()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async def give_up() -> None:
+        with scope:
+            await address.connected()
+
+    async def connect() -> None:
+        with await address.connected() as raw_socket:
+            reached.append(raw_socket.getpeername()[0])
+
+    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(give_up)
+            await first_looks.wait()
+            for _ in range(10):
+                group.start_soon(connect)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert reached == ["127.0.0.1"] * 10
+    assert asked == ["some.test"] * 2
+
+
 async def test_a_name_is_looked_up_again_when_its_time_is_over(
     port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
