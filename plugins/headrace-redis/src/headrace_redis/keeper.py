@@ -97,22 +97,20 @@ class Keeper:
                     return
                 await self._sleep(now, until)
                 continue
-            waiters, asked = lane.next_asked(now, self._reach.sharers)
+            asked = lane.next_asked(now, self._reach.sharers)
             try:
                 answer = await ask(lane, asked, anyio.current_time())
             except Exception as error:
-                lane.put_back(waiters)
+                lane.unanswered()
                 self._lost(error)
                 return
             except BaseException:
-                lane.put_back(waiters)
+                lane.unanswered()
                 raise
             refusal = self._refusals.after(lane, answer)
             if refusal is not None:
-                for waiter in waiters:
-                    waiter.fail(refusal)
                 lane.refuse(refusal)
-            lane.answered(anyio.current_time(), answer, [] if refusal else waiters, [] if refusal else asked)
+            lane.answered(anyio.current_time(), answer, [] if refusal else asked)
 
     def _lost(self, error: Exception) -> None:
         if self._reach.lost(error, anyio.current_time()):

@@ -51,12 +51,12 @@ class Link:
 
     async def admit(self, lane: Lane, call: Call, tokens: int) -> Booking:
         """Wait until a call may go; raises `BudgetExceeded` or `CircuitOpen` where it may not."""
+        came = now = call.now()
         while True:
             self.check_budget()
-            now = call.now()
             booking = lane.take(now, tokens)
             if booking is None:
-                booking = await self._stand_in_line(lane, tokens)
+                booking = await self._stand_in_line(lane, Waiter(tokens, call.priority, came))
             elif lane.low and now >= lane.ask_at:
                 self.keeper.wake()
             if (wait := booking.at - call.now()) > 0:
@@ -68,19 +68,16 @@ class Link:
             if call.now() >= lane.paused_until:
                 return booking
             lane.give_back(booking)  # a pause has begun meanwhile
+            now = call.now()
 
-    async def _stand_in_line(self, lane: Lane, tokens: int) -> Booking:
-        waiter = Waiter(tokens)
-        lane.line.append(waiter)
+    async def _stand_in_line(self, lane: Lane, waiter: Waiter) -> Booking:
+        lane.join(waiter)
         self.keeper.wake()
         try:
             await waiter.decided.wait()
         except BaseException:
-            waiter.gone = True
-            if waiter.booking is not None:
-                lane.give_back(waiter.booking)
-            elif waiter in lane.line:
-                lane.line.remove(waiter)
+            lane.leave(waiter)
+            self.keeper.wake()
             raise
         if waiter.booking is None:
             raise waiter.error or AssertionError("decided, but not what")
