@@ -81,6 +81,7 @@ def test_one_endpoint_that_is_named_goes_before_those_of_the_file(load: Callable
             "header 'X' holds a line break",
         ),
         ('[endpoints.a]\nbase_url = "https://a.example"\nmodels = "m"', "models"),
+        ('[endpoints.a]\nbase_url = "https://a.example"\nmodels = [["m"]]', "must be a list of models"),
         ("endpoints = [5]", "tables like"),
         ("endpoints = []", "tables like"),
         ('[endpoints]\nbase_url = "https://a.example"', "tables like"),

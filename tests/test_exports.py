@@ -28,6 +28,7 @@ PUBLIC = {
     "Outcome",
     "Piece",
     "Policy",
+    "RateLimits",
     "Reply",
     "Request",
     "Secret",

@@ -10,6 +10,7 @@ from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
 from headrace.hookspecs import hookimpl
 from headrace.model import Call, Ending, Event, Observer, Outcome, Policy, Request, Send, Stage, Timeout
+from headrace.rate_limits import RateLimits
 from headrace.reply import Answered, Body, Headers, Reply, Usage
 from headrace.settings import Settings
 from headrace.streaming import Stream
@@ -35,6 +36,7 @@ __all__ = [
     "Outcome",
     "Piece",
     "Policy",
+    "RateLimits",
     "Reply",
     "Request",
     "Secret",

@@ -65,12 +65,14 @@ def _as_secret(key: str | Secret | None) -> Secret | None:
     return Secret(key) if isinstance(key, str) else key
 
 
-def _by_name(models: Mapping[str, str] | Iterable[str] | None) -> Mapping[str, str] | None:
+def models_by_name(models: Mapping[str, str] | Iterable[str] | None) -> Mapping[str, str] | None:
+    """What each model is called at an endpoint; those of a list as they are. None: any model."""
     if models is None or isinstance(models, Mapping):
         return models
-    if isinstance(models, str):
+    names = None if isinstance(models, str) else list(models)
+    if names is None or not all(isinstance(name, str) for name in names):
         raise SettingsError(f"models={models!r}: must be a list of models, or what each is called there")
-    return {model: model for model in models}
+    return {name: name for name in names}
 
 
 def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
@@ -124,7 +126,7 @@ class Endpoint:
     api_key: Secret | None = attrs.field(default=None, converter=_as_secret)
     headers: Mapping[str, str] = attrs.field(default=EMPTY, validator=_sendable, repr=False)
     name: str = attrs.field(kw_only=True)
-    models: Mapping[str, str] | None = attrs.field(default=None, converter=_by_name, kw_only=True)
+    models: Mapping[str, str] | None = attrs.field(default=None, converter=models_by_name, kw_only=True)
     weight: float = attrs.field(default=1.0, validator=_above_zero, kw_only=True)
     max_in_flight: int | None = attrs.field(default=None, validator=_above_zero, kw_only=True)
     path: str = attrs.field(default="{path}", kw_only=True)

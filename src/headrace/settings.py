@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_type_hints
 import attrs
 import msgspec
 
-from headrace.endpoints import Endpoint, Secret
+from headrace.endpoints import Endpoint, Secret, models_by_name
 from headrace.errors import SettingsError, nearest
 from headrace.model import Timeout, positive_seconds
 
@@ -218,7 +218,7 @@ def _endpoints(given: Any, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
                 raise SettingsError(f"{where}api_key_env: the variable {variable!r} is not set")
             values["api_key"] = environ[variable]
         if isinstance(values.get("models"), list):
-            values["models"] = {model: model for model in values["models"]}
+            values["models"] = models_by_name(values["models"])
         endpoints.append(_build(Endpoint, values, where))
     return tuple(endpoints)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -72,9 +74,23 @@ def test_an_engine_gets_the_job_and_its_own_options(bring: Callable[..., None]) 
     assert client.settings.model == "m"
 
 
-def test_the_command_s_help_has_the_engine_s_options(bring: Callable[..., None]) -> None:
+@pytest.mark.parametrize("asked", [["--engine", "farm"], ["--engine=farm"], ["--hands", "3"]])
+def test_the_command_s_help_has_the_engine_s_options_where_one_is_meant(
+    bring: Callable[..., None], asked: list[str]
+) -> None:
     bring(Farm())
-    assert "--hands INTEGER" in CliRunner().invoke(cli, ["run", "--help"]).output
+    assert "--hands INTEGER" in CliRunner().invoke(cli, ["run", *asked, "--help"]).output
+
+
+def test_nobody_looks_for_plugins_to_show_the_command_s_own_help() -> None:
+    code = "import atexit, sys; atexit.register(lambda: print('LOADED', *sys.modules)); "
+    code += "from headrace.cli import main; sys.argv = ['headrace', 'run', '--help']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    shown, _, loaded = done.stdout.partition("LOADED")
+    assert "--engine NAME" in shown
+    assert not {"headrace_retry", "importlib.metadata", "headrace.bulk"} & set(loaded.split())
 
 
 @pytest.mark.parametrize(
@@ -84,6 +100,7 @@ def test_the_command_s_help_has_the_engine_s_options(bring: Callable[..., None])
         (["--hands", "3", "--prompt", "x"], "--hands is for --engine farm"),
         (["--hands", "2", "--prompt", "x"], "--hands is for --engine farm"),
         (["--hands-too", "--prompt", "x"], "--hands-too is for --engine farm"),
+        (["--hand", "3"], "'--hands'"),
         (["--prompt", "x"], "in/*.parquet: No such file"),
         (["--engine", "farm", "--table", "t.csv"], "are not for an --engine"),
     ],
@@ -110,7 +127,7 @@ def test_engines_that_cannot_be_are_a_plugin_s_mistake(
     bring: Callable[..., None], engines: list[object], said: str
 ) -> None:
     bring(*engines)
-    result = invoke("--prompt", "x")
+    result = invoke("--engine", "farm", "--prompt", "x")
     assert (result.exit_code, said in result.output) == (2, True), result.output
 
 

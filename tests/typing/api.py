@@ -23,6 +23,7 @@ from headrace import (
     Outcome,
     Piece,
     Policy,
+    RateLimits,
     Reply,
     Request,
     Secret,
@@ -191,9 +192,22 @@ class AuditSettings:
     path: str = "audit.jsonl"
 
 
+@attrs.define(kw_only=True)
+class Turnstile(RateLimits):
+    name = "turnstile"
+
+    patience: float = 60.0
+
+
 @hookimpl
 def headrace_policies(settings: Settings) -> Iterable[Policy]:
     assert_type(settings.section("audit", AuditSettings), AuditSettings)
+    turnstile = settings.section("turnstile", Turnstile)
+    assert_type(turnstile, Turnstile)
+    assert_type(turnstile.burst, float)
+    assert_type(turnstile.a_minute("api.openai.com", "gpt-4.1"), tuple[float | None, float | None])
+    Turnstile(requests_per_minute=500, patience=5)
+    Turnstile(requests_per_minute="many")  # type: ignore[arg-type]
     return [Audit()]
 
 

@@ -154,6 +154,10 @@ class Telling:
             call.notify("circuit", endpoint="http://fake.test/v1", state="open", open_for=60.0)
             call.notify("failover", endpoint="a", error="timeout")
             call.notify("cache", hit=True)
+            call.notify("repair", attempt=1, error="'canary' is no number")
+            call.notify("hedge", state="sent", after=0.5)
+            call.notify("adaptive", endpoint="a", limit=80, why="rate_limited")
+            call.notify("redis", state="away")
             return await send(call)
 
         return tell
@@ -163,7 +167,7 @@ class Telling:
 async def test_retries_and_circuits_are_warnings(log: pytest.LogCaptureFixture) -> None:
     async with FakeEndpoint().client([Logging(), Telling()]) as client:
         await client.chat("Hallo", id="7")
-    retry, budget, circuit, failover, _ = log.records
+    retry, budget, circuit, failover, *_ = log.records
     assert failover.getMessage().startswith("failover headrace.id=7 ")
     assert retry.levelno == budget.levelno == circuit.levelno == logging.WARNING
     assert retry.getMessage().startswith("retry headrace.id=7 ")
@@ -173,6 +177,22 @@ async def test_retries_and_circuits_are_warnings(log: pytest.LogCaptureFixture) 
     assert pairs(budget.getMessage())["headrace.retry_budget.left"] == "0"
     assert pairs(circuit.getMessage())["headrace.circuit.state"] == "open"
     assert retry.__dict__["headrace.retry.attempt"] == 1
+
+
+@pytest.mark.anyio
+async def test_what_is_no_trouble_yet_is_information_and_what_quotes_an_answer_is_not_logged(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    async with FakeEndpoint().client([Logging(), Telling()]) as client:
+        await client.chat("Hallo", id="7")
+    *_, hedge, adaptive, redis, ok = log.records
+    assert [record.levelno for record in (hedge, adaptive, redis, ok)] == [logging.INFO] * 4
+    assert hedge.getMessage().startswith("hedge headrace.id=7 ")
+    assert hedge.getMessage().endswith(" headrace.hedge.state=sent headrace.hedge.after=0.5")
+    assert adaptive.__dict__["headrace.adaptive.limit"] == 80
+    assert redis.__dict__["headrace.event"] == "redis"
+    assert "canary" not in log.text
+    assert "cache" not in log.text
 
 
 @pytest.mark.anyio
@@ -250,7 +270,7 @@ async def test_the_key_is_in_no_record(log: pytest.LogCaptureFixture) -> None:
                 await client.chat(f"my key is {CANARY}", id=f"{number}-{CANARY}", tags={"key": CANARY})
             except headrace.CallError:
                 continue
-    assert len(log.records) == 6 * 7 - 2
+    assert len(log.records) == 6 * 10 - 2
     for record in log.records:
         everything = f"{record.getMessage()} {record.__dict__}"
         assert CANARY not in everything

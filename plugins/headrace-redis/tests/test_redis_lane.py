@@ -12,53 +12,110 @@ def a_lane(a_minute: float = 60_000) -> Lane:
 
 def lined_up(lane: Lane, number: int) -> list[Waiter]:
     waiters = [Waiter(0) for _ in range(number)]
-    lane.line.extend(waiters)
+    for waiter in waiters:
+        lane.join(waiter)
     return waiters
 
 
 def test_slots_are_handed_out_in_the_order_of_the_line() -> None:
     lane = a_lane()
     first, second, third = lined_up(lane, 3)
-    waiters, asked = lane.next_asked(10.0, members=1)
-    lane.answered(10.0, Answer(slots=(0.0, 0.1), wait=0.4), waiters, asked)
+    asked = lane.next_asked(10.0, members=1)
+    lane.answered(10.0, Answer(slots=(0.0, 0.1), wait=0.4), asked)
     assert (first.booking, second.booking, third.booking) == (Booking(10.0, 0), Booking(10.1, 0), None)
-    assert list(lane.line) == [third]
+    assert lane.line == [third]
     assert not lane.due(10.4)
     assert lane.due(10.5)
+
+
+def test_the_highest_priority_is_next_and_then_who_came_first() -> None:
+    lane = a_lane()
+    came = [("a", 0), ("b", 0), ("low", -1), ("high", 5), ("c", 0)]
+    names = {}
+    for now, (name, priority) in enumerate(came):
+        waiter = Waiter(0, priority, float(now))
+        names[waiter] = name
+        lane.join(waiter)
+    assert [names[waiter] for waiter in lane.line] == ["high", "a", "b", "c", "low"]
+
+
+def test_who_comes_during_an_exchange_gets_its_first_slot_where_its_priority_is_higher() -> None:
+    lane = a_lane()
+    first, second = lined_up(lane, 2)
+    asked = lane.next_asked(0.0, members=1)
+    high = Waiter(0, priority=1)
+    lane.join(high)
+    lane.answered(0.0, Answer(slots=(0.0, 0.1)), asked)
+    assert (high.booking, first.booking) == (Booking(0.0, 0), Booking(0.1, 0))
+    assert lane.line == [second]
+
+
+def test_after_a_pause_a_call_stands_where_it_stood() -> None:
+    lane = a_lane()
+    later, earlier = Waiter(0, came=2.0), Waiter(0, came=1.0)
+    lane.join(later)
+    lane.join(earlier)  # it was booked, and a pause began
+    assert lane.line == [earlier, later]
+
+
+def test_a_small_call_does_not_wait_for_the_turn_of_a_large_one_behind_it() -> None:
+    lane = Lane("k", "http://e", Limits.a_minute(None, 6000, 1))
+    large, small = Waiter(5000, priority=-1), Waiter(10)
+    lane.join(large)
+    asked = lane.next_asked(0.0, members=1)
+    lane.answered(0.0, Answer(wait=40.0), asked)
+    assert not lane.due(1.0)
+    lane.join(Waiter(5000, priority=0))
+    assert not lane.due(1.0)  # no smaller: its turn is no sooner
+    lane.join(small)
+    assert not lane.due(1.0)
+    lane.leave(lane.line[0])
+    assert lane.line[0] is small
+    assert lane.due(1.0)
 
 
 def test_who_went_away_during_an_exchange_leaves_its_slot_to_the_others() -> None:
     lane = a_lane()
     first, second = lined_up(lane, 2)
-    waiters, asked = lane.next_asked(0.0, members=1)
-    first.gone = True
-    lane.answered(0.0, Answer(slots=(0.0, 0.0)), waiters, asked)
-    assert second.booking is not None
+    asked = lane.next_asked(0.0, members=1)
+    lane.leave(first)
+    lane.answered(0.0, Answer(slots=(0.0, 0.1)), asked)
+    assert second.booking == Booking(0.0, 0)
+    assert lane.take(0.0, 0) == Booking(0.1, 0)  # or who comes next
+
+
+def test_who_goes_away_with_a_booking_gives_it_back() -> None:
+    lane = a_lane()
+    (only,) = lined_up(lane, 1)
+    asked = lane.next_asked(0.0, members=1)
+    lane.answered(0.0, Answer(slots=(0.0,)), asked)
+    lane.leave(only)
     assert lane.back_requests == 1
 
 
 def test_after_a_failed_exchange_the_line_is_as_it_was() -> None:
     lane = a_lane()
     first, second, third = lined_up(lane, 3)
-    waiters, _ = lane.next_asked(0.0, members=1)
-    second.gone = True
-    lane.put_back(waiters)
-    assert list(lane.line) == [first, third]
+    lane.next_asked(0.0, members=1)
+    lane.leave(second)
+    lane.unanswered()
+    assert lane.line == [first, third]
+    assert lane.due(0.0)
 
 
 def test_more_is_booked_ahead_while_it_is_used_and_less_when_it_is_not() -> None:
     lane, sizes = a_lane(), []
     for now in range(4):
         lined_up(lane, 1)
-        waiters, asked = lane.next_asked(now, members=1)
-        lane.answered(now, Answer(slots=(0.0,) * len(asked)), waiters, asked)
+        asked = lane.next_asked(now, members=1)
+        lane.answered(now, Answer(slots=(0.0,) * len(asked)), asked)
         sizes.append(len(lane.ahead))
         while lane.take(now, 0):  # so many calls come
             pass
     assert sizes == [1, 2, 4, 8]
     lined_up(lane, 1)
-    waiters, asked = lane.next_asked(10.0, members=1)
-    lane.answered(10.0, Answer(slots=(0.0,) * len(asked)), waiters, asked)
+    asked = lane.next_asked(10.0, members=1)
+    lane.answered(10.0, Answer(slots=(0.0,) * len(asked)), asked)
     ahead = len(lane.ahead)
     assert lane.take(10.0 + KEPT * 2, 0) is None
     assert lane.back_requests == ahead
@@ -67,11 +124,11 @@ def test_more_is_booked_ahead_while_it_is_used_and_less_when_it_is_not() -> None
 def test_no_process_books_more_than_its_part() -> None:
     lane = a_lane(a_minute=6000)  # 100 a second, 25 up to the horizon
     lined_up(lane, 100)
-    assert len(lane.next_asked(0.0, members=5)[0]) == 5
-    assert len(lane.next_asked(0.0, members=1000)[0]) == 1
+    assert len(lane.next_asked(0.0, members=5)) == 5 + 1  # and one ahead
+    assert len(lane.next_asked(0.0, members=1000)) == 1
     fast = a_lane(a_minute=60_000_000)
     lined_up(fast, 1000)
-    assert len(fast.next_asked(0.0, members=1)[1]) == MOST
+    assert len(fast.next_asked(0.0, members=1)) == MOST
 
 
 def test_what_was_booked_ahead_is_given_back_in_a_pause() -> None:
@@ -95,10 +152,10 @@ def test_nobody_overtakes_those_for_whom_an_exchange_is_under_way() -> None:
     lane = a_lane()
     lane.ahead.append(Booking(0.0, 0))
     first, second = lined_up(lane, 2)
-    waiters, asked = lane.next_asked(0.0, members=1)
+    asked = lane.next_asked(0.0, members=1)
     assert first.booking == Booking(0.0, 0)  # what was there is for who came first
-    assert waiters == [second]
+    assert lane.line == [second]
     lane.ahead.append(Booking(0.0, 0))
     assert lane.take(0.0, 0) is None
-    lane.answered(0.0, Answer(slots=(0.0,) * len(asked)), waiters, asked)
+    lane.answered(0.0, Answer(slots=(0.0,) * len(asked)), asked)
     assert lane.take(0.0, 0) is not None

@@ -326,15 +326,15 @@ async def test_nothing_runs_on_after_the_last_call(redis: RedisServer) -> None:
         await client.chat("Hallo")
         (pace,) = client.policies
         assert isinstance(pace, SharedPace)
-        link = pace._link
-        assert link._running
-    await until(lambda: not link._running)
+        keeper = pace._link.keeper
+        assert keeper.running
+    await until(lambda: not keeper.running)
 
 
 async def test_a_client_is_used_again_after_a_rest(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace_redis.link.LINGER", 0.01)
+    monkeypatch.setattr("headrace_redis.keeper.LINGER", 0.01)
     async with a_client(redis.account(requests_per_minute=6000)) as client:
         for _ in range(3):
             await client.chat("Hallo")

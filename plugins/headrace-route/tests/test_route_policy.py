@@ -152,18 +152,26 @@ async def test_a_single_endpoint_s_limit_is_kept_as_well() -> None:
     assert world.fakes["a"].most_in_flight == 2
 
 
-async def test_those_that_wait_have_their_turn_in_order() -> None:
-    world, done = World(a=FakeEndpoint(otherwise=Answer(delay=0.005))), list[int]()
+async def test_those_that_wait_have_their_turn_by_priority_and_then_in_order() -> None:
+    all_wait, done = anyio.Event(), list[int]()
+
+    class Patient(World):
+        async def handle(self, call: Call) -> Reply:
+            await all_wait.wait()
+            return await super().handle(call)
 
     async def ask(client: Client, number: int) -> None:
-        await client.chat("?")
+        await client.chat("?", priority=number // 5 if number else 9)
         done.append(number)
+
+    world = Patient(a=FakeEndpoint())
 
     async with world.client(Route(), limits={"a": 1}) as client, anyio.create_task_group() as group:
         for number in range(10):
             group.start_soon(ask, client, number)
             await anyio.wait_all_tasks_blocked()
-    assert done == list(range(10))
+        all_wait.set()
+    assert done == [0, *range(5, 10), *range(1, 5)]
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -15,9 +15,25 @@ if TYPE_CHECKING:
 
 
 class CommandWithEngines(click.Command):
-    """A command that has the engines' options besides its own."""
+    """A command that has the engines' options besides its own.
+
+    Plugins are looked for where ``--engine`` stands, or an option that is not the command's own: to import
+    them all takes as long as the rest of ``--help``.
+    """
 
     _engines: dict[str, Engine] | None = None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse them, and where they may mean an engine, look for engines before."""
+        if self._engines is None and any(each.partition("=")[0] == "--engine" for each in args):
+            _ = self.engines
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.NoSuchOption:
+            if self._engines is not None:
+                raise
+            _ = self.engines
+            return super().parse_args(ctx, args)
 
     @property
     def engines(self) -> dict[str, Engine]:
@@ -29,9 +45,10 @@ class CommandWithEngines(click.Command):
         return self._engines
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The command's own, the engines', and --help."""
+        """The command's own, those of the engines that were looked for, and --help."""
         *own, last = super().get_params(ctx)
-        return [*own, *(option for engine in self.engines.values() for option in engine.options), last]
+        found = (self._engines or {}).values()
+        return [*own, *(option for engine in found for option in engine.options), last]
 
     def chosen(self, name: str | None, options: Mapping[str, Any]) -> tuple[Engine | None, dict[str, Any]]:
         """The engine of this name and its options' values; raises `SettingsError` for others' options."""
@@ -40,7 +57,7 @@ class CommandWithEngines(click.Command):
         engine = None if name is None else self.engines[name]
         source_of = click.get_current_context().get_parameter_source
         given = {}
-        for each in self.engines.values():
+        for each in (self._engines or {}).values():
             for option in each.options:
                 value = options.get(str(option.name))
                 if each is engine:

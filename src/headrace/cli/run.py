@@ -52,7 +52,11 @@ SOME_FAILED, INTERRUPTED = 1, 130
 @click.option(
     "--processes", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the calls."
 )
-@click.option("--engine", metavar="NAME", help="A plugin's engine that makes the run, like ray.")
+@click.option(
+    "--engine",
+    metavar="NAME",
+    help="A plugin's engine that makes the run, like ray; --engine ray --help shows its options.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log to stderr, a line a call, in place of the bar.")
 def run(
     input: str,

@@ -1,4 +1,4 @@
-"""The logging policy: one line a call, and what calls told of: retries, their budget, circuits, pauses."""
+"""The logging policy: one line a call, and what calls told of: retries, circuits, pauses and others."""
 
 from __future__ import annotations
 
@@ -22,17 +22,22 @@ from headrace_logging.fields import (
 
 _log = logging.getLogger("headrace.calls")
 
-_TOLD = frozenset({"retry", "retry_budget", "failover", "circuit", "pause"})
-"""The events that make a line; others are not for here."""
+_LEVELS = dict.fromkeys(("retry", "retry_budget", "failover", "circuit", "pause"), logging.WARNING)
+_LEVELS |= dict.fromkeys(("hedge", "adaptive", "redis"), logging.INFO)
+"""The events that make a line, and its level. Others are not for here: what they tell may quote an answer.
+
+Redis is no warning, because headrace-redis has one of its own.
+"""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Logging:
     """Logs calls through the standard library, under the logger ``headrace.calls``.
 
-    INFO: one line for each call that succeeded or was cancelled. WARNING: one for each that failed, each
-    retry and failover, a retry budget used up, each circuit that opens, half opens or closes, and each pause
-    that a 429 begins. DEBUG: the bodies of request and answer, up to 2,000 characters each, only with
+    INFO: one line for each call that succeeded or was cancelled, each hedge sent or won, each limit that
+    headrace-adaptive changes, and Redis away or back. WARNING: one for each call that failed, each retry and
+    failover, a retry budget used up, each circuit that opens, half opens or closes, and each pause that a 429
+    begins. DEBUG: the bodies of request and answer, up to 2,000 characters each, only with
     ``bodies`` (default False). The pairs of a line are attributes of its record as well (``extra``), for
     structlog and JSON formatters. Keys are never logged.
 
@@ -84,11 +89,12 @@ class Logging:
             _write(call, logging.INFO, "call cancelled", call_fields(call, call.now()))
 
     def notify(self, event: Event) -> None:
-        """Log a retry, a budget of them that is used up, a change of a circuit, or a pause."""
-        if event.name in _TOLD and _log.isEnabledFor(logging.WARNING):
+        """Log what happened to a call, where it is one of the events that are logged."""
+        level = _LEVELS.get(event.name)
+        if level is not None and _log.isEnabledFor(level):
             data = {f"headrace.{event.name}.{key}": _plain(value) for key, value in event.data.items()}
             fields = call_fields(event.call, event.call.now()) | data
-            _write(event.call, logging.WARNING, event.name, fields)
+            _write(event.call, level, event.name, fields)
 
     def _failed(self, call: Call, error: Exception) -> None:
         fields = call_fields(call, call.now()) | error_fields(call, error, self.bodies)

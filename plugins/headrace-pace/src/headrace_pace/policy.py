@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import anyio
 import attrs
@@ -17,30 +16,17 @@ from headrace import (
     DeadlineExceeded,
     Ending,
     EndpointPaused,
+    RateLimits,
     Reply,
     Send,
-    SettingsError,
     Stage,
     StatusError,
 )
-from headrace.errors import nearest
+from headrace.rate_limits import above_zero
 from headrace.reply import Headers
 from headrace.requests import most_output
 from headrace_pace.headers import Said, read_limits
 from headrace_pace.lane import Lane, State, Ticket
-
-_KEYS = ("requests_per_minute", "tokens_per_minute")
-
-
-def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    _check(attribute.name, value)
-
-
-def _check(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise SettingsError(f"pace: {name}={value!r}: must be a number above 0")
 
 
 @attrs.define(eq=False)
@@ -54,7 +40,7 @@ class _Passage:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Pace:
+class Pace(RateLimits):
     """Sends calls at the rate that their endpoint and model allow, and has all of them pause after a 429.
 
     ``requests_per_minute``, ``tokens_per_minute``: for each model at each endpoint (default: learnt from the
@@ -71,22 +57,8 @@ class Pace:
     name: ClassVar[str] = "pace"
     stage: ClassVar[Stage] = Stage.PACE
 
-    requests_per_minute: float | None = attrs.field(default=None, validator=_above_zero)
-    tokens_per_minute: float | None = attrs.field(default=None, validator=_above_zero)
-    limits: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    burst: float = attrs.field(default=1.0, validator=_above_zero)
-    max_pause: float = attrs.field(default=120.0, validator=_above_zero)
+    max_pause: float = attrs.field(default=120.0, validator=above_zero)
     _lanes: dict[tuple[str, str], Lane] = attrs.field(factory=dict, init=False, repr=False)
-
-    @limits.validator
-    def _known(self, attribute: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
-        for name, table in value.items():
-            if not isinstance(table, Mapping):
-                raise SettingsError(f"pace: limits: {name!r} must be a table, like {{{_KEYS[0]} = 500}}")
-            for key, limit in table.items():
-                if key not in _KEYS:
-                    raise SettingsError(f"pace: limits: {name!r}: unknown key {key!r}; {nearest(key, _KEYS)}")
-                _check(f"limits: {name!r}: {key}", limit)
 
     def state(self, endpoint: str, model: str) -> State:
         """What may be sent at once now to a model, by its name there, at the endpoint of this name.
@@ -138,11 +110,7 @@ class Pace:
         return pace
 
     def _new_lane(self, endpoint: str, model: str, now: float) -> Lane:
-        tables = [self.limits.get(name, {}) for name in (f"{endpoint}/{model}", model, endpoint)]
-        requests, tokens = (
-            next((table[key] for table in tables if key in table), getattr(self, key)) for key in _KEYS
-        )
-        return Lane(requests, tokens, self.burst, now)
+        return Lane(*self.a_minute(endpoint, model), self.burst, now)
 
     async def _wait(self, lane: Lane, call: Call, tokens: int) -> None:
         """Stand in line until it is the call's turn; who stands first watches the clock for all."""

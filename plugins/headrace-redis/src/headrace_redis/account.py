@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import decimal
-import math
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import ClassVar
 
 import attrs
 
-from headrace import Policy, SettingsError
-from headrace.endpoints import Secret
-from headrace.errors import nearest
+from headrace import Policy, RateLimits, Secret, SettingsError
+from headrace.rate_limits import above_zero
 from headrace_redis.gcra import Limits
 from headrace_redis.link import Link
 from headrace_redis.pace import SharedPace
 from headrace_redis.purse import NANO
 from headrace_redis.server import Server
 from headrace_redis.spending import SharedSpending
-
-_KEYS = ("requests_per_minute", "tokens_per_minute")
-
-
-def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    _check(attribute.name, value)
-
-
-def _check(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise SettingsError(f"redis: {name}={value!r}: must be a number above 0")
 
 
 def _as_secret(url: str | Secret | None) -> Secret | None:
@@ -51,7 +35,7 @@ def _amount(value: Decimal | int | float | str | None) -> Decimal | None:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Account:
+class Account(RateLimits):
     """What all processes share that use one account, over a Redis or Valkey server.
 
     ``url``: the server, like ``redis://:password@host:6379/0``, ``rediss://…`` or ``unix://…``; without one
@@ -68,28 +52,14 @@ class Account:
     Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
     """
 
-    url: Secret | None = attrs.field(default=None, converter=_as_secret)
-    requests_per_minute: float | None = attrs.field(default=None, validator=_above_zero)
-    tokens_per_minute: float | None = attrs.field(default=None, validator=_above_zero)
-    limits: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    burst: float = attrs.field(default=1.0, validator=_above_zero)
-    budget: Decimal | None = attrs.field(default=None, converter=_amount)
-    max_pause: float = attrs.field(default=120.0, validator=_above_zero)
-    prefix: str = "headrace"
-    timeout: float = attrs.field(default=0.5, validator=_above_zero)
-    processes: int | None = attrs.field(default=None, validator=_above_zero)
+    name: ClassVar[str] = "redis"
 
-    @limits.validator
-    def _known(self, attribute: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
-        for name, table in value.items():
-            if not isinstance(table, Mapping):
-                raise SettingsError(f"redis: limits: {name!r} must be a table, like {{{_KEYS[0]} = 500}}")
-            for key, limit in table.items():
-                if key not in _KEYS:
-                    raise SettingsError(
-                        f"redis: limits: {name!r}: unknown key {key!r}; {nearest(key, _KEYS)}"
-                    )
-                _check(f"limits: {name!r}: {key}", limit)
+    url: Secret | None = attrs.field(default=None, converter=_as_secret)
+    budget: Decimal | None = attrs.field(default=None, converter=_amount)
+    max_pause: float = attrs.field(default=120.0, validator=above_zero)
+    prefix: str = "headrace"
+    timeout: float = attrs.field(default=0.5, validator=above_zero)
+    processes: int | None = attrs.field(default=None, validator=above_zero)
 
     @property
     def budget_nano(self) -> int | None:
@@ -110,8 +80,4 @@ class Account:
 
     def limits_of(self, endpoint: str, model: str) -> Limits:
         """What is allowed of a model at the endpoint of this name."""
-        tables = [self.limits.get(name, {}) for name in (f"{endpoint}/{model}", model, endpoint)]
-        requests, tokens = (
-            next((table[key] for table in tables if key in table), getattr(self, key)) for key in _KEYS
-        )
-        return Limits.a_minute(requests, tokens, self.burst)
+        return Limits.a_minute(*self.a_minute(endpoint, model), self.burst)

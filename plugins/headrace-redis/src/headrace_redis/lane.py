@@ -1,13 +1,16 @@
 """The calls of one process to one model at one endpoint: who waits, and what is booked for whom.
 
-A call that needs an exchange stands in line. While one exchange is under way others gather, so the more calls
-there are, the more of them one exchange serves. Where calls come fast, it also books a few *ahead*, for those
-that have not come yet; they are given back when nobody came for them within `KEPT` seconds.
+A call that needs an exchange stands in line: behind those of as high a priority, and among these in the order
+in which they came. While one exchange is under way others gather, so the more calls there are, the more of
+them one exchange serves. What it books is for those who are first in line when its answer comes. Where calls
+come fast, it also books a few *ahead*, for those that have not come yet; they are given back when nobody came
+for them within `KEPT` seconds.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections import deque
 
 import anyio
@@ -52,13 +55,14 @@ class Answer:
 
 @attrs.define(eq=False)
 class Waiter:
-    """A call that stands in line, until it is booked or fails."""
+    """A call that stands in line since ``came``, until it is booked or fails."""
 
     tokens: int
+    priority: int = 0
+    came: float = 0.0
     decided: anyio.Event = attrs.field(factory=anyio.Event)
     booking: Booking | None = None
     error: CallError | None = None
-    gone: bool = False
 
     def book(self, booking: Booking) -> None:
         self.booking = booking
@@ -76,7 +80,7 @@ class Lane:
     key: str
     base_url: str
     limits: Limits
-    line: deque[Waiter] = attrs.field(factory=deque)
+    line: list[Waiter] = attrs.field(factory=list)
     ahead: deque[Booking] = attrs.field(factory=deque)
     ask_at: float = 0.0
     answered_at: float = -math.inf
@@ -85,7 +89,7 @@ class Lane:
     pause_asked: float = 0.0
     paused_until: float = 0.0
     by_itself: Schedule | None = None
-    _asking: bool = False
+    _held: int = 0
     _free_until: float = 0.0
     _wanted_ahead: int = 0
     _mean_output: float = _UNKNOWN_OUTPUT
@@ -102,7 +106,7 @@ class Lane:
 
     def take(self, now: float, tokens: int) -> Booking | None:
         """What was booked ahead for a call that comes now; None where it has to stand in line."""
-        if self.line or self._asking or now < self.paused_until:
+        if self.line or now < self.paused_until:
             return None
         if self.limits.none:
             return Booking(now, 0) if now < self._free_until else None
@@ -122,57 +126,55 @@ class Lane:
         """Whether an exchange has something to do."""
         return bool(self.pause_asked) or ((bool(self.line) or self.low) and now >= self.ask_at)
 
-    def next_asked(self, now: float, members: int) -> tuple[list[Waiter], list[int]]:
-        """Who is asked for next, taken out of the line, and the tokens of all that is asked for."""
+    def join(self, waiter: Waiter) -> None:
+        """Stand in line."""
+        insort(self.line, waiter, key=_turn)
+        self._ask_for_less()
+
+    def leave(self, waiter: Waiter) -> None:
+        """A call that stood in line goes away; what it was booked is given back."""
+        if waiter.booking is not None:
+            self.give_back(waiter.booking)
+        elif waiter in self.line:
+            self.line.remove(waiter)
+            self._ask_for_less()
+
+    def next_asked(self, now: float, members: int) -> list[int]:
+        """The tokens of all that is asked for next: of the first in line, and of what is booked ahead."""
         forgotten = self._forget(now)
         if now < self.paused_until:  # what is booked would go into the pause
             while self.ahead:
                 self.give_back(self.ahead.popleft())
         self._serve_ahead()
-        waiters = [self.line.popleft() for _ in range(min(len(self.line), self._fair(HORIZON, members)))]
-        self._asking = bool(waiters)  # nobody is to overtake them meanwhile
+        asked = [waiter.tokens for waiter in self.line[: self._fair(HORIZON, members)]]
         most = 0 if self.limits.none else self._fair(KEPT, members) - 1
         # Most of what was booked ahead was used in time: twice as many. Nobody came for it: half (`_forget`).
         if len(self.ahead) * 2 <= self._wanted_ahead and not forgotten:
             self._wanted_ahead = max(1, self._wanted_ahead * 2)
         self._wanted_ahead = min(self._wanted_ahead, most)
-        more = max(0, min(self._wanted_ahead - len(self.ahead), MOST - len(waiters)))
-        mean = round(self._mean_tokens)
-        return waiters, [waiter.tokens for waiter in waiters] + [mean] * more
+        more = max(0, min(self._wanted_ahead - len(self.ahead), MOST - len(asked)))
+        return asked + [round(self._mean_tokens)] * more
 
-    def answered(self, now: float, answer: Answer, waiters: list[Waiter], asked: list[int]) -> None:
-        """Share out what was booked; who got nothing stands in front again."""
-        bookings = deque(
-            Booking(now + slot, tokens) for slot, tokens in zip(answer.slots, asked, strict=False)
-        )
-        self._asking = False
-        left: list[Waiter] = []
-        for waiter in waiters:
-            booking = bookings.popleft() if bookings else None
-            if waiter.gone:
-                if booking is not None:
-                    self.give_back(booking)
-            elif booking is None:
-                left.append(waiter)
-            else:
-                waiter.book(booking)
-        self.line.extendleft(reversed(left))
-        self.ahead.extend(bookings)
+    def answered(self, now: float, answer: Answer, asked: list[int]) -> None:
+        """Share out what was booked of what was asked for."""
+        booked = zip(answer.slots, asked, strict=False)
+        self.ahead.extend([Booking(now + slot, tokens) for slot, tokens in booked])
         self._serve_ahead()
         if answer.paused_for:
             self.paused_until = max(self.paused_until, now + answer.paused_for)
         elif not self.pause_asked:
             self.paused_until = 0.0
         self._free_until = now + KEPT
+        self._held = 0
         if len(answer.slots) < len(asked):
+            self._held = asked[len(answer.slots)]
             self.ask_at = now + answer.wait + HORIZON / 8  # a little later there is room for several
+            self._ask_for_less()
         elif answer.slots:
             self.ask_at = now + max(0.0, answer.slots[-1] - HORIZON / 2)
 
-    def put_back(self, waiters: list[Waiter]) -> None:
-        """An exchange failed: those it was for stand in front again."""
-        self.line.extendleft(waiter for waiter in reversed(waiters) if not waiter.gone)
-        self._asking = False
+    def unanswered(self) -> None:
+        """An exchange failed: ask again as soon as somebody can be asked."""
         self.ask_at = 0.0
 
     def give_back(self, booking: Booking) -> None:
@@ -188,15 +190,23 @@ class Lane:
 
     def refuse(self, error: CallError) -> None:
         """Fail all who stand in line."""
-        while self.line:
-            self.line.popleft().fail(error)
+        line, self.line = self.line, []
+        for waiter in line:
+            waiter.fail(error)
 
     def _serve_ahead(self) -> None:
         """What was booked ahead is for those who came meanwhile; who comes now would overtake them."""
-        while self.line and self.ahead:
-            booking, waiter = self.ahead.popleft(), self.line.popleft()
+        number = min(len(self.line), len(self.ahead))
+        served, self.line = self.line[:number], self.line[number:]
+        for waiter in served:
+            booking = self.ahead.popleft()
             self.back_tokens += booking.tokens - waiter.tokens
             waiter.book(Booking(booking.at, waiter.tokens))
+
+    def _ask_for_less(self) -> None:
+        """Where a large call was told to wait, and a smaller one is first now, do not wait as long."""
+        if self.line and self.line[0].tokens < self._held:
+            self._held, self.ask_at = 0, 0.0
 
     def _fair(self, seconds: float, members: int) -> int:
         """A fair part of what may go in so many seconds, at least one."""
@@ -211,3 +221,7 @@ class Lane:
         while self.ahead and self.ahead[0].at + KEPT < now:
             self.give_back(self.ahead.popleft())
         return True
+
+
+def _turn(waiter: Waiter) -> tuple[int, float]:
+    return -waiter.priority, waiter.came

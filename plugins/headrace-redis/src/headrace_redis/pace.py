@@ -50,7 +50,7 @@ class SharedPace:
                 lane = Lane(f"{endpoint.base_url} {model}", endpoint.base_url, limits)
                 lanes[endpoint.base_url, model] = lane
             tokens = lane.estimate(call)
-            link.enter()
+            link.keeper.enter()
             try:
                 try:
                     await link.admit(lane, call, tokens)
@@ -62,7 +62,7 @@ class SharedPace:
                     _failed(link, lane, call, tokens, error)
                     raise
             finally:
-                link.leave()
+                link.keeper.leave()
             if tokens and call.streamed:
                 call.at_end(functools.partial(_stream_ended, lane, tokens, reply))
             elif tokens:
@@ -74,8 +74,8 @@ class SharedPace:
 
 def _tell(link: Link, call: Call) -> None:
     """Tell observers, with the first call that comes by, that Redis is away or back."""
-    if link.untold is not None:
-        state, link.untold = link.untold, None
+    if link.reach.untold is not None:
+        state, link.reach.untold = link.reach.untold, None
         call.notify("redis", state=state)
 
 

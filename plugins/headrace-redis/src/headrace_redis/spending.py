@@ -34,7 +34,7 @@ class SharedSpending:
         link = self._link
 
         async def count(call: Call) -> Reply:
-            link.enter()
+            link.keeper.enter()
             try:
                 try:
                     reply = await send(call)
@@ -48,7 +48,7 @@ class SharedSpending:
                     await self._count(reply)
                 return reply
             finally:
-                link.leave()
+                link.keeper.leave()
 
         return count
 
@@ -58,8 +58,8 @@ class SharedSpending:
 
     def _stream_ended(self, reply: Reply, ending: Ending) -> None:
         if self._add(reply):  # there is nothing to be awaited; somebody has to be there to tell it
-            self._link.enter()
-            self._link.leave()
+            self._link.keeper.enter()
+            self._link.keeper.leave()
 
     def _add(self, reply: Reply) -> bool:
         """Whether there was something to count."""

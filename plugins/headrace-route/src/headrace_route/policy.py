@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import random
-from collections import Counter, deque
+from bisect import insort
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any, ClassVar, get_args
@@ -31,6 +32,7 @@ class _Waiter:
     """A call that waits for a place at one of ``endpoints``; ``place`` is the one that it was given."""
 
     endpoints: list[Endpoint]
+    priority: int
     came: anyio.Event = attrs.field(factory=anyio.Event)
     place: Endpoint | None = None
 
@@ -42,7 +44,7 @@ class Route:
     ``by``: "weight" draws by the endpoints' weights (the default); "least_in_flight" takes the one with the
     fewest calls under way for its weight; "cost" the cheapest by headrace-cost; "order" the first, so that
     the others are there for when it fails. An endpoint that has ``max_in_flight`` calls is passed over, and
-    where all have, the call waits. ``rng``: what is drawn by.
+    where all have, the call waits, by priority. ``rng``: what is drawn by.
 
     A try that another endpoint may mend (5xx, 429, no connection, a timeout, an open circuit, a refused key,
     a model not known there) goes to the others at once, each once; then the last error is raised, and a retry
@@ -55,7 +57,7 @@ class Route:
     by: By = attrs.field(default="weight", validator=_known)
     rng: random.Random = attrs.field(factory=random.Random, repr=False)
     _in_flight: Counter[Endpoint] = attrs.field(factory=Counter, init=False, repr=False)
-    _waiting: deque[_Waiter] = attrs.field(factory=deque, init=False, repr=False)
+    _waiting: list[_Waiter] = attrs.field(factory=list, init=False, repr=False)
 
     def in_flight(self, name: str) -> int:
         """How many calls the endpoint of this name has under way."""
@@ -103,13 +105,13 @@ class Route:
         in_flight = self._in_flight
         free = [each for each in endpoints if has_room(each, in_flight[each])]
         if not free:
-            return await self._wait_for_place(_Waiter(endpoints))
+            return await self._wait_for_place(_Waiter(endpoints, call.priority))
         endpoint = choose(self.by, free, in_flight, self._pricing(call), self.rng)
         in_flight[endpoint] += 1
         return endpoint
 
     async def _wait_for_place(self, waiter: _Waiter) -> Endpoint:
-        self._waiting.append(waiter)
+        insort(self._waiting, waiter, key=lambda each: -each.priority)
         try:
             await waiter.came.wait()
         except BaseException:
@@ -122,7 +124,7 @@ class Route:
         return waiter.place
 
     def _leave(self, endpoint: Endpoint) -> None:
-        """Give a place back: to whoever has waited for it the longest, so that nobody gets in before."""
+        """Give a place back: to the highest priority, and who came first, so that nobody gets in before."""
         for waiter in self._waiting:
             if endpoint in waiter.endpoints:
                 self._waiting.remove(waiter)

@@ -1,0 +1,109 @@
+"""One exchange: what there is to tell all others, and what they answer; with Redis, or without it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+
+import anyio
+import attrs
+
+from headrace_redis.alone import answer_alone
+from headrace_redis.gcra import Limits
+from headrace_redis.lane import HORIZON, Answer, Lane
+from headrace_redis.purse import Purse
+from headrace_redis.reach import Reach
+from headrace_redis.server import Connection
+
+FORGOTTEN = 60.0
+"""Seconds for which Redis keeps a lane at least; one that is gone before that went with a restart."""
+
+GRACE = 2.0
+"""Seconds that others leave to whoever opened a circuit, to probe it and say that it is closed."""
+
+Ask = Callable[[Lane, list[int], float], Awaitable[Answer]]
+"""Ask now for calls of so many tokens, in a lane."""
+
+
+@attrs.define(eq=False)
+class Exchanges:
+    """Those of one client, which is a member of its own among all that share."""
+
+    lanes: dict[tuple[str, str], Lane]
+    purse: Purse
+    reach: Reach
+    member: str = attrs.field(factory=lambda: f"{os.getpid()}-{secrets.token_hex(4)}")
+    nowhere: Lane = attrs.field(factory=lambda: Lane("", "", Limits()))
+    """What an exchange is about that has only spending or circuits to tell."""
+    _circuits: dict[str, float | None] = attrs.field(factory=dict)
+
+    def tell_circuit(self, base_url: str, open_for: float | None) -> None:
+        """Have the next exchange tell that a circuit is open for so long, or (None) is closed."""
+        self._circuits[base_url] = open_for
+
+    @property
+    def all_told(self) -> bool:
+        """Whether the others know of all that was spent here, and of all circuits."""
+        return self.purse.all_told and not self._circuits
+
+    def due(self, now: float) -> Lane | None:
+        """The lane that has waited longest for its exchange; the one that is nowhere for spending alone."""
+        due = min((lane for lane in self.lanes.values() if lane.due(now)), key=_asked, default=None)
+        return self.nowhere if due is None and not self.reach.away and not self.all_told else due
+
+    def over(self, connection: Connection) -> Ask:
+        """Exchanges with Redis."""
+
+        async def ask(lane: Lane, asked: list[int], now: float) -> Answer:
+            pause, lane.pause_asked = lane.pause_asked, 0.0
+            back, lane.back_requests, lane.back_tokens = (lane.back_requests, lane.back_tokens), 0, 0
+            spent = self.purse.spent_here
+            try:
+                with anyio.fail_after(self.reach.server.timeout):
+                    await self._tell_circuits(connection)
+                    answer = await connection.exchange(
+                        lane.key,
+                        lane.base_url,
+                        lane.limits,
+                        asked,
+                        horizon=HORIZON,
+                        back=back,
+                        pause=pause,
+                        spent=spent,
+                        known=now - lane.answered_at < FORGOTTEN,
+                    )
+            except BaseException:
+                lane.pause_asked = max(lane.pause_asked, pause)
+                raise
+            self._succeeded(lane, answer, spent)
+            return answer
+
+        return ask
+
+    async def alone(self, lane: Lane, asked: list[int], now: float) -> Answer:
+        """What stands for an exchange while Redis is away: this member's share."""
+        return answer_alone(lane, asked, now, self.reach.sharers)
+
+    async def _tell_circuits(self, connection: Connection) -> None:
+        while self._circuits:
+            base_url, open_for = next(iter(self._circuits.items()))
+            if open_for is None:
+                await connection.close_circuit(base_url)
+            else:
+                await connection.open_circuit(base_url, open_for + GRACE)
+            if self._circuits.get(base_url) == open_for:
+                del self._circuits[base_url]
+
+    def _succeeded(self, lane: Lane, answer: Answer, spent: int) -> None:
+        back = self.reach.found(answer.members)
+        self.purse.told(spent, answer.spent)
+        lane.answered_at = anyio.current_time()
+        if back:
+            for each in self.lanes.values():
+                each.by_itself = None
+                each.ask_at = 0.0
+
+
+def _asked(lane: Lane) -> float:
+    return lane.ask_at

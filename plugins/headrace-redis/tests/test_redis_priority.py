@@ -1,0 +1,163 @@
+"""Who waits for a turn goes by priority: in virtual time, with a server in memory, and over a real one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.abc
+import pytest
+import trio
+from tests.plugins.redis_server import RedisServer
+
+from headrace import Client
+from headrace.testing import Answer, FakeEndpoint
+from headrace_redis import Account
+from headrace_redis.gcra import Limits, Schedule
+from headrace_redis.lane import Answer as Told
+from headrace_redis.server import Server
+
+
+class Memory:
+    """Stands for a connection: the script's rule for one lane, after ``delay`` seconds."""
+
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._schedule: Schedule | None = None
+
+    async def exchange(
+        self, lane: str, base_url: str, limits: Limits, asked: list[int], *, horizon: float, **more: Any
+    ) -> Told:
+        await anyio.sleep(self._delay)
+        now, slots = anyio.current_time(), list[float]()
+        schedule = self._schedule = self._schedule or Schedule(limits)
+        schedule.give_back(*more["back"])
+        if more["pause"]:
+            schedule.pause(now, more["pause"])
+        for tokens in asked:
+            slot = schedule.book(now, tokens, horizon)
+            if slot is None:
+                break
+            slots.append(slot - now)
+        wait = schedule.slot(now, asked[len(slots)]) - now - horizon if len(slots) < len(asked) else 0.0
+        return Told(slots=tuple(slots), wait=wait, paused_for=max(0.0, schedule.paused - now))
+
+
+@pytest.fixture(params=["with Redis", "without Redis"])
+def account(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Account]:
+    """Makes an account whose server is in memory, or away."""
+
+    @asynccontextmanager
+    async def connected(self: Server, member: str) -> AsyncIterator[Any]:
+        if request.param == "without Redis":
+            raise ConnectionError
+        yield memory
+
+    memory = Memory(0.003)
+    monkeypatch.setattr(Server, "connected", connected)
+    return functools.partial(Account, url="redis://localhost")
+
+
+def asked(endpoint: FakeEndpoint) -> Iterator[str]:
+    """What was asked, in the order in which it was sent."""
+    for request in endpoint.attempts:
+        assert request.body is not None
+        yield request.body["messages"][0]["content"]
+
+
+async def come(client: Client, group: Any, *calls: tuple[str, int], **parameters: Any) -> None:
+    """Calls of these priorities, one after the other."""
+    for text, priority in calls:
+        group.start_soon(functools.partial(client.chat, text, priority=priority, **parameters))
+        await anyio.sleep(0.001)
+
+
+@pytest.mark.trio
+async def test_the_highest_priority_goes_first_and_then_who_came_first(
+    account: Callable[..., Account], autojump_clock: trio.testing.MockClock
+) -> None:
+    endpoint = FakeEndpoint()
+    async with (
+        endpoint.client(account(requests_per_minute=60).policies()) as client,
+        trio.open_nursery() as nursery,
+    ):
+        await come(client, nursery, ("gone at once", 0))
+        await trio.sleep(0.1)
+        await come(client, nursery, ("a", 0), ("low", -1), ("b", 0), ("high", 5), ("c", 0), ("higher", 9))
+    assert list(asked(endpoint)) == ["gone at once", "higher", "high", "a", "b", "c", "low"]
+
+
+@pytest.mark.trio
+async def test_a_single_call_passes_the_map_that_stands_in_line_and_holds_up_nobody_for_long(
+    account: Callable[..., Account], autojump_clock: trio.testing.MockClock
+) -> None:
+    endpoint = FakeEndpoint()
+    policies = account(requests_per_minute=600, burst=0.1).policies()
+    async with endpoint.client(policies, max_in_flight=200) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.map(["bulk"] * 100).each, lambda outcome: None)
+        await trio.sleep(2)
+        before = len(endpoint.attempts)
+        for _ in range(5):
+            await client.chat("now")
+        after = list(asked(endpoint))[before:]
+        # What is booked already, a quarter of a second's worth, is not taken back.
+        assert after[:4].count("now") >= 1
+        assert after.count("bulk") <= 5 * 3
+    assert list(asked(endpoint)).count("bulk") == 100
+    assert endpoint.times[-1] - endpoint.times[0] <= 10.4 + 0.5  # and no turn was lost by it
+
+
+@pytest.mark.trio
+async def test_a_small_call_does_not_wait_for_the_tokens_of_a_large_one(
+    account: Callable[..., Account], autojump_clock: trio.testing.MockClock
+) -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(prompt_tokens=10, completion_tokens=1000))
+    policies = account(tokens_per_minute=6000, burst=5).policies()  # 100 tokens a second
+    async with endpoint.client(policies) as client, trio.open_nursery() as nursery:
+        await come(client, nursery, ("large", -1), ("large", -1), max_tokens=1000)
+        await trio.sleep(7)
+        await client.chat("small", max_tokens=1)
+        # The large one takes ten seconds' worth: five later a small one may go, the next large one after ten.
+        assert endpoint.times[1] - endpoint.times[0] < 7.5
+    assert list(asked(endpoint)) == ["large", "small", "large"]
+
+
+@pytest.mark.trio
+async def test_after_a_pause_those_who_were_booked_keep_their_place(
+    account: Callable[..., Account], autojump_clock: trio.testing.MockClock
+) -> None:
+    refusal = Answer(status=429, headers={"retry-after-ms": "3000"})
+    endpoint = FakeEndpoint(Answer(), refusal)
+    policies = account(requests_per_minute=600, burst=0.1).policies()
+    async with endpoint.client(policies) as client, trio.open_nursery() as nursery:
+        await come(client, nursery, ("first", 0))
+        await trio.sleep(0.1)
+
+        async def refused() -> None:
+            with pytest.raises(Exception, match="429"):
+                await client.chat("refused")
+
+        nursery.start_soon(refused)
+        await trio.sleep(0.001)
+        await come(client, nursery, *[(str(number), 0) for number in range(8)])
+    assert list(asked(endpoint)) == ["first", "refused", *map(str, range(8))]
+
+
+@pytest.mark.anyio
+async def test_over_a_real_server(redis: RedisServer) -> None:
+    endpoint = FakeEndpoint()
+    policies = redis.account(requests_per_minute=1200, burst=0.05).policies()
+    async with (
+        endpoint.client(policies, max_in_flight=50) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(client.map(["bulk"] * 40).each, lambda outcome: None)
+        with anyio.fail_after(20):
+            while not endpoint.attempts:  # noqa: ASYNC110 - of what happens elsewhere there is no event
+                await anyio.sleep(0.01)
+            await client.chat("now")
+        assert len(endpoint.attempts) < 30
+        group.cancel_scope.cancel()
