@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
-import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import anyio.abc
 import anyio.from_thread
 import attrs
 import pyarrow
+import ray
 
 from headrace.bulk import BulkRun, Summary, Task
 from headrace.bulk.worker import allow_files
@@ -24,7 +27,8 @@ from headrace.errors import HeadraceError, JournalError, SettingsError, WorkerLo
 from headrace.settings import SHARED_FOLDER
 from headrace_ray.blocks import Block
 from headrace_ray.crew import BlocksCrew
-from headrace_ray.shards import KeyOf, LeftBehind, OwnShard
+from headrace_ray.done import Array
+from headrace_ray.shards import KeyOf, LeftBehind, OwnShard, read
 from headrace_ray.stop import INTERRUPT, Stop
 
 _LOOK_EVERY = 0.2
@@ -67,14 +71,23 @@ class Asker:
                 f"{setup.out}: is not one folder for all machines of the cluster; name a shared one as --out"
             )
         os.environ.update(setup.environment)
-        os.environ[SHARED_FOLDER] = str(setup.out / f".shared-{setup.session}")
+        os.environ[SHARED_FOLDER] = str(self._stop.shared)
         sys.path += [folder for folder in setup.path if folder not in sys.path]
         if Path(setup.folder).is_dir():
             os.chdir(setup.folder)
         allow_files(setup.max_in_flight)
-        self._shard = OwnShard(setup.out / f"shard-{setup.session}-{secrets.token_hex(8)}.jsonl")
+        self._shard = OwnShard(setup.out, setup.session, ray.get_runtime_context().get_actor_id())
+        if self._stop.over:  # only now: see `Folder`
+            self._shard.path.unlink()
+            raise JournalError(f"{setup.out}: another run has taken the place of this one")
+        threading.Thread(target=self._end_with_session, name="end with session", daemon=True).start()
+        try:
+            self._shard.wait_for_predecessors()
+        except JournalError as error:
+            self._stop.give(error, drop=True)
         self._left = LeftBehind(self._shard.path, setup.session, setup.key)
         self._looking = threading.Lock()
+        self._begun: dict[bytes, threading.Lock] = {}
         self._running: set[BulkRun] = set()
         # Entered for the actor's whole life, which ends with its process.
         self._loop = anyio.from_thread.start_blocking_portal(setup.backend, dict(setup.backend_options))
@@ -84,18 +97,39 @@ class Asker:
     def __call__(self, table: Any) -> Any:
         """Make a block's calls that are not made yet; returns a row that holds the summary, pickled."""
         keys = table.column("key").to_numpy()
+        block = hashlib.blake2b(keys.tobytes(), digest_size=16).digest()
         with self._looking:
+            begun = block in self._begun
+            turn = self._begun.setdefault(block, threading.Lock())
+        with turn:  # Ray gives a block again where it lost sight of an actor for a while
             try:
-                self._left.look()
-                if self._left.fruitless >= _MOST_FRUITLESS:
-                    raise WorkerLost(
-                        f"{self._left.fruitless} actors died without finishing an item; see their logs in Ray"
-                    )
-                done = self._left.among(keys)
+                done = self._done(keys, begun)
             except HeadraceError as error:
                 self._stop.give(error)
-        summary = Summary(0) if self._stop.given else self._portal.call(self._perform, table, done)
+            summary = Summary(0) if self._stop.given else self._portal.call(self._perform, table, done)
         return pyarrow.table({"summary": pyarrow.array([pickle.dumps(summary)], pyarrow.binary())})
+
+    def _done(self, keys: Array, begun: bool) -> dict[int, bool]:
+        """What is done of these by actors that are no more, and by this one where it had begun them."""
+        with self._looking:
+            self._left.look()
+            if self._left.fruitless >= _MOST_FRUITLESS:
+                raise WorkerLost(
+                    f"{self._left.fruitless} actors died without finishing an item; see their logs in Ray"
+                )
+            done = self._left.among(keys)
+        return done | read(self._shard.path, self._setup.key).among(keys) if begun else done
+
+    def _end_with_session(self) -> None:
+        """End this process once the session is over: Ray ends it too, but not where it lost sight of it.
+
+        What it has in flight then is the next session's, which waits for this process's end.
+        """
+        while True:
+            with suppress(OSError):  # a folder that cannot be looked at says nothing
+                if self._stop.over:
+                    os._exit(1)
+            time.sleep(_LOOK_EVERY)
 
     async def _serve(self, *, task_status: anyio.abc.TaskStatus[BlocksCrew]) -> None:
         """The client, its map and the watch over the stop, until calls in flight are to be dropped."""

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -48,13 +49,17 @@ class Folder:
         begun = next(self.path.glob(shards.PATTERN), None) is not None
         self._lock = claim(self.path, self.path / SIDECAR, self._fingerprint, begun=begun)
         try:
-            found = shards.wait_for_release(self.path)
+            self._end_earlier_sessions()
+            self.stop.shared.mkdir()
+            found = sorted(self.path.glob(shards.PATTERN))
+            shards.wait_for_release(found)
             self._clear(found)
-            contents = on_ray(_read_and_mend, [(shard, self._key, self._retry_failed) for shard in found])
+            arguments = [(shard, self._key, self._retry_failed, self.stop) for shard in found]
+            contents = on_ray(_read_and_mend, arguments)
         except BaseException:
+            self._end(self.stop.shared)
             os.close(self._lock)
             raise
-        (self.path / f".shared-{self.session}").mkdir()
         self.keys: list[Array] = [each.keys for each in contents]
         self.failed: list[Array] = [each.keys[each.failed] for each in contents]
         return self
@@ -65,27 +70,47 @@ class Folder:
         for shard in self.path.glob(f"shard-{self.session}-*.jsonl"):
             if not shard.stat().st_size and shards.is_free(shard):
                 shard.unlink()
+        self._end(self.stop.shared)
         self.stop.clear()
-        shutil.rmtree(self.path / f".shared-{self.session}", ignore_errors=True)
         os.close(self._lock)
+
+    def _end_earlier_sessions(self) -> None:
+        """Have what is left of sessions that were killed end: before their shards are looked for.
+
+        An actor that comes to life meanwhile makes its shard, and then looks whether its session is over:
+        either it sees that, or its shard is found.
+        """
+        for shared in self.path.glob(".shared-*"):
+            self._end(shared)
+
+    def _end(self, shared: Path) -> None:
+        """Make a session over, in one step, whatever stands in its folder or is being written there."""
+        gone = self.path / f".gone-{shared.name.removeprefix('.shared-')}"
+        with suppress(FileNotFoundError):
+            shared.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _clear(self, found: list[Path]) -> None:
         """Remove what sessions that were killed have left: their stops, and shards with nothing in them."""
         for pattern in (".stop-*", ".drop-*", ".shard-*.new"):
             for file in self.path.glob(pattern):
-                file.unlink()
-        for folder in self.path.glob(".shared-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+                file.unlink(missing_ok=True)
+        for pattern in (".gone-*", ".parquet-*.new"):
+            for folder in self.path.glob(pattern):
+                shutil.rmtree(folder, ignore_errors=True)
         for shard in found.copy():
             if not shard.stat().st_size:
                 shard.unlink()
                 found.remove(shard)
 
 
-def _read_and_mend(shard: Path, key: KeyOf, retry_failed: bool) -> Content:
+def _read_and_mend(shard: Path, key: KeyOf, retry_failed: bool, stop: Stop) -> Content:
     content = shards.read(shard, key)
     if content.torn or (retry_failed and content.failed.any()):
-        shards.rewrite(shard, lambda line: not (retry_failed and line.failed))
+        with shards.held(shard):
+            if stop.over:
+                raise JournalError(f"{shard}: another run has taken the place of this one")
+            shards.rewrite(shard, lambda line: not (retry_failed and line.failed))
         content = shards.read(shard, key)
     return content
 

@@ -78,14 +78,13 @@ def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
             dataset = ray.data.read_datasource(Pieces(pieces), override_num_blocks=len(pieces))
             summary = perform(dataset, folder, crowd, total)
             if options["parquet"]:
-                write_parquet(folder.path)
+                write_parquet(folder.path, folder.session)
     return summary
 
 
-def write_parquet(out: Path) -> None:
+def write_parquet(out: Path, session: str) -> None:
     """What is done as Parquet files in a folder of the output, which replaces an older one."""
-    fresh, wanted = out / ".parquet.new", out / "parquet"
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh, wanted = out / f".parquet-{session}.new", out / "parquet"
     read_results(out).write_parquet(str(fresh))
     shutil.rmtree(wanted, ignore_errors=True)
     try:

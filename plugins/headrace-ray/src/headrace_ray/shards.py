@@ -1,15 +1,22 @@
 """The shards of an output: files of lines, each appended to by one actor for all of its life.
 
-A shard is locked by its actor. So one without a lock is nobody's any more, and what stands in it is done:
-nothing else needs to be told when an actor dies. Its last line may be torn then; that one is not done.
+A shard is locked by its actor, from before it has its name. So one without a lock is nobody's any more, and
+what stands in it is done: nothing else needs to be told when an actor dies. Its last line may be torn then;
+that one is not done.
+
+Who is to do what another process was given waits for that one's lock: Ray holds an actor for dead, or a
+command's job for over, before its process has ended.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -24,8 +31,11 @@ from headrace_ray.done import Array, Keys
 
 PATTERN = "shard-*.jsonl"
 
-_RELEASE_LIMIT = 60.0
-"""Seconds in which the actors of a run that was killed have to end."""
+_RELEASE_LIMIT = 120.0
+"""Seconds in which the process of an actor that is to be no more has to end: a file server keeps the locks of
+a machine that died for 90."""
+
+_SAY_AFTER = 2.0
 
 KeyOf = Callable[["DoneLine"], int]
 
@@ -59,9 +69,11 @@ class Content:
     failed: Array
     torn: bool = False
 
-    def per_key(self) -> dict[int, bool]:
-        """By the index of each item, whether it failed."""
-        return {index_of(int(key)): bool(failed) for key, failed in zip(self.keys, self.failed, strict=True)}
+    def among(self, keys: Array) -> dict[int, bool]:
+        """Those of these items that are done here, by index, and whether they failed."""
+        mask = numpy.isin(self.keys, keys)
+        found = zip(self.keys[mask], self.failed[mask], strict=True)
+        return {index_of(int(key)): bool(failed) for key, failed in found}
 
 
 def lines(path: Path) -> Iterator[tuple[bytes, DoneLine | None]]:
@@ -112,27 +124,51 @@ def is_free(path: Path) -> bool:
     return True
 
 
-def wait_for_release(out: Path) -> list[Path]:
-    """All shards, once nobody writes to one; raises `JournalError` where somebody goes on doing so."""
-    shards, until = sorted(out.glob(PATTERN)), time.monotonic() + _RELEASE_LIMIT
+def wait_for_release(shards: Iterable[Path]) -> None:
+    """Wait until nobody writes to one of these; raises `JournalError` where somebody goes on doing so."""
+    begun, said = time.monotonic(), False
     for shard in shards:
         while not is_free(shard):
-            if time.monotonic() > until:
+            waited = time.monotonic() - begun
+            if waited > _RELEASE_LIMIT:
                 raise JournalError(
-                    f"{shard}: an actor of an earlier run is still writing to it; end that run's job"
+                    f"{shard}: an actor that should have ended still has it; end its process, or the job "
+                    "in Ray that it belongs to, and run the same command again"
                 )
+            if waited > _SAY_AFTER and not said:
+                said = True
+                print(f"Waiting for an earlier actor to end: it still has {shard.name}.", file=sys.stderr)
             time.sleep(0.1)
-    return shards
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a shard as its actor would; raises `JournalError` where somebody has it."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(f"{path}: another process has it; run the same command again") from None
+        yield
 
 
 class OwnShard:
-    """The shard of one actor."""
+    """The shard of one actor; ``actor`` tells this one from others and stays when it is started again."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lines = LineFile(path)
+    def __init__(self, out: Path, session: str, actor: str) -> None:
+        self._own = f"shard-{session}-{actor}-"
+        self.path = out / f"{self._own}{secrets.token_hex(4)}.jsonl"
+        fresh = out / f".{self.path.name}.new"
+        self.lines = LineFile(fresh)
         fcntl.flock(self.lines.fileno(), fcntl.LOCK_EX)
+        os.rename(fresh, self.path)  # nobody sees it without its lock
+        self.lines.path = self.path
         self.done = 0
+
+    def wait_for_predecessors(self) -> None:
+        """Wait until earlier processes of this actor have ended; raises `JournalError` where one does not."""
+        found = self.path.parent.glob(f"{self._own}*.jsonl")
+        wait_for_release(shard for shard in found if shard != self.path)
 
     def append(self, lines: bytes) -> None:
         """Write lines; see `LineFile.append`."""
@@ -172,6 +208,5 @@ class LeftBehind:
             return {}
         done: dict[int, bool] = {}
         for content in self._found:
-            mask = numpy.isin(content.keys, keys)
-            done |= Content(content.keys[mask], content.failed[mask]).per_key()
+            done |= content.among(keys)
         return done

@@ -1,4 +1,4 @@
-"""How a session's processes, on whatever machine, are told to stop: by files in its output's folder."""
+"""How a session's processes, on whatever machine, are told to stop: by what is in its output's folder."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ class Stop:
 
     out: Path
     session: str
+
+    @property
+    def shared(self) -> Path:
+        """The folder that the session's processes have in common, there for as long as the session is."""
+        return self.out / f".shared-{self.session}"
+
+    @property
+    def over(self) -> bool:
+        """True once the session has ended, or another one has taken its place."""
+        return not self.shared.exists()
 
     @property
     def _why(self) -> Path:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,6 +20,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from headrace.endpoint import Behaviour, endpoint_process
+from headrace.endpoint.process import EndpointProcess
 
 # Before Ray is imported: it tells nobody of itself, and who wants to use the cluster needs its token.
 os.environ |= {
@@ -57,11 +60,30 @@ def cluster() -> Iterator[str]:
         import ray
         import ray.data
 
-        context = ray.init(
-            num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 << 20
-        )
-        yield context.address_info["gcs_address"]
-        ray.shutdown()
+        # Not pytest's folder: the paths of sockets are to be short. Ray itself would leave its logs behind.
+        folder = tempfile.mkdtemp(prefix="ray-")
+        try:
+            context = ray.init(
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=200 << 20,
+                _temp_dir=folder,
+            )
+            yield context.address_info["gcs_address"]
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def serving_process(behaviour: Behaviour) -> Iterator[EndpointProcess]:
+    """The embedded endpoint, for a block."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(endpoint_process(behaviour)) as endpoint,
+    ):
+        yield endpoint
 
 
 @pytest.fixture
@@ -70,10 +92,7 @@ def serving() -> Callable[[Behaviour], Any]:
 
     @contextmanager
     def run(behaviour: Behaviour) -> Iterator[str]:
-        with (
-            start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(endpoint_process(behaviour)) as endpoint,
-        ):
+        with serving_process(behaviour) as endpoint:
             yield endpoint.base_url
 
     return run
@@ -108,13 +127,14 @@ def write_rows(folder: Path, files: int, rows: int) -> None:
 
 
 @pytest.fixture
-def command(cluster: str, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts ``headrace run --engine ray`` on the cluster."""
+def command(cluster: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts ``headrace run --engine ray`` on the cluster; what has not ended by the test's end is killed."""
+    started = []
 
     def start(url: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         program = [sys.executable, "-c", "from headrace.cli import main; main()"]
         engine = ["--engine", "ray", "--ray-address", cluster]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*program, "run", *arguments, *engine],
             cwd=tmp_path,
             env=os.environ | {"OPENAI_BASE_URL": url} | environment,
@@ -123,5 +143,10 @@ def command(cluster: str, tmp_path: Path) -> Callable[..., subprocess.Popen[str]
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        with process:
+            process.kill()

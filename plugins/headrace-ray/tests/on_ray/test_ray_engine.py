@@ -21,12 +21,13 @@ from headrace.endpoint import Behaviour
 from headrace.errors import AuthenticationError, InputError, JournalError, SettingsError
 from headrace_ray.engine import RayEngine
 
-from .conftest import lines_in, write_rows
+from .conftest import lines_in, serving_process, write_rows
 
 Serving = Callable[[Behaviour], Any]
 Command = Callable[..., "subprocess.Popen[str]"]
 IN_FLIGHT = 40
 LIMIT = 120
+PATIENT = {"HEADRACE_TIMEOUT": "600", "HEADRACE_STALL_TIMEOUT": "600"}
 
 
 def job(folder: Path, url: str, **changed: Any) -> Job:
@@ -125,10 +126,10 @@ def test_an_actor_that_is_killed_costs_what_it_had_in_flight(
     out = tmp_path / "out"
     asked = ("in", "--out", "out", "--prompt", "Sort {name} at {price}", "--model", "m", "--actors", "2")
     with serving(Behaviour(latency=0.1)) as url:
-        with command(url, *asked, "--max-in-flight", str(IN_FLIGHT)) as process:
-            wait_for_lines(out, 500, process)
-            os.kill(holders(out)[0], signal.SIGKILL)
-            said, errors = process.communicate(timeout=LIMIT)
+        process = command(url, *asked, "--max-in-flight", str(IN_FLIGHT))
+        wait_for_lines(out, 500, process)
+        os.kill(holders(out)[0], signal.SIGKILL)
+        said, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, errors
         sent = requests_at(url)
     assert "3,000 of 3,000 items done" in said
@@ -137,29 +138,36 @@ def test_an_actor_that_is_killed_costs_what_it_had_in_flight(
 
 
 def test_a_command_that_is_killed_is_gone_on_with(
-    tmp_path: Path, serving: Serving, command: Command, requests_at: Callable[[str], int]
+    tmp_path: Path, command: Command, requests_at: Callable[[str], int]
 ) -> None:
     write_rows(tmp_path / "in", 2, 1000)
     out = tmp_path / "out"
     asked = ("in", "--out", "out", "--prompt", "Sort {name} at {price}", "--model", "m", "--actors", "2")
-    # Slow enough for the run to be under way still when the second one has started.
-    with serving(Behaviour(latency=0.3)) as url:
-        with command(url, *asked, "--max-in-flight", str(IN_FLIGHT)) as process:
-            wait_for_lines(out, 400, process)
-            second = command(url, *asked)
-            _, refused = second.communicate(timeout=LIMIT)
-            assert (second.returncode, "another run is writing to it" in refused) == (2, True)
-            process.kill()
-            process.communicate(timeout=LIMIT)
+    with serving_process(Behaviour(latency=0.2)) as endpoint:
+        url = endpoint.base_url
+        start = functools.partial(command, url, *asked, "--max-in-flight", str(IN_FLIGHT), **PATIENT)
+        process = start()
+        wait_for_lines(out, 400, process)
+        # However long the second command takes to start: the first one cannot come to its end meanwhile.
+        os.kill(endpoint.pid, signal.SIGSTOP)
+        second = start()
+        said, refused = second.communicate(timeout=LIMIT)
+        assert (second.returncode, said) == (2, ""), refused
+        assert "another run is writing to it" in refused
+        assert process.poll() is None, process.communicate()
+        process.kill()
+        process.communicate(timeout=LIMIT)
         end = time.monotonic() + LIMIT
-        while holders(out):
-            assert time.monotonic() < end, "the actors outlive their driver"
+        while left := holders(out):
+            assert time.monotonic() < end, f"actors outlive their driver: {left}"
             time.sleep(0.1)
+        assert 400 <= len(lines_in(out)) < 2000
+        os.kill(endpoint.pid, signal.SIGCONT)
         # As after a crash of the machine: a line that was begun.
         with max(out.glob("shard-*"), key=lambda shard: shard.stat().st_size).open("ab") as shard:
             shard.write(b'{"id":"headrace-17","custom')
-        with command(url, *asked, "--max-in-flight", str(IN_FLIGHT)) as process:
-            said, errors = process.communicate(timeout=LIMIT)
+        process = start()
+        said, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, errors
         sent = requests_at(url)
     assert "2,000 of 2,000 items done" in said
@@ -171,7 +179,8 @@ def test_ctrl_c_lets_calls_in_flight_end(tmp_path: Path, serving: Serving, comma
     write_rows(tmp_path / "in", 1, 3000)
     out = tmp_path / "out"
     asked = ("in", "--out", "out", "--prompt", "{name}", "--model", "m", "--max-in-flight", str(IN_FLIGHT))
-    with serving(Behaviour(latency=0.2)) as url, command(url, *asked) as process:
+    with serving(Behaviour(latency=0.2)) as url:
+        process = command(url, *asked)
         wait_for_lines(out, 100, process)
         process.send_signal(signal.SIGINT)
         said, errors = process.communicate(timeout=LIMIT)
