@@ -29,7 +29,7 @@ PLAYERS = [
 QUESTION = Question(
     "sdk",
     "The official SDK over headrace",
-    [Load(TITLE, LATENCY_MS, 500, 2_000, PLAYERS)],
+    [Load(TITLE, LATENCY_MS, 500, 5_000, PLAYERS)],
     [
         Target(
             "calls/s against openai's own client",
