@@ -1,4 +1,4 @@
-"""The server behind headrace-redis as a model, in virtual time: one thread, which makes one exchange after the other.
+"""The server behind headrace-redis as a model, in virtual time: one thread, one exchange after the other.
 
 What an exchange decides is the plugin's own arithmetic in Python, which its tests compare with its script in
 Redis. An exchange comes half a round trip after it was sent, waits until those before it are over, takes
