@@ -1,8 +1,8 @@
-"""Puts the tables and plots of benchmarks/results/*.json into docs/explanation/benchmarks.md.
+"""Puts the tables and plots of benchmarks/results/*.json into pages of docs/explanation.
 
     python benchmarks/page.py
 
-The tables stand between two comments of that page, the plots in the folder images beside it.
+The tables stand between two comments of a page, the plots in the folder images beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from benchmarks.processes import RESULTS, ROOT
 from benchmarks.tables import real_input_tables, result_tables
 
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
+ELSEWHERE = {"actors": PAGE.with_name("scale.md")}
 
 
 def filled(page: str, name: str, tables: str) -> str:
@@ -27,7 +28,7 @@ def filled(page: str, name: str, tables: str) -> str:
     before, begun, rest = page.partition(begin)
     _, ended, after = rest.partition(end)
     if not begun or not ended:
-        raise SystemExit(f"{PAGE.relative_to(ROOT)} has no place for {name}")
+        raise SystemExit(f"the page has no place for {name}")
     return f"{before}{begin}\n\n{tables}\n\n{end}{after}"
 
 
@@ -40,13 +41,13 @@ def main() -> None:
     """Run as a command."""
     from benchmarks.plots import PLOTS, draw
 
-    page = PAGE.read_text(encoding="utf-8")
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        page = filled(page, path.stem, tables_of(path.stem, result))
+        page = ELSEWHERE.get(path.stem, PAGE)
+        text = filled(page.read_text(encoding="utf-8"), path.stem, tables_of(path.stem, result))
+        page.write_text(text, encoding="utf-8")
         if path.stem in PLOTS:
             draw(result, PAGE.parent / "images" / f"benchmark-{path.stem}.svg")
-    PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,8 @@ def in_turn(
             except FailedRunError as error:
                 failures[entry] = str(error)
             said = failures.get(entry) or shown(figures[entry])
-            print(f"round {number}: {entry.load}: {entry.name}, {entry.loop}: {said}", flush=True)
+            who = ", ".join(filter(None, (entry.name, entry.loop)))
+            print(f"round {number}: {entry.load}: {who}: {said}", flush=True)
         rounds.append(figures)
     return [{entry: each[entry] for entry in each if entry not in failures} for each in rounds], failures
 

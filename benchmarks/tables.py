@@ -60,6 +60,19 @@ COLUMNS: dict[str, Sequence[Column]] = {
         Column("failed", "failed"),
         Column("wall_s", "seconds with the start", ",.1f"),
     ),
+    "actors": (
+        Column("failed_pc", "failed %", ",.1f"),
+        Column("limited_pc", "429 %", ",.1f"),
+        Column("used_pc", "used %", ",.0f"),
+        Column("fullest_pc", "fullest minute %", ",.0f"),
+        Column("seconds", "seconds"),
+        Column("fewest", "fewest"),
+        Column("most", "most"),
+        Column("first_s", "last first s", ",.1f"),
+        Column("exchanges_call", "exchanges a call", ",.2f"),
+        Column("exchanges_s", "a second", ",.0f"),
+        Column("delay_ms", "wait ms", ",.1f"),
+    ),
     "startup": (
         Column("wall_ms", "ms"),
         Column("cpu_ms", "CPU ms"),
@@ -104,11 +117,12 @@ def result_tables(result: dict[str, Any]) -> str:
 
 
 def load_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str:
-    """Everybody's figures under one load."""
+    """Everybody's figures under one load; on which loop, where there is one."""
+    known = ("name", "loop") if any(row["loop"] for row in rows) else ("name",)
     return table(
-        ("", "loop", *(column.heading for column in columns)),
+        ("", *known[1:], *(column.heading for column in columns)),
         (
-            (row["name"], row["loop"], *(format(row[column.figure], column.form) for column in columns))
+            (*(row[name] for name in known), *(format(row[column.figure], column.form) for column in columns))
             for row in rows
         ),
     )

@@ -40,7 +40,7 @@ def test_little_has_to_be_said() -> None:
     scenario = parse_scenario(LEAST, "s.toml")
     assert scenario.duration == 60
     assert scenario.width == 1
-    assert scenario.stands_for == 1
+    assert scenario.stands_for == scenario.processes == 1
     assert scenario.load == OpenLoad(rate=Profile(((0.0, 10.0),)))
     assert scenario.endpoint.service == Fixed(1.0)
     assert [variant.name for variant in scenario.variants] == [""]
@@ -164,6 +164,10 @@ WRONG = {
     'policies = ["retri"]\n' + LEAST: "no plugin has a policy called 'retri'; did you mean 'retry'?",
     'base_url = "https://a.example/v1"\n' + LEAST: "base_url has no place here: the endpoint is simulated",
     "every = 0.001\n" + LEAST: "every: 0.001 s makes more than 10,000 rows",
+    "processes = 0\n" + LEAST: "processes: 0 is not a whole number of at least 1",
+    "processes = 5\n" + LEAST.replace('"open"', '"bulk"').replace("rate = 10", "items = 4"): (
+        "processes: 5 are more than there are items: 4"
+    ),
     "stands_for = 100\n" + LEAST: "stands_for: [endpoint] capacity is 10, of which 100 leave none",
 }
 

@@ -99,7 +99,7 @@ def test_no_window_sees_more_than_its_length_and_the_burst(
             slots.append(slot)
     for first in range(len(slots)):
         for last in range(first, len(slots)):
-            most = max(1.0, (slots[last] - slots[first] + burst) * rate)
+            most = (slots[last] - slots[first] + max(burst, 1 / rate)) * rate
             assert last - first + 1 <= most + 1e-3
 
 

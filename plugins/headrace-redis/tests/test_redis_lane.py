@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from headrace_redis.gcra import Limits
-from headrace_redis.lane import KEPT, MOST, Answer, Booking, Lane, Waiter
+from headrace_redis.lane import HORIZON, KEPT, LOOK, MOST, Answer, Booking, Lane, Waiter
+from headrace_redis.server import REMEMBERED
 
 
 def a_lane(a_minute: float = 60_000) -> Lane:
@@ -131,14 +134,44 @@ def test_no_process_books_more_than_its_part() -> None:
     assert len(fast.next_asked(0.0, members=1)) == MOST
 
 
-def test_what_was_booked_ahead_is_given_back_in_a_pause() -> None:
+def test_what_was_booked_into_a_pause_is_gone_and_what_is_behind_it_stays() -> None:
     lane = a_lane()
-    lane.ahead.extend([Booking(0.0, 7), Booking(0.0, 7)])
+    lane.ahead.extend([Booking(0.0, 7), Booking(4.9, 7), Booking(5.1, 7)])
     lane.paused_until = 5.0
     assert lane.take(0.0, 7) is None
     lined_up(lane, 1)
     lane.next_asked(0.0, members=1)
-    assert (lane.back_requests, lane.back_tokens) == (2, 14)
+    assert list(lane.ahead) == [Booking(5.1, 7)]
+    assert (lane.back_requests, lane.back_tokens) == (0, 0)
+
+
+def test_where_there_are_many_processes_each_books_one_turn_however_far_ahead() -> None:
+    lane = a_lane(a_minute=600)  # ten a second, and a hundred of us
+    assert lane.horizon(100) == pytest.approx(HORIZON + 10)
+    first, second = lined_up(lane, 2)
+    asked = lane.next_asked(0.0, members=100)
+    assert asked == [0]
+    lane.answered(0.0, Answer(slots=(9.0,)), asked)
+    assert (first.booking, second.booking) == (None, None)
+    assert lane.take(0.0, 0) is None
+    # Nobody asks again for what is booked; when it is near, it is for who is first then.
+    assert not lane.due(9.0 - HORIZON)
+    lane.leave(first)
+    assert lane.due(9.0 - HORIZON / 2)
+    assert lane.next_asked(9.0 - HORIZON / 2, members=100) == []
+    assert second.booking == Booking(9.0, 0)
+
+
+def test_while_a_far_turn_is_waited_for_there_is_an_exchange_now_and_then() -> None:
+    lane = a_lane(a_minute=6)
+    lined_up(lane, 2)
+    lane.answered(0.0, Answer(slots=(100.0,)), lane.next_asked(0.0, members=100))
+    assert not lane.due(LOOK - 0.1)
+    assert lane.due(LOOK)
+    assert lane.next_asked(LOOK, members=100) == []
+    lane.answered(LOOK, Answer(), [])
+    assert not lane.due(2 * LOOK - 0.1)
+    assert LOOK * 2 < REMEMBERED
 
 
 def test_the_difference_to_what_was_needed_is_given_back() -> None:

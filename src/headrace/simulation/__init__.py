@@ -3,7 +3,7 @@
 from headrace.simulation.distributions import Exponential, Fixed, Lognormal, Uniform
 from headrace.simulation.profile import Profile
 from headrace.simulation.reading import parse_scenario, read_scenario, with_settings
-from headrace.simulation.recording import Interval
+from headrace.simulation.recording import Interval, Part
 from headrace.simulation.run import Result, Run, simulate
 from headrace.simulation.scenario import (
     BrownOut,
@@ -29,6 +29,7 @@ __all__ = [
     "Lognormal",
     "OpenLoad",
     "Outage",
+    "Part",
     "Profile",
     "Result",
     "Run",

@@ -24,18 +24,22 @@ _MESSAGES = {
 }
 
 
-def answer(model: str, prompt_tokens: int, completion_tokens: int) -> Reply:
-    """A chat completion of so many tokens."""
+def answer(model: str, prompt_tokens: int, completion_tokens: int, limits: dict[str, str]) -> Reply:
+    """A chat completion of so many tokens; ``limits`` are the headers about rate limits."""
     usage = (prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
-    return Reply(200, _PLAIN, _CHAT % (msgspec.json.encode(model), *usage))
+    headers = _headers(limits) if limits else _PLAIN
+    return Reply(200, headers, _CHAT % (msgspec.json.encode(model), *usage))
 
 
 def refusal(status: int, headers: dict[str, str] | None = None) -> Reply:
     """An error in OpenAI's shape."""
     message, kind, code = _MESSAGES[status]
-    raw = [_JSON, *((name.encode(), value.encode()) for name, value in (headers or {}).items())]
     error = {"message": message, "type": kind, "param": None, "code": code}
-    return Reply(status, Headers(raw), msgspec.json.encode({"error": error}))
+    return Reply(status, _headers(headers or {}), msgspec.json.encode({"error": error}))
+
+
+def _headers(more: dict[str, str]) -> Headers:
+    return Headers([_JSON, *((name.encode(), value.encode()) for name, value in more.items())])
 
 
 def asked_to_wait(seconds: float) -> dict[str, str]:

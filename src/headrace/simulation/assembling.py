@@ -12,6 +12,7 @@ from headrace.errors import SettingsError, nearest
 from headrace.model import Policy, Stage
 from headrace.pipeline import Plugins, ordered
 from headrace.settings import CoreSettings, settings_in
+from headrace.simulation.scenario import Scenario
 
 NOT_SIMULATED = frozenset({"api_key", "base_url", "endpoints", "insecure", "transport"})
 """Settings that say where calls go, with which key and how: the simulation has its own."""
@@ -37,12 +38,12 @@ def assemble(settings: Mapping[str, Any], also: Iterable[str] = ()) -> tuple[Cor
     return given.core, [policy for policy in ordered(policies) if policy.stage is not Stage.OBSERVE]
 
 
-def seed_policies(policies: Iterable[Policy], seed: int) -> None:
-    """Have each policy draw from chance that comes from the seed.
+def seed_policies(policies: Iterable[Policy], scenario: Scenario, process: int) -> None:
+    """Have each policy of a process draw from chance that comes from the seed.
 
     By the convention that a policy which draws at all has its `random.Random` as ``rng``.
     """
     for policy in policies:
         rng = getattr(policy, "rng", None)
         if isinstance(rng, Random):
-            rng.seed(f"{seed} {policy.name}")
+            rng.setstate(scenario.chance(policy.name, process).getstate())

@@ -21,6 +21,8 @@ def load(scenario: Scenario) -> str:
         words = f"{given.customers:,} customers, who think for {_spread(given.think)} between calls"
     else:
         words = f"a map of {given.items:,} items"
+    if scenario.processes > 1:
+        words += f", shared by {scenario.processes:,} processes"
     patience = "" if given.deadline is None else f"; given up after {duration(given.deadline)}"
     return f"{words}, for {duration(scenario.duration)}{patience}"
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from random import Random
 from typing import TypeVar
 
 import trio
@@ -57,17 +56,14 @@ class SimulatedEndpoint:
             )
             if limit is not None
         ]
-        # A stream of chance for each purpose, so that what one variant draws more of changes nothing else.
-        self._services, self._faults, self._sizes = (
-            Random(f"{scenario.seed} {purpose}") for purpose in ("services", "faults", "sizes")
-        )
+        self._services, self._faults, self._sizes = map(scenario.chance, ("services", "faults", "sizes"))
 
-    async def handle(self, call: Call) -> Reply:
-        """Make one attempt; raises `ConnectError` or `IncompleteReply` where there is no answer."""
+    async def handle(self, process: int, call: Call) -> Reply:
+        """Make an attempt of a process; raises `ConnectError` or `IncompleteReply` where no answer comes."""
         if self._endpoint.round_trip:
             await trio.sleep(self._endpoint.round_trip)
         now = call.now()
-        self._recorder.attempt(call.attempts, now)
+        self._recorder.attempt(process, call.attempts, now)
         outage = _current(self._scenario.outages, now)
         if outage is not None:
             return await self._fail(outage, now)
@@ -76,15 +72,17 @@ class SimulatedEndpoint:
             return refusal(401)
         error = self._error(now)
         if error is not None and error != "reset":
-            status = int(error)
-            return refusal(status, asked_to_wait(1.0) if status == 429 else None)
+            return self._too_many(now, asked_to_wait(1.0)) if error == "429" else refusal(int(error))
         prompt, completion = (
             max(1, round(sizes.draw(self._sizes)))
             for sizes in (self._endpoint.prompt_tokens, self._endpoint.completion_tokens)
         )
-        limited = self._limited(now, prompt + completion)
-        if limited is not None:
-            return limited
+        wait = self._limited(now, prompt + completion)
+        limits = {
+            name: value for what, bucket in self._limits for name, value in bucket.headers(what).items()
+        }
+        if wait:
+            return self._too_many(now, asked_to_wait(wait) | limits)
         if await self._servers.take() is not Turn.SERVED:
             return refusal(503)
         try:
@@ -93,7 +91,7 @@ class SimulatedEndpoint:
             self._servers.give_back()
         if error is not None:
             raise IncompleteReply("the connection was reset before the answer was complete")
-        return answer(call.request.model or "", prompt, completion)
+        return answer(call.request.model or "", prompt, completion, limits)
 
     async def _fail(self, outage: Outage, now: float) -> Reply:
         if outage.kind == "503":
@@ -110,17 +108,17 @@ class SimulatedEndpoint:
             return None
         return self._faults.choice(burst.kinds)
 
-    def _limited(self, now: float, tokens: int) -> Reply | None:
-        """A 429 where a limit is reached; else the attempt is counted."""
+    def _limited(self, now: float, tokens: int) -> float:
+        """Seconds until there would be room where a limit is reached; else 0, and the attempt is counted."""
         amounts = {"requests": 1.0, "tokens": float(tokens)}
-        waits = [bucket.wait(now, amounts[what]) for what, bucket in self._limits]
-        if not any(waits):
+        wait = max((bucket.wait(now, amounts[what]) for what, bucket in self._limits), default=0.0)
+        if not wait:
             for what, bucket in self._limits:
                 bucket.take(now, amounts[what])
-            return None
-        headers = asked_to_wait(max(waits))
-        for what, bucket in self._limits:
-            headers |= bucket.headers(what)
+        return wait
+
+    def _too_many(self, now: float, headers: dict[str, str]) -> Reply:
+        self._recorder.limited(now)
         return refusal(429, headers)
 
     async def live(self) -> None:

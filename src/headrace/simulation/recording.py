@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import ClassVar
 
 import attrs
 
@@ -26,8 +27,9 @@ class Interval:
 
     ``offered`` calls began, ``served`` ended well and the ``failures`` with an error, by its code, after
     ``waits`` seconds in all; ``latencies`` are those of calls that were served. ``attempts`` came to the
-    endpoint, ``retries`` of them not their call's first. ``areas`` are levels times seconds; ``circuit``
-    the seconds in each state; ``cost`` is in USD, None where nothing had a price.
+    endpoint, ``retries`` of them not their call's first; ``limited`` of them got a 429. ``areas`` are levels
+    times seconds; ``circuit`` the seconds in each state, of all processes; ``cost`` is in USD, None where
+    nothing had a price.
     """
 
     start: float
@@ -37,6 +39,7 @@ class Interval:
     failures: Counter[str] = attrs.field(factory=Counter)
     attempts: int = 0
     retries: int = 0
+    limited: int = 0
     waits: float = 0.0
     latencies: Latencies = attrs.field(factory=Latencies, repr=False)
     areas: dict[str, float] = attrs.field(factory=lambda: dict.fromkeys(LEVELS, 0.0))
@@ -59,7 +62,7 @@ class Interval:
 
     @property
     def state(self) -> str:
-        """The worst state that the circuit had."""
+        """The worst state that the circuit had, in any process."""
         return next((state for state in reversed(CIRCUIT) if self.circuit[state] > 0), CIRCUIT[0])
 
     def include(self, other: Interval) -> None:
@@ -70,6 +73,7 @@ class Interval:
         self.failures += other.failures
         self.attempts += other.attempts
         self.retries += other.retries
+        self.limited += other.limited
         self.waits += other.waits
         self.latencies.include(other.latencies)
         for mine, others in ((self.areas, other.areas), (self.circuit, other.circuit)):
@@ -87,20 +91,44 @@ def merged(intervals: Sequence[Interval]) -> Interval:
     return whole
 
 
+@attrs.define(eq=False)
+class Part:
+    """What one process had of it: calls ``offered``, ``served`` and ``failed``, its ``attempts``, and the
+    moment of the ``first`` of these, None where there was none.
+
+    As an observer of its client it sees what its circuit does.
+    """
+
+    name: ClassVar[str] = "recorder"
+
+    recorder: Recorder = attrs.field(repr=False)
+    offered: int = 0
+    served: int = 0
+    failed: int = 0
+    attempts: int = 0
+    first: float | None = None
+    state: str = CIRCUIT[0]
+
+    def notify(self, event: Event) -> None:
+        """Take note of the circuit's state."""
+        if event.name == "circuit":
+            self.recorder.circuit(self.state, event.data["state"], event.call.now())
+            self.state = event.data["state"]
+
+
 class Recorder:
     """Counts into intervals of equal ``width``; times are seconds since the start and never go back.
 
-    As an observer of the client it sees what the circuit does.
+    ``parts`` are those of the processes.
     """
 
-    name = "recorder"
-
-    def __init__(self, width: float) -> None:
+    def __init__(self, width: float, processes: int) -> None:
+        self.parts = [Part(self) for _ in range(processes)]
         self._width = width
         self.intervals = [Interval(0.0, width)]
         self._now = 0.0
         self._levels = dict.fromkeys(LEVELS, 0)
-        self._state = CIRCUIT[0]
+        self._circuits = dict.fromkeys(CIRCUIT, 0) | {CIRCUIT[0]: processes}
         self.highest = dict.fromkeys(LEVELS, 0)
 
     def at(self, now: float) -> Interval:
@@ -123,7 +151,8 @@ class Recorder:
         for name, level in self._levels.items():
             if level:
                 interval.areas[name] += level * passed
-        interval.circuit[self._state] += passed
+        for state, processes in self._circuits.items():
+            interval.circuit[state] += processes * passed
 
     def set(self, name: str, level: int, now: float) -> None:
         """A level is so high from now on."""
@@ -132,35 +161,45 @@ class Recorder:
         if level > self.highest[name]:
             self.highest[name] = level
 
-    def begin(self, now: float) -> None:
-        """A call begins."""
+    def begin(self, process: int, now: float) -> None:
+        """A process begins a call."""
         self.at(now).offered += 1
+        self.parts[process].offered += 1
         self.set("in_flight", self._levels["in_flight"] + 1, now)
 
-    def end(self, began: float, now: float, result: Reply | HeadraceError) -> None:
-        """The call that began then is over."""
-        interval = self.at(now)
+    def end(self, process: int, began: float, now: float, result: Reply | HeadraceError) -> None:
+        """The call that a process began then is over."""
+        interval, part = self.at(now), self.parts[process]
         self.set("in_flight", self._levels["in_flight"] - 1, now)
         interval.waits += now - began
         if isinstance(result, HeadraceError):
             interval.failures[getattr(result, "code", type(result).__name__)] += 1
+            part.failed += 1
             return
+        part.served += 1
         interval.served += 1
         interval.latencies.add(now - began)
         if result.cost is not None:
             interval.cost = result.cost if interval.cost is None else interval.cost + result.cost
 
-    def attempt(self, number: int, now: float) -> None:
-        """A call makes its so-manieth attempt."""
-        interval = self.at(now)
+    def attempt(self, process: int, number: int, now: float) -> None:
+        """A call of a process makes its so-manieth attempt."""
+        interval, part = self.at(now), self.parts[process]
         interval.attempts += 1
         interval.retries += number > 1
+        part.attempts += 1
+        if part.first is None:
+            part.first = now
 
-    def notify(self, event: Event) -> None:
-        """Take note of the circuit's state."""
-        if event.name == "circuit":
-            self.at(event.call.now())
-            self._state = event.data["state"]
+    def limited(self, now: float) -> None:
+        """An attempt gets a 429."""
+        self.at(now).limited += 1
+
+    def circuit(self, before: str, state: str, now: float) -> None:
+        """The circuit of a process changes its state."""
+        self.at(now)
+        self._circuits[before] -= 1
+        self._circuits[state] += 1
 
     def close(self, now: float) -> list[Interval]:
         """The intervals, of which the last ends now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any, ClassVar, TypeAlias
 
 import attrs
@@ -160,7 +161,8 @@ class Scenario:
     ``title`` and ``about`` say what it shows. ``duration``: seconds in which calls begin; those under way
     then are finished. ``every``: seconds of a row, by default a sixtieth of that. ``stands_for``: how many
     real calls each simulated one stands for; load and endpoint are divided by it, settings are not: they
-    are those of one process of so many. ``seed``: all chance comes from it.
+    are those of one process of so many. ``processes``: how many there are, each with a client and policies of
+    its own; they share the load, and the endpoint with its limits. ``seed``: all chance comes from it.
     """
 
     title: str = key(text, default="")
@@ -169,6 +171,7 @@ class Scenario:
     duration: float = key(some_seconds)
     every: float | None = key(some_seconds, default=None)
     stands_for: int = key(count, default=1)
+    processes: int = key(count, default=1)
     load: Load = attrs.field()
     endpoint: EndpointModel = attrs.field()
     outages: tuple[Outage, ...] = ()
@@ -179,19 +182,31 @@ class Scenario:
     def __attrs_post_init__(self) -> None:
         if self.duration / self.width > _MOST_INTERVALS:
             raise ValueError(f"every: {self.width:g} s makes more than {_MOST_INTERVALS:,} rows")
+        shared = {name: getattr(self.load, name, None) for name in ("customers", "items")}
         for name, number in (
             ("[endpoint] capacity", self.endpoint.capacity),
             ("[endpoint] requests_per_minute", self.endpoint.requests_per_minute),
-            ("[load] customers", getattr(self.load, "customers", None)),
-            ("[load] items", getattr(self.load, "items", None)),
+            *((f"[load] {name}", number) for name, number in shared.items()),
         ):
             if number is not None and number < self.stands_for:
                 raise ValueError(f"stands_for: {name} is {number:,}, of which {self.stands_for:,} leave none")
+        for name, number in shared.items():
+            if number is not None and self.divided(number) < self.processes:
+                raise ValueError(
+                    f"processes: {self.processes:,} are more than there are {name}: {self.divided(number):,}"
+                )
 
     @property
     def width(self) -> float:
         """Seconds of a row."""
         return self.duration / _INTERVALS if self.every is None else self.every
+
+    def chance(self, purpose: str, process: int = 0) -> Random:
+        """A stream of chance for a purpose, and of one process where each has its own.
+
+        Streams are apart, so that what one draws more of changes nothing else.
+        """
+        return Random(f"{self.seed} {purpose} {process}" if process else f"{self.seed} {purpose}")
 
     def divided(self, number: float) -> int:
         """A number of the real system as it is in the simulated one."""

@@ -93,7 +93,7 @@ def write_csv(result: Result, file: IO[str]) -> None:
         [
             *("variant", "start", "end", "offered", "served", "failed"),
             *(f"failed_{kind}" for kind in kinds),
-            *("attempts", "retries", *LEVELS, "circuit"),
+            *("attempts", "retries", "limited", *LEVELS, "circuit"),
             *(f"p{percent}" for percent in PERCENTILES),
             "cost",
         ]
@@ -102,7 +102,7 @@ def write_csv(result: Result, file: IO[str]) -> None:
         for each in run.intervals:
             counts = [each.offered, each.served, each.failed, *(each.failures[kind] for kind in kinds)]
             row: list[Any] = [run.variant.name, _plain(each.start), _plain(each.end)]
-            row += [count * many for count in [*counts, each.attempts, each.retries]]
+            row += [count * many for count in [*counts, each.attempts, each.retries, each.limited]]
             row += [_plain(each.level(name) * many) for name in LEVELS]
             row.append(each.state)
             known = each.latencies.count > 0
@@ -161,3 +161,15 @@ def words(result: Result) -> Iterable[str]:
             f"Little's law: {level * scenario.stands_for:,.2f} in flight on average, and arrivals a second "
             f"times seconds a call {calls * scenario.stands_for:,.2f}."
         )
+        if scenario.processes > 1:
+            yield f"{name}{_parts(run, scenario.stands_for)}"
+
+
+def _parts(run: Run, many: int) -> str:
+    """How even the processes' parts are, and how long the last one waited for its turn."""
+    served = [part.served * many for part in run.parts]
+    firsts = [part.first for part in run.parts if part.first is not None]
+    said = f"{len(served):,} processes, {min(served):,} to {max(served):,} calls served in each"
+    if len(firsts) < len(served):
+        return f"{said}; {len(served) - len(firsts):,} made no attempt."
+    return f"{said}; the last one made its first attempt after {duration(max(firsts))}."

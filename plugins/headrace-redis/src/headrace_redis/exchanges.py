@@ -11,7 +11,7 @@ import attrs
 
 from headrace_redis.alone import answer_alone
 from headrace_redis.gcra import Limits
-from headrace_redis.lane import HORIZON, Answer, Lane
+from headrace_redis.lane import Answer, Lane
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.server import Connection
@@ -67,7 +67,7 @@ class Exchanges:
                         lane.base_url,
                         lane.limits,
                         asked,
-                        horizon=HORIZON,
+                        horizon=lane.horizon(self.reach.sharers),
                         back=back,
                         pause=pause,
                         spent=spent,

@@ -5,6 +5,10 @@ in which they came. While one exchange is under way others gather, so the more c
 them one exchange serves. What it books is for those who are first in line when its answer comes. Where calls
 come fast, it also books a few *ahead*, for those that have not come yet; they are given back when nobody came
 for them within `KEPT` seconds.
+
+Where there are more processes than the limit has turns in a quarter of a second, each books the one turn that
+comes to it when all others have had theirs, however far ahead that is. It is kept in the lane and handed to
+who is first in line when it is near.
 """
 
 from __future__ import annotations
@@ -24,7 +28,11 @@ KEPT = 0.1
 """Seconds for which a booking waits for a call. It adds to the burst: a minute sees ``burst + KEPT`` more."""
 
 HORIZON = 0.25
-"""Seconds ahead for which is booked: what one process books the others do not get."""
+"""Seconds ahead for which is booked, and a turn for each process: what one books the others do not get. A
+booking that is farther ahead is no call's yet."""
+
+LOOK = 10.0
+"""Seconds after which there is an exchange though all that is wanted is booked: for news, and to be known."""
 
 MOST = 64
 """Calls booked for in one exchange: while it runs, Redis serves nobody else."""
@@ -111,7 +119,7 @@ class Lane:
         if self.limits.none:
             return Booking(now, 0) if now < self._free_until else None
         self._forget(now)
-        if not self.ahead:
+        if not self.ahead or self.ahead[0].at > now + HORIZON:
             return None
         booking = self.ahead.popleft()
         self.back_tokens += booking.tokens - tokens
@@ -142,11 +150,12 @@ class Lane:
     def next_asked(self, now: float, members: int) -> list[int]:
         """The tokens of all that is asked for next: of the first in line, and of what is booked ahead."""
         forgotten = self._forget(now)
-        if now < self.paused_until:  # what is booked would go into the pause
-            while self.ahead:
-                self.give_back(self.ahead.popleft())
-        self._serve_ahead()
-        asked = [waiter.tokens for waiter in self.line[: self._fair(HORIZON, members)]]
+        # What is booked into a pause has gone with it: the others book behind its end as well.
+        while self.ahead and self.ahead[0].at < self.paused_until:
+            self.ahead.popleft()
+        self._serve_ahead(now)
+        fair = max(0, self._fair(HORIZON, members) - len(self.ahead))
+        asked = [waiter.tokens for waiter in self.line[:fair]]
         most = 0 if self.limits.none else self._fair(KEPT, members) - 1
         # Most of what was booked ahead was used in time: twice as many. Nobody came for it: half (`_forget`).
         if len(self.ahead) * 2 <= self._wanted_ahead and not forgotten:
@@ -159,7 +168,7 @@ class Lane:
         """Share out what was booked of what was asked for."""
         booked = zip(answer.slots, asked, strict=False)
         self.ahead.extend([Booking(now + slot, tokens) for slot, tokens in booked])
-        self._serve_ahead()
+        self._serve_ahead(now)
         if answer.paused_for:
             self.paused_until = max(self.paused_until, now + answer.paused_for)
         elif not self.pause_asked:
@@ -169,9 +178,11 @@ class Lane:
         if len(answer.slots) < len(asked):
             self._held = asked[len(answer.slots)]
             self.ask_at = now + answer.wait + HORIZON / 8  # a little later there is room for several
-            self._ask_for_less()
         elif answer.slots:
             self.ask_at = now + max(0.0, answer.slots[-1] - HORIZON / 2)
+        if self.ahead and self.ahead[0].at > now + HORIZON:
+            self.ask_at = min(self.ahead[0].at - HORIZON / 2, now + LOOK)
+        self._ask_for_less()
 
     def unanswered(self) -> None:
         """An exchange failed: ask again as soon as somebody can be asked."""
@@ -194,9 +205,10 @@ class Lane:
         for waiter in line:
             waiter.fail(error)
 
-    def _serve_ahead(self) -> None:
+    def _serve_ahead(self, now: float) -> None:
         """What was booked ahead is for those who came meanwhile; who comes now would overtake them."""
-        number = min(len(self.line), len(self.ahead))
+        near = sum(booking.at <= now + HORIZON for booking in self.ahead)
+        number = min(len(self.line), near)
         served, self.line = self.line[:number], self.line[number:]
         for waiter in served:
             booking = self.ahead.popleft()
@@ -208,10 +220,19 @@ class Lane:
         if self.line and self.line[0].tokens < self._held:
             self._held, self.ask_at = 0, 0.0
 
+    def horizon(self, members: int) -> float:
+        """Seconds ahead for which may be booked: there is a turn for each member in it."""
+        return HORIZON + members * self._each
+
     def _fair(self, seconds: float, members: int) -> int:
         """A fair part of what may go in so many seconds, at least one."""
-        each = max(self.limits.interval, self._mean_tokens * self.limits.per_token)
+        each = self._each
         return max(1, min(MOST, int(seconds / each / members))) if each else MOST
+
+    @property
+    def _each(self) -> float:
+        """Seconds that the limits take for a call."""
+        return max(self.limits.interval, self._mean_tokens * self.limits.per_token)
 
     def _forget(self, now: float) -> bool:
         """Give back what nobody came for; whether there was any."""

@@ -65,10 +65,9 @@ class Link:
                 except BaseException:
                     lane.give_back(booking)
                     raise
-            if call.now() >= lane.paused_until:
-                return booking
-            lane.give_back(booking)  # a pause has begun meanwhile
             now = call.now()
+            if now >= lane.paused_until:
+                return booking
 
     async def _stand_in_line(self, lane: Lane, waiter: Waiter) -> Booking:
         lane.join(waiter)

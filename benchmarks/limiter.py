@@ -1,0 +1,154 @@
+"""The server behind headrace-redis as a model, in virtual time: one thread, one exchange after the other.
+
+What an exchange decides is the plugin's own arithmetic in Python, which its tests compare with its script in
+Redis. An exchange comes half a round trip after it was sent, waits until those before it are over, takes
+``service`` seconds, and its answer is half a round trip on the way. Who gives up has had its exchange all the
+same. Nothing is ever forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from headrace.bulk.summary import Latencies
+from headrace_redis import Account
+from headrace_redis.gcra import Limits, Schedule
+from headrace_redis.lane import Answer
+from headrace_redis.link import Link
+from headrace_redis.pace import SharedPace
+from headrace_redis.server import REMEMBERED, Connection, Server
+
+
+@attrs.define(eq=False)
+class Limiter:
+    """What the server keeps, and counts: ``exchanges``, ``in_vain`` those of them that got no turn where one
+    was asked for, and how long each waited for the thread (``delays``, seconds).
+    """
+
+    round_trip: float
+    service: float
+    exchanges: int = 0
+    in_vain: int = 0
+    delays: Latencies = attrs.field(factory=Latencies)
+    _schedules: dict[str, Schedule] = attrs.field(factory=dict)
+    _members: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+    _circuits: dict[str, tuple[str, float]] = attrs.field(factory=dict)
+    _spent: dict[str, int] = attrs.field(factory=dict)
+    _free_at: float = 0.0
+
+    def policy(self, account: Account) -> SharedPace:
+        """The policy `redis` for one client, over this server."""
+        return SharedPace(
+            account, Link(_Simulated("redis://simulated", account.prefix, account.timeout, self), account)
+        )
+
+    def turn(self, now: float) -> float:
+        """When the thread has done what comes now."""
+        begins = max(now, self._free_at)
+        self.delays.add(begins - now)
+        self._free_at = begins + self.service
+        return self._free_at
+
+    def exchange(
+        self,
+        now: float,
+        member: str,
+        lane: str,
+        base_url: str,
+        limits: Limits,
+        asked: list[int],
+        horizon: float,
+        back: tuple[int, int],
+        pause: float,
+        spent: int,
+    ) -> Answer:
+        """What ``exchange.lua`` does."""
+        self.exchanges += 1
+        self._spent[member] = max(spent, self._spent.get(member, 0))
+        self._members[member] = now
+        self._members.move_to_end(member)
+        while next(iter(self._members.values())) <= now - REMEMBERED:
+            self._members.popitem(last=False)
+        opener, open_until = self._circuits.get(base_url, (member, 0.0))
+        schedule = self._schedules.setdefault(lane, Schedule(limits))
+        schedule.give_back(*back)
+        if pause:
+            schedule.pause(now, pause)
+        slots: list[float] = []
+        wait = 0.0
+        for tokens in asked:
+            slot = schedule.book(now, tokens, horizon)
+            if slot is None:
+                wait = schedule.slot(now, tokens) - now - horizon
+                break
+            slots.append(slot - now)
+        self.in_vain += bool(asked) and not slots
+        return Answer(
+            spent=sum(self._spent.values()),
+            members=len(self._members),
+            open_for=max(0.0, open_until - now) if opener != member else 0.0,
+            paused_for=max(0.0, schedule.paused - now),
+            wait=wait,
+            slots=tuple(slots),
+        )
+
+    def set_circuit(self, base_url: str, member: str, until: float) -> None:
+        """A circuit is open until then."""
+        self._circuits[base_url] = (member, until)
+
+
+@attrs.frozen
+class _Simulated(Server):
+    limiter: Limiter
+
+    @asynccontextmanager
+    async def connected(self, member: str) -> AsyncIterator[Connection]:
+        """A connection, after one round trip for itself and one for the greeting."""
+        await trio.sleep(2 * self.limiter.round_trip)
+        yield _SimulatedConnection(self.limiter, member)
+
+
+class _SimulatedConnection(Connection):
+    def __init__(self, limiter: Limiter, member: str) -> None:
+        self._limiter, self._member = limiter, member
+
+    async def exchange(
+        self,
+        lane: str,
+        base_url: str,
+        limits: Limits,
+        asked: list[int],
+        *,
+        horizon: float,
+        back: tuple[int, int] = (0, 0),
+        pause: float = 0.0,
+        spent: int = 0,
+        known: bool = False,
+        now: str = "",
+    ) -> Answer:
+        done = await self._way_there()
+        answer = self._limiter.exchange(
+            done, self._member, lane, base_url, limits, asked, horizon, back, pause, spent
+        )
+        await self._way_back(done)
+        return answer
+
+    async def open_circuit(self, base_url: str, seconds: float) -> None:
+        done = await self._way_there()
+        self._limiter.set_circuit(base_url, self._member, done + seconds)
+        await self._way_back(done)
+
+    async def close_circuit(self, base_url: str) -> None:
+        await self.open_circuit(base_url, 0.0)
+
+    async def _way_there(self) -> float:
+        await trio.sleep(self._limiter.round_trip / 2)
+        return self._limiter.turn(trio.current_time())
+
+    async def _way_back(self, done: float) -> None:
+        await trio.sleep_until(done + self._limiter.round_trip / 2)

@@ -1,0 +1,92 @@
+"""headrace-redis in many simulated processes: the limit holds for all of them, and each has its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import attrs
+import pytest
+from benchmarks.limiter import Limiter
+
+from headrace import Call, Policy, Reply, Send, Stage
+from headrace.simulation import BulkLoad, EndpointModel, Errors, Fixed, Run, Scenario, Variant, simulate
+from headrace_redis import Account
+from headrace_redis.lane import HORIZON, KEPT, LOOK
+
+A_SECOND = 10
+BURST = 1.0
+
+
+@attrs.define(eq=False)
+class Sent:
+    """Notes when calls go, innermost of all."""
+
+    name: ClassVar[str] = "sent"
+    stage: ClassVar[Stage] = Stage.PACE
+
+    moments: list[float]
+
+    def wrap(self, send: Send) -> Send:
+        async def note(call: Call) -> Reply:
+            self.moments.append(call.now())
+            return await send(call)
+
+        return note
+
+
+def shared(processes: int, items: int, *errors: Errors) -> tuple[Run, Limiter, list[float]]:
+    """What comes of a limit of ten a second, with two calls in flight in each process."""
+    limiter, moments = Limiter(round_trip=0.001, service=0.0001), list[float]()
+    account = Account(url="redis://simulated", requests_per_minute=60 * A_SECOND, burst=BURST)
+
+    def besides(variant: Variant, process: int) -> Iterable[Policy]:
+        return [limiter.policy(account), Sent(moments)]
+
+    scenario = Scenario(
+        duration=1000.0,
+        processes=processes,
+        load=BulkLoad(items=items),
+        endpoint=EndpointModel(capacity=1000, service=Fixed(1.0), round_trip=0.02),
+        errors=errors,
+        variants=(Variant("", {"policies": ["retry"], "max_in_flight": 2}),),
+    )
+    (run,) = simulate(scenario, besides=besides).runs
+    return run, limiter, moments
+
+
+@pytest.mark.parametrize("processes", [8, 100])
+def test_the_limit_holds_in_sum_and_nothing_of_it_is_left(processes: int) -> None:
+    run, _, moments = shared(processes, 500)
+    assert run.total.served == 500
+    for begin in range(0, 500, 20):
+        for end in range(begin, 500, 20):
+            span = moments[end] - moments[begin] + BURST + KEPT
+            assert end - begin + 1 <= span * A_SECOND + 1
+    assert moments[-1] <= (500 / A_SECOND) + 1
+
+
+def test_many_processes_take_turns_and_ask_hardly_more_often_than_there_are_calls() -> None:
+    run, limiter, moments = shared(100, 1000)
+    assert {part.served for part in run.parts} <= {9, 10, 11}
+    assert max(part.first or 0.0 for part in run.parts) <= 100 / A_SECOND + 5
+    looks = 100 * moments[-1] / LOOK
+    assert limiter.exchanges <= 1.2 * 1000 + looks
+    assert limiter.in_vain <= 2 * 100
+
+
+def test_a_pause_is_for_all_and_their_turns_are_behind_it() -> None:
+    refusing = Errors(from_=20.0, to=20.5, share=1.0, kinds=("429",))
+    run, _, moments = shared(100, 600, refusing)
+    assert run.total.served == 600
+    assert run.total.limited <= A_SECOND * (0.5 + HORIZON) + 2
+    after = [moment for moment in moments if 20.8 <= moment < 21.0]
+    assert not after, "a second, as the 429 asked"
+    later = sum(25.0 <= moment < 55.0 for moment in moments)
+    assert later == pytest.approx(30 * A_SECOND, rel=0.05), "nothing is lost by it, and nothing gained"
+
+
+def test_who_comes_together_waits_for_the_thread() -> None:
+    limiter = Limiter(round_trip=0.0, service=0.5)
+    assert [limiter.turn(now) for now in (1.0, 1.0, 1.25, 9.0)] == [1.5, 2.0, 2.5, 9.5]
+    assert limiter.delays.percentile(100) == pytest.approx(0.75, rel=0.1)
