@@ -107,9 +107,15 @@ def encode_line(
     """The output line of one item, line feed included; ``completed_at`` in Unix seconds."""
     reply = outcome.reply
     cost = None if reply is None else reply.cost
-    notes = _Notes(outcome.attempts, round(outcome.elapsed, 6), round(completed_at, 3), cost, answer)
+    elapsed, completed_at = _rounded(outcome.elapsed, 1e6), _rounded(completed_at, 1e3)
+    notes = _Notes(outcome.attempts, elapsed, completed_at, cost, answer)
     why = None if error is None else _error(error)
     return _encode(_Written(f"headrace-{index}", id, _response(reply, error), why, notes)) + b"\n"
+
+
+def _rounded(seconds: float, parts: float) -> float:
+    """To so many parts of a second; ``round`` does it by way of a text, and takes four times as long."""
+    return int(seconds * parts + 0.5) / parts
 
 
 def _error(error: HeadraceError) -> _Error:

@@ -54,14 +54,15 @@ def _kinds(kind: type[CallError]) -> Iterator[type[CallError]]:
 
 def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:
     """The result of an item, its answer judged."""
-    error, answer = outcome.error, None
-    if isinstance(error, AnswerError):
-        outcome = attrs.evolve(outcome, reply=error.partial)  # it came, and is to be paid
-    reply = outcome.reply
-    if isinstance(error, CircuitOpen):
-        return Result(index, code=error.code, message=str(error), retry_after=error.retry_after)
-    if isinstance(error, CallError) and error.ends_run:
-        return Result(index, code=error.code, message=str(error))
+    error, answer, reply = outcome.error, None, outcome.reply
+    if error is not None:
+        if isinstance(error, CircuitOpen):
+            return Result(index, code=error.code, message=str(error), retry_after=error.retry_after)
+        if isinstance(error, CallError) and error.ends_run:
+            return Result(index, code=error.code, message=str(error))
+        if isinstance(error, AnswerError):
+            reply = error.partial  # it came, and is to be paid
+            outcome = attrs.evolve(outcome, reply=reply)
     if isinstance(reply, Answered):
         answer = reply.answer
     elif reply is not None and error is None:

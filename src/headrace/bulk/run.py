@@ -170,7 +170,8 @@ class BulkRun:
             if not result.line:
                 self._hold_on(result.error)
             elif result.code not in _OUTAGE:
-                done += self._no_longer_in_doubt()  # the endpoint answers: those have failed by themselves
+                if self._in_doubt:  # the endpoint answers: those have failed by themselves
+                    done += self._no_longer_in_doubt()
                 done.append(result)
             elif self._refusal is None:
                 self._in_doubt.append(result)
