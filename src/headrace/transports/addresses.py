@@ -89,7 +89,8 @@ class Address:
 
 
 def _new_socket(family: int) -> socket.socket:
-    raw_socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    raw_socket = socket.socket(family, socket.SOCK_STREAM)
+    raw_socket.setblocking(False)  # with SOCK_NONBLOCK it would be one step, which macOS does not have
     raw_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return raw_socket
 
