@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import signal
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_SETTINGS) or name.lower() in _PROXIES:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heeded_interrupts() -> None:
+    """Commands that tests start end on Ctrl-C, also where a shell has all this in its background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # which children would go on with
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @attrs.frozen
