@@ -79,14 +79,7 @@ class Limiter:
         schedule.give_back(*back)
         if pause:
             schedule.pause(now, pause)
-        slots: list[float] = []
-        wait = 0.0
-        for tokens in asked:
-            slot = schedule.book(now, tokens, horizon)
-            if slot is None:
-                wait = schedule.slot(now, tokens) - now - horizon
-                break
-            slots.append(slot - now)
+        slots, wait = schedule.book_all(now, asked, horizon)
         self.in_vain += bool(asked) and not slots
         return Answer(
             spent=sum(self._spent.values()),
@@ -94,7 +87,7 @@ class Limiter:
             open_for=max(0.0, open_until - now) if opener != member else 0.0,
             paused_for=max(0.0, schedule.paused - now),
             wait=wait,
-            slots=tuple(slots),
+            slots=slots,
         )
 
     def set_circuit(self, base_url: str, member: str, until: float) -> None:

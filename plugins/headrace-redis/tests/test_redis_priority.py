@@ -32,18 +32,13 @@ class Memory:
         self, lane: str, base_url: str, limits: Limits, asked: list[int], *, horizon: float, **more: Any
     ) -> Told:
         await anyio.sleep(self._delay)
-        now, slots = anyio.current_time(), list[float]()
+        now = anyio.current_time()
         schedule = self._schedule = self._schedule or Schedule(limits)
         schedule.give_back(*more["back"])
         if more["pause"]:
             schedule.pause(now, more["pause"])
-        for tokens in asked:
-            slot = schedule.book(now, tokens, horizon)
-            if slot is None:
-                break
-            slots.append(slot - now)
-        wait = schedule.slot(now, asked[len(slots)]) - now - horizon if len(slots) < len(asked) else 0.0
-        return Told(slots=tuple(slots), wait=wait, paused_for=max(0.0, schedule.paused - now))
+        slots, wait = schedule.book_all(now, asked, horizon)
+        return Told(slots=slots, wait=wait, paused_for=max(0.0, schedule.paused - now))
 
 
 @pytest.fixture(params=["with Redis", "without Redis"])

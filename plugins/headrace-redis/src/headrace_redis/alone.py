@@ -17,12 +17,5 @@ def answer_alone(lane: Lane, asked: list[int], now: float, sharers: int) -> Answ
     if lane.paused_until > now:
         schedule.pause(now, lane.paused_until - now)
     lane.pause_asked = 0.0
-    slots: list[float] = []
-    wait = 0.0
-    for tokens in asked:
-        slot = schedule.book(now, tokens, HORIZON)
-        if slot is None:
-            wait = schedule.slot(now, tokens) - now - HORIZON
-            break
-        slots.append(slot - now)
-    return Answer(paused_for=max(0.0, schedule.paused - now), wait=wait, slots=tuple(slots))
+    slots, wait = schedule.book_all(now, asked, HORIZON)
+    return Answer(paused_for=max(0.0, schedule.paused - now), wait=wait, slots=slots)

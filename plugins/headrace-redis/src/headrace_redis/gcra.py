@@ -18,6 +18,8 @@ Redis is away, and what the script is tested against.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 
@@ -87,3 +89,17 @@ class Schedule:
         self.requests = max(self.requests, slot) + self.limits.interval
         self.tokens = max(self.tokens, slot) + tokens * self.limits.per_token
         return slot
+
+    def book_all(self, now: float, asked: Iterable[int], horizon: float) -> tuple[tuple[float, ...], float]:
+        """Book for calls of so many tokens, one after the other, until one is more than ``horizon`` ahead.
+
+        How long it is until each one's moment, and how long until the first that was not booked may be, 0
+        where all are.
+        """
+        slots = list[float]()
+        for tokens in asked:
+            slot = self.book(now, tokens, horizon)
+            if slot is None:
+                return tuple(slots), self.slot(now, tokens) - now - horizon
+            slots.append(slot - now)
+        return tuple(slots), 0.0
