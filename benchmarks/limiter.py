@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -62,12 +63,14 @@ class Limiter:
         base_url: str,
         limits: Limits,
         asked: list[int],
+        *,
         horizon: float,
         back: tuple[int, int],
         pause: float,
         spent: int,
+        known: bool,
     ) -> Answer:
-        """What ``exchange.lua`` does."""
+        """What ``exchange.lua`` does, where all lanes are ``known``."""
         self.exchanges += 1
         self._spent[member] = max(spent, self._spent.get(member, 0))
         self._members[member] = now
@@ -110,24 +113,9 @@ class _SimulatedConnection(Connection):
     def __init__(self, limiter: Limiter, member: str) -> None:
         self._limiter, self._member = limiter, member
 
-    async def exchange(
-        self,
-        lane: str,
-        base_url: str,
-        limits: Limits,
-        asked: list[int],
-        *,
-        horizon: float,
-        back: tuple[int, int] = (0, 0),
-        pause: float = 0.0,
-        spent: int = 0,
-        known: bool = False,
-        now: str = "",
-    ) -> Answer:
+    async def exchange(self, *about: Any, **told: Any) -> Answer:
         done = await self._way_there()
-        answer = self._limiter.exchange(
-            done, self._member, lane, base_url, limits, asked, horizon, back, pause, spent
-        )
+        answer = self._limiter.exchange(done, self._member, *about, **told)
         await self._way_back(done)
         return answer
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
 
-import attrs
 import pytest
 from benchmarks.limiter import Limiter
+from tests.simulation.watching import Watching
 
-from headrace import Call, Policy, Reply, Send, Stage
+from headrace import Policy
 from headrace.simulation import BulkLoad, EndpointModel, Errors, Fixed, Run, Scenario, Variant, simulate
 from headrace_redis import Account
 from headrace_redis.lane import HORIZON, KEPT, LOOK
@@ -18,30 +17,13 @@ A_SECOND = 10
 BURST = 1.0
 
 
-@attrs.define(eq=False)
-class Sent:
-    """Notes when calls go, innermost of all."""
-
-    name: ClassVar[str] = "sent"
-    stage: ClassVar[Stage] = Stage.PACE
-
-    moments: list[float]
-
-    def wrap(self, send: Send) -> Send:
-        async def note(call: Call) -> Reply:
-            self.moments.append(call.now())
-            return await send(call)
-
-        return note
-
-
 def shared(processes: int, items: int, *errors: Errors) -> tuple[Run, Limiter, list[float]]:
     """What comes of a limit of ten a second, with two calls in flight in each process."""
-    limiter, moments = Limiter(round_trip=0.001, service=0.0001), list[float]()
+    limiter, watching = Limiter(round_trip=0.001, service=0.0001), Watching()
     account = Account(url="redis://simulated", requests_per_minute=60 * A_SECOND, burst=BURST)
 
     def besides(variant: Variant, process: int) -> Iterable[Policy]:
-        return [limiter.policy(account), Sent(moments)]
+        return [limiter.policy(account), watching]
 
     scenario = Scenario(
         duration=1000.0,
@@ -52,7 +34,7 @@ def shared(processes: int, items: int, *errors: Errors) -> tuple[Run, Limiter, l
         variants=(Variant("", {"policies": ["retry"], "max_in_flight": 2}),),
     )
     (run,) = simulate(scenario, besides=besides).runs
-    return run, limiter, moments
+    return run, limiter, watching.moments
 
 
 @pytest.mark.parametrize("processes", [8, 100])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import ClassVar
+from collections.abc import Callable
 
-import attrs
 import pytest
+from tests.simulation.watching import Watching
 
-from headrace import Call, Policy, Reply, Send, Stage
 from headrace.simulation import (
     BulkLoad,
     ClosedLoad,
@@ -69,25 +67,8 @@ def test_each_process_has_a_breaker_of_its_own(ran: Ran) -> None:
 
 
 def test_the_jitter_of_one_process_is_not_that_of_another() -> None:
-    seen: list[float] = []
-
-    @attrs.define(eq=False)
-    class Watching:
-        name: ClassVar[str] = "watching"
-        stage: ClassVar[Stage] = Stage.PACE
-
-        def wrap(self, send: Send) -> Send:
-            async def watch(call: Call) -> Reply:
-                seen.append(call.now())
-                return await send(call)
-
-            return watch
-
-    def besides(variant: Variant, process: int) -> Iterable[Policy]:
-        return [Watching()]
-
     def moments() -> list[float]:
-        seen.clear()
+        watching = Watching()
         scenario = Scenario(
             duration=10.0,
             processes=20,
@@ -96,9 +77,9 @@ def test_the_jitter_of_one_process_is_not_that_of_another() -> None:
             outages=(Outage(from_=0.0, to=0.1),),
             variants=(Variant("", {"policies": ["retry"], "max_in_flight": 1}),),
         )
-        (run,) = simulate(scenario, besides=besides).runs
+        (run,) = simulate(scenario, besides=lambda variant, process: [watching]).runs
         assert run.policies == ("retry", "watching")
-        return list(seen)
+        return watching.moments
 
     first = moments()
     retries = [moment for moment in first if moment > 0]
@@ -108,24 +89,7 @@ def test_the_jitter_of_one_process_is_not_that_of_another() -> None:
 
 
 def test_answers_say_what_is_left_of_the_limits() -> None:
-    said: list[tuple[str | None, str | None]] = []
-
-    @attrs.define(eq=False)
-    class Reading:
-        name: ClassVar[str] = "reading"
-        stage: ClassVar[Stage] = Stage.PACE
-
-        def wrap(self, send: Send) -> Send:
-            async def read(call: Call) -> Reply:
-                reply = await send(call)
-                headers = reply.headers
-                said.append(
-                    (headers.get("x-ratelimit-remaining-requests"), headers.get("x-ratelimit-limit-tokens"))
-                )
-                return reply
-
-            return read
-
+    watching = Watching()
     endpoint = EndpointModel(capacity=9, service=Fixed(0.0), requests_per_minute=60, tokens_per_minute=9000)
     scenario = Scenario(
         duration=10.0,
@@ -134,5 +98,7 @@ def test_answers_say_what_is_left_of_the_limits() -> None:
         endpoint=endpoint,
         variants=(Variant("", {"policies": [], "max_in_flight": 1}),),
     )
-    simulate(scenario, besides=lambda variant, process: [Reading()])
+    simulate(scenario, besides=lambda variant, process: [watching])
+    names = "x-ratelimit-remaining-requests", "x-ratelimit-limit-tokens"
+    said = [tuple(reply.headers.get(name) for name in names) for reply in watching.replies]
     assert sorted(said) == [("57", "9000"), ("58", "9000"), ("59", "9000")]

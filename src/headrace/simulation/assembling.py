@@ -21,8 +21,10 @@ SETTINGS = frozenset(field.name for field in attrs.fields(CoreSettings)) - NOT_S
 """The core's settings that a variant may have, besides the sections of plugins."""
 
 
-def assemble(settings: Mapping[str, Any], also: Iterable[str] = ()) -> tuple[CoreSettings, list[Policy]]:
-    """The core's settings and the policies, outermost first.
+def assemble(
+    settings: Mapping[str, Any], also: Iterable[str] = (), plugins: Plugins | None = None
+) -> tuple[CoreSettings, list[Policy]]:
+    """The core's settings and the policies, outermost first; of ``plugins``, by default those installed.
 
     Policies that only observe are left out: nobody reads the log of a simulation. Raises `SettingsError` for
     settings with which no client could be made; ``also`` is what else an unknown name may have meant.
@@ -33,7 +35,7 @@ def assemble(settings: Mapping[str, Any], also: Iterable[str] = ()) -> tuple[Cor
         if name not in SETTINGS and not isinstance(value, Mapping):
             raise SettingsError(f"unknown key {name!r}; {nearest(name, {*SETTINGS, *also})}")
     given = settings_in(settings)
-    policies = Plugins().policies(given)
+    policies = (plugins or Plugins()).policies(given)
     given.check_claimed(also)
     return given.core, [policy for policy in ordered(policies) if policy.stage is not Stage.OBSERVE]
 

@@ -11,6 +11,7 @@ import trio
 
 from headrace.client import Client
 from headrace.model import Policy
+from headrace.pipeline import Plugins
 from headrace.simulation.assembling import assemble, seed_policies
 from headrace.simulation.clockwork import run_in_virtual_time
 from headrace.simulation.endpoint import SimulatedEndpoint
@@ -78,9 +79,10 @@ def simulate(scenario: Scenario, progress: Progress | None = None, besides: Besi
 def _run(scenario: Scenario, variant: Variant, progress: Progress | None, besides: Besides | None) -> Run:
     recorder = Recorder(scenario.width, scenario.processes)
     endpoint = SimulatedEndpoint(scenario, recorder)
+    plugins = Plugins()  # found once, for they make policies anew for each process
 
     def new_client(process: int) -> Client:
-        core, policies = assemble(variant.settings)
+        core, policies = assemble(variant.settings, plugins=plugins)
         if besides is not None:
             policies += besides(variant, process)
         seed_policies(policies, scenario, process)

@@ -12,14 +12,13 @@ import logging
 import anyio
 import attrs
 
-from headrace import PolicyError
+from headrace import CallError, PolicyError
 from headrace_redis import background
 from headrace_redis.exchanges import Ask, Exchanges
 from headrace_redis.lane import Lane
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.refusals import Refusals
-from headrace_redis.server import Server
 
 _log = logging.getLogger("headrace.redis")
 
@@ -31,7 +30,6 @@ LINGER = 1.0
 class Keeper:
     """Serves the lanes while there are calls; of the event loop in which they are made."""
 
-    _server: Server
     _lanes: dict[tuple[str, str], Lane]
     _purse: Purse
     _reach: Reach
@@ -69,8 +67,7 @@ class Keeper:
                     await self._serve(self._exchanges.alone, until=self._reach.retry_at)
         except Exception as error:
             _log.exception("headrace-redis has failed")
-            for lane in self._lanes.values():
-                lane.refuse(PolicyError(f"policy 'redis' raised {type(error).__name__}: {error}"))
+            self._refuse_all(PolicyError(f"policy 'redis' raised {type(error).__name__}: {error}"))
         finally:
             self.running = False
             self._purse.stir()
@@ -78,7 +75,7 @@ class Keeper:
     async def _serve_with_redis(self) -> None:
         """Serve the lanes over a connection, until nobody needs it or it is lost."""
         try:
-            async with self._server.connected(self._exchanges.member) as connection:
+            async with self._reach.server.connected(self._exchanges.member) as connection:
                 ask = self._exchanges.over(connection)
                 if self._reach.away:  # see whether it is back, and do not wait for a call to find out
                     await ask(self._exchanges.nowhere, [], anyio.current_time())
@@ -119,8 +116,11 @@ class Keeper:
     def _refuse_over_budget(self) -> None:
         error = self._refusals.over_budget()
         if error is not None:
-            for lane in self._lanes.values():
-                lane.refuse(error)
+            self._refuse_all(error)
+
+    def _refuse_all(self, error: CallError) -> None:
+        for lane in self._lanes.values():
+            lane.refuse(error)
 
     def _forsaken(self) -> bool:
         """Whether there have been no calls for so long that the connection is given up."""

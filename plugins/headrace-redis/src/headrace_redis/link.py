@@ -47,7 +47,7 @@ class Link:
         self.reach = Reach(server, rules.processes)
         self._exchanges = Exchanges(self.lanes, self.purse, self.reach)
         self._refusals = Refusals(self.purse, self.reach, rules.max_pause)
-        self.keeper = Keeper(server, self.lanes, self.purse, self.reach, self._exchanges, self._refusals)
+        self.keeper = Keeper(self.lanes, self.purse, self.reach, self._exchanges, self._refusals)
 
     async def admit(self, lane: Lane, call: Call, tokens: int) -> Booking:
         """Wait until a call may go; raises `BudgetExceeded` or `CircuitOpen` where it may not."""
