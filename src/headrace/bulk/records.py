@@ -119,7 +119,16 @@ def _rounded(seconds: float, parts: float) -> float:
 
 
 def _error(error: HeadraceError) -> _Error:
-    return _Error(error.code if isinstance(error, CallError) else "request_error", str(error))
+    return _Error(error.code if isinstance(error, CallError) else "request_error", encodable(str(error)))
+
+
+def encodable(text: str) -> str:
+    """The text, what cannot be written in UTF-8 (half a surrogate pair) replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _response(reply: Reply | None, error: HeadraceError | None) -> _Response | None:
@@ -142,4 +151,7 @@ def _body(content: bytes) -> Any:
             _look_through(b"[" * _DEEP + content + b"]" * _DEEP)
     except NOT_JSON:
         return content.decode("utf-8", "replace") or None
-    return msgspec.json.decode(content) if b"\n" in content or b"\r" in content else body
+    if b"\n" in content or b"\r" in content:
+        # Between values alone: in a string they are escaped.
+        return msgspec.Raw(content.replace(b"\n", b" ").replace(b"\r", b" "))
+    return body
