@@ -219,7 +219,9 @@ class Api(ABC):
         The arguments are those of `chat`, and the API's ``stream_options``; token counts are asked for
         unless these say ``{"include_usage": False}``. In the block iterate over the stream for each `Piece`;
         after the last one ``stream.reply`` is the whole `Reply`, with usage, cost and the time to its first
-        token. Leaving the block early drops the rest. ``timeout`` bounds the wait for the first piece (``total``)
+        token. Leaving the block early drops the rest.
+
+        ``timeout`` bounds the wait for the first piece (``total``)
         and from piece to piece (``stall``, default 60 s), ``deadline`` all of it. A stream counts as in
         flight until its block ends.
 

@@ -21,8 +21,9 @@ from headrace.errors import (
     ServerError,
     StatusError,
 )
+from headrace.finish_reasons import refusal_of, unfit
 from headrace.model import Call, Send
-from headrace.reply import Answered, Headers, Reply, first_choice, printable, shown
+from headrace.reply import Answered, Headers, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
 
@@ -124,17 +125,6 @@ def ask_for_answer(call: Call, answer: AnswerFormat, how: Asking) -> None:
         call.content = encode_body(body)
 
 
-_CUT_SHORT = {
-    "length": "the answer was cut off; raise max_tokens=",
-    "max_tokens": "the answer was cut off; raise max_tokens=",
-    "content_filter": "the endpoint's content filter stopped the answer",
-    "sensitive": "the endpoint's content filter stopped the answer",
-    "insufficient_system_resource": "the endpoint ran out of resources in the midst of the answer",
-    "refusal": "the model refuses",
-}
-"""Finish reasons of answers that are not whole; asking again for another form does not mend them."""
-
-
 def answered(reply: Reply, answer: AnswerFormat) -> Answered[Any]:
     """The reply with its answer; raises `AnswerError`, of which ``partial`` is the reply."""
     try:
@@ -146,16 +136,13 @@ def answered(reply: Reply, answer: AnswerFormat) -> Answered[Any]:
 
 
 def _read_answer(reply: Reply, answer: AnswerFormat) -> Any:
-    refusal = reply.message.get("refusal") if first_choice(reply.body) else None
-    if isinstance(refusal, str) and refusal:
+    refusal = refusal_of(reply)
+    if refusal is not None:
         raise AnswerError(f"{printable(refusal[:MOST_SAID])} (the model refuses)", "refusal")
-    reason = reply.finish_reason or ""
     try:
         return answer.read(reply.text)
     except AnswerError as error:
-        if reason not in _CUT_SHORT:
-            raise
-        raise AnswerError(f"{error} ({_CUT_SHORT[reason]}; finish reason {reason!r})", reason) from error
+        raise unfit(reply, error) from error.__cause__
 
 
 def _without_key(call: Call, error: CallErrorT) -> CallErrorT:
