@@ -14,14 +14,11 @@ In doubt an error is about its request, because then nothing is held up.
 from __future__ import annotations
 
 import enum
-import json
 import re
-from collections.abc import Iterator
-from typing import Any
 
-import attrs
 import msgspec
 
+from headrace.error_bodies import MODERATION, ErrorBody, read_error
 from headrace.errors import (
     CallError,
     HeadraceError,
@@ -32,7 +29,7 @@ from headrace.errors import (
     StatusError,
     TLSError,
 )
-from headrace.reply import NOT_JSON
+from headrace.json_reading import NOT_JSON
 
 
 class Scope(enum.StrEnum):
@@ -59,14 +56,6 @@ _ABOUT_ALL = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 415, 421, 426, 4
 """Statuses that are about all requests, besides 3xx."""
 
 _ACCOUNT = frozenset({401, 402, 407})
-
-_LONGEST = 1 << 16
-"""Bytes of an error's body that are looked at."""
-
-_CODES = ("code", "type", "status", "reason")
-
-_MODERATION = frozenset({"reasons", "flagged_input"})
-"""What OpenRouter's ``metadata`` holds where a prompt was refused by a moderation."""
 
 _CONTENT = re.compile(
     r"messages?|inputs?|prompts?|contents?|text|image|audio|video|files?|documents?|query|suffix",
@@ -114,27 +103,42 @@ def shared_error(error: HeadraceError) -> SharedError | None:
 
 
 def _by_status(error: StatusError) -> SharedError | None:
-    status, said = error.status, _Said.of(error)
+    status = error.status
     if isinstance(error, RateLimited):
         # Whether a 429 is a quota that is used up was decided where the error was made.
         scope = Scope.RATE if error.retryable else Scope.ACCOUNT
         return SharedError(f"{status} {scope.value}", scope)
-    about = said.about_all
-    if about is None:
-        about = status in _ABOUT_ALL or 300 <= status < 400
-    elif about and status not in _ABOUT_ALL and status not in {400, 422}:
-        return None  # a 5xx or 409 that repeats such words is over sooner or later
-    if not about:
-        return None
-    key = f"{status} {error.error_code} {said.parameter}"
+    about_all = _is_about_all(read_error(error.body), error.error_code)
+    if about_all is None:
+        about_all = status in _ABOUT_ALL or 300 <= status < 400
+    if not about_all or not (status in _ABOUT_ALL or status in {400, 422} or 300 <= status < 400):
+        return None  # also a 5xx or 409 that uses such words, for it is over sooner or later
+    key = f"{status} {error.error_code} {error.param}"
     if status in _ACCOUNT:
         return SharedError(key, Scope.ACCOUNT)
     return SharedError(f"{key} {_target(error)}", Scope.SETTING)
 
 
+def _is_about_all(said: ErrorBody, code: str | None) -> bool | None:
+    """Whether the endpoint's words say so; None where only the status is left to tell."""
+    codes, message = [*said.words, code or ""], said.message or ""
+    if MODERATION in codes:
+        return False
+    if said.param is not None:
+        name = re.split(r"[^A-Za-z_]", said.param, maxsplit=1)[0]
+        return _CONTENT.fullmatch(name) is None and _ITEM_WORDS.search(message) is None
+    if any(_ITEM_CODE.search(each) for each in codes):
+        return False
+    if any(_SHARED_CODE.search(each) for each in codes):
+        return True
+    if _ITEM_WORDS.search(message):
+        return False
+    return True if _SHARED_WORDS.search(message) else None
+
+
 def _by_body(error: InvalidReply) -> SharedError | None:
     """Of a success by status: a page or a text in place of JSON, or an error object with a shared code."""
-    code = getattr(error, "error_code", None)
+    code = error.error_code
     if code is not None:
         if _ITEM_CODE.search(code) or not _SHARED_CODE.search(code):
             return None
@@ -148,78 +152,3 @@ def _target(error: CallError) -> str:
     """The model and path asked for: another model may be there, at another path."""
     request = error.request
     return "" if request is None else f"{request.path} {request.model}"
-
-
-@attrs.define
-class _Said:
-    """What the body of an error says, as far as it is understood."""
-
-    parameter: str | None = None
-    message: str = ""
-    codes: tuple[str, ...] = ()
-    moderated: bool = False
-
-    @classmethod
-    def of(cls, error: StatusError) -> _Said:
-        """From an OpenAI error object, FastAPI's ``detail``, Google's ``status`` and ``details``."""
-        codes = () if error.error_code is None else (error.error_code,)
-        body = _decoded(error.body)
-        if not isinstance(body, dict):
-            return cls(codes=codes)
-        detail, inner = body.get("detail"), body.get("error", body)
-        if not isinstance(inner, dict):
-            return cls(_located(detail), _text(inner) or _text(detail), codes)
-        metadata = inner.get("metadata")
-        return cls(
-            _text(inner.get("param")) or _located(detail),
-            _text(inner.get("message")) or _text(detail),
-            (*codes, *_codes(inner)),
-            isinstance(metadata, dict) and bool(metadata.keys() & _MODERATION),
-        )
-
-    @property
-    def about_all(self) -> bool | None:
-        """Whether the words say that this is about all calls; None where only the status is left to tell."""
-        if self.moderated:
-            return False
-        if self.parameter is not None:
-            return _CONTENT.fullmatch(re.split(r"[^A-Za-z_]", self.parameter, maxsplit=1)[0]) is None and (
-                _ITEM_WORDS.search(self.message) is None
-            )
-        if any(_ITEM_CODE.search(code) for code in self.codes):
-            return False
-        if any(_SHARED_CODE.search(code) for code in self.codes):
-            return True
-        if _ITEM_WORDS.search(self.message):
-            return False
-        return True if _SHARED_WORDS.search(self.message) else None
-
-
-def _decoded(body: bytes) -> Any:
-    """The JSON of an error's body, of a list the first; None for what is no JSON or too long to be one."""
-    if len(body) > _LONGEST:
-        return None
-    try:
-        decoded: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return decoded[0] if isinstance(decoded, list) and decoded else decoded
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _codes(error: dict[str, Any]) -> Iterator[str]:
-    details = error.get("details")
-    for each in (error, *(details if isinstance(details, list) else ())):
-        if isinstance(each, dict):
-            yield from (text for name in _CODES if (text := _text(each.get(name))))
-
-
-def _located(detail: Any) -> str | None:
-    """The parameter at which FastAPI's first ``detail`` points: ``{"loc": ["body", "temperature"]}``."""
-    first = detail[0] if isinstance(detail, list) and detail else None
-    where = first.get("loc") if isinstance(first, dict) else None
-    names = where if isinstance(where, list) else ()
-    return next((name for name in names if isinstance(name, str) and name != "body"), None)

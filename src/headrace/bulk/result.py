@@ -108,8 +108,8 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Re
         result.answered = True
         result.cost = reply.cost
         if usage is not None:
-            result.prompt_tokens = usage.prompt_tokens
-            result.completion_tokens = usage.completion_tokens
+            result.prompt_tokens = usage.prompt_tokens or 0
+            result.completion_tokens = usage.completion_tokens or 0
     if error is not None:
         _describe(result, error)
     return result
