@@ -55,7 +55,7 @@ class Doubts:
     def __init__(self) -> None:
         self._rule: SharedErrors[Result] = SharedErrors()
         self._outage: list[Result] = []
-        self._trouble = ""
+        self._trouble: Result | None = None
         self.refusal: Refusal | None = None
         self.ended_by: HeadraceError | None = None
         self.begin = self._rule.begin
@@ -72,9 +72,11 @@ class Doubts:
             if result.shared is not None:
                 if result.status is not None:
                     certain += self._answered()
+                if result.shared.scope is Scope.RATE:
+                    self._trouble = result
                 certain += rule.fail(result.index, result.shared, result)
             elif not result.line:
-                self._pause(CircuitOpen(result.message, result.retry_after or 0.0), result.retry_after)
+                self._pause(result.error, result.retry_after)
             elif result.code not in _OUTAGE:
                 if self._outage:
                     certain += self._answered()
@@ -83,7 +85,7 @@ class Doubts:
                 certain.append(result)
             elif self.refusal is None:
                 self._outage.append(result)
-                self._trouble = result.message
+                self._trouble = result
         if len(self._outage) >= _MOST_IN_DOUBT:
             why = f"the endpoint has answered none of {len(self._outage):,} items in a row"
             self._pause(CircuitOpen(why, _SILENCE), _SILENCE)
@@ -110,9 +112,12 @@ class Doubts:
     def _answered(self) -> list[Result]:
         """The endpoint answers, so what failed before has failed by itself."""
         results, self._outage = self._outage, []
-        self._trouble = ""
+        self._trouble = None
         return results
 
-    def _pause(self, error: CircuitOpen, seconds: float | None) -> None:
-        self.refusal = Refusal(error, seconds, self._trouble)
+    def _pause(self, error: HeadraceError, seconds: float | None) -> None:
+        trouble = self._trouble
+        if trouble is not None and trouble.shared is not None:
+            error = trouble.error  # the rate limit, where the pause is only what followed from it
+        self.refusal = Refusal(error, seconds, "" if trouble is None else trouble.message)
         self._outage.clear()
