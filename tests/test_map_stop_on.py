@@ -77,7 +77,8 @@ async def test_two_items_are_no_reason_to_stop() -> None:
 
 
 async def test_errors_of_single_items_among_successes_stop_nothing() -> None:
-    endpoint = FakeEndpoint(*[GONE, "a", GONE, "a"] * 25)
+    steps: list[Any] = [GONE, "a"] * 50
+    endpoint = FakeEndpoint(*steps)
     async with (
         endpoint.client(max_in_flight=1) as client,
         client.map(["x"] * 100, stop_on="shared_errors") as outcomes,

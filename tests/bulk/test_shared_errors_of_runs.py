@@ -35,7 +35,7 @@ TOO_LONG = refusal(400, "too long", "string_above_max_length", "messages[0].cont
 PAGE = Answer(body=b"<!doctype html><html>Sign in</html>")
 LATER = Answer(status=429, headers={"retry-after": "300"})
 
-SHARED = {
+SHARED: dict[str, Any] = {
     "credit": NO_CREDIT,
     "quota": QUOTA,
     "model": NO_MODEL,
@@ -109,8 +109,8 @@ async def test_errors_about_content_are_their_items(rows: Path) -> None:
 
 @pytest.mark.anyio
 async def test_errors_of_some_items_among_successes_are_theirs(rows: Path, read_lines: Lines) -> None:
-    endpoint = FakeEndpoint(*["a", NO_MODEL] * 50)
-    summary = await ask(endpoint.client(max_in_flight=1), rows)
+    steps: list[Any] = ["a", NO_MODEL] * 50
+    summary = await ask(FakeEndpoint(*steps).client(max_in_flight=1), rows)
     assert (summary.succeeded, summary.failed, summary.stopped_by) == (50, 50, None)
     lines = read_lines(rows.with_name("out.jsonl"))
     assert sorted(line["custom_id"] for line in lines) == sorted(f"R{number}" for number in range(ROWS))
@@ -119,7 +119,7 @@ async def test_errors_of_some_items_among_successes_are_theirs(rows: Path, read_
 @pytest.mark.anyio
 async def test_a_run_goes_on_where_a_call_under_way_shows_that_it_can(rows: Path, read_lines: Lines) -> None:
     first = Answer(status=404, delay=0.01)
-    steps = [first, Answer(delay=0.02), Answer("late", delay=0.05), 404, 404]
+    steps: list[Any] = [first, Answer(delay=0.02), Answer("late", delay=0.05), 404, 404]
     summary = await ask(FakeEndpoint(*steps).client(max_in_flight=2), rows)
     assert (summary.succeeded, summary.failed, summary.left) == (ROWS - 3, 3, 0)
     assert summary.stopped_by is None

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from headrace.errors import CallError, HeadraceError, StatusError
-from headrace.json_reading import NOT_JSON
+from headrace.json_reading import NOT_JSON, decode_json
 from headrace.model import Outcome
 from headrace.reply import Reply
 
@@ -142,17 +142,26 @@ def _response(reply: Reply | None, error: HeadraceError | None) -> _Response | N
 
 
 def _body(content: bytes) -> Any:
-    """The body as it came, where it fits on a line of UTF-8; else decoded, or as text if it is no JSON."""
+    """The body as it came where it fits on a line of UTF-8, else decoded, or as text where it is not JSON."""
+    deep = content.count(b"[") + content.count(b"{") > _DEEP
     try:
         # Looked through and not decoded, which is all that is needed for most; that it is UTF-8 is not seen.
         body = _look_through(content)
         content.decode()
-        if content.count(b"[") + content.count(b"{") > _DEEP:
+        if deep:
             # The line must be read again, by other programs too: what is only just readable would not be.
             _look_through(b"[" * _DEEP + content + b"]" * _DEEP)
     except NOT_JSON:
-        return content.decode("utf-8", "replace") or None
+        return content.decode("utf-8", "replace") or None if deep else _odd(content)
     if b"\n" in content or b"\r" in content:
         # Between values alone: in a string they are escaped.
         return msgspec.Raw(content.replace(b"\n", b" ").replace(b"\r", b" "))
     return body
+
+
+def _odd(content: bytes) -> Any:
+    """What a body means that is not strict JSON, as half a surrogate pair or ``NaN`` in it; else its text."""
+    try:
+        return decode_json(content)
+    except NOT_JSON:
+        return content.decode("utf-8", "replace") or None

@@ -63,7 +63,7 @@ class Result(msgspec.Struct, array_like=True, gc=False):
         """The error of this kind; less what only the process knew in which it was raised."""
         if self.code is None or self.code not in _KINDS:
             return HeadraceError(self.message)
-        error = _KINDS[self.code](self.message)
+        error: HeadraceError = _KINDS[self.code](self.message)
         if isinstance(error, CircuitOpen):
             error.retry_after = self.retry_after or 0.0
         elif isinstance(error, StatusError):
@@ -81,10 +81,13 @@ def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> 
     """
     try:
         return _result(index, id, outcome, choices)
-    except Exception as error:
-        failure = InvalidReply(f"the answer cannot be written: {type(error).__name__}: {error}")
-        failed = attrs.evolve(outcome, reply=None, error=failure)
+    except Exception as problem:
+        failed = attrs.evolve(outcome, reply=None, error=_unwritable(problem))
         return _result(index, id, failed, ())
+
+
+def _unwritable(problem: Exception) -> InvalidReply:
+    return InvalidReply(f"the answer cannot be written: {type(problem).__name__}: {problem}")
 
 
 def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:
@@ -101,7 +104,13 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Re
         answer = reply.answer
     elif reply is not None and error is None:
         answer, error = judge(choices, reply)
-    line = encode_line(index, id, outcome, answer, error, time.time())
+    try:
+        line = encode_line(index, id, outcome, answer, error, time.time())
+    except Exception as problem:
+        if answer is None:
+            raise
+        error = _unwritable(problem)  # what came is kept, without what was made of it
+        line = encode_line(index, id, outcome, None, error, time.time())
     result = Result(index, line, outcome.attempts, outcome.elapsed)
     if reply is not None:
         usage = reply.usage if outcome.attempts else None  # a cache's reply took no tokens
