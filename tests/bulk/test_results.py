@@ -36,13 +36,14 @@ NAMES += [
     "text",
 ]
 
+texts = st.text(st.characters() | st.sampled_from("\ud83d\udc00\x00\x1b\u2028"))
 values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
     | st.sampled_from([HUGE, -HUGE, 2**63, 2**64, -1, 0, 1])
     | st.floats()
-    | st.text(st.characters(codec=None, categories=None, exclude_categories=[])),
+    | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
     max_leaves=20,
 )
@@ -93,10 +94,12 @@ def test_any_bytes_become_a_line(content: bytes) -> None:
     check(result_of(5, "x", outcome_of(content), ()))
 
 
-@given(st.text(st.characters(codec=None, categories=None, exclude_categories=[])), st.binary())
+@given(texts, st.binary())
 def test_any_error_becomes_a_line(message: str, body: bytes) -> None:
     for error in (StatusError(message, 400, Headers([]), body, message), InvalidReply(message, message)):
-        check(result_of(5, "x", Outcome(5, None, None, error, 1, 0.1), ()))
+        result = result_of(5, "x", Outcome(5, None, None, error, 1, 0.1), ())
+        check(result)
+        assert result.code == error.code
 
 
 def test_an_answer_that_cannot_be_written_is_its_items_error_and_what_came_is_kept() -> None:
