@@ -26,7 +26,7 @@ def test_the_same_error_of_three_items_is_the_verdict() -> None:
         assert rule.fail(item, MODEL, item) == []
     assert rule.verdict is not None
     assert (rule.verdict.error, rule.verdict.first) == (MODEL, 0)
-    assert rule.settle() == []
+    assert rule.settle(exhausted=True) == []
 
 
 def test_one_item_that_fails_three_times_is_one_item() -> None:
@@ -75,7 +75,7 @@ def test_the_callers_own_limit_ends_it_at_once_and_for_good() -> None:
     rule.fail(0, BUDGET, 0)
     rule.succeed(rule.begin())
     assert rule.verdict is not None
-    assert rule.settle() == []
+    assert rule.settle(exhausted=True) == []
 
 
 def test_at_the_end_items_that_cannot_be_at_fault_are_left_and_others_released() -> None:
@@ -83,9 +83,47 @@ def test_at_the_end_items_that_cannot_be_at_fault_are_left_and_others_released()
     begun(rule, 2)
     rule.fail(0, MODEL, 0)
     rule.fail(1, QUOTA, 1)
-    assert rule.settle() == [0]
+    assert rule.settle(exhausted=True) == [0]
     assert rule.verdict is not None
     assert rule.verdict.error == QUOTA
+
+
+def three_of_ten(rule: SharedErrors[int], error: SharedError) -> None:
+    """Ten begin, three fail with the error, and then one of those that had begun before succeeds."""
+    numbers = begun(rule, 10)
+    for item in range(3):
+        rule.fail(item, error, item)
+    rule.succeed(numbers[-1])
+
+
+def test_where_nothing_is_left_to_draw_a_late_success_of_others_counts() -> None:
+    rule = SharedErrors[int]()
+    three_of_ten(rule, MODEL)
+    assert rule.settle(exhausted=True) == [0, 1, 2]
+    assert rule.verdict is None
+
+
+def test_where_there_is_more_to_draw_it_does_not() -> None:
+    rule = SharedErrors[int]()
+    three_of_ten(rule, MODEL)
+    assert rule.settle(exhausted=False) == []
+    assert rule.verdict is not None
+
+
+def test_an_error_of_the_account_stands_in_both_cases() -> None:
+    for exhausted in (True, False):
+        rule = SharedErrors[int]()
+        three_of_ten(rule, QUOTA)
+        assert rule.settle(exhausted=exhausted) == []
+        assert rule.verdict is not None
+
+
+def test_without_any_success_since_it_stands_at_the_end() -> None:
+    rule = SharedErrors[int]()
+    for item, _ in enumerate(begun(rule, 3)):
+        rule.fail(item, MODEL, item)
+    assert rule.settle(exhausted=True) == []
+    assert rule.verdict is not None
 
 
 def test_no_more_is_held_than_is_allowed_where_every_error_is_another() -> None:
@@ -94,7 +132,7 @@ def test_no_more_is_held_than_is_allowed_where_every_error_is_another() -> None:
     for item in range(100):
         released += rule.fail(item, SharedError(f"404 model {item}", Scope.SETTING), item)
         assert rule.held <= 10
-    assert released + rule.settle() == list(range(100))
+    assert released + rule.settle(exhausted=True) == list(range(100))
 
 
 class Rule(RuleBasedStateMachine):

@@ -10,6 +10,8 @@
     `most_held` are held, and there is no verdict        all are released
     no call is left, and there is no verdict             all are released, except those with an error that
                                                          is never about an item: that is the verdict
+    neither call nor item is left                        a verdict is taken back also where a call begun
+                                                         before has succeeded since
     the caller's own limit is reached                    the verdict, at once and for good
 
 The calls are numbered in the order in which they begin. A verdict stands once no call is under way.
@@ -17,6 +19,7 @@ The calls are numbered in the order in which they begin. A verdict stands once n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import attrs
@@ -33,17 +36,28 @@ MOST_HELD = 1000
 
 @attrs.define
 class _Suspicion(Generic[T]):
-    """An error, how many calls had begun when it first came, the first that was held, and all items."""
+    """An error, how many calls had begun when it first came, the first that was held, and all items.
+
+    ``others_succeed``: a call succeeded since, though it had begun before.
+    """
 
     error: SharedError
     since: int
     first: T
+    others_succeed: bool = False
     items: set[int] = attrs.field(factory=set)
     held: list[T] = attrs.field(factory=list)
 
     @property
     def enough(self) -> bool:
         return len(self.items) >= ENOUGH or self.error.scope is Scope.RUN
+
+    @property
+    def stands(self) -> bool:
+        """Whether the error is taken to be shared where no other call will tell."""
+        if self.error.scope in {Scope.ACCOUNT, Scope.RUN}:
+            return True
+        return self.enough and not self.others_succeed
 
     def is_refuted_by(self, number: int) -> bool:
         """Whether the success of the call of this number says that the error was about its items."""
@@ -99,17 +113,17 @@ class SharedErrors(Generic[T]):
         released = [held for key in refuted for held in suspicions.pop(key).held]
         if refuted:
             self.held -= len(released)
-            others = (each for each in suspicions.values() if each.enough)
-            self.verdict = next((Verdict(each.error, each.first) for each in others), None)
+            self._judge(each for each in suspicions.values() if each.enough)
+        for each in suspicions.values():
+            each.others_succeed = True
         return released
 
-    def settle(self) -> list[T]:
-        """No call is left; returns what is released, nothing where there is a verdict."""
-        suspicions = self._suspicions
-        if self.verdict is None:
-            for each in [each for each in suspicions.values() if each.error.scope is Scope.ACCOUNT]:
-                self.verdict = self.verdict or Verdict(each.error, each.first)
-                del suspicions[each.error.key]
+    def settle(self, *, exhausted: bool) -> list[T]:
+        """No call is left; returns what is released. ``exhausted``: there is nothing to be drawn either."""
+        if self.verdict is None or exhausted:
+            suspicions = self._suspicions
+            stands = [key for key, each in suspicions.items() if each.stands]
+            self._judge([suspicions.pop(key) for key in stands])
             return self._release()
         self._release()
         return []
@@ -118,6 +132,9 @@ class SharedErrors(Generic[T]):
         """Begin anew; what was held is to be sent again."""
         self._release()
         self.verdict = None
+
+    def _judge(self, suspicions: Iterable[_Suspicion[T]]) -> None:
+        self.verdict = next((Verdict(each.error, each.first) for each in suspicions), None)
 
     def _release(self) -> list[T]:
         released = [held for each in self._suspicions.values() for held in each.held]

@@ -144,11 +144,22 @@ async def test_one_refused_key_among_successes_is_a_failure(rows: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_budget_that_is_used_up_needs_no_second_item(rows: Path) -> None:
-    endpoint = FakeEndpoint("a", otherwise=BudgetExceeded("spent"))
-    summary = await ask(endpoint.client(max_in_flight=1), rows)
+@pytest.mark.parametrize("limit", [2, ROWS])
+async def test_a_budget_that_is_used_up_needs_no_second_item(
+    rows: Path, read_lines: Lines, limit: int
+) -> None:
+    endpoint = FakeEndpoint(Answer(delay=0.02), otherwise=BudgetExceeded("spent"))
+    summary = await ask(endpoint.client(max_in_flight=2), rows, limit=limit)
     assert isinstance(summary.stopped_by, BudgetExceeded)
-    assert (len(endpoint.attempts), summary.left) == (2, ROWS - 1)
+    assert (len(endpoint.attempts), summary.succeeded, summary.left) == (2, 1, limit - 1)
+    assert len(read_lines(rows.with_name("out.jsonl"))) == 1
+
+
+@pytest.mark.anyio
+async def test_where_all_items_are_under_way_what_fails_among_successes_is_failed(rows: Path) -> None:
+    endpoint = FakeEndpoint(404, 404, 404, otherwise=Answer(delay=0.02))
+    summary = await ask(endpoint.client(max_in_flight=ROWS), rows)
+    assert (summary.succeeded, summary.failed, summary.stopped_by) == (ROWS - 3, 3, None)
 
 
 @pytest.mark.anyio

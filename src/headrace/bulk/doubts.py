@@ -91,13 +91,16 @@ class Doubts:
             self._pause(CircuitOpen(why, _SILENCE), _SILENCE)
         return certain
 
-    def end_pass(self) -> list[Result]:
-        """No call is under way; returns what is to be written, and sets ``refusal`` or ``ended_by``."""
+    def end_pass(self, *, exhausted: bool) -> list[Result]:
+        """No call is under way; returns what is to be written, and sets ``refusal`` or ``ended_by``.
+
+        ``exhausted``: the input's end was reached.
+        """
         rule = self._rule
         if self.refusal is not None:
             rule.forget()
             return []
-        certain = rule.settle()
+        certain = rule.settle(exhausted=exhausted)
         verdict = rule.verdict
         rule.forget()
         if verdict is None:

@@ -145,7 +145,7 @@ class BulkRun:
             group.start_soon(self._sync_regularly)
             await crew.work(self._items(), take)
             group.cancel_scope.cancel()
-        self._keep(self._doubts.end_pass())
+        self._keep(self._doubts.end_pass(exhausted=not self._cut_short))
 
     async def _sync_regularly(self) -> None:
         while True:
