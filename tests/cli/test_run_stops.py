@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_what_all_calls_share_stops_the_run_and_its_items_are_left(
     assert lines_of("out.jsonl") == []
     # Three items and those in flight with the last of them; a page is asked for three times.
     assert endpoint.asked <= (3 + IN_FLIGHT) * (3 if name == "page" else 1)
+
+
+def test_an_endpoint_that_stays_away_is_named_in_the_last_line(headrace: Any, rows: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
+    result = headrace.run(*ASK, "--wait-for-endpoint", "1s", OPENAI_BASE_URL=url)
+    assert result.code == 1
+    last = result.out.splitlines()[-1]
+    assert "connection refused by 127.0.0.1:" in last
+    assert last.endswith(f"3,000 of 3,000 items are left unsent; {GO_ON}")
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])

@@ -91,7 +91,12 @@ class Record(msgspec.Struct, gc=False):
     @property
     def answered(self) -> bool:
         """True where a reply came, be it one whose answer was refused."""
-        return self.response is not None and 200 <= (self.response.status_code or 0) < 300
+        return 200 <= (self.status or 0) < 300
+
+    @property
+    def status(self) -> int | None:
+        """The status of what came, None where nothing did."""
+        return None if self.response is None else self.response.status_code
 
 
 _DEEP = 100
