@@ -127,6 +127,8 @@ class UsageFields(msgspec.Struct):
                 written = max(0, written - written_for_long)
             elif written is None:
                 written = self.cache_creation.ephemeral_5m_input_tokens
+                if written is None and written_for_long is not None:
+                    written = 0
         reasoning = _first(made_of.reasoning_tokens, self.reasoning_tokens)
         aside = (cached or 0) + (written or 0) + (written_for_long or 0)
         if prompt is None:
