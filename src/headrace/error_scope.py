@@ -58,10 +58,11 @@ _ABOUT_ALL = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 415, 421, 426, 4
 _ACCOUNT = frozenset({401, 402, 407})
 
 _CONTENT = re.compile(
-    r"messages?|inputs?|prompts?|contents?|text|image|audio|video|files?|documents?|query|suffix",
+    r"(messages?|inputs?|prompts?|contents?|texts?(?!\.)|images?|audio|videos?|files?|documents?|query|suffix)"
+    r"(_\w+)?(\W|$)",
     re.IGNORECASE,
 )
-"""Parameters that hold an item's content; of a path like ``messages[3].content``, the first name counts."""
+"""Parameters that hold an item's content, as in ``messages[3].content``; ``text.format`` is a setting."""
 
 _ITEM_CODE = re.compile(
     r"context_length|context_window|content|moderat|flagged|safety|sensitive|policy_violation|invalid_prompt"
@@ -125,8 +126,7 @@ def _is_about_all(said: ErrorBody, code: str | None) -> bool | None:
     if MODERATION in codes:
         return False
     if said.param is not None:
-        name = re.split(r"[^A-Za-z_]", said.param, maxsplit=1)[0]
-        return _CONTENT.fullmatch(name) is None and _ITEM_WORDS.search(message) is None
+        return _CONTENT.match(said.param) is None and _ITEM_WORDS.search(message) is None
     if any(_ITEM_CODE.search(each) for each in codes):
         return False
     if any(_SHARED_CODE.search(each) for each in codes):
