@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from headrace import AuthenticationError, BudgetExceeded, HeadraceError, RateLimited, StatusError, TLSError
 from headrace.bulk import Summary, run
 from headrace.client import Client
-from headrace.errors import CallError, ConnectError, EndpointPaused, PolicyError
+from headrace.errors import CallError, CircuitOpen, ConnectError, EndpointPaused, PolicyError
 from headrace.testing import Answer, FakeEndpoint
 
 Lines = Callable[[Path], list[dict[str, Any]]]
@@ -222,6 +222,16 @@ async def test_one_that_asks_for_too_long_stops_the_run_with_the_endpoints_words
     assert "status 429" in str(summary.stopped_by)
     assert (summary.failed, summary.left) == (0, ROWS)
     assert trio.current_time() < 1
+
+
+@pytest.mark.trio
+async def test_one_that_is_over_is_not_what_a_later_pause_is_about(
+    rows: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    later = CircuitOpen("not sent: the circuit is open (reset by peer)", 3600.0)
+    summary = await ask(FakeEndpoint(429, "a", otherwise=later).client(max_in_flight=1), rows)
+    assert isinstance(summary.stopped_by, CircuitOpen)
+    assert "reset by peer" in str(summary.stopped_by)
 
 
 @pytest.mark.trio

@@ -78,7 +78,7 @@ class Doubts:
             elif not result.line:
                 self._pause(result.error, result.retry_after)
             elif result.code not in _OUTAGE:
-                if self._outage:
+                if self._trouble is not None:
                     certain += self._answered()
                 if rule.held and result.answered:
                     certain += rule.succeed(result.number)
