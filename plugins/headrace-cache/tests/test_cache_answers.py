@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.plugins.several import World
 
 import headrace
 from headrace import Endpoint, Request
 from headrace.bulk import run
+from headrace.reply import Headers, Reply
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cache import Cache
+from headrace_cache.whole import is_answer, is_whole
 from headrace_route import Route
 
 pytestmark = pytest.mark.anyio
@@ -214,3 +219,22 @@ async def test_a_failed_item_of_a_run_is_asked_for_again(path: str, tmp_path: Pa
         assert len(endpoint.attempts) == 4
         assert await classify("third.jsonl") == (2, 0), "the answer that was right is kept"
     assert len(endpoint.attempts) == 4
+
+
+NAMES = st.sampled_from(
+    "choices message finish_reason refusal stop_reason output content type incomplete_details reason status "
+    "data x".split()
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "refusal", "failed", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12,
+)
+PATHS = st.sampled_from(["/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"])
+
+
+@given(body=JSON, path=PATHS)
+def test_whatever_a_reply_holds_nothing_is_raised(body: Any, path: str) -> None:
+    reply = Reply(200, Headers([]), msgspec.json.encode(body))
+    assert is_answer(path, reply) in {True, False}
+    assert is_whole(reply) in {True, False}

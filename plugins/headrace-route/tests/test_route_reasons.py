@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace import AnswerError, ConnectError, InvalidReply, Reply, StatusError
 from headrace.reply import Headers
@@ -436,3 +438,21 @@ def test_an_answer_that_is_none(body: Any, reason: str | None) -> None:
 
 def test_an_answer_that_did_not_come_has_no_reason() -> None:
     assert reason_of_error(AnswerError("…")) is None
+
+
+NAMES = st.sampled_from(
+    "error code type message param innererror metadata raw choices finish_reason refusal stop_reason output "
+    "content incomplete_details reason contentFilter x".split()
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "refusal", "content_filter", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(body=JSON, code=st.none() | st.sampled_from(["content_filter", "x"]))
+def test_whatever_a_body_holds_nothing_is_raised(body: Any, code: str | None) -> None:
+    known = {None, "context_window", "content_policy", "refusal"}
+    assert reason_of_reply(reply_of(body)) in known
+    assert reason_of_error(StatusError("said", 400, None, msgspec.json.encode(body), code)) in known
