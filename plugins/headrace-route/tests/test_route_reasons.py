@@ -368,6 +368,7 @@ def test_what_is_neither(status: int, body: Any) -> None:
 def test_an_error_under_status_200_is_known_by_its_words() -> None:
     said = "status 200, but the body is an error: 'This model\\'s maximum context length is 8 tokens'"
     assert reason_of_error(InvalidReply(said)) == "context_window"
+    assert reason_of_error(InvalidReply("stopped", "content_filter")) == "content_policy"
     assert reason_of_error(InvalidReply("the body is not JSON: nothing")) is None
     assert reason_of_error(ConnectError("content exists risk")) is None
 

@@ -254,6 +254,14 @@ async def test_over_sockets() -> None:
         group.cancel_scope.cancel()
 
 
+async def test_an_error_in_place_of_a_stream_s_first_piece_goes_elsewhere() -> None:
+    event = b'data: {"error":{"message":"too long","code":"context_length_exceeded"}}\n\n'
+    world = World(a=FakeEndpoint(Answer(body=event), "from large"))
+    async with world.client(Route(on_context_window="large")) as client, client.stream("?") as stream:
+        assert [piece.text async for piece in stream] == ["from", " large"]
+    assert models(world.fakes["a"]) == ["m", "large"]
+
+
 async def test_places_are_given_back_where_an_answer_is_passed_over() -> None:
     world = World(a=FakeEndpoint(otherwise=CUT_OFF), b=FakeEndpoint())
     route = Route(by="order", on_content_policy="b")

@@ -116,7 +116,7 @@ def reason_of_error(error: CallError) -> Reason | None:
             return None
         return _reason_in(error.body, error.error_code, str(error))
     if isinstance(error, InvalidReply):  # an error under status 200, or in place of a stream's first piece
-        return _reason_in(b"", getattr(error, "error_code", None), str(error))
+        return _reason_in(b"", error.error_code, str(error))
     return None
 
 
