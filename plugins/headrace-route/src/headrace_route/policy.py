@@ -17,7 +17,7 @@ from headrace import AnswerError, Call, CallError, Ending, Endpoint, Reply, Send
 from headrace.requests import most_output
 from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
 from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
-from headrace_route.rules import Target, Way, target_of, way_to
+from headrace_route.rules import Redirection, Target, redirection, target_of
 
 _BYTES_A_TOKEN = 4
 _OUTPUT_TOKENS = 500
@@ -141,29 +141,31 @@ class Route:
                     reply = await send(call)
                 except CallError as error:
                     reason, code = reason_of_error(error), error.code
-                    way = self._way(call, targets, reason)
-                    if way is None:
+                    redirected = self._redirection(call, targets, reason)
+                    if redirected is None:
                         raise
                 else:
                     reason, code = reason_of_reply(reply), AnswerError.code
-                    way = self._way(call, targets, reason)
-                    if way is None:
+                    redirected = self._redirection(call, targets, reason)
+                    if redirected is None:
                         return reply
                     if reply.stream is not None:
                         await reply.stream.aclose()
                     call.end(Ending(complete=True))  # for policies that wait for the end of this attempt
                 left = call.endpoint.name
-                way.take(call)
+                redirected.apply(call)
                 call.notes[self.name] = {*call.notes.get(self.name, ()), reason}
                 call.notify("failover", endpoint=left, error=code, reason=reason, model=call.request.model)
 
         return ask
 
-    def _way(self, call: Call, targets: dict[Reason, Target], reason: Reason | None) -> Way | None:
+    def _redirection(
+        self, call: Call, targets: dict[Reason, Target], reason: Reason | None
+    ) -> Redirection | None:
         """Where the rule for ``reason`` sends a call; None without a rule, or where it has applied."""
         if reason not in targets or reason in call.notes.get(self.name, ()):
             return None
-        return way_to(call, targets[reason])
+        return redirection(call, targets[reason])
 
     async def _take_place(self, call: Call, endpoints: list[Endpoint]) -> Endpoint:
         """An endpoint with room, and a place there."""

@@ -46,13 +46,13 @@ def target_of(setting: str, value: str, endpoints: Sequence[Endpoint]) -> Target
 
 
 @attrs.frozen
-class Way:
-    """Where a call goes from here: the endpoints that serve it there, and its body (None: as it is)."""
+class Redirection:
+    """Another destination of a call: the endpoints that serve it there, and its body (None: as it is)."""
 
     endpoints: tuple[Endpoint, ...]
     body: Mapping[str, Any] | None
 
-    def take(self, call: Call) -> None:
+    def apply(self, call: Call) -> None:
         """Have the call go there."""
         if self.body is not None:
             call.request = attrs.evolve(call.request, body=self.body)
@@ -60,8 +60,8 @@ class Way:
         call.endpoints, call.endpoint = self.endpoints, self.endpoints[0]
 
 
-def way_to(call: Call, target: Target) -> Way | None:
-    """The way of a call to ``target``; None where it comes from there, or cannot go."""
+def redirection(call: Call, target: Target) -> Redirection | None:
+    """How a call gets to ``target``; None where it comes from there, or cannot go."""
     model, body = call.request.model, call.request.body
     wanted = model if target.model is None else target.model
     endpoints = call.all_endpoints if target.endpoint is None else (target.endpoint,)
@@ -69,5 +69,5 @@ def way_to(call: Call, target: Target) -> Way | None:
     if not endpoints or body is None:
         return None
     if wanted != model:
-        return Way(endpoints, {**body, "model": wanted})
-    return None if target.endpoint in {None, call.endpoint} else Way(endpoints, None)
+        return Redirection(endpoints, {**body, "model": wanted})
+    return None if target.endpoint in {None, call.endpoint} else Redirection(endpoints, None)
