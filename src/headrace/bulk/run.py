@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
+import attrs
 
 from headrace.bulk.crew import Asked, Crew, LocalCrew
 from headrace.bulk.doubts import Doubts
@@ -41,6 +42,7 @@ class Keeper(Protocol):
     """Keeps the lines of a run; a `Journal` does.
 
     ``append`` takes lines and their items, durable once it returns; ``sync`` makes them outlast the machine.
+    ``was_failed`` is true for an item that failed in an earlier session and is sent again.
     """
 
     @property
@@ -48,6 +50,7 @@ class Keeper(Protocol):
     @property
     def failed(self) -> int: ...
     def is_done(self, index: int, /) -> bool: ...
+    def was_failed(self, index: int, /) -> bool: ...
     def append(self, indexes: list[int], lines: bytes, /) -> None: ...
     async def sync(self) -> None: ...
 
@@ -153,13 +156,16 @@ class BulkRun:
             await self._journal.sync()
 
     def _items(self) -> Iterator[Asked]:
-        request, is_done, doubts = self._task.request, self._journal.is_done, self._doubts
+        request, journal, doubts = self._task.request, self._journal, self._doubts
         for item in self._task.source.items():
             if doubts.stops_drawing or self._stopping.is_set():
                 self._cut_short = True
                 return
-            if not is_done(item.index):
-                yield Asked(item.index, item.id, request(item), doubts.begin())
+            if not journal.is_done(item.index):
+                asked = request(item)
+                if journal.was_failed(item.index):  # a cache may have kept what it failed with
+                    asked = attrs.evolve(asked, fresh=True)
+                yield Asked(item.index, item.id, asked, doubts.begin())
 
     def _keep(self, results: list[Result]) -> None:
         """Journal first, then count: an item is done when its line is written."""
