@@ -19,7 +19,17 @@ from headrace.bulk.result import Result, result_of
 from headrace.bulk.tables.answers import decode_answered
 from headrace.envelope import CHAT, read_envelope
 from headrace.error_scope import Scope
-from headrace.errors import CallError, CircuitOpen, HeadraceError, InvalidReply, RateLimited, StatusError
+from headrace.errors import (
+    BudgetExceeded,
+    CallError,
+    CircuitOpen,
+    HeadraceError,
+    InvalidReply,
+    PolicyError,
+    RateLimited,
+    RequestError,
+    StatusError,
+)
 from headrace.model import Outcome
 from headrace.reply import Answered, Headers, Reply, Usage
 
@@ -100,6 +110,11 @@ def test_any_error_becomes_a_line(message: str, body: bytes) -> None:
         result = result_of(5, "x", Outcome(5, None, None, error, 1, 0.1), ())
         check(result)
         assert result.code == error.code
+    for other in (PolicyError(message), StatusError(message, 404, error_code=message), RequestError(message)):
+        check(result_of(5, "x", Outcome(5, None, None, other, 1, 0.1), ()))
+    for not_made in (CircuitOpen(message), BudgetExceeded(message)):
+        result = over_the_socket(result_of(5, "x", Outcome(5, None, None, not_made, 1, 0.1), ()))
+        assert (result.line, result.code) == (b"", not_made.code)
 
 
 def test_an_answer_that_cannot_be_written_is_its_items_error_and_what_came_is_kept() -> None:

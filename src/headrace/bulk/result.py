@@ -93,10 +93,10 @@ def _unwritable(problem: Exception) -> InvalidReply:
 def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:
     error, answer, reply = outcome.error, None, outcome.reply
     if error is not None:
-        if isinstance(error, CircuitOpen):
-            return Result(index, code=error.code, message=str(error), retry_after=error.retry_after)
-        if isinstance(error, CallError) and error.ends_run:
-            return Result(index, code=error.code, message=str(error), shared=shared_error(error))
+        if isinstance(error, CallError) and (error.ends_run or isinstance(error, CircuitOpen)):
+            not_made = Result(index)
+            _describe(not_made, error)
+            return not_made
         if isinstance(error, AnswerError):
             reply = error.partial  # it came, and is to be paid
             outcome = attrs.evolve(outcome, reply=reply)
@@ -127,12 +127,13 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Re
 def _describe(result: Result, error: HeadraceError) -> None:
     result.code = code_of(error)
     result.message = encodable(str(error))[:_LONGEST_MESSAGE]
-    if not result.answered:
-        result.shared = shared_error(error)
+    shared = None if result.answered else shared_error(error)
+    if shared is not None:
+        result.shared = SharedError(encodable(shared.key)[:_LONGEST_MESSAGE], shared.scope)
     if isinstance(error, StatusError):
         result.status = error.status
-        if isinstance(error, RateLimited):
-            result.retry_after = error.retry_after
+    if isinstance(error, (RateLimited, CircuitOpen)):
+        result.retry_after = error.retry_after
 
 
 def code_of(error: HeadraceError | None) -> str | None:
