@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import msgspec
@@ -21,11 +21,10 @@ from headrace.errors import (
     StatusError,
 )
 from headrace.model import Call, Send
-from headrace.reply import NOT_JSON, Answered, Headers, Reply, printable, shown
+from headrace.redacted_errors import redact_error
+from headrace.reply import NOT_JSON, Answered, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
-
-CallErrorT = TypeVar("CallErrorT", bound=CallError)
 
 _MOST_SAID = 1000
 """Characters of an endpoint's own message that an error repeats."""
@@ -53,10 +52,10 @@ def checked(send: Send) -> Send:
         if 200 <= reply.status < 300:
             try:
                 read_envelope(reply)
-            except InvalidReply as error:
+            except InvalidReply:
                 if call.request.method == "HEAD" and not reply.content:
                     return reply
-                raise _without_key(call, error) from error.__cause__
+                raise
             return reply
         raise status_error(call, reply)
 
@@ -88,15 +87,22 @@ def checked(send: Send) -> Send:
             call.attempts += 1
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
+        read_envelope(reply)
+        return answered(reply, answer)
+
+    async def redacted(call: Call) -> Reply:
+        endpoint = call.endpoint
         try:
-            read_envelope(reply)
-            return answered(reply, answer)
-        except (AnswerError, InvalidReply) as error:
-            raise _without_key(call, error) from error.__cause__
+            reply = await attempt(call)
+        except CallError as error:
+            redact_error(error, endpoint)
+            raise
+        reply._endpoint = endpoint
+        return reply
 
     without_usage: set[Endpoint] = set()
     taken_by: dict[Endpoint, Asking] = {}
-    return attempt
+    return redacted
 
 
 def addressed(call: Call) -> Call:
@@ -142,21 +148,13 @@ def answered(reply: Reply, answer: AnswerFormat) -> Answered[Any]:
     return Answered(reply.status, reply.headers, reply.content, reply.usage, reply.model, answer=value)
 
 
-def _without_key(call: Call, error: CallErrorT) -> CallErrorT:
-    """The error, less the key in what it repeats of the endpoint's words."""
-    error.args = (call.endpoint.without_key(str(error).encode()).decode(), *error.args[1:])
-    return error
-
-
 def _refuses_format(reply: Reply) -> bool:
     return any(word in reply.content for word in (b"response_format", b"json_schema", b"json_object"))
 
 
 def status_error(call: Call, reply: Reply) -> StatusError:
     """The error for an answer whose status is not 2xx, of the class that its status asks for."""
-    less_key = call.endpoint.without_key
-    status, content = reply.status, less_key(reply.content)
-    headers = Headers([(name, less_key(value)) for name, value in reply.headers.raw])
+    status, content, headers = reply.status, reply.content, reply.headers
     message, code = _error_object(content)
     advice = _ADVICE.get(status, "the endpoint failed" if status >= 500 else "")
     if 300 <= status < 400:

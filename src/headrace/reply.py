@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, AnyStr, Generic, Protocol, TypeVar, overload
 
 import attrs
 import msgspec
 
 from headrace.errors import InvalidReply
+
+if TYPE_CHECKING:
+    from headrace.endpoints import Endpoint
 
 T = TypeVar("T")
 
@@ -50,6 +53,10 @@ class Headers(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len({key.lower() for key, _ in self.raw})
+
+    def less(self, redact: Callable[[bytes], bytes]) -> Headers:
+        """These headers, with what ``redact`` makes of each value."""
+        return Headers([(name, redact(value)) for name, value in self.raw])
 
     def __repr__(self) -> str:
         return f"Headers({dict(self)!r})"
@@ -112,6 +119,22 @@ class Reply:
     time_to_first_token: float | None = None
     _body: Any = attrs.field(default=None, init=False, repr=False)
     _reader: Any = attrs.field(default=None, init=False, repr=False)
+    _endpoint: Endpoint | None = attrs.field(default=None, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process gets: no open stream, and no key in what the endpoint said."""
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        state |= {"content": self.without_key(self.content), "headers": self.headers.less(self.without_key)}
+        state |= {"model": self.model and self.without_key(self.model)}
+        return state | dict.fromkeys(("stream", "_body", "_reader", "_endpoint"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def without_key(self, said: AnyStr) -> AnyStr:
+        """What the endpoint said, less the key that it was sent, as `Endpoint.without_key` has it."""
+        return said if self._endpoint is None else self._endpoint.without_key(said)
 
     @property
     def body(self) -> Any:
@@ -120,7 +143,9 @@ class Reply:
             try:
                 self._body = _decode(self.content)
             except NOT_JSON as error:
-                raise InvalidReply(f"the body is not JSON: {shown(self.content)}") from error
+                raise InvalidReply(
+                    f"the body is not JSON: {shown(self.without_key(self.content))}"
+                ) from error
         return self._body
 
     @property
@@ -140,7 +165,9 @@ class Reply:
             # In parts, as of reasoning models that show their thoughts.
             return "".join(part["text"] for part in text if part["type"] == "text")
         except (KeyError, IndexError, TypeError, AttributeError):
-            raise InvalidReply(f"the body holds no answer with a text: {shown(self.content)}") from None
+            raise InvalidReply(
+                f"the body holds no answer with a text: {shown(self.without_key(self.content))}"
+            ) from None
 
     @property
     def finish_reason(self) -> str | None:
@@ -171,7 +198,7 @@ class Reply:
         except (KeyError, IndexError, TypeError):
             message = None
         if not isinstance(message, dict):
-            raise InvalidReply(f"the body holds no message: {shown(self.content)}")
+            raise InvalidReply(f"the body holds no message: {shown(self.without_key(self.content))}")
         return message
 
     @property
@@ -180,7 +207,7 @@ class Reply:
         return self.headers.get("x-request-id")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class Answered(Reply, Generic[T]):
     """A reply whose text was asked for as a type, and is one: ``answer``."""
 

@@ -17,7 +17,6 @@ import attrs
 import msgspec
 
 from headrace.assembly import Assembly, Piece
-from headrace.endpoints import Endpoint
 from headrace.envelope import read_envelope
 from headrace.errors import (
     CallError,
@@ -25,9 +24,9 @@ from headrace.errors import (
     ClientStateError,
     DeadlineExceeded,
     IncompleteReply,
-    InvalidReply,
 )
 from headrace.model import Call, Ending, Request
+from headrace.redacted_errors import redact_error
 from headrace.reply import Reply
 from headrace.requests import encode_body
 from headrace.sse import EventParser
@@ -64,9 +63,8 @@ def stop_asking_for_usage(call: Call) -> bool:
 class PieceReader:
     """Reads the pieces of a reply whose status is a success."""
 
-    def __init__(self, reply: Reply, endpoint: Endpoint) -> None:
+    def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        self._endpoint = endpoint
         self._body = reply.stream
         self._events = EventParser()
         self.assembly = Assembly()
@@ -102,13 +100,8 @@ class PieceReader:
             if said == _DONE:
                 self.done = True
                 return
-            try:
-                # An error event's data may be a bare error object, which would look like an empty chunk.
-                self.ready += self.assembly.add(b'{"error":%b}' % said if name == b"error" else said)
-            except InvalidReply as error:
-                raise InvalidReply(
-                    self._endpoint.without_key(str(error).encode()).decode()
-                ) from error.__cause__
+            # An error event's data may be a bare error object, which would look like an empty chunk.
+            self.ready += self.assembly.add(b'{"error":%b}' % said if name == b"error" else said)
 
     async def whole(self, until: float) -> None:
         """Take as one piece what is no stream: an endpoint's that has none, or a cache's."""
@@ -144,7 +137,7 @@ class PieceReader:
 
 async def open_stream(call: Call, reply: Reply) -> Reply:
     """Wait for the first piece of an answer; raises `CallError`, the connection dropped."""
-    reader = reply._reader = PieceReader(reply, call.endpoint)
+    reader = reply._reader = PieceReader(reply)
     limit = call.timeout.total
     try:
         await reader.more(math.inf if limit is None else anyio.current_time() + limit)
@@ -154,9 +147,9 @@ async def open_stream(call: Call, reply: Reply) -> Reply:
     return reply
 
 
-async def _of_whole(call: Call, reply: Reply) -> PieceReader:
+async def _of_whole(reply: Reply) -> PieceReader:
     """For a reply that comes from a policy."""
-    reader = PieceReader(reply, call.endpoint)
+    reader = PieceReader(reply)
     await reader.whole(math.inf)
     return reader
 
@@ -177,7 +170,7 @@ class Stream:
         self._entered = True
         self._call, self._reply = await self._begin.__aenter__()
         try:
-            self._reader: PieceReader = self._reply._reader or await _of_whole(self._call, self._reply)
+            self._reader: PieceReader = self._reply._reader or await _of_whole(self._reply)
         except BaseException as error:  # what a policy gave is no answer: the block does not begin
             self._call.end(Ending(error=error))
             await self._begin.__aexit__(None, None, None)
@@ -227,6 +220,7 @@ class Stream:
                     "deadline",
                 )
             failure.request, failure.attempts, failure.partial = call.request, call.attempts, self.partial
+            redact_error(failure, call.endpoint)
             self._finish(Ending(error=failure))
             raise failure from (None if failure is not error else error.__cause__)
         except BaseException as error:
