@@ -1,4 +1,4 @@
-"""A key, or 8 characters of it, in text from outside: in whatever escaping, it is blotted out, and nothing else is."""
+"""A key, or 8 characters of it, is blotted out of text from outside in any escaping, and nothing else is."""
 
 from __future__ import annotations
 

@@ -57,9 +57,14 @@ class AnswerFormat:
             "content": f"Answer with one JSON object that fits this JSON schema, and nothing else: {schema}",
         }
 
+    def __reduce__(self) -> Any:
+        # What reads it does not go to another process; made there again, it is remembered like any other.
+        return answer_format, (self.kind,)
+
     def asks(self, body: Mapping[str, Any]) -> bool:
         """True for a body that asks for this answer by its schema."""
-        return body.get("response_format") is self._by_schema
+        asked = body.get("response_format")
+        return asked is self._by_schema or asked == self._by_schema
 
     def asked_for(self, body: Mapping[str, Any], how: Asking = Asking.BY_SCHEMA) -> dict[str, Any]:
         """A chat body that asks for such an answer, however it asked before."""

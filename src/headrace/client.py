@@ -37,6 +37,7 @@ from headrace.pipeline import (
 )
 from headrace.places import Places
 from headrace.replies import checked
+from headrace.redacted_errors import redact_error
 from headrace.reply import Answered, Reply
 from headrace.requests import as_request, encode_body
 from headrace.settings import CoreSettings, Settings, load_settings
@@ -348,6 +349,7 @@ class Client(Api):
             raise
         except Exception as error:
             failure = foreign_failure(self._policies, error)
+            redact_error(failure, call.endpoint)
             failure.request, failure.attempts = call.request, call.attempts
             raise failure from error
         finally:

@@ -103,11 +103,23 @@ class Request:
             ):  # no converter: it would be called for all others, too
                 object.__setattr__(self, "answer", answer_format(self.answer))
 
+    def __reduce__(self) -> Any:
+        body = self.body
+        tools = None if body is None else body.get("tools")
+        if body is not None and isinstance(tools, list) and type(tools) is not list:
+            body = {**body, "tools": list(tools)}  # the functions of Tools may be known to this process only
+        fields = {field.name: getattr(self, field.name) for field in attrs.fields(Request)} | {"body": body}
+        return _request, (fields,)
+
     @property
     def model(self) -> str | None:
         """The model named in the body, None where there is none."""
         model = None if self.body is None else self.body.get("model")
         return model if isinstance(model, str) else None
+
+
+def _request(fields: dict[str, Any]) -> Request:
+    return Request(**fields)
 
 
 @attrs.frozen

@@ -119,7 +119,7 @@ class Reply:
     time_to_first_token: float | None = None
     _body: Any = attrs.field(default=None, init=False, repr=False)
     _reader: Any = attrs.field(default=None, init=False, repr=False)
-    _endpoint: Endpoint | None = attrs.field(default=None, init=False, repr=False)
+    _endpoint: Endpoint | None = attrs.field(default=None, kw_only=True, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process gets: no open stream, and no key in what the endpoint said."""
@@ -136,6 +136,9 @@ class Reply:
         """What the endpoint said, less the key that it was sent, as `Endpoint.without_key` has it."""
         return said if self._endpoint is None else self._endpoint.without_key(said)
 
+    def _shown(self) -> str:
+        return shown(self.without_key(self.content))
+
     @property
     def body(self) -> Any:
         """The body decoded from JSON, once; raises `InvalidReply` where it is none."""
@@ -143,9 +146,7 @@ class Reply:
             try:
                 self._body = _decode(self.content)
             except NOT_JSON as error:
-                raise InvalidReply(
-                    f"the body is not JSON: {shown(self.without_key(self.content))}"
-                ) from error
+                raise InvalidReply(f"the body is not JSON: {self._shown()}") from error
         return self._body
 
     @property
@@ -165,9 +166,7 @@ class Reply:
             # In parts, as of reasoning models that show their thoughts.
             return "".join(part["text"] for part in text if part["type"] == "text")
         except (KeyError, IndexError, TypeError, AttributeError):
-            raise InvalidReply(
-                f"the body holds no answer with a text: {shown(self.without_key(self.content))}"
-            ) from None
+            raise InvalidReply(f"the body holds no answer with a text: {self._shown()}") from None
 
     @property
     def finish_reason(self) -> str | None:
@@ -198,7 +197,7 @@ class Reply:
         except (KeyError, IndexError, TypeError):
             message = None
         if not isinstance(message, dict):
-            raise InvalidReply(f"the body holds no message: {shown(self.without_key(self.content))}")
+            raise InvalidReply(f"the body holds no message: {self._shown()}")
         return message
 
     @property
@@ -212,6 +211,21 @@ class Answered(Reply, Generic[T]):
     """A reply whose text was asked for as a type, and is one: ``answer``."""
 
     answer: T = attrs.field(kw_only=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if state["content"] is not self.content:
+            state["answer"] = _each_text(self.answer, self.without_key)
+        return state
+
+
+def _each_text(value: Any, redact: Callable[[str], str]) -> Any:
+    """JSON's value, with what ``redact`` makes of its texts; an object of the caller's own stays as it is."""
+    if type(value) is str:
+        return redact(value)
+    if type(value) is dict:
+        return {redact(name): _each_text(each, redact) for name, each in value.items()}
+    return [_each_text(each, redact) for each in value] if type(value) is list else value
 
 
 def _output_text(output: list[dict[str, Any]]) -> str:

@@ -74,6 +74,9 @@ class Tools(list[dict[str, Any]]):
             self._tools[name] = function, read
             self.append(described)
 
+    def __reduce__(self) -> Any:
+        return Tools, tuple(function for function, _ in self._tools.values())
+
     def calls(self, reply: Reply) -> list[ToolCall]:
         """The calls that a reply asks for, in its order; empty where it asks for none.
 
@@ -84,6 +87,7 @@ class Tools(list[dict[str, Any]]):
             return [self._read(call) for call in reply.tool_calls]
         except AnswerError as error:
             error.partial = reply
+            error.args = (reply.without_key(str(error)),)
             raise
 
     def _read(self, call: Any) -> ToolCall:

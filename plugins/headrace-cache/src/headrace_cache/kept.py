@@ -26,10 +26,11 @@ class Kept:
 
 
 def kept_of(reply: Reply) -> Kept | None:
-    """What is to be kept of a reply; None of one that is no success, or still being received."""
+    """What is to be kept of a reply, less the key; None of one that failed, or is still being received."""
     if not 200 <= reply.status < 300 or reply.stream is not None:
         return None
-    return Kept(reply.status, reply.headers.get("content-type"), reply.content)
+    kind = reply.headers.get("content-type")
+    return Kept(reply.status, kind and reply.without_key(kind), reply.without_key(reply.content))
 
 
 def revived(kept: Kept, call: Call) -> Reply | None:
