@@ -11,6 +11,7 @@ import attrs
 import msgspec
 
 from headrace.errors import AnswerError, RequestError, nearest
+from headrace.json_values import encode_value
 from headrace.reply import Reply
 from headrace.schemas import NOT_READ, Read, one_line, root, strict
 
@@ -35,8 +36,11 @@ class ToolCall:
         return self.function(**self.arguments)
 
     def result(self, value: Any) -> dict[str, Any]:
-        """The message for the model: a text as it is, anything else as JSON."""
-        content = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        """The message for the model: a string as it is, anything else as JSON.
+
+        Raises `RequestError` for a value that JSON cannot say.
+        """
+        content = value if isinstance(value, str) else encode_value(value, f"{self.name}'s result").decode()
         return {"role": "tool", "tool_call_id": self.id, "content": content}
 
 
