@@ -67,9 +67,7 @@ def plain(value: Any, where: str) -> Any:
         return value
     if kind is float or kind is Decimal:
         if not math.isfinite(value):
-            raise RequestError(
-                f"{where} is {value}, not a number in JSON; leave it out, or send None"
-            )
+            raise RequestError(f"{where} is {value}, not a number in JSON; leave it out, or send None")
         return value
     if isinstance(value, str):
         return str.__str__(value)
