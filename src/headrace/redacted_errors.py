@@ -45,7 +45,7 @@ def _tells_key(error: BaseException | None, endpoint: Endpoint) -> bool:
     """True for somebody else's error, which cannot be rewritten, where it repeats the key."""
     if error is None or isinstance(error, HeadraceError):
         return False
-    said = f"{error} {error!r}"
+    said = f"{error} {error!r} {getattr(error, '__dict__', '')}"
     return endpoint.without_key(said) != said
 
 

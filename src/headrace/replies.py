@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from headrace.answers import AnswerFormat, Asking
+from headrace.asking import WaysOfAsking, refuses_format
 from headrace.endpoints import Endpoint
 from headrace.envelope import CHAT, expected_of, read_envelope
 from headrace.error_bodies import MOST_SAID, is_retryable, read_error
@@ -77,14 +78,17 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         raise status_error(call, reply)
 
     async def answered_attempt(call: Call, answer: AnswerFormat) -> Reply:
-        how = taken_by.get(call.endpoint, Asking.BY_SCHEMA)
-        while True:
+        endpoint, model = call.endpoint, call.request.model
+        refused: list[tuple[Asking, bytes]] = []
+        for how in ways.left(endpoint, model, answer):
+            call.attempts += bool(refused)
             ask_for_answer(call, answer, how)
             reply = await send(addressed(call))
-            if reply.status not in {400, 422} or how is Asking.IN_WORDS or not _refuses_format(reply):
+            if reply.status not in {400, 422} or not refuses_format(reply.content):
+                for asked, content in refused:
+                    ways.refused(endpoint, model, answer, asked, content)
                 break
-            how = taken_by[call.endpoint] = Asking(how + 1)
-            call.attempts += 1
+            refused.append((how, reply.content))
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
         read_envelope(reply, CHAT)
@@ -101,7 +105,7 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         return reply
 
     without_usage: set[Endpoint] = set()
-    taken_by: dict[Endpoint, Asking] = {}
+    ways = WaysOfAsking()
     return redacted
 
 
@@ -149,10 +153,6 @@ def _read_answer(reply: Reply, answer: AnswerFormat) -> Any:
         return answer.read(reply.text)
     except AnswerError as error:
         raise unfit(reply, error) from error.__cause__
-
-
-def _refuses_format(reply: Reply) -> bool:
-    return any(word in reply.content for word in (b"response_format", b"json_schema", b"json_object"))
 
 
 def status_error(call: Call, reply: Reply) -> StatusError:

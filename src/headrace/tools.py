@@ -13,7 +13,8 @@ import msgspec
 from headrace.errors import AnswerError, RequestError, nearest
 from headrace.json_values import encode_value
 from headrace.reply import Reply
-from headrace.schemas import NOT_READ, Read, one_line, root, strict
+from headrace.schemas import NOT_READ, Read, one_line, root
+from headrace.strict_schemas import strict_form
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _BY_NAME = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
@@ -59,7 +60,7 @@ class Tools(list[dict[str, Any]]):
 
     Each is described by its name, the first paragraph of its docstring and its parameters' types, which are
     any that msgspec knows (``Annotated[str, msgspec.Meta(description="…")]`` describes a parameter). Where no
-    parameter has a default the model is held to the schema strictly.
+    parameter has a default, and none is a map or a tuple, the model is held to the schema strictly.
 
     Raises `RequestError` for a function without annotations or with ``*args``, for a type that JSON cannot
     say, and for two of one name.
@@ -139,7 +140,8 @@ def _described(name: str, function: Callable[..., Any]) -> tuple[dict[str, Any],
         described["description"] = " ".join(text.partition("\n\n")[0].split())
     # Strictly, the model would have to say what it may leave out.
     whole = all(parameter.default is parameter.empty for parameter in parameters.values())
-    described |= {"parameters": strict(schema), "strict": True} if whole else {"parameters": schema}
+    strict = strict_form(schema) if whole else None
+    described |= {"parameters": schema} if strict is None else {"parameters": strict, "strict": True}
 
     def arguments(content: bytes) -> dict[str, Any]:
         given = read(content)

@@ -144,6 +144,6 @@ async def test_nothing_of_an_error_shows_a_key_that_the_endpoint_repeats(
                 for error in await failures(client):
                     failed.add(escaping)
                     leaks = {(place, said) for place, said in told(error) if shown(said)}
-                    assert not leaks, escaping
+                    assert not leaks, (escaping, error)
     assert failed == set(ESCAPINGS), "nothing was looked at"
     assert not shown(caplog.text)
