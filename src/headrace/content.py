@@ -34,7 +34,7 @@ def split_parts(content: Any) -> tuple[str, str]:
             texts.append(part)
         elif isinstance(part, Mapping):
             kind = part.get("type", "text")
-            if kind in {"thinking", "reasoning"}:  # Mistral, Anthropic
+            if kind == "thinking" or kind == "reasoning":  # Mistral, Anthropic
                 thoughts.append(_text_in(part, "thinking", "reasoning", "text", "content", "summary"))
             elif isinstance(kind, str) and kind.endswith("text"):  # also output_text, summary_text
                 texts.append(_text_in(part, "text", "content"))

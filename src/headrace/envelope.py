@@ -69,11 +69,11 @@ def _holds_choice(body: Any) -> bool:
 def _holds_output(body: Any) -> bool:
     if not isinstance(body, Mapping) or not isinstance(body.get("output"), list):
         return False
-    return bool(body["output"]) or body.get("status") in {"queued", "in_progress", "incomplete"}
+    return bool(body["output"]) or body.get("status") in ("queued", "in_progress", "incomplete")
 
 
 def _holds_data(body: Any) -> bool:
-    data = body.get("data") if isinstance(body, Mapping) else body
+    data = (body.get("data") or body.get("embeddings")) if isinstance(body, Mapping) else body
     return isinstance(data, list) and bool(data)
 
 

@@ -17,6 +17,10 @@ from headrace.errors import ReplyTooLarge
 
 _BOM = b"\xef\xbb\xbf"
 _FIELD = re.compile(rb"\A(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry|error):|:)")
+_HAS_FIELD = re.compile(rb"^(?:data|event|id|retry|error|):", re.MULTILINE)
+_CUT_FIELD = re.compile(
+    rb"\s*(?:d|da|dat|data|e|ev|eve|even|event|er|err|erro|error|i|id|r|re|ret|retr|retry)?\s*"
+)
 _LONGEST_FIELD = len(_BOM) + len("event:")
 
 
@@ -72,8 +76,11 @@ class EventParser:
         """The event that the end of the stream completes, if there is one."""
         block = bytes(self._rest)
         self._rest.clear()
-        event = _event(block if self._begun else block.removeprefix(_BOM))
-        return [] if event is None else [event]
+        block = block if self._begun else block.removeprefix(_BOM)
+        event = _event(block)
+        if event is None and not _HAS_FIELD.search(block) and not _CUT_FIELD.fullmatch(block):
+            event = b"", block.strip()  # a proxy's own words, on which the stream ends
+        return [] if event is None or not event[1] else [event]
 
     def _with_line_feeds(self, data: bytes) -> bytes:
         if self._after_cr and data[:1] == b"\n":

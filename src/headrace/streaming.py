@@ -28,6 +28,7 @@ from headrace.errors import (
     InvalidReply,
     ReplyTooLarge,
 )
+from headrace.json_reading import NOT_JSON, decode_json
 from headrace.model import Call, Ending, Request
 from headrace.redacted_errors import redact_error
 from headrace.reply import Reply
@@ -78,9 +79,13 @@ class PieceReader:
         self.assembly = Assembly()
         self.ready: deque[Piece] = deque()
         self.done = False
+        self.failure: CallError | None = None
 
     async def more(self, until: float) -> None:
-        """Wait for a piece, or the end; raises `CallError`."""
+        """Wait for a piece, or the end; raises `CallError`.
+
+        A ``failure`` that came together with pieces is raised after these.
+        """
         if self._events is None:
             first = await self._first_bytes(until)
             if not _is_of_events(self._reply, first):
@@ -88,7 +93,7 @@ class PieceReader:
                 return
             self._events = EventParser()
             self._take(self._events.feed(first))
-        while not self.ready and not self.done:
+        while not self.ready and not self.done and self.failure is None:
             if self.assembly.finished:
                 until = min(until, anyio.current_time() + _USAGE_COMES)
             try:
@@ -101,6 +106,8 @@ class PieceReader:
                 self._take(self._events.feed(data))
             else:
                 self._end(self._events)
+        if self.failure is not None and not self.ready:
+            raise self.failure
 
     async def _first_bytes(self, until: float) -> bytes:
         """Enough of the body to tell what it is; empty where it is."""
@@ -125,27 +132,30 @@ class PieceReader:
             if data.strip() == DONE:
                 self._finish()
                 return
-            self.ready += self.assembly.add(data, named_error=name == b"error")
+            try:
+                self.ready += self.assembly.add(data, named_error=name == b"error")
+            except InvalidReply as error:
+                self.failure = error
+                return
 
     def _end(self, events: EventParser) -> None:
         """The body is over: an answer is complete if it said why it ended."""
-        if not self.done:
-            with suppress(InvalidReply):  # of an event that was cut
-                self._take(events.end())
+        self._take([(name, data) for name, data in events.end() if not _is_cut(data)])
         if self.done:
             return
         if self.assembly.finished:
             self._finish()
-        elif self.assembly.aside:
-            raise no_answer(self.assembly)
-        else:
-            raise IncompleteReply("the stream ended before the answer was complete")
+        elif self.failure is None and self.assembly.aside:
+            self.failure = no_answer(self.assembly)
+        elif self.failure is None:
+            self.failure = IncompleteReply("the stream ended before the answer was complete")
 
     def _finish(self) -> None:
-        if not self.assembly.begun:
-            raise no_answer(self.assembly)
-        self.ready += self.assembly.end()
-        self.done = True
+        if self.assembly.begun:
+            self.ready += self.assembly.end()
+            self.done = True
+        else:
+            self.failure = no_answer(self.assembly)
 
     async def whole(self, until: float, first: bytes = b"") -> None:
         """Take as one piece what is not a stream: an endpoint's that has none, or a cache's."""
@@ -179,6 +189,15 @@ class PieceReader:
             await self._body.aclose()
 
 
+def _is_cut(data: bytes) -> bool:
+    """True for a last event that the end of the body cuts."""
+    try:
+        decode_json(data)
+    except NOT_JSON:
+        return data.lstrip()[:1] in {b"{", b"["}
+    return False
+
+
 def _is_of_events(reply: Reply, first: bytes) -> bool:
     """Whether the body is events; where its first bytes do not show it, as it is declared."""
     if looks_like_events(first):
@@ -193,6 +212,14 @@ async def open_stream(call: Call, reply: Reply, max_bytes: float) -> Reply:
     limit = call.timeout.total
     try:
         await reader.more(math.inf if limit is None else anyio.current_time() + limit)
+        if reader.failure is not None:  # nobody has seen its pieces yet, so another attempt costs nothing
+            raise reader.failure
+    except CallError as error:
+        if reader.assembly.begun:
+            content = msgspec.json.encode(reader.assembly.body())
+            error.partial = attrs.evolve(reply, content=content, stream=None, usage=reader.assembly.usage)
+        await reader.aclose()
+        raise
     except BaseException:
         await reader.aclose()
         raise
