@@ -120,7 +120,7 @@ def number_of(value: Any) -> int | float | Decimal | None:
     kind = type(value)
     if (
         isinstance(value, (bool, str, bytes))
-        or getattr(value, "ndim", 0)
+        or getattr(value, "ndim", None)
         or kind.__name__ in {"bool", "bool_"}
     ):
         return None

@@ -50,7 +50,9 @@ def _tells_key(error: BaseException | None, endpoint: Endpoint) -> bool:
 
 
 def _redacted(value: Any, endpoint: Endpoint) -> Any:
-    if isinstance(value, (str, bytes)):
+    if isinstance(value, str):
+        return endpoint.without_key(value)
+    if isinstance(value, bytes):
         return endpoint.without_key(value)
     if isinstance(value, Headers):
         return value.less(endpoint.without_key)

@@ -109,7 +109,7 @@ def root(schema: Mapping[str, Any]) -> Schema:
         return dict(schema)
     definitions = schema["$defs"]
     beside = {name: value for name, value in schema.items() if name not in {"$ref", "$defs"}}
-    found = definitions[reference.removeprefix("#/$defs/")] | beside
+    found: Schema = definitions[reference.removeprefix("#/$defs/")] | beside
     return found | {"$defs": definitions} if len(definitions) > 1 or reference in repr(found) else found
 
 

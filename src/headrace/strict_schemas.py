@@ -44,10 +44,10 @@ def strict_form(schema: Mapping[str, Any]) -> Schema | None:
         return None
 
 
-def _strict(schema: Any) -> Schema:
-    if not isinstance(schema, Mapping) or _UNKNOWN & schema.keys():
+def _strict(given: Any) -> Schema:
+    if not isinstance(given, Mapping) or _UNKNOWN & given.keys():
         raise _NotSaid
-    schema = {name: value for name, value in schema.items() if name not in _LEFT_OUT}
+    schema: Schema = {name: value for name, value in given.items() if name not in _LEFT_OUT}
     if schema.get("format", "date") not in _FORMATS:
         del schema["format"]
     for name in ("$defs", "definitions"):
