@@ -70,11 +70,46 @@ class UsageFields(msgspec.Struct):
         named = {name: getattr(later, name) or getattr(self, name) for name in self.__struct_fields__}
         return UsageFields(**named)
 
+    def _usual(self) -> bool:
+        """Whether there is nothing but OpenAI's own fields of a chat."""
+        details = self.prompt_tokens_details
+        return (
+            (
+                details is None
+                or (details.cache_write_tokens is None and details.cache_creation_tokens is None)
+            )
+            and self.cached_tokens is None
+            and self.prompt_cache_hit_tokens is None
+            and self.num_cached_tokens is None
+            and self.reasoning_tokens is None
+            and self.cache_read_input_tokens is None
+            and self.cache_creation_input_tokens is None
+            and self.cache_creation is None
+            and self.input_tokens_details is None
+        )
+
     def public(self) -> Usage | None:
         """The counts in one form; None where there are none."""
         prompt, completion, total = self.prompt_tokens, self.completion_tokens, self.total_tokens
         details = self.prompt_tokens_details or self.input_tokens_details or _NO_PROMPT_DETAILS
         made_of = self.completion_tokens_details or self.output_tokens_details or _NO_COMPLETION_DETAILS
+        if prompt is not None and completion is not None and total == prompt + completion and self._usual():
+            # OpenAI's own form, as most have it: taken as it is, for this is on the path of each call.
+            cached, reasoning = details.cached_tokens, made_of.reasoning_tokens
+            if (cached or 0) <= prompt and (reasoning or 0) <= completion:
+                return Usage(
+                    prompt,
+                    completion,
+                    total,
+                    cached,
+                    None,
+                    None,
+                    reasoning,
+                    details.audio_tokens,
+                    made_of.audio_tokens,
+                    details.image_tokens,
+                    made_of.image_tokens,
+                )
         cached = _first(
             details.cached_tokens,
             self.cache_read_input_tokens,
@@ -92,6 +127,8 @@ class UsageFields(msgspec.Struct):
                 written = max(0, written - written_for_long)
             elif written is None:
                 written = self.cache_creation.ephemeral_5m_input_tokens
+                if written is None and written_for_long is not None:
+                    written = 0
         reasoning = _first(made_of.reasoning_tokens, self.reasoning_tokens)
         aside = (cached or 0) + (written or 0) + (written_for_long or 0)
         if prompt is None:
@@ -106,7 +143,9 @@ class UsageFields(msgspec.Struct):
             prompt += aside  # a part cannot be more than the whole
         if completion is None:
             completion = self.output_tokens
-        if total is not None and prompt is not None:
+        if total is not None and prompt is None and completion is not None:
+            prompt = max(aside, total - completion)
+        elif total is not None and prompt is not None:
             if completion is None:
                 completion = max(0, total - prompt)
             elif total > prompt + completion:
@@ -116,11 +155,10 @@ class UsageFields(msgspec.Struct):
                     completion = total - prompt
         if completion is not None and reasoning is not None and reasoning > completion:
             completion += reasoning
-        if total is None or (prompt is not None and completion is not None):
-            if prompt is not None or completion is not None:
-                total = (prompt or 0) + (completion or 0)
-            elif aside == 0 and not reasoning:
-                return None
+        if prompt is not None and completion is not None:
+            total = prompt + completion
+        elif prompt is None and completion is None and total is None and not aside and not reasoning:
+            return None
         return Usage(
             prompt,
             completion,
