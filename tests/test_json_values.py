@@ -209,31 +209,28 @@ def test_numpy_is_understood() -> None:
 @pytest.mark.anyio
 async def test_a_call_sends_and_its_policies_see_pythons_own_types() -> None:
     endpoint = FakeEndpoint("ok", "ok")
+    five: Any = Index()
     async with endpoint.client(policies=[]) as client:
-        await client.chat(Text("Hallo"), temperature=Real(0.5), max_tokens=Scalar(7), timeout=Index())
+        await client.chat(Text("Hallo"), temperature=Real(0.5), max_tokens=Scalar(7), timeout=five)
         with pytest.raises(RequestError, match=r"body\.temperature is nan"):
             await client.chat("Hallo", temperature=math.nan)
         async with client.map([Text("Hallo"), {"messages": [], "top_p": math.inf}]) as outcomes:
             errors = {outcome.index: outcome.error async for outcome in outcomes}
     assert errors[0] is None
     assert isinstance(errors[1], RequestError)
-    body = endpoint.attempts[0].body
+    body = endpoint.attempts[0].body or {}
     assert (body["temperature"], body["max_tokens"]) == (0.5, 7)
     assert (type(body["temperature"]), type(body["messages"][0]["content"])) == (float, str)
 
 
 def test_durations_and_settings_may_be_numbers_and_strings_of_other_libraries() -> None:
-    assert Timeout(Index(), connect=Decimal("2.5"), read=Fraction(1, 2)) == Timeout(
-        5.0, connect=2.5, read=0.5
-    )
-    request = Request({}, timeout=Index(), deadline=Wide())
+    five: Any = Index()
+    half: Any = Wide()
+    assert Timeout(five, connect=Decimal("2.5"), read=Fraction(1, 2)) == Timeout(5.0, connect=2.5, read=0.5)
+    request = Request({}, timeout=five, deadline=half)
     assert (request.timeout, request.deadline) == (5.0, 0.5)
     client = Client(
-        base_url=Text("http://localhost/v1"),
-        model=Text("m"),
-        max_in_flight=Index(),
-        timeout=Index(),
-        policies=[],
+        base_url=Text("http://localhost/v1"), model=Text("m"), max_in_flight=five, timeout=five, policies=[]
     )
     settings = client.settings
     assert (settings.base_url, settings.model, settings.max_in_flight) == ("http://localhost/v1", "m", 5)

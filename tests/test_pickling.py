@@ -90,10 +90,11 @@ def carried(value: Any) -> Any:
     return pickle.loads(written)
 
 
-async def outcomes(*answers: Any, **keywords: Any) -> list[Outcome]:
+async def outcomes(*answers: Any, **keywords: Any) -> list[Outcome[Any]]:
     client = FakeEndpoint(*answers).client(api_key=KEY, policies=[])
     async with client, client.map(["x"] * len(answers), max_in_flight=1, **keywords) as found:
-        return [outcome async for outcome in found]
+        gathered: list[Outcome[Any]] = [outcome async for outcome in found]
+    return gathered
 
 
 @pytest.mark.anyio
@@ -107,6 +108,7 @@ async def test_an_outcome_with_a_typed_answer_is_the_same_in_another_process(kin
     assert carried(there.request).answer.read(text) == there.reply.answer
     failed = carried(bad).error
     assert isinstance(failed, AnswerError)
+    assert failed.partial is not None
     assert (str(failed), failed.partial.text) == (str(bad.error), "rubbish")
 
 
@@ -115,7 +117,8 @@ async def test_an_outcome_with_a_typed_answer_is_the_same_in_another_process(kin
 async def test_a_request_that_was_sent_can_be_sent_again_in_another_process(kind: Any, text: str) -> None:
     request = carried((await outcomes(text, answer=kind))[0].request)
     async with FakeEndpoint(text).client() as client, client.map([request]) as found:
-        assert [outcome.unwrap().answer async for outcome in found]
+        replies: list[Any] = [outcome.unwrap() async for outcome in found]
+    assert replies[0].answer is not None
 
 
 @pytest.mark.anyio
@@ -160,7 +163,7 @@ def kinds_of_errors(kind: type[HeadraceError] = HeadraceError) -> Iterator[type[
 
 @pytest.mark.parametrize("kind", list(kinds_of_errors()), ids=lambda kind: kind.__name__)
 def test_every_error_is_the_same_in_another_process(kind: type[HeadraceError]) -> None:
-    error = kind("what happened")
+    error: Any = kind("what happened")
     given = {
         "status": 429,
         "headers": Headers([(b"Retry-After", b"7")]),
@@ -175,9 +178,8 @@ def test_every_error_is_the_same_in_another_process(kind: type[HeadraceError]) -
         if hasattr(error, name):
             setattr(error, name, value)
     error.add_note("a note")
-    there = carried(error)
-    assert type(there) is kind
-    assert repr(there) == repr(error)
+    there: Any = carried(error)
+    assert (type(there), repr(there)) == (kind, repr(error))
     for name, value in vars(error).items():
         if name == "request":
             assert (there.request.timeout, there.request.answer.kind) == (value.timeout, AsAttrs)
@@ -187,10 +189,10 @@ def test_every_error_is_the_same_in_another_process(kind: type[HeadraceError]) -
             assert getattr(there, name) == value
 
 
-def made_elsewhere(number: int) -> Outcome:
+def made_elsewhere(number: int) -> Outcome[Any]:
     """What a worker of a process pool gives back."""
 
-    async def call() -> Outcome:
+    async def call() -> Outcome[Any]:
         answers = [
             '{"a": 7}',
             "rubbish",

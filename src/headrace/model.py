@@ -78,8 +78,9 @@ class Timeout:
 class Request:
     """One call to be made.
 
-    ``body`` is the JSON body, a mapping that msgspec can encode (None: no body); ``path`` is appended to
-    the endpoint's base URL. ``id`` is the caller's own name for it, carried into outcomes and errors.
+    ``body`` is the JSON body, a mapping (None: no body); ``path`` is appended to the endpoint's base URL.
+    Numbers, strings and arrays of NumPy's kind are sent as JSON's, a Decimal with all its digits; NaN and
+    what JSON cannot say is a `RequestError` that names its place. ``id`` is the caller's own name for it, carried into outcomes and errors.
     ``timeout`` (seconds or `Timeout`) is per attempt and overrides the client's; ``deadline`` is in
     seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
     accounting and logs (totals per tag); they are not sent. ``headers``, pairs of texts, are sent besides the

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace import ConnectError
+from headrace import ConnectError, Policy
 from headrace.bulk import run
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cache import Cache
@@ -55,7 +55,7 @@ async def test_no_file_and_no_log_of_a_run_holds_a_key_that_the_endpoint_repeats
 ) -> None:
     caplog.set_level(logging.DEBUG, "headrace")
     endpoint = FakeEndpoint(*ANSWERS, otherwise=Answer(body=raw(f'[\\"{KEY}\\"]')))
-    policies = [Cache(path=str(products.with_name("cache"))), Logging(bodies=True)]
+    policies: list[Policy] = [Cache(path=str(products.with_name("cache"))), Logging(bodies=True)]
     out = products.with_name("out.jsonl")
     async with endpoint.client(policies, api_key=KEY, max_in_flight=1) as client:
         summary = await run(client, products, prompt="{name}", out=out, **keywords)
