@@ -237,7 +237,9 @@ def test_durations_and_settings_may_be_numbers_and_strings_of_other_libraries() 
     assert (settings.timeout, type(settings.model)) == (5.0, str)
 
 
-@pytest.mark.parametrize("bad", [True, Text("5"), Scalar(5), math.nan, -Fraction(1, 2), [5], 1j])
+@pytest.mark.parametrize(
+    "bad", [True, Text("5"), Scalar(5), math.nan, -Fraction(1, 2), Decimal("sNaN"), [5], 1j]
+)
 def test_what_is_no_duration_is_refused(bad: Any) -> None:
     with pytest.raises(SettingsError, match="number of seconds above 0"):
         Timeout(bad)

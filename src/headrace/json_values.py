@@ -30,24 +30,29 @@ def encode_value(value: Any, where: str) -> bytes:
 def plain_and_encoded(value: Any, where: str) -> tuple[Any, bytes]:
     """A value and its JSON; in the value, what msgspec does not know is replaced by what it stands for."""
     try:
-        try:
-            content = _encode(value)
-        except TypeError:
-            value = plain(value, where)
-            return value, _encode(value)
-        # A float that is no number is written as null, a Decimal as itself. One letter is found much faster
-        # than a word, and is seldom there.
-        if (
-            b"null" in content
-            or (b"N" in content and b"NaN" in content)
-            or (b"I" in content and b"Infinity" in content)
-        ) and _is_doubtful(value):
-            plain(value, where)
-    except (TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise RequestError(f"{where} cannot be written as JSON: {error}") from error
+        content = _encode(value)
+    except (TypeError, ValueError, RecursionError):
+        value = _plain_or_refused(value, where)
+        return value, _encode(value)
+    # A float that is not a number is written as null, a Decimal as itself. One letter is found much faster
+    # than a word, and is seldom there.
+    if (
+        b"null" in content
+        or (b"N" in content and b"NaN" in content)
+        or (b"I" in content and b"Infinity" in content)
+    ) and _is_doubtful(value):
+        _plain_or_refused(value, where)
     return value, content
+
+
+def _plain_or_refused(value: Any, where: str) -> Any:
+    """A value that can be written; raises `RequestError` for any other."""
+    try:
+        value = plain(value, where)
+        _encode(value)
+    except (TypeError, UnicodeError, RecursionError) as error:
+        raise RequestError(f"{where} cannot be written as JSON: {error}") from error
+    return value
 
 
 def _is_doubtful(value: Any) -> bool:
@@ -66,7 +71,7 @@ def plain(value: Any, where: str) -> Any:
     if kind in _AS_THEY_ARE or isinstance(value, msgspec.Raw):
         return value
     if kind is float or kind is Decimal:
-        if not math.isfinite(value):
+        if not (math.isfinite(value) if kind is float else value.is_finite()):
             raise RequestError(f"{where} is {value}, not a number in JSON; leave it out, or send None")
         return value
     if isinstance(value, str):

@@ -40,7 +40,10 @@ def _seconds(value: Any) -> Any:
     if value is None or type(value) is float or type(value) is int:
         return value
     number = number_of(value)
-    return value if number is None else float(number)
+    try:
+        return value if number is None else float(number)
+    except (ValueError, OverflowError):  # a signaling NaN, more than any float
+        return value
 
 
 def _duration(name: str, value: Any) -> Any:
@@ -80,7 +83,8 @@ class Request:
 
     ``body`` is the JSON body, a mapping (None: no body); ``path`` is appended to the endpoint's base URL.
     Numbers, strings and arrays of NumPy's kind are sent as JSON's, a Decimal with all its digits; NaN and
-    what JSON cannot say is a `RequestError` that names its place. ``id`` is the caller's own name for it, carried into outcomes and errors.
+    what JSON cannot say is a `RequestError` that names its place. ``id`` is the caller's own name for it,
+    carried into outcomes and errors.
     ``timeout`` (seconds or `Timeout`) is per attempt and overrides the client's; ``deadline`` is in
     seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
     accounting and logs (totals per tag); they are not sent. ``headers``, pairs of texts, are sent besides the

@@ -44,21 +44,28 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
 
     async def attempt(call: Call) -> Reply:
         call.attempts += 1
-        if call.streamed:
-            return await streamed_attempt(call)
-        if call.request.answer is not None:
-            return await answered_attempt(call, call.request.answer)
-        reply = await send(call if call.endpoint.is_plain else addressed(call))
-        if 200 <= reply.status < 300:
-            request = call.request
-            try:
-                read_envelope(reply, expected_of(request.path) if request.method == "POST" else None)
-            except InvalidReply:
-                if request.method == "HEAD" and not reply.content:
-                    return reply
-                raise
-            return reply
-        raise status_error(call, reply)
+        endpoint, request = call.endpoint, call.request
+        reply: Reply | None = None
+        try:
+            if call.streamed:
+                reply = await streamed_attempt(call)
+            elif request.answer is not None:
+                reply = await answered_attempt(call, request.answer)
+            else:
+                reply = await send(call if endpoint.is_plain else addressed(call))
+                if not 200 <= reply.status < 300:
+                    raise status_error(call, reply)
+                try:
+                    read_envelope(reply, expected_of(request.path) if request.method == "POST" else None)
+                except InvalidReply:
+                    if request.method != "HEAD" or reply.content:
+                        raise
+        except CallError as error:
+            reply = None  # there are tools that show a traceback's variables
+            redact_error(error, endpoint)
+            raise
+        reply._endpoint = endpoint
+        return reply
 
     async def streamed_attempt(call: Call) -> Reply:
         if call.endpoint in without_usage:
@@ -94,19 +101,9 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         read_envelope(reply, CHAT)
         return answered(reply, answer)
 
-    async def redacted(call: Call) -> Reply:
-        endpoint = call.endpoint
-        try:
-            reply = await attempt(call)
-        except CallError as error:
-            redact_error(error, endpoint)
-            raise
-        reply._endpoint = endpoint
-        return reply
-
     without_usage: set[Endpoint] = set()
     ways = WaysOfAsking()
-    return redacted
+    return attempt
 
 
 def addressed(call: Call) -> Call:
