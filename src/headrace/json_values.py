@@ -19,6 +19,8 @@ from headrace.errors import RequestError
 
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 
+_N, _I = b"NI"
+
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -35,11 +37,11 @@ def plain_and_encoded(value: Any, where: str) -> tuple[Any, bytes]:
         value = _plain_or_refused(value, where)
         return value, _encode(value)
     # A float that is not a number is written as null, a Decimal as itself. One letter is found much faster
-    # than a word, and is seldom there.
+    # than a word, and is seldom there; ``in`` would ask first whether bytes are a number.
     if (
-        b"null" in content
-        or (b"N" in content and b"NaN" in content)
-        or (b"I" in content and b"Infinity" in content)
+        content.find(b"null") >= 0
+        or (_N in content and content.find(b"NaN") >= 0)
+        or (_I in content and content.find(b"Infinity") >= 0)
     ) and _is_doubtful(value):
         _plain_or_refused(value, where)
     return value, content

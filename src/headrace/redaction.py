@@ -24,6 +24,9 @@ _FROM_COMMON_TO_RARE = 'eaitnorsldcuhmpgfbyv"0192kw_348576-.xTICSAEMPRzLBDNqjFOG
 _SIDE = 4
 """Of the 8 characters around one of them, at least so many are on one side of it."""
 
+_SHORT = 4096
+"""Characters of a text in which it is faster to look at each place of one character than for several."""
+
 _DEPTH = 4
 """Escapes of different kinds, one in another; of one kind any number is undone at once."""
 
@@ -34,9 +37,7 @@ _HTML = rf"&(?:amp;)*(?:#0*(\d{{2,3}})(?!\d);?|#[xX]0*{_BYTE};?|(\w+);)"
 
 _ESCAPE = re.compile(rf"\\+(?:{_CODE}|(.))|{_PERCENT}|{_HTML}", re.DOTALL)
 # Each by itself begins with a character that is searched for at the speed of memory.
-_CODE_BYTE = re.compile(rf"\\(?:{_CODE})".encode())
-_PERCENT_BYTE = re.compile(_PERCENT.encode())
-_HTML_BYTE = re.compile(_HTML.encode())
+_EACH = [re.compile(rf"\\(?:{_CODE})"), re.compile(_PERCENT), re.compile(_HTML)]
 
 
 class Redactor:
@@ -59,37 +60,36 @@ class Redactor:
         self._odd = any(character in secret for character in "\\%&")
         self._marks = [
             (
-                secret[at].encode(),
-                secret[max(0, at - _SIDE) : at + 1].encode(),
-                secret[at : at + _SIDE + 1].encode(),
-                [window.encode() for window in self._windows if secret[at] in window],
+                secret[at],
+                secret[max(0, at - _SIDE) : at + 1],
+                secret[at : at + _SIDE + 1],
+                [window for window in self._windows if secret[at] in window],
             )
             for at in (_rare_places(secret) if self._windows else ())
         ]
 
     def content(self, content: bytes) -> bytes:
         """``content`` without the key; the same object where it is not in it."""
-        if self.idle or not self._may_be_in(content):
+        if self.idle:
             return content
-        return self._blotted(content.decode("latin-1")).encode("latin-1")
+        text = content.decode("latin-1")  # in strings, characters are found several times as fast
+        return self._blotted(text).encode("latin-1") if self._may_be_in(text) else content
 
     def text(self, text: str) -> str:
         """``text`` without the key; the same object where it is not in it."""
-        if self.idle or not self._may_be_in(text.encode("utf-8", "surrogatepass")):
-            return text
-        return self._blotted(text)
+        return text if self.idle or not self._may_be_in(text) else self._blotted(text)
 
-    def _may_be_in(self, content: bytes) -> bool:
+    def _may_be_in(self, text: str) -> bool:
         """False where the key is surely not in it: what is asked of each answer, and so has to be fast."""
         if self._odd:
             return True
-        if b"\\" in content or b"%" in content or b"&" in content:
-            content = _flattened(content)
-        # One character is searched for twenty times as fast as several, and a rare one is seldom there.
+        if "\\" in text or "%" in text or "&" in text:
+            text = _flattened(text)
+        # One character is searched for ten times as fast as several, and a rare one is seldom there.
         for mark, left, right, windows in self._marks:
-            if mark in content and (left in content or right in content):
+            if mark in text and _stands_in(text, mark, left, right):
                 for window in windows:
-                    if window in content:
+                    if window in text:
                         return True
         return False
 
@@ -117,6 +117,19 @@ class Redactor:
             while at >= 0:
                 yield at, at + len(window)
                 at = text.find(window, at + 1)
+
+
+def _stands_in(text: str, mark: str, left: str, right: str) -> bool:
+    """Whether what is on one side of a mark in the key is there in a text."""
+    if len(text) > _SHORT:
+        return left in text or right in text
+    before = len(left) - 1
+    at = text.find(mark)
+    while at >= 0:
+        if text.startswith(right, at) or text.startswith(left, at - before):
+            return True
+        at = text.find(mark, at + 1)
+    return False
 
 
 def _rare_places(secret: str) -> Iterator[int]:
@@ -175,22 +188,23 @@ def _character(match: re.Match[str]) -> str:
     return character if len(character) == 1 and character.isascii() else match[0]
 
 
-def _flattened(content: bytes) -> bytes:
+def _flattened(text: str) -> str:
     """What `_unescaped` makes of it in the end, as far as a key's characters are concerned."""
+    codes, percent, html = _EACH
     for _ in range(_DEPTH):
-        before = content
-        if b"\\" in content:
-            if b"\\u00" in content or b"\\x" in content:
-                content = _CODE_BYTE.sub(_byte, content)
-            content = content.translate(None, b"\\")
-        if b"%" not in content and b"&" not in content:
+        before = text
+        if "\\" in text:
+            if "\\u00" in text or "\\x" in text:
+                text = codes.sub(_one, text)
+            text = text.replace("\\", "")
+        if "%" not in text and "&" not in text:
             break
-        content = _HTML_BYTE.sub(_byte, _PERCENT_BYTE.sub(_byte, content))
-        if content == before:
+        text = html.sub(_one, percent.sub(_one, text))
+        if text == before:
             break
-    return content
+    return text
 
 
-def _byte(match: re.Match[bytes]) -> bytes:
-    whole = _ESCAPE.fullmatch(match[0].decode("latin-1"))
-    return match[0] if whole is None else _character(whole).encode("latin-1", "replace")
+def _one(match: re.Match[str]) -> str:
+    whole = _ESCAPE.fullmatch(match[0])
+    return match[0] if whole is None else _character(whole)
