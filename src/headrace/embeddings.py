@@ -13,6 +13,7 @@ from headrace.errors import HeadraceError, InvalidReply, RequestError
 from headrace.groups import task_group
 from headrace.json_values import number_of
 from headrace.model import Request
+from headrace.redacted_errors import redact_error
 from headrace.reply import Reply, Usage
 from headrace.vectors import read_vectors
 
@@ -129,6 +130,8 @@ def _part(request: Request, reply: Reply, count: int) -> Embeddings:
         _check_lengths(vectors, (request.body or {}).get("dimensions"))
     except InvalidReply as failure:
         failure.request, failure.attempts = request, reply.attempts
+        if reply._endpoint is not None:
+            redact_error(failure, reply._endpoint)
         raise
     return Embeddings(vectors, reply.usage, reply.cost, reply.model, reply.attempts)
 

@@ -25,18 +25,22 @@ _decode = msgspec.json.Decoder(_Models).decode
 
 def model_ids(reply: Reply) -> list[str]:
     """The ids in an answer to GET /models, in its order; raises `InvalidReply` where it holds none."""
+    ids = _ids_in(reply)
+    if ids is None:
+        said = shown(reply.without_key(reply.content))
+        failure = InvalidReply(f"{said} (GET /models: not a list of models; check base_url)")
+        failure.attempts = reply.attempts
+        raise failure
+    return ids
+
+
+def _ids_in(reply: Reply) -> list[str] | None:
     try:
         return [model.id for model in _decode(reply.content).data]
     except NOT_JSON:
         found = _listed(reply)
-    if found is not None:
-        ids = list(_ids(found))
-        if ids or not found:
-            return ids
-    said = shown(reply.without_key(reply.content))
-    failure = InvalidReply(f"{said} (GET /models: not a list of models; check base_url)")
-    failure.attempts = reply.attempts
-    raise failure
+    ids = list(_names(found or []))
+    return None if found is None or (found and not ids) else ids
 
 
 def _listed(reply: Reply) -> list[Any] | None:
@@ -50,7 +54,7 @@ def _listed(reply: Reply) -> list[Any] | None:
     return body if isinstance(body, list) else None
 
 
-def _ids(found: list[Any]) -> Iterator[str]:
+def _names(found: list[Any]) -> Iterator[str]:
     """The names of its entries; an odd one costs itself only."""
     for entry in found:
         names = [entry.get(key) for key in ("id", "model", "name")] if isinstance(entry, Mapping) else [entry]

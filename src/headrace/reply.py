@@ -166,8 +166,12 @@ class Reply:
         if self._body is None:
             try:
                 self._body = decode_json(self.content)
-            except NOT_JSON as error:
-                raise InvalidReply(f"{self._shown()} (the body is not JSON)") from error
+            except NOT_JSON:
+                pass
+            else:
+                return self._body
+            # Not in the handler: with the decoder's error goes all that the endpoint said, and the key in it.
+            raise InvalidReply(f"{self._shown()} (the body is not JSON)")
         return self._body
 
     @property
@@ -193,16 +197,10 @@ class Reply:
         return self._said()[1]
 
     def _said(self) -> tuple[str, str]:
-        body = self.body
-        choice = first_choice(body)
-        if choice is not None:
-            message = choice.get("message")
-            if isinstance(message, Mapping):
-                return content_of(message)
-            return split_thoughts(choice["text"])[::-1]
-        if isinstance(body, Mapping) and isinstance(body.get("output"), list):
-            return output_text(body["output"])
-        raise InvalidReply(f"{self._shown()} (the body holds no answer)")
+        said = _text_and_reasoning(self.body)
+        if said is None:
+            raise InvalidReply(f"{self._shown()} (the body holds no answer)")
+        return said
 
     @property
     def finish_reason(self) -> str | None:
@@ -224,6 +222,7 @@ class Reply:
         """
         message = (first_choice(self.body) or {}).get("message")
         if not isinstance(message, dict):
+            message = None  # there are tools that show a traceback's variables
             raise InvalidReply(f"{self._shown()} (the body holds no message)")
         calls = self.tool_calls  # each with the id that its result names
         return {**message, "tool_calls": calls} if calls else message
@@ -254,6 +253,18 @@ def _each_text(value: Any, redact: Callable[[str], str]) -> Any:
     if type(value) is dict:
         return {redact(name): _each_text(each, redact) for name, each in value.items()}
     return [_each_text(each, redact) for each in value] if type(value) is list else value
+
+
+def _text_and_reasoning(body: Any) -> tuple[str, str] | None:
+    choice = first_choice(body)
+    if choice is not None:
+        message = choice.get("message")
+        if isinstance(message, Mapping):
+            return content_of(message)
+        return split_thoughts(choice["text"])[::-1]
+    if isinstance(body, Mapping) and isinstance(body.get("output"), list):
+        return output_text(body["output"])
+    return None
 
 
 def first_choice(body: Any) -> Mapping[str, Any] | None:

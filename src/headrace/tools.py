@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.errors import AnswerError, RequestError, nearest
 from headrace.json_values import encode_value
+from headrace.redacted_errors import redact_error
 from headrace.reply import Reply
 from headrace.schemas import NOT_READ, Read, one_line, root
 from headrace.strict_schemas import strict_form
@@ -92,7 +93,8 @@ class Tools(list[dict[str, Any]]):
             return [self._read(call) for call in reply.tool_calls]
         except AnswerError as error:
             error.partial = reply
-            error.args = (reply.without_key(str(error)),)
+            if reply._endpoint is not None:
+                redact_error(error, reply._endpoint)
             raise
 
     def _read(self, call: Any) -> ToolCall:

@@ -91,7 +91,7 @@ def told(error: HeadraceError) -> Iterator[tuple[str, str]]:
         yield "attributes", repr(vars(each))
         summary = traceback.TracebackException.from_exception(each, capture_locals=True)
         for frame in summary.stack:
-            if frame.filename != __file__:
+            if "/tests/" not in frame.filename:
                 yield from ((f"{frame.name}: {name}", value) for name, value in (frame.locals or {}).items())
     partial = getattr(error, "partial", None)
     if partial is not None:
