@@ -9,6 +9,7 @@ import attrs
 from headrace import AnswerError, Call, Headers, InvalidReply, Reply
 from headrace.envelope import read_envelope
 from headrace.replies import answered
+from headrace_cache.whole import expected_at, is_answer, is_whole
 
 _FREE = Decimal(0)
 
@@ -25,9 +26,11 @@ class Kept:
     content: bytes = attrs.field(repr=False)
 
 
-def kept_of(reply: Reply) -> Kept | None:
-    """What is to be kept of a reply, less the key; None of one that failed, or is still being received."""
+def kept_of(call: Call, reply: Reply) -> Kept | None:
+    """What is to be kept of a reply, less the key; None of one that is not a whole answer."""
     if not 200 <= reply.status < 300 or reply.stream is not None:
+        return None
+    if not is_answer(call.request.path, reply) or not is_whole(reply):
         return None
     kind = reply.headers.get("content-type")
     return Kept(reply.status, kind and reply.without_key(kind), reply.without_key(reply.content))
@@ -39,7 +42,7 @@ def revived(kept: Kept, call: Call) -> Reply | None:
     headers = Headers([] if kind is None else [(b"content-type", kind.encode("latin-1"))])
     reply = Reply(kept.status, headers, kept.content)
     try:
-        read_envelope(reply)
+        read_envelope(reply, expected_at(call.request.path))
         if call.request.answer is not None:
             reply = answered(reply, call.request.answer)
     except (AnswerError, InvalidReply):
