@@ -25,7 +25,7 @@ from headrace.errors import (
 from headrace.finish_reasons import refusal_of, unfit
 from headrace.model import Call, Send
 from headrace.redacted_errors import redact_error
-from headrace.reply import Answered, Reply, printable, shown
+from headrace.reply import Answered, Headers, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
 
