@@ -44,9 +44,10 @@ from headrace.pipeline import (
     foreign_failure,
 )
 from headrace.places import Places
+from headrace.redacted_errors import redact_error
 from headrace.replies import checked
 from headrace.reply import Answered, Reply
-from headrace.requests import as_request, encode_body
+from headrace.requests import as_request, encoded
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.stopping import Stopping
 from headrace.streaming import streamed_request
@@ -290,10 +291,11 @@ class Client(Api):
         now, endpoints = self._now(), self._endpoints
         if not self._alike:
             endpoints = self._serving.get(request.model) or self._serve(request.model)
+        request, content = encoded(request)
         return Call(
             request,
             endpoints[0],
-            encode_body(request.body),
+            content,
             timeout,
             now,
             None if request.deadline is None else now + request.deadline,
@@ -377,6 +379,7 @@ class Client(Api):
             raise
         except Exception as error:
             failure = foreign_failure(self._policies, error)
+            redact_error(failure, call.endpoint)
             failure.request, failure.attempts = call.request, call.attempts
             raise failure from error
         finally:

@@ -73,7 +73,7 @@ def _holds_output(body: Any) -> bool:
 
 
 def _holds_data(body: Any) -> bool:
-    data = body.get("data") if isinstance(body, Mapping) else body
+    data = (body.get("data") or body.get("embeddings")) if isinstance(body, Mapping) else body
     return isinstance(data, list) and bool(data)
 
 

@@ -111,12 +111,18 @@ def encode_line(
     index: int, id: str, outcome: Outcome, answer: Any, error: HeadraceError | None, completed_at: float
 ) -> bytes:
     """The output line of one item, line feed included; ``completed_at`` in Unix seconds."""
-    reply = outcome.reply
+    reply, content, why = outcome.reply, b"", None if error is None else _error(error)
     cost = None if reply is None else reply.cost
+    if reply is not None:
+        content = reply.without_key(reply.content)
+        if why is not None:
+            why.message = reply.without_key(why.message)
+        if answer is not None and content is not reply.content:
+            answer = msgspec.Raw(reply.without_key(_encode(answer)))
     elapsed, completed_at = _rounded(outcome.elapsed, 1e6), _rounded(completed_at, 1e3)
     notes = _Notes(outcome.attempts, elapsed, completed_at, cost, answer)
-    why = None if error is None else _error(error)
-    return _encode(_Written(f"headrace-{index}", id, _response(reply, error), why, notes)) + b"\n"
+    response = _response(reply, content, error)
+    return _encode(_Written(f"headrace-{index}", id, response, why, notes)) + b"\n"
 
 
 def _rounded(seconds: float, parts: float) -> float:
@@ -137,9 +143,10 @@ def encodable(text: str) -> str:
     return text
 
 
-def _response(reply: Reply | None, error: HeadraceError | None) -> _Response | None:
+def _response(reply: Reply | None, content: bytes, error: HeadraceError | None) -> _Response | None:
     if reply is not None:
-        return _Response(reply.status, reply.request_id, _body(reply.content))
+        request_id = reply.request_id
+        return _Response(reply.status, request_id and reply.without_key(request_id), _body(content))
     if isinstance(error, StatusError) and error.headers is not None:
         request_id = error.headers.get("x-request-id")
         return _Response(error.status, request_id, _body(error.body))
