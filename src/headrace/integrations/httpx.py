@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import httpx
 
 from headrace.integrations.bridge import Bridge, BridgedStream
-from headrace.integrations.clients import MAX_IN_FLIGHT, make_client
-from headrace.integrations.templates import TemplatingClient
+from headrace.integrations.clients import MAX_IN_FLIGHT, BridgedClient, make_client
 from headrace.model import Observer, Policy
 
 
@@ -18,7 +17,7 @@ class _Stream(BridgedStream, httpx.AsyncByteStream):
     library: ClassVar[ModuleType] = httpx
 
 
-class _Client(TemplatingClient, httpx.AsyncClient):
+class _Client(BridgedClient, httpx.AsyncClient):
     library: ClassVar[ModuleType] = httpx
 
 

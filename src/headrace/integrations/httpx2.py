@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import httpx2
 
 from headrace.integrations.bridge import Bridge, BridgedStream
-from headrace.integrations.clients import MAX_IN_FLIGHT, make_client
-from headrace.integrations.templates import TemplatingClient
+from headrace.integrations.clients import MAX_IN_FLIGHT, BridgedClient, make_client
 from headrace.model import Observer, Policy
 
 
@@ -18,7 +17,7 @@ class _Stream(BridgedStream, httpx2.AsyncByteStream):
     library: ClassVar[ModuleType] = httpx2
 
 
-class _Client(TemplatingClient, httpx2.AsyncClient):
+class _Client(BridgedClient, httpx2.AsyncClient):
     library: ClassVar[ModuleType] = httpx2
 
 

@@ -96,7 +96,8 @@ class ReplyParser:
     Call `begin`, then `feed` with what is received until it returns True, or `finish` when the other side
     closes. Then ``status``, ``headers`` and `content` are the answer's, and ``reusable`` says whether the
     connection may carry another request. While ``by_pieces`` is set, `feed` returns True as soon as the head
-    is complete, and from then on whenever there may be something to `take`.
+    is complete, and from then on whenever there may be something to `take`. ``limit`` is the most bytes that
+    the answer may have.
     """
 
     __slots__ = (
@@ -108,19 +109,20 @@ class ReplyParser:
         "_framed",
         "_head_bytes",
         "_in_head",
-        "_limit",
+        "_max_bytes",
         "_parser",
         "_size",
         "by_pieces",
         "complete",
         "headers",
         "keep_alive",
+        "limit",
         "reusable",
         "status",
     )
 
     def __init__(self, max_bytes: int) -> None:
-        self._limit = max_bytes
+        self._max_bytes = max_bytes
         self._parser = httptools.HttpResponseParser(self)
         self.begin("POST")
 
@@ -130,6 +132,7 @@ class ReplyParser:
         self._head_bytes = 0
         self._error: CallError | None = None
         self.by_pieces = False
+        self.limit: float = self._max_bytes
         self.complete = False
         self.reusable = False
         self._begin_head()
@@ -199,7 +202,7 @@ class ReplyParser:
         """The body, decompressed; raises `ReplyTooLarge`, `IncompleteReply` or `ProtocolError`."""
         content = bytes(self._body)
         if self._encoded and content:
-            return decompressed(content, Headers(self.headers)["content-encoding"], self._limit)
+            return decompressed(content, Headers(self.headers)["content-encoding"], self._max_bytes)
         return content
 
     # What llhttp calls. An exception raised in here would come out wrapped, so errors are kept for feed.
@@ -216,7 +219,7 @@ class ReplyParser:
         if length == 14:
             if name.lower() == b"content-length":
                 self._framed = True
-                if int(value) > self._limit and not self._bodiless:
+                if int(value) > self.limit and not self._bodiless:
                     self._too_large()
         elif length == 17:
             if name.lower() == b"transfer-encoding":
@@ -248,7 +251,7 @@ class ReplyParser:
         if self.complete:
             return
         self._size += len(data)
-        if self._size > self._limit:
+        if self._size > self.limit:
             self._too_large()
         elif not self._body:
             self._body = data
@@ -268,4 +271,4 @@ class ReplyParser:
         self.reusable = self._parser.should_keep_alive()
 
     def _too_large(self) -> None:
-        self._error = ReplyTooLarge(f"the answer is over max_response_bytes={self._limit}")
+        self._error = ReplyTooLarge(f"the answer is over max_response_bytes={self._max_bytes}")

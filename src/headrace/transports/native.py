@@ -151,7 +151,7 @@ class _Origin:
                     limit = math.inf if timeout.write is None else self._now() + timeout.write
                     await stream.send(request, min(end, limit))
                 phase = "read"
-                if call.streamed and await self._success_begins(connection, end, timeout.read):
+                if call.streamed and await self._success_begins(connection, call, end):
                     body = StreamedBody(self, connection)
                     return Reply(parser.status, Headers(parser.headers), b"", stream=body)
                 if not parser.complete and not await stream.pump(parser.feed, end, timeout.read):
@@ -176,13 +176,17 @@ class _Origin:
             self.give_back(connection)
             return reply
 
-    async def _success_begins(self, connection: _Connection, end: float, silence: float | None) -> bool:
+    async def _success_begins(self, connection: _Connection, call: Call, end: float) -> bool:
         """Wait for the head of a streamed answer; False for one that is to be read whole: it is an error."""
         parser = connection.parser
         parser.by_pieces = True
-        if not await connection.stream.pump(parser.feed, end, silence):
+        if call.unbounded:
+            parser.limit = math.inf
+        if not await connection.stream.pump(parser.feed, end, call.timeout.read):
             return False
         parser.by_pieces = 200 <= parser.status < 300
+        if not parser.by_pieces:
+            parser.limit = self._max_bytes
         return parser.by_pieces
 
     async def read_piece(self, connection: _Connection, until: float) -> bytes:
