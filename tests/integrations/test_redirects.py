@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,8 @@ def came(server: RawServer) -> list[Any]:
 async def test_a_redirect_on_the_same_host_is_followed_as_the_sdks_client_does(
     serve: Serve, through: Through, library: ModuleType, status: str, location: str
 ) -> None:
-    seen = []
-    for make in (through, lambda: library.AsyncClient(follow_redirects=True)):
+    seen: list[Any] = []
+    for make in (through, partial(library.AsyncClient, follow_redirects=True)):
         server: RawServer
         there = moving(status, lambda: location.format(host=f"127.0.0.1:{server.port}"))  # noqa: B023
         async with serve(there) as server, make() as client:

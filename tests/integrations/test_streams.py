@@ -26,6 +26,8 @@ pytestmark = pytest.mark.anyio
 # Of the libraries' own generators, which an error leaves where they are.
 leaves_generators = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
+over = pytest.mark.parametrize("over", [{}, {"http2": True}], ids=["native", "library"])
+
 JSON, AUDIO, SSE = (
     f"Content-Type: {kind}" for kind in ("application/json", "audio/mpeg", "text/event-stream")
 )
@@ -66,8 +68,11 @@ def chunked(piece: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
+@over
 @pytest.mark.parametrize("kind", [JSON, AUDIO, SSE, "X-None: 1"])
-async def test_a_body_arrives_as_it_comes_whatever_it_is(serve: Serve, through: Through, kind: str) -> None:
+async def test_a_body_arrives_as_it_comes_whatever_it_is(
+    serve: Serve, through: Through, kind: str, over: dict[str, Any]
+) -> None:
     arrived = anyio.Event()
 
     async def script(peer: Peer) -> None:
@@ -77,7 +82,7 @@ async def test_a_body_arrives_as_it_comes_whatever_it_is(serve: Serve, through: 
             await peer.send(chunked(b"second") + b"0\r\n\r\n")
 
     watch = Watch()
-    async with serve(script) as server, through(policies=[watch]) as client:
+    async with serve(script) as server, through(policies=[watch], **over) as client:
         for _ in range(2):
             async with client.stream("POST", f"{server.url}/speech", json={"model": "m"}) as response:
                 parts = response.aiter_raw()
@@ -90,21 +95,23 @@ async def test_a_body_arrives_as_it_comes_whatever_it_is(serve: Serve, through: 
         assert server.accepted == 1
 
 
-async def test_a_body_announces_its_length(serve: Serve, through: Through) -> None:
+@over
+async def test_a_body_announces_its_length(serve: Serve, through: Through, over: dict[str, Any]) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.answer(b"12345", AUDIO)
 
-    async with serve(script) as server, through() as client:
+    async with serve(script) as server, through(**over) as client:
         async with client.stream("GET", f"{server.url}/file") as response:
             assert (response.headers["content-length"], await response.aread()) == ("5", b"12345")
         assert (await client.get(f"{server.url}/file")).headers["content-length"] == "5"
         assert (await client.head(f"{server.url}/file")).headers["content-length"] == "5"
 
 
+@over
 @leaves_generators
 async def test_only_what_is_read_whole_has_a_limit(
-    serve: Serve, through: Through, library: ModuleType, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, through: Through, library: ModuleType, monkeypatch: pytest.MonkeyPatch, over: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("HEADRACE_MAX_RESPONSE_BYTES", "100000")
     size = 1_000_000
@@ -117,7 +124,7 @@ async def test_only_what_is_read_whole_has_a_limit(
             body = b"{" * size
             await peer.send(chunked(body) + b"0\r\n\r\n" if length == CHUNKED else body)
 
-    async with serve(script) as server, through() as client:
+    async with serve(script) as server, through(**over) as client:
         for path in ("file", "chunked"):
             async with client.stream("GET", f"{server.url}/{path}") as response:
                 assert sum([len(part) async for part in response.aiter_bytes()]) == size
@@ -196,8 +203,9 @@ async def test_a_body_without_counts_passes_unharmed(
         assert watch.seen == [(True, "NoneType")]
 
 
+@over
 async def test_until_its_first_bytes_a_stream_is_tried_again(
-    serve: Serve, through: Through, library: ModuleType
+    serve: Serve, through: Through, library: ModuleType, over: dict[str, Any]
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -210,7 +218,7 @@ async def test_until_its_first_bytes_a_stream_is_tried_again(
 
     watch, breaker = Watch(), Breaker(failure_rate=None, consecutive=9)
     policies = [Retry(attempts=3, base=0.001), watch, breaker]
-    async with serve(script) as server, through(policies=policies, max_in_flight=1) as client:
+    async with serve(script) as server, through(policies=policies, max_in_flight=1, **over) as client:
         async with client.stream("POST", f"{server.url}/speech", json={"model": "m"}) as response:
             with pytest.raises(library.RemoteProtocolError, match="before the answer was complete"):
                 await response.aread()
@@ -220,10 +228,11 @@ async def test_until_its_first_bytes_a_stream_is_tried_again(
             await client.get(f"{server.url}/a")
 
 
+@over
 @leaves_generators
 @pytest.mark.parametrize("how", ["cancelled", "left early", "failed"])
 async def test_a_stream_that_is_not_read_to_its_end_gives_all_back(
-    serve: Serve, through: Through, how: str
+    serve: Serve, through: Through, how: str, over: dict[str, Any]
 ) -> None:
     async def script(peer: Peer) -> None:
         seen = await peer.request()
@@ -234,7 +243,7 @@ async def test_a_stream_that_is_not_read_to_its_end_gives_all_back(
             await peer.answer()
 
     watch = Watch()
-    async with serve(script) as server, through(policies=[watch], max_in_flight=1) as client:
+    async with serve(script) as server, through(policies=[watch], max_in_flight=1, **over) as client:
         with anyio.CancelScope() as scope:
             try:
                 async with (
@@ -257,11 +266,14 @@ async def test_a_stream_that_is_not_read_to_its_end_gives_all_back(
         assert (await client.get(f"{server.url}/next", timeout=5)).status_code == 200
 
 
+@over
 @leaves_generators
 @pytest.mark.parametrize(
     "last", ["data: [DONE]", 'event: message_stop\ndata: {"a":1}', 'event: response.completed\ndata: {"a":1}']
 )
-async def test_a_stream_is_complete_with_its_last_event(serve: Serve, through: Through, last: str) -> None:
+async def test_a_stream_is_complete_with_its_last_event(
+    serve: Serve, through: Through, last: str, over: dict[str, Any]
+) -> None:
     """The SDKs close it there; its connection is used again."""
 
     async def script(peer: Peer) -> None:
@@ -271,7 +283,7 @@ async def test_a_stream_is_complete_with_its_last_event(serve: Serve, through: T
             await peer.send(b"0\r\n\r\n")
 
     watch = Watch()
-    async with serve(script) as server, through(policies=[watch]) as client:
+    async with serve(script) as server, through(policies=[watch], **over) as client:
         for _ in range(3):
             body = {"model": "m", "stream": True}
             async with (
@@ -283,7 +295,10 @@ async def test_a_stream_is_complete_with_its_last_event(serve: Serve, through: T
     assert server.accepted == 1
 
 
-async def test_how_long_a_response_took_is_known(serve: Serve, through: Through) -> None:
+@over
+async def test_how_long_a_response_took_is_known(
+    serve: Serve, through: Through, over: dict[str, Any]
+) -> None:
     async def script(peer: Peer) -> None:
         while seen := await peer.request():
             if seen.target.endswith("/moved"):
@@ -293,7 +308,7 @@ async def test_how_long_a_response_took_is_known(serve: Serve, through: Through)
             else:
                 await peer.answer(b"{}", JSON)
 
-    async with serve(script) as server, through() as client:
+    async with serve(script) as server, through(**over) as client:
         response = await client.post(f"{server.url}/moved", json={"model": "m"})
         failed = await client.get(f"{server.url}/failed")
         for each in (response, *response.history, failed):

@@ -130,7 +130,7 @@ class Bridge:
                 reply.status, headers=headers, content=reply.content, extensions=extensions
             )
             # The library's own clock stops when it closes a response, and this one is closed already.
-            response.elapsed = timedelta(seconds=call.now() - call.started)
+            response.elapsed = timedelta(0, call.now() - call.started)
             return response
         body.on_end(places.give_back)
         return self._library.Response(

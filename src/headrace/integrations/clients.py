@@ -22,11 +22,11 @@ _OF_BOTH = frozenset({"trust_env"})
 class BridgedClient(TemplatingClient):
     """The part of a client that is the same for both libraries; comes before the library's own class."""
 
-    def send(self, request: Any, *, stream: bool = False, **options: Any) -> Coroutine[Any, Any, Any]:
+    def send(self, request: Any, **options: Any) -> Coroutine[Any, Any, Any]:
         """Send a request; see ``send`` of the library's ``AsyncClient``."""
-        # A transport is not told what the SDKs say by it: whether somebody reads the response as it comes.
-        request.extensions[STREAMED] = stream
-        return super().send(request, stream=stream, **options)  # type: ignore[misc, no-any-return]
+        # The library does not tell a transport whether the caller reads the response as it comes.
+        request.extensions[STREAMED] = options.get("stream", False)
+        return super().send(request, **options)  # type: ignore[misc, no-any-return]
 
 
 def make_client(
