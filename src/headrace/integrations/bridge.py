@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 from ssl import SSLContext
 from types import ModuleType
@@ -15,10 +14,10 @@ import anyio.lowlevel
 
 from headrace.clock import running_clock
 from headrace.endpoints import Endpoint
-from headrace.envelope import read_envelope
-from headrace.errors import HeadraceError, InvalidReply, SettingsError, StatusError
+from headrace.errors import HeadraceError, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
 from headrace.integrations.calls import REDIRECTED_FROM, Calls
+from headrace.integrations.counting import count_whole
 from headrace.integrations.translation import translated
 from headrace.model import Call, Ending, Observer, Policy, Send
 from headrace.pipeline import (
@@ -168,8 +167,7 @@ class Bridge:
         if reply.stream is not None:
             reply.stream = await PassedBody.begin(call, reply, reply.stream, self._max_bytes)
         else:
-            with suppress(InvalidReply):  # whoever asked for it knows what it is
-                read_envelope(reply)
+            count_whole(reply)  # and no more: the caller knows what it asked for
         return reply
 
     async def _take_place(self, call: Call, request: Any) -> None:

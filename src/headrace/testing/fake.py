@@ -15,6 +15,7 @@ from headrace.client import Client
 from headrace.endpoints import EMPTY
 from headrace.model import Call, Policy, Request
 from headrace.reply import Headers, Reply
+from headrace.testing.shapes import answer_to
 from headrace.transports.memory import MemoryTransport
 
 
@@ -36,8 +37,8 @@ class Answer:
     completion_tokens: int = 5
     cached_tokens: int = 0
 
-    def content(self, model: str | None) -> bytes:
-        """The body as bytes."""
+    def content(self, model: str | None, request: Request | None = None) -> bytes:
+        """The body as bytes, as the path of ``request`` has it; by default a chat completion."""
         if isinstance(self.body, bytes):
             return self.body
         if self.body is not None:
@@ -45,24 +46,13 @@ class Answer:
         if self.status >= 300:
             error = {"message": f"injected {self.status}", "type": "injected", "param": None, "code": None}
             return msgspec.json.encode({"error": error})
-        message = {"role": "assistant", "content": self.text}
         usage = {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
         }
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return msgspec.json.encode(
-            {
-                "id": "chatcmpl-fake",
-                "object": "chat.completion",
-                "created": 1_700_000_000,
-                "model": model or "fake-model",
-                "choices": [choice],
-                "usage": usage,
-            }
-        )
+        return msgspec.json.encode(answer_to(request, model or "fake-model", self.text, usage))
 
     def events(self, model: str | None) -> bytes:
         """The same as server-sent events, a word an event, for a call that is streamed."""
@@ -134,5 +124,6 @@ class FakeEndpoint:
         kind = "text/event-stream" if streamed else "application/json"
         headers = {"content-type": kind} | dict(step.headers)
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        content = (step.events if streamed else step.content)(call.request.model)
+        model = call.request.model
+        content = step.events(model) if streamed else step.content(model, call.request)
         return Reply(step.status, Headers(raw), content)
