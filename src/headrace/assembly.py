@@ -84,7 +84,7 @@ class _Choice:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.splitter = ThoughtSplitter()
+        self.splitter: ThoughtSplitter | None = ThoughtSplitter()
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
         self.tools: ToolCallParts | None = None
@@ -183,13 +183,18 @@ class Assembly:
         if thought:
             choice.reasoning.append(thought)
         if delta.content:
-            choice.texts.append(delta.content)
-            text, in_block = choice.splitter.feed(delta.content)
-            thought += in_block
+            text = delta.content
+            choice.texts.append(text)
+            if choice.splitter is not None:
+                text, in_block = choice.splitter.feed(text)
+                thought += in_block
+                if choice.splitter.in_text:
+                    choice.splitter = None  # no need to look any more
         if part.finish_reason is not None:
             choice.finish_reason = part.finish_reason
-            rest, in_block = choice.splitter.end()
-            text, thought = text + rest, thought + in_block
+            if choice.splitter is not None:
+                rest, in_block = choice.splitter.end()
+                text, thought = text + rest, thought + in_block
         if delta.refusal:
             choice.refusal.append(delta.refusal)
         if delta.tool_calls:
@@ -209,7 +214,7 @@ class Assembly:
         """The pieces that were held back, at the end of the stream."""
         pieces = []
         for index, choice in self._choices.items():
-            text, thought = choice.splitter.end()
+            text, thought = ("", "") if choice.splitter is None else choice.splitter.end()
             if text or thought:
                 pieces.append(Piece(text, index, thought))
         return pieces

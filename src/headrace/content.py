@@ -91,6 +91,11 @@ class ThoughtSplitter:
         self._held = ""
         self._close = ""
 
+    @property
+    def in_text(self) -> bool:
+        """True once all that follows is text."""
+        return self._state == "text"
+
     def feed(self, piece: str) -> tuple[str, str]:
         """The text and the reasoning that are clear with ``piece``."""
         if self._state == "text":

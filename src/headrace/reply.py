@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 import attrs
+import msgspec
+from msgspec.structs import astuple
 
 from headrace.content import content_of, output_text, split_thoughts, tool_calls_in
 from headrace.errors import InvalidReply
@@ -56,9 +58,8 @@ class Headers(Mapping[str, str]):
         return f"Headers({dict(self)!r})"
 
 
-# As immutable as attrs.frozen, whose __init__ would take 1 µs more of each call.
-@attrs.define(on_setattr=attrs.setters.frozen, unsafe_hash=True)
-class Usage:
+# A Struct, for it is made for each call: with so many fields, attrs.frozen takes 0.7 µs more.
+class Usage(msgspec.Struct, frozen=True):
     """Tokens of one answer as the endpoint counted them; a count is None where it said nothing.
 
     Attributes:
@@ -90,7 +91,7 @@ class Usage:
     completion_image_tokens: int | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*map(_sum, attrs.astuple(self), attrs.astuple(other)))
+        return Usage(*map(_sum, astuple(self), astuple(other)))
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

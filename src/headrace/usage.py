@@ -70,11 +70,46 @@ class UsageFields(msgspec.Struct):
         named = {name: getattr(later, name) or getattr(self, name) for name in self.__struct_fields__}
         return UsageFields(**named)
 
+    def _usual(self) -> bool:
+        """Whether there is nothing but OpenAI's own fields of a chat."""
+        details = self.prompt_tokens_details
+        return (
+            (
+                details is None
+                or (details.cache_write_tokens is None and details.cache_creation_tokens is None)
+            )
+            and self.cached_tokens is None
+            and self.prompt_cache_hit_tokens is None
+            and self.num_cached_tokens is None
+            and self.reasoning_tokens is None
+            and self.cache_read_input_tokens is None
+            and self.cache_creation_input_tokens is None
+            and self.cache_creation is None
+            and self.input_tokens_details is None
+        )
+
     def public(self) -> Usage | None:
         """The counts in one form; None where there are none."""
         prompt, completion, total = self.prompt_tokens, self.completion_tokens, self.total_tokens
         details = self.prompt_tokens_details or self.input_tokens_details or _NO_PROMPT_DETAILS
         made_of = self.completion_tokens_details or self.output_tokens_details or _NO_COMPLETION_DETAILS
+        if prompt is not None and completion is not None and total == prompt + completion and self._usual():
+            # OpenAI's own form, as most have it: taken as it is, for this is on the path of each call.
+            cached, reasoning = details.cached_tokens, made_of.reasoning_tokens
+            if (cached or 0) <= prompt and (reasoning or 0) <= completion:
+                return Usage(
+                    prompt,
+                    completion,
+                    total,
+                    cached,
+                    None,
+                    None,
+                    reasoning,
+                    details.audio_tokens,
+                    made_of.audio_tokens,
+                    details.image_tokens,
+                    made_of.image_tokens,
+                )
         cached = _first(
             details.cached_tokens,
             self.cache_read_input_tokens,
