@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import ssl
+from typing import TypeGuard
 
 import anyio
 import certifi
@@ -75,7 +76,7 @@ def tls_name(host: str) -> str:
     return host.removesuffix(".")  # RFC 6066, 3
 
 
-def refuses_certificate(error: BaseException) -> bool:
+def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:
     """Whether the other side says that this side's certificate, or that it has none, will not do.
 
     With TLS 1.3 that comes after the handshake, where the answer is waited for.

@@ -26,7 +26,7 @@ from headrace.errors import (
 )
 from headrace.model import Call
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import default_ssl_context, refuses_certificate, tls_name
+from headrace.transports.connecting import default_ssl_context, tls_name
 from headrace.transports.encodings import Decoder, decompressed, unreadable
 
 
@@ -256,8 +256,6 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
         return CallTimeout(f"{phase} timeout with {where}", phase)
     causes = list(_causes(error))
     said = next((str(cause) for cause in causes if str(cause)), type(error).__name__)
-    if any(map(refuses_certificate, causes)):
-        return TLSError(f"{where} asks for a certificate that this side does not have: {said}")
     if isinstance(error, httpx.ConnectError):
         if any(isinstance(cause, ssl.SSLError) for cause in causes):
             return TLSError(f"TLS with {where} failed: {said}")

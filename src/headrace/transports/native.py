@@ -255,8 +255,11 @@ class _Origin:
     def _lost(self, parser: ReplyParser, error: OSError | None) -> CallError:
         """The error for a connection that ended too early."""
         where = self._connector.where
-        if error is not None and refuses_certificate(error):
-            return TLSError(f"{where} asks for a certificate that this side does not have: {error.strerror}")
+        if refuses_certificate(error):
+            return TLSError(
+                f"{where} refuses this client's certificate, or that it has none ({error.reason}); "
+                "NativeTransport(ssl_context=…) takes a context with the right one"
+            )
         how = "closed the connection" if error is None else f"lost the connection ({error.strerror or error})"
         if parser.started:
             return IncompleteReply(f"{where} {how} before the answer was complete")
