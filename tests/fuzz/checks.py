@@ -27,6 +27,10 @@ LIMIT = 20_000
 SECONDS = 2.0
 """Of processor time for one input, none of which is over 100 KiB; the usual is below a millisecond."""
 
+_BLANKS = re.compile(rb"[\x01-\x20\x7f]+")
+_LAST_CHUNK = re.compile(rb"\r\n0+(;[^\r\n]*)?[ \t]*\r\n")
+"""The body is whole with it, also where the lines behind it are rubbish."""
+
 Said = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
@@ -91,16 +95,17 @@ def what_h11_reads_too_is_read_alike(rng: random.Random) -> None:
     if isinstance(ours, CallError):
         assert isinstance(theirs, Refused) or why(STRICTER, str(ours)), (data, ours)
     elif isinstance(theirs, Refused):
-        assert why(LOOSER, theirs.said), (data, theirs)
+        is_whole = theirs.waits_for_more and _LAST_CHUNK.search(data)
+        assert is_whole or why(LOOSER, theirs.said), (data, theirs)
     else:
         assert _folded(ours) == _folded(theirs), data
 
 
 def _folded(said: Said) -> Said:
-    """h11 writes one value in small letters: that of transfer-encoding."""
+    """h11 writes the value of transfer-encoding in small letters, and keeps control characters in values."""
     coding = b"transfer-encoding"
     headers = [(name, value.lower() if name.lower() == coding else value) for name, value in said[1]]
-    return said[0], headers, said[2]
+    return said[0], [(name, _BLANKS.sub(b" ", value).strip()) for name, value in headers], said[2]
 
 
 def what_httpx_decompresses_too_is_decompressed_alike(rng: random.Random) -> None:
