@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Callable
 from contextlib import aclosing
 from types import ModuleType
@@ -133,11 +135,79 @@ async def test_only_what_is_read_whole_has_a_limit(
             # A stream for the endpoint, and read whole here.
             with pytest.raises(library.ReadError, match="max_response_bytes=100000"):
                 await client.post(f"{server.url}/{path}", json={"model": "m", "stream": True})
-        with pytest.raises(library.ReadError, match="max_response_bytes=100000"):  # an error is read whole
-            async with client.stream("GET", f"{server.url}/failed"):
-                pass
+        # An error is read whole; its status says enough.
+        async with client.stream("GET", f"{server.url}/failed") as response:
+            assert response.status_code == 500
+            assert b"max_response_bytes=100000" in await response.aread()
         async with client.stream("GET", f"{server.url}/file") as response:
             assert await anext(response.aiter_bytes())
+
+
+@over
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "Identity", ""])
+async def test_an_encoded_stream_is_decoded_as_it_comes(
+    serve: Serve, through: Through, coding: str, over: dict[str, Any]
+) -> None:
+    encoder = zlib.compressobj(wbits={"gzip": 31, "deflate": 15}.get(coding, 15))
+    plain = coding not in {"gzip", "deflate"}
+    first = b"data: 1\n\n"
+    last = b"data: %b\n\ndata: [DONE]\n\n" % USAGE_EVENT
+    encoded = first if plain else encoder.compress(first) + encoder.flush(zlib.Z_SYNC_FLUSH)
+    rest = last if plain else encoder.compress(last) + encoder.flush()
+    arrived = anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.send(
+                f"HTTP/1.1 200 OK\r\n{SSE}\r\nContent-Encoding: {coding}\r\n{CHUNKED}\r\n\r\n".encode()
+            )
+            await peer.send(chunked(encoded))
+            await arrived.wait()
+            await peer.send(chunked(rest) + b"0\r\n\r\n")
+
+    cost = Cost(prices={"m": {"input": 1, "output": 2}})
+    async with serve(script) as server, through(policies=[cost], **over) as client:
+        for _ in range(2):
+            body = {"model": "m", "stream": True}
+            async with client.stream("POST", f"{server.url}/a", json=body) as response:
+                parts = response.aiter_bytes()
+                assert await anext(parts) == first
+                arrived.set()
+                assert b"".join([part async for part in parts]) == last
+                assert "content-encoding" not in response.headers
+        assert server.accepted == 1
+    assert (cost.totals.calls, cost.totals.prompt_tokens) == (2, 20)
+
+
+@over
+async def test_an_encoded_download_may_have_any_size_but_no_packet_may_unpack_to_more_than_the_limit(
+    serve: Serve,
+    through: Through,
+    library: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    over: dict[str, Any],
+) -> None:
+    monkeypatch.setenv("HEADRACE_MAX_RESPONSE_BYTES", "1000000")
+    encoder = zlib.compressobj(wbits=31)
+    part = b"".join(b"%d\n" % number for number in range(60_000))
+    small = [encoder.compress(part) + encoder.flush(zlib.Z_SYNC_FLUSH) for _ in range(10)]
+    bomb = gzip.compress(gzip.compress(bytes(100_000_000)))
+
+    async def script(peer: Peer) -> None:
+        while seen := await peer.request():
+            coding = "gzip, gzip" if seen.target.endswith("/bomb") else "gzip"
+            await peer.send(f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\n{CHUNKED}\r\n\r\n".encode())
+            for piece in [bomb] if seen.target.endswith("/bomb") else [*small, encoder.flush()]:
+                for at in range(0, len(piece), 50_000):
+                    await peer.send(chunked(piece[at : at + 50_000]))
+            await peer.send(b"0\r\n\r\n")
+
+    async with serve(script) as server, through(**over) as client:
+        async with client.stream("GET", f"{server.url}/file") as response:
+            assert sum([len(piece) async for piece in response.aiter_bytes()]) == len(part) * 10
+        with pytest.raises(library.ReadError, match="decompressed"):
+            async with client.stream("GET", f"{server.url}/bomb") as response:
+                await response.aread()
 
 
 @pytest.mark.parametrize("whole", [True, False])
