@@ -225,7 +225,7 @@ async def test_anthropics_cache_is_counted_whole_and_streamed(
     serve: Serve, beginning: dict[str, Any], end: dict[str, Any], counted: Usage
 ) -> None:
     anthropic = pytest.importorskip("anthropic")
-    usage = beginning | {name: count for name, count in end.items() if count}
+    usage = beginning | {name: count for name, count in end.items() if count or name not in beginning}
     whole: dict[str, Any] = MESSAGE | {"usage": usage}
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": MESSAGE | {"content": [], "usage": beginning}},
