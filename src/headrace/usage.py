@@ -127,6 +127,8 @@ class UsageFields(msgspec.Struct):
                 written = max(0, written - written_for_long)
             elif written is None:
                 written = self.cache_creation.ephemeral_5m_input_tokens
+                if written is None and written_for_long is not None:
+                    written = 0
         reasoning = _first(made_of.reasoning_tokens, self.reasoning_tokens)
         aside = (cached or 0) + (written or 0) + (written_for_long or 0)
         if prompt is None:
@@ -141,7 +143,9 @@ class UsageFields(msgspec.Struct):
             prompt += aside  # a part cannot be more than the whole
         if completion is None:
             completion = self.output_tokens
-        if total is not None and prompt is not None:
+        if total is not None and prompt is None and completion is not None:
+            prompt = max(aside, total - completion)
+        elif total is not None and prompt is not None:
             if completion is None:
                 completion = max(0, total - prompt)
             elif total > prompt + completion:
@@ -151,11 +155,10 @@ class UsageFields(msgspec.Struct):
                     completion = total - prompt
         if completion is not None and reasoning is not None and reasoning > completion:
             completion += reasoning
-        if total is None or (prompt is not None and completion is not None):
-            if prompt is not None or completion is not None:
-                total = (prompt or 0) + (completion or 0)
-            elif aside == 0 and not reasoning:
-                return None
+        if prompt is not None and completion is not None:
+            total = prompt + completion
+        elif prompt is None and completion is None and total is None and not aside and not reasoning:
+            return None
         return Usage(
             prompt,
             completion,

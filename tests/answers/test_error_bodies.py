@@ -113,7 +113,7 @@ GOOGLE = "type.googleapis.com/google.rpc."
         ("Your team has used all available credits or reached its monthly spending limit.", "quota", False),
         (
             {
-                "message": "Rate limit reached for m in organization o on requests per min (RPM): Limit 3, Used 3.",
+                "message": "Rate limit reached for m on requests per min (RPM): Limit 3, Used 3.",
                 "type": "requests",
                 "code": "rate_limit_exceeded",
             },

@@ -71,21 +71,19 @@ async def test_a_stream_without_an_answer_is_an_error(body: Any) -> None:
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        *[
-            ("/responses", body)
-            for body in ({}, {"output": None}, {"output": []}, [], "busy", b"", {"detail": "x"})
-        ],
-        (
-            "/responses",
-            {"output": [], "status": "failed", "error": {"code": "server_error", "message": "lost"}},
-        ),
-        *[("/embeddings", body) for body in ({}, {"data": None}, {"data": []}, [], 0, b"", {"choices": []})],
-        *[("/completions", body) for body in ({}, {"choices": [{}]}, {"choices": [{"text": None}]})],
-        ("/chat/completions?trace=1", {}),
+OF_OTHER_PATHS: dict[str, list[Any]] = {
+    "/responses": [
+        *[{}, {"output": None}, {"output": []}, [], "busy", b"", {"detail": "x"}],
+        {"output": [], "status": "failed", "error": {"code": "server_error", "message": "lost"}},
     ],
+    "/embeddings": [{}, {"data": None}, {"data": []}, [], 0, b"", {"choices": []}],
+    "/completions": [{}, {"choices": [{}]}, {"choices": [{"text": None}]}],
+    "/chat/completions?trace=1": [{}],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [(path, body) for path, bodies in OF_OTHER_PATHS.items() for body in bodies]
 )
 async def test_other_paths_have_answers_of_their_own(path: str, body: Any) -> None:
     async with FakeEndpoint(Answer(body=encoded(body))).client() as client:
