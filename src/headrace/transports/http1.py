@@ -114,7 +114,14 @@ class ReplyParser:
         """Take bytes; True once the answer is complete. Raises `ProtocolError` or `ReplyTooLarge`."""
         size = self._size
         if self._in_head:
-            self._feed_head(data)
+            self._head_bytes += len(data)
+            if data[:1] != b"H" and not self._head:
+                data = _from_status_line(data)
+            if self._refusal is not None:
+                self._head += data
+                self._parse_rewritten(len(self._head) - len(data))
+            else:
+                self._parse(data)
         else:
             self._parse(data)
         if self._error is not None:
@@ -122,6 +129,9 @@ class ReplyParser:
         if self._in_head:
             if self._head_bytes > MAX_HEAD_BYTES:
                 raise ReplyTooLarge(f"the answer's headers are over {MAX_HEAD_BYTES} bytes")
+            if self._refusal is None:  # it comes in pieces
+                self._head = self._head or bytearray()
+                self._head += data
         elif not self.complete:
             # Chunk extensions and trailers: the parser collects them, and they need never end.
             self._beside_body = self._beside_body + len(data) if self._size == size else 0
@@ -130,19 +140,6 @@ class ReplyParser:
                     f"the answer's chunk extensions or trailers are over {MAX_HEAD_BYTES} bytes"
                 )
         return self.complete or (self.by_pieces and self.has_head)
-
-    def _feed_head(self, data: bytes) -> None:
-        self._head_bytes += len(data)
-        if self._refusal is not None:
-            self._head += data
-            self._parse_rewritten(len(self._head) - len(data))
-            return
-        if not self._head and data[:1] != b"H":
-            data = _from_status_line(data)
-        self._parse(data)
-        if self._in_head and self._refusal is None:  # it comes in pieces
-            self._head = self._head or bytearray()
-            self._head += data
 
     def _parse(self, data: bytes) -> None:
         try:

@@ -34,7 +34,8 @@ class HttpxTransport:
     """Makes attempts through an ``AsyncClient`` of httpx or httpx2; the client is closed with it.
 
     Without ``client`` one of httpx is made on first use, which takes proxies from the environment.
-    Limits and redirects are as in the native transport.
+    Limits, encodings and redirects are as in the native transport. What is left to httpx is not: which heads
+    of answers it takes, and that it writes a request to its end before it reads the answer.
     """
 
     def __init__(
