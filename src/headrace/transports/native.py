@@ -180,7 +180,7 @@ class _Origin:
                 request = b""  # as above
                 failure = self._failure(error, parser, phase, timeout, end)
                 if failure is not None and parser.is_refusal:
-                    # Status and headers say what to do, and that nobody is helped by sending it again.
+                    # The status and the headers say what to do; a 401 must not be sent again.
                     return Reply(parser.status, Headers(parser.headers), unreadable(failure))
                 if failure is None or failure is error:
                     raise
@@ -189,7 +189,7 @@ class _Origin:
             return reply
 
     async def _success_begins(self, connection: _Connection, end: float, silence: float | None) -> bool:
-        """Wait for the head of a streamed answer; False for one that is to be read whole: it is an error."""
+        """Wait for the head of a streamed answer; False for an error status, whose body is read whole."""
         parser = connection.parser
         parser.by_pieces = True
         if not parser.has_head and not await connection.stream.pump(parser.feed, end, silence):
@@ -245,7 +245,7 @@ class _Origin:
     def _failure(
         self, error: BaseException, parser: ReplyParser, phase: str, timeout: Timeout, end: float
     ) -> CallError | None:
-        """An attempt's error as headrace has it; None for what is not about the attempt."""
+        """The `CallError` for what went wrong in an attempt; None for anything else, a cancellation say."""
         if isinstance(error, LimitReached):
             return self._timed_out(phase, timeout, in_total=self._now() >= end)
         if isinstance(error, OSError):
