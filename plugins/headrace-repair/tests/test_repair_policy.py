@@ -61,7 +61,7 @@ async def test_after_so_many_attempts_the_last_error_is_raised_and_all_is_paid()
     cost = Cost(prices={"fake-model": {"input": 1, "output": 1}})
     endpoint = FakeEndpoint(otherwise=INVALID)
     async with endpoint.client([Repair(attempts=3), cost]) as client:
-        with pytest.raises(headrace.AnswerError, match=r"is no Person: Expected `int`") as caught:
+        with pytest.raises(headrace.AnswerError, match=r"is not Person: Expected `int`") as caught:
             await client.chat("Who?", answer=Person)
     assert (len(endpoint.attempts), caught.value.attempts) == (3, 3)
     assert cost.totals.cost == Decimal("0.000045")

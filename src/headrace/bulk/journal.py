@@ -17,7 +17,7 @@ from headrace.bulk.appending import LineFile
 from headrace.bulk.claim import claim
 from headrace.bulk.records import Line, decode_line
 from headrace.errors import JournalError
-from headrace.reply import NOT_JSON
+from headrace.json_reading import NOT_JSON
 
 
 class Journal:

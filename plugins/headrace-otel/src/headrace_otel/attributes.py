@@ -70,7 +70,8 @@ def reply_attributes(reply: Reply) -> dict[str, Value]:
     if reply.model is not None:
         found["gen_ai.response.model"] = reply.model
     if reply.usage is not None:
-        found["gen_ai.usage.input_tokens"] = reply.usage.prompt_tokens
+        if reply.usage.prompt_tokens is not None:
+            found["gen_ai.usage.input_tokens"] = reply.usage.prompt_tokens
         if reply.usage.completion_tokens:  # embeddings have none
             found["gen_ai.usage.output_tokens"] = reply.usage.completion_tokens
         if reply.usage.cached_tokens:

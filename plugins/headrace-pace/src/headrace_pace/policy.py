@@ -203,8 +203,8 @@ def _reset(said: dict[str, Said], passage: _Passage) -> float | None:
 
 def _settle(lane: Lane, call: Call, passage: _Passage, reply: Reply) -> None:
     usage = reply.usage
-    if usage is not None and passage.tokens:
-        lane.learn_length(usage.completion_tokens)
+    if usage is not None and usage.total_tokens is not None and passage.tokens:
+        lane.learn_length(usage.completion_tokens or 0)
         lane.settle(call.now(), passage.tokens, usage.total_tokens)
         _wake_in_time(lane, call)
 

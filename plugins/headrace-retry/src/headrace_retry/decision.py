@@ -63,7 +63,7 @@ def mendable(error: CallError) -> bool:
     That is what the error says of itself (``retryable``), unless the endpoint knows better and says so in
     ``x-should-retry``; an account without credit stays without, whatever the header says.
     """
-    if isinstance(error, StatusError) and error.error_code != "insufficient_quota" and error.headers:
+    if isinstance(error, StatusError) and error.limit != "quota" and error.headers:
         said = error.headers.get("x-should-retry", "").strip().lower()
         if said in {"true", "false"}:
             return said == "true"
