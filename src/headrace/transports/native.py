@@ -189,7 +189,7 @@ class _Origin:
             return reply
 
     async def _success_begins(self, connection: _Connection, end: float, silence: float | None) -> bool:
-        """Wait for the head of a streamed answer; False for an error status, whose body is read whole."""
+        """Wait for the head of a streamed answer; False for one that is to be read whole: it is an error."""
         parser = connection.parser
         parser.by_pieces = True
         if not parser.has_head and not await connection.stream.pump(parser.feed, end, silence):
