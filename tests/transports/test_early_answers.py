@@ -89,7 +89,7 @@ async def assert_sound(client: Client, server: RawServer) -> None:
 
 @pytest.mark.parametrize("end", [hold, close, reset])
 @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["kept alive", "connection: close"])
-async def test_a_refusal_of_a_large_request_is_that_refusal(
+async def test_an_early_error_status_is_raised_as_such(
     serve: Serve, connect: Connect, security: tuple[Any, Any], end: End, more: bytes
 ) -> None:
     server_context, context = security
@@ -105,7 +105,7 @@ async def test_a_refusal_of_a_large_request_is_that_refusal(
 
 
 @pytest.mark.parametrize("end", [close, reset])
-async def test_a_refusal_whose_body_ends_with_the_connection_or_is_lost(
+async def test_an_early_error_whose_body_ends_with_the_connection_or_is_lost(
     serve: Serve, connect: Connect, security: tuple[Any, Any], end: End
 ) -> None:
     server_context, context = security
@@ -119,7 +119,9 @@ async def test_a_refusal_whose_body_ends_with_the_connection_or_is_lost(
         await assert_sound(client, server)
 
 
-async def test_a_stream_is_refused_as_well(serve: Serve, connect: Connect, security: tuple[Any, Any]) -> None:
+async def test_an_early_error_status_ends_a_stream(
+    serve: Serve, connect: Connect, security: tuple[Any, Any]
+) -> None:
     server_context, context = security
     async with (
         serve(refusing(TOO_LARGE % b"", hold), server_context) as server,
@@ -131,9 +133,7 @@ async def test_a_stream_is_refused_as_well(serve: Serve, connect: Connect, secur
         await assert_sound(client, server)
 
 
-async def test_a_success_before_the_request_was_read_is_one(
-    serve: Serve, connect: Connect, security: tuple[Any, Any]
-) -> None:
+async def test_an_early_success_is_a_reply(serve: Serve, connect: Connect, security: tuple[Any, Any]) -> None:
     server_context, context = security
     answer = b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"a":1}'
     async with (
@@ -169,7 +169,7 @@ async def test_an_answer_in_pieces_while_the_request_goes_on(
         assert len(server.requests[0].body) > 20_000_000
 
 
-async def test_rubbish_in_place_of_an_answer_is_an_error_at_once(
+async def test_an_early_answer_that_breaks_http_is_an_error(
     serve: Serve, connect: Connect, security: tuple[Any, Any]
 ) -> None:
     server_context, context = security

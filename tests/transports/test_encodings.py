@@ -138,7 +138,7 @@ def test_the_limit_is_on_all_pieces_together(encoding: str) -> None:
 @pytest.mark.parametrize(
     "behind", [b"\0", b"\0" * 512, b"\r\n", b"rubbish", b"\x1f", b"\x1f\x8b", b"\x1f\x8bno"]
 )
-def test_what_follows_a_gzip_member_and_is_no_other_is_ignored(behind: bytes) -> None:
+def test_bytes_after_a_gzip_member_are_ignored(behind: bytes) -> None:
     content = gzip.compress(b"{}") + behind
     assert decompressed(content, "gzip", 1000) == b"{}"
     decoder = Decoder("gzip", 1000)
@@ -153,7 +153,7 @@ def test_what_follows_deflated_data_is_ignored() -> None:
 @pytest.mark.parametrize(
     "encodings", ["UTF-8", "none", "text", "chunked", "utf-8, none", "", "identity", ", ,", "x" * 99]
 )
-def test_what_is_no_encoding_says_nothing(encodings: str) -> None:
+def test_unknown_encodings_are_passed_over(encodings: str) -> None:
     assert decompressed(b"as it is", encodings, 1000) == b"as it is"
     assert decompressed(gzip.compress(b"{}"), f"{encodings}, gzip", 1000) == b"{}"
 

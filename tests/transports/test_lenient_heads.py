@@ -47,7 +47,7 @@ def parse(pieces: list[bytes], method: str = "POST") -> ReplyParser:
 
 @pytest.mark.parametrize("name", LENIENT)
 @given(cuts=st.lists(st.integers(0, 200), max_size=8))
-def test_such_a_head_is_read_and_its_connection_not_used_again(name: str, cuts: list[int]) -> None:
+def test_a_lenient_head_is_read_and_its_connection_not_reused(name: str, cuts: list[int]) -> None:
     data, headers = LENIENT[name]
     edges = [0, *sorted(cut % len(data) for cut in cuts), len(data)]
     parser = parse([data[start:end] for start, end in pairwise(edges) if start < end])
@@ -56,13 +56,13 @@ def test_such_a_head_is_read_and_its_connection_not_used_again(name: str, cuts: 
 
 
 @pytest.mark.parametrize("end", [b"{}", b"{}HTTP/1.1 200 OK\n\n", b"{}\n"])
-def test_bytes_behind_it_are_of_no_account(end: bytes) -> None:
+def test_bytes_after_the_answer_are_ignored(end: bytes) -> None:
     parser = parse([LF + b"Content-Length: 2\n\n" + end])
     assert (parser.content(), parser.reusable) == (b"{}", False)
 
 
 @pytest.mark.parametrize("size", [b"2 ", b"2\t", b"2 \t ", b"02 "])
-def test_blanks_behind_a_chunk_size_say_nothing(size: bytes) -> None:
+def test_blanks_after_a_chunk_size_are_ignored(size: bytes) -> None:
     parser = parse([OK + b"Transfer-Encoding: chunked\r\n\r\n" + size + b"\r\n{}\r\n0 \r\n\r\n"])
     assert (parser.content(), parser.reusable) == (b"{}", True)
 
@@ -70,7 +70,7 @@ def test_blanks_behind_a_chunk_size_say_nothing(size: bytes) -> None:
 @pytest.mark.parametrize(
     "trailers", [b"X: y\n\n", b"X: \x01\r\n\r\n", b"X: y\r\n z\r\n\r\n", b"\n", b"x\r\n\r\n"]
 )
-def test_trailers_that_break_http_cost_the_connection_and_not_the_answer(trailers: bytes) -> None:
+def test_broken_trailers_cost_the_connection_and_not_the_answer(trailers: bytes) -> None:
     data = OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + trailers
     for pieces in ([data], [data[n : n + 1] for n in range(len(data))]):
         parser = parse(pieces)
@@ -78,14 +78,14 @@ def test_trailers_that_break_http_cost_the_connection_and_not_the_answer(trailer
 
 
 @pytest.mark.parametrize("data", [LF, LF + b"X: y\n", LF + b"X: y", OK + b"X: a\r\n b\r\n"])
-def test_such_a_head_without_its_end_is_refused_when_the_connection_ends(data: bytes) -> None:
+def test_a_lenient_head_cut_short_is_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError, match="breaks HTTP") as caught:
         parse([data])
     assert not isinstance(caught.value, IncompleteReply)
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 2x", b"HTTP/1.1 200OK\r\n", b"HTTP/9.1 ", b"HTTP/1.1 \n"])
-def test_what_has_no_status_line_is_refused_at_once(data: bytes) -> None:
+def test_a_bad_status_line_is_refused_at_once(data: bytes) -> None:
     parser = ReplyParser(1000)
     parser.begin("POST")
     with pytest.raises(ProtocolError):
@@ -122,5 +122,5 @@ def test_a_head_ends_with_an_empty_line() -> None:
     ("data", "has"),
     [(LF, True), (OK, True), (b"\r\n" + LF, True), (LF[:-1], False), (b"HTTP/1.1 20\n", False)],
 )
-def test_a_status_line_is_whole_or_none(data: bytes, has: bool) -> None:
+def test_a_status_line_must_be_complete(data: bytes, has: bool) -> None:
     assert has_status_line(data) is has

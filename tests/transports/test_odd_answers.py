@@ -121,7 +121,7 @@ def by_headrace(answer: bytes, backend: str) -> Taken | None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("name", ODD)
-def test_what_all_take_is_taken_and_what_all_refuse_is_refused(name: str, backend: str) -> None:
+def test_headrace_agrees_where_the_peers_agree(name: str, backend: str) -> None:
     ours, theirs = by_headrace(ODD[name], backend), said_by_peers(name)
     if name in REFUSED_ALL_THE_SAME:
         assert ours is None

@@ -261,7 +261,7 @@ async def test_a_compressed_stream_is_read_piece_by_piece(
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity", "UTF-8", "none", "identity, utf-8"])
-async def test_an_encoding_that_is_none_is_read(
+async def test_identity_and_unknown_encodings_are_read(
     serve: Serve, connect: Connect, transport: str, encoding: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -336,7 +336,7 @@ async def test_a_bomb_in_a_stream_is_defused_with_little_memory(
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip"])
-async def test_a_refusal_that_cannot_be_decoded_is_one_by_its_status(
+async def test_the_status_decides_where_an_error_body_cannot_be_decoded(
     serve: Serve, connect: Connect, transport: str, encoding: str
 ) -> None:
     async def script(peer: Peer) -> None:

@@ -237,7 +237,7 @@ async def test_a_broken_answer_is_a_typed_error_that_a_retry_can_help(
         (503, ServerError, True),
     ],
 )
-async def test_a_refusal_whose_body_cannot_be_read_is_one_by_its_status(
+async def test_the_status_decides_where_an_error_body_cannot_be_read(
     serve: Serve,
     open_client: Open,
     status: int,
@@ -263,7 +263,7 @@ async def test_a_refusal_whose_body_cannot_be_read_is_one_by_its_status(
 
 
 @pytest.mark.parametrize("timeout", [Timeout(0.2), Timeout(5, read=0.2)])
-async def test_a_refusal_whose_body_does_not_come_is_one_by_its_status(
+async def test_the_status_decides_where_an_error_body_does_not_come(
     serve: Serve, open_client: Open, timeout: Timeout
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -297,9 +297,7 @@ async def test_a_reset_in_the_body_is_an_incomplete_answer(serve: Serve, open_cl
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "none", "", "identity", "gzip, utf-8"])
-async def test_an_encoding_that_is_none_is_passed_over(
-    serve: Serve, open_client: Open, encoding: str
-) -> None:
+async def test_unknown_encodings_are_passed_over(serve: Serve, open_client: Open, encoding: str) -> None:
     body = gzip.compress(b'{"a":1}') + b"\0\0" if "gzip" in encoding else b'{"a":1}'
 
     async def script(peer: Peer) -> None:

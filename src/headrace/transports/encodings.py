@@ -30,7 +30,7 @@ def decompressed(content: bytes, encodings: str, limit: int) -> bytes:
 
 
 def unreadable(error: CallError) -> bytes:
-    """What stands for the body of an answer whose status says enough, and whose body cannot be read."""
+    """The note that stands for the body of an error status where the body cannot be read."""
     return f"(the body could not be read: {error})".encode()
 
 

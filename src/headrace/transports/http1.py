@@ -17,6 +17,7 @@ import httptools
 from headrace.errors import CallError, IncompleteReply, ProtocolError, ReplyTooLarge
 from headrace.reply import Headers, shown
 from headrace.transports.encodings import Decoder, decompressed
+from headrace.transports.keep_alive import idle_seconds
 from headrace.transports.lenient_heads import end_of_head, has_status_line, rewritten
 
 MAX_HEAD_BYTES = 256 * 1024
@@ -24,16 +25,6 @@ MAX_HEAD_BYTES = 256 * 1024
 
 _KNOWN_INTERIM = frozenset({100, 102, 103})
 """To llhttp; that of others it takes to have bodies. Early hints (103) may say the length to come."""
-
-_KEEP_ALIVE_TIMEOUT = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,9})\b")
-_ON_THE_WAY = 1.0
-"""Seconds before a server's idle timeout in which a request might cross with its close."""
-
-
-def _idle_seconds(keep_alive: bytes) -> float | None:
-    """How long a server that sends ``timeout=5, max=100`` lets a connection be idle, less the way there."""
-    found = _KEEP_ALIVE_TIMEOUT.search(keep_alive)
-    return max(0.0, int(found[1]) - _ON_THE_WAY) if found else None
 
 
 class ReplyParser:
@@ -215,7 +206,7 @@ class ReplyParser:
 
     @property
     def is_refusal(self) -> bool:
-        """True for an answer that is no success by its status, once its headers have come."""
+        """True once the head of an answer has come whose status is not 2xx."""
         return self.has_head and not 200 <= self.status < 300
 
     def content(self) -> bytes:
@@ -251,7 +242,7 @@ class ReplyParser:
             if name.lower() == b"content-encoding":
                 self._encoded = True
         elif length == 10 and name.lower() == b"keep-alive":
-            self.keep_alive = _idle_seconds(value)
+            self.keep_alive = idle_seconds(value)
 
     def on_headers_complete(self) -> None:
         if self.complete:
@@ -259,7 +250,7 @@ class ReplyParser:
         self.status = self._parser.get_status_code()
         self._in_head = False
         if self.status < 100:
-            self._error = ProtocolError(f"the answer's status is {self.status:03}, which is none")
+            self._error = ProtocolError(f"the answer's status, {self.status:03}, is not a valid one")
         elif self.status < 200:
             if self._framed and self.status not in _KNOWN_INTERIM:
                 # It has none, whatever it says (RFC 9112, 6.3); llhttp would take the answer for its body.

@@ -90,12 +90,7 @@ class HttpxTransport:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
         if content is None:
-            late = CallTimeout(
-                f"no complete answer from {call.endpoint.base_url} within {timeout.total:g} s; raise timeout="
-            )
-            if response is None or 200 <= response.status_code < 300:
-                raise late
-            content = unreadable(late)
+            content = self._too_late(response, call)
         # What httpx has undone must not be announced any more.
         raw = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
         return Reply(response.status_code, Headers(raw), content)
@@ -123,7 +118,7 @@ class HttpxTransport:
                     follow_redirects=False,
                 )
                 headers = Headers(list(response.headers.raw))
-                if 200 <= response.status_code < 300:
+                if _is_success(response):
                     body = HttpxBody(httpx, response, call, self._max_bytes)
                     return Reply(response.status_code, headers, b"", stream=body)
                 try:
@@ -133,23 +128,31 @@ class HttpxTransport:
                         await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
-        raise CallTimeout(
-            f"no answer from {call.endpoint.base_url} within {timeout.total:g} s; raise timeout="
-        )
+        content = self._too_late(response, call)
+        return Reply(response.status_code, Headers(list(response.headers.raw)), content)
 
     async def _body_of(self, response: Any, call: Call) -> bytes:
-        """A whole body; where it cannot be read, a note of that for an answer whose status says enough."""
+        """The whole body, or a note of why the body of an error status cannot be read."""
         try:
             return await self._read(response)
         except self._module.HTTPError as error:
             failure = _translated(self._module, error, call, answering=True)
-            if 200 <= response.status_code < 300:
+            if _is_success(response):
                 raise failure from error
         except CallError as error:
             failure = error
-            if 200 <= response.status_code < 300:
+            if _is_success(response):
                 raise
         return unreadable(failure)
+
+    @staticmethod
+    def _too_late(response: Any, call: Call) -> bytes:
+        """The same, for a body that does not come in time; raises `CallTimeout`."""
+        where, limit = call.endpoint.base_url, call.timeout.total
+        late = CallTimeout(f"no complete answer from {where} within {limit:g} s; raise timeout=")
+        if response is None or _is_success(response):
+            raise late
+        return unreadable(late)
 
     async def _read(self, response: Any) -> bytes:
         if response.is_stream_consumed:  # httpx.MockTransport hands over answers that were read
@@ -243,6 +246,10 @@ class HttpxBody:
             with suppress(self._httpx.HTTPError, self._httpx.StreamError):
                 async for _ in self._parts:
                     pass
+
+
+def _is_success(response: Any) -> bool:
+    return bool(200 <= response.status_code < 300)
 
 
 def _home(client: Any) -> str:

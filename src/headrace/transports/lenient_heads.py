@@ -21,7 +21,7 @@ _CONTROLS = bytes(
 )
 
 
-def has_status_line(head: bytes) -> bool:
+def has_status_line(head: bytes | bytearray) -> bool:
     """Whether these bytes begin with a whole status line; what does not is no head to be rewritten."""
     return _STATUS_LINE.match(head) is not None
 

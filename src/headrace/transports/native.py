@@ -180,7 +180,7 @@ class _Origin:
                 request = b""  # as above
                 failure = self._failure(error, parser, phase, timeout, end)
                 if failure is not None and parser.is_refusal:
-                    # Status and headers say what to do, and that nobody is helped by sending it again.
+                    # The status and the headers say what to do; a 401 must not be sent again.
                     return Reply(parser.status, Headers(parser.headers), unreadable(failure))
                 if failure is None or failure is error:
                     raise
@@ -246,7 +246,7 @@ class _Origin:
     def _failure(
         self, error: BaseException, parser: ReplyParser, phase: str, timeout: Timeout, end: float
     ) -> CallError | None:
-        """An attempt's error as headrace has it; None for what is not about the attempt."""
+        """The `CallError` for what went wrong in an attempt; None for anything else, a cancellation say."""
         if isinstance(error, LimitReached):
             return self._timed_out(phase, timeout, in_total=self._now() >= end)
         if isinstance(error, OSError):
