@@ -24,6 +24,7 @@ STRICTER: Mapping[str, str] = {
 
 LOOSER: Mapping[str, str] = {
     r"illegal status line": "a control character in the reason, of which nothing is read",
+    r"illegal chunk header: bytearray\(b'[0-9a-fA-F]+(\\t| )+;": "blanks before extensions (RFC 9112, 7.1.1)",
     r"no response line received": "empty lines before the status line, to be passed over (RFC 9112, 2.2)",
     r"illegal header line|Transfer-Encoding|Content-Length": "in trailers, of which nothing is read",
     r"continuation line at start of headers": "read as the header that it holds, as aiohttp and urllib3 do",

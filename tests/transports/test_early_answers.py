@@ -161,7 +161,7 @@ async def test_an_answer_in_pieces_while_the_request_goes_on(
 
     async with (
         serve(script, server_context) as server,
-        connect(server, transport=NativeTransport(ssl_context=context)) as client,
+        connect(server, transport=NativeTransport(ssl_context=context), timeout=60.0) as client,
     ):
         assert (await client.request("POST", "/a", BIG)).body == {"size": 1}
         assert (await client.request("POST", "/next", {})).body == {"target": "/v1/next"}
