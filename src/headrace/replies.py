@@ -32,8 +32,10 @@ CallErrorT = TypeVar("CallErrorT", bound=CallError)
 _ADVICE = {
     400: "the endpoint finds the request wrong",
     401: "the endpoint refuses the key; check OPENAI_API_KEY or api_key=",
-    403: "the key may not do this",
+    402: "the account has no credit left; add some, or use another key",
+    403: "this key or account may not do this; check its permissions",
     404: "no such path or model there; check base_url and model",
+    405: "that path does not take such calls; check base_url",
     413: "the request is too large for the endpoint",
     429: "the endpoint's rate limit is reached",
 }
@@ -165,6 +167,8 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     if 300 <= status < 400:
         # Following would carry the key to wherever the answer points.
         advice = f"redirected to {headers.get('location', '?')!r}, not followed; check base_url"
+    elif status in {400, 422} and error.param:
+        advice = f"the endpoint finds {printable(error.param[:100])} wrong; change it"
     said = (
         printable(error.message[:MOST_SAID]) if error.message else (shown(content) if content else "no body")
     )
@@ -176,7 +180,7 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     elif status == 429:
         kind = RateLimited
         if error.is_about_quota:
-            advice = "the account has no credit left; add some, or use another key"
+            advice = _ADVICE[402]
         elif error.limit == "overloaded":
             advice = "the endpoint is overloaded"
     elif status >= 500:
