@@ -179,7 +179,8 @@ class Call:
     them unless a policy sets another before it sends; ``all_endpoints`` are the client's. Where calls wait
     for something, those of higher ``priority`` go first. A policy may write to ``notes`` under its own name.
     The reply to a ``streamed`` call comes with its first piece; what is to be done when it is over is told
-    `at_end`.
+    `at_end`. The body of a call that is ``unbounded`` as well is handed on and not kept, so it may have any
+    size.
     """
 
     request: Request
@@ -192,6 +193,7 @@ class Call:
     notes: dict[str, Any] = attrs.field(factory=dict)
     _notify: Callable[[Event], None] | None = attrs.field(default=None, repr=False)
     streamed: bool = False
+    unbounded: bool = False
     now: Callable[[], float] = attrs.field(default=anyio.current_time, repr=False)
     endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
     priority: int = 0
