@@ -276,6 +276,7 @@ class Client(Api):
             now=self._now,
             endpoints=endpoints,
             priority=request.priority,
+            all_endpoints=self._endpoints,
         )
 
     def _serve(self, model: str | None) -> tuple[Endpoint, ...]:

@@ -190,7 +190,13 @@ def status_error(call: Call, reply: Reply) -> StatusError:
         content,
         error.code,
         param=error.param,
-        retryable=is_retryable(status) and not error.is_about_quota,
+        retryable=_may_be_retried(status, headers) and not error.is_about_quota,
         limit="quota" if error.is_about_quota or status == 402 else error.limit if status == 429 else None,
         asked=error.retry_after,
     )
+
+
+def _may_be_retried(status: int, headers: Headers) -> bool:
+    """What ``x-should-retry`` says, and without it the status."""
+    said = headers.get("x-should-retry", "").strip().lower()
+    return said == "true" if said in {"true", "false"} else is_retryable(status)

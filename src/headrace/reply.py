@@ -90,6 +90,10 @@ class Usage(msgspec.Struct, frozen=True):
     prompt_image_tokens: int | None = None
     completion_image_tokens: int | None = None
 
+    def __repr__(self) -> str:
+        known = {name: count for name in self.__struct_fields__ if (count := getattr(self, name)) is not None}
+        return f"Usage({', '.join(f'{name}={count}' for name, count in known.items())})"
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(*map(_sum, astuple(self), astuple(other)))
 

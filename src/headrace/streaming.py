@@ -231,6 +231,9 @@ async def open_stream(call: Call, reply: Reply, max_bytes: float) -> Reply:
     except BaseException:
         await reader.aclose()
         raise
+    if reader.done and not reader.ready:  # no piece will come: policies may look at why
+        reply.content = msgspec.json.encode(reader.assembly.body())
+        reply.usage, reply.model = reader.assembly.usage, reader.assembly.model
     return reply
 
 
