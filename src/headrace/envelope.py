@@ -73,7 +73,7 @@ def _holds_output(body: Any) -> bool:
 
 
 def _holds_data(body: Any) -> bool:
-    data = body.get("data") if isinstance(body, Mapping) else body
+    data = (body.get("data") or body.get("embeddings")) if isinstance(body, Mapping) else body
     return isinstance(data, list) and bool(data)
 
 
@@ -134,7 +134,10 @@ def _read_leniently(reply: Reply, expected: Expected | None) -> None:
         if expected is None and (reply.status == 204 or _declared_otherwise(reply)):
             return
         said = shown(reply.content) if reply.content else "an empty body"
-        raise InvalidReply(f"{said} (status {reply.status}, but the body is not JSON)") from error.__cause__
+        hint = "; does base_url lead to the API?" if reply.content.lstrip().startswith(b"<") else ""
+        raise InvalidReply(
+            f"{said} (status {reply.status}, but the body is not JSON{hint})"
+        ) from error.__cause__
     if isinstance(body, Mapping):
         model, usage = body.get("model"), usage_fields(body.get("usage"))
         reply.model = model if isinstance(model, str) else None

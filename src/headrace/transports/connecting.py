@@ -61,7 +61,10 @@ class Connector:
                 raw_socket = await _handshake(raw_socket, self._context, tls_name(self._host))
             return Stream(raw_socket, self._poller)
         except ssl.SSLCertVerificationError as error:
-            raise TLSError(f"the certificate of {where} is not valid: {error.verify_message}") from error
+            raise TLSError(
+                f"the certificate of {where} is not valid: {error.verify_message}; "
+                "check base_url, or name your own authority with SSL_CERT_FILE"
+            ) from error
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionAbortedError) as error:
             raise ConnectError(f"{where} closed the connection during the TLS handshake") from error
         except ssl.SSLError as error:
@@ -111,6 +114,6 @@ def _explained(where: str, error: OSError) -> str:
             f"no connection to {where}: this process may open {limit} files; "
             "raise it with 'ulimit -n', or lower max_in_flight"
         )
-    said = os.strerror(error.errno) if error.errno else str(error)
-    hint = "; is the endpoint running, and base_url right?" if error.errno == errno.ECONNREFUSED else ""
-    return f"no connection to {where}: {said}{hint}"
+    if error.errno == errno.ECONNREFUSED:
+        return f"connection refused by {where}; is the endpoint running, and base_url right?"
+    return f"no connection to {where}: {os.strerror(error.errno) if error.errno else error}"

@@ -37,11 +37,13 @@ def unreadable(error: CallError) -> bytes:
 class Decoder:
     """Undoes ``encodings`` (the value of content-encoding, applied in the order listed) piece by piece.
 
-    No step yields more than ``limit`` bytes in all. Raises `ReplyTooLarge` over it, `IncompleteReply` for
-    data cut short, `ProtocolError` for damaged data and for encodings that were not offered.
+    No step yields more than ``limit`` bytes in all, or of each piece where the whole is ``unbounded``. Raises
+    `ReplyTooLarge` over it, `IncompleteReply` for data cut short, `ProtocolError` for damaged data and for
+    encodings that were not offered.
     """
 
-    def __init__(self, encodings: str, limit: int) -> None:
+    def __init__(self, encodings: str, limit: int, *, unbounded: bool = False) -> None:
+        self._unbounded = unbounded
         names = [name.strip().lower() for name in encodings.split(",")]
         self._steps: list[_Gzip | _Deflate] = []
         for name in reversed(names):
@@ -58,6 +60,8 @@ class Decoder:
         """What these bytes decode to; empty where more of them are needed."""
         try:
             for step in self._steps:
+                if self._unbounded:
+                    step.begin_piece()
                 data = step.feed(data)
         except zlib.error as error:
             raise ProtocolError(f"the answer's compressed data is damaged: {error}") from error
@@ -74,6 +78,9 @@ class _Inflater:
 
     def __init__(self, limit: int) -> None:
         self._limit = self._left = limit
+
+    def begin_piece(self) -> None:
+        self._left = self._limit
 
     def inflate(self, inflater: zlib._Decompress, data: bytes) -> bytes:
         result = inflater.decompress(data, self._left + 1)

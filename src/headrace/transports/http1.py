@@ -33,7 +33,8 @@ class ReplyParser:
     Call `begin`, then `feed` with what is received until it returns True, or `finish` when the other side
     closes. Then ``status``, ``headers`` and `content` are the answer's, and ``reusable`` says whether the
     connection may carry another request. While ``by_pieces`` is set, `feed` returns True as soon as the head
-    is complete, and from then on whenever there may be something to `take`.
+    is complete, and from then on whenever there may be something to `take`. While ``unbounded`` is set, what
+    is taken may add up to any size.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class ReplyParser:
         "keep_alive",
         "reusable",
         "status",
+        "unbounded",
     )
 
     def __init__(self, max_bytes: int) -> None:
@@ -82,6 +84,7 @@ class ReplyParser:
         self._error: CallError | None = None
         self._decoder: Decoder | None = None
         self.by_pieces = False
+        self.unbounded = False
         self.complete = False
         self.reusable = False
         self._begin_head()
@@ -169,7 +172,8 @@ class ReplyParser:
         taken, self._body = bytes(self._body), b""
         if self._encoded:
             if self._decoder is None:
-                self._decoder = Decoder(Headers(self.headers)["content-encoding"], self._limit)
+                encodings = Headers(self.headers)["content-encoding"]
+                self._decoder = Decoder(encodings, self._limit, unbounded=self.unbounded)
             taken = self._decoder.feed(taken)
             if not taken and self.complete:
                 self._decoder.finish()
@@ -226,7 +230,7 @@ class ReplyParser:
         if length == 14:
             if name.lower() == b"content-length":
                 self._framed = True
-                if int(value) > self._limit and not self._bodiless:
+                if int(value) > self._limit and not (self._bodiless or self.unbounded):
                     self._too_large()
         elif length == 17:
             if name.lower() == b"transfer-encoding":
@@ -262,7 +266,7 @@ class ReplyParser:
         if self.complete:
             return
         self._size += len(data)
-        if self._size > self._limit:
+        if self._size > self._limit and not self.unbounded:
             self._too_large()
         elif not self._body:
             self._body = data

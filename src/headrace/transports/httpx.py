@@ -214,15 +214,21 @@ class HttpxBody:
         self._response = response
         self._call = call
         self._max_bytes = max_bytes
+        self._size = 0
         self._decoder: Decoder | None = None
         self._parts = response.aiter_raw()
 
     async def receive(self, until: float) -> bytes:
+        unbounded = self._call.unbounded
         if self._decoder is None:
-            self._decoder = Decoder(self._response.headers.get("content-encoding", ""), self._max_bytes)
+            encodings = self._response.headers.get("content-encoding", "")
+            self._decoder = Decoder(encodings, self._max_bytes, unbounded=unbounded)
         try:
             with anyio.CancelScope(deadline=until):
                 async for part in self._parts:
+                    self._size += len(part)
+                    if self._size > self._max_bytes and not unbounded:
+                        raise ReplyTooLarge(f"the answer is over max_response_bytes={self._max_bytes}")
                     if decoded := self._decoder.feed(part):
                         return decoded
                 self._decoder.finish()

@@ -161,7 +161,7 @@ class _Origin:
                     if not await stream.send(request, parser.feed, min(end, limit)):
                         parser.end_with_connection()
                 phase = "read"
-                if call.streamed and await self._success_begins(connection, end, timeout.read):
+                if call.streamed and await self._success_begins(connection, call, end):
                     body = StreamedBody(self, connection)
                     return Reply(parser.status, Headers(parser.headers), b"", stream=body)
                 if not parser.complete and not await stream.pump(parser.feed, end, timeout.read):
@@ -188,13 +188,14 @@ class _Origin:
             self.give_back(connection)
             return reply
 
-    async def _success_begins(self, connection: _Connection, end: float, silence: float | None) -> bool:
+    async def _success_begins(self, connection: _Connection, call: Call, end: float) -> bool:
         """Wait for the head of a streamed answer; False for one that is to be read whole: it is an error."""
-        parser = connection.parser
-        parser.by_pieces = True
+        parser, silence = connection.parser, call.timeout.read
+        parser.by_pieces, parser.unbounded = True, call.unbounded
         if not parser.has_head and not await connection.stream.pump(parser.feed, end, silence):
             return False
-        parser.by_pieces = not parser.is_refusal
+        if parser.is_refusal:
+            parser.by_pieces = parser.unbounded = False
         return parser.by_pieces
 
     async def read_piece(self, connection: _Connection, until: float) -> bytes:
