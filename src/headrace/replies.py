@@ -171,7 +171,6 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     kind: type[StatusError] = StatusError
     if status == 401:
         kind = AuthenticationError
-        said = ""  # what it says of the key may hold more of it than could be left out
     elif status == 429:
         kind = RateLimited
         if error.is_about_quota:
@@ -180,10 +179,8 @@ def status_error(call: Call, reply: Reply) -> StatusError:
             advice = "the endpoint is overloaded"
     elif status >= 500:
         kind = ServerError
-    ours = f"{where}; {advice}" if advice else where
-    text = f"{said} ({ours})" if said else ours
     return kind(
-        text,
+        f"{said} ({where}; {advice})" if advice else f"{said} ({where})",
         status,
         headers,
         content,
