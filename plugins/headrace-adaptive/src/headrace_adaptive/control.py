@@ -105,6 +105,13 @@ class Control:
         self._begin_round(self._cut_until)
         return self.limit < before
 
+    def restore(self, now: float) -> None:
+        """The refusals that it was cut for were chance: have it where it was."""
+        self._limit = max(self._limit, self._cut_at)
+        self._withheld = 0.0
+        self._cut_until = now
+        self._begin_round(now)
+
     def failed(self, now: float) -> None:
         """The endpoint failed, which says nothing about its limit, but is no time to ask more of it."""
         self._begin_round(max(self._round_began, now + self.rules.cooldown))

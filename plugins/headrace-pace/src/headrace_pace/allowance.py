@@ -1,7 +1,7 @@
 """How many requests, or how many tokens, one model at one endpoint allows: as set, or as answers say.
 
-Theory of operation. Answers say ``limit``, ``remaining`` and ``reset``, and not how long the time is that
-the limit is for: of one provider a minute, of another a day, of a third a second. There are two kinds:
+Theory of operation. Answers say ``limit``, ``remaining`` and ``reset``, and few how long the time is that the
+limit is for: of one provider a minute, of another a day, of a third a second. There are two kinds:
 
     token bucket    full again in ``reset`` = (limit - remaining) · period / limit
     fixed window    ``remaining`` is ``limit`` again when the window is over, in ``reset``
@@ -14,9 +14,10 @@ and for one window at most. Another limit begins anew.
 
 ``remaining`` only ever lowers what is taken to be there. It is as of some moment between the sending and
 the answer: calls were sent since the sending that it may not count, and what was refilled since, it may not
-count either. So from it goes what the calls sent since took beyond the refill, and a twentieth of the limit,
-for others who use the same account and for what is on its way. Of what is on its way, some may have been
-refused, which took nothing; no endpoint keeps debts, so no more is taken to be gone than there was.
+count either. So from it goes what the calls sent since took beyond the refill, and as a reserve a twentieth of
+the limit, or of what it gives in a minute where that is less, for others who use the same account and for what
+is on its way. Of what is on its way, some may have been refused, which took nothing; no endpoint keeps debts,
+so no more is taken to be gone than there was.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Allowance:
         limit, remaining, reset = said.limit, said.remaining, said.reset
         used = 0.0 if limit is None or remaining is None else max(0.0, limit - remaining)
         if limit is not None and not self._set:
-            self._learn(limit, used, reset, now)
+            self._learn(limit, used, reset, said.period, now)
         bucket = self.bucket
         if bucket is None or remaining is None:
             return
@@ -61,9 +62,12 @@ class Allowance:
         if reset and elapsed > reset:
             refill = max(refill, bucket.rate)
         beyond = max(0.0, taken - refill * elapsed)
-        bucket.lower(now, max(0.0, remaining - beyond) - _RESERVE * (limit or 0.0))
+        reserve = _RESERVE * min(limit or 0.0, bucket.rate * _MINUTE)
+        bucket.lower(now, max(0.0, remaining - beyond) - reserve)
 
-    def _learn(self, limit: float, used: float, reset: float | None, now: float) -> None:
+    def _learn(
+        self, limit: float, used: float, reset: float | None, period: float | None, now: float
+    ) -> None:
         if self.bucket is not None and self.bucket.capacity != limit:
             self._longest = self._reckoned = 0.0
         if reset:
@@ -72,7 +76,7 @@ class Allowance:
                 self._reckoned, self._reckoned_until = reset * limit / used, now + reset
         if now >= self._reckoned_until:
             self._reckoned = 0.0
-        rate = limit / (max(self._longest, self._reckoned) or _MINUTE)
+        rate = limit / (period or max(self._longest, self._reckoned) or _MINUTE)
         if self.bucket is None:
             self.bucket = Bucket(rate, limit, now)
         elif (rate, limit) != (self.bucket.rate, self.bucket.capacity):
