@@ -58,13 +58,23 @@ class _Lane:
 
     def heed(self, call: Call, place: _Place, error: RateLimited) -> None:
         """Cut the limit, or withhold a place, where a 429 is a limit's and not chance."""
-        now, asked, before = call.now(), error.retry_after, self.refusals.limited
+        now, asked = call.now(), error.retry_after
         evidence = self.refusals.refused(place.number, place.begun, now, asked, self.begun)
         if evidence is Evidence.CHANCE:
             self.control.restore(now)
             self.tell(call, CHANCE)
-        elif (before or self.refusals.limited) and self.control.rate_limited(now, asked):
+        elif evidence is Evidence.SUSPECTED:
+            self.control.suspect(now, asked)
             self.tell(call, RATE_LIMITED)
+        elif (
+            self.refusals.limited and not self.refusals.testing and self.control.rate_limited(now, asked)
+        ):
+            self.tell(call, RATE_LIMITED)
+
+    def passed(self, call: Call, place: _Place) -> None:
+        """Go on with the test, if one is under way: an attempt was not refused."""
+        if self.refusals.testing and self.refusals.passed(place.number, call.now()) is Evidence.LIMIT:
+            self.control.confirm()
 
     def tell(self, call: Call, why: str) -> None:
         """Tell of each cut, and of growth now and then."""
@@ -160,8 +170,8 @@ def _stream_ended(lane: _Lane, call: Call, place: _Place, ending: Ending) -> Non
 def _leave(lane: _Lane, call: Call, place: _Place, error: BaseException | None) -> None:
     """Hear what became of a call, and then give its place back: what a cut takes goes to nobody else."""
     control, limiter = lane.control, lane.limiter
-    if lane.refusals.testing and not isinstance(error, RateLimited):
-        lane.refusals.passed(place.number, call.now())
+    if not isinstance(error, RateLimited):
+        lane.passed(call, place)
     if error is None:
         if control.answered(call.now(), limiter.borrowed_tokens):
             lane.tell(call, GROWTH)
