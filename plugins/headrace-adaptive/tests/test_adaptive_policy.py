@@ -110,7 +110,8 @@ async def test_nothing_but_429s_cut_the_limit_once_tell_of_it_and_come_out() -> 
 @pytest.mark.anyio
 async def test_what_a_cut_takes_goes_to_nobody_else() -> None:
     slow = Answer(delay=0.2)
-    endpoint = FakeEndpoint(*[slow] * 9, *[429] * DOMINANT, otherwise=Answer(delay=0.001))
+    refusals = DOMINANT + 1  # which of the first ten is refused is left to chance
+    endpoint = FakeEndpoint(*[slow] * 9, *[429] * refusals, otherwise=Answer(delay=0.001))
     seen: list[int] = []
 
     async def handle(call: headrace.Call) -> Reply:
@@ -124,10 +125,10 @@ async def test_what_a_cut_takes_goes_to_nobody_else() -> None:
         policies=[Adaptive(start=10)],
     )
     async with client, client.map(["?"] * 40) as outcomes:
-        assert [outcome.ok async for outcome in outcomes].count(False) == DOMINANT
+        assert [outcome.ok async for outcome in outcomes].count(False) == refusals
     # Ten at first. The limit is eight then, so of the nine left one is not replaced.
     assert seen[:10] == list(range(10))
-    assert max(seen[9 + DOMINANT :]) == 7
+    assert max(seen[9 + refusals :]) == 7
 
 
 @pytest.mark.anyio

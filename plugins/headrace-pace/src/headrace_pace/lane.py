@@ -234,7 +234,7 @@ class Lane:
         if exhausted or evidence is Evidence.DOMINANT or self.pause.holds:
             held = self.pause.holds
             began = self.pause.refused(now, number, asked, step)
-            if evidence is Evidence.DOMINANT and not held:
+            if not held and (evidence is Evidence.DOMINANT or not self._buckets):
                 self.learnt.stopped(now, self.pause.until, self.sent - self.refused)
             # Nothing has been saved up when it is over.
             for _, bucket in self._buckets:

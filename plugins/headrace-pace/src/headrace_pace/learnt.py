@@ -130,7 +130,7 @@ class Learnt:
         else:
             self.bucket.change(now, rate, _capacity(rate))
         if until > now:
-            self.bucket.drain(now, until)
+            self.bucket.drain(now, until, 1.0)  # for the first that goes, to see
 
 
 def _capacity(rate: float) -> float:
