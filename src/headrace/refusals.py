@@ -146,7 +146,7 @@ class Refusals:
 
     def _suspect(self, needed: int, least: float, last: int, now: float) -> Evidence:
         # In the order in which they were sent, which is not always that in which they are refused.
-        latest = list(self._recent)[-needed:]
+        latest = self._stretch(needed)
         (first, since, _), (last_refused, until, _) = min(latest), max(latest)
         span, refused = last_refused - first + 1, self._count(first, last_refused)
         if refused / span < least or until - since < LASTING:
@@ -158,6 +158,14 @@ class Refusals:
         self._refused = self._resolved = 0
         self._test_began = now
         return Evidence.SUSPECTED
+
+    def _stretch(self, needed: int) -> list[tuple[int, float, bool]]:
+        """The latest refusals: so many, and as many more as it takes for them to last."""
+        recent = list(self._recent)
+        begin = len(recent) - needed
+        while begin and recent[-1][1] - recent[begin][1] < LASTING:
+            begin -= 1
+        return recent[begin:]
 
     def _slowed(self, last: int) -> None:
         self.testing = False

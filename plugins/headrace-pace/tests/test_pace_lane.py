@@ -106,7 +106,7 @@ def test_a_limit_that_is_set_stays_and_only_what_is_there_is_lowered() -> None:
     allowance.hear(Said(6000.0, 0.0, 60.0), 0.0, 0.0, 0.0)
     assert allowance.bucket is not None
     assert (allowance.bucket.rate, allowance.bucket.capacity) == (1.0, 1.0)
-    assert allowance.bucket.level(0.0) == -3.0  # a reserve of what is set, not of what is said
+    assert allowance.bucket.level(0.0) == -300.0
 
 
 def passage(lane: Lane, now: float) -> Passage:

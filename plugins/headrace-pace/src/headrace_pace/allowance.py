@@ -14,10 +14,9 @@ and for one window at most. Another limit begins anew.
 
 ``remaining`` only ever lowers what is taken to be there. It is as of some moment between the sending and
 the answer: calls were sent since the sending that it may not count, and what was refilled since, it may not
-count either. So from it goes what the calls sent since took beyond the refill, and as a reserve a twentieth of
-the limit, or of what it gives in a minute where that is less, for others who use the same account and for what
-is on its way. Of what is on its way, some may have been refused, which took nothing; no endpoint keeps debts,
-so no more is taken to be gone than there was.
+count either. So from it goes what the calls sent since took beyond the refill, and a twentieth of the limit,
+for others who use the same account and for what is on its way. Of what is on its way, some may have been
+refused, which took nothing; no endpoint keeps debts, so no more is taken to be gone than there was.
 """
 
 from __future__ import annotations
@@ -62,8 +61,7 @@ class Allowance:
         if reset and elapsed > reset:
             refill = max(refill, bucket.rate)
         beyond = max(0.0, taken - refill * elapsed)
-        reserve = _RESERVE * min(limit or 0.0, bucket.rate * _MINUTE)
-        bucket.lower(now, max(0.0, remaining - beyond) - reserve)
+        bucket.lower(now, max(0.0, remaining - beyond) - _RESERVE * (limit or 0.0))
 
     def _learn(
         self, limit: float, used: float, reset: float | None, period: float | None, now: float

@@ -36,11 +36,12 @@ _BEGINNING, _LEAST = 1.0, 1 / 60
 class Learnt:
     """The rate of one lane; ``bucket`` is None while none is known. ``accepted`` are numbers since the start."""
 
-    __slots__ = ("_bound_at", "_grown_at", "_hold", "_mark", "_quiet_until", "_searching", "_used_up", "_was", "bucket")
+    __slots__ = ("_before", "_bound_at", "_grown_at", "_hold", "_mark", "_quiet_until", "_searching", "_was", "bucket")
 
     def __init__(self, now: float) -> None:
         self.bucket: Bucket | None = None
-        self._mark, self._used_up = (now, 0), False
+        # The moment when the limit was reached, and the one before; or the beginning, when nothing was used.
+        self._mark = self._before = (now, 0, False)
         self._bound_at = self._grown_at = self._quiet_until = now
         self._hold = HOLD
         self._was = 0.0
@@ -74,8 +75,12 @@ class Learnt:
 
     def _between(self, now: float, accepted: int) -> float | None:
         """What was accepted a second since the limit was reached the last time, if that is long enough ago."""
-        since, before = self._mark
-        return (accepted - before) / (now - since) if self._used_up and now - since >= _COMPLETE else None
+        since, before, used_up = self._mark_for(now)
+        return (accepted - before) / (now - since) if used_up and now - since >= _COMPLETE else None
+
+    def _mark_for(self, now: float) -> tuple[float, int, bool]:
+        """What was reached just now is the same as what is reached now."""
+        return self._mark if now - self._mark[0] >= _COMPLETE else self._before
 
     def _keep(self, now: float, until: float, accepted: int, rate: float) -> None:
         same = abs(rate - self._was) < _SAME * rate
@@ -84,8 +89,8 @@ class Learnt:
         self._go_at(now, until, accepted, rate, self._hold)
 
     def _search(self, now: float, until: float, accepted: int, least: float) -> None:
-        since, before = self._mark
-        rate = MARGIN * (accepted - before) / max(now - since, _COMPLETE if self._used_up else _MINUTE)
+        since, before, used_up = self._mark_for(now)
+        rate = MARGIN * (accepted - before) / max(now - since, _COMPLETE if used_up else _MINUTE)
         self._searching = True
         self._go_at(now, until, accepted, max(rate, least), 0.0)
 
@@ -121,7 +126,8 @@ class Learnt:
     def _go_at(self, now: float, until: float, accepted: int, rate: float, hold: float) -> None:
         """Go at a rate from ``until`` on, and do not grow for so long."""
         if now - self._mark[0] >= _COMPLETE:
-            self._mark, self._used_up = (now, accepted), True
+            self._before = self._mark
+        self._mark = (now, accepted, True)
         self._bound_at = self._grown_at = now
         self._quiet_until = until + hold
         rate = max(rate, _LEAST)
