@@ -105,7 +105,7 @@ async def test_an_answer_that_is_none_says_why_and_is_kept(kind: type[Any], said
     async with FakeEndpoint(said).client() as client:
         with pytest.raises(AnswerError) as caught:
             await client.chat("Sort: hose", answer=kind)
-    assert f"is no {kind.__name__}: " in str(caught.value)
+    assert f"is not {kind.__name__}: " in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.partial is not None
     assert caught.value.partial.text == said
@@ -219,7 +219,7 @@ async def test_an_answer_may_be_asked_for_by_a_json_schema() -> None:
     async with endpoint.client() as client:
         reply = await client.chat("Sort: hose", answer=SCHEMA)
         assert reply.answer == {"name": "Hose", "section": "Garten"}
-        with pytest.raises(AnswerError, match=r"is no Product: 'H' is too short - at `\$\.name`"):
+        with pytest.raises(AnswerError, match=r"is not Product: 'H' is too short - at `\$\.name`"):
             await client.chat("Sort: hose", answer=SCHEMA)
         with pytest.raises(AnswerError, match=r"'Gart' is not one of \['Garten', 'Haushalt'\]"):
             await client.chat("Sort: hose", answer=SCHEMA)

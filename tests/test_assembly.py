@@ -37,7 +37,7 @@ def test_texts_of_several_choices_are_kept_apart() -> None:
     made.add(chunk({}, 1, finish="length"))
     assert made.finished
     made.add(msgspec.json.encode({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}))
-    assert made.usage == Usage(3, 4, 7, 0)
+    assert made.usage == Usage(3, 4, 7)
     assert made.body() == {
         "id": "c-1",
         "object": "chat.completion",
@@ -51,7 +51,6 @@ def test_texts_of_several_choices_are_kept_apart() -> None:
             "prompt_tokens": 3,
             "completion_tokens": 4,
             "total_tokens": 7,
-            "prompt_tokens_details": {"cached_tokens": 0},
         },
     }
 
@@ -112,14 +111,33 @@ def test_what_endpoints_add_of_their_own_is_no_matter() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b'{"error":{"message":"overloaded"}}', "broke the stream off with an error: .*overloaded"),
-        (b"<html>", "no chunk of an answer: '<html>'"),
-        (b'{"choices":[{"delta":{"content":"\xff"}}]}', "no chunk of an answer"),
-        (b"[1]", "no chunk of an answer"),
-        (b'{"x":' + b"[" * 100_000, "no chunk of an answer"),
-        (b'{"choices":"none"}', "no chunk of an answer"),
+        (
+            b'{"error":{"message":"overloaded"}}',
+            "overloaded .the endpoint broke the stream off with an error",
+        ),
+        (b'[{"error":{"message":"overloaded"}}]', "overloaded .the endpoint broke the stream off"),
+        (b'{"object":"error","message":"overloaded"}', "overloaded .the endpoint broke the stream off"),
+        (b'{"choices":[{"finish_reason":"error"}]}', "finish_reason.*the endpoint broke the stream off"),
+        (
+            b'{"choices":[{"error":{"message":"overloaded"}}]}',
+            "overloaded .the endpoint broke the stream off",
+        ),
+        (b'{"choices":[{"delta":{"content":"Hal', "Hal.*damaged chunk"),
+        (b'{"x":' + b"[" * 100_000, "damaged chunk"),
     ],
 )
-def test_what_is_no_chunk_is_an_error_that_shows_it(data: bytes, said: str) -> None:
+def test_a_chunk_that_is_an_error_or_damaged_ends_the_stream(data: bytes, said: str) -> None:
     with pytest.raises(InvalidReply, match=said):
         Assembly().add(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"null", b"true", b"0", b"[1]", b'"busy"', b"<html>", b"ping", b'{"choices":"none"}', b"{}"]
+)
+def test_what_is_not_a_chunk_costs_nothing(data: bytes) -> None:
+    made = Assembly()
+    made.add(chunk({"content": "Hal"}))
+    assert made.add(data) == []
+    assert made.add(chunk({"content": "lo"}, finish="stop")) == [Piece("lo")]
+    assert made.finished
+    assert made.aside == (b"" if data == b"null" else data)

@@ -229,8 +229,8 @@ async def test_a_client_that_is_closed_says_so(fake_endpoint: FakeEndpoint) -> N
         (answer([1.0], "AAA="), "multiple of item size"),
         (answer([1.0], "no base64"), "base64"),
         ({"data": [{"embedding": [1.0]}, {"embedding": [1.0]}]}, "index"),
-        ({"choices": []}, "data"),
-        (b"[]", "Expected `object`"),
+        ({"choices": []}, "choices"),
+        (b"[]", "no answer in it"),
     ],
 )
 async def test_an_answer_that_has_not_one_vector_for_each_text_is_invalid(body: Any, said: str) -> None:

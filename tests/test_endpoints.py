@@ -11,7 +11,7 @@ import pytest
 
 from headrace import Call, Client, Endpoint, Reply, Request, RequestError, Secret, Send, SettingsError, Stage
 from headrace.settings import Settings, load_settings
-from headrace.testing import Answer, FakeEndpoint
+from headrace.testing import FakeEndpoint
 
 TOML = """
 [endpoints.deepseek]
@@ -130,7 +130,7 @@ async def test_a_call_goes_to_the_first_endpoint_that_has_its_model() -> None:
 
     a = Endpoint("http://a.test/v1", name="a", models=["small"])
     b = Endpoint("http://b.test/v1", name="b", models=["small", "large"])
-    lists = FakeEndpoint(otherwise=Answer(body={"data": []}))
+    lists = FakeEndpoint()
     async with fake(lists, a, b, policies=[Watch()], model="small") as client:
         await client.chat("?")
         await client.chat("?", model="large")
@@ -151,9 +151,7 @@ AZURE = Endpoint(
 
 @pytest.mark.anyio
 async def test_the_model_is_named_and_the_path_written_as_the_endpoint_has_them() -> None:
-    endpoint = FakeEndpoint(
-        Answer(), Answer(), Answer('{"answer": "a"}'), Answer(), Answer(body={"data": []})
-    )
+    endpoint = FakeEndpoint("ok", "ok", '{"answer": "a"}')
     async with fake(endpoint, AZURE, model="gpt-4.1") as client:
         await client.chat("Hello")
         async with client.stream("Hello") as stream:
@@ -161,7 +159,7 @@ async def test_the_model_is_named_and_the_path_written_as_the_endpoint_has_them(
                 pass
         await client.chat("Hello", answer=bool | str)
         await client.request("POST", "/embeddings?trace=1", {"input": "x"})
-        assert await client.models() == []
+        assert await client.models() == ["fake-model"]
     paths = [request.path for request in endpoint.attempts]
     assert paths == [
         *["/deployments/my%20gpt/chat/completions?api-version=2024-10-21"] * 3,

@@ -81,5 +81,7 @@ async def test_over_a_socket() -> None:
         reply = await client.respond("Which of one of: red | blue", max_output_tokens=50)
         chat = await client.chat("Which of one of: red | blue")
     assert reply.text == chat.text
-    assert reply.usage == chat.usage
+    assert reply.usage is not None
+    assert chat.usage is not None
+    assert reply.usage.total_tokens == chat.usage.total_tokens
     assert reply.body["status"] == "completed"

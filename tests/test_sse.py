@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace import ProtocolError
-from headrace.sse import MAX_EVENT_BYTES, EventParser
+from headrace import ReplyTooLarge
+from headrace.sse import EventParser, looks_like_events, may_become_events
+
+MANY_BYTES = 4 * 1024 * 1024
 
 DATA = st.text(st.characters(blacklist_characters="\r\n", codec="utf-8"), min_size=1).map(str.encode)
 
 
 def events_of(*packets: bytes) -> list[tuple[bytes, bytes]]:
     parser = EventParser()
-    return [event for packet in packets for event in parser.feed(packet)]
+    return [*(event for packet in packets for event in parser.feed(packet)), *parser.end()]
 
 
 @pytest.mark.parametrize(
@@ -35,13 +37,18 @@ def events_of(*packets: bytes) -> list[tuple[bytes, bytes]]:
         (b"data: \n\ndata:\n\ndata: a\n\n", [(b"", b"a")]),
         (b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [(b"", b"a")]),
         (b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n", [(b"", b"a"), (b"", b"b")]),
-        (b"data: a\n\ndata: cut", [(b"", b"a")]),
-        (b"data: a\n", []),
+        (b"data: a\n\ndata: last", [(b"", b"a"), (b"", b"last")]),
+        (b"data: a\n", [(b"", b"a")]),
+        (b"event: error\ndata: {}", [(b"error", b"{}")]),
+        (b"data: a\n\nid: 7", [(b"", b"a")]),
+        (b'error: {"message":"m"}\n\n', [(b"error", b'{"message":"m"}')]),
+        (b'data: a\n\n{"error":{}}\n\n', [(b"", b"a"), (b"", b'{"error":{}}')]),
+        (b'data: a\n\n{\n "error": {}\n}', [(b"", b"a"), (b"", b'{\n "error": {}\n}')]),
         ("data: a\u2028b\u0085c\n\n".encode(), [(b"", "a\u2028b\u0085c".encode())]),
     ],
 )
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
-def test_events_as_the_standard_has_them(
+def test_events_as_the_standard_and_endpoints_have_them(
     stream: bytes, events: list[tuple[bytes, bytes]], line_end: bytes
 ) -> None:
     stream = stream.replace(b"\n", line_end)
@@ -71,19 +78,37 @@ def test_an_event_is_there_with_its_last_byte() -> None:
 @pytest.mark.parametrize("line", [b"data\n", b"data: x\n", b":\n", b"\r", b"\r\n", b"event: a\r\n"])
 @pytest.mark.parametrize("packet", [1 << 10, 1 << 22])
 def test_an_event_of_very_many_lines_takes_linear_time(line: bytes, packet: int) -> None:
-    stream = (line * MAX_EVENT_BYTES)[: MAX_EVENT_BYTES - 10] + b"\n\n"
+    stream = (line * MANY_BYTES)[: MANY_BYTES - 10] + b"\n\n"
     began = time.process_time()
     events_of(*(stream[at : at + packet] for at in range(0, len(stream), packet)))
     assert time.process_time() - began < 10, "quadratic time would take hours"
 
 
 def test_a_line_without_end_is_capped() -> None:
-    parser = EventParser()
+    parser = EventParser(MANY_BYTES)
 
     def feed() -> None:
         # In packets so small that this would take hours if each were joined to all before it.
-        for _ in range(MAX_EVENT_BYTES // 8 + 1):
+        for _ in range(MANY_BYTES // 8 + 1):
             parser.feed(b"x" * 8)
 
-    with pytest.raises(ProtocolError, match="an event of over 4194304 bytes"):
+    with pytest.raises(ReplyTooLarge, match="max_response_bytes=4194304"):
         feed()
+
+
+@pytest.mark.parametrize("head", [b"data:", b"event: a", b": ping", b"id: 1", b"retry: 3", b"error: {}"])
+@pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b"\r\n\r\n"])
+def test_a_stream_of_events_is_told_by_its_beginning(head: bytes, before: bytes) -> None:
+    assert looks_like_events(before + head + b"\n\n")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[1]", b'"data: a"', b"<html>", b"upstream timed out", b"0", b"database: down"]
+)
+def test_other_bodies_do_not_look_like_events(body: bytes) -> None:
+    assert not looks_like_events(body)
+
+
+def test_a_few_bytes_do_not_tell_yet() -> None:
+    assert may_become_events(b"\n\nda")
+    assert not may_become_events(b'{"error": 1}')

@@ -152,12 +152,26 @@ async def test_pieces_and_then_the_whole_reply() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_the_caller_says_of_the_stream_is_left_as_it_is() -> None:
+@pytest.mark.parametrize("how", ["stream_options", "extra_body"])
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({"include_obfuscation": False}, {"include_usage": True, "include_obfuscation": False}),
+        ({"include_usage": False}, {"include_usage": False}),
+        ({}, {"include_usage": True}),
+    ],
+)
+async def test_what_the_caller_says_of_the_stream_stands(
+    how: str, options: dict[str, bool], sent: dict[str, bool]
+) -> None:
     client, player = playing(said("a", "stop"), DONE)
     async with client:
-        await read(client, extra_body={"stream_options": {"chunk_size": 3}})
+        if how == "extra_body":
+            await read(client, extra_body={"stream_options": options})
+        else:
+            await read(client, stream_options=options)
     assert player.calls[0].request.body is not None
-    assert player.calls[0].request.body["stream_options"] == {"chunk_size": 3}
+    assert player.calls[0].request.body["stream_options"] == sent
 
 
 @pytest.mark.anyio

@@ -56,4 +56,4 @@ def read(reply: Reply) -> Answer:
     usage = reply.usage
     if usage is None:
         raise ValueError("an answer without token counts")
-    return Answer(reply.text, usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+    return Answer(reply.text, usage.prompt_tokens or 0, usage.completion_tokens or 0, usage.total_tokens or 0)

@@ -33,7 +33,9 @@ async def run(job: Job, watch: Stopwatch) -> dict[str, float]:
             usage = reply.usage
             if usage is None:
                 raise ValueError("a stream without token counts")
-            answer = Answer(reply.text, usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+            answer = Answer(
+                reply.text, usage.prompt_tokens or 0, usage.completion_tokens or 0, usage.total_tokens or 0
+            )
             pieces.add(count, answer)
 
         async def worker() -> None:

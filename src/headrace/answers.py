@@ -9,16 +9,18 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import msgspec
 
+from headrace.choices import match_choice
 from headrace.errors import AnswerError
+from headrace.json_in_text import json_objects, unfenced
 from headrace.schemas import NOT_READ, Read, one_line, schema_of, strict, wrapped
 
-_FENCE = re.compile(r"\A\s*```[a-zA-Z]*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_BLANKS = " \t\r\n\ufeff"
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
@@ -34,13 +36,15 @@ class Asking(enum.IntEnum):
 class AnswerFormat:
     """What an answer is to be: ``kind``, the JSON ``schema`` of an object, and how such an object is read.
 
-    A kind that is no object (a Literal, a list) is asked for as the one property of one.
+    A kind that is not an object (a Literal, a list) ``is_wrapped``: it is asked for as the property
+    ``answer`` of one.
     """
 
     kind: Any
     name: str
     schema: Mapping[str, Any] = attrs.field(repr=False)
     _read: Read = attrs.field(repr=False)
+    is_wrapped: bool = attrs.field(default=False, repr=False)
     _by_schema: Mapping[str, Any] = attrs.field(init=False, repr=False)
     _told: Mapping[str, str] = attrs.field(init=False, repr=False)
 
@@ -56,6 +60,15 @@ class AnswerFormat:
             "role": "system",
             "content": f"Answer with one JSON object that fits this JSON schema, and nothing else: {schema}",
         }
+
+    @property
+    def choices(self) -> Sequence[str]:
+        """The texts of which the answer is one, none where it may be anything else."""
+        inner = self.schema["properties"].get("answer", {}) if self.is_wrapped else {}
+        if "$ref" in inner:
+            inner = self.schema["$defs"].get(inner["$ref"].removeprefix("#/$defs/"), {})
+        choices = inner.get("enum", ())
+        return choices if all(isinstance(choice, str) for choice in choices) else ()
 
     def asks(self, body: Mapping[str, Any]) -> bool:
         """True for a body that asks for this answer by its schema."""
@@ -74,13 +87,45 @@ class AnswerFormat:
         return body | {"messages": messages}
 
     def read(self, text: str) -> Any:
-        """The answer that a text holds; raises `AnswerError` saying what is wrong with it."""
-        fenced = _FENCE.match(text)  # models put it around JSON, told not to
+        """The answer that a text holds; raises `AnswerError` saying what is wrong with it.
+
+        Models put words, a fence or their thoughts around the JSON that they were asked for, and leave the
+        object out that a single value was to be in.
+        """
+        text = text.strip(_BLANKS)
         try:
-            return self._read((fenced[1] if fenced else text).encode())
+            return self._read(text.encode())
         except NOT_READ as error:
+            found = list(self._within(text))
+            if len(found) == 1:
+                return found[0]
             said = text if len(text) <= 80 else text[:79] + "…"
-            raise AnswerError(f"the answer {said!r} is no {self.name}: {one_line(error)}") from error
+            what = f"holds {len(found)} of {self.name}" if found else f"is not {self.name}"
+            raise AnswerError(f"the answer {said!r} {what}: {one_line(error)}") from error
+
+    def _within(self, text: str) -> Iterator[Any]:
+        """The different answers that are found in a text."""
+        seen: set[bytes] = set()
+        for written in self._candidates(text):
+            try:
+                value = self._read(written)
+            except NOT_READ:
+                continue
+            if written not in seen:
+                seen.add(written)
+                yield value
+
+    def _candidates(self, text: str) -> Iterator[bytes]:
+        said = text.rpartition("</think>")[2]  # of models whose prompt begins the block
+        yield from json_objects(said)
+        if self.choices:
+            choice = match_choice(self.choices, said)
+            if choice is not None:
+                yield msgspec.json.encode({"answer": choice})
+        elif self.is_wrapped:
+            value = unfenced(said)
+            if value[:1] != '"':  # a text could be anything
+                yield b'{"answer":%b}' % value.encode("utf-8", "replace")
 
 
 def answer_format(kind: Any) -> AnswerFormat:
@@ -95,11 +140,12 @@ def answer_format(kind: Any) -> AnswerFormat:
 
 def _made(kind: Any) -> AnswerFormat:
     schema, read = schema_of(kind)
-    if schema.get("type") != "object" or "properties" not in schema:
+    is_wrapped = schema.get("type") != "object" or "properties" not in schema
+    if is_wrapped:
         schema, read = wrapped(kind, schema)
     named = kind.get("title") if isinstance(kind, Mapping) else getattr(kind, "__name__", None)
     name = _NOT_IN_A_NAME.sub("_", str(named or "Answer")).strip("_")[:64] or "Answer"
-    return AnswerFormat(kind, name, strict(schema), read)
+    return AnswerFormat(kind, name, strict(schema), read, is_wrapped)
 
 
 _remembered = functools.lru_cache(maxsize=256)(_made)

@@ -210,14 +210,18 @@ class Api(ABC):
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
         priority: int = 0,
+        stream_options: Mapping[str, Any] | None = None,
         extra_body: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> Stream:
         """Ask for one chat completion and read it as it is made: an async context manager over its pieces.
 
-        The arguments are those of `chat`. In the block iterate over the stream for each `Piece`; after the
-        last one ``stream.reply`` is the whole `Reply`, with usage, cost and the time to its first token.
-        Leaving the block early drops the rest. ``timeout`` bounds the wait for the first piece (``total``)
+        The arguments are those of `chat`, and the API's ``stream_options``; token counts are asked for
+        unless these say ``{"include_usage": False}``. In the block iterate over the stream for each `Piece`;
+        after the last one ``stream.reply`` is the whole `Reply`, with usage, cost and the time to its first
+        token. Leaving the block early drops the rest.
+
+        ``timeout`` bounds the wait for the first piece (``total``)
         and from piece to piece (``stall``, default 60 s), ``deadline`` all of it. A stream counts as in
         flight until its block ends.
 
@@ -225,7 +229,8 @@ class Api(ABC):
         policies say, and later out of the iteration, where nothing is sent again and ``error.partial`` is
         what had come.
         """
-        body = chat_body(messages, parameters) | dict(extra_body or {})
+        options = {} if stream_options is None else {"stream_options": stream_options}
+        body = chat_body(messages, parameters) | options | dict(extra_body or {})
         if model is not None:
             body["model"] = model
         request = Request(

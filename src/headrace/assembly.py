@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import msgspec
 
-from headrace.envelope import UsageFields
+from headrace.content import ThoughtSplitter, reasoning_of, split_parts
+from headrace.error_bodies import ErrorBody, error_in, invalid_reply
 from headrace.errors import InvalidReply
-from headrace.reply import NOT_JSON, Usage, shown
+from headrace.json_reading import NOT_JSON, decode_json, decode_leniently
+from headrace.reply import Usage, shown
+from headrace.sse import EventParser, looks_like_events
+from headrace.tool_parts import ToolCallParts
+from headrace.usage import UsageFields, usage_fields, usage_json
+
+DONE = b"[DONE]"
 
 
 @attrs.define
@@ -28,57 +36,79 @@ class Piece:
 
 
 class _Delta(msgspec.Struct):
-    role: str | None = None
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    function_call: dict[str, Any] | None = None
+    audio: dict[str, Any] | None = None
+    annotations: list[Any] | None = None
+    images: list[Any] | None = None
 
 
 class _ChunkChoice(msgspec.Struct):
     delta: _Delta = msgspec.field(default_factory=_Delta)
     index: int = 0
     finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+    usage: UsageFields | None = None  # Moonshot's place for it
+    error: Any = None
+
+
+class _Groq(msgspec.Struct):
+    usage: UsageFields | None = None
 
 
 class _Chunk(msgspec.Struct):
     choices: list[_ChunkChoice] = []
     usage: UsageFields | None = None
     model: str | None = None
-    id: str | None = None
-    created: int | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    id: Any = None
+    created: Any = None
+    error: Any = None
+    object: str | None = None
+    x_groq: _Groq | None = None
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
 _NO_TOOLS: list[dict[str, Any]] = []
+_MERGED = ("function_call", "audio", "annotations", "images")
+"""Parts of a delta that are put together as they are, each like the values before it."""
 
 
 class _Choice:
     """One of the answers, as far as it has come."""
 
-    __slots__ = ("finish_reason", "reasoning", "refusal", "texts", "tool_calls")
+    __slots__ = ("finish_reason", "logprobs", "others", "reasoning", "refusal", "splitter", "texts", "tools")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.splitter: ThoughtSplitter | None = ThoughtSplitter()
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
-        self.tool_calls: dict[int, dict[str, Any]] = {}
+        self.tools: ToolCallParts | None = None
+        self.others: dict[str, Any] = {}
+        self.logprobs: Any = None
         self.finish_reason: str | None = None
 
     def message(self) -> dict[str, Any]:
         """The message that the parts make."""
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self.texts) or None}
-        if not self.tool_calls and not self.refusal:
+        if self.tools is None and not self.refusal:
             message["content"] = "".join(self.texts)
         if self.reasoning:
             message["reasoning_content"] = "".join(self.reasoning)
         if self.refusal:
             message["refusal"] = "".join(self.refusal)
-        if self.tool_calls:
-            message["tool_calls"] = [self.tool_calls[number] for number in sorted(self.tool_calls)]
-        return message
+        if self.tools is not None:
+            message["tool_calls"] = self.tools.calls()
+        return message | self.others
+
+    def described(self, index: int) -> dict[str, Any]:
+        """The choice as it would have been without streaming."""
+        made = {"index": index, "message": self.message(), "finish_reason": self.finish_reason}
+        return made if self.logprobs is None else made | {"logprobs": self.logprobs}
 
 
 class Assembly:
@@ -86,8 +116,9 @@ class Assembly:
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
-        self._id: str | None = None
-        self._created: int | None = None
+        self._id: Any = None
+        self._created: Any = None
+        self._aside = b""
         self.model: str | None = None
         self.usage: Usage | None = None
 
@@ -96,69 +127,215 @@ class Assembly:
         """Whether each choice that began has said why it ended."""
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
 
-    def add(self, data: bytes) -> list[Piece]:
-        """The pieces of a chunk; raises `InvalidReply` for one that is an error object, or no chunk."""
+    @property
+    def begun(self) -> bool:
+        """Whether there is a choice."""
+        return bool(self._choices)
+
+    @property
+    def aside(self) -> bytes:
+        """The latest data that is not part of an answer; it may say why there is none."""
+        return self._aside
+
+    def add(self, data: bytes, *, named_error: bool = False) -> list[Piece]:
+        """The pieces of a chunk.
+
+        Args:
+            data: The chunk. What is not an object, as a ``null`` that keeps a connection alive, says nothing.
+            named_error: The event that brought it is called "error".
+
+        Raises:
+            InvalidReply: It is an error, or damaged, so that a part of the answer is lost.
+        """
+        if named_error:
+            raise _broken_off(_error_of(data), data)
         try:
             chunk = _decode(data)
-        except NOT_JSON as error:
-            raise InvalidReply(f"the stream holds what is no chunk of an answer: {shown(data)}") from error
-        if bytes(chunk.error) != b"null":
-            raise InvalidReply(f"the endpoint broke the stream off with an error: {shown(data)}")
+        except NOT_JSON:
+            chunk = _chunk_of(data)
+        if chunk.error or chunk.object == "error":
+            error = _error_of(data)
+            if not error.says_nothing:
+                raise _broken_off(error, data)
         if self._id is None:
-            self._id, self._created, self.model = chunk.id, chunk.created, chunk.model
-        if chunk.usage is not None:
-            self.usage = chunk.usage.public()
-        pieces = []
+            self._id, self._created = chunk.id, chunk.created
+        if self.model is None:
+            self.model = chunk.model
+        usage = chunk.usage or (None if chunk.x_groq is None else chunk.x_groq.usage)
+        pieces: list[Piece] = []
         for part in chunk.choices:
+            usage = usage or part.usage
             choice = self._choices.get(part.index)
             if choice is None:
                 choice = self._choices[part.index] = _Choice()
-            delta = part.delta
-            if delta.content:
-                choice.texts.append(delta.content)
-            if part.finish_reason is not None:
-                choice.finish_reason = part.finish_reason
-            if delta.refusal:
-                choice.refusal.append(delta.refusal)
-            thought = delta.reasoning_content or delta.reasoning or ""
-            if thought:
-                choice.reasoning.append(thought)
-            for call in delta.tool_calls or ():
-                _join_tool_call(choice.tool_calls, call)
-            if delta.content or thought or delta.tool_calls:
-                pieces.append(Piece(delta.content or "", part.index, thought, delta.tool_calls or _NO_TOOLS))
+            self._add_part(choice, part, pieces)
+            if part.error or part.finish_reason == "error":
+                raise _broken_off(error_in({"error": part.error}) or ErrorBody(code="error"), data)
+        if usage is not None:
+            self.usage = usage.public() or self.usage
+        elif not chunk.choices and data.strip() != b"null":
+            self._aside = data
+        return pieces
+
+    def _add_part(self, choice: _Choice, part: _ChunkChoice, pieces: list[Piece]) -> None:
+        delta, text = part.delta, ""
+        thought = delta.reasoning_content or delta.reasoning or ""
+        if thought:
+            choice.reasoning.append(thought)
+        if delta.content:
+            text = delta.content
+            choice.texts.append(text)
+            if choice.splitter is not None:
+                text, in_block = choice.splitter.feed(text)
+                thought += in_block
+                if choice.splitter.in_text:
+                    choice.splitter = None  # no need to look any more
+        if part.finish_reason is not None:
+            choice.finish_reason = part.finish_reason
+            if choice.splitter is not None:
+                rest, in_block = choice.splitter.end()
+                text, thought = text + rest, thought + in_block
+        if delta.refusal:
+            choice.refusal.append(delta.refusal)
+        if delta.tool_calls:
+            if choice.tools is None:
+                choice.tools = ToolCallParts()
+            for call in delta.tool_calls:
+                choice.tools.add(call)
+        if delta.function_call or delta.audio or delta.annotations or delta.images:
+            parts = {name: getattr(delta, name) for name in _MERGED}
+            choice.others = _merged(choice.others, {name: part for name, part in parts.items() if part})
+        if part.logprobs:
+            choice.logprobs = _merged(choice.logprobs, part.logprobs)
+        if text or thought or delta.tool_calls:
+            pieces.append(Piece(text, part.index, thought, delta.tool_calls or _NO_TOOLS))
+
+    def end(self) -> list[Piece]:
+        """The pieces that were held back, at the end of the stream."""
+        pieces = []
+        for index, choice in self._choices.items():
+            text, thought = ("", "") if choice.splitter is None else choice.splitter.end()
+            if text or thought:
+                pieces.append(Piece(text, index, thought))
         return pieces
 
     def body(self) -> dict[str, Any]:
         """The answer as it would have been without streaming, so far as it has come."""
-        choices = [
-            {"index": index, "message": choice.message(), "finish_reason": choice.finish_reason}
-            for index, choice in sorted(self._choices.items())
-        ]
+        choices = [choice.described(index) for index, choice in sorted(self._choices.items())]
         body: dict[str, Any] = {"id": self._id, "object": "chat.completion", "created": self._created}
         body |= {"model": self.model, "choices": choices}
         if self.usage is not None:
-            used = self.usage
-            body["usage"] = {
-                "prompt_tokens": used.prompt_tokens,
-                "completion_tokens": used.completion_tokens,
-                "total_tokens": used.total_tokens,
-                "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
-            }
+            body["usage"] = usage_json(self.usage)
         return body
 
 
-def _join_tool_call(calls: dict[int, dict[str, Any]], part: dict[str, Any]) -> None:
-    """Add a part of a tool call: its arguments come in pieces, the rest with the first."""
-    number = part.get("index")
-    if not isinstance(number, int):
-        number = len(calls)
-    function = part.get("function")
-    said: dict[str, Any] = function if isinstance(function, dict) else {}
-    call = calls.get(number)
-    if call is None:
-        call = calls[number] = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
-    call["id"] = part.get("id") or call["id"]
-    call["type"] = part.get("type") or call["type"]
-    call["function"]["name"] += said.get("name") or ""
-    call["function"]["arguments"] += said.get("arguments") or ""
+def assembled_of(content: bytes) -> bytes | None:
+    """The whole answer that a body of events makes, as JSON; None where it is not one of events.
+
+    Raises:
+        InvalidReply: The events are an error, or no answer.
+    """
+    if not looks_like_events(content):
+        return None
+    parser, made = EventParser(), Assembly()
+    for name, data in [*parser.feed(content), *parser.end()]:
+        if data.strip() == DONE:
+            break
+        made.add(data, named_error=name == b"error")
+    if not made.begun:
+        raise no_answer(made, content)
+    return msgspec.json.encode(made.body())
+
+
+def no_answer(made: Assembly, content: bytes = b"") -> InvalidReply:
+    """The error for a stream that ended without a choice, with what it said instead."""
+    aside = made.aside or content
+    error = _error_of(aside, failed=True) if aside else ErrorBody()
+    return invalid_reply(error, aside, "the stream ended without an answer")
+
+
+def _broken_off(error: ErrorBody, data: bytes) -> InvalidReply:
+    return invalid_reply(error, data, "the endpoint broke the stream off with an error")
+
+
+def _error_of(data: bytes, *, failed: bool = True) -> ErrorBody:
+    """What a chunk says that is known to be an error."""
+    try:
+        decoded = decode_json(data)
+    except NOT_JSON:
+        return ErrorBody(message=data.decode("utf-8", "replace").strip() or None)
+    return error_in(decoded, failed=failed) or ErrorBody()
+
+
+def _chunk_of(data: bytes) -> _Chunk:
+    """A chunk, read field by field."""
+    try:
+        value = decode_leniently(data)
+    except NOT_JSON as error:
+        if data.lstrip()[:1] != b"{":
+            return _Chunk()  # a word that keeps the connection alive
+        raise InvalidReply(f"{shown(data)} (the stream holds a damaged chunk)") from error
+    if isinstance(value, list):  # Gemini: an error in a list
+        value = next((each for each in value if isinstance(each, Mapping) and each.get("error")), None)
+    if not isinstance(value, Mapping):
+        return _Chunk()
+    choices, kind, groq = value.get("choices"), value.get("object"), value.get("x_groq")
+    model, aside = value.get("model"), groq.get("usage") if isinstance(groq, Mapping) else None
+    return _Chunk(
+        [_choice_of(each) for each in choices if isinstance(each, Mapping)]
+        if isinstance(choices, list)
+        else [],
+        usage_fields(value.get("usage")) or usage_fields(aside),
+        model if isinstance(model, str) else None,
+        value.get("id"),
+        value.get("created"),
+        value.get("error"),
+        kind if isinstance(kind, str) else None,
+    )
+
+
+def _choice_of(value: Mapping[str, Any]) -> _ChunkChoice:
+    index, reason, logprobs = value.get("index"), value.get("finish_reason"), value.get("logprobs")
+    delta = value.get("delta") or value.get("message")  # a whole answer in a stream
+    return _ChunkChoice(
+        _delta_of(delta) if isinstance(delta, Mapping) else _Delta(_text(value.get("text"))),
+        index if isinstance(index, int) else 0,
+        _text(reason),
+        logprobs if isinstance(logprobs, dict) else None,
+        usage_fields(value.get("usage")),
+        value.get("error"),
+    )
+
+
+def _delta_of(value: Mapping[str, Any]) -> _Delta:
+    text, thoughts = split_parts(value.get("content"))
+    calls = value.get("tool_calls")
+    if isinstance(calls, Mapping):
+        calls = [calls]
+    parts = [each for each in calls if isinstance(each, dict)] if isinstance(calls, list) else None
+    made = _Delta(
+        text,
+        _text(value.get("refusal")),
+        reasoning_of(value) + thoughts,
+        None,
+        parts,
+    )
+    for name in _MERGED:
+        if isinstance(value.get(name), (dict, list)):
+            setattr(made, name, value[name])
+    return made
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _merged(before: Any, more: Any) -> Any:
+    """Two parts of a value: texts and lists one after the other, objects by their names, else the later."""
+    if isinstance(before, str) and isinstance(more, str):
+        return before + more
+    if isinstance(before, list) and isinstance(more, list):
+        return before + more
+    if isinstance(before, Mapping) and isinstance(more, Mapping):
+        return {**before, **{name: _merged(before.get(name), value) for name, value in more.items()}}
+    return before if more is None else more

@@ -114,7 +114,9 @@ class Client(Api):
                         f"{name}= has no effect beside policies=; give it to the policy itself"
                     )
         self._notify = compile_observers(self._observers)
-        self._send: Send = compile_chain(self._policies, checked(self._transport.send))
+        self._send: Send = compile_chain(
+            self._policies, checked(self._transport.send, core.max_response_bytes)
+        )
         self._places: Places | None = None
         self._token: object = None
         self._closed = False
@@ -274,6 +276,7 @@ class Client(Api):
             now=self._now,
             endpoints=endpoints,
             priority=request.priority,
+            all_endpoints=self._endpoints,
         )
 
     def _serve(self, model: str | None) -> tuple[Endpoint, ...]:

@@ -1,76 +1,166 @@
-"""What headrace itself reads of every answer: model, usage, error. The rest is decoded when somebody asks."""
+"""What headrace itself reads of every answer: model, usage, and whether there is an answer in it.
+
+Typed decoding does it for the usual answer. Whatever that refuses is decoded without types and read field
+by field, so that an odd field costs itself and not the answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
 import msgspec
 
+from headrace.assembly import assembled_of
+from headrace.error_bodies import ErrorBody, error_in, invalid_reply
 from headrace.errors import InvalidReply
-from headrace.reply import NOT_JSON, Reply, Usage, shown
+from headrace.json_reading import NOT_JSON
+from headrace.reply import Reply, first_choice, shown
+from headrace.usage import UsageFields, usage_fields
+
+_NOTHING = msgspec.Raw(b"")
 
 
-class _Cached(msgspec.Struct):
-    cached_tokens: int | None = None
+class _Message(msgspec.Struct):
+    """Any object."""
 
 
-class UsageFields(msgspec.Struct):
-    """Usage under the names of the chat, responses and embeddings APIs, and of DeepSeek."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    prompt_tokens_details: _Cached | None = None
-    input_tokens_details: _Cached | None = None
-    prompt_cache_hit_tokens: int | None = None
-
-    def public(self) -> Usage:
-        prompt = self.prompt_tokens or self.input_tokens or 0
-        completion = self.completion_tokens or self.output_tokens or 0
-        details = self.prompt_tokens_details or self.input_tokens_details
-        cached = (details and details.cached_tokens) or self.prompt_cache_hit_tokens or 0
-        return Usage(prompt, completion, self.total_tokens or prompt + completion, cached)
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    finish_reason: str | None = None
+    error: Any = None
 
 
 class _Envelope(msgspec.Struct):
     model: str | None = None
     usage: UsageFields | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    error: Any = None
+    choices: list[_Choice] | None = None
+    output: msgspec.Raw = _NOTHING
+    data: msgspec.Raw = _NOTHING
 
 
 _decode = msgspec.json.Decoder(_Envelope).decode
 
 
-def read_envelope(reply: Reply) -> None:
+@attrs.frozen(eq=False)
+class Expected:
+    """What an answer must hold: a quick look for the usual answer, and a careful one for the others."""
+
+    usual: Callable[[_Envelope], bool]
+    holds: Callable[[Any], bool]
+
+
+def _usual_choices(envelope: _Envelope) -> bool:
+    if not envelope.choices:
+        return False
+    for choice in envelope.choices:
+        if choice.message is None or choice.error or choice.finish_reason == "error":
+            return False
+    return True
+
+
+def _holds_choice(body: Any) -> bool:
+    choice = first_choice(body)
+    return choice is not None and choice.get("finish_reason") != "error" and not choice.get("error")
+
+
+def _holds_output(body: Any) -> bool:
+    if not isinstance(body, Mapping) or not isinstance(body.get("output"), list):
+        return False
+    return bool(body["output"]) or body.get("status") in ("queued", "in_progress", "incomplete")
+
+
+def _holds_data(body: Any) -> bool:
+    data = body.get("data") if isinstance(body, Mapping) else body
+    return isinstance(data, list) and bool(data)
+
+
+def _is_filled_list(raw: msgspec.Raw) -> bool:
+    written = memoryview(raw)
+    return len(written) > 2 and written[0] == ord("[")
+
+
+CHAT = Expected(_usual_choices, _holds_choice)
+_RESPONSE = Expected(lambda envelope: _is_filled_list(envelope.output), _holds_output)
+_EMBEDDINGS = Expected(lambda envelope: _is_filled_list(envelope.data), _holds_data)
+
+_EXPECTED = {
+    "/chat/completions": CHAT,
+    "/completions": CHAT,
+    "/responses": _RESPONSE,
+    "/embeddings": _EMBEDDINGS,
+}
+
+
+def expected_of(path: str) -> Expected | None:
+    """What the answer to a POST of this path must hold; None where headrace does not know."""
+    return _EXPECTED.get(path) or _EXPECTED.get(path.partition("?")[0])
+
+
+def read_envelope(reply: Reply, expected: Expected | None = None) -> None:
     """Fill in a reply's usage and model from its body.
 
-    Raises `InvalidReply` where a success by status holds an error object, nothing, or something that is
-    neither JSON nor declared as another content type.
+    Args:
+        reply: One whose status is a success.
+        expected: What the answer must hold; None: anything will do.
+
+    Raises:
+        InvalidReply: It holds an error, nothing, no answer, or something that is neither JSON nor declared
+            as another content type.
     """
     try:
         envelope = _decode(reply.content)
-    except msgspec.ValidationError:
-        # JSON, but shaped otherwise (a list, an unusual usage); the caller reads .body
-        if isinstance(reply.body, dict) and reply.body.get("error") is not None:
-            raise _holds_error(reply) from None
+    except NOT_JSON:
+        _read_leniently(reply, expected)
         return
-    except NOT_JSON as error:
-        if reply.status == 204 or _declared_otherwise(reply):
-            return
-        # Not by way of a variable: with a traceback it would be shown, and the key in it if it is echoed.
-        raise InvalidReply(
-            f"status {reply.status}, but the body is not JSON: "
-            f"{shown(reply.content) if reply.content else 'nothing'}"
-        ) from error
+    if envelope.error or (expected is not None and not expected.usual(envelope)):
+        _read_leniently(reply, expected)
+        return
     reply.model = envelope.model
     if envelope.usage is not None:
         reply.usage = envelope.usage.public()
-    if bytes(envelope.error) != b"null":
-        raise _holds_error(reply)
 
 
-def _holds_error(reply: Reply) -> InvalidReply:
-    return InvalidReply(f"status {reply.status}, but the body is an error: {shown(reply.content)}")
+def _read_leniently(reply: Reply, expected: Expected | None) -> None:
+    if expected is CHAT:
+        assembled = assembled_of(reply.content)  # some endpoints stream to everybody
+        if assembled is not None:
+            reply.content = assembled
+    try:
+        body = reply.body
+    except InvalidReply as error:
+        if expected is None and (reply.status == 204 or _declared_otherwise(reply)):
+            return
+        said = shown(reply.content) if reply.content else "an empty body"
+        raise InvalidReply(f"{said} (status {reply.status}, but the body is not JSON)") from error.__cause__
+    if isinstance(body, Mapping):
+        model, usage = body.get("model"), usage_fields(body.get("usage"))
+        reply.model = model if isinstance(model, str) else None
+        reply.usage = None if usage is None else usage.public()
+    found = expected is not None and expected.holds(body)
+    fault = error_in(body)
+    if expected is not None and not found:
+        fault = fault or _error_of_choice(body) or error_in(body, failed=True)
+        if fault is None or fault.says_nothing:
+            raise InvalidReply(
+                f"{shown(reply.content)} (status {reply.status}, but there is no answer in it)"
+            )
+    if fault is not None and not fault.says_nothing:
+        failure = invalid_reply(fault, reply.content, f"status {reply.status}, but the body is an error")
+        if first_choice(body) is not None:
+            failure.partial = reply
+        raise failure
+
+
+def _error_of_choice(body: Any) -> ErrorBody | None:
+    """What a choice says that ended with an error."""
+    choices = body.get("choices") if isinstance(body, Mapping) else None
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, Mapping) and (choice.get("error") or choice.get("finish_reason") == "error"):
+            return error_in(choice) or ErrorBody(code="error")
+    return None
 
 
 def _declared_otherwise(reply: Reply) -> bool:

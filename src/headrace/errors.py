@@ -188,17 +188,30 @@ class ReplyTooLarge(CallError):
 
 
 class InvalidReply(CallError):
-    """Status 2xx, but the body is no JSON, is an error object, or has not what was asked for."""
+    """Status 2xx, but the body is not JSON, is an error, or holds no answer.
+
+    ``error_code`` is the endpoint's own short name for its error, None where it gives none.
+    """
 
     code = "invalid_reply"
     retryable = True
+
+    def __init__(self, message: str, error_code: str | None = None) -> None:
+        super().__init__(message)
+        self.error_code = error_code
 
 
 class StatusError(CallError):
     """The endpoint answered with a status that is not 2xx.
 
-    ``status``, ``headers`` and ``body`` (bytes, less the key where it holds it) are the answer's;
-    ``error_code`` is the ``code`` (or ``type``) of its error object, None where there is none.
+    Attributes:
+        status: The status.
+        headers: The answer's, less the key where they hold it.
+        body: The answer's bytes, less the key.
+        error_code: The ``code`` of its error object, or its ``type`` where that is the word.
+        param: The parameter of the request that the endpoint blames, None where it names none.
+        limit: Which limit a 429 is about: "requests_per_minute", "tokens_per_minute", "requests_per_day",
+            "tokens_per_day", "quota" (no credit left), "overloaded"; None where the endpoint does not say.
     """
 
     code = "status_error"
@@ -210,20 +223,30 @@ class StatusError(CallError):
         headers: Headers | None = None,
         body: bytes = b"",
         error_code: str | None = None,
+        *,
+        param: str | None = None,
+        retryable: bool = False,
+        limit: str | None = None,
+        asked: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers
         self.body = body
         self.error_code = error_code
+        self.param = param
+        self.retryable = retryable
+        self.limit = limit
+        self._asked = asked
 
     @property
     def retry_after(self) -> float | None:
         """Seconds that the endpoint asks to stay away from now on; None where it asks for nothing sensible.
 
-        As `headrace.retry_after` reads its headers.
+        As `headrace.retry_after` reads its headers; without these, what its body says.
         """
-        return None if self.headers is None else seconds_asked(self.headers, time.time())
+        seconds = None if self.headers is None else seconds_asked(self.headers, time.time())
+        return self._asked if seconds is None else seconds
 
 
 class AuthenticationError(StatusError):
@@ -246,9 +269,17 @@ class ServerError(StatusError):
 
 
 class AnswerError(CallError):
-    """The model answered, but outside what was asked for."""
+    """The model answered, but outside what was asked for.
+
+    ``finish_reason`` says why, where the answer is not whole (``length``, ``content_filter``, ``refusal``,
+    …): asking again for the right form does not mend that. Else it is None.
+    """
 
     code = "answer_error"
+
+    def __init__(self, message: str, finish_reason: str | None = None) -> None:
+        super().__init__(message)
+        self.finish_reason = finish_reason
 
 
 class CircuitOpen(CallError):

@@ -66,7 +66,7 @@ class Request:
     accounting and logs (totals per tag); they are not sent. ``headers``, pairs of texts, are sent besides the
     endpoint's, or in place of those of the same name. Where calls wait, those of higher ``priority`` go
     first; those of a map wait as if theirs were one lower. ``answer`` is the type that the answer is to have;
-    see `Client.chat`.
+    see `Client.chat`. ``fresh``: no answer from a cache; the new one takes the place of the one it has kept.
 
     Raises `RequestError` for a path or method that no HTTP request may carry, for a timeout or deadline that
     is no duration, and for an ``answer`` that is no such type, or of anything but a chat.
@@ -82,6 +82,7 @@ class Request:
     headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     answer: Any = attrs.field(default=None, repr=False)
     priority: int = 0
+    fresh: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.timeout is not None and not isinstance(self.timeout, Timeout):
@@ -138,9 +139,9 @@ class Call:
     ``content`` is the encoded body. ``started`` and ``deadline`` are on `anyio.current_time`'s clock, which
     ``now()`` asks without the way through anyio's layers. ``attempts`` counts the trips over the wire begun
     so far. ``endpoints`` are those that serve its model, ``endpoint`` the one that it goes to, the first of
-    them unless a policy sets another before it sends. Where calls wait for something, those of higher
-    ``priority`` go first. A policy may write to ``notes`` under its own name. The
-    reply to a ``streamed`` call comes with its first piece; what is to be done when it is over is told
+    them unless a policy sets another before it sends; ``all_endpoints`` are the client's. Where calls wait
+    for something, those of higher ``priority`` go first. A policy may write to ``notes`` under its own name.
+    The reply to a ``streamed`` call comes with its first piece; what is to be done when it is over is told
     `at_end`.
     """
 
@@ -157,6 +158,7 @@ class Call:
     now: Callable[[], float] = attrs.field(default=anyio.current_time, repr=False)
     endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
     priority: int = 0
+    all_endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
     _at_end: list[Callable[[Ending], None]] | None = attrs.field(default=None, init=False, repr=False)
 
     def notify(self, name: str, **data: Any) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, TypeVar
 
 import attrs
-import msgspec
 
 from headrace.answers import AnswerFormat, Asking
 from headrace.endpoints import Endpoint
-from headrace.envelope import read_envelope
+from headrace.envelope import CHAT, expected_of, read_envelope
+from headrace.error_bodies import MOST_SAID, is_retryable, read_error
 from headrace.errors import (
     AnswerError,
     AuthenticationError,
@@ -20,15 +21,13 @@ from headrace.errors import (
     ServerError,
     StatusError,
 )
+from headrace.finish_reasons import refusal_of, unfit
 from headrace.model import Call, Send
-from headrace.reply import NOT_JSON, Answered, Headers, Reply, printable, shown
+from headrace.reply import Answered, Headers, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
 
 CallErrorT = TypeVar("CallErrorT", bound=CallError)
-
-_MOST_SAID = 1000
-"""Characters of an endpoint's own message that an error repeats."""
 
 _ADVICE = {
     400: "the endpoint finds the request wrong",
@@ -40,7 +39,7 @@ _ADVICE = {
 }
 
 
-def checked(send: Send) -> Send:
+def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
     """Wrap a transport's ``send``: count the attempt, read the envelope, raise what is no success."""
 
     async def attempt(call: Call) -> Reply:
@@ -51,10 +50,11 @@ def checked(send: Send) -> Send:
             return await answered_attempt(call, call.request.answer)
         reply = await send(call if call.endpoint.is_plain else addressed(call))
         if 200 <= reply.status < 300:
+            request = call.request
             try:
-                read_envelope(reply)
+                read_envelope(reply, expected_of(request.path) if request.method == "POST" else None)
             except InvalidReply as error:
-                if call.request.method == "HEAD" and not reply.content:
+                if request.method == "HEAD" and not reply.content:
                     return reply
                 raise _without_key(call, error) from error.__cause__
             return reply
@@ -74,7 +74,7 @@ def checked(send: Send) -> Send:
             call.attempts += 1
             reply = await send(addressed(call))
         if 200 <= reply.status < 300:
-            return await open_stream(call, reply)
+            return await open_stream(call, reply, max_stream_bytes)
         raise status_error(call, reply)
 
     async def answered_attempt(call: Call, answer: AnswerFormat) -> Reply:
@@ -89,7 +89,7 @@ def checked(send: Send) -> Send:
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
         try:
-            read_envelope(reply)
+            read_envelope(reply, CHAT)
             return answered(reply, answer)
         except (AnswerError, InvalidReply) as error:
             raise _without_key(call, error) from error.__cause__
@@ -128,18 +128,21 @@ def ask_for_answer(call: Call, answer: AnswerFormat, how: Asking) -> None:
 def answered(reply: Reply, answer: AnswerFormat) -> Answered[Any]:
     """The reply with its answer; raises `AnswerError`, of which ``partial`` is the reply."""
     try:
-        if reply.finish_reason == "length":
-            raise AnswerError("the answer was cut off; raise max_tokens=")
-        refusal = reply.body["choices"][0].get("message", {}).get("refusal")
-        if refusal:
-            raise AnswerError(f"the model refuses: {printable(str(refusal)[:_MOST_SAID])}")
-        value = answer.read(reply.text)
+        value = _read_answer(reply, answer)
     except AnswerError as error:
         error.partial = reply
         raise
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise InvalidReply(f"the body holds no choice with a text: {shown(reply.content)}") from None
     return Answered(reply.status, reply.headers, reply.content, reply.usage, reply.model, answer=value)
+
+
+def _read_answer(reply: Reply, answer: AnswerFormat) -> Any:
+    refusal = refusal_of(reply)
+    if refusal is not None:
+        raise AnswerError(f"{printable(refusal[:MOST_SAID])} (the model refuses)", "refusal")
+    try:
+        return answer.read(reply.text)
+    except AnswerError as error:
+        raise unfit(reply, error) from error.__cause__
 
 
 def _without_key(call: Call, error: CallErrorT) -> CallErrorT:
@@ -157,39 +160,43 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     less_key = call.endpoint.without_key
     status, content = reply.status, less_key(reply.content)
     headers = Headers([(name, less_key(value)) for name, value in reply.headers.raw])
-    message, code = _error_object(content)
+    error = read_error(content)
     advice = _ADVICE.get(status, "the endpoint failed" if status >= 500 else "")
     if 300 <= status < 400:
         # Following would carry the key to wherever the answer points.
         advice = f"redirected to {headers.get('location', '?')!r}, not followed; check base_url"
-    said = printable(message[:_MOST_SAID]) if message else (shown(content) if content else "no body")
-    text = f"{call.request.method} {call.request.path}: status {status}: {said}"
+    said = (
+        printable(error.message[:MOST_SAID]) if error.message else (shown(content) if content else "no body")
+    )
+    where = f"{call.request.method} {call.request.path}: status {status}"
     kind: type[StatusError] = StatusError
     if status == 401:
         kind = AuthenticationError
-        # What it says of the key may hold more of it than could be left out.
-        text = f"{call.request.method} {call.request.path}: status 401"
+        said = ""  # what it says of the key may hold more of it than could be left out
     elif status == 429:
         kind = RateLimited
+        if error.is_about_quota:
+            advice = "the account has no credit left; add some, or use another key"
+        elif error.limit == "overloaded":
+            advice = "the endpoint is overloaded"
     elif status >= 500:
         kind = ServerError
-    error = kind(f"{text} ({advice})" if advice else text, status, headers, content, code)
-    error.retryable = status in {408, 409, 429} or status >= 500
-    if code == "insufficient_quota":
-        error.retryable = False
-    return error
+    ours = f"{where}; {advice}" if advice else where
+    text = f"{said} ({ours})" if said else ours
+    return kind(
+        text,
+        status,
+        headers,
+        content,
+        error.code,
+        param=error.param,
+        retryable=_may_be_retried(status, headers) and not error.is_about_quota,
+        limit="quota" if error.is_about_quota or status == 402 else error.limit if status == 429 else None,
+        asked=error.retry_after,
+    )
 
 
-def _error_object(content: bytes) -> tuple[str | None, str | None]:
-    """Message and code of an OpenAI error object, None where there is none."""
-    try:
-        decoded: Any = msgspec.json.decode(content)
-    except NOT_JSON:
-        return None, None
-    error = decoded.get("error") if isinstance(decoded, dict) else None
-    if isinstance(error, str):
-        return error, None
-    if not isinstance(error, dict):
-        return None, None
-    message, code = error.get("message"), error.get("code") or error.get("type")
-    return (message if isinstance(message, str) else None), (code if isinstance(code, str) else None)
+def _may_be_retried(status: int, headers: Headers) -> bool:
+    """What ``x-should-retry`` says, and without it the status."""
+    said = headers.get("x-should-retry", "").strip().lower()
+    return said == "true" if said in {"true", "false"} else is_retryable(status)

@@ -44,3 +44,28 @@ def test_the_second_run_sends_nothing_and_costs_nothing(
     assert one == two
     assert {line["headrace"]["attempts"] for line in lines_of("second.jsonl")} == {0}
     assert {line["headrace"]["cost"] for line in lines_of("second.jsonl")} == {"0"}
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_failed_items_are_sent_past_the_cache(
+    headrace: Any,
+    serving: Callable[..., Any],
+    counts: Callable[[str], dict[str, Any]],
+    questions: Path,
+    processes: str,
+) -> None:
+    with serving("--seed", "7") as url:
+        settings = {"OPENAI_BASE_URL": url, "HEADRACE_CACHE_PATH": "answers.sqlite"}
+
+        def run(*more: str) -> int:
+            # Each answer is cut off after a token, so that it is not one of the choices.
+            said = ("--choices", "garden tools,household goods", "--param", "max_tokens=1")
+            prompt = ("--prompt", "{id}: {text}", "--model", "deepseek-v3.2", "--processes", processes, *said)
+            result = headrace.run("run", "questions.csv", *prompt, *more, **settings)
+            assert result.code == 1, result.out + result.err
+            sent: int = counts(url)["requests"]
+            return sent
+
+        assert run("--out", "first.jsonl") == 300
+        assert run("--out", "second.jsonl") == 300
+        assert run("--out", "first.jsonl", "--retry-failed") == 600

@@ -73,7 +73,9 @@ async def test_calls_embeddings_and_errors(aimock: Mock, transport: str) -> None
             reply = await client.chat("Hallo", temperature=0.3, max_tokens=100)
             assert reply.text == "Guten Tag!"
             assert reply.usage is not None
-            assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens > 0
+            assert reply.usage.prompt_tokens
+            assert reply.usage.completion_tokens
+            assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
             assert reply.cost is not None
             assert reply.request_id
 

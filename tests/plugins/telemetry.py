@@ -50,6 +50,13 @@ class Telemetry:
             for metric in scope.metrics
         }
 
+    @property
+    def schema_urls(self) -> set[str]:
+        """The schema URLs of the metrics."""
+        data = self._reader.get_metrics_data()
+        resources = [] if data is None else data.resource_metrics
+        return {str(scope.schema_url) for resource in resources for scope in resource.scope_metrics}
+
     def everything(self) -> str:
         """All that was exported, as text."""
         spans = "".join(span.to_json() for span in self.spans)

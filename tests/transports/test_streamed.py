@@ -253,3 +253,48 @@ async def test_over_tls(serve: Serve, connect: Connect, transport: str) -> None:
         for _ in range(2):
             assert await read(client) == "Grüße aus Bonn"
         assert server.accepted == 1
+
+
+SAID = event("Grüße") + event(" aus Bonn", '"stop"')
+UNENDED = SAID.rstrip(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "framing"),
+    [
+        ("text/event-stream", "length"),
+        ("Text/Event-Stream", "chunked"),
+        ("application/json", "chunked"),
+        ("text/plain", "close"),
+    ],
+)
+async def test_the_last_event_counts_without_its_blank_line_whatever_the_body_is_declared_as(
+    serve: Serve, connect: Connect, transport: str, kind: str, framing: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n" % kind.encode()
+        if framing == "chunked":
+            await peer.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(UNENDED) + LAST)
+        elif framing == "length":
+            await peer.send(head + b"Content-Length: %d\r\n\r\n" % len(UNENDED) + UNENDED)
+        else:
+            await peer.send(head + b"Connection: close\r\n\r\n" + UNENDED)
+            await peer.close()
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        assert await read(client) == "Grüße aus Bonn"
+
+
+@pytest.mark.parametrize("at", [30, 60, len(SAID) // 2, len(UNENDED) - 1])
+async def test_a_body_that_the_close_ends_in_the_midst_of_an_event_is_incomplete(
+    serve: Serve, connect: Connect, transport: str, at: int
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(HEAD + b"Connection: close\r\n\r\n" + UNENDED[:at])
+        await peer.close()
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        with pytest.raises(IncompleteReply):
+            await read(client)

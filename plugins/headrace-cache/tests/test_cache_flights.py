@@ -49,8 +49,8 @@ async def test_where_it_fails_the_next_is_made_and_each_has_its_own_error(cache:
     assert len(endpoint.attempts) == 3
     assert endpoint.most_in_flight == 1
     assert sorted(str(outcome.error)[:60] for outcome in seen if outcome.error) == [
-        "POST /chat/completions: status 400: injected 400 (the endpoi",
-        "POST /chat/completions: status 500: injected 500 (the endpoi",
+        "injected 400 (POST /chat/completions: status 400; the endpoi",
+        "injected 500 (POST /chat/completions: status 500; the endpoi",
     ]
     assert sum(outcome.ok for outcome in seen) == 8
 

@@ -129,7 +129,8 @@ async def test_what_does_more_than_answer_is_always_sent(
     "asked", ["/responses", "/embeddings", "/completions", "/v1/messages", "/x/embeddings?v=1"]
 )
 async def test_other_answers_are_kept_too(cache: Callable[..., Cache], asked: str) -> None:
-    endpoint = FakeEndpoint()
+    message = Answer(body={"type": "message", "content": [{"type": "text", "text": "Hi"}]})
+    endpoint = FakeEndpoint(otherwise=message if asked.endswith("/messages") else "ok")
     async with endpoint.client([cache()]) as client:
         attempts = [(await client.request("POST", asked, {"input": "Hallo"})).attempts for _ in range(2)]
     assert attempts == [1, 0]

@@ -65,6 +65,41 @@ async def test_one_line_for_a_call_that_succeeds(log: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("usage", "said"),
+    [
+        (None, {}),
+        ({"prompt_tokens": None, "completion_tokens": None}, {}),
+        ({"prompt_tokens": 9, "completion_tokens": 0}, {"input_tokens": "9", "output_tokens": "0"}),
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 20},
+                "completion_tokens_details": {"reasoning_tokens": 15, "audio_tokens": 0},
+            },
+            {
+                "input_tokens": "100",
+                "output_tokens": "50",
+                "cache_read.input_tokens": "40",
+                "cache_creation.input_tokens": "20",
+                "reasoning.output_tokens": "15",
+            },
+        ),
+    ],
+)
+async def test_tokens_as_far_as_the_endpoint_counts_them(
+    log: pytest.LogCaptureFixture, usage: Any, said: dict[str, str]
+) -> None:
+    body = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": usage}
+    async with FakeEndpoint(Answer(body=body)).client([Logging()]) as client:
+        await client.chat("Hallo")
+    found = pairs(log.records[0].getMessage()).items()
+    prefix = "gen_ai.usage."
+    assert {name.removeprefix(prefix): value for name, value in found if name.startswith(prefix)} == said
+
+
+@pytest.mark.anyio
 async def test_the_pairs_are_attributes_of_the_record(log: pytest.LogCaptureFixture) -> None:
     # Which is where structlog's ExtraAdder and JSON formatters look for them, with their types.
     async with FakeEndpoint().client([Logging()]) as client:

@@ -12,6 +12,7 @@ from tests.plugins.telemetry import Telemetry, attributes
 import headrace
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cost import Cost
+from headrace_otel.conventions import RELEASED
 from headrace_otel.messages import input_attributes, output_attributes
 from headrace_repair import Repair
 
@@ -125,7 +126,7 @@ def test_tools_and_parts_of_a_chat() -> None:
         ]
     }
     asked = {"type": "tool_call", "id": "c1", "name": "weather", "arguments": {"city": "Paris"}}
-    assert read(input_attributes(body)) == {
+    assert read(input_attributes(body, RELEASED)) == {
         "input.messages": [
             {"role": "user", "parts": [{"type": "text", "content": "Weather here?"}, {"type": "image_url"}]},
             {"role": "assistant", "parts": [asked]},
@@ -136,7 +137,7 @@ def test_tools_and_parts_of_a_chat() -> None:
     message = {"role": "assistant", "reasoning_content": "Hm.", "tool_calls": [call, broken]}
     answer = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
     unread = {"type": "tool_call", "id": "c2", "name": "f", "arguments": '{"a'}
-    assert read(output_attributes(answer)) == {
+    assert read(output_attributes(answer, RELEASED)) == {
         "output.messages": [
             {
                 "role": "assistant",
@@ -149,21 +150,21 @@ def test_tools_and_parts_of_a_chat() -> None:
 
 def test_a_response() -> None:
     body: dict[str, Any] = {"instructions": "Be brief.", "input": "Hallo"}
-    assert read(input_attributes(body)) == {
+    assert read(input_attributes(body, RELEASED)) == {
         "input.messages": [{"role": "user", "parts": [{"type": "text", "content": "Hallo"}]}],
         "system_instructions": [{"type": "text", "content": "Be brief."}],
     }
     made = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     given = {"type": "function_call_output", "call_id": "c1", "output": "42"}
     call = {"type": "tool_call", "id": "c1", "name": "f", "arguments": {}}
-    assert read(input_attributes({"input": [made, given]})) == {
+    assert read(input_attributes({"input": [made, given]}, RELEASED)) == {
         "input.messages": [
             {"role": "assistant", "parts": [call]},
             {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "42"}]},
         ]
     }
     said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
-    assert read(output_attributes({"status": "completed", "output": [said, made]})) == {
+    assert read(output_attributes({"status": "completed", "output": [said, made]}, RELEASED)) == {
         "output.messages": [
             {"role": "assistant", "parts": [{"type": "text", "content": "Hi"}, call], "finish_reason": "stop"}
         ]
@@ -172,5 +173,5 @@ def test_a_response() -> None:
 
 @pytest.mark.parametrize("body", [None, {}, {"messages": 5}, {"messages": ["a"]}, {"input": [1]}])
 def test_what_is_no_conversation_says_nothing(body: Any) -> None:
-    assert input_attributes(body) == {}
-    assert output_attributes(body) == {}
+    assert input_attributes(body, RELEASED) == {}
+    assert output_attributes(body, RELEASED) == {}

@@ -61,7 +61,7 @@ async def test_after_so_many_attempts_the_last_error_is_raised_and_all_is_paid()
     cost = Cost(prices={"fake-model": {"input": 1, "output": 1}})
     endpoint = FakeEndpoint(otherwise=INVALID)
     async with endpoint.client([Repair(attempts=3), cost]) as client:
-        with pytest.raises(headrace.AnswerError, match=r"is no Person: Expected `int`") as caught:
+        with pytest.raises(headrace.AnswerError, match=r"is not Person: Expected `int`") as caught:
             await client.chat("Who?", answer=Person)
     assert (len(endpoint.attempts), caught.value.attempts) == (3, 3)
     assert cost.totals.cost == Decimal("0.000045")
@@ -71,15 +71,67 @@ async def test_after_so_many_attempts_the_last_error_is_raised_and_all_is_paid()
     "message",
     [
         {"message": {"content": '{"name": "Ad'}, "finish_reason": "length"},
+        {"message": {"content": '{"name": "Ad'}, "finish_reason": "max_tokens"},
+        {"message": {"content": ""}, "finish_reason": "content_filter"},
+        {"message": {"content": ""}, "finish_reason": "sensitive"},
+        {"message": {"content": '{"na'}, "finish_reason": "insufficient_system_resource"},
         {"message": {"content": None, "refusal": "I cannot"}, "finish_reason": "stop"},
     ],
 )
-async def test_what_asking_again_does_not_mend_is_raised_at_once(message: dict[str, Any]) -> None:
+async def test_an_answer_that_is_not_whole_is_raised_at_once(message: dict[str, Any]) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(body={"choices": [message]}))
     async with endpoint.client([Repair(attempts=3)]) as client:
-        with pytest.raises(headrace.AnswerError, match=r"cut off|refuses: I cannot"):
+        with pytest.raises(headrace.AnswerError) as caught:
             await client.chat("Who?", answer=Person)
+    assert caught.value.finish_reason is not None
     assert len(endpoint.attempts) == 1
+
+
+@pytest.mark.parametrize(
+    "failure", [503, 400, lambda: headrace.ConnectError("refused"), Answer(body=b"busy")]
+)
+async def test_a_repair_that_fails_says_what_it_was_to_mend(failure: Any) -> None:
+    endpoint = FakeEndpoint(INVALID, failure() if callable(failure) else failure)
+    async with endpoint.client([Repair()]) as client:
+        with pytest.raises(headrace.CallError, match="; it was asked again because its answer") as caught:
+            await client.chat("Who?", answer=Person)
+    error = caught.value
+    assert not isinstance(error, headrace.AnswerError)
+    assert isinstance(error.__cause__, headrace.AnswerError)
+    assert "thirty-six" in str(error.__cause__)
+    assert "thirty-six" not in str(error), "only an AnswerError quotes from the answer"
+    assert error.attempts == 2
+    assert error.partial is not None
+    assert error.partial.text == INVALID
+    assert error.partial.usage == headrace.Usage(10, 5, 15, 0)
+
+
+async def test_the_first_failure_is_nobody_s_repair() -> None:
+    endpoint = FakeEndpoint(503)
+    async with endpoint.client([Repair()]) as client:
+        with pytest.raises(headrace.ServerError) as caught:
+            await client.chat("Who?", answer=Person)
+    assert caught.value.__cause__ is None
+    assert "asked again" not in str(caught.value)
+
+
+async def test_usage_is_the_sum_of_what_is_known() -> None:
+    def said(text: str, usage: dict[str, Any] | None) -> Answer:
+        return Answer(body={"choices": [{"message": {"content": text}}], "usage": usage})
+
+    details = {
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 3},
+    }
+    counts = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    for first, second, total in (
+        (counts | details, counts, headrace.Usage(20, 10, 30, 4, reasoning_tokens=3)),
+        (None, counts, headrace.Usage(10, 5, 15)),
+        (None, None, None),
+    ):
+        endpoint = FakeEndpoint(said(INVALID, first), said(VALID, second))
+        async with endpoint.client([Repair()]) as client:
+            assert (await client.chat("Who?", answer=Person)).usage == total
 
 
 async def test_each_try_may_be_retried() -> None:

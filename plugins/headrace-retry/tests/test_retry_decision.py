@@ -9,10 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import headrace
-from headrace.errors import StatusError
-from headrace.reply import Headers
-from headrace_retry.decision import Schedule, mendable
+from headrace_retry.decision import Schedule
 
 
 def schedule(**changes: Any) -> Schedule:
@@ -26,13 +23,6 @@ def schedule(**changes: Any) -> Schedule:
         "max_retry_after": 120.0,
     }
     return Schedule(**defaults | changes)
-
-
-def status_error(status: int, code: str | None = None, retryable: bool = True, **headers: str) -> StatusError:
-    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    error = StatusError("failed", status, Headers(raw), b"", code)
-    error.retryable = retryable
-    return error
 
 
 def test_the_backoff_doubles_up_to_its_cap() -> None:
@@ -105,27 +95,3 @@ def test_every_delay_keeps_all_bounds(
     assert asked is None or asked <= 120.0
     assert remaining is None or delay < remaining
     assert max_elapsed is None or elapsed + delay <= max_elapsed
-
-
-@pytest.mark.parametrize(
-    ("error", "answer"),
-    [
-        (headrace.ConnectError("refused"), True),
-        (headrace.TLSError("bad certificate"), False),
-        (headrace.CallTimeout("slow"), True),
-        (headrace.DeadlineExceeded("too late"), False),
-        (headrace.IncompleteReply("cut"), True),
-        (headrace.CircuitOpen("open", 5.0), False),
-        (headrace.BudgetExceeded("spent"), False),
-        (status_error(429), True),
-        (status_error(400, retryable=False), False),
-        (status_error(400, retryable=False, x_should_retry="true"), True),
-        (status_error(503, x_should_retry="false"), False),
-        (status_error(503, x_should_retry="maybe"), True),
-        (status_error(429, "insufficient_quota", retryable=False), False),
-        (status_error(429, "insufficient_quota", retryable=False, x_should_retry="true"), False),
-        (StatusError("made by hand"), False),
-    ],
-)
-def test_which_errors_a_retry_can_mend(error: headrace.CallError, answer: bool) -> None:
-    assert mendable(error) is answer

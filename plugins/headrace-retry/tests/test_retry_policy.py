@@ -42,7 +42,7 @@ async def test_statuses_that_a_retry_mends(status: int) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413, 422])
+@pytest.mark.parametrize("status", [301, 400, 401, 402, 403, 404, 413, 422, 501])
 async def test_statuses_that_no_retry_mends(status: int) -> None:
     endpoint = FakeEndpoint(status)
     async with endpoint.client([Retry(base=0.001)]) as client:
@@ -52,9 +52,42 @@ async def test_statuses_that_no_retry_mends(status: int) -> None:
 
 
 @pytest.mark.anyio
-async def test_no_credit_is_not_retried() -> None:
-    answer = Answer(status=429, body={"error": {"message": "no credit", "code": "insufficient_quota"}})
-    endpoint = FakeEndpoint(answer)
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (headrace.ConnectError, 2),
+        (headrace.TLSError, 1),
+        (headrace.CallTimeout, 2),
+        (headrace.DeadlineExceeded, 1),
+        (headrace.IncompleteReply, 2),
+        (headrace.InvalidReply, 2),
+        (headrace.CircuitOpen, 1),
+        (headrace.BudgetExceeded, 1),
+        (headrace.AnswerError, 1),
+    ],
+)
+async def test_which_errors_a_retry_can_mend(error: type[headrace.CallError], attempts: int) -> None:
+    endpoint = FakeEndpoint(error("failed"))
+    async with endpoint.client([Retry(base=0.001)]) as client, client.map(["Hallo"]) as outcomes:
+        assert [outcome.attempts async for outcome in outcomes] == [attempts]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("status", "said", "attempts"),
+    [(400, "true", 2), (501, "True ", 2), (503, "false", 1), (429, "false", 1), (503, "maybe", 2)],
+)
+async def test_the_endpoint_may_say_otherwise(status: int, said: str, attempts: int) -> None:
+    endpoint = FakeEndpoint(Answer(status=status, headers={"x-should-retry": said}))
+    async with endpoint.client([Retry(base=0.001)]) as client, client.map(["Hallo"]) as outcomes:
+        assert [outcome.attempts async for outcome in outcomes] == [attempts]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("headers", [{}, {"x-should-retry": "true"}])
+async def test_no_credit_is_not_retried(headers: dict[str, str]) -> None:
+    error = {"error": {"message": "no credit", "code": "insufficient_quota"}}
+    endpoint = FakeEndpoint(Answer(status=429, body=error, headers=headers))
     async with endpoint.client([Retry(base=0.001)]) as client:
         with pytest.raises(headrace.RateLimited):
             await client.chat("Hallo")

@@ -10,58 +10,18 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.plugins.several import Ear, World
 
 import headrace
 from headrace import Call, Client, Endpoint, Reply, SettingsError
 from headrace.endpoint import Behaviour, endpoint_process
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
-from headrace.transports.memory import MemoryTransport
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_retry import Retry
 from headrace_route import Route
 
 pytestmark = pytest.mark.anyio
-
-
-class World:
-    """Some endpoints in memory, by name."""
-
-    def __init__(self, **fakes: FakeEndpoint) -> None:
-        self.fakes = fakes
-
-    async def handle(self, call: Call) -> Reply:
-        return await self.fakes[call.endpoint.name].handle(call)
-
-    def client(self, *policies: headrace.Policy, **more: Any) -> Client:
-        limits = more.pop("limits", {})
-        endpoints = [
-            Endpoint(
-                f"http://{name}.test/v1", name=name, max_in_flight=limits.get(name), **more.get(name, {})
-            )
-            for name in self.fakes
-        ]
-        keywords = {name: value for name, value in more.items() if name not in self.fakes}
-        return Client(
-            endpoints=endpoints,
-            policies=policies,
-            transport=MemoryTransport(self.handle),
-            **{"model": "m"} | keywords,
-        )
-
-    @property
-    def attempts(self) -> dict[str, int]:
-        return {name: len(fake.attempts) for name, fake in self.fakes.items()}
-
-
-class Ear:
-    name = "ear"
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[str, dict[str, Any]]] = []
-
-    def notify(self, event: headrace.Event) -> None:
-        self.heard.append((event.name, dict(event.data)))
 
 
 async def test_it_keeps_the_contract() -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.bulk.appending import write_all
 from headrace.errors import JournalError
-from headrace.reply import NOT_JSON
+from headrace.json_reading import NOT_JSON
 from headrace.requests import encode_json
 
 _FORMAT = 1

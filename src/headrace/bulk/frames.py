@@ -31,13 +31,14 @@ class Setup(msgspec.Struct):
 
 
 class Work(msgspec.Struct, array_like=True, gc=False):
-    """An item for a worker: its place, its id, and the request's path, method and body as JSON."""
+    """An item for a worker: its place, its id, the request's path, method and body as JSON, and `fresh`."""
 
     index: int
     id: str
     path: str
     method: str
     body: bytes | None
+    fresh: bool = False
 
 
 class Report(msgspec.Struct, array_like=True):

@@ -17,7 +17,7 @@ from headrace.bulk.appending import LineFile
 from headrace.bulk.claim import claim
 from headrace.bulk.records import Line, decode_line
 from headrace.errors import JournalError
-from headrace.reply import NOT_JSON
+from headrace.json_reading import NOT_JSON
 
 
 class Journal:
@@ -43,6 +43,7 @@ class Journal:
         self._total = total
         self._limited = limited
         self._done = bytearray((total + 7) // 8)
+        self._forgotten = bytearray()
         self.done = 0
         self.failed = 0
 
@@ -113,6 +114,10 @@ class Journal:
         """True where the item at this place has its line."""
         return bool(self._done[index >> 3] & 1 << (index & 7))
 
+    def was_failed(self, index: int) -> bool:
+        """True where the item at this place failed, and is sent again since `forget_failed`."""
+        return bool(self._forgotten) and bool(self._forgotten[index >> 3] & 1 << (index & 7))
+
     def _mark(self, index: int) -> None:
         self._done[index >> 3] |= 1 << (index & 7)
         self.done += 1
@@ -133,6 +138,7 @@ class Journal:
         except OSError as error:
             fresh.unlink(missing_ok=True)
             self._done, self.done, self.failed = before
+            self._forgotten = bytearray()
             raise JournalError(
                 f"{self.path}: {error.strerror}; its failed items are still in it, nothing was lost"
             ) from error
@@ -141,7 +147,7 @@ class Journal:
         return before[2]
 
     def _write_without_failed(self, fresh: Path) -> None:
-        self._done = bytearray(len(self._done))
+        self._done, self._forgotten = bytearray(len(self._done)), bytearray(len(self._done))
         self.done = self.failed = 0
         with self.path.open("rb") as old, fresh.open("wb") as new:
             os.chmod(fresh, 0o600)
@@ -151,6 +157,7 @@ class Journal:
                 assert index is not None
                 if index < self._total:
                     if line.failed:
+                        self._forgotten[index >> 3] |= 1 << (index & 7)
                         continue
                     self._mark(index)
                 new.write(raw)

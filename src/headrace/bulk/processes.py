@@ -218,7 +218,7 @@ class ProcessCrew:
 def _work(item: Asked) -> Work:
     request = item.request
     content = None if request.body is None else encode_body(request.body)
-    return Work(item.index, item.id, request.path, request.method, content)
+    return Work(item.index, item.id, request.path, request.method, content, request.fresh)
 
 
 def _pickled(thing: object, better: str) -> bytes:

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import msgspec
 
 from headrace.errors import CallError, HeadraceError, StatusError
+from headrace.json_reading import NOT_JSON
 from headrace.model import Outcome
-from headrace.reply import NOT_JSON, Reply
+from headrace.reply import Reply
 
 _ID = re.compile(r"headrace-(\d{1,15})")
 _FOREVER = 1e10

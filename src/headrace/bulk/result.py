@@ -77,8 +77,8 @@ def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> 
         outcome.attempts,
         outcome.elapsed,
         True,
-        usage.prompt_tokens if usage else 0,
-        usage.completion_tokens if usage else 0,
+        (usage.prompt_tokens or 0) if usage else 0,
+        (usage.completion_tokens or 0) if usage else 0,
         reply.cost,
         code_of(error),
     )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
+import attrs
 
 from headrace.bulk.crew import Asked, Crew, LocalCrew
 from headrace.bulk.journal import Journal
@@ -59,6 +60,7 @@ class Keeper(Protocol):
     """Keeps the lines of a run; a `Journal` does.
 
     ``append`` takes lines and their items, durable once it returns; ``sync`` makes them outlast the machine.
+    ``was_failed`` is true for an item that failed in an earlier session and is sent again.
     """
 
     @property
@@ -66,6 +68,7 @@ class Keeper(Protocol):
     @property
     def failed(self) -> int: ...
     def is_done(self, index: int, /) -> bool: ...
+    def was_failed(self, index: int, /) -> bool: ...
     def append(self, indexes: list[int], lines: bytes, /) -> None: ...
     async def sync(self) -> None: ...
 
@@ -156,12 +159,15 @@ class BulkRun:
             await self._journal.sync()
 
     def _items(self) -> Iterator[Asked]:
-        request, is_done = self._task.request, self._journal.is_done
+        request, journal = self._task.request, self._journal
         for item in self._task.source.items():
             if self.summary.stopped_by is not None or self._refusal is not None:
                 return
-            if not is_done(item.index):
-                yield Asked(item.index, item.id, request(item))
+            if not journal.is_done(item.index):
+                asked = request(item)
+                if journal.was_failed(item.index):  # a cache may have kept what it failed with
+                    asked = attrs.evolve(asked, fresh=True)
+                yield Asked(item.index, item.id, asked)
 
     def _write(self, results: list[Result]) -> None:
         """Write what has become of items, but not yet what the endpoint may be to blame for."""

@@ -11,7 +11,9 @@ from headrace.answers import AnswerFormat, answer_format
 from headrace.bulk.distinct import Distinct
 from headrace.bulk.sources import Item, Items
 from headrace.bulk.template import Template
+from headrace.choices import match_choice, plain
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
+from headrace.finish_reasons import unfit
 from headrace.model import Request
 from headrace.reply import Reply
 from headrace.requests import as_request, chat_body, encode_body
@@ -21,14 +23,9 @@ def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
     found = tuple(choice.strip() for choice in choices or ())
     if choices is not None and not all(found):
         raise InputError("--choices: one of them is empty")
-    if len({_plain(choice) for choice in found}) != len(found):
+    if len({plain(choice) for choice in found}) != len(found):
         raise InputError("--choices: two of them are the same but for case")
     return found
-
-
-def _plain(text: str) -> str:
-    """An answer without what models put around a word."""
-    return text.strip(" \t\r\n\"'`*.!„“”»«").casefold()
 
 
 def _as_format(answer: Any) -> AnswerFormat | None:
@@ -140,11 +137,11 @@ def judge(choices: Sequence[str], reply: Reply) -> tuple[str | None, HeadraceErr
         text = reply.text
     except InvalidReply as error:
         return None, error
-    for choice in choices:
-        if _plain(choice) == _plain(text):
-            return choice, None
+    choice = match_choice(choices, text)
+    if choice is not None:
+        return choice, None
     said = text if len(text) <= 80 else text[:79] + "…"
-    return None, AnswerError(f"the answer {said!r} is none of the choices")
+    return None, unfit(reply, AnswerError(f"the answer {said!r} is not one of the choices"))
 
 
 def _duplicate(source: Items, ids: Distinct) -> str | None:

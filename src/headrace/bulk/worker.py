@@ -120,7 +120,7 @@ class _Inbox:
         self.drawn[self._number] = item
         self._number += 1
         body = None if item.body is None else EncodedBody(item.body)
-        return Request(body, item.path, item.method, item.id)
+        return Request(body, item.path, item.method, item.id, fresh=item.fresh)
 
 
 class _Outbox:

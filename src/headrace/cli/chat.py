@@ -51,7 +51,7 @@ def chat(
         reply = stream.reply
         took = [f"{reply.elapsed:.1f} s", f"first token after {reply.time_to_first_token or 0:.1f} s"]
         if reply.usage is not None:
-            took.append(f"{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
+            took.append(f"{reply.usage.prompt_tokens or 0:,} + {reply.usage.completion_tokens or 0:,} tokens")
         if reply.cost is not None:
             took.append(f"${reply.cost:.6f}")
         if reply.finish_reason == "length":

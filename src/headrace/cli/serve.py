@@ -17,6 +17,7 @@ from headrace.endpoint.units import parse_rate, parse_share
 @click.option("--rate-limit", type=Quantity("rate", parse_rate), help="429 over it, like 100/s.")
 @click.option("--errors", type=Quantity("share", parse_share), default=0.0, help="Share of faults, like 5%.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answers.")
+@click.option("--quirks", default="", metavar="NAME,…", help="Odd but real ways to answer; see the docs.")
 def serve(
     host: str,
     port: int,
@@ -25,6 +26,7 @@ def serve(
     rate_limit: float | None,
     errors: float,
     seed: int,
+    quirks: str,
 ) -> None:
     """Start an OpenAI-compatible endpoint that simulates a model, until Ctrl-C.
 
@@ -38,7 +40,17 @@ def serve(
     """
     from headrace.endpoint.server import serve as run_server
 
-    behaviour = Behaviour(latency=latency, jitter=jitter, rate_limit=rate_limit, errors=errors, seed=seed)
+    try:
+        behaviour = Behaviour(
+            latency=latency,
+            jitter=jitter,
+            rate_limit=rate_limit,
+            errors=errors,
+            seed=seed,
+            quirks=tuple(name.strip() for name in quirks.split(",") if name.strip()),
+        )
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--quirks") from None
     try:
         run_server(behaviour, host, port, ready=lambda url: click.echo(f"Simulated endpoint at {url}"))
     except OSError as error:

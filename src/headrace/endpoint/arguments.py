@@ -32,6 +32,7 @@ def to_arguments(behaviour: Behaviour) -> list[str]:
         "--faults": ",".join(behaviour.faults),
         "--stall": behaviour.stall,
         "--seed": behaviour.seed,
+        "--quirks": ",".join(behaviour.quirks) or None,
     }
     # One word each, so that a negative seed is not taken for an option.
     return [f"{name}={value}" for name, value in options.items() if value is not None]
@@ -54,6 +55,7 @@ def from_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     parser.add_argument("--faults", default=",".join(default.faults), help=f"of {','.join(FAULT_KINDS)}")
     parser.add_argument("--stall", type=_reader(parse_duration), default=default.stall, help="such as 30s")
     parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--quirks", default="", help="odd ways to answer, by name")
     parser.add_argument(
         "--until-stdin-closes", action="store_true", help="stop when standard input ends, as with the parent"
     )
@@ -67,6 +69,7 @@ def from_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> 
             faults=tuple(kind.strip() for kind in read.faults.split(",")),
             stall=read.stall,
             seed=read.seed,
+            quirks=tuple(name.strip() for name in read.quirks.split(",") if name.strip()),
             api_key=environment.get(API_KEY_VARIABLE),
         )
     except ValueError as error:

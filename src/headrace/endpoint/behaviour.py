@@ -5,6 +5,8 @@ from typing import Literal, cast, get_args
 
 import attrs
 
+from headrace.endpoint.quirks import quirks_of
+
 FaultKind = Literal["500", "503", "429", "reset", "stall"]
 
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
@@ -18,6 +20,12 @@ def _fault_kinds(names: Iterable[str]) -> tuple[FaultKind, ...]:
         if name not in FAULT_KINDS:
             raise ValueError(f"there is no fault {name!r}: choose among {', '.join(FAULT_KINDS)}")
     return cast(tuple[FaultKind, ...], asked)
+
+
+def _quirk_names(names: Iterable[str]) -> tuple[str, ...]:
+    asked = tuple(names)
+    quirks_of(asked)
+    return asked
 
 
 def _above_zero(_: "Behaviour", attribute: "attrs.Attribute[float | None]", value: float | None) -> None:
@@ -41,9 +49,10 @@ class Behaviour:
         stall: seconds of silence of a stall, after which the connection is cut.
         seed: another seed gives other answers, and faults at other requests.
         api_key: when set, a request with no or another bearer token gets a 401. In no repr.
+        quirks: names of odd ways to answer chats; see `headrace.endpoint.quirks`.
 
     Raises:
-        ValueError: a value is outside its range, or a fault has no such name.
+        ValueError: a value is outside its range, or no fault or quirk has such a name.
     """
 
     latency: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
@@ -56,3 +65,4 @@ class Behaviour:
     stall: float = attrs.field(default=30.0, validator=attrs.validators.ge(0))
     seed: int = 0
     api_key: str | None = attrs.field(default=None, repr=False)
+    quirks: tuple[str, ...] = attrs.field(default=(), converter=_quirk_names)

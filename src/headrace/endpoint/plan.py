@@ -1,11 +1,12 @@
 """What the endpoint is to do about one request, as data: the app carries it out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 import msgspec
 
 from headrace.endpoint.behaviour import FaultKind
+from headrace.endpoint.quirks import DONE, Draft, Quirk, offered_tools
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +33,27 @@ class Plan:
     gap: float = 0.0
     fault: FaultKind | None = None
     silence: float = 0.0
+
+
+def with_quirks(quirks: Iterable[Quirk], plan: Plan, asked: bytes) -> Plan:
+    """The plan of an answer to a chat, with these oddities; ``asked`` is the request's body."""
+    draft = Draft(dict(plan.headers), tools=offered_tools(asked))
+    if plan.events:
+        draft.chunks = [
+            msgspec.json.decode(event.removeprefix(b"data: ")) for event in plan.events if event != DONE
+        ]
+    else:
+        draft.body = msgspec.json.decode(plan.content)
+    for quirk in quirks:
+        quirk(draft)
+    events = tuple(draft.events()) if draft.streamed else ()
+    return attrs.evolve(
+        plan,
+        status=draft.status,
+        headers=draft.headers,
+        events=events,
+        content=b"" if events else draft.content(),
+    )
 
 
 class Refusal(Exception):

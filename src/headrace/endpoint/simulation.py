@@ -22,7 +22,8 @@ from headrace.endpoint.bucket import TokenBucket
 from headrace.endpoint.chance import fingerprint, fraction
 from headrace.endpoint.chat import CREATED, ChatRequest, complete
 from headrace.endpoint.embeddings import EmbeddingsRequest, embed
-from headrace.endpoint.plan import Plan, Refusal
+from headrace.endpoint.plan import Plan, Refusal, with_quirks
+from headrace.endpoint.quirks import quirks_of
 from headrace.endpoint.reading import read
 from headrace.endpoint.responses import ResponsesRequest, respond
 
@@ -72,6 +73,7 @@ class Simulation:
         self._behaviour = behaviour
         self._bucket = TokenBucket(behaviour.rate_limit) if behaviour.rate_limit is not None else None
         self._seen: OrderedDict[bytes, int] = OrderedDict()
+        self._quirks = quirks_of(behaviour.quirks)
         self._refused = 0
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], content: bytes, now: float) -> Plan:
@@ -135,15 +137,19 @@ class Simulation:
             return attrs.evolve(plan, content=answer)
         completion = complete(request, id=f"chatcmpl-{digest.hex()[:24]}", seed=self._behaviour.seed)
         if not request.stream:
-            return attrs.evolve(plan, content=completion.body())
+            return self._with_quirks(attrs.evolve(plan, content=completion.body()), content)
         wants_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
         events = completion.events(include_usage=wants_usage)
         # Half of the time passes before the first event and half among the others, so that a streamed reply
         # is over when one that is not streamed would be.
         half = draw.delay / 2
-        return attrs.evolve(
+        streamed = attrs.evolve(
             plan, delay=half, headers=_EVENTS | limits, events=events, gap=half / (len(events) - 1)
         )
+        return self._with_quirks(streamed, content)
+
+    def _with_quirks(self, plan: Plan, content: bytes) -> Plan:
+        return with_quirks(self._quirks, plan, content) if self._quirks else plan
 
     def _pass_rate_limit(self, now: float) -> dict[str, str]:
         if self._bucket is None:

@@ -10,11 +10,12 @@ from typing import Self
 import anyio
 import msgspec
 
-from headrace.envelope import UsageFields
 from headrace.errors import CallError
+from headrace.json_reading import NOT_JSON
 from headrace.model import Call, Ending
-from headrace.reply import NOT_JSON, Body, Reply, Usage
+from headrace.reply import Body, Reply
 from headrace.sse import EventParser
+from headrace.usage import UsageFields
 
 
 class _Part(msgspec.Struct):
@@ -47,6 +48,7 @@ class PassedBody:
             self._events = EventParser()
         self._first = b""
         self._ended = False
+        self._counts = UsageFields()
         self._on_end: Callable[[], None] = lambda: None
 
     @classmethod
@@ -104,12 +106,9 @@ class PassedBody:
             return
         self._reply.model = part.model or self._reply.model
         if part.usage is not None:
-            before, now = self._reply.usage or Usage(), part.usage.public()
             # The messages API counts the prompt at the beginning, and the answer at the end.
-            prompt = now.prompt_tokens or before.prompt_tokens
-            completion = now.completion_tokens or before.completion_tokens
-            cached = now.cached_tokens or before.cached_tokens
-            self._reply.usage = Usage(prompt, completion, prompt + completion, cached)
+            self._counts = self._counts.updated(part.usage)
+            self._reply.usage = self._counts.public()
 
     async def aclose(self) -> None:
         """Be done with it; what was not read is left."""

@@ -12,9 +12,12 @@ import attrs
 import msgspec
 
 from headrace.client import Client
+from headrace.endpoint.plan import Plan, with_quirks
+from headrace.endpoint.quirks import quirks_of
 from headrace.endpoints import EMPTY
 from headrace.model import Call, Policy, Request
 from headrace.reply import Headers, Reply
+from headrace.testing.shapes import answer_to
 from headrace.transports.memory import MemoryTransport
 
 
@@ -36,8 +39,8 @@ class Answer:
     completion_tokens: int = 5
     cached_tokens: int = 0
 
-    def content(self, model: str | None) -> bytes:
-        """The body as bytes."""
+    def content(self, model: str | None, request: Request | None = None) -> bytes:
+        """The body as bytes, as the path of ``request`` has it; by default a chat completion."""
         if isinstance(self.body, bytes):
             return self.body
         if self.body is not None:
@@ -45,24 +48,13 @@ class Answer:
         if self.status >= 300:
             error = {"message": f"injected {self.status}", "type": "injected", "param": None, "code": None}
             return msgspec.json.encode({"error": error})
-        message = {"role": "assistant", "content": self.text}
         usage = {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
         }
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return msgspec.json.encode(
-            {
-                "id": "chatcmpl-fake",
-                "object": "chat.completion",
-                "created": 1_700_000_000,
-                "model": model or "fake-model",
-                "choices": [choice],
-                "usage": usage,
-            }
-        )
+        return msgspec.json.encode(answer_to(request, model or "fake-model", self.text, usage))
 
     def events(self, model: str | None) -> bytes:
         """The same as server-sent events, a word an event, for a call that is streamed."""
@@ -89,11 +81,13 @@ class FakeEndpoint:
 
     Each attempt takes the next of ``steps``: a text (answered with 200), a status, an `Answer`, or an
     exception to raise as the transport would. When they are used up, ``otherwise`` is answered for ever.
+    ``quirks`` are names of odd but real ways to answer a chat, as `headrace serve --quirks` has them.
     ``attempts`` are the requests seen, one for each attempt, in order; ``in_flight`` and ``most_in_flight``
     count attempts under way.
     """
 
-    def __init__(self, *steps: Step, otherwise: Step = "ok") -> None:
+    def __init__(self, *steps: Step, otherwise: Step = "ok", quirks: Iterable[str] = ()) -> None:
+        self._quirks = quirks_of(quirks)
         self._steps = deque(steps)
         self._otherwise = otherwise
         self.attempts: list[Request] = []
@@ -133,6 +127,21 @@ class FakeEndpoint:
         streamed = call.streamed and step.status < 300
         kind = "text/event-stream" if streamed else "application/json"
         headers = {"content-type": kind} | dict(step.headers)
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        content = (step.events if streamed else step.content)(call.request.model)
-        return Reply(step.status, Headers(raw), content)
+        model = call.request.model
+        content = step.events(model) if streamed else step.content(model, call.request)
+        if self._quirks and step.status < 300 and not isinstance(step.body, bytes):
+            return self._odd(content, call, headers)
+        return _reply(step.status, headers, content)
+
+    def _odd(self, content: bytes, call: Call, headers: Mapping[str, str]) -> Reply:
+        """The answer with the quirks."""
+        events = tuple(content.splitlines(keepends=True)[::2]) if call.streamed else ()
+        whole = b"" if events else content
+        plan = Plan(headers=headers, content=whole, events=tuple(event + b"\n" for event in events))
+        odd = with_quirks(self._quirks, plan, call.content)
+        return _reply(odd.status, odd.headers, b"".join(odd.events) or odd.content)
+
+
+def _reply(status: int, headers: Mapping[str, str], content: bytes) -> Reply:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Reply(status, Headers(raw), content)

@@ -9,6 +9,7 @@ import attrs
 from headrace import AnswerError, Call, Headers, InvalidReply, Reply
 from headrace.envelope import read_envelope
 from headrace.replies import answered
+from headrace_cache.whole import expected_at, is_answer, is_whole
 
 _FREE = Decimal(0)
 
@@ -25,9 +26,11 @@ class Kept:
     content: bytes = attrs.field(repr=False)
 
 
-def kept_of(reply: Reply) -> Kept | None:
-    """What is to be kept of a reply; None of one that is no success, or still being received."""
+def kept_of(call: Call, reply: Reply) -> Kept | None:
+    """What is to be kept of a reply; None of one that is not a whole answer, or still being received."""
     if not 200 <= reply.status < 300 or reply.stream is not None:
+        return None
+    if not is_answer(call.request.path, reply) or not is_whole(reply):
         return None
     return Kept(reply.status, reply.headers.get("content-type"), reply.content)
 
@@ -38,7 +41,7 @@ def revived(kept: Kept, call: Call) -> Reply | None:
     headers = Headers([] if kind is None else [(b"content-type", kind.encode("latin-1"))])
     reply = Reply(kept.status, headers, kept.content)
     try:
-        read_envelope(reply)
+        read_envelope(reply, expected_at(call.request.path))
         if call.request.answer is not None:
             reply = answered(reply, call.request.answer)
     except (AnswerError, InvalidReply):

@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-from headrace import Call
+from headrace import Call, Endpoint
 
 _ANSWERED = re.compile(r"(/.*)?/(completions|embeddings)|(/v1)?/(messages|responses)")
 """Paths whose answer is all that a call to them is for; of others nobody knows what a call does there."""
@@ -34,16 +34,19 @@ def may_be_kept(call: Call) -> bool:
     return not (path.endswith("/responses") and any((request.body or {}).get(name) for name in _STATEFUL))
 
 
-def key_of(call: Call) -> bytes:
-    """SHA-256 of all that an answer depends on, before anything has changed the call.
+def key_of(call: Call, endpoint: Endpoint) -> bytes:
+    """SHA-256 of all that an answer of ``endpoint`` depends on, before anything has changed the call.
 
-    That is the URL, the endpoint's key, the headers (less those which name one call, or the SDK), the body,
-    and the schema of the type that is asked for. The secrets among it go in, and none can be had back out.
+    That is the URL with its path and query as they are written there, the model's name there, the endpoint's
+    key, the headers (less those which name one call, or the SDK), the body, and the schema of the type that
+    is asked for. The secrets among it go in, and none can be had back out.
     """
-    request, endpoint = call.request, call.endpoint
+    request = call.request
+    model = None if request.model is None else endpoint.name_of(request.model)
     head = (
-        endpoint.base_url + request.path,
-        None if endpoint.api_key is None else endpoint.api_key.reveal(),
+        endpoint.base_url + endpoint.target(request.path, model),
+        model,
+        None if endpoint.api_key is None else (endpoint.key_header, endpoint.api_key.reveal()),
         _counted([*endpoint.headers.items(), *request.headers]),
         None if request.answer is None else request.answer.schema,
     )

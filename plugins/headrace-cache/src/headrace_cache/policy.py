@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
-from headrace import Call, Reply, Send, SettingsError, Stage
+from headrace import Call, Endpoint, Reply, Send, SettingsError, Stage
 from headrace_cache.database import Database, Row
 from headrace_cache.kept import Kept, kept_of, revived
 from headrace_cache.key import key_of, may_be_kept
@@ -48,9 +48,11 @@ class Cache:
     ``max_bytes``: what the file may hold (default 1 GiB); what was not used for the longest time goes first.
     ``clock``: seconds since 1970.
 
-    Kept are chat and other completions, embeddings, responses and messages, where they succeeded and were not
-    streamed. Identical calls at once make one; where it fails, the next of them is made. Raises
-    `SettingsError` for a value out of range, and for a file that cannot be used.
+    Kept are chat and other completions, embeddings, responses and messages, where they are whole answers of
+    the model that was asked for, and were not streamed. An answer belongs to the endpoint that gave it.
+    Identical calls at once make one; where it fails, the next of them is made. A request that is ``fresh`` is
+    made, and its answer replaces the one that was kept. Raises `SettingsError` for a value out of range, and
+    for a file that cannot be used.
     """
 
     name: ClassVar[str] = "cache"
@@ -75,18 +77,11 @@ class Cache:
             return ask(call) if may_be_kept(call) else send(call)
 
         async def ask(call: Call) -> Reply:
-            key = key_of(call)
-            kept: Kept | None = None
-            while kept is None and (flight := flights.get(key)) is not None:
-                await flight.over.wait()
-                kept = flight.kept
-            if kept is None:
-                now = clock()
-                kept = store.find(key, now - max_age, now)
-            reply = None if kept is None else revived(kept, call)
+            keys = {endpoint: key_of(call, endpoint) for endpoint in call.endpoints or (call.endpoint,)}
+            reply = None if call.request.fresh else await found(keys, call)
             call.notify("cache", hit=reply is not None)
             if reply is None:
-                return await make(key, call)
+                return await make(keys, call)
             if store.due:
                 await store.write()
             else:
@@ -95,19 +90,36 @@ class Cache:
                 )  # or a loop over answers that are all here would let nobody else have a turn
             return reply
 
-        async def make(key: bytes, call: Call) -> Reply:
+        async def found(keys: Mapping[Endpoint, bytes], call: Call) -> Reply | None:
+            """What one of the endpoints has answered, also to a call that is under way."""
+            kept: Kept | None = None
+            own = keys[call.endpoint]
+            while kept is None and (flight := flights.get(own)) is not None:
+                await flight.over.wait()
+                kept = flight.kept
+            now = clock()
+            for key in keys.values():
+                if kept is None:
+                    kept = store.find(key, now - max_age, now)
+            return None if kept is None else revived(kept, call)
+
+        async def make(keys: Mapping[Endpoint, bytes], call: Call) -> Reply:
             # From the look at the flights until here nothing was awaited: nobody else makes this call.
-            flight = flights[key] = _Flight()
+            own, model = keys[call.endpoint], call.request.model
+            flight = flights[own] = _Flight()
             try:
                 reply = await send(call)
-                flight.kept = kept_of(reply)
-                if flight.kept is not None:
-                    flight.over.set()  # nobody waits for the file; and until it is there, it is had from here
-                    await store.keep(Row(key, flight.kept, clock()))
+                key = keys.get(call.endpoint)
+                if key is not None and call.request.model == model:  # not what another model answered
+                    flight.kept = kept_of(call, reply)
+                    if flight.kept is not None:
+                        # Nobody waits for the file; and until it is there, it is had from here.
+                        flight.over.set()
+                        await store.keep(Row(key, flight.kept, clock()))
                 return reply
             finally:
                 flight.over.set()
-                if flights.get(key) is flight:
-                    del flights[key]
+                if flights.get(own) is flight:
+                    del flights[own]
 
         return answer

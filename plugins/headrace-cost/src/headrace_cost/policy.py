@@ -137,7 +137,9 @@ class Cost:
                 # An unknown cost counts as the worst one, or the budget might be overdrawn unseen.
                 account.settle(amount, amount if reply.cost is None else reply.cost)
                 if model is not None and reply.usage is not None:
-                    self._longest[model] = max(self._longest.get(model, 0), reply.usage.completion_tokens)
+                    self._longest[model] = max(
+                        self._longest.get(model, 0), reply.usage.completion_tokens or 0
+                    )
 
             if call.streamed:
                 call.at_end(settle)

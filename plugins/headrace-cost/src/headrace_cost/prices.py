@@ -46,13 +46,14 @@ class Price:
 
     def cost(self, usage: Usage) -> Decimal:
         """What ``usage`` costs."""
-        if self.long is not None and usage.prompt_tokens > self.over:
+        prompt = usage.prompt_tokens or 0
+        if self.long is not None and prompt > self.over:
             return self.long.cost(usage)
-        cost = MONEY.multiply(usage.completion_tokens, self.output)
-        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        cost = MONEY.multiply(usage.completion_tokens or 0, self.output)
+        cached = min(usage.cached_tokens or 0, prompt)
         if cached:
             cost = MONEY.fma(cached, self.cached, cost)
-        return MONEY.fma(usage.prompt_tokens - cached, self.input, cost)
+        return MONEY.fma(prompt - cached, self.input, cost)
 
     def at_most(self, prompt_tokens: int, output_tokens: int) -> Decimal:
         """What a call of at most so many tokens can cost."""

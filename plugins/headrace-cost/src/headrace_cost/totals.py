@@ -32,9 +32,9 @@ class Tally:
         """Count one reply."""
         usage = usage or _NOTHING
         self.calls += 1
-        self.prompt_tokens += usage.prompt_tokens
-        self.completion_tokens += usage.completion_tokens
-        self.cached_tokens += usage.cached_tokens
+        self.prompt_tokens += usage.prompt_tokens or 0
+        self.completion_tokens += usage.completion_tokens or 0
+        self.cached_tokens += usage.cached_tokens or 0
         if cost is None:
             self.unpriced += 1
         else:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from headrace import AnswerError, Call, CallError, InvalidReply, Reply, StatusError
+from headrace import AnswerError, Call, CallError, InvalidReply, Reply, StatusError, Usage
 
 BODY_LIMIT = 2_000
 """So many characters of a body are logged at most."""
@@ -59,11 +59,26 @@ def reply_fields(reply: Reply) -> dict[str, Any]:
     if reply.model is not None:
         fields["gen_ai.response.model"] = reply.model
     if reply.usage is not None:
-        fields["gen_ai.usage.input_tokens"] = reply.usage.prompt_tokens
-        fields["gen_ai.usage.output_tokens"] = reply.usage.completion_tokens
+        fields |= _usage_fields(reply.usage)
     if reply.cost is not None:
         fields["headrace.cost"] = str(reply.cost)
     return fields
+
+
+def _usage_fields(usage: Usage) -> dict[str, int]:
+    """The counts of tokens that the endpoint gave; those of a kind only where there are some."""
+    totals = {
+        "gen_ai.usage.input_tokens": usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": usage.completion_tokens,
+    }
+    fields = {name: count for name, count in totals.items() if count is not None}
+    kinds = {
+        "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": (usage.cache_write_tokens or 0)
+        + (usage.cache_write_1h_tokens or 0),
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+    }
+    return fields | {name: count for name, count in kinds.items() if count}
 
 
 def error_fields(call: Call, error: Exception, bodies: bool) -> dict[str, Any]:

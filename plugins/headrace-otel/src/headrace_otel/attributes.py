@@ -1,15 +1,12 @@
-"""What a span says of a request, of a reply and of an error.
-
-Names are those of the conventions for generative AI as opentelemetry-semantic-conventions 0.66b has them. Its
-constants are deprecated, since the conventions moved to a repository of their own, so names are written out.
-"""
+"""What a span says of a request, of a reply and of an error, by the names of the conventions in use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from headrace import AnswerError, Call, CallError, InvalidReply, Reply, StatusError
+from headrace import AnswerError, Call, CallError, InvalidReply, Reply, StatusError, Usage
+from headrace_otel.conventions import Conventions
 from headrace_otel.target import Value
 
 CANCELLED = "cancelled"
@@ -20,7 +17,6 @@ _DEADLINE = "deadline_exceeded"
 _DOUBLES = {
     "temperature": "gen_ai.request.temperature",
     "top_p": "gen_ai.request.top_p",
-    "top_k": "gen_ai.request.top_k",
     "frequency_penalty": "gen_ai.request.frequency_penalty",
     "presence_penalty": "gen_ai.request.presence_penalty",
 }
@@ -34,7 +30,7 @@ _INTEGERS = {
 _FORMATS = {"json_object": "json", "json_schema": "json", "text": "text"}
 
 
-def request_attributes(call: Call) -> dict[str, Value]:
+def request_attributes(call: Call, conventions: Conventions) -> dict[str, Value]:
     """The parameters of a request, so far as they are of the kind that the conventions want."""
     found: dict[str, Value] = {}
     if call.request.id is not None:
@@ -50,6 +46,10 @@ def request_attributes(call: Call) -> dict[str, Value]:
     for name, attribute in _INTEGERS.items():
         if _is_number(value := body.get(name)):
             found[attribute] = int(value)
+    if _is_number(most := body.get("top_k")):
+        found["gen_ai.request.top_k"] = int(most) if conventions.is_latest else float(most)
+    if conventions.is_latest:
+        found |= _latest_request_attributes(body)
     if _is_number(choices := body.get("n")) and choices != 1:
         found["gen_ai.request.choice.count"] = int(choices)
     if stop := _texts(body.get("stop")):
@@ -64,23 +64,44 @@ def request_attributes(call: Call) -> dict[str, Value]:
     return found
 
 
-def reply_attributes(reply: Reply) -> dict[str, Value]:
+def _latest_request_attributes(body: Mapping[str, Any]) -> dict[str, Value]:
+    """What the released conventions have no names for."""
+    found: dict[str, Value] = {}
+    reasoning = body.get("reasoning")
+    effort = reasoning.get("effort") if isinstance(reasoning, Mapping) else body.get("reasoning_effort")
+    if isinstance(effort, str):
+        found["gen_ai.request.reasoning.level"] = effort
+    if isinstance(previous := body.get("previous_response_id"), str):
+        found["gen_ai.request.previous_response.id"] = previous
+    return found
+
+
+def reply_attributes(reply: Reply, conventions: Conventions) -> dict[str, Value]:
     """Model, tokens, cost, id and finish reasons of a reply."""
     found: dict[str, Value] = {}
     if reply.model is not None:
         found["gen_ai.response.model"] = reply.model
     if reply.usage is not None:
-        found["gen_ai.usage.input_tokens"] = reply.usage.prompt_tokens
-        if reply.usage.completion_tokens:  # embeddings have none
-            found["gen_ai.usage.output_tokens"] = reply.usage.completion_tokens
-        if reply.usage.cached_tokens:
-            found["gen_ai.usage.cache_read.input_tokens"] = reply.usage.cached_tokens
+        found |= _usage_attributes(reply.usage, conventions)
     if reply.cost is not None:
         found["headrace.cost_usd"] = float(reply.cost)
     return found
 
 
-def answer_attributes(reply: Reply) -> dict[str, Value]:
+def _usage_attributes(usage: Usage, conventions: Conventions) -> dict[str, Value]:
+    """The counts of tokens that the endpoint gave; those of a kind only where there are some."""
+    found: dict[str, Value] = {}
+    if usage.prompt_tokens is not None:
+        found["gen_ai.usage.input_tokens"] = usage.prompt_tokens
+    if usage.completion_tokens is not None:
+        found["gen_ai.usage.output_tokens"] = usage.completion_tokens
+    for attribute, count in conventions.counts.items():
+        if tokens := count(usage):
+            found[attribute] = tokens
+    return found
+
+
+def answer_attributes(reply: Reply, conventions: Conventions) -> dict[str, Value]:
     """What only the body says: the answer's id, and why each choice ended."""
     try:
         body = reply.body
@@ -91,15 +112,17 @@ def answer_attributes(reply: Reply) -> dict[str, Value]:
     found: dict[str, Value] = {}
     if isinstance(body.get("id"), str):
         found["gen_ai.response.id"] = body["id"]
-    if reasons := _finish_reasons(body):
+    if reasons := _finish_reasons(body, conventions):
         found["gen_ai.response.finish_reasons"] = reasons
     return found
 
 
-def _finish_reasons(body: Mapping[str, Any]) -> tuple[str, ...]:
+def _finish_reasons(body: Mapping[str, Any], conventions: Conventions) -> tuple[str, ...]:
     choices = body.get("choices")
     if isinstance(choices, list):
         reasons = [choice.get("finish_reason") for choice in choices if isinstance(choice, Mapping)]
+        if conventions.is_latest:  # a place for each choice, also where it never ended
+            reasons = [reason if isinstance(reason, str) else "error" for reason in reasons]
     else:
         reasons = [body.get("stop_reason")]
     return tuple(reason for reason in reasons if isinstance(reason, str))
@@ -133,7 +156,7 @@ def description(error: BaseException, content: bool) -> str | None:
 
 def event_attributes(name: str, data: Mapping[str, Any], content: bool) -> dict[str, Value]:
     """What an event says, its texts only where they cannot quote from the request or the answer."""
-    texts = content or name in {"retry", "circuit"}
+    texts = content or name in {"retry", "circuit", "failover"}
     found: dict[str, Value] = {}
     for key, value in data.items():
         if isinstance(value, (bool, int, float)):

@@ -1,38 +1,50 @@
-"""The metrics: those of the conventions for generative AI, and what headrace knows besides."""
+"""The metrics: those of the released conventions for generative AI, and what headrace knows besides.
+
+Those of the latest conventions are in `headrace_otel.latest_instruments`.
+"""
 
 from __future__ import annotations
 
-from opentelemetry.metrics import Meter
+from abc import ABC, abstractmethod
 
-from headrace import Reply
-from headrace_otel.target import Target
+import attrs
+from opentelemetry.metrics import Histogram, Meter
 
-_SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
-_TOKENS = [4**power for power in range(14)]
+from headrace import Reply, Usage
+from headrace_otel.target import Target, Value
+
+SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
+TOKENS = [4**power for power in range(14)]
 
 
-class Instruments:
+@attrs.frozen(kw_only=True)
+class Ended:
+    """How a call ended.
+
+    Attributes:
+        seconds: How long it took.
+        reply: What came back, also of a call that failed.
+        model: The model that the reply names.
+        error_type: What went wrong, None where nothing did.
+        first: Seconds until the first piece of a stream, None without one.
+    """
+
+    seconds: float
+    reply: Reply | None = None
+    model: str | None = None
+    error_type: str | None = None
+    first: float | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens that the call used, as far as the endpoint said."""
+        return None if self.reply is None else self.reply.usage
+
+
+class Instruments(ABC):
     """Records of calls what dashboards show: how many, how long, how many tokens, how much."""
 
     def __init__(self, meter: Meter) -> None:
-        self._duration = meter.create_histogram(
-            "gen_ai.client.operation.duration",
-            unit="s",
-            description="GenAI operation duration.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self._first = meter.create_histogram(
-            "gen_ai.client.operation.time_to_first_chunk",
-            unit="s",
-            description="Time from the beginning of a streamed call to its first piece.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self._tokens = meter.create_histogram(
-            "gen_ai.client.token.usage",
-            unit="{token}",
-            description="Number of input and output tokens used.",
-            explicit_bucket_boundaries_advisory=_TOKENS,
-        )
         self._in_flight = meter.create_up_down_counter(
             "headrace.client.in_flight", unit="{call}", description="Calls under way."
         )
@@ -55,29 +67,59 @@ class Instruments:
         """A call is under way no more."""
         self._in_flight.add(-1, target.attributes)
 
-    def ended(
-        self,
-        target: Target,
-        seconds: float,
-        reply: Reply | None,
-        model: str | None,
-        error_type: str | None,
-        first: float | None,
-    ) -> None:
-        """A call took so many seconds, a stream ``first`` to its first piece; ``model`` is the reply's."""
+    def ended(self, target: Target, end: Ended) -> None:
+        """A call to ``target`` ended."""
         attributes = dict(target.attributes)
-        if model is not None:
-            attributes["gen_ai.response.model"] = model
-        if first is not None:
-            self._first.record(first, attributes)
-        usage = reply.usage if reply is not None else None
-        if usage is not None:
+        if end.model is not None:
+            attributes["gen_ai.response.model"] = end.model
+        if end.reply is not None and end.reply.cost:
+            self._cost.add(float(end.reply.cost), attributes)
+        self._record(target.operation, attributes, end)
+
+    @abstractmethod
+    def _record(self, operation: str, attributes: dict[str, Value], end: Ended) -> None:
+        """Record what the conventions want to know."""
+
+
+class ReleasedInstruments(Instruments):
+    """The metrics of the released conventions."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__(meter)
+        self._duration = histogram_of_seconds(
+            meter, "gen_ai.client.operation.duration", "GenAI operation duration."
+        )
+        self._first = histogram_of_seconds(
+            meter,
+            "gen_ai.client.operation.time_to_first_chunk",
+            "Time from the beginning of a streamed call to its first piece.",
+        )
+        self._tokens = histogram_of_tokens(
+            meter, "gen_ai.client.token.usage", "Number of input and output tokens used."
+        )
+
+    def _record(self, operation: str, attributes: dict[str, Value], end: Ended) -> None:
+        if end.first is not None:
+            self._first.record(end.first, attributes)
+        if (usage := end.usage) is not None:
             if usage.prompt_tokens:
                 self._tokens.record(usage.prompt_tokens, {**attributes, "gen_ai.token.type": "input"})
             if usage.completion_tokens:
                 self._tokens.record(usage.completion_tokens, {**attributes, "gen_ai.token.type": "output"})
-        if reply is not None and reply.cost:
-            self._cost.add(float(reply.cost), attributes)
-        if error_type is not None:
-            attributes["error.type"] = error_type
-        self._duration.record(seconds, attributes)
+        if end.error_type is not None:
+            attributes["error.type"] = end.error_type
+        self._duration.record(end.seconds, attributes)
+
+
+def histogram_of_seconds(meter: Meter, name: str, description: str) -> Histogram:
+    """A histogram with the boundaries that the conventions want for durations."""
+    return meter.create_histogram(
+        name, unit="s", description=description, explicit_bucket_boundaries_advisory=SECONDS
+    )
+
+
+def histogram_of_tokens(meter: Meter, name: str, description: str) -> Histogram:
+    """A histogram with the boundaries that the conventions want for counts of tokens."""
+    return meter.create_histogram(
+        name, unit="{token}", description=description, explicit_bucket_boundaries_advisory=TOKENS
+    )

@@ -17,6 +17,7 @@ from headrace_otel.attributes import (
     reply_attributes,
     request_attributes,
 )
+from headrace_otel.conventions import Conventions
 from headrace_otel.messages import input_attributes, output_attributes
 from headrace_otel.target import Target, Value, without_key
 
@@ -27,27 +28,31 @@ class Observation:
     ``first`` is how many seconds a stream took to its first piece, None where there is none yet.
     """
 
-    __slots__ = ("_content", "call", "endpoint", "first", "span", "target")
+    __slots__ = ("_content", "_conventions", "call", "endpoint", "first", "model", "span", "target")
 
-    def __init__(self, call: Call, target: Target, span: Span, content: bool) -> None:
+    def __init__(
+        self, call: Call, target: Target, span: Span, content: bool, conventions: Conventions
+    ) -> None:
         self.call = call
         self.target = target
         self.span = span
         self.first: float | None = None
         self._content = content
+        self._conventions = conventions
         # Of the beginning: a policy further in may choose another one, which has another key.
         self.endpoint: Endpoint = call.endpoint
+        self.model = call.request.model
 
     def went_to(self, target: Target) -> None:
-        """Say that another endpoint was chosen than at the beginning."""
+        """Say that another endpoint or model was chosen than at the beginning."""
         self.target = target
         self._set(target.attributes)
 
     def asked(self) -> None:
         """Say what the call asks for."""
-        self._set(request_attributes(self.call))
+        self._set(request_attributes(self.call, self._conventions))
         if self._content:
-            self._set(input_attributes(self.call.request.body))
+            self._set(input_attributes(self.call.request.body, self._conventions))
 
     def happened(self, name: str, data: Mapping[str, Any]) -> None:
         """Add an event."""
@@ -63,12 +68,12 @@ class Observation:
         if left_early:
             said["headrace.stream.left_early"] = True
         if reply is not None:
-            said |= reply_attributes(reply)
+            said |= reply_attributes(reply, self._conventions)
         self._set(said)
         if reply is not None and self.target.operation != "embeddings":  # megabytes, and no id in it
-            self._set(answer_attributes(reply))
+            self._set(answer_attributes(reply, self._conventions))
             if self._content and reply.content:
-                self._set(output_attributes(reply.body))
+                self._set(output_attributes(reply.body, self._conventions))
 
     def failed(self, error: BaseException, kind: str) -> None:
         """Say what went wrong; a cancellation is no fault, and leaves the status alone."""

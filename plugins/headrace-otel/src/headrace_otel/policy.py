@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import logging
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -15,7 +16,9 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer, TracerProv
 
 from headrace import Call, Ending, Event, Reply, Send, Stage
 from headrace_otel.attributes import error_type
-from headrace_otel.instruments import Instruments
+from headrace_otel.conventions import Conventions, conventions_of
+from headrace_otel.instruments import Ended, Instruments, ReleasedInstruments
+from headrace_otel.latest_instruments import LatestInstruments
 from headrace_otel.observation import Observation
 from headrace_otel.target import Target, target_of
 
@@ -35,6 +38,9 @@ class Otel:
     what quotes from them as well (default False). ``tracer_provider``, ``meter_provider``: in place of the
     global ones, which may be set after the client is made.
 
+    Names are those of the released conventions, or of the latest ones where the environment's
+    ``OTEL_SEMCONV_STABILITY_OPT_IN`` holds ``gen_ai_latest_experimental`` as the policy is made.
+
     The span is current while the call is made, so that what is traced further in lies within it; a stream's
     only until its first piece, though it ends with the stream. What OpenTelemetry raises is logged once,
     under ``headrace.otel``, and fails no call.
@@ -48,6 +54,7 @@ class Otel:
     content: bool = False
     tracer_provider: TracerProvider | None = attrs.field(default=None, repr=False)
     meter_provider: MeterProvider | None = attrs.field(default=None, repr=False)
+    _conventions: Conventions = attrs.field(init=False, repr=False)
     _tracer: Tracer = attrs.field(init=False, repr=False)
     _instruments: Instruments = attrs.field(init=False, repr=False)
     _target: Callable[..., Target] = attrs.field(init=False, repr=False)
@@ -55,8 +62,10 @@ class Otel:
 
     def __attrs_post_init__(self) -> None:
         version = importlib.metadata.version(_DISTRIBUTION)
-        self._tracer = trace.get_tracer(_DISTRIBUTION, version, self.tracer_provider)
-        self._instruments = Instruments(metrics.get_meter(_DISTRIBUTION, version, self.meter_provider))
+        self._conventions = chosen = conventions_of(os.environ)
+        self._tracer = trace.get_tracer(_DISTRIBUTION, version, self.tracer_provider, chosen.schema_url)
+        meter = metrics.get_meter(_DISTRIBUTION, version, self.meter_provider, chosen.schema_url)
+        self._instruments = LatestInstruments(meter) if chosen.is_latest else ReleasedInstruments(meter)
         self._target = functools.lru_cache(_TARGETS)(target_of)
 
     def wrap(self, send: Send) -> Send:
@@ -105,7 +114,7 @@ class Otel:
         if target is None:
             return None
         span = (self._safely(self._start, target) if self.traces else None) or INVALID_SPAN
-        seen = call.notes[self.name] = Observation(call, target, span, self.content)
+        seen = call.notes[self.name] = Observation(call, target, span, self.content, self._conventions)
         if span.is_recording():
             self._safely(seen.asked)
         if self.metrics:
@@ -128,23 +137,22 @@ class Otel:
     ) -> None:
         """Once for each call that began."""
         call, span, begun = seen.call, seen.span, seen.target
-        if call.endpoint is not seen.endpoint:  # which a policy further in has chosen
-            request = call.request
+        request = call.request
+        if call.endpoint is not seen.endpoint or request.model != seen.model:
+            # A policy further in has chosen another endpoint, or another model.
             target = self._safely(self._target, call.endpoint, request.method, request.path, request.model)
             self._safely(seen.went_to, target or begun)
         kind = None if error is None else error_type(call, error)
         if self.metrics:
-            seconds = call.now() - call.started
-            self._safely(self._instruments.over, begun)
-            self._safely(
-                self._instruments.ended,
-                seen.target,
-                seconds,
-                reply,
-                self._safely(seen.model_of, reply),
-                kind,
-                seen.first,
+            end = Ended(
+                seconds=call.now() - call.started,
+                reply=reply,
+                model=self._safely(seen.model_of, reply),
+                error_type=kind,
+                first=seen.first,
             )
+            self._safely(self._instruments.over, begun)
+            self._safely(self._instruments.ended, seen.target, end)
         if span.is_recording():
             self._safely(seen.answered, reply, left_early)
             if error is not None and kind is not None:

@@ -53,6 +53,7 @@ class Setup:
     answer: Any
     max_in_flight: int
     wait_for_endpoint: float
+    retry_failed: bool
     environment: Mapping[str, str] = attrs.field(repr=False)
     folder: str
     path: tuple[str, ...]
@@ -154,7 +155,7 @@ class Asker:
             group.cancel_scope.cancel()
 
     async def _perform(self, table: Any, done: Mapping[int, bool]) -> Summary:
-        journal = _BlockJournal(self._shard, done)
+        journal = _BlockJournal(self._shard, done, self._setup.retry_failed)
         bulk = BulkRun(
             Task(Block(table), None, None),
             journal,
@@ -196,12 +197,16 @@ class _BlockJournal:
     done = failed = 0
     """Of those that were done before this session: none, for they are not in a block."""
 
-    def __init__(self, shard: OwnShard, done: Mapping[int, bool]) -> None:
+    def __init__(self, shard: OwnShard, done: Mapping[int, bool], retry_failed: bool) -> None:
         self._shard = shard
         self._done = set(done)
+        self._retry_failed = retry_failed
 
     def is_done(self, index: int) -> bool:
         return index in self._done
+
+    def was_failed(self, index: int) -> bool:
+        return self._retry_failed  # which of the items did is known to the driver alone
 
     def append(self, indexes: list[int], lines: bytes) -> None:
         self._shard.append(lines)

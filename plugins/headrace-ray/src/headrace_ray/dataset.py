@@ -115,6 +115,7 @@ def map_dataset(
             key=by_id,
             wait_for_endpoint=wait_for_endpoint,
             deadline=deadline,
+            retry_failed=retry_failed,
             backend=backend,
         )
         return perform(requests, folder, crowd, None)

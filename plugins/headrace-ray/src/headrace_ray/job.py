@@ -74,6 +74,7 @@ def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
                 key=by_place,
                 wait_for_endpoint=job.wait_for_endpoint,
                 deadline=job.deadline,
+                retry_failed=job.retry_failed,
             )
             dataset = ray.data.read_datasource(Pieces(pieces), override_num_blocks=len(pieces))
             summary = perform(dataset, folder, crowd, total)

@@ -46,6 +46,7 @@ class Crowd:
     key: KeyOf
     wait_for_endpoint: float
     deadline: float | None
+    retry_failed: bool
     backend: str = "asyncio"
 
     def number(self) -> int:
@@ -97,6 +98,7 @@ def _mapped(requests: Any, folder: Folder, crowd: Crowd, actors: int) -> Any:
         answer=crowd.answer,
         max_in_flight=crowd.max_in_flight // actors,
         wait_for_endpoint=crowd.wait_for_endpoint,
+        retry_failed=crowd.retry_failed,
         environment=_environment(),
         folder=os.getcwd(),
         path=tuple(sys.path),

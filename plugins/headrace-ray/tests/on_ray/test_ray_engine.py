@@ -106,6 +106,21 @@ def test_a_folder_is_run_to_shards_and_resumed(
     assert table.column("answer").null_count == 0
 
 
+@pytest.mark.usefixtures("cluster")
+def test_failed_items_are_sent_past_the_cache(
+    tmp_path: Path, serving: Serving, requests_at: Callable[[str], int]
+) -> None:
+    write_rows(tmp_path / "in", 1, 50)
+    client = {"cache": {"path": str(tmp_path / "answers.sqlite")}}
+    # Each answer is cut off after a token, so that it is not one of the choices.
+    said = {"choices": ("garden tools", "household goods"), "parameters": {"max_tokens": 1}}
+    with serving(Behaviour()) as url:
+        assert run(job(tmp_path, url, client=client, **said)).failed == 50
+        assert requests_at(url) == 50
+        assert run(job(tmp_path, url, client=client, retry_failed=True, **said)).failed == 50
+        assert requests_at(url) == 100
+
+
 def holders(out: Path) -> list[int]:
     """The processes that have a shard open: the actors."""
     found = set()

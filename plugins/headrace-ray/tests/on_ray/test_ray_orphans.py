@@ -42,6 +42,7 @@ def start_actor(folder: Path, url: str, session: str, max_in_flight: int) -> Any
         answer=None,
         max_in_flight=max_in_flight,
         wait_for_endpoint=LIMIT,
+        retry_failed=False,
         environment={},
         folder=str(folder),
         path=tuple(sys.path),

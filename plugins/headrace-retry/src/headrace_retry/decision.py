@@ -15,8 +15,6 @@ from typing import Literal
 
 import attrs
 
-from headrace import CallError, StatusError
-
 
 @attrs.frozen(kw_only=True)
 class Schedule:
@@ -55,16 +53,3 @@ class Schedule:
         except OverflowError:
             ceiling = self.cap
         return rng.uniform(0.0, ceiling) if self.jitter == "full" else ceiling
-
-
-def mendable(error: CallError) -> bool:
-    """Whether sending the same request again can help.
-
-    That is what the error says of itself (``retryable``), unless the endpoint knows better and says so in
-    ``x-should-retry``; an account without credit stays without, whatever the header says.
-    """
-    if isinstance(error, StatusError) and error.error_code != "insufficient_quota" and error.headers:
-        said = error.headers.get("x-should-retry", "").strip().lower()
-        if said in {"true", "false"}:
-            return said == "true"
-    return error.retryable

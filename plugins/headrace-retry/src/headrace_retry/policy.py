@@ -10,7 +10,7 @@ import anyio
 import attrs
 
 from headrace import Call, CallError, Reply, Send, SettingsError, Stage, StatusError
-from headrace_retry.decision import Schedule, mendable
+from headrace_retry.decision import Schedule
 from headrace_retry.quota import Quota, cost_of_retry
 
 _USED_UP = (
@@ -126,7 +126,7 @@ class Retry:
 
     def _delay(self, schedule: Schedule, call: Call, tried: int, error: CallError, cost: int) -> float | None:
         """Seconds until the next try, whose cost is then taken; None where there is to be none."""
-        if not mendable(error):
+        if not error.retryable:
             return None
         asked = error.retry_after if isinstance(error, StatusError) else None
         now = call.now()

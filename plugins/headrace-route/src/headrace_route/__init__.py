@@ -11,4 +11,9 @@ def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
     """The route policy, with the settings of the section ``route``; none where there is nothing to choose."""
     route = settings.section("route", Route)
     endpoints = settings.core.endpoints
-    return [route] if len(endpoints) > 1 or any(each.max_in_flight for each in endpoints) else []
+    if route.rules:
+        # A rule that names nothing shows at the start.
+        route.targets(endpoints or [headrace.Endpoint(settings.core.base_url)])
+    elif len(endpoints) < 2 and not any(each.max_in_flight for each in endpoints):
+        return []
+    return [route]

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from headrace import CallError, CircuitOpen, ConnectError, Endpoint, StatusError
+from headrace import CallError, CircuitOpen, ConnectError, Endpoint, RateLimited, ServerError, StatusError
 
 By: TypeAlias = Literal["order", "weight", "least_in_flight", "cost"]
 
 _REFUSED = frozenset({401, 403, 404})
 """The key or the model is not known there, which says nothing about another endpoint."""
+
+_FAILED_THERE = (CircuitOpen, ConnectError, RateLimited, ServerError)
+"""Errors of one endpoint, also where it does not want the same request again."""
 
 
 def choose(
@@ -47,12 +50,12 @@ def has_room(endpoint: Endpoint, in_flight: int) -> bool:
 def goes_elsewhere(error: CallError) -> bool:
     """Whether another endpoint may have an answer where one failed in this way.
 
-    It may where a retry could help, where the circuit is open or no connection is made, and where this one
-    knows not the key or the model; not where the request itself, or the answer, is the trouble.
+    It may where a retry could help, where this endpoint fails, has no credit left or is not reached, and
+    where it does not know the key or the model; not where the request itself, or the answer, is the trouble.
     """
-    if isinstance(error, StatusError):
-        return error.retryable or error.status in _REFUSED or error.error_code == "insufficient_quota"
-    return error.retryable or isinstance(error, (CircuitOpen, ConnectError))
+    if isinstance(error, StatusError) and (error.status in _REFUSED or error.limit == "quota"):
+        return True
+    return error.retryable or isinstance(error, _FAILED_THERE)
 
 
 def told(errors: Sequence[CallError]) -> CallError:

@@ -6,16 +6,18 @@ import functools
 import random
 from bisect import insort
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, get_args
 
 import anyio
 import attrs
 
-from headrace import Call, CallError, Ending, Endpoint, Reply, Send, SettingsError, Stage
+from headrace import AnswerError, Call, CallError, Ending, Endpoint, Reply, Send, SettingsError, Stage
 from headrace.requests import most_output
 from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
+from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
+from headrace_route.rules import Redirection, Target, redirection, target_of
 
 _BYTES_A_TOKEN = 4
 _OUTPUT_TOKENS = 500
@@ -48,23 +50,48 @@ class Route:
 
     A try that another endpoint may mend (5xx, 429, no connection, a timeout, an open circuit, a refused key,
     a model not known there) goes to the others at once, each once; then the last error is raised, and a retry
-    policy may begin again. Raises `SettingsError` for a ``by`` that it does not know.
+    policy may begin again.
+
+    ``on_context_window``, ``on_content_policy``, ``on_refusal``: who is asked in place of a model that turned
+    the request down for this reason, as ``"MODEL"``, ``"ENDPOINT"`` or ``"ENDPOINT/MODEL"`` (default None:
+    nobody). Each rule applies once to a call. A stream is asked for again until its first piece.
+
+    Raises `SettingsError` for a ``by`` that it does not know, and, with the first call, for a rule that names
+    nothing the client's endpoints have.
     """
 
     name: ClassVar[str] = "route"
     stage: ClassVar[Stage] = Stage.PERSIST
 
     by: By = attrs.field(default="weight", validator=_known)
+    on_context_window: str | None = None
+    on_content_policy: str | None = None
+    on_refusal: str | None = None
     rng: random.Random = attrs.field(factory=random.Random, repr=False)
     _in_flight: Counter[Endpoint] = attrs.field(factory=Counter, init=False, repr=False)
     _waiting: list[_Waiter] = attrs.field(factory=list, init=False, repr=False)
+
+    @property
+    def rules(self) -> dict[Reason, str]:
+        """The rules that are set, by reason."""
+        values: dict[Reason, str | None] = {
+            "context_window": self.on_context_window,
+            "content_policy": self.on_content_policy,
+            "refusal": self.on_refusal,
+        }
+        return {reason: value for reason, value in values.items() if value is not None}
+
+    def targets(self, endpoints: Sequence[Endpoint]) -> dict[Reason, Target]:
+        """What the rules name among ``endpoints``; raises `SettingsError` where one names nothing."""
+        return {reason: target_of(f"on_{reason}", value, endpoints) for reason, value in self.rules.items()}
 
     def in_flight(self, name: str) -> int:
         """How many calls the endpoint of this name has under way."""
         return sum(number for endpoint, number in self._in_flight.items() if endpoint.name == name)
 
     def wrap(self, send: Send) -> Send:
-        """``send`` to one of the call's endpoints after the other."""
+        """``send`` to one of the call's endpoints after the other, and by the rules to another model."""
+        rules = self.rules
 
         def route(call: Call) -> Awaitable[Reply]:
             endpoints = call.endpoints
@@ -81,7 +108,7 @@ class Route:
                     reply = await send(call)
                 except CallError as error:
                     self._leave(endpoint)
-                    if not goes_elsewhere(error):
+                    if not goes_elsewhere(error) or (rules and reason_of_error(error) in rules):
                         raise
                     errors.append(error)
                 except BaseException:
@@ -98,7 +125,47 @@ class Route:
                     raise told(errors)
                 call.notify("failover", endpoint=endpoint.name, error=errors[-1].code)
 
-        return route
+        return self._by_rules(route) if rules else route
+
+    def _by_rules(self, send: Send) -> Send:
+        """``send``, and again where the answer says that another model is to be asked."""
+        targets: dict[Reason, Target] = {}
+
+        async def ask(call: Call) -> Reply:
+            if not call.all_endpoints:  # of an SDK, which has one endpoint and its own models
+                return await send(call)
+            if not targets:
+                targets.update(self.targets(call.all_endpoints))
+            while True:
+                try:
+                    reply = await send(call)
+                except CallError as error:
+                    reason, code = reason_of_error(error), error.code
+                    redirected = self._redirection(call, targets, reason)
+                    if redirected is None:
+                        raise
+                else:
+                    reason, code = reason_of_reply(reply), AnswerError.code
+                    redirected = self._redirection(call, targets, reason)
+                    if redirected is None:
+                        return reply
+                    if reply.stream is not None:
+                        await reply.stream.aclose()
+                    call.end(Ending(complete=True))  # for policies that wait for the end of this attempt
+                left = call.endpoint.name
+                redirected.apply(call)
+                call.notes[self.name] = {*call.notes.get(self.name, ()), reason}
+                call.notify("failover", endpoint=left, error=code, reason=reason, model=call.request.model)
+
+        return ask
+
+    def _redirection(
+        self, call: Call, targets: dict[Reason, Target], reason: Reason | None
+    ) -> Redirection | None:
+        """Where the rule for ``reason`` sends a call; None without a rule, or where it has applied."""
+        if reason not in targets or reason in call.notes.get(self.name, ()):
+            return None
+        return redirection(call, targets[reason])
 
     async def _take_place(self, call: Call, endpoints: list[Endpoint]) -> Endpoint:
         """An endpoint with room, and a place there."""

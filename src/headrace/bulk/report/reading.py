@@ -9,7 +9,7 @@ from pathlib import Path
 from headrace.bulk.records import decode_record
 from headrace.bulk.report.statistics import Statistics
 from headrace.errors import InputError
-from headrace.reply import NOT_JSON
+from headrace.json_reading import NOT_JSON
 
 
 def read(path: str | os.PathLike[str]) -> Statistics:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from decimal import Decimal
 
 import attrs
-import msgspec
 
 from headrace.bulk.records import Record
 from headrace.bulk.report.timeline import Timeline
 from headrace.bulk.result import Result
 from headrace.bulk.summary import Summary
-from headrace.envelope import UsageFields
-from headrace.reply import NOT_JSON, Usage
+from headrace.envelope import read_envelope
+from headrace.errors import InvalidReply
+from headrace.reply import Headers, Reply, Usage
 
 MANY_ATTEMPTS = 10
 """So many and more are counted as one."""
@@ -22,14 +23,6 @@ _MOST_MODELS = 50
 _OTHERS = "other models"
 _UNNAMED = "not named in the answer"
 _LONGEST_EXAMPLE = 400
-
-
-class _Body(msgspec.Struct, gc=False):
-    model: str | None = None
-    usage: UsageFields | None = None
-
-
-_decode_body = msgspec.json.Decoder(_Body).decode
 
 
 @attrs.define(eq=False)
@@ -44,8 +37,8 @@ class ModelTotals:
     def add(self, usage: Usage, cost: Decimal | None) -> None:
         """Count an answer."""
         self.answers += 1
-        self.prompt_tokens += usage.prompt_tokens
-        self.completion_tokens += usage.completion_tokens
+        self.prompt_tokens += usage.prompt_tokens or 0
+        self.completion_tokens += usage.completion_tokens or 0
         if cost is not None:
             self.cost = cost if self.cost is None else self.cost + cost
 
@@ -89,8 +82,8 @@ class Statistics:
                 attempts=notes.attempts,
                 elapsed=notes.elapsed,
                 answered=record.answered,
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
+                prompt_tokens=usage.prompt_tokens or 0,
+                completion_tokens=usage.completion_tokens or 0,
                 cost=notes.cost,
                 code=None if error is None else error.code,
             )
@@ -107,10 +100,9 @@ class Statistics:
 
 
 def _model_and_usage(record: Record) -> tuple[str, Usage]:
-    """Both as a reply's are read; a body that has neither, or is shaped otherwise, counts as nothing."""
+    """Both as a reply's are read; a body that has neither counts as nothing."""
     assert record.response is not None
-    try:
-        body = _decode_body(record.response.body)
-    except NOT_JSON:
-        return _UNNAMED, Usage()
-    return body.model or _UNNAMED, Usage() if body.usage is None else body.usage.public()
+    reply = Reply(200, Headers([]), bytes(record.response.body))
+    with suppress(InvalidReply):
+        read_envelope(reply)
+    return reply.model or _UNNAMED, reply.usage or Usage()

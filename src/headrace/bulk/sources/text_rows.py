@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.bulk.sources.files import InputFile
 from headrace.errors import InputError
-from headrace.reply import NOT_JSON
+from headrace.json_reading import NOT_JSON
 
 # The module's default of 128 KiB is below what a text to be summarised may have.
 csv.field_size_limit(64 * 1024 * 1024)

@@ -14,7 +14,8 @@ from headrace.bulk.records import Line
 from headrace.bulk.sources import Item
 from headrace.bulk.tables.kinds import Kinds
 from headrace.errors import InputError, InvalidReply
-from headrace.reply import NOT_JSON, Headers, Reply
+from headrace.json_reading import NOT_JSON
+from headrace.reply import Headers, Reply
 
 _NOWHERE = -1
 

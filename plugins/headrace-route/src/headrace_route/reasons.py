@@ -1,0 +1,197 @@
+"""Why another model may answer where one did not: what vendors say, as one table; pure.
+
+A reason is known by the code of an error, by the words of its message where a vendor has no code for it, or
+by the finish reason of an answer. Only messages are searched: some endpoints repeat the request in an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from headrace import AnswerError, CallError, InvalidReply, Reply, StatusError
+
+Reason: TypeAlias = Literal["context_window", "content_policy", "refusal"]
+
+_CODES: Mapping[str, Reason] = {
+    "context_length_exceeded": "context_window",  # OpenAI, Azure, Groq, Cerebras, DeepSeek
+    "exceed_context_size_error": "context_window",  # llama.cpp
+    "model_max_prompt_tokens_exceeded": "context_window",  # GitHub Copilot
+    "tokens_limit_reached": "context_window",  # GitHub Models
+    "content_policy_violation": "content_policy",  # OpenAI, litellm
+    "moderation_blocked": "content_policy",  # OpenAI, images
+    "content_filter": "content_policy",  # Azure, Moonshot
+    "contentfilter": "content_policy",  # Zhipu
+    "responsibleaipolicyviolation": "content_policy",  # Azure's inner error
+    "data_inspection_failed": "content_policy",  # DashScope
+    "datainspectionfailed": "content_policy",
+}
+_WORDS: tuple[tuple[Reason, re.Pattern[str]], ...] = (
+    (
+        "context_window",
+        re.compile(
+            "|".join(
+                (
+                    r"maximum context length",  # OpenAI, vLLM, SGLang, DeepSeek, OpenRouter, Mistral
+                    r"exceeds? the context window",  # OpenAI's responses
+                    r"input tokens exceed the configured limit",  # OpenAI
+                    r"longer than the (maximum model length|model's context length)",  # vLLM, SGLang
+                    r"prompt is too long",  # Anthropic, Fireworks
+                    r"exceed context limit",  # Anthropic: input and max_tokens together
+                    r"input token count .*exceeds the maximum number of tokens",  # Gemini
+                    r"maximum prompt length is \d+",  # xAI
+                    r"reduce the length of the messages",  # Groq
+                    r"current length is \d+ while limit is \d+",  # Cerebras
+                    r"exceeds the available context size",  # llama.cpp
+                    r"greater than the context length",  # LM Studio
+                    r"`inputs` tokens \+ `max_new_tokens` must be",  # text-generation-inference
+                    r"exceeded model token limit",  # Moonshot
+                    r"context window exceeds limit",  # MiniMax
+                    r"input is too long for requested model",  # Bedrock
+                    r"prompt token count of \d+ exceeds the limit of \d+",  # GitHub Copilot
+                    r"too many tokens: ",  # Cohere
+                    r"range of input length should be",  # DashScope
+                    r"ContextWindowExceededError",  # litellm's proxy
+                )
+            ),
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "content_policy",
+        re.compile(
+            "|".join(
+                (
+                    r"flagged as potentially violating",  # OpenAI's reasoning models
+                    r"result of (our|the) safety system",  # OpenAI
+                    r"content management policy",  # Azure
+                    r"blocked by content filtering policy",  # Anthropic
+                    r"content exists risk",  # DeepSeek
+                    r"considered high risk",  # Moonshot
+                    r"content violates usage guidelines",  # xAI
+                    r"your input was flagged",  # OpenRouter
+                    r"(may|might) contain (inappropriate|unsafe or sensitive) content",  # DashScope, Zhipu
+                    r"不安全或敏感内容",  # Zhipu
+                    r"ContentPolicyViolationError",  # litellm's proxy
+                )
+            ),
+            re.IGNORECASE,
+        ),
+    ),
+)
+_FINISHES: Mapping[str, Reason] = {
+    "content_filter": "content_policy",
+    "content_filtered": "content_policy",  # Bedrock
+    "guardrail_intervened": "content_policy",
+    "sensitive": "content_policy",  # Zhipu
+    "safety": "content_policy",  # Gemini and what translates it
+    "image_safety": "content_policy",
+    "prohibited_content": "content_policy",
+    "blocklist": "content_policy",
+    "spii": "content_policy",
+    "recitation": "content_policy",
+    "refusal": "refusal",  # Anthropic
+    "model_context_window_exceeded": "context_window",  # Anthropic
+}
+
+_ENDINGS = (b'"choices"', b'"stop_reason"', b'"output"')
+"""One of these is in every body that says how an answer ended; embeddings, which are long, have none."""
+
+_STATUSES = frozenset({400, 403, 413, 422, 500})
+"""Those under which vendors say so. Not 429: what is too large for a minute's tokens fits the model."""
+
+_LONGEST_ERROR = 64 * 1024
+_PROMPTS = ("messages", "input", "prompt")
+
+
+def reason_of_error(error: CallError) -> Reason | None:
+    """Why a call failed, None where that is none of the reasons."""
+    if isinstance(error, AnswerError):
+        return None if error.partial is None else reason_of_reply(error.partial)
+    if isinstance(error, StatusError):
+        if error.status not in _STATUSES:
+            return None
+        return _reason_in(error.body, error.error_code, str(error))
+    if isinstance(error, InvalidReply):  # an error under status 200, or in place of a stream's first piece
+        return _reason_in(b"", error.error_code, str(error))
+    return None
+
+
+def reason_of_reply(reply: Reply) -> Reason | None:
+    """Why the answer of a reply is not one, None where at least one of its choices is."""
+    if not any(name in reply.content for name in _ENDINGS):
+        return None
+    try:
+        body = reply.body
+    except InvalidReply:
+        return None
+    if not isinstance(body, Mapping):
+        return None
+    reasons = list(_answers(body))
+    return reasons[0] if reasons and None not in reasons else None
+
+
+def _answers(body: Mapping[str, Any]) -> Iterator[Reason | None]:
+    """The reason of each choice of a chat, or of the one answer of a response or message."""
+    for choice in _mappings(body.get("choices")):
+        message = choice.get("message")
+        refused = isinstance(message, Mapping) and message.get("refusal")
+        yield "refusal" if refused else _finish(choice.get("finish_reason"))
+    if "stop_reason" in body:
+        yield _finish(body["stop_reason"])
+    if items := _mappings(body.get("output")):
+        details = body.get("incomplete_details")
+        parts = [part.get("type") for item in items for part in _mappings(item.get("content"))]
+        refused = "refusal" in parts and "output_text" not in parts
+        yield (
+            "refusal" if refused else _finish(details.get("reason") if isinstance(details, Mapping) else None)
+        )
+
+
+def _finish(reason: Any) -> Reason | None:
+    return _FINISHES.get(reason.lower()) if isinstance(reason, str) else None
+
+
+def _reason_in(content: bytes, code: str | None, message: str) -> Reason | None:
+    """The reason in an error's body, its code and its message as headrace has them."""
+    codes, messages, parameter = [code], [message], None
+    for part in _parts(_decoded(content)):
+        codes += [part.get("code"), part.get("type")]
+        codes += [name for name in part if name == "contentFilter"]
+        messages += [text for name in ("message", "raw") if isinstance(text := part.get(name), str)]
+        parameter = part.get("param") or parameter
+    named = [each.lower() for each in codes if isinstance(each, str)]
+    if "string_above_max_length" in named and isinstance(parameter, str) and parameter.startswith(_PROMPTS):
+        return "context_window"
+    for name in named:
+        if name in _CODES:
+            return _CODES[name]
+    said = "\n".join(messages)
+    return next((reason for reason, words in _WORDS if words.search(said)), None)
+
+
+def _decoded(content: bytes) -> Any:
+    if len(content) > _LONGEST_ERROR:
+        return None
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _parts(body: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The objects of an error's body in which vendors put codes and messages."""
+    if isinstance(body, list):
+        body = body[0] if body else None
+    if not isinstance(body, Mapping) or depth > 3:
+        return
+    yield body
+    for name in ("error", "innererror", "metadata"):
+        yield from _parts(body.get(name), depth + 1)
+
+
+def _mappings(items: Any) -> list[Mapping[str, Any]]:
+    return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []

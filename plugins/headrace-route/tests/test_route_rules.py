@@ -1,0 +1,305 @@
+"""Rules: who is asked in place of a model that turned the request down."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import anyio
+import anyio.abc
+import attrs
+import msgspec
+import pytest
+from tests.plugins.several import Ear, World
+
+import headrace
+from headrace import Client, Endpoint, SettingsError
+from headrace.testing import Answer, FakeEndpoint
+from headrace_breaker import Breaker
+from headrace_repair import Repair
+from headrace_retry import Retry
+from headrace_route import Route
+
+pytestmark = pytest.mark.anyio
+
+TOO_LONG = Answer(status=400, body={"error": {"message": "too long", "code": "context_length_exceeded"}})
+FILTERED = Answer(status=400, body={"error": {"message": "filtered", "code": "content_filter"}})
+
+
+@attrs.frozen
+class Number:
+    value: int
+
+
+def ended(reason: str, **message: Any) -> Answer:
+    """An answer with status 200 that ends for this reason."""
+    choice = {"message": {"role": "assistant", "content": ""} | message, "finish_reason": reason}
+    return Answer(
+        body={
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 1},
+        }
+    )
+
+
+CUT_OFF, REFUSED = ended("content_filter"), ended("stop", refusal="I cannot.")
+
+
+def models(fake: FakeEndpoint) -> list[str | None]:
+    return [request.model for request in fake.attempts]
+
+
+@pytest.mark.parametrize(
+    ("rule", "step"),
+    [
+        ("on_context_window", TOO_LONG),
+        ("on_content_policy", FILTERED),
+        ("on_content_policy", CUT_OFF),
+        ("on_refusal", REFUSED),
+    ],
+)
+async def test_another_model_is_asked_by_rule(rule: str, step: Answer) -> None:
+    world, ear = World(a=FakeEndpoint(step, "from large")), Ear()
+    rules: dict[str, Any] = {rule: "large"}
+    async with world.client(Route(**rules), observers=[ear]) as client:
+        reply = await client.chat("?", temperature=0)
+    assert (reply.text, reply.model, reply.attempts) == ("from large", "large", 2)
+    assert models(world.fakes["a"]) == ["m", "large"]
+    assert world.fakes["a"].attempts[1].body == {
+        **(world.fakes["a"].attempts[0].body or {}),
+        "model": "large",
+    }
+    said = {"endpoint": "a", "reason": rule.removeprefix("on_"), "model": "large"}
+    code = "answer_error" if step.status == 200 else "status_error"
+    assert ear.heard == [("failover", said | {"error": code})]
+
+
+@pytest.mark.parametrize(
+    ("target", "sent"),
+    [
+        ("large", {"a": ["m"], "b": ["large-at-b"]}),
+        ("b/large", {"a": ["m"], "b": ["large-at-b"]}),
+        ("b", {"a": ["m"], "b": ["m"]}),
+        ("b/m", {"a": ["m"], "b": ["m"]}),
+        ("org/huge", {"a": ["m", "org/huge"], "b": []}),
+    ],
+)
+async def test_a_target_is_a_model_an_endpoint_or_both(target: str, sent: dict[str, list[str]]) -> None:
+    world = World(a=FakeEndpoint(TOO_LONG), b=FakeEndpoint("from b"))
+    async with world.client(
+        Route(by="order", on_context_window=target),
+        **{"a": {"models": ["m", "org/huge"]}, "b": {"models": {"m": "m", "large": "large-at-b"}}},
+    ) as client:
+        assert (await client.chat("?")).attempts == 2
+    assert {name: models(fake) for name, fake in world.fakes.items()} == sent
+
+
+async def test_each_rule_applies_once_to_a_call_and_never_in_a_circle() -> None:
+    world = World(a=FakeEndpoint(otherwise=TOO_LONG))
+    async with world.client(Route(on_context_window="large")) as client:
+        with pytest.raises(headrace.StatusError) as caught:
+            await client.chat("?")
+        assert caught.value.attempts == 2
+        with pytest.raises(headrace.StatusError) as caught:
+            await client.chat("?", model="large")  # which is where it would go
+        assert caught.value.attempts == 1
+    world = World(a=FakeEndpoint(TOO_LONG, FILTERED, "at last"))
+    route = Route(on_context_window="large", on_content_policy="m")
+    async with world.client(route) as client:
+        assert (await client.chat("?")).text == "at last"
+    assert models(world.fakes["a"]) == ["m", "large", "m"]
+
+
+async def test_a_reason_without_a_rule_goes_nowhere() -> None:
+    world = World(a=FakeEndpoint(FILTERED, CUT_OFF), b=FakeEndpoint())
+    async with world.client(Route(by="order", on_context_window="b")) as client:
+        with pytest.raises(headrace.StatusError):
+            await client.chat("?")
+        assert (await client.chat("?")).finish_reason == "content_filter"
+    assert world.attempts == {"a": 2, "b": 0}
+
+
+async def test_an_endpoint_that_has_not_the_call_s_model_is_not_asked() -> None:
+    world = World(a=FakeEndpoint(otherwise=TOO_LONG), b=FakeEndpoint())
+    async with world.client(Route(on_context_window="b"), b={"models": ["other"]}) as client:
+        with pytest.raises(headrace.StatusError):
+            await client.chat("?")
+    assert world.attempts == {"a": 1, "b": 0}
+
+
+async def test_a_rule_comes_before_the_endpoints_that_have_the_same_model() -> None:
+    refused = Answer(status=403, body={"error": {"code": 403, "message": "Your input was flagged."}})
+    world = World(a=FakeEndpoint(refused, "from large"), b=FakeEndpoint())
+    async with world.client(
+        Route(by="order", on_content_policy="a/large"), a={"models": ["m", "large"]}, b={"models": ["m"]}
+    ) as client:
+        assert (await client.chat("?")).model == "large"
+    assert world.attempts == {"a": 2, "b": 0}
+
+
+async def test_the_other_model_is_retried_and_has_the_other_endpoints() -> None:
+    world = World(a=FakeEndpoint(TOO_LONG, 503, 503), b=FakeEndpoint(503, "at last"))
+    async with world.client(
+        Route(by="order", on_context_window="large"), Retry(attempts=2, base=0), a={"models": ["m", "large"]}
+    ) as client:
+        reply = await client.chat("?")
+    assert (reply.text, reply.attempts) == ("at last", 5)
+    assert (models(world.fakes["a"]), models(world.fakes["b"])) == (
+        ["m", "large", "large"],
+        ["large", "large"],
+    )
+
+
+async def test_with_a_type_a_refusal_and_a_filtered_answer_go_elsewhere_before_repair() -> None:
+    for step in (REFUSED, CUT_OFF):
+        world = World(a=FakeEndpoint(step, '{"value": 3}'))
+        route = Route(on_refusal="large", on_content_policy="large")
+        async with world.client(route, Repair()) as client:
+            reply = await client.chat("?", answer=Number)
+        assert (reply.answer, reply.attempts) == (Number(3), 2)
+        assert models(world.fakes["a"]) == ["m", "large"]
+
+
+async def test_a_stream_goes_elsewhere_before_its_first_piece() -> None:
+    world = World(a=FakeEndpoint(TOO_LONG), b=FakeEndpoint("from large"))
+    breaker, route = Breaker.classic(), Route(by="order", on_context_window="b/large")
+    async with world.client(route, breaker) as client, client.stream("?") as stream:
+        assert [piece.text async for piece in stream] == ["from", " large"]
+    assert (route.in_flight("a"), route.in_flight("b")) == (0, 0)
+    assert models(world.fakes["b"]) == ["large"]
+
+
+def streamed(*deltas: dict[str, Any], reason: str) -> Answer:
+    """A stream of these deltas that ends for this reason."""
+    choices: list[dict[str, Any]] = [{"index": 0, "delta": delta} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": reason})
+    events = [b'data: {"choices":[%b]}\n\n' % msgspec.json.encode(choice) for choice in choices]
+    return Answer(body=b"".join(events) + b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        streamed({"role": "assistant", "content": ""}, reason="content_filter"),
+        streamed({"refusal": "I "}, {"refusal": "cannot."}, reason="stop"),
+    ],
+)
+async def test_a_stream_without_a_piece_goes_elsewhere(refused: Answer) -> None:
+    world = World(a=FakeEndpoint(refused, "from large"))
+    route = Route(on_content_policy="large", on_refusal="large")
+    async with world.client(route) as client, client.stream("?") as stream:
+        assert [piece.text async for piece in stream] == ["from", " large"]
+        assert stream.reply.model == "large"
+        assert stream.reply.attempts == 2
+    assert route.in_flight("a") == 0
+
+
+async def test_a_stream_is_not_sent_again_after_its_first_piece() -> None:
+    world = World(a=FakeEndpoint(streamed({"content": "It all"}, reason="content_filter")))
+    async with world.client(Route(on_content_policy="large")) as client, client.stream("?") as stream:
+        assert [piece.text async for piece in stream] == ["It all"]
+    assert stream.reply.finish_reason == "content_filter"
+    assert world.attempts == {"a": 1}
+
+
+REFUSED_EVENTS = streamed({"role": "assistant", "content": ""}, reason="content_filter").events("m")
+TOO_LONG_BODY = b'{"error":{"message":"This model\'s maximum context length is 8 tokens.","code":400}}'
+
+
+async def answer(stream: anyio.abc.SocketStream) -> None:
+    """Answer as two models do: m refuses, in words or in a stream; any other one answers."""
+    async with stream:
+        request = b""
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                while not request.endswith(b"}"):
+                    request += await stream.receive()
+                is_m, is_stream = b'"model":"m"' in request, b'"stream":true' in request
+                request, status, kind = (
+                    b"",
+                    b"200 OK",
+                    b"text/event-stream" if is_stream else b"application/json",
+                )
+                if is_m and is_stream:
+                    body = REFUSED_EVENTS
+                elif is_m:
+                    status, body = b"400 Bad Request", TOO_LONG_BODY
+                else:
+                    body = (
+                        Answer("from large").events("large")
+                        if is_stream
+                        else Answer("from large").content("large")
+                    )
+                head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n" % (
+                    status,
+                    kind,
+                    len(body),
+                )
+                await stream.send(head + body)
+
+
+async def test_over_sockets() -> None:
+    route = Route(on_context_window="large", on_content_policy="large")
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    url = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}/v1"
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, answer)
+        async with Client(base_url=url, model="m", policies=[route]) as client:
+            for _ in range(2):
+                assert (await client.chat("?")).text == "from large"
+                async with client.stream("?") as stream:
+                    assert [piece.text async for piece in stream] == ["from", " large"]
+                assert stream.reply.attempts == 2
+        group.cancel_scope.cancel()
+
+
+async def test_an_error_in_place_of_a_stream_s_first_piece_goes_elsewhere() -> None:
+    event = b'data: {"error":{"message":"too long","code":"context_length_exceeded"}}\n\n'
+    world = World(a=FakeEndpoint(Answer(body=event), "from large"))
+    async with world.client(Route(on_context_window="large")) as client, client.stream("?") as stream:
+        assert [piece.text async for piece in stream] == ["from", " large"]
+    assert models(world.fakes["a"]) == ["m", "large"]
+
+
+async def test_places_are_given_back_where_an_answer_is_passed_over() -> None:
+    world = World(a=FakeEndpoint(otherwise=CUT_OFF), b=FakeEndpoint())
+    route = Route(by="order", on_content_policy="b")
+    async with world.client(route, limits={"a": 1, "b": 1}) as client:
+        with anyio.fail_after(5):
+            async with client.map(["?"] * 20) as outcomes:
+                assert all([outcome.ok async for outcome in outcomes])
+    assert (route.in_flight("a"), route.in_flight("b")) == (0, 0)
+
+
+async def test_a_request_without_a_body_is_given_none() -> None:
+    world = World(a=FakeEndpoint(TOO_LONG))
+    async with world.client(Route(on_context_window="large")) as client:
+        with pytest.raises(headrace.StatusError):
+            await client.models()
+    assert world.attempts == {"a": 1}
+
+
+def test_a_rule_that_names_nothing_shows_at_the_start() -> None:
+    endpoints = [
+        Endpoint("http://a.test/v1", name="a", models=["small"]),
+        Endpoint("http://b.test/v1", name="b", models=["large"]),
+    ]
+    for wrong in ("largo", "a/large", "c", ""):
+        with pytest.raises(SettingsError, match=r"route: on_refusal=.*: no endpoint"):
+            Client(endpoints=endpoints, route={"on_refusal": wrong})
+    for right in ("large", "b/large", "b"):
+        client = Client(endpoints=endpoints, route={"on_refusal": right})
+        assert "route" in [policy.name for policy in client.policies]
+    one = Client(base_url="http://a.test/v1", route={"on_context_window": "large"})
+    assert "route" in [policy.name for policy in one.policies]
+
+
+async def test_in_code_it_shows_with_the_first_call() -> None:
+    world = World(a=FakeEndpoint(), b=FakeEndpoint())
+    async with world.client(
+        Route(on_refusal="largo"), a={"models": ["m"]}, b={"models": ["large"]}
+    ) as client:
+        with pytest.raises(SettingsError, match="did you mean 'large'"):
+            await client.chat("?")
+    assert world.attempts == {"a": 0, "b": 0}
