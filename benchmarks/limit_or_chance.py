@@ -5,8 +5,8 @@
 
 50 calls in flight of 0.3 s each, with `Retry` alone, with all policies of headrace[standard], and with
 headrace-adaptive besides; once against the simulated endpoint in virtual time, and once over sockets to an
-endpoint on this machine's loopback, for so many seconds each. A random 429 asks to stay away for a second; a limit
-lets so many seconds' worth through at once.
+endpoint on this machine's loopback, for so many seconds each. A random 429 asks to stay away for a second; a
+limit lets so many seconds' worth through at once.
 """
 
 from __future__ import annotations
@@ -168,7 +168,9 @@ def _cases() -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
 
 def main() -> None:
     """Print a line for each case and setup."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=("sockets", "simulation"))
@@ -193,7 +195,10 @@ def main() -> None:
                 alone = alone or rate
                 ratio = f"{rate / alone:.2f} ×" if "random" in title else ""
                 share = refused / max(1, attempts)
-                print(f"{where:10} | {title:42} | {setup:21} | {rate:6.1f}/s {ratio:6} | refused {share:6.2%}", flush=True)
+                print(
+                    f"{where:10} | {title:42} | {setup:21} | {rate:6.1f}/s {ratio:6} | refused {share:6.2%}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

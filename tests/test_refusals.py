@@ -167,11 +167,19 @@ def test_any_order_of_events_is_taken(events: list[tuple[bool, int, float, float
     [
         (429, b'{"error":{"message":"on requests per day (RPD): Limit 200, Used 200"}}', True),
         (429, b'{"error":{"message":"Rate limit reached on tokens per day (TPD): Limit 100000"}}', True),
-        (429, b'{"error":{"details":[{"quotaId":"GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}}', True),
+        (
+            429,
+            b'{"error":{"details":[{"quotaId":"GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}}',
+            True,
+        ),
         (429, b'{"error":{"message":"This would exceed your daily token limit"}}', True),
         (429, b'{"error":{"message":"on requests per min (RPM): Limit 3, Used 3"}}', False),
         (429, b'{"error":{"message":"on tokens per min (TPM): Limit 30000"}}', False),
-        (429, b'{"error":{"message":"The engine is currently overloaded","type":"engine_overloaded_error"}}', False),
+        (
+            429,
+            b'{"error":{"message":"The engine is currently overloaded","type":"engine_overloaded_error"}}',
+            False,
+        ),
         (429, b"", False),
         (503, b'{"error":{"message":"per day"}}', False),
     ],

@@ -49,8 +49,8 @@ class RateLimits:
     these that has it counts. ``burst``: how many seconds' worth of a limit may go at once (default 1).
     A class that cannot keep to some of them names them in ``unsupported``, with what to do instead.
 
-    Raises `SettingsError` for a value that is not above 0, an unknown key in ``limits``, and an unsupported one.
-    Since 0.1.
+    Raises `SettingsError` for a value that is not above 0, an unknown key in ``limits``, and an unsupported
+    one. Since 0.1.
     """
 
     name: ClassVar[str]

@@ -4,33 +4,38 @@ Two things answer 429. A *limit* refuses what is above a rate, and nothing when 
 overloaded endpoint, a proxy with a sick backend) refuses some share of the attempts, however many are sent.
 To slow down helps against a limit and only costs against chance, so a sender has to know which one it meets.
 
-Attempts are numbered in the order in which they begin. An attempt that begins and is not refused was accepted;
-that needs no bookkeeping when a call succeeds, and a refusal comes early while an answer takes its time. So all
-is counted in numbers: ``k`` refusals whose numbers span ``s`` attempts are the share ``k / s``.
+Attempts are numbered in the order in which they begin. An attempt that begins and is not refused was
+accepted; that needs no bookkeeping when a call succeeds, and a refusal comes early while an answer takes its
+time. So all is counted in numbers: ``k`` refusals whose numbers span ``s`` attempts are the share ``k / s``.
 
 **Refusals dominate** when the last `DOMINANT` of them span at most `DOMINANT_SPAN` attempts. At random with a
 share of 30 % that happens once in 40,000 attempts (a binomial tail); where nothing is let through, at once.
 A refusal that asks for more than `LONG` seconds counts as two: a limit by the minute never asks for so long,
 and an overloaded endpoint has no reason to.
 
-**A limit is suspected** when the last `SUSPICIOUS` refusals are more than `SUSPICIOUS_SHARE` of the attempts that
-they span. Twenty, because the share is then known to within a fifth (its standard deviation is 1 / √20); a share
-of 1 % looks like 2.5 % once in a million attempts. Once a limit is known, `KNOWN` refusals above `KNOWN_SHARE`
-do: the limit has been found again. A share that was found to be chance is not suspected before it has doubled.
+**A limit is suspected** when the last `SUSPICIOUS` refusals are more than `SUSPICIOUS_SHARE` of the attempts
+that they span. Twenty, because the share is then known to within a fifth (its standard deviation is 1 / √20);
+a share of 1 % looks like 2.5 % once in a million attempts. Once a limit is known, `KNOWN` refusals above
+`KNOWN_SHARE` do: the limit has been found again. A share that was found to be chance is not suspected before
+it has doubled.
 
-**The test** is an experiment, for there is no other way: an endpoint that is always asked for the same shows the
-same share for either reason. The sender slows to below what was accepted per second while refusals came, which a
-limit bears, and counts on. Wald's sequential test then decides, with an error of 1 % for either side, between
+**The test** is an experiment, for there is no other way: an endpoint that is always asked for the same shows
+the same share for either reason. The sender slows to below what was accepted per second while refusals came,
+which a limit bears, and counts on. Wald's sequential test then decides, with an error of 1 % for either side,
+between
 
-    chance    the share of refusals stays ``p``, as it was
-    limit     it falls to a quarter of that (or to what is known to be chance, where that is more)
+    chance    the share of refusals is at least half (`REMAINS`) of what it was
+    limit     it falls to a tenth (`FALLEN`), or to what is known to be chance, where that is more
 
-after the fewest attempts that can tell: some 30 at a share of 30 %, 100 at 10 %, 450 at 2.5 %. Attempts that
-began before the sender slowed do not count. A verdict of chance is looked into again after `AGAIN` times the
-seconds that the test took, and after `AGAIN_LEAST` at least: at most a twentieth of the time is spent on tests.
+after the fewest attempts that can tell, and for chance after `DOMINANT` refusals at least: some 40 attempts
+at a share of 30 %, 120 at 10 %, 480 at 2.5 %. The share that there was is that of a suspicious moment, and so
+too high by chance, hardly twice; hence the half. Attempts that began before the sender slowed do not count. A
+verdict of chance is looked into again after `AGAIN` times the seconds that the test took, and after
+`AGAIN_LEAST` at least: at most a twentieth of the time is spent on tests.
 
-Page's and Wald's methods are those of quality control: Abraham Wald, "Sequential Tests of Statistical
-Hypotheses", Annals of Mathematical Statistics 16 (1945).
+Where refusals grow although less is sent, it is not chance either, and the test begins anew.
+
+Abraham Wald, "Sequential Tests of Statistical Hypotheses", Annals of Mathematical Statistics 16 (1945).
 """
 
 from __future__ import annotations
@@ -48,7 +53,7 @@ LONG = 60.0
 SUSPICIOUS, SUSPICIOUS_SHARE = 20, 0.025
 KNOWN, KNOWN_SHARE = 5, 0.05
 LASTING = 0.2
-"""Seconds from the first to the last of the refusals that are suspected; what is of one moment tells no rate."""
+"""Seconds from the first to the last of the refusals that are suspected; one moment tells no rate."""
 DOUBLED = 2.0
 CERTAIN = math.log(99.0)
 """The logarithm of the odds at which the test decides."""
@@ -78,7 +83,8 @@ class Refusals:
     """The 429s of one endpoint or model. Times are in seconds on a clock that never goes back.
 
     ``testing``: the test is under way, and wants to be told by `passed` what was not refused. ``limited``: a
-    limit is known or suspected. ``accepted`` in ``seconds``: attempts while the refusals came that are suspected.
+    limit is known or suspected. ``accepted`` in ``seconds``: attempts while the refusals came that are
+    suspected.
     """
 
     __slots__ = (
@@ -136,7 +142,7 @@ class Refusals:
         return self._resolve(number, number, now) if self.testing else Evidence.NOTHING
 
     def put_off(self) -> None:
-        """The sender does not know yet how slow is slow enough: a limit is suspected, and the test has to wait."""
+        """The sender does not know yet how slow is slow enough: the test has to wait."""
         self.testing = False
 
     def forget(self) -> None:

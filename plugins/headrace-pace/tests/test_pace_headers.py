@@ -213,7 +213,12 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
         },
     ),
     "none of these": (
-        {"x-ratelimit-limit": "20", "x-ratelimit-remaining": "12", "ratelimit-limit": "5", "x-request-id": "1"},
+        {
+            "x-ratelimit-limit": "20",
+            "x-ratelimit-remaining": "12",
+            "ratelimit-limit": "5",
+            "x-request-id": "1",
+        },
         {},
     ),
 }

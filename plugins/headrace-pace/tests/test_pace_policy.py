@@ -187,7 +187,9 @@ async def test_what_a_failed_attempt_costs(step: Any, left: int) -> None:
         too_many(retry_after_ms="1500"),
         too_many(retry_after="600"),
         too_many(x_ratelimit_remaining_requests="7", x_ratelimit_reset_requests="8s"),
-        Answer(status=429, body={"error": {"message": "The engine is overloaded", "type": "overloaded_error"}}),
+        Answer(
+            status=429, body={"error": {"message": "The engine is overloaded", "type": "overloaded_error"}}
+        ),
     ],
 )
 async def test_one_429_delays_nobody_else(autojump_clock: trio.testing.MockClock, refusal: Answer) -> None:
@@ -244,7 +246,9 @@ SAYS_THAT_NOTHING_IS_LEFT = [
         Answer(
             status=429,
             headers={"retry-after": "44"},
-            body={"error": {"message": "Rate limit reached on requests per day (RPD): Limit 2000, Used 2000"}},
+            body={
+                "error": {"message": "Rate limit reached on requests per day (RPD): Limit 2000, Used 2000"}
+            },
         ),
         44.0,
     ),
@@ -266,7 +270,12 @@ async def test_one_429_that_says_that_nothing_is_left_pauses_all(
 
 
 DAYS = [
-    {"error": {"message": "Rate limit reached for m on tokens per day (TPD): Limit 100000", "type": "tokens"}},
+    {
+        "error": {
+            "message": "Rate limit reached for m on tokens per day (TPD): Limit 100000",
+            "type": "tokens",
+        }
+    },
     [{"error": {"code": 429, "details": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}}],
 ]
 
@@ -297,7 +306,8 @@ async def test_one_probe_goes_at_a_time_and_the_first_that_succeeds_ends_the_pau
         async with client.map(["Hallo"] * 50) as outcomes:
             failed = [outcome async for outcome in outcomes if not outcome.ok]
     assert len(failed) == 2
-    # A probe after 4 s is refused, so the next goes 8 s later; it says nothing, and the next goes, at the rate.
+    # A probe after 4 s is refused, so the next goes 8 s later; it says nothing, and the next goes, at the
+    # rate.
     assert endpoint.times[DOMINANT : DOMINANT + 3] == pytest.approx([4.0, 12.0, 13.0])
     # All others wait until that has succeeded.
     assert min(endpoint.times[DOMINANT + 3 :]) >= 14.5

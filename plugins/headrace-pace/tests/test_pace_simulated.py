@@ -98,7 +98,8 @@ async def test_tokens(autojump_clock: trio.testing.MockClock, limit: int | None,
 @pytest.mark.trio
 @pytest.mark.parametrize("kind", ["bucket", "window"])
 @pytest.mark.parametrize(
-    ("limit", "in_flight", "latency", "seconds"), [(600, 50, 0.3, 600.0), (600, 50, 3.0, 600.0), (6000, 500, 3.0, 200.0)]
+    ("limit", "in_flight", "latency", "seconds"),
+    [(600, 50, 0.3, 600.0), (600, 50, 3.0, 600.0), (6000, 500, 3.0, 200.0)],
 )
 @pytest.mark.parametrize("asks", [True, False])
 async def test_an_endpoint_that_says_nothing_but_429(

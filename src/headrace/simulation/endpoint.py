@@ -78,7 +78,7 @@ class SimulatedEndpoint:
             for sizes in (self._endpoint.prompt_tokens, self._endpoint.completion_tokens)
         )
         wait = self._limited(now, prompt + completion)
-        limits = {}
+        limits = dict[str, str]()
         if "limits" in self._endpoint.says:
             for what, bucket in self._limits:
                 limits |= bucket.headers(what)

@@ -87,13 +87,12 @@ class Errors:
 class EndpointModel:
     """The endpoint: servers with a queue before them, and limits.
 
-    ``capacity``: attempts that it works on at once; ``service``: the seconds that each takes then.
-    ``queue``: how many may wait (None: any number); ``queue_timeout``: how long (None: for ever); beyond
-    either there is a 503. ``round_trip``: seconds on the way, for refusals too. ``requests_per_minute`` and
-    ``tokens_per_minute``: a 429 above them; ``burst`` seconds' worth may come at once. What it ``says`` of them: the
-    "limits", in the headers of each answer; "retry_after", when to come back, in those of a 429.
-    ``prompt_tokens`` and ``completion_tokens`` of an answer.
-    ``key_revoked_at``: from then on there is a 401.
+    ``capacity``: attempts that it works on at once; ``service``: the seconds that each takes then. ``queue``:
+    how many may wait (None: any number); ``queue_timeout``: how long (None: for ever); beyond either there is
+    a 503. ``round_trip``: seconds on the way, for refusals too. ``requests_per_minute`` and
+    ``tokens_per_minute``: a 429 above them; ``burst`` seconds' worth may come at once. What it ``says`` of
+    them: the "limits", in the headers of each answer; "retry_after", when to come back, in those of a 429.
+    ``prompt_tokens`` and ``completion_tokens`` of an answer. ``key_revoked_at``: from then on there is a 401.
     """
 
     capacity: int = key(count)

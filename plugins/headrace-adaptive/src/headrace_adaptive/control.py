@@ -57,7 +57,16 @@ class Rules:
 class Control:
     """One endpoint's limit, by `Rules`. ``now`` is in seconds on a clock that never goes back."""
 
-    __slots__ = ("_answered", "_cut_at", "_cut_until", "_limit", "_round_began", "_trusted", "_withheld", "rules")
+    __slots__ = (
+        "_answered",
+        "_cut_at",
+        "_cut_until",
+        "_limit",
+        "_round_began",
+        "_trusted",
+        "_withheld",
+        "rules",
+    )
 
     def __init__(self, rules: Rules, now: float) -> None:
         self.rules = rules

@@ -66,9 +66,7 @@ class _Lane:
         elif evidence is Evidence.SUSPECTED:
             self.control.suspect(now, asked)
             self.tell(call, RATE_LIMITED)
-        elif (
-            self.refusals.limited and not self.refusals.testing and self.control.rate_limited(now, asked)
-        ):
+        elif self.refusals.limited and not self.refusals.testing and self.control.rate_limited(now, asked):
             self.tell(call, RATE_LIMITED)
 
     def passed(self, call: Call, place: _Place) -> None:

@@ -5,13 +5,13 @@
     ``x-ratelimit-{limit,remaining,reset}-KIND``            OpenAI, Azure, xAI, vLLM's gateways; Groq, whose
                                                             requests are a day's and whose tokens a minute's
     ``x-ratelimit-…-project-tokens``                        OpenAI, of a project within an organisation
-    ``x-ratelimit-…-KIND-{minute,hour,day}``                Cerebras; Mistral, which writes ``req`` for requests
+    ``x-ratelimit-…-KIND-{minute,hour,day}``                Cerebras; Mistral, with ``req`` for requests
     ``x-ratelimitbysize-{limit,remaining}-minute``          Mistral: tokens
     ``anthropic-ratelimit-KIND-{limit,remaining,reset}``    Anthropic, with moments by RFC 3339
 
-KIND is ``requests``, ``tokens``, ``input-tokens`` or ``output-tokens``. Where the name does not say the time that a
-limit is for, it is learnt (`headrace_pace.allowance`): a day's limit is not taken for a minute's. What is said of a
-month is not read; no pace is slow enough for it.
+KIND is ``requests``, ``tokens``, ``input-tokens`` or ``output-tokens``. Where the name does not say the time
+that a limit is for, it is learnt (`headrace_pace.allowance`): a day's limit is not taken for a minute's. What
+is said of a month is not read; no pace is slow enough for it.
 
 All of it is text from outside: what is not a sensible number or time counts as not said. Azure's -1 is one.
 """
@@ -35,7 +35,7 @@ _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 
 
 def _names() -> Iterator[tuple[str, tuple[str, str, float | None, str]]]:
-    """Each header's name, and what it is about: a limit's name, its kind and period, and what of it is said."""
+    """Each header's name, and what it says of which limit: its name, kind and period."""
     for kind in KINDS:
         written = kind.replace("_", "-")
         for what in _WHAT:
@@ -77,8 +77,8 @@ _FIRST_MOMENT = 1e9
 class Said:
     """What is said of one limit; None for what is not said.
 
-    ``limit`` and ``remaining`` are numbers of its ``kind``, one of `KINDS`; ``reset`` the seconds until ``remaining``
-    is ``limit`` again if nothing is sent; ``period`` the seconds that the limit is for.
+    ``limit`` and ``remaining`` are numbers of its ``kind``, one of `KINDS`; ``reset`` the seconds until
+    ``remaining`` is ``limit`` again if nothing is sent; ``period`` the seconds that the limit is for.
     """
 
     limit: float | None = None
@@ -91,8 +91,8 @@ class Said:
 def read_limits(raw: Sequence[tuple[bytes, bytes]], wall: float) -> dict[str, Said] | None:
     """What the headers of an answer say of each limit, by its name; None for nothing, as most do.
 
-    Moments are measured from the answer's own ``Date``, or else from ``wall``, the wall clock in seconds since
-    1970.
+    Moments are measured from the answer's own ``Date``, or else from ``wall``, the wall clock in seconds
+    since 1970.
     """
     found: dict[str, Said] | None = None
     for name, value in raw:

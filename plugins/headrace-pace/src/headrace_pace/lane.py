@@ -3,8 +3,9 @@
 Calls that wait go by priority, and within one in the order in which they came; nobody overtakes: a large call
 does not starve among small ones. Times are in seconds on a clock that never goes back.
 
-Three things limit a lane: the buckets of the limits that are set or that answers say; a rate that was learnt from
-refusals (`headrace_pace.learnt`); and a pause. Which refusals are a limit's is for `headrace.refusals` to say.
+Three things limit a lane: the buckets of the limits that are set or that answers say; a rate that was learnt
+from refusals (`headrace_pace.learnt`); and a pause. Which refusals are a limit's is for `headrace.refusals`
+to say.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class State:
 
 @attrs.define(eq=False)
 class Ticket:
-    """A call's place in the line; ``woken`` is the caller's, to be woken by. ``number``: that of its attempt."""
+    """A call's place in the line; ``woken`` is the caller's, to be woken by; ``number`` its attempt's."""
 
     need: Need = REQUEST
     woken: Any = None
@@ -69,9 +70,9 @@ class Passage:
 class Lane:
     """One endpoint and model, with the limits a minute that are set for it, by their kind.
 
-    ``sent`` counts the attempts let through so far, ``refused`` those that got a 429, ``spent`` what they were taken
-    to need, where that was counted. ``free`` is true while there is nothing to wait for: no limit is known and no pause holds.
-    ``watched``: what becomes of each attempt is to be told by `passed`.
+    ``sent`` counts the attempts let through so far, ``refused`` those that got a 429, ``spent`` what they
+    were taken to need, where that was counted. ``free`` is true while there is nothing to wait for: no limit
+    is known and no pause holds. ``watched``: what becomes of each attempt is to be told by `passed`.
     """
 
     def __init__(self, limits: PerMinute, burst: float, now: float) -> None:
@@ -218,12 +219,18 @@ class Lane:
     # What refusals say.
 
     def refuse(
-        self, now: float, passage: Passage, asked: float | None, *, exhausted: bool, step: float = LONGEST_STEP
+        self,
+        now: float,
+        passage: Passage,
+        asked: float | None,
+        *,
+        exhausted: bool,
+        step: float = LONGEST_STEP,
     ) -> float | None:
         """An attempt got a 429 that asks for so many seconds, None: for none.
 
-        ``exhausted``: it says that nothing is left of a limit. ``step``: see `Pause.refused`. Returns how long the
-        pause is that begins with it, None where none does.
+        ``exhausted``: it says that nothing is left of a limit. ``step``: see `Pause.refused`. Returns how
+        long the pause is that begins with it, None where none does.
         """
         number = passage.number
         evidence = Evidence.NOTHING

@@ -1,16 +1,17 @@
 """A rate that nobody said: found by running into a limit, and kept just below it.
 
-At a refusal the endpoint's limit is used up, whether it is a bucket or a window. So what is accepted between two
-refusals is what was filled up between them: the accepted attempts, divided by the seconds, are the limit. That
-holds for the refusals of one moment, where the time is short and the figure rough, and better for those of two
-times that the limit was found. Before it was found once, all that was accepted in the last minute is taken for a
-minute's worth: providers limit by the minute, and where the limit is for less, that is too low and soon raised.
+At a refusal the endpoint's limit is used up, whether it is a bucket or a window. So what is accepted between
+two refusals is what was filled up between them: the accepted attempts, divided by the seconds, are the limit.
+That holds for the refusals of one moment, where the time is short and the figure rough, and better for those
+of two times that the limit was found. Before it was found once, all that was accepted in the last minute is
+taken for a minute's worth: providers limit by the minute, and where the limit is for less, that is too low
+and soon raised.
 
-The rate is then `MARGIN` of that. It stays there for `HOLD` seconds, twice as long each time that the limit is
-found where it was, and then grows: slowly, by `GROWTH` a second, and the faster the longer nothing is refused, as
-the limit may be another one by now (the same idea as CUBIC's, RFC 9438). A rate that was only guessed grows by
-`SEARCH` a second at once. It grows only while calls wait for it, and is forgotten when for `FORGOTTEN` seconds
-none has had to.
+The rate is then `MARGIN` of that. It stays there for `HOLD` seconds, twice as long each time that the limit
+is found where it was, and then grows: slowly, by `GROWTH` a second, and the faster the longer nothing is
+refused, as the limit may be another one by now (the same idea as CUBIC's, RFC 9438). A rate that was only
+guessed grows by `SEARCH` a second at once. It grows only while calls wait for it, and is forgotten when for
+`FORGOTTEN` seconds none has had to.
 """
 
 from __future__ import annotations
@@ -34,9 +35,19 @@ _BEGINNING, _LEAST = 1.0, 1 / 60
 
 
 class Learnt:
-    """The rate of one lane; ``bucket`` is None while none is known. ``accepted`` are numbers since the start."""
+    """The rate of one lane; ``bucket`` is None while none is known. ``accepted``: since the start."""
 
-    __slots__ = ("_before", "_bound_at", "_grown_at", "_hold", "_mark", "_quiet_until", "_searching", "_was", "bucket")
+    __slots__ = (
+        "_before",
+        "_bound_at",
+        "_grown_at",
+        "_hold",
+        "_mark",
+        "_quiet_until",
+        "_searching",
+        "_was",
+        "bucket",
+    )
 
     def __init__(self, now: float) -> None:
         self.bucket: Bucket | None = None
@@ -74,7 +85,7 @@ class Learnt:
             self._keep(now, until, accepted, rate * MARGIN)
 
     def _between(self, now: float, accepted: int) -> float | None:
-        """What was accepted a second since the limit was reached the last time, if that is long enough ago."""
+        """What was accepted a second since the limit was reached last, if that is long enough ago."""
         since, before, used_up = self._mark_for(now)
         return (accepted - before) / (now - since) if used_up and now - since >= _COMPLETE else None
 
@@ -109,7 +120,7 @@ class Learnt:
         return wait
 
     def take(self, now: float) -> bool:
-        """A call goes; False where nobody has had to wait for so long that the rate had better be forgotten."""
+        """A call goes; False where the rate had better be forgotten: nobody has had to wait for long."""
         bucket = self.bucket
         if bucket is None:
             return True

@@ -52,8 +52,8 @@ def used(usage: Usage, taken: Need) -> Need:
 class Lengths:
     """How long the answers of a model are: a high quantile of the latest ones.
 
-    Not their mean: half of them are longer, and those that are on their way would need more than there is. With
-    90 % of the latest 20, three long answers are enough to raise it, and one alone is not.
+    Not their mean: half of them are longer, and those that are on their way would need more than there is.
+    With 90 % of the latest 20, three long answers are enough to raise it, and one alone is not.
     """
 
     __slots__ = ("_latest", "usual")

@@ -1,11 +1,11 @@
 """A pause of all calls to one model: when it begins, which attempt goes to see, and when it is over; pure.
 
-It lasts as long as the endpoint asks, or else a second. Then one attempt goes, the *probe*, and the others wait for
-what becomes of it:
+It lasts as long as the endpoint asks, or else a second. Then one attempt goes, the *probe*, and the others
+wait for what becomes of it:
 
-    it succeeds                                the pause is over
-    it has not been refused for `PATIENCE`     the pause is over: a refusal comes early, an answer takes its time
-    it is refused                              the pause goes on for twice as long, up to `LONGEST_STEP`, or for as
+    it succeeds                                the pause is over it has not been refused for `PATIENCE`
+    the pause is over: a refusal comes early, an answer takes its time it is refused
+    the pause goes on for twice as long, up to `LONGEST_STEP`, or for as
                                                long as is asked, where that is more
     it fails otherwise, or is cancelled        the next one may go
 
@@ -48,8 +48,10 @@ class Pause:
         """Seconds until a probe may go; 0 where no pause holds."""
         return max(0.0, self.until - now) if self.holds else 0.0
 
-    def refused(self, now: float, number: int, asked: float | None, step: float = LONGEST_STEP) -> float | None:
-        """An attempt was refused: begin, or go on; returns how long the pause is that begins, None where one holds.
+    def refused(
+        self, now: float, number: int, asked: float | None, step: float = LONGEST_STEP
+    ) -> float | None:
+        """An attempt was refused: begin, or go on. Returns how long the pause is that begins, else None.
 
         ``step``: the seconds up to which a pause that did not help is made twice as long.
         """

@@ -37,15 +37,15 @@ _DAYS_STEP = 3600.0
 
 @attrs.define(eq=False, kw_only=True)
 class Pace(RateLimits):
-    """Sends calls at the rate that their endpoint and model allow, and has all of them pause where nothing goes.
+    """Sends calls at the rate that their endpoint and model allow, and has all pause where nothing goes.
 
     ``requests_per_minute``, ``tokens_per_minute`` (input and output together), ``input_tokens_per_minute``,
-    ``output_tokens_per_minute``: for each model at each endpoint (default: learnt from the rate-limit headers of
-    answers, or from what is refused). ``limits``: other ones, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or
-    ``"ENDPOINT"``; of each key, the first of these that has it counts.
-    ``burst``: how many seconds' worth of a limit that is set may go at once (default 1), but always one call.
-    ``max_pause``: the longest pause in seconds that is waited for (default 120); in a longer one, calls fail
-    at once with `EndpointPaused`, which says when to come back.
+    ``output_tokens_per_minute``: for each model at each endpoint (default: learnt from the rate-limit headers
+    of answers, or from what is refused). ``limits``: other ones, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or
+    ``"ENDPOINT"``; of each key, the first of these that has it counts. ``burst``: how many seconds' worth of
+    a limit that is set may go at once (default 1), but always one call. ``max_pause``: the longest pause in
+    seconds that is waited for (default 120); in a longer one, calls fail at once with `EndpointPaused`, which
+    says when to come back.
 
     A call whose deadline comes before its turn fails at once with `DeadlineExceeded`. Calls that name no
     model are not paced. Raises `SettingsError` for a value out of range and an unknown key in ``limits``.

@@ -109,7 +109,7 @@ def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int
 def _settle(lane: Lane, tokens: int, reply: Reply) -> None:
     usage = reply.usage
     if tokens and usage is not None and usage.total_tokens is not None:
-        lane.settle(tokens, usage.total_tokens, usage.completion_tokens or 0)
+        lane.settle(tokens, usage.total_tokens, usage.completion_tokens)
 
 
 def _stream_ended(lane: Lane, tokens: int, reply: Reply, ending: Ending) -> None:
