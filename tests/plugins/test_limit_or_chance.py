@@ -1,4 +1,4 @@
-"""429s at random and those of a limit, simulated and over sockets; the long form is benchmarks/limit_or_chance.py."""
+"""429s at random and of a limit, simulated and over sockets; the long form is a benchmark of that name."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ def simulated(setup: str, seconds: float, **endpoint: Any) -> Run:
     return run
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.3])
-def test_at_random_429s_the_rate_is_that_of_retry_alone(share: float, seed: int) -> None:
+def test_at_random_429s_the_rate_is_that_of_retry_alone(share: float) -> None:
     alone, everything, adaptive = (
-        simulated(setup, 60.0, share=share, seed=seed).total for setup in (ALONE, ALL, ADAPTIVE)
+        simulated(setup, 40.0, share=share).total for setup in (ALONE, ALL, ADAPTIVE)
     )
     assert everything.served >= 0.9 * alone.served
     assert adaptive.served >= 0.9 * alone.served
@@ -32,7 +31,7 @@ def test_at_random_429s_the_rate_is_that_of_retry_alone(share: float, seed: int)
 @pytest.mark.parametrize("says", [("limits", "retry_after"), ("limits",), ("retry_after",), ()])
 @pytest.mark.parametrize("limit", [600, 6000])
 def test_at_a_limit_hardly_an_attempt_is_refused(limit: int, says: tuple[str, ...]) -> None:
-    total = simulated(ALL, 600.0 if limit == 600 else 200.0, limit=limit, says=says, burst=10.0).total
+    total = simulated(ALL, 400.0 if limit == 600 else 60.0, limit=limit, says=says, burst=10.0).total
     assert total.limited <= 0.02 * total.attempts
     assert total.served >= 0.85 * limit / 60 * total.seconds
     assert total.circuit["open"] == 0.0
@@ -42,8 +41,8 @@ def test_at_a_limit_hardly_an_attempt_is_refused(limit: int, says: tuple[str, ..
 async def test_at_random_429s_over_sockets() -> None:
     endpoint = Endpoint(share=0.1, mean=0.05)
     rate = await over_sockets(endpoint, ALL, 4.0, in_flight=10)
-    # Ten that each take 0.05 s and, one time in ten, a second and a quarter more: 50 a second. A pause for all
-    # would leave three.
+    # Ten that each take 0.05 s and, one time in ten, a second and a quarter more: 50 a second. A pause for
+    # all would leave three.
     assert rate > 15
     assert endpoint.refused > 5
 

@@ -98,9 +98,13 @@ class Lane:
 
     def wait(self, now: float, need: Need) -> float:
         """Seconds until a call that needs so much may go if nobody is before it; 0 for at once."""
-        wait = max(self.pause.wait(now), self.learnt.wait(now))
+        wait = self.pause.wait(now) if self.pause.holds else 0.0
+        if self.learnt.bucket is not None:
+            wait = max(wait, self.learnt.wait(now))
         for index, bucket in self._buckets:
-            wait = max(wait, bucket.wait(now, need[index]))
+            until = bucket.wait(now, need[index])
+            if until > wait:
+                wait = until
         return wait if wait > INSTANT else 0.0
 
     def go(self, now: float, need: Need) -> int:
@@ -109,11 +113,12 @@ class Lane:
         for index, bucket in self._buckets:
             bucket.take(now, need[index])
         if self.counts_tokens:
-            self.spent = Need(*[spent + more for spent, more in zip(self.spent, need, strict=True)])
+            requests, tokens, prompt, output = self.spent
+            self.spent = Need(requests + 1.0, tokens + need[1], prompt + need[2], output + need[3])
         if self.pause.holds:
             self.pause.sent(now, self.sent)
             self.watched = True
-        if not self.learnt.take(now):
+        if self.learnt.bucket is not None and not self.learnt.take(now):
             self.learnt.lift()
             self.refusals.forget()
         return self.sent
