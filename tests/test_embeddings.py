@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 import sys
 from array import array
@@ -221,16 +222,23 @@ async def test_a_client_that_is_closed_says_so(fake_endpoint: FakeEndpoint) -> N
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (answer([1.0]), "1 vectors for 2 texts"),
-        (answer([1.0], [1.0], [1.0]), "3 vectors for 2 texts"),
-        (answer([1.0], [1.0], indices=[0, 0]), "indices are not 0 to 1"),
+        (answer([1.0]), "1 vectors came for 2 texts"),
+        (answer([1.0], [1.0], [1.0]), "3 vectors came for 2 texts"),
+        (answer([1.0], [1.0], indices=[1, 1]), "indices are not 0 to 1"),
         (answer([1.0], [1.0], indices=[1, 2]), "indices are not 0 to 1"),
-        (answer([1.0], [None]), "null"),
+        (answer([1.0], [None]), "text 1 is empty, or holds what is not a number"),
+        (answer([1.0], []), "text 1 is empty"),
+        (answer([1.0], ["1.0"]), "text 1 is empty, or holds"),
+        (answer([1.0], [True]), "text 1 is empty, or holds"),
+        (answer([1.0], None), "text 1 is NoneType, not numbers"),
+        (b'{"data": [{"embedding": [1.0]}, {"embedding": [NaN]}]}', "text 1 is empty, or holds"),
         (answer([1.0], "AAA="), "multiple of item size"),
         (answer([1.0], "no base64"), "base64"),
-        ({"data": [{"embedding": [1.0]}, {"embedding": [1.0]}]}, "index"),
-        ({"choices": []}, "choices"),
-        (b"[]", "no answer in it"),
+        ({"data": [{"embedding": [1.0]}, {"index": 1, "embedding": [1.0]}]}, "indices are not 0 to 1"),
+        ({"data": [{"embedding": [1.0]}, {"embedding": [1.0, 2.0]}]}, "differ in length: 1, 2 numbers"),
+        ({"choices": []}, "no answer"),
+        (b"[]", "no answer"),
+        ({"data": "AAAA"}, "no answer"),
     ],
 )
 async def test_an_answer_that_has_not_one_vector_for_each_text_is_invalid(body: Any, said: str) -> None:
@@ -241,6 +249,88 @@ async def test_an_answer_that_has_not_one_vector_for_each_text_is_invalid(body: 
     assert said in str(caught.value)
     assert caught.value.request is endpoint.attempts[0]
     assert caught.value.attempts == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": [{"embedding": [1.0]}, {"embedding": [2.0]}]},
+        answer([1.0], [2.0], indices=[0, 0]),
+        answer([2.0], [1.0], indices=["1", "0"]),  # type: ignore[list-item]
+        answer([2.0], [1.0], indices=[1.0, 0.0]),  # type: ignore[list-item]
+        answer([1.0], [2.0], indices=[None, None]),  # type: ignore[list-item]
+        answer([1], packed(2.0), indices=["0", 1]),  # type: ignore[list-item]
+        answer([[1.0]], [[2.0]]),
+        {"data": [{"embedding": [1.0], "object": None}, {"embedding": [2], "object": 5}], "usage": "some"},
+        {"data": [[1.0], [2.0]]},
+        {"data": None, "embeddings": [[1.0], [2.0]], "model": 5},
+        b"[[1.0], [2.0]]",
+        b'\xef\xbb\xbf{"data": [{"embedding": [1.0]}, {"embedding": [2.0]}], "x": NaN}',
+    ],
+)
+async def test_vectors_without_a_usual_index_come_in_the_order_of_the_texts(body: Any) -> None:
+    async with FakeEndpoint(Answer(body=body)).client() as client:
+        assert (await client.embed(["a", "b"])).vectors == [array("f", [1.0]), array("f", [2.0])]
+
+
+@pytest.mark.anyio
+async def test_one_vector_for_one_text_needs_no_index() -> None:
+    async with FakeEndpoint(Answer(body=answer([1.0], indices=[7]))).client() as client:
+        assert (await client.embed(["a"])).vectors == [array("f", [1.0])]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("keywords", [{"dimensions": 2}, {"extra_body": {"dimensions": 2}}])
+async def test_vectors_of_another_length_than_was_asked_for_are_an_error_that_says_so(
+    keywords: dict[str, Any],
+) -> None:
+    async with FakeEndpoint(Answer(body=answer(packed(1.0, 2.0, 3.0)))).client() as client:
+        with pytest.raises(InvalidReply, match=r"dimensions=2 was asked for, .* have 3 numb") as caught:
+            await client.embed(["a"], **keywords)
+    assert caught.value.retryable is False
+
+
+@pytest.mark.anyio
+async def test_batches_whose_vectors_differ_in_length_are_an_error() -> None:
+    endpoint = FakeEndpoint(Answer(body=answer([1.0])), Answer(body=answer([1.0, 2.0])))
+    async with endpoint.client(max_in_flight=1) as client:
+        with pytest.raises(InvalidReply, match="differ in length: 1, 2 numbers"):
+            await client.embed(["a", "b"], batch=1)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    where=st.sampled_from(["index", "embedding", "object", "entry", "usage", "model", "data", "id"]),
+    value=json_values,
+)
+def test_any_value_in_place_of_a_field_is_read_past_or_a_typed_error(where: str, value: Any) -> None:
+    body: dict[str, Any] = answer([1.0], [2.0], model="m", usage={"prompt_tokens": 1, "total_tokens": 1})
+    if where == "entry":
+        body["data"][1] = value
+    elif where in {"index", "embedding", "object"}:
+        body["data"][1][where] = value
+    else:
+        body[where] = value
+    content = json.dumps(body).encode()
+
+    async def call() -> None:
+        async with FakeEndpoint(Answer(body=content)).client() as client:
+            try:
+                vectors = (await client.embed(["a", "b"])).vectors
+            except InvalidReply:
+                assert where in {"index", "embedding", "entry", "data"}
+            else:
+                assert len(vectors) == 2
+                assert vectors[0] == array("f", [1.0])
+
+    anyio.run(call)
 
 
 @pytest.mark.anyio

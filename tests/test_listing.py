@@ -22,19 +22,44 @@ async def test_the_ids_come_in_the_endpoints_order() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("body", [{}, {"data": None}, {"data": [{"name": "a"}]}, {"data": ["a"]}, b"[]"])
-async def test_an_answer_that_is_no_list_of_models_says_what_to_look_at(body: Any) -> None:
+@pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        (b'["b", "a"]', ["b", "a"]),
+        (b'[{"id": "b"}, {"id": "a", "object": "model"}]', ["b", "a"]),
+        ({"data": ["b", "a"]}, ["b", "a"]),
+        ({"data": [{"id": "b"}, {"id": None}, {}, 5, None, [], "", {"name": "a"}]}, ["b", "a"]),
+        ({"data": None, "models": [{"name": "b:latest", "model": "b"}, {"name": "a"}]}, ["b", "a"]),
+        ({"models": [{"name": "models/b", "version": "1"}]}, ["models/b"]),
+        ({"data": [{"id": "b", "created": "yesterday"}], "object": None}, ["b"]),
+        (b'\xef\xbb\xbf{"data": [{"id": "b", "x": NaN}]}', ["b"]),
+        ({"data": []}, []),
+        (b"[]", []),
+    ],
+)
+async def test_a_list_in_any_usual_form_is_read_and_an_odd_entry_costs_itself(
+    body: Any, ids: list[str]
+) -> None:
     async with FakeEndpoint(Answer(body=body)).client() as client:
-        with pytest.raises(InvalidReply, match="no list of models; check base_url") as caught:
+        assert await client.models() == ids
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "body", [{}, {"data": None}, {"data": [5, None, {}]}, {"data": {"id": "a"}}, b"5", b'"a"', b"null"]
+)
+async def test_an_answer_that_is_not_a_list_of_models_says_what_to_look_at(body: Any) -> None:
+    async with FakeEndpoint(Answer(body=body)).client() as client:
+        with pytest.raises(InvalidReply, match="not a list of models; check base_url") as caught:
             await client.models()
     assert caught.value.attempts == 1
 
 
 @pytest.mark.anyio
-async def test_an_answer_of_another_kind_is_no_list_of_models() -> None:
+async def test_an_answer_of_another_kind_is_not_a_list_of_models() -> None:
     answer = Answer(body=b"all of them", headers={"content-type": "text/plain"})
     async with FakeEndpoint(answer).client() as client:
-        with pytest.raises(InvalidReply, match="no list of models"):
+        with pytest.raises(InvalidReply, match=r"^'all of them' .*not a list of models"):
             await client.models()
 
 

@@ -18,7 +18,8 @@ import msgspec
 from headrace.choices import match_choice
 from headrace.errors import AnswerError
 from headrace.json_in_text import json_objects, unfenced
-from headrace.schemas import NOT_READ, Read, one_line, schema_of, strict, wrapped
+from headrace.schemas import NOT_READ, Read, one_line, schema_of, wrapped
+from headrace.strict_schemas import strict_form
 
 _BLANKS = " \t\r\n\ufeff"
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -37,7 +38,8 @@ class AnswerFormat:
     """What an answer is to be: ``kind``, the JSON ``schema`` of an object, and how such an object is read.
 
     A kind that is not an object (a Literal, a list) ``is_wrapped``: it is asked for as the property
-    ``answer`` of one.
+    ``answer`` of one. One that strict mode has no words for (a map, a tuple) is not ``is_strict``: its
+    schema is sent as it is.
     """
 
     kind: Any
@@ -45,12 +47,13 @@ class AnswerFormat:
     schema: Mapping[str, Any] = attrs.field(repr=False)
     _read: Read = attrs.field(repr=False)
     is_wrapped: bool = attrs.field(default=False, repr=False)
+    is_strict: bool = attrs.field(default=True, repr=False)
     _by_schema: Mapping[str, Any] = attrs.field(init=False, repr=False)
     _told: Mapping[str, str] = attrs.field(init=False, repr=False)
 
     @_by_schema.default
     def _describe(self) -> Mapping[str, Any]:
-        described = {"name": self.name, "schema": self.schema, "strict": True}
+        described = {"name": self.name, "schema": self.schema, "strict": self.is_strict}
         return {"type": "json_schema", "json_schema": described}
 
     @_told.default
@@ -60,6 +63,10 @@ class AnswerFormat:
             "role": "system",
             "content": f"Answer with one JSON object that fits this JSON schema, and nothing else: {schema}",
         }
+
+    def __reduce__(self) -> Any:
+        # What reads it does not go to another process; made there again, it is remembered like any other.
+        return answer_format, (self.kind,)
 
     @property
     def choices(self) -> Sequence[str]:
@@ -72,7 +79,8 @@ class AnswerFormat:
 
     def asks(self, body: Mapping[str, Any]) -> bool:
         """True for a body that asks for this answer by its schema."""
-        return body.get("response_format") is self._by_schema
+        asked = body.get("response_format")
+        return asked is self._by_schema or asked == self._by_schema
 
     def asked_for(self, body: Mapping[str, Any], how: Asking = Asking.BY_SCHEMA) -> dict[str, Any]:
         """A chat body that asks for such an answer, however it asked before."""
@@ -142,10 +150,11 @@ def _made(kind: Any) -> AnswerFormat:
     schema, read = schema_of(kind)
     is_wrapped = schema.get("type") != "object" or "properties" not in schema
     if is_wrapped:
-        schema, read = wrapped(kind, schema)
+        schema, read = wrapped(kind, schema, read)
     named = kind.get("title") if isinstance(kind, Mapping) else getattr(kind, "__name__", None)
     name = _NOT_IN_A_NAME.sub("_", str(named or "Answer")).strip("_")[:64] or "Answer"
-    return AnswerFormat(kind, name, strict(schema), read, is_wrapped)
+    strict = strict_form(schema)
+    return AnswerFormat(kind, name, strict or schema, read, is_wrapped, strict is not None)
 
 
 _remembered = functools.lru_cache(maxsize=256)(_made)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
 
 import anyio
 import anyio.lowlevel
@@ -36,10 +44,12 @@ from headrace.pipeline import (
     foreign_failure,
 )
 from headrace.places import Places
+from headrace.redacted_errors import redact_error
 from headrace.replies import checked
 from headrace.reply import Answered, Reply
-from headrace.requests import as_request, encode_body
+from headrace.requests import as_request, encoded
 from headrace.settings import CoreSettings, Settings, load_settings
+from headrace.stopping import Stopping
 from headrace.streaming import streamed_request
 from headrace.transports import Transport
 from headrace.transports.choice import OWN_TRANSPORTS, make_transport
@@ -172,6 +182,7 @@ class Client(Api):
         max_in_flight: int | None = None,
         ordered: bool = False,
         buffer: int | None = None,
+        stop_on: Literal["shared_errors"] | None = None,
     ) -> Outcomes[Reply]: ...
     @overload
     def map(
@@ -182,6 +193,7 @@ class Client(Api):
         max_in_flight: int | None = None,
         ordered: bool = False,
         buffer: int | None = None,
+        stop_on: Literal["shared_errors"] | None = None,
     ) -> Outcomes[Answered[T]]: ...
     @overload
     def map(
@@ -192,6 +204,7 @@ class Client(Api):
         max_in_flight: int | None = None,
         ordered: bool = False,
         buffer: int | None = None,
+        stop_on: Literal["shared_errors"] | None = None,
     ) -> Outcomes[Answered[Any]]: ...
     def map(
         self,
@@ -201,6 +214,7 @@ class Client(Api):
         max_in_flight: int | None = None,
         ordered: bool = False,
         buffer: int | None = None,
+        stop_on: Literal["shared_errors"] | None = None,
     ) -> Outcomes[Any]:
         """Make a call for each of ``requests``; an async context manager that yields outcomes.
 
@@ -213,9 +227,14 @@ class Client(Api):
         complete, or in input order with ``ordered=True``. An item that fails becomes an outcome with an
         error and touches no other; leaving the block cancels what is in flight.
 
-        Raises `SettingsError` for a ``max_in_flight`` below 1 or a ``buffer`` below 0, `RequestError` for an
-        ``answer`` that is no such type, and what iterating ``requests`` raises, after the outcomes of what
-        was drawn before.
+        With ``stop_on="shared_errors"`` the map stops at an error that all later calls share, like no credit
+        left, a refused key or an unknown model: once three items have failed with it and no call begun after
+        the first of them has succeeded. Nothing more is drawn then, and the error is raised after the
+        outcomes of what was drawn before. By default no error stops a map.
+
+        Raises `SettingsError` for a ``max_in_flight`` below 1, a ``buffer`` below 0 or another ``stop_on``,
+        `RequestError` for an ``answer`` that is no such type, and what iterating ``requests`` raises, after
+        the outcomes of what was drawn before.
         """
         self._check_usable()
         if max_in_flight is not None and max_in_flight < 1:
@@ -224,11 +243,19 @@ class Client(Api):
             raise SettingsError(f"buffer={buffer}: must not be below 0")
         if isinstance(requests, (str, Mapping)) or not isinstance(requests, (Iterable, AsyncIterable)):
             raise RequestError(f"map takes an iterable of requests, not a {type(requests).__name__}")
+        if stop_on not in {None, "shared_errors"}:
+            raise SettingsError(f"stop_on={stop_on!r}: must be 'shared_errors' or None")
         places = self._places if max_in_flight is None else None
         workers = max_in_flight or self._settings.max_in_flight
+        work: Callable[[int, Any], Awaitable[Outcome[Any]]] = functools.partial(
+            self._outcome, places, None if answer is None else answer_format(answer)
+        )
+        if stop_on is not None:
+            requests = stopping = Stopping(requests, work)
+            work = stopping.work
         return Outcomes(
             requests,
-            functools.partial(self._outcome, places, None if answer is None else answer_format(answer)),
+            work,
             workers=workers,
             ordered=ordered,
             buffer=workers if buffer is None else buffer,
@@ -264,10 +291,11 @@ class Client(Api):
         now, endpoints = self._now(), self._endpoints
         if not self._alike:
             endpoints = self._serving.get(request.model) or self._serve(request.model)
+        request, content = encoded(request)
         return Call(
             request,
             endpoints[0],
-            encode_body(request.body),
+            content,
             timeout,
             now,
             None if request.deadline is None else now + request.deadline,
@@ -351,6 +379,7 @@ class Client(Api):
             raise
         except Exception as error:
             failure = foreign_failure(self._policies, error)
+            redact_error(failure, call.endpoint)
             failure.request, failure.attempts = call.request, call.attempts
             raise failure from error
         finally:

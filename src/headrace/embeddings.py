@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import attrs
-import msgspec
 
 from headrace.errors import HeadraceError, InvalidReply, RequestError
 from headrace.groups import task_group
+from headrace.json_values import number_of
 from headrace.model import Request
+from headrace.redacted_errors import redact_error
 from headrace.reply import Reply, Usage
+from headrace.vectors import read_vectors
 
 MOST_TEXTS = 2048
 """Texts in one request, as OpenAI's reference of POST /embeddings has it."""
@@ -40,26 +41,11 @@ class Embeddings:
     attempts: int
 
 
-class _Vector(msgspec.Struct):
-    index: int
-    # Asked for as base64 of 32-bit floats: measured, a fourth of the bytes and a fifteenth of the time of
-    # numbers in text. Endpoints that know no encoding_format answer with numbers all the same.
-    embedding: bytes | list[float]
-
-
-class _Answer(msgspec.Struct):
-    data: list[_Vector]
-
-
-_decode = msgspec.json.Decoder(_Answer).decode
-
-
 def embeddings_body(dimensions: int | None, extra: Mapping[str, Any] | None) -> dict[str, Any]:
     """The body of all batches, but for the texts; raises `RequestError` for ``dimensions`` below 1."""
     body: dict[str, Any] = {"encoding_format": "base64"}
     if dimensions is not None:
-        _check_count("dimensions", dimensions, "numbers in a vector")
-        body["dimensions"] = dimensions
+        body["dimensions"] = _count("dimensions", dimensions, "numbers in a vector")
     return body | dict(extra or {})
 
 
@@ -69,9 +55,7 @@ def in_batches(texts: Iterable[str], batch: int | None) -> list[list[str]]:
     A text that is longer than that comes alone: whether it is too long is for the endpoint to say. Raises
     `RequestError` for what is no list of texts that can be embedded.
     """
-    if batch is None:
-        batch = MOST_TEXTS
-    _check_count("batch", batch, "texts in a request")
+    batch = MOST_TEXTS if batch is None else _count("batch", batch, "texts in a request")
     if isinstance(texts, (str, bytes)):
         raise RequestError("embed takes a list of texts, not one text; write client.embed([text])")
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
@@ -115,9 +99,11 @@ async def embed(
     return _joined([parts[number] for number in range(len(batches))])
 
 
-def _check_count(name: str, value: object, of: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def _count(name: str, value: object, of: str) -> int:
+    number = number_of(value)
+    if not isinstance(number, int) or number < 1:
         raise RequestError(f"{name}={value!r}: must be a number of {of}, at least 1")
+    return number
 
 
 def _length(index: int, text: object) -> int:
@@ -140,34 +126,42 @@ def _length(index: int, text: object) -> int:
 def _part(request: Request, reply: Reply, count: int) -> Embeddings:
     """One batch's answer; raises `InvalidReply` where it has not one vector for each text."""
     try:
-        found = sorted(_decode(reply.content).data, key=lambda vector: vector.index)
-        if len(found) != count:
-            raise ValueError(f"{len(found)} vectors for {count} texts")
-        if any(vector.index != at for at, vector in enumerate(found)):
-            raise ValueError(f"the vectors' indices are not 0 to {count - 1}, each once")
-        vectors = [_numbers(vector.embedding) for vector in found]
-    except (ValueError, OverflowError) as error:  # msgspec's errors are such
-        failure = InvalidReply(f"POST /embeddings: no answer to the texts sent: {error}")
+        vectors = read_vectors(reply, count)
+        _check_lengths(vectors, (request.body or {}).get("dimensions"))
+    except InvalidReply as failure:
         failure.request, failure.attempts = request, reply.attempts
-        raise failure from error
+        if reply._endpoint is not None:
+            redact_error(failure, reply._endpoint)
+        raise
     return Embeddings(vectors, reply.usage, reply.cost, reply.model, reply.attempts)
 
 
-def _numbers(embedding: bytes | list[float]) -> array[float]:
-    if isinstance(embedding, list):
-        return array("f", embedding)
-    vector = array("f")
-    vector.frombytes(embedding)
-    if sys.byteorder == "big":
-        vector.byteswap()
-    return vector
+def _check_lengths(vectors: Sequence[array[float]], wanted: object) -> None:
+    """Raise `InvalidReply` for vectors that cannot be compared, or are not of the length that was wanted."""
+    lengths = {len(vector) for vector in vectors}
+    if isinstance(wanted, int) and lengths - {wanted}:
+        said = f"dimensions={wanted} was asked for, and the vectors have {_listed(lengths)} numbers; "
+        failure = InvalidReply(f"{said}the model cannot shorten them, so leave dimensions out")
+    elif len(lengths) > 1:
+        failure = InvalidReply(f"the vectors differ in length: {_listed(lengths)} numbers")
+    else:
+        return
+    failure.retryable = False
+    raise failure
+
+
+def _listed(lengths: set[int]) -> str:
+    shortest = sorted(lengths)[:5]
+    return ", ".join(map(str, shortest)) + (", …" if len(lengths) > 5 else "")
 
 
 def _joined(parts: Sequence[Embeddings]) -> Embeddings:
+    vectors = [vector for part in parts for vector in part.vectors]
+    _check_lengths(vectors, None)  # another model may have answered a batch
     usages = [part.usage for part in parts if part.usage is not None]
     costs = [part.cost for part in parts if part.cost is not None]
     return Embeddings(
-        vectors=[vector for part in parts for vector in part.vectors],
+        vectors=vectors,
         usage=sum(usages, Usage()) if len(usages) == len(parts) else None,
         cost=sum(costs, Decimal()) if len(costs) == len(parts) else None,
         model=parts[0].model if parts else None,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, AnyStr, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 
 from headrace.errors import SettingsError
+from headrace.redaction import Redactor
 
 
 class _Empty(Mapping[str, str]):
@@ -134,6 +135,7 @@ class Endpoint:
     key_header: str | None = attrs.field(default=None, kw_only=True)
     is_plain: bool = attrs.field(init=False, repr=False)
     """True where requests are written there as anywhere: no model renamed, no path or query of its own."""
+    _redactor: Redactor = attrs.field(init=False, repr=False)
 
     @name.default
     def _host(self) -> str:
@@ -157,6 +159,10 @@ class Endpoint:
     def _plain(self) -> bool:
         renamed = any(name != there for name, there in (self.models or EMPTY).items())
         return not renamed and self.path == "{path}" and not self.query
+
+    @_redactor.default
+    def _of_key(self) -> Redactor:
+        return Redactor(None if self.api_key is None else self.api_key.reveal())
 
     def checked(self, *, insecure: bool = False) -> Endpoint:
         """This endpoint, its URL in the form that the rest reckons with.
@@ -197,9 +203,18 @@ class Endpoint:
         key = self.api_key.reveal()
         return {"Authorization": f"Bearer {key}"} if self.key_header is None else {self.key_header: key}
 
-    def without_key(self, content: bytes) -> bytes:
-        """What the endpoint said, less its key: some repeat the one that they refuse."""
-        return content if self.api_key is None else content.replace(self.api_key.reveal().encode(), b"***")
+    @property
+    def may_show_key(self) -> bool:
+        """True where words of the endpoint may hold a key that must not be shown."""
+        return not self._redactor.idle
+
+    def without_key(self, said: AnyStr) -> AnyStr:
+        """What the endpoint said, less its key: some repeat the one that they refuse.
+
+        Any 8 characters of the key in a row are replaced, counted after its public prefix (``sk-proj-``), in
+        any escaping. A key of fewer characters is a word, and is left alone.
+        """
+        return self._redactor.text(said) if isinstance(said, str) else self._redactor.content(said)
 
 
 def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:

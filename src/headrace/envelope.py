@@ -73,7 +73,7 @@ def _holds_output(body: Any) -> bool:
 
 
 def _holds_data(body: Any) -> bool:
-    data = body.get("data") if isinstance(body, Mapping) else body
+    data = (body.get("data") or body.get("embeddings")) if isinstance(body, Mapping) else body
     return isinstance(data, list) and bool(data)
 
 
@@ -112,8 +112,12 @@ def read_envelope(reply: Reply, expected: Expected | None = None) -> None:
     """
     try:
         envelope = _decode(reply.content)
-    except NOT_JSON:
+    except msgspec.ValidationError:  # JSON, but shaped otherwise
         _read_leniently(reply, expected)
+        return
+    except NOT_JSON:
+        if expected is not None or not (reply.status == 204 or _declared_otherwise(reply)):
+            _read_leniently(reply, expected)
         return
     if envelope.error or (expected is not None and not expected.usual(envelope)):
         _read_leniently(reply, expected)
@@ -131,10 +135,11 @@ def _read_leniently(reply: Reply, expected: Expected | None) -> None:
     try:
         body = reply.body
     except InvalidReply as error:
-        if expected is None and (reply.status == 204 or _declared_otherwise(reply)):
-            return
         said = shown(reply.content) if reply.content else "an empty body"
-        raise InvalidReply(f"{said} (status {reply.status}, but the body is not JSON)") from error.__cause__
+        hint = "; does base_url lead to the API?" if reply.content.lstrip().startswith(b"<") else ""
+        raise InvalidReply(
+            f"{said} (status {reply.status}, but the body is not JSON{hint})"
+        ) from error.__cause__
     if isinstance(body, Mapping):
         model, usage = body.get("model"), usage_fields(body.get("usage"))
         reply.model = model if isinstance(model, str) else None

@@ -24,6 +24,9 @@ _OUT_OF_CREDIT = re.compile(
     r"(?i)insufficient (account )?(balance|credit|funds|quota)|not enough (balance|credit)"
     r"|(used|out of) (all|available|prepaid)?.{0,20}credits?|credit balance is too low|spending limit"
 )
+MODERATION = "moderation"
+"""The word for a request that was refused for what is in it; also where OpenRouter's metadata say so."""
+
 _OVERLOADED = re.compile(r"(?i)overload|over capacity|capacity exceeded|server is busy|too busy")
 _PER_MINUTE = re.compile(r"(?i)per[ _-]?min|\b[rt]pm\b")
 _PER_DAY = re.compile(r"(?i)per[ _-]?day|\b[rt]pd\b|daily")
@@ -169,7 +172,12 @@ def _read(error: Mapping[str, Any]) -> ErrorBody:
     if isinstance(inner, Mapping) and isinstance(inner.get("code"), str):
         words.append(inner["code"])
     details = [each for each in details if isinstance(each, Mapping)] if isinstance(details, list) else []
+    metadata = error.get("metadata")
+    if isinstance(metadata, Mapping) and not metadata.keys().isdisjoint(("reasons", "flagged_input")):
+        words.append(MODERATION)
     for each in details:
+        reason = each.get("reason")  # Google's ErrorInfo
+        words += [reason] if isinstance(reason, str) else []
         violations = each.get("violations")
         for violation in violations if isinstance(violations, list) else ():
             quota = violation.get("quotaId") if isinstance(violation, Mapping) else None
@@ -177,7 +185,7 @@ def _read(error: Mapping[str, Any]) -> ErrorBody:
     return ErrorBody(
         _message(error),
         code[:200] if code else None,
-        param if isinstance(param, str) and param else None,
+        param if isinstance(param, str) and param else _place(error.get("detail")),
         next((number for number in numbers if 100 <= number <= 599), None),
         next((wait for wait in map(_wait, [*details, error]) if wait), None),
         frozenset(word.lower() for word in words),
@@ -205,6 +213,14 @@ def _detail(detail: Mapping[str, Any]) -> str:
     place = ".".join(map(str, where)) if isinstance(where, list) else ""
     said = _message(detail) or ""
     return f"{place}: {said}" if place and said else said
+
+
+def _place(detail: Any) -> str | None:
+    """The parameter at which FastAPI's first ``detail`` points: ``{"loc": ["body", "temperature"]}``."""
+    first = detail[0] if isinstance(detail, list) and detail else None
+    where = first.get("loc") if isinstance(first, Mapping) else None
+    names = where if isinstance(where, list) else ()
+    return next((name for name in names if isinstance(name, str) and name != "body"), None)
 
 
 def _wait(holder: Mapping[str, Any]) -> float | None:

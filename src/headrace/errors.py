@@ -123,8 +123,8 @@ class CallError(HeadraceError):
     """One call failed.
 
     ``code`` is a short machine-readable name, the same in logs, summaries and output files;
-    ``retryable`` says whether sending the request again can help; ``ends_run`` whether the calls that
-    follow would fail in the same way, so that a bulk run had better stop. ``request`` and ``attempts``
+    ``retryable`` says whether sending the request again can help; ``ends_run`` whether one of them is enough
+    to end a bulk run, because no later call can succeed. ``request`` and ``attempts``
     are filled in by the client; ``partial`` is what came of a stream that broke, None without one.
     """
 
@@ -253,7 +253,6 @@ class AuthenticationError(StatusError):
     """401: the endpoint refuses the key."""
 
     code = "authentication_error"
-    ends_run = True
 
 
 class RateLimited(StatusError):

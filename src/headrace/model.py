@@ -12,6 +12,7 @@ import attrs
 from headrace.answers import AnswerFormat, answer_format
 from headrace.endpoints import EMPTY, Endpoint, is_token
 from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
+from headrace.json_values import number_of
 from headrace.reply import Reply
 
 if TYPE_CHECKING:  # for their default, which typing has from Python 3.13 on
@@ -24,19 +25,32 @@ else:
     R_co = TypeVar("R_co", covariant=True)
 
 
-def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-
-
 def positive_seconds(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     """Validates a setting that is a duration or None."""
     if value is not None and not _is_duration(value):
         raise SettingsError(f"{attribute.name}={value!r}: must be a number of seconds above 0")
 
 
-def _check_seconds(name: str, value: object) -> None:
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def _seconds(value: Any) -> Any:
+    """A number of another library's as one of Python's, anything else as it is."""
+    if value is None or type(value) is float or type(value) is int:
+        return value
+    number = number_of(value)
+    try:
+        return value if number is None else float(number)
+    except (ValueError, OverflowError):  # a signaling NaN, more than any float
+        return value
+
+
+def _duration(name: str, value: Any) -> Any:
+    value = _seconds(value)
     if not _is_duration(value):
         raise RequestError(f"{name}={value!r}: must be a number of seconds above 0")
+    return value
 
 
 @attrs.frozen
@@ -48,19 +62,29 @@ class Timeout:
     from one piece of a stream to the next.
     """
 
-    total: float | None = attrs.field(default=60.0, validator=positive_seconds)
-    connect: float | None = attrs.field(default=10.0, validator=positive_seconds, kw_only=True)
-    write: float | None = attrs.field(default=None, validator=positive_seconds, kw_only=True)
-    read: float | None = attrs.field(default=None, validator=positive_seconds, kw_only=True)
-    stall: float | None = attrs.field(default=60.0, validator=positive_seconds, kw_only=True)
+    total: float | None = attrs.field(default=60.0, converter=_seconds, validator=positive_seconds)
+    connect: float | None = attrs.field(
+        default=10.0, converter=_seconds, validator=positive_seconds, kw_only=True
+    )
+    write: float | None = attrs.field(
+        default=None, converter=_seconds, validator=positive_seconds, kw_only=True
+    )
+    read: float | None = attrs.field(
+        default=None, converter=_seconds, validator=positive_seconds, kw_only=True
+    )
+    stall: float | None = attrs.field(
+        default=60.0, converter=_seconds, validator=positive_seconds, kw_only=True
+    )
 
 
 @attrs.frozen
 class Request:
     """One call to be made.
 
-    ``body`` is the JSON body, a mapping that msgspec can encode (None: no body); ``path`` is appended to
-    the endpoint's base URL. ``id`` is the caller's own name for it, carried into outcomes and errors.
+    ``body`` is the JSON body, a mapping (None: no body); ``path`` is appended to the endpoint's base URL.
+    Numbers, strings and arrays of NumPy's kind are sent as JSON's, a Decimal with all its digits; NaN and
+    what JSON cannot say is a `RequestError` that names its place. ``id`` is the caller's own name for it,
+    carried into outcomes and errors.
     ``timeout`` (seconds or `Timeout`) is per attempt and overrides the client's; ``deadline`` is in
     seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
     accounting and logs (totals per tag); they are not sent. ``headers``, pairs of texts, are sent besides the
@@ -85,10 +109,11 @@ class Request:
     fresh: bool = False
 
     def __attrs_post_init__(self) -> None:
+        # No converters: they would be called for all the requests that have neither.
         if self.timeout is not None and not isinstance(self.timeout, Timeout):
-            _check_seconds("timeout", self.timeout)
+            object.__setattr__(self, "timeout", _duration("timeout", self.timeout))
         if self.deadline is not None:
-            _check_seconds("deadline", self.deadline)
+            object.__setattr__(self, "deadline", _duration("deadline", self.deadline))
         if self.path != "/chat/completions":
             if not self.path.startswith("/"):
                 raise RequestError(f"path {self.path!r} must begin with '/', as in '/embeddings'")
@@ -104,11 +129,23 @@ class Request:
             ):  # no converter: it would be called for all others, too
                 object.__setattr__(self, "answer", answer_format(self.answer))
 
+    def __reduce__(self) -> Any:
+        body = self.body
+        tools = None if body is None else body.get("tools")
+        if body is not None and isinstance(tools, list) and type(tools) is not list:
+            body = {**body, "tools": list(tools)}  # the functions of Tools may be known to this process only
+        fields = {field.name: getattr(self, field.name) for field in attrs.fields(Request)} | {"body": body}
+        return _request, (fields,)
+
     @property
     def model(self) -> str | None:
         """The model named in the body, None where there is none."""
         model = None if self.body is None else self.body.get("model")
         return model if isinstance(model, str) else None
+
+
+def _request(fields: dict[str, Any]) -> Request:
+    return Request(**fields)
 
 
 @attrs.frozen
@@ -142,7 +179,8 @@ class Call:
     them unless a policy sets another before it sends; ``all_endpoints`` are the client's. Where calls wait
     for something, those of higher ``priority`` go first. A policy may write to ``notes`` under its own name.
     The reply to a ``streamed`` call comes with its first piece; what is to be done when it is over is told
-    `at_end`.
+    `at_end`. The body of a call that is ``unbounded`` as well is handed on and not kept, so it may have any
+    size.
     """
 
     request: Request
@@ -155,6 +193,7 @@ class Call:
     notes: dict[str, Any] = attrs.field(factory=dict)
     _notify: Callable[[Event], None] | None = attrs.field(default=None, repr=False)
     streamed: bool = False
+    unbounded: bool = False
     now: Callable[[], float] = attrs.field(default=anyio.current_time, repr=False)
     endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
     priority: int = 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
 from headrace.answers import AnswerFormat, Asking
+from headrace.asking import WaysOfAsking, refuses_format
 from headrace.endpoints import Endpoint
 from headrace.envelope import CHAT, expected_of, read_envelope
 from headrace.error_bodies import MOST_SAID, is_retryable, read_error
@@ -23,17 +24,18 @@ from headrace.errors import (
 )
 from headrace.finish_reasons import refusal_of, unfit
 from headrace.model import Call, Send
+from headrace.redacted_errors import redact_error
 from headrace.reply import Answered, Headers, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
 
-CallErrorT = TypeVar("CallErrorT", bound=CallError)
-
 _ADVICE = {
     400: "the endpoint finds the request wrong",
     401: "the endpoint refuses the key; check OPENAI_API_KEY or api_key=",
-    403: "the key may not do this",
+    402: "the account has no credit left; add some, or use another key",
+    403: "this key or account may not do this; check its permissions",
     404: "no such path or model there; check base_url and model",
+    405: "that path does not take such calls; check base_url",
     413: "the request is too large for the endpoint",
     429: "the endpoint's rate limit is reached",
 }
@@ -44,21 +46,28 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
 
     async def attempt(call: Call) -> Reply:
         call.attempts += 1
-        if call.streamed:
-            return await streamed_attempt(call)
-        if call.request.answer is not None:
-            return await answered_attempt(call, call.request.answer)
-        reply = await send(call if call.endpoint.is_plain else addressed(call))
-        if 200 <= reply.status < 300:
-            request = call.request
-            try:
-                read_envelope(reply, expected_of(request.path) if request.method == "POST" else None)
-            except InvalidReply as error:
-                if request.method == "HEAD" and not reply.content:
-                    return reply
-                raise _without_key(call, error) from error.__cause__
-            return reply
-        raise status_error(call, reply)
+        endpoint, request = call.endpoint, call.request
+        reply: Reply | None = None
+        try:
+            if call.streamed:
+                reply = await streamed_attempt(call)
+            elif request.answer is not None:
+                reply = await answered_attempt(call, request.answer)
+            else:
+                reply = await send(call if endpoint.is_plain else addressed(call))
+                if not 200 <= reply.status < 300:
+                    raise status_error(call, reply)
+                try:
+                    read_envelope(reply, expected_of(request.path) if request.method == "POST" else None)
+                except InvalidReply:
+                    if request.method != "HEAD" or reply.content:
+                        raise
+        except CallError as error:
+            reply = None  # there are tools that show a traceback's variables
+            redact_error(error, endpoint)
+            raise
+        reply._endpoint = endpoint
+        return reply
 
     async def streamed_attempt(call: Call) -> Reply:
         if call.endpoint in without_usage:
@@ -78,24 +87,24 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         raise status_error(call, reply)
 
     async def answered_attempt(call: Call, answer: AnswerFormat) -> Reply:
-        how = taken_by.get(call.endpoint, Asking.BY_SCHEMA)
-        while True:
+        endpoint, model = call.endpoint, call.request.model
+        refused: list[tuple[Asking, bytes]] = []
+        for how in ways.left(endpoint, model, answer):
+            call.attempts += bool(refused)
             ask_for_answer(call, answer, how)
             reply = await send(addressed(call))
-            if reply.status not in {400, 422} or how is Asking.IN_WORDS or not _refuses_format(reply):
+            if reply.status not in {400, 422} or not refuses_format(reply.content):
+                for asked, content in refused:
+                    ways.refused(endpoint, model, answer, asked, content)
                 break
-            how = taken_by[call.endpoint] = Asking(how + 1)
-            call.attempts += 1
+            refused.append((how, reply.content))
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
-        try:
-            read_envelope(reply, CHAT)
-            return answered(reply, answer)
-        except (AnswerError, InvalidReply) as error:
-            raise _without_key(call, error) from error.__cause__
+        read_envelope(reply, CHAT)
+        return answered(reply, answer)
 
     without_usage: set[Endpoint] = set()
-    taken_by: dict[Endpoint, Asking] = {}
+    ways = WaysOfAsking()
     return attempt
 
 
@@ -145,26 +154,16 @@ def _read_answer(reply: Reply, answer: AnswerFormat) -> Any:
         raise unfit(reply, error) from error.__cause__
 
 
-def _without_key(call: Call, error: CallErrorT) -> CallErrorT:
-    """The error, less the key in what it repeats of the endpoint's words."""
-    error.args = (call.endpoint.without_key(str(error).encode()).decode(), *error.args[1:])
-    return error
-
-
-def _refuses_format(reply: Reply) -> bool:
-    return any(word in reply.content for word in (b"response_format", b"json_schema", b"json_object"))
-
-
 def status_error(call: Call, reply: Reply) -> StatusError:
     """The error for an answer whose status is not 2xx, of the class that its status asks for."""
-    less_key = call.endpoint.without_key
-    status, content = reply.status, less_key(reply.content)
-    headers = Headers([(name, less_key(value)) for name, value in reply.headers.raw])
+    status, content, headers = reply.status, reply.content, reply.headers
     error = read_error(content)
     advice = _ADVICE.get(status, "the endpoint failed" if status >= 500 else "")
     if 300 <= status < 400:
         # Following would carry the key to wherever the answer points.
         advice = f"redirected to {headers.get('location', '?')!r}, not followed; check base_url"
+    elif status in {400, 422} and error.param:
+        advice = f"the endpoint finds {printable(error.param[:100])} wrong; change it"
     said = (
         printable(error.message[:MOST_SAID]) if error.message else (shown(content) if content else "no body")
     )
@@ -172,19 +171,16 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     kind: type[StatusError] = StatusError
     if status == 401:
         kind = AuthenticationError
-        said = ""  # what it says of the key may hold more of it than could be left out
     elif status == 429:
         kind = RateLimited
         if error.is_about_quota:
-            advice = "the account has no credit left; add some, or use another key"
+            advice = _ADVICE[402]
         elif error.limit == "overloaded":
             advice = "the endpoint is overloaded"
     elif status >= 500:
         kind = ServerError
-    ours = f"{where}; {advice}" if advice else where
-    text = f"{said} ({ours})" if said else ours
     return kind(
-        text,
+        f"{said} ({where}; {advice})" if advice else f"{said} ({where})",
         status,
         headers,
         content,

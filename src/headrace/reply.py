@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, AnyStr, Generic, Protocol, TypeVar, overload
 
 import attrs
 import msgspec
@@ -13,6 +13,9 @@ from msgspec.structs import astuple
 from headrace.content import content_of, output_text, split_thoughts, tool_calls_in
 from headrace.errors import InvalidReply
 from headrace.json_reading import NOT_JSON, decode_json
+
+if TYPE_CHECKING:
+    from headrace.endpoints import Endpoint
 
 T = TypeVar("T")
 
@@ -53,6 +56,10 @@ class Headers(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len({key.lower() for key, _ in self.raw})
+
+    def less(self, redact: Callable[[bytes], bytes]) -> Headers:
+        """These headers, with what ``redact`` makes of each value."""
+        return Headers([(name, redact(value)) for name, value in self.raw])
 
     def __repr__(self) -> str:
         return f"Headers({dict(self)!r})"
@@ -137,6 +144,25 @@ class Reply:
     time_to_first_token: float | None = None
     _body: Any = attrs.field(default=None, init=False, repr=False)
     _reader: Any = attrs.field(default=None, init=False, repr=False)
+    _endpoint: Endpoint | None = attrs.field(default=None, kw_only=True, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process gets: no open stream, and no key in what the endpoint said."""
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        state |= {"content": self.without_key(self.content), "headers": self.headers.less(self.without_key)}
+        state |= {"model": self.model and self.without_key(self.model)}
+        return state | dict.fromkeys(("stream", "_body", "_reader", "_endpoint"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def without_key(self, said: AnyStr) -> AnyStr:
+        """What the endpoint said, less the key that it was sent, as `Endpoint.without_key` has it."""
+        return said if self._endpoint is None else self._endpoint.without_key(said)
+
+    def _shown(self) -> str:
+        return shown(self.without_key(self.content))
 
     @property
     def body(self) -> Any:
@@ -144,8 +170,12 @@ class Reply:
         if self._body is None:
             try:
                 self._body = decode_json(self.content)
-            except NOT_JSON as error:
-                raise InvalidReply(f"{shown(self.content)} (the body is not JSON)") from error
+            except NOT_JSON:
+                pass
+            else:
+                return self._body
+            # Not in the handler: with the decoder's error goes all that the endpoint said, and the key in it.
+            raise InvalidReply(f"{self._shown()} (the body is not JSON)")
         return self._body
 
     @property
@@ -171,16 +201,10 @@ class Reply:
         return self._said()[1]
 
     def _said(self) -> tuple[str, str]:
-        body = self.body
-        choice = first_choice(body)
-        if choice is not None:
-            message = choice.get("message")
-            if isinstance(message, Mapping):
-                return content_of(message)
-            return split_thoughts(choice["text"])[::-1]
-        if isinstance(body, Mapping) and isinstance(body.get("output"), list):
-            return output_text(body["output"])
-        raise InvalidReply(f"{shown(self.content)} (the body holds no answer)")
+        said = _text_and_reasoning(self.body)
+        if said is None:
+            raise InvalidReply(f"{self._shown()} (the body holds no answer)")
+        return said
 
     @property
     def finish_reason(self) -> str | None:
@@ -202,7 +226,8 @@ class Reply:
         """
         message = (first_choice(self.body) or {}).get("message")
         if not isinstance(message, dict):
-            raise InvalidReply(f"{shown(self.content)} (the body holds no message)")
+            message = None  # there are tools that show a traceback's variables
+            raise InvalidReply(f"{self._shown()} (the body holds no message)")
         calls = self.tool_calls  # each with the id that its result names
         return {**message, "tool_calls": calls} if calls else message
 
@@ -212,11 +237,38 @@ class Reply:
         return self.headers.get("x-request-id")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, getstate_setstate=False)
 class Answered(Reply, Generic[T]):
     """A reply whose text was asked for as a type, and is one: ``answer``."""
 
     answer: T = attrs.field(kw_only=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if state["content"] is not self.content:
+            state["answer"] = _each_text(self.answer, self.without_key)
+        return state
+
+
+def _each_text(value: Any, redact: Callable[[str], str]) -> Any:
+    """JSON's value, with what ``redact`` makes of its texts; an object of the caller's own stays as it is."""
+    if type(value) is str:
+        return redact(value)
+    if type(value) is dict:
+        return {redact(name): _each_text(each, redact) for name, each in value.items()}
+    return [_each_text(each, redact) for each in value] if type(value) is list else value
+
+
+def _text_and_reasoning(body: Any) -> tuple[str, str] | None:
+    choice = first_choice(body)
+    if choice is not None:
+        message = choice.get("message")
+        if isinstance(message, Mapping):
+            return content_of(message)
+        return split_thoughts(choice["text"])[::-1]
+    if isinstance(body, Mapping) and isinstance(body.get("output"), list):
+        return output_text(body["output"])
+    return None
 
 
 def first_choice(body: Any) -> Mapping[str, Any] | None:

@@ -11,6 +11,7 @@ import msgspec
 from headrace.answers import AnswerFormat
 from headrace.encoded import EncodedBody
 from headrace.errors import RequestError, nearest
+from headrace.json_values import encode_value, plain_and_encoded
 from headrace.model import Request
 
 Message: TypeAlias = Mapping[str, Any]
@@ -159,9 +160,18 @@ def encode_body(body: Mapping[str, Any] | None) -> bytes:
     """The body as JSON; raises `RequestError` for what JSON cannot say."""
     if body is None:
         return b""
+    return body.content if isinstance(body, EncodedBody) else encode_value(body, "body")
+
+
+def encoded(request: Request) -> tuple[Request, bytes]:
+    """A request and its body as JSON; what is of other libraries' types in the body is of Python's own then.
+
+    Raises `RequestError` for what JSON cannot say.
+    """
+    body = request.body
+    if body is None:
+        return request, b""
     if isinstance(body, EncodedBody):
-        return body.content
-    try:
-        return encode_json(body)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RequestError(f"the body cannot be written as JSON: {error}") from error
+        return request, body.content
+    plain, content = plain_and_encoded(body, "body")
+    return (request if plain is body else attrs.evolve(request, body=plain)), content

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 
@@ -23,6 +23,13 @@ NOT_READ = (ValueError, RecursionError)
 """What a `Read` raises: msgspec's, pydantic's and decoding's errors are of the former."""
 
 
+class _Holder(msgspec.Struct):
+    answer: msgspec.Raw
+
+
+_read_holder = msgspec.json.Decoder(_Holder).decode
+
+
 def schema_of(kind: Any) -> tuple[Schema, Read]:
     """The JSON schema of a kind and what reads it.
 
@@ -35,27 +42,58 @@ def schema_of(kind: Any) -> tuple[Schema, Read]:
     try:
         return root(msgspec.json.schema(kind)), msgspec.json.Decoder(kind).decode
     except (TypeError, RuntimeError, NameError) as error:
+        adapted = _adapted(kind)
+        if adapted is not None:
+            return adapted
         raise RequestError(
-            f"answer={kind!r} is no type that an answer can have ({one_line(error)}); use a dataclass, "
+            f"answer={kind!r} is not a type that an answer can have ({one_line(error)}); use a dataclass, "
             "an attrs class, a msgspec.Struct, a pydantic model, a Literal, an Enum or a JSON schema"
         ) from error
 
 
-def wrapped(kind: Any, schema: Schema) -> tuple[Schema, Read]:
-    """A kind that is no object as the property ``answer`` of one, and what reads the kind out of that."""
-    read: Read
-    if isinstance(kind, Mapping) or is_pydantic(kind):
-        inner = {name: value for name, value in schema.items() if name != "$defs"}
-        holder = {"type": "object", "properties": {"answer": inner}, "required": ["answer"]}
-        if "$defs" in schema:
-            holder["$defs"] = schema["$defs"]
-        if isinstance(kind, Mapping):
-            holder, read = _of_json_schema(holder)
-            return holder, lambda content: read(content)["answer"]
-        return holder, lambda content: kind.model_validate(msgspec.json.decode(content)["answer"])
-    struct: Any = msgspec.defstruct("Answer", [("answer", kind)])
-    read = msgspec.json.Decoder(struct).decode
-    return root(msgspec.json.schema(struct)), lambda content: read(content).answer
+def _adapted(kind: Any) -> tuple[Schema, Read] | None:
+    """The same by pydantic, for a list of its models and the like; None for any other kind."""
+    if not _holds_model(kind):
+        return None
+    adapter = sys.modules["pydantic"].TypeAdapter(kind)
+    return root(adapter.json_schema()), adapter.validate_json
+
+
+def _holds_model(kind: Any) -> bool:
+    return is_pydantic(kind) or any(_holds_model(each) for each in get_args(kind))
+
+
+def wrapped(kind: Any, schema: Schema, read: Read) -> tuple[Schema, Read]:
+    """A kind that is not an object as the property ``answer`` of one, and what reads the kind out of that."""
+    if isinstance(kind, Mapping):
+        holder, read_whole = _of_json_schema(_holding(_moved(schema, "#/properties/answer")))
+        return holder, lambda content: read_whole(content)["answer"]
+    try:
+        struct: Any = msgspec.defstruct("Answer", [("answer", kind)])
+        read_struct = msgspec.json.Decoder(struct).decode
+        return root(msgspec.json.schema(struct)), lambda content: read_struct(content).answer
+    except (TypeError, RuntimeError, NameError):  # pydantic's
+        return _holding(schema), lambda content: read(bytes(_read_holder(content).answer))
+
+
+def _holding(schema: Schema) -> Schema:
+    """An object whose one property is of a schema."""
+    inner = {name: value for name, value in schema.items() if name != "$defs"}
+    holder = {"type": "object", "properties": {"answer": inner}, "required": ["answer"]}
+    return holder | {"$defs": schema["$defs"]} if "$defs" in schema else holder
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema that stands at another place than the root, its references into itself with it."""
+    if isinstance(schema, list):
+        return [_moved(each, place) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    moved = {name: _moved(value, place) for name, value in schema.items()}
+    reference = moved.get("$ref")
+    if isinstance(reference, str) and reference[:1] == "#" and not reference.startswith("#/$defs/"):
+        moved["$ref"] = place + reference[1:]
+    return moved
 
 
 def is_pydantic(kind: Any) -> bool:
@@ -65,31 +103,14 @@ def is_pydantic(kind: Any) -> bool:
 
 
 def root(schema: Mapping[str, Any]) -> Schema:
-    """A schema whose root is no reference, as the API wants it."""
+    """A schema whose root is not a reference, as the API wants it."""
     reference = schema.get("$ref")
-    if not isinstance(reference, str):
+    if not isinstance(reference, str) or not reference.startswith("#/$defs/"):
         return dict(schema)
     definitions = schema["$defs"]
-    found = dict(definitions[reference.removeprefix("#/$defs/")])
+    beside = {name: value for name, value in schema.items() if name not in {"$ref", "$defs"}}
+    found: Schema = definitions[reference.removeprefix("#/$defs/")] | beside
     return found | {"$defs": definitions} if len(definitions) > 1 or reference in repr(found) else found
-
-
-def strict(schema: Any) -> Any:
-    """What OpenAI's strict mode wants: every property required, none besides, no defaults."""
-    if isinstance(schema, list):
-        return [strict(each) for each in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    result = {
-        name: {key: strict(each) for key, each in value.items()}
-        if name in {"properties", "$defs"}
-        else strict(value)
-        for name, value in schema.items()
-        if name != "default"
-    }
-    if "properties" in result:
-        result |= {"required": list(result["properties"]), "additionalProperties": False}
-    return result
 
 
 def one_line(error: object) -> str:

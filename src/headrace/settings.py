@@ -22,6 +22,7 @@ import msgspec
 
 from headrace.endpoints import Endpoint, Secret, models_by_name
 from headrace.errors import SettingsError, nearest
+from headrace.json_values import number_of
 from headrace.model import Timeout, positive_seconds
 
 T = TypeVar("T")
@@ -270,11 +271,21 @@ def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         if key not in known:
             raise SettingsError(f"{where}unknown setting {key!r}; {nearest(key, known)}")
         try:
-            converted[key] = msgspec.convert(value, hints[key], strict=False, dec_hook=_convert)
+            converted[key] = msgspec.convert(_plain(value), hints[key], strict=False, dec_hook=_convert)
         except (msgspec.ValidationError, ValueError, TypeError) as error:
             shown = "" if key == "api_key" else f" = {value!r}"
             raise SettingsError(f"{where}{key}{shown}: {error}") from None
     return kind(**converted)
+
+
+def _plain(value: Any) -> Any:
+    """A string or number of another library's as one of Python's, anything else as it is."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (bool, int, float)):
+        return value
+    number = number_of(value)
+    return value if number is None else number
 
 
 def _convert(kind: type, value: Any) -> Any:

@@ -18,7 +18,6 @@ import attrs
 import msgspec
 
 from headrace.assembly import DONE, Assembly, Piece, no_answer
-from headrace.endpoints import Endpoint
 from headrace.envelope import CHAT, read_envelope
 from headrace.errors import (
     CallError,
@@ -31,6 +30,7 @@ from headrace.errors import (
 )
 from headrace.json_reading import NOT_JSON, decode_json
 from headrace.model import Call, Ending, Request
+from headrace.redacted_errors import redact_error
 from headrace.reply import Reply
 from headrace.requests import encode_body
 from headrace.sse import EventParser, looks_like_events, may_become_events
@@ -70,9 +70,8 @@ class PieceReader:
     as the other.
     """
 
-    def __init__(self, reply: Reply, endpoint: Endpoint, max_bytes: float = math.inf) -> None:
+    def __init__(self, reply: Reply, max_bytes: float = math.inf) -> None:
         self._reply = reply
-        self._endpoint = endpoint
         self._body = reply.stream
         self._max_bytes = max_bytes
         self._size = 0
@@ -136,7 +135,7 @@ class PieceReader:
             try:
                 self.ready += self.assembly.add(data, named_error=name == b"error")
             except InvalidReply as error:
-                self.failure = self._without_key(error)
+                self.failure = error
                 return
 
     def _end(self, events: EventParser) -> None:
@@ -147,7 +146,7 @@ class PieceReader:
         if self.assembly.finished:
             self._finish()
         elif self.failure is None and self.assembly.aside:
-            self.failure = self._without_key(no_answer(self.assembly))
+            self.failure = no_answer(self.assembly)
         elif self.failure is None:
             self.failure = IncompleteReply("the stream ended before the answer was complete")
 
@@ -156,11 +155,7 @@ class PieceReader:
             self.ready += self.assembly.end()
             self.done = True
         else:
-            self.failure = self._without_key(no_answer(self.assembly))
-
-    def _without_key(self, error: InvalidReply) -> InvalidReply:
-        error.args = (self._endpoint.without_key(str(error).encode()).decode(), *error.args[1:])
-        return error
+            self.failure = no_answer(self.assembly)
 
     async def whole(self, until: float, first: bytes = b"") -> None:
         """Take as one piece what is not a stream: an endpoint's that has none, or a cache's."""
@@ -169,10 +164,7 @@ class PieceReader:
             received += data
         reply = self._reply
         reply.content = bytes(received)
-        try:
-            read_envelope(reply, CHAT)
-        except InvalidReply as error:
-            raise self._without_key(error) from error.__cause__
+        read_envelope(reply, CHAT)
         self.assembly.model, self.assembly.usage = reply.model, reply.usage
         self.ready.append(Piece(reply.text, 0, reply.reasoning, reply.tool_calls))
         self.done = True
@@ -216,7 +208,7 @@ def _is_of_events(reply: Reply, first: bytes) -> bool:
 
 async def open_stream(call: Call, reply: Reply, max_bytes: float) -> Reply:
     """Wait for the first piece of an answer; raises `CallError`, the connection dropped."""
-    reader = reply._reader = PieceReader(reply, call.endpoint, max_bytes)
+    reader = reply._reader = PieceReader(reply, max_bytes)
     limit = call.timeout.total
     try:
         await reader.more(math.inf if limit is None else anyio.current_time() + limit)
@@ -237,9 +229,9 @@ async def open_stream(call: Call, reply: Reply, max_bytes: float) -> Reply:
     return reply
 
 
-async def _of_whole(call: Call, reply: Reply) -> PieceReader:
+async def _of_whole(reply: Reply) -> PieceReader:
     """For a reply that comes from a policy."""
-    reader = PieceReader(reply, call.endpoint)
+    reader = PieceReader(reply)
     await reader.whole(math.inf)
     return reader
 
@@ -260,7 +252,7 @@ class Stream:
         self._entered = True
         self._call, self._reply = await self._begin.__aenter__()
         try:
-            self._reader: PieceReader = self._reply._reader or await _of_whole(self._call, self._reply)
+            self._reader: PieceReader = self._reply._reader or await _of_whole(self._reply)
         except BaseException as error:  # what a policy gave is no answer: the block does not begin
             self._call.end(Ending(error=error))
             await self._begin.__aexit__(None, None, None)
@@ -310,6 +302,8 @@ class Stream:
                     "deadline",
                 )
             failure.request, failure.attempts, failure.partial = call.request, call.attempts, self.partial
+            for each in (error, failure):
+                redact_error(each, call.endpoint)
             self._finish(Ending(error=failure))
             raise failure from (None if failure is not error else error.__cause__)
         except BaseException as error:

@@ -11,8 +11,11 @@ import attrs
 import msgspec
 
 from headrace.errors import AnswerError, RequestError, nearest
+from headrace.json_values import encode_value
+from headrace.redacted_errors import redact_error
 from headrace.reply import Reply
-from headrace.schemas import NOT_READ, Read, one_line, root, strict
+from headrace.schemas import NOT_READ, Read, one_line, root
+from headrace.strict_schemas import strict_form
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _BY_NAME = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
@@ -35,8 +38,11 @@ class ToolCall:
         return self.function(**self.arguments)
 
     def result(self, value: Any) -> dict[str, Any]:
-        """The message for the model: a text as it is, anything else as JSON."""
-        content = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        """The message for the model: a string as it is, anything else as JSON.
+
+        Raises `RequestError` for a value that JSON cannot say.
+        """
+        content = value if isinstance(value, str) else encode_value(value, f"{self.name}'s result").decode()
         return {"role": "tool", "tool_call_id": self.id, "content": content}
 
 
@@ -55,7 +61,7 @@ class Tools(list[dict[str, Any]]):
 
     Each is described by its name, the first paragraph of its docstring and its parameters' types, which are
     any that msgspec knows (``Annotated[str, msgspec.Meta(description="…")]`` describes a parameter). Where no
-    parameter has a default the model is held to the schema strictly.
+    parameter has a default, and none is a map or a tuple, the model is held to the schema strictly.
 
     Raises `RequestError` for a function without annotations or with ``*args``, for a type that JSON cannot
     say, and for two of one name.
@@ -74,6 +80,9 @@ class Tools(list[dict[str, Any]]):
             self._tools[name] = function, read
             self.append(described)
 
+    def __reduce__(self) -> Any:
+        return Tools, tuple(function for function, _ in self._tools.values())
+
     def calls(self, reply: Reply) -> list[ToolCall]:
         """The calls that a reply asks for, in its order; empty where it asks for none.
 
@@ -84,6 +93,8 @@ class Tools(list[dict[str, Any]]):
             return [self._read(call) for call in reply.tool_calls]
         except AnswerError as error:
             error.partial = reply
+            if reply._endpoint is not None:
+                redact_error(error, reply._endpoint)
             raise
 
     def _read(self, call: Any) -> ToolCall:
@@ -131,7 +142,8 @@ def _described(name: str, function: Callable[..., Any]) -> tuple[dict[str, Any],
         described["description"] = " ".join(text.partition("\n\n")[0].split())
     # Strictly, the model would have to say what it may leave out.
     whole = all(parameter.default is parameter.empty for parameter in parameters.values())
-    described |= {"parameters": strict(schema), "strict": True} if whole else {"parameters": schema}
+    strict = strict_form(schema) if whole else None
+    described |= {"parameters": schema} if strict is None else {"parameters": strict, "strict": True}
 
     def arguments(content: bytes) -> dict[str, Any]:
         given = read(content)

@@ -67,8 +67,10 @@ class UsageFields(msgspec.Struct):
 
     def updated(self, later: UsageFields) -> UsageFields:
         """These counts, replaced by those of a later part of the same answer, where it has others."""
-        named = {name: getattr(later, name) or getattr(self, name) for name in self.__struct_fields__}
-        return UsageFields(**named)
+        merged: dict[str, Any] = {
+            name: _first(getattr(later, name), getattr(self, name)) for name in self.__struct_fields__
+        }
+        return UsageFields(**merged)
 
     def _usual(self) -> bool:
         """Whether there is nothing but OpenAI's own fields of a chat."""

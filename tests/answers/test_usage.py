@@ -15,7 +15,9 @@ from headrace.usage import MOST_TOKENS, UsageFields, usage_fields, usage_json
 NAMES = [name for name in UsageFields.__struct_fields__ if "details" not in name and name != "cache_creation"]
 DETAILS = ["cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "reasoning_tokens"]
 COUNTS = st.none() | st.integers(0, 50)
-ODD = COUNTS | st.integers() | st.floats() | st.text(max_size=3) | st.booleans() | st.just([])
+ODD: st.SearchStrategy[Any] = (
+    COUNTS | st.integers() | st.floats() | st.text(max_size=3) | st.booleans() | st.just([])
+)
 
 
 def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

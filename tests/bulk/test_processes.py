@@ -250,9 +250,11 @@ async def test_an_input_that_raises_gives_what_was_drawn_before(serving: Serving
 
 
 async def test_errors_come_back_as_what_they_were(serving: Serving, questions: Path) -> None:
-    async with serving(Behaviour(rate_limit=1.0), max_in_flight=2) as make_client:
-        summary = await ask(make_client, questions)
-    assert summary.failures[RateLimited.code] == summary.failed > 0
+    async with serving(Behaviour(rate_limit=0.01), max_in_flight=2) as make_client:
+        summary = await ask(make_client, questions, wait_for_endpoint=5)
+    assert isinstance(summary.stopped_by, RateLimited)
+    assert summary.stopped_by.status == 429
+    assert summary.failed == 0
 
 
 def dying_client(base_url: str, sound: int) -> Client:

@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -49,10 +50,32 @@ def test_a_body_over_several_lines_becomes_one(content: bytes) -> None:
     assert json.loads(line)["response"]["body"] == json.loads(content)
 
 
-@pytest.mark.parametrize("content", [b'"\xff"', b'{"a": tru}', b"[1,]", b'"\x01"', b"{}{}", b"01", b'"\\x"'])
+@pytest.mark.parametrize("content", [b'{"a": tru}', b"[1,]", b"{}{}", b"01", b'"\\x"', b"upstream timed out"])
 def test_a_body_that_is_no_json_is_kept_as_text(content: bytes) -> None:
     line = json.loads(encode_line(0, "x", outcome(reply(content)), None, None, 0.0))
     assert line["response"]["body"] == content.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    ("content", "meaning"),
+    [
+        (rb'{"text": "Hi \ud83d"}', {"text": "Hi \ufffd"}),
+        (b'{"n": NaN, "m": [-Infinity]}', {"n": None, "m": [None]}),
+        (b'"\xff"', "\ufffd"),
+        (b'"\x01"', "\x01"),
+        (b"\xef\xbb\xbf{}", {}),
+    ],
+)
+def test_a_body_that_is_nearly_json_is_written_as_what_it_means(content: bytes, meaning: Any) -> None:
+    line = json.loads(encode_line(0, "x", outcome(reply(content)), None, None, 0.0))
+    assert line["response"]["body"] == meaning
+
+
+def test_a_number_that_no_integer_of_64_bits_holds_is_written_as_it_came() -> None:
+    content = b'{"usage": {"prompt_tokens": 10000000000000000000000000},\n "big": 1e999}'
+    line = encode_line(0, "x", outcome(reply(content)), None, None, 0.0)
+    assert b"10000000000000000000000000" in line
+    assert b"1e999" in line
 
 
 @given(st.binary())

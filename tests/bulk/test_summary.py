@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from headrace.bulk.result import result_of
 from headrace.bulk.summary import Latencies, Summary
-from headrace.errors import ConnectError
+from headrace.bulk.wording import describe
+from headrace.errors import ConnectError, StatusError
 from headrace.model import Outcome
 from headrace.reply import Headers, Reply, Usage
 
@@ -62,6 +63,34 @@ def test_totals_add_up() -> None:
     assert summary.cost == Decimal("0.2")
     assert (summary.unpriced, summary.retries) == (1, 3)
     assert summary.latencies.count == 3, "a call that failed has no latency"
+
+
+def test_failures_are_kept_by_code_and_status_and_the_most_frequent_come_first() -> None:
+    summary, other = Summary(10), Summary(10)
+    for place, (status, message) in enumerate([(404, "a"), (413, "b"), (413, "c"), (500, "d")]):
+        error = StatusError(message, status)
+        result = result_of(place, "x", Outcome(place, None, None, error, 1, 0.1), ())
+        (other if status == 500 else summary).add(result)
+    other.add(result_of(4, "x", Outcome(4, None, None, StatusError("e", 404), 1, 0.1), ()))
+    summary.merge(other)
+    assert [(kind.status, kind.number, kind.message) for kind in summary.kinds] == [
+        (404, 2, "a"),
+        (413, 2, "b"),
+        (500, 1, "d"),
+    ]
+    assert summary.failures == {"status_error": 5}
+    text = describe(summary)
+    assert "  failures   2 status_error 404: a\n             2 status_error 413: b\n" in text
+
+
+def test_a_message_in_the_summary_is_one_short_line_that_moves_no_cursor() -> None:
+    summary = Summary(1)
+    error = StatusError("\x1b[2J" + "long\n" * 100, 400)
+    summary.add(result_of(0, "x", Outcome(0, None, None, error, 1, 0.1), ()))
+    line = next(line for line in describe(summary).splitlines() if "failures" in line)
+    assert "\x1b" not in line
+    assert line.endswith("…")
+    assert len(line) < 250
 
 
 def test_nothing_is_zero_and_the_cost_unknown() -> None:

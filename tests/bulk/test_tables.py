@@ -319,7 +319,7 @@ async def test_a_run_writes_its_table_also_when_it_is_stopped(
     products: Path, read_lines: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
     out, table = products.with_name("out.jsonl"), products.with_name("t.csv")
-    endpoint = FakeEndpoint("a", "b", "c", 401, otherwise="d")
+    endpoint = FakeEndpoint("a", "b", "c", 401, 401, 401, otherwise="d")
     async with endpoint.client(max_in_flight=1) as client:
         summary = await run(client, products, prompt="{name}", out=out, table=table)
     assert summary.stopped_by is not None

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,51 @@ def questions(tmp_path: Path) -> Path:
     path = tmp_path / "questions.csv"
     path.write_text("id,text\n" + "".join(f"Q{n:03},Frage {n}\n" for n in range(300)), encoding="utf-8")
     return path
+
+
+@attrs.define
+class Answering:
+    """An endpoint that answers a prompt as a function says (status, body, headers), and counts requests."""
+
+    answer: Callable[[str, int], tuple[int, bytes, dict[str, str]]]
+    asked: int = 0
+    url: str = ""
+
+
+@contextmanager
+def _answering(answer: Callable[[str, int], tuple[int, bytes, dict[str, str]]]) -> Iterator[Answering]:
+    told = Answering(answer)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            told.asked += 1
+            status, content, headers = told.answer(body["messages"][-1]["content"], told.asked)
+            self.send_response(status)
+            for name, value in ({"Content-Type": "application/json"} | headers).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        told.url = f"http://127.0.0.1:{server.server_port}/v1"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield told
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def answering() -> Callable[..., Any]:
+    """Starts an endpoint that answers as it is told, as a context manager over what it was asked."""
+    return _answering

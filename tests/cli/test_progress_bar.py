@@ -6,12 +6,16 @@ import fcntl
 import os
 import pty
 import re
+import signal
+import socket
 import struct
 import subprocess
 import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 COLUMNS = 80
 
@@ -27,6 +31,14 @@ def read_all(terminal: int) -> str:
         if not part:
             return written.decode()
         written += part
+
+
+def read_until(terminal: int, text: str) -> str:
+    """What is written to a terminal, as far as this text."""
+    written = b""
+    while text.encode() not in written:
+        written += os.read(terminal, 65536)
+    return written.decode()
 
 
 def test_a_terminal_shows_a_bar_with_all_that_matters(
@@ -53,6 +65,33 @@ def test_a_terminal_shows_a_bar_with_all_that_matters(
     assert re.search(r"━+╸?━* +\d+% +\d+/300 [\d.]+ s left", plain), "a bar that moves"
     assert re.search(r"\d+/s · 0 failed · \d+ retries · [1-9]\d? in flight · \$0\.\d{4}", plain)
     assert "100%  300/300" in plain
+    assert max(len(line) for line in plain.splitlines()) <= COLUMNS
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_while_it_waits_the_bar_says_why_and_where(headrace: Any, questions: Path, processes: str) -> None:
+    terminal, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]  # where nothing listens once it is closed
+    asked = ("run", "questions.csv", "--prompt", "{text}", "--model", "m", "--out", "out.jsonl")
+    process = subprocess.Popen(
+        [*headrace.command, *asked, "--processes", processes],
+        cwd=headrace.folder,
+        env=headrace.environment | {"TERM": "xterm", "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=inner,
+    )
+    os.close(inner)
+    shown = read_until(terminal, "waiting: ") + read_until(terminal, "in flight")
+    process.send_signal(signal.SIGINT)
+    shown += read_all(terminal)
+    os.close(terminal)
+    assert process.wait(timeout=30) == 130
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert f"waiting: connection refused by 127.0.0.1:{port}; is the endpoint running" in plain
+    assert "0/300 waiting" in plain
     assert max(len(line) for line in plain.splitlines()) <= COLUMNS
 
 

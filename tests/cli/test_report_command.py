@@ -69,8 +69,10 @@ def test_the_page_says_what_the_run_said(headrace: Any, ran: str, browser: Brows
     assert shown["Items"] == str(ITEMS)
     assert int(counts[2].replace(",", "")) > 0
     page = window.content()
-    for code, number in re.findall(r"(\d+) (\w+_\w+)", ran.partition("failures")[2].partition("\n")[0]):
-        assert re.search(rf'{number}<span class="example">[^<]+</span></th><td class="number">{code}<', page)
+    failures = re.findall(r"^ +(?:failures)? +(\d+) (\w+_\w+(?: \d+)?): ", ran, re.MULTILINE)
+    assert failures
+    for number, kind in failures:
+        assert re.search(rf'{kind}<span class="example">[^<]+</span></th><td class="number">{number}<', page)
     for model in MODELS:
         assert window.get_by_role("rowheader", name=model, exact=True).is_visible()
     assert "canary" not in page, "neither prompt nor key"

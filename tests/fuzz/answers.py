@@ -149,6 +149,20 @@ def corrupted(rng: random.Random, data: bytes) -> bytes:
     return data
 
 
+def loosened(rng: random.Random, data: bytes) -> bytes:
+    """The same answer, its head written by a server that does not know HTTP well; no interim answers."""
+    head, _, body = data[data.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    for number, line in enumerate(lines[1:], 1):
+        name, _, value = line.partition(b":")
+        if name.lower() in {b"content-length", b"transfer-encoding", b"content-encoding", b"connection"}:
+            continue
+        value = value.replace(b" ", rng.choice((b" ", b"\r\n ", b"\n\t", b" \x01")))
+        lines[number] = name + b":" + value
+    ends = rng.choice(((b"\r\n",), (b"\n",), (b"\r\n", b"\n")))
+    return b"".join(line + rng.choice(ends) for line in [*lines, b""]) + body
+
+
 def cut(rng: random.Random, data: bytes) -> list[bytes]:
     """The same bytes in packets."""
     if rng.random() < 0.1:

@@ -9,10 +9,7 @@ import attrs
 import h11
 
 STRICTER: Mapping[str, str] = {
-    r"Invalid header value char": "a control character in a value: to be refused or replaced (RFC 9110, 5.5)",
-    r"Invalid header field char": "a character in a trailer's name that no token has (RFC 9110, 5.1)",
-    r"Unexpected whitespace after header value": "a folded header, obsolete, may be refused (RFC 9112, 5.2)",
-    r"Missing expected CR": "a bare line feed ends a line: others may see other lines, which smuggles",
+    r"Missing expected CR": "a bare line feed ends a line of chunks: others may see other lines",
     r"Expected LF after chunk": "a bare carriage return among the lines of chunks, as above",
     r"Invalid HTTP version": "there are HTTP/1.0 and 1.1; h11 takes any 1.x",
     r"character in chunk (extensions|size)": "what the grammar of chunks has not (RFC 9112, 7.1)",
@@ -27,8 +24,10 @@ STRICTER: Mapping[str, str] = {
 
 LOOSER: Mapping[str, str] = {
     r"illegal status line": "a control character in the reason, of which nothing is read",
+    r"illegal chunk header: bytearray\(b'[0-9a-fA-F]+(\\t| )+;": "blanks before extensions (RFC 9112, 7.1.1)",
     r"no response line received": "empty lines before the status line, to be passed over (RFC 9112, 2.2)",
     r"illegal header line|Transfer-Encoding|Content-Length": "in trailers, of which nothing is read",
+    r"continuation line at start of headers": "read as the header that it holds, as aiohttp and urllib3 do",
 }
 """The other way round."""
 
@@ -38,6 +37,11 @@ class Refused:
     """What h11 says of an answer that it does not take."""
 
     said: str
+
+    @property
+    def waits_for_more(self) -> bool:
+        """Whether it takes the answer for one that is cut short."""
+        return "peer unexpectedly closed connection" in self.said
 
 
 def why(reasons: Mapping[str, str], message: str) -> str | None:

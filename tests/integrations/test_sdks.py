@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 import pytest
 
+from headrace import Call, Reply, Send, Stage, Usage
 from headrace.endpoint import Behaviour, endpoint_process
 from headrace.integrations import httpx as for_httpx
 from headrace.integrations import httpx2 as for_httpx2
@@ -188,6 +190,91 @@ async def test_anthropic_asks_streams_and_raises_what_it_always_did(serve: Serve
                 await client.messages.create(**asked | {"model": "unknown"})
         assert server.requests[0].headers["authorization"] == "Bearer k"
     assert (cost.totals.calls, cost.totals.prompt_tokens, cost.totals.completion_tokens) == (2, 18, 6)
+
+
+CACHED = {"input_tokens": 100, "cache_read_input_tokens": 10_000, "cache_creation_input_tokens": 0}
+WRITTEN = {
+    "input_tokens": 100,
+    "cache_read_input_tokens": 0,
+    "cache_creation_input_tokens": 3_000,
+    "cache_creation": {"ephemeral_5m_input_tokens": 1_000, "ephemeral_1h_input_tokens": 2_000},
+}
+
+
+@leaves_generators
+@pytest.mark.parametrize(
+    ("beginning", "end", "counted"),
+    [
+        (CACHED | {"output_tokens": 1}, {"output_tokens": 10}, Usage(10_100, 10, 10_110, 10_000, 0)),
+        # Newer answers say all of it again at the end; proxies say 0 where they do not know.
+        (CACHED | {"output_tokens": 1}, CACHED | {"output_tokens": 10}, Usage(10_100, 10, 10_110, 10_000, 0)),
+        (
+            {"input_tokens": 0, "output_tokens": 0},
+            CACHED | {"output_tokens": 10},
+            Usage(10_100, 10, 10_110, 10_000, 0),
+        ),
+        (
+            CACHED | {"output_tokens": 1},
+            {"input_tokens": 0, "output_tokens": 10},
+            Usage(10_100, 10, 10_110, 10_000, 0),
+        ),
+        (WRITTEN | {"output_tokens": 1}, {"output_tokens": 10}, Usage(3_100, 10, 3_110, 0, 1_000, 2_000)),
+    ],
+)
+async def test_anthropics_cache_is_counted_whole_and_streamed(
+    serve: Serve, beginning: dict[str, Any], end: dict[str, Any], counted: Usage
+) -> None:
+    anthropic = pytest.importorskip("anthropic")
+    usage = beginning | {name: count for name, count in end.items() if count or name not in beginning}
+    whole: dict[str, Any] = MESSAGE | {"usage": usage}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": MESSAGE | {"content": [], "usage": beginning}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": end},
+        {"type": "message_stop"},
+    ]
+    streamed = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+
+    async def script(peer: Peer) -> None:
+        while seen := await peer.request():
+            if json.loads(seen.body).get("stream"):
+                await peer.answer(streamed.encode(), "Content-Type: text/event-stream")
+            else:
+                await peer.answer(json.dumps(whole).encode(), "Content-Type: application/json")
+
+    replies: list[Reply] = []
+
+    class Keep:
+        name = "keep"
+        stage = Stage.OBSERVE
+
+        def wrap(self, send: Send) -> Send:
+            async def keep(call: Call) -> Reply:
+                reply = await send(call)
+                replies.append(reply)
+                return reply
+
+            return keep
+
+    cost = Cost(prices={"claude-x": {"input": 3, "output": 15, "cached": "0.3"}})
+    asked: dict[str, Any] = {"model": "claude-x", "max_tokens": 9, "messages": HALLO}
+    async with (
+        serve(script) as server,
+        anthropic.AsyncAnthropic(
+            api_key="k",
+            base_url=server.url.removesuffix("/v1"),
+            http_client=for_httpx2.async_client(policies=[Keep(), cost]),
+            max_retries=0,
+        ) as client,
+    ):
+        await client.messages.create(**asked)
+        async with client.messages.with_streaming_response.create(**asked) as response:
+            assert (await response.parse()).usage.output_tokens == 10
+        async with client.messages.stream(**asked) as stream:
+            await stream.get_final_message()
+    assert [reply.usage for reply in replies] == [counted] * 3
+    if counted.cached_tokens:
+        assert [reply.cost for reply in replies] == [Decimal("0.00345")] * 3
+        assert cost.totals.cost == Decimal("0.01035")
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it calls asyncio itself

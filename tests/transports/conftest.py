@@ -45,7 +45,7 @@ class Peer:
     async def request(self) -> Seen | None:
         """The next request, None when the client has closed."""
         while b"\r\n\r\n" not in self._received:
-            if not await self._more():
+            if not await self.more():
                 return None
         head, _, self._received = self._received.partition(b"\r\n\r\n")
         first, *lines = head.split(b"\r\n")
@@ -54,7 +54,7 @@ class Peer:
         )
         length = int(headers.get("content-length", "0"))
         while len(self._received) < length:
-            if not await self._more():
+            if not await self.more():
                 return None
         body, self._received = self._received[:length], self._received[length:]
         method, target, _ = first.decode().split(" ")
@@ -63,7 +63,8 @@ class Peer:
         self._server.tell()
         return seen
 
-    async def _more(self) -> bool:
+    async def more(self) -> bool:
+        """Receive some of what the client sends; False where it has closed."""
         try:
             self._received += await self.stream.receive()
         except _GONE:

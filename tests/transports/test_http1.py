@@ -158,8 +158,19 @@ def test_bytes_after_the_answer_make_the_connection_unfit(name: str, more: bytes
         OK + b"Content-Length: 99999999999999999999999\r\n\r\n{}",
         OK + b"Bad Header : x\r\n\r\n{}",
         OK + b"X: a\x00b\r\nContent-Length: 2\r\n\r\n{}",
-        OK + b"X: a\r\n folded\r\nContent-Length: 2\r\n\r\n{}",
-        b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
+        OK + b"X: a\x0bb\r\nContent-Length: 2\r\n\r\n{}",
+        OK + b"X: a\rb\r\nContent-Length: 2\r\n\r\n{}",
+        OK + b" X: at the beginning\r\nContent-Length: 2\r\n\r\n{}",
+        OK + b"X : y\nContent-Length: 2\n\n{}",
+        OK + b"X: a\nContent-Length: 2\nContent-Length: 3\n\n{}",
+        OK + b"X: a\r\n b\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        OK + b"X: \x01\r\nTransfer-Encoding: \x01chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        OK + b"Content-Length: 2\r\n 3\r\n\r\n{}",
+        OK + b"Content-Length: 2\x01\r\n\r\n{}",
+        OK + b"Transfer-Encoding : chunked\nX: y\n\n2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n2\n{}\r\n0\r\n\r\n",
+        b"RTSP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"\r\nICE/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.1 abc OK\r\nContent-Length: 2\r\n\r\n{}",
@@ -173,9 +184,10 @@ def test_bytes_after_the_answer_make_the_connection_unfit(name: str, more: bytes
     ],
 )
 def test_what_breaks_http_is_refused(data: bytes) -> None:
-    with pytest.raises(ProtocolError) as caught:
-        parse([data])
-    assert not isinstance(caught.value, IncompleteReply)
+    for pieces in ([data], [data[n : n + 1] for n in range(len(data))]):
+        with pytest.raises(ProtocolError) as caught:
+            parse(pieces)
+        assert not isinstance(caught.value, IncompleteReply)
 
 
 def test_an_error_shows_one_line_of_what_came() -> None:

@@ -30,10 +30,10 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 async def test_a_request_as_it_goes_over_the_wire(serve: Serve, connect: Connect) -> None:
     async with serve() as server, connect(server, api_key="sk-test") as client:
-        await client.request("POST", "/embeddings", {"input": "größe"})
+        await client.request("POST", "/rerank", {"input": "größe"})
         await client.request("GET", "/models?limit=3")
     post, get = server.requests
-    assert (post.method, post.target) == ("POST", "/v1/embeddings")
+    assert (post.method, post.target) == ("POST", "/v1/rerank")
     assert post.body == '{"model":"m","input":"größe"}'.encode()
     assert post.headers["host"] == f"127.0.0.1:{server.port}"
     assert post.headers["authorization"] == "Bearer sk-test"

@@ -235,7 +235,11 @@ async def test_damaged_or_foreign_encodings_are_typed_errors(
 
 @pytest.mark.parametrize("transport", ["native", "httpx"])
 async def test_an_endpoint_s_key_header_query_and_path_go_over_the_wire(serve: Serve, transport: str) -> None:
-    async with serve(lambda peer: peer.answer_all()) as server:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(b'{"choices":[{"message":{"content":"!"},"finish_reason":"stop"}]}')
+
+    async with serve(script) as server:
         endpoint = Endpoint(
             server.url.removesuffix("/v1") + "/openai",
             "sk-azure",

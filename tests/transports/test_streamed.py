@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import ssl
+import tracemalloc
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 import trustme
 
-from headrace import CallTimeout, IncompleteReply, ProtocolError, ServerError, Timeout
+from headrace import (
+    AuthenticationError,
+    CallTimeout,
+    IncompleteReply,
+    ProtocolError,
+    ReplyTooLarge,
+    ServerError,
+    Timeout,
+)
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport
 
@@ -221,14 +232,119 @@ async def test_an_error_is_read_whole_and_keeps_its_connection(
         assert server.accepted == 1
 
 
-async def test_a_stream_in_an_encoding_is_refused(serve: Serve, connect: Connect, transport: str) -> None:
+PACKERS = {"gzip": 31, "x-gzip": 31, "deflate": 15, "Deflate": -15}
+"""What the window bits of zlib make."""
+
+
+@pytest.mark.parametrize("encoding", PACKERS)
+async def test_a_compressed_stream_is_read_piece_by_piece(
+    serve: Serve, connect: Connect, transport: str, encoding: str
+) -> None:
+    go_on = anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            packer = zlib.compressobj(wbits=PACKERS[encoding])
+            await peer.send(HEAD + b"Content-Encoding: %b\r\n" % encoding.encode())
+            await peer.send(b"Transfer-Encoding: chunked\r\n\r\n")
+            await peer.send(chunk(packer.compress(event("a")) + packer.flush(zlib.Z_SYNC_FLUSH)))
+            await go_on.wait()
+            await peer.send(chunk(packer.compress(event("b", '"stop"') + DONE) + packer.flush()) + LAST)
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        async with client.stream("Hallo") as stream:
+            assert (await anext(stream)).text == "a"
+            go_on.set()
+            assert [piece.text async for piece in stream] == ["b"]
+        assert await read(client) == "ab"
+        assert server.accepted == 1
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "Identity", "UTF-8", "none", "identity, utf-8"])
+async def test_identity_and_unknown_encodings_are_read(
+    serve: Serve, connect: Connect, transport: str, encoding: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.send(HEAD + b"Content-Encoding: %b\r\n" % encoding.encode())
+            await peer.send(b"Transfer-Encoding: chunked\r\n\r\n" + WHOLE)
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        assert await read(client) == "Grüße aus Bonn"
+        assert await read(client) == "Grüße aus Bonn"
+        assert server.accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "said"),
+    [
+        ("gzip", b"abc", "damaged"),
+        ("br", b"abc", "'br' was not asked for"),
+        ("gzip, gzip, gzip, gzip", b"", "4 "),
+    ],
+)
+async def test_a_stream_in_an_encoding_that_cannot_be_undone_is_refused(
+    serve: Serve, connect: Connect, transport: str, encoding: str, body: bytes, said: str
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")
+        await peer.answer(body, f"Content-Encoding: {encoding}", "Content-Type: text/event-stream")
         await peer.request()
 
     async with serve(script) as server, connect(server, transport=transport) as client:
-        with pytest.raises(ProtocolError, match="an encoding that was not asked for"):
+        with pytest.raises(ProtocolError, match=said):
+            await read(client)
+        await server.until(lambda: server.open == 0)
+
+
+async def test_a_compressed_stream_cut_short_is_incomplete(
+    serve: Serve, connect: Connect, transport: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        packer = zlib.compressobj(wbits=31)
+        cut_short = packer.compress(event("a")) + packer.flush(zlib.Z_SYNC_FLUSH)
+        await peer.answer(cut_short, "Content-Encoding: gzip", "Content-Type: text/event-stream")
+
+    async with (
+        serve(script) as server,
+        connect(server, transport=transport) as client,
+        client.stream("Hallo") as stream,
+    ):
+        assert (await anext(stream)).text == "a"
+        with pytest.raises(IncompleteReply):
+            await anext(stream)
+
+
+async def test_a_bomb_in_a_stream_is_defused_with_little_memory(
+    serve: Serve, connect: Connect, transport: str
+) -> None:
+    bomb = gzip.compress(event("a") + b": " + bytes(50_000_000))
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(bomb, "Content-Encoding: gzip", "Content-Type: text/event-stream")
+
+    own: Any = {"native": NativeTransport, "httpx": HttpxTransport}[transport](max_response_bytes=1_000_000)
+    async with serve(script) as server, connect(server, transport=own) as client:
+        tracemalloc.start()
+        with pytest.raises(ReplyTooLarge, match="max_response_bytes"):
+            await read(client)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+async def test_the_status_decides_where_an_error_body_cannot_be_decoded(
+    serve: Serve, connect: Connect, transport: str, encoding: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.answer(b"\x1b", f"Content-Encoding: {encoding}", status="401 No")
+
+    async with serve(script) as server, connect(server, transport=transport) as client:
+        with pytest.raises(AuthenticationError):
             await read(client)
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +18,7 @@ import pytest
 import trustme
 from anyio.streams.tls import TLSAttribute
 
-from headrace import ConnectError, TLSError
+from headrace import Client, ConnectError, TLSError
 from headrace.transports.connecting import default_ssl_context
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.transports.conftest import Peer, Serve
 
-    from headrace import Client, Transport
+    from headrace import Transport
 
     Connect = Callable[..., Client]
     Make = Callable[[ssl.SSLContext], Transport]
@@ -82,6 +87,69 @@ async def test_a_trusted_server_is_spoken_to_with_its_name(
         assert names == ["localhost" if host == "localhost" else None]
         assert protocols == ["http/1.1"]
         await server.until(lambda: server.open == 0)
+
+
+def _of_localhost(getaddrinfo: Any, host: str | bytes, *rest: Any, **keywords: Any) -> Any:
+    known = "localhost" if host in {"localhost.", b"localhost."} else host
+    return getaddrinfo(known, *rest, **keywords)
+
+
+async def test_the_dot_behind_a_full_name_is_no_part_of_it_in_tls(
+    serve: Serve,
+    connect: Connect,
+    make: Make,
+    authority: trustme.CA,
+    trusting: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Not every machine's resolver knows it so.
+    monkeypatch.setattr(socket, "getaddrinfo", partial(_of_localhost, socket.getaddrinfo))
+    names: list[str | None] = []
+    context = server_context(authority, "localhost")
+    context.sni_callback = lambda sock, name, ctx: names.append(name)
+    async with serve(context=context) as server:
+        url = f"https://localhost.:{server.port}/v1"
+        async with connect(server, base_url=url, transport=make(trusting)) as client:
+            await client.request("POST", "/a", {})
+    assert set(names) == {"localhost"}
+    assert {seen.headers["host"] for seen in server.requests} == {f"localhost.:{server.port}"}
+
+
+@pytest.mark.parametrize("has_one", [False, True], ids=["none", "unknown"])
+@pytest.mark.parametrize("size", [0, 1_000_000])
+async def test_a_server_that_wants_another_certificate_is_a_tls_error(
+    connect: Connect, authority: trustme.CA, trusting: ssl.SSLContext, has_one: bool, size: int
+) -> None:
+    """With TLS 1.3 it says so after the handshake, where the answer is waited for."""
+    if has_one:
+        trustme.CA().issue_cert("client.example").configure_cert(trusting)
+    context = server_context(authority, "127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    with refusing_handshakes(context) as url:
+        transport = NativeTransport(ssl_context=trusting)
+        async with Client(base_url=url, model="m", policies=[], timeout=10.0, transport=transport) as client:
+            for _ in range(2):
+                with pytest.raises(TLSError, match="certificate") as caught:
+                    await client.request("POST", "/a", {"text": "x" * size})
+                assert not caught.value.retryable
+
+
+@contextmanager
+def refusing_handshakes(context: ssl.SSLContext) -> Iterator[str]:
+    """A server that sends its alerts, which one over memory buffers does not; two clients, no more."""
+
+    def accept_two() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection, pytest.raises(ssl.SSLError):
+                context.wrap_socket(connection, server_side=True)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept_two)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
+        thread.join()
 
 
 async def test_a_body_of_megabytes_goes_both_ways(

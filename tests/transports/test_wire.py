@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from headrace import (
+    AuthenticationError,
     CallTimeout,
     Client,
     ConnectError,
@@ -21,6 +22,7 @@ from headrace import (
     ProtocolError,
     RateLimited,
     ReplyTooLarge,
+    ServerError,
     StatusError,
     Timeout,
     TLSError,
@@ -213,6 +215,67 @@ async def test_a_broken_answer_is_a_typed_error_that_a_retry_can_help(
         assert (await client.request("POST", "/b", {})).body == {"target": "/v1/b"}
 
 
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        (b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}", "'br' was not asked for"),
+        (b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", "damaged"),
+        (b"Content-Length: 10\r\n\r\n{}", ""),
+        (b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", ""),
+        (b"Transfer-Encoding: chunked\r\n\r\nx\r\n{}\r\n", ""),
+        (b"Content-Length: 100001\r\n\r\n" + b"x" * 100_001, "max_response_bytes"),
+        (b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(1_000_000)), "max_response_bytes"),
+    ],
+    ids=["foreign encoding", "no gzip", "cut", "cut chunks", "chunk size", "too large", "bomb"],
+)
+@pytest.mark.parametrize(
+    ("status", "error", "retryable"),
+    [
+        (401, AuthenticationError, False),
+        (400, StatusError, False),
+        (429, RateLimited, True),
+        (503, ServerError, True),
+    ],
+)
+async def test_the_status_decides_where_an_error_body_cannot_be_read(
+    serve: Serve,
+    open_client: Open,
+    status: int,
+    error: type[StatusError],
+    retryable: bool,
+    rest: bytes,
+    said: str,
+) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number:
+            await peer.answer_all()
+        await peer.request()
+        await peer.send(b"HTTP/1.1 %d No\r\nRetry-After: 7\r\n%b" % (status, rest))
+
+    async with serve(script) as server, open_client(server) as client:
+        with pytest.raises(error) as caught:
+            await client.request("POST", "/a", {})
+        assert (caught.value.status, caught.value.retryable) == (status, retryable)
+        assert caught.value.retry_after == 7
+        assert caught.value.body.startswith(b"(the body could not be read: ")
+        assert said in caught.value.body.decode()
+        assert (await client.request("POST", "/b", {})).body == {"target": "/v1/b"}
+
+
+@pytest.mark.parametrize("timeout", [Timeout(0.2), Timeout(5, read=0.2)])
+async def test_the_status_decides_where_an_error_body_does_not_come(
+    serve: Serve, open_client: Open, timeout: Timeout
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 10\r\n\r\n{")
+        await peer.request()
+
+    async with serve(script) as server, open_client(server) as client:
+        with anyio.fail_after(3), pytest.raises(AuthenticationError):
+            await client.request("POST", "/a", {}, timeout=timeout)
+
+
 async def test_a_reset_in_the_body_is_an_incomplete_answer(serve: Serve, open_client: Open) -> None:
     go_on = anyio.Event()
 
@@ -231,6 +294,35 @@ async def test_a_reset_in_the_body_is_an_incomplete_answer(serve: Serve, open_cl
         await server.until(lambda: bool(server.requests))
         await anyio.wait_all_tasks_blocked()
         go_on.set()
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "none", "", "identity", "gzip, utf-8"])
+async def test_unknown_encodings_are_passed_over(serve: Serve, open_client: Open, encoding: str) -> None:
+    body = gzip.compress(b'{"a":1}') + b"\0\0" if "gzip" in encoding else b'{"a":1}'
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.answer(body, f"Content-Encoding: {encoding}")
+
+    async with serve(script) as server, open_client(server) as client:
+        for _ in range(2):
+            assert (await client.request("GET", "/a")).body == {"a": 1}
+        assert server.accepted == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\nContent-Length: 7\n\n", OK + b"X: a\r\n b\r\nY: \x01\r\n\r\n"]
+)
+async def test_a_head_that_every_client_takes_is_taken(
+    serve: Serve, open_client: Open, answer: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer + b'{"a":1}')
+
+    async with serve(script) as server, open_client(server) as client:
+        for _ in range(2):
+            assert (await client.request("POST", "/a", {})).body == {"a": 1}
 
 
 @pytest.mark.parametrize(

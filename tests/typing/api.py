@@ -119,6 +119,9 @@ async def many_calls(client: Client, prompts: list[str], lines: AsyncIterator[di
     requests: list[str | Request] = ["Hallo", Request({"input": "x"}, "/embeddings", id="7")]
     async with client.map(requests):
         pass
+    async with client.map(requests, stop_on="shared_errors"):
+        pass
+    client.map(requests, stop_on="errors")  # type: ignore[call-overload]
     client.map(5)  # type: ignore[call-overload]
     async with client.map(requests, answer=Audit, ordered=True) as audits:
         async for audit in audits:

@@ -54,8 +54,10 @@ async def test_the_classic_opens_after_five_failures_and_fails_fast() -> None:
     assert 59.0 < caught.value.retry_after <= 60.0
     assert caught.value.attempts == 0
     assert len(endpoint.attempts) == 5
+    because = "injected 500 (POST /chat/completions: status 500; the endpoint failed)"
+    assert f"is open ({because})" in str(caught.value)
     assert [(event.name, dict(event.data)) for event in ear.events] == [
-        ("circuit", {"endpoint": URL, "state": "open", "open_for": 60.0})
+        ("circuit", {"endpoint": URL, "state": "open", "open_for": 60.0, "because": because})
     ]
 
 

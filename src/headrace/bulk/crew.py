@@ -16,11 +16,12 @@ from headrace.model import Outcome, Request
 
 @attrs.define(eq=False)
 class Asked:
-    """An item to be done: its place in the input, its id, and the request."""
+    """An item to be done: its place in the input, its id, the request, and the number of its call."""
 
     index: int
     id: str
     request: Request
+    number: int = 0
 
 
 Take: TypeAlias = Callable[[list[Result]], None]
@@ -71,8 +72,9 @@ class LocalCrew:
         def finish(outcome: Outcome) -> None:
             item = drawn.pop(outcome.index)
             result = result_of(item.index, item.id, outcome, self._choices)
+            result.number = item.number
             finished.append(result)
-            if len(finished) == _TOGETHER or not result.line:  # one that stops the drawing
+            if len(finished) == _TOGETHER or result.may_stop_drawing:
                 hand_over()
             elif len(finished) == 1:
                 news.set()

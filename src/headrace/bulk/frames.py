@@ -45,7 +45,7 @@ class Report(msgspec.Struct, array_like=True):
     """From a worker: results, what observers are told, its calls in flight; or why it cannot work."""
 
     results: list[Result] = []
-    events: list[tuple[str, dict[str, Any]]] = []
+    events: list[tuple[str, dict[str, str]]] = []
     in_flight: int = 0
     failure: str = ""
 

@@ -206,7 +206,7 @@ class ProcessCrew:
             self._failure = SettingsError(f"a worker process cannot start: {report.failure}")
         worker.in_flight = report.in_flight
         for result in report.results:
-            del worker.has[result.index]
+            result.number = worker.has.pop(result.index).number
         if report.results:
             self._deaths = 0
         self._results += report.results

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from headrace.errors import CallError, HeadraceError, StatusError
-from headrace.json_reading import NOT_JSON
+from headrace.json_reading import NOT_JSON, decode_json
 from headrace.model import Outcome
 from headrace.reply import Reply
 
@@ -91,7 +91,12 @@ class Record(msgspec.Struct, gc=False):
     @property
     def answered(self) -> bool:
         """True where a reply came, be it one whose answer was refused."""
-        return self.response is not None and 200 <= (self.response.status_code or 0) < 300
+        return 200 <= (self.status or 0) < 300
+
+    @property
+    def status(self) -> int | None:
+        """The status of what came, None where nothing did."""
+        return None if self.response is None else self.response.status_code
 
 
 _DEEP = 100
@@ -106,12 +111,18 @@ def encode_line(
     index: int, id: str, outcome: Outcome, answer: Any, error: HeadraceError | None, completed_at: float
 ) -> bytes:
     """The output line of one item, line feed included; ``completed_at`` in Unix seconds."""
-    reply = outcome.reply
+    reply, content, why = outcome.reply, b"", None if error is None else _error(error)
     cost = None if reply is None else reply.cost
+    if reply is not None:
+        content = reply.without_key(reply.content)
+        if why is not None:
+            why.message = reply.without_key(why.message)
+        if answer is not None and content is not reply.content:
+            answer = msgspec.Raw(reply.without_key(_encode(answer)))
     elapsed, completed_at = _rounded(outcome.elapsed, 1e6), _rounded(completed_at, 1e3)
     notes = _Notes(outcome.attempts, elapsed, completed_at, cost, answer)
-    why = None if error is None else _error(error)
-    return _encode(_Written(f"headrace-{index}", id, _response(reply, error), why, notes)) + b"\n"
+    response = _response(reply, content, error)
+    return _encode(_Written(f"headrace-{index}", id, response, why, notes)) + b"\n"
 
 
 def _rounded(seconds: float, parts: float) -> float:
@@ -120,12 +131,22 @@ def _rounded(seconds: float, parts: float) -> float:
 
 
 def _error(error: HeadraceError) -> _Error:
-    return _Error(error.code if isinstance(error, CallError) else "request_error", str(error))
+    return _Error(error.code if isinstance(error, CallError) else "request_error", encodable(str(error)))
 
 
-def _response(reply: Reply | None, error: HeadraceError | None) -> _Response | None:
+def encodable(text: str) -> str:
+    """The text, what cannot be written in UTF-8 (half a surrogate pair) replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _response(reply: Reply | None, content: bytes, error: HeadraceError | None) -> _Response | None:
     if reply is not None:
-        return _Response(reply.status, reply.request_id, _body(reply.content))
+        request_id = reply.request_id
+        return _Response(reply.status, request_id and reply.without_key(request_id), _body(content))
     if isinstance(error, StatusError) and error.headers is not None:
         request_id = error.headers.get("x-request-id")
         return _Response(error.status, request_id, _body(error.body))
@@ -133,14 +154,26 @@ def _response(reply: Reply | None, error: HeadraceError | None) -> _Response | N
 
 
 def _body(content: bytes) -> Any:
-    """The body as it came, where it fits on a line of UTF-8; else decoded, or as text if it is no JSON."""
+    """The body as it came where it fits on a line of UTF-8, else decoded, or as text where it is not JSON."""
+    deep = content.count(b"[") + content.count(b"{") > _DEEP
     try:
         # Looked through and not decoded, which is all that is needed for most; that it is UTF-8 is not seen.
         body = _look_through(content)
         content.decode()
-        if content.count(b"[") + content.count(b"{") > _DEEP:
+        if deep:
             # The line must be read again, by other programs too: what is only just readable would not be.
             _look_through(b"[" * _DEEP + content + b"]" * _DEEP)
     except NOT_JSON:
+        return content.decode("utf-8", "replace") or None if deep else _odd(content)
+    if b"\n" in content or b"\r" in content:
+        # Between values alone: in a string they are escaped.
+        return msgspec.Raw(content.replace(b"\n", b" ").replace(b"\r", b" "))
+    return body
+
+
+def _odd(content: bytes) -> Any:
+    """What a body means that is not strict JSON, as half a surrogate pair or ``NaN`` in it; else its text."""
+    try:
+        return decode_json(content)
+    except NOT_JSON:
         return content.decode("utf-8", "replace") or None
-    return msgspec.json.decode(content) if b"\n" in content or b"\r" in content else body

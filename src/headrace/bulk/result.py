@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 import attrs
 import msgspec
 
-from headrace.bulk.records import encode_line
+from headrace import errors
+from headrace.bulk.records import encodable, encode_line
 from headrace.bulk.task import judge
-from headrace.errors import AnswerError, CallError, CircuitOpen, HeadraceError
+from headrace.error_scope import SharedError, shared_error
+from headrace.errors import (
+    AnswerError,
+    CallError,
+    CircuitOpen,
+    HeadraceError,
+    InvalidReply,
+    RateLimited,
+    StatusError,
+)
 from headrace.model import Outcome
 from headrace.reply import Answered
+
+_LONGEST_MESSAGE = 2000
+"""Characters of an error's message that are told the run, at the end of which one of each kind is shown."""
 
 
 class Result(msgspec.Struct, array_like=True, gc=False):
     """An item's output line, and what the summary counts of it.
 
-    ``code`` is the error's, None for a success. ``message`` says more only where there is no line: the call
-    was not made, because its circuit was open (for ``retry_after`` seconds more) or, with None there, because
-    of an error that ends the run.
+    ``code``, ``status`` and ``message`` are the error's, None and empty for a success; ``shared`` is what of
+    it later calls may share. There is no line where the call was not made: because of an open circuit (for
+    ``retry_after`` seconds more), or of an error that ends the run. ``retry_after`` of a rate limit is what
+    the endpoint asked for. ``number`` is the call's, see `SharedErrors.begin`.
     """
 
     index: int
@@ -35,31 +49,54 @@ class Result(msgspec.Struct, array_like=True, gc=False):
     code: str | None = None
     message: str = ""
     retry_after: float | None = None
+    status: int | None = None
+    shared: SharedError | None = None
+    number: int = 0
 
     @property
-    def error(self) -> CallError:
-        """What a ``message`` was the message of; less what only the process knew in which it was raised."""
-        if self.retry_after is not None:
-            return CircuitOpen(self.message, self.retry_after)
-        return next(
-            (kind for kind in _kinds(CallError) if kind.__dict__.get("code") == self.code), CallError
-        )(self.message)
+    def may_stop_drawing(self) -> bool:
+        """True where the next item is better not drawn before this result was looked at."""
+        return self.shared is not None or not self.line
+
+    @property
+    def error(self) -> HeadraceError:
+        """The error of this kind; less what only the process knew in which it was raised."""
+        if self.code is None or self.code not in _KINDS:
+            return HeadraceError(self.message)
+        error: HeadraceError = _KINDS[self.code](self.message)
+        if isinstance(error, CircuitOpen):
+            error.retry_after = self.retry_after or 0.0
+        elif isinstance(error, StatusError):
+            error.status = self.status or 0
+        return error
 
 
-def _kinds(kind: type[CallError]) -> Iterator[type[CallError]]:
-    for each in kind.__subclasses__():
-        yield each
-        yield from _kinds(each)
+_KINDS = {kind.code: kind for name in errors.__all__ if issubclass(kind := getattr(errors, name), CallError)}
 
 
 def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:
-    """The result of an item, its answer judged."""
+    """The result of an item, its answer judged.
+
+    An answer that no line can hold is that item's error: it ends neither the run nor this process.
+    """
+    try:
+        return _result(index, id, outcome, choices)
+    except Exception as problem:
+        failed = attrs.evolve(outcome, reply=None, error=_unwritable(problem))
+        return _result(index, id, failed, ())
+
+
+def _unwritable(problem: Exception) -> InvalidReply:
+    return InvalidReply(f"the answer cannot be written: {type(problem).__name__}: {problem}")
+
+
+def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:
     error, answer, reply = outcome.error, None, outcome.reply
     if error is not None:
-        if isinstance(error, CircuitOpen):
-            return Result(index, code=error.code, message=str(error), retry_after=error.retry_after)
-        if isinstance(error, CallError) and error.ends_run:
-            return Result(index, code=error.code, message=str(error))
+        if isinstance(error, CallError) and (error.ends_run or isinstance(error, CircuitOpen)):
+            not_made = Result(index)
+            _describe(not_made, error)
+            return not_made
         if isinstance(error, AnswerError):
             reply = error.partial  # it came, and is to be paid
             outcome = attrs.evolve(outcome, reply=reply)
@@ -67,21 +104,36 @@ def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> 
         answer = reply.answer
     elif reply is not None and error is None:
         answer, error = judge(choices, reply)
-    line = encode_line(index, id, outcome, answer, error, time.time())
-    if reply is None:
-        return Result(index, line, outcome.attempts, outcome.elapsed, code=code_of(error))
-    usage = reply.usage if outcome.attempts else None  # a cache's reply took no tokens
-    return Result(
-        index,
-        line,
-        outcome.attempts,
-        outcome.elapsed,
-        True,
-        (usage.prompt_tokens or 0) if usage else 0,
-        (usage.completion_tokens or 0) if usage else 0,
-        reply.cost,
-        code_of(error),
-    )
+    try:
+        line = encode_line(index, id, outcome, answer, error, time.time())
+    except Exception as problem:
+        if answer is None:
+            raise
+        error = _unwritable(problem)  # what came is kept, without what was made of it
+        line = encode_line(index, id, outcome, None, error, time.time())
+    result = Result(index, line, outcome.attempts, outcome.elapsed)
+    if reply is not None:
+        usage = reply.usage if outcome.attempts else None  # a cache's reply took no tokens
+        result.answered = True
+        result.cost = reply.cost
+        if usage is not None:
+            result.prompt_tokens = usage.prompt_tokens or 0
+            result.completion_tokens = usage.completion_tokens or 0
+    if error is not None:
+        _describe(result, error)
+    return result
+
+
+def _describe(result: Result, error: HeadraceError) -> None:
+    result.code = code_of(error)
+    result.message = encodable(str(error))[:_LONGEST_MESSAGE]
+    shared = None if result.answered else shared_error(error)
+    if shared is not None:
+        result.shared = SharedError(encodable(shared.key)[:_LONGEST_MESSAGE], shared.scope)
+    if isinstance(error, StatusError):
+        result.status = error.status
+    if isinstance(error, (RateLimited, CircuitOpen)):
+        result.retry_after = error.retry_after
 
 
 def code_of(error: HeadraceError | None) -> str | None:

@@ -12,6 +12,7 @@ import anyio.to_thread
 import attrs
 
 from headrace.bulk.crew import Asked, Crew, LocalCrew
+from headrace.bulk.doubts import Doubts
 from headrace.bulk.journal import Journal
 from headrace.bulk.processes import ProcessCrew
 from headrace.bulk.result import Result
@@ -21,18 +22,7 @@ from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
 from headrace.client import Client
-from headrace.errors import (
-    CallError,
-    CallTimeout,
-    CircuitOpen,
-    ConnectError,
-    DeadlineExceeded,
-    IncompleteReply,
-    ProtocolError,
-    ServerError,
-    SettingsError,
-    WorkerLost,
-)
+from headrace.errors import DeadlineExceeded, SettingsError, WorkerLost
 from headrace.groups import task_group
 
 _SYNC_EVERY = 1.0
@@ -44,16 +34,8 @@ WAIT_FOR_ENDPOINT = 600.0
 _SHORTEST_PAUSE = 0.5
 """Seconds; while a half-open circuit's probes are under way, it says 0 of how long to wait."""
 
-_OUTAGE = frozenset(
-    {ConnectError.code, CallTimeout.code, ProtocolError.code, IncompleteReply.code, ServerError.code}
-)
-"""Codes of errors that say nothing about the item, if the endpoint is down."""
-
-_MOST_IN_DOUBT = 1_000
-"""Failed items that wait for the endpoint's next answer; with so many it is taken to be down."""
-
-_SILENCE = 2.0
-"""Seconds for which an endpoint that answered none of those is left alone, whatever its circuit says."""
+_FIRST_SILENCE, _LONGEST_SILENCE = 2.0, 60.0
+"""Seconds of a pause whose length nobody said; doubled each time, until something succeeds."""
 
 
 class Keeper(Protocol):
@@ -77,13 +59,14 @@ class BulkRun:
     """One session of a run: what the journal has not got yet is sent, and written down.
 
     ``summary`` is kept up to date while it goes. While the endpoint's circuit is open nothing is drawn, and
-    the items that it refused are sent when it closes, together with those that failed through the endpoint's
-    fault since its last answer: what opened the circuit was no fault of theirs. An error that all later calls
-    would share (a refused key, a budget used up) stops the drawing; what is in flight is finished and kept.
-    Where a thousand items in a row failed through the endpoint's fault, it is waited for without a circuit.
+    the items that it refused are sent when it closes, together with those that failed because the endpoint
+    was down. Where a thousand items in a row got no answer, it is waited for without a circuit.
 
-    Without a success in ``wait_for_endpoint`` seconds, an open circuit ends the session; so does
-    ``deadline``, in seconds from its beginning, which drops what is in flight.
+    An error that all later calls share (no credit left, a refused key, an unknown model) stops the drawing,
+    and its items are left unsent; see `SharedErrors`. If it is a rate limit, the run waits and goes on.
+
+    Without a success in ``wait_for_endpoint`` seconds, waiting ends the session; so does ``deadline``, in
+    seconds from its beginning, which drops what is in flight.
     """
 
     def __init__(
@@ -100,8 +83,8 @@ class BulkRun:
         self._wait_for_endpoint = wait_for_endpoint
         self._deadline = deadline
         self._stopping = anyio.Event()
-        self._refusal: CircuitOpen | None = None
-        self._in_doubt: list[Result] = []
+        self._doubts = Doubts()
+        self._cut_short = False
         self.summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
 
     def stop(self) -> None:
@@ -126,32 +109,46 @@ class BulkRun:
 
     async def _passes(self, crew: Crew, started: float) -> None:
         """Go over the input until nothing is left, waiting for the endpoint in between."""
-        waited_since, succeeded = started, 0
+        summary, doubts = self.summary, self._doubts
+        waited_since, succeeded, silence = started, 0, _FIRST_SILENCE
         while True:
             await self._pass(crew, started)
-            if self.summary.succeeded > succeeded:
-                waited_since, succeeded = anyio.current_time(), self.summary.succeeded
-            refusal, self._refusal = self._refusal, None
-            if refusal is None or self._stopping.is_set():
+            if summary.succeeded > succeeded:
+                waited_since, succeeded, silence = anyio.current_time(), summary.succeeded, _FIRST_SILENCE
+            if self._stopping.is_set():
                 return
-            if anyio.current_time() + refusal.retry_after - waited_since > self._wait_for_endpoint:
-                self.summary.stopped_by = refusal
+            if doubts.ended_by is not None:
+                summary.stopped_by = doubts.ended_by
                 return
-            with anyio.move_on_after(max(refusal.retry_after, _SHORTEST_PAUSE)):
+            refusal, doubts.refusal = doubts.refusal, None
+            if refusal is None:
+                if not self._cut_short:
+                    return
+                continue  # the error was about its items after all
+            left = waited_since + self._wait_for_endpoint - anyio.current_time()
+            pause = min(silence, left) if refusal.seconds is None else refusal.seconds
+            silence = min(2 * silence, _LONGEST_SILENCE)
+            if pause > left or left <= 0:
+                summary.stopped_by = refusal.error
+                return
+            summary.waiting = refusal.because or str(refusal.error)
+            with anyio.move_on_after(max(pause, _SHORTEST_PAUSE)):
                 await self._stopping.wait()
+            summary.waiting = ""
 
     async def _pass(self, crew: Crew, started: float) -> None:
         """Go over the input once and send what is not done, until its end or something that stops it."""
 
         def take(results: list[Result]) -> None:
-            self._write(results)
+            self._keep(self._doubts.sort(results))
             self.summary.elapsed = anyio.current_time() - started
 
+        self._cut_short = False
         async with task_group() as group:
             group.start_soon(self._sync_regularly)
             await crew.work(self._items(), take)
             group.cancel_scope.cancel()
-        self._keep(self._no_longer_in_doubt())
+        self._keep(self._doubts.end_pass(exhausted=not self._cut_short))
 
     async def _sync_regularly(self) -> None:
         while True:
@@ -159,45 +156,16 @@ class BulkRun:
             await self._journal.sync()
 
     def _items(self) -> Iterator[Asked]:
-        request, journal = self._task.request, self._journal
+        request, journal, doubts = self._task.request, self._journal, self._doubts
         for item in self._task.source.items():
-            if self.summary.stopped_by is not None or self._refusal is not None:
+            if doubts.stops_drawing or self._stopping.is_set():
+                self._cut_short = True
                 return
             if not journal.is_done(item.index):
                 asked = request(item)
                 if journal.was_failed(item.index):  # a cache may have kept what it failed with
                     asked = attrs.evolve(asked, fresh=True)
-                yield Asked(item.index, item.id, asked)
-
-    def _write(self, results: list[Result]) -> None:
-        """Write what has become of items, but not yet what the endpoint may be to blame for."""
-        done = list[Result]()
-        for result in results:
-            if not result.line:
-                self._hold_on(result.error)
-            elif result.code not in _OUTAGE:
-                if self._in_doubt:  # the endpoint answers: those have failed by themselves
-                    done += self._no_longer_in_doubt()
-                done.append(result)
-            elif self._refusal is None:
-                self._in_doubt.append(result)
-        if len(self._in_doubt) >= _MOST_IN_DOUBT:
-            why = f"the endpoint has answered none of {len(self._in_doubt):,} items in a row"
-            self._hold_on(CircuitOpen(why, _SILENCE))
-        self._keep(done)
-
-    def _hold_on(self, error: CallError) -> None:
-        """An item was not sent: draw no others, for now or in this session."""
-        if isinstance(error, CircuitOpen):
-            self._refusal = error
-            self._in_doubt.clear()
-        else:
-            self.summary.stopped_by = error
-            self._stopping.set()
-
-    def _no_longer_in_doubt(self) -> list[Result]:
-        results, self._in_doubt = self._in_doubt, []
-        return results
+                yield Asked(item.index, item.id, asked, doubts.begin())
 
     def _keep(self, results: list[Result]) -> None:
         """Journal first, then count: an item is done when its line is written."""
@@ -238,7 +206,8 @@ async def run(
 
     While the endpoint's circuit is open the run waits, for ``wait_for_endpoint`` seconds without a success
     (default 600) at most; ``deadline`` is in seconds for this session. Either leaves the rest to the next
-    call.
+    call, and so does an error that all later calls share, like a refused key or no credit left: it is
+    ``stopped_by`` of the summary, and the items that got it are left unsent.
 
     ``table``, a path that ends in ``.csv`` or ``.parquet``, has what is done written there as a table when
     the session ends, also one that was stopped; see `write_table`.

@@ -65,16 +65,27 @@ class Latencies:
         ]
 
 
+@attrs.define
+class Failures:
+    """Items that failed with the same code and status: their number, and the message of the first."""
+
+    code: str
+    status: int | None
+    number: int
+    message: str
+
+
 @attrs.define(eq=False)
 class Summary:
     """What has become of a run so far.
 
     ``total`` items in the input, of which ``done_before`` were done, and ``failed_before`` of those
     failed, when it was started or resumed. The rest counts this session: ``succeeded``, ``failed``,
-    ``failures`` by error code, ``retries`` (attempts beyond the first), tokens (none of replies that took no
-    attempt), ``cost`` in USD (None until a reply has a price), ``unpriced`` replies, ``elapsed`` in seconds.
-    ``latencies`` are those of calls that succeeded, their waits and retries included. ``stopped_by`` is the
-    error, or the word "interrupt", that ended the session before the input's end.
+    ``retries`` (attempts beyond the first), tokens (none of replies that took no attempt), ``cost`` in USD
+    (None until a reply has a price), ``unpriced`` replies, ``elapsed`` in seconds. ``latencies`` are those of
+    calls that succeeded, their waits and retries included. ``waiting`` is why nothing is sent at the moment,
+    empty where something is. ``stopped_by`` is the error, or the word "interrupt", that ended the session
+    before the input's end.
     """
 
     total: int
@@ -82,7 +93,6 @@ class Summary:
     failed_before: int = 0
     succeeded: int = 0
     failed: int = 0
-    failures: Counter[str] = attrs.field(factory=Counter)
     retries: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -90,7 +100,22 @@ class Summary:
     unpriced: int = 0
     elapsed: float = 0.0
     latencies: Latencies = attrs.field(factory=Latencies, repr=False)
+    waiting: str = ""
     stopped_by: HeadraceError | str | None = None
+    _kinds: dict[tuple[str, int | None], Failures] = attrs.field(factory=dict, init=False, repr=False)
+
+    @property
+    def kinds(self) -> list[Failures]:
+        """What failed in this session, by code and status, the most frequent first."""
+        return sorted(self._kinds.values(), key=lambda kind: -kind.number)
+
+    @property
+    def failures(self) -> Counter[str]:
+        """The number of items that failed in this session, by code."""
+        numbers: Counter[str] = Counter()
+        for kind in self._kinds.values():
+            numbers[kind.code] += kind.number
+        return numbers
 
     @property
     def done(self) -> int:
@@ -122,13 +147,19 @@ class Summary:
             self.succeeded += 1
         else:
             self.failed += 1
-            self.failures[result.code] += 1
+            self._count(Failures(result.code, result.status, 1, result.message))
+
+    def _count(self, failures: Failures) -> None:
+        known = self._kinds.setdefault((failures.code, failures.status), failures)
+        if known is not failures:
+            known.number += failures.number
 
     def merge(self, other: Summary) -> None:
         """Count what another session of the same run did, its items not among those of this one."""
         self.succeeded += other.succeeded
         self.failed += other.failed
-        self.failures.update(other.failures)
+        for kind in other._kinds.values():
+            self._count(attrs.evolve(kind))
         self.retries += other.retries
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens

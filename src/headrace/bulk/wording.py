@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from headrace.bulk.summary import Summary
+from headrace.bulk.summary import Failures, Summary
+from headrace.reply import printable
+
+_LONGEST_MESSAGE = 200
 
 
 def duration(seconds: float) -> str:
@@ -25,8 +28,19 @@ def money(usd: Decimal) -> str:
     return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
 
 
+def label(kind: Failures) -> str:
+    """The name of a kind of failures: its code, and the status where there is one."""
+    return kind.code if kind.status is None else f"{kind.code} {kind.status}"
+
+
+def _cut(message: str) -> str:
+    """The beginning of a message, on one line."""
+    line = printable(" ".join(message.split()))
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 1]}…"
+
+
 def describe(summary: Summary) -> str:
-    """Totals, failures by kind, rate, latencies, tokens and cost, a line each."""
+    """Totals, failures by kind with a first message, rate, latencies, tokens and cost, a line each."""
     tried = summary.succeeded + summary.failed
     lines = [
         f"{summary.done:,} of {summary.total:,} items done",
@@ -35,9 +49,10 @@ def describe(summary: Summary) -> str:
     ]
     if summary.done_before:
         lines.append(f"  before     {summary.done_before:,} done, {summary.failed_before:,} of them failed")
-    if summary.failures:
-        kinds = ", ".join(f"{number:,} {kind}" for kind, number in summary.failures.most_common())
-        lines.append(f"  failures   {kinds}")
+    for place, kind in enumerate(summary.kinds):
+        lines.append(
+            f"  {'' if place else 'failures':8}   {kind.number:,} {label(kind)}: {_cut(kind.message)}"
+        )
     latencies = summary.latencies
     if latencies.count:
         p50, p95, p99 = (duration(latencies.percentile(percent)) for percent in (50, 95, 99))

@@ -19,6 +19,7 @@ import attrs
 import msgspec
 
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
+from headrace.bulk.records import encodable
 from headrace.bulk.result import Result, result_of
 from headrace.client import Client
 from headrace.encoded import EncodedBody
@@ -62,14 +63,15 @@ def _exactly(file: socket.SocketIO, size: int) -> bytes:
 
 @attrs.define
 class _Events:
-    """An observer that remembers what the bar is to know."""
+    """An observer that remembers what the bar is to know, as strings: any policy may tell anything."""
 
     name: str = "worker"
-    told: list[tuple[str, dict[str, object]]] = attrs.field(factory=list)
+    told: list[tuple[str, dict[str, str]]] = attrs.field(factory=list)
 
     def notify(self, event: Event) -> None:
         if event.name in {"retry", "circuit"}:
-            self.told.append((event.name, dict(event.data)))
+            data = {encodable(str(name)): encodable(str(value)) for name, value in event.data.items()}
+            self.told.append((event.name, data))
 
 
 async def work(raw_socket: socket.socket, setup: Setup) -> None:

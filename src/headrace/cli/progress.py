@@ -20,6 +20,8 @@ from headrace.model import Event
 
 _BAR_EVERY = 0.1
 _LINE_EVERY = 5.0
+_LONGEST_REASON = 300
+"""Characters that are shown of why a run waits."""
 
 
 class Watcher:
@@ -29,7 +31,7 @@ class Watcher:
 
     def __init__(self, *, bar: bool) -> None:
         self._retries = 0
-        self._open_circuits: set[str] = set()
+        self._open_circuits: dict[str, str] = {}
         self._live: Live | None = None
         if bar:
             self._bar = Progress(
@@ -52,9 +54,11 @@ class Watcher:
         elif name == "circuit":
             endpoint = str(data.get("endpoint"))
             if data.get("state") == "open":
-                self._open_circuits.add(endpoint)
+                self._open_circuits[endpoint] = str(
+                    data.get("because") or f"the circuit of {endpoint} is open"
+                )
             else:
-                self._open_circuits.discard(endpoint)
+                self._open_circuits.pop(endpoint, None)
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -84,15 +88,19 @@ class Watcher:
                 else:
                     await anyio.sleep(_LINE_EVERY)
                     done = f"{summary.done:,}/{summary.total:,}"
-                    self.say(f"{done} · {self._state(summary, crew)} · {self._left(summary)}")
+                    why = self._why(summary)
+                    left = f"waiting: {why}" if why else self._left(summary)
+                    self.say(f"{done} · {self._state(summary, crew)} · {left}")
         finally:
             if self._live is not None:
                 self._draw(self._live, summary, crew)
 
     def _draw(self, live: Live, summary: Summary, crew: Crew) -> None:
         self._bar.update(self._task, completed=summary.done, total=summary.total, left=self._left(summary))
-        state = Text(self._state(summary, crew), no_wrap=True, overflow="ellipsis")
-        live.update(Group(self._bar, state), refresh=True)
+        shown = [Text(self._state(summary, crew), no_wrap=True, overflow="ellipsis")]
+        if why := self._why(summary):
+            shown.append(Text(f"waiting: {why}"))
+        live.update(Group(self._bar, *shown), refresh=True)
 
     def _state(self, summary: Summary, crew: Crew) -> str:
         parts = [
@@ -106,8 +114,15 @@ class Watcher:
         return " · ".join(parts)
 
     def _left(self, summary: Summary) -> str:
-        if self._open_circuits:
-            return "circuit open, waiting"
+        if self._why(summary):
+            return "waiting"
         if not summary.left or not summary.rate:
             return ""
         return f"{duration(summary.left / summary.rate)} left"
+
+    def _why(self, summary: Summary) -> str:
+        """Why nothing is sent, on one line; empty where something is."""
+        if not summary.waiting:
+            return ""
+        why = " ".join(next(iter(self._open_circuits.values()), summary.waiting).split())
+        return why if len(why) <= _LONGEST_REASON else f"{why[: _LONGEST_REASON - 1]}…"

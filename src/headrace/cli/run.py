@@ -197,9 +197,11 @@ def report(summary: Summary, out: str, table: str | None = None) -> str:
     if table is not None:
         lines.append(f"  table      {table}")
     if summary.stopped_by is not None:
-        if summary.stopped_by != "interrupt":
-            lines.append(f"Stopped: {summary.stopped_by}")
-        lines.append(f"{summary.left:,} items are left; the same command again goes on from here.")
+        why = "" if summary.stopped_by == "interrupt" else f"Stopped: {summary.stopped_by}. "
+        lines.append(
+            f"{why}{summary.left:,} of {summary.total:,} items are left unsent; "
+            "the same command again goes on from here."
+        )
     elif summary.failed_before + summary.failed:
         lines.append("The same command with --retry-failed sends the failed items again.")
     return "\n".join(lines)

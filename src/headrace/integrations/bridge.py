@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import suppress
+from datetime import timedelta
 from ssl import SSLContext
 from types import ModuleType
 from typing import Any, ClassVar
@@ -14,10 +14,10 @@ import anyio.lowlevel
 
 from headrace.clock import running_clock
 from headrace.endpoints import Endpoint
-from headrace.envelope import read_envelope
-from headrace.errors import HeadraceError, InvalidReply, SettingsError, StatusError
+from headrace.errors import HeadraceError, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
-from headrace.integrations.calls import Calls
+from headrace.integrations.calls import REDIRECTED_FROM, Calls
+from headrace.integrations.counting import count_whole
 from headrace.integrations.translation import translated
 from headrace.model import Call, Ending, Observer, Policy, Send
 from headrace.pipeline import (
@@ -36,7 +36,7 @@ from headrace.transports.choice import proxied
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport
 
-_UNDONE = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+_UNDONE = frozenset({b"content-encoding", b"transfer-encoding"})
 """Headers of an answer that say how its body was sent, and not what it is."""
 
 _LIBRARYS = ("cert", "http2", "mounts", "proxy")
@@ -79,7 +79,7 @@ class Bridge:
         self._max_in_flight = max_in_flight
         self._max_bytes = settings.core.max_response_bytes
         self._options = dict(options)
-        self._calls = Calls(self._notify)
+        self._calls = Calls(library, self._notify)
         self._token: object = None
         self._multiplies = any(policy.name == "retry" for policy in self.policies)
 
@@ -105,6 +105,8 @@ class Bridge:
                 call.end(Ending(complete=True))
         except StatusError as error:
             reply = Reply(error.status, error.headers or Headers([]), error.body)
+            if 300 <= error.status < 400:
+                request.extensions.setdefault(REDIRECTED_FROM, call.endpoint.base_url)
             self._end_failed(call, error)
         except HeadraceError as error:
             self._end_failed(call, error)
@@ -119,11 +121,16 @@ class Bridge:
             if body is None:
                 places.give_back()
         headers = [(name, value) for name, value in reply.headers.raw if name.lower() not in _UNDONE]
+        if len(headers) != len(reply.headers.raw):
+            headers = [(name, value) for name, value in headers if name.lower() != b"content-length"]
         extensions = {"http_version": b"HTTP/1.1"}
         if body is None:
-            return self._library.Response(
+            response = self._library.Response(
                 reply.status, headers=headers, content=reply.content, extensions=extensions
             )
+            # The library's own clock stops when it closes a response, and this one is closed already.
+            response.elapsed = timedelta(0, call.now() - call.started)
+            return response
         body.on_end(places.give_back)
         return self._library.Response(
             reply.status, headers=headers, stream=self._stream(body, request), extensions=extensions
@@ -158,10 +165,9 @@ class Bridge:
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
         if reply.stream is not None:
-            reply.stream = await PassedBody.begin(call, reply, reply.stream)
+            reply.stream = await PassedBody.begin(call, reply, reply.stream, self._max_bytes)
         else:
-            with suppress(InvalidReply):  # whoever asked for it knows what it is
-                read_envelope(reply)
+            count_whole(reply)  # and no more: the caller knows what it asked for
         return reply
 
     async def _take_place(self, call: Call, request: Any) -> None:

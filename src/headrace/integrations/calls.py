@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,6 +16,15 @@ _OF_THE_CONNECTION = frozenset(
     {b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"}
 )
 """Headers that are not sent on: the transport has its own, and asks for the encodings that it can undo."""
+
+_TO_ANOTHER_ORIGIN = frozenset({b"accept", b"accept-language", b"content-type", b"range", b"user-agent"})
+"""Headers that follow a redirect to another origin; any other may hold a credential."""
+
+STREAMED = "headrace.streamed"
+"""Extension of a request: whether its response is to be handed over as it comes."""
+
+REDIRECTED_FROM = "headrace.redirected_from"
+"""Extension of a request that a redirect made: the origin that the first one of them went to."""
 
 _SHORTEST = 1e-6
 """Seconds; what a timeout of 0 is taken for."""
@@ -34,7 +44,8 @@ class _Head(NamedTuple):
 class Calls:
     """Makes calls, remembering what is the same in many: origins, timeouts, headers."""
 
-    def __init__(self, notify: Callable[[Event], None] | None) -> None:
+    def __init__(self, library: ModuleType, notify: Callable[[Event], None] | None) -> None:
+        self._library = library
         self._notify = notify
         self._timeouts: dict[tuple[Any, ...], Timeout] = {}
         self._heads: dict[tuple[tuple[bytes, bytes], ...], _Head] = {}
@@ -43,17 +54,26 @@ class Calls:
     async def of(self, request: Any, now: Callable[[], float]) -> tuple[Call, bool]:
         """The call that a request of the library's stands for, and whether an SDK makes it again."""
         content = await request.aread()
-        asked = request.extensions.get("timeout", {})
+        extensions = request.extensions
+        asked = extensions.get("timeout", {})
         key = asked.get("connect"), asked.get("read"), asked.get("write")
         timeout = self._timeouts.get(key) or self._timeout(*key)
         origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
         endpoint = self._endpoints.get(origin)
         if endpoint is None:
+            if request.url.scheme not in {"http", "https"}:
+                raise self._library.UnsupportedProtocol(
+                    f"headrace speaks http and https, not {request.url.scheme!r}", request=request
+                )
             endpoint = self._endpoints[origin] = Endpoint(origin)
         body = _body(content)
         raw = tuple([pair for pair in request.headers.raw if pair[0].lower() not in _OF_THE_CONNECTION])
+        if REDIRECTED_FROM in extensions and not _same_origin(extensions[REDIRECTED_FROM], origin):
+            # The library takes off "Authorization" alone.
+            raw = tuple([pair for pair in raw if pair[0].lower() in _TO_ANOTHER_ORIGIN])
         head = self._heads.get(raw) or self._head(raw)
-        streamed = head.wants_events or (body is not None and bool(body.asked.stream))
+        unbounded = extensions.get(STREAMED, False)
+        streamed = unbounded or head.wants_events or (body is not None and bool(body.asked.stream))
         asking = Request(body, request.url.raw_path.decode("ascii"), request.method, headers=head.headers)
         call = Call(
             asking,
@@ -63,6 +83,7 @@ class Calls:
             now(),
             notify=self._notify,
             streamed=streamed,
+            unbounded=unbounded,
             now=now,
         )
         return call, head.is_retry
@@ -86,6 +107,11 @@ class Calls:
         timeout = Timeout(None, connect=limits[0], read=limits[1], write=limits[2], stall=limits[1])
         self._timeouts[connect, read, write] = timeout
         return timeout
+
+
+def _same_origin(first: str, origin: str) -> bool:
+    """Whether credentials for the one may go to the other: the same, or the same host by https."""
+    return origin in {first, f"https{first.removeprefix('http')}"}
 
 
 def _body(content: bytes) -> EncodedBody | None:

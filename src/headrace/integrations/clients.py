@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
 from headrace.errors import SettingsError, nearest
 from headrace.integrations.bridge import Bridge, BridgedStream
+from headrace.integrations.calls import STREAMED
 from headrace.integrations.templates import TemplatingClient
 from headrace.model import Observer, Policy
 
@@ -18,8 +19,18 @@ _OF_A_TRANSPORT = frozenset({"cert", "http1", "http2", "limits", "mounts", "prox
 _OF_BOTH = frozenset({"trust_env"})
 
 
+class BridgedClient(TemplatingClient):
+    """The part of a client that is the same for both libraries; comes before the library's own class."""
+
+    def send(self, request: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+        """Send a request; see ``send`` of the library's ``AsyncClient``."""
+        # The library does not tell a transport whether the caller reads the response as it comes.
+        request.extensions[STREAMED] = options.get("stream", False)
+        return super().send(request, **options)  # type: ignore[misc, no-any-return]
+
+
 def make_client(
-    client: type[TemplatingClient],
+    client: type[BridgedClient],
     transport: type[Bridge],
     stream: type[BridgedStream],
     policies: Iterable[Policy] | None,
@@ -38,7 +49,8 @@ def make_client(
         options=own,
         sections=sections,
     )
-    return client(transport=bridge, **theirs)
+    # As the SDKs' own clients are made; the libraries' are not.
+    return client(transport=bridge, **({"follow_redirects": True} | theirs))
 
 
 def _split(client: type, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import httpx2
 
 from headrace.integrations.bridge import Bridge, BridgedStream
-from headrace.integrations.clients import MAX_IN_FLIGHT, make_client
-from headrace.integrations.templates import TemplatingClient
+from headrace.integrations.clients import MAX_IN_FLIGHT, BridgedClient, make_client
 from headrace.model import Observer, Policy
 
 
@@ -18,7 +17,7 @@ class _Stream(BridgedStream, httpx2.AsyncByteStream):
     library: ClassVar[ModuleType] = httpx2
 
 
-class _Client(TemplatingClient, httpx2.AsyncClient):
+class _Client(BridgedClient, httpx2.AsyncClient):
     library: ClassVar[ModuleType] = httpx2
 
 
@@ -35,13 +34,25 @@ def async_client(
 ) -> httpx2.AsyncClient:
     """An ``httpx2.AsyncClient`` whose requests go through headrace.
 
-    ``policies``: just these, or by default those of the installed plugins with their settings. ``observers``
-    are told of events. ``max_in_flight`` (default 1000): further requests wait, for as long as the pool
-    timeout allows. ``options`` are those of ``httpx2.AsyncClient``, and sections of settings of plugins, like
-    ``retry={"attempts": 5}``. Over a proxy, HTTP/2 or with a client certificate httpx2 makes the requests
-    itself, within the same policies.
+    A response that is read as a stream arrives as it comes and may have any size; one that is read whole
+    may have at most ``max_response_bytes``. Redirects are followed unless ``follow_redirects=False``; to
+    another origin no credential goes along. Over a proxy, HTTP/2 or with a client certificate httpx2 makes
+    the requests itself, within the same policies.
 
-    Raises `SettingsError` or `PluginError`.
+    Args:
+        policies: Just these; by default those of the installed plugins with their settings.
+        observers: They are told of events.
+        max_in_flight: Requests at once, by default 1000; further ones wait, for as long as the pool timeout
+            allows.
+        options: Those of ``httpx2.AsyncClient``, and sections of settings of plugins, like
+            ``retry={"attempts": 5}``.
+
+    Returns:
+        A client to be closed as any other.
+
+    Raises:
+        SettingsError: An option or setting is unknown or out of range.
+        PluginError: A plugin cannot be loaded.
     """
     client: httpx2.AsyncClient = make_client(
         _Client, HeadraceTransport, _Stream, policies, observers, max_in_flight, options

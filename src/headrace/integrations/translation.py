@@ -12,7 +12,7 @@ _TIMEOUTS = {"connect": "ConnectTimeout", "write": "WriteTimeout"}
 
 def translated(library: ModuleType, error: HeadraceError, request: Any) -> Exception:
     """The library's exception for ``error``; itself where the library has none, as for an open circuit."""
-    name: str | None = None
+    name, text = None, str(error)
     if isinstance(error, CallTimeout):
         name = _TIMEOUTS.get(error.phase, "ReadTimeout")
     elif isinstance(error, ConnectError):
@@ -21,7 +21,8 @@ def translated(library: ModuleType, error: HeadraceError, request: Any) -> Excep
         name = "RemoteProtocolError"
     elif isinstance(error, ReplyTooLarge):
         name = "ReadError"
+        text += "; read it as a stream, which may have any size, or raise HEADRACE_MAX_RESPONSE_BYTES"
     if name is None:
         return error
-    exception: Exception = getattr(library, name)(str(error), request=request)
+    exception: Exception = getattr(library, name)(text, request=request)
     return exception

@@ -19,7 +19,7 @@ class Transport(Protocol):
     `ProtocolError` or `ReplyTooLarge` (or a subclass), never a foreign exception, and may be cancelled at
     any await without harm to attempts that follow. For a call that is ``streamed`` it may return a success as
     soon as its headers are there, with a `Body` as the reply's ``stream``, or else its ``content`` whole.
-    ``aclose`` drops all connections.
+    Such a body may have any size where the call is ``unbounded`` as well. ``aclose`` drops all connections.
     """
 
     async def send(self, call: Call, /) -> Reply: ...

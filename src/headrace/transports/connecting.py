@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import ssl
+from typing import TypeGuard
 
 import anyio
 import certifi
@@ -15,6 +16,9 @@ from headrace.errors import ConnectError, TLSError
 from headrace.transports.addresses import Address
 from headrace.transports.poller import Poller
 from headrace.transports.streams import Stream
+
+_CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+"""In the names of the alerts (RFC 8446, 6.2) by which a server refuses a client."""
 
 
 def default_ssl_context() -> ssl.SSLContext:
@@ -54,10 +58,13 @@ class Connector:
         try:
             raw_socket = await self._address.connected()
             if self._context is not None:
-                raw_socket = await _handshake(raw_socket, self._context, self._host)
+                raw_socket = await _handshake(raw_socket, self._context, tls_name(self._host))
             return Stream(raw_socket, self._poller)
         except ssl.SSLCertVerificationError as error:
-            raise TLSError(f"the certificate of {where} is not valid: {error.verify_message}") from error
+            raise TLSError(
+                f"the certificate of {where} is not valid: {error.verify_message}; "
+                "check base_url, or name your own authority with SSL_CERT_FILE"
+            ) from error
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionAbortedError) as error:
             raise ConnectError(f"{where} closed the connection during the TLS handshake") from error
         except ssl.SSLError as error:
@@ -65,6 +72,20 @@ class Connector:
             raise TLSError(f"TLS with {where} failed: {error.reason or error}{hint}") from error
         except OSError as error:
             raise ConnectError(_explained(where, error)) from error
+
+
+def tls_name(host: str) -> str:
+    """A host as TLS names it, in the handshake and in certificates: without the dot that ends a full name."""
+    return host.removesuffix(".")  # RFC 6066, 3
+
+
+def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:
+    """Whether the other side says that this side's certificate, or that it has none, will not do.
+
+    With TLS 1.3 that comes after the handshake, where the answer is waited for.
+    """
+    reason = (isinstance(error, ssl.SSLError) and error.reason) or ""
+    return "ALERT" in reason and any(word in reason for word in _CERTIFICATE_ALERTS)
 
 
 async def _handshake(raw_socket: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
@@ -93,6 +114,6 @@ def _explained(where: str, error: OSError) -> str:
             f"no connection to {where}: this process may open {limit} files; "
             "raise it with 'ulimit -n', or lower max_in_flight"
         )
-    said = os.strerror(error.errno) if error.errno else str(error)
-    hint = "; is the endpoint running, and base_url right?" if error.errno == errno.ECONNREFUSED else ""
-    return f"no connection to {where}: {said}{hint}"
+    if error.errno == errno.ECONNREFUSED:
+        return f"connection refused by {where}; is the endpoint running, and base_url right?"
+    return f"no connection to {where}: {os.strerror(error.errno) if error.errno else error}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import aclosing, suppress
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -25,15 +26,16 @@ from headrace.errors import (
 )
 from headrace.model import Call
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import default_ssl_context
-from headrace.transports.encodings import decompressed
+from headrace.transports.connecting import default_ssl_context, tls_name
+from headrace.transports.encodings import Decoder, decompressed, unreadable
 
 
 class HttpxTransport:
     """Makes attempts through an ``AsyncClient`` of httpx or httpx2; the client is closed with it.
 
     Without ``client`` one of httpx is made on first use, which takes proxies from the environment.
-    Limits and redirects are as in the native transport.
+    Limits, encodings and redirects are as in the native transport. What is left to httpx is not: which heads
+    of answers it takes, and that it writes a request to its end before it reads the answer.
     """
 
     def __init__(
@@ -70,8 +72,9 @@ class HttpxTransport:
         httpx, request, timeout = self._module, call.request, call.timeout
         end = math.inf if timeout.total is None else anyio.current_time() + timeout.total
         response: Any = None
+        content: bytes | None = None
         try:
-            with anyio.CancelScope(deadline=end) as scope:
+            with anyio.CancelScope(deadline=end):
                 async with self._open().stream(
                     request.method,
                     call.endpoint.base_url + request.path,
@@ -81,14 +84,13 @@ class HttpxTransport:
                         timeout.total, connect=timeout.connect, read=timeout.read, write=timeout.write
                     ),
                     follow_redirects=False,
+                    extensions=self._extensions(call),
                 ) as response:
-                    content = await self._read(response)
+                    content = await self._body_of(response, call)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
-        if scope.cancelled_caught:
-            raise CallTimeout(
-                f"no complete answer from {call.endpoint.base_url} within {timeout.total:g} s; raise timeout="
-            )
+        if content is None:
+            content = self._too_late(response, call)
         # What httpx has undone must not be announced any more.
         raw = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
         return Reply(response.status_code, Headers(raw), content)
@@ -110,24 +112,47 @@ class HttpxTransport:
                         timeout=httpx.Timeout(
                             None, connect=timeout.connect, read=timeout.read, write=timeout.write
                         ),
+                        extensions=self._extensions(call),
                     ),
                     stream=True,
                     follow_redirects=False,
                 )
                 headers = Headers(list(response.headers.raw))
-                if 200 <= response.status_code < 300:
-                    body = HttpxBody(httpx, response, call)
+                if _is_success(response):
+                    body = HttpxBody(httpx, response, call, self._max_bytes)
                     return Reply(response.status_code, headers, b"", stream=body)
                 try:
-                    return Reply(response.status_code, headers, await self._read(response))
+                    return Reply(response.status_code, headers, await self._body_of(response, call))
                 finally:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
-        raise CallTimeout(
-            f"no answer from {call.endpoint.base_url} within {timeout.total:g} s; raise timeout="
-        )
+        content = self._too_late(response, call)
+        return Reply(response.status_code, Headers(list(response.headers.raw)), content)
+
+    async def _body_of(self, response: Any, call: Call) -> bytes:
+        """The whole body, or a note of why the body of an error status cannot be read."""
+        try:
+            return await self._read(response)
+        except self._module.HTTPError as error:
+            failure = _translated(self._module, error, call, answering=True)
+            if _is_success(response):
+                raise failure from error
+        except CallError as error:
+            failure = error
+            if _is_success(response):
+                raise
+        return unreadable(failure)
+
+    @staticmethod
+    def _too_late(response: Any, call: Call) -> bytes:
+        """The same, for a body that does not come in time; raises `CallTimeout`."""
+        where, limit = call.endpoint.base_url, call.timeout.total
+        late = CallTimeout(f"no complete answer from {where} within {limit:g} s; raise timeout=")
+        if response is None or _is_success(response):
+            raise late
+        return unreadable(late)
 
     async def _read(self, response: Any) -> bytes:
         if response.is_stream_consumed:  # httpx.MockTransport hands over answers that were read
@@ -162,6 +187,12 @@ class HttpxTransport:
             self._headers[endpoint] = headers
         return headers | {name.lower(): value for name, value in call.request.headers}
 
+    @staticmethod
+    def _extensions(call: Call) -> dict[str, str]:
+        """The host as TLS names it, where httpx would name it otherwise."""
+        host = urlsplit(call.endpoint.base_url).hostname or ""
+        return {"sni_hostname": tls_name(host)} if host.endswith(".") else {}
+
     async def aclose(self) -> None:
         """Close the client."""
         if self._client is not None:
@@ -178,20 +209,29 @@ class _Hidden(dict[str, str]):
 class HttpxBody:
     """See `headrace.reply.Body`."""
 
-    def __init__(self, httpx: Any, response: Any, call: Call) -> None:
+    def __init__(self, httpx: Any, response: Any, call: Call, max_bytes: int) -> None:
         self._httpx = httpx
         self._response = response
         self._call = call
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._decoder: Decoder | None = None
         self._parts = response.aiter_raw()
 
     async def receive(self, until: float) -> bytes:
-        if self._response.headers.get("content-encoding", "identity") != "identity":
-            raise ProtocolError("the answer is a stream in an encoding that was not asked for")
+        unbounded = self._call.unbounded
+        if self._decoder is None:
+            encodings = self._response.headers.get("content-encoding", "")
+            self._decoder = Decoder(encodings, self._max_bytes, unbounded=unbounded)
         try:
             with anyio.CancelScope(deadline=until):
                 async for part in self._parts:
-                    if part:
-                        return bytes(part)
+                    self._size += len(part)
+                    if self._size > self._max_bytes and not unbounded:
+                        raise ReplyTooLarge(f"the answer is over max_response_bytes={self._max_bytes}")
+                    if decoded := self._decoder.feed(part):
+                        return decoded
+                self._decoder.finish()
                 return b""
         except self._httpx.HTTPError as error:
             raise _translated(self._httpx, error, self._call, answering=True) from error
@@ -206,6 +246,10 @@ class HttpxBody:
             with suppress(self._httpx.HTTPError, self._httpx.StreamError):
                 async for _ in self._parts:
                     pass
+
+
+def _is_success(response: Any) -> bool:
+    return bool(200 <= response.status_code < 300)
 
 
 def _home(client: Any) -> str:

@@ -13,12 +13,21 @@ import anyio
 
 from headrace.clock import running_clock
 from headrace.endpoints import Endpoint
-from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply
+from headrace.errors import (
+    CallError,
+    CallTimeout,
+    ClientStateError,
+    ConnectError,
+    IncompleteReply,
+    TLSError,
+)
 from headrace.model import Call, Timeout
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import Connector, default_ssl_context
-from headrace.transports.http1 import ReplyParser, RequestWriter
+from headrace.transports.connecting import Connector, default_ssl_context, refuses_certificate
+from headrace.transports.encodings import unreadable
+from headrace.transports.http1 import ReplyParser
 from headrace.transports.poller import Poller
+from headrace.transports.request_writer import RequestWriter
 from headrace.transports.streams import LimitReached, Stream
 
 KEEP_ALIVE = 60.0
@@ -149,9 +158,10 @@ class _Origin:
             try:
                 if not stream.send_at_once(request):
                     limit = math.inf if timeout.write is None else self._now() + timeout.write
-                    await stream.send(request, min(end, limit))
+                    if not await stream.send(request, parser.feed, min(end, limit)):
+                        parser.end_with_connection()
                 phase = "read"
-                if call.streamed and await self._success_begins(connection, end, timeout.read):
+                if call.streamed and await self._success_begins(connection, call, end):
                     body = StreamedBody(self, connection)
                     return Reply(parser.status, Headers(parser.headers), b"", stream=body)
                 if not parser.complete and not await stream.pump(parser.feed, end, timeout.read):
@@ -168,21 +178,24 @@ class _Origin:
                     connection, kept = None, False
                     continue
                 request = b""  # as above
-                if isinstance(error, LimitReached):
-                    raise self._timed_out(phase, timeout, in_total=self._now() >= end) from None
-                if isinstance(error, OSError):
-                    raise self._lost(parser, error) from error
-                raise
+                failure = self._failure(error, parser, phase, timeout, end)
+                if failure is not None and parser.is_refusal:
+                    # The status and the headers say what to do; a 401 must not be sent again.
+                    return Reply(parser.status, Headers(parser.headers), unreadable(failure))
+                if failure is None or failure is error:
+                    raise
+                raise failure from (error if isinstance(error, OSError) else None)
             self.give_back(connection)
             return reply
 
-    async def _success_begins(self, connection: _Connection, end: float, silence: float | None) -> bool:
+    async def _success_begins(self, connection: _Connection, call: Call, end: float) -> bool:
         """Wait for the head of a streamed answer; False for one that is to be read whole: it is an error."""
-        parser = connection.parser
-        parser.by_pieces = True
-        if not await connection.stream.pump(parser.feed, end, silence):
+        parser, silence = connection.parser, call.timeout.read
+        parser.by_pieces, parser.unbounded = True, call.unbounded
+        if not parser.has_head and not await connection.stream.pump(parser.feed, end, silence):
             return False
-        parser.by_pieces = 200 <= parser.status < 300
+        if parser.is_refusal:
+            parser.by_pieces = parser.unbounded = False
         return parser.by_pieces
 
     async def read_piece(self, connection: _Connection, until: float) -> bytes:
@@ -230,9 +243,24 @@ class _Origin:
                 break
         raise self._timed_out("connect", timeout, in_total=limit >= end)
 
+    def _failure(
+        self, error: BaseException, parser: ReplyParser, phase: str, timeout: Timeout, end: float
+    ) -> CallError | None:
+        """The `CallError` for what went wrong in an attempt; None for anything else, a cancellation say."""
+        if isinstance(error, LimitReached):
+            return self._timed_out(phase, timeout, in_total=self._now() >= end)
+        if isinstance(error, OSError):
+            return self._lost(parser, error)
+        return error if isinstance(error, CallError) else None
+
     def _lost(self, parser: ReplyParser, error: OSError | None) -> CallError:
         """The error for a connection that ended too early."""
         where = self._connector.where
+        if refuses_certificate(error):
+            return TLSError(
+                f"{where} refuses this client's certificate, or that it has none ({error.reason}); "
+                "NativeTransport(ssl_context=…) takes a context with the right one"
+            )
         how = "closed the connection" if error is None else f"lost the connection ({error.strerror or error})"
         if parser.started:
             return IncompleteReply(f"{where} {how} before the answer was complete")

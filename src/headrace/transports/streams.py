@@ -62,6 +62,7 @@ class Stream:
         "_recv",
         "_rest",
         "_rings_at",
+        "_sending",
         "_silence",
         "_socket",
         "_until",
@@ -80,7 +81,7 @@ class Stream:
         self._waiter: Waiter | None = None
         self._early: deque[bytes] | None = None
         self._rest = _NOTHING
-        self._ended = self._enough = False
+        self._ended = self._enough = self._sending = False
         self._error: Exception | None = None
         self._silence: float | None = None
         self._end = self._until = self._rings_at = math.inf
@@ -100,22 +101,22 @@ class Stream:
         self._poller.send_soon(self, data)
         return True
 
-    async def send(self, data: bytes, until: float) -> None:
-        """Hand all of ``data`` over."""
+    async def send(self, data: bytes, feed: Feed, until: float) -> bool:
+        """Hand all of ``data`` over, and give what comes meanwhile to ``feed``.
+
+        False where less was handed over: what came is enough, or the other side takes no more. What it said
+        before that is for `pump`.
+        """
         if not self._ended:
             self.send_now(data)
         data = b""  # it holds the key, and there are tools that show a traceback's variables
-        if self._ended:
-            raise self._error or ConnectionResetError("closed by the other side")
-        if self._rest:
-            self._limit(until)
-            waiter = self._waiter = self._poller.new_waiter()
+        if self._rest and not self._ended:
+            self._sending = True
             try:
-                await waiter
+                await self.pump(feed, until, None)
             finally:
-                self._waiter = None
-            if self._rest:
-                raise self._error or ConnectionResetError("closed by the other side")
+                self._sending = False
+        return not self._rest and not self._ended
 
     async def pump(self, feed: Feed, until: float, silence: float | None) -> bool:
         """Give what comes to ``feed`` until that is enough: True; False where the other side ends first."""
@@ -144,7 +145,7 @@ class Stream:
     def sound(self) -> bool:
         """For an idle connection: False where the other side closed it, or sent what nobody asked for.
 
-        Nor is one sound over which a request is still on its way: it was answered before it was read.
+        Nor is one over which a request is still on its way: it was answered before it was read.
         The poller tells of that only in the loop's next turn, and none has come since the caller's own
         blocking work; so the kernel is asked as well.
         """
@@ -222,10 +223,10 @@ class Stream:
                 return
         except _NOT_NOW:
             return
-        except OSError as error:
-            self._error = error
+        except OSError:
+            pass  # as in `send_now`
         self._watch(self._events & ~EVENT_WRITE)
-        if self._feed is None:
+        if self._sending:
             self._wake()
 
     def ring(self, now: float) -> None:

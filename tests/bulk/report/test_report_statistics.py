@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.bulk.report.reading import count, read
-from headrace.errors import AnswerError, CallTimeout, ConnectError, InputError, RateLimited
+from headrace.errors import (
+    AnswerError,
+    CallTimeout,
+    ConnectError,
+    InputError,
+    RateLimited,
+    StatusError,
+)
 from headrace.reply import Headers
 
 Line = Callable[..., bytes]
@@ -48,7 +55,7 @@ def test_totals_are_those_counted_naively(line: Line, data: st.DataObject) -> No
     assert found.items == len(seen)
     assert summary.failed == sum(each["error"] is not None for each in seen)
     assert summary.failures == Counter(each["error"]["code"] for each in seen if each["error"])
-    assert found.examples.keys() == summary.failures.keys()
+    assert all(kind.message and kind.status is None for kind in summary.kinds)
     assert summary.retries == sum(each["headrace"]["attempts"] - 1 for each in seen)
     assert found.attempts == Counter(min(each["headrace"]["attempts"], 10) for each in seen)
     assert summary.latencies.count == len(answered)
@@ -95,7 +102,23 @@ def test_memory_does_not_grow_with_models_and_messages(line: Line) -> None:
     found = count(lines(), "out.jsonl")
     assert len(found.models) == 51
     assert found.models["other models"].answers == 150
-    assert len(found.examples["connect_error"]) == 400
+    assert [len(kind.message) for kind in found.summary.kinds] == [400]
+
+
+def test_failures_are_counted_by_code_and_status_with_the_message_of_the_first(line: Line) -> None:
+    body = json.dumps({"error": "…"}).encode()
+    lines = [
+        *(line(n, error=StatusError(f"no {n}", 404, Headers([]), body)) for n in range(2)),
+        line(2, error=StatusError("too large", 413, Headers([]), body)),
+        line(3, error=AnswerError("no choice"), body=answer("m", 1, 1)),
+    ]
+    found = count(lines, "out.jsonl").summary
+    assert [(kind.code, kind.status, kind.number, kind.message) for kind in found.kinds] == [
+        ("status_error", 404, 2, "no 0"),
+        ("status_error", 413, 1, "too large"),
+        ("answer_error", None, 1, "no choice"),
+    ]
+    assert found.failures == {"status_error": 3, "answer_error": 1}
 
 
 def test_lines_of_before_have_no_time(line: Line) -> None:

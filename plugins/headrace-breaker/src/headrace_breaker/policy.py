@@ -30,6 +30,10 @@ from headrace import (
 from headrace_breaker.circuit import Circuit, Rules, State
 
 _FAULTS = (ServerError, ConnectError, CallTimeout, ProtocolError)
+_SLOW = "its answers are slow"
+_LONGEST_REASON = 300
+"""Characters of the last failure's message that a circuit repeats."""
+
 _ANSWERS = (StatusError, InvalidReply, ReplyTooLarge, AnswerError)
 
 
@@ -94,6 +98,7 @@ class Breaker:
     _rules: Rules = attrs.field(init=False, repr=False)
     _circuits: dict[str, Circuit] = attrs.field(factory=dict, init=False, repr=False)
     _urls: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
+    _because: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
 
     @window.default
     def _of_time(self) -> float | None:
@@ -156,7 +161,7 @@ class Breaker:
             try:
                 reply = await send(call)
             except BaseException as error:
-                self._settle(circuit, call, generation, endpoint_failed(error), call.now() - began)
+                self._settle(circuit, call, generation, error, call.now() - began)
                 raise
             if call.streamed:
                 # How long the rest takes is as much the reader's doing.
@@ -180,8 +185,7 @@ class Breaker:
     def _stream_ended(
         self, circuit: Circuit, call: Call, generation: int, took: float, ending: Ending
     ) -> None:
-        failed = False if ending.error is None else endpoint_failed(ending.error)
-        self._settle(circuit, call, generation, failed, took)
+        self._settle(circuit, call, generation, ending.error, took)
 
     def _knock(self, circuit: Circuit, call: Call) -> None:
         """Let a call through as a probe, or raise `CircuitOpen`."""
@@ -193,15 +197,18 @@ class Breaker:
         if admitted:
             return
         due = circuit.due(now)
+        url = call.endpoint.base_url
+        said = f" ({because})" if (because := self._because.get(url)) else ""
         if due > 0:
-            why = f"is open; the next probe is due in {due:.1f} s"
+            why = f"is open{said}; the next probe is due in {due:.1f} s"
         else:
-            why = "is half open, and its probes are under way"
-        raise CircuitOpen(f"not sent: the circuit of {call.endpoint.base_url} {why}", due)
+            why = f"is half open{said}, and its probes are under way"
+        raise CircuitOpen(f"not sent: the circuit of {url} {why}", due)
 
     def _settle(
-        self, circuit: Circuit, call: Call, generation: int, failed: bool | None, took: float
+        self, circuit: Circuit, call: Call, generation: int, error: BaseException | None, took: float
     ) -> None:
+        failed = False if error is None else endpoint_failed(error)
         if failed is None:
             circuit.abandon(generation)
             return
@@ -212,8 +219,11 @@ class Breaker:
         else:
             circuit.succeed(generation, now, took)
         if before != circuit.generation:
-            self._tell(circuit, call)
+            self._tell(circuit, call, str(error)[:_LONGEST_REASON] if failed else _SLOW)
 
-    def _tell(self, circuit: Circuit, call: Call) -> None:
-        due = {"open_for": self.open_for} if circuit.state is State.OPEN else {}
-        call.notify("circuit", endpoint=call.endpoint.base_url, state=circuit.state.value, **due)
+    def _tell(self, circuit: Circuit, call: Call, because: str = _SLOW) -> None:
+        url, more = call.endpoint.base_url, dict[str, Any]()
+        if circuit.state is State.OPEN:
+            self._because[url] = because
+            more = {"open_for": self.open_for, "because": because}
+        call.notify("circuit", endpoint=url, state=circuit.state.value, **more)

@@ -27,12 +27,13 @@ class Kept:
 
 
 def kept_of(call: Call, reply: Reply) -> Kept | None:
-    """What is to be kept of a reply; None of one that is not a whole answer, or still being received."""
+    """What is to be kept of a reply, less the key; None of one that is not a whole answer."""
     if not 200 <= reply.status < 300 or reply.stream is not None:
         return None
     if not is_answer(call.request.path, reply) or not is_whole(reply):
         return None
-    return Kept(reply.status, reply.headers.get("content-type"), reply.content)
+    kind = reply.headers.get("content-type")
+    return Kept(reply.status, kind and reply.without_key(kind), reply.without_key(reply.content))
 
 
 def revived(kept: Kept, call: Call) -> Reply | None:

@@ -10,12 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from headrace import AnswerError, Call, CallError, InvalidReply, Reply, StatusError, Usage
+from headrace import AnswerError, Call, CallError, Endpoint, InvalidReply, Reply, StatusError, Usage
 
 BODY_LIMIT = 2_000
 """So many characters of a body are logged at most."""
-
-BLOT = "[key]"
 
 _UNFIT = re.compile(r'[\s"=]')
 
@@ -98,30 +96,20 @@ def error_fields(call: Call, error: Exception, bodies: bool) -> dict[str, Any]:
     return fields
 
 
-def body_text(content: bytes, key: str) -> str:
-    """The beginning of a body, without ``key``."""
-    text = content.decode("utf-8", "replace")
-    if key:
-        # Before the cut, so that no half of a key stays at the end.
-        text = text.replace(key, BLOT)
+def body_text(content: bytes, endpoint: Endpoint) -> str:
+    """The beginning of a body, without the endpoint's key."""
+    # Before the cut, so that no half of a key stays at the end.
+    text = endpoint.without_key(content).decode("utf-8", "replace")
     return text if len(text) <= BODY_LIMIT else text[:BODY_LIMIT] + "…"
 
 
-def without_key(fields: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """``fields``, ``key`` in any text of them blotted out.
+def without_key(fields: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
+    """``fields``, the endpoint's key in any text of them blotted out.
 
     Headers are never logged, but an endpoint may echo the key that it refuses in its answer, and a caller
     may put it where it does not belong.
     """
-    if not key:
-        return fields
     return {
-        name: value.replace(key, BLOT) if isinstance(value, str) and key in value else value
+        name: endpoint.without_key(value) if isinstance(value, str) else value
         for name, value in fields.items()
     }
-
-
-def key_of(call: Call) -> str:
-    """The key that must not be shown, empty where the endpoint has none."""
-    secret = call.endpoint.api_key
-    return secret.reveal() if secret is not None else ""

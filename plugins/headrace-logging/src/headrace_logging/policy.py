@@ -14,7 +14,6 @@ from headrace_logging.fields import (
     body_text,
     call_fields,
     error_fields,
-    key_of,
     line,
     reply_fields,
     without_key,
@@ -108,7 +107,7 @@ class Logging:
         for event, content in (("request body", call.content), ("answer body", answer)):
             if content:
                 _write(
-                    call, logging.DEBUG, event, whose | {"headrace.body": body_text(content, key_of(call))}
+                    call, logging.DEBUG, event, whose | {"headrace.body": body_text(content, call.endpoint)}
                 )
 
 
@@ -117,6 +116,6 @@ def _plain(value: Any) -> Any:
 
 
 def _write(call: Call, level: int, event: str, fields: Mapping[str, Any]) -> None:
-    fields = without_key(fields, key_of(call))
+    fields = without_key(fields, call.endpoint)
     # The line is an argument, so that a percent sign in it is no format.
     _log.log(level, "%s", line(event, fields), extra={"headrace.event": event, **fields})

@@ -102,11 +102,9 @@ def provider_of(host: str) -> str:
 def without_key(endpoint: Endpoint, attributes: Mapping[str, Value]) -> dict[str, Value]:
     """``attributes``, the endpoint's key blotted out of all texts: some repeat the one that they refuse."""
 
-    def blotted(text: str) -> str:
-        return endpoint.without_key(text.encode()).decode()
-
-    if endpoint.api_key is None:
+    if not endpoint.may_show_key:
         return dict(attributes)
+    blotted = endpoint.without_key
     return {
         name: blotted(value)
         if isinstance(value, str)

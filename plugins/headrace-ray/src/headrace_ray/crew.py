@@ -119,7 +119,8 @@ class BlocksCrew:
         share, item = self._drawn.pop(outcome.index)
         share.under_way -= 1
         result = result_of(item.index, item.id, outcome, self._choices)
+        result.number = item.number
         share.results.append(result)
-        if len(share.results) == _TOGETHER or not result.line:  # one that stops the drawing
+        if len(share.results) == _TOGETHER or result.may_stop_drawing:
             share.hand_over()
         share.news.set()

@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from headrace.bulk.result import Result
-from headrace.errors import CircuitOpen, HeadraceError, JournalError, WorkerLost
+from headrace.errors import CircuitOpen, HeadraceError, JournalError, StatusError, WorkerLost
 
 
 class _Why(msgspec.Struct):
@@ -17,6 +17,7 @@ class _Why(msgspec.Struct):
     message: str
     code: str | None = None
     retry_after: float | None = None
+    status: int | None = None
 
 
 INTERRUPT = "interrupt"
@@ -81,7 +82,9 @@ class Stop:
             return INTERRUPT
         if why.kind in _OTHERS:
             return _OTHERS[why.kind](why.message)
-        return Result(0, code=why.code, message=why.message, retry_after=why.retry_after).error
+        return Result(
+            0, code=why.code, message=why.message, retry_after=why.retry_after, status=why.status
+        ).error
 
     def clear(self) -> None:
         """Remove its files."""
@@ -96,4 +99,5 @@ def _why(reason: HeadraceError | str) -> _Why:
         if isinstance(reason, error):
             return _Why(kind, str(reason))
     wait = reason.retry_after if isinstance(reason, CircuitOpen) else None
-    return _Why("call", str(reason), getattr(reason, "code", None), wait)
+    status = reason.status if isinstance(reason, StatusError) else None
+    return _Why("call", str(reason), getattr(reason, "code", None), wait, status)

@@ -214,6 +214,7 @@ def test_what_all_later_calls_would_share_ends_the_run(tmp_path: Path, serving: 
     with serving(Behaviour(api_key="sk-right")) as url:
         summary = run(job(tmp_path, url, client={"api_key": "sk-wrong"}))
     assert isinstance(summary.stopped_by, AuthenticationError)
+    assert summary.stopped_by.status == 401
     assert (summary.succeeded, summary.failed, summary.left) == (0, 0, 4000)
     assert lines_in(tmp_path / "out") == []
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import Course
-from headrace.bulk.wording import duration, money
+from headrace.bulk.wording import duration, label, money
 from headrace.pages import page
 from headrace.pages.scales import width_label
 
@@ -49,7 +49,7 @@ def render(statistics: Statistics, name: str, made_at: datetime) -> str:
         "throughput": None if course is None else Markup(throughput_chart(course)),
         "every": "" if course is None else width_label(course.width),
         "pauses": [] if course is None else [duration(pause / 1000) for pause in course.pauses],
-        "failures": summary.failures.most_common(),
+        "failures": [(label(kind), kind.message, kind.number) for kind in summary.kinds],
         "models": sorted(statistics.models.items(), key=lambda each: (-each[1].answers, each[0])),
         "attempts": [
             (f"{number} or more" if number == MANY_ATTEMPTS else f"{number}", count)

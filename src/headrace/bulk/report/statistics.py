@@ -47,14 +47,13 @@ class ModelTotals:
 class Statistics:
     """Totals of all lines of an output, those of earlier sessions of the run included.
 
-    ``summary`` counts as a run's own does. ``models`` are by the model that answered, ``examples`` hold one
-    error message for each code of ``summary.failures``, ``attempts`` the items by their number of attempts,
-    ``undated`` the lines that do not say when their item was done. ``torn``: a last line had no end.
+    ``summary`` counts as a run's own does. ``models`` are by the model that answered, ``attempts`` the items
+    by their number of attempts, ``undated`` the lines that do not say when their item was done. ``torn``: a
+    last line had no end.
     """
 
     summary: Summary = attrs.field(factory=lambda: Summary(0))
     models: dict[str, ModelTotals] = attrs.field(factory=dict)
-    examples: dict[str, str] = attrs.field(factory=dict)
     attempts: Counter[int] = attrs.field(factory=Counter)
     timeline: Timeline = attrs.field(factory=Timeline, repr=False)
     undated: int = 0
@@ -86,17 +85,19 @@ class Statistics:
                 completion_tokens=usage.completion_tokens or 0,
                 cost=notes.cost,
                 code=None if error is None else error.code,
+                message="" if error is None else _cut(error.message),
+                status=None if error is None or record.answered else record.status,
             )
         )
         self.attempts[min(notes.attempts, MANY_ATTEMPTS)] += 1
-        if error is not None and error.code not in self.examples:
-            message = error.message
-            cut = len(message) > _LONGEST_EXAMPLE
-            self.examples[error.code] = message[: _LONGEST_EXAMPLE - 1] + "…" if cut else message
         if notes.completed_at is None:
             self.undated += 1
         else:
             self.timeline.add(notes.completed_at, notes.elapsed, failed=error is not None)
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _LONGEST_EXAMPLE else f"{message[: _LONGEST_EXAMPLE - 1]}…"
 
 
 def _model_and_usage(record: Record) -> tuple[str, Usage]:

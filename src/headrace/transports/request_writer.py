@@ -1,0 +1,65 @@
+"""Requests as HTTP/1.1 writes them: the head of a method and path is built once for each endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from headrace.endpoints import FRAMING, Endpoint, unsendable
+from headrace.errors import RequestError
+from headrace.model import Request
+
+_HEAD_CACHE = 256
+_ENCODINGS = b"\r\nAccept-Encoding: gzip, deflate\r\n"
+
+
+class RequestWriter:
+    """Writes the requests to one endpoint; the head of a method and path is built once.
+
+    Raises `RequestError` for a request's headers that HTTP cannot carry, or that are headrace's own to set.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        parts = urlsplit(endpoint.base_url)
+        self._base = parts.path
+        lines = {"Host": parts.netloc}
+        lines |= endpoint.credentials()
+        lines |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+        from importlib.metadata import version  # not with the module: see headrace.pipeline
+
+        lines["User-Agent"] = f"headrace/{version('headrace')}"
+        self._common = _merged(lines, endpoint.headers)
+        self._heads: dict[tuple[str, str, Any], tuple[bytes, bytes]] = {}
+
+    def write_streamed(self, request: Request, content: bytes) -> bytes:
+        """The bytes of a request for a stream, in no encoding: an event must not wait in a compressor."""
+        return self.write(request, content).replace(_ENCODINGS, b"\r\nAccept-Encoding: identity\r\n", 1)
+
+    def write(self, request: Request, content: bytes) -> bytes:
+        """The bytes of one request; ``content`` is its JSON body, empty for none."""
+        key = request.method, request.path, request.headers
+        head, content_type = self._heads.get(key) or self._head(*key)
+        if content:
+            return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, content_type, len(content), content)
+        return head + (b"\r\n" if request.method in {"GET", "HEAD"} else b"Content-Length: 0\r\n\r\n")
+
+    def _head(self, method: str, path: str, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
+        wrong = unsendable(dict(headers), FRAMING)
+        if wrong:
+            raise RequestError(wrong)
+        lines = _merged(self._common, dict(headers))
+        named = {name.lower() for name in lines}
+        text = f"{method} {self._base}{path} HTTP/1.1\r\n"
+        text += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        content_type = b"" if "content-type" in named else b"Content-Type: application/json\r\n"
+        if len(self._heads) == _HEAD_CACHE:  # paths and headers may hold ids, without end
+            self._heads.clear()
+        self._heads[method, path, headers] = written = text.encode("latin-1"), content_type
+        return written
+
+
+def _merged(lines: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """``lines`` less those that ``others`` have, too, and these."""
+    named = {name.lower() for name in others}
+    return {name: value for name, value in lines.items() if name.lower() not in named} | dict(others)
