@@ -2,7 +2,7 @@
 
     header                                                  sent by
     ------------------------------------------------------  -------------------------------------------------
-    ``x-ratelimit-{limit,remaining,reset}-KIND``            OpenAI, Azure, xAI, vLLM's gateways; Groq, whose
+    ``x-ratelimit-{limit,remaining,reset}-KIND``            OpenAI, Azure, xAI; Groq, whose
                                                             requests are a day's and whose tokens a minute's
     ``x-ratelimit-…-project-tokens``                        OpenAI, of a project within an organisation
     ``x-ratelimit-…-KIND-{minute,hour,day}``                Cerebras; Mistral, with ``req`` for requests
