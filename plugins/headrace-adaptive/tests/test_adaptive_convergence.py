@@ -70,7 +70,7 @@ async def limits(world: Limited, *clients: Adaptive, seconds: int, apart: float 
             base_url=f"http://{HOST}/v1",
             model="m",
             max_in_flight=150,
-            policies=[adaptive, Retry(attempts=1000, rng=random.Random(1))],
+            policies=[adaptive, Retry(attempts=1000, budget=None, rng=random.Random(1))],
             transport=MemoryTransport(world.handle),
         )
         async with client:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_pace.headers import LONGEST, Said, read_limits, seconds_until
+from headrace_pace.allowance import Allowance
+from headrace_pace.headers import LONGEST, Said, read_limits
 
 NOW = 1_700_000_000.0
+
+
+def seconds_until(text: str) -> float | None:
+    """How long it is until a reset that is said like this."""
+    said = read_limits([(b"x-ratelimit-reset-tokens", text.encode("latin-1", "ignore"))], NOW)
+    return None if said is None else said["tokens"].reset
 
 
 @pytest.mark.parametrize(
@@ -34,7 +42,7 @@ NOW = 1_700_000_000.0
     ],
 )
 def test_durations_numbers_and_moments(text: str, seconds: float) -> None:
-    assert seconds_until(text, NOW) == pytest.approx(seconds)
+    assert seconds_until(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -62,35 +70,198 @@ def test_durations_numbers_and_moments(text: str, seconds: float) -> None:
     ],
 )
 def test_rubbish_counts_as_not_said(text: str) -> None:
-    assert seconds_until(text, NOW) is None
+    assert seconds_until(text) is None
 
 
 @given(st.text() | st.from_regex(r"([0-9.]*(d|h|m|s|ms)?){1,4}", fullmatch=True))
 def test_any_text_is_a_sensible_time_or_none(text: str) -> None:
-    seconds = seconds_until(text, NOW)
+    seconds = seconds_until(text)
     assert seconds is None or 0 <= seconds <= LONGEST
 
 
 @given(st.integers(0, 23), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
 def test_what_is_written_as_a_duration_is_read_as_it(h: int, m: int, s: int, ms: int) -> None:
-    assert seconds_until(f"{h}h{m}m{s}.{ms:03}s", NOW) == pytest.approx(h * 3600 + m * 60 + s + ms / 1000)
+    assert seconds_until(f"{h}h{m}m{s}.{ms:03}s") == pytest.approx(h * 3600 + m * 60 + s + ms / 1000)
 
 
-def test_all_six_headers_in_any_case() -> None:
+VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
+    "OpenAI": (
+        {
+            "x-ratelimit-limit-requests": "5000",
+            "x-ratelimit-limit-tokens": "160000",
+            "x-ratelimit-limit-tokens_usage_based": "160000",
+            "x-ratelimit-remaining-requests": "4999",
+            "x-ratelimit-remaining-tokens": "159976",
+            "x-ratelimit-remaining-tokens_usage_based": "159976",
+            "x-ratelimit-reset-requests": "12ms",
+            "x-ratelimit-reset-tokens": "6m0s",
+        },
+        {
+            "requests": Said(5000.0, 4999.0, 0.012, "requests"),
+            "tokens": Said(160_000.0, 159_976.0, 360.0, "tokens"),
+        },
+    ),
+    "OpenAI, of a project": (
+        {
+            "x-ratelimit-limit-tokens": "30000",
+            "x-ratelimit-remaining-tokens": "29900",
+            "x-ratelimit-limit-project-tokens": "100000",
+            "x-ratelimit-remaining-project-tokens": "99000",
+            "x-ratelimit-reset-project-tokens": "250ms",
+        },
+        {
+            "tokens": Said(30_000.0, 29_900.0, None, "tokens"),
+            "project_tokens": Said(100_000.0, 99_000.0, 0.25, "tokens"),
+        },
+    ),
+    "Azure": (
+        {
+            "x-ratelimit-remaining-requests": "11",
+            "x-ratelimit-remaining-tokens": "9540",
+            "x-ratelimit-reset-requests": "10",
+            "x-ratelimit-reset-tokens": "37",
+        },
+        {
+            "requests": Said(None, 11.0, 10.0, "requests"),
+            "tokens": Said(None, 9540.0, 37.0, "tokens"),
+        },
+    ),
+    "Azure, which does not know": (
+        {
+            "x-ratelimit-limit-tokens": "-1",
+            "x-ratelimit-remaining-tokens": "-1",
+            "x-ratelimit-reset-tokens": "0",
+        },
+        {"tokens": Said(None, None, 0.0, "tokens")},
+    ),
+    "Groq: requests of a day, tokens of a minute": (
+        {
+            "x-ratelimit-limit-requests": "14400",
+            "x-ratelimit-limit-tokens": "18000",
+            "x-ratelimit-remaining-requests": "14370",
+            "x-ratelimit-remaining-tokens": "17997",
+            "x-ratelimit-reset-requests": "2m59.56s",
+            "x-ratelimit-reset-tokens": "7.66s",
+        },
+        {
+            "requests": Said(14_400.0, 14_370.0, 179.56, "requests"),
+            "tokens": Said(18_000.0, 17_997.0, 7.66, "tokens"),
+        },
+    ),
+    "Mistral": (
+        {
+            "x-ratelimit-limit-req-minute": "60",
+            "x-ratelimit-remaining-req-minute": "59",
+            "x-ratelimit-limit-tokens-minute": "50000",
+            "x-ratelimit-remaining-tokens-minute": "47196",
+            "x-ratelimit-limit-tokens-month": "4000000",
+            "x-ratelimit-remaining-tokens-month": "3950246",
+            "x-ratelimit-tokens-query-cost": "2804",
+        },
+        {
+            "requests": Said(60.0, 59.0, None, "requests", 60.0),
+            "tokens": Said(50_000.0, 47_196.0, None, "tokens", 60.0),
+        },
+    ),
+    "Mistral, before": (
+        {
+            "ratelimitbysize-limit": "500000",
+            "ratelimitbysize-query-cost": "32007",
+            "ratelimitbysize-reset": "40",
+            "x-ratelimitbysize-limit-minute": "500000",
+            "x-ratelimitbysize-remaining-minute": "467993",
+            "x-ratelimitbysize-remaining-month": "9947839",
+        },
+        {"tokens": Said(500_000.0, 467_993.0, None, "tokens", 60.0)},
+    ),
+    "Cerebras": (
+        {
+            "x-ratelimit-limit-requests-day": "14400",
+            "x-ratelimit-limit-tokens-minute": "60000",
+            "x-ratelimit-remaining-requests-day": "13693",
+            "x-ratelimit-remaining-tokens-minute": "60000",
+            "x-ratelimit-reset-requests-day": "11726.2840924263",
+            "x-ratelimit-reset-tokens-minute": "26.28409242630005",
+        },
+        {
+            "requests/day": Said(14_400.0, 13_693.0, 11_726.2840924263, "requests", 86_400.0),
+            "tokens": Said(60_000.0, 60_000.0, 26.28409242630005, "tokens", 60.0),
+        },
+    ),
+    "Anthropic": (
+        {
+            "date": "Thu, 21 Aug 2025 12:41:00 GMT",
+            "anthropic-ratelimit-input-tokens-limit": "80000",
+            "anthropic-ratelimit-input-tokens-remaining": "72000",
+            "anthropic-ratelimit-input-tokens-reset": "2025-08-21T12:41:06Z",
+            "anthropic-ratelimit-output-tokens-limit": "16000",
+            "anthropic-ratelimit-output-tokens-remaining": "16000",
+            "anthropic-ratelimit-output-tokens-reset": "2025-08-21T12:41:00Z",
+            "anthropic-ratelimit-requests-limit": "1000",
+            "anthropic-ratelimit-requests-remaining": "999",
+            "anthropic-ratelimit-requests-reset": "2025-08-21T12:40:59Z",
+            "anthropic-ratelimit-tokens-limit": "96000",
+            "anthropic-ratelimit-tokens-remaining": "88000",
+            "anthropic-ratelimit-tokens-reset": "2025-08-21T12:41:06Z",
+        },
+        {
+            # Reset before it was sent: there is nothing to wait for, and that says nothing of the period.
+            "requests": Said(1000.0, 999.0, None, "requests"),
+            "input_tokens": Said(80_000.0, 72_000.0, 6.0, "input_tokens"),
+            "output_tokens": Said(16_000.0, 16_000.0, 0.0, "output_tokens"),
+            "tokens": Said(96_000.0, 88_000.0, 6.0, "tokens"),
+        },
+    ),
+    "none of these": (
+        {
+            "x-ratelimit-limit": "20",
+            "x-ratelimit-remaining": "12",
+            "ratelimit-limit": "5",
+            "x-request-id": "1",
+        },
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_what_each_provider_sends(vendor: str) -> None:
+    headers, said = VENDORS[vendor]
+    for write in (str.lower, str.title, str.upper):
+        raw = [(write(name).encode(), value.encode()) for name, value in headers.items()]
+        assert (read_limits(raw, NOW) or {}) == said
+
+
+@pytest.mark.parametrize(
+    ("vendor", "limit", "rate"),
+    [
+        ("Groq: requests of a day, tokens of a minute", "requests", 14_400 / 86_400),
+        ("Groq: requests of a day, tokens of a minute", "tokens", 18_000 / 60),
+        ("Cerebras", "requests/day", 14_400 / 86_400),
+        ("Mistral", "tokens", 50_000 / 60),
+    ],
+)
+def test_a_limit_of_a_day_is_not_taken_for_one_of_a_minute(vendor: str, limit: str, rate: float) -> None:
+    headers, _ = VENDORS[vendor]
+    said = read_limits([(name.encode(), value.encode()) for name, value in headers.items()], NOW)
+    assert said is not None
+    # Where the name does not say the period, it is known once half of the limit is used up.
+    learnt, each = Allowance(None, 1.0, 1.0, 0.0), said[limit]
+    if each.period is None:
+        assert each.limit is not None
+        each = attrs.evolve(each, remaining=each.limit / 2, reset=each.limit / 2 / rate)
+    learnt.hear(each, 0.0, 0.0, 0.0)
+    assert learnt.bucket is not None
+    assert learnt.bucket.rate == pytest.approx(rate)
+
+
+def test_moments_are_measured_by_the_answers_own_clock() -> None:
     raw = [
-        (b"X-RateLimit-Limit-Requests", b"500"),
-        (b"x-ratelimit-remaining-requests", b" 499 "),
-        (b"x-ratelimit-reset-requests", b"120ms"),
-        (b"x-ratelimit-limit-tokens", b"30000.0"),
-        (b"x-ratelimit-remaining-tokens", b"29000"),
-        (b"x-ratelimit-reset-tokens", b"2s"),
-        (b"x-ratelimit-limit-something-else", b"1"),
-        (b"content-type", b"application/json"),
+        (b"Date", b"Tue, 14 Nov 2023 23:13:20 GMT"),  # an hour ahead of ours
+        (b"anthropic-ratelimit-requests-reset", b"2023-11-14T23:13:50Z"),
     ]
-    assert read_limits(raw, NOW) == {
-        "requests": Said(500.0, 499.0, 0.12),
-        "tokens": Said(30000.0, 29000.0, 2.0),
-    }
+    assert read_limits(raw, NOW) == {"requests": Said(reset=30.0)}
+    assert read_limits([(b"date", b"rubbish"), *raw[1:]], NOW) == {"requests": Said(reset=3630.0)}
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from headrace import Usage
+from headrace.rate_limits import PerMinute
 from headrace_pace.allowance import Allowance
 from headrace_pace.bucket import Bucket
 from headrace_pace.headers import Said
-from headrace_pace.lane import Lane, Ticket
+from headrace_pace.lane import Lane, Passage, Ticket
+from headrace_pace.need import REQUEST, Lengths, Need, need, used
+from headrace_pace.pause import PATIENCE, Pause
 
 
 @given(
@@ -105,49 +109,114 @@ def test_a_limit_that_is_set_stays_and_only_what_is_there_is_lowered() -> None:
     assert allowance.bucket.level(0.0) == -300.0
 
 
-def test_a_default_pause_doubles_and_begins_anew_after_some_quiet() -> None:
-    lane = Lane(None, None, 1.0, 0.0)
-    begun, pauses = 0.0, []
-    for _ in range(8):
-        pauses.append(lane.refuse(begun, begun, None))
-        assert lane.refuse(begun, begun, None) is None  # of the same moment, no reason for more
-        begun += pauses[-1] or 0.0
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
-    assert lane.refuse(begun + 61.0, begun + 61.0, None) == 1.0
+def passage(lane: Lane, now: float) -> Passage:
+    """An attempt that goes now."""
+    return Passage(now, lane.go(now, REQUEST), lane.spent)
 
 
-def test_each_refusal_says_for_itself_when_to_come_back() -> None:
-    lane = Lane(None, None, 1.0, 0.0)
-    assert lane.refuse(0.0, 0.0, 5.0) == 5.0
-    assert lane.refuse(1.0, 0.0, 3.0) is None
-    assert lane.paused_for(1.0) == 4.0
-    assert lane.refuse(1.0, 0.0, 10.0) is None  # longer, but no pause that begins
-    assert lane.paused_for(1.0) == 10.0
-    assert lane.refuse(20.0, 20.0, 1e300) == 86_400.0  # nobody is believed for longer than a day
+def test_a_pause_that_does_not_help_is_twice_as_long_and_one_after_some_success_begins_anew() -> None:
+    pause, now, lengths = Pause(), 0.0, []
+    pause.refused(now, 1, None)
+    for number in range(2, 10):
+        lengths.append(pause.until - now)
+        now = pause.until
+        pause.sent(now, number)
+        assert pause.refused(now, number, None) is None
+    assert lengths == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    now = pause.until
+    pause.sent(now, 10)
+    pause.ended(10, succeeded=True)
+    assert not pause.holds
+    assert pause.refused(now, 11, None) == 1.0
 
 
-def test_after_a_pause_without_a_known_rate_calls_are_spread() -> None:
-    lane = Lane(None, None, 1.0, 0.0)
-    lane.refuse(0.0, 0.0, 4.0)
-    for _ in range(4):
-        lane.join(Ticket(0))
-    now, times = 0.0, []
-    while ticket := lane.first():
-        now += lane.wait(now, ticket.tokens)
-        times += [now] * len(lane.serve(now))
-    assert times == pytest.approx([4.0, 5.0, 6.0, 7.0])
-    lane.go(9.0, 0)
-    assert lane.free
+def test_a_pause_is_never_shorter_than_it_was_asked_for() -> None:
+    pause = Pause()
+    assert pause.refused(0.0, 1, 5.0) == 5.0
+    assert pause.refused(1.0, 2, 3.0) is None  # sent before it began
+    assert pause.left(1.0) == 4.0
+    assert pause.refused(1.0, 3, 10.0) is None  # longer, but no pause that begins
+    assert pause.left(1.0) == 10.0
+    pause.sent(11.0, 4)
+    pause.refused(11.0, 4, 30.0)
+    assert pause.left(11.0) == 30.0
+    assert Pause().refused(0.0, 1, 1e300) == 86_400.0  # nobody is believed for longer than a day
+
+
+def test_a_single_refusal_changes_nothing() -> None:
+    lane = Lane(PerMinute(), 1.0, 0.0)
+    assert lane.refuse(0.0, passage(lane, 0.0), 5.0, exhausted=False) is None
+    assert (lane.wait(0.0, REQUEST), lane.free, lane.watched) == (0.0, True, False)
+
+
+def test_a_refusal_that_says_that_nothing_is_left_stops_all() -> None:
+    lane = Lane(PerMinute(), 1.0, 0.0)
+    assert lane.refuse(0.0, passage(lane, 0.0), 5.0, exhausted=True) == 5.0
+    assert (lane.wait(0.0, REQUEST), lane.free, lane.watched) == (5.0, False, True)
+    probe = passage(lane, 5.0)
+    assert 0 < lane.wait(5.0, REQUEST) <= PATIENCE
+    lane.passed(5.1, probe.number, succeeded=True)
+    assert lane.paused_for(5.1) == 0.0
+    assert not lane.watched
 
 
 def test_estimates() -> None:
-    lane = Lane(None, 1000.0, 1.0, 0.0)
-    assert lane.estimate(b"x" * 400, 50) == 151
-    assert lane.estimate(b"x" * 400, None) == 601
-    lane.learn_length(20)
-    lane.learn_length(40)
-    assert lane.estimate(b"x" * 400, None) == 131
-    assert lane.estimate(b"", 10**400) == 10**9 + 1
+    lengths = Lengths()
+    assert need(b"x" * 400, 50) == Need(1.0, 151, 101, 50)
+    assert need(b"x" * 400, lengths.usual) == Need(1.0, 601, 101, 500)
+    for tokens in (20, 40):
+        lengths.learn(tokens)
+    assert need(b"x" * 400, lengths.usual).output_tokens == 40
+    assert need(b"", 10**400).tokens == 10**9 + 1
+
+
+def test_answers_are_taken_to_be_as_long_as_nine_in_ten_of_the_latest() -> None:
+    lengths = Lengths()
+    for tokens in range(1, 101):
+        lengths.learn(tokens)
+    assert lengths.usual == 98  # of 81 to 100
+    assert lengths.learn(1000) == 1
+    assert lengths.learn(1000) == 1
+    assert lengths.learn(1000) == 900
+    assert lengths.usual == 1000
+
+
+def test_where_answers_grow_those_under_way_are_taken_to_be_longer_too() -> None:
+    lane = Lane(PerMinute(tokens=60_000), 1.0, 0.0)
+    lane.lengths.usual = 100
+    under_way = []
+    for unbounded in (True, True, False):
+        needed = need(b"", 100)
+        under_way.append(Passage(0.0, lane.go(0.0, needed), lane.spent, needed, unbounded))
+        lane.begin(under_way[-1])
+    assert lane.state(0.0).tokens == 1000 - 3 * 101
+    for _ in range(3):
+        lane.learn_length(0.0, 400)
+    assert lane.state(0.0).tokens == 1000 - 3 * 101 - 2 * 300
+    for each in under_way:
+        lane.settle(0.0, each, Need(1.0, 401, 1, 400))
+    assert lane.state(0.0).tokens == 1000 - 3 * 401
+
+
+@pytest.mark.parametrize(
+    ("usage", "needed"),
+    [
+        (Usage(100, 20, 120), Need(1.0, 120, 100, 20)),
+        (Usage(100, 20, 120, cached_tokens=90), Need(1.0, 120, 10, 20)),
+    ],
+)
+def test_what_a_call_did_use(usage: Usage, needed: Need) -> None:
+    assert used(usage, Need(1.0, 7, 3, 4)) == needed
+
+
+def test_input_and_output_are_limited_each_by_itself() -> None:
+    lane = Lane(PerMinute(input_tokens=6000, output_tokens=600), 10.0, 0.0)
+    assert lane.state(0.0).input_tokens == 1000
+    lane.go(0.0, need(b"x" * 1996, 50))
+    assert (lane.state(0.0).input_tokens, lane.state(0.0).output_tokens) == (500, 50)
+    assert lane.wait(0.0, need(b"x" * 1996, 40)) == 0.0
+    assert lane.wait(0.0, need(b"", 60)) == pytest.approx(1.0)
+    assert lane.wait(0.0, need(b"x" * 2396, 10)) == pytest.approx(1.0)
 
 
 class AnyLane(RuleBasedStateMachine):
@@ -156,7 +225,7 @@ class AnyLane(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.lane = Lane(60.0, 6000.0, 5.0, 0.0)  # 1 and 100 a second, 5 and 500 at once
+        self.lane = Lane(PerMinute(60.0, 6000.0), 5.0, 0.0)  # 1 and 100 a second, 5 and 500 at once
         self.waiting: list[Ticket] = []
         self.served: list[tuple[float, int]] = []
 
@@ -166,7 +235,7 @@ class AnyLane(RuleBasedStateMachine):
 
     @rule(tokens=st.integers(1, 500))
     def come(self, tokens: int) -> None:
-        ticket = Ticket(tokens)
+        ticket = Ticket(Need(1.0, tokens))
         self.lane.join(ticket)
         self.waiting.append(ticket)
 
@@ -184,14 +253,14 @@ class AnyLane(RuleBasedStateMachine):
         granted = self.lane.serve(self.now)
         assert granted == self.waiting[: len(granted)]  # first in, first out
         del self.waiting[: len(granted)]
-        self.served += [(self.now, ticket.tokens) for ticket in granted]
+        self.served += [(self.now, int(ticket.need.tokens)) for ticket in granted]
         if self.waiting:
-            assert self.lane.wait(self.now, self.waiting[0].tokens) > 0
+            assert self.lane.wait(self.now, self.waiting[0].need) > 0
 
     @precondition(lambda self: self.waiting)
     @rule()
     def who_is_first_goes_when_it_was_said(self) -> None:
-        self.now += self.lane.wait(self.now, self.waiting[0].tokens)
+        self.now += self.lane.wait(self.now, self.waiting[0].need)
         before = len(self.served)
         self.serve()
         assert len(self.served) > before  # nobody starves
@@ -210,8 +279,8 @@ TestAnyLane.settings = hypothesis_settings(max_examples=50, stateful_step_count=
 
 
 def test_a_call_that_was_let_through_and_is_cancelled_gives_back_what_it_was_given() -> None:
-    lane = Lane(60.0, 6000.0, 5.0, 0.0)
-    ticket = Ticket(400)
+    lane = Lane(PerMinute(60.0, 6000.0), 5.0, 0.0)
+    ticket = Ticket(Need(1.0, 400))
     lane.join(ticket)
     lane.serve(0.0)
     assert (lane.state(0.0).requests, lane.state(0.0).tokens) == (4, 100)

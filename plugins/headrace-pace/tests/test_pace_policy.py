@@ -10,14 +10,17 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import attrs
+import msgspec
 import pytest
 import trio
 
 import headrace
 from headrace import Endpoint
+from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace_breaker import Breaker
 from headrace_pace import Pace
+from headrace_pace.pause import PATIENCE
 from headrace_retry import Retry
 from headrace_route import Route
 
@@ -37,6 +40,13 @@ class Ear:
 
 def too_many(**headers: str) -> Answer:
     return Answer(status=429, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+async def refused(client: headrace.Client, times: int) -> None:
+    """Make calls, one after the other, of which each gets a 429."""
+    for _ in range(times):
+        with pytest.raises(headrace.RateLimited):
+            await client.chat("Hallo")
 
 
 @pytest.mark.anyio
@@ -155,7 +165,7 @@ async def test_a_stream_is_settled_when_it_is_over(autojump_clock: trio.testing.
     ("step", "left"),
     [
         (400, 1000),  # refused: no tokens were used
-        (429, 0),  # and nothing has been saved up after a pause
+        (429, 1000),
         (500, 500),  # accepted, and counted by what it may have needed
         (headrace.CallTimeout("slow"), 500),
     ],
@@ -170,38 +180,169 @@ async def test_what_a_failed_attempt_costs(step: Any, left: int) -> None:
 
 @pytest.mark.trio
 @pytest.mark.parametrize(
-    ("refusal", "until"),
+    "refusal",
     [
-        (too_many(retry_after="5"), 5.0),
-        (too_many(retry_after_ms="1500"), 1.5),
-        (too_many(x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="8s"), 8.0),
-        (too_many(x_ratelimit_remaining_requests="7", x_ratelimit_reset_requests="8s"), 1.0),
-        (too_many(), 1.0),
+        too_many(),
+        too_many(retry_after="5"),
+        too_many(retry_after_ms="1500"),
+        too_many(retry_after="600"),
+        too_many(x_ratelimit_remaining_requests="7", x_ratelimit_reset_requests="8s"),
+        Answer(
+            status=429, body={"error": {"message": "The engine is overloaded", "type": "overloaded_error"}}
+        ),
     ],
 )
-async def test_a_429_pauses_all_calls(
-    autojump_clock: trio.testing.MockClock, refusal: Answer, until: float
-) -> None:
+async def test_one_429_delays_nobody_else(autojump_clock: trio.testing.MockClock, refusal: Answer) -> None:
     endpoint, ear, pace = FakeEndpoint(refusal), Ear(), Pace()
     async with endpoint.client([pace], observers=[ear]) as client:
         with pytest.raises(headrace.RateLimited):  # it is raised as it is
             await client.chat("Hallo")
+        assert pace.state(HOST, MODEL).paused_for == 0.0
+        async with client.map(["Hallo"] * 50) as outcomes:
+            assert all([outcome.ok async for outcome in outcomes])
+    assert endpoint.times == [0.0] * 51
+    assert ear.events == []
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("refusal", "until"),
+    [
+        (too_many(retry_after="5"), 5.0),
+        (too_many(retry_after_ms="1500"), 1.5),
+        (too_many(), 1.0),
+    ],
+)
+async def test_where_refusals_dominate_all_calls_pause(
+    autojump_clock: trio.testing.MockClock, refusal: Answer, until: float
+) -> None:
+    endpoint, ear, pace = FakeEndpoint(*[refusal] * DOMINANT), Ear(), Pace()
+    async with endpoint.client([pace], observers=[ear]) as client:
+        await refused(client, DOMINANT)
         assert pace.state(HOST, MODEL).paused_for == pytest.approx(until, abs=0.01)
         async with client.map(["Hallo"] * 5) as outcomes:
             assert all([outcome.ok async for outcome in outcomes])
         assert (await client.chat("Hallo", model="another")).text == "ok"
-    assert endpoint.times[1] == pytest.approx(until, abs=0.01)
-    # The others do not come in the same instant.
-    gaps = [later - earlier for earlier, later in zip(endpoint.times[1:5], endpoint.times[2:6], strict=True)]
-    assert gaps == pytest.approx([until / 5] * 4, rel=0.05)
+    assert endpoint.times[DOMINANT] == pytest.approx(until, abs=0.01)
     assert [(event.name, event.data["endpoint"], event.data["model"]) for event in ear.events] == [
         ("pause", HOST, MODEL)
     ]
 
 
+SAYS_THAT_NOTHING_IS_LEFT = [
+    (too_many(x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="8s"), 8.0),
+    (too_many(x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="8s", retry_after="3"), 3.0),
+    (too_many(x_ratelimit_remaining_tokens="1", x_ratelimit_reset_tokens="9s"), 9.0),
+    (
+        too_many(
+            anthropic_ratelimit_output_tokens_remaining="0",
+            anthropic_ratelimit_output_tokens_reset="2099-01-01T00:00:10Z",
+            date="Thu, 01 Jan 2099 00:00:00 GMT",
+        ),
+        10.0,
+    ),
+    (too_many(x_ratelimit_remaining_req_minute="0", x_ratelimit_reset_req_minute="30"), 30.0),
+    (
+        Answer(
+            status=429,
+            headers={"retry-after": "44"},
+            body={
+                "error": {"message": "Rate limit reached on requests per day (RPD): Limit 2000, Used 2000"}
+            },
+        ),
+        44.0,
+    ),
+]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(("refusal", "until"), SAYS_THAT_NOTHING_IS_LEFT)
+async def test_one_429_that_says_that_nothing_is_left_pauses_all(
+    autojump_clock: trio.testing.MockClock, refusal: Answer, until: float
+) -> None:
+    endpoint, pace = FakeEndpoint(refusal), Pace()
+    async with endpoint.client([pace]) as client:
+        with pytest.raises(headrace.RateLimited):
+            await client.chat("Hallo")
+        assert pace.state(HOST, MODEL).paused_for == pytest.approx(until, abs=0.01)
+        assert (await client.chat("Hallo")).text == "ok"
+    assert endpoint.times[1] == pytest.approx(until, abs=0.01)
+
+
+DAYS = [
+    {
+        "error": {
+            "message": "Rate limit reached for m on tokens per day (TPD): Limit 100000",
+            "type": "tokens",
+        }
+    },
+    [{"error": {"code": 429, "details": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}}],
+]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("body", DAYS)
+async def test_a_days_worth_that_is_used_up_is_no_short_pause(
+    autojump_clock: trio.testing.MockClock, body: Any
+) -> None:
+    endpoint = FakeEndpoint(Answer(status=429, body=msgspec.json.encode(body)))
+    async with endpoint.client([Pace()]) as client:
+        with pytest.raises(headrace.RateLimited):
+            await client.chat("Hallo")
+        with pytest.raises(headrace.EndpointPaused, match="come back in 3600 s"):
+            await client.chat("Hallo")
+
+
+@pytest.mark.trio
+async def test_one_probe_goes_at_a_time_and_the_first_that_succeeds_ends_the_pause(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    refusals = [too_many(retry_after="4")] * DOMINANT
+    slow = Answer(delay=1.5)
+    endpoint = FakeEndpoint(*refusals, too_many(), headrace.ConnectError("reset"), slow)
+    endpoint.then(*["ok"] * 50)
+    async with endpoint.client([Pace()]) as client:
+        await refused(client, DOMINANT)
+        async with client.map(["Hallo"] * 50) as outcomes:
+            failed = [outcome async for outcome in outcomes if not outcome.ok]
+    assert len(failed) == 2
+    # A probe after 4 s is refused, so the next goes 8 s later; it says nothing, and the next goes, at the
+    # rate.
+    assert endpoint.times[DOMINANT : DOMINANT + 3] == pytest.approx([4.0, 12.0, 13.0])
+    # All others wait until that has succeeded.
+    assert min(endpoint.times[DOMINANT + 3 :]) >= 14.5
+
+
+@pytest.mark.trio
+async def test_an_answer_that_takes_its_time_keeps_nobody_in_a_pause(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    refusals = [too_many(retry_after="4")] * DOMINANT
+    endpoint = FakeEndpoint(*refusals, otherwise=Answer(delay=30.0))
+    async with endpoint.client([Pace()]) as client:
+        await refused(client, DOMINANT)
+        async with client.map(["Hallo"] * 3) as outcomes:
+            assert all([outcome.ok async for outcome in outcomes])
+    assert endpoint.times[DOMINANT] == pytest.approx(4.0)
+    assert endpoint.times[DOMINANT + 1] == pytest.approx(4.0 + PATIENCE, abs=1.0)
+
+
+@pytest.mark.anyio
+async def test_a_probe_that_is_cancelled_lets_the_next_one_go() -> None:
+    endpoint = FakeEndpoint(*[too_many(retry_after_ms="20")] * DOMINANT, Answer(delay=60.0))
+    pace = Pace()
+    async with endpoint.client([pace]) as client:
+        await refused(client, DOMINANT)
+        with anyio.move_on_after(0.1) as scope:
+            await client.chat("Hallo")
+        assert scope.cancelled_caught
+        with anyio.fail_after(PATIENCE / 2):
+            assert (await client.chat("Hallo")).text == "ok"
+
+
 @pytest.mark.trio
 async def test_another_model_goes_on(autojump_clock: trio.testing.MockClock) -> None:
-    endpoint = FakeEndpoint(too_many(retry_after="60"))
+    endpoint = FakeEndpoint(SAYS_THAT_NOTHING_IS_LEFT[0][0])
     async with endpoint.client([Pace()]) as client:
         with pytest.raises(headrace.RateLimited):
             await client.chat("Hallo")
@@ -224,22 +365,25 @@ async def test_no_credit_is_no_reason_to_wait(autojump_clock: trio.testing.MockC
 async def test_retries_wait_with_the_others_and_as_long_as_they_were_asked(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    endpoint = FakeEndpoint(*[too_many(retry_after="10")] * 5)
+    endpoint = FakeEndpoint(*[too_many(retry_after="10")] * DOMINANT)
     retry = Retry(base=1.0, rng=random.Random(3))
     async with (
-        endpoint.client([Pace(requests_per_minute=60, burst=5), retry]) as client,
-        client.map(["Hallo"] * 8) as outcomes,
+        endpoint.client([Pace(requests_per_minute=60, burst=DOMINANT), retry]) as client,
+        client.map(["Hallo"] * (DOMINANT + 3)) as outcomes,
     ):
         assert all([outcome.ok async for outcome in outcomes])
-    assert endpoint.times[:5] == [0.0] * 5
-    # Nobody before the pause is over, and then at the rate: eight that are left, one a second.
-    assert endpoint.times[5:] == pytest.approx([11.0 + second for second in range(8)], abs=0.01)
+    assert endpoint.times[:DOMINANT] == [0.0] * DOMINANT
+    # Nobody before the pause is over, and then at the rate: fifteen that are left, one a second.
+    assert endpoint.times[DOMINANT:] == pytest.approx(
+        [11.0 + second for second in range(DOMINANT + 3)], abs=0.01
+    )
 
 
 @pytest.mark.trio
 async def test_a_pause_that_is_too_long_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
-    endpoint = FakeEndpoint(Answer(delay=5.0, status=429, headers={"retry-after": "600"}))
-    pace = Pace(requests_per_minute=1)
+    refusals = DOMINANT // 2  # half as many are enough where they ask for so long
+    endpoint = FakeEndpoint(*[Answer(delay=5.0, status=429, headers={"retry-after": "600"})] * refusals)
+    pace = Pace(requests_per_minute=1, burst=60 * refusals)
     refused: list[headrace.EndpointPaused] = []
     async with endpoint.client([pace, Breaker(consecutive=1)]) as client:
 
@@ -254,7 +398,8 @@ async def test_a_pause_that_is_too_long_is_not_waited_for(autojump_clock: trio.t
                 with pytest.raises(headrace.RateLimited):
                     await client.chat("Hallo")
 
-            nursery.start_soon(begin)
+            for _ in range(refusals):
+                nursery.start_soon(begin)
             await trio.sleep(1.0)
             for _ in range(3):
                 nursery.start_soon(wait)
@@ -317,7 +462,9 @@ async def test_cancelled_at_any_moment_a_call_gives_its_place_back(seed: int) ->
 
 @pytest.mark.trio
 async def test_with_route_a_paused_endpoint_is_passed_over(autojump_clock: trio.testing.MockClock) -> None:
-    endpoint, pace = FakeEndpoint(too_many(retry_after="600")), Pace()
+    body = {"error": {"message": "Rate limit reached on requests per day (RPD): Limit 200"}}
+    endpoint = FakeEndpoint(Answer(status=429, headers={"retry-after": "600"}, body=body))
+    pace = Pace()
     names: list[str] = []
 
     class Seen:

@@ -14,6 +14,7 @@ from tests.plugins.redis_server import RedisServer, started
 
 import headrace
 from headrace import BudgetExceeded, CircuitOpen, Client, Event, RateLimited, SettingsError
+from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace_breaker import Breaker
 from headrace_cost import Cost
@@ -162,8 +163,32 @@ async def test_a_cancelled_call_leaves_its_turn_to_others(redis: RedisServer) ->
             assert anyio.current_time() - begun < 5
 
 
-async def test_a_429_pauses_all(redis: RedisServer) -> None:
-    refusing = FakeEndpoint(Answer(status=429, headers={"retry-after-ms": "600"}))
+DAYS = {"error": {"message": "Rate limit reached on requests per day (RPD): Limit 200, Used 200"}}
+
+
+async def test_a_429_of_chance_pauses_nobody(redis: RedisServer) -> None:
+    refusing = FakeEndpoint(Answer(status=429, headers={"retry-after": "60"}))
+    pauses = Seen("pause")
+    async with a_client(redis.account(), refusing, observers=[pauses]) as client:
+        with pytest.raises(RateLimited):
+            await client.chat("Hallo")
+        with anyio.fail_after(10):
+            await client.chat("Hallo")
+    assert pauses.data == []
+
+
+async def test_where_refusals_dominate_all_pause(redis: RedisServer) -> None:
+    refusing = FakeEndpoint(*[Answer(status=429, headers={"retry-after": "60"})] * DOMINANT)
+    pauses = Seen("pause")
+    async with a_client(redis.account(), refusing, observers=[pauses]) as client:
+        for _ in range(DOMINANT):
+            with pytest.raises(RateLimited):
+                await client.chat("Hallo")
+    assert [pause["seconds"] for pause in pauses.data] == [60.0]
+
+
+async def test_a_429_that_says_that_a_days_worth_is_used_up_pauses_all(redis: RedisServer) -> None:
+    refusing = FakeEndpoint(Answer(status=429, headers={"retry-after-ms": "600"}, body=DAYS))
     pauses, answering = Seen("pause"), FakeEndpoint()
     account = redis.account()
     async with (
@@ -182,7 +207,7 @@ async def test_a_429_pauses_all(redis: RedisServer) -> None:
 
 
 async def test_a_long_pause_is_not_waited_for(redis: RedisServer) -> None:
-    refusing = FakeEndpoint(Answer(status=429, headers={"retry-after": "3600"}))
+    refusing = FakeEndpoint(Answer(status=429, headers={"retry-after": "3600"}, body=DAYS))
     async with a_client(redis.account(), refusing) as client:
         with pytest.raises(RateLimited):
             await client.chat("Hallo")
@@ -355,3 +380,10 @@ async def test_calls_cancelled_at_any_moment_leave_all_sound(redis: RedisServer)
         with anyio.fail_after(10):
             await client.chat("Hallo")
         assert client.in_flight == 0
+
+
+@pytest.mark.parametrize("key", ["input_tokens_per_minute", "output_tokens_per_minute"])
+def test_limits_that_processes_cannot_share_are_refused(key: str) -> None:
+    for wrong in ({key: 5}, {"limits": {"m": {key: 5}}}):
+        with pytest.raises(SettingsError, match=f"{key}: not supported here; processes share requests"):
+            Account(**wrong)

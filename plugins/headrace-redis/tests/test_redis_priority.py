@@ -124,7 +124,8 @@ async def test_a_small_call_does_not_wait_for_the_tokens_of_a_large_one(
 async def test_after_a_pause_those_who_were_booked_keep_their_place(
     account: Callable[..., Account], autojump_clock: trio.testing.MockClock
 ) -> None:
-    refusal = Answer(status=429, headers={"retry-after-ms": "3000"})
+    body = {"error": {"message": "Rate limit reached on requests per day (RPD): Limit 200"}}
+    refusal = Answer(status=429, headers={"retry-after-ms": "3000"}, body=body)
     endpoint = FakeEndpoint(Answer(), refusal)
     policies = account(requests_per_minute=600, burst=0.1).policies()
     async with endpoint.client(policies) as client, trio.open_nursery() as nursery:

@@ -49,7 +49,7 @@ class SimulatedEndpoint:
             self._changed,
         )
         self._limits = [
-            (what, TokenBucket(limit / scenario.stands_for / _MINUTE, _MINUTE))
+            (what, TokenBucket(limit / scenario.stands_for / _MINUTE, endpoint.burst))
             for what, limit in (
                 ("requests", endpoint.requests_per_minute),
                 ("tokens", endpoint.tokens_per_minute),
@@ -72,17 +72,18 @@ class SimulatedEndpoint:
             return refusal(401)
         error = self._error(now)
         if error is not None and error != "reset":
-            return self._too_many(now, asked_to_wait(1.0)) if error == "429" else refusal(int(error))
+            return self._too_many(now, 1.0, {}) if error == "429" else refusal(int(error))
         prompt, completion = (
             max(1, round(sizes.draw(self._sizes)))
             for sizes in (self._endpoint.prompt_tokens, self._endpoint.completion_tokens)
         )
         wait = self._limited(now, prompt + completion)
-        limits = {
-            name: value for what, bucket in self._limits for name, value in bucket.headers(what).items()
-        }
+        limits = dict[str, str]()
+        if "limits" in self._endpoint.says:
+            for what, bucket in self._limits:
+                limits |= bucket.headers(what)
         if wait:
-            return self._too_many(now, asked_to_wait(wait) | limits)
+            return self._too_many(now, wait, limits)
         if await self._servers.take() is not Turn.SERVED:
             return refusal(503)
         try:
@@ -117,9 +118,10 @@ class SimulatedEndpoint:
                 bucket.take(now, amounts[what])
         return wait
 
-    def _too_many(self, now: float, headers: dict[str, str]) -> Reply:
+    def _too_many(self, now: float, wait: float, limits: dict[str, str]) -> Reply:
         self._recorder.limited(now)
-        return refusal(429, headers)
+        asked = asked_to_wait(wait) if "retry_after" in self._endpoint.says else {}
+        return refusal(429, asked | limits)
 
     async def live(self) -> None:
         """Change capacity and speed as brown-outs begin and end; over when the last has ended."""

@@ -139,12 +139,12 @@ def one_of(*known: str) -> Callable[[Any], str]:
     return read
 
 
-def some_of(*known: str) -> Callable[[Any], tuple[str, ...]]:
-    """A reader of a list of these words, one at least."""
+def some_of(*known: str, or_none: bool = False) -> Callable[[Any], tuple[str, ...]]:
+    """A reader of a list of these words, one at least unless none will do."""
     read_one = one_of(*known)
 
     def read(given: Any) -> tuple[str, ...]:
-        if not isinstance(given, list) or not given:
+        if not isinstance(given, list) or not (given or or_none):
             raise ValueError(f"{given!r} is not a list of {', '.join(known)}")
         return tuple(read_one(each) for each in given)
 

@@ -28,6 +28,7 @@ from headrace.simulation.quantities import (
 
 OUTAGES = ("refused", "503", "hang")
 ERRORS = ("500", "503", "429", "reset")
+SAYS = ("limits", "retry_after")
 _MOST_INTERVALS = 10_000
 _INTERVALS = 60
 
@@ -86,11 +87,12 @@ class Errors:
 class EndpointModel:
     """The endpoint: servers with a queue before them, and limits.
 
-    ``capacity``: attempts that it works on at once; ``service``: the seconds that each takes then.
-    ``queue``: how many may wait (None: any number); ``queue_timeout``: how long (None: for ever); beyond
-    either there is a 503. ``round_trip``: seconds on the way, for refusals too. ``requests_per_minute`` and
-    ``tokens_per_minute``: a 429 above them. ``prompt_tokens`` and ``completion_tokens`` of an answer.
-    ``key_revoked_at``: from then on there is a 401.
+    ``capacity``: attempts that it works on at once; ``service``: the seconds that each takes then. ``queue``:
+    how many may wait (None: any number); ``queue_timeout``: how long (None: for ever); beyond either there is
+    a 503. ``round_trip``: seconds on the way, for refusals too. ``requests_per_minute`` and
+    ``tokens_per_minute``: a 429 above them; ``burst`` seconds' worth may come at once. What it ``says`` of
+    them: the "limits", in the headers of each answer; "retry_after", when to come back, in those of a 429.
+    ``prompt_tokens`` and ``completion_tokens`` of an answer. ``key_revoked_at``: from then on there is a 401.
     """
 
     capacity: int = key(count)
@@ -100,6 +102,8 @@ class EndpointModel:
     round_trip: float = key(seconds, default=0.0)
     requests_per_minute: int | None = key(count, default=None)
     tokens_per_minute: int | None = key(count, default=None)
+    burst: float = key(some_seconds, default=60.0)
+    says: tuple[str, ...] = key(some_of(*SAYS, or_none=True), default=SAYS)
     prompt_tokens: Distribution = key(sizes, default=Fixed(200.0))
     completion_tokens: Distribution = key(sizes, default=Fixed(100.0))
     key_revoked_at: float | None = key(seconds, default=None)

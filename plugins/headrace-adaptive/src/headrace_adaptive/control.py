@@ -57,13 +57,23 @@ class Rules:
 class Control:
     """One endpoint's limit, by `Rules`. ``now`` is in seconds on a clock that never goes back."""
 
-    __slots__ = ("_answered", "_cut_at", "_cut_until", "_limit", "_round_began", "_withheld", "rules")
+    __slots__ = (
+        "_answered",
+        "_cut_at",
+        "_cut_until",
+        "_limit",
+        "_round_began",
+        "_trusted",
+        "_withheld",
+        "rules",
+    )
 
     def __init__(self, rules: Rules, now: float) -> None:
         self.rules = rules
         self._limit = float(rules.start)
         self._cut_at = 0.0
         self._withheld = 0.0
+        self._trusted: float | None = None
         self._cut_until = now
         self._begin_round(now)
 
@@ -97,6 +107,29 @@ class Control:
         if now < self._cut_until:
             self._withheld = min(self._withheld + 1.0, self.limit - 1.0)
             return False
+        return self._cut(now, asked)
+
+    def suspect(self, now: float, asked: float | None) -> None:
+        """Refusals may be a limit's: go below the places that there were, cooldown or not, and see."""
+        if self._trusted is None:
+            self._trusted = self._limit
+        self._limit = max(self._limit - self._withheld, self.rules.least)
+        self._withheld = 0.0
+        self._cut(now, asked)
+
+    def confirm(self) -> None:
+        """They were: stay where it is."""
+        self._trusted = None
+
+    def restore(self, now: float) -> None:
+        """They were chance: have the limit where it was."""
+        if self._trusted is not None:
+            self._limit, self._trusted = max(self._limit, self._trusted), None
+        self._withheld = 0.0
+        self._cut_until = now
+        self._begin_round(now)
+
+    def _cut(self, now: float, asked: float | None) -> bool:
         before = self.limit
         self._cut_at = self._limit
         self._cut_until = now + max(self.rules.cooldown, asked or 0.0)

@@ -10,12 +10,13 @@ import anyio
 import attrs
 
 from headrace import Call, Ending, Endpoint, RateLimited, Reply, Send, ServerError, SettingsError, Stage
+from headrace.refusals import Evidence, Refusals
 from headrace_adaptive.control import Control, Rules
 
 _NOTICEABLE = 1.1
 """Growth is told of when the limit is so many times what was told last."""
 
-GROWTH, RATE_LIMITED = "growth", "rate_limited"
+GROWTH, RATE_LIMITED, CHANCE = "growth", "rate_limited", "chance"
 """Why a limit was moved."""
 
 
@@ -34,16 +35,44 @@ def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float) -> N
         raise SettingsError(f"adaptive: {attribute.name}={value!r}: must be above 0")
 
 
+@attrs.define(eq=False)
+class _Place:
+    """A call's place: the number of its attempt, and when that began."""
+
+    number: int = 0
+    begun: float = 0.0
+
+
 class _Lane:
     """One endpoint's limit, and the places that it gives."""
 
-    __slots__ = ("control", "endpoint", "limiter", "told")
+    __slots__ = ("begun", "control", "endpoint", "limiter", "refusals", "told")
 
     def __init__(self, endpoint: Endpoint, rules: Rules, now: float) -> None:
         self.endpoint = endpoint.name
         self.control = Control(rules, now)
+        self.refusals = Refusals()
+        self.begun = 0
         self.limiter = anyio.CapacityLimiter(rules.start)
         self.told = rules.start
+
+    def heed(self, call: Call, place: _Place, error: RateLimited) -> None:
+        """Cut the limit, or withhold a place, where a 429 is a limit's and not chance."""
+        now, asked = call.now(), error.retry_after
+        evidence = self.refusals.refused(place.number, place.begun, now, asked, self.begun)
+        if evidence is Evidence.CHANCE:
+            self.control.restore(now)
+            self.tell(call, CHANCE)
+        elif evidence is Evidence.SUSPECTED:
+            self.control.suspect(now, asked)
+            self.tell(call, RATE_LIMITED)
+        elif self.refusals.limited and not self.refusals.testing and self.control.rate_limited(now, asked):
+            self.tell(call, RATE_LIMITED)
+
+    def passed(self, call: Call, place: _Place) -> None:
+        """Go on with the test, if one is under way: an attempt was not refused."""
+        if self.refusals.testing and self.refusals.passed(place.number, call.now()) is Evidence.LIMIT:
+            self.control.confirm()
 
     def tell(self, call: Call, why: str) -> None:
         """Tell of each cut, and of growth now and then."""
@@ -111,11 +140,13 @@ class Adaptive:
             lane = lanes.get(key)
             if lane is None:
                 lane = lanes[key] = _Lane(call.endpoint, rules, call.now())
-            place = object()
+            place = _Place()
             try:
                 lane.limiter.acquire_on_behalf_of_nowait(place)
             except anyio.WouldBlock:
                 await lane.limiter.acquire_on_behalf_of(place)
+            lane.begun += 1
+            place.number, place.begun = lane.begun, call.now()
             try:
                 reply = await send(call)
             except BaseException as error:
@@ -130,20 +161,22 @@ class Adaptive:
         return pace
 
 
-def _stream_ended(lane: _Lane, call: Call, place: object, ending: Ending) -> None:
+def _stream_ended(lane: _Lane, call: Call, place: _Place, ending: Ending) -> None:
     _leave(lane, call, place, ending.error)
 
 
-def _leave(lane: _Lane, call: Call, place: object, error: BaseException | None) -> None:
+def _leave(lane: _Lane, call: Call, place: _Place, error: BaseException | None) -> None:
     """Hear what became of a call, and then give its place back: what a cut takes goes to nobody else."""
     control, limiter = lane.control, lane.limiter
+    if not isinstance(error, RateLimited):
+        lane.passed(call, place)
     if error is None:
         if control.answered(call.now(), limiter.borrowed_tokens):
             lane.tell(call, GROWTH)
     elif isinstance(error, RateLimited):
         # An account without credit answers 429 as well; no pace is slow enough for it.
-        if error.error_code != "insufficient_quota" and control.rate_limited(call.now(), error.retry_after):
-            lane.tell(call, RATE_LIMITED)
+        if error.error_code != "insufficient_quota":
+            lane.heed(call, place, error)
     elif isinstance(error, ServerError):
         control.failed(call.now())
     if control.places != limiter.total_tokens:

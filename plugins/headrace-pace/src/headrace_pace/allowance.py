@@ -1,7 +1,7 @@
 """How many requests, or how many tokens, one model at one endpoint allows: as set, or as answers say.
 
-Theory of operation. Answers say ``limit``, ``remaining`` and ``reset``, and not how long the time is that
-the limit is for: of one provider a minute, of another a day, of a third a second. There are two kinds:
+Theory of operation. Answers say ``limit``, ``remaining`` and ``reset``, and few how long the time is that the
+limit is for: of one provider a minute, of another a day, of a third a second. There are two kinds:
 
     token bucket    full again in ``reset`` = (limit - remaining) · period / limit
     fixed window    ``remaining`` is ``limit`` again when the window is over, in ``reset``
@@ -53,7 +53,7 @@ class Allowance:
         limit, remaining, reset = said.limit, said.remaining, said.reset
         used = 0.0 if limit is None or remaining is None else max(0.0, limit - remaining)
         if limit is not None and not self._set:
-            self._learn(limit, used, reset, now)
+            self._learn(limit, used, reset, said.period, now)
         bucket = self.bucket
         if bucket is None or remaining is None:
             return
@@ -63,7 +63,9 @@ class Allowance:
         beyond = max(0.0, taken - refill * elapsed)
         bucket.lower(now, max(0.0, remaining - beyond) - _RESERVE * (limit or 0.0))
 
-    def _learn(self, limit: float, used: float, reset: float | None, now: float) -> None:
+    def _learn(
+        self, limit: float, used: float, reset: float | None, period: float | None, now: float
+    ) -> None:
         if self.bucket is not None and self.bucket.capacity != limit:
             self._longest = self._reckoned = 0.0
         if reset:
@@ -72,7 +74,7 @@ class Allowance:
                 self._reckoned, self._reckoned_until = reset * limit / used, now + reset
         if now >= self._reckoned_until:
             self._reckoned = 0.0
-        rate = limit / (max(self._longest, self._reckoned) or _MINUTE)
+        rate = limit / (period or max(self._longest, self._reckoned) or _MINUTE)
         if self.bucket is None:
             self.bucket = Bucket(rate, limit, now)
         elif (rate, limit) != (self.bucket.rate, self.bucket.capacity):

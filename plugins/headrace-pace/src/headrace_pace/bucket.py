@@ -47,9 +47,9 @@ class Bucket:
         """Have no more than ``level``."""
         self.take(now, max(0.0, self.level(now) - level))
 
-    def drain(self, now: float, until: float) -> None:
-        """Be empty, and begin to fill at ``until``."""
-        self.lower(now, 0.0)
+    def drain(self, now: float, until: float, level: float = 0.0) -> None:
+        """Be empty, or have no more than ``level``, and begin to fill at ``until``."""
+        self.lower(now, level)
         self._at = max(self._at, until)
 
     def change(self, now: float, rate: float, capacity: float) -> None:

@@ -1,11 +1,11 @@
-"""The calls to one model at one endpoint: who may go now, who waits, and until when all of them pause; pure.
+"""The calls to one model at one endpoint: who may go now, who waits, and what limits them; pure.
 
-Who waits goes by priority, and within one in the order in which it came; nobody overtakes: a large call does
-not starve among small ones. Times are in seconds on a clock that never goes back.
+Calls that wait go by priority, and within one in the order in which they came; nobody overtakes: a large call
+does not starve among small ones. Times are in seconds on a clock that never goes back.
 
-A *pause* begins with a 429 and holds for all. It lasts as long as the endpoint asks, or else a second, and
-twice as long each time that another follows before as much time has passed. After it nothing has been saved
-up: calls go at the rate that is known, or, where none is, spread over as long a time as the pause took.
+Three things limit a lane: the buckets of the limits that are set or that answers say; a rate that was learnt
+from refusals (`headrace_pace.learnt`); and a pause. Which refusals are a limit's is for `headrace.refusals`
+to say.
 """
 
 from __future__ import annotations
@@ -15,18 +15,14 @@ from typing import Any
 
 import attrs
 
+from headrace.rate_limits import PerMinute
+from headrace.refusals import Evidence, Refusals
 from headrace_pace.allowance import Allowance
-from headrace_pace.bucket import INSTANT
-from headrace_pace.headers import LONGEST, Said
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-_LONGEST_SPREAD = 10.0
-_FIRST_GUESS = 500.0
-"""Tokens of an answer, while none has come; as headrace-route has it."""
-_REMEMBERED = 50
-"""The mean of answers' lengths goes over about so many."""
-_BYTES_A_TOKEN = 4
-_MOST_OUTPUT = 10**9
+from headrace_pace.bucket import INSTANT, Bucket
+from headrace_pace.headers import KINDS, Said
+from headrace_pace.learnt import Learnt
+from headrace_pace.need import REQUEST, Lengths, Need
+from headrace_pace.pause import LONGEST_STEP, Pause
 
 
 @attrs.frozen
@@ -34,85 +30,109 @@ class State:
     """What may be sent at once now; None: no limit is known. Below 0 it is owed, and waited off.
 
     ``paused_for``: seconds until the pause that holds is over, 0 for none. ``waiting``: calls that wait.
+    ``learnt_rate``: requests a second to which refusals have limited the calls, None: they have not.
     """
 
     requests: int | None = None
     tokens: int | None = None
     paused_for: float = 0.0
     waiting: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    learnt_rate: float | None = None
 
 
 @attrs.define(eq=False)
 class Ticket:
-    """A call's place in the line; ``woken`` is the caller's, to be woken by."""
+    """A call's place in the line; ``woken`` is the caller's, to be woken by; ``number`` its attempt's."""
 
-    tokens: int
+    need: Need = REQUEST
     woken: Any = None
     priority: int = 0
     granted: bool = False
+    number: int = 0
+
+
+@attrs.define(eq=False)
+class Passage:
+    """A call that was let through: when, as which, what had been let through by then, and what it may need.
+
+    ``need`` is None where no tokens are counted. ``unbounded``: its body sets no limit to its answer.
+    """
+
+    begun: float
+    number: int
+    spent: Need
+    need: Need | None = None
+    unbounded: bool = False
 
 
 class Lane:
-    """One endpoint and model, with the limits that are set for it, a minute (None: learnt from answers).
+    """One endpoint and model, with the limits a minute that are set for it, by their kind.
 
-    ``sent`` and ``spent`` count the requests and tokens let through so far. ``free`` is true while there is
-    nothing to wait for: no limit is known and no pause holds.
+    ``sent`` counts the attempts let through so far, ``refused`` those that got a 429, ``spent`` what they
+    were taken to need, where that was counted. ``free`` is true while there is nothing to wait for: no limit
+    is known and no pause holds. ``watched``: what becomes of each attempt is to be told by `passed`.
     """
 
-    def __init__(
-        self, requests_per_minute: float | None, tokens_per_minute: float | None, burst: float, now: float
-    ) -> None:
-        self.requests = Allowance(requests_per_minute, burst, 1.0, now)
-        self.tokens = Allowance(tokens_per_minute, burst, 1.0, now)
+    def __init__(self, limits: PerMinute, burst: float, now: float) -> None:
+        self.refusals = Refusals()
+        self.learnt = Learnt(now)
+        self.pause = Pause()
+        self.lengths = Lengths()
         self.line: list[Ticket] = []
-        self.sent = self.spent = 0
-        self._answer = _FIRST_GUESS
-        self._answers = 0
-        self._paused_until = float("-inf")
-        self._unasked = self._spread = self._gap = 0.0
-        self._next = self._spread_until = float("-inf")
+        self.sent = self.refused = 0
+        self.spent = Need(0.0)
         self.due = float("inf")
-        self.free = self._unlimited()
+        self.watched = False
+        self._limits = {
+            kind: (index, Allowance(limits[index], burst, 1.0, now)) for index, kind in enumerate(KINDS)
+        }
+        self._unbounded: set[Passage] = set()
+        self._buckets: list[tuple[int, Bucket]] = []
+        self.counts_tokens = False
+        self.free = True
+        self._see_buckets()
 
     # Who may go.
 
-    def wait(self, now: float, tokens: int) -> float:
-        """Seconds until a call of so many tokens may go if nobody is before it; 0 for at once."""
-        wait = self._paused_until - now
-        if self.requests.bucket is not None:
-            wait = max(wait, self.requests.bucket.wait(now, 1.0))
-        if self.tokens.bucket is not None:
-            wait = max(wait, self.tokens.bucket.wait(now, tokens))
-        if now < self._spread_until:
-            wait = max(wait, self._next - now)
+    def wait(self, now: float, need: Need) -> float:
+        """Seconds until a call that needs so much may go if nobody is before it; 0 for at once."""
+        wait = self.pause.wait(now) if self.pause.holds else 0.0
+        if self.learnt.bucket is not None:
+            wait = max(wait, self.learnt.wait(now))
+        for index, bucket in self._buckets:
+            until = bucket.wait(now, need[index])
+            if until > wait:
+                wait = until
         return wait if wait > INSTANT else 0.0
 
-    def go(self, now: float, tokens: int) -> None:
-        """Let a call through."""
+    def go(self, now: float, need: Need) -> int:
+        """Let a call through; returns the number of its attempt."""
         self.sent += 1
-        self.spent += tokens
-        if self.requests.bucket is not None:
-            self.requests.bucket.take(now, 1.0)
-        if self.tokens.bucket is not None:
-            self.tokens.bucket.take(now, tokens)
-        if self._spread:
-            # The first after a pause: it is only known now how many there are to be spread.
-            if self._unlimited():
-                self._gap, self._spread_until = self._spread / (len(self.line) + 1), now + self._spread
-            self._spread = 0.0
-        if now < self._spread_until:
-            self._next = now + self._gap
-        elif self._unlimited() and now >= self._paused_until:
-            self.free = True
+        for index, bucket in self._buckets:
+            bucket.take(now, need[index])
+        if self.counts_tokens:
+            requests, tokens, prompt, output = self.spent
+            self.spent = Need(requests + 1.0, tokens + need[1], prompt + need[2], output + need[3])
+        if self.pause.holds:
+            self.pause.sent(now, self.sent)
+            self.watched = True
+        if self.learnt.bucket is not None and not self.learnt.take(now):
+            self.learnt.lift()
+            self.refusals.forget()
+        return self.sent
 
     def serve(self, now: float) -> list[Ticket]:
         """Let those through from the front of the line who may go, and say who they are."""
         granted = []
-        while self.line and self.wait(now, tokens := self.line[0].tokens) == 0:
+        while self.line and self.wait(now, self.line[0].need) == 0:
             ticket = self.line.pop(0)
-            self.go(now, tokens)
+            ticket.number = self.go(now, ticket.need)
             ticket.granted = True
             granted.append(ticket)
+        if not self.line:
+            self._see_state()
         return granted
 
     def leave(self, now: float, ticket: Ticket) -> None:
@@ -121,10 +141,11 @@ class Lane:
             self.line.remove(ticket)
             return
         self.sent -= 1
-        self.spent -= ticket.tokens
-        if self.requests.bucket is not None:
-            self.requests.bucket.take(now, -1.0)
-        self.settle(now, ticket.tokens, 0)
+        for index, bucket in self._buckets:
+            bucket.take(now, -ticket.need[index])
+        if self.counts_tokens:
+            self.spent = Need(*[spent - less for spent, less in zip(self.spent, ticket.need, strict=True)])
+        self.pause.ended(ticket.number, succeeded=False)
 
     def first(self) -> Ticket | None:
         """Who stands at the front of the line."""
@@ -144,82 +165,138 @@ class Lane:
 
         By the pause and by the requests; tokens may come back, and so nobody is given up on for them.
         """
-        wait = self.paused_for(now)
-        if self.requests.bucket is not None:
-            wait = max(wait, self.requests.bucket.until(now, self._ahead(priority) + 1.0))
+        wait, ahead = self.pause.left(now), self._ahead(priority) + 1.0
+        for index, bucket in self._buckets:
+            if index == 0:
+                wait = max(wait, bucket.until(now, ahead))
+        if self.learnt.bucket is not None:
+            wait = max(wait, self.learnt.bucket.until(now, ahead))
         return wait
 
     # What calls cost.
 
-    def estimate(self, content: bytes, most_output: int | None) -> int:
-        """Tokens that a call is taken to need: its body's, and its answer's at most, or as answers are."""
-        output = int(self._answer) if most_output is None else min(most_output, _MOST_OUTPUT)
-        return len(content) // _BYTES_A_TOKEN + output + 1
+    def begin(self, passage: Passage) -> None:
+        """A call whose tokens are counted is sent."""
+        if passage.unbounded:
+            self._unbounded.add(passage)
 
-    def settle(self, now: float, estimated: int, used: int) -> None:
-        """Give back what a call was taken to need, and take what it did."""
-        if self.tokens.bucket is not None:
-            self.tokens.bucket.take(now, used - estimated)
+    def settle(self, now: float, passage: Passage, used: Need) -> None:
+        """A call is over that used so much: give back what it was taken to need, and take that."""
+        if passage.need is None:
+            return
+        self._unbounded.discard(passage)
+        for index, bucket in self._buckets:
+            if index:
+                bucket.take(now, used[index] - passage.need[index])
 
-    def learn_length(self, tokens: int) -> None:
-        """An answer had so many tokens."""
-        self._answers = min(self._answers + 1, _REMEMBERED)
-        self._answer += (tokens - self._answer) / self._answers
+    def learn_length(self, now: float, tokens: int) -> None:
+        """An answer had so many tokens; those under way are then as likely to be longer as those to come."""
+        longer = self.lengths.learn(tokens)
+        if not longer:
+            return
+        more = Need(0.0, longer, 0.0, longer)
+        for passage in self._unbounded:
+            assert passage.need is not None
+            passage.need = Need(*[need + extra for need, extra in zip(passage.need, more, strict=True)])
+        for index, bucket in self._buckets:
+            if index:
+                bucket.take(now, more[index] * len(self._unbounded))
 
-    def hear(
-        self, said: dict[str, Said], now: float, begun: float, sent: int, spent: int, tokens: int
-    ) -> None:
-        """Take account of the limits that an answer said.
+    def hear(self, said: dict[str, Said], now: float, passage: Passage, need: Need) -> None:
+        """Take account of the limits that an answer said, to a call that was taken to need so much."""
+        requests_since = self.sent - passage.number
+        for name, each in said.items():
+            known = self._limits.get(name)
+            if known is None:
+                known = self._limits[name] = (KINDS.index(each.kind), Allowance(None, 1.0, 1.0, now))
+            index, allowance = known
+            if index == 0:
+                since: float = requests_since
+            elif self.counts_tokens:
+                since = self.spent[index] - passage.spent[index]
+            else:  # nobody counted so far
+                since = requests_since * need[index]
+            had = allowance.bucket
+            allowance.hear(each, now, now - passage.begun, since)
+            if allowance.bucket is not had:
+                self._see_buckets()
 
-        It is to a call that went at ``begun``, when ``sent`` and ``spent`` were as given, and was taken to
-        need ``tokens``.
+    # What refusals say.
+
+    def refuse(
+        self,
+        now: float,
+        passage: Passage,
+        asked: float | None,
+        *,
+        exhausted: bool,
+        step: float = LONGEST_STEP,
+    ) -> float | None:
+        """An attempt got a 429 that asks for so many seconds, None: for none.
+
+        ``exhausted``: it says that nothing is left of a limit. ``step``: see `Pause.refused`. Returns how
+        long the pause is that begins with it, None where none does.
         """
-        requests_since, tokens_since = self.sent - sent, self.spent - spent
-        if "requests" in said:
-            self.requests.hear(said["requests"], now, now - begun, requests_since)
-        if "tokens" in said:
-            if self.tokens.bucket is None:  # nobody counted so far
-                tokens_since = requests_since * tokens
-            self.tokens.hear(said["tokens"], now, now - begun, tokens_since)
-        if not self._unlimited():
-            self.free = False
+        number = passage.number
+        evidence = Evidence.NOTHING
+        if not exhausted:
+            evidence = self.refusals.refused(number, passage.begun, now, asked, self.sent)
+        self.refused += 1
+        began = None
+        if exhausted or evidence is Evidence.DOMINANT or self.pause.holds:
+            held = self.pause.holds
+            began = self.pause.refused(now, number, asked, step)
+            if not held and (evidence is Evidence.DOMINANT or not self._buckets):
+                self.learnt.stopped(now, self.pause.until, self.sent - self.refused)
+            # Nothing has been saved up when it is over.
+            for _, bucket in self._buckets:
+                bucket.drain(now, self.pause.until)
+        elif evidence is Evidence.SUSPECTED:
+            lately, seconds = self.refusals.accepted, self.refusals.seconds
+            if not self.learnt.found(now, self.sent - self.refused, lately, seconds):
+                self.refusals.put_off()
+        if evidence is Evidence.CHANCE:
+            self.learnt.lift()
+        self._see_state()
+        return began
 
-    # Pauses.
-
-    def refuse(self, now: float, begun: float, asked: float | None) -> float | None:
-        """A call that went at ``begun`` got a 429 which asks for so many seconds, None: for none.
-
-        Returns how long the pause is that begins with it, None where one holds already.
-        """
-        if asked is None:
-            if begun < self._paused_until - INSTANT:
-                return None  # sent before the pause was over, of which it is one more reason
-            again = now - self._paused_until <= self._unasked
-            asked = self._unasked = min(2 * self._unasked, _LONGEST_PAUSE) if again else _FIRST_PAUSE
-        asked = min(asked, LONGEST)
-        holds, until = now < self._paused_until, now + asked
-        if until <= self._paused_until:
-            return None
-        self._paused_until, self._spread = until, min(asked, _LONGEST_SPREAD)
-        self.free = False
-        for bucket in (self.requests.bucket, self.tokens.bucket):
-            if bucket is not None:
-                bucket.drain(now, until)
-        return None if holds else asked
+    def passed(self, now: float, number: int, *, succeeded: bool) -> None:
+        """What becomes of an attempt that was not refused, while the lane is ``watched``."""
+        self.pause.ended(number, succeeded=succeeded)
+        self.refusals.passed(number, now)
+        self._see_state()
 
     def paused_for(self, now: float) -> float:
         """Seconds until the pause is over, 0 where none holds."""
-        return max(0.0, self._paused_until - now)
+        return self.pause.left(now)
 
     def state(self, now: float) -> State:
         """What may be sent at once now."""
-        requests, tokens = self.requests.bucket, self.tokens.bucket
+        least: dict[int, int] = {}
+        for index, bucket in self._buckets:
+            level = int(bucket.level(now))
+            least[index] = min(least.get(index, level), level)
+        rate = None if self.learnt.bucket is None else self.learnt.bucket.rate
         return State(
-            None if requests is None else int(requests.level(now)),
-            None if tokens is None else int(tokens.level(now)),
+            least.get(0),
+            least.get(1),
             self.paused_for(now),
             len(self.line),
+            least.get(2),
+            least.get(3),
+            rate,
         )
 
-    def _unlimited(self) -> bool:
-        return self.requests.bucket is None and self.tokens.bucket is None
+    def _see_buckets(self) -> None:
+        self._buckets = [
+            (index, allowance.bucket)
+            for index, allowance in self._limits.values()
+            if allowance.bucket is not None
+        ]
+        self.counts_tokens = any(index for index, _ in self._buckets)
+        self._see_state()
+
+    def _see_state(self) -> None:
+        self.watched = self.pause.holds or self.refusals.testing
+        limited = self._buckets or self.line or self.pause.holds or self.learnt.bucket is not None
+        self.free = not limited

@@ -23,32 +23,29 @@ from headrace import (
     StatusError,
 )
 from headrace.rate_limits import above_zero
+from headrace.refusals import is_per_day
 from headrace.reply import Headers
 from headrace.requests import most_output
-from headrace_pace.headers import Said, read_limits
-from headrace_pace.lane import Lane, State, Ticket
+from headrace_pace.headers import KINDS, Said, read_limits
+from headrace_pace.lane import Lane, Passage, State, Ticket
+from headrace_pace.need import NOTHING, REQUEST, Need, need, used
+from headrace_pace.pause import LONGEST_STEP
 
-
-@attrs.define(eq=False)
-class _Passage:
-    """A call that was let through: when, what was let through by then, and what it was taken to need."""
-
-    begun: float
-    sent: int
-    spent: int
-    tokens: int
+_DAYS_STEP = 3600.0
+"""Seconds for which nothing goes where a day's worth is used up and nobody says until when."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Pace(RateLimits):
-    """Sends calls at the rate that their endpoint and model allow, and has all of them pause after a 429.
+    """Sends calls at the rate that their endpoint and model allow, and has all pause where nothing goes.
 
-    ``requests_per_minute``, ``tokens_per_minute``: for each model at each endpoint (default: learnt from the
-    ``x-ratelimit-…`` headers of answers; without these, no limit). ``limits``: other ones, by
-    ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``; of each key, the first of these that has it counts.
-    ``burst``: how many seconds' worth of a limit that is set may go at once (default 1), but always one call.
-    ``max_pause``: the longest pause in seconds that is waited for (default 120); in a longer one, calls fail
-    at once with `EndpointPaused`, which says when to come back.
+    ``requests_per_minute``, ``tokens_per_minute`` (input and output together), ``input_tokens_per_minute``,
+    ``output_tokens_per_minute``: for each model at each endpoint (default: learnt from the rate-limit headers
+    of answers, or from what is refused). ``limits``: other ones, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or
+    ``"ENDPOINT"``; of each key, the first of these that has it counts. ``burst``: how many seconds' worth of
+    a limit that is set may go at once (default 1), but always one call. ``max_pause``: the longest pause in
+    seconds that is waited for (default 120); in a longer one, calls fail at once with `EndpointPaused`, which
+    says when to come back.
 
     A call whose deadline comes before its turn fails at once with `DeadlineExceeded`. Calls that name no
     model are not paced. Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
@@ -83,26 +80,27 @@ class Pace(RateLimits):
             lane = lanes.get((endpoint.name, model))
             if lane is None:
                 lane = lanes[endpoint.name, model] = self._new_lane(endpoint.name, model, now)
-            tokens = 0
             if lane.free:
                 lane.sent += 1
+                passage = Passage(now, lane.sent, lane.spent)
             else:
-                if lane.tokens.bucket is not None:
-                    tokens = _estimate(lane, call)
-                if lane.line or lane.wait(now, tokens):
-                    await self._wait(lane, call, tokens)
-                    now = call.now()
-                else:
-                    lane.go(now, tokens)
-            passage = _Passage(now, lane.sent, lane.spent, tokens)
+                passage = await self._admit(lane, call, now)
             try:
                 reply = await send(call)
             except CallError as error:
                 self._failed(lane, call, passage, error)
                 raise
-            if tokens and call.streamed:
+            except BaseException:
+                if lane.watched:
+                    _passed(lane, call, passage, succeeded=False)
+                raise
+            if lane.watched:
+                _passed(lane, call, passage, succeeded=True)
+            if passage.need is None:
+                pass
+            elif call.streamed:
                 call.at_end(functools.partial(_stream_ended, lane, call, passage, reply))
-            elif tokens:
+            else:
                 _settle(lane, call, passage, reply)
             _hear(lane, call, passage, reply.headers)
             return reply
@@ -110,12 +108,28 @@ class Pace(RateLimits):
         return pace
 
     def _new_lane(self, endpoint: str, model: str, now: float) -> Lane:
-        return Lane(*self.a_minute(endpoint, model), self.burst, now)
+        return Lane(self.a_minute(endpoint, model), self.burst, now)
 
-    async def _wait(self, lane: Lane, call: Call, tokens: int) -> None:
+    async def _admit(self, lane: Lane, call: Call, now: float) -> Passage:
+        """Let a call through, at once or when it is its turn."""
+        needed, unbounded = REQUEST, False
+        counted = lane.counts_tokens
+        if counted:
+            needed, unbounded = _need(lane, call)
+        if lane.line or lane.wait(now, needed):
+            number = await self._wait(lane, call, needed)
+            now = call.now()
+        else:
+            number = lane.go(now, needed)
+        passage = Passage(now, number, lane.spent, needed if counted else None, unbounded)
+        if unbounded:
+            lane.begin(passage)
+        return passage
+
+    async def _wait(self, lane: Lane, call: Call, needed: Need) -> int:
         """Stand in line until it is the call's turn; who stands first watches the clock for all."""
         self._check_turn(lane, call)
-        ticket = Ticket(tokens, anyio.Event(), call.priority)
+        ticket = Ticket(needed, anyio.Event(), call.priority)
         lane.join(ticket)
         try:
             while not ticket.granted:
@@ -125,7 +139,7 @@ class Pace(RateLimits):
                 self._check_pause(lane, call, now)
                 if lane.first() is not ticket:
                     await ticket.woken.wait()
-                elif wait := lane.wait(now, tokens):
+                elif wait := lane.wait(now, needed):
                     lane.due = now + wait
                     with anyio.move_on_after(wait):
                         await ticket.woken.wait()
@@ -137,6 +151,7 @@ class Pace(RateLimits):
             lane.leave(call.now(), ticket)
             _wake_first(lane)
             raise
+        return ticket.number
 
     def _check_turn(self, lane: Lane, call: Call) -> None:
         """Raise where there is no use in waiting."""
@@ -157,27 +172,47 @@ class Pace(RateLimits):
                 f"not sent: {_whose(call)} asks to stay away; come back in {math.ceil(left)} s", left
             )
 
-    def _failed(self, lane: Lane, call: Call, passage: _Passage, error: CallError) -> None:
-        """Settle what failed, and begin a pause where it is a 429."""
+    def _failed(self, lane: Lane, call: Call, passage: Passage, error: CallError) -> None:
+        """Settle what failed, and find out what a 429 says."""
         if not isinstance(error, StatusError):
             # What came but is not what was asked for says its usage. Of what broke or took too long nothing
             # is known, and the endpoint counted what it accepted: the estimate stands.
             if error.partial is not None:
                 _settle(lane, call, passage, error.partial)
                 _hear(lane, call, passage, error.partial.headers)
+            _passed(lane, call, passage, succeeded=False)
             return
-        if 400 <= error.status < 500:
-            _give_back(lane, call, passage)  # refused, so no tokens were used
+        if 400 <= error.status < 500 and passage.need is not None:
+            lane.settle(call.now(), passage, NOTHING)  # refused, so no tokens were used
+            _wake_in_time(lane, call)
         said = None if error.headers is None else _hear(lane, call, passage, error.headers)
         if error.status != 429 or error.error_code == "insufficient_quota":
+            _passed(lane, call, passage, succeeded=False)
             return
-        asked = error.retry_after
-        if asked is None and said is not None:
-            asked = _reset(said, passage)
-        seconds = lane.refuse(call.now(), passage.begun, asked)
+        self._refused(lane, call, passage, error, said)
+
+    def _refused(
+        self, lane: Lane, call: Call, passage: Passage, error: StatusError, said: dict[str, Said] | None
+    ) -> None:
+        asked, reset = error.retry_after, None
+        if said is not None:
+            reset = _reset(said, passage.need or _need(lane, call)[0])
+        per_day, step = is_per_day(error), LONGEST_STEP
+        if per_day:
+            step = _DAYS_STEP
+            if asked is None and reset is None:
+                asked = _DAYS_STEP
+        seconds = lane.refuse(
+            call.now(),
+            passage,
+            reset if asked is None else asked,
+            exhausted=per_day or reset is not None,
+            step=step,
+        )
         if lane.paused_for(call.now()) > self.max_pause:
             for ticket in lane.line:
                 ticket.woken.set()  # to be told
+        _wake_in_time(lane, call)
         if seconds is not None:
             call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=seconds)
 
@@ -186,45 +221,48 @@ def _whose(call: Call) -> str:
     return f"{call.request.model!r} at {call.endpoint.name}"
 
 
-def _estimate(lane: Lane, call: Call) -> int:
-    return lane.estimate(call.content, most_output(call.request.body or {}, None))
+def _need(lane: Lane, call: Call) -> tuple[Need, bool]:
+    """What a call is taken to need, and whether its body leaves open how long its answer may be."""
+    output = most_output(call.request.body or {}, None)
+    unbounded = output is None
+    return need(call.content, lane.lengths.usual if output is None else output), unbounded
 
 
-def _reset(said: dict[str, Said], passage: _Passage) -> float | None:
+def _reset(said: dict[str, Said], needed: Need) -> float | None:
     """When there is again what a 429 shows is used up, None where it does not show that."""
-    needed = {"requests": 1, "tokens": max(1, passage.tokens)}
     resets = [
         each.reset
-        for kind, each in said.items()
-        if each.reset and (each.remaining is None or each.remaining < needed[kind])
+        for each in said.values()
+        if each.reset and each.remaining is not None and each.remaining < needed[KINDS.index(each.kind)]
     ]
     return max(resets, default=None)
 
 
-def _settle(lane: Lane, call: Call, passage: _Passage, reply: Reply) -> None:
+def _settle(lane: Lane, call: Call, passage: Passage, reply: Reply) -> None:
     usage = reply.usage
-    if usage is not None and usage.total_tokens is not None and passage.tokens:
-        lane.learn_length(usage.completion_tokens or 0)
-        lane.settle(call.now(), passage.tokens, usage.total_tokens)
+    if usage is not None and passage.need is not None:
+        if usage.completion_tokens is not None:
+            lane.learn_length(call.now(), usage.completion_tokens)
+        lane.settle(call.now(), passage, used(usage, passage.need))
         _wake_in_time(lane, call)
 
 
-def _stream_ended(lane: Lane, call: Call, passage: _Passage, reply: Reply, ending: Ending) -> None:
+def _stream_ended(lane: Lane, call: Call, passage: Passage, reply: Reply, ending: Ending) -> None:
     _settle(lane, call, passage, reply)
 
 
-def _give_back(lane: Lane, call: Call, passage: _Passage) -> None:
-    if passage.tokens:
-        lane.settle(call.now(), passage.tokens, 0)
+def _passed(lane: Lane, call: Call, passage: Passage, *, succeeded: bool) -> None:
+    """An attempt was not refused."""
+    if lane.watched:
+        lane.passed(call.now(), passage.number, succeeded=succeeded)
         _wake_in_time(lane, call)
 
 
-def _hear(lane: Lane, call: Call, passage: _Passage, headers: Headers) -> dict[str, Said] | None:
+def _hear(lane: Lane, call: Call, passage: Passage, headers: Headers) -> dict[str, Said] | None:
     """Take account of what an answer says of limits, and return it."""
     said = read_limits(headers.raw, time.time())
     if said is not None:
-        tokens = passage.tokens or ("tokens" in said and _estimate(lane, call)) or 0
-        lane.hear(said, call.now(), passage.begun, passage.sent, passage.spent, tokens)
+        lane.hear(said, call.now(), passage, passage.need or _need(lane, call)[0])
         _wake_in_time(lane, call)
     return said
 
@@ -234,7 +272,7 @@ def _wake_in_time(lane: Lane, call: Call) -> None:
     ticket = lane.first()
     if ticket is not None:
         now = call.now()
-        if now + lane.wait(now, ticket.tokens) < lane.due:
+        if now + lane.wait(now, ticket.need) < lane.due:
             ticket.woken.set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import ClassVar
 
@@ -40,19 +41,25 @@ class Account(RateLimits):
 
     ``url``: the server, like ``redis://:password@host:6379/0``, ``rediss://…`` or ``unix://…``; without one
     (the default) there are no policies. ``requests_per_minute``, ``tokens_per_minute``: of all processes
-    together, for each model at each endpoint (default: no limit). ``limits``: other ones, by
-    ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``; of each key, the first of these that has it counts.
-    ``burst``: how many seconds' worth of a limit may go at once (default 1), but always one call.
-    ``budget``: USD that all processes together may spend (default: no limit), by what headrace-cost says.
-    ``max_pause``: the longest pause in seconds that is waited for after a 429 (default 120); in a longer one
-    calls fail with `CircuitOpen`. ``prefix``: what all keys begin with (default "headrace"). ``timeout``:
-    seconds for a connection or an exchange, after which Redis is taken to be away (default 0.5).
-    ``processes``: how many share the limits while Redis is away (default: as many as there were).
+    together, for each model at each endpoint (default: no limit); input and output tokens are not limited
+    each by itself. ``limits``: other ones, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``; of each
+    key, the first of these that has it counts. ``burst``: how many seconds' worth of a limit may go at once
+    (default 1), but always one call. ``budget``: USD that all processes together may spend (default: no
+    limit), by what headrace-cost says. ``max_pause``: the longest pause in seconds that is waited for after a
+    429 (default 120); in a longer one calls fail with `CircuitOpen`. ``prefix``: what all keys begin with
+    (default "headrace"). ``timeout``: seconds for a connection or an exchange, after which Redis is taken to
+    be away (default 0.5). ``processes``: how many share the limits while Redis is away (default: as many as
+    there were).
 
     Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
     """
 
     name: ClassVar[str] = "redis"
+    unsupported: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("input_tokens_per_minute", "output_tokens_per_minute"),
+        "processes share requests and tokens; set tokens_per_minute, or divide this one among the processes "
+        "in [pace]",
+    )
 
     url: Secret | None = attrs.field(default=None, converter=_as_secret)
     budget: Decimal | None = attrs.field(default=None, converter=_amount)
@@ -80,4 +87,5 @@ class Account(RateLimits):
 
     def limits_of(self, endpoint: str, model: str) -> Limits:
         """What is allowed of a model at the endpoint of this name."""
-        return Limits.a_minute(*self.a_minute(endpoint, model), self.burst)
+        allowed = self.a_minute(endpoint, model)
+        return Limits.a_minute(allowed.requests, allowed.tokens, self.burst)

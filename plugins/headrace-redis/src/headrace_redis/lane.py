@@ -21,6 +21,7 @@ import anyio
 import attrs
 
 from headrace import Call, CallError
+from headrace.refusals import Refusals
 from headrace.requests import most_output
 from headrace_redis.gcra import Limits, Schedule
 
@@ -39,6 +40,9 @@ MOST = 64
 
 _UNKNOWN_OUTPUT = 256
 """Tokens that an answer is taken to have, before the first one."""
+
+_LATEST, _QUANTILE = 20, 0.9
+"""After it, so many as this share of the latest ones had at most, as headrace-pace has it."""
 
 
 @attrs.frozen
@@ -100,7 +104,10 @@ class Lane:
     _held: int = 0
     _free_until: float = 0.0
     _wanted_ahead: int = 0
-    _mean_output: float = _UNKNOWN_OUTPUT
+    refusals: Refusals = attrs.field(factory=Refusals)
+    begun: int = 0
+    _outputs: deque[int] = attrs.field(factory=lambda: deque(maxlen=_LATEST))
+    _usual_output: int = _UNKNOWN_OUTPUT
     _mean_tokens: float = 0.0
 
     def estimate(self, call: Call) -> int:
@@ -108,7 +115,7 @@ class Lane:
         if not self.limits.per_token:
             return 0
         output = most_output(call.request.body or {}, None)
-        tokens = len(call.content) // 4 + (round(self._mean_output) if output is None else output)
+        tokens = len(call.content) // 4 + (self._usual_output if output is None else output)
         self._mean_tokens += (tokens - self._mean_tokens) / 16
         return tokens
 
@@ -197,7 +204,8 @@ class Lane:
         """A call needed so many tokens and not those it was taken to need."""
         self.back_tokens += estimated - used
         if output is not None:
-            self._mean_output += (output - self._mean_output) / 16
+            self._outputs.append(output)
+            self._usual_output = sorted(self._outputs)[math.ceil(_QUANTILE * len(self._outputs)) - 1]
 
     def refuse(self, error: CallError) -> None:
         """Fail all who stand in line."""

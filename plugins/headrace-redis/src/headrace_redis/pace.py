@@ -8,6 +8,7 @@ from typing import ClassVar
 import attrs
 
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
+from headrace.refusals import Evidence, is_per_day
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link, Rules
 
@@ -56,10 +57,14 @@ class SharedPace:
                     await link.admit(lane, call, tokens)
                 finally:
                     _tell(link, call)
+                lane.begun += 1
+                number, begun = lane.begun, call.now()
                 try:
                     reply = await send(call)
                 except CallError as error:
                     _failed(link, lane, call, tokens, error)
+                    if isinstance(error, StatusError) and error.status == 429:
+                        _refused(link, lane, call, error, number, begun)
                     raise
             finally:
                 link.keeper.leave()
@@ -80,7 +85,7 @@ def _tell(link: Link, call: Call) -> None:
 
 
 def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -> None:
-    """Settle what failed, and have all pause where it is a 429."""
+    """Settle what failed."""
     if not isinstance(error, StatusError):
         # Of what broke nothing is known, and the endpoint counted what it accepted: the estimate stands.
         if error.partial is not None:
@@ -88,8 +93,15 @@ def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -
         return
     if 400 <= error.status < 500:
         lane.settle(tokens, 0)
+
+
+def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int, begun: float) -> None:
+    """Have all processes pause where a 429 is not chance: refusals dominate, or a day's worth is used up."""
     asked = error.retry_after
-    if error.status == 429 and error.error_code != "insufficient_quota" and asked is not None:
+    if error.error_code == "insufficient_quota" or asked is None:
+        return
+    evidence = lane.refusals.refused(number, begun, call.now(), asked, lane.begun)
+    if evidence is Evidence.DOMINANT or is_per_day(error) or call.now() < lane.paused_until:
         link.pause(lane, call.now(), asked)
         call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=asked)
 
@@ -97,7 +109,7 @@ def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -
 def _settle(lane: Lane, tokens: int, reply: Reply) -> None:
     usage = reply.usage
     if tokens and usage is not None and usage.total_tokens is not None:
-        lane.settle(tokens, usage.total_tokens, usage.completion_tokens or 0)
+        lane.settle(tokens, usage.total_tokens, usage.completion_tokens)
 
 
 def _stream_ended(lane: Lane, tokens: int, reply: Reply, ending: Ending) -> None:
