@@ -137,12 +137,12 @@ def _read_leniently(reply: Reply, expected: Expected | None) -> None:
             reply.content = assembled
     try:
         body = reply.body
-    except InvalidReply as error:
+    except InvalidReply:
         said = shown(reply.content) if reply.content else "an empty body"
         hint = "; does base_url lead to the API?" if reply.content.lstrip().startswith(b"<") else ""
         raise InvalidReply(
-            f"{said} (status {reply.status}, but the body is not JSON{hint})"
-        ) from error.__cause__
+            f"{said} (status {reply.status}, but the body is not JSON{hint})", is_json=False
+        ) from None
     if isinstance(body, Mapping):
         model, usage, tier = body.get("model"), usage_fields(body.get("usage")), body.get("service_tier")
         reply.model = model if isinstance(model, str) else None

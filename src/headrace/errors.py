@@ -201,15 +201,17 @@ class ReplyTooLarge(CallError):
 class InvalidReply(CallError):
     """Status 2xx, but the body is not JSON, is an error, or holds no answer.
 
-    ``error_code`` is the endpoint's own short name for its error, None where it gives none.
+    ``error_code`` is the endpoint's own short name for its error, None where it gives none; ``is_json`` is
+    False where the body is a page or a text.
     """
 
     code = "invalid_reply"
     retryable = True
 
-    def __init__(self, message: str, error_code: str | None = None) -> None:
+    def __init__(self, message: str, error_code: str | None = None, *, is_json: bool = True) -> None:
         super().__init__(message)
         self.error_code = error_code
+        self.is_json = is_json
 
 
 class StatusError(CallError):

@@ -179,7 +179,7 @@ class Reply:
             else:
                 return self._body
             # Not in the handler: with the decoder's error goes all that the endpoint said, and the key in it.
-            raise InvalidReply(f"{self._shown()} (the body is not JSON)")
+            raise InvalidReply(f"{self._shown()} (the body is not JSON)", is_json=False)
         return self._body
 
     @property
