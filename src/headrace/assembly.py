@@ -8,14 +8,15 @@ from typing import Any
 import attrs
 import msgspec
 
-from headrace.content import ThoughtSplitter, reasoning_of, split_parts
+from headrace.chunks import MERGED, ChunkChoice, read_chunk
+from headrace.content import ThoughtSplitter
 from headrace.error_bodies import ErrorBody, error_in, invalid_reply
 from headrace.errors import InvalidReply
-from headrace.json_reading import NOT_JSON, decode_json, decode_leniently
-from headrace.reply import Usage, shown
+from headrace.json_reading import NOT_JSON, decode_json
+from headrace.reply import Usage
 from headrace.sse import EventParser, looks_like_events
 from headrace.tool_parts import ToolCallParts
-from headrace.usage import UsageFields, usage_fields, usage_json
+from headrace.usage import usage_json
 
 DONE = b"[DONE]"
 
@@ -35,47 +36,7 @@ class Piece:
     tool_calls: list[dict[str, Any]] = attrs.field(factory=list)
 
 
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    function_call: dict[str, Any] | None = None
-    audio: dict[str, Any] | None = None
-    annotations: list[Any] | None = None
-    images: list[Any] | None = None
-
-
-class _ChunkChoice(msgspec.Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
-    index: int = 0
-    finish_reason: str | None = None
-    logprobs: dict[str, Any] | None = None
-    usage: UsageFields | None = None  # Moonshot's place for it
-    error: Any = None
-
-
-class _Groq(msgspec.Struct):
-    usage: UsageFields | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_ChunkChoice] = []
-    usage: UsageFields | None = None
-    model: str | None = None
-    id: Any = None
-    created: Any = None
-    error: Any = None
-    object: str | None = None
-    x_groq: _Groq | None = None
-    service_tier: str | None = None
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 _NO_TOOLS: list[dict[str, Any]] = []
-_MERGED = ("function_call", "audio", "annotations", "images")
-"""Parts of a delta that are put together as they are, each like the values before it."""
 
 
 class _Choice:
@@ -151,10 +112,7 @@ class Assembly:
         """
         if named_error:
             raise _broken_off(_error_of(data), data)
-        try:
-            chunk = _decode(data)
-        except NOT_JSON:
-            chunk = _chunk_of(data)
+        chunk = read_chunk(data)
         if chunk.error or chunk.object == "error":
             error = _error_of(data)
             if not error.says_nothing:
@@ -181,7 +139,7 @@ class Assembly:
             self._aside = data
         return pieces
 
-    def _add_part(self, choice: _Choice, part: _ChunkChoice, pieces: list[Piece]) -> None:
+    def _add_part(self, choice: _Choice, part: ChunkChoice, pieces: list[Piece]) -> None:
         delta, text = part.delta, ""
         thought = delta.reasoning_content or delta.reasoning or ""
         if thought:
@@ -207,7 +165,7 @@ class Assembly:
             for call in delta.tool_calls:
                 choice.tools.add(call)
         if delta.function_call or delta.audio or delta.annotations or delta.images:
-            parts = {name: getattr(delta, name) for name in _MERGED}
+            parts = {name: getattr(delta, name) for name in MERGED}
             choice.others = _merged(choice.others, {name: part for name, part in parts.items() if part})
         if part.logprobs:
             choice.logprobs = _merged(choice.logprobs, part.logprobs)
@@ -256,7 +214,7 @@ def assembled_of(content: bytes) -> bytes | None:
 def no_answer(made: Assembly, content: bytes = b"") -> InvalidReply:
     """The error for a stream that ended without a choice, with what it said instead."""
     aside = made.aside or content
-    error = _error_of(aside, failed=True) if aside else ErrorBody()
+    error = _error_of(aside) if aside else ErrorBody()
     return invalid_reply(error, aside, "the stream ended without an answer")
 
 
@@ -264,77 +222,13 @@ def _broken_off(error: ErrorBody, data: bytes) -> InvalidReply:
     return invalid_reply(error, data, "the endpoint broke the stream off with an error")
 
 
-def _error_of(data: bytes, *, failed: bool = True) -> ErrorBody:
+def _error_of(data: bytes) -> ErrorBody:
     """What a chunk says that is known to be an error."""
     try:
         decoded = decode_json(data)
     except NOT_JSON:
         return ErrorBody(message=data.decode("utf-8", "replace").strip() or None)
-    return error_in(decoded, failed=failed) or ErrorBody()
-
-
-def _chunk_of(data: bytes) -> _Chunk:
-    """A chunk, read field by field."""
-    try:
-        value = decode_leniently(data)
-    except NOT_JSON as error:
-        if data.lstrip()[:1] != b"{":
-            return _Chunk()  # a word that keeps the connection alive
-        raise InvalidReply(f"{shown(data)} (the stream holds a damaged chunk)") from error
-    if isinstance(value, list):  # Gemini: an error in a list
-        value = next((each for each in value if isinstance(each, Mapping) and each.get("error")), None)
-    if not isinstance(value, Mapping):
-        return _Chunk()
-    choices, kind, groq = value.get("choices"), value.get("object"), value.get("x_groq")
-    model, aside = value.get("model"), groq.get("usage") if isinstance(groq, Mapping) else None
-    return _Chunk(
-        [_choice_of(each) for each in choices if isinstance(each, Mapping)]
-        if isinstance(choices, list)
-        else [],
-        usage_fields(value.get("usage")) or usage_fields(aside),
-        model if isinstance(model, str) else None,
-        value.get("id"),
-        value.get("created"),
-        value.get("error"),
-        kind if isinstance(kind, str) else None,
-        service_tier=_text(value.get("service_tier")),
-    )
-
-
-def _choice_of(value: Mapping[str, Any]) -> _ChunkChoice:
-    index, reason, logprobs = value.get("index"), value.get("finish_reason"), value.get("logprobs")
-    delta = value.get("delta") or value.get("message")  # a whole answer in a stream
-    return _ChunkChoice(
-        _delta_of(delta) if isinstance(delta, Mapping) else _Delta(_text(value.get("text"))),
-        index if isinstance(index, int) else 0,
-        _text(reason),
-        logprobs if isinstance(logprobs, dict) else None,
-        usage_fields(value.get("usage")),
-        value.get("error"),
-    )
-
-
-def _delta_of(value: Mapping[str, Any]) -> _Delta:
-    text, thoughts = split_parts(value.get("content"))
-    calls = value.get("tool_calls")
-    if isinstance(calls, Mapping):
-        calls = [calls]
-    parts = [each for each in calls if isinstance(each, dict)] if isinstance(calls, list) else None
-    made = _Delta(
-        text,
-        _text(value.get("refusal")),
-        reasoning_of(value) + thoughts,
-        None,
-        parts,
-    )
-    for name in _MERGED:
-        if isinstance(value.get(name), (dict, list)):
-            setattr(made, name, value[name])
-    return made
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return error_in(decoded, failed=True) or ErrorBody()
 
 
 def _merged(before: Any, more: Any) -> Any:
