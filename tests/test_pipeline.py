@@ -91,6 +91,66 @@ def test_a_policy_with_nothing_to_do_leaves_the_chain_as_it_is() -> None:
     assert compile_chain([Idle(), Idle()], _send) is _send
 
 
+@pytest.mark.anyio
+async def test_attempts_are_wrapped_inside_all_that_repeat_and_outside_all_that_protects() -> None:
+    seen: list[str] = []
+
+    def say(what: str, send: Send, times: int = 1) -> Send:
+        async def said(call: Call) -> Reply:
+            seen.append(what)
+            for _ in range(times - 1):
+                await send(call)
+            return await send(call)
+
+        return said
+
+    @attrs.frozen
+    class Plain:
+        name: str
+        stage: Stage
+        times: int = 1
+
+        def wrap(self, send: Send) -> Send:
+            return say(self.name, send, self.times)
+
+    class WithAttempts(Plain):
+        def wrap_attempt(self, send: Send) -> Send:
+            return say(f"{self.name} of an attempt", send)
+
+    policies = [
+        Plain("pace", Stage.PACE),
+        Plain("again", Stage.PERSIST, times=2),
+        WithAttempts("account", Stage.ACCOUNT),
+        WithAttempts("later", Stage.PERSIST),
+        Plain("protect", Stage.PROTECT),
+    ]
+    async with FakeEndpoint().client(policies) as client:
+        await client.chat("?")
+    attempt = ["later", "account of an attempt", "later of an attempt", "protect", "pace"]
+    assert seen == ["account", "again", *attempt, *attempt]
+
+
+def test_a_wrap_attempt_that_raises_or_returns_no_function_names_its_policy() -> None:
+    class Broken:
+        name = "broken"
+        stage = Stage.ACCOUNT
+
+        def wrap(self, send: Send) -> Send:
+            return send
+
+        def wrap_attempt(self, send: Send) -> Any:
+            return None
+
+    class Raising(Broken):
+        def wrap_attempt(self, send: Send) -> Any:
+            raise ValueError("no")
+
+    with pytest.raises(PluginError, match="'broken': wrap_attempt returned None"):
+        compile_chain([Broken()], _send)
+    with pytest.raises(PluginError, match="'broken': wrap_attempt raised ValueError: no"):
+        compile_chain([Raising()], _send)
+
+
 def test_a_wrap_that_raises_names_its_policy() -> None:
     class Raising(Idle):
         def wrap(self, send: Send) -> Send:

@@ -69,6 +69,7 @@ class _Chunk(msgspec.Struct):
     error: Any = None
     object: str | None = None
     x_groq: _Groq | None = None
+    service_tier: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -121,6 +122,7 @@ class Assembly:
         self._aside = b""
         self.model: str | None = None
         self.usage: Usage | None = None
+        self.service_tier: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -161,6 +163,8 @@ class Assembly:
             self._id, self._created = chunk.id, chunk.created
         if self.model is None:
             self.model = chunk.model
+        if chunk.service_tier is not None:
+            self.service_tier = chunk.service_tier
         usage = chunk.usage or (None if chunk.x_groq is None else chunk.x_groq.usage)
         pieces: list[Piece] = []
         for part in chunk.choices:
@@ -224,6 +228,8 @@ class Assembly:
         choices = [choice.described(index) for index, choice in sorted(self._choices.items())]
         body: dict[str, Any] = {"id": self._id, "object": "chat.completion", "created": self._created}
         body |= {"model": self.model, "choices": choices}
+        if self.service_tier is not None:
+            body["service_tier"] = self.service_tier
         if self.usage is not None:
             body["usage"] = usage_json(self.usage)
         return body
@@ -291,6 +297,7 @@ def _chunk_of(data: bytes) -> _Chunk:
         value.get("created"),
         value.get("error"),
         kind if isinstance(kind, str) else None,
+        service_tier=_text(value.get("service_tier")),
     )
 
 

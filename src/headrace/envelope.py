@@ -39,6 +39,7 @@ class _Envelope(msgspec.Struct):
     choices: list[_Choice] | None = None
     output: msgspec.Raw = _NOTHING
     data: msgspec.Raw = _NOTHING
+    service_tier: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Envelope).decode
@@ -122,9 +123,11 @@ def read_envelope(reply: Reply, expected: Expected | None = None) -> None:
     if envelope.error or (expected is not None and not expected.usual(envelope)):
         _read_leniently(reply, expected)
         return
-    reply.model = envelope.model
+    reply.model, reply.service_tier = envelope.model, envelope.service_tier
     if envelope.usage is not None:
         reply.usage = envelope.usage.public()
+        if reply.service_tier is None:
+            reply.service_tier = envelope.usage.tier
 
 
 def _read_leniently(reply: Reply, expected: Expected | None) -> None:
@@ -134,16 +137,17 @@ def _read_leniently(reply: Reply, expected: Expected | None) -> None:
             reply.content = assembled
     try:
         body = reply.body
-    except InvalidReply as error:
+    except InvalidReply:
         said = shown(reply.content) if reply.content else "an empty body"
         hint = "; does base_url lead to the API?" if reply.content.lstrip().startswith(b"<") else ""
         raise InvalidReply(
-            f"{said} (status {reply.status}, but the body is not JSON{hint})"
-        ) from error.__cause__
+            f"{said} (status {reply.status}, but the body is not JSON{hint})", is_json=False
+        ) from None
     if isinstance(body, Mapping):
-        model, usage = body.get("model"), usage_fields(body.get("usage"))
+        model, usage, tier = body.get("model"), usage_fields(body.get("usage")), body.get("service_tier")
         reply.model = model if isinstance(model, str) else None
         reply.usage = None if usage is None else usage.public()
+        reply.service_tier = tier if isinstance(tier, str) else None if usage is None else usage.tier
     found = expected is not None and expected.holds(body)
     fault = error_in(body)
     if expected is not None and not found:

@@ -29,7 +29,6 @@ from headrace.errors import (
     StatusError,
     TLSError,
 )
-from headrace.json_reading import NOT_JSON
 
 
 class Scope(enum.StrEnum):
@@ -143,7 +142,7 @@ def _by_body(error: InvalidReply) -> SharedError | None:
         if _ITEM_CODE.search(code) or not _SHARED_CODE.search(code):
             return None
         return SharedError(f"{error.code} {code} {_target(error)}", Scope.SETTING)
-    if isinstance(error.__cause__, NOT_JSON):
+    if not error.is_json:
         return SharedError(f"{error.code} not JSON {_target(error)}", Scope.SETTING)
     return None
 

@@ -42,6 +42,8 @@ from typing import TYPE_CHECKING, ClassVar
 from headrace.retry_after import seconds_asked
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from headrace.model import Request
     from headrace.reply import Headers, Reply
 
@@ -126,6 +128,8 @@ class CallError(HeadraceError):
     ``retryable`` says whether sending the request again can help; ``ends_run`` whether one of them is enough
     to end a bulk run, because no later call can succeed. ``request`` and ``attempts``
     are filled in by the client; ``partial`` is what came of a stream that broke, None without one.
+    ``cost`` and ``possible_cost`` are in USD and filled in by the cost policy: what the call has to be paid
+    for all the same, and what attempts whose cost is not known may have cost at most; None for nothing.
     """
 
     code: ClassVar[str] = "call_failed"
@@ -134,13 +138,20 @@ class CallError(HeadraceError):
     request: Request | None = None
     attempts: int = 0
     partial: Reply | None = None
+    cost: Decimal | None = None
+    possible_cost: Decimal | None = None
 
 
 class ConnectError(CallError):
-    """No connection, or one that was lost before any byte of an answer."""
+    """No connection, or one that was lost before any byte of an answer.
+
+    ``sent``: True where it was lost when the request was on its way, so that the endpoint may have acted on
+    it.
+    """
 
     code = "connect_error"
     retryable = True
+    sent: bool = False
 
 
 class TLSError(ConnectError):
@@ -190,15 +201,17 @@ class ReplyTooLarge(CallError):
 class InvalidReply(CallError):
     """Status 2xx, but the body is not JSON, is an error, or holds no answer.
 
-    ``error_code`` is the endpoint's own short name for its error, None where it gives none.
+    ``error_code`` is the endpoint's own short name for its error, None where it gives none; ``is_json`` is
+    False where the body is a page or a text.
     """
 
     code = "invalid_reply"
     retryable = True
 
-    def __init__(self, message: str, error_code: str | None = None) -> None:
+    def __init__(self, message: str, error_code: str | None = None, *, is_json: bool = True) -> None:
         super().__init__(message)
         self.error_code = error_code
+        self.is_json = is_json
 
 
 class StatusError(CallError):

@@ -215,19 +215,34 @@ def chosen(
 
 
 def compile_chain(policies: Sequence[Policy], send: Send) -> Send:
-    """Fold ordered policies around ``send``."""
+    """Fold ordered policies around ``send``.
+
+    What policies have as ``wrap_attempt`` stands where attempts begin: inside all that repeat a call, and
+    outside all that an attempt has to pass.
+    """
+    repeating = [policy for policy in policies if policy.stage <= Stage.PERSIST]
+    for policy in reversed(policies[len(repeating) :]):
+        send = _wrapped(policy, "wrap", send)
     for policy in reversed(policies):
-        try:
-            send = policy.wrap(send)
-        except HeadraceError:
-            raise
-        except Exception as error:
-            raise PluginError(
-                f"policy {policy.name!r}: wrap raised {type(error).__name__}: {error}"
-            ) from error
-        if not callable(send):
-            raise PluginError(f"policy {policy.name!r}: wrap returned {send!r}, which cannot be called")
+        if hasattr(policy, "wrap_attempt"):
+            send = _wrapped(policy, "wrap_attempt", send)
+    for policy in reversed(repeating):
+        send = _wrapped(policy, "wrap", send)
     return send
+
+
+def _wrapped(policy: Policy, method: str, send: Send) -> Send:
+    try:
+        wrapped: Send = getattr(policy, method)(send)
+    except HeadraceError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"policy {policy.name!r}: {method} raised {type(error).__name__}: {error}"
+        ) from error
+    if not callable(wrapped):
+        raise PluginError(f"policy {policy.name!r}: {method} returned {wrapped!r}, which cannot be called")
+    return wrapped
 
 
 def compile_observers(observers: Iterable[Observer]) -> Callable[[Event], None] | None:

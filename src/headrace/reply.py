@@ -127,7 +127,9 @@ class Reply:
 
     ``content`` is the body as received, decompressed. ``cost`` is filled in by the cost policy (None:
     unknown); ``attempts`` and ``elapsed`` (seconds, first attempt to last byte, waits included) by the
-    client. ``model`` is the one the endpoint says it used. ``stream`` is what a transport gives a streamed
+    client. ``possible_cost`` is what attempts of the call whose cost is not known may have cost at most,
+    beside ``cost``; None where there are none. ``model`` and ``service_tier`` are those that the endpoint
+    says it used. ``stream`` is what a transport gives a streamed
     call in place of ``content``; ``time_to_first_token`` the seconds until the first piece, None where the
     answer was not streamed.
     """
@@ -142,6 +144,8 @@ class Reply:
     elapsed: float = 0.0
     stream: Body | None = attrs.field(default=None, repr=False)
     time_to_first_token: float | None = None
+    possible_cost: Decimal | None = None
+    service_tier: str | None = None
     _body: Any = attrs.field(default=None, init=False, repr=False)
     _reader: Any = attrs.field(default=None, init=False, repr=False)
     _endpoint: Endpoint | None = attrs.field(default=None, kw_only=True, repr=False)
@@ -175,7 +179,7 @@ class Reply:
             else:
                 return self._body
             # Not in the handler: with the decoder's error goes all that the endpoint said, and the key in it.
-            raise InvalidReply(f"{self._shown()} (the body is not JSON)")
+            raise InvalidReply(f"{self._shown()} (the body is not JSON)", is_json=False)
         return self._body
 
     @property

@@ -32,7 +32,8 @@ RESPONSE_PARAMETERS = frozenset(
     "user".split()
 )
 
-_OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+"""Parameters that limit the tokens of an answer."""
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -147,7 +148,7 @@ def most_output(body: Mapping[str, Any], assumed: int | None) -> int | None:
 
     ``assumed`` where the body sets no limit to one of them, None where that is not known.
     """
-    limits = [limit for limit in (_count(body.get(name)) for name in _OUTPUT_LIMITS) if limit is not None]
+    limits = [limit for limit in (_count(body.get(name)) for name in OUTPUT_LIMITS) if limit is not None]
     each = max(limits) if limits else assumed
     return None if each is None else each * max(1, _count(body.get("n")) or 1)
 

@@ -33,6 +33,9 @@ _PREFIX = "HEADRACE_"
 SHARED_FOLDER = "HEADRACE_SHARED_FOLDER"
 """The variable that names a folder to the processes of one run, for what their policies share; no setting."""
 
+SPENT_BEFORE = "spent-before"
+"""The file in that folder that says what earlier sessions of the run spent, in USD."""
+
 
 def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
     if value < 1:

@@ -166,6 +166,7 @@ class PieceReader:
         reply.content = bytes(received)
         read_envelope(reply, CHAT)
         self.assembly.model, self.assembly.usage = reply.model, reply.usage
+        self.assembly.service_tier = reply.service_tier
         self.ready.append(Piece(reply.text, 0, reply.reasoning, reply.tool_calls))
         self.done = True
 
@@ -175,7 +176,7 @@ class PieceReader:
         reply.elapsed = anyio.current_time() - call.started
         if not reply.content:
             reply.content = msgspec.json.encode(made.body())
-        reply.usage, reply.model = made.usage, made.model
+        reply.usage, reply.model, reply.service_tier = made.usage, made.model, made.service_tier
         reply.stream = reply._reader = None
 
     async def aclose(self) -> None:

@@ -64,6 +64,15 @@ class UsageFields(msgspec.Struct):
     cache_read_input_tokens: _Count = None
     cache_creation_input_tokens: _Count = None
     cache_creation: _CacheCreation | None = None
+    service_tier: Any = None
+    speed: Any = None
+
+    @property
+    def tier(self) -> str | None:
+        """The service tier, where the usage says it, as Anthropic's does: "fast" is one by another name."""
+        if self.speed == "fast":
+            return "fast"
+        return self.service_tier if isinstance(self.service_tier, str) else None
 
     def updated(self, later: UsageFields) -> UsageFields:
         """These counts, replaced by those of a later part of the same answer, where it has others."""
@@ -197,15 +206,19 @@ def usage_fields(value: Any) -> UsageFields | None:
 
 
 def _read(kind: type[Any], value: Mapping[str, Any]) -> Any:
-    found = {}
+    found: dict[str, Any] = {}
     for name in kind.__struct_fields__:
         given, part = value.get(name), _PARTS.get(name)
-        if part is None:
+        if name in _TEXTS:
+            found[name] = given
+        elif part is None:
             found[name] = _count(given)
         elif isinstance(given, Mapping):
             found[name] = _read(part, given)
     return kind(**found)
 
+
+_TEXTS = frozenset({"service_tier", "speed"})
 
 _PARTS = {
     "prompt_tokens_details": _PromptDetails,

@@ -177,7 +177,7 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(
     assert lines[3] == '({"model":"deepseek-v3.2","max_tokens":100,"user":"me"})'
     assert "20 requests would be sent" in result.out
     assert "at most 2,000 out" in result.out
-    assert "cost       about $0.0" in result.out
+    assert "cost       an estimate: $0.0" in result.out
     assert counts(endpoint)["requests"] == before
     assert not (tmp_path / "out.jsonl").exists()
 

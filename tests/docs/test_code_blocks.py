@@ -168,7 +168,8 @@ def _load(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, name).write_text(text, encoding="utf-8")
         keys = dict.fromkeys(_KEY_VARIABLE.findall(text), "sk-of-the-reader")
-        settings = load_settings({}, environ=keys, directory=Path(folder))
+        endpoint = {"OPENAI_BASE_URL": "http://127.0.0.1/v1"}
+        settings = load_settings({}, environ=keys | endpoint, directory=Path(folder))
         Plugins().policies(settings)
         settings.check_claimed()
 

@@ -200,7 +200,7 @@ def yes(value: bool) -> str:
 
 
 def test_each_member_of_an_output_line_is_there() -> None:
-    reply = Reply(200, Headers([]), b"{}", cost=Decimal(1))
+    reply = Reply(200, Headers([]), b"{}", cost=Decimal(1), possible_cost=Decimal(1))
     line = msgspec.json.decode(
         encode_line(0, "a", Outcome(0, None, reply, None), "yes", headrace.AnswerError("no"), 0.0)
     )

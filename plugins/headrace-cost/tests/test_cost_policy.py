@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 import trio
 
@@ -18,6 +17,8 @@ from headrace_cost import Cost
 # 10 prompt and 5 completion tokens, as a fake answer has them, at 1 and 2 USD a million tokens.
 PRICES = {"fake-model": {"input": "1", "output": "2"}}
 USD = Decimal("0.00002")
+CHOICES = [{"message": {"content": "ok"}, "finish_reason": "stop"}]
+NO_USAGE = {"choices": CHOICES}
 
 
 @pytest.mark.anyio
@@ -62,7 +63,7 @@ async def test_an_unknown_price_is_none_and_said_once(caplog: pytest.LogCaptureF
 @pytest.mark.anyio
 async def test_no_usage_is_an_unknown_cost(caplog: pytest.LogCaptureFixture) -> None:
     cost = Cost(prices=PRICES)
-    async with FakeEndpoint(Answer(body={"choices": []})).client([cost]) as client:
+    async with FakeEndpoint(Answer(body=NO_USAGE)).client([cost]) as client:
         assert (await client.chat("Hallo")).cost is None
     assert "no usage is reported" in caplog.text
 
@@ -70,7 +71,7 @@ async def test_no_usage_is_an_unknown_cost(caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.anyio
 async def test_the_requests_model_comes_first_then_the_replys() -> None:
     usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
-    endpoint = FakeEndpoint(otherwise=Answer(body={"model": "gpt-4.1", "usage": usage}))
+    endpoint = FakeEndpoint(otherwise=Answer(body={"model": "gpt-4.1", "choices": CHOICES, "usage": usage}))
     cost = Cost(prices=PRICES)
     async with endpoint.client([cost]) as client:
         assert (await client.chat("Hallo")).cost == 1
@@ -212,21 +213,20 @@ async def test_a_request_without_a_limit_is_reckoned_with_what_was_seen() -> Non
 
 
 @pytest.mark.anyio
-async def test_failed_and_cancelled_calls_give_their_reservation_back() -> None:
+async def test_calls_that_the_endpoint_refused_give_their_reservation_back() -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.00015"))
-    endpoint = FakeEndpoint(500, Answer(delay=60), "ok")
+    endpoint = FakeEndpoint(500, 429, 400, "ok")
     async with endpoint.client([cost]) as client:
-        with pytest.raises(headrace.ServerError):
-            await client.chat("Hallo", max_tokens=5)
-        with anyio.move_on_after(0.01):
-            await client.chat("Hallo", max_tokens=5)
+        for _ in range(3):
+            with pytest.raises(headrace.StatusError):
+                await client.chat("Hallo", max_tokens=5)
         assert (await client.chat("Hallo", max_tokens=5)).cost == USD
 
 
 @pytest.mark.anyio
 async def test_an_unknown_cost_is_booked_at_its_worst() -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.0003"))
-    async with FakeEndpoint(Answer(body={"choices": []})).client([cost]) as client:
+    async with FakeEndpoint(Answer(body=NO_USAGE)).client([cost]) as client:
         await client.chat("Hallo", max_tokens=100)
         with pytest.raises(headrace.BudgetExceeded):
             await client.chat("Hallo", max_tokens=100)

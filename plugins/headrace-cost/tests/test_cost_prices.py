@@ -1,162 +1,178 @@
-"""The price list, and what tokens cost by it."""
+"""Which price a model has at an endpoint."""
 
 from __future__ import annotations
 
-import tomllib
-from decimal import Decimal, localcontext
-from importlib.resources import files
+import datetime
+import time
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import headrace
-from headrace import Usage
+from headrace import Endpoint, Usage
+from headrace_cost import prices
+from headrace_cost.catalogue import Catalogue
 from headrace_cost.prices import PriceList
+from headrace_cost.rates import Price
+
+OPENAI = "https://api.openai.com/v1"
+PROXY = "https://llm.example.com/v1"
+EACH = Usage(1_000_000, 1_000_000)
 
 
-def shipped() -> dict[str, Any]:
-    return tomllib.loads(files("headrace_cost").joinpath("prices.toml").read_text(encoding="utf-8"))
-
-
-def cost(model: str, usage: Usage) -> Decimal:
-    price = PriceList({}).find(model)
-    assert price is not None
-    return price.cost(usage)
-
-
-def test_every_price_has_a_source_and_a_date() -> None:
-    for table in shipped().values():
-        assert table["source"]
-        assert len(table["date"]) == len("2026-11")
-
-
-def test_prices_are_sound() -> None:
-    models = [model for table in shipped().values() for model in table["models"]]
-    assert len(models) == len(set(models)) > 100
-    for table in shipped().values():
-        for entry in table["models"].values():
-            assert entry.keys() <= {"input", "output", "cached", "long"}
-            assert Decimal(entry["input"]) > 0
-            assert Decimal(entry.get("cached", "0")) < Decimal(entry["input"])
-            if "long" in entry:
-                assert Decimal(entry["long"]["input"]) > Decimal(entry["input"])
-                assert ("cached" in entry) == ("cached" in entry["long"])
+def at(url: str, model: str, own: dict[str, Any] | None = None, tier: str | None = None) -> Decimal | None:
+    """What a million tokens in and out cost."""
+    price = PriceList(own or {}).at((Endpoint(url, "key", name="here"), model, tier))
+    return None if price is None else price.cost(EACH)
 
 
 @pytest.mark.parametrize(
-    ("model", "usage", "usd"),
+    ("url", "model", "usd"),
     [
-        ("deepseek-v3.2", Usage(1_000_000, 1_000_000), "1.62"),
-        ("gpt-4.1", Usage(1_000_000, 1_000_000), "10"),
-        ("gpt-4.1", Usage(10, 5), "0.00006"),
-        ("gpt-4.1", Usage(1_000_000, 0, cached_tokens=400_000), "1.4"),
-        ("gemini-2.5-flash", Usage(1_000_000, 1_000_000), "2.8"),
-        ("gemini-2.5-pro", Usage(200_000, 1_000), "0.26"),
-        ("gemini-2.5-pro", Usage(200_001, 1_000), "0.5150025"),
-        ("text-embedding-3-small", Usage(1_000_000, 0), "0.02"),
-        # Without a price of their own, cached tokens cost what others do.
-        ("deepseek-v3.2", Usage(1_000_000, 0, cached_tokens=1_000_000), "0.42"),
-        # An endpoint that counts more cached tokens than there are does not make a call cheaper.
-        ("gpt-4.1", Usage(1_000_000, 0, cached_tokens=2_000_000), "0.5"),
-        ("gpt-4.1", Usage(), "0"),
+        (OPENAI, "gpt-4.1", "10"),
+        (OPENAI, "gpt-4.1-2025-04-14", "10"),
+        (OPENAI, "GPT-4.1", "10"),
+        (OPENAI, "text-embedding-3-small", "0.02"),
+        ("https://openrouter.ai/api/v1", "openai/gpt-4.1", "10"),
+        ("https://my.openai.azure.com/openai", "gpt-4.1", "10"),
+        ("https://europe-west1-aiplatform.googleapis.com/v1/x", "google/gemini-2.5-flash", "2.8"),
+        # A family of whose dated member nothing is known.
+        (OPENAI, "gpt-4.1-2031-01-01", "10"),
+        (OPENAI, "gpt-4.1-20310101", "10"),
+        # No provider's address: the price of who makes the model, or whom its name begins with.
+        (PROXY, "gpt-4.1", "10"),
+        (PROXY, "openai/gpt-4.1-2025-04-14", "10"),
+        (PROXY, "openrouter/openai/gpt-4.1", "10"),
+        (PROXY, "anthropic/claude-haiku-4-5-20251001", "6"),
+        # Not sold there, or nobody's: no price is better than a wrong one.
+        (OPENAI, "claude-haiku-4-5", None),
+        (OPENAI, "nothing", None),
+        (OPENAI, "", None),
+        (PROXY, "someone/gpt-4.1", None),
+        (PROXY, "meta-llama/Llama-3.1-8B-Instruct", None),
+        (PROXY, "mistralai/Mistral-7B-Instruct-v0.3", None),
+        # Billed by something that no usage counts.
+        (OPENAI, "whisper-1", None),
+        # The same name has a price of its own at each host, and the simulated one on this machine.
+        ("http://127.0.0.1:8000/v1", "deepseek-v3.2", "1.62"),
+        ("http://localhost:8000/v1", "deepseek-v3.2", "1.62"),
+        ("http://[::1]:8000/v1", "deepseek-v3.2", "1.62"),
+        ("https://simulated.invalid/v1", "deepseek-v3.2", "1.62"),
+        ("https://api.deepseek.com/v1", "deepseek-v3.2", "0.5720"),
+        ("https://api.avian.io/v1", "deepseek/deepseek-v3.2", "0.56"),
     ],
 )
-def test_usage_times_price(model: str, usage: Usage, usd: str) -> None:
-    assert cost(model, usage) == Decimal(usd)
-
-
-def test_the_callers_decimal_context_changes_nothing() -> None:
-    with localcontext() as context:
-        context.prec = 2
-        found = cost("gpt-4.1", Usage(123_456, 7_891))
-    assert found == Decimal("0.31004")
+def test_a_price_is_that_of_the_model_at_its_endpoint(url: str, model: str, usd: str | None) -> None:
+    assert at(url, model) == (None if usd is None else Decimal(usd))
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
-    [
-        ("gpt-4.1", "gpt-4.1"),
-        ("gpt-4.1-2025-04-14", "gpt-4.1"),
-        ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
-        ("openai/gpt-4.1", "gpt-4.1"),
-        ("openrouter/openai/gpt-4.1-2025-04-14", "gpt-4.1"),
-        # A dated name with a price of its own is not taken for another.
-        ("gpt-4o-2024-05-13", "gpt-4o-2024-05-13"),
-    ],
+    ("tier", "usd"),
+    [(None, "10"), ("default", "10"), ("auto", "10"), ("priority", "17.5"), ("batch", "5"), ("flex", "10")],
 )
-def test_names_that_are_found(name: str, known: str) -> None:
-    prices = PriceList({})
-    assert prices.find(name) is not None
-    assert prices.find(name) == prices.find(known)
+def test_service_tiers_have_their_prices_where_the_list_has_them(tier: str | None, usd: str) -> None:
+    assert at(OPENAI, "gpt-4.1", tier=tier) == Decimal(usd)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "gpt",
-        "gpt-4.1-x",
-        "GPT-4.1",
-        "gpt-4.1-2025",
-        "gpt-4.1-2025-04-14-x",
-        "gpt-4.1/",
-        "ft:gpt-4.1:me::1",
-    ],
-)
-def test_nothing_fuzzier(name: str) -> None:
-    assert PriceList({}).find(name) is None
+def test_own_prices_come_first_by_endpoint_then_by_model() -> None:
+    one, two, three = ({"input": n, "output": 0} for n in ("1", 2.5, Decimal(3)))
+    assert at(OPENAI, "gpt-4.1", {"gpt-4.1": one}) == 1
+    assert at(OPENAI, "gpt-4.1", {"gpt-4.1": one, "here/gpt-4.1": two}) == Decimal("2.5")
+    assert at(OPENAI, "gpt-4.1", {"elsewhere/gpt-4.1": two}) == 10
+    assert at(OPENAI, "openai/gpt-4.1-2025-04-14", {"gpt-4.1": three}) == 3
+    assert at(OPENAI, "gpt-4.1", {"gpt-4.1": one}, "priority") == 1
 
 
-def test_the_users_own_prices_come_first() -> None:
-    prices = PriceList(
-        {"gpt-4.1": {"input": "1", "output": 2.5}, "mine": {"input": 0, "output": 0, "cached": 0}}
-    )
-    own, free = prices.find("openai/gpt-4.1"), prices.find("mine")
+def test_a_model_that_is_called_otherwise_at_an_endpoint() -> None:
+    azure = Endpoint("https://x.openai.azure.com", "k", name="azure", models={"gpt-4.1": "my-deployment"})
+    found = PriceList({}).at((azure, "gpt-4.1", None))
+    assert found is not None
+    assert found.cost(EACH) == 10
+    own = PriceList({"azure/my-deployment": {"input": 1, "output": 1}}).at((azure, "gpt-4.1", None))
     assert own is not None
-    assert free is not None
-    assert own.cost(Usage(1_000_000, 1_000_000)) == Decimal("3.5")
-    assert free.cost(Usage(1_000_000, 1_000_000)) == 0
+    assert own.cost(EACH) == 2
 
 
 @pytest.mark.parametrize(
-    "entry",
+    ("entry", "said"),
     [
-        {},
-        {"input": "1"},
-        {"input": "1", "output": "2", "cache": "3"},
-        {"input": "-1", "output": "2"},
-        {"input": "nan", "output": "2"},
-        {"input": "cheap", "output": "2"},
-        "1.5",
+        ({}, "needs input and output"),
+        ({"input": "1"}, "needs input and output"),
+        ({"input": "1", "output": "2", "cache": "3"}, "did you mean 'cached'"),
+        ({"input": "-1", "output": "2"}, "input = '-1'"),
+        ({"input": "nan", "output": "2"}, "at least 0"),
+        ({"input": "cheap", "output": "2"}, "must be a number"),
+        ("1.5", "needs input and output"),
     ],
 )
-def test_prices_that_are_none(entry: Any) -> None:
-    with pytest.raises(headrace.SettingsError, match="'mine'"):
+def test_prices_that_are_not_prices(entry: Any, said: str) -> None:
+    with pytest.raises(headrace.SettingsError, match=f"'mine': .*{said}"):
         PriceList({"mine": entry})
 
 
-def test_the_worst_case_of_a_long_prompt() -> None:
-    price = PriceList({}).find("gemini-2.5-pro")
-    assert price is not None
-    assert price.at_most(200_000, 1_000) == Decimal("0.26")
-    assert price.at_most(200_001, 1_000) == Decimal("0.5150025")
+LIST = b"""{"providers": [{"id": "p", "url": "https://p\\\\.test", "models": [
+  {"match": ["equals", "dated"], "prices": [
+    {"rates": {"input": "1"}}, {"since": "2026-03-01", "rates": {"input": "2"}}]},
+  {"match": ["equals", "daily"], "prices": [
+    {"rates": {"input": "1"}}, {"daily": ["22:00", "06:00"], "rates": {"input": "3"}}]},
+  {"match": ["equals", "tiers"], "prices": [{"rates": {"input": "1", "output": "1"}}], "tiers": [
+    {"tier": "flex", "since": "2026-03-01", "rates": {"input": "5"}},
+    {"tier": "flex", "rates": {"input": "7", "output": "7"}}]}
+]}]}"""
 
 
-@given(
-    st.sampled_from(["gpt-4.1", "gemini-2.5-pro", "deepseek-v3.2"]),
-    st.integers(0, 10**6),
-    st.integers(0, 10**6),
-    st.integers(0, 10**6),
-    st.data(),
+@pytest.mark.parametrize(
+    ("model", "tier", "when", "usd", "until"),
+    [
+        ("dated", None, "2026-02-28T23:59:59", 1, "2026-03-01T00:00:00"),
+        ("dated", None, "2026-03-01T00:00:00", 2, None),
+        ("daily", None, "2026-02-28T21:59:59", 1, "2026-02-28T22:00:00"),
+        ("daily", None, "2026-02-28T22:00:00", 3, "2026-03-01T06:00:00"),
+        ("daily", None, "2026-03-01T05:59:59", 3, "2026-03-01T06:00:00"),
+        ("daily", None, "2026-03-01T06:00:00", 1, "2026-03-01T22:00:00"),
+        ("tiers", None, "2026-02-01T00:00:00", 2, None),
+        ("tiers", "flex", "2026-02-01T00:00:00", 14, "2026-03-01T00:00:00"),
+        # The first variant that holds wins, rate by rate.
+        ("tiers", "flex", "2026-03-02T00:00:00", 12, None),
+    ],
 )
-def test_no_usage_within_the_bounds_costs_more_than_the_worst_case(
-    model: str, most_prompt: int, most_output: int, cached: int, data: st.DataObject
+def test_prices_change_by_date_and_time_of_day(
+    model: str, tier: str | None, when: str, usd: int, until: str | None
 ) -> None:
-    price = PriceList({}).find(model)
+    now = datetime.datetime.fromisoformat(when).replace(tzinfo=datetime.UTC)
+    price = Catalogue(LIST).price("https://p.test/v1", model, tier, now)
     assert price is not None
-    usage = Usage(
-        data.draw(st.integers(0, most_prompt)), data.draw(st.integers(0, most_output)), cached_tokens=cached
-    )
-    assert 0 <= price.cost(usage) <= price.at_most(most_prompt, most_output)
+    assert price.cost(EACH) == usd
+    then = None if until is None else datetime.datetime.fromisoformat(until).replace(tzinfo=datetime.UTC)
+    assert price.until == (None if then is None else then.timestamp())
+
+
+def test_a_price_is_looked_up_again_when_another_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = 0
+
+    def catalogue() -> Catalogue:
+        nonlocal looked_up
+        looked_up += 1
+        return Catalogue(LIST)
+
+    found, place = PriceList({}, catalogue), (Endpoint("https://p.test/v1", "k"), "daily", None)
+    first = found.at(place)
+    assert first is not None
+    assert found.at(place) is first
+    assert looked_up == 1
+    assert first.until is not None
+    later = first.until + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    found.at(place)
+    assert looked_up == 2
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prices, "_MOST", 10)
+    found, endpoint = PriceList({"m": {"input": 1, "output": 1}}), Endpoint(PROXY, "k")
+    for number in range(100):
+        found.at((endpoint, f"model-{number}", None))
+    assert len(found._found) <= 10
+    price = found.at((endpoint, "m", None))
+    assert isinstance(price, Price)

@@ -304,16 +304,30 @@ async def test_the_deadline_is_both_s() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_winner_is_priced_and_only_the_winner() -> None:
-    cost = Cost(prices=PRICES, budget=Decimal("0.00015"))
+async def test_the_winner_is_priced_and_what_the_loser_may_cost_is_said() -> None:
+    cost = Cost(prices=PRICES, budget=Decimal("0.00025"))
     endpoint = FakeEndpoint(SLOW, Answer("quick", prompt_tokens=20, completion_tokens=10))
     async with endpoint.client([hedge(), cost]) as client:
         reply = await client.chat("?", max_tokens=10)
         assert reply.cost == Decimal("0.00004")
-        # What was set aside is given back: another call fits in.
+        assert reply.possible_cost is not None
+        assert Decimal("0.00008") < reply.possible_cost < Decimal("0.00012")
+        # What the winner did not use is free again, and what the loser may cost is not.
         await client.chat("?", max_tokens=1)
+        with pytest.raises(headrace.BudgetExceeded, match="attempts that may have been billed"):
+            await client.chat("?", max_tokens=10)
     assert cost.totals.calls == 2
     assert cost.totals.cost == Decimal("0.00006")
+    assert (cost.totals.uncertain, cost.totals.possible_cost) == (1, reply.possible_cost)
+
+
+@pytest.mark.anyio
+async def test_a_hedge_that_the_budget_does_not_cover_leaves_the_first_request_alone() -> None:
+    cost = Cost(prices=PRICES, budget=Decimal("0.00012"))
+    endpoint = FakeEndpoint(Answer("first", delay=0.5))
+    async with endpoint.client([hedge(), cost]) as client:
+        assert (await client.chat("?", max_tokens=10)).text == "first"
+    assert len(endpoint.attempts) == 1
 
 
 @pytest.mark.anyio

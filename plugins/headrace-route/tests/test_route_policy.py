@@ -165,15 +165,23 @@ async def test_the_cheapest_is_by_the_endpoints_own_prices() -> None:
     assert (dear.cost, cheap.cost) == (Decimal("0.00003"), Decimal("0.000015"))
 
 
-async def test_a_budget_reckons_with_the_dearest() -> None:
+async def test_a_budget_reserves_at_the_price_of_the_endpoint_that_each_attempt_goes_to() -> None:
     prices = {"a/m": {"input": 0, "output": 1}, "b/m": {"input": 0, "output": 5}}
-    world = World(a=FakeEndpoint(), b=FakeEndpoint())
-    async with world.client(Route(by="cost"), Cost(prices=prices, budget="0.000004")) as client:
-        with pytest.raises(headrace.BudgetExceeded):
+    world = World(a=FakeEndpoint(503), b=FakeEndpoint())
+    async with world.client(Route(by="order"), Cost(prices=prices, budget="0.000004")) as client:
+        with pytest.raises(headrace.BudgetExceeded, match=r"may cost 0\.000005 USD"):
             await client.chat("?", max_tokens=1)
-    prices.pop("b/m")
-    async with world.client(Route(), Cost(prices=prices, budget=1)) as client:
-        with pytest.raises(headrace.BudgetExceeded, match="no price"):
+        assert (await client.chat("?", max_tokens=1)).text == "ok"
+    assert len(world.fakes["b"].attempts) == 0
+
+
+async def test_no_budget_is_kept_at_an_endpoint_without_a_price() -> None:
+    world = World(a=FakeEndpoint(), b=FakeEndpoint())
+    cost = Cost(prices={"a/m": {"input": 0, "output": 1}}, budget=1)
+    async with world.client(Route(by="order"), cost) as client:
+        assert (await client.chat("?", max_tokens=1)).text == "ok"
+        world.fakes["a"].then(503)
+        with pytest.raises(headrace.BudgetExceeded, match="'m' has no price at b"):
             await client.chat("?", max_tokens=1)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from headrace.bulk.appending import write_all
 from headrace.errors import JournalError
 from headrace.json_reading import NOT_JSON
-from headrace.requests import encode_json
+from headrace.requests import OUTPUT_LIMITS, encode_json
 
 _FORMAT = 1
 _WORDS = {
@@ -44,8 +44,9 @@ def claim(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bo
         except BlockingIOError:
             raise JournalError(f"{out}: another run is writing to it; wait for its end") from None
         written = os.pread(lock, 1 << 24, 0)
-        if written.endswith(b"\n"):
-            _compare(out, sidecar, written, fingerprint)
+        first, whole, _ = written.partition(b"\n")
+        if whole:
+            _compare(out, sidecar, first, fingerprint)
         elif begun:
             raise JournalError(
                 f"{out}: exists, but {sidecar.name} does not say which run it belongs to; "
@@ -75,9 +76,16 @@ def _compare(out: Path, sidecar: Path, written: bytes, fingerprint: Mapping[str,
     if not isinstance(old, dict) or old.get("headrace") != _FORMAT:
         raise JournalError(f"{sidecar}: not a journal of this version of headrace")
     for key, value in fingerprint.items():
-        if old.get(key) != value:
+        if _comparable(key, old.get(key)) != _comparable(key, value):
             was = "" if key == "input" else f" (was {old.get(key)!r}, is {value!r})"
             raise JournalError(
                 f"{out}: {_WORDS.get(key, key)} changed since this journal began{was}; "
                 "put it back to resume, or name another --out"
             )
+
+
+def _comparable(key: str, value: Any) -> Any:
+    """A value of the fingerprint, less what may change: the limit of the output, which a stop may name."""
+    if key != "parameters" or not isinstance(value, Mapping):
+        return value
+    return {name: each for name, each in value.items() if name not in OUTPUT_LIMITS} or None

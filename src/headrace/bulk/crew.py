@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from typing import Protocol, TypeAlias
 
 import anyio
@@ -43,6 +44,14 @@ class Crew(Protocol):
 
         No result waits to be taken for longer than it takes the tasks that are ready to have their turn.
         """
+
+
+def carry_over(client: Client, spent: Decimal) -> None:
+    """Tell a client's policies what earlier sessions of the run spent, in USD: those that have ``resume``."""
+    for policy in client.policies:
+        resume = getattr(policy, "resume", None)
+        if resume is not None:
+            resume(spent)
 
 
 class LocalCrew:

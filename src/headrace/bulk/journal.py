@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from headrace.bulk.appending import LineFile
 from headrace.bulk.claim import claim
+from headrace.bulk.dropped import note_dropped, spent_on_dropped
 from headrace.bulk.records import Line, decode_line
 from headrace.errors import JournalError
 from headrace.json_reading import NOT_JSON
@@ -27,7 +29,8 @@ class Journal:
     and repairs a torn end. Where the input is ``limited`` to its first items, the lines of others are kept
     and not counted. Raises `JournalError` when another process works on it, when it belongs to a run whose
     fingerprint differs (naming what changed), when it is damaged or cannot be written.
-    ``done`` counts the items that have a line, ``failed`` those whose line held an error at entering.
+    ``done`` counts the items that have a line, ``failed`` those whose line held an error at entering, and
+    ``spent`` is what the run had cost by then, in USD, also for lines that were taken out.
     """
 
     def __init__(
@@ -46,11 +49,14 @@ class Journal:
         self._forgotten = bytearray()
         self.done = 0
         self.failed = 0
+        self.spent = Decimal(0)
 
     def __enter__(self) -> Self:
         self._lock = self._claim()
         try:
+            self.spent = spent_on_dropped(self._lock)
             for line in self._read():
+                self.spent += line.spent
                 index = line.index
                 assert index is not None
                 if index < self._total:
@@ -133,7 +139,9 @@ class Journal:
         before = self._done, self.done, self.failed
         fresh = self.path.with_name(self.path.name + ".new")
         try:
-            self._write_without_failed(fresh)
+            dropped = self._write_without_failed(fresh)
+            # First, so that a crash in between counts these twice and not never.
+            note_dropped(self._lock, spent_on_dropped(self._lock) + dropped)
             os.replace(fresh, self.path)
         except OSError as error:
             fresh.unlink(missing_ok=True)
@@ -146,7 +154,9 @@ class Journal:
         self._file = LineFile(self.path)
         return before[2]
 
-    def _write_without_failed(self, fresh: Path) -> None:
+    def _write_without_failed(self, fresh: Path) -> Decimal:
+        """Write what is to stay; returns what the other lines had cost."""
+        dropped = Decimal(0)
         self._done, self._forgotten = bytearray(len(self._done)), bytearray(len(self._done))
         self.done = self.failed = 0
         with self.path.open("rb") as old, fresh.open("wb") as new:
@@ -157,12 +167,14 @@ class Journal:
                 assert index is not None
                 if index < self._total:
                     if line.failed:
+                        dropped += line.spent
                         self._forgotten[index >> 3] |= 1 << (index & 7)
                         continue
                     self._mark(index)
                 new.write(raw)
             new.flush()
             os.fsync(new.fileno())
+        return dropped
 
     def append(self, indexes: list[int], lines: bytes) -> None:
         """Write the lines of these items; they survive the death of this process once it returns.

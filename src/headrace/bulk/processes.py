@@ -17,6 +17,8 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,12 +32,13 @@ from headrace.bulk.result import Result
 from headrace.client import Client
 from headrace.errors import SettingsError, WorkerLost
 from headrace.requests import encode_body
-from headrace.settings import SHARED_FOLDER
+from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 
 _AHEAD = 16
 """The least of items that a worker holds beyond its calls in flight, so that it need not wait for more."""
 
 _MOST_DEATHS = 3
+_NOTHING = Decimal(0)
 _END_LIMIT = 5.0
 """Seconds that workers have to end by themselves."""
 
@@ -54,8 +57,8 @@ class ProcessCrew:
 
     ``make_client`` is called in each of them, so it has to be picklable: a ``functools.partial`` of
     `Client`, or a function of a module. ``tell`` hears what the workers' policies tell observers, as name
-    and data. ``choices`` and ``answer`` are those of a `Task`. Raises `SettingsError` for what cannot be
-    pickled, and for fewer calls than processes.
+    and data. ``choices`` and ``answer`` are those of a `Task`; ``spent`` is what earlier sessions of the run
+    cost, in USD. Raises `SettingsError` for what cannot be pickled, and for fewer calls than processes.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class ProcessCrew:
         choices: Sequence[str] = (),
         answer: AnswerFormat | None = None,
         tell: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
+        spent: Decimal = _NOTHING,
     ) -> None:
         if not 1 <= processes <= max_in_flight:
             raise SettingsError(
@@ -78,6 +82,7 @@ class ProcessCrew:
         self._answer = _pickled(None if answer is None else answer.kind, "a module's class as answer=")
         self._choices = list(choices)
         self._tell_observer = tell
+        self._spent = spent
         share, more = divmod(max_in_flight, processes)
         self._shares = [share + (number < more) for number in range(processes)]
         self._workers: list[_Worker] = []
@@ -97,6 +102,7 @@ class ProcessCrew:
     async def __aenter__(self) -> Self:
         self._changed = anyio.Event()
         self._folder = tempfile.TemporaryDirectory(prefix="headrace-shared-")
+        self._share_spending()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         for share in self._shares:
@@ -111,6 +117,9 @@ class ProcessCrew:
             await self._group.__aexit__(None, None, None)
         finally:
             self._folder.cleanup()
+
+    def _share_spending(self) -> None:
+        Path(self._folder.name, SPENT_BEFORE).write_text(str(self._spent))
 
     async def work(self, items: Iterator[Asked], take: Take) -> None:
         """See `Crew.work`."""

@@ -18,11 +18,25 @@ _FOREVER = 1e10
 """Seconds: more than any run takes, and any clock shows."""
 
 
+class Spent(msgspec.Struct, gc=False):
+    """What is read back of what an item cost."""
+
+    cost: Decimal | None = None
+    possible_cost: Decimal | None = None
+
+
 class Line(msgspec.Struct):
-    """What is read back of an output line: its place in the input, and whether it failed."""
+    """What is read back of an output line: its place in the input, what it cost, and whether it failed."""
 
     id: str
     error: msgspec.Raw = msgspec.Raw(b"null")
+    headrace: Spent = msgspec.field(default_factory=Spent)
+
+    @property
+    def spent(self) -> Decimal:
+        """What the item cost in USD, what attempts of unknown cost may have cost included."""
+        amounts = (self.headrace.cost, self.headrace.possible_cost)
+        return sum((each for each in amounts if each is not None and each.is_finite()), Decimal(0))
 
     @property
     def index(self) -> int | None:
@@ -52,6 +66,7 @@ class _Notes(msgspec.Struct, gc=False, omit_defaults=True):
     elapsed: Annotated[float, msgspec.Meta(ge=0, le=_FOREVER)]
     completed_at: Annotated[float, msgspec.Meta(ge=0, le=_FOREVER)] | None = None
     cost: Decimal | None = None
+    possible_cost: Decimal | None = None
     answer: Any = None
 
 
@@ -112,7 +127,7 @@ def encode_line(
 ) -> bytes:
     """The output line of one item, line feed included; ``completed_at`` in Unix seconds."""
     reply, content, why = outcome.reply, b"", None if error is None else _error(error)
-    cost = None if reply is None else reply.cost
+    cost, possible_cost = cost_of(outcome)
     if reply is not None:
         content = reply.without_key(reply.content)
         if why is not None:
@@ -120,9 +135,15 @@ def encode_line(
         if answer is not None and content is not reply.content:
             answer = msgspec.Raw(reply.without_key(_encode(answer)))
     elapsed, completed_at = _rounded(outcome.elapsed, 1e6), _rounded(completed_at, 1e3)
-    notes = _Notes(outcome.attempts, elapsed, completed_at, cost, answer)
+    notes = _Notes(outcome.attempts, elapsed, completed_at, cost, possible_cost, answer)
     response = _response(reply, content, error)
     return _encode(_Written(f"headrace-{index}", id, response, why, notes)) + b"\n"
+
+
+def cost_of(outcome: Outcome) -> tuple[Decimal | None, Decimal | None]:
+    """What an item cost in USD, be it a failure, and what attempts of unknown cost may have cost."""
+    ended = outcome.reply if outcome.reply is not None else outcome.error
+    return getattr(ended, "cost", None), getattr(ended, "possible_cost", None)
 
 
 def _rounded(seconds: float, parts: float) -> float:

@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from headrace import errors
-from headrace.bulk.records import encodable, encode_line
+from headrace.bulk.records import cost_of, encodable, encode_line
 from headrace.bulk.task import judge
 from headrace.error_scope import SharedError, shared_error
 from headrace.errors import (
@@ -52,6 +52,7 @@ class Result(msgspec.Struct, array_like=True, gc=False):
     status: int | None = None
     shared: SharedError | None = None
     number: int = 0
+    possible_cost: Decimal | None = None
 
     @property
     def may_stop_drawing(self) -> bool:
@@ -112,10 +113,10 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Re
         error = _unwritable(problem)  # what came is kept, without what was made of it
         line = encode_line(index, id, outcome, None, error, time.time())
     result = Result(index, line, outcome.attempts, outcome.elapsed)
+    result.cost, result.possible_cost = cost_of(outcome)
     if reply is not None:
         usage = reply.usage if outcome.attempts else None  # a cache's reply took no tokens
         result.answered = True
-        result.cost = reply.cost
         if usage is not None:
             result.prompt_tokens = usage.prompt_tokens or 0
             result.completion_tokens = usage.completion_tokens or 0

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from headrace.bulk.crew import Asked, Crew, LocalCrew
+from headrace.bulk.crew import Asked, Crew, LocalCrew, carry_over
 from headrace.bulk.doubts import Doubts
 from headrace.bulk.journal import Journal
 from headrace.bulk.processes import ProcessCrew
@@ -247,9 +247,12 @@ async def run(
         bulk = BulkRun(task, journal, total, wait_for_endpoint=wait_for_endpoint, deadline=deadline)
         if processes != 1:
             most = max_in_flight or settings.max_in_flight
-            async with ProcessCrew(make_client, processes, most, task.choices, task.answer) as crew:
+            async with ProcessCrew(
+                make_client, processes, most, task.choices, task.answer, spent=journal.spent
+            ) as crew:
                 await bulk.perform(crew)
         else:
+            carry_over(client, journal.spent)
             async with opened or nullcontext():
                 await bulk.perform(LocalCrew(client, task.choices, max_in_flight))
         if wanted is not None:

@@ -82,10 +82,11 @@ class Summary:
     ``total`` items in the input, of which ``done_before`` were done, and ``failed_before`` of those
     failed, when it was started or resumed. The rest counts this session: ``succeeded``, ``failed``,
     ``retries`` (attempts beyond the first), tokens (none of replies that took no attempt), ``cost`` in USD
-    (None until a reply has a price), ``unpriced`` replies, ``elapsed`` in seconds. ``latencies`` are those of
-    calls that succeeded, their waits and retries included. ``waiting`` is why nothing is sent at the moment,
-    empty where something is. ``stopped_by`` is the error, or the word "interrupt", that ended the session
-    before the input's end.
+    (None until a call has a price), ``possible_cost`` of attempts that may have been billed though their cost
+    is not known, ``unpriced`` replies, ``elapsed`` in seconds. ``latencies`` are those of calls that
+    succeeded, their waits and retries included. ``waiting`` is why nothing is sent at the moment, empty where
+    something is. ``stopped_by`` is the error, or the word "interrupt", that ended the session before the
+    input's end.
     """
 
     total: int
@@ -97,6 +98,7 @@ class Summary:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: Decimal | None = None
+    possible_cost: Decimal | None = None
     unpriced: int = 0
     elapsed: float = 0.0
     latencies: Latencies = attrs.field(factory=Latencies, repr=False)
@@ -139,10 +141,8 @@ class Summary:
             self.latencies.add(result.elapsed)
             self.prompt_tokens += result.prompt_tokens
             self.completion_tokens += result.completion_tokens
-            if result.cost is not None:
-                self.cost = result.cost if self.cost is None else self.cost + result.cost
-            else:
-                self.unpriced += 1
+            self.unpriced += result.cost is None
+        self._spend(result.cost, result.possible_cost)
         if result.code is None:
             self.succeeded += 1
         else:
@@ -163,7 +163,12 @@ class Summary:
         self.retries += other.retries
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens
-        if other.cost is not None:
-            self.cost = other.cost if self.cost is None else self.cost + other.cost
+        self._spend(other.cost, other.possible_cost)
         self.unpriced += other.unpriced
         self.latencies.include(other.latencies)
+
+    def _spend(self, cost: Decimal | None, possible_cost: Decimal | None) -> None:
+        if cost is not None:
+            self.cost = cost if self.cost is None else self.cost + cost
+        if possible_cost is not None:
+            self.possible_cost = (self.possible_cost or 0) + possible_cost

@@ -64,4 +64,9 @@ def describe(summary: Summary) -> str:
         lines.append(f"  cost       {money(summary.cost)}{without}")
     elif summary.unpriced:
         lines.append("  cost       unknown: no price for this model, or no cost plugin")
+    if summary.possible_cost is not None:
+        lines.append(
+            f"  besides    at most {money(summary.possible_cost)} for attempts of unknown cost "
+            "(timeouts, cancelled hedges, answers that broke off)"
+        )
     return "\n".join(lines)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import attrs
+
+from headrace.bulk.wording import money
 from headrace.requests import as_request, encode_body, most_output
 
 if TYPE_CHECKING:
@@ -17,34 +21,85 @@ _BYTES_A_TOKEN = 4
 """A rule of thumb for English; other languages take more tokens."""
 
 
+@attrs.define
+class _Estimate:
+    """Sums over all requests: tokens, and the cost of no answers and of the longest ones that are allowed."""
+
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    unlimited: int = 0
+    least: Decimal = Decimal(0)
+    most: Decimal = Decimal(0)
+    unpriced: int = 0
+
+    def add(self, request: Request, price: Callable[[str, int, int], Decimal | None]) -> None:
+        """Count a request."""
+        tokens, output = (
+            len(encode_body(request.body)) // _BYTES_A_TOKEN,
+            most_output(request.body or {}, None),
+        )
+        self.prompt_tokens += tokens
+        self.output_tokens += output or 0
+        self.unlimited += output is None
+        model = request.model
+        least = None if model is None else price(model, tokens, 0)
+        if model is None or least is None:
+            self.unpriced += 1
+        else:
+            self.least += least
+            self.most += price(model, tokens, output or 0) or 0
+
+
 def preview(client: Client, task: Task, total: int) -> str:
     """The first requests, how many there are, and an estimate of tokens and cost; sends nothing."""
     lines: list[str] = []
-    prompt_tokens, output_tokens, cost, unpriced, unlimited = 0, 0, Decimal(0), 0, 0
-    price = next((found for each in client.policies if (found := getattr(each, "estimate", None))), None)
+    estimate, price = _Estimate(), price_of(client)
     for number, item in enumerate(task.source.items()):
         request = as_request(task.request(item), client.settings.model)
         if number < _SHOWN:
             lines += [f"--- {item.id}", *_shown(request)]
-        content = encode_body(request.body)
-        tokens, most = len(content) // _BYTES_A_TOKEN, most_output(request.body or {}, None)
-        prompt_tokens += tokens
-        output_tokens += most or 0
-        unlimited += most is None
-        each = None if price is None or request.model is None else price(request.model, tokens, most or 0)
-        cost += each or 0
-        unpriced += each is None
-    where = " or ".join(endpoint.base_url for endpoint in client.endpoints)
-    lines.append(f"{total:,} requests would be sent to {where}; nothing was.")
-    lines.append(f"  tokens     about {prompt_tokens:,} in, at most {output_tokens:,} out")
-    if unlimited:
-        lines[-1] += f"; {unlimited:,} requests set no limit and count as 0, see --param max_tokens=…"
-    if unpriced == total:
-        lines.append("  cost       unknown: the model has no price, or headrace-cost is not installed")
+        estimate.add(request, price)
+    lines.append(f"{total:,} requests would be sent to {addresses(client)}; nothing was.")
+    return "\n".join([*lines, *_figures(estimate, total)])
+
+
+def _figures(estimate: _Estimate, total: int) -> list[str]:
+    tokens = f"  tokens     about {estimate.prompt_tokens:,} in"
+    if not estimate.unlimited:
+        tokens += f", at most {estimate.output_tokens:,} out"
+    elif estimate.unlimited == total:
+        tokens += "; not known how many out: no max_tokens is set"
     else:
-        without = f"; {unpriced:,} have no price" if unpriced else ""
-        lines.append(f"  cost       about ${cost:,.4f}{without}")
-    return "\n".join(lines)
+        tokens += f"; not known how many out: {estimate.unlimited:,} requests set no max_tokens"
+    if estimate.unpriced == total:
+        return [tokens, "  cost       unknown: the model has no price, or headrace-cost is not installed"]
+    if estimate.unlimited:
+        cost = f"  cost       an estimate: {money(estimate.least)} and what the answers cost"
+    else:
+        least, most = money(estimate.least), money(estimate.most)
+        cost = f"  cost       an estimate: {least} to {most}, by the length of the answers"
+    if estimate.unpriced:
+        cost += f"; {estimate.unpriced:,} have no price"
+    return [tokens, cost, "  --sample 20 sends 20 of the rows, and estimates by what the model answers."]
+
+
+def price_of(client: Client) -> Callable[[str, int, int], Decimal | None]:
+    """What so many tokens of a model cost at the first endpoint that has it; None where that is not known."""
+    prices = [found for each in client.policies if (found := getattr(each, "estimate", None)) is not None]
+
+    def cost(model: str, prompt_tokens: int, output_tokens: int) -> Decimal | None:
+        endpoint = next((each for each in client.endpoints if each.serves(model)), None)
+        if not prices or endpoint is None:
+            return None
+        found: Decimal | None = prices[0](model, prompt_tokens, output_tokens, endpoint)
+        return found
+
+    return cost
+
+
+def addresses(client: Client) -> str:
+    """Where requests go."""
+    return " or ".join(endpoint.base_url for endpoint in client.endpoints)
 
 
 def _shown(request: Request) -> list[str]:

@@ -33,7 +33,7 @@ SOME_FAILED, INTERRUPTED = 1, 130
 @click.option("--schema", metavar="FILE", help="The answer must be JSON that fits this JSON schema.")
 @click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id, or the row.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
-@click.option("--budget", metavar="USD", help="The most that the run may cost; needs headrace-cost.")
+@click.option("--budget", metavar="USD", help="The most that the run may cost, with its earlier sessions.")
 @click.option("--deadline", type=options.DURATION, metavar="TIME", help="Stop after so long, like 2h.")
 @click.option(
     "--wait-for-endpoint",
@@ -44,6 +44,12 @@ SOME_FAILED, INTERRUPTED = 1, 130
 )
 @click.option(
     "--dry-run", is_flag=True, help="Show what would be sent and about what it costs; send nothing."
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --dry-run: send N of the rows, and estimate by their answers what all cost.",
 )
 @click.option(
     "--table", metavar="FILE", help="At the end, a table of what is done: FILE.csv or FILE.parquet."
@@ -75,6 +81,7 @@ def run(
     deadline: float | None,
     wait_for_endpoint: float,
     dry_run: bool,
+    sample: int | None,
     table: str | None,
     retry_failed: bool,
     processes: int,
@@ -107,6 +114,7 @@ def run(
     import functools
 
     from headrace.bulk import BulkRun, Journal, ProcessCrew, Source, Task
+    from headrace.bulk.crew import carry_over
     from headrace.bulk.engines import Job
     from headrace.bulk.tables import Table
     from headrace.bulk.template import Template
@@ -114,6 +122,8 @@ def run(
     from headrace.cli.session import on_event_loop, perform, perform_in_processes
     from headrace.errors import HeadraceError, JournalError, SettingsError
 
+    if sample is not None and not dry_run:
+        raise SettingsError("--sample goes with --dry-run")
     watcher = Watcher(bar=sys.stderr.isatty() and not verbose)
     cost = {} if budget is None else {"cost": {"budget": budget}}
     make_client = functools.partial(
@@ -158,8 +168,12 @@ def run(
     total = task.check()
     if dry_run:
         from headrace.cli.preview import preview
+        from headrace.cli.sample import take_sample
 
-        click.echo(preview(client, task, total))
+        if sample is None:
+            click.echo(preview(client, task, total))
+        else:
+            click.echo(on_event_loop(lambda: take_sample(client, task, total, sample)))
         return
     with Journal(out, task.fingerprint(), total, limit is not None) as journal:
         if retry_failed:
@@ -167,10 +181,13 @@ def run(
         bulk = BulkRun(task, journal, total, wait_for_endpoint=wait_for_endpoint, deadline=deadline)
         try:
             if processes == 1:
+                carry_over(client, journal.spent)
                 summary = on_event_loop(lambda: perform(client, bulk, task.choices, watcher))
             else:
                 most = client.settings.max_in_flight
-                crew = ProcessCrew(make_client, processes, most, task.choices, task.answer, watcher.hear)
+                crew = ProcessCrew(
+                    make_client, processes, most, task.choices, task.answer, watcher.hear, journal.spent
+                )
                 summary = on_event_loop(lambda: perform_in_processes(crew, bulk, watcher))
         except JournalError as error:  # no mistake in the command, and not before anything is sent
             raise HeadraceError(str(error)) from error

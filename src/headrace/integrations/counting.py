@@ -62,6 +62,8 @@ class PassingCounter:
             self._look_at(self._events.end())
         if self._json is None:
             self._reply.usage = self._counts.public()
+            if self._reply.service_tier is None:
+                self._reply.service_tier = self._counts.tier
         elif complete:
             self._reply.content = bytes(self._json)
             count_whole(self._reply)
@@ -97,6 +99,8 @@ class PassingCounter:
                 model, usage = part.get("model"), usage_fields(part.get("usage"))
                 if isinstance(model, str):
                     self._reply.model = model
+                if isinstance(part.get("service_tier"), str):
+                    self._reply.service_tier = part["service_tier"]
                 if usage is not None:
                     # The messages API counts the prompt at the beginning, and the answer at the end.
                     self._counts = self._counts.updated(usage)

@@ -280,7 +280,9 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
     ):
         if answering:
             return IncompleteReply(f"{where}: the connection was lost before the answer was complete: {said}")
-        return ConnectError(f"the connection to {where} was lost before it answered: {said}")
+        unanswered = ConnectError(f"the connection to {where} was lost before it answered: {said}")
+        unanswered.sent = True
+        return unanswered
     return ProtocolError(f"{where}: {said}")
 
 

@@ -264,7 +264,9 @@ class _Origin:
         how = "closed the connection" if error is None else f"lost the connection ({error.strerror or error})"
         if parser.started:
             return IncompleteReply(f"{where} {how} before the answer was complete")
-        return ConnectError(f"{where} {how} before it answered")
+        lost = ConnectError(f"{where} {how} before it answered")
+        lost.sent = True
+        return lost
 
     def _timed_out(self, phase: str, timeout: Timeout, *, in_total: bool) -> CallTimeout:
         where = self._connector.where

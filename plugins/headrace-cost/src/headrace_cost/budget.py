@@ -1,20 +1,37 @@
-"""A budget that is never overdrawn: each call reserves the most it can cost before it is sent.
+"""A budget that is never overdrawn: each attempt reserves the most it can cost before it is sent.
 
-What is spent and what is reserved together stay within the budget. A call that fits beside neither is
-refused if it would not fit even when all reservations came back unspent; otherwise it waits, because calls
-cost less than they reserve. Waiters come first in, first out, and no newcomer overtakes them: a large
-call does not starve among small ones.
+What is spent and what is reserved together stay within the budget. An attempt that fits beside neither is
+refused if it would not fit even when all reservations came back unspent; otherwise it waits, because
+attempts cost less than they reserve. Waiters are first in, first out, and no newcomer overtakes them: a
+large call does not starve among small ones.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from decimal import Decimal
+from typing import Protocol
 
 import anyio
 import attrs
 
-from headrace_cost.prices import MONEY, ZERO
+from headrace_cost.rates import ZERO, add, subtract
+
+
+class Account(Protocol):
+    """Where attempts reserve what they may cost, and book what they did cost; all amounts in USD."""
+
+    limit: Decimal
+
+    @property
+    def spent(self) -> Decimal:
+        """What was booked, and what was spent before."""
+
+    async def reserve(self, amount: Decimal) -> bool:
+        """Set ``amount`` aside, if need be once other attempts are settled; False where it can never fit."""
+
+    def settle(self, amount: Decimal, cost: Decimal) -> None:
+        """Give a reservation of ``amount`` back and book what the attempt cost."""
 
 
 @attrs.define(eq=False)
@@ -25,7 +42,7 @@ class _Waiter:
 
 
 class Budget:
-    """``limit`` USD to spend; ``spent`` and ``reserved`` of it say where it went."""
+    """The `Account` of one process: ``limit`` USD, of which ``spent`` and ``reserved`` are not free."""
 
     def __init__(self, limit: Decimal) -> None:
         self.limit = limit
@@ -33,8 +50,12 @@ class Budget:
         self.reserved = ZERO
         self._waiting: deque[_Waiter] = deque()
 
+    def resume(self, spent: Decimal) -> None:
+        """Take at least so much as spent: by earlier sessions of a run, or by one of these already."""
+        self.spent = max(self.spent, spent)
+
     async def reserve(self, amount: Decimal) -> bool:
-        """Set ``amount`` aside, if need be once other calls are settled; False where it can never fit."""
+        """See `Account.reserve`."""
         if not self._waiting and self._take(amount):
             return True
         if self._hopeless(amount):
@@ -46,7 +67,7 @@ class Budget:
         except BaseException:
             # Cancelled: what was granted at the same moment comes back, and whoever stands behind may fit.
             if waiter.granted:
-                self.reserved = MONEY.subtract(self.reserved, amount)
+                self.reserved = subtract(self.reserved, amount)
             elif not waiter.decided.is_set():
                 self._waiting.remove(waiter)
             self._serve()
@@ -54,9 +75,9 @@ class Budget:
         return waiter.granted
 
     def settle(self, amount: Decimal, cost: Decimal) -> None:
-        """Give a reservation of ``amount`` back and book what the call did cost."""
-        self.reserved = MONEY.subtract(self.reserved, amount)
-        self.spent = MONEY.add(self.spent, cost)
+        """See `Account.settle`."""
+        self.reserved = subtract(self.reserved, amount)
+        self.spent = add(self.spent, cost)
         self._serve()
 
     def _serve(self) -> None:
@@ -73,11 +94,11 @@ class Budget:
             waiter.decided.set()
 
     def _take(self, amount: Decimal) -> bool:
-        reserved = MONEY.add(self.reserved, amount)
-        if MONEY.add(self.spent, reserved) > self.limit:
+        reserved = add(self.reserved, amount)
+        if add(self.spent, reserved) > self.limit:
             return False
         self.reserved = reserved
         return True
 
     def _hopeless(self, amount: Decimal) -> bool:
-        return MONEY.add(self.spent, amount) > self.limit
+        return add(self.spent, amount) > self.limit

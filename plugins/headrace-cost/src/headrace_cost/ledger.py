@@ -1,6 +1,6 @@
 """A budget that several processes share: a file under a lock, in which each has what it reserved.
 
-A process that dies leaves its reservations behind. Nobody knows what its calls did cost, so they count as
+A process that dies leaves its reservations behind. Nobody knows what its attempts did cost, so they count as
 spent: the budget is not overdrawn.
 """
 
@@ -16,23 +16,25 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from headrace_cost.prices import MONEY, ZERO
+from headrace.settings import SPENT_BEFORE
+from headrace_cost.rates import ZERO, add, subtract
 
 POLL = 0.05
 """Seconds after which a call that waits looks whether others have come back with less."""
 
 
 class _Page(msgspec.Struct):
-    """What stands in the file: USD spent, and reserved by process id."""
+    """What stands in the file: USD spent in this session and ``before``, and reserved by process id."""
 
+    before: Decimal = ZERO
     spent: Decimal = ZERO
     reserved: dict[str, Decimal] = {}
 
 
 class Ledger:
-    """Like `headrace_cost.budget.Budget`, but of all processes that name the same file.
+    """The `headrace_cost.budget.Account` of all processes that name the same file.
 
-    Calls that wait come in no order: whoever looks first takes what has come back.
+    Attempts that wait have no order: the first that looks takes what has come back.
     """
 
     def __init__(self, limit: Decimal, path: Path) -> None:
@@ -42,27 +44,34 @@ class Ledger:
 
     @property
     def spent(self) -> Decimal:
-        """USD spent by all."""
+        """USD spent by all, and before."""
         with self._open() as page:
-            return page.spent
+            return add(page.before, page.spent)
 
     async def reserve(self, amount: Decimal) -> bool:
-        """Set ``amount`` aside, if need be once other calls are settled; False where it can never fit."""
+        """See `Account.reserve`."""
         while True:
             with self._open() as page:
                 _bury(page)
-                if MONEY.add(page.spent, amount) > self.limit:
+                spent = add(page.before, page.spent)
+                if add(spent, amount) > self.limit:
                     return False
-                if MONEY.add(MONEY.add(page.spent, _sum(page)), amount) <= self.limit:
-                    page.reserved[self._own] = MONEY.add(page.reserved.get(self._own, ZERO), amount)
+                if add(add(spent, _sum(page)), amount) <= self.limit:
+                    page.reserved[self._own] = add(page.reserved.get(self._own, ZERO), amount)
                     return True
             await anyio.sleep(POLL)
 
     def settle(self, amount: Decimal, cost: Decimal) -> None:
-        """Give a reservation of ``amount`` back and book what the call did cost."""
+        """See `Account.settle`."""
         with self._open() as page:
-            page.reserved[self._own] = MONEY.subtract(page.reserved.get(self._own, ZERO), amount)
-            page.spent = MONEY.add(page.spent, cost)
+            page.reserved[self._own] = subtract(page.reserved.get(self._own, ZERO), amount)
+            page.spent = add(page.spent, cost)
+
+    def _spent_before(self) -> Decimal:
+        try:
+            return Decimal(self._path.with_name(SPENT_BEFORE).read_text())
+        except FileNotFoundError:
+            return ZERO
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[_Page]:
@@ -71,7 +80,7 @@ class Ledger:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             written = os.read(file, 1 << 20)
-            page = msgspec.json.decode(written, type=_Page) if written else _Page()
+            page = msgspec.json.decode(written, type=_Page) if written else _Page(before=self._spent_before())
             yield page
             # In one write of one size or more: what a kill between could leave is what was there before.
             data = msgspec.json.encode(page)
@@ -83,7 +92,7 @@ class Ledger:
 def _sum(page: _Page) -> Decimal:
     total = ZERO
     for amount in page.reserved.values():
-        total = MONEY.add(total, amount)
+        total = add(total, amount)
     return total
 
 
@@ -91,7 +100,7 @@ def _bury(page: _Page) -> None:
     """Count as spent what processes that are no more had reserved."""
     for process in list(page.reserved):
         if not _lives(int(process)):
-            page.spent = MONEY.add(page.spent, page.reserved.pop(process))
+            page.spent = add(page.spent, page.reserved.pop(process))
 
 
 def _lives(process: int) -> bool:

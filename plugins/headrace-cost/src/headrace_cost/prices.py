@@ -1,137 +1,136 @@
-"""What a model's tokens cost: the price list, and the rule by which a model is found in it.
+"""The prices of models at endpoints: the user's own, then those that the published list has.
 
-A model is looked for under its exact name, then without a date at its end (``-2025-04-14``, ``-20250414``),
-then in the same way without what stands before its last slash (``openai/gpt-4.1``). Nothing fuzzier: a
-wrong price is worse than none.
+Own prices go by name: that of the model at the endpoint, alone or after the endpoint's (``ENDPOINT/MODEL``),
+then the one that the request says; each also without a date at its end (``-2025-04-14``, ``-20250414``) and
+without what stands before its last slash (``openai/gpt-4.1``).
 """
 
 from __future__ import annotations
 
 import decimal
+import functools
+import ipaddress
 import re
-import tomllib
+import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
-import attrs
+from headrace import Endpoint, SettingsError
+from headrace.errors import nearest
+from headrace_cost.catalogue import Catalogue
+from headrace_cost.rates import KINDS, Price, compiled
 
-from headrace import Endpoint, SettingsError, Usage
-
-K = TypeVar("K")
-
-MONEY = decimal.Context(prec=60)
-"""Sums of money are exact: no price list and no run comes near 60 digits. Apart from the caller's own
-decimal context, whose precision may be anything."""
-
-ZERO = Decimal(0)
-_MILLION = -6
-_NEEDED = {"input", "output"}
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
 
+_SIMULATED = {"deepseek-v3.2": compiled({"input": "0.42", "output": "1.20"})}
+"""What the models of an endpoint that headrace itself simulates are taken to cost."""
 
-@attrs.frozen
-class Price:
-    """USD a token; ``cached`` for prompt tokens read from the endpoint's cache.
+_MOST = 4096
+"""Prices remembered; more models than that nobody has, but a request may name any."""
 
-    ``long``: the price of a whole call whose prompt has more than ``over`` tokens, where that differs.
-    """
+_REFRESH = 60.0
+"""Seconds for which a price of the live list is taken to hold."""
 
-    input: Decimal
-    output: Decimal
-    cached: Decimal
-    long: Price | None = None
-    over: int = 0
-
-    def cost(self, usage: Usage) -> Decimal:
-        """What ``usage`` costs."""
-        prompt = usage.prompt_tokens or 0
-        if self.long is not None and prompt > self.over:
-            return self.long.cost(usage)
-        cost = MONEY.multiply(usage.completion_tokens or 0, self.output)
-        cached = min(usage.cached_tokens or 0, prompt)
-        if cached:
-            cost = MONEY.fma(cached, self.cached, cost)
-        return MONEY.fma(prompt - cached, self.input, cost)
-
-    def at_most(self, prompt_tokens: int, output_tokens: int) -> Decimal:
-        """What a call of at most so many tokens can cost."""
-        worst = max(self.input, self.cached)
-        cost = MONEY.fma(prompt_tokens, worst, MONEY.multiply(output_tokens, self.output))
-        if self.long is not None and prompt_tokens > self.over:
-            return max(cost, self.long.at_most(prompt_tokens, output_tokens))
-        return cost
+Place: TypeAlias = tuple[Endpoint, str, str | None]
+"""An endpoint, a model, and a service tier."""
 
 
-class _Found(dict[K, Price | None]):
+class _Found(dict[Place, Price | None]):
     """What was looked up; a call does without a function of Python's."""
 
-    def __init__(self, look_up: Callable[[K], Price | None]) -> None:
+    def __init__(self, look_up: Callable[[Place], Price | None]) -> None:
         super().__init__()
         self._look_up = look_up
 
-    def __missing__(self, key: K) -> Price | None:
-        price = self[key] = self._look_up(key)
+    def __missing__(self, place: Place) -> Price | None:
+        if len(self) >= _MOST:
+            self.clear()
+        price = self[place] = self._look_up(place)
         return price
 
 
 class PriceList:
-    """The prices that come with headrace-cost, and the user's own before them."""
+    """Prices by endpoint, model and service tier.
 
-    def __init__(self, own: Mapping[str, Mapping[str, Any]]) -> None:
-        self._prices = _shipped() | {model: _own(model, entry) for model, entry in own.items()}
-        self.find: Callable[[str], Price | None] = _Found(self._look_up).__getitem__
-        """The price of a model, None where it is not in the list."""
-        self.at: Callable[[tuple[Endpoint, str]], Price | None] = _Found(self._look_up_at).__getitem__
-        """The price of a model at an endpoint: its own, that of its name there, or that of its name."""
+    Args:
+        own: Prices in USD a million tokens, by model; see `headrace_cost.Cost`.
+        catalogue: Gives the list that is asked after those, each time that a price is looked up.
+        refreshed: Whether that list may change, so that no price of it is remembered for long.
+    """
 
-    def _look_up_at(self, place: tuple[Endpoint, str]) -> Price | None:
-        endpoint, model = place
+    def __init__(
+        self,
+        own: Mapping[str, Mapping[str, Any]],
+        catalogue: Callable[[], Catalogue] | None = None,
+        refreshed: bool = False,
+    ) -> None:
+        self._own = {model: _own(model, entry) for model, entry in own.items()}
+        self._catalogue = catalogue or shipped
+        self._refreshed = refreshed
+        self._found = _Found(self._look_up)
+
+    def at(self, place: Place) -> Price | None:
+        """The price of a model at an endpoint now, None where it is not known."""
+        price = self._found[place]
+        if price is not None and price.until is not None and time.time() >= price.until:
+            del self._found[place]
+            return self._found[place]
+        return price
+
+    def _look_up(self, place: Place) -> Price | None:
+        endpoint, model, tier = place
         there = endpoint.name_of(model)
-        names = (f"{endpoint.name}/{there}", there, model)
-        return next((price for name in names if (price := self.find(name)) is not None), None)
+        for name in (f"{endpoint.name}/{there}", there, model):
+            price = self._own_price(name)
+            if price is not None:
+                return price
+        if there in _SIMULATED and _may_be_simulated(endpoint.base_url):
+            return _SIMULATED[there]
+        now, catalogue = datetime.now(UTC), self._catalogue()
+        for name in dict.fromkeys((there, model)):
+            price = catalogue.price(endpoint.base_url, name, tier, now)
+            if price is not None:
+                return price.until_then(now.timestamp() + _REFRESH) if self._refreshed else price
+        return None
 
-    def _look_up(self, model: str) -> Price | None:
+    def _own_price(self, model: str) -> Price | None:
         for name in (model, model.rpartition("/")[2]):
-            price = self._prices.get(name) or self._prices.get(_DATE.sub("", name))
+            price = self._own.get(name) or self._own.get(_DATE.sub("", name))
             if price is not None:
                 return price
         return None
 
 
-def _shipped() -> dict[str, Price]:
-    text = files("headrace_cost").joinpath("prices.toml").read_text(encoding="utf-8")
-    return {
-        model: _read(entry)
-        for source in tomllib.loads(text).values()
-        for model, entry in source["models"].items()
-    }
+@functools.cache
+def shipped() -> Catalogue:
+    """The list that comes with this package, read when the first price is asked for."""
+    return Catalogue(files("headrace_cost").joinpath("prices.json").read_bytes())
 
 
-def _read(entry: Mapping[str, Any]) -> Price:
-    def per_token(amount: Any) -> Decimal:
-        return MONEY.scaleb(Decimal(str(amount)), _MILLION)
-
-    long = entry.get("long")
-    return Price(
-        per_token(entry["input"]),
-        per_token(entry["output"]),
-        per_token(entry.get("cached", entry["input"])),
-        _read(long) if long else None,
-        long["over"] if long else 0,
-    )
+def _may_be_simulated(url: str) -> bool:
+    """Whether the endpoint is on this machine, or nowhere (RFC 2606), as that of ``headrace simulate`` is."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".invalid"))
 
 
 def _own(model: str, entry: Mapping[str, Any]) -> Price:
     where = f"cost: prices: {model!r}"
-    if not isinstance(entry, Mapping) or not _NEEDED <= entry.keys() <= _NEEDED | {"cached"}:
-        raise SettingsError(f"{where}: needs input and output, and may have cached, in USD a million tokens")
+    if not isinstance(entry, Mapping) or not {"input", "output"} <= entry.keys():
+        raise SettingsError(f"{where}: needs input and output, in USD a million tokens")
     for kind, amount in entry.items():
+        if kind not in KINDS:
+            raise SettingsError(f"{where}: unknown kind {kind!r}; {nearest(str(kind), KINDS)}")
         try:
             number = Decimal(str(amount))
         except decimal.InvalidOperation:
             number = Decimal("NaN")
         if not number.is_finite() or number < 0:
             raise SettingsError(f"{where}: {kind} = {amount!r}: must be a number of at least 0")
-    return _read(entry)
+    return compiled({kind: str(amount) for kind, amount in entry.items()})

@@ -12,10 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import attrs
 import ray
 
 from headrace.bulk.claim import claim
+from headrace.bulk.dropped import note_dropped, spent_on_dropped
 from headrace.errors import HeadraceError, JournalError
+from headrace.settings import SPENT_BEFORE
 from headrace_ray import shards
 from headrace_ray.done import Array
 from headrace_ray.shards import Content, KeyOf
@@ -56,6 +59,7 @@ class Folder:
             self._clear(found)
             arguments = [(shard, self._key, self._retry_failed, self.stop) for shard in found]
             contents = on_ray(_read_and_mend, arguments)
+            self._note_spent(contents)
         except BaseException:
             self._end(self.stop.shared)
             os.close(self._lock)
@@ -73,6 +77,14 @@ class Folder:
         self._end(self.stop.shared)
         self.stop.clear()
         os.close(self._lock)
+
+    def _note_spent(self, contents: list[Content]) -> None:
+        """Say for this session's policies what earlier ones spent, also on lines that were taken out."""
+        dropped = spent_on_dropped(self._lock)
+        spent = dropped + sum(content.spent for content in contents)
+        if self._retry_failed:
+            note_dropped(self._lock, dropped + sum(content.spent_on_failed for content in contents))
+        (self.stop.shared / SPENT_BEFORE).write_text(str(spent))
 
     def _end_earlier_sessions(self) -> None:
         """Have what is left of sessions that were killed end: before their shards are looked for.
@@ -111,7 +123,8 @@ def _read_and_mend(shard: Path, key: KeyOf, retry_failed: bool, stop: Stop) -> C
             if stop.over:
                 raise JournalError(f"{shard}: another run has taken the place of this one")
             shards.rewrite(shard, lambda line: not (retry_failed and line.failed))
-        content = shards.read(shard, key)
+        before, content = content, shards.read(shard, key)
+        content = attrs.evolve(content, spent=before.spent, spent_on_failed=before.spent_on_failed)
     return content
 
 

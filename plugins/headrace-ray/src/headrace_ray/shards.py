@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import attrs
@@ -63,11 +64,16 @@ def by_id(line: DoneLine) -> int:
 
 @attrs.frozen(eq=False)
 class Content:
-    """What is in a shard: the keys of its items, which of them failed, and whether its end is torn."""
+    """What is in a shard: the keys of its items, which of them failed, and whether its end is torn.
+
+    ``spent`` is what the items cost in USD, ``spent_on_failed`` a part of it.
+    """
 
     keys: Array
     failed: Array
     torn: bool = False
+    spent: Decimal = Decimal(0)
+    spent_on_failed: Decimal = Decimal(0)
 
     def among(self, keys: Array) -> dict[int, bool]:
         """Those of these items that are done here, by index, and whether they failed."""
@@ -92,13 +98,16 @@ def lines(path: Path) -> Iterator[tuple[bytes, DoneLine | None]]:
 def read(path: Path, key: KeyOf) -> Content:
     """What is in a shard."""
     keys, failed, torn = [], [], False
+    spent = {False: Decimal(0), True: Decimal(0)}
     for _, line in lines(path):
         if line is None:
             torn = True
         else:
             keys.append(key(line))
             failed.append(line.failed)
-    return Content(numpy.array(keys, numpy.uint64), numpy.array(failed, bool), torn)
+            spent[line.failed] += line.spent
+    arrays = numpy.array(keys, numpy.uint64), numpy.array(failed, bool)
+    return Content(*arrays, torn, spent[True] + spent[False], spent[True])
 
 
 def rewrite(path: Path, keep: Callable[[DoneLine], bool]) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import attrs
 
-from headrace import AnswerError, Call, Ending, Reply, Send, Stage
+from headrace import Call, CallError, Ending, Reply, Send, Stage
 from headrace_redis.link import Link
 from headrace_redis.purse import NANO
 
@@ -38,9 +38,9 @@ class SharedSpending:
             try:
                 try:
                     reply = await send(call)
-                except AnswerError as error:  # it has to be paid all the same
-                    if error.partial is not None:
-                        await self._count(error.partial)
+                except CallError as error:  # its attempts may have to be paid all the same
+                    if error.cost is not None or error.possible_cost is not None:
+                        await self._count(error)
                     raise
                 if call.streamed:
                     call.at_end(lambda ending: self._stream_ended(reply, ending))
@@ -52,8 +52,8 @@ class SharedSpending:
 
         return count
 
-    async def _count(self, reply: Reply) -> None:
-        if self._add(reply):
+    async def _count(self, ended: Reply | CallError) -> None:
+        if self._add(ended):
             await self._link.spending_told()
 
     def _stream_ended(self, reply: Reply, ending: Ending) -> None:
@@ -61,14 +61,15 @@ class SharedSpending:
             self._link.keeper.enter()
             self._link.keeper.leave()
 
-    def _add(self, reply: Reply) -> bool:
-        """Whether there was something to count."""
-        if reply.cost is None and not self._said:
+    def _add(self, ended: Reply | CallError) -> bool:
+        """Whether there was something to count; what attempts may have cost at most counts as spent."""
+        if ended.cost is None and ended.possible_cost is None and not self._said:
             self._said = True
             _log.warning(
                 "the shared budget does not count calls of unknown cost; headrace-cost has their prices"
             )
-        if not reply.cost:
+        spent = (ended.cost or 0) + (ended.possible_cost or 0)
+        if not spent:
             return False
-        self._link.spend(-int(-reply.cost * NANO // 1))
+        self._link.spend(-int(-spent * NANO // 1))
         return True

@@ -87,6 +87,7 @@ class Statistics:
                 code=None if error is None else error.code,
                 message="" if error is None else _cut(error.message),
                 status=None if error is None or record.answered else record.status,
+                possible_cost=notes.possible_cost,
             )
         )
         self.attempts[min(notes.attempts, MANY_ATTEMPTS)] += 1

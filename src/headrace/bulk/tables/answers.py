@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
-from headrace.bulk.records import Line
+from headrace.bulk.records import Line, Spent
 from headrace.bulk.sources import Item
 from headrace.bulk.tables.kinds import Kinds
 from headrace.errors import InputError, InvalidReply
@@ -29,10 +28,9 @@ class _Error(msgspec.Struct):
     message: str
 
 
-class _Notes(msgspec.Struct):
+class _Notes(Spent, kw_only=True):
     attempts: int
     elapsed: float
-    cost: Decimal | None = None
     answer: Any = None
 
 
