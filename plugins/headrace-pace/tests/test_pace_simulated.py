@@ -116,9 +116,11 @@ async def test_an_endpoint_that_says_nothing_but_429(
     async with endpoint.client(policies, max_in_flight=in_flight) as client:
         with trio.move_on_after(seconds):
             await client.map(itertools.repeat("Hallo")).each(lambda outcome: None)
-    assert len(endpoint.accepted) >= 0.8 * limit / 60 * seconds
+    # A window that is used up refuses all until it is over, so that more is lost to seeing whether it is.
+    rate, refused = (0.8, 0.02) if kind == "bucket" else (0.7, 0.03)
+    assert len(endpoint.accepted) >= rate * limit / 60 * seconds
     attempts = len(endpoint.accepted) + len(endpoint.refused)
-    assert len(endpoint.refused) <= 0.02 * attempts + 10  # the first, before anything is known
+    assert len(endpoint.refused) <= refused * attempts
 
 
 @pytest.mark.anyio

@@ -137,8 +137,7 @@ class Learnt:
     def _go_at(self, now: float, until: float, accepted: int, rate: float, hold: float) -> None:
         """Go at a rate from ``until`` on, and do not grow for so long."""
         if now - self._mark[0] >= _COMPLETE:
-            self._before = self._mark
-        self._mark = (now, accepted, True)
+            self._before, self._mark = self._mark, (now, accepted, True)
         self._bound_at = self._grown_at = now
         self._quiet_until = until + hold
         rate = max(rate, _LEAST)
