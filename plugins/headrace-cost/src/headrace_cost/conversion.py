@@ -1,6 +1,6 @@
 """From genai-prices' providers to the form of ``prices.json``: for the script that writes it, and ``live``.
 
-genai-prices is imported by whoever calls this, not here.
+The caller imports genai-prices, not this module.
 """
 
 from __future__ import annotations

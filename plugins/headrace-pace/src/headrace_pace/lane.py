@@ -1,4 +1,4 @@
-"""The calls to one model at one endpoint: who may go now, who waits, and what limits them; pure.
+"""The calls to one model at one endpoint: which may go now, which wait, and what limits them; pure.
 
 Calls that wait go by priority, and within one in the order in which they came; nobody overtakes: a large call
 does not starve among small ones. Times are in seconds on a clock that never goes back.

@@ -106,7 +106,7 @@ class Learnt:
         self._go_at(now, until, accepted, max(rate, least), 0.0)
 
     def lift(self) -> None:
-        """There is no limit, or none that is known."""
+        """No limit is known."""
         self.bucket = None
         self._hold, self._was = HOLD, 0.0
 
