@@ -93,8 +93,8 @@ class Catalogue:
     def price(self, url: str, name: str, tier: str | None, now: datetime) -> Price | None:
         """The price of the model that has this ``name`` at the endpoint of a base URL, None if not listed.
 
-        Where the URL belongs to no known provider (a proxy, your own server), the price is that of the provider
-        that the name begins with (``openai/gpt-4.1``), else that of the one that makes the model.
+        Where the URL belongs to no known provider (a proxy, your own server), the price is that of the
+        provider that the name begins with (``openai/gpt-4.1``), else that of the maker of the model.
         """
         name = name.lower()
         prefix, _, rest = name.partition("/")
