@@ -49,7 +49,6 @@ from headrace.replies import checked
 from headrace.reply import Answered, Reply
 from headrace.requests import as_request, encoded
 from headrace.settings import CoreSettings, Settings, load_settings
-from headrace.stopping import Stopping
 from headrace.streaming import streamed_request
 from headrace.transports import Transport
 from headrace.transports.choice import OWN_TRANSPORTS, make_transport
@@ -251,6 +250,8 @@ class Client(Api):
             self._outcome, places, None if answer is None else answer_format(answer)
         )
         if stop_on is not None:
+            from headrace.stopping import Stopping  # with its table of errors; few maps need it
+
             requests = stopping = Stopping(requests, work)
             work = stopping.work
         return Outcomes(

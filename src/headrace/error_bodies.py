@@ -20,19 +20,20 @@ _QUOTA = frozenset(
     "billing_hard_limit_reached billing_not_active credits_exhausted exceeded_current_quota_error "
     "insufficient_balance insufficient_credits insufficient_quota insufficient_user_quota".split()
 )
-_OUT_OF_CREDIT = re.compile(
+# Patterns and not compiled ones: few programs meet an error in their first second, and each start would pay.
+_OUT_OF_CREDIT = (
     r"(?i)insufficient (account )?(balance|credit|funds|quota)|not enough (balance|credit)"
     r"|(used|out of) (all|available|prepaid)?.{0,20}credits?|credit balance is too low|spending limit"
 )
 MODERATION = "moderation"
 """The word for a request that was refused for what is in it; also where OpenRouter's metadata say so."""
 
-_OVERLOADED = re.compile(r"(?i)overload|over capacity|capacity exceeded|server is busy|too busy")
-_PER_MINUTE = re.compile(r"(?i)per[ _-]?min|\b[rt]pm\b")
-_PER_DAY = re.compile(r"(?i)per[ _-]?day|\b[rt]pd\b|daily")
-_TOKENS = re.compile(r"(?i)tokens?|\btp[md]\b")
-_REQUESTS = re.compile(r"(?i)requests?|calls?\b|\brp[md]\b")
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
+_OVERLOADED = r"(?i)overload|over capacity|capacity exceeded|server is busy|too busy"
+_PER_MINUTE = r"(?i)per[ _-]?min|\b[rt]pm\b"
+_PER_DAY = r"(?i)per[ _-]?day|\b[rt]pd\b|daily"
+_TOKENS = r"(?i)tokens?|\btp[md]\b"
+_REQUESTS = r"(?i)requests?|calls?\b|\brp[md]\b"
+_DURATION = r"(\d{1,9}(?:\.\d{1,9})?)s"
 
 _NOT_RETRYABLE = frozenset(
     "authentication_error billing_error content_filter content_policy_violation context_length_exceeded "
@@ -73,7 +74,7 @@ class ErrorBody:
         """True where the account has no credit left, which no waiting mends."""
         if self.words & _QUOTA:
             return True
-        return bool(self.message and _OUT_OF_CREDIT.search(self.message))
+        return bool(self.message and re.search(_OUT_OF_CREDIT, self.message))
 
     @property
     def limit(self) -> str | None:
@@ -85,10 +86,10 @@ class ErrorBody:
         if self.is_about_quota:
             return "quota"
         said = " ".join([self.message or "", *self.words])
-        if _OVERLOADED.search(said):
+        if re.search(_OVERLOADED, said):
             return "overloaded"
-        period = "day" if _PER_DAY.search(said) else "minute" if _PER_MINUTE.search(said) else None
-        counted = "tokens" if _TOKENS.search(said) else "requests" if _REQUESTS.search(said) else None
+        period = "day" if re.search(_PER_DAY, said) else "minute" if re.search(_PER_MINUTE, said) else None
+        counted = "tokens" if re.search(_TOKENS, said) else "requests" if re.search(_REQUESTS, said) else None
         return f"{counted}_per_{period}" if period and counted else None
 
     @property
@@ -229,7 +230,7 @@ def _wait(holder: Mapping[str, Any]) -> float | None:
     if isinstance(asked, Mapping):  # a duration in protobuf's other form
         asked = asked.get("seconds", 0)
     if isinstance(asked, str):
-        found = _DURATION.fullmatch(asked.strip())
+        found = re.fullmatch(_DURATION, asked.strip())
         asked = float(found[1]) if found else asked
         if isinstance(asked, str) and asked.isascii() and asked.isdigit() and len(asked) < 10:
             asked = int(asked)
