@@ -54,6 +54,7 @@ def test_one_file_configures_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "headrace.toml").write_text(
         "policies = ['retry', 'breaker', 'cost']\n"
         "[retry]\nattempts = 5\n[breaker]\nconsecutive = 5\n[cost]\nbudget = '12.50'\n"
+        "[cost.prices.fake-model]\ninput = 1\noutput = 2\n"
     )
     cost, retry, breaker = FakeEndpoint().client(None).policies
     assert isinstance(cost, Cost)
