@@ -186,7 +186,7 @@ async def test_what_an_item_may_be(fake_endpoint: FakeEndpoint) -> None:
         None,
         b"Hallo",
         ["Hallo"],
-        {"messages": object()},
+        pytest.param({"messages": object()}, id="an object"),
         {"messages": "x", "stream": True},
         {"url": 5, "body": {}},
         {"url": "/v1/x", "body": []},
