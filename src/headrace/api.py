@@ -38,6 +38,13 @@ class Api(ABC):
     def _begin_stream(self, request: Request) -> AbstractAsyncContextManager[tuple[Call, Reply]]:
         """Perform a request as a stream: the call, and its reply with the first piece."""
 
+    def _name_model(self, body: dict[str, Any], model: str | None) -> None:
+        """Put the model into a body at once; a request that is made anew for it takes twice as long."""
+        if model is None and body.get("model") is None:
+            model = self._settings.model
+        if model is not None:
+            body["model"] = model
+
     @overload
     async def chat(
         self,
@@ -90,8 +97,7 @@ class Api(ABC):
         `AnswerError` where the answer is no ``answer``: ``error.partial`` is the reply as it came.
         """
         body = chat_body(messages, parameters) | dict(extra_body or {})
-        if model is not None:
-            body["model"] = model
+        self._name_model(body, model)
         request = Request(
             body,
             id=id,
@@ -125,8 +131,7 @@ class Api(ABC):
         its items. Raises as `chat` does.
         """
         body = response_body(input, instructions, parameters) | dict(extra_body or {})
-        if model is not None:
-            body["model"] = model
+        self._name_model(body, model)
         request = Request(body, "/responses", "POST", id, timeout, deadline, tags or EMPTY, priority=priority)
         return await self._make(request)
 
@@ -157,8 +162,7 @@ class Api(ABC):
         """
         self._check_usable()
         body = embeddings_body(dimensions, extra_body)
-        if model is not None:
-            body["model"] = model
+        self._name_model(body, model)
         request = Request(
             body,
             "/embeddings",
@@ -231,8 +235,7 @@ class Api(ABC):
         """
         options = {} if stream_options is None else {"stream_options": stream_options}
         body = chat_body(messages, parameters) | options | dict(extra_body or {})
-        if model is not None:
-            body["model"] = model
+        self._name_model(body, model)
         request = Request(
             body, id=id, timeout=timeout, deadline=deadline, tags=tags or EMPTY, priority=priority
         )
