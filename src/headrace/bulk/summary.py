@@ -108,8 +108,8 @@ class Summary:
 
     @property
     def kinds(self) -> list[Failures]:
-        """What failed in this session, by code and status, the most frequent first."""
-        return sorted(self._kinds.values(), key=lambda kind: -kind.number)
+        """What failed in this session, by code and status: the most frequent first, then by these."""
+        return sorted(self._kinds.values(), key=lambda kind: (-kind.number, kind.code, kind.status or 0))
 
     @property
     def failures(self) -> Counter[str]:

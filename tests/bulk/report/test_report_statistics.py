@@ -115,8 +115,8 @@ def test_failures_are_counted_by_code_and_status_with_the_message_of_the_first(l
     found = count(lines, "out.jsonl").summary
     assert [(kind.code, kind.status, kind.number, kind.message) for kind in found.kinds] == [
         ("status_error", 404, 2, "no 0"),
-        ("status_error", 413, 1, "too large"),
         ("answer_error", None, 1, "no choice"),
+        ("status_error", 413, 1, "too large"),
     ]
     assert found.failures == {"status_error": 3, "answer_error": 1}
 
