@@ -10,7 +10,18 @@ import anyio
 import attrs
 import pytest
 
-from headrace import Call, CallError, ConnectError, Event, PluginError, Policy, PolicyError, Reply, Send, Stage
+from headrace import (
+    Call,
+    CallError,
+    ConnectError,
+    Event,
+    PluginError,
+    Policy,
+    PolicyError,
+    Reply,
+    Send,
+    Stage,
+)
 from headrace.chain import compile_chain
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline import ordered
@@ -97,6 +108,8 @@ def test_a_policy_with_nothing_to_do_leaves_the_chain_as_it_is() -> None:
     seen = list[Send]()
 
     class Seeing(Idle):
+        stage = Stage.PACE
+
         def wrap(self, send: Send) -> Send:
             seen.append(send)
             return send
