@@ -35,15 +35,9 @@ from headrace.errors import (
     nearest,
 )
 from headrace.model import Call, Ending, Observer, Outcome, Policy, Request, Send, Timeout
-from headrace.pipeline import (
-    Plugins,
-    check_observer,
-    chosen,
-    compile_chain,
-    compile_observers,
-    foreign_failure,
-)
+from headrace.pipeline import chosen, compile_chain, compile_observers, foreign_failure
 from headrace.places import Places
+from headrace.plugin_manager import Plugins, check_observer
 from headrace.redacted_errors import redact_error
 from headrace.replies import checked
 from headrace.reply import Answered, Reply

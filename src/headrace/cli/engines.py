@@ -39,7 +39,7 @@ class CommandWithEngines(click.Command):
     def engines(self) -> dict[str, Engine]:
         """The engines by name; raises `PluginError` for two of one name or option, and for what is none."""
         if self._engines is None:
-            from headrace.pipeline import Plugins
+            from headrace.plugin_manager import Plugins
 
             self._engines = _checked(Plugins(), {name for each in self.params for name in each.opts})
         return self._engines

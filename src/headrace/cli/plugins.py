@@ -12,7 +12,8 @@ def plugins() -> None:
     """List the installed plugins: version, policies with their stages, and settings as they are now."""
     import attrs
 
-    from headrace.pipeline import Plugins, ordered
+    from headrace.pipeline import ordered
+    from headrace.plugin_manager import Plugins
     from headrace.settings import load_settings
 
     found = Plugins()

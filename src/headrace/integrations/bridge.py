@@ -20,14 +20,9 @@ from headrace.integrations.calls import REDIRECTED_FROM, Calls
 from headrace.integrations.counting import count_whole
 from headrace.integrations.translation import translated
 from headrace.model import Call, Ending, Observer, Policy, Send
-from headrace.pipeline import (
-    Plugins,
-    chosen,
-    compile_chain,
-    compile_observers,
-    foreign_failure,
-)
+from headrace.pipeline import chosen, compile_chain, compile_observers, foreign_failure
 from headrace.places import Places
+from headrace.plugin_manager import Plugins
 from headrace.replies import status_error
 from headrace.reply import Headers, Reply
 from headrace.settings import load_settings
