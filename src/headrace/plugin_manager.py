@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,8 +14,11 @@ from headrace.errors import PluginError, SettingsError, nearest
 from headrace.model import Observer, Policy, Stage
 from headrace.settings import Settings
 from headrace.transports import Transport
+from headrace.transports.choice import OWN_TRANSPORTS
 
 GROUP = "headrace"
+_PREFIX = f"{GROUP}_"
+_HOOKS = tuple(name for name in vars(hookspecs) if name.startswith(_PREFIX))
 
 
 @attrs.frozen
@@ -52,30 +56,56 @@ class Plugins:
             self.add(Plugin(entry.name, distribution, version, module))
 
     def add(self, plugin: Plugin) -> None:
-        """Register a plugin; raises `PluginError` for a misspelt hook or a name taken already."""
+        """Register a plugin.
+
+        Raises:
+            PluginError: One of its functions looks like a hook but is not one, or takes an argument that its
+                hook does not have; or the plugin's name is taken already.
+        """
+        self._check_names(plugin)
         try:
             self._manager.register(plugin.module, plugin.name)
-            self._manager.check_pending()
         except (ValueError, pluggy.PluginValidationError) as error:
             raise PluginError(f"{plugin}: {error}") from error
         self.found.append(plugin)
 
-    def call(self, hook: str, **arguments: Any) -> list[tuple[Plugin, Any]]:
-        """What each plugin's implementation of ``hook`` returns, None left out.
+    def _check_names(self, plugin: Plugin) -> None:
+        """Raise `PluginError` for a function that is meant as a hook and would never be called."""
+        for name in dir(plugin.module):
+            if name.startswith("__"):
+                continue
+            marked = self._manager.parse_hookimpl_opts(plugin.module, name)
+            if marked is None and not (
+                name.startswith(_PREFIX) and inspect.isroutine(inspect.getattr_static(plugin.module, name))
+            ):
+                continue
+            hook = (marked and marked.get("specname")) or name
+            if hook not in _HOOKS and not (marked and marked.get("optionalhook")):
+                raise PluginError(f"{plugin}: {hook} is not a hook; {nearest(hook, _HOOKS)}")
+            if marked is None:
+                raise PluginError(
+                    f"{plugin}: {name} is not marked as a hook and would not be called; "
+                    "put @headrace.hookimpl above it"
+                )
 
-        Each is called on its own, so that an error names its plugin.
-        """
-        results = []
-        for plugin in self.found:
-            others = [other.module for other in self.found if other is not plugin]
-            try:
-                answers = self._manager.subset_hook_caller(hook, others)(**arguments)
-            except SettingsError:
-                raise
-            except Exception as error:
-                raise PluginError(f"{plugin}: {hook} raised {type(error).__name__}: {error}") from error
-            results += [(plugin, answer) for answer in answers if answer is not None]
-        return results
+    def hooks_of(self, plugin: Plugin) -> set[str]:
+        """The names of the hooks that a plugin implements."""
+        return {caller.name for caller in self._manager.get_hookcallers(plugin.module) or ()}
+
+    def call(self, hook: str, **arguments: Any) -> list[tuple[Plugin, Any]]:
+        """What each plugin's implementation of ``hook`` returns, None left out."""
+        return [(plugin, answer) for plugin in self.found for answer in self._ask(plugin, hook, arguments)]
+
+    def _ask(self, plugin: Plugin, hook: str, arguments: dict[str, Any]) -> list[Any]:
+        """What one plugin returns. Each is called on its own, so that an error names its plugin."""
+        others = [other.module for other in self.found if other is not plugin]
+        try:
+            answers = self._manager.subset_hook_caller(hook, others)(**arguments)
+        except SettingsError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{plugin}: {hook} raised {type(error).__name__}: {error}") from error
+        return [answer for answer in answers if answer is not None]
 
     def contributions(self, settings: Settings) -> list[tuple[Plugin, Policy]]:
         """Each plugin's policies; raises `PluginError` for what is no policy, or has another's name."""
@@ -105,23 +135,39 @@ class Plugins:
 
     def observers(self, settings: Settings) -> list[Observer]:
         """The observers of all plugins."""
+        return [observer for _, observer in self.contributed_observers(settings)]
+
+    def contributed_observers(self, settings: Settings) -> list[tuple[Plugin, Observer]]:
+        """Each plugin's observers; raises `PluginError` for what is not an observer."""
         observers = []
         for plugin, given in self.call("headrace_observers", settings=settings):
             for observer in _each(plugin, "headrace_observers", given):
                 check_observer(observer, str(plugin))
-                observers.append(observer)
+                observers.append((plugin, observer))
         return observers
 
     def transport(self, settings: Settings) -> Transport | None:
         """The one transport that plugins offer for these settings, None where they offer none."""
+        offer = self.offered_transport(settings)
+        return None if offer is None else offer[1]
+
+    def offered_transport(self, settings: Settings) -> tuple[Plugin, Transport] | None:
+        """That transport and its plugin; no plugin is asked where the settings name one of headrace's own.
+
+        Raises `PluginError` for two offers, and for what is not a transport.
+        """
+        if settings.core.transport in OWN_TRANSPORTS:
+            return None
         offers = self.call("headrace_transport", settings=settings)
         if len(offers) > 1:
             names = " and ".join(str(plugin) for plugin, _ in offers)
             raise PluginError(f"{names} both offer a transport; uninstall one of them, or pass transport=")
-        for plugin, answers in offers:
-            if not isinstance(answers, Transport):
-                raise PluginError(f"{plugin}: headrace_transport returned {answers!r}, which is no transport")
-            return answers
+        for plugin, offered in offers:
+            if not isinstance(offered, Transport):
+                raise PluginError(
+                    f"{plugin}: headrace_transport returned {offered!r}, which is not a transport"
+                )
+            return plugin, offered
         return None
 
     def engines(self) -> list[tuple[Plugin, Any]]:
@@ -135,6 +181,10 @@ class Plugins:
     def commands(self, cli: Any) -> None:
         """Let plugins add their commands to the command line."""
         self.call("headrace_commands", cli=cli)
+
+    def commands_of(self, plugin: Plugin, cli: Any) -> None:
+        """Let one plugin add its commands."""
+        self._ask(plugin, "headrace_commands", {"cli": cli})
 
 
 def _each(plugin: Plugin, hook: str, answer: Any) -> Iterable[Any]:
