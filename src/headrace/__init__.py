@@ -9,6 +9,7 @@ from headrace.endpoints import Endpoint, Secret
 from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
 from headrace.hookspecs import hookimpl
+from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Ending, Event, Observer, Outcome, Policy, Request, Send, Stage, Timeout
 from headrace.rate_limits import RateLimits
 from headrace.reply import Answered, Body, Headers, Reply, Usage
@@ -16,6 +17,7 @@ from headrace.settings import Settings
 from headrace.streaming import Stream
 from headrace.tools import ToolCall, Tools
 from headrace.transports import Transport
+from headrace.workers import OutcomeStream
 
 __version__ = "0.1.0"
 
@@ -34,8 +36,10 @@ __all__ = [
     "Headers",
     "Observer",
     "Outcome",
+    "OutcomeStream",
     "Piece",
     "Policy",
+    "PriorityCapacityLimiter",
     "RateLimits",
     "Reply",
     "Request",

@@ -16,6 +16,7 @@ from headrace.reply import Answered, Reply
 from headrace.requests import Message, as_request, chat_body, response_body
 from headrace.settings import CoreSettings
 from headrace.streaming import Stream
+from headrace.tokens import Limiter
 
 T = TypeVar("T")
 
@@ -30,8 +31,13 @@ class Api(ABC):
     def _check_usable(self) -> None:
         """Raise `ClientStateError` unless the client is open, and in this event loop."""
 
+    @property
     @abstractmethod
-    async def _make(self, request: Request, until: float | None = None) -> Reply:
+    def limiter(self) -> Limiter:
+        """What gives each attempt its token."""
+
+    @abstractmethod
+    async def _send_request(self, request: Request, until: float | None = None) -> Reply:
         """Perform a request, its model filled in, within its own deadline or by a time that several share."""
 
     @abstractmethod
@@ -107,7 +113,7 @@ class Api(ABC):
             answer=answer,
             priority=priority,
         )
-        return await self._make(request)
+        return await self._send_request(request)
 
     async def respond(
         self,
@@ -133,7 +139,7 @@ class Api(ABC):
         body = response_body(input, instructions, parameters) | dict(extra_body or {})
         self._name_model(body, model)
         request = Request(body, "/responses", "POST", id, timeout, deadline, tags or EMPTY, priority=priority)
-        return await self._make(request)
+        return await self._send_request(request)
 
     async def embed(
         self,
@@ -174,8 +180,8 @@ class Api(ABC):
         request = as_request(request, self._settings.model)
         until = None if deadline is None else self._now() + deadline
         batches = in_batches(texts, batch)
-        send = functools.partial(self._make, until=until)
-        return await embed(send, request, batches, self._settings.max_in_flight)
+        send = functools.partial(self._send_request, until=until)
+        return await embed(send, request, batches, self.limiter.total_tokens)
 
     async def models(self) -> list[str]:
         """The ids of the models that the endpoint lists, in its order.
@@ -202,7 +208,7 @@ class Api(ABC):
         body names none. Raises as `chat` does.
         """
         request = Request(body, path, method.upper(), id, timeout, deadline, tags or EMPTY, priority=priority)
-        return await self._make(request)
+        return await self._send_request(request)
 
     def stream(
         self,

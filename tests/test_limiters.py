@@ -7,9 +7,9 @@ import random
 import anyio
 import anyio.abc
 import pytest
+from headrace.places import Places
 
 from headrace import Client, Request
-from headrace.places import Places
 from headrace.testing import Answer, FakeEndpoint
 
 pytestmark = pytest.mark.anyio
