@@ -30,7 +30,8 @@ from headrace.interrupts import protect_from_interrupts
 from headrace.lifespans import Lifespans
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Ending, Observer, Outcome, Policy, Request, Timeout
-from headrace.pipeline import Pipeline, Plugins, check_observer, resolve_policies
+from headrace.pipeline import Pipeline, resolve_policies
+from headrace.plugin_manager import Plugins, check_observer
 from headrace.replies import checked
 from headrace.reply import Answered, Reply
 from headrace.requests import as_request, encoded

@@ -21,7 +21,8 @@ from headrace.integrations.translation import translated
 from headrace.integrations.without_block import LifespansWithoutBlock
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Ending, Observer, Policy
-from headrace.pipeline import Pipeline, Plugins, resolve_policies
+from headrace.pipeline import Pipeline, resolve_policies
+from headrace.plugin_manager import Plugins
 from headrace.replies import status_error
 from headrace.reply import Headers, Reply
 from headrace.settings import load_settings
