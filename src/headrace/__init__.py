@@ -5,10 +5,11 @@ import logging
 from headrace.assembly import Piece
 from headrace.client import Client
 from headrace.embeddings import Embeddings
-from headrace.endpoints import Endpoint, Secret
+from headrace.endpoints import Endpoint
 from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
 from headrace.hookspecs import hookimpl
+from headrace.keys import Secret
 from headrace.model import Call, Ending, Event, Observer, Outcome, Policy, Request, Send, Stage, Timeout
 from headrace.rate_limits import RateLimits
 from headrace.reply import Answered, Body, Headers, Reply, Usage

@@ -34,6 +34,7 @@ from headrace.errors import (
     SettingsError,
     nearest,
 )
+from headrace.keys import KeySource, Secret, as_secret
 from headrace.model import Call, Ending, Observer, Outcome, Policy, Request, Send, Timeout
 from headrace.pipeline import (
     Plugins,
@@ -64,11 +65,11 @@ RequestLike: TypeAlias = str | Mapping[str, Any] | Request
 class Client(Api):
     """Calls OpenAI-compatible endpoints, many times at once; an async context manager.
 
-    ``base_url`` and ``api_key`` default to ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``. ``endpoints`` in their
-    place are several, as `Endpoint` or as tables by name: a call goes to the first that has its model,
-    unless a policy chooses another of those. ``model`` is sent where a call names none. At most
-    ``max_in_flight`` calls (default 100) are under way at once, further ones wait for their turn.
-    ``timeout`` is in seconds per attempt (default 60), or a `Timeout`.
+    ``base_url`` and ``api_key`` default to ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``; keys that expire are
+    given by a callable, see `Endpoint`. ``endpoints`` in their place are several, as `Endpoint` or as tables
+    by name: a call goes to the first that has its model, unless a policy chooses another of those. ``model``
+    is sent where a call names none. At most ``max_in_flight`` calls (default 100) are under way at once,
+    further ones wait for their turn. ``timeout`` is in seconds per attempt (default 60), or a `Timeout`.
 
     ``policies``: exactly these, or by default those of the installed plugins with their settings. A policy
     that has ``notify`` observes as well; ``observers`` adds others. ``transport``: "native", "httpx" or a
@@ -83,7 +84,7 @@ class Client(Api):
         self,
         *,
         base_url: str | None = None,
-        api_key: str | None = None,
+        api_key: str | Secret | KeySource | None = None,
         endpoints: Sequence[Endpoint] | Mapping[str, Mapping[str, Any]] | None = None,
         model: str | None = None,
         max_in_flight: int | None = None,
@@ -96,7 +97,7 @@ class Client(Api):
         settings = load_settings(
             {
                 "base_url": base_url,
-                "api_key": api_key,
+                "api_key": as_secret(api_key),
                 "endpoints": endpoints,
                 "model": model,
                 "max_in_flight": max_in_flight,
@@ -143,6 +144,12 @@ class Client(Api):
     ) -> None:
         self._closed = True
         await self._transport.aclose()
+
+    def __repr__(self) -> str:
+        where = ", ".join(endpoint.base_url for endpoint in self._endpoints)
+        if self._closed or self._places is None:
+            return f"<Client {where} {'closed' if self._closed else 'not open yet'}>"
+        return f"<Client {where} open, {self.in_flight} of {self._settings.max_in_flight} in flight>"
 
     @property
     def policies(self) -> tuple[Policy, ...]:
