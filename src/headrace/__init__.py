@@ -3,11 +3,12 @@
 import logging
 
 from headrace.assembly import Piece
-from headrace.client import Client
+from headrace.client import Client, RequestLike
 from headrace.embeddings import Embeddings
 from headrace.endpoints import Endpoint
 from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
+from headrace.exports import publish as _publish
 from headrace.hookspecs import hookimpl
 from headrace.keys import Secret
 from headrace.model import Call, Ending, Event, Observer, Outcome, Policy, Request, Send, Stage, Timeout
@@ -40,6 +41,7 @@ __all__ = [
     "RateLimits",
     "Reply",
     "Request",
+    "RequestLike",
     "Secret",
     "Send",
     "Settings",
@@ -54,3 +56,4 @@ __all__ = [
     "hookimpl",
 ]
 __all__ += _errors
+_publish(__all__, globals())

@@ -37,14 +37,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 from headrace.retry_after import seconds_asked
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from headrace.model import Request
     from headrace.reply import Headers, Reply
 

@@ -86,9 +86,7 @@ class RenewedKey(Secret):
     def reveal(self) -> str:
         """The key of now; raises `CredentialError` before the first one was asked for."""
         if self.version == 0:
-            raise CredentialError(
-                "no key yet: a client asks for it before its first request"
-            )
+            raise CredentialError("no key yet: a client asks for it before its first request")
         return self._value
 
     def redactor(self) -> Redactor | Redactors:
