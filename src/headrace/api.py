@@ -44,7 +44,7 @@ class Api(ABC):
         """Raise `ClientStateError` unless the client is open, and in this event loop."""
 
     @abstractmethod
-    async def _make(self, request: Request, until: float | None = None) -> Reply:
+    async def _send_request(self, request: Request, until: float | None = None) -> Reply:
         """Perform a request, its model filled in, within its own deadline or by a time that several share."""
 
     @abstractmethod
@@ -62,7 +62,7 @@ class Api(ABC):
             raise RequestError(
                 f"send takes a headrace.Request, not {type(request).__name__}; client.chat takes messages"
             )
-        return await self._make(request)
+        return await self._send_request(request)
 
     @overload
     async def chat(
@@ -102,7 +102,7 @@ class Api(ABC):
         except HeadraceError:
             await checkpoint()
             raise
-        return await self._make(request)
+        return await self._send_request(request)
 
     async def respond(
         self,
@@ -132,7 +132,7 @@ class Api(ABC):
         except HeadraceError:
             await checkpoint()
             raise
-        return await self._make(request)
+        return await self._send_request(request)
 
     async def embed(
         self,
@@ -169,7 +169,7 @@ class Api(ABC):
             await checkpoint()
             raise
         until = None if request.deadline is None else self._now() + request.deadline
-        send = functools.partial(self._make, until=until)
+        send = functools.partial(self._send_request, until=until)
         return await embed(send, request, batches, self._settings.max_in_flight)
 
     async def models(self, **options: Unpack[CallOptions]) -> list[str]:
@@ -208,7 +208,7 @@ class Api(ABC):
         except HeadraceError:
             await checkpoint()
             raise
-        return await self._make(request)
+        return await self._send_request(request)
 
     def stream(
         self,

@@ -325,7 +325,7 @@ class Client(Api):
             self._serving[model] = endpoints
         return endpoints
 
-    async def _make(self, request: Request, until: float | None = None) -> Reply:
+    async def _send_request(self, request: Request, until: float | None = None) -> Reply:
         self._check_usable()
         call = self._call(as_request(request, self._settings.model))
         if until is not None:

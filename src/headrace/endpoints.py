@@ -78,6 +78,13 @@ def _sendable(instance: Any, attribute: attrs.Attribute[Any], headers: Mapping[s
         raise SettingsError(wrong)
 
 
+def _host_of(endpoint: Endpoint) -> str:
+    try:
+        return urlsplit(endpoint.base_url).netloc.rpartition("@")[2]
+    except ValueError:  # which `checked` says
+        return endpoint.base_url
+
+
 @attrs.frozen(eq=False)
 class Endpoint:
     """A server that speaks the API.
@@ -102,7 +109,7 @@ class Endpoint:
     base_url: str
     api_key: Secret | None = attrs.field(default=None, converter=as_secret)
     headers: Mapping[str, str] = attrs.field(default=EMPTY, validator=_sendable, repr=False)
-    name: str = attrs.field(kw_only=True)
+    name: str = attrs.field(default=attrs.Factory(_host_of, takes_self=True), kw_only=True)
     models: Mapping[str, str] | None = attrs.field(default=None, converter=models_by_name, kw_only=True)
     weight: float = attrs.field(default=1.0, validator=_above_zero, kw_only=True)
     max_in_flight: int | None = attrs.field(default=None, validator=_above_zero, kw_only=True)
@@ -113,13 +120,6 @@ class Endpoint:
     """True where requests are written there as anywhere: no model renamed, no path or query of its own, and a
     key that does not change."""
     _redactor: Redactor | Redactors = attrs.field(init=False, repr=False)
-
-    @name.default
-    def _host(self) -> str:
-        try:
-            return urlsplit(self.base_url).netloc.rpartition("@")[2]
-        except ValueError:  # which `checked` says
-            return self.base_url
 
     @path.validator
     def _has_path(self, attribute: attrs.Attribute[Any], value: str) -> None:

@@ -39,7 +39,8 @@ def key_of(call: Call, endpoint: Endpoint) -> bytes:
 
     That is the URL with its path and query as they are written there, the model's name there, the endpoint's
     key (or its name, where the key changes), the headers (less those which name one call, or the SDK), the
-    body, and the schema of the type that is asked for. The secrets among it go in, and none can be had back out.
+    body, and the schema of the type that is asked for. The secrets among it go in, and none can be had back
+    out.
     """
     request = call.request
     model = None if request.model is None else endpoint.name_of(request.model)
