@@ -247,18 +247,30 @@ class Stream:
         self._ended = False
         self._complete = False
 
+    def __repr__(self) -> str:
+        reply = self._reply
+        if reply is None:
+            return f"<Stream {'waiting for its first piece' if self._entered else 'not entered yet'}>"
+        came = f"{self._reader.assembly.length} characters"
+        if not self._ended:
+            state = f"open, {came} so far"
+        else:
+            state = f"{'complete' if self._complete else 'broken off'}, {came} in {reply.elapsed:.1f} s"
+        return f"<Stream from {self._call.endpoint.name} {state}>"
+
     async def __aenter__(self) -> Self:
         if self._entered:
             raise ClientStateError("a stream is entered once; call client.stream again for another")
         self._entered = True
-        self._call, self._reply = await self._begin.__aenter__()
+        self._call, reply = await self._begin.__aenter__()
         try:
-            self._reader: PieceReader = self._reply._reader or await _of_whole(self._reply)
+            self._reader: PieceReader = reply._reader or await _of_whole(reply)
         except BaseException as error:  # what a policy gave is no answer: the block does not begin
             self._call.end(Ending(error=error))
             await self._begin.__aexit__(None, None, None)
             raise
-        self._reply.time_to_first_token = self._reply.elapsed
+        reply.time_to_first_token = reply.elapsed
+        self._reply = reply
         return self
 
     async def __aexit__(
