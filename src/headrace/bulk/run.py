@@ -24,6 +24,7 @@ from headrace.bulk.template import Template
 from headrace.client import Client
 from headrace.errors import DeadlineExceeded, SettingsError, WorkerLost
 from headrace.groups import task_group
+from headrace.interrupts import uninterrupted
 
 _SYNC_EVERY = 1.0
 """Seconds between two times that the journal is forced onto the disk."""
@@ -92,6 +93,7 @@ class BulkRun:
         self.summary.stopped_by = self.summary.stopped_by or "interrupt"
         self._stopping.set()
 
+    @uninterrupted
     async def perform(self, crew: Crew) -> Summary:
         """Send what is left; returns the summary. Raises `JournalError` when nothing can be written."""
         summary, started = self.summary, anyio.current_time()
