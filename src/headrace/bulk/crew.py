@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import anyio
 import attrs
 
+from headrace.bulk.hanging import Unfinished, unfinished
 from headrace.bulk.result import Result, result_of
 from headrace.client import Client
 from headrace.groups import task_group
@@ -34,7 +35,10 @@ _TOGETHER = 16
 
 
 class Crew(Protocol):
-    """Makes the calls of items."""
+    """Makes the calls of items.
+
+    It may have ``async unfinished() -> Unfinished``: what the calls under way wait for, which a stop asks.
+    """
 
     @property
     def in_flight(self) -> int:
@@ -66,6 +70,9 @@ class LocalCrew:
     @property
     def in_flight(self) -> int:
         return self._client.in_flight
+
+    async def unfinished(self) -> Unfinished:
+        return unfinished(self._client)
 
     async def work(self, items: Iterator[Asked], take: Take) -> None:
         gathered = _Gathered(take, self._choices)

@@ -19,7 +19,7 @@ from headrace.integrations.counting import count_whole
 from headrace.integrations.either_transport import EitherTransport
 from headrace.integrations.translation import translated
 from headrace.integrations.without_block import LifespansWithoutBlock
-from headrace.interrupts import uninterrupted
+from headrace.interrupts import protect_from_interrupts, uninterrupted
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Ending, Observer, Policy
 from headrace.pipeline import Pipeline, resolve_policies
@@ -133,6 +133,7 @@ class Bridge:
         """Make what belongs to an event loop, unless it is there for this one."""
         token = anyio.lowlevel.current_token()
         if token != self._token or self._lifespans is None:
+            protect_from_interrupts()
             self._token = token
             self._now = running_clock()
             self._transport = EitherTransport(
