@@ -114,7 +114,7 @@ class Campaign:
         kind, loop = way
         if kind != "command":
             return [sys.executable, str(PROGRAMS), kind, loop, url, str(folder)]
-        lines = "".join(f'{{"id": "Q{number}", "text": "Hello"}}\n' for number in range(20_000))
+        lines = "".join(f'{{"id": "Q{number}", "text": "Hello"}}\n' for number in range(3_000))
         (folder / "in.jsonl").write_text(lines)
         asked = ["run", "in.jsonl", "--prompt", "{text}", "--model", "m", "--out", "out.jsonl"]
         return [*COMMAND, *asked, "--max-in-flight", "50"]

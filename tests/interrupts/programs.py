@@ -11,6 +11,7 @@ import faulthandler
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +59,15 @@ async def use_client(url: str) -> None:
 
 
 async def _chat(client: headrace.Client) -> None:
-    try:
+    with suppress(headrace.HeadraceError):
         await client.chat("Hello")
-    except headrace.HeadraceError:
-        pass
 
 
 async def _stream(client: headrace.Client) -> None:
-    try:
+    with suppress(headrace.HeadraceError):
         async with client.stream("Hello") as stream:
             async for _ in stream:
                 pass
-    except headrace.HeadraceError:
-        pass
 
 
 async def use_drop_in(url: str) -> None:
@@ -88,10 +85,8 @@ async def use_drop_in(url: str) -> None:
                     pass
 
         async def quietly(do: Main) -> None:
-            try:
+            with suppress(httpx2.httpx2.TransportError, headrace.HeadraceError):
                 await do()
-            except (httpx2.httpx2.TransportError, headrace.HeadraceError):
-                pass
 
         await post()
         say_ready()
@@ -105,10 +100,10 @@ async def use_drop_in(url: str) -> None:
 async def make_bulk_run(url: str, folder: Path) -> None:
     """One run over a file of many rows."""
     rows, out = folder / "in.jsonl", folder / "out.jsonl"
-    rows.write_text("".join(f'{{"id": "Q{number}", "text": "Hello"}}\n' for number in range(20_000)))
+    rows.write_text("".join(f'{{"id": "Q{number}", "text": "Hello"}}\n' for number in range(3_000)))
 
     async def watch() -> None:
-        while not out.exists() or not out.stat().st_size:
+        while not out.exists() or not out.stat().st_size:  # noqa: ASYNC110 - a file has no event
             await anyio.sleep(0.01)
         say_ready()
 

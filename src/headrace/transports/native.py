@@ -38,6 +38,8 @@ KEEP_ALIVE = 60.0
 _LOOP_LAG = 0.1
 """Seconds by which a healthy event loop may notice a deadline late."""
 
+_CLOSED = "this client was closed while calls were in flight"
+
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
 
@@ -62,6 +64,7 @@ class NativeTransport:
         self._origins: dict[Endpoint, _Origin] = {}
         self._group: BackgroundTasks | None = None
         self._poller: Poller | None = None
+        self._closed = False
 
     @asynccontextmanager
     async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
@@ -76,6 +79,8 @@ class NativeTransport:
         return origin.send(call)
 
     def _origin(self, endpoint: Endpoint) -> _Origin:
+        if self._closed:
+            raise ClientStateError(_CLOSED)
         if self._poller is None:
             if self._group is None and not on_asyncio():
                 raise ClientStateError("on trio the native transport is used within its lifespan")
@@ -93,6 +98,7 @@ class NativeTransport:
 
     async def aclose(self) -> None:
         """Drop all connections; an attempt that is under way on one of them fails."""
+        self._closed = True
         for origin in self._origins.values():
             origin.close()
         if self._poller is not None:
@@ -151,7 +157,7 @@ class _Origin:
         write = self._writer.write_streamed if call.streamed else self._writer.write
         request = write(call.request, call.content)
         if self._closed:
-            raise ClientStateError("this client was closed while calls were in flight")
+            raise ClientStateError(_CLOSED)
         start = self._now()
         timeout = call.timeout
         end = math.inf if timeout.total is None else start + timeout.total
@@ -184,7 +190,8 @@ class _Origin:
             except BaseException as error:
                 # A connection that holds half an answer must not carry another call.
                 stream.abort()
-                if kept and not parser.started and method in _IDEMPOTENT and _is_loss(error):
+                may_repeat = kept and not parser.started and method in _IDEMPOTENT and not self._closed
+                if may_repeat and _is_loss(error):
                     # The server may have acted on the request all the same, so only one that may be repeated
                     # is sent again here; a retry policy decides for others.
                     connection, kept = None, False
