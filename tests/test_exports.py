@@ -9,12 +9,15 @@ import pickle
 import pkgutil
 import subprocess
 import sys
+from types import ModuleType
 from typing import get_type_hints
 
 import attrs
 import pytest
 
 import headrace
+import headrace.bulk
+import headrace.plugins
 from headrace import errors
 from headrace.settings import load_settings
 
@@ -30,8 +33,10 @@ PUBLIC = {
     "Headers",
     "Observer",
     "Outcome",
+    "OutcomeStream",
     "Piece",
     "Policy",
+    "PriorityCapacityLimiter",
     "RateLimits",
     "Reply",
     "Request",
@@ -129,6 +134,19 @@ def test_importing_headrace_does_not_import_what_only_some_need() -> None:
     heavy = {"httpx", "httpx2", "rich", "click", "uvicorn", "httptools", "numpy", "trio"}
     assert not heavy & loaded
     assert not {"headrace.bulk", "headrace.cli", "headrace.endpoint", "headrace.testing"} & loaded
+
+
+def test_importing_the_plugin_authors_names_imports_hardly_more_than_headrace() -> None:
+    more = _imported_by("import headrace.plugins") - _imported_by("import headrace")
+    assert more == {"headrace.plugins", "headrace.refusals"}
+
+
+@pytest.mark.parametrize("module", [headrace.plugins, headrace.bulk], ids=lambda module: module.__name__)
+def test_a_public_module_lists_what_it_has_and_documents_it(module: ModuleType) -> None:
+    assert len(module.__all__) == len(set(module.__all__))
+    for name in module.__all__:
+        member = getattr(module, name)
+        assert not (inspect.isroutine(member) or inspect.isclass(member)) or inspect.getdoc(member), name
 
 
 def test_a_client_with_the_native_transport_does_not_import_httpx() -> None:

@@ -11,6 +11,7 @@ from headrace.errors import __all__ as _errors
 from headrace.exports import publish as _publish
 from headrace.hookspecs import hookimpl
 from headrace.keys import Secret
+from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Ending, Event, Observer, Outcome, Policy, Request, Send, Stage, Timeout
 from headrace.rate_limits import RateLimits
 from headrace.reply import Answered, Body, Headers, Reply, Usage
@@ -18,6 +19,7 @@ from headrace.settings import Settings
 from headrace.streaming import Stream
 from headrace.tools import ToolCall, Tools
 from headrace.transports import Transport
+from headrace.workers import OutcomeStream
 
 __version__ = "0.1.0"
 
@@ -36,8 +38,10 @@ __all__ = [
     "Headers",
     "Observer",
     "Outcome",
+    "OutcomeStream",
     "Piece",
     "Policy",
+    "PriorityCapacityLimiter",
     "RateLimits",
     "Reply",
     "Request",

@@ -29,6 +29,7 @@ from headrace.reply import Answered, Reply
 from headrace.requests import Message, as_request, chat_body, response_body
 from headrace.settings import CoreSettings
 from headrace.streaming import Stream
+from headrace.tokens import Limiter
 
 T = TypeVar("T")
 
@@ -42,6 +43,11 @@ class Api(ABC):
     @abstractmethod
     def _check_usable(self) -> None:
         """Raise `ClientStateError` unless the client is open, and in this event loop."""
+
+    @property
+    @abstractmethod
+    def limiter(self) -> Limiter:
+        """What gives each attempt its token."""
 
     @abstractmethod
     async def _send_request(self, request: Request, until: float | None = None) -> Reply:
@@ -170,7 +176,7 @@ class Api(ABC):
             raise
         until = None if request.deadline is None else self._now() + request.deadline
         send = functools.partial(self._send_request, until=until)
-        return await embed(send, request, batches, self._settings.max_in_flight)
+        return await embed(send, request, batches, self.limiter.total_tokens)
 
     async def models(self, **options: Unpack[CallOptions]) -> list[str]:
         """The ids of the models that the endpoint lists, in its order.

@@ -32,6 +32,7 @@ from headrace.redacted_errors import redact_error
 from headrace.reply import Answered, Headers, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
+from headrace.tokens import acquire_all
 
 _ADVICE = {
     400: "the endpoint finds the request wrong",
@@ -49,6 +50,8 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
     """Wrap a transport's ``send``: count the attempt, read the envelope, raise what is no success."""
 
     async def attempt(call: Call) -> Reply:
+        if call._owed:  # a policy was cancelled in `Call.waiting`, and goes on all the same
+            await acquire_all(call, call._owed)
         call.attempts += 1
         endpoint, request = call.endpoint, call.request
         reply: Reply | None = None

@@ -112,6 +112,9 @@ def _request_of(item: Any, model: str | None) -> Request:
     if isinstance(item, str):
         messages = [{"role": "user", "content": item}]
         return Request({"messages": messages} if model is None else {"model": model, "messages": messages})
+    own = getattr(item, "request", None)
+    if isinstance(own, Request):
+        return own
     if isinstance(item, Mapping):
         if "url" in item and "body" in item:
             return _from_batch_line(item)

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 import headrace
+import headrace.plugins
 from headrace import errors, hookspecs
 from headrace.api import Api
 from headrace.bulk.records import encode_line
@@ -230,6 +231,12 @@ def test_each_method_for_one_call_is_there() -> None:
     named = {row[0].strip("`").partition("(")[0] for row in rows(section(page("calls.md"), "# Calls"))}
     methods = {name for name, _ in inspect.getmembers(Api, inspect.isfunction) if not name.startswith("_")}
     assert methods <= named
+
+
+def test_each_name_for_authors_of_plugins_is_there() -> None:
+    text = section(page("hooks.md"), "## What plugins import")
+    named = [name.strip().strip("`") for row in rows(text) for name in row[0].split(",")]
+    assert sorted(named) == sorted(headrace.plugins.__all__)
 
 
 # ../explanation/architecture.md

@@ -7,7 +7,6 @@ run's own process has the journal.
 from __future__ import annotations
 
 import pickle
-import resource
 import signal
 import socket
 import sys
@@ -19,14 +18,13 @@ import attrs
 import msgspec
 
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
+from headrace.bulk.open_files import allow_files
 from headrace.bulk.records import encodable
 from headrace.bulk.result import Result, result_of
 from headrace.client import Client
 from headrace.encoded import EncodedBody
 from headrace.errors import HeadraceError
 from headrace.model import Event, Outcome, Request
-
-_SPARE_FILES = 64
 
 _GATHER = 0.002
 """Seconds in which results gather before they are sent."""
@@ -163,15 +161,6 @@ async def _receive(frames: Frames[list[Work]], inbox: _Inbox, whole: anyio.Cance
     while (items := await frames.receive()) is not None:
         inbox.put(items)
     whole.cancel()
-
-
-def allow_files(connections: int) -> None:
-    """Raise the soft limit of open files as far as so many connections need it, and it is allowed."""
-    needed = connections + _SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.errors import CallTimeout, ConnectError, HeadraceError, ProtocolError, ReplyTooLarge
 
-_TIMEOUTS = {"connect": "ConnectTimeout", "write": "WriteTimeout"}
+_TIMEOUTS = {"connect": "ConnectTimeout", "queue": "PoolTimeout", "write": "WriteTimeout"}
 
 
 def translated(library: ModuleType, error: HeadraceError, request: Any) -> Exception:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import ssl
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 
-from headrace.clock import running_clock
+from headrace.background import BackgroundTasks, GroupOfClient
+from headrace.clock import on_asyncio, running_clock
 from headrace.endpoints import Endpoint
 from headrace.errors import (
     CallError,
@@ -58,7 +60,15 @@ class NativeTransport:
         self._max_bytes = max_response_bytes
         self._ssl_context = ssl_context
         self._origins: dict[Endpoint, _Origin] = {}
+        self._group: BackgroundTasks | None = None
         self._poller: Poller | None = None
+
+    @asynccontextmanager
+    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+        """What is open with a client: on trio a task group, for sockets are watched by tasks there."""
+        if not on_asyncio():
+            self._group = await group()
+        yield
 
     def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Make one attempt; see `Transport.send`."""
@@ -67,7 +77,9 @@ class NativeTransport:
 
     def _origin(self, endpoint: Endpoint) -> _Origin:
         if self._poller is None:
-            self._poller = Poller()
+            if self._group is None and not on_asyncio():
+                raise ClientStateError("on trio the native transport is used within its lifespan")
+            self._poller = Poller(self._group)
         parts = urlsplit(endpoint.base_url)
         context = None
         if parts.scheme == "https":

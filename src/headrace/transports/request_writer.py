@@ -34,7 +34,7 @@ class RequestWriter:
         lines = {"Host": urlsplit(endpoint.base_url).netloc}
         lines |= endpoint.credentials()
         lines |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
-        from importlib.metadata import version  # not with the module: see headrace.pipeline
+        from importlib.metadata import version  # not with the module: see headrace.plugin_manager
 
         lines["User-Agent"] = f"headrace/{version('headrace')}"
         return _merged(lines, endpoint.headers)

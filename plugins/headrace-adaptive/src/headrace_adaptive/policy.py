@@ -10,7 +10,7 @@ import anyio
 import attrs
 
 from headrace import Call, Ending, Endpoint, RateLimited, Reply, Send, ServerError, SettingsError, Stage
-from headrace.refusals import Evidence, Refusals
+from headrace.plugins import Evidence, Refusals
 from headrace_adaptive.control import Control, Rules
 
 _NOTICEABLE = 1.1

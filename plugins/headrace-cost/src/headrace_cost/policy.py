@@ -25,8 +25,7 @@ from headrace import (
     Stage,
     Usage,
 )
-from headrace.requests import most_output
-from headrace.settings import SHARED_FOLDER
+from headrace.plugins import SHARED_FOLDER, most_output
 from headrace_cost.budget import Account, Budget
 from headrace_cost.charges import NOTE, Charge, may_be_billed, partial_reply, total
 from headrace_cost.ledger import Ledger

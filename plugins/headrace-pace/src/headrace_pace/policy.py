@@ -15,16 +15,14 @@ from headrace import (
     DeadlineExceeded,
     Ending,
     EndpointPaused,
+    Headers,
     RateLimits,
     Reply,
     Send,
     Stage,
     StatusError,
 )
-from headrace.rate_limits import above_zero
-from headrace.refusals import is_per_day
-from headrace.reply import Headers
-from headrace.requests import most_output
+from headrace.plugins import above_zero, is_per_day, most_output
 from headrace_pace.headers import KINDS, Said, read_limits
 from headrace_pace.lane import Lane, Passage, State, Ticket
 from headrace_pace.need import NOTHING, REQUEST, Need, need, used

@@ -8,10 +8,8 @@ from typing import Any, Self
 import anyio
 import attrs
 
-from headrace.bulk.crew import Asked, Take
-from headrace.bulk.result import Result, result_of
-from headrace.client import Client
-from headrace.model import Outcome, Request
+from headrace import Client, Outcome, Request
+from headrace.bulk import Asked, Result, Take, result_of
 
 _TOGETHER = 16
 """Results that are taken together at most, as in a local run."""
@@ -71,7 +69,7 @@ class BlocksCrew:
         await calls.each(self._finish)
 
     async def work(self, items: Iterator[Asked], take: Take) -> None:
-        """See `headrace.bulk.crew.Crew.work`; may be called while another is under way."""
+        """See `headrace.bulk.Crew.work`; may be called while another is under way."""
         share = _Share(items, take)
         self._shares.append(share)
         self._came.set()

@@ -10,7 +10,7 @@ from typing import ClassVar
 import attrs
 
 from headrace import Policy, RateLimits, Secret, SettingsError
-from headrace.rate_limits import above_zero
+from headrace.plugins import above_zero
 from headrace_redis.gcra import Limits
 from headrace_redis.link import Link
 from headrace_redis.pace import SharedPace

@@ -7,7 +7,7 @@ import functools
 import attrs
 
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
-from headrace.refusals import Evidence, is_per_day
+from headrace.plugins import Evidence, is_per_day
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link, Rules
 

@@ -102,7 +102,8 @@ class Retry:
             while True:
                 try:
                     if delay is not None:
-                        await anyio.sleep(delay)
+                        async with call.waiting():
+                            await anyio.sleep(delay)
                     reply = await send(call)
                 except BaseException as error:
                     if taken and call.attempts == begun:

@@ -14,7 +14,7 @@ import anyio
 import attrs
 
 from headrace import AnswerError, Call, CallError, Ending, Endpoint, Reply, Send, SettingsError, Stage
-from headrace.requests import most_output
+from headrace.plugins import most_output
 from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
 from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
 from headrace_route.rules import Redirection, Target, redirection, target_of
