@@ -226,7 +226,6 @@ async def test_a_call_sends_and_its_policies_see_pythons_own_types() -> None:
 
 def test_durations_and_settings_may_be_numbers_and_strings_of_other_libraries() -> None:
     five: Any = Index()
-    seven: Any = Scalar(7)
     half: Any = Wide()
     assert Timeout(five, connect=Decimal("2.5"), read=Fraction(1, 2)) == Timeout(5.0, connect=2.5, read=0.5)
     request = Request({}, timeout=five, deadline=half)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -126,7 +127,7 @@ async def test_an_anyio_limiter_serves_first_come_first_served() -> None:
         anyio.create_task_group() as group,
     ):
         for text, priority in [("first", 0), ("second", 0), ("urgent", 9)]:
-            group.start_soon(lambda text=text, priority=priority: client.chat(text, priority=priority))
+            group.start_soon(functools.partial(client.chat, text, priority=priority))
             await settle()
     assert order(endpoint) == ["first", "second", "urgent"]
 

@@ -3,7 +3,7 @@
 import logging
 
 from headrace.assembly import Piece
-from headrace.client import Client, RequestLike
+from headrace.client import Client
 from headrace.embeddings import Embeddings
 from headrace.endpoints import Endpoint
 from headrace.errors import *  # noqa: F403
@@ -15,6 +15,7 @@ from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Ending, Event, Observer, Outcome, Policy, Request, Send, Stage, Timeout
 from headrace.rate_limits import RateLimits
 from headrace.reply import Answered, Body, Headers, Reply, Usage
+from headrace.requests import RequestLike
 from headrace.settings import Settings
 from headrace.streaming import Stream
 from headrace.tools import ToolCall, Tools

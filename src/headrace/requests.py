@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 import msgspec
@@ -16,6 +16,17 @@ from headrace.model import Request
 from headrace.parameters import CHAT_PARAMETERS, RESPONSE_PARAMETERS, check_parameters
 
 Message: TypeAlias = Mapping[str, Any]
+
+
+class HasRequest(Protocol):
+    """An item of a map that carries its request: a row, say, which comes back as `Outcome.item`."""
+
+    @property
+    def request(self) -> Request: ...
+
+
+RequestLike: TypeAlias = str | Mapping[str, Any] | Request | HasRequest
+"""What a map makes a call for: a prompt, a body, a line of OpenAI's batch format, or a request."""
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Parameters that limit the tokens of an answer."""
