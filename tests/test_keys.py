@@ -284,6 +284,21 @@ async def test_a_task_that_waits_may_be_cancelled() -> None:
     assert (issuer.asked, guarded.sent) == (1, [token(1)])
 
 
+async def test_a_call_that_waits_for_its_key_holds_no_token() -> None:
+    slow = Issuer(delay=math.inf)
+    guarded = Guarded()
+    guarded.issuer = quick = Issuer()
+    endpoints = [Endpoint(URL, slow, models=["a"]), Endpoint("https://two.example", quick, models=["b"])]
+    client = guarded.client(None, base_url=None, endpoints=endpoints, max_in_flight=1)
+    async with client, anyio.create_task_group() as group:
+        group.start_soon(functools.partial(client.chat, "x", model="a"))
+        await anyio.wait_all_tasks_blocked()
+        assert (slow.asked, client.in_flight) == (1, 0)
+        assert (await client.chat("x", model="b")).attempts == 1
+        group.cancel_scope.cancel()
+    assert client.in_flight == 0
+
+
 # What goes wrong.
 
 
