@@ -404,6 +404,21 @@ async def test_neither_the_old_nor_the_new_key_is_shown() -> None:
         assert pickle.loads(pickle.dumps(reply)).text == "*** and ***"
 
 
+async def test_an_error_of_the_callable_that_repeats_a_key_is_not_passed_on() -> None:
+    issuer = Issuer()
+    guarded = Guarded(issuer)
+    async with guarded.client(issuer) as client:
+        await chat(client)
+        issuer.failure = ValueError(f"cannot renew {token(1)}")
+        issuer.number = 2
+        with pytest.raises(CredentialError, match="raised ValueError") as caught:
+            await client.chat("x")
+    error = caught.value
+    assert error.__cause__ is None
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    assert token(1)[:8] not in repr(error) + "".join(frames)
+
+
 def test_a_key_that_is_asked_for_is_not_pickled_and_shows_nothing() -> None:
     endpoint = Endpoint(URL, lambda: token(1))
     assert "api_key=Secret(…)" in repr(endpoint)
