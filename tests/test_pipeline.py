@@ -108,6 +108,8 @@ def test_a_policy_with_nothing_to_do_leaves_the_chain_as_it_is() -> None:
     seen = list[Send]()
 
     class Seeing(Idle):
+        stage = Stage.PACE
+
         def wrap(self, send: Send) -> Send:
             seen.append(send)
             return send

@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 import anyio
 import anyio.lowlevel
@@ -27,6 +27,7 @@ from headrace.clock import running_clock
 from headrace.endpoints import Endpoint
 from headrace.errors import ClientStateError, HeadraceError, RequestError, SettingsError, nearest
 from headrace.interrupts import protect_from_interrupts
+from headrace.keys import KeySource, Secret, as_secret
 from headrace.lifespans import Lifespans
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Ending, Observer, Outcome, Policy, Request, Timeout
@@ -34,7 +35,7 @@ from headrace.pipeline import Pipeline, resolve_policies
 from headrace.plugin_manager import Plugins, check_observer
 from headrace.replies import checked
 from headrace.reply import Answered, Reply
-from headrace.requests import as_request, encoded
+from headrace.requests import RequestLike, as_request, encoded
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.streaming import streamed_request
 from headrace.tokens import Limiter
@@ -45,8 +46,6 @@ from headrace.workers import OutcomeStream
 T = TypeVar("T")
 
 _MOST_MODELS = 1000
-
-RequestLike: TypeAlias = str | Mapping[str, Any] | Request
 
 
 class Client(Api):
@@ -59,7 +58,7 @@ class Client(Api):
 
     Args:
         base_url: Where the endpoint is (default: ``OPENAI_BASE_URL``, or OpenAI's own).
-        api_key: What opens it (default: ``OPENAI_API_KEY``).
+        api_key: What opens it (default: ``OPENAI_API_KEY``); a callable for keys that expire, see `Endpoint`.
         endpoints: Several endpoints in place of the one, as `Endpoint` or as tables by name. A call goes to
             the first that has its model, unless a policy chooses another one of those.
         model: Sent where a call names none.
@@ -85,7 +84,7 @@ class Client(Api):
         self,
         *,
         base_url: str | None = None,
-        api_key: str | None = None,
+        api_key: str | Secret | KeySource | None = None,
         endpoints: Sequence[Endpoint] | Mapping[str, Mapping[str, Any]] | None = None,
         model: str | None = None,
         max_in_flight: int | None = None,
@@ -99,7 +98,7 @@ class Client(Api):
         settings = load_settings(
             {
                 "base_url": base_url,
-                "api_key": api_key,
+                "api_key": as_secret(api_key),
                 "endpoints": endpoints,
                 "model": model,
                 "max_in_flight": max_in_flight,
@@ -157,6 +156,12 @@ class Client(Api):
 
     def _close(self, why: str) -> None:
         self._pipeline.closed = why
+
+    def __repr__(self) -> str:
+        where = ", ".join(endpoint.base_url for endpoint in self._endpoints)
+        if self._pipeline.closed is not None or self._token is None:
+            return f"<Client {where} {'not open yet' if self._token is None else 'closed'}>"
+        return f"<Client {where} open, {self.in_flight} of {self.limiter.total_tokens} in flight>"
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -241,8 +246,8 @@ class Client(Api):
         cancels what is in flight.
 
         Args:
-            requests: Prompts, bodies, lines of OpenAI's batch format or `Request` objects; an iterable or an
-                async iterable of any length.
+            requests: Prompts, bodies, lines of OpenAI's batch format, `Request` objects, or objects whose
+                ``request`` is one; an iterable or an async iterable of any length.
             answer: The type of each answer, as with `chat`, for requests that name none of their own.
             max_in_flight: How many attempts of this map may be on the wire at once, within the limiter of the
                 client (default: as many as that allows, also when its ``total_tokens`` changes).

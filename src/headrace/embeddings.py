@@ -41,12 +41,12 @@ class Embeddings:
     attempts: int
 
 
-def embeddings_body(dimensions: int | None, extra: Mapping[str, Any] | None) -> dict[str, Any]:
+def embeddings_body(dimensions: int | None) -> dict[str, Any]:
     """The body of all batches, but for the texts; raises `RequestError` for ``dimensions`` below 1."""
     body: dict[str, Any] = {"encoding_format": "base64"}
     if dimensions is not None:
         body["dimensions"] = _count("dimensions", dimensions, "numbers in a vector")
-    return body | dict(extra or {})
+    return body
 
 
 def in_batches(texts: Iterable[str], batch: int | None) -> list[list[str]]:

@@ -11,9 +11,10 @@ import anyio
 import attrs
 
 from headrace.answers import AnswerFormat, answer_format
-from headrace.endpoints import EMPTY, Endpoint, is_token
+from headrace.endpoints import EMPTY, Endpoint
 from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
 from headrace.json_values import number_of
+from headrace.keys import is_token
 from headrace.reply import Reply
 from headrace.tokens import Limiter, MapOfCall, Waiting, acquire, release
 

@@ -29,7 +29,7 @@ from headrace.transports.connecting import Connector, default_ssl_context, refus
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1 import ReplyParser
 from headrace.transports.poller import Poller
-from headrace.transports.request_writer import RequestWriter
+from headrace.transports.request_writer import writer_for
 from headrace.transports.streams import LimitReached, Stream
 
 KEEP_ALIVE = 60.0
@@ -139,7 +139,7 @@ class _Origin:
 
     def __init__(self, endpoint: Endpoint, connector: Connector, max_idle: int, max_bytes: int) -> None:
         self._connector = connector
-        self._writer = RequestWriter(endpoint)
+        self._writer = writer_for(endpoint)
         self._max_idle = max_idle
         self._max_bytes = max_bytes
         self._now = running_clock()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import time
-from typing import ClassVar
 
 import anyio
 import attrs
@@ -49,8 +48,8 @@ class Pace(RateLimits):
     model are not paced. Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
     """
 
-    name: ClassVar[str] = "pace"
-    stage: ClassVar[Stage] = Stage.PACE
+    name = "pace"
+    stage = Stage.PACE
 
     max_pause: float = attrs.field(default=120.0, validator=above_zero)
     _lanes: dict[tuple[str, str], Lane] = attrs.field(factory=dict, init=False, repr=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
 
 import attrs
 
@@ -20,8 +19,8 @@ class SharedPace:
     For one client. It observes as well: what headrace-breaker tells of circuits, all others are told.
     """
 
-    name: ClassVar[str] = "redis"
-    stage: ClassVar[Stage] = Stage.PACE
+    name = "redis"
+    stage = Stage.PACE
 
     account: Rules
     _link: Link = attrs.field(repr=False)

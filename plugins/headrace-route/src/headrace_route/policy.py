@@ -8,7 +8,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
 
 import anyio
 import attrs
@@ -60,8 +60,8 @@ class Route:
     nothing the client's endpoints have.
     """
 
-    name: ClassVar[str] = "route"
-    stage: ClassVar[Stage] = Stage.PERSIST
+    name = "route"
+    stage = Stage.PERSIST
 
     by: By = attrs.field(default="weight", validator=_known)
     on_context_window: str | None = None
