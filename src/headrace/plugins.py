@@ -9,6 +9,7 @@ from headrace.clock import on_asyncio
 from headrace.encoded import EncodedBody
 from headrace.envelope import Expected, expected_of, read_envelope
 from headrace.errors import nearest
+from headrace.exports import publish as _publish
 from headrace.groups import task_group
 from headrace.limiters import Waiter, WaitingQueue
 from headrace.rate_limits import PerMinute, above_zero
@@ -40,3 +41,5 @@ __all__ = [
     "read_envelope",
     "task_group",
 ]
+
+_publish(__all__, globals())
