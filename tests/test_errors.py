@@ -71,6 +71,7 @@ def test_retryable_is_what_a_retry_can_help() -> None:
         "ConnectError",
         "IncompleteReply",
         "InvalidReply",
+        "LocalResourceError",
         "ProtocolError",
     }
 

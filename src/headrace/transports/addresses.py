@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 import anyio
 
+from headrace.transports.local_limits import LOCAL
+
 LIFETIME = 60.0
 """Seconds for which an address is remembered; load balancers publish theirs for about as long."""
 
@@ -70,8 +72,8 @@ class Address:
             if best is not None and self._known() is not None:
                 try:
                     return await _connected(best)
-                except OSError:
-                    if self._until == math.inf:  # it is no name
+                except OSError as error:
+                    if self._until == math.inf or error.errno in LOCAL:  # the address is not to blame
                         raise
                     if self._best is best:
                         self._best = None  # it may have moved
@@ -82,7 +84,12 @@ class Address:
     async def _look(self) -> socket.socket:
         """Resolve the name, and connect to whichever of its addresses answers first."""
         self._best = None
-        found = await anyio.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        try:
+            found = await anyio.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except RuntimeError as error:
+            if "thread" not in str(error):
+                raise
+            raise OSError(errno.EAGAIN, str(error)) from error  # as the system said to Python
         self._best, raw_socket = await _race([(family, address) for family, _, _, _, address in found])
         self._until = anyio.current_time() + LIFETIME
         return raw_socket
@@ -108,12 +115,21 @@ async def _connected(resolved: _Resolved) -> socket.socket:
         if number == errno.EINPROGRESS:
             await anyio.wait_writable(raw_socket)
             number = raw_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number == errno.EADDRNOTAVAIL and not _has_route(resolved):
+            number = errno.ENETUNREACH
         if number:
             raise OSError(number, os.strerror(number))
     except BaseException:
         raw_socket.close()
         raise
     return raw_socket
+
+
+def _has_route(resolved: _Resolved) -> bool:
+    """Whether this machine has an address from which to reach another one; if not, no port is missing."""
+    family, address = resolved
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(address) != errno.EADDRNOTAVAIL  # sends nothing
 
 
 async def _race(addresses: Sequence[_Resolved]) -> tuple[_Resolved, socket.socket]:
@@ -148,4 +164,6 @@ async def _race(addresses: Sequence[_Resolved]) -> tuple[_Resolved, socket.socke
         raise
     if winners:
         return winners[0]
-    raise errors[0]  # that of the best address
+    raise next(
+        (error for error in errors if error.errno in LOCAL), errors[0]
+    )  # else that of the best address
