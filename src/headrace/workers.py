@@ -14,11 +14,10 @@ from typing import Any, Generic, Self
 
 import anyio
 
+from headrace.drawing import EXHAUSTED, Drawing
 from headrace.errors import ClientStateError
 from headrace.groups import task_group
 from headrace.model import Outcome, R_co
-
-_EXHAUSTED: Any = object()
 
 
 class Outcomes(Generic[R_co]):
@@ -39,13 +38,11 @@ class Outcomes(Generic[R_co]):
         buffer: int,
     ) -> None:
         self._items = items
-        self._awaited = isinstance(items, AsyncIterable)
         self._work = work
         self._workers = min(workers, max(len(items), 1)) if isinstance(items, Sized) else workers
         self._ordered = ordered
         self._most_held = self._workers + buffer
         self._opened = False
-        self._input_error: Exception | None = None
         self._drawn = 0
         self._held = 0
         self._waiting: deque[anyio.Event] = deque()
@@ -58,11 +55,11 @@ class Outcomes(Generic[R_co]):
     async def __aenter__(self) -> Self:
         self._open()
         self._running = self._workers
-        draw = self._drawing()
+        self._drawing = Drawing(self._items)
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         for _ in range(self._workers):
-            self._group.start_soon(self._worker, draw)
+            self._group.start_soon(self._worker, self._drawing)
         return self
 
     def _open(self) -> None:
@@ -86,6 +83,7 @@ class Outcomes(Generic[R_co]):
             raise group.exceptions[0] from group.exceptions[0].__cause__
         finally:
             self._running = 0
+            await self._drawing.aclose()
 
     async def each(self, do: Callable[[Outcome[R_co]], None]) -> None:
         """Call ``do`` for each outcome: in place of the block and the iteration, for what awaits nothing.
@@ -100,15 +98,16 @@ class Outcomes(Generic[R_co]):
                     do(outcome)
             return
         self._open()
-        draw = self._drawing()
+        drawing = Drawing(self._items)
+        draw, awaited = drawing.draw, drawing.awaited
         ended = False
 
         async def worker() -> None:
             nonlocal ended
             while True:
                 drawn = draw()
-                item = await drawn if self._awaited else drawn
-                if item is _EXHAUSTED:
+                item = await drawn if awaited else drawn
+                if item is EXHAUSTED:
                     return
                 index = self._drawn
                 self._drawn += 1
@@ -121,11 +120,14 @@ class Outcomes(Generic[R_co]):
                     ended = True
                     raise
 
-        async with task_group() as group:
-            for _ in range(self._workers):
-                group.start_soon(worker)
-        if self._input_error is not None:
-            raise self._input_error
+        try:
+            async with task_group() as group:
+                for _ in range(self._workers):
+                    group.start_soon(worker)
+        finally:
+            await drawing.aclose()
+        if drawing.error is not None:
+            raise drawing.error
 
     def __aiter__(self) -> Self:
         return self
@@ -154,8 +156,8 @@ class Outcomes(Generic[R_co]):
             if not self._running:
                 if not self._opened:
                     raise ClientStateError("enter the map first: async with client.map(…) as outcomes")
-                if self._input_error is not None:
-                    error, self._input_error = self._input_error, None
+                error, self._drawing.error = self._drawing.error, None
+                if error is not None:
                     raise error
                 return False
             if self._news is None:  # else another task waits for it, too
@@ -168,7 +170,8 @@ class Outcomes(Generic[R_co]):
         for _ in range(min(handed_out, len(self._waiting))):
             self._waiting.popleft().set()
 
-    async def _worker(self, draw: Callable[[], Any]) -> None:
+    async def _worker(self, drawing: Drawing) -> None:
+        draw, awaited = drawing.draw, drawing.awaited
         while True:
             while self._held >= self._most_held:
                 room = anyio.Event()
@@ -176,8 +179,8 @@ class Outcomes(Generic[R_co]):
                 await room.wait()
             self._held += 1
             drawn = draw()
-            item = await drawn if self._awaited else drawn
-            if item is _EXHAUSTED:
+            item = await drawn if awaited else drawn
+            if item is EXHAUSTED:
                 break
             index = self._drawn
             self._drawn += 1
@@ -186,47 +189,6 @@ class Outcomes(Generic[R_co]):
         self._held -= 1
         self._running -= 1
         self._tell()
-
-    def _drawing(self) -> Callable[[], Any]:
-        """A function that draws the next item, or `_EXHAUSTED` from the end or the first error on.
-
-        It is to be awaited if ``_awaited``.
-        """
-        over = False
-
-        def draw() -> Any:
-            nonlocal over
-            if over:
-                return _EXHAUSTED
-            try:
-                return next(iterator)
-            except StopIteration:
-                over = True
-            except Exception as error:
-                over, self._input_error = True, error
-            return _EXHAUSTED
-
-        async def draw_async() -> Any:
-            nonlocal over
-            # One at a time: an async generator cannot be advanced by two tasks at once.
-            async with lock:
-                if over:
-                    return _EXHAUSTED
-                try:
-                    return await anext(async_iterator)
-                except StopAsyncIteration:
-                    over = True
-                except Exception as error:
-                    over, self._input_error = True, error
-                return _EXHAUSTED
-
-        if self._awaited:
-            assert isinstance(self._items, AsyncIterable)
-            lock, async_iterator = anyio.Lock(fast_acquire=True), aiter(self._items)
-            return draw_async
-        assert isinstance(self._items, Iterable)
-        iterator = iter(self._items)
-        return draw
 
     def _hand_out(self, outcome: Outcome[R_co]) -> None:
         if not self._ordered:

@@ -16,7 +16,7 @@ from headrace_redis.lane import HORIZON, KEPT
 
 BURST = 1.0
 ASK = ("--prompt", "{text}", "--model", "m", "--max-in-flight", "50")
-COMMAND = [sys.executable, "-c", "from headrace.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from headrace_command import main; main()"]
 
 
 @contextmanager

@@ -44,7 +44,10 @@ class Address:
         self._until = math.inf
         with contextlib.suppress(ValueError):
             ip = ipaddress.ip_address(host)
-            self._best = (socket.AF_INET6 if ip.version == 6 else socket.AF_INET, (host, port))
+            if ip.version == 4:
+                self._best = socket.AF_INET, (host, port)
+            elif ip.scope_id is None:
+                self._best = socket.AF_INET6, (host, port)
 
     def connected_at_once(self) -> socket.socket | None:
         """A socket connected to it, where that takes no time: on this machine. None: use `connected`."""
@@ -84,15 +87,26 @@ class Address:
     async def _look(self) -> socket.socket:
         """Resolve the name, and connect to whichever of its addresses answers first."""
         self._best = None
-        try:
-            found = await anyio.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except RuntimeError as error:
-            if "thread" not in str(error):
-                raise
-            raise OSError(errno.EAGAIN, str(error)) from error  # as the system said to Python
-        self._best, raw_socket = await _race([(family, address) for family, _, _, _, address in found])
+        host, _, scope = self._host.partition("%")
+        if scope:
+            # A URL writes %25 for the % (RFC 6874), but not all do.
+            interface = socket.if_nametoindex(scope.removeprefix("25") or scope)
+            found: list[_Resolved] = [(socket.AF_INET6, (host, self._port, 0, interface))]
+        else:
+            found = await _resolved(host, self._port)
+        self._best, raw_socket = await _race(found)
         self._until = anyio.current_time() + LIFETIME
         return raw_socket
+
+
+async def _resolved(host: str, port: int) -> list[_Resolved]:
+    try:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except RuntimeError as error:
+        if "thread" not in str(error):
+            raise
+        raise OSError(errno.EAGAIN, str(error)) from error  # as the system said to Python
+    return [(family, address) for family, _, _, _, address in found]
 
 
 def _new_socket(family: int) -> socket.socket:

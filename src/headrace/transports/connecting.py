@@ -99,8 +99,8 @@ def _named(error: OSError, where: str) -> ConnectError:
 
 
 def tls_name(host: str) -> str:
-    """A host as TLS names it, in the handshake and in certificates: without the dot that ends a full name."""
-    return host.removesuffix(".")  # RFC 6066, 3
+    """A host as TLS names it: without the dot that ends a full name, or the scope of an IPv6 address."""
+    return host.partition("%")[0].removesuffix(".")  # RFC 6066, 3; RFC 6874, 4
 
 
 def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:

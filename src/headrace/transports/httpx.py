@@ -220,7 +220,8 @@ class HttpxTransport:
     def _extensions(call: Call) -> dict[str, str]:
         """The host as TLS names it, where httpx would name it otherwise."""
         host = urlsplit(call.endpoint.base_url).hostname or ""
-        return {"sni_hostname": tls_name(host)} if host.endswith(".") else {}
+        name = tls_name(host)
+        return {} if name == host else {"sni_hostname": name}
 
     async def aclose(self) -> None:
         """Close the client."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,6 +10,9 @@ from urllib.parse import urlsplit
 from headrace.endpoints import FRAMING, Endpoint, unsendable
 from headrace.errors import RequestError
 from headrace.model import Request
+
+_SCOPE = re.compile(r"%.*\]")
+"""Of an IPv6 address: it means something on this machine only (RFC 6874, section 4)."""
 
 _HEAD_CACHE = 256
 _ENCODINGS = b"\r\nAccept-Encoding: gzip, deflate\r\n"
@@ -23,7 +27,7 @@ class RequestWriter:
     def __init__(self, endpoint: Endpoint) -> None:
         parts = urlsplit(endpoint.base_url)
         self._base = parts.path
-        lines = {"Host": parts.netloc}
+        lines = {"Host": _SCOPE.sub("]", parts.netloc)}
         lines |= endpoint.credentials()
         lines |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
         from importlib.metadata import version  # not with the module: see headrace.pipeline
