@@ -17,7 +17,7 @@ import pytest
 Lines = Callable[[str], list[dict[str, Any]]]
 IN_FLIGHT = 20
 ASK = ("--prompt", "{id}: {text}", "--model", "m", "--out", "out.jsonl", "--max-in-flight", str(IN_FLIGHT))
-INTERRUPTIONS = int(os.environ.get("TEST_INTERRUPTIONS", "8"))
+INTERRUPTIONS = int(os.environ.get("TEST_INTERRUPTIONS", "3"))
 KILLS = int(os.environ.get("TEST_KILLS", "6"))
 
 
