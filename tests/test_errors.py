@@ -69,6 +69,7 @@ def test_retryable_is_what_a_retry_can_help() -> None:
     assert retryable == {
         "CallTimeout",
         "ConnectError",
+        "CredentialError",
         "IncompleteReply",
         "InvalidReply",
         "LocalResourceError",

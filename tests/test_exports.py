@@ -5,14 +5,21 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import json
+import pickle
 import pkgutil
 import subprocess
 import sys
+from types import ModuleType
+from typing import get_type_hints
 
+import attrs
 import pytest
 
 import headrace
+import headrace.bulk
+import headrace.plugins
 from headrace import errors
+from headrace.settings import load_settings
 
 PUBLIC = {
     "Answered",
@@ -26,11 +33,14 @@ PUBLIC = {
     "Headers",
     "Observer",
     "Outcome",
+    "OutcomeStream",
     "Piece",
     "Policy",
+    "PriorityCapacityLimiter",
     "RateLimits",
     "Reply",
     "Request",
+    "RequestLike",
     "Secret",
     "Send",
     "Settings",
@@ -57,12 +67,45 @@ def test_nothing_else_is_public_but_modules() -> None:
     assert public - modules <= set(headrace.__all__)
 
 
-@pytest.mark.parametrize("name", sorted({*PUBLIC, *errors.__all__} - {"Send", "hookimpl", "__version__"}))
-def test_a_public_name_is_documented_and_reports_a_module_of_headrace(name: str) -> None:
+NOT_CLASSES = {"RequestLike", "Send", "hookimpl", "__version__"}
+"""Aliases of types and objects of other classes: Python leaves no room in them for a module."""
+
+
+@pytest.mark.parametrize("name", sorted({*PUBLIC, *errors.__all__} - NOT_CLASSES))
+def test_a_public_class_is_documented_and_says_headrace_as_its_module(name: str) -> None:
     member = getattr(headrace, name)
-    assert member.__module__.split(".")[0] == "headrace"
-    assert not any(part.startswith("_") for part in member.__module__.split("."))
+    assert isinstance(member, type)
+    assert (member.__module__, member.__qualname__) == ("headrace", name)
     assert inspect.getdoc(member)
+    assert pickle.loads(pickle.dumps(member)) is member
+
+
+@pytest.mark.parametrize("name", sorted({*PUBLIC, *errors.__all__} - NOT_CLASSES))
+def test_the_annotations_of_a_public_class_are_found_in_the_module_that_it_names(name: str) -> None:
+    if name == "Embeddings" and sys.version_info < (3, 12):
+        pytest.skip("array[float] is for type checkers only before Python 3.12")
+    kind = getattr(headrace, name)
+    assert get_type_hints(kind).keys() >= vars(kind).get("__annotations__", {}).keys()
+
+
+def test_settings_of_public_classes_are_built_by_their_types() -> None:
+    @attrs.define(kw_only=True)
+    class Limits(headrace.RateLimits):
+        name = "limits"
+        patience: float = 60.0
+
+    settings = load_settings({"limits": {"patience": 5, "requests_per_minute": 60}}, environ={})
+    limits = settings.section("limits", Limits)
+    assert (limits.patience, limits.requests_per_minute) == (5.0, 60.0)
+    table = {"a": {"base_url": "https://llm.example/v1", "weight": 2}}
+    assert load_settings({"endpoints": table}, environ={}).core.endpoints[0].weight == 2.0
+
+
+def test_a_class_that_another_module_writes_of_a_public_one_keeps_its_own_module() -> None:
+    class Derived(headrace.Endpoint):
+        """Of this module."""
+
+    assert Derived.__module__ == __name__
 
 
 def test_the_version_is_the_distributions() -> None:
@@ -91,6 +134,19 @@ def test_importing_headrace_does_not_import_what_only_some_need() -> None:
     heavy = {"httpx", "httpx2", "rich", "click", "uvicorn", "httptools", "numpy", "trio"}
     assert not heavy & loaded
     assert not {"headrace.bulk", "headrace.cli", "headrace.endpoint", "headrace.testing"} & loaded
+
+
+def test_importing_the_plugin_authors_names_imports_hardly_more_than_headrace() -> None:
+    more = _imported_by("import headrace.plugins") - _imported_by("import headrace")
+    assert more == {"headrace.plugins", "headrace.refusals"}
+
+
+@pytest.mark.parametrize("module", [headrace.plugins, headrace.bulk], ids=lambda module: module.__name__)
+def test_a_public_module_lists_what_it_has_and_documents_it(module: ModuleType) -> None:
+    assert len(module.__all__) == len(set(module.__all__))
+    for name in module.__all__:
+        member = getattr(module, name)
+        assert not (inspect.isroutine(member) or inspect.isclass(member)) or inspect.getdoc(member), name
 
 
 def test_a_client_with_the_native_transport_does_not_import_httpx() -> None:

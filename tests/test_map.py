@@ -252,14 +252,17 @@ async def test_a_map_that_was_not_entered_or_is_entered_twice_says_so(fake_endpo
 
 
 @pytest.mark.anyio
-async def test_a_map_may_have_a_limit_of_its_own() -> None:
+@pytest.mark.parametrize(("of_client", "of_map", "most"), [(10, 2, 2), (2, 10, 2), (10, None, 10)])
+async def test_a_map_has_a_limit_of_its_own_within_the_clients(
+    of_client: int, of_map: int | None, most: int
+) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
     async with (
-        endpoint.client(max_in_flight=2) as client,
-        client.map(["Hallo"] * 40, max_in_flight=10) as outcomes,
+        endpoint.client(max_in_flight=of_client) as client,
+        client.map(["Hallo"] * 40, max_in_flight=of_map) as outcomes,
     ):
         assert len([outcome async for outcome in outcomes]) == 40
-    assert endpoint.most_in_flight == 10
+    assert endpoint.most_in_flight == most
 
 
 @pytest.mark.anyio

@@ -11,7 +11,7 @@ import pytest
 
 from headrace import Outcome
 from headrace.testing import Answer, FakeEndpoint
-from headrace.workers import Outcomes
+from headrace.workers import OutcomeStream
 
 SLOW = Answer(delay=3600)
 
@@ -32,7 +32,7 @@ async def failing_async(after: int, error: BaseException) -> AsyncIterator[str]:
         yield item
 
 
-async def take(outcomes: Outcomes[Any], taken: list[Outcome]) -> None:
+async def take(outcomes: OutcomeStream[Any], taken: list[Outcome]) -> None:
     """Take all outcomes of a map."""
     async with outcomes:
         async for outcome in outcomes:

@@ -11,7 +11,7 @@ import pytest
 
 from headrace import AuthenticationError, BudgetExceeded, Outcome, SettingsError, StatusError
 from headrace.testing import Answer, FakeEndpoint
-from headrace.workers import Outcomes
+from headrace.workers import OutcomeStream
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ async def numbered_async(drawn: list[int], most: int) -> AsyncIterator[str]:
         yield item
 
 
-async def take(outcomes: Outcomes[Any], taken: list[Outcome]) -> None:
+async def take(outcomes: OutcomeStream[Any], taken: list[Outcome]) -> None:
     async with outcomes:
         async for outcome in outcomes:
             taken.append(outcome)  # noqa: PERF401 - what was taken before an error counts

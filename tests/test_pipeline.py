@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import anyio
 import attrs
 import pytest
 
-from headrace import Call, CallError, ConnectError, Event, PluginError, PolicyError, Reply, Send, Stage
-from headrace.pipeline import compile_chain, ordered
+from headrace import (
+    Call,
+    CallError,
+    ConnectError,
+    Event,
+    PluginError,
+    Policy,
+    PolicyError,
+    Reply,
+    Send,
+    Stage,
+)
+from headrace.chain import compile_chain
+from headrace.limiters import PriorityCapacityLimiter
+from headrace.pipeline import ordered
 from headrace.testing import Answer, FakeEndpoint
 
 Step = Callable[[Send, Call], Awaitable[Any]]
@@ -61,6 +74,10 @@ async def _send(call: Call) -> Reply:
     raise NotImplementedError
 
 
+def _compile(policies: Sequence[Policy]) -> Send:
+    return compile_chain(policies, _send, PriorityCapacityLimiter(1), lambda: None)
+
+
 def named(names: Iterable[str], stage: Stage = Stage.PACE) -> list[Around]:
     return [Around(name, stage, _pass) for name in names]
 
@@ -88,7 +105,17 @@ def test_two_policies_of_one_name_are_an_error() -> None:
 
 
 def test_a_policy_with_nothing_to_do_leaves_the_chain_as_it_is() -> None:
-    assert compile_chain([Idle(), Idle()], _send) is _send
+    seen = list[Send]()
+
+    class Seeing(Idle):
+        stage = Stage.PACE
+
+        def wrap(self, send: Send) -> Send:
+            seen.append(send)
+            return send
+
+    _compile([Seeing(), Seeing()])
+    assert seen == [_send, _send]
 
 
 @pytest.mark.anyio
@@ -146,9 +173,9 @@ def test_a_wrap_attempt_that_raises_or_returns_no_function_names_its_policy() ->
             raise ValueError("no")
 
     with pytest.raises(PluginError, match="'broken': wrap_attempt returned None"):
-        compile_chain([Broken()], _send)
+        _compile([Broken()])
     with pytest.raises(PluginError, match="'broken': wrap_attempt raised ValueError: no"):
-        compile_chain([Raising()], _send)
+        _compile([Raising()])
 
 
 def test_a_wrap_that_raises_names_its_policy() -> None:
@@ -242,7 +269,7 @@ async def test_a_policy_that_returns_no_reply_fails_the_call_clearly() -> None:
         await send(call)
 
     async with FakeEndpoint().client([Around("odd", Stage.PACE, nothing)]) as client:
-        with pytest.raises(PolicyError, match=r"'odd'.*None.*no Reply"):
+        with pytest.raises(PolicyError, match=r"'odd'.*None.*not a Reply"):
             await client.chat("Hallo")
         async with client.map(["Hallo"]) as outcomes:
             assert [type(outcome.error) async for outcome in outcomes] == [PolicyError]

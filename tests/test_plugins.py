@@ -78,10 +78,62 @@ def test_a_plugin_that_does_not_import_is_named_with_its_distribution(install: I
     assert isinstance(caught.value.__cause__, ImportError)
 
 
-def test_a_misspelt_hook_is_an_error(install: Install) -> None:
-    install(typo=plugin(headrace_polices=lambda settings: []))
-    with pytest.raises(PluginError, match=r"headrace-typo.*headrace_polices"):
+@pytest.mark.parametrize("hook", [hook for hook in vars(hookspecs) if hook.startswith("headrace_")])
+def test_a_hook_without_hookimpl_is_an_error_that_says_what_to_add(install: Install, hook: str) -> None:
+    module = ModuleType("plugin")
+    setattr(module, hook, lambda **arguments: None)
+    install(bare=module)
+    with pytest.raises(PluginError, match=rf"'bare' \(headrace-bare 1\.0\): {hook} .* @headrace\.hookimpl"):
         make()
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["marked", "not marked"])
+@pytest.mark.parametrize(
+    ("misspelt", "nearest"),
+    [
+        ("headrace_polices", "did you mean 'headrace_policies'"),
+        ("headrace_observer", "did you mean 'headrace_observers'"),
+        ("headrace_transports", "did you mean 'headrace_transport'"),
+        ("headrace_engine", "did you mean 'headrace_engines'"),
+        ("headrace_command", "did you mean 'headrace_commands'"),
+        ("headrace_x", "did you mean 'headrace_"),
+    ],
+)
+def test_a_misspelt_hook_is_an_error_that_names_the_nearest(
+    install: Install, misspelt: str, nearest: str, marked: bool
+) -> None:
+    module = ModuleType("plugin")
+    setattr(module, misspelt, hookimpl(lambda: []) if marked else lambda: [])
+    install(typo=module)
+    with pytest.raises(PluginError, match=rf"'typo' \(headrace-typo 1\.0\): {misspelt} .*{nearest}"):
+        make()
+
+
+def test_a_misspelt_hook_is_found_however_it_is_written(install: Install) -> None:
+    class Plugin:
+        @staticmethod
+        def headrace_polices(settings: Settings) -> list[Policy]:
+            return []
+
+    for each in (Plugin(), Plugin, plugin(policies=lambda settings: [])):
+        install(typo=each)
+        with pytest.raises(PluginError, match=r"headrace-typo 1\.0.*did you mean 'headrace_policies'"):
+            make()
+    module = ModuleType("plugin")
+    module.bring = hookimpl(specname="headrace_polices")(lambda settings: [])  # type: ignore[attr-defined]
+    install(typo=module)
+    with pytest.raises(PluginError, match=r"headrace_polices.*did you mean 'headrace_policies'"):
+        make()
+
+
+def test_other_names_that_begin_like_a_hook_are_the_plugins_own(install: Install) -> None:
+    module = bringing(Policy("a"))
+    module.headrace_pace = ModuleType("headrace_pace")  # type: ignore[attr-defined]
+    module.headrace_version = "1.0"  # type: ignore[attr-defined]
+    module.headrace_Policy = Policy  # type: ignore[attr-defined]
+    module.later = hookimpl(optionalhook=True, specname="headrace_later")(lambda: [])  # type: ignore[attr-defined]
+    install(one=module)
+    assert names(make()) == ["a"]
 
 
 def test_a_misspelt_argument_of_a_hook_is_an_error(install: Install) -> None:
@@ -221,7 +273,7 @@ def test_two_transports_and_no_transport_are_errors_that_name_the_plugin(install
     with pytest.raises(PluginError, match=r"headrace-one.*headrace-two.*both offer a transport"):
         Client(base_url=URL)
     install(odd=plugin(headrace_transport=lambda settings: 5))
-    with pytest.raises(PluginError, match=r"headrace-odd.*no transport"):
+    with pytest.raises(PluginError, match=r"headrace-odd.*not a transport"):
         Client(base_url=URL)
 
 

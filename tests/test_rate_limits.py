@@ -17,7 +17,7 @@ from headrace.settings import load_settings
 class Turnstile(RateLimits):
     """A plugin's settings."""
 
-    name: ClassVar[str] = "turnstile"
+    name = "turnstile"
 
     patience: float | None = attrs.field(default=None, validator=above_zero)
 
@@ -77,7 +77,7 @@ def test_input_and_output_have_limits_of_their_own() -> None:
 class Coarse(RateLimits):
     """Keeps to requests and tokens alone."""
 
-    name: ClassVar[str] = "coarse"
+    name = "coarse"
     unsupported: ClassVar[dict[str, str]] = {"input_tokens_per_minute": "set tokens_per_minute"}
 
 

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import Request, RequestError, Timeout
+from headrace.parameters import CHAT_PARAMETERS, RESPONSE_PARAMETERS
 from headrace.requests import (
-    CHAT_PARAMETERS,
-    RESPONSE_PARAMETERS,
     as_request,
     chat_body,
     encode_body,

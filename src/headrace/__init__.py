@@ -5,17 +5,22 @@ import logging
 from headrace.assembly import Piece
 from headrace.client import Client
 from headrace.embeddings import Embeddings
-from headrace.endpoints import Endpoint, Secret
+from headrace.endpoints import Endpoint
 from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
+from headrace.exports import publish as _publish
 from headrace.hookspecs import hookimpl
+from headrace.keys import Secret
+from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Ending, Event, Observer, Outcome, Policy, Request, Send, Stage, Timeout
 from headrace.rate_limits import RateLimits
 from headrace.reply import Answered, Body, Headers, Reply, Usage
+from headrace.requests import RequestLike
 from headrace.settings import Settings
 from headrace.streaming import Stream
 from headrace.tools import ToolCall, Tools
 from headrace.transports import Transport
+from headrace.workers import OutcomeStream
 
 __version__ = "0.1.0"
 
@@ -34,11 +39,14 @@ __all__ = [
     "Headers",
     "Observer",
     "Outcome",
+    "OutcomeStream",
     "Piece",
     "Policy",
+    "PriorityCapacityLimiter",
     "RateLimits",
     "Reply",
     "Request",
+    "RequestLike",
     "Secret",
     "Send",
     "Settings",
@@ -53,3 +61,4 @@ __all__ = [
     "hookimpl",
 ]
 __all__ += _errors
+_publish(__all__, globals())

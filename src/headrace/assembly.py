@@ -96,6 +96,11 @@ class Assembly:
         return bool(self._choices)
 
     @property
+    def length(self) -> int:
+        """Characters of the answers so far, reasoning left out."""
+        return sum(len(text) for choice in self._choices.values() for text in choice.texts)
+
+    @property
     def aside(self) -> bytes:
         """The latest data that is not part of an answer; it may say why there is none."""
         return self._aside

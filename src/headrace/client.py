@@ -15,78 +15,80 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 import anyio
 import anyio.lowlevel
+from anyio.lowlevel import checkpoint
 
 from headrace.answers import AnswerFormat, answer_format
 from headrace.api import Api
 from headrace.clock import running_clock
 from headrace.endpoints import Endpoint
-from headrace.errors import (
-    CallError,
-    ClientStateError,
-    DeadlineExceeded,
-    HeadraceError,
-    PolicyError,
-    RequestError,
-    SettingsError,
-    nearest,
-)
-from headrace.model import Call, Ending, Observer, Outcome, Policy, Request, Send, Timeout
-from headrace.pipeline import (
-    Plugins,
-    check_observer,
-    chosen,
-    compile_chain,
-    compile_observers,
-    foreign_failure,
-)
-from headrace.places import Places
-from headrace.redacted_errors import redact_error
+from headrace.errors import ClientStateError, HeadraceError, RequestError, SettingsError, nearest
+from headrace.interrupts import protect_from_interrupts
+from headrace.keys import KeySource, Secret, as_secret
+from headrace.lifespans import Lifespans
+from headrace.limiters import PriorityCapacityLimiter
+from headrace.model import Call, Ending, Observer, Outcome, Policy, Request, Timeout
+from headrace.pipeline import Pipeline, resolve_policies
+from headrace.plugin_manager import Plugins, check_observer
 from headrace.replies import checked
 from headrace.reply import Answered, Reply
-from headrace.requests import as_request, encoded
+from headrace.requests import RequestLike, as_request, encoded
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.streaming import streamed_request
+from headrace.tokens import Limiter
 from headrace.transports import Transport
 from headrace.transports.choice import OWN_TRANSPORTS, make_transport
-from headrace.workers import Outcomes
+from headrace.workers import OutcomeStream
 
 T = TypeVar("T")
 
 _MOST_MODELS = 1000
 
-RequestLike: TypeAlias = str | Mapping[str, Any] | Request
-
 
 class Client(Api):
     """Calls OpenAI-compatible endpoints, many times at once; an async context manager.
 
-    ``base_url`` and ``api_key`` default to ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``. ``endpoints`` in their
-    place are several, as `Endpoint` or as tables by name: a call goes to the first that has its model,
-    unless a policy chooses another of those. ``model`` is sent where a call names none. At most
-    ``max_in_flight`` calls (default 100) are under way at once, further ones wait for their turn.
-    ``timeout`` is in seconds per attempt (default 60), or a `Timeout`.
+    Each attempt on the wire takes a token of the client's limiter, and gives it back when it is over: a call
+    that waits before a retry, or for its turn, has none. Further attempts wait for a token, by priority.
 
-    ``policies``: exactly these, or by default those of the installed plugins with their settings. A policy
-    that has ``notify`` observes as well; ``observers`` adds others. ``transport``: "native", "httpx" or a
-    `Transport`; by default native, or httpx where the environment names a proxy for the URL. Any other
-    keyword is a section of settings for the plugin of that name, like ``retry={"attempts": 5}``.
+    The client belongs to the event loop in which it is entered.
 
-    The client belongs to the event loop in which it is entered. Raises `SettingsError` or `PluginError`
-    when it is made, `ClientStateError` when it is used outside its block or its loop.
+    Args:
+        base_url: Where the endpoint is (default: ``OPENAI_BASE_URL``, or OpenAI's own).
+        api_key: What opens it (default: ``OPENAI_API_KEY``); a callable for keys that expire, see `Endpoint`.
+        endpoints: Several endpoints in place of the one, as `Endpoint` or as tables by name. A call goes to
+            the first that has its model, unless a policy chooses another one of those.
+        model: Sent where a call names none.
+        max_in_flight: How many attempts may be on the wire at once (default 100).
+        limiter: What gives the tokens, in place of ``max_in_flight``: a `PriorityCapacityLimiter`, or an
+            `anyio.CapacityLimiter`, which serves first come, first served. Clients of one event loop may
+            share it.
+        timeout: Seconds for each attempt (default 60), or a `Timeout`.
+        policies: Exactly these; by default those of the installed plugins, with their settings. A policy that
+            has ``notify`` observes as well.
+        transport: "native", "httpx" or a `Transport` (default: native, or httpx where the environment names a
+            proxy for the URL).
+        observers: More who are told of events.
+        sections: Any other keyword is a section of settings for the plugin of that name, like
+            ``retry={"attempts": 5}``.
+
+    Raises:
+        SettingsError: A setting is unknown or out of range.
+        PluginError: A plugin cannot be used.
     """
 
     def __init__(
         self,
         *,
         base_url: str | None = None,
-        api_key: str | None = None,
+        api_key: str | Secret | KeySource | None = None,
         endpoints: Sequence[Endpoint] | Mapping[str, Mapping[str, Any]] | None = None,
         model: str | None = None,
         max_in_flight: int | None = None,
+        limiter: Limiter | None = None,
         timeout: float | Timeout | None = None,
         policies: Iterable[Policy] | None = None,
         transport: Transport | str | None = None,
@@ -96,7 +98,7 @@ class Client(Api):
         settings = load_settings(
             {
                 "base_url": base_url,
-                "api_key": api_key,
+                "api_key": as_secret(api_key),
                 "endpoints": endpoints,
                 "model": model,
                 "max_in_flight": max_in_flight,
@@ -112,7 +114,7 @@ class Client(Api):
         self._serving: dict[str | None, tuple[Endpoint, ...]] = {}
         self._timeout = timeout if isinstance(timeout, Timeout) else core.timeouts()
         plugins = Plugins() if policies is None else None
-        self._policies, self._observers = chosen(policies, observers, plugins, settings)
+        active, watching = resolve_policies(policies, observers, plugins, settings)
         self._transport = _make_transport(transport, plugins, settings)
         if plugins is not None:
             settings.check_claimed()
@@ -122,32 +124,54 @@ class Client(Api):
                     raise SettingsError(
                         f"{name}= has no effect beside policies=; give it to the policy itself"
                     )
-        self._notify = compile_observers(self._observers)
-        self._send: Send = compile_chain(
-            self._policies, checked(self._transport.send, core.max_response_bytes)
+        self._pipeline = Pipeline(
+            active,
+            watching,
+            _make_limiter(limiter, max_in_flight, core),
+            checked(self._transport.send, core.max_response_bytes),
         )
-        self._places: Places | None = None
+        self._lifespans = Lifespans(self._pipeline.parts(self._transport), self._close)
         self._token: object = None
-        self._closed = False
+        protect_from_interrupts(Client.__aenter__, Client.__aexit__)
 
     async def __aenter__(self) -> Self:
         if self._token is not None:
             raise ClientStateError("this client was opened before; make another one")
         self._token = anyio.lowlevel.current_token()
         self._now = running_clock()
-        self._places = Places(self._settings.max_in_flight)
+        try:
+            await self._lifespans.enter()
+        except BaseException:
+            self._close("this client did not open; make another one")
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._closed = True
-        await self._transport.aclose()
+        if not self._lifespans.entered:
+            raise ClientStateError("this client is not open; enter it once, and leave it once")
+        self._close("this client is closed; make the call inside its 'async with' block")
+        await self._lifespans.leave(kind, error, traceback)
+
+    def _close(self, why: str) -> None:
+        self._pipeline.closed = why
+
+    def __repr__(self) -> str:
+        where = ", ".join(endpoint.base_url for endpoint in self._endpoints)
+        if self._pipeline.closed is not None or self._token is None:
+            return f"<Client {where} {'not open yet' if self._token is None else 'closed'}>"
+        return f"<Client {where} open, {self.in_flight} of {self.limiter.total_tokens} in flight>"
 
     @property
     def policies(self) -> tuple[Policy, ...]:
         """The active policies, outermost first."""
-        return self._policies
+        return self._pipeline.policies
+
+    @property
+    def limiter(self) -> Limiter:
+        """What gives each attempt its token; ``limiter.total_tokens`` can be set while calls are made."""
+        return self._pipeline.limiter
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -164,13 +188,12 @@ class Client(Api):
         if self._token is not None:
             raise ClientStateError("observers are added before the client is opened")
         check_observer(observer, "observe()")
-        self._observers.append(observer)
-        self._notify = compile_observers(self._observers)
+        self._pipeline.observe(observer)
 
     @property
     def in_flight(self) -> int:
-        """How many calls are under way, those of maps with a ``max_in_flight`` of their own left out."""
-        return self._places.taken if self._places else 0
+        """How many attempts are on the wire; of all clients that share the limiter."""
+        return self._pipeline.limiter.borrowed_tokens
 
     @overload
     def map(
@@ -182,7 +205,7 @@ class Client(Api):
         ordered: bool = False,
         buffer: int | None = None,
         stop_on: Literal["shared_errors"] | None = None,
-    ) -> Outcomes[Reply]: ...
+    ) -> OutcomeStream[Reply]: ...
     @overload
     def map(
         self,
@@ -193,7 +216,7 @@ class Client(Api):
         ordered: bool = False,
         buffer: int | None = None,
         stop_on: Literal["shared_errors"] | None = None,
-    ) -> Outcomes[Answered[T]]: ...
+    ) -> OutcomeStream[Answered[T]]: ...
     @overload
     def map(
         self,
@@ -204,7 +227,7 @@ class Client(Api):
         ordered: bool = False,
         buffer: int | None = None,
         stop_on: Literal["shared_errors"] | None = None,
-    ) -> Outcomes[Answered[Any]]: ...
+    ) -> OutcomeStream[Answered[Any]]: ...
     def map(
         self,
         requests: Iterable[RequestLike] | AsyncIterable[RequestLike],
@@ -214,26 +237,32 @@ class Client(Api):
         ordered: bool = False,
         buffer: int | None = None,
         stop_on: Literal["shared_errors"] | None = None,
-    ) -> Outcomes[Any]:
+    ) -> OutcomeStream[Any]:
         """Make a call for each of ``requests``; an async context manager that yields outcomes.
 
-        Items are drawn as they are needed and at most ``max_in_flight + buffer`` are held at a time,
-        whatever the input's length; a slow consumer slows the sending. ``max_in_flight`` defaults to the
-        client's, shared with all its other calls; a number given here is this map's own. ``buffer`` is how
-        many finished outcomes may wait for the consumer while others are sent, by default as many as may
-        be in flight; with 0 nothing new is sent for an outcome that was not taken. ``answer`` is the type of
-        each answer, as with `chat`, for requests that name none of their own. Outcomes come as they
-        complete, or in input order with ``ordered=True``. An item that fails becomes an outcome with an
-        error and touches no other; leaving the block cancels what is in flight.
+        Items are drawn as they are needed: at most ``max_in_flight`` calls are active at once, and four times
+        as many are held with those that wait for a retry or for their turn. A slow consumer slows the
+        sending. An item that fails becomes an outcome with an error, and touches no other. Leaving the block
+        cancels what is in flight.
 
-        With ``stop_on="shared_errors"`` the map stops at an error that all later calls share, like no credit
-        left, a refused key or an unknown model: once three items have failed with it and no call begun after
-        the first of them has succeeded. Nothing more is drawn then, and the error is raised after the
-        outcomes of what was drawn before. By default no error stops a map.
+        Args:
+            requests: Prompts, bodies, lines of OpenAI's batch format, `Request` objects, or objects whose
+                ``request`` is one; an iterable or an async iterable of any length.
+            answer: The type of each answer, as with `chat`, for requests that name none of their own.
+            max_in_flight: How many attempts of this map may be on the wire at once, within the limiter of the
+                client (default: as many as that allows, also when its ``total_tokens`` changes).
+            ordered: Have the outcomes in the order of the input (default: as they complete).
+            buffer: How many finished outcomes may wait for the consumer while other items are sent (default:
+                as many as may be in flight; 0: nothing is sent while an outcome was not taken).
+            stop_on: "shared_errors" stops the map at an error that all later calls share, like no credit
+                left, a refused key or an unknown model: when three items have failed with it and no call that
+                began after the first of them has succeeded. Nothing more is drawn then, and the error is
+                raised after the outcomes of what was drawn before. None: no error stops it.
 
-        Raises `SettingsError` for a ``max_in_flight`` below 1, a ``buffer`` below 0 or another ``stop_on``,
-        `RequestError` for an ``answer`` that is no such type, and what iterating ``requests`` raises, after
-        the outcomes of what was drawn before.
+        Raises:
+            SettingsError: ``max_in_flight`` is below 1, ``buffer`` below 0, or ``stop_on`` is another word.
+            RequestError: ``answer`` is not such a type.
+            Exception: What iterating over ``requests`` raises, after the outcomes of what was drawn before.
         """
         self._check_usable()
         if max_in_flight is not None and max_in_flight < 1:
@@ -244,44 +273,44 @@ class Client(Api):
             raise RequestError(f"map takes an iterable of requests, not a {type(requests).__name__}")
         if stop_on not in {None, "shared_errors"}:
             raise SettingsError(f"stop_on={stop_on!r}: must be 'shared_errors' or None")
-        places = self._places if max_in_flight is None else None
-        workers = max_in_flight or self._settings.max_in_flight
-        work: Callable[[int, Any], Awaitable[Outcome[Any]]] = functools.partial(
-            self._outcome, places, None if answer is None else answer_format(answer)
+        if max_in_flight is None and self.limiter.total_tokens == math.inf:
+            raise SettingsError("the client's limiter has no limit; give the map one: max_in_flight=")
+        own_limiter = None if max_in_flight is None else PriorityCapacityLimiter(max_in_flight)
+        work: Callable[[OutcomeStream[Any], int, Any], Awaitable[Outcome[Any]]] = functools.partial(
+            self._outcome, own_limiter, None if answer is None else answer_format(answer)
         )
         if stop_on is not None:
             from headrace.stopping import Stopping  # with its table of errors; few maps need it
 
             requests = stopping = Stopping(requests, work)
             work = stopping.work
-        return Outcomes(
-            requests,
-            work,
-            workers=workers,
-            ordered=ordered,
-            buffer=workers if buffer is None else buffer,
+        return OutcomeStream(
+            requests, work, limiter=own_limiter or self.limiter, ordered=ordered, buffer=buffer
         )
 
     async def _outcome(
         self,
-        places: Places | None,
+        limiter: Limiter | None,
         answer: AnswerFormat | None,
+        stream: OutcomeStream[Any],
         index: int,
         item: RequestLike,
     ) -> Outcome:
         try:
-            if self._closed:
+            if self._pipeline.closed:
                 self._check_usable()
             request = as_request(item, self._settings.model, answer)
             call = self._call(request)
-            call.priority -= 1  # somebody may be waiting for a single one
         except HeadraceError as error:
-            return Outcome(index, item if isinstance(item, Request) else None, None, error)
+            await checkpoint()
+            return Outcome(index, item if isinstance(item, Request) else None, None, error, item=item)
+        call.priority -= 1  # somebody may be waiting for a single one
+        call._map, call._map_limiter = stream, limiter
         try:
-            reply = await self._perform(call, places)
+            reply = await self._pipeline.perform(call)
         except HeadraceError as error:
-            return Outcome(index, request, None, error, call.attempts, self._now() - call.started)
-        return Outcome(index, request, reply, None, reply.attempts, reply.elapsed)
+            return Outcome(index, request, None, error, call.attempts, self._now() - call.started, item)
+        return Outcome(index, request, reply, None, reply.attempts, reply.elapsed, item)
 
     def _call(self, request: Request, *, streamed: bool = False) -> Call:
         timeout = request.timeout
@@ -291,7 +320,7 @@ class Client(Api):
             timeout = Timeout(timeout, connect=self._timeout.connect, stall=self._timeout.stall)
         now, endpoints = self._now(), self._endpoints
         if not self._alike:
-            endpoints = self._serving.get(request.model) or self._serve(request.model)
+            endpoints = self._serving.get(request.model) or self._endpoints_for(request.model)
         request, content = encoded(request)
         return Call(
             request,
@@ -300,7 +329,7 @@ class Client(Api):
             timeout,
             now,
             None if request.deadline is None else now + request.deadline,
-            notify=self._notify,
+            notify=self._pipeline.notify,
             streamed=streamed,
             now=self._now,
             endpoints=endpoints,
@@ -308,7 +337,7 @@ class Client(Api):
             all_endpoints=self._endpoints,
         )
 
-    def _serve(self, model: str | None) -> tuple[Endpoint, ...]:
+    def _endpoints_for(self, model: str | None) -> tuple[Endpoint, ...]:
         """The endpoints that have a model."""
         endpoints = tuple([endpoint for endpoint in self._endpoints if endpoint.serves(model)])
         if not endpoints:
@@ -318,100 +347,53 @@ class Client(Api):
             self._serving[model] = endpoints
         return endpoints
 
-    async def _make(self, request: Request, until: float | None = None) -> Reply:
-        self._check_usable()
-        call = self._call(as_request(request, self._settings.model))
+    async def _send_request(self, request: Request, until: float | None = None) -> Reply:
+        try:
+            self._check_usable()
+            call = self._call(as_request(request, self._settings.model))
+        except HeadraceError:
+            await checkpoint()
+            raise
         if until is not None:
             call.deadline = until
-        return await self._perform(call, self._places)
+        return await self._pipeline.perform(call)
 
     def _begin_stream(self, request: Request) -> AbstractAsyncContextManager[tuple[Call, Reply]]:
         self._check_usable()
         return self._streaming(streamed_request(as_request(request, self._settings.model)))
 
-    async def _take_place(self, call: Call, places: Places) -> None:
-        """Wait for a place for a call."""
-        with anyio.CancelScope(deadline=math.inf if call.deadline is None else call.deadline) as scope:
-            await places.take(call.priority)
-        if scope.cancelled_caught:
-            raise self._too_late(call) from None
-        call.started = self._now()
-        if self._closed:  # while it waited
-            places.give_back()
-            self._check_usable()
-
     @asynccontextmanager
     async def _streaming(self, request: Request) -> AsyncIterator[tuple[Call, Reply]]:
-        """A place in flight for the length of the block, and the reply with its first piece."""
+        """The call, and the reply with its first piece; at the end of the block the call has ended."""
         call = self._call(request, streamed=True)
-        places = self._places
-        assert places is not None
-        if not places.take_at_once():
-            await self._take_place(call, places)
         try:
-            try:
-                reply = await self._perform(call, None)
-            except BaseException as error:
-                call.end(Ending(error=error))
-                raise
-            yield call, reply
-        finally:
-            places.give_back()
-
-    async def _perform(self, call: Call, places: Places | None) -> Reply:
-        """Send a call through the pipeline, bounded by its deadline, and complete its reply or error.
-
-        With ``places``, once there is one for it.
-        """
-        if places is not None and not places.take_at_once():
-            await self._take_place(call, places)
-        try:
-            if call.deadline is None:
-                reply = await self._send(call)
-            else:
-                with anyio.CancelScope(deadline=call.deadline) as scope:
-                    reply = await self._send(call)
-                if scope.cancelled_caught:
-                    raise self._too_late(call)
-        except CallError as error:
-            error.request, error.attempts = call.request, call.attempts
+            reply = await self._pipeline.perform(call)
+        except BaseException as error:
+            call.end(Ending(error=error))
             raise
-        except HeadraceError:
-            raise
-        except Exception as error:
-            failure = foreign_failure(self._policies, error)
-            redact_error(failure, call.endpoint)
-            failure.request, failure.attempts = call.request, call.attempts
-            raise failure from error
-        finally:
-            if places is not None:
-                places.give_back()
-        try:
-            reply.attempts = call.attempts
-            reply.elapsed = self._now() - call.started
-        except AttributeError as error:
-            names = " or ".join(repr(policy.name) for policy in self._policies) or "none"
-            raise PolicyError(f"a policy ({names}) returned {reply!r}, which is no Reply") from error
-        return reply
-
-    def _too_late(self, call: Call) -> DeadlineExceeded:
-        error = DeadlineExceeded(
-            f"no answer within the request's deadline of {call.request.deadline:g} s "
-            f"({call.attempts} attempts)",
-            "deadline",
-        )
-        error.request, error.attempts = call.request, call.attempts
-        return error
+        yield call, reply
 
     def _check_usable(self) -> None:
-        if self._closed:
-            raise ClientStateError("this client is closed; make the call inside its 'async with' block")
+        if self._pipeline.closed is not None:
+            raise ClientStateError(self._pipeline.closed)
         if self._token is None:
             raise ClientStateError("this client is not open yet; enter it with 'async with'")
         if anyio.lowlevel.current_token() != self._token:
             raise ClientStateError(
                 "this client was opened in another event loop; open one client in each loop"
             )
+
+
+def _make_limiter(limiter: Limiter | None, max_in_flight: int | None, core: CoreSettings) -> Limiter:
+    if limiter is None:
+        return PriorityCapacityLimiter(core.max_in_flight)
+    if max_in_flight is not None:
+        raise SettingsError("limiter= and max_in_flight= both say how many at once; leave one of them out")
+    if not isinstance(limiter, (PriorityCapacityLimiter, anyio.CapacityLimiter)):
+        raise SettingsError(
+            f"limiter={limiter!r}: must be a headrace.PriorityCapacityLimiter or an anyio.CapacityLimiter"
+        )
+    return limiter
 
 
 def _make_transport(

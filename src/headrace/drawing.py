@@ -15,11 +15,13 @@ class Drawing:
     """Draws from ``items``.
 
     ``draw()`` gives the next item, to be awaited where ``awaited`` is true: `EXHAUSTED` from the end or the
-    first error on. That error is kept as ``error``. `aclose` is called once nothing is drawn any more.
+    first error on, which is kept as ``error``, and once ``over`` was set. `aclose` comes when all who draw
+    have ended.
     """
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
         self.awaited = isinstance(items, AsyncIterable)
+        self.over = False
         self.error: Exception | None = None
         self.draw: Callable[[], Any]
         self._close: Callable[[], object] | None = None
@@ -37,38 +39,33 @@ class Drawing:
                 self._close = getattr(iterator, "close", None)
 
     def _drawing(self, advance: Callable[[], Any]) -> Callable[[], Any]:
-        over = False
-
         def draw() -> Any:
-            nonlocal over
-            if over:
+            if self.over:
                 return EXHAUSTED
             try:
                 return advance()
             except StopIteration:
-                over = True
+                self.over = True
             except Exception as error:
-                over, self.error = True, error
+                self.over, self.error = True, error
             return EXHAUSTED
 
         return draw
 
     def _drawing_async(self, advance: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
-        over = False
         lock = anyio.Lock(fast_acquire=True)
 
         async def draw() -> Any:
-            nonlocal over
             # One at a time: an async generator cannot be advanced by two tasks at once.
             async with lock:
-                if over:
+                if self.over:
                     return EXHAUSTED
                 try:
                     return await advance()
                 except StopAsyncIteration:
-                    over = True
+                    self.over = True
                 except Exception as error:
-                    over, self.error = True, error
+                    self.over, self.error = True, error
                 return EXHAUSTED
 
         return draw

@@ -41,12 +41,12 @@ class Embeddings:
     attempts: int
 
 
-def embeddings_body(dimensions: int | None, extra: Mapping[str, Any] | None) -> dict[str, Any]:
+def embeddings_body(dimensions: int | None) -> dict[str, Any]:
     """The body of all batches, but for the texts; raises `RequestError` for ``dimensions`` below 1."""
     body: dict[str, Any] = {"encoding_format": "base64"}
     if dimensions is not None:
         body["dimensions"] = _count("dimensions", dimensions, "numbers in a vector")
-    return body | dict(extra or {})
+    return body
 
 
 def in_batches(texts: Iterable[str], batch: int | None) -> list[list[str]]:
@@ -73,7 +73,7 @@ def in_batches(texts: Iterable[str], batch: int | None) -> list[list[str]]:
 
 
 async def embed(
-    send: Callable[[Request], Awaitable[Reply]], asked: Request, batches: Sequence[list[str]], workers: int
+    send: Callable[[Request], Awaitable[Reply]], asked: Request, batches: Sequence[list[str]], workers: float
 ) -> Embeddings:
     """Send ``asked`` for each of the batches, ``workers`` at once; the first error cancels the others."""
     parts: dict[int, Embeddings] = {}
@@ -92,7 +92,7 @@ async def embed(
             group.cancel_scope.cancel()
 
     async with task_group() as group:
-        for _ in range(min(workers, len(batches))):
+        for _ in range(max(1, int(min(workers, len(batches))))):
             group.start_soon(work)
     if failures:
         raise failures[0]

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import attrs
 
 from headrace.errors import SettingsError
-from headrace.redaction import Redactor
+from headrace.keys import RenewedKey, Secret, as_secret, is_token
+from headrace.redaction import Redactor, Redactors
 
 
 class _Empty(Mapping[str, str]):
@@ -38,34 +39,6 @@ class _Empty(Mapping[str, str]):
 
 
 EMPTY: Mapping[str, str] = _Empty()
-
-
-class Secret:
-    """A string that shows itself to nobody who does not ask: not in repr, str, logs or pickles."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The string itself."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not pickled; pass the name of an environment variable instead")
-
-
-def is_token(value: str) -> bool:
-    """True for printable ASCII without spaces: what a URL, a path or a key may be made of."""
-    return bool(value) and value.isascii() and value.isprintable() and " " not in value
-
-
-def _as_secret(key: str | Secret | None) -> Secret | None:
-    return Secret(key) if isinstance(key, str) else key
 
 
 def models_by_name(models: Mapping[str, str] | Iterable[str] | None) -> Mapping[str, str] | None:
@@ -107,11 +80,21 @@ def _sendable(instance: Any, attribute: attrs.Attribute[Any], headers: Mapping[s
         raise SettingsError(wrong)
 
 
+def _host_of(endpoint: Endpoint) -> str:
+    try:
+        return urlsplit(endpoint.base_url).netloc.rpartition("@")[2]
+    except ValueError:  # which `checked` says
+        return endpoint.base_url
+
+
 @attrs.frozen(eq=False)
 class Endpoint:
     """A server that speaks the API.
 
-    ``base_url``, ``api_key`` (a text or a `Secret`) and ``headers``, which every request to it carries.
+    ``base_url``, ``api_key`` and ``headers``, which every request to it carries. The key is a string, a
+    `Secret`, or a callable that gives one, also an async one: a client asks it before its first request and
+    after each 401, once for all calls that wait, and sends a refused attempt once more with the new key. A
+    function that blocks blocks the event loop; put it into a thread (``anyio.to_thread.run_sync``).
     ``name`` is for settings, logs and prices, by default the URL's host. ``models``: those that it serves,
     as a list, or as a mapping from the name that is asked for to its name there; None: any, as they are
     called. ``weight`` is its share of the calls beside other endpoints, ``max_in_flight`` how many it may
@@ -126,9 +109,9 @@ class Endpoint:
     """
 
     base_url: str
-    api_key: Secret | None = attrs.field(default=None, converter=_as_secret)
+    api_key: Secret | None = attrs.field(default=None, converter=as_secret)
     headers: Mapping[str, str] = attrs.field(default=EMPTY, validator=_sendable, repr=False)
-    name: str = attrs.field(kw_only=True)
+    name: str = attrs.field(default=attrs.Factory(_host_of, takes_self=True), kw_only=True)
     models: Mapping[str, str] | None = attrs.field(default=None, converter=models_by_name, kw_only=True)
     weight: float = attrs.field(default=1.0, validator=_above_zero, kw_only=True)
     max_in_flight: int | None = attrs.field(default=None, validator=_above_zero, kw_only=True)
@@ -136,15 +119,9 @@ class Endpoint:
     query: Mapping[str, str] = attrs.field(default=EMPTY, kw_only=True)
     key_header: str | None = attrs.field(default=None, kw_only=True)
     is_plain: bool = attrs.field(init=False, repr=False)
-    """True where requests are written there as anywhere: no model renamed, no path or query of its own."""
-    _redactor: Redactor = attrs.field(init=False, repr=False)
-
-    @name.default
-    def _host(self) -> str:
-        try:
-            return urlsplit(self.base_url).netloc.rpartition("@")[2]
-        except ValueError:  # which `checked` says
-            return self.base_url
+    """True where requests are written there as anywhere: no model renamed, no path or query of its own, and a
+    key that does not change."""
+    _redactor: Redactor | Redactors = attrs.field(init=False, repr=False)
 
     @path.validator
     def _has_path(self, attribute: attrs.Attribute[Any], value: str) -> None:
@@ -160,25 +137,27 @@ class Endpoint:
     @is_plain.default
     def _plain(self) -> bool:
         renamed = any(name != there for name, there in (self.models or EMPTY).items())
-        return not renamed and self.path == "{path}" and not self.query
+        return not renamed and self.path == "{path}" and not self.query and self.has_fixed_key
 
     @_redactor.default
-    def _of_key(self) -> Redactor:
-        return Redactor(None if self.api_key is None else self.api_key.reveal())
+    def _of_key(self) -> Redactor | Redactors:
+        return Redactor(None) if self.api_key is None else self.api_key.redactor()
 
     def checked(self, *, insecure: bool = False) -> Endpoint:
-        """This endpoint, its URL in the form that the rest reckons with.
+        """This endpoint for one client, its URL in the form that the rest reckons with.
 
         Raises `SettingsError` for an address that is no http(s) URL or unsafe (``insecure`` allows to send a
         key over plain http to a public host), and for a key that no header can carry.
         """
         key = self.api_key
-        if key is not None and not is_token(key.reveal()):
+        if isinstance(key, RenewedKey):
+            key = key.unasked()
+        elif key is not None and not is_token(key.reveal()):
             raise SettingsError(
                 "api_key is empty or holds a space, a line break or a character outside ASCII; "
                 "was a line end copied with it?"
             )
-        return attrs.evolve(self, base_url=_checked_url(self.base_url, key, insecure))
+        return attrs.evolve(self, base_url=_checked_url(self.base_url, key, insecure), api_key=key)
 
     def serves(self, model: str | None) -> bool:
         """Whether it has a model; what names none may go to any endpoint."""
@@ -198,8 +177,13 @@ class Endpoint:
             return written
         return f"{written}{'&' if '?' in written else '?'}{urlencode(self.query)}"
 
+    @property
+    def has_fixed_key(self) -> bool:
+        """False where the key is asked for, and so changes."""
+        return self.api_key is None or self.api_key.is_fixed
+
     def credentials(self) -> dict[str, str]:
-        """The header that carries the key, none without one."""
+        """The header that carries the key of now, none without one."""
         if self.api_key is None:
             return {}
         key = self.api_key.reveal()

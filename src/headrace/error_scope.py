@@ -21,6 +21,7 @@ import msgspec
 from headrace.error_bodies import MODERATION, ErrorBody, read_error
 from headrace.errors import (
     CallError,
+    CredentialError,
     HeadraceError,
     InvalidReply,
     LocalResourceError,
@@ -94,7 +95,7 @@ def shared_error(error: HeadraceError) -> SharedError | None:
         return SharedError(error.code, Scope.RUN)
     if isinstance(error, StatusError):
         return _by_status(error)
-    if isinstance(error, TLSError):
+    if isinstance(error, (TLSError, CredentialError)):
         return SharedError(error.code, Scope.ACCOUNT)
     if isinstance(error, LocalResourceError):
         return SharedError(error.code, Scope.SETTING)

@@ -27,6 +27,7 @@
         CircuitOpen              not sent: the endpoint's circuit is open
           EndpointPaused         not sent: the endpoint asked to stay away for longer than is waited
         BudgetExceeded           not sent: the budget would be overdrawn
+        CredentialError          not sent: the callable given as api_key gave no key
         PolicyError              a policy raised something that is no HeadraceError
 
 A foreign exception (OSError, ssl, anyio, httpx) is translated at the transport, its one boundary, and
@@ -37,14 +38,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 from headrace.retry_after import seconds_asked
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from headrace.model import Request
     from headrace.reply import Headers, Reply
 
@@ -57,6 +57,7 @@ __all__ = [
     "CircuitOpen",
     "ClientStateError",
     "ConnectError",
+    "CredentialError",
     "DeadlineExceeded",
     "EndpointPaused",
     "HeadraceError",
@@ -335,6 +336,16 @@ class BudgetExceeded(CallError):
 
     code = "budget_exceeded"
     ends_run = True
+
+
+class CredentialError(CallError):
+    """Not sent: the callable given as ``api_key`` raised an error, or gave no key that can be sent.
+
+    ``__cause__`` is what it raised; the message does not repeat that, because it may hold a secret.
+    """
+
+    code = "credential_error"
+    retryable = True
 
 
 class PolicyError(CallError):

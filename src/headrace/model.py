@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, cast, runtime_checkable
 
 import anyio
 import attrs
 
 from headrace.answers import AnswerFormat, answer_format
-from headrace.endpoints import EMPTY, Endpoint, is_token
+from headrace.endpoints import EMPTY, Endpoint
 from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
 from headrace.json_values import number_of
+from headrace.keys import is_token
 from headrace.reply import Reply
+from headrace.tokens import Limiter, MapOfCall, Waiting, acquire, release
 
 if TYPE_CHECKING:  # for their default, which typing has from Python 3.13 on
     from typing_extensions import TypeVar
@@ -178,14 +181,25 @@ class Ending:
 class Call:
     """The life of one request on its way through the pipeline.
 
-    ``content`` is the encoded body. ``started`` and ``deadline`` are on `anyio.current_time`'s clock, which
-    ``now()`` asks without the way through anyio's layers. ``attempts`` counts the trips over the wire begun
-    so far. ``endpoints`` are those that serve its model, ``endpoint`` the one that it goes to, the first of
-    them unless a policy sets another before it sends; ``all_endpoints`` are the client's. Where calls wait
-    for something, those of higher ``priority`` go first. A policy may write to ``notes`` under its own name.
-    The reply to a ``streamed`` call comes with its first piece; what is to be done when it is over is told
-    `at_end`. The body of a call that is ``unbounded`` as well is handed on and not kept, so it may have any
-    size.
+    Attributes:
+        request: What is asked.
+        endpoint: Where the next attempt goes: the first of ``endpoints``, unless a policy sets another one.
+        content: The encoded body.
+        timeout: The limits of each attempt.
+        started: When the call began, on the clock that ``now()`` asks; later by the time it has queued.
+        deadline: When the call fails at the latest, on the same clock; None for never.
+        attempts: How many trips over the wire have begun.
+        notes: What policies keep with the call, each under its own name.
+        streamed: The reply comes with its first piece; what is to be done at its end is told `at_end`.
+        unbounded: The body of a streamed call is handed on and not kept, so it may have any size.
+        now: `anyio.current_time`, asked directly.
+        endpoints: Those that serve the request's model.
+        priority: Where calls wait, those of a higher priority go first.
+        all_endpoints: The client's.
+        queued: Seconds for which it waited for tokens of the client's limiter, or of its map's.
+        resumed: When it last went on after `waiting`; 0.0 while it has not waited.
+        is_waiting: Whether it is in a `waiting` block.
+        queue_timeout: Seconds for which it waits for a token at most; None for no limit.
     """
 
     request: Request
@@ -203,12 +217,46 @@ class Call:
     endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
     priority: int = 0
     all_endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
+    _map_limiter: Limiter | None = attrs.field(default=None, repr=False)
+    queued: float = attrs.field(default=0.0, init=False)
+    resumed: float = attrs.field(default=0.0, init=False)
+    is_waiting: bool = attrs.field(default=False, init=False)
+    queue_timeout: float | None = attrs.field(default=None, init=False, repr=False)
+    _held: tuple[Limiter, ...] = attrs.field(default=(), init=False, repr=False)
+    _owed: tuple[Limiter, ...] = attrs.field(default=(), init=False, repr=False)
+    _map: MapOfCall | None = attrs.field(default=None, init=False, repr=False)
     _at_end: list[Callable[[Ending], None]] | None = attrs.field(default=None, init=False, repr=False)
 
     def notify(self, name: str, **data: Any) -> None:
         """Tell the client's observers; costs nothing where there are none."""
         if self._notify is not None:
             self._notify(Event(name, self, data))
+
+    def waiting(self) -> AbstractAsyncContextManager[None]:
+        """A block in which a policy waits for anything but the answer: a delay, its turn, another call.
+
+        For that time the call gives back every token that it holds, and its map may make another call. It
+        takes the tokens again, by its priority, before the block is left; so much time may have passed by
+        then that the policy has to decide anew. Limits on the time to wait belong inside the block.
+
+        Example:
+            ```python
+            async with call.waiting():
+                await anyio.sleep(delay)
+            ```
+        """
+        return Waiting(self)
+
+    async def acquire(self, limiter: Limiter) -> None:
+        """Borrow a token of a policy's own limiter on behalf of this call, in `waiting` if need be.
+
+        `waiting` gives this token back as well, until `release`.
+        """
+        await acquire(self, limiter)
+
+    def release(self, limiter: Limiter) -> None:
+        """Give back what `acquire` has borrowed; does nothing where the call has no such token any more."""
+        release(self, limiter)
 
     def at_end(self, do: Callable[[Ending], None]) -> None:
         """Have ``do`` called once, when the stream has ended; inner policies' first."""
@@ -271,8 +319,14 @@ class Observer(Protocol):
 class Outcome(Generic[R_co]):
     """What became of one item of a map or bulk run: a reply or an error.
 
-    ``index`` is the item's place in the input, from 0; ``id`` its request's id; ``attempts`` and
-    ``elapsed`` (seconds) cover all its attempts.
+    Attributes:
+        index: The item's place in the input, from 0.
+        request: The request that was made for the item; None where there is none for it.
+        reply: None where there is an error.
+        error: None where there is a reply.
+        attempts: How many trips over the wire were made.
+        elapsed: Seconds that all attempts took, the waits between them included.
+        item: The item as it was given.
     """
 
     index: int
@@ -281,6 +335,7 @@ class Outcome(Generic[R_co]):
     error: HeadraceError | None
     attempts: int = 0
     elapsed: float = 0.0
+    item: Any = attrs.field(default=None, repr=False)
 
     @property
     def id(self) -> str | None:

@@ -8,12 +8,16 @@ A key under 8 characters (``ollama``) is a word: it protects nothing, and to blo
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 
 BLOT = "***"
 
 WINDOW = 8
 """So many characters of a key in a row are too many."""
+
+MOST_KEYS = 4
+"""So many keys of an endpoint are blotted out where they follow each other; those before have expired."""
 
 _PREFIX = re.compile(
     r"sk-ant-(?:[a-z]+\d\d-)?|sk-or-(?:v\d-)?|sk-(?:proj|svcacct|service|admin|None)-|[sp]k[-_]|csk-|gsk_|xai-|"
@@ -117,6 +121,36 @@ class Redactor:
             while at >= 0:
                 yield at, at + len(window)
                 at = text.find(window, at + 1)
+
+
+class Redactors:
+    """Blots out the latest `MOST_KEYS` of the keys that follow each other at one endpoint."""
+
+    __slots__ = ("_each",)
+
+    def __init__(self) -> None:
+        self._each: deque[Redactor] = deque(maxlen=MOST_KEYS)
+
+    def add(self, key: str) -> None:
+        """Blot this key out as well from now on."""
+        self._each.append(Redactor(key))
+
+    @property
+    def idle(self) -> bool:
+        """True where nothing is blotted out yet."""
+        return all(each.idle for each in self._each)
+
+    def content(self, content: bytes) -> bytes:
+        """``content`` without the keys; the same object where none is in it."""
+        for each in self._each:
+            content = each.content(content)
+        return content
+
+    def text(self, text: str) -> str:
+        """``text`` without the keys; the same object where none is in it."""
+        for each in self._each:
+            text = each.text(text)
+        return text
 
 
 def _stands_in(text: str, mark: str, left: str, right: str) -> bool:

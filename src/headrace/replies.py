@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Awaitable
 from typing import Any
 
+import anyio
 import attrs
 
 from headrace.answers import AnswerFormat, Asking
@@ -17,17 +19,20 @@ from headrace.errors import (
     AnswerError,
     AuthenticationError,
     CallError,
+    CallTimeout,
     InvalidReply,
     RateLimited,
     ServerError,
     StatusError,
 )
 from headrace.finish_reasons import refusal_of, unfit
+from headrace.keys import RenewedKey
 from headrace.model import Call, Send
 from headrace.redacted_errors import redact_error
 from headrace.reply import Answered, Headers, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
+from headrace.tokens import acquire_all
 
 _ADVICE = {
     400: "the endpoint finds the request wrong",
@@ -45,6 +50,8 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
     """Wrap a transport's ``send``: count the attempt, read the envelope, raise what is no success."""
 
     async def attempt(call: Call) -> Reply:
+        if call._owed:  # a policy was cancelled in `Call.waiting`, and goes on all the same
+            await acquire_all(call, call._owed)
         call.attempts += 1
         endpoint, request = call.endpoint, call.request
         reply: Reply | None = None
@@ -54,7 +61,7 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
             elif request.answer is not None:
                 reply = await answered_attempt(call, request.answer)
             else:
-                reply = await send(call if endpoint.is_plain else addressed(call))
+                reply = await (send(call) if endpoint.is_plain else send_there(call))
                 if not 200 <= reply.status < 300:
                     raise status_error(call, reply)
                 try:
@@ -69,10 +76,27 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         reply._endpoint = endpoint
         return reply
 
+    def send_there(call: Call) -> Awaitable[Reply]:
+        there, key = addressed(call), call.endpoint.api_key
+        return sent_with(key, call, there) if isinstance(key, RenewedKey) else send(there)
+
+    async def sent_with(key: RenewedKey, call: Call, there: Call) -> Reply:
+        """Send with a key that changes, and once more where another one takes the place of one refused."""
+        if key.version == 0:
+            call.attempts -= 1  # nothing is on the wire yet
+            await asked_for(key, 0, call)
+            call.attempts += 1
+        version = key.version
+        reply = await send(there)
+        if reply.status == 401 and await asked_for(key, version, call):
+            call.attempts += 1
+            reply = await send(there)
+        return reply
+
     async def streamed_attempt(call: Call) -> Reply:
         if call.endpoint in without_usage:
             stop_asking_for_usage(call)
-        reply = await send(addressed(call))
+        reply = await send_there(call)
         if (
             reply.status in {400, 422}
             and b"stream_options" in reply.content
@@ -81,7 +105,7 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         ):
             without_usage.add(call.endpoint)
             call.attempts += 1
-            reply = await send(addressed(call))
+            reply = await send_there(call)
         if 200 <= reply.status < 300:
             return await open_stream(call, reply, max_stream_bytes)
         raise status_error(call, reply)
@@ -92,7 +116,7 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         for how in ways.left(endpoint, model, answer):
             call.attempts += bool(refused)
             ask_for_answer(call, answer, how)
-            reply = await send(addressed(call))
+            reply = await send_there(call)
             if reply.status not in {400, 422} or not refuses_format(reply.content):
                 for asked, content in refused:
                     ways.refused(endpoint, model, answer, asked, content)
@@ -106,6 +130,14 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
     without_usage: set[Endpoint] = set()
     ways = WaysOfAsking()
     return attempt
+
+
+async def asked_for(key: RenewedKey, version: int, call: Call) -> bool:
+    """See `RenewedKey.renew`; raises `CallTimeout` where that takes longer than an attempt may."""
+    limit = call.timeout.total
+    with anyio.move_on_after(limit):
+        return await key.renew(version)
+    raise CallTimeout(f"api_key gave no key within {limit:g} s; raise timeout=")
 
 
 def addressed(call: Call) -> Call:
@@ -171,6 +203,8 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     kind: type[StatusError] = StatusError
     if status == 401:
         kind = AuthenticationError
+        if not call.endpoint.has_fixed_key:
+            advice = "the endpoint refuses the key, and api_key= gave no better one when asked again"
     elif status == 429:
         kind = RateLimited
         if error.is_about_quota:

@@ -125,13 +125,21 @@ class Body(Protocol):
 class Reply:
     """What came back of a call that succeeded.
 
-    ``content`` is the body as received, decompressed. ``cost`` is filled in by the cost policy (None:
-    unknown); ``attempts`` and ``elapsed`` (seconds, first attempt to last byte, waits included) by the
-    client. ``possible_cost`` is what attempts of the call whose cost is not known may have cost at most,
-    beside ``cost``; None where there are none. ``model`` and ``service_tier`` are those that the endpoint
-    says it used. ``stream`` is what a transport gives a streamed
-    call in place of ``content``; ``time_to_first_token`` the seconds until the first piece, None where the
-    answer was not streamed.
+    Attributes:
+        status: The HTTP status.
+        headers: The headers.
+        content: The body as received, decompressed.
+        usage: Token counts; None where the endpoint said none.
+        model: The model that the endpoint says it used.
+        cost: USD; None where it is not known. The cost policy fills it in.
+        attempts: How many trips over the wire the call made.
+        elapsed: Seconds from the call's first token of the limiter to the last byte, waits included.
+        stream: What a transport gives a streamed call in place of ``content``.
+        time_to_first_token: Seconds until the first piece; None where the answer was not streamed.
+        possible_cost: What attempts of the call whose cost is not known may have cost at most, in USD, beside
+            ``cost``; None where there are none.
+        service_tier: The service tier that the endpoint says it used.
+        queued: Seconds that the call waited for tokens of the limiter; not part of ``elapsed``.
     """
 
     status: int
@@ -146,6 +154,7 @@ class Reply:
     time_to_first_token: float | None = None
     possible_cost: Decimal | None = None
     service_tier: str | None = None
+    queued: float = 0.0
     _body: Any = attrs.field(default=None, init=False, repr=False)
     _reader: Any = attrs.field(default=None, init=False, repr=False)
     _endpoint: Endpoint | None = attrs.field(default=None, kw_only=True, repr=False)

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 import msgspec
 
 from headrace.answers import AnswerFormat
 from headrace.encoded import EncodedBody
-from headrace.errors import RequestError, nearest
+from headrace.errors import RequestError
 from headrace.json_values import encode_value, plain_and_encoded
 from headrace.model import Request
+from headrace.parameters import CHAT_PARAMETERS, RESPONSE_PARAMETERS, check_parameters
 
 Message: TypeAlias = Mapping[str, Any]
 
-# OpenAI's reference of POST /chat/completions, less what has a parameter of its own.
-CHAT_PARAMETERS = frozenset(
-    "audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens "
-    "metadata modalities n parallel_tool_calls prediction presence_penalty prompt_cache_key reasoning_effort "
-    "response_format safety_identifier seed service_tier stop store temperature tool_choice tools "
-    "top_logprobs top_p user verbosity web_search_options".split()
-)
 
-# OpenAI's reference of POST /responses, less what has a parameter of its own and what is of streams.
-RESPONSE_PARAMETERS = frozenset(
-    "background context_management conversation include max_output_tokens max_tool_calls metadata moderation "
-    "parallel_tool_calls previous_response_id prompt prompt_cache_key prompt_cache_retention reasoning "
-    "safety_identifier service_tier store temperature text tool_choice tools top_logprobs top_p truncation "
-    "user".split()
-)
+class HasRequest(Protocol):
+    """An item of a map that carries its request: a row, say, which comes back as `Outcome.item`."""
+
+    @property
+    def request(self) -> Request: ...
+
+
+RequestLike: TypeAlias = str | Mapping[str, Any] | Request | HasRequest
+"""What a map makes a call for: a prompt, a body, a line of OpenAI's batch format, or a request."""
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Parameters that limit the tokens of an answer."""
@@ -38,9 +34,15 @@ OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 encode_json = msgspec.json.Encoder().encode
 
 
-def chat_body(messages: str | Iterable[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a chat completion; raises `RequestError` for parameters that the API does not have."""
-    _check_parameters("chat", parameters, CHAT_PARAMETERS)
+def chat_body(
+    messages: str | Iterable[Message], parameters: Mapping[str, Any], also: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The body of a chat completion.
+
+    Raises `RequestError` for parameters that the API does not have; ``also`` are keywords that may have been
+    meant.
+    """
+    check_parameters("chat", parameters, CHAT_PARAMETERS, also)
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     else:
@@ -49,25 +51,19 @@ def chat_body(messages: str | Iterable[Message], parameters: Mapping[str, Any]) 
 
 
 def response_body(
-    input: str | Iterable[Message], instructions: str | None, parameters: Mapping[str, Any]
+    input: str | Iterable[Message],
+    instructions: str | None,
+    parameters: Mapping[str, Any],
+    also: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The body of a response; raises `RequestError` for parameters that the API does not have."""
-    _check_parameters("respond", parameters, RESPONSE_PARAMETERS)
+    """The body of a response; arguments and errors as with `chat_body`."""
+    check_parameters("respond", parameters, RESPONSE_PARAMETERS, also)
     body = {"input": input if isinstance(input, str) else _messages("input", input), **parameters}
     if instructions is not None:
         if not isinstance(instructions, str):
             raise RequestError(f"instructions must be a text, not {type(instructions).__name__}")
         body["instructions"] = instructions
     return body
-
-
-def _check_parameters(method: str, parameters: Iterable[str], known: frozenset[str]) -> None:
-    for name in parameters:
-        if name not in known:
-            raise RequestError(
-                f"{method}() has no parameter {name!r}; {nearest(name, known)} "
-                "What only your endpoint knows goes into extra_body={…}"
-            )
 
 
 def _messages(name: str, messages: Iterable[Message]) -> list[Message]:
@@ -127,6 +123,9 @@ def _request_of(item: Any, model: str | None) -> Request:
     if isinstance(item, str):
         messages = [{"role": "user", "content": item}]
         return Request({"messages": messages} if model is None else {"model": model, "messages": messages})
+    own = getattr(item, "request", None)
+    if isinstance(own, Request):
+        return own
     if isinstance(item, Mapping):
         if "url" in item and "body" in item:
             return _from_batch_line(item)

@@ -20,9 +20,10 @@ from typing import Any, TypeVar, get_type_hints
 import attrs
 import msgspec
 
-from headrace.endpoints import Endpoint, Secret, models_by_name
+from headrace.endpoints import Endpoint, models_by_name
 from headrace.errors import SettingsError, nearest
 from headrace.json_values import number_of
+from headrace.keys import Secret
 from headrace.model import Timeout, positive_seconds
 
 T = TypeVar("T")

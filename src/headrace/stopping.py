@@ -24,7 +24,7 @@ class Stopping:
     def __init__(
         self,
         items: Iterable[Any] | AsyncIterable[Any],
-        work: Callable[[int, Any], Awaitable[Outcome[Any]]],
+        work: Callable[[Any, int, Any], Awaitable[Outcome[Any]]],
     ) -> None:
         self._items = items
         self._work = work
@@ -51,13 +51,13 @@ class Stopping:
         if drawing.error is not None:
             raise drawing.error
 
-    async def work(self, index: int, item: Any) -> Outcome[Any]:
+    async def work(self, stream: Any, index: int, item: Any) -> Outcome[Any]:
         """The outcome of an item, of which the rule is told."""
         rule = self._rule
         number = rule.begin()
         self._under_way += 1
         try:
-            outcome = await self._work(index, item)
+            outcome = await self._work(stream, index, item)
         finally:
             self._under_way -= 1
         if outcome.error is None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 import anyio
 import attrs
 import msgspec
+from anyio.lowlevel import checkpoint
 
 from headrace.assembly import DONE, Assembly, Piece, no_answer
 from headrace.envelope import CHAT, read_envelope
@@ -41,6 +42,9 @@ _LAST_WORD = 0.02
 _USAGE_COMES = 2.0
 """Seconds that the token counts and ``[DONE]`` get after the finish reason; nothing else is missing then."""
 
+
+_IN_A_ROW = 16
+"""Pieces that are handed out before the event loop gets a turn."""
 
 _USAGE_ASKED = {"include_usage": True}
 
@@ -246,19 +250,32 @@ class Stream:
         self._reply: Reply | None = None
         self._ended = False
         self._complete = False
+        self._in_a_row = 0
+
+    def __repr__(self) -> str:
+        reply = self._reply
+        if reply is None:
+            return f"<Stream {'waiting for its first piece' if self._entered else 'not entered yet'}>"
+        came = f"{self._reader.assembly.length} characters"
+        if not self._ended:
+            state = f"open, {came} so far"
+        else:
+            state = f"{'complete' if self._complete else 'broken off'}, {came} in {reply.elapsed:.1f} s"
+        return f"<Stream from {self._call.endpoint.name} {state}>"
 
     async def __aenter__(self) -> Self:
         if self._entered:
             raise ClientStateError("a stream is entered once; call client.stream again for another")
         self._entered = True
-        self._call, self._reply = await self._begin.__aenter__()
+        self._call, reply = await self._begin.__aenter__()
         try:
-            self._reader: PieceReader = self._reply._reader or await _of_whole(self._reply)
+            self._reader: PieceReader = reply._reader or await _of_whole(reply)
         except BaseException as error:  # what a policy gave is no answer: the block does not begin
             self._call.end(Ending(error=error))
             await self._begin.__aexit__(None, None, None)
             raise
-        self._reply.time_to_first_token = self._reply.elapsed
+        reply.time_to_first_token = reply.elapsed
+        self._reply = reply
         return self
 
     async def __aexit__(
@@ -278,7 +295,13 @@ class Stream:
         if self._reply is None:
             raise ClientStateError("enter the stream first: async with client.stream(…) as stream")
         reader = self._reader
-        if not reader.ready:
+        if reader.ready:
+            self._in_a_row += 1
+            if self._in_a_row == _IN_A_ROW:
+                self._in_a_row = 0
+                await checkpoint()
+        else:
+            self._in_a_row = 0
             if self._ended:
                 raise StopAsyncIteration
             if not reader.done:

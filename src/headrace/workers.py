@@ -1,75 +1,113 @@
-"""Many calls at once: workers that draw requests lazily, and an iterator of their outcomes.
+"""Many calls at once: tasks that draw requests lazily, and an iterator of their outcomes.
 
 An item is held from the moment it is drawn until its outcome has been handed out, and only so many are
 held at a time. That one rule keeps memory flat, slows the sending when the consumer is slow, and bounds
 how far an ordered run gets ahead of its slowest call.
+
+As many calls are *active* as the limiter has tokens. One that waits, for a retry or for its turn, is not: for
+its time another one begins, up to `MOST_HELD` times as many in all.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sized
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sized
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Generic, Self
 
 import anyio
+import anyio.abc
+from anyio.lowlevel import checkpoint
 
 from headrace.drawing import EXHAUSTED, Drawing
 from headrace.errors import ClientStateError
 from headrace.groups import task_group
+from headrace.interrupts import protect_from_interrupts
+from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Outcome, R_co
+from headrace.tokens import Limiter
+
+MOST_HELD = 4
+"""So many times as many calls as may be active are held, with those that wait."""
+
+_IN_A_ROW = 16
+"""Outcomes that are handed out before the event loop gets a turn."""
 
 
-class Outcomes(Generic[R_co]):
-    """An async context manager and iterator: outcomes of ``work(index, item)`` for each item.
+class OutcomeStream(Generic[R_co]):
+    """An async context manager and iterator: outcomes of ``work(stream, index, item)`` for each item.
 
-    Outcomes come as they complete, or in input order with ``ordered``. At most ``workers`` items are being
-    worked on, and ``workers + buffer`` are held. An error raised by the input comes out of the iteration,
-    after the outcomes of all that was drawn before it. Leaving the block cancels what is under way.
+    Outcomes come as they complete, or in input order with ``ordered``. An error raised by the input comes out
+    of the iteration, after the outcomes of all that was drawn before it. Leaving the block cancels what is
+    under way.
     """
 
     def __init__(
         self,
         items: Iterable[Any] | AsyncIterable[Any],
-        work: Callable[[int, Any], Awaitable[Outcome[R_co]]],
+        work: Callable[[OutcomeStream[Any], int, Any], Awaitable[Outcome[R_co]]],
         *,
-        workers: int,
+        limiter: Limiter,
         ordered: bool,
-        buffer: int,
+        buffer: int | None,
     ) -> None:
         self._items = items
         self._work = work
-        self._workers = min(workers, max(len(items), 1)) if isinstance(items, Sized) else workers
+        self._limiter = limiter
+        self._size = len(items) if isinstance(items, Sized) else math.inf
+        self._tells_changes = isinstance(limiter, PriorityCapacityLimiter)
+        self._active = self._room = 0
         self._ordered = ordered
-        self._most_held = self._workers + buffer
+        self._buffer = buffer
         self._opened = False
         self._drawn = 0
         self._held = 0
-        self._waiting: deque[anyio.Event] = deque()
+        self._running = 0
+        self._waiting_calls = 0
+        self._without_room: deque[anyio.Event] = deque()
         self._finished: deque[Outcome[R_co]] = deque()
+        self._handed_out = 0
         self._news: anyio.Event | None = None
         self._early: dict[int, Outcome[R_co]] = {}
         self._next = 0
-        self._running = 0
+        protect_from_interrupts(OutcomeStream.__aenter__, OutcomeStream.__aexit__, OutcomeStream.each)
+
+    def __repr__(self) -> str:
+        state = "not entered" if not self._opened else "over" if not self._running else "running"
+        ready = len(self._finished) + len(self._early)
+        return (
+            f"<{type(self).__name__}: {state}, {self._drawn} drawn, {self._running} calls held, "
+            f"{self._waiting_calls} of them waiting, {ready} outcomes ready>"
+        )
 
     async def __aenter__(self) -> Self:
-        self._open()
-        self._running = self._workers
-        self._drawing = Drawing(self._items)
+        self._open(self._worker)
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        for _ in range(self._workers):
-            self._group.start_soon(self._worker, self._drawing)
+        self._follow_limiter()
         return self
 
-    def _open(self) -> None:
+    def _open(self, worker: Callable[[Drawing], Coroutine[Any, Any, None]]) -> None:
         if self._opened:
             raise ClientStateError("a map is entered once; call client.map again for another")
         self._opened = True
+        self._run_worker = worker
+        self._drawing = Drawing(self._items)
+        self._context = copy_context()
+        if isinstance(self._limiter, PriorityCapacityLimiter):
+            self._limiter.add_callback(self._follow_limiter)
+
+    def _close(self) -> None:
+        self._drawing.over = True
+        if isinstance(self._limiter, PriorityCapacityLimiter):
+            self._limiter.remove_callback(self._follow_limiter)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
+        self._close()
         self._group.cancel_scope.cancel()
         try:
             return bool(await self._group.__aexit__(kind, error, traceback))
@@ -97,21 +135,19 @@ class Outcomes(Generic[R_co]):
                 async for outcome in self:
                     do(outcome)
             return
-        self._open()
-        drawing = Drawing(self._items)
-        draw, awaited = drawing.draw, drawing.awaited
         ended = False
 
-        async def worker() -> None:
+        async def worker(drawing: Drawing) -> None:
             nonlocal ended
-            while True:
+            draw = drawing.draw
+            while not self._has_too_many():
                 drawn = draw()
-                item = await drawn if awaited else drawn
+                item = await drawn if drawing.awaited else drawn
                 if item is EXHAUSTED:
-                    return
+                    break
                 index = self._drawn
                 self._drawn += 1
-                outcome = await self._work(index, item)
+                outcome = await self._work(self, index, item)
                 if ended:
                     return
                 try:
@@ -119,15 +155,50 @@ class Outcomes(Generic[R_co]):
                 except BaseException:
                     ended = True
                     raise
+            self._running -= 1
 
+        self._open(worker)
         try:
-            async with task_group() as group:
-                for _ in range(self._workers):
-                    group.start_soon(worker)
+            async with task_group() as self._group:
+                self._follow_limiter()
         finally:
-            await drawing.aclose()
-        if drawing.error is not None:
-            raise drawing.error
+            self._close()
+            await self._drawing.aclose()
+        if self._drawing.error is not None:
+            raise self._drawing.error
+
+    # How many calls are held.
+
+    def _follow_limiter(self) -> None:
+        """See how many tokens there are now."""
+        self._active = max(1, int(min(self._limiter.total_tokens, self._size)))
+        self._room = self._active + (self._active if self._buffer is None else self._buffer)
+        self._start_workers()
+
+    def _has_too_many(self) -> bool:
+        if not self._tells_changes:
+            self._follow_limiter()
+        return self._running - self._waiting_calls > self._active
+
+    def _start_workers(self) -> None:
+        while (
+            not self._drawing.over
+            and self._running - self._waiting_calls < self._active
+            and self._running < MOST_HELD * self._active
+        ):
+            self._running += 1
+            # In the context of the map, not in that of the call that waits, which a span may be part of.
+            self._context.copy().run(lambda: self._group.start_soon(self._run_worker, self._drawing))
+
+    def call_waits(self) -> None:
+        """A call gives its token back for a time; see `headrace.Call.waiting`."""
+        self._waiting_calls += 1
+        self._start_workers()
+        self._make_room(1)
+
+    def call_resumes(self) -> None:
+        """The time is over."""
+        self._waiting_calls -= 1
 
     def __aiter__(self) -> Self:
         return self
@@ -136,6 +207,7 @@ class Outcomes(Generic[R_co]):
         if not await self._any_finished():
             raise StopAsyncIteration
         outcome = self._finished.popleft()
+        self._held -= 1
         self._make_room(1)
         return outcome
 
@@ -147,11 +219,16 @@ class Outcomes(Generic[R_co]):
         """The outcomes that are ready now, without waiting."""
         outcomes = list(self._finished)
         self._finished.clear()
+        self._held -= len(outcomes)
         self._make_room(len(outcomes))
         return outcomes
 
     async def _any_finished(self) -> bool:
         """Wait for an outcome; False at the end, or the input's error, raised once."""
+        if self._finished:
+            self._handed_out += 1
+            if self._handed_out % _IN_A_ROW == 0:
+                await checkpoint()
         while not self._finished:
             if not self._running:
                 if not self._opened:
@@ -159,34 +236,34 @@ class Outcomes(Generic[R_co]):
                 error, self._drawing.error = self._drawing.error, None
                 if error is not None:
                     raise error
+                await checkpoint()
                 return False
             if self._news is None:  # else another task waits for it, too
                 self._news = anyio.Event()
             await self._news.wait()
         return True
 
-    def _make_room(self, handed_out: int) -> None:
-        self._held -= handed_out
-        for _ in range(min(handed_out, len(self._waiting))):
-            self._waiting.popleft().set()
+    def _make_room(self, number: int) -> None:
+        for _ in range(min(number, len(self._without_room))):
+            self._without_room.popleft().set()
 
     async def _worker(self, drawing: Drawing) -> None:
-        draw, awaited = drawing.draw, drawing.awaited
-        while True:
-            while self._held >= self._most_held:
+        draw = drawing.draw
+        while not self._has_too_many():
+            while self._held >= self._room + self._waiting_calls:
                 room = anyio.Event()
-                self._waiting.append(room)
+                self._without_room.append(room)
                 await room.wait()
             self._held += 1
             drawn = draw()
-            item = await drawn if awaited else drawn
+            item = await drawn if drawing.awaited else drawn
             if item is EXHAUSTED:
+                self._held -= 1
                 break
             index = self._drawn
             self._drawn += 1
-            self._hand_out(await self._work(index, item))
+            self._hand_out(await self._work(self, index, item))
         # Not in a finally: to a consumer that is cancelled with its workers, they must not look done.
-        self._held -= 1
         self._running -= 1
         self._tell()
 

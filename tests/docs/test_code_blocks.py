@@ -160,7 +160,7 @@ def _check_json(text: str) -> None:
 
 def _load(text: str) -> None:
     """Load the text of a headrace.toml, or of a pyproject.toml with settings, as a client does."""
-    from headrace.pipeline import Plugins
+    from headrace.plugin_manager import Plugins
     from headrace.settings import load_settings
 
     table = tomllib.loads(text)

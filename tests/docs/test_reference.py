@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 import headrace
+import headrace.plugins
 from headrace import errors, hookspecs
 from headrace.bulk.records import encode_line
 from headrace.cli.main import cli
@@ -208,6 +209,12 @@ def test_each_member_of_an_output_line_is_there() -> None:
     for name in ("response", "error", "headrace"):
         expected |= {f"{name}.{member}" for member in line[name]}
     assert {row[0].strip("`") for row in rows(section(page("output-format.md"), "## A line"))} == expected
+
+
+def test_each_name_for_authors_of_plugins_is_there() -> None:
+    text = section(page("hooks.md"), "## What plugins import")
+    named = [name.strip().strip("`") for row in rows(text) for name in row[0].split(",")]
+    assert sorted(named) == sorted(headrace.plugins.__all__)
 
 
 # ../explanation/architecture.md

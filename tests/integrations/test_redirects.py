@@ -125,7 +125,7 @@ async def test_an_origin_is_scheme_host_and_port(
         headers={"X-Api-Key": "k", "Accept": "text/plain"},
         extensions={REDIRECTED_FROM: first},
     )
-    call, _ = await Calls(library, None).of(request, lambda: 0.0)
+    call, _ = await Calls(library).of(request, lambda: 0.0, None)
     names = {name.lower() for name, _ in call.request.headers}
     assert (names & {"accept", "x-api-key"}) == ({"accept", "x-api-key"} if kept else {"accept"})
 

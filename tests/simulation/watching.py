@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
 from headrace import Call, Reply, Send, Stage
@@ -13,8 +11,8 @@ from headrace import Call, Reply, Send, Stage
 class Watching:
     """Notes the moment of each attempt, and each reply; innermost where it comes last."""
 
-    name: ClassVar[str] = "watching"
-    stage: ClassVar[Stage] = Stage.PACE
+    name = "watching"
+    stage = Stage.PACE
 
     moments: list[float] = attrs.field(factory=list)
     replies: list[Reply] = attrs.field(factory=list)

@@ -204,9 +204,14 @@ async def test_a_redirect_is_not_followed_nor_the_key_sent(serve: Serve, connect
         assert other.accepted == 0
 
 
+def opened(transport: NativeTransport) -> headrace.Client:
+    """The transport within its lifespan, and closed after the block."""
+    return headrace.Client(base_url="http://127.0.0.1:9", policies=[], transport=transport)
+
+
 async def test_an_endpoint_of_a_policy_has_connections_and_headers_of_its_own(serve: Serve) -> None:
     transport = NativeTransport()
-    async with serve() as first, serve() as second:
+    async with serve() as first, serve() as second, opened(transport):
         endpoints = [Endpoint(first.url), Endpoint(second.url, headers={"X-Tenant": "a"})]
         for endpoint in endpoints * 2:
             call = Call(Request({}, "/a"), endpoint, b"{}", Timeout(5), anyio.current_time())
@@ -214,8 +219,7 @@ async def test_an_endpoint_of_a_policy_has_connections_and_headers_of_its_own(se
         assert (first.accepted, second.accepted) == (1, 1)
         assert [seen.headers.get("x-tenant") for seen in second.requests] == ["a", "a"]
         assert [seen.headers.get("x-tenant") for seen in first.requests] == [None, None]
-        await transport.aclose()
-        await second.until(lambda: second.open == 0)
+    await second.until(lambda: second.open == 0)
 
 
 async def test_a_url_in_capitals_is_not_spoken_to_in_plain_text(serve: Serve) -> None:
@@ -227,13 +231,12 @@ async def test_a_url_in_capitals_is_not_spoken_to_in_plain_text(serve: Serve) ->
         first = await peer.stream.receive()
 
     transport = NativeTransport()
-    async with serve(script) as server:
+    async with serve(script) as server, opened(transport):
         endpoint = Endpoint(server.url.replace("http:", "HTTPS:"))
         call = Call(Request({}, "/a"), endpoint, b"{}", Timeout(5), anyio.current_time())
         with pytest.raises(ConnectError):
             await transport.send(call)
     assert first[:1] == b"\x16", "no TLS handshake"
-    await transport.aclose()
 
 
 @pytest.mark.parametrize(

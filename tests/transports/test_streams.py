@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
 
+from headrace.background import BackgroundTasks
+from headrace.clock import on_asyncio
 from headrace.transports.poller import Poller
 from headrace.transports.streams import Stream
 
@@ -26,11 +28,19 @@ def taking(received: list[bytes]) -> Callable[[bytes], bool]:
     return take
 
 
-async def test_a_connection_whose_last_request_is_not_all_sent_is_not_used_again() -> None:
+@pytest.fixture
+async def poller() -> AsyncIterator[Poller]:
+    """A poller within a task group, closed at the end of the test."""
+    async with anyio.create_task_group() as group:
+        poller = Poller(None if on_asyncio() else BackgroundTasks(group, "the test"))
+        yield poller
+        await poller.aclose()
+
+
+async def test_a_connection_whose_last_request_is_not_all_sent_is_not_used_again(poller: Poller) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that there is
-    poller = Poller()
     stream = Stream(ours, poller)
     with theirs:
         request = b"x" * 1_000_000
@@ -51,13 +61,11 @@ async def test_a_connection_whose_last_request_is_not_all_sent_is_not_used_again
         await anyio.wait_all_tasks_blocked()
         assert stream.sound()
         stream.abort()
-        await poller.aclose()
 
 
-async def test_an_answer_stands_whatever_comes_after_it() -> None:
+async def test_an_answer_stands_whatever_comes_after_it(poller: Poller) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    poller = Poller()
     stream = Stream(ours, poller)
     received: list[bytes] = []
 
@@ -73,4 +81,3 @@ async def test_an_answer_stands_whatever_comes_after_it() -> None:
         assert not await stream.pump(lambda data: True, FAR, None)
     assert not stream.sound()
     stream.abort()
-    await poller.aclose()

@@ -15,7 +15,6 @@ from headrace import Headers, Reply
 from headrace.testing import Answer
 from headrace.transports.memory import MemoryTransport
 from headrace_adaptive import Adaptive
-from headrace_retry import Retry
 
 pytestmark = pytest.mark.trio
 
@@ -62,6 +61,7 @@ class Limited:
 
 async def limits(world: Limited, *clients: Adaptive, seconds: int, apart: float = 0.0) -> list[list[int]]:
     """Each client's limit, once a second, while it has more to send than it may; they begin so far apart."""
+    Retry = pytest.importorskip("headrace_retry").Retry
     seen: list[list[int]] = [[] for _ in clients]
 
     async def calling(adaptive: Adaptive, after: float) -> None:

@@ -19,8 +19,6 @@ from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace.transports.memory import MemoryTransport
 from headrace_adaptive import Adaptive
-from headrace_breaker import Breaker
-from headrace_retry import Retry
 
 HOST = "fake.test"
 
@@ -301,6 +299,7 @@ async def test_a_stream_keeps_its_place_to_its_end() -> None:
 
 @pytest.mark.anyio
 async def test_a_429_to_a_stream_cuts_and_gives_the_place_back() -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     adaptive = Adaptive(start=5, least=1)
     policies: list[headrace.Policy] = [adaptive, Retry(attempts=20, base=0)]
     async with FakeEndpoint(*[429] * DOMINANT, "ok").client(policies) as client, client.stream("?") as stream:
@@ -327,6 +326,7 @@ async def test_a_deadline_passes_while_a_call_waits(autojump_clock: trio.testing
 async def test_cancelled_at_any_moment_no_place_is_lost(
     seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     rng = random.Random(seed)
     kinds = 429, 503, None, None
     steps = [rng.choice(kinds) or Answer(delay=rng.random()) for _ in range(500)]
@@ -363,6 +363,8 @@ async def test_cancelled_at_any_moment_no_place_is_lost(
 
 @pytest.mark.anyio
 async def test_with_a_breaker_and_retries_around_it_a_call_gets_through() -> None:
+    Breaker = pytest.importorskip("headrace_breaker").Breaker
+    Retry = pytest.importorskip("headrace_retry").Retry
     adaptive = Adaptive(start=10)
     endpoint = FakeEndpoint(*[429] * DOMINANT, 503, "through")
     async with endpoint.client([adaptive, Breaker(), Retry(attempts=20, base=0)]) as client:

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plugins.several import World
 
 import headrace
 from headrace import Endpoint, Request
@@ -20,7 +19,6 @@ from headrace.reply import Headers, Reply
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cache import Cache
 from headrace_cache.whole import is_answer, is_whole
-from headrace_route import Route
 
 pytestmark = pytest.mark.anyio
 
@@ -144,27 +142,6 @@ async def test_another_deployment_s_answer_is_another_answer(
         async with fake.client([Cache(path=path)], base_url=None, endpoints=endpoints, model="m") as client:
             made.append((await client.chat("Hallo")).attempts)
     assert made == [1, 1, 0]
-
-
-async def test_an_answer_belongs_to_the_endpoint_that_gave_it(path: str) -> None:
-    async def texts(world: World) -> str:
-        async with world.client(Route(by="order"), Cache(path=path)) as client:
-            return (await client.chat("Hallo")).text
-
-    assert await texts(World(a=FakeEndpoint(500), b=FakeEndpoint("b answered"))) == "b answered"
-    assert await texts(World(a=FakeEndpoint("asked again"), b=FakeEndpoint())) == "b answered"
-    assert await texts(World(b=FakeEndpoint("asked again"))) == "b answered"
-    assert await texts(World(a=FakeEndpoint("asked again"))) == "asked again"
-    assert await texts(World(a=FakeEndpoint(), b=FakeEndpoint())) == "asked again", "a comes first"
-
-
-async def test_what_another_model_answered_is_not_kept(path: str) -> None:
-    too_long = Answer(status=400, body={"error": {"message": "x", "code": "context_length_exceeded"}})
-    world = World(a=FakeEndpoint(too_long, "from large", "from m"))
-    async with world.client(Route(on_context_window="large"), Cache(path=path)) as client:
-        assert (await client.chat("Hallo")).text == "from large"
-        assert (await client.chat("Hallo")).text == "from m"
-        assert (await client.chat("Hallo")).attempts == 0
 
 
 async def test_a_fresh_request_goes_past_what_was_kept_and_replaces_it(path: str) -> None:

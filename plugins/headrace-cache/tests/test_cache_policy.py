@@ -23,8 +23,6 @@ from headrace.endpoint import Behaviour, endpoint_process
 from headrace.integrations.httpx import async_client
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace_cache import Cache
-from headrace_cost import Cost
-from headrace_repair import Repair
 
 pytestmark = pytest.mark.anyio
 
@@ -176,6 +174,8 @@ async def test_no_key_is_in_the_file(path: str, tmp_path: Path) -> None:
 
 
 async def test_an_answer_of_a_type_is_one_again(cache: Callable[..., Cache]) -> None:
+    Repair = pytest.importorskip("headrace_repair").Repair
+
     @attrs.define
     class Person:
         age: int
@@ -218,6 +218,7 @@ async def test_beside_the_cost_policy_a_hit_costs_nothing_and_uses_no_tokens(
     cache: Callable[..., Cache],
 ) -> None:
     # Of what is at most set aside for a call, no four would fit, had hits a cost.
+    Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices=PRICES, budget=Decimal("0.00015"), assumed_output_tokens=5)
     async with FakeEndpoint().client([cache(), cost]) as client:
         replies = [await client.chat("Hallo") for _ in range(20)]
@@ -262,6 +263,7 @@ async def test_a_reply_that_would_drive_out_all_others_is_not_kept(path: str) ->
 
 
 async def test_what_another_sdk_asks_is_kept_with_its_content_type(path: str) -> None:
+    pytest.importorskip("uvicorn")
     body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hallo"}]}
     async with endpoint_process(Behaviour(seed=7)) as endpoint:
         said = []

@@ -23,9 +23,6 @@ from headrace import (
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cost import Cost
 from headrace_cost.charges import may_be_billed
-from headrace_hedge import Hedge
-from headrace_repair import Repair
-from headrace_retry import Retry
 
 PRICES = {"fake-model": {"input": "1", "output": "2"}}
 USD = Decimal("0.00002")
@@ -74,6 +71,7 @@ def test_which_failures_may_be_billed(error: BaseException, billed: bool) -> Non
 
 @pytest.mark.anyio
 async def test_repaired_answers_are_all_paid() -> None:
+    Repair = pytest.importorskip("headrace_repair").Repair
     cost = Cost(prices=PRICES)
     endpoint = FakeEndpoint(Answer("no JSON", prompt_tokens=20), '{"answer": 7}')
     async with endpoint.client([cost, Repair()]) as client:
@@ -86,6 +84,7 @@ async def test_repaired_answers_are_all_paid() -> None:
 
 @pytest.mark.anyio
 async def test_an_answer_that_stays_wrong_says_what_it_cost() -> None:
+    Repair = pytest.importorskip("headrace_repair").Repair
     cost = Cost(prices=PRICES)
     async with FakeEndpoint("no", "no").client([cost, Repair()]) as client:
         with pytest.raises(AnswerError) as caught:
@@ -98,6 +97,7 @@ async def test_an_answer_that_stays_wrong_says_what_it_cost() -> None:
 
 @pytest.mark.anyio
 async def test_what_timed_out_may_have_been_billed_and_is_said() -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     cost = Cost(prices=PRICES)
     async with FakeEndpoint(cut(), "ok").client([cost, Retry(base=0)]) as client:
         reply = await client.chat("?", max_tokens=50)
@@ -111,6 +111,7 @@ async def test_what_timed_out_may_have_been_billed_and_is_said() -> None:
 
 @pytest.mark.anyio
 async def test_an_error_says_what_its_attempts_may_have_cost() -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     cost = Cost(prices=PRICES)
     async with FakeEndpoint(cut(), cut()).client([cost, Retry(attempts=2, base=0)]) as client:
         with pytest.raises(CallTimeout) as caught:
@@ -204,18 +205,22 @@ ONE = Decimal("0.000102")
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("policies", "answer", "steps"),
+    ("others", "answer", "steps"),
     [
-        ([Repair(attempts=5)], int, "no"),
-        ([Retry(attempts=9, base=0)], None, "cut"),
-        ([Hedge(after=0.001, share=1.0, most=3)], None, "no"),
-        ([Repair(), Retry(base=0), Hedge(after=0.001, share=1.0)], int, "mixed"),
+        ({"repair": {"attempts": 5}}, int, "no"),
+        ({"retry": {"attempts": 9, "base": 0}}, None, "cut"),
+        ({"hedge": {"after": 0.001, "share": 1.0, "most": 3}}, None, "no"),
+        ({"repair": {}, "retry": {"base": 0}, "hedge": {"after": 0.001, "share": 1.0}}, int, "mixed"),
     ],
     ids=["repairs", "timeouts", "hedges", "all"],
 )
 async def test_no_way_of_sending_again_overdraws_the_budget(
-    policies: list[headrace.Policy], answer: Any, steps: str
+    others: dict[str, dict[str, Any]], answer: Any, steps: str
 ) -> None:
+    policies = [
+        getattr(pytest.importorskip(f"headrace_{name}"), name.capitalize())(**settings)
+        for name, settings in others.items()
+    ]
     limit = Decimal("0.0015")
     # Each answer uses up all that its request allows.
     billed = Answer("no", completion_tokens=5, prompt_tokens=70, delay=0.01)
@@ -237,6 +242,7 @@ async def test_no_way_of_sending_again_overdraws_the_budget(
 
 @pytest.mark.anyio
 async def test_what_was_paid_for_is_said_where_the_budget_covers_no_repair() -> None:
+    Repair = pytest.importorskip("headrace_repair").Repair
     cost = Cost(prices=PRICES, budget=Decimal("0.0005"))
     answer = Answer("no", completion_tokens=40)
     async with FakeEndpoint(answer).client([cost, Repair()]) as client:
@@ -321,7 +327,7 @@ def test_a_budget_that_could_not_be_kept_is_refused(
 
 def test_a_budget_that_can_be_kept_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeEndpoint().client(None, cost={"budget": 1}, model="gpt-4.1")
-    monkeypatch.setenv("HEADRACE_POLICIES", "cost,retry")
+    monkeypatch.setenv("HEADRACE_POLICIES", "cost")
     FakeEndpoint().client(None, cost={"budget": 1}, model="gpt-4.1")
 
 

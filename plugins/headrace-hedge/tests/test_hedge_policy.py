@@ -18,13 +18,7 @@ import headrace
 from headrace import Call, Endpoint, Reply, SettingsError, Stage
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace.transports.memory import MemoryTransport
-from headrace_adaptive import Adaptive
-from headrace_breaker import Breaker
-from headrace_cost import Cost
 from headrace_hedge import Hedge
-from headrace_repair import Repair
-from headrace_retry import Retry
-from headrace_route import Route
 
 URL = "http://fake.test/v1"
 SLOW = Answer("slow", delay=5.0)
@@ -305,6 +299,7 @@ async def test_the_deadline_is_both_s() -> None:
 
 @pytest.mark.anyio
 async def test_the_winner_is_priced_and_what_the_loser_may_cost_is_said() -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices=PRICES, budget=Decimal("0.00025"))
     endpoint = FakeEndpoint(SLOW, Answer("quick", prompt_tokens=20, completion_tokens=10))
     async with endpoint.client([hedge(), cost]) as client:
@@ -323,6 +318,7 @@ async def test_the_winner_is_priced_and_what_the_loser_may_cost_is_said() -> Non
 
 @pytest.mark.anyio
 async def test_a_hedge_that_the_budget_does_not_cover_leaves_the_first_request_alone() -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices=PRICES, budget=Decimal("0.00012"))
     endpoint = FakeEndpoint(Answer("first", delay=0.5))
     async with endpoint.client([hedge(), cost]) as client:
@@ -332,6 +328,7 @@ async def test_a_hedge_that_the_budget_does_not_cover_leaves_the_first_request_a
 
 @pytest.mark.anyio
 async def test_the_cancellation_of_the_loser_is_no_failure_to_the_breaker() -> None:
+    Breaker = pytest.importorskip("headrace_breaker").Breaker
     breaker = Breaker.classic()
     endpoint = FakeEndpoint(*SLOW_THEN_QUICK * 10)
     async with endpoint.client([hedge(), breaker]) as client:
@@ -342,6 +339,7 @@ async def test_the_cancellation_of_the_loser_is_no_failure_to_the_breaker() -> N
 
 @pytest.mark.anyio
 async def test_the_loser_s_place_comes_back() -> None:
+    Adaptive = pytest.importorskip("headrace_adaptive").Adaptive
     adaptive, endpoint = Adaptive(start=2), FakeEndpoint(*SLOW_THEN_QUICK * 10)
     async with endpoint.client([hedge(), adaptive]) as client:
         for _ in range(10):
@@ -351,6 +349,7 @@ async def test_the_loser_s_place_comes_back() -> None:
 
 @pytest.mark.anyio
 async def test_each_of_the_two_is_retried_on_its_own_and_all_attempts_count() -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = FakeEndpoint(SLOW, 503, 503, "quick")
     async with endpoint.client([hedge(), Retry(base=0)]) as client:
         reply = await client.chat("?")
@@ -402,6 +401,7 @@ class Count:
 
 @pytest.mark.anyio
 async def test_what_repair_asks_of_one_is_not_asked_of_the_other() -> None:
+    Repair = pytest.importorskip("headrace_repair").Repair
     endpoint = FakeEndpoint("no number", SLOW, '{"number": 7}')
     async with endpoint.client([hedge(0.3), Repair()]) as client:
         assert (await client.chat("How many?", answer=Count)).answer == Count(7)
@@ -428,8 +428,13 @@ class World:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("more", [[], [Route(by="order")], [Route(by="order"), Retry()]])
-async def test_the_second_goes_to_another_endpoint(more: list[Any]) -> None:
+@pytest.mark.parametrize("others", [(), ("route",), ("route", "retry")])
+async def test_the_second_goes_to_another_endpoint(others: tuple[str, ...]) -> None:
+    settings = {"route": {"by": "order"}, "retry": {}}
+    more = [
+        getattr(pytest.importorskip(f"headrace_{name}"), name.capitalize())(**settings[name])
+        for name in others
+    ]
     world, ear = World(a=FakeEndpoint(otherwise=SLOW), b=FakeEndpoint(otherwise="from b")), Ear()
     client = world.client(hedge(), *more)
     client.observe(ear)
@@ -442,6 +447,8 @@ async def test_the_second_goes_to_another_endpoint(more: list[Any]) -> None:
 
 @pytest.mark.anyio
 async def test_the_winner_is_priced_as_at_its_endpoint() -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
+    Route = pytest.importorskip("headrace_route").Route
     cost = Cost(prices={"a/m": {"input": "1", "output": "1"}, "b/m": {"input": "10", "output": "10"}})
     world = World(a=FakeEndpoint(SLOW, "from a"), b=FakeEndpoint("from b"))
     async with world.client(hedge(), Route(by="order"), cost) as client:

@@ -16,10 +16,7 @@ from headrace import Headers, Reply
 from headrace.endpoint import Behaviour, endpoint_process
 from headrace.testing import Answer
 from headrace.transports.memory import MemoryTransport
-from headrace_adaptive import Adaptive
-from headrace_breaker import Breaker
 from headrace_hedge import Hedge
-from headrace_retry import Retry
 
 OK = Answer().content("m")
 
@@ -110,6 +107,9 @@ async def test_an_endpoint_that_is_slow_for_all_is_not_sent_everything_twice(
 async def test_cancelled_at_any_moment_nothing_is_left_behind(
     seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
+    Adaptive = pytest.importorskip("headrace_adaptive").Adaptive
+    Breaker = pytest.importorskip("headrace_breaker").Breaker
+    Retry = pytest.importorskip("headrace_retry").Retry
     world, rng = Jittery(seed, failing=0.2), random.Random(seed)
     hedge, adaptive = Hedge(after=1.0, most=2, share=1.0), Adaptive(start=60, least=60)
     policies: list[headrace.Policy] = [hedge, Retry(base=0.1, rng=rng), Breaker(failure_rate=1.0), adaptive]
@@ -137,6 +137,7 @@ async def test_cancelled_at_any_moment_nothing_is_left_behind(
 
 @pytest.mark.anyio
 async def test_over_sockets_what_stalls_is_answered_all_the_same_and_losers_are_dropped() -> None:
+    pytest.importorskip("uvicorn")
     hedge = Hedge(after=0.5, most=4, share=1.0)
     stalling = Behaviour(errors=0.2, faults=["stall"], stall=60.0, jitter=0.05, latency=0.05)
     questions = [f"Question {number}?" for number in range(40)]

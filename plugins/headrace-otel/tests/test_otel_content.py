@@ -7,14 +7,12 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.plugins.telemetry import Telemetry, attributes
 
 import headrace
 from headrace.testing import Answer, FakeEndpoint
-from headrace_cost import Cost
 from headrace_otel.conventions import RELEASED
 from headrace_otel.messages import input_attributes, output_attributes
-from headrace_repair import Repair
+from telemetry import Telemetry, attributes
 
 KEY = "sk-canary-0123456789abcdef"
 PROMPT = "the-prompt-canary"
@@ -42,6 +40,8 @@ class Telling:
 
 async def everything_goes_wrong(telemetry: Telemetry, content: bool) -> str:
     """All that is exported when keys, prompts and answers are wherever they can be."""
+    Cost = pytest.importorskip("headrace_cost").Cost
+    Repair = pytest.importorskip("headrace_repair").Repair
     echo = {"error": {"message": f"bad {KEY} {PROMPT}", "code": f"{KEY}"}}
     whole = Answer(f"{ANSWER} {KEY}")
     named = {"id": KEY, "model": KEY, "choices": [{"message": {"content": ANSWER}, "finish_reason": KEY}]}

@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from tests.plugins.telemetry import Telemetry, attributes
 
 import headrace
 from headrace.testing import Answer, FakeEndpoint
 from headrace_otel.conventions import LATEST, OPT_IN, RELEASED, conventions_of
 from headrace_otel.messages import input_attributes, output_attributes, tool_definitions
-from headrace_route import Route
+from telemetry import Telemetry, attributes
 
 pytestmark = pytest.mark.anyio
 
@@ -231,6 +230,7 @@ async def test_finish_reasons_have_a_place_for_each_choice(telemetry: Telemetry)
 
 
 async def test_the_model_that_a_rule_chose_is_the_request_s(telemetry: Telemetry) -> None:
+    Route = pytest.importorskip("headrace_route").Route
     too_long = {"error": {"message": "…", "code": "context_length_exceeded"}}
     endpoint = FakeEndpoint(Answer(status=400, body=too_long))
     async with endpoint.client([telemetry.policy(), Route(on_context_window="large")], model="m") as client:

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider, NoOpMeter
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider, sampling
-from tests.plugins.telemetry import Telemetry
 
 import headrace
 from headrace.testing import Answer, FakeEndpoint
 from headrace_otel import Otel
-from headrace_retry import Retry
+from telemetry import Telemetry
 
 CUT = b'data: {"choices":[{"delta":{"content":"It all"}}]}\n\n'
 STEPS: dict[str, str | int | Answer | Exception] = {
@@ -69,6 +68,7 @@ async def one(client: headrace.Client, kind: str, end: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(plan=st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.sampled_from(ENDS)), max_size=12))
 def test_every_span_ends_once(backend: str, plan: list[tuple[str, str]]) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     telemetry, counting = Telemetry(), Counting()
     telemetry.tracers.add_span_processor(counting)
 
@@ -129,6 +129,7 @@ class BrokenSampler(sampling.Sampler):
 @pytest.mark.anyio
 @pytest.mark.parametrize("where", ["sampler", "start", "end", "meters"])
 async def test_what_opentelemetry_raises_fails_no_call(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     tracers = TracerProvider(sampler=BrokenSampler() if where == "sampler" else sampling.ALWAYS_ON)
     tracers.add_span_processor(Broken(where))
     meters = BrokenMeters() if where == "meters" else None
@@ -146,6 +147,7 @@ async def test_what_opentelemetry_raises_fails_no_call(where: str, caplog: pytes
 
 @pytest.mark.anyio
 async def test_without_an_sdk_nothing_happens_and_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     async with FakeEndpoint(503, "ok").client([Otel(), Retry(base=0)]) as client:
         assert (await client.chat("Hallo")).text == "ok"
         async with client.stream("Hallo") as stream:

@@ -7,12 +7,10 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from tests.plugins.telemetry import Telemetry
 
 import headrace
 from headrace.testing import Answer, FakeEndpoint
-from headrace_cost import Cost
-from headrace_retry import Retry
+from telemetry import Telemetry
 
 pytestmark = pytest.mark.anyio
 
@@ -31,6 +29,8 @@ def split(points: list[Any]) -> list[dict[str, Any]]:
 
 
 async def test_duration_tokens_cost_and_retries(telemetry: Telemetry) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
+    Retry = pytest.importorskip("headrace_retry").Retry
     cost = Cost(prices={"m": {"input": 1, "output": 2}})
     async with FakeEndpoint(429, 503).client([telemetry.policy(), Retry(base=0), cost], model="m") as client:
         for _ in range(3):
@@ -102,6 +102,7 @@ async def test_streams_have_a_time_to_the_first_piece(telemetry: Telemetry) -> N
 
 
 async def test_one_without_the_other(telemetry: Telemetry) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = FakeEndpoint(503)
     async with endpoint.client([telemetry.policy(traces=False), Retry(base=0)], model="m") as client:
         await client.chat("Hallo")
@@ -110,6 +111,7 @@ async def test_one_without_the_other(telemetry: Telemetry) -> None:
 
 
 async def test_no_metrics_where_none_are_wanted(telemetry: Telemetry) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     async with FakeEndpoint(503).client([telemetry.policy(metrics=False), Retry(base=0)]) as client:
         await client.chat("Hallo")
     assert len(telemetry.spans) == 1

@@ -14,17 +14,12 @@ import trio
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.trace import SpanKind, StatusCode
-from tests.plugins.telemetry import Telemetry, attributes
 
 import headrace
 from headrace import Endpoint
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
-from headrace_breaker import Breaker
-from headrace_cost import Cost
 from headrace_otel import Otel
-from headrace_repair import Repair
-from headrace_retry import Retry
-from headrace_route import Route
+from telemetry import Telemetry, attributes
 
 CUT = b'data: {"id":"c","choices":[{"delta":{"content":"It all began when"}}]}\n\n'
 
@@ -45,6 +40,7 @@ def test_a_policy_with_nothing_to_do_is_none() -> None:
 
 @pytest.mark.anyio
 async def test_the_span_of_a_call_that_succeeds(telemetry: Telemetry) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices={"gpt-4.1": {"input": 1, "output": 2}})
     endpoint = FakeEndpoint(Answer(prompt_tokens=10, cached_tokens=4))
     async with endpoint.client([telemetry.policy(), cost], model="gpt-4.1") as client:
@@ -179,6 +175,9 @@ async def test_a_deadline_that_passes_is_an_error(telemetry: Telemetry, streamed
 
 @pytest.mark.anyio
 async def test_what_other_policies_tell_becomes_events(telemetry: Telemetry) -> None:
+    Breaker = pytest.importorskip("headrace_breaker").Breaker
+    Repair = pytest.importorskip("headrace_repair").Repair
+    Retry = pytest.importorskip("headrace_retry").Retry
     import attrs
 
     @attrs.define
@@ -227,6 +226,7 @@ class Inner:
 
 @pytest.mark.anyio
 async def test_the_server_is_the_one_that_answered(telemetry: Telemetry) -> None:
+    Route = pytest.importorskip("headrace_route").Route
     first, second = Endpoint("http://first.test/v1", "sk-first"), Endpoint("http://second.test/v1")
     endpoint = FakeEndpoint(500, "ok")
     policies: list[headrace.Policy] = [telemetry.policy(), Route(by="order")]
@@ -328,6 +328,7 @@ async def test_a_stream_that_is_cancelled(telemetry: Telemetry) -> None:
 
 @pytest.mark.anyio
 async def test_an_invalid_answer_was_paid_for_all_the_same(telemetry: Telemetry) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices={"fake-model": {"input": 1, "output": 1}})
     async with FakeEndpoint("no number").client([telemetry.policy(), cost]) as client:
         with pytest.raises(headrace.AnswerError):
@@ -371,7 +372,7 @@ import anyio
 from headrace.testing import FakeEndpoint
 from headrace_otel import Otel
 from opentelemetry import metrics, trace
-from tests.plugins.telemetry import Telemetry
+from telemetry import Telemetry
 
 async def main() -> None:
     telemetry = Telemetry()
@@ -392,7 +393,7 @@ def test_the_global_providers_may_be_set_late() -> None:
     # In a process of its own: they are set once.
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", LATE],
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parent,  # where telemetry.py is
         capture_output=True,
         text=True,
         timeout=60,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import openai
 import pytest
-from tests.plugins.telemetry import Telemetry, attributes
 
 from headrace.endpoint import endpoint_process
-from headrace.integrations.httpx2 import async_client
+from telemetry import Telemetry, attributes
 
 KEY = "sk-canary-0123456789abcdef"
 
@@ -19,6 +17,9 @@ KEY = "sk-canary-0123456789abcdef"
 @pytest.mark.anyio
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_calls_of_an_sdk_over_headrace(telemetry: Telemetry, streamed: bool) -> None:
+    pytest.importorskip("uvicorn")
+    openai = pytest.importorskip("openai")
+    async_client = pytest.importorskip("headrace.integrations.httpx2").async_client
     async with (
         endpoint_process() as endpoint,
         async_client(policies=[telemetry.policy()]) as http,

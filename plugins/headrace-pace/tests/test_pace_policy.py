@@ -18,11 +18,8 @@ import headrace
 from headrace import Endpoint
 from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
-from headrace_breaker import Breaker
 from headrace_pace import Pace
 from headrace_pace.pause import PATIENCE
-from headrace_retry import Retry
-from headrace_route import Route
 
 HOST, MODEL = "fake.test", "fake-model"
 
@@ -365,6 +362,7 @@ async def test_no_credit_is_no_reason_to_wait(autojump_clock: trio.testing.MockC
 async def test_retries_wait_with_the_others_and_as_long_as_they_were_asked(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = FakeEndpoint(*[too_many(retry_after="10")] * DOMINANT)
     retry = Retry(base=1.0, rng=random.Random(3))
     async with (
@@ -381,6 +379,7 @@ async def test_retries_wait_with_the_others_and_as_long_as_they_were_asked(
 
 @pytest.mark.trio
 async def test_a_pause_that_is_too_long_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    Breaker = pytest.importorskip("headrace_breaker").Breaker
     refusals = DOMINANT // 2  # half as many are enough where they ask for so long
     endpoint = FakeEndpoint(*[Answer(delay=5.0, status=429, headers={"retry-after": "600"})] * refusals)
     pace = Pace(requests_per_minute=1, burst=60 * refusals)
@@ -462,6 +461,8 @@ async def test_cancelled_at_any_moment_a_call_gives_its_place_back(seed: int) ->
 
 @pytest.mark.trio
 async def test_with_route_a_paused_endpoint_is_passed_over(autojump_clock: trio.testing.MockClock) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
+    Route = pytest.importorskip("headrace_route").Route
     body = {"error": {"message": "Rate limit reached on requests per day (RPD): Limit 200"}}
     endpoint = FakeEndpoint(Answer(status=429, headers={"retry-after": "600"}, body=body))
     pace = Pace()

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import trio
-from tests.plugins.limited import Kind, Limited, Meter
 
 import headrace
 from headrace.endpoint import Behaviour, endpoint_process
 from headrace_pace import Pace
-from headrace_retry import Retry
+from limited import Kind, Limited, Meter
 
 SECONDS = 300.0
 
@@ -21,6 +20,7 @@ async def load(
     endpoint: Limited, pace: Pace, in_flight: int, seconds: float = SECONDS, **parameters: Any
 ) -> None:
     """Call without a rest for so many seconds."""
+    Retry = pytest.importorskip("headrace_retry").Retry
     policies: list[headrace.Policy] = [pace, Retry(attempts=5)]
     async with endpoint.client(policies, max_in_flight=in_flight) as client:
         with trio.move_on_after(seconds):
@@ -111,6 +111,7 @@ async def test_an_endpoint_that_says_nothing_but_429(
     seconds: float,
     asks: bool,
 ) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = Limited(requests=Meter(limit, kind=kind), latency=latency, says=False, asks=asks)
     policies: list[headrace.Policy] = [Pace(), Retry(attempts=5)]
     async with endpoint.client(policies, max_in_flight=in_flight) as client:
@@ -125,6 +126,7 @@ async def test_an_endpoint_that_says_nothing_but_429(
 
 @pytest.mark.anyio
 async def test_a_bulk_run_against_the_embedded_endpoint_with_a_limit_that_is_set() -> None:
+    pytest.importorskip("uvicorn")
     async with (
         endpoint_process(Behaviour(rate_limit=200, latency=0.05)) as embedded,
         headrace.Client(
@@ -138,6 +140,8 @@ async def test_a_bulk_run_against_the_embedded_endpoint_with_a_limit_that_is_set
 
 @pytest.mark.anyio
 async def test_a_bulk_run_against_the_embedded_endpoint_learns_from_its_headers() -> None:
+    pytest.importorskip("uvicorn")
+    Retry = pytest.importorskip("headrace_retry").Retry
     refused = 0
 
     class Refused:

@@ -6,10 +6,10 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.plugins.redis_server import RedisServer
 
 from headrace_redis.gcra import Limits, Schedule
 from headrace_redis.server import Server
+from redis_server import RedisServer
 
 SECOND = 1_000_000
 

@@ -10,17 +10,15 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.plugins.redis_server import RedisServer, started
 
 import headrace
 from headrace import BudgetExceeded, CircuitOpen, Client, Event, RateLimited, SettingsError
 from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
-from headrace_breaker import Breaker
-from headrace_cost import Cost
 from headrace_redis import Account, headrace_policies
 from headrace_redis.lane import KEPT
 from headrace_redis.pace import SharedPace
+from redis_server import RedisServer, started
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +80,7 @@ def test_without_a_url_there_are_no_policies(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_with_one_they_are_active(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("headrace_cost")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADRACE_REDIS_URL", "redis://:canary@localhost/1")
     monkeypatch.setenv("HEADRACE_REDIS_BUDGET", "5")
@@ -226,6 +225,7 @@ async def test_an_account_without_credit_pauses_nobody(redis: RedisServer) -> No
 
 
 async def test_a_circuit_that_one_has_found_open_is_open_for_the_others(redis: RedisServer) -> None:
+    Breaker = pytest.importorskip("headrace_breaker").Breaker
     failing, answering, account = FakeEndpoint(503), FakeEndpoint(), redis.account()
     breaker = Breaker(consecutive=1, open_for=0.5, probes=1)
     async with a_client(account, failing, breaker) as one, a_client(account, answering) as other:
@@ -243,6 +243,7 @@ async def test_a_circuit_that_one_has_found_open_is_open_for_the_others(redis: R
 
 
 async def test_a_budget_is_one_for_all(redis: RedisServer) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     account = redis.account(budget=Decimal(3))
     async with (
         a_client(account, None, Cost(prices=PRICES)) as one,
@@ -258,6 +259,7 @@ async def test_a_budget_is_one_for_all(redis: RedisServer) -> None:
 
 
 async def test_a_stream_is_counted_at_its_end(redis: RedisServer) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     account = redis.account(budget=Decimal(3))
     async with a_client(account, None, Cost(prices=PRICES)) as client:
         async with client.stream("Hallo") as stream:
@@ -267,6 +269,7 @@ async def test_a_stream_is_counted_at_its_end(redis: RedisServer) -> None:
 
 
 async def test_what_is_spent_outlives_a_server_that_forgets(redis: RedisServer) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     async with a_client(redis.account(budget=Decimal(9)), None, Cost(prices=PRICES)) as client:
         await client.chat("Hallo")
         redis.kill()
@@ -336,6 +339,7 @@ async def test_away_from_the_start_each_has_its_share(
 
 
 async def test_away_each_may_spend_its_share_of_the_rest(redis: RedisServer) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     account = redis.account(budget=Decimal(9), processes=4)
     async with a_client(account, None, Cost(prices=PRICES)) as client:
         await client.chat("Hallo")

@@ -11,7 +11,6 @@ import anyio
 import anyio.abc
 import pytest
 import trio
-from tests.plugins.redis_server import RedisServer
 
 from headrace import Client
 from headrace.testing import Answer, FakeEndpoint
@@ -19,6 +18,7 @@ from headrace_redis import Account
 from headrace_redis.gcra import Limits, Schedule
 from headrace_redis.lane import Answer as Told
 from headrace_redis.server import Server
+from redis_server import RedisServer
 
 
 class Memory:

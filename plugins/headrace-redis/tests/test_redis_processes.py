@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from tests.plugins.redis_server import RedisServer
 
 from headrace_redis.lane import HORIZON, KEPT
+from redis_server import RedisServer
 
 BURST = 1.0
 ASK = ("--prompt", "{text}", "--model", "m", "--max-in-flight", "50")
@@ -107,6 +107,7 @@ def items(tmp_path: Path) -> Path:
 
 
 def test_three_bulk_runs_on_one_account_meet_hardly_a_429(redis: RedisServer, items: Path) -> None:
+    pytest.importorskip("uvicorn")
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "OPENAI_"))
     }

@@ -10,9 +10,7 @@ import pytest
 
 import headrace
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
-from headrace_cost import Cost
 from headrace_repair import Repair
-from headrace_retry import Retry
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +56,7 @@ async def test_an_invalid_answer_is_asked_for_again_with_the_error_shown() -> No
 
 
 async def test_after_so_many_attempts_the_last_error_is_raised_and_all_is_paid() -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices={"fake-model": {"input": 1, "output": 1}})
     endpoint = FakeEndpoint(otherwise=INVALID)
     async with endpoint.client([Repair(attempts=3), cost]) as client:
@@ -135,6 +134,7 @@ async def test_usage_is_the_sum_of_what_is_known() -> None:
 
 
 async def test_each_try_may_be_retried() -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = FakeEndpoint(500, INVALID, 500, VALID)
     async with endpoint.client([Repair(), Retry(base=0.001)]) as client:
         assert (await client.chat("Who?", answer=Person)).answer.age == 36

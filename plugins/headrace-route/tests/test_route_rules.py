@@ -10,15 +10,12 @@ import anyio.abc
 import attrs
 import msgspec
 import pytest
-from tests.plugins.several import Ear, World
 
 import headrace
 from headrace import Client, Endpoint, SettingsError
 from headrace.testing import Answer, FakeEndpoint
-from headrace_breaker import Breaker
-from headrace_repair import Repair
-from headrace_retry import Retry
 from headrace_route import Route
+from several import Ear, World
 
 pytestmark = pytest.mark.anyio
 
@@ -139,6 +136,7 @@ async def test_a_rule_comes_before_the_endpoints_that_have_the_same_model() -> N
 
 
 async def test_the_other_model_is_retried_and_has_the_other_endpoints() -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     world = World(a=FakeEndpoint(TOO_LONG, 503, 503), b=FakeEndpoint(503, "at last"))
     async with world.client(
         Route(by="order", on_context_window="large"), Retry(attempts=2, base=0), a={"models": ["m", "large"]}
@@ -152,6 +150,7 @@ async def test_the_other_model_is_retried_and_has_the_other_endpoints() -> None:
 
 
 async def test_with_a_type_a_refusal_and_a_filtered_answer_go_elsewhere_before_repair() -> None:
+    Repair = pytest.importorskip("headrace_repair").Repair
     for step in (REFUSED, CUT_OFF):
         world = World(a=FakeEndpoint(step, '{"value": 3}'))
         route = Route(on_refusal="large", on_content_policy="large")
@@ -162,6 +161,7 @@ async def test_with_a_type_a_refusal_and_a_filtered_answer_go_elsewhere_before_r
 
 
 async def test_a_stream_goes_elsewhere_before_its_first_piece() -> None:
+    Breaker = pytest.importorskip("headrace_breaker").Breaker
     world = World(a=FakeEndpoint(TOO_LONG), b=FakeEndpoint("from large"))
     breaker, route = Breaker.classic(), Route(by="order", on_context_window="b/large")
     async with world.client(route, breaker) as client, client.stream("?") as stream:

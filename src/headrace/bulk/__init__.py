@@ -1,13 +1,23 @@
 """Bulk runs: a file of items in, a file of outcomes out, and nothing lost in between."""
 
-from headrace.bulk.crew import LocalCrew
+from headrace.bulk.appending import LineFile
+from headrace.bulk.claim import lock_run
+from headrace.bulk.crew import Asked, Crew, LocalCrew, Take
+from headrace.bulk.dropped import note_dropped, spent_on_dropped
+from headrace.bulk.engines import Engine, Job
 from headrace.bulk.journal import Journal
+from headrace.bulk.open_files import allow_files
 from headrace.bulk.processes import ProcessCrew
-from headrace.bulk.run import BulkRun, run
-from headrace.bulk.sources import Source
+from headrace.bulk.records import Line
+from headrace.bulk.result import Result, result_of
+from headrace.bulk.run import WAIT_FOR_ENDPOINT, BulkRun, run
+from headrace.bulk.sources import Item, Kind, Source
+from headrace.bulk.sources.parquet_rows import json_values
 from headrace.bulk.summary import Summary
 from headrace.bulk.tables import write_table
+from headrace.bulk.tables.answers import decode_answered
 from headrace.bulk.task import Task
+from headrace.bulk.template import Template, as_text
 
 __all__ = [
     "BulkRun",
@@ -19,4 +29,28 @@ __all__ = [
     "Task",
     "run",
     "write_table",
+]
+
+# What engines are written with, which make the calls of a bulk run elsewhere.
+__all__ += [
+    "WAIT_FOR_ENDPOINT",
+    "Asked",
+    "Crew",
+    "Engine",
+    "Item",
+    "Job",
+    "Kind",
+    "Line",
+    "LineFile",
+    "Result",
+    "Take",
+    "Template",
+    "allow_files",
+    "as_text",
+    "decode_answered",
+    "json_values",
+    "lock_run",
+    "note_dropped",
+    "result_of",
+    "spent_on_dropped",
 ]

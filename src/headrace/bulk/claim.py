@@ -27,7 +27,7 @@ _WORDS = {
 }
 
 
-def claim(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bool) -> int:
+def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bool) -> int:
     """Lock ``sidecar`` for the run that writes to ``out``, and return its descriptor, which holds the lock.
 
     A new sidecar gets the fingerprint, an old one's is compared with it; ``begun`` says that there is output

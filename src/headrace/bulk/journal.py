@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from headrace.bulk.appending import LineFile
-from headrace.bulk.claim import claim
+from headrace.bulk.claim import lock_run
 from headrace.bulk.dropped import note_dropped, spent_on_dropped
 from headrace.bulk.records import Line, decode_line
 from headrace.errors import JournalError
@@ -81,7 +81,7 @@ class Journal:
         if self.path.is_dir():
             raise JournalError(f"{self.path}: is a directory; name a file in it")
         begun = self.path.exists() and self.path.stat().st_size > 0
-        return claim(self.path, self._sidecar, self._fingerprint, begun=begun)
+        return lock_run(self.path, self._sidecar, self._fingerprint, begun=begun)
 
     def _read(self) -> Iterator[Line]:
         """The lines that are there; a torn last one is cut off."""

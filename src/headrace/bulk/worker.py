@@ -7,7 +7,6 @@ run's own process has the journal.
 from __future__ import annotations
 
 import pickle
-import resource
 import signal
 import socket
 import sys
@@ -19,14 +18,12 @@ import attrs
 import msgspec
 
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
+from headrace.bulk.open_files import allow_files
 from headrace.bulk.records import encodable
 from headrace.bulk.result import Result, result_of
 from headrace.client import Client
-from headrace.encoded import EncodedBody
 from headrace.errors import HeadraceError
-from headrace.model import Event, Outcome, Request
-
-_SPARE_FILES = 64
+from headrace.model import Event, Outcome
 
 _GATHER = 0.002
 """Seconds in which results gather before they are sent."""
@@ -91,11 +88,12 @@ async def work(raw_socket: socket.socket, setup: Setup) -> None:
         group.start_soon(outbox.send)
 
         def finish(outcome: Outcome) -> None:
-            item = inbox.drawn.pop(outcome.index)
+            item: Work = outcome.item
             outbox.results.append(result_of(item.index, item.id, outcome, setup.choices))
-            outbox.tell(len(inbox.drawn))
+            outbox.tell(client.in_flight)
 
-        await client.map(inbox, answer=answer, max_in_flight=setup.in_flight).each(finish)
+        client.limiter.total_tokens = setup.in_flight
+        await client.map(inbox, answer=answer).each(finish)
 
 
 class _Inbox:
@@ -104,8 +102,6 @@ class _Inbox:
     def __init__(self) -> None:
         self._items: deque[Work] = deque()
         self._came = anyio.Event()
-        self._number = 0
-        self.drawn: dict[int, Work] = {}
 
     def put(self, items: list[Work]) -> None:
         self._items.extend(items)
@@ -114,15 +110,11 @@ class _Inbox:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Request:
+    async def __anext__(self) -> Work:
         while not self._items:
             self._came = anyio.Event()
             await self._came.wait()
-        item = self._items.popleft()
-        self.drawn[self._number] = item
-        self._number += 1
-        body = None if item.body is None else EncodedBody(item.body)
-        return Request(body, item.path, item.method, item.id, fresh=item.fresh)
+        return self._items.popleft()
 
 
 class _Outbox:
@@ -163,15 +155,6 @@ async def _receive(frames: Frames[list[Work]], inbox: _Inbox, whole: anyio.Cance
     while (items := await frames.receive()) is not None:
         inbox.put(items)
     whole.cancel()
-
-
-def allow_files(connections: int) -> None:
-    """Raise the soft limit of open files as far as so many connections need it, and it is allowed."""
-    needed = connections + _SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 if __name__ == "__main__":

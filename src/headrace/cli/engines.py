@@ -12,6 +12,7 @@ from headrace.errors import PluginError, SettingsError, nearest
 
 if TYPE_CHECKING:
     from headrace.bulk.engines import Engine
+    from headrace.plugin_manager import Plugin, Plugins
 
 
 class CommandWithEngines(click.Command):
@@ -39,10 +40,14 @@ class CommandWithEngines(click.Command):
     def engines(self) -> dict[str, Engine]:
         """The engines by name; raises `PluginError` for two of one name or option, and for what is none."""
         if self._engines is None:
-            from headrace.pipeline import Plugins
+            from headrace.plugin_manager import Plugins
 
-            self._engines = _checked(Plugins(), {name for each in self.params for name in each.opts})
+            self._engines = {engine.name: engine for _, engine in self.engines_of(Plugins())}
         return self._engines
+
+    def engines_of(self, plugins: Plugins) -> list[tuple[Plugin, Engine]]:
+        """Each plugin's engines; raises as ``engines`` does."""
+        return _checked(plugins, {name for each in self.params for name in each.opts})
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own, those of the engines that were looked for, and --help."""
@@ -67,20 +72,20 @@ class CommandWithEngines(click.Command):
         return engine, given
 
 
-def _checked(plugins: Any, taken: set[str]) -> dict[str, Engine]:
+def _checked(plugins: Plugins, taken: set[str]) -> list[tuple[Plugin, Engine]]:
     from headrace.bulk.engines import Engine
 
-    engines: dict[str, Engine] = {}
+    engines: list[tuple[Plugin, Engine]] = []
     for plugin, found in plugins.engines():
         if not isinstance(found, Engine):
             raise PluginError(
                 f"{plugin}: {found!r} is no engine: it needs name, options and run(job, options)"
             )
-        if found.name in engines:
+        if any(found.name == engine.name for _, engine in engines):
             raise PluginError(f"{plugin}: there is an engine called {found.name!r} already")
         for option in found.options:
             if taken & set(option.opts):
                 raise PluginError(f"{plugin}: headrace run has an option {option.opts[0]} already")
             taken |= set(option.opts)
-        engines[found.name] = found
+        engines.append((plugin, found))
     return engines

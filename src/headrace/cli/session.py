@@ -11,7 +11,7 @@ import anyio
 
 from headrace.bulk import BulkRun, LocalCrew, ProcessCrew, Summary
 from headrace.bulk.crew import Crew
-from headrace.bulk.worker import allow_files
+from headrace.bulk.open_files import allow_files
 from headrace.cli.progress import Watcher
 from headrace.client import Client
 from headrace.groups import task_group

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -31,7 +30,6 @@ class PassedBody:
         self._counter = PassingCounter(reply, max_kept)
         self._first = b""
         self._ended = False
-        self._on_end: Callable[[], None] = lambda: None
 
     @classmethod
     async def begin(cls, call: Call, reply: Reply, body: Body, max_kept: int) -> Self:
@@ -47,10 +45,6 @@ class PassedBody:
             raise
         passed._counter.feed(passed._first)
         return passed
-
-    def on_end(self, do: Callable[[], None]) -> None:
-        """What is to be done when it is over."""
-        self._on_end = do
 
     async def receive(self, until: float) -> bytes:
         """See `Body.receive`; policies are told when it is over."""
@@ -94,7 +88,4 @@ class PassedBody:
         self._reply.elapsed = self._call.now() - self._call.started
         self._reply.attempts = self._call.attempts
         self._counter.end(complete=ending.complete)
-        try:
-            self._call.end(ending)
-        finally:
-            self._on_end()
+        self._call.end(ending)

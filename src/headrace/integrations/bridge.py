@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
-from ssl import SSLContext
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -13,34 +12,23 @@ import anyio
 import anyio.lowlevel
 
 from headrace.clock import running_clock
-from headrace.endpoints import Endpoint
 from headrace.errors import HeadraceError, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
 from headrace.integrations.calls import REDIRECTED_FROM, Calls
 from headrace.integrations.counting import count_whole
+from headrace.integrations.either_transport import EitherTransport
 from headrace.integrations.translation import translated
-from headrace.model import Call, Ending, Observer, Policy, Send
-from headrace.pipeline import (
-    Plugins,
-    chosen,
-    compile_chain,
-    compile_observers,
-    foreign_failure,
-)
-from headrace.places import Places
+from headrace.integrations.without_block import LifespansWithoutBlock
+from headrace.limiters import PriorityCapacityLimiter
+from headrace.model import Call, Ending, Observer, Policy
+from headrace.pipeline import Pipeline, resolve_policies
+from headrace.plugin_manager import Plugins
 from headrace.replies import status_error
 from headrace.reply import Headers, Reply
 from headrace.settings import load_settings
-from headrace.transports import Transport
-from headrace.transports.choice import proxied
-from headrace.transports.httpx import HttpxTransport
-from headrace.transports.native import NativeTransport
 
 _UNDONE = frozenset({b"content-encoding", b"transfer-encoding"})
 """Headers of an answer that say how its body was sent, and not what it is."""
-
-_LIBRARYS = ("cert", "http2", "mounts", "proxy")
-"""Options that only the library's own transport can fulfil."""
 
 
 class Bridge:
@@ -66,21 +54,21 @@ class Bridge:
             raise SettingsError(f"max_in_flight={max_in_flight}: must be at least 1")
         settings = load_settings(dict(sections))
         plugins = Plugins() if policies is None else None
-        self.policies, watching = chosen(policies, observers, plugins, settings)
+        self.policies, self._observers = resolve_policies(policies, observers, plugins, settings)
         if plugins is not None:
             settings.check_claimed()
         elif sections:
             raise SettingsError(
                 f"{min(sections)}= has no effect beside policies=; give it to the policy itself"
             )
-        self._notify = compile_observers(watching)
         self._library = library
         self._stream = stream
         self._max_in_flight = max_in_flight
         self._max_bytes = settings.core.max_response_bytes
         self._options = dict(options)
-        self._calls = Calls(library, self._notify)
+        self._calls = Calls(library)
         self._token: object = None
+        self._lifespans: LifespansWithoutBlock | None = None
         self._multiplies = any(policy.name == "retry" for policy in self.policies)
 
     # What the library calls.
@@ -90,16 +78,14 @@ class Bridge:
 
         What a policy refuses (`CircuitOpen`, `BudgetExceeded`) is raised as it is.
         """
-        self._open()
-        call, is_retry = await self._calls.of(request, self._now)
+        await self._open()
+        call, is_retry = await self._calls.of(request, self._now, self._pipeline.notify)
+        call.queue_timeout = request.extensions.get("timeout", {}).get("pool")
         if is_retry and self._multiplies:
             self._warn_of_two_retries()
-        places = self._places
-        if not places.take_at_once():
-            await self._take_place(call, request)
         body: PassedBody | None = None
         try:
-            reply = await self._chain(call)
+            reply = await self._pipeline.perform(call)
             body = reply.stream if isinstance(reply.stream, PassedBody) else None
             if body is None and call.streamed:
                 call.end(Ending(complete=True))
@@ -110,16 +96,11 @@ class Bridge:
             self._end_failed(call, error)
         except HeadraceError as error:
             self._end_failed(call, error)
-            raise translated(self._library, error, request) from error
-        except Exception as error:
-            self._end_failed(call, error)
-            raise foreign_failure(self.policies, error) from error
+            exception = translated(self._library, error, request)
+            raise exception from (error.__cause__ if exception is error else error)
         except BaseException as error:
             self._end_failed(call, error)
             raise
-        finally:
-            if body is None:
-                places.give_back()
         headers = [(name, value) for name, value in reply.headers.raw if name.lower() not in _UNDONE]
         if len(headers) != len(reply.headers.raw):
             headers = [(name, value) for name, value in headers if name.lower() != b"content-length"]
@@ -131,37 +112,38 @@ class Bridge:
             # The library's own clock stops when it closes a response, and this one is closed already.
             response.elapsed = timedelta(0, call.now() - call.started)
             return response
-        body.on_end(places.give_back)
         return self._library.Response(
             reply.status, headers=headers, stream=self._stream(body, request), extensions=extensions
         )
 
     async def aclose(self) -> None:
-        """Drop all connections."""
-        if self._token is not None:
-            for transport in self._transports.values():
-                await transport.aclose()
+        """Drop all connections, and end what policies have in the background."""
+        lifespans, self._lifespans = self._lifespans, None
+        if lifespans is not None and anyio.lowlevel.current_token() == self._token:
+            self._pipeline.closed = "the client was closed while requests were in flight"
+            await lifespans.aclose()
         self._token = None
 
     # What it is made of.
 
-    def _open(self) -> None:
+    async def _open(self) -> None:
         """Make what belongs to an event loop, unless it is there for this one."""
         token = anyio.lowlevel.current_token()
-        if token == self._token:
-            return
-        self._token = token
-        self._now = running_clock()
-        self._places = Places(self._max_in_flight)
-        self._transports: dict[str, Transport] = {}
-        self._by_endpoint: dict[Endpoint, Transport] = {}
-        self._chain: Send = compile_chain(self.policies, self._attempt)
+        if token != self._token or self._lifespans is None:
+            self._token = token
+            self._now = running_clock()
+            self._transport = EitherTransport(
+                self._library, self._options, self._max_in_flight, self._max_bytes
+            )
+            limiter = PriorityCapacityLimiter(self._max_in_flight)
+            self._pipeline = Pipeline(self.policies, self._observers, limiter, self._attempt)
+            self._lifespans = LifespansWithoutBlock(self._pipeline.parts(self._transport))
+        await self._lifespans.open()
 
     async def _attempt(self, call: Call) -> Reply:
         """The innermost step: see `headrace.replies.checked`, which knows what the answer is to mean."""
         call.attempts += 1
-        transport = self._by_endpoint.get(call.endpoint) or self._transport(call.endpoint)
-        reply = await transport.send(call)
+        reply = await self._transport.send(call)
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
         if reply.stream is not None:
@@ -169,45 +151,6 @@ class Bridge:
         else:
             count_whole(reply)  # and no more: the caller knows what it asked for
         return reply
-
-    async def _take_place(self, call: Call, request: Any) -> None:
-        limit = request.extensions.get("timeout", {}).get("pool")
-        with anyio.move_on_after(limit) as scope:
-            await self._places.take(call.priority)
-        if scope.cancelled_caught:
-            raise self._library.PoolTimeout(
-                f"{self._max_in_flight} requests were in flight for {limit:g} s; raise max_in_flight=",
-                request=request,
-            )
-
-    def _transport(self, endpoint: Endpoint) -> Transport:
-        options = self._options
-        by_library = (
-            any(options.get(name) for name in _LIBRARYS)
-            or not options.get("http1", True)
-            or (options.get("trust_env", True) and proxied(endpoint.base_url))
-        )
-        kind = "library" if by_library else "native"
-        transport = self._transports.get(kind)
-        if transport is None:
-            transport = self._transports[kind] = self._of_library() if by_library else self._native()
-        self._by_endpoint[endpoint] = transport
-        return transport
-
-    def _native(self) -> Transport:
-        verify = self._options.get("verify", True)
-        if verify is not True and not isinstance(verify, SSLContext):
-            verify = self._library.create_ssl_context(verify=verify)
-        return NativeTransport(
-            max_connections=self._max_in_flight,
-            max_response_bytes=self._max_bytes,
-            ssl_context=None if verify is True else verify,
-        )
-
-    def _of_library(self) -> Transport:
-        limits = self._library.Limits(max_connections=None, max_keepalive_connections=self._max_in_flight)
-        client = self._library.AsyncClient(**({"limits": limits} | self._options))
-        return HttpxTransport(client, max_response_bytes=self._max_bytes)
 
     def _end_failed(self, call: Call, error: BaseException) -> None:
         if call.streamed:

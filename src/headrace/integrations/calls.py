@@ -44,14 +44,15 @@ class _Head(NamedTuple):
 class Calls:
     """Makes calls, remembering what is the same in many: origins, timeouts, headers."""
 
-    def __init__(self, library: ModuleType, notify: Callable[[Event], None] | None) -> None:
+    def __init__(self, library: ModuleType) -> None:
         self._library = library
-        self._notify = notify
         self._timeouts: dict[tuple[Any, ...], Timeout] = {}
         self._heads: dict[tuple[tuple[bytes, bytes], ...], _Head] = {}
         self._endpoints: dict[str, Endpoint] = {}
 
-    async def of(self, request: Any, now: Callable[[], float]) -> tuple[Call, bool]:
+    async def of(
+        self, request: Any, now: Callable[[], float], notify: Callable[[Event], None] | None
+    ) -> tuple[Call, bool]:
         """The call that a request of the library's stands for, and whether an SDK makes it again."""
         content = await request.aread()
         extensions = request.extensions
@@ -81,7 +82,7 @@ class Calls:
             content,
             timeout,
             now(),
-            notify=self._notify,
+            notify=notify,
             streamed=streamed,
             unbounded=unbounded,
             now=now,

@@ -14,7 +14,7 @@ from headrace.errors import (
     ReplyTooLarge,
 )
 
-_TIMEOUTS = {"connect": "ConnectTimeout", "write": "WriteTimeout"}
+_TIMEOUTS = {"connect": "ConnectTimeout", "queue": "PoolTimeout", "write": "WriteTimeout"}
 
 
 def translated(library: ModuleType, error: HeadraceError, request: Any) -> Exception:

@@ -9,7 +9,7 @@ import attrs
 
 from headrace.client import Client
 from headrace.errors import InputError
-from headrace.pipeline import Plugins
+from headrace.plugin_manager import Plugins
 from headrace.settings import CoreSettings, load_settings
 
 _PREFIX = "headrace-"

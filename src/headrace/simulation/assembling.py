@@ -10,7 +10,8 @@ import attrs
 
 from headrace.errors import SettingsError, nearest
 from headrace.model import Policy, Stage
-from headrace.pipeline import Plugins, ordered
+from headrace.pipeline import ordered
+from headrace.plugin_manager import Plugins
 from headrace.settings import CoreSettings, settings_in
 from headrace.simulation.scenario import Scenario
 

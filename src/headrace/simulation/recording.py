@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import ClassVar
 
 import attrs
 
@@ -99,7 +98,7 @@ class Part:
     As an observer of its client it sees what its circuit does.
     """
 
-    name: ClassVar[str] = "recorder"
+    name = "recorder"
 
     recorder: Recorder = attrs.field(repr=False)
     offered: int = 0

@@ -11,7 +11,7 @@ import trio
 
 from headrace.client import Client
 from headrace.model import Policy
-from headrace.pipeline import Plugins
+from headrace.plugin_manager import Plugins
 from headrace.simulation.assembling import assemble, seed_policies
 from headrace.simulation.clockwork import run_in_virtual_time
 from headrace.simulation.endpoint import SimulatedEndpoint

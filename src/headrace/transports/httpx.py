@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from headrace.endpoints import Endpoint
+from headrace.endpoints import FRAMING, Endpoint, unsendable
 from headrace.errors import (
     CallError,
     CallTimeout,
@@ -22,6 +22,7 @@ from headrace.errors import (
     LocalResourceError,
     ProtocolError,
     ReplyTooLarge,
+    RequestError,
     SettingsError,
     TLSError,
 )
@@ -212,9 +213,16 @@ class HttpxTransport:
                 "user-agent": f"headrace/{version('headrace')}",
                 **{name.lower(): value for name, value in endpoint.headers.items()},
             }
-            headers |= {name.lower(): value for name, value in endpoint.credentials().items()}
+            if endpoint.has_fixed_key:
+                headers |= _credentials(endpoint)
             self._headers[endpoint] = headers
-        return headers | {name.lower(): value for name, value in call.request.headers}
+        if not endpoint.has_fixed_key:
+            headers = headers | _credentials(endpoint)
+        own = {name.lower(): value for name, value in call.request.headers}
+        wrong = unsendable(own, FRAMING)
+        if wrong:
+            raise RequestError(wrong)
+        return headers | own
 
     @staticmethod
     def _extensions(call: Call) -> dict[str, str]:
@@ -227,6 +235,10 @@ class HttpxTransport:
         """Close the client."""
         if self._client is not None:
             await self._client.aclose()
+
+
+def _credentials(endpoint: Endpoint) -> dict[str, str]:
+    return {name.lower(): value for name, value in endpoint.credentials().items()}
 
 
 class _Hidden(dict[str, str]):

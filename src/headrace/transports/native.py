@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio
 
-from headrace.clock import running_clock
+from headrace.background import BackgroundTasks, GroupOfClient
+from headrace.clock import on_asyncio, running_clock
 from headrace.endpoints import Endpoint
 from headrace.errors import (
     CallError,
@@ -29,7 +31,7 @@ from headrace.transports.encodings import unreadable
 from headrace.transports.http1 import ReplyParser
 from headrace.transports.local_limits import Shortage, local_errors_named
 from headrace.transports.poller import Poller
-from headrace.transports.request_writer import RequestWriter
+from headrace.transports.request_writer import writer_for
 from headrace.transports.streams import LimitReached, Stream
 
 KEEP_ALIVE = 60.0
@@ -60,8 +62,16 @@ class NativeTransport:
         self._max_bytes = max_response_bytes
         self._ssl_context = ssl_context
         self._origins: dict[Endpoint, _Origin] = {}
+        self._group: BackgroundTasks | None = None
         self._poller: Poller | None = None
         self._shortage: Shortage[_Handed] = Shortage(_put_back)
+
+    @asynccontextmanager
+    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+        """What is open with a client: on trio a task group, for sockets are watched by tasks there."""
+        if not on_asyncio():
+            self._group = await group()
+        yield
 
     def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Make one attempt; see `Transport.send`."""
@@ -83,11 +93,13 @@ class NativeTransport:
         return await self._shortage.wait(error, patience, again=again)
 
     def _origin(self, endpoint: Endpoint) -> _Origin:
+        if self._group is None and not on_asyncio():
+            raise ClientStateError("on trio the native transport is used within its lifespan")
         parts = urlsplit(endpoint.base_url)
         context = None
         with local_errors_named(parts.netloc):
             if self._poller is None:
-                self._poller = Poller()
+                self._poller = Poller(self._group)
             if parts.scheme == "https":
                 context = self._ssl_context = self._ssl_context or default_ssl_context()
         connector = Connector(
@@ -165,7 +177,7 @@ class _Origin:
         wait_for_connection: Callable[[LocalResourceError, float | None, bool], Awaitable[_Handed | None]],
     ) -> None:
         self._connector = connector
-        self._writer = RequestWriter(endpoint)
+        self._writer = writer_for(endpoint)
         self._max_idle = max_idle
         self._max_bytes = max_bytes
         self._now = running_clock()

@@ -10,7 +10,8 @@ from selectors import EVENT_READ, EVENT_WRITE
 from socket import socket
 from typing import TYPE_CHECKING
 
-from headrace.clock import on_asyncio, running_clock
+from headrace.background import BackgroundTasks
+from headrace.clock import running_clock
 
 if TYPE_CHECKING:
     from headrace.transports.loops import Loop, Waiter
@@ -29,9 +30,10 @@ class Poller:
 
     So a socket is made known to the kernel once and not for each wait, and a turn of the event loop serves
     all sockets that are ready. It has a heap entry for each stream, and one timer of the loop for all.
+    ``group`` is what trio needs for it; with None the loop is asyncio's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, group: BackgroundTasks | None) -> None:
         self._selector = selectors.DefaultSelector()
         self.closed = False
         self.now: Callable[[], float] = running_clock()
@@ -39,7 +41,7 @@ class Poller:
         self._order = itertools.count()
         self._stale = 0
         self._outgoing: list[tuple[Stream, bytes]] = []
-        self._loop: Loop = _running_loop(self)
+        self._loop: Loop = _running_loop(self, group)
         self.new_waiter: Callable[[], Waiter] = self._loop.new_waiter
         self.wake: Callable[[Waiter], None] = self._loop.wake
 
@@ -126,11 +128,11 @@ class Poller:
         return self._heap[0][0] if self._heap else None
 
 
-def _running_loop(poller: Poller) -> Loop:
-    if on_asyncio():
+def _running_loop(poller: Poller, group: BackgroundTasks | None) -> Loop:
+    if group is None:
         from headrace.transports.loops.of_asyncio import AsyncioLoop
 
         return AsyncioLoop(poller)
     from headrace.transports.loops.of_trio import TrioLoop
 
-    return TrioLoop(poller)
+    return TrioLoop(poller, group)

@@ -1,4 +1,4 @@
-"""Requests as HTTP/1.1 writes them: the head of a method and path is built once for each endpoint."""
+"""Requests as HTTP/1.1 writes them: the head of a method and path is built once for each endpoint and key."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from headrace.endpoints import FRAMING, Endpoint, unsendable
 from headrace.errors import RequestError
+from headrace.keys import RenewedKey
 from headrace.model import Request
 
 _SCOPE = re.compile(r"%.*\]")
@@ -25,16 +26,22 @@ class RequestWriter:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        parts = urlsplit(endpoint.base_url)
-        self._base = parts.path
-        lines = {"Host": _SCOPE.sub("]", parts.netloc)}
+        self._endpoint = endpoint
+        self._base = urlsplit(endpoint.base_url).path
+        self._heads: dict[tuple[str, str, Any], tuple[bytes, bytes]] = {}
+        if endpoint.has_fixed_key:
+            self._common = self._lines()
+
+    def _lines(self) -> dict[str, str]:
+        """The headers of all requests, with the key of now."""
+        endpoint = self._endpoint
+        lines = {"Host": _SCOPE.sub("]", urlsplit(endpoint.base_url).netloc)}
         lines |= endpoint.credentials()
         lines |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
-        from importlib.metadata import version  # not with the module: see headrace.pipeline
+        from importlib.metadata import version  # not with the module: see headrace.plugin_manager
 
         lines["User-Agent"] = f"headrace/{version('headrace')}"
-        self._common = _merged(lines, endpoint.headers)
-        self._heads: dict[tuple[str, str, Any], tuple[bytes, bytes]] = {}
+        return _merged(lines, endpoint.headers)
 
     def write_streamed(self, request: Request, content: bytes) -> bytes:
         """The bytes of a request for a stream, in no encoding: an event must not wait in a compressor."""
@@ -61,6 +68,29 @@ class RequestWriter:
             self._heads.clear()
         self._heads[method, path, headers] = written = text.encode("latin-1"), content_type
         return written
+
+
+class RenewingWriter(RequestWriter):
+    """The same for an endpoint whose key changes: with each new key all is built anew."""
+
+    def __init__(self, endpoint: Endpoint, key: RenewedKey) -> None:
+        super().__init__(endpoint)
+        self._key = key
+        self._version = -1
+
+    def write(self, request: Request, content: bytes) -> bytes:
+        """See `RequestWriter.write`."""
+        if self._version != self._key.version:
+            self._common = self._lines()
+            self._heads.clear()
+            self._version = self._key.version
+        return super().write(request, content)
+
+
+def writer_for(endpoint: Endpoint) -> RequestWriter:
+    """What writes the requests to an endpoint."""
+    key = endpoint.api_key
+    return RenewingWriter(endpoint, key) if isinstance(key, RenewedKey) else RequestWriter(endpoint)
 
 
 def _merged(lines: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 import attrs
 
 from headrace import Call, Ending, Endpoint, RateLimited, Reply, Send, ServerError, SettingsError, Stage
-from headrace.refusals import Evidence, Refusals
+from headrace.plugins import Evidence, Refusals
 from headrace_adaptive.control import Control, Rules
 
 _NOTICEABLE = 1.1
@@ -97,8 +97,8 @@ class Adaptive:
     place until it ends. Raises `SettingsError` for a value out of range.
     """
 
-    name: ClassVar[str] = "adaptive"
-    stage: ClassVar[Stage] = Stage.PACE
+    name = "adaptive"
+    stage = Stage.PACE
 
     start: int | None = attrs.field(default=None, validator=_at_least_one)
     least: int = attrs.field(default=1, validator=_at_least_one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -63,6 +63,10 @@ def _rate(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -
         raise SettingsError(f"breaker: {attribute.name}={value!r}: must be above 0 and at most 1")
 
 
+def _window_in_place_of_calls(breaker: Breaker) -> float | None:
+    return 60.0 if breaker.window_calls is None else None
+
+
 @attrs.define(eq=False, kw_only=True)
 class Breaker:
     """Spares an endpoint that fails, and its callers the wait: one circuit for each base URL.
@@ -82,14 +86,16 @@ class Breaker:
     one of ``slow_after`` and ``slow_rate`` without the other.
     """
 
-    name: ClassVar[str] = "breaker"
-    stage: ClassVar[Stage] = Stage.PROTECT
+    name = "breaker"
+    stage = Stage.PROTECT
 
     failure_rate: float | None = attrs.field(default=0.5, validator=_rate)
     slow_after: float | None = attrs.field(default=None, validator=_positive)
     slow_rate: float | None = attrs.field(default=None, validator=_rate)
     window_calls: int | None = attrs.field(default=None, validator=_positive)
-    window: float | None = attrs.field(validator=_positive)
+    window: float | None = attrs.field(
+        default=attrs.Factory(_window_in_place_of_calls, takes_self=True), validator=_positive
+    )
     minimum_calls: int = attrs.field(default=20, validator=_positive)
     consecutive: int | None = attrs.field(default=None, validator=_positive)
     down_after: float | None = attrs.field(default=2.0, validator=_positive)
@@ -99,10 +105,6 @@ class Breaker:
     _circuits: dict[str, Circuit] = attrs.field(factory=dict, init=False, repr=False)
     _urls: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
     _because: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
-
-    @window.default
-    def _of_time(self) -> float | None:
-        return 60.0 if self.window_calls is None else None
 
     def __attrs_post_init__(self) -> None:
         if all(

@@ -7,8 +7,7 @@ from decimal import Decimal
 import attrs
 
 from headrace import AnswerError, Call, Headers, InvalidReply, Reply
-from headrace.envelope import read_envelope
-from headrace.replies import answered
+from headrace.plugins import answered, read_envelope
 from headrace_cache.whole import expected_at, is_answer, is_whole
 
 _FREE = Decimal(0)

@@ -38,15 +38,16 @@ def key_of(call: Call, endpoint: Endpoint) -> bytes:
     """SHA-256 of all that an answer of ``endpoint`` depends on, before anything has changed the call.
 
     That is the URL with its path and query as they are written there, the model's name there, the endpoint's
-    key, the headers (less those which name one call, or the SDK), the body, and the schema of the type that
-    is asked for. The secrets among it go in, and none can be had back out.
+    key (or its name, where the key changes), the headers (less those which name one call, or the SDK), the
+    body, and the schema of the type that is asked for. The secrets among it go in, and none can be had back
+    out.
     """
     request = call.request
     model = None if request.model is None else endpoint.name_of(request.model)
     head = (
         endpoint.base_url + endpoint.target(request.path, model),
         model,
-        None if endpoint.api_key is None else (endpoint.key_header, endpoint.api_key.reveal()),
+        _account(endpoint),
         _counted([*endpoint.headers.items(), *request.headers]),
         None if request.answer is None else request.answer.schema,
     )
@@ -54,6 +55,15 @@ def key_of(call: Call, endpoint: Endpoint) -> bytes:
     digest = hashlib.sha256(_encode(head))
     digest.update(call.content)
     return digest.digest()
+
+
+def _account(endpoint: Endpoint) -> tuple[str | None, ...] | None:
+    """Whose answers they are: a key's, or the endpoint's by its name where keys follow each other."""
+    if endpoint.api_key is None:
+        return None
+    if endpoint.has_fixed_key:
+        return endpoint.key_header, endpoint.api_key.reveal()
+    return endpoint.key_header, None, endpoint.name
 
 
 def _counted(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

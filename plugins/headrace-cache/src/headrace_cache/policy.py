@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 import attrs
@@ -55,8 +55,8 @@ class Cache:
     for a file that cannot be used.
     """
 
-    name: ClassVar[str] = "cache"
-    stage: ClassVar[Stage] = Stage.ANSWER
+    name = "cache"
+    stage = Stage.ANSWER
 
     path: str | None = None
     max_age: float | None = attrs.field(default=None, validator=_seconds)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace import InvalidReply, Reply
-from headrace.envelope import Expected, expected_of
+from headrace.plugins import Expected, expected_of
 
 _NOT_WHOLE = frozenset(
     {

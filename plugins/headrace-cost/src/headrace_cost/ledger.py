@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from headrace.settings import SPENT_BEFORE
+from headrace.plugins import SPENT_BEFORE
 from headrace_cost.rates import ZERO, add, subtract
 
 POLL = 0.05

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 
@@ -25,8 +25,7 @@ from headrace import (
     Stage,
     Usage,
 )
-from headrace.requests import most_output
-from headrace.settings import SHARED_FOLDER
+from headrace.plugins import SHARED_FOLDER, most_output
 from headrace_cost.budget import Account, Budget
 from headrace_cost.charges import NOTE, Charge, may_be_billed, partial_reply, total
 from headrace_cost.ledger import Ledger
@@ -88,8 +87,8 @@ class Cost:
         SettingsError: A price or a budget is not an amount, or ``live`` lacks its library.
     """
 
-    name: ClassVar[str] = "cost"
-    stage: ClassVar[Stage] = Stage.ACCOUNT
+    name = "cost"
+    stage = Stage.ACCOUNT
 
     prices: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     budget: Decimal | None = attrs.field(default=None, converter=_amount, validator=_not_negative)

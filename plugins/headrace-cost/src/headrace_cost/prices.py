@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from headrace import Endpoint, SettingsError
-from headrace.errors import nearest
+from headrace.plugins import nearest
 from headrace_cost.catalogue import Catalogue
 from headrace_cost.rates import KINDS, Price, compiled
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Awaitable
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 
@@ -71,8 +71,8 @@ class Hedge:
     is anything but a GET and a POST that asks a model. Raises `SettingsError` for a value out of range.
     """
 
-    name: ClassVar[str] = "hedge"
-    stage: ClassVar[Stage] = Stage.PERSIST
+    name = "hedge"
+    stage = Stage.PERSIST
 
     after: float | str | None = attrs.field(default=None, converter=_after, validator=_some_time)
     most: int = attrs.field(default=1, validator=_at_least_one)

@@ -10,7 +10,7 @@ import anyio.abc
 import attrs
 
 from headrace import Call, CallError, Reply, Send
-from headrace.groups import task_group
+from headrace.plugins import task_group
 
 
 class Race:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 
@@ -43,8 +43,8 @@ class Logging:
     Levels are asked for at each call, so they may be changed at any time; a level that is off costs a look.
     """
 
-    name: ClassVar[str] = "logging"
-    stage: ClassVar[Stage] = Stage.OBSERVE
+    name = "logging"
+    stage = Stage.OBSERVE
 
     bodies: bool = False
 

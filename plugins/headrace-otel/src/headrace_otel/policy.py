@@ -7,7 +7,7 @@ import importlib.metadata
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 from opentelemetry import context, metrics, trace
@@ -46,8 +46,8 @@ class Otel:
     under ``headrace.otel``, and fails no call.
     """
 
-    name: ClassVar[str] = "otel"
-    stage: ClassVar[Stage] = Stage.OBSERVE
+    name = "otel"
+    stage = Stage.OBSERVE
 
     traces: bool = True
     metrics: bool = True

@@ -15,8 +15,7 @@ from typing import Any
 
 import attrs
 
-from headrace.rate_limits import PerMinute
-from headrace.refusals import Evidence, Refusals
+from headrace.plugins import Evidence, PerMinute, Refusals
 from headrace_pace.allowance import Allowance
 from headrace_pace.bucket import INSTANT, Bucket
 from headrace_pace.headers import KINDS, Said

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import time
-from typing import ClassVar
 
 import anyio
 import attrs
@@ -16,16 +15,14 @@ from headrace import (
     DeadlineExceeded,
     Ending,
     EndpointPaused,
+    Headers,
     RateLimits,
     Reply,
     Send,
     Stage,
     StatusError,
 )
-from headrace.rate_limits import above_zero
-from headrace.refusals import is_per_day
-from headrace.reply import Headers
-from headrace.requests import most_output
+from headrace.plugins import above_zero, is_per_day, most_output
 from headrace_pace.headers import KINDS, Said, read_limits
 from headrace_pace.lane import Lane, Passage, State, Ticket
 from headrace_pace.need import NOTHING, REQUEST, Need, need, used
@@ -51,8 +48,8 @@ class Pace(RateLimits):
     model are not paced. Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
     """
 
-    name: ClassVar[str] = "pace"
-    stage: ClassVar[Stage] = Stage.PACE
+    name = "pace"
+    stage = Stage.PACE
 
     max_pause: float = attrs.field(default=120.0, validator=above_zero)
     _lanes: dict[tuple[str, str], Lane] = attrs.field(factory=dict, init=False, repr=False)

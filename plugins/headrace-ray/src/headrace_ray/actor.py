@@ -20,11 +20,9 @@ import attrs
 import pyarrow
 import ray
 
-from headrace.bulk import BulkRun, Summary, Task
-from headrace.bulk.worker import allow_files
-from headrace.client import Client
-from headrace.errors import HeadraceError, JournalError, SettingsError, WorkerLost
-from headrace.settings import SHARED_FOLDER
+from headrace import Client, HeadraceError, JournalError, SettingsError, WorkerLost
+from headrace.bulk import BulkRun, Summary, Task, allow_files
+from headrace.plugins import SHARED_FOLDER
 from headrace_ray.blocks import Block
 from headrace_ray.crew import BlocksCrew
 from headrace_ray.done import Array

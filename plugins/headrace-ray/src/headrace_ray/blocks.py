@@ -10,11 +10,9 @@ from typing import Any
 import attrs
 import pyarrow
 
-from headrace.bulk.sources import Item, Kind
-from headrace.bulk.task import Task
-from headrace.encoded import EncodedBody
-from headrace.model import Request
-from headrace.requests import encode_body
+from headrace import Request
+from headrace.bulk import Item, Kind, Task
+from headrace.plugins import EncodedBody, encode_body
 
 ROWS = 512
 """Items in a block that an actor gets at once: enough that Ray's milliseconds for a block are microseconds an

@@ -11,12 +11,9 @@ import attrs
 import numpy
 import ray
 
-from headrace.bulk import Summary
-from headrace.bulk.run import WAIT_FOR_ENDPOINT
-from headrace.bulk.sources import Item, Kind
-from headrace.bulk.sources.parquet_rows import json_values
-from headrace.client import Client
-from headrace.errors import InputError, nearest
+from headrace import Client, InputError
+from headrace.bulk import WAIT_FOR_ENDPOINT, Item, Kind, Summary, json_values
+from headrace.plugins import nearest
 from headrace_ray.blocks import key_of, tables
 from headrace_ray.done import Keys
 from headrace_ray.files import Asked

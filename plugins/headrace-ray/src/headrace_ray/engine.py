@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from headrace.bulk import Summary
-from headrace.bulk.engines import Job
+from headrace.bulk import Job, Summary
 
 
 class RayEngine:

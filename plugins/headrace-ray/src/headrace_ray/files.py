@@ -13,10 +13,8 @@ from typing import Any
 import attrs
 import numpy
 
-from headrace.bulk.sources import Item, Source
-from headrace.bulk.task import Task
-from headrace.bulk.template import Template
-from headrace.errors import InputError
+from headrace import InputError
+from headrace.bulk import Item, Source, Task, Template
 from headrace_ray.blocks import tables
 from headrace_ray.done import Places
 from headrace_ray.stop import Stop

@@ -15,10 +15,9 @@ from typing import Any, Self, TypeVar
 import attrs
 import ray
 
-from headrace.bulk.claim import claim
-from headrace.bulk.dropped import note_dropped, spent_on_dropped
-from headrace.errors import HeadraceError, JournalError
-from headrace.settings import SPENT_BEFORE
+from headrace import HeadraceError, JournalError
+from headrace.bulk import lock_run, note_dropped, spent_on_dropped
+from headrace.plugins import SPENT_BEFORE
 from headrace_ray import shards
 from headrace_ray.done import Array
 from headrace_ray.shards import Content, KeyOf
@@ -50,7 +49,7 @@ class Folder:
         except OSError as error:
             raise JournalError(f"{self.path}: cannot be a folder of shards: {error.strerror}") from error
         begun = next(self.path.glob(shards.PATTERN), None) is not None
-        self._lock = claim(self.path, self.path / SIDECAR, self._fingerprint, begun=begun)
+        self._lock = lock_run(self.path, self.path / SIDECAR, self._fingerprint, begun=begun)
         try:
             self._end_earlier_sessions()
             self.stop.shared.mkdir()

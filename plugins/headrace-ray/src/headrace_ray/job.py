@@ -10,10 +10,8 @@ from typing import Any
 import attrs
 import ray.data
 
-from headrace.bulk import Summary
-from headrace.bulk.engines import Job
-from headrace.bulk.sources import Item, Kind
-from headrace.errors import InputError, JournalError
+from headrace import InputError, JournalError
+from headrace.bulk import Item, Job, Kind, Summary
 from headrace_ray.done import Places
 from headrace_ray.files import Asked, InputFile, digest_of, files_of, look_through, placed, reads
 from headrace_ray.folder import Folder, on_ray, shared
@@ -46,7 +44,7 @@ class Files:
 
 
 def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
-    """Run a job on Ray; see `headrace.bulk.engines.Engine.run`."""
+    """Run a job on Ray; see `headrace.bulk.Engine.run`."""
     files = files_of(job.input)
     asked = Asked(job.prompt, job.model, job.choices, job.system, job.parameters, job.schema)
     kind = files[0].source(job.id_column, 1).kind

@@ -12,9 +12,8 @@ from typing import Any
 import pyarrow
 import ray.data
 
-from headrace.bulk.tables.answers import decode_answered
-from headrace.bulk.template import as_text
-from headrace.errors import InputError
+from headrace import InputError
+from headrace.bulk import as_text, decode_answered
 from headrace_ray.blocks import table_of
 from headrace_ray.shards import PATTERN
 from headrace_ray.source import Pieces

@@ -16,9 +16,8 @@ from typing import Any
 import attrs
 import ray
 
+from headrace import Client, DeadlineExceeded, SettingsError
 from headrace.bulk import Summary
-from headrace.client import Client
-from headrace.errors import DeadlineExceeded, SettingsError
 from headrace_ray.actor import Asker, Setup
 from headrace_ray.blocks import ROWS
 from headrace_ray.folder import SIDECAR, Folder, translated

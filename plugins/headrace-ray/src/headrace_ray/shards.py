@@ -24,9 +24,8 @@ import attrs
 import msgspec
 import numpy
 
-from headrace.bulk.appending import LineFile
-from headrace.bulk.records import Line
-from headrace.errors import JournalError
+from headrace import JournalError
+from headrace.bulk import Line, LineFile
 from headrace_ray.blocks import index_of, key_of
 from headrace_ray.done import Array, Keys
 

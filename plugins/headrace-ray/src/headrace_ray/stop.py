@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 import msgspec
 
-from headrace.bulk.result import Result
-from headrace.errors import CircuitOpen, HeadraceError, JournalError, StatusError, WorkerLost
+from headrace import CircuitOpen, HeadraceError, JournalError, StatusError, WorkerLost
+from headrace.bulk import Result
 
 
 class _Why(msgspec.Struct):

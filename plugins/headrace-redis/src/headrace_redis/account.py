@@ -10,7 +10,7 @@ from typing import ClassVar
 import attrs
 
 from headrace import Policy, RateLimits, Secret, SettingsError
-from headrace.rate_limits import above_zero
+from headrace.plugins import above_zero
 from headrace_redis.gcra import Limits
 from headrace_redis.link import Link
 from headrace_redis.pace import SharedPace
@@ -54,7 +54,7 @@ class Account(RateLimits):
     Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
     """
 
-    name: ClassVar[str] = "redis"
+    name = "redis"
     unsupported: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("input_tokens_per_minute", "output_tokens_per_minute"),
         "processes share requests and tokens; set tokens_per_minute, or divide this one among the processes "

@@ -11,7 +11,7 @@ import contextvars
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from headrace.clock import on_asyncio
+from headrace.plugins import on_asyncio
 
 
 def spawn(run: Callable[[], Awaitable[None]], name: str) -> object:

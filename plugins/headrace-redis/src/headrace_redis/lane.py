@@ -21,8 +21,7 @@ import anyio
 import attrs
 
 from headrace import Call, CallError
-from headrace.refusals import Refusals
-from headrace.requests import most_output
+from headrace.plugins import Refusals, most_output
 from headrace_redis.gcra import Limits, Schedule
 
 KEPT = 0.1

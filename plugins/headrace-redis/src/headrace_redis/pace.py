@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
 
 import attrs
 
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
-from headrace.refusals import Evidence, is_per_day
+from headrace.plugins import Evidence, is_per_day
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link, Rules
 
@@ -20,8 +19,8 @@ class SharedPace:
     For one client. It observes as well: what headrace-breaker tells of circuits, all others are told.
     """
 
-    name: ClassVar[str] = "redis"
-    stage: ClassVar[Stage] = Stage.PACE
+    name = "redis"
+    stage = Stage.PACE
 
     account: Rules
     _link: Link = attrs.field(repr=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import ClassVar
 
 import attrs
 
@@ -23,8 +22,8 @@ class SharedSpending:
     is counted.
     """
 
-    name: ClassVar[str] = "redis-budget"
-    stage: ClassVar[Stage] = Stage.OBSERVE
+    name = "redis-budget"
+    stage = Stage.OBSERVE
 
     _link: Link = attrs.field(repr=False)
     _said: bool = attrs.field(default=False, init=False, repr=False)

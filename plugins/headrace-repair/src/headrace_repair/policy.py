@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import msgspec
@@ -27,8 +27,8 @@ class Repair:
     `AnswerError` as its cause. Raises `SettingsError` for ``attempts`` below 1.
     """
 
-    name: ClassVar[str] = "repair"
-    stage: ClassVar[Stage] = Stage.PERSIST
+    name = "repair"
+    stage = Stage.PERSIST
 
     attempts: int = attrs.field(default=2, validator=_at_least_one)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import anyio
 import attrs
@@ -51,8 +51,8 @@ class Retry:
     Raises `SettingsError` for a value out of range.
     """
 
-    name: ClassVar[str] = "retry"
-    stage: ClassVar[Stage] = Stage.PERSIST
+    name = "retry"
+    stage = Stage.PERSIST
 
     attempts: int = attrs.field(default=3, validator=_at_least(1))
     base: float = attrs.field(default=0.5, validator=_at_least(0))
@@ -102,7 +102,8 @@ class Retry:
             while True:
                 try:
                     if delay is not None:
-                        await anyio.sleep(delay)
+                        async with call.waiting():
+                            await anyio.sleep(delay)
                     reply = await send(call)
                 except BaseException as error:
                     if taken and call.attempts == begun:

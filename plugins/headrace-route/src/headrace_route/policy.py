@@ -8,13 +8,13 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
 
 import anyio
 import attrs
 
 from headrace import AnswerError, Call, CallError, Ending, Endpoint, Reply, Send, SettingsError, Stage
-from headrace.requests import most_output
+from headrace.plugins import most_output
 from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
 from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
 from headrace_route.rules import Redirection, Target, redirection, target_of
@@ -60,8 +60,8 @@ class Route:
     nothing the client's endpoints have.
     """
 
-    name: ClassVar[str] = "route"
-    stage: ClassVar[Stage] = Stage.PERSIST
+    name = "route"
+    stage = Stage.PERSIST
 
     by: By = attrs.field(default="weight", validator=_known)
     on_context_window: str | None = None

@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 
 from headrace import Call, Endpoint, SettingsError
-from headrace.errors import nearest
-from headrace.requests import encode_body
+from headrace.plugins import encode_body, nearest
 
 
 @attrs.frozen

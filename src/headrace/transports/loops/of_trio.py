@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 if TYPE_CHECKING:
+    from headrace.background import BackgroundTasks
     from headrace.transports.poller import Poller
 
 
@@ -33,11 +34,11 @@ class TrioLoop:
     """See `headrace.transports.loops.Loop`.
 
     trio has no callbacks but tasks, and no timers but those of cancel scopes, which only a task can hold. So
-    there is a system task with three children, which begin with the first stream and have ended when `aclose`
-    returns. It is a system task because a transport has no block of its own in which it could open a nursery.
+    there is a background task with three children, which begin with the first stream and have ended when
+    `aclose` returns.
     """
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, poller: Poller, group: BackgroundTasks) -> None:
         self._poller = poller
         self._fileno = poller.fileno()
         self.new_waiter = TrioWaiter
@@ -45,7 +46,7 @@ class TrioLoop:
         self._sleep = trio.CancelScope()
         self._whole = trio.CancelScope()
         self._over = trio.Event()
-        trio.lowlevel.spawn_system_task(self._run, name="headrace poller")
+        group.start_soon(self._run, name="headrace poller")
 
     async def _run(self) -> None:
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -70,3 +72,11 @@ class Telemetry:
 def attributes(span: ReadableSpan) -> dict[str, Any]:
     """The attributes of a span."""
     return dict(span.attributes or {})
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    """An SDK for one test, not the global one."""
+    telemetry = Telemetry()
+    yield telemetry
+    telemetry.shutdown()

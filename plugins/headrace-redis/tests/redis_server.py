@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,11 @@ def started(program: str, folder: Path) -> RedisServer:
     server = RedisServer(found, folder)
     server.start()
     return server
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server for one test."""
+    server = started("redis-server", tmp_path)
+    yield server
+    server.kill()

@@ -1,0 +1,5 @@
+"""The fixture of the tests here."""
+
+from redis_server import redis
+
+__all__ = ["redis"]

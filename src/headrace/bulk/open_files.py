@@ -1,0 +1,16 @@
+"""How many files this process may have open."""
+
+from __future__ import annotations
+
+import resource
+
+_SPARE_FILES = 64
+
+
+def allow_files(connections: int) -> None:
+    """Raise the soft limit of open files as far as so many connections need it, and it is allowed."""
+    needed = connections + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

@@ -1,0 +1,77 @@
+"""The transport of an SDK's client: the native one, or the library's own where only that will do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from ssl import SSLContext
+from types import ModuleType
+from typing import Any
+
+from headrace.background import GroupOfClient
+from headrace.endpoints import Endpoint
+from headrace.model import Call
+from headrace.reply import Reply
+from headrace.transports import Transport
+from headrace.transports.choice import proxied
+from headrace.transports.httpx import HttpxTransport
+from headrace.transports.native import NativeTransport
+
+_LIBRARYS = ("cert", "http2", "mounts", "proxy")
+"""Options that only the library's own transport can fulfil."""
+
+
+class EitherTransport:
+    """Sends natively, and by ``library`` over a proxy, over HTTP/2 or with a client certificate.
+
+    ``options`` are those of the library's own client.
+    """
+
+    def __init__(
+        self, library: ModuleType, options: Mapping[str, Any], max_in_flight: int, max_bytes: int
+    ) -> None:
+        self._library = library
+        self._options = options
+        self._max_in_flight = max_in_flight
+        self._max_bytes = max_bytes
+        verify = options.get("verify", True)
+        if verify is not True and not isinstance(verify, SSLContext):
+            verify = library.create_ssl_context(verify=verify)
+        self._native = NativeTransport(
+            max_connections=max_in_flight,
+            max_response_bytes=max_bytes,
+            ssl_context=None if verify is True else verify,
+        )
+        self._librarys: HttpxTransport | None = None
+        self._by_endpoint: dict[Endpoint, Transport] = {}
+
+    def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
+        """What the native transport needs."""
+        return self._native.lifespan(group)
+
+    async def send(self, call: Call) -> Reply:
+        """Make one attempt; see `Transport.send`."""
+        return await (self._by_endpoint.get(call.endpoint) or self._transport(call.endpoint)).send(call)
+
+    async def aclose(self) -> None:
+        """Drop all connections."""
+        await self._native.aclose()
+        if self._librarys is not None:
+            await self._librarys.aclose()
+
+    def _transport(self, endpoint: Endpoint) -> Transport:
+        options = self._options
+        by_library = (
+            any(options.get(name) for name in _LIBRARYS)
+            or not options.get("http1", True)
+            or (options.get("trust_env", True) and proxied(endpoint.base_url))
+        )
+        transport = self._by_endpoint[endpoint] = self._by_library() if by_library else self._native
+        return transport
+
+    def _by_library(self) -> Transport:
+        if self._librarys is None:
+            limits = self._library.Limits(max_connections=None, max_keepalive_connections=self._max_in_flight)
+            client = self._library.AsyncClient(**({"limits": limits} | dict(self._options)))
+            self._librarys = HttpxTransport(client, max_response_bytes=self._max_bytes)
+        return self._librarys

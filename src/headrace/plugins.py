@@ -1,0 +1,42 @@
+"""What plugins are written with besides `headrace`: names that only their authors need.
+
+Bulk runs, and engines for them, are written with `headrace.bulk`, tests with `headrace.testing`. All other
+modules of headrace are its own, and may change without notice. Since 0.1.
+"""
+
+from headrace.background import BackgroundTasks, GroupOfClient
+from headrace.clock import on_asyncio
+from headrace.encoded import EncodedBody
+from headrace.envelope import Expected, expected_of, read_envelope
+from headrace.errors import nearest
+from headrace.groups import task_group
+from headrace.limiters import Waiter, WaitingQueue
+from headrace.rate_limits import PerMinute, above_zero
+from headrace.refusals import Evidence, Refusals, is_per_day
+from headrace.replies import answered
+from headrace.requests import encode_body, most_output
+from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
+
+__all__ = [
+    "SHARED_FOLDER",
+    "SPENT_BEFORE",
+    "BackgroundTasks",
+    "EncodedBody",
+    "Evidence",
+    "Expected",
+    "GroupOfClient",
+    "PerMinute",
+    "Refusals",
+    "Waiter",
+    "WaitingQueue",
+    "above_zero",
+    "answered",
+    "encode_body",
+    "expected_of",
+    "is_per_day",
+    "most_output",
+    "nearest",
+    "on_asyncio",
+    "read_envelope",
+    "task_group",
+]

@@ -1,0 +1,152 @@
+"""The tokens that a call holds: taken for an attempt, and given back while the call waits for something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, TypeAlias
+
+import anyio
+from anyio import CapacityLimiter, WouldBlock
+
+from headrace.errors import CallTimeout
+from headrace.limiters import PriorityCapacityLimiter
+
+Limiter: TypeAlias = PriorityCapacityLimiter | CapacityLimiter
+
+
+class MapOfCall(Protocol):
+    """The map that a call belongs to: it makes other calls while this one waits."""
+
+    def call_waits(self) -> None: ...
+    def call_resumes(self) -> None: ...
+
+
+class Borrower(Protocol):
+    """What a `headrace.Call` has for this module."""
+
+    priority: int
+    started: float
+    queued: float
+    resumed: float
+    now: Callable[[], float]
+    is_waiting: bool
+    queue_timeout: float | None
+    _held: tuple[Limiter, ...]
+    _owed: tuple[Limiter, ...]
+    _map: MapOfCall | None
+
+
+def try_acquire(limiter: Limiter, call: Borrower) -> bool:
+    """Borrow a token on behalf of a call if one is free; returns whether it was."""
+    if isinstance(limiter, PriorityCapacityLimiter):
+        return limiter.try_acquire(call)
+    try:
+        limiter.acquire_on_behalf_of_nowait(call)
+    except WouldBlock:
+        return False
+    return True
+
+
+async def acquire_all(call: Borrower, limiters: tuple[Limiter, ...]) -> None:
+    """Borrow a token of each limiter; the time that this takes counts as time in the queue."""
+    began = call.now()
+    try:
+        for limiter in limiters:
+            if not try_acquire(limiter, call):
+                await _wait_in_time(limiter, call)
+            call._held += (limiter,)
+    except BaseException:
+        release_all(call)
+        raise
+    finally:
+        waited = call.now() - began
+        call.queued += waited
+        call.started += waited
+
+
+def release_all(call: Borrower) -> None:
+    """Give back all tokens that a call holds, those that it took last first."""
+    held, call._held, call._owed = call._held, (), ()
+    for limiter in reversed(held):
+        limiter.release_on_behalf_of(call)
+
+
+async def acquire(call: Borrower, limiter: Limiter) -> None:
+    """See `headrace.Call.acquire`."""
+    if try_acquire(limiter, call):
+        call._held += (limiter,)
+        return
+    async with Waiting(call):
+        await _wait_for_token(limiter, call)
+        # At once: should the block fail to take the others again, this one is given back with them.
+        call._held += (limiter,)
+
+
+def release(call: Borrower, limiter: Limiter) -> None:
+    """See `headrace.Call.release`."""
+    call._owed = _without(call._owed, limiter)
+    if limiter in call._held:
+        call._held = _without(call._held, limiter)
+        limiter.release_on_behalf_of(call)
+
+
+class Waiting:
+    """See `headrace.Call.waiting`."""
+
+    __slots__ = ("_call", "_held", "_outermost")
+
+    def __init__(self, call: Borrower) -> None:
+        self._call = call
+
+    async def __aenter__(self) -> None:
+        call = self._call
+        self._outermost = not call.is_waiting
+        self._held = call._held
+        release_all(call)
+        if self._outermost:
+            call.is_waiting = True
+            if call._map is not None:
+                call._map.call_waits()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        call = self._call
+        if self._outermost:
+            call.is_waiting = False
+            if call._map is not None:
+                call._map.call_resumes()
+        if self._held:
+            if error is None or isinstance(error, Exception):
+                await acquire_all(call, self._held)
+            else:  # a cancelled task cannot wait; should the call go on all the same, its next attempt does
+                call._owed = self._held
+        call.resumed = call.now()
+
+
+async def _wait_in_time(limiter: Limiter, call: Borrower) -> None:
+    if call.queue_timeout is None:
+        await _wait_for_token(limiter, call)
+        return
+    with anyio.CancelScope(deadline=call.now() + call.queue_timeout):
+        await _wait_for_token(limiter, call)
+        return
+    error = CallTimeout(
+        f"{limiter.borrowed_tokens} requests were in flight for {call.queue_timeout:g} s; "
+        "raise max_in_flight=",
+        "queue",
+    )
+    error.retryable = False
+    raise error
+
+
+async def _wait_for_token(limiter: Limiter, call: Borrower) -> None:
+    if isinstance(limiter, PriorityCapacityLimiter):
+        await limiter.wait_on_behalf_of(call, call.priority)
+    else:
+        await limiter.acquire_on_behalf_of(call)
+
+
+def _without(limiters: tuple[Limiter, ...], limiter: Limiter) -> tuple[Limiter, ...]:
+    return tuple([each for each in limiters if each is not limiter])

@@ -1,0 +1,411 @@
+"""Keys that a callable gives: when it is asked, how often, what goes over the wire, what is never shown."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from headrace import (
+    AuthenticationError,
+    Call,
+    CallError,
+    CallTimeout,
+    Client,
+    CredentialError,
+    Endpoint,
+    Reply,
+    Request,
+    Secret,
+    SettingsError,
+)
+from headrace.error_scope import Scope, shared_error
+from headrace.keys import RenewedKey
+from headrace.redaction import MOST_KEYS
+from headrace.testing import Answer, FakeEndpoint
+from headrace.transports.memory import MemoryTransport
+from headrace_retry import Retry
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://llm.example/v1"
+
+
+def token(number: int) -> str:
+    return hashlib.sha256(b"%d" % number).hexdigest()
+
+
+class Issuer:
+    """Gives key after key, the same as long as it has not ``expired``; remembers how often it was asked."""
+
+    def __init__(self, *, delay: float = 0.0) -> None:
+        self.asked = 0
+        self.number = 1
+        self.delay = delay
+        self.failure: BaseException | None = None
+
+    async def __call__(self) -> str:
+        self.asked += 1
+        if self.delay:
+            await anyio.sleep(self.delay)
+        if self.failure is not None:
+            raise self.failure
+        return token(self.number)
+
+
+class Guarded:
+    """An endpoint that answers who comes with the valid key, and others with a 401 that repeats theirs."""
+
+    def __init__(self, issuer: Issuer | None = None) -> None:
+        self.fake = FakeEndpoint()
+        self.issuer = issuer
+        self.sent: list[str] = []
+        self.delay = 0.0
+
+    async def handle(self, call: Call) -> Reply:
+        [(_, carried)] = call.endpoint.credentials().items()
+        key = carried.removeprefix("Bearer ")
+        self.sent.append(key)
+        if self.delay:
+            await anyio.sleep(self.delay)
+        if self.issuer is None or key != token(self.issuer.number):
+            said = {"error": {"message": f"{key} has expired", "code": "invalid_api_key"}}
+            return await FakeEndpoint(Answer(status=401, body=said)).handle(call)
+        return await self.fake.handle(call)
+
+    def client(self, api_key: Any, **keywords: Any) -> Client:
+        usual: dict[str, Any] = {"base_url": URL, "model": "m", "policies": []}
+        return Client(transport=MemoryTransport(self.handle), api_key=api_key, **usual | keywords)
+
+
+async def chat(client: Client) -> str:
+    return (await client.chat("x")).text
+
+
+async def stream(client: Client) -> str:
+    async with client.stream("x") as pieces:
+        return "".join([piece.text async for piece in pieces])
+
+
+async def embed(client: Client) -> str:
+    return str(len((await client.embed(["x"])).vectors))
+
+
+async def several(client: Client) -> str:
+    async with client.map(["x", "y"]) as outcomes:
+        texts = [outcome.unwrap().text async for outcome in outcomes]
+    return " ".join(texts)
+
+
+CALLS = [chat, stream, embed, several]
+
+
+# When it is asked.
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("key_header", [None, "api-key"])
+async def test_it_is_asked_before_the_first_request_and_again_after_a_401(
+    call: Callable[[Client], Any], key_header: str | None
+) -> None:
+    issuer = Issuer()
+    guarded = Guarded(issuer)
+    where = {"base_url": None, "endpoints": [Endpoint(URL, issuer, key_header=key_header)]}
+    async with guarded.client(None, **where) as client:
+        assert issuer.asked == 0
+        first = await call(client)
+        assert (issuer.asked, set(guarded.sent)) == (1, {token(1)})
+        assert await call(client) == first
+        assert issuer.asked == 1
+        issuer.number = 2
+        guarded.sent.clear()
+        assert await call(client) == first
+    assert issuer.asked == 2
+    assert set(guarded.sent) == {token(1), token(2)}
+
+
+async def test_an_answer_of_a_type_is_asked_for_with_the_new_key() -> None:
+    issuer = Issuer()
+    guarded = Guarded(issuer)
+    async with guarded.client(issuer) as client:
+        await client.chat("x")
+        issuer.number = 2
+        guarded.fake.then('{"a": 1}')
+        reply = await client.chat("x", answer=dict[str, int])
+    assert reply.answer == {"a": 1}
+    assert reply.attempts == 2
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        lambda: token(1),
+        lambda: Secret(token(1)),
+        Issuer(),
+        functools.partial(token, 1),
+        Issuer().__call__,
+    ],
+    ids=["function", "secret", "async object", "partial", "async method"],
+)
+async def test_any_callable_gives_it(source: Any) -> None:
+    guarded = Guarded(Issuer())
+    async with guarded.client(source) as client:
+        assert await chat(client) == "ok"
+    assert guarded.sent == [token(1)]
+
+
+async def test_a_second_attempt_with_the_new_key_counts_and_there_is_no_third() -> None:
+    issuer = Issuer()
+    guarded = Guarded(issuer)
+    async with guarded.client(issuer) as client:
+        await chat(client)
+        issuer.number = 2
+        assert (await client.chat("x")).attempts == 2
+        guarded.issuer = Issuer()  # which gives the first one, and will never take those to come
+        issuer.number = 3
+        with pytest.raises(AuthenticationError, match="when asked again") as caught:
+            await client.chat("x")
+    assert (caught.value.attempts, caught.value.status) == (2, 401)
+    assert guarded.sent == [token(1), token(1), token(2), token(2), token(3)]
+
+
+async def test_the_same_key_is_not_sent_again() -> None:
+    issuer = Issuer()
+    guarded = Guarded()
+    async with guarded.client(issuer) as client:
+        with pytest.raises(AuthenticationError) as caught:
+            await client.chat("x")
+    assert (guarded.sent, issuer.asked, caught.value.attempts) == ([token(1)], 2, 1)
+
+
+async def test_other_statuses_ask_for_nothing() -> None:
+    issuer = Issuer()
+    fake = FakeEndpoint(403, 429, 500)
+    async with fake.client(api_key=issuer, base_url=URL) as client:
+        for _ in range(3):
+            with pytest.raises(CallError):
+                await client.chat("x")
+    assert issuer.asked == 1
+
+
+async def test_each_endpoint_has_a_key_of_its_own() -> None:
+    first, second = Issuer(), Issuer()
+    second.number = 7
+    guarded = Guarded(first)
+    endpoints = [Endpoint(URL, first, models=["a"]), Endpoint("https://two.example", second, models=["b"])]
+    async with guarded.client(None, base_url=None, endpoints=endpoints) as client:
+        await client.chat("x", model="a")
+        guarded.issuer = second
+        await client.chat("x", model="b")
+    assert guarded.sent == [token(1), token(7)]
+    assert (first.asked, second.asked) == (1, 1)
+
+
+async def test_one_endpoint_in_two_clients_is_asked_for_by_each() -> None:
+    issuer = Issuer()
+    endpoint = Endpoint(URL, issuer)
+    guarded = Guarded(issuer)
+    for _ in range(2):
+        async with guarded.client(None, base_url=None, endpoints=[endpoint]) as client:
+            await chat(client)
+    assert issuer.asked == 2
+
+
+# Once for all who wait.
+
+
+async def test_many_calls_that_need_a_key_at_once_ask_once() -> None:
+    issuer = Issuer(delay=0.01)
+    guarded = Guarded(issuer)
+    async with guarded.client(issuer) as client:
+        async with client.map(["x"] * 50) as outcomes:
+            assert [outcome.ok async for outcome in outcomes] == [True] * 50
+        assert issuer.asked == 1
+        issuer.number, guarded.delay = 2, 0.001
+        guarded.sent.clear()
+        async with client.map(["x"] * 50) as outcomes:
+            assert [outcome.ok async for outcome in outcomes] == [True] * 50
+    assert issuer.asked == 2
+    assert (guarded.sent.count(token(1)), guarded.sent.count(token(2))) == (50, 50)
+
+
+async def test_a_refusal_of_the_old_key_that_comes_late_asks_for_nothing() -> None:
+    issuer = Issuer()
+    guarded = Guarded(issuer)
+    async with guarded.client(issuer) as client, anyio.create_task_group() as group:
+        await chat(client)
+        issuer.number, guarded.delay = 2, 0.05
+        group.start_soon(chat, client)
+        await anyio.wait_all_tasks_blocked()  # it is on its way with the old key
+        guarded.delay = 0.0
+        await chat(client)
+        assert issuer.asked == 2
+    assert issuer.asked == 2
+    assert guarded.sent.count(token(2)) == 2
+
+
+async def test_when_the_task_that_asks_is_cancelled_another_goes_on() -> None:
+    issuer = Issuer(delay=math.inf)
+    guarded = Guarded(issuer)
+    replies: list[str] = []
+
+    async def ask(client: Client) -> None:
+        replies.append(await chat(client))
+
+    async with guarded.client(issuer) as client:
+        async with anyio.create_task_group() as others, anyio.create_task_group() as first:
+            first.start_soon(ask, client)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(5):
+                others.start_soon(ask, client)
+            await anyio.wait_all_tasks_blocked()
+            assert issuer.asked == 1
+            issuer.delay = 0.0
+            first.cancel_scope.cancel()
+        assert (replies, issuer.asked) == (["ok"] * 5, 2)
+
+
+async def test_a_task_that_waits_may_be_cancelled() -> None:
+    issuer = Issuer(delay=0.02)
+    guarded = Guarded(issuer)
+    async with guarded.client(issuer) as client, anyio.create_task_group() as group:
+        group.start_soon(chat, client)
+        await anyio.wait_all_tasks_blocked()
+        with anyio.move_on_after(0) as scope:
+            await chat(client)
+        assert scope.cancelled_caught
+    assert (issuer.asked, guarded.sent) == (1, [token(1)])
+
+
+# What goes wrong.
+
+
+async def test_an_error_of_the_callable_is_told_to_all_who_wait_and_the_next_call_asks_again() -> None:
+    issuer = Issuer(delay=0.001)
+    issuer.failure = cause = RuntimeError("client_secret=hunter2hunter2")
+    guarded = Guarded(issuer)
+    async with guarded.client(issuer) as client:
+        async with client.map(["x"] * 9) as outcomes:
+            errors = [outcome.error async for outcome in outcomes]
+        assert issuer.asked == 1
+        assert len({id(error) for error in errors}) == 9
+        for error in errors:
+            assert isinstance(error, CredentialError)
+            assert error.__cause__ is cause
+            assert str(error) == (
+                "no key: Issuer, given as api_key, raised RuntimeError (see __cause__), so nothing was sent"
+            )
+            assert isinstance(error.request, Request)
+            assert error.attempts == 0
+        issuer.failure = None
+        assert await chat(client) == "ok"
+        issuer.number, issuer.failure = 2, RuntimeError("x")
+        with pytest.raises(CredentialError, match=r"in place of the refused one \(401\)") as caught:
+            await client.chat("x")
+    assert caught.value.attempts == 1
+
+
+def test_an_error_of_the_callable_is_about_all_calls() -> None:
+    shared = shared_error(CredentialError("x"))
+    assert shared is not None
+    assert shared.scope is Scope.ACCOUNT
+
+
+@pytest.mark.parametrize("given", [None, 5, b"tok", "", "tok 1", "tok-1\n", "tök", Secret("")], ids=repr)
+async def test_what_no_header_can_carry_is_an_error_that_does_not_show_it(given: Any) -> None:
+    async with Guarded().client(lambda: given) as client:
+        with pytest.raises(CredentialError, match="gave a") as caught:
+            await client.chat("x")
+    assert "tok" not in str(caught.value)
+    assert not [
+        (frame.filename, name)
+        for frame in traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+        if frame.filename != __file__ and isinstance(given, str)
+        for name, value in (frame.locals or {}).items()
+        if given and repr(given) in value
+    ]
+
+
+async def test_a_retry_asks_again() -> None:
+    issuer = Issuer()
+    issuer.failure = OSError("no network")
+    guarded = Guarded(issuer)
+
+    retry = Retry(base=0.02, jitter="none")
+    async with guarded.client(issuer, policies=[retry]) as client, anyio.create_task_group() as group:
+        group.start_soon(chat, client)
+        await anyio.wait_all_tasks_blocked()
+        issuer.failure = None
+    assert (issuer.asked, guarded.sent) == (2, [token(1)])
+
+
+async def test_a_callable_that_hangs_is_given_up_with_the_attempt() -> None:
+    issuer = Issuer(delay=math.inf)
+    async with Guarded().client(issuer, timeout=0.02) as client:
+        async with client.map(["x"] * 3) as outcomes:
+            errors = [outcome.error async for outcome in outcomes]
+        assert all(isinstance(error, CallTimeout) and "gave no key within" in str(error) for error in errors)
+        issuer.delay = 0.0
+        with pytest.raises(AuthenticationError):
+            await client.chat("x")
+
+
+@pytest.mark.parametrize("kind", [5, str, ["sk"]])
+def test_what_is_no_key_and_gives_none_is_a_settings_error(kind: Any) -> None:
+    with pytest.raises(SettingsError, match="api_key must be"):
+        Endpoint(URL, kind)
+    with pytest.raises(SettingsError, match="api_key must be"):
+        Client(base_url=URL, api_key=kind)
+
+
+# Secrets.
+
+
+async def test_neither_the_old_nor_the_new_key_is_shown() -> None:
+    issuer = Issuer()
+    guarded = Guarded(issuer)
+    async with guarded.client(issuer) as client:
+        await chat(client)
+        issuer.number, guarded.issuer = 2, None
+        with pytest.raises(AuthenticationError, match=r"\*\*\* has expired") as caught:
+            await client.chat("x")
+        guarded.issuer = issuer
+        guarded.fake.then(Answer(f"{token(1)} and {token(2)}"))
+        reply = await client.chat("x")
+        error = caught.value
+        frames = traceback.TracebackException.from_exception(error, capture_locals=True).format()
+        told = [repr(error), "".join(frames), repr(client), repr(client.endpoints), repr(client.settings)]
+        for secret in (token(1)[:8], token(2)[:8]):
+            assert all(secret not in each for each in told)
+            assert secret.encode() not in error.body
+            assert secret.encode() not in pickle.dumps(error) + pickle.dumps(reply)
+        assert pickle.loads(pickle.dumps(reply)).text == "*** and ***"
+
+
+def test_a_key_that_is_asked_for_is_not_pickled_and_shows_nothing() -> None:
+    endpoint = Endpoint(URL, lambda: token(1))
+    assert "api_key=Secret(…)" in repr(endpoint)
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(endpoint)
+    assert isinstance(endpoint.api_key, RenewedKey)
+    with pytest.raises(CredentialError, match="before its first request"):
+        endpoint.api_key.reveal()
+
+
+async def test_the_latest_keys_are_blotted_out_and_those_long_gone_are_forgotten() -> None:
+    keys = [token(number) for number in range(20)]
+    key = RenewedKey(functools.partial(next, iter(keys)))
+    assert key.redactor().idle
+    for version in range(20):
+        assert await key.renew(version)
+    said = " ".join(keys)
+    blotted = key.redactor().text(said)
+    assert key.redactor().content(said.encode()) == blotted.encode()
+    assert blotted == " ".join([*keys[:-MOST_KEYS], *["***"] * MOST_KEYS])

@@ -1,0 +1,462 @@
+"""Tokens: which attempts are on the wire at once, who goes next, and what a call that waits gives back."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.abc
+import attrs
+import pytest
+import trio
+
+from headrace import (
+    Call,
+    CircuitOpen,
+    Client,
+    Headers,
+    PriorityCapacityLimiter,
+    Reply,
+    Request,
+    RequestError,
+    Send,
+    SettingsError,
+    Stage,
+    StatusError,
+)
+from headrace.testing import Answer, FakeEndpoint
+
+pytestmark = pytest.mark.anyio
+
+
+@attrs.frozen
+class Waits:
+    """Waits ``seconds`` in `Call.waiting` before each attempt of a call that says so, at its stage."""
+
+    seconds: float
+    stage: Stage = Stage.PACE
+    name: str = "waits"
+
+    def wrap(self, send: Send) -> Send:
+        async def wait(call: Call) -> Reply:
+            if "wait" in asked(call.request):
+                async with call.waiting():
+                    await anyio.sleep(self.seconds)
+            return await send(call)
+
+        return wait
+
+
+def asked(request: Request) -> str:
+    return str((request.body or {})["messages"][0]["content"])
+
+
+def order(endpoint: FakeEndpoint) -> list[str]:
+    return [asked(request) for request in endpoint.attempts]
+
+
+async def settle() -> None:
+    await anyio.wait_all_tasks_blocked()
+
+
+async def test_a_single_call_passes_a_map_on_the_same_client() -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.01))
+    async with (
+        endpoint.client(max_in_flight=2) as client,
+        client.map(["bulk"] * 20, max_in_flight=None) as one,
+        client.map(["bulk"] * 20) as other,
+        anyio.create_task_group() as group,
+    ):
+        await anyio.sleep(0.015)
+        before = len(endpoint.attempts)
+        await client.chat("at once, please")
+        # Of those that were in flight two may have been followed by others in the same moment.
+        asked = [request.body and request.body["messages"][0]["content"] for request in endpoint.attempts]
+        assert asked.index("at once, please") <= before + 2
+        group.cancel_scope.cancel()
+        del one, other
+
+
+async def test_a_priority_is_said_with_the_call_or_the_request() -> None:
+    endpoint = FakeEndpoint(Answer(delay=0.3))  # time for all to come
+
+    async def ask(client: Client, text: str, group: anyio.abc.TaskGroup, priority: int) -> None:
+        group.start_soon(lambda: client.chat(text, priority=priority))
+        await anyio.wait_all_tasks_blocked()
+
+    body = {"messages": [{"role": "user", "content": "of a map"}]}
+    async with endpoint.client(max_in_flight=1) as client, anyio.create_task_group() as group:
+        await ask(client, "first", group, 0)
+        await ask(client, "last", group, -5)
+        await ask(client, "usual", group, 0)
+        group.start_soon(client.map([Request(body, priority=3)]).each, lambda outcome: None)
+        await anyio.wait_all_tasks_blocked()
+        await ask(client, "urgent", group, 9)
+    asked = [request.body and request.body["messages"][0]["content"] for request in endpoint.attempts]
+    assert asked == ["first", "urgent", "of a map", "usual", "last"]
+
+
+# The limiter of a client.
+
+
+async def test_a_limiter_is_given_or_made_and_its_total_changes_while_calls_are_made() -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.002))
+    limiter = PriorityCapacityLimiter(2)
+    async with endpoint.client(limiter=limiter) as client:
+        assert client.limiter is limiter
+        done = 0
+        async with client.map([str(number) for number in range(200)]) as outcomes:
+            async for _ in outcomes:
+                done += 1
+                if done == 20:
+                    assert endpoint.most_in_flight == 2
+                    client.limiter.total_tokens = 10
+                if done == 100:
+                    assert endpoint.most_in_flight == 10
+                    client.limiter.total_tokens = 3
+                if done > 120:
+                    assert client.in_flight <= 3
+        assert done == 200
+        assert client.in_flight == 0
+
+
+async def test_an_anyio_limiter_serves_first_come_first_served() -> None:
+    endpoint = FakeEndpoint(Answer(delay=0.1))
+    async with (
+        endpoint.client(limiter=anyio.CapacityLimiter(1)) as client,
+        anyio.create_task_group() as group,
+    ):
+        for text, priority in [("first", 0), ("second", 0), ("urgent", 9)]:
+            group.start_soon(functools.partial(client.chat, text, priority=priority))
+            await settle()
+    assert order(endpoint) == ["first", "second", "urgent"]
+
+
+async def test_a_map_follows_an_anyio_limiter() -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.002))
+    async with endpoint.client(limiter=anyio.CapacityLimiter(2)) as client:
+        done = 0
+        async with client.map(["?"] * 100) as outcomes:
+            async for _ in outcomes:
+                done += 1
+                if done == 20:
+                    assert endpoint.most_in_flight == 2
+                    client.limiter.total_tokens = 8
+        assert (done, endpoint.most_in_flight) == (100, 8)
+
+
+async def test_clients_may_share_a_limiter() -> None:
+    endpoint, limiter = FakeEndpoint(otherwise=Answer(delay=0.002)), PriorityCapacityLimiter(5)
+    async with (
+        endpoint.client(limiter=limiter) as one,
+        endpoint.client(limiter=limiter) as other,
+        one.map(["?"] * 50) as of_one,
+        other.map(["?"] * 50) as of_other,
+    ):
+        assert len([outcome async for outcome in of_one if outcome.ok]) == 50
+        assert len([outcome async for outcome in of_other if outcome.ok]) == 50
+    assert endpoint.most_in_flight == 5
+    assert limiter.borrowed_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"limiter": 5}, "PriorityCapacityLimiter"),
+        ({"limiter": PriorityCapacityLimiter(5), "max_in_flight": 5}, "leave one of them out"),
+    ],
+)
+async def test_a_limiter_that_is_none_is_refused(keywords: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        FakeEndpoint().client(**keywords)
+
+
+async def test_a_map_over_an_unlimited_limiter_needs_a_limit_of_its_own() -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
+    async with endpoint.client(limiter=PriorityCapacityLimiter(math.inf)) as client:
+        with pytest.raises(SettingsError, match="max_in_flight="):
+            client.map(["?"])
+        async with client.map(["?"] * 20, max_in_flight=4) as outcomes:
+            assert len([outcome async for outcome in outcomes]) == 20
+    assert endpoint.most_in_flight == 4
+
+
+async def test_a_stream_holds_a_token_until_its_end_or_the_end_of_its_block() -> None:
+    async with FakeEndpoint().client(max_in_flight=5) as client:
+        async with client.stream("?") as stream:
+            assert client.in_flight == 1
+            async with client.stream("?") as other:  # one task may hold several
+                assert client.in_flight == 2
+                async for _ in other:
+                    pass
+                assert client.in_flight == 1, "the body has ended"
+            assert not stream._ended
+        assert client.in_flight == 0, "the block was left early"
+
+
+async def test_the_time_in_the_queue_is_not_elapsed_time() -> None:
+    async with FakeEndpoint(otherwise=Answer(delay=0.05)).client(max_in_flight=1) as client:
+        replies = list[Reply]()
+
+        async def ask() -> None:
+            replies.append(await client.chat("?"))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(ask)
+        first, second, third = sorted(replies, key=lambda reply: reply.queued)
+        assert first.queued == 0
+        assert second.queued > 0.04
+        assert third.queued > 0.09
+        assert all(0.04 < reply.elapsed < reply.queued + 0.09 for reply in replies)
+        assert third.elapsed < third.queued
+
+
+# What waits gives its token back.
+
+
+@pytest.mark.parametrize("stage", [Stage.OBSERVE, Stage.PERSIST, Stage.PROTECT, Stage.PACE])
+async def test_a_call_that_waits_lets_another_pass(stage: Stage) -> None:
+    endpoint = FakeEndpoint()
+    async with (
+        endpoint.client([Waits(0.1, stage)], max_in_flight=1) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(client.chat, "wait")
+        await settle()
+        assert client.in_flight == 0
+        await client.chat("passes")
+    assert order(endpoint) == ["passes", "wait"]
+
+
+async def test_tokens_are_taken_again_by_priority_before_the_block_is_left() -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.05))
+    async with (
+        endpoint.client([Waits(0.01)], max_in_flight=1) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(lambda: client.chat("wait", priority=1))
+        await settle()
+        for text in ("first", "second"):
+            group.start_soon(client.chat, text)
+            await settle()
+    assert order(endpoint) == ["first", "wait", "second"]
+    assert endpoint.most_in_flight == 1
+
+
+async def test_a_map_makes_other_calls_while_some_wait_and_holds_four_times_as_many() -> None:
+    endpoint = FakeEndpoint()
+    drawn = 0
+
+    def items() -> Any:
+        nonlocal drawn
+        for number in range(100):
+            drawn += 1
+            yield f"wait {number}"
+
+    async with (
+        endpoint.client([Waits(60.0)], max_in_flight=3) as client,
+        client.map(items(), buffer=0) as outcomes,
+    ):
+        await settle()
+        assert drawn == 12
+        assert "12 calls held, 12 of them waiting" in repr(outcomes)
+
+
+async def test_a_wait_that_is_cancelled_by_its_policy_costs_no_token_beyond_the_limit() -> None:
+    """A time limit around the block, where it should be inside: the attempt takes the tokens first."""
+
+    @attrs.frozen
+    class Impatient:
+        name: str = "impatient"
+        stage: Stage = Stage.PACE
+
+        def wrap(self, send: Send) -> Send:
+            async def wait(call: Call) -> Reply:
+                with anyio.move_on_after(0.01):
+                    async with call.waiting():
+                        await anyio.sleep(60)
+                return await send(call)
+
+            return wait
+
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.005))
+    async with (
+        endpoint.client([Impatient()], max_in_flight=2) as client,
+        client.map(["?"] * 20) as outcomes,
+    ):
+        assert len([outcome async for outcome in outcomes if outcome.ok]) == 20
+        assert client.in_flight == 0
+    assert endpoint.most_in_flight == 2
+
+
+@attrs.frozen
+class Limits:
+    """A policy's own limiter, as an application may have one for each tenant."""
+
+    limiter: PriorityCapacityLimiter
+    name: str = "limits"
+    stage: Stage = Stage.PACE
+
+    def wrap(self, send: Send) -> Send:
+        async def limit(call: Call) -> Reply:
+            await call.acquire(self.limiter)
+            try:
+                return await send(call)
+            finally:
+                call.release(self.limiter)
+
+        return limit
+
+
+async def test_whoever_waits_for_a_policys_limiter_holds_no_token_of_the_client() -> None:
+    endpoint, limiter = FakeEndpoint(Answer(delay=0.5)), PriorityCapacityLimiter(1)
+    async with (
+        endpoint.client([Limits(limiter)], max_in_flight=10) as client,
+        anyio.create_task_group() as group,
+    ):
+        for _ in range(5):
+            group.start_soon(client.chat, "?")
+        await settle()
+        assert (limiter.borrowed_tokens, limiter.statistics().tasks_waiting) == (1, 4)
+        assert client.in_flight == 1
+    assert endpoint.most_in_flight == 1
+    assert limiter.borrowed_tokens == client.in_flight == 0
+
+
+async def test_a_failed_attempt_gives_back_what_it_holds() -> None:
+    limiter = PriorityCapacityLimiter(1)
+    async with FakeEndpoint(otherwise=500).client([Limits(limiter)], max_in_flight=1) as client:
+        for _ in range(3):
+            with pytest.raises(StatusError):
+                await client.chat("?")
+    assert limiter.borrowed_tokens == client.in_flight == 0
+
+
+def test_a_priority_call_passes_ten_thousand_that_wait_in_a_map() -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(delay=1.0))
+
+    async def main() -> None:
+        async with endpoint.client(max_in_flight=10) as client, trio.open_nursery() as nursery:
+            for _ in range(10_000):
+                nursery.start_soon(client.chat, "?")
+            await trio.testing.wait_all_tasks_blocked()
+            began = trio.current_time()
+            await client.chat("urgent", priority=1)
+            assert trio.current_time() - began == 2.0, "the next token, and an answer"
+            nursery.cancel_scope.cancel()
+        assert client.limiter.statistics().tasks_waiting == client.in_flight == 0
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+# Checkpoints.
+
+
+async def turns_during(do: Callable[[], Awaitable[object]]) -> int:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(count)
+        await do()
+        group.cancel_scope.cancel()
+    return turns
+
+
+@attrs.frozen
+class Answers:
+    """Answers by itself, or refuses."""
+
+    result: Reply | Exception
+    name: str = "answers"
+    stage: Stage = Stage.ANSWER
+
+    def wrap(self, send: Send) -> Send:
+        async def answer(call: Call) -> Reply:
+            if isinstance(self.result, Exception):
+                raise self.result
+            return self.result
+
+        return answer
+
+
+@pytest.mark.parametrize("result", [CircuitOpen("open", 1.0), Reply(200, Headers([]), b"{}")])
+async def test_a_call_that_a_policy_ends_gives_others_a_turn_and_can_be_cancelled(result: Any) -> None:
+    async with FakeEndpoint().client([Answers(result)]) as client:
+
+        async def ask(number: int = 1000) -> None:
+            for _ in range(number):
+                with contextlib.suppress(CircuitOpen):
+                    await client.chat("?")
+
+        assert await turns_during(ask) > 900
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ask(1)
+        assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda client: client.chat(["not a message"]),
+        lambda client: client.chat("?", temprature=1),
+        lambda client: client.respond("?", temprature=1),
+        lambda client: client.embed("not a list"),
+        lambda client: client.request("GET", "no slash"),
+        lambda client: client.send(Request({"model": 5})),
+    ],
+)
+async def test_a_call_that_is_refused_gives_others_a_turn_and_can_be_cancelled(
+    refused: Callable[[Client], Awaitable[object]],
+) -> None:
+    async with FakeEndpoint().client() as client:
+
+        async def ask(number: int = 100) -> None:
+            for _ in range(number):
+                with contextlib.suppress(RequestError):
+                    await refused(client)
+
+        assert await turns_during(ask) > 90
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ask(1)
+        assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_map_of_refused_items_gives_others_a_turn(ordered: bool) -> None:
+    refused = [{"model": 5}] * 1000
+    async with FakeEndpoint().client(max_in_flight=1) as client:
+
+        async def each() -> None:
+            await client.map(refused, ordered=ordered).each(lambda outcome: None)
+
+        async def iterate() -> None:
+            async with client.map(refused, ordered=ordered) as outcomes:
+                async for _ in outcomes:
+                    pass
+
+        assert await turns_during(each) > 900
+        assert await turns_during(iterate) > 900
+
+
+async def test_iterating_over_ready_outcomes_gives_others_a_turn_now_and_then() -> None:
+    async with FakeEndpoint().client(max_in_flight=200) as client, client.map(["?"] * 200) as outcomes:
+        await settle()
+
+        async def iterate() -> None:
+            for _ in range(200):
+                await anext(outcomes)
+
+        assert await turns_during(iterate) >= 11
