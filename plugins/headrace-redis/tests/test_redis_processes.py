@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from headrace_redis.lane import HORIZON, KEPT
 from redis_server import RedisServer
 
 BURST = 1.0
+FORGETTING_SECONDS = int(os.environ.get("TEST_FORGETTING_SECONDS", "8"))
 ASK = ("--prompt", "{text}", "--model", "m", "--max-in-flight", "50")
 COMMAND = [sys.executable, "-c", "from headrace_command import main; main()"]
 
@@ -57,7 +59,7 @@ def go(processes: list[subprocess.Popen[str]]) -> None:
 
 
 def went(process: subprocess.Popen[str]) -> list[float]:
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=60 + 10 * FORGETTING_SECONDS)
     assert process.returncode == 0
     return [float(moment) for moment in out.split()]
 
@@ -88,6 +90,34 @@ def test_redis_killed_and_started_again_costs_no_call(redis: RedisServer) -> Non
     assert len(moments) == 450
     # There is no second burst; what was booked on either side of the gap may go besides.
     check_rate(moments, 100, BURST + KEPT + 2 * HORIZON)
+
+
+def flush(redis: RedisServer) -> None:
+    redis.ask("FLUSHALL")
+
+
+def restart(redis: RedisServer) -> None:
+    redis.kill()
+    redis.start()
+
+
+@pytest.mark.parametrize(("forget", "every"), [(flush, 1.0), (restart, 2.0)], ids=["flushed", "restarted"])
+def test_a_server_that_forgets_again_and_again_lets_no_more_go(
+    redis: RedisServer, forget: Callable[[RedisServer], None], every: float
+) -> None:
+    # For longer: TEST_FORGETTING_SECONDS=120 pytest -k forgets_again
+    with sharing(redis, 4, a_minute=6000, calls=25 * FORGETTING_SECONDS) as processes:
+        go(processes)
+        while b":4" not in redis.ask("ZCARD", "headrace:members"):
+            pass
+        while any(process.poll() is None for process in processes):
+            time.sleep(every)
+            forget(redis)
+        moments = sorted(moment for process in processes for moment in went(process))
+    assert len(moments) == 100 * FORGETTING_SECONDS
+    took = moments[-1] - moments[0]
+    print(f"{len(moments) / (took + BURST) / 100:.1%} of the limit")
+    assert len(moments) <= (took + BURST) * 100 * 1.1
 
 
 def test_what_a_killed_process_had_booked_is_all_that_is_lost(redis: RedisServer) -> None:

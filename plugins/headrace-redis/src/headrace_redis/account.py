@@ -49,9 +49,10 @@ class Account(RateLimits):
     429 (default 120); in a longer one calls fail with `CircuitOpen`. ``prefix``: what all keys begin with
     (default "headrace"). ``timeout``: seconds for a connection or an exchange, after which Redis is taken to
     be away (default 0.5). ``processes``: how many share the limits while Redis is away (default: as many as
-    there were).
+    there were of late; Redis must be there at the start then).
 
-    Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
+    Raises `SettingsError` for a value out of range and an unknown key in ``limits``; and when a client is
+    opened, for a login that is refused, and for a server that cannot be used where ``processes`` is not set.
     """
 
     name = "redis"

@@ -56,30 +56,41 @@ class Exchanges:
         """Exchanges with Redis."""
 
         async def ask(lane: Lane, asked: list[int], now: float) -> Answer:
-            pause, lane.pause_asked = lane.pause_asked, 0.0
-            back, lane.back_requests, lane.back_tokens = (lane.back_requests, lane.back_tokens), 0, 0
-            spent = self.purse.spent_here
-            try:
-                with anyio.fail_after(self.reach.server.timeout):
-                    await self._tell_circuits(connection)
-                    answer = await connection.exchange(
-                        lane.key,
-                        lane.base_url,
-                        lane.limits,
-                        asked,
-                        horizon=lane.horizon(self.reach.sharers),
-                        back=back,
-                        pause=pause,
-                        spent=spent,
-                        known=now - lane.answered_at < FORGOTTEN,
-                    )
-            except BaseException:
-                lane.pause_asked = max(lane.pause_asked, pause)
-                raise
-            self._succeeded(lane, answer, spent)
+            with anyio.fail_after(self.reach.server.timeout):
+                await self._tell_circuits(connection)
+                known = lane.epoch if now - lane.answered_at < FORGOTTEN else ""
+                answer = await self._exchange(connection, lane, asked, known)
+                if known and answer.epoch != known and not lane.limits.none:
+                    # What others booked they tell as well, each with its next exchange.
+                    now = anyio.current_time()
+                    lane.hand_over(now - answer.age)
+                    lane.pause_asked = max(lane.pause_asked, lane.paused_until - now, 0.0)
+                    answer = await self._exchange(connection, lane, asked, answer.epoch)
             return answer
 
         return ask
+
+    async def _exchange(self, connection: Connection, lane: Lane, asked: list[int], known: str) -> Answer:
+        pause, lane.pause_asked = lane.pause_asked, 0.0
+        back, lane.back_requests, lane.back_tokens = (lane.back_requests, lane.back_tokens), 0, 0
+        spent = self.purse.spent_here
+        try:
+            answer = await connection.exchange(
+                lane.key,
+                lane.base_url,
+                lane.limits,
+                asked,
+                horizon=lane.horizon(self.reach.sharers),
+                back=back,
+                pause=pause,
+                spent=spent,
+                epoch=known,
+            )
+        except BaseException:
+            lane.pause_asked = max(lane.pause_asked, pause)
+            raise
+        self._succeeded(lane, answer, spent)
+        return answer
 
     async def alone(self, lane: Lane, asked: list[int], now: float) -> Answer:
         """What stands for an exchange while Redis is away: this member's share."""
@@ -96,9 +107,10 @@ class Exchanges:
                 del self._circuits[base_url]
 
     def _succeeded(self, lane: Lane, answer: Answer, spent: int) -> None:
-        back = self.reach.found(answer.members)
+        now = anyio.current_time()
+        back = self.reach.found(answer.members, now)
         self.purse.told(spent, answer.spent)
-        lane.answered_at = anyio.current_time()
+        lane.answered_at, lane.epoch = now, answer.epoch
         if back:
             for each in self.lanes.values():
                 each.by_itself = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from contextlib import AbstractAsyncContextManager
 
 import attrs
 
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
-from headrace.plugins import Evidence, is_per_day
+from headrace.plugins import Evidence, GroupOfClient, is_per_day
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link, Rules
 
@@ -24,6 +25,10 @@ class SharedPace:
 
     account: Rules
     _link: Link = attrs.field(repr=False)
+
+    def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
+        """The time for which the account is shared, also by `SharedSpending`, which is further out."""
+        return self._link.open(group)
 
     def notify(self, event: Event) -> None:
         """Pass a circuit that opens or closes on to the others."""
@@ -50,23 +55,19 @@ class SharedPace:
                 lane = Lane(f"{endpoint.base_url} {model}", endpoint.base_url, limits)
                 lanes[endpoint.base_url, model] = lane
             tokens = lane.estimate(call)
-            link.keeper.enter()
             try:
-                try:
-                    await link.admit(lane, call, tokens)
-                finally:
-                    _tell(link, call)
-                lane.begun += 1
-                number, begun = lane.begun, call.now()
-                try:
-                    reply = await send(call)
-                except CallError as error:
-                    _failed(link, lane, call, tokens, error)
-                    if isinstance(error, StatusError) and error.status == 429:
-                        _refused(link, lane, call, error, number, begun)
-                    raise
+                await link.admit(lane, call, tokens)
             finally:
-                link.keeper.leave()
+                _tell(link, call)
+            lane.begun += 1
+            number, begun = lane.begun, call.now()
+            try:
+                reply = await send(call)
+            except CallError as error:
+                _failed(link, lane, call, tokens, error)
+                if isinstance(error, StatusError) and error.status == 429:
+                    _refused(link, lane, call, error, number, begun)
+                raise
             if tokens and call.streamed:
                 call.at_end(functools.partial(_stream_ended, lane, tokens, reply))
             elif tokens:
