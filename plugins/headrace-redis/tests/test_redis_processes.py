@@ -171,3 +171,37 @@ def test_three_bulk_runs_on_one_account_meet_hardly_a_429(redis: RedisServer, it
     # Each by itself they meet some 200. A process that the machine holds up sends at once what it missed.
     assert refused <= 15, said
     assert sum(len(items.with_name(f"{number}.jsonl").read_text().splitlines()) for number in range(3)) == 300
+
+
+@pytest.mark.parametrize("processes", [None, "2"])
+def test_a_run_without_its_server_ends_at_the_start_or_says_once_that_it_has_a_share(
+    redis: RedisServer, items: Path, processes: str | None
+) -> None:
+    redis.kill()
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "OPENAI_"))
+    }
+    serve = [*COMMAND, "serve", "--port", "0"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=kept) as endpoint:
+        try:
+            assert endpoint.stdout is not None
+            url = endpoint.stdout.readline().removeprefix("Simulated endpoint at ").strip()
+            environment = kept | {"OPENAI_BASE_URL": url, "HEADRACE_REDIS_URL": redis.url}
+            if processes is not None:
+                environment["HEADRACE_REDIS_PROCESSES"] = processes
+            done = subprocess.run(
+                [*COMMAND, "run", str(items), *ASK, "--out", str(items.with_name("out.jsonl"))],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            endpoint.terminate()
+    if processes is None:
+        assert done.returncode == 2
+        assert "cannot be used" in done.stderr
+    else:
+        assert done.returncode == 0
+        assert done.stderr.count("goes on by itself, with 1/2 of the limits") == 1
