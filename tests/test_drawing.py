@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from headrace import Client, HeadraceError
+from headrace import Client, HeadraceError, Outcome
 from headrace.drawing import EXHAUSTED, Drawing
 from headrace.testing import FakeEndpoint
 
@@ -69,12 +69,16 @@ KINDS = pytest.mark.parametrize("kind", ["generator", "async generator", "iterab
 WAYS = pytest.mark.parametrize("stop_on", [None, "shared_errors"])
 
 
+def failing(outcome: Outcome) -> None:
+    raise ZeroDivisionError
+
+
 async def played(source: Source, kind: str, way: str, client: Client, stop_on: Any) -> None:
     outcomes = client.map(source.of(kind), stop_on=stop_on, max_in_flight=2)
     if way == "each":
         await outcomes.each(lambda outcome: None)
     elif way == "each, left early":
-        await outcomes.each(lambda outcome: 1 / 0)
+        await outcomes.each(failing)
     else:
         async with outcomes:
             async for _ in outcomes:
@@ -120,7 +124,7 @@ async def test_a_source_is_closed_when_its_map_is_cancelled(kind: str, stop_on: 
 @WAYS
 async def test_the_error_of_a_source_comes_out_once(kind: str, stop_on: Any) -> None:
     source = Source(5, ValueError("line 6 is torn"))
-    done = []
+    done: list[Outcome] = []
     async with FakeEndpoint(otherwise="ok").client() as client:
         with pytest.raises(ValueError, match="line 6 is torn"):
             await client.map(source.of(kind), stop_on=stop_on).each(done.append)

@@ -81,7 +81,7 @@ class Account(RateLimits):
         import coredis  # noqa: F401 - takes a second, and that had better not be the first call's
 
         link = Link(Server(self.url.reveal(), self.prefix, self.timeout), self)
-        policies: list[Policy] = [SharedPace(self, link)]
+        policies: list[Policy] = [SharedPace(link)]
         if self.budget is not None:
             policies.append(SharedSpending(link))
         return policies

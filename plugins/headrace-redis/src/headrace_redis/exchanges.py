@@ -11,7 +11,7 @@ import attrs
 
 from headrace_redis.alone import answer_alone
 from headrace_redis.gcra import Limits
-from headrace_redis.lane import Answer, Lane
+from headrace_redis.lane import Answer, Lane, Lanes
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.server import Connection
@@ -30,7 +30,7 @@ Ask = Callable[[Lane, list[int], float], Awaitable[Answer]]
 class Exchanges:
     """Those of one client, which is a member of its own among all that share."""
 
-    lanes: dict[tuple[str, str], Lane]
+    lanes: Lanes
     purse: Purse
     reach: Reach
     member: str = attrs.field(factory=lambda: f"{os.getpid()}-{secrets.token_hex(4)}")
@@ -49,7 +49,7 @@ class Exchanges:
 
     def due(self, now: float) -> Lane | None:
         """The lane that has waited longest for its exchange; the one that is nowhere for spending alone."""
-        due = min((lane for lane in self.lanes.values() if lane.due(now)), key=_asked, default=None)
+        due = min((lane for lane in self.lanes.everything() if lane.due(now)), key=_asked, default=None)
         return self.nowhere if due is None and not self.reach.away and not self.all_told else due
 
     def over(self, connection: Connection) -> Ask:
@@ -112,7 +112,7 @@ class Exchanges:
         self.purse.told(spent, answer.spent)
         lane.answered_at, lane.epoch = now, answer.epoch
         if back:
-            for each in self.lanes.values():
+            for each in self.lanes.everything():
                 each.by_itself = None
                 each.ask_at = 0.0
 

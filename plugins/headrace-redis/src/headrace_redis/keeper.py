@@ -12,7 +12,7 @@ import attrs
 
 from headrace import CallError
 from headrace_redis.exchanges import Ask, Exchanges
-from headrace_redis.lane import Lane
+from headrace_redis.lane import Lanes
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.refusals import Refusals
@@ -26,7 +26,7 @@ TRIES = 3
 class Keeper:
     """Serves the lanes while its client is open."""
 
-    _lanes: dict[tuple[str, str], Lane]
+    _lanes: Lanes
     _purse: Purse
     _reach: Reach
     _exchanges: Exchanges
@@ -120,12 +120,12 @@ class Keeper:
             self._refuse_all(error)
 
     def _refuse_all(self, error: CallError) -> None:
-        for lane in self._lanes.values():
+        for lane in self._lanes.everything():
             lane.refuse(error)
 
     async def _sleep(self, now: float, until: float | None) -> None:
         """Until there is something to do."""
-        moments = [lane.ask_at for lane in self._lanes.values() if lane.line or lane.low]
+        moments = [lane.ask_at for lane in self._lanes.everything() if lane.line or lane.low]
         if until is not None:
             moments.append(until)
         self._wake = anyio.Event()

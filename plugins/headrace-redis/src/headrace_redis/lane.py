@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import deque
+from typing import TypeAlias
 
 import anyio
 import attrs
 
 from headrace import Call, CallError
-from headrace.plugins import Refusals, most_output
+from headrace.plugins import BoundedMapping, Refusals, most_output
 from headrace_redis.gcra import Limits, Schedule
 
 KEPT = 0.1
@@ -282,3 +283,7 @@ class Lane:
 
 def _turn(waiter: Waiter) -> tuple[int, float]:
     return -waiter.priority, waiter.came
+
+
+Lanes: TypeAlias = BoundedMapping[tuple[str, str, str], Lane]
+"""By the endpoint's URL and name, and the model's name there."""

@@ -10,7 +10,7 @@ import attrs
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
 from headrace.plugins import Evidence, GroupOfClient, is_per_day
 from headrace_redis.lane import Lane
-from headrace_redis.link import Link, Rules
+from headrace_redis.link import Link
 
 
 @attrs.define(eq=False)
@@ -23,7 +23,6 @@ class SharedPace:
     name = "redis"
     stage = Stage.PACE
 
-    account: Rules
     _link: Link = attrs.field(repr=False)
 
     def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
@@ -49,11 +48,7 @@ class SharedPace:
                 return await send(call)
             if endpoint.models is not None:
                 model = endpoint.name_of(model)
-            lane = lanes.get((endpoint.base_url, model))
-            if lane is None:
-                limits = self.account.limits_of(endpoint.name, model)
-                lane = Lane(f"{endpoint.base_url} {model}", endpoint.base_url, limits)
-                lanes[endpoint.base_url, model] = lane
+            lane = lanes[endpoint.base_url, endpoint.name, model]
             tokens = lane.estimate(call)
             try:
                 await link.admit(lane, call, tokens)
