@@ -14,15 +14,11 @@ from headrace.plugins import BoundedMapping, GroupOfClient
 from headrace_redis.exchanges import Exchanges
 from headrace_redis.gcra import Limits
 from headrace_redis.keeper import Keeper
-from headrace_redis.lane import Booking, Lane, Lanes, Waiter
+from headrace_redis.lane import KEPT, Booking, Lane, Lanes, Waiter
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.refusals import Refusals
 from headrace_redis.server import Server
-
-STALE = 1.0
-"""Seconds after which a slot is too late to be used: its turn has been another's since."""
-
 
 class Rules(Protocol):
     """What a link is told by settings; see `headrace_redis.Account`."""
@@ -94,7 +90,7 @@ class Link:
                     booking = await self._stand_in_line(lane, Waiter(tokens, call.priority, came))
                 await self._wait_for_slot(lane, booking, call)
             now = call.now()
-            if now > booking.at + STALE:  # it waited for a token since: not to go with others of now
+            if now > booking.at + KEPT:  # it waited for a token since: not to go with others of now
                 lane.give_back(booking)
             elif now >= lane.paused_until:
                 return booking
