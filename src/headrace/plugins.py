@@ -5,6 +5,7 @@ modules of headrace are its own, and may change without notice. Since 0.1.
 """
 
 from headrace.background import BackgroundTasks, GroupOfClient
+from headrace.bounded import BoundedMapping
 from headrace.clock import on_asyncio
 from headrace.encoded import EncodedBody
 from headrace.envelope import Expected, expected_of, read_envelope
@@ -22,6 +23,7 @@ __all__ = [
     "SHARED_FOLDER",
     "SPENT_BEFORE",
     "BackgroundTasks",
+    "BoundedMapping",
     "EncodedBody",
     "Evidence",
     "Expected",

@@ -22,7 +22,7 @@ from headrace import (
     Stage,
     StatusError,
 )
-from headrace.plugins import above_zero, is_per_day, most_output
+from headrace.plugins import BoundedMapping, above_zero, is_per_day, most_output
 from headrace_pace.headers import KINDS, Said, read_limits
 from headrace_pace.lane import Lane, Passage, State, Ticket
 from headrace_pace.need import NOTHING, REQUEST, Need, need, used
@@ -52,7 +52,13 @@ class Pace(RateLimits):
     stage = Stage.PACE
 
     max_pause: float = attrs.field(default=120.0, validator=above_zero)
-    _lanes: dict[tuple[str, str], Lane] = attrs.field(factory=dict, init=False, repr=False)
+    _lanes: BoundedMapping[tuple[str, str], Lane] = attrs.field(init=False, repr=False)
+
+    @_lanes.default
+    def _no_lanes(self) -> BoundedMapping[tuple[str, str], Lane]:
+        return BoundedMapping(
+            lambda key: self._new_lane(*key, anyio.current_time()), in_use=lambda lane: bool(lane.line)
+        )
 
     def state(self, endpoint: str, model: str) -> State:
         """What may be sent at once now to a model, by its name there, at the endpoint of this name.
@@ -60,8 +66,8 @@ class Pace(RateLimits):
         To be asked on the event loop whose calls are paced.
         """
         now = anyio.current_time()
-        lane = self._lanes.get((endpoint, model))
-        return (lane or self._new_lane(endpoint, model, now)).state(now)
+        lane = self._lanes.find((endpoint, model)) or self._new_lane(endpoint, model, now)
+        return lane.state(now)
 
     def wrap(self, send: Send) -> Send:
         """``send`` when it is the call's turn."""
@@ -74,9 +80,7 @@ class Pace(RateLimits):
             if endpoint.models is not None:
                 model = endpoint.name_of(model)
             now = call.now()
-            lane = lanes.get((endpoint.name, model))
-            if lane is None:
-                lane = lanes[endpoint.name, model] = self._new_lane(endpoint.name, model, now)
+            lane = lanes[endpoint.name, model]
             if lane.free:
                 lane.sent += 1
                 passage = Passage(now, lane.sent, lane.spent)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import anyio
 import attrs
 
 from headrace import Call
+from headrace.plugins import BoundedMapping, GroupOfClient
 from headrace_redis.exchanges import Exchanges
 from headrace_redis.gcra import Limits
 from headrace_redis.keeper import Keeper
-from headrace_redis.lane import Booking, Lane, Waiter
+from headrace_redis.lane import KEPT, Booking, Lane, Lanes, Waiter
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.refusals import Refusals
 from headrace_redis.server import Server
-
 
 class Rules(Protocol):
     """What a link is told by settings; see `headrace_redis.Account`."""
@@ -30,11 +32,19 @@ class Rules(Protocol):
     def limits_of(self, endpoint: str, model: str) -> Limits: ...
 
 
+def _new_lane(rules: Rules) -> Callable[[tuple[str, str, str]], Lane]:
+    def make(key: tuple[str, str, str]) -> Lane:
+        base_url, endpoint, model = key
+        return Lane(f"{base_url} {model}", base_url, rules.limits_of(endpoint, model))
+
+    return make
+
+
 @attrs.define(eq=False, init=False)
 class Link:
-    """What one client shares; of the event loop in which its calls are made."""
+    """What one client shares, while it is open."""
 
-    lanes: dict[tuple[str, str], Lane]
+    lanes: Lanes
     purse: Purse
     reach: Reach
     keeper: Keeper
@@ -42,12 +52,27 @@ class Link:
     _refusals: Refusals
 
     def __init__(self, server: Server, rules: Rules) -> None:
-        self.lanes = {}
+        self.lanes = BoundedMapping(_new_lane(rules), in_use=lambda lane: bool(lane.line or lane.ahead))
         self.purse = Purse(rules.budget_nano)
         self.reach = Reach(server, rules.processes)
         self._exchanges = Exchanges(self.lanes, self.purse, self.reach)
         self._refusals = Refusals(self.purse, self.reach, rules.max_pause)
         self.keeper = Keeper(self.lanes, self.purse, self.reach, self._exchanges, self._refusals)
+
+    @asynccontextmanager
+    async def open(self, group: GroupOfClient) -> AsyncIterator[None]:
+        """The time for which there is a keeper; raises `SettingsError` where Redis cannot be used.
+
+        What is left of an earlier time, maybe of another event loop, is let go of.
+        """
+        self.lanes.forget()
+        self.reach.forget()
+        await self.keeper.meet()
+        (await group()).start_soon(self.keeper.run, name="headrace redis")
+        try:
+            yield
+        finally:
+            await self.keeper.finish()
 
     async def admit(self, lane: Lane, call: Call, tokens: int) -> Booking:
         """Wait until a call may go; raises `BudgetExceeded` or `CircuitOpen` where it may not."""
@@ -55,19 +80,28 @@ class Link:
         while True:
             self.check_budget()
             booking = lane.take(now, tokens)
-            if booking is None:
-                booking = await self._stand_in_line(lane, Waiter(tokens, call.priority, came))
-            elif lane.low and now >= lane.ask_at:
-                self.keeper.wake()
-            if (wait := booking.at - call.now()) > 0:
-                try:
-                    await anyio.sleep(wait)
-                except BaseException:
-                    lane.give_back(booking)
-                    raise
+            if booking is not None:
+                if lane.low and now >= lane.ask_at:
+                    self.keeper.wake()
+                if booking.at <= now >= lane.paused_until:
+                    return booking
+            async with call.waiting():
+                if booking is None:
+                    booking = await self._stand_in_line(lane, Waiter(tokens, call.priority, came))
+                await self._wait_for_slot(lane, booking, call)
             now = call.now()
-            if now >= lane.paused_until:
+            if now > booking.at + KEPT:  # it waited for a token since: not to go with others of now
+                lane.give_back(booking)
+            elif now >= lane.paused_until:
                 return booking
+
+    async def _wait_for_slot(self, lane: Lane, booking: Booking, call: Call) -> None:
+        if (wait := booking.at - call.now()) > 0:
+            try:
+                await anyio.sleep(wait)
+            except BaseException:
+                lane.give_back(booking)
+                raise
 
     async def _stand_in_line(self, lane: Lane, waiter: Waiter) -> Booking:
         lane.join(waiter)
