@@ -9,8 +9,9 @@ from headrace.encoded import EncodedBody
 from headrace.envelope import Expected, expected_of, read_envelope
 from headrace.errors import nearest
 from headrace.groups import task_group
+from headrace.limiters import Waiter, WaitingQueue
 from headrace.rate_limits import PerMinute, above_zero
-from headrace.refusals import Evidence, Refusals, is_per_day
+from headrace.refusals import Evidence, Refusals, is_out_of_credit, is_per_day
 from headrace.replies import answered
 from headrace.requests import encode_body, most_output
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
@@ -23,10 +24,13 @@ __all__ = [
     "Expected",
     "PerMinute",
     "Refusals",
+    "Waiter",
+    "WaitingQueue",
     "above_zero",
     "answered",
     "encode_body",
     "expected_of",
+    "is_out_of_credit",
     "is_per_day",
     "most_output",
     "nearest",
