@@ -23,7 +23,7 @@ from headrace_pace.allowance import Allowance
 from headrace_pace.bucket import INSTANT, Bucket
 from headrace_pace.headers import KINDS, Said
 from headrace_pace.learnt import Learnt
-from headrace_pace.need import REQUEST, Lengths, Need
+from headrace_pace.need import Lengths, Need
 from headrace_pace.pause import LONGEST_STEP, Pause
 
 
