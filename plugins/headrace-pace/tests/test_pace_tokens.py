@@ -1,4 +1,4 @@
-"""What waits for its turn holds no token, and what was booked meanwhile keeps to the limit; in virtual time."""
+"""What waits for a turn holds no token; what was booked meanwhile keeps to the limit. In virtual time."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def test_turns_that_were_booked_while_tokens_were_scarce_do_not_go_all_at_
     delays = {f"slow-{number}": 100.0 + number / 1000 for number in range(20)}
     endpoint, pace = Models(delays=delays), Pace(limits={MODEL: {"requests_per_minute": a_minute}})
     async with (
-        endpoint.client([pace], max_in_flight=20, timeout=500) as client,
+        endpoint.client([pace], max_in_flight=20, timeout=300) as client,
         trio.open_nursery() as nursery,
     ):
         for number in range(100):
@@ -222,7 +222,7 @@ async def test_a_probe_waits_for_its_tokens_and_no_other_goes_in_its_place(
     endpoint, pace = Models(delays={"slow": 100.0}), Pace()
     endpoint.then(NOTHING_IS_LEFT)
     async with (
-        endpoint.client([pace], max_in_flight=1, timeout=500) as client,
+        endpoint.client([pace], max_in_flight=1, timeout=300) as client,
         trio.open_nursery() as nursery,
     ):
         with pytest.raises(headrace.RateLimited):
@@ -244,7 +244,7 @@ async def test_a_booked_call_that_is_cancelled_while_it_waits_for_tokens_leaves_
     endpoint, pace = Models(delays={"slow": 100.0}), Pace()
     endpoint.then(NOTHING_IS_LEFT)
     async with (
-        endpoint.client([pace], max_in_flight=1, timeout=500) as client,
+        endpoint.client([pace], max_in_flight=1, timeout=300) as client,
         trio.open_nursery() as nursery,
     ):
         with pytest.raises(headrace.RateLimited):
@@ -266,7 +266,7 @@ async def test_whoever_could_not_go_in_time_is_told_at_once(autojump_clock: trio
     endpoint = Models(delays={"slow": 12.0})
     pace = Pace(limits={MODEL: {"requests_per_minute": 6}})
     async with (
-        endpoint.client([pace], max_in_flight=1, timeout=500) as client,
+        endpoint.client([pace], max_in_flight=1, timeout=300) as client,
         trio.open_nursery() as nursery,
     ):
         await client.chat("first")
