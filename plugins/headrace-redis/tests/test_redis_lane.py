@@ -208,7 +208,7 @@ def booked(lane: Lane, now: float) -> Turn:
 def test_calls_whose_tokens_come_in_time_go_by_their_bookings() -> None:
     lane = a_lane(a_minute=60)
     turns = [booked(lane, 10.0) for _ in range(5)]
-    assert all([lane.may_go(10.0 + KEPT, turn) for turn in turns])
+    assert all(lane.may_go(10.0 + KEPT, turn) for turn in turns)
 
 
 def test_turns_that_have_become_old_go_at_no_more_than_the_limit() -> None:
