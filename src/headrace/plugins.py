@@ -14,7 +14,7 @@ from headrace.exports import publish as _publish
 from headrace.groups import task_group
 from headrace.limiters import Waiter, WaitingQueue
 from headrace.rate_limits import PerMinute, above_zero
-from headrace.refusals import Evidence, Refusals, is_per_day
+from headrace.refusals import Evidence, Refusals, is_out_of_credit, is_per_day
 from headrace.replies import answered
 from headrace.requests import encode_body, most_output
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
@@ -36,6 +36,7 @@ __all__ = [
     "answered",
     "encode_body",
     "expected_of",
+    "is_out_of_credit",
     "is_per_day",
     "most_output",
     "nearest",
