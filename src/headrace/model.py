@@ -193,7 +193,9 @@ class Call:
         all_endpoints: The client's.
         queued: Seconds for which it waited for tokens of the client's limiter, or of its map's.
         resumed: When it last went on after `waiting`; 0.0 while it has not waited.
-        is_waiting: Whether it is in a `waiting` block.
+        is_waiting: Whether it is in a `waiting` block, or takes its tokens again at the end of one.
+        on_resume: Each is called with the call when it goes on after `waiting`. What one raises comes out of
+            that block: the attempt is not made. Who adds one takes it out again when ``send`` has returned.
         queue_timeout: Seconds for which it waits for a token at most; None for no limit.
     """
 
@@ -216,6 +218,7 @@ class Call:
     queued: float = attrs.field(default=0.0, init=False)
     resumed: float = attrs.field(default=0.0, init=False)
     is_waiting: bool = attrs.field(default=False, init=False)
+    on_resume: tuple[Callable[[Call], None], ...] = attrs.field(default=(), init=False, repr=False)
     queue_timeout: float | None = attrs.field(default=None, init=False, repr=False)
     _held: tuple[Limiter, ...] = attrs.field(default=(), init=False, repr=False)
     _owed: tuple[Limiter, ...] = attrs.field(default=(), init=False, repr=False)

@@ -9,6 +9,7 @@ from headrace.encoded import EncodedBody
 from headrace.envelope import Expected, expected_of, read_envelope
 from headrace.errors import nearest
 from headrace.groups import task_group
+from headrace.limiters import Waiter, WaitingQueue
 from headrace.rate_limits import PerMinute, above_zero
 from headrace.refusals import Evidence, Refusals, is_per_day
 from headrace.replies import answered
@@ -23,6 +24,8 @@ __all__ = [
     "Expected",
     "PerMinute",
     "Refusals",
+    "Waiter",
+    "WaitingQueue",
     "above_zero",
     "answered",
     "encode_body",

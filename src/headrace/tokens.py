@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 from anyio import CapacityLimiter, WouldBlock
@@ -31,6 +31,7 @@ class Borrower(Protocol):
     resumed: float
     now: Callable[[], float]
     is_waiting: bool
+    on_resume: tuple[Callable[[Any], None], ...]
     queue_timeout: float | None
     _held: tuple[Limiter, ...]
     _owed: tuple[Limiter, ...]
@@ -73,9 +74,13 @@ def release_all(call: Borrower) -> None:
 
 
 async def acquire(call: Borrower, limiter: Limiter) -> None:
-    """See `headrace.Call.acquire`."""
+    """See `headrace.Call.acquire`.
+
+    All calls take their tokens in one order, from the innermost policy's to the client's: were one to wait
+    for a policy's with the client's in hand, and another the other way round, neither would go on.
+    """
     if try_acquire(limiter, call):
-        call._held += (limiter,)
+        call._held = (limiter, *call._held)
         return
     async with Waiting(call):
         await _wait_for_token(limiter, call)
@@ -113,16 +118,21 @@ class Waiting:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         call = self._call
-        if self._outermost:
-            call.is_waiting = False
-            if call._map is not None:
-                call._map.call_resumes()
-        if self._held:
-            if error is None or isinstance(error, Exception):
-                await acquire_all(call, self._held)
-            else:  # a cancelled task cannot wait; should the call go on all the same, its next attempt does
-                call._owed = self._held
+        if self._outermost and call._map is not None:
+            call._map.call_resumes()
+        try:
+            if self._held:
+                if error is None or isinstance(error, Exception):
+                    await acquire_all(call, self._held)
+                else:  # a cancelled task cannot wait; should the call go on all the same, its next attempt does
+                    call._owed = self._held
+        finally:
+            if self._outermost:
+                call.is_waiting = False
         call.resumed = call.now()
+        if error is None and self._outermost:
+            for do in call.on_resume:
+                do(call)
 
 
 async def _wait_in_time(limiter: Limiter, call: Borrower) -> None:
