@@ -67,9 +67,9 @@ async def acquire_all(call: Borrower, limiters: tuple[Limiter, ...]) -> None:
 
 
 def release_all(call: Borrower) -> None:
-    """Give back all tokens that a call holds, those that it took last first."""
+    """Give back all tokens that a call holds."""
     held, call._held, call._owed = call._held, (), ()
-    for limiter in reversed(held):
+    for limiter in held:
         limiter.release_on_behalf_of(call)
 
 
