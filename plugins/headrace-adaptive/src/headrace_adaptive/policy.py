@@ -124,8 +124,8 @@ class Adaptive:
         start: Attempts at once to begin with (default None: no limit, the policy does nothing).
         least: The limit never falls below it (default 1).
         most: It never grows above it (default: no bound but the client's limiter).
-        cut: A 429 cuts it to so much of itself (default 0.8), at most once in ``cooldown`` seconds, or in what
-            its Retry-After says where that is longer.
+        cut: A 429 cuts it to so much of itself (default 0.8), at most once in ``cooldown`` seconds, or in
+            what its Retry-After says where that is longer.
         growth: It grows by so much of itself in a round (default 0.05), or by one where it was cut before,
             while at least 80 % of it is in use. A round is the time of one call, and a second at least.
         cooldown: Seconds (default 15); a 5xx stops growth for so long.
