@@ -18,8 +18,8 @@ How much it grows in a round depends on where it was when it was cut last:
 
 Refusals come at once, and answers take their time: with a few tokens too many, these would be refused one
 call after the other until the cooldown is over. So in a cooldown the token of a refused attempt is
-*withheld*, and comes back when `1 / GIVEN_BACK` calls were answered. TCP has it as the conservation of packets: a new one
-goes in when an old one has left (Jacobson, 1988). The limit is not moved by that.
+*withheld*, and comes back when `1 / GIVEN_BACK` calls were answered. TCP has it as the conservation of
+packets: a new one goes in when an old one has left (Jacobson, 1988). The limit is not moved by that.
 
 Growth by one is what makes clients that share an endpoint come to equal shares: were growth in proportion
 everywhere, as cuts are, shares would stay as unequal as they were (Chiu and Jain, 1989). Above the last cut
