@@ -41,6 +41,12 @@ class Account(Protocol):
         """
 
 
+def goes_first(waiting: WaitingQueue[Decimal], amount: Decimal, priority: float) -> bool:
+    """Whether an attempt may reserve before those that wait: what costs nothing takes nothing from them."""
+    first = waiting.first()
+    return first is None or first.priority < priority or not amount
+
+
 class _NeverFitsError(Exception):
     """What a waiter is refused with."""
 
@@ -64,8 +70,7 @@ class Budget:
 
     def reserve_nowait(self, amount: Decimal, priority: float = 0) -> bool | None:
         """See `Account.reserve_nowait`."""
-        first = self._waiting.first()
-        if (first is None or first.priority < priority) and self._take(amount):
+        if goes_first(self._waiting, amount, priority) and self._take(amount):
             return True
         return False if self._hopeless(amount) else None
 

@@ -17,6 +17,7 @@ import anyio
 import msgspec
 
 from headrace.plugins import SPENT_BEFORE, Waiter, WaitingQueue
+from headrace_cost.budget import goes_first
 from headrace_cost.rates import ZERO, add, subtract
 
 POLL = 0.05
@@ -60,9 +61,7 @@ class Ledger:
 
     def reserve_nowait(self, amount: Decimal, priority: float = 0) -> bool | None:
         """See `headrace_cost.budget.Account.reserve_nowait`."""
-        first = self._waiting.first()
-        may_take = first is None or first.priority < priority
-        return self._look(amount, may_take=may_take)
+        return self._look(amount, may_take=goes_first(self._waiting, amount, priority))
 
     async def reserve(self, amount: Decimal, priority: float = 0) -> bool:
         """See `headrace_cost.budget.Account.reserve`."""
