@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Awaitable, Callable
@@ -15,10 +16,13 @@ import trio
 
 from headrace import (
     Call,
+    CircuitOpen,
     Client,
+    Headers,
     PriorityCapacityLimiter,
     Reply,
     Request,
+    RequestError,
     Send,
     SettingsError,
     Stage,
@@ -435,3 +439,75 @@ class Answers:
             return self.result
 
         return answer
+
+
+@pytest.mark.parametrize("result", [CircuitOpen("open", 1.0), Reply(200, Headers([]), b"{}")])
+async def test_a_call_that_a_policy_ends_gives_others_a_turn_and_can_be_cancelled(result: Any) -> None:
+    async with FakeEndpoint().client([Answers(result)]) as client:
+
+        async def ask(number: int = 1000) -> None:
+            for _ in range(number):
+                with contextlib.suppress(CircuitOpen):
+                    await client.chat("?")
+
+        assert await turns_during(ask) > 900
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ask(1)
+        assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda client: client.chat(["not a message"]),
+        lambda client: client.chat("?", temprature=1),
+        lambda client: client.respond("?", temprature=1),
+        lambda client: client.embed("not a list"),
+        lambda client: client.request("GET", "no slash"),
+        lambda client: client.send(Request({"model": 5})),
+    ],
+)
+async def test_a_call_that_is_refused_gives_others_a_turn_and_can_be_cancelled(
+    refused: Callable[[Client], Awaitable[object]],
+) -> None:
+    async with FakeEndpoint().client() as client:
+
+        async def ask(number: int = 100) -> None:
+            for _ in range(number):
+                with contextlib.suppress(RequestError):
+                    await refused(client)
+
+        assert await turns_during(ask) > 90
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ask(1)
+        assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_map_of_refused_items_gives_others_a_turn(ordered: bool) -> None:
+    refused = [{"model": 5}] * 1000
+    async with FakeEndpoint().client(max_in_flight=1) as client:
+
+        async def each() -> None:
+            await client.map(refused, ordered=ordered).each(lambda outcome: None)
+
+        async def iterate() -> None:
+            async with client.map(refused, ordered=ordered) as outcomes:
+                async for _ in outcomes:
+                    pass
+
+        assert await turns_during(each) > 900
+        assert await turns_during(iterate) > 900
+
+
+async def test_iterating_over_ready_outcomes_gives_others_a_turn_now_and_then() -> None:
+    async with FakeEndpoint().client(max_in_flight=200) as client, client.map(["?"] * 200) as outcomes:
+        await settle()
+
+        async def iterate() -> None:
+            for _ in range(200):
+                await anext(outcomes)
+
+        assert await turns_during(iterate) >= 11

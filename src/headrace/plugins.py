@@ -4,6 +4,7 @@ Bulk runs, and engines for them, are written with `headrace.bulk`, tests with `h
 modules of headrace are its own, and may change without notice. Since 0.1.
 """
 
+from headrace.background import BackgroundTasks, GroupOfClient
 from headrace.clock import on_asyncio
 from headrace.encoded import EncodedBody
 from headrace.envelope import Expected, expected_of, read_envelope
@@ -19,9 +20,11 @@ from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 __all__ = [
     "SHARED_FOLDER",
     "SPENT_BEFORE",
+    "BackgroundTasks",
     "EncodedBody",
     "Evidence",
     "Expected",
+    "GroupOfClient",
     "PerMinute",
     "Refusals",
     "Waiter",

@@ -16,6 +16,7 @@ from typing import Any, Self
 import anyio
 import attrs
 import msgspec
+from anyio.lowlevel import checkpoint
 
 from headrace.assembly import DONE, Assembly, Piece, no_answer
 from headrace.envelope import CHAT, read_envelope
@@ -41,6 +42,9 @@ _LAST_WORD = 0.02
 _USAGE_COMES = 2.0
 """Seconds that the token counts and ``[DONE]`` get after the finish reason; nothing else is missing then."""
 
+
+_IN_A_ROW = 16
+"""Pieces that are handed out before the event loop gets a turn."""
 
 _USAGE_ASKED = {"include_usage": True}
 
@@ -246,6 +250,7 @@ class Stream:
         self._reply: Reply | None = None
         self._ended = False
         self._complete = False
+        self._in_a_row = 0
 
     def __repr__(self) -> str:
         reply = self._reply
@@ -290,7 +295,13 @@ class Stream:
         if self._reply is None:
             raise ClientStateError("enter the stream first: async with client.stream(…) as stream")
         reader = self._reader
-        if not reader.ready:
+        if reader.ready:
+            self._in_a_row += 1
+            if self._in_a_row == _IN_A_ROW:
+                self._in_a_row = 0
+                await checkpoint()
+        else:
+            self._in_a_row = 0
             if self._ended:
                 raise StopAsyncIteration
             if not reader.done:

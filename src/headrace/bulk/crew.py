@@ -67,19 +67,12 @@ class LocalCrew:
         return self._client.in_flight
 
     async def work(self, items: Iterator[Asked], take: Take) -> None:
-        # A map numbers what it draws; the output needs the item's place in the input.
-        drawn: dict[int, Asked] = {}
         finished: list[Result] = []
         news = anyio.Event()
         taken = True
 
-        def requests() -> Iterator[Request]:
-            for number, item in enumerate(items):
-                drawn[number] = item
-                yield item.request
-
         def finish(outcome: Outcome) -> None:
-            item = drawn.pop(outcome.index)
+            item: Asked = outcome.item
             result = result_of(item.index, item.id, outcome, self._choices)
             result.number = item.number
             finished.append(result)
@@ -107,7 +100,7 @@ class LocalCrew:
         async with task_group() as group:
             group.start_soon(hand_over_the_rest)
             try:
-                await self._client.map(requests(), max_in_flight=self._max_in_flight).each(finish)
+                await self._client.map(items, max_in_flight=self._max_in_flight).each(finish)
             finally:
                 group.cancel_scope.cancel()
                 if finished and taken:  # else the one error would become two

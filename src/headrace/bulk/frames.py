@@ -11,6 +11,8 @@ import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from headrace.bulk.result import Result
+from headrace.encoded import EncodedBody
+from headrace.model import Request
 
 T = TypeVar("T")
 
@@ -39,6 +41,12 @@ class Work(msgspec.Struct, array_like=True, gc=False):
     method: str
     body: bytes | None
     fresh: bool = False
+
+    @property
+    def request(self) -> Request:
+        """The request that the item stands for."""
+        body = None if self.body is None else EncodedBody(self.body)
+        return Request(body, self.path, self.method, self.id, fresh=self.fresh)
 
 
 class Report(msgspec.Struct, array_like=True):

@@ -253,6 +253,8 @@ async def run(
                 await bulk.perform(crew)
         else:
             carry_over(client, journal.spent)
+            if opened is not None and max_in_flight is not None:
+                opened.limiter.total_tokens = max_in_flight
             async with opened or nullcontext():
                 await bulk.perform(LocalCrew(client, task.choices, max_in_flight))
         if wanted is not None:

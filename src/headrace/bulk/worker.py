@@ -22,9 +22,8 @@ from headrace.bulk.open_files import allow_files
 from headrace.bulk.records import encodable
 from headrace.bulk.result import Result, result_of
 from headrace.client import Client
-from headrace.encoded import EncodedBody
 from headrace.errors import HeadraceError
-from headrace.model import Event, Outcome, Request
+from headrace.model import Event, Outcome
 
 _GATHER = 0.002
 """Seconds in which results gather before they are sent."""
@@ -89,11 +88,12 @@ async def work(raw_socket: socket.socket, setup: Setup) -> None:
         group.start_soon(outbox.send)
 
         def finish(outcome: Outcome) -> None:
-            item = inbox.drawn.pop(outcome.index)
+            item: Work = outcome.item
             outbox.results.append(result_of(item.index, item.id, outcome, setup.choices))
-            outbox.tell(len(inbox.drawn))
+            outbox.tell(client.in_flight)
 
-        await client.map(inbox, answer=answer, max_in_flight=setup.in_flight).each(finish)
+        client.limiter.total_tokens = setup.in_flight
+        await client.map(inbox, answer=answer).each(finish)
 
 
 class _Inbox:
@@ -102,8 +102,6 @@ class _Inbox:
     def __init__(self) -> None:
         self._items: deque[Work] = deque()
         self._came = anyio.Event()
-        self._number = 0
-        self.drawn: dict[int, Work] = {}
 
     def put(self, items: list[Work]) -> None:
         self._items.extend(items)
@@ -112,15 +110,11 @@ class _Inbox:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Request:
+    async def __anext__(self) -> Work:
         while not self._items:
             self._came = anyio.Event()
             await self._came.wait()
-        item = self._items.popleft()
-        self.drawn[self._number] = item
-        self._number += 1
-        body = None if item.body is None else EncodedBody(item.body)
-        return Request(body, item.path, item.method, item.id, fresh=item.fresh)
+        return self._items.popleft()
 
 
 class _Outbox:

@@ -41,32 +41,41 @@ class _Share:
         return self.error is not None or (self.exhausted and not self.under_way)
 
 
+@attrs.frozen(eq=False)
+class _Drawn:
+    """An item of the map, and whose it is."""
+
+    share: _Share
+    item: Asked
+
+    @property
+    def request(self) -> Request:
+        return self.item.request
+
+
 class BlocksCrew:
-    """Makes the calls of several blocks with ``max_in_flight`` places, of which no block has its own.
+    """Makes the calls of several blocks with ``max_in_flight`` tokens, of which no block has its own.
 
     Items of the block that came first are drawn first, and where it has none left those of the next, so that
-    the end of a block leaves no place empty. ``run`` is to be running meanwhile.
+    the end of a block leaves no token unused. ``run`` is to be running meanwhile.
     """
 
     def __init__(self, client: Client, max_in_flight: int, choices: tuple[str, ...], answer: Any) -> None:
+        client.limiter.total_tokens = max_in_flight
         self._client = client
-        self._max_in_flight = max_in_flight
         self._choices = choices
         self._answer = answer
         self._shares: list[_Share] = []
         self._came = anyio.Event()
-        self._drawn: dict[int, tuple[_Share, Asked]] = {}
-        self._number = 0
 
     @property
     def in_flight(self) -> int:
-        """How many calls are under way."""
-        return len(self._drawn)
+        """How many attempts are on the wire."""
+        return self._client.in_flight
 
     async def run(self) -> None:
         """Make the calls, until cancelled."""
-        calls = self._client.map(self, answer=self._answer, max_in_flight=self._max_in_flight)
-        await calls.each(self._finish)
+        await self._client.map(self, answer=self._answer).each(self._finish)
 
     async def work(self, items: Iterator[Asked], take: Take) -> None:
         """See `headrace.bulk.Crew.work`; may be called while another is under way."""
@@ -88,15 +97,13 @@ class BlocksCrew:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Request:
+    async def __anext__(self) -> _Drawn:
         while True:
             for share in self._shares.copy():
                 item = self._draw(share)
                 if item is not None:
-                    self._drawn[self._number] = share, item
-                    self._number += 1
                     share.under_way += 1
-                    return item.request
+                    return _Drawn(share, item)
             self._came = anyio.Event()
             await self._came.wait()
 
@@ -114,7 +121,7 @@ class BlocksCrew:
         return None
 
     def _finish(self, outcome: Outcome) -> None:
-        share, item = self._drawn.pop(outcome.index)
+        share, item = outcome.item.share, outcome.item.item
         share.under_way -= 1
         result = result_of(item.index, item.id, outcome, self._choices)
         result.number = item.number

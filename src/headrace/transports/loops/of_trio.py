@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from headrace.interrupts import protect_from_interrupts
+
 if TYPE_CHECKING:
     from headrace.background import BackgroundTasks
     from headrace.transports.poller import Poller
@@ -46,6 +48,7 @@ class TrioLoop:
         self._sleep = trio.CancelScope()
         self._whole = trio.CancelScope()
         self._over = trio.Event()
+        protect_from_interrupts(TrioLoop._watch, TrioLoop._send, TrioLoop._ring)
         group.start_soon(self._run, name="headrace poller")
 
     async def _run(self) -> None:
