@@ -51,19 +51,21 @@ def try_acquire(limiter: Limiter, call: Borrower) -> bool:
 
 async def acquire_all(call: Borrower, limiters: tuple[Limiter, ...]) -> None:
     """Borrow a token of each limiter; the time that this takes counts as time in the queue."""
-    began = call.now()
+    began: float | None = None
     try:
         for limiter in limiters:
             if not try_acquire(limiter, call):
+                began = call.now() if began is None else began
                 await _wait_in_time(limiter, call)
             call._held += (limiter,)
     except BaseException:
         release_all(call)
         raise
     finally:
-        waited = call.now() - began
-        call.queued += waited
-        call.started += waited
+        if began is not None:
+            waited = call.now() - began
+            call.queued += waited
+            call.started += waited
 
 
 def release_all(call: Borrower) -> None:
