@@ -14,7 +14,7 @@ import pytest
 import trio
 
 import headrace
-from headrace import Call, Endpoint, Reply, Send, Stage
+from headrace import Call, Endpoint, Policy, Reply, Send, Stage
 from headrace.testing import Answer, FakeEndpoint
 from headrace_breaker import Breaker
 
@@ -277,14 +277,15 @@ async def test_time_in_which_an_attempt_waits_does_not_make_it_slow(
 ) -> None:
     breaker = Breaker(slow_after=2.0, slow_rate=0.5, minimum_calls=4)
     endpoint = FakeEndpoint(otherwise=Answer(delay=1.0))
-    policies = [breaker, Waits(lambda: 30.0)]
-    async with endpoint.client(policies, max_in_flight=1) as client, trio.open_nursery() as nursery:
+    waits = Waits(lambda: 30.0)
+    client = endpoint.client([breaker, waits], max_in_flight=1)
+    async with client, trio.open_nursery() as nursery:
         for _ in range(10):  # the last waits another nine seconds for the only token
             nursery.start_soon(call, client)
     assert len(endpoint.attempts) == 10
     assert breaker.state(URL) == "closed"
     slow = Breaker(slow_after=2.0, slow_rate=0.5, window_calls=4)
-    async with FakeEndpoint(otherwise=Answer(delay=2.5)).client([slow, policies[1]]) as client:
+    async with FakeEndpoint(otherwise=Answer(delay=2.5)).client([slow, waits]) as client:
         for _ in range(4):
             await call(client)
     assert slow.state(URL) == "open"
@@ -296,7 +297,7 @@ async def test_an_attempt_that_waited_while_the_circuit_opened_is_the_probe_when
 ) -> None:
     delays = iter([30.0, 70.0, 80.0, 0.1, 0.2])
     endpoint = FakeEndpoint(503, 503, Answer(delay=20.0))
-    policies = [Breaker(consecutive=2, probes=1), Waits(lambda: next(delays))]
+    policies: list[Policy] = [Breaker(consecutive=2, probes=1), Waits(lambda: next(delays))]
     said: list[tuple[float, str]] = []
 
     async def ask(client: headrace.Client) -> None:
@@ -354,7 +355,7 @@ def test_a_second_living_loop_is_refused(first: str, second: str) -> None:
                 pytest.fail("it opened")
 
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        holding = threads.submit(anyio.run, hold, backend=first)
+        holding = threads.submit(lambda: anyio.run(hold, backend=first))
         assert is_open.wait(10)
         try:
             anyio.run(be_refused, backend=second)

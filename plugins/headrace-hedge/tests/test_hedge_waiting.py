@@ -121,7 +121,7 @@ async def test_a_request_that_takes_its_token_again_after_a_wait_does_wait(
     policy = hedge(most=2)
     await save_up(policy)
     endpoint = FakeEndpoint("streamed", SLOW, "quick")
-    policies = [policy, Waits([0.0, 10.0], Stage.PACE)]
+    policies: list[Policy] = [policy, Waits([0.0, 10.0], Stage.PACE)]
     async with endpoint.client(policies, max_in_flight=2) as client, trio.open_nursery() as nursery:
         async with client.stream("holds a token until 20.0"):
             nursery.start_soon(client.chat, "?")
@@ -182,7 +182,7 @@ async def test_a_percentile_is_one_of_the_time_on_the_wire(
     waits: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     policy = hedge("p95")
-    policies = [policy, Waits([waits] * 120, Stage.PACE)]
+    policies: list[Policy] = [policy, Waits([waits] * 120, Stage.PACE)]
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.1))
     async with endpoint.client(policies, max_in_flight=1) as client, trio.open_nursery() as nursery:
         for _ in range(120):  # the last of them waits for 12 s and more

@@ -35,7 +35,8 @@ class Flushed:
 @pytest.mark.anyio
 @pytest.mark.parametrize("chosen", [{}, {"traces": False}, {"metrics": False}], ids=str)
 async def test_a_clients_end_flushes_what_it_uses(telemetry: Telemetry, chosen: dict[str, bool]) -> None:
-    tracers, meters = Flushed(telemetry.tracers), Flushed(telemetry.meters)
+    tracers: Any = Flushed(telemetry.tracers)
+    meters: Any = Flushed(telemetry.meters)
     otel = Otel(tracer_provider=tracers, meter_provider=meters, **chosen)
     async with FakeEndpoint().client([otel]) as client:
         await client.chat("?")
