@@ -139,7 +139,7 @@ class Waiting:
             if self._held:
                 if error is None or isinstance(error, Exception):
                     await acquire_all(call, self._held)
-                else:  # a cancelled task cannot wait; should the call go on all the same, its next attempt does
+                else:  # a cancelled task cannot wait: should the call go on, its next attempt does
                     call._owed = self._held
         finally:
             if self._outermost:
