@@ -45,16 +45,11 @@ def loose_calls(source: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
-PENDING = pytest.mark.xfail(reason="its background tasks are yet to become those of a client", strict=False)
-DISTRIBUTIONS = [
-    pytest.param(
-        path, id=path.name, marks=[PENDING] if path.name in {"headrace-cache", "headrace-redis"} else []
-    )
-    for path in [ROOT, *sorted(ROOT.glob("plugins/*"))]
-]
-
-
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize(
+    "distribution",
+    [pytest.param(path, id=path.name) for path in sorted(ROOT.glob("plugins/*"))]
+    + [pytest.param(ROOT, id="headrace")],
+)
 def test_no_task_is_started_outside_of_a_nursery(distribution: Path) -> None:
     found = {}
     for path in distribution.glob("src/**/*.py"):

@@ -119,7 +119,7 @@ async def test_a_background_task_that_fails_is_told_to_the_next_request(
             while "close" not in policy.log:
                 await anyio.lowlevel.checkpoint()
         for _ in range(3):
-            with pytest.raises(PolicyError, match="policy 'watching'.*lost its server") as caught:
+            with pytest.raises(PolicyError, match=r"policy 'watching'.*lost its server") as caught:
                 await client.get(f"{server.url}/b")
             depth = len(caught.traceback)
         with pytest.raises(PolicyError, match="policy 'watching'"):
@@ -171,22 +171,28 @@ def test_in_a_second_event_loop_it_opens_anew_and_one_that_was_not_closed_is_war
     through: Through, run: Callable[..., Any]
 ) -> None:
     policy = Watching()
-    client = through(policies=[policy])
+    clients = [through(policies=[policy])]
 
     async def main() -> None:
         with pytest.raises(Exception, match="refused"):
-            await client.get("http://127.0.0.1:9/v1/a")
+            await clients[0].get("http://127.0.0.1:9/v1/a")
+
+    def run_again() -> None:
+        run(main)
+        gc.collect()
+
+    def drop() -> None:
+        clients.clear()
+        gc.collect()
 
     run(main)
     assert policy.log == ["open", "call", "close"], "at the end of the loop"
     with pytest.warns(ResourceWarning, match="never closed"):
-        run(main)
-        gc.collect()
+        run_again()
     assert policy.log == ["open", "call", "close"] * 2
     assert policy.resets == 1
     with pytest.warns(ResourceWarning, match="never closed"):
-        del client
-        gc.collect()
+        drop()
 
 
 @on_both
