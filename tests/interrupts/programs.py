@@ -1,6 +1,6 @@
-"""Programs that are interrupted: ``python programs.py KIND BACKEND URL FOLDER``.
+"""Programs that are interrupted.
 
-Each makes calls until it is interrupted, says "ready" once it is under load, and exits with 130 after
+Each makes calls until it is interrupted, says "ready" once it is under load, and ends with 130 after
 KeyboardInterrupt. A signal USR1 has it say where its tasks are.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -162,8 +163,8 @@ def show_tasks_of_trio(*_: Any) -> None:
     show(root, 0)
 
 
-if __name__ == "__main__":
-    kind, backend, url, folder = sys.argv[1:5]
+def perform(kind: str, backend: str, url: str, folder: Path) -> int:
+    """Run the program of this kind until it is interrupted; returns its exit code."""
     if backend == "trio":  # whose loop has a turn for it
         signal.signal(signal.SIGUSR1, show_tasks_of_trio)
     else:
@@ -171,11 +172,12 @@ if __name__ == "__main__":
     mains: dict[str, Main] = {
         "client": lambda: use_client(url),
         "drop-in": lambda: use_drop_in(url),
-        "bulk": lambda: make_bulk_run(url, Path(folder)),
+        "bulk": lambda: make_bulk_run(url, folder),
     }
     interrupted = False
     try:
         run(backend, mains[kind])
     except* KeyboardInterrupt:
         interrupted = True
-    sys.exit(130 if interrupted else 0)
+    gc.collect()  # whose warnings count
+    return 130 if interrupted else 0
