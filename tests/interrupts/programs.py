@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import signal
 import sys
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -174,6 +175,8 @@ def perform(kind: str, backend: str, url: str, folder: Path) -> int:
         "drop-in": lambda: use_drop_in(url),
         "bulk": lambda: make_bulk_run(url, folder),
     }
+    # KeyboardInterrupt may come in a task's first lines, which are anyio's, before it begins with our function.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     interrupted = False
     try:
         run(backend, mains[kind])
