@@ -79,6 +79,7 @@ def written(has_task: bool, imports: str = "", fixture: str = "@pytest.fixture",
     return (FIXTURE + TESTS).format(has_task=has_task, imports=imports, fixture=fixture, mark=mark)
 
 
+OF_PYTEST_ASYNCIO = ("-p", "no:anyio", "-p", "no:trio", "-o", "asyncio_default_fixture_loop_scope=function")
 with_and_without_tasks = pytest.mark.parametrize("has_task", [False, True], ids=["standard", "with a task"])
 
 
@@ -107,6 +108,7 @@ def test_of_pytest_asyncio(tmp_path: Path, endpoint: str, scope: str) -> None:
             f"@pytest_asyncio.fixture(scope={scope!r}, loop_scope={scope!r})",
             f"@pytest.mark.asyncio(loop_scope={scope!r})",
         ),
+        *OF_PYTEST_ASYNCIO,
     )
     assert "4 passed" in said, said
 
@@ -117,6 +119,9 @@ def test_of_pytest_asyncio_with_a_task_is_a_clear_error(tmp_path: Path, endpoint
         tmp_path,
         endpoint,
         written(True, "import pytest_asyncio", "@pytest_asyncio.fixture", "@pytest.mark.asyncio"),
+        *OF_PYTEST_ASYNCIO,
     )
-    assert "ClientStateError: this client has background tasks, so the task that entered it must" in said, said
+    assert "ClientStateError: this client has background tasks, so the task that entered it must" in said, (
+        said
+    )
     assert "4 passed" in said, said
