@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from tests.frameworks.policies import Ticking
 
-from headrace import Client
+from headrace import Client, Policy
 from headrace_breaker import Breaker
 from headrace_retry import Retry
 
@@ -22,8 +22,8 @@ on_both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 def make_client(endpoint: str, ticking: Ticking | None) -> Client:
     """A client with the standard policies, or with one that has a background task."""
-    standard = None if ticking is None else [Breaker(), Retry(), ticking]
-    return Client(base_url=endpoint, api_key="k", model="m", policies=standard)
+    policies: list[Policy] | None = None if ticking is None else [Breaker(), Retry(), ticking]
+    return Client(base_url=endpoint, api_key="k", model="m", policies=policies)
 
 
 def ask_in_all_ways(app: FastAPI, backend: Backend) -> None:
