@@ -24,7 +24,7 @@ from anyio.lowlevel import checkpoint
 from headrace.drawing import EXHAUSTED, Drawing
 from headrace.errors import ClientStateError
 from headrace.groups import task_group
-from headrace.interrupts import protect_from_interrupts
+from headrace.interrupts import uninterrupted
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Outcome, R_co
 from headrace.tokens import Limiter
@@ -72,7 +72,6 @@ class OutcomeStream(Generic[R_co]):
         self._news: anyio.Event | None = None
         self._early: dict[int, Outcome[R_co]] = {}
         self._next = 0
-        protect_from_interrupts(OutcomeStream.__aenter__, OutcomeStream.__aexit__, OutcomeStream.each)
 
     def __repr__(self) -> str:
         state = "not entered" if not self._opened else "over" if not self._running else "running"
@@ -82,6 +81,7 @@ class OutcomeStream(Generic[R_co]):
             f"{self._waiting_calls} of them waiting, {ready} outcomes ready>"
         )
 
+    @uninterrupted
     async def __aenter__(self) -> Self:
         self._open(self._worker)
         self._group = anyio.create_task_group()
@@ -104,6 +104,7 @@ class OutcomeStream(Generic[R_co]):
         if isinstance(self._limiter, PriorityCapacityLimiter):
             self._limiter.remove_callback(self._follow_limiter)
 
+    @uninterrupted
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
@@ -123,6 +124,7 @@ class OutcomeStream(Generic[R_co]):
             self._running = 0
             await self._drawing.aclose()
 
+    @uninterrupted
     async def each(self, do: Callable[[Outcome[R_co]], None]) -> None:
         """Call ``do`` for each outcome: in place of the block and the iteration, for what awaits nothing.
 
@@ -178,6 +180,7 @@ class OutcomeStream(Generic[R_co]):
         self._room = self._active + (self._active if self._buffer is None else self._buffer)
         self._start_workers()
 
+    @uninterrupted
     def _start_workers(self) -> None:
         while (
             not self._drawing.over

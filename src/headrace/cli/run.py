@@ -181,7 +181,14 @@ def run(
     with Journal(out, task.fingerprint(), total, limit is not None) as journal:
         if retry_failed:
             journal.forget_failed()
-        bulk = BulkRun(task, journal, total, wait_for_endpoint=wait_for_endpoint, deadline=deadline)
+        bulk = BulkRun(
+            task,
+            journal,
+            total,
+            wait_for_endpoint=wait_for_endpoint,
+            deadline=deadline,
+            say=watcher.say,
+        )
         try:
             if processes == 1:
                 carry_over(client, journal.spent)
