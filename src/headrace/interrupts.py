@@ -17,7 +17,7 @@ _functions: list[Callable[..., Any]] = []
 
 
 def uninterrupted(function: F) -> F:
-    """Mark a function as one that trio is to protect, with all that it calls; see `protect_from_interrupts`."""
+    """Mark a function that trio is to protect, with all that it calls; see `protect_from_interrupts`."""
     _functions.append(function)
     return function
 
