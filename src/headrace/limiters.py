@@ -118,6 +118,8 @@ class WaitingQueue(Generic[T]):
         try:
             while not waiter.served:
                 await waiter.until_woken()
+            # On trio a task that was woken runs on, also where it was cancelled in the same moment.
+            await checkpoint_if_cancelled()
         except BaseException:
             if not waiter.served:
                 self.leave(waiter)

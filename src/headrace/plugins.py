@@ -5,10 +5,12 @@ modules of headrace are its own, and may change without notice. Since 0.1.
 """
 
 from headrace.background import BackgroundTasks, GroupOfClient
+from headrace.bounded import BoundedMapping
 from headrace.clock import on_asyncio
 from headrace.encoded import EncodedBody
 from headrace.envelope import Expected, expected_of, read_envelope
 from headrace.errors import nearest
+from headrace.exports import publish as _publish
 from headrace.groups import task_group
 from headrace.limiters import Waiter, WaitingQueue
 from headrace.rate_limits import PerMinute, above_zero
@@ -21,6 +23,7 @@ __all__ = [
     "SHARED_FOLDER",
     "SPENT_BEFORE",
     "BackgroundTasks",
+    "BoundedMapping",
     "EncodedBody",
     "Evidence",
     "Expected",
@@ -41,3 +44,5 @@ __all__ = [
     "read_envelope",
     "task_group",
 ]
+
+_publish(__all__, globals())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 from anyio import CapacityLimiter, WouldBlock
@@ -31,7 +31,9 @@ class TokenHolder:
         queued: Seconds for which it waited for tokens of the client's limiter, or of its map's.
         resumed: When it last went on after `headrace.Call.waiting`, on the clock that ``now()`` asks; 0.0
             while it has not waited.
-        is_waiting: Whether it is in such a block.
+        is_waiting: Whether it is in such a block, or takes its tokens again at the end of one.
+        on_resume: Each is called with the call when it goes on after such a block. What one raises comes out
+            of the block: the attempt is not made. Who adds one takes it out when ``send`` has returned.
         queue_timeout: Seconds for which it waits for a token at most; None for no limit.
     """
 
@@ -41,6 +43,7 @@ class TokenHolder:
     queued: float = 0.0
     resumed: float = 0.0
     is_waiting: bool = False
+    on_resume: tuple[Callable[[Any], None], ...] = ()
     queue_timeout: float | None = None
     _held: tuple[Limiter, ...] = ()
     _owed: tuple[Limiter, ...] = ()
@@ -61,32 +64,38 @@ def try_acquire(limiter: Limiter, call: TokenHolder) -> bool:
 
 async def acquire_all(call: TokenHolder, limiters: tuple[Limiter, ...]) -> None:
     """Borrow a token of each limiter; the time that this takes counts as time in the queue."""
-    began = call.now()
+    began: float | None = None
     try:
         for limiter in limiters:
             if not try_acquire(limiter, call):
+                began = call.now() if began is None else began
                 await _wait_in_time(limiter, call)
             call._held += (limiter,)
     except BaseException:
         release_all(call)
         raise
     finally:
-        waited = call.now() - began
-        call.queued += waited
-        call.started += waited
+        if began is not None:
+            waited = call.now() - began
+            call.queued += waited
+            call.started += waited
 
 
 def release_all(call: TokenHolder) -> None:
-    """Give back all tokens that a call holds, those that it took last first."""
+    """Give back all tokens that a call holds."""
     held, call._held, call._owed = call._held, (), ()
-    for limiter in reversed(held):
+    for limiter in held:
         limiter.release_on_behalf_of(call)
 
 
 async def acquire(call: TokenHolder, limiter: Limiter) -> None:
-    """See `headrace.Call.acquire`."""
+    """See `headrace.Call.acquire`.
+
+    All calls take their tokens in one order, from the innermost policy's to the client's: were one to wait
+    for a policy's with the client's in hand, and another the other way round, neither would go on.
+    """
     if try_acquire(limiter, call):
-        call._held += (limiter,)
+        call._held = (limiter, *call._held)
         return
     async with Waiting(call):
         await _wait_for_token(limiter, call)
@@ -124,16 +133,21 @@ class Waiting:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         call = self._call
-        if self._outermost:
-            call.is_waiting = False
-            if call._map is not None:
-                call._map.call_resumes()
-        if self._held:
-            if error is None or isinstance(error, Exception):
-                await acquire_all(call, self._held)
-            else:  # a cancelled task cannot wait; should the call go on all the same, its next attempt does
-                call._owed = self._held
+        if self._outermost and call._map is not None:
+            call._map.call_resumes()
+        try:
+            if self._held:
+                if error is None or isinstance(error, Exception):
+                    await acquire_all(call, self._held)
+                else:  # a cancelled task cannot wait: should the call go on, its next attempt does
+                    call._owed = self._held
+        finally:
+            if self._outermost:
+                call.is_waiting = False
         call.resumed = call.now()
+        if error is None and self._outermost:
+            for do in call.on_resume:
+                do(call)
 
 
 async def _wait_in_time(limiter: Limiter, call: TokenHolder) -> None:

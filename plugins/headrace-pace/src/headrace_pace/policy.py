@@ -22,7 +22,14 @@ from headrace import (
     Stage,
     StatusError,
 )
-from headrace.plugins import Waiter, above_zero, is_out_of_credit, is_per_day, most_output
+from headrace.plugins import (
+    BoundedMapping,
+    Waiter,
+    above_zero,
+    is_out_of_credit,
+    is_per_day,
+    most_output,
+)
 from headrace_pace.headers import KINDS, Said, read_limits
 from headrace_pace.lane import Lane, Passage, State
 from headrace_pace.need import NOTHING, REQUEST, Need, need, used
@@ -55,7 +62,13 @@ class Pace(RateLimits):
     stage = Stage.PACE
 
     max_pause: float = attrs.field(default=120.0, validator=above_zero)
-    _lanes: dict[tuple[str, str], Lane] = attrs.field(factory=dict, init=False, repr=False)
+    _lanes: BoundedMapping[tuple[str, str], Lane] = attrs.field(init=False, repr=False)
+
+    @_lanes.default
+    def _no_lanes(self) -> BoundedMapping[tuple[str, str], Lane]:
+        return BoundedMapping(
+            lambda key: self._new_lane(*key, anyio.current_time()), in_use=lambda lane: bool(lane.line)
+        )
 
     def state(self, endpoint: str, model: str) -> State:
         """What may be sent at once now to a model, by its name there, at the endpoint of this name.
@@ -63,8 +76,8 @@ class Pace(RateLimits):
         To be asked on the event loop whose calls are paced.
         """
         now = anyio.current_time()
-        lane = self._lanes.get((endpoint, model))
-        return (lane or self._new_lane(endpoint, model, now)).state(now)
+        lane = self._lanes.find((endpoint, model)) or self._new_lane(endpoint, model, now)
+        return lane.state(now)
 
     def reset(self) -> None:
         """Forget all that was learnt: its event loop, and so its clock, has ended."""
@@ -81,9 +94,7 @@ class Pace(RateLimits):
             if endpoint.models is not None:
                 model = endpoint.name_of(model)
             now = call.now()
-            lane = lanes.get((endpoint.name, model))
-            if lane is None:
-                lane = lanes[endpoint.name, model] = self._new_lane(endpoint.name, model, now)
+            lane = lanes[endpoint.name, model]
             if lane.free:
                 lane.sent += 1
                 passage = Passage(now, lane.sent, lane.spent)

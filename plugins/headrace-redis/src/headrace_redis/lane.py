@@ -21,11 +21,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from itertools import islice
+from typing import TypeAlias
 
 import attrs
 
 from headrace import Call, CallError
-from headrace.plugins import Refusals, Waiter, WaitingQueue, most_output
+from headrace.plugins import BoundedMapping, Refusals, Waiter, WaitingQueue, most_output
 from headrace_redis.gcra import Limits, Schedule
 
 KEPT = 0.1
@@ -37,6 +38,9 @@ booking that is farther ahead is no call's yet."""
 
 LOOK = 10.0
 """Seconds after which there is an exchange though all that is wanted is booked: for news, and to be known."""
+
+REMEMBERED = 60.0
+"""Seconds for which a member keeps what it has booked, to tell a server that has forgotten it."""
 
 MOST = 64
 """Calls booked for in one exchange: while it runs, Redis serves nobody else."""
@@ -58,13 +62,19 @@ class Booking:
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What an exchange says; times in seconds. ``slots`` are those of the first calls that were asked for."""
+    """What an exchange says; times in seconds.
+
+    ``slots`` are those of the first calls that were asked for. ``epoch`` names the time since which the
+    server knows the lane, which is ``age`` ago; "" where no server was asked.
+    """
 
     spent: int = 0
     members: int = 1
     open_for: float = 0.0
     paused_for: float = 0.0
     wait: float = 0.0
+    epoch: str = ""
+    age: float = 0.0
     slots: tuple[float, ...] = ()
 
 
@@ -88,6 +98,7 @@ class Lane:
     ahead: deque[Booking] = attrs.field(factory=deque)
     ask_at: float = 0.0
     answered_at: float = -math.inf
+    epoch: str = ""
     back_requests: int = 0
     back_tokens: int = 0
     pause_asked: float = 0.0
@@ -98,6 +109,7 @@ class Lane:
     _wanted_ahead: int = 0
     refusals: Refusals = attrs.field(factory=Refusals)
     begun: int = 0
+    _booked: deque[Booking] = attrs.field(factory=deque)
     _outputs: deque[int] = attrs.field(factory=lambda: deque(maxlen=_LATEST))
     _usual_output: int = _UNKNOWN_OUTPUT
     _mean_tokens: float = 0.0
@@ -181,8 +193,12 @@ class Lane:
 
     def answered(self, now: float, answer: Answer, asked: list[int]) -> None:
         """Share out what was booked of what was asked for."""
-        booked = zip(answer.slots, asked, strict=False)
-        self.ahead.extend([Booking(now + slot, tokens) for slot, tokens in booked])
+        booked = [Booking(now + slot, tokens) for slot, tokens in zip(answer.slots, asked, strict=False)]
+        self.ahead.extend(booked)
+        if not self.limits.none:
+            self._booked.extend(booked)
+        while self._booked and self._booked[0].at < now - REMEMBERED:
+            self._booked.popleft()
         self._serve_ahead(now)
         if answer.paused_for:
             self.paused_until = max(self.paused_until, now + answer.paused_for)
@@ -198,6 +214,20 @@ class Lane:
         if self.ahead and self.ahead[0].at > now + HORIZON:
             self.ask_at = min(self.ahead[0].at - HORIZON / 2, now + LOOK)
         self._ask_for_less()
+
+    def hand_over(self, since: float) -> None:
+        """Have the next exchange book again what was booked for later than ``since``.
+
+        The server has forgotten the lane since then. What went before it counts as the burst.
+        """
+        requests, tokens = self.booked_after(since)
+        self.back_requests -= requests
+        self.back_tokens -= tokens
+
+    def booked_after(self, moment: float) -> tuple[int, int]:
+        """Requests that were booked for later than ``moment``, and their tokens."""
+        tokens = [booking.tokens for booking in self._booked if booking.at > moment]
+        return len(tokens), sum(tokens)
 
     def unanswered(self) -> None:
         """An exchange failed: ask again as soon as somebody can be asked."""
@@ -256,3 +286,7 @@ class Lane:
         while self.ahead and self.ahead[0].at + KEPT < now:
             self.give_back(self.ahead.popleft())
         return True
+
+
+Lanes: TypeAlias = BoundedMapping[tuple[str, str, str], Lane]
+"""By the endpoint's URL and name, and the model's name there."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import anyio
 import attrs
 
 from headrace import Call
-from headrace.plugins import Waiter
+from headrace.plugins import BoundedMapping, GroupOfClient, Waiter
 from headrace_redis.exchanges import Exchanges
 from headrace_redis.gcra import Limits
 from headrace_redis.keeper import Keeper
-from headrace_redis.lane import Lane, Turn
+from headrace_redis.lane import Lane, Lanes, Turn
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.refusals import Refusals
@@ -34,11 +36,19 @@ class Rules(Protocol):
     def limits_of(self, endpoint: str, model: str) -> Limits: ...
 
 
+def _new_lane(rules: Rules) -> Callable[[tuple[str, str, str]], Lane]:
+    def make(key: tuple[str, str, str]) -> Lane:
+        base_url, endpoint, model = key
+        return Lane(f"{base_url} {model}", base_url, rules.limits_of(endpoint, model))
+
+    return make
+
+
 @attrs.define(eq=False, init=False)
 class Link:
-    """What one client shares; of the event loop in which its calls are made."""
+    """What one client shares, while it is open."""
 
-    lanes: dict[tuple[str, str], Lane]
+    lanes: Lanes
     purse: Purse
     reach: Reach
     keeper: Keeper
@@ -46,12 +56,27 @@ class Link:
     _refusals: Refusals
 
     def __init__(self, server: Server, rules: Rules) -> None:
-        self.lanes = {}
+        self.lanes = BoundedMapping(_new_lane(rules), in_use=lambda lane: bool(lane.line or lane.ahead))
         self.purse = Purse(rules.budget_nano)
         self.reach = Reach(server, rules.processes)
         self._exchanges = Exchanges(self.lanes, self.purse, self.reach)
         self._refusals = Refusals(self.purse, self.reach, rules.max_pause)
         self.keeper = Keeper(self.lanes, self.purse, self.reach, self._exchanges, self._refusals)
+
+    @asynccontextmanager
+    async def open(self, group: GroupOfClient) -> AsyncIterator[None]:
+        """The time for which there is a keeper; raises `SettingsError` where Redis cannot be used.
+
+        What is left of an earlier time, maybe of another event loop, is let go of.
+        """
+        self.lanes.forget()
+        self.reach.forget()
+        await self.keeper.meet()
+        (await group()).start_soon(self.keeper.run, name="headrace redis")
+        try:
+            yield
+        finally:
+            await self.keeper.finish()
 
     async def admit(self, lane: Lane, call: Call, tokens: int) -> None:
         """Wait until a call may go; raises `BudgetExceeded` or `CircuitOpen` where it may not."""
