@@ -18,9 +18,11 @@ import pytest
 import headrace
 import headrace.plugins
 from headrace import errors, hookspecs
+from headrace.api import Api
 from headrace.bulk.records import encode_line
 from headrace.cli.main import cli
 from headrace.model import Outcome, Stage
+from headrace.parameters import CallOptions, ModelOptions
 from headrace.reply import Headers, Reply
 from headrace.settings import CoreSettings
 from headrace_adaptive import Adaptive
@@ -209,6 +211,26 @@ def test_each_member_of_an_output_line_is_there() -> None:
     for name in ("response", "error", "headrace"):
         expected |= {f"{name}.{member}" for member in line[name]}
     assert {row[0].strip("`") for row in rows(section(page("output-format.md"), "## A line"))} == expected
+
+
+# calls.md
+
+
+@pytest.mark.parametrize(
+    ("heading", "keywords"),
+    [
+        ("## Keywords of all calls", CallOptions.__optional_keys__),
+        ("## Keywords of calls of a model", ModelOptions.__optional_keys__ - CallOptions.__optional_keys__),
+    ],
+)
+def test_each_keyword_of_a_call_is_there(heading: str, keywords: frozenset[str]) -> None:
+    assert {row[0].strip("`") for row in rows(section(page("calls.md"), heading))} == keywords
+
+
+def test_each_method_for_one_call_is_there() -> None:
+    named = {row[0].strip("`").partition("(")[0] for row in rows(section(page("calls.md"), "# Calls"))}
+    methods = {name for name, _ in inspect.getmembers(Api, inspect.isfunction) if not name.startswith("_")}
+    assert methods <= named
 
 
 def test_each_name_for_authors_of_plugins_is_there() -> None:
