@@ -45,7 +45,7 @@ class Limiter:
     def policy(self, account: Account) -> SharedPace:
         """The policy `redis` for one client, over this server."""
         return SharedPace(
-            account, Link(_Simulated("redis://simulated", account.prefix, account.timeout, self), account)
+            Link(_Simulated("redis://simulated", account.prefix, account.timeout, self), account)
         )
 
     def turn(self, now: float) -> float:
@@ -68,9 +68,9 @@ class Limiter:
         back: tuple[int, int],
         pause: float,
         spent: int,
-        known: bool,
+        epoch: str,
     ) -> Answer:
-        """What ``exchange.lua`` does, where all lanes are ``known``."""
+        """What ``exchange.lua`` does, where no lane is ever forgotten."""
         self.exchanges += 1
         self._spent[member] = max(spent, self._spent.get(member, 0))
         self._members[member] = now

@@ -71,7 +71,15 @@ def run_headrace(input: Path, output: Path, sections: list[str], base_url: str, 
     """Run the command as a user does; its summary goes to standard output."""
     subprocess.run(
         [
-            *(sys.executable, "-c", "from headrace.cli import main; main()", "run", input, "--out", output),
+            *(
+                sys.executable,
+                "-c",
+                "from headrace_command import main; main()",
+                "run",
+                input,
+                "--out",
+                output,
+            ),
             *("--prompt", PROMPT, "--choices", ",".join(sections), "--id-column", "id"),
             *("--model", "deepseek-v3.2", "--base-url", base_url, "--max-in-flight", str(in_flight)),
         ],

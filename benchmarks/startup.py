@@ -39,7 +39,7 @@ foreign = sum(name in sys.modules for name in ("httpx", "rich", "click"))
 print(json.dumps({{"wall_ms": wall * 1e3, "cpu_ms": cpu * 1e3, "modules": len(set(sys.modules) - before),
                    "foreign": foreign}}))
 """
-COMMAND = "from headrace.cli import main; main()"
+COMMAND = "from headrace_command import main; main()"
 
 
 def entry(name: str) -> Entry:

@@ -72,6 +72,7 @@ def test_retryable_is_what_a_retry_can_help() -> None:
         "CredentialError",
         "IncompleteReply",
         "InvalidReply",
+        "LocalResourceError",
         "ProtocolError",
     }
 

@@ -138,7 +138,19 @@ def test_importing_headrace_does_not_import_what_only_some_need() -> None:
 
 def test_importing_the_plugin_authors_names_imports_hardly_more_than_headrace() -> None:
     more = _imported_by("import headrace.plugins") - _imported_by("import headrace")
-    assert more == {"headrace.plugins", "headrace.refusals"}
+    assert more == {"headrace.bounded", "headrace.plugins", "headrace.refusals"}
+
+
+def test_what_plugin_authors_import_reports_that_module() -> None:
+    classes = [
+        member
+        for name in headrace.plugins.__all__
+        if isinstance(member := getattr(headrace.plugins, name), type)
+    ]
+    assert classes
+    assert {kind.__module__ for kind in classes} == {"headrace.plugins"}
+    body = headrace.plugins.EncodedBody(b'{"model": "m"}')
+    assert pickle.loads(pickle.dumps(body)) == body
 
 
 @pytest.mark.parametrize("module", [headrace.plugins, headrace.bulk], ids=lambda module: module.__name__)

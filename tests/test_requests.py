@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Hashable
 from typing import Any
 
 import attrs
@@ -26,6 +27,15 @@ def test_a_text_is_a_chat_prompt() -> None:
     request = as_request("Hallo", "m")
     assert request == Request({"model": "m", "messages": MESSAGES})
     assert request.path == "/chat/completions"
+
+
+def test_requests_are_equal_by_value_and_have_no_hash() -> None:
+    one, other = Request({"model": "m"}, id="1"), Request({"model": "m"}, id="1")
+    assert one == other
+    assert one != Request({"model": "n"}, id="1")
+    assert not isinstance(one, Hashable)
+    with pytest.raises(TypeError, match="unhashable type: 'Request'"):
+        hash(one)
 
 
 def test_a_mapping_is_the_body_of_a_chat_completion() -> None:

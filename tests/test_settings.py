@@ -191,6 +191,11 @@ def test_a_value_of_the_wrong_kind_names_its_key(folder: Path, keywords: dict[st
     "url",
     [
         "file:///etc/passwd",
+        "http://a..b/v1",
+        "http://.:8000/v1",
+        "http://%41/v1",
+        "http://[v1.x]/v1",
+        f"http://{'a' * 64}.test/v1",
         "ftp://host/v1",
         "llm.example/v1",
         "//llm.example/v1",

@@ -7,7 +7,8 @@ it is worth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from traceback import walk_tb
 from types import FrameType, TracebackType
 
 from headrace.errors import PolicyError
@@ -20,16 +21,19 @@ def culprit(policies: Sequence[Policy], traceback: TracebackType | None) -> str 
 
     Looked up when something went wrong, so that a policy costs no wrapper when nothing does.
     """
+    return innermost_policy(policies, [frame for frame, _ in walk_tb(traceback)])
+
+
+def innermost_policy(policies: Sequence[Policy], frames: Iterable[FrameType]) -> str | None:
+    """The same for frames, outermost first."""
     suspect: Policy | None = None
-    while traceback is not None:
-        frame = traceback.tb_frame
+    for frame in frames:
         if frame.f_globals.get("__name__") == checked.__module__:
             return None
         nearness = {policy.name: _nearness(policy, frame) for policy in policies}
         nearest_to = [policy for policy in policies if nearness[policy.name] == max(nearness.values()) > 0]
         if nearest_to and suspect not in nearest_to:
             suspect = nearest_to[0]
-        traceback = traceback.tb_next
     return suspect.name if suspect else None
 
 

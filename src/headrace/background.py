@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import anyio.abc
 
 from headrace.errors import PluginError, PolicyError
-from headrace.interrupts import protect_from_interrupts
+from headrace.interrupts import uninterrupted
 
 
 class BackgroundTasks:
@@ -22,20 +22,22 @@ class BackgroundTasks:
     def __init__(self, group: anyio.abc.TaskGroup, owner: str) -> None:
         self._group = group
         self._owner = owner
-        protect_from_interrupts(BackgroundTasks._run)
 
+    @uninterrupted
     def start_soon(
         self, func: Callable[..., Coroutine[Any, Any, Any]], *args: Any, name: object = None
     ) -> None:
         """Start a task; see `anyio.abc.TaskGroup.start_soon`."""
         self._group.start_soon(partial(self._run, func), *args, name=name or func)
 
+    @uninterrupted
     async def start(
         self, func: Callable[..., Coroutine[Any, Any, Any]], *args: Any, name: object = None
     ) -> Any:
         """Start a task and wait until it calls ``task_status.started``; see `anyio.abc.TaskGroup.start`."""
         return await self._group.start(partial(self._run, func), *args, name=name or func)
 
+    @uninterrupted
     async def _run(self, func: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **keywords: Any) -> None:
         try:
             await func(*args, **keywords)

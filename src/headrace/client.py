@@ -26,7 +26,7 @@ from headrace.api import Api
 from headrace.clock import running_clock
 from headrace.endpoints import Endpoint
 from headrace.errors import ClientStateError, HeadraceError, RequestError, SettingsError, nearest
-from headrace.interrupts import protect_from_interrupts
+from headrace.interrupts import protect_from_interrupts, uninterrupted
 from headrace.keys import KeySource, Secret, as_secret
 from headrace.lifespans import Lifespans
 from headrace.limiters import PriorityCapacityLimiter
@@ -132,9 +132,10 @@ class Client(Api):
         )
         self._lifespans = Lifespans(self._pipeline.parts(self._transport), self._close)
         self._token: object = None
-        protect_from_interrupts(Client.__aenter__, Client.__aexit__)
 
+    @uninterrupted
     async def __aenter__(self) -> Self:
+        protect_from_interrupts()
         if self._token is not None:
             raise ClientStateError("this client was opened before; make another one")
         self._token = anyio.lowlevel.current_token()
@@ -146,6 +147,7 @@ class Client(Api):
             raise
         return self
 
+    @uninterrupted
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, AnyStr, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
@@ -213,6 +215,8 @@ def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
         raise SettingsError("base_url holds a space, a line break or a character outside ASCII")
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise SettingsError(f"base_url {url!r} must be like https://host/v1")
+    if not _is_host(parts.hostname):
+        raise SettingsError(f"base_url {url!r}: its host is not a host name, nor an address")
     if parts.query or parts.fragment:
         # Not shown: some put their key there.
         raise SettingsError("base_url must end with its path, without '?' and '#'")
@@ -226,6 +230,19 @@ def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
             "no key for api.openai.com: set OPENAI_API_KEY or pass api_key=, or name a base_url"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+
+
+def _is_host(host: str) -> bool:
+    """Whether a resolver can be asked for a host at all."""
+    if ":" in host:
+        with contextlib.suppress(ValueError):
+            return bool(ipaddress.IPv6Address(host))
+        return False
+    try:
+        host.encode("idna")
+    except UnicodeError:  # an empty label, or one of more than 63 characters
+        return False
+    return not re.search(r"[^\w.-]", host) and any(map(str.isalnum, host))
 
 
 def _public(host: str) -> bool:

@@ -24,6 +24,7 @@ from headrace.errors import (
     CredentialError,
     HeadraceError,
     InvalidReply,
+    LocalResourceError,
     PolicyError,
     RateLimited,
     SetupError,
@@ -96,6 +97,8 @@ def shared_error(error: HeadraceError) -> SharedError | None:
         return _by_status(error)
     if isinstance(error, (TLSError, CredentialError)):
         return SharedError(error.code, Scope.ACCOUNT)
+    if isinstance(error, LocalResourceError):
+        return SharedError(error.code, Scope.SETTING)
     if isinstance(error, InvalidReply):
         return _by_body(error)
     if isinstance(error, (PolicyError, SetupError)):

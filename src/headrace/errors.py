@@ -12,6 +12,7 @@
       CallError                  one call failed; says to which request and whether a retry can help
         ConnectError             refused, unresolved, reset before an answer
           TLSError               handshake or certificate; never retried, never downgraded
+        LocalResourceError       this machine has no file, port, thread or memory left for a connection
         CallTimeout              no connection, no bytes or no end within the time allowed
           DeadlineExceeded       the request's own deadline, over all its attempts
         ProtocolError            an answer that breaks HTTP
@@ -64,6 +65,7 @@ __all__ = [
     "InputError",
     "InvalidReply",
     "JournalError",
+    "LocalResourceError",
     "PluginError",
     "PolicyError",
     "ProtocolError",
@@ -160,6 +162,16 @@ class TLSError(ConnectError):
 
     code = "tls_error"
     retryable = False
+
+
+class LocalResourceError(CallError):
+    """This process or machine has no file, local port, thread or memory left for another connection.
+
+    It says nothing about the endpoint, so no policy counts it against one. Nothing was sent.
+    """
+
+    code = "local_resources"
+    retryable = True
 
 
 class CallTimeout(CallError):

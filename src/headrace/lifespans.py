@@ -19,7 +19,7 @@ import attrs
 from headrace.background import BackgroundTasks
 from headrace.errors import ClientStateError, HeadraceError, PluginError
 from headrace.groups import task_group
-from headrace.interrupts import protect_from_interrupts
+from headrace.interrupts import uninterrupted
 from headrace.sharing import claim_for_this_loop
 
 TRANSPORT = "the transport"
@@ -67,8 +67,8 @@ class Lifespans:
         self._group: anyio.abc.TaskGroup | None = None
         self._task: int | None = None
         self.entered = False
-        protect_from_interrupts(Lifespans.enter, Lifespans.leave)
 
+    @uninterrupted
     async def enter(self) -> None:
         """Enter all; where one fails, those before it are left.
 
@@ -88,6 +88,7 @@ class Lifespans:
             raise
         self.entered = True
 
+    @uninterrupted
     async def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, cast, runtime_checkable
 
 import anyio
 import attrs
@@ -96,9 +96,14 @@ class Request:
     first; those of a map wait as if theirs were one lower. ``answer`` is the type that the answer is to have;
     see `Client.chat`. ``fresh``: no answer from a cache; the new one takes the place of the one it has kept.
 
+    Requests are equal where all of that is. They have no hash, because the body is a mapping that may change:
+    to keep something by request, give each an ``id``.
+
     Raises `RequestError` for a path or method that no HTTP request may carry, for a timeout or deadline that
     is no duration, and for an ``answer`` that is no such type, or of anything but a chat.
     """
+
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     body: Mapping[str, Any] | None
     path: str = "/chat/completions"

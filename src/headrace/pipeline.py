@@ -17,6 +17,7 @@ from headrace.errors import (
     PluginError,
     SettingsError,
 )
+from headrace.interrupts import uninterrupted
 from headrace.lifespans import TRANSPORT, Part
 from headrace.model import Call, Observer, Policy, Send
 from headrace.plugin_manager import Plugins, check_observer, check_policy
@@ -107,6 +108,7 @@ class Pipeline:
         if self.closed is not None:
             raise ClientStateError(self.closed)
 
+    @uninterrupted
     async def perform(self, call: Call) -> Reply:
         """Send a call through, within its deadline; complete its reply or its error.
 

@@ -5,14 +5,15 @@ modules of headrace are its own, and may change without notice. Since 0.1.
 """
 
 from headrace.background import BackgroundTasks, GroupOfClient
-from headrace.clock import on_asyncio
+from headrace.bounded import BoundedMapping
 from headrace.encoded import EncodedBody
 from headrace.envelope import Expected, expected_of, read_envelope
 from headrace.errors import nearest
+from headrace.exports import publish as _publish
 from headrace.groups import task_group
 from headrace.limiters import Waiter, WaitingQueue
 from headrace.rate_limits import PerMinute, above_zero
-from headrace.refusals import Evidence, Refusals, is_per_day
+from headrace.refusals import Evidence, Refusals, is_out_of_credit, is_per_day
 from headrace.replies import answered
 from headrace.requests import encode_body, most_output
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
@@ -21,6 +22,7 @@ __all__ = [
     "SHARED_FOLDER",
     "SPENT_BEFORE",
     "BackgroundTasks",
+    "BoundedMapping",
     "EncodedBody",
     "Evidence",
     "Expected",
@@ -33,10 +35,12 @@ __all__ = [
     "answered",
     "encode_body",
     "expected_of",
+    "is_out_of_credit",
     "is_per_day",
     "most_output",
     "nearest",
-    "on_asyncio",
     "read_envelope",
     "task_group",
 ]
+
+_publish(__all__, globals())

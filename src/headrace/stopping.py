@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import Any, Self
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from typing import Any
 
 import anyio
 
+from headrace.drawing import EXHAUSTED, Drawing
 from headrace.error_scope import shared_error
 from headrace.errors import HeadraceError
 from headrace.model import Outcome
@@ -16,7 +17,7 @@ from headrace.shared_errors import SharedErrors
 class Stopping:
     """The items and the work of a map, under the rule of `SharedErrors`.
 
-    As an async iterator it gives the items. Where the rule says that nothing more is to be drawn, it waits
+    As an async iterable it gives the items. Where the rule says that nothing more is to be drawn, it waits
     for the calls under way, and raises the error unless one of them takes the verdict back.
     """
 
@@ -31,19 +32,24 @@ class Stopping:
         self._under_way = 0
         self._finished = anyio.Event()
 
-    def __aiter__(self) -> Self:
-        items = self._items
-        self._next = _next_async(items) if isinstance(items, AsyncIterable) else _next(items)
-        return self
-
-    async def __anext__(self) -> Any:
-        rule = self._rule
-        while rule.verdict is not None:
-            if not self._under_way:
-                raise rule.verdict.first
-            self._finished = anyio.Event()
-            await self._finished.wait()
-        return await self._next()
+    async def __aiter__(self) -> AsyncGenerator[Any, None]:
+        drawing, rule = Drawing(self._items), self._rule
+        try:
+            while True:
+                while rule.verdict is not None:
+                    if not self._under_way:
+                        raise rule.verdict.first
+                    self._finished = anyio.Event()
+                    await self._finished.wait()
+                drawn = drawing.draw()
+                item = await drawn if drawing.awaited else drawn
+                if item is EXHAUSTED:
+                    break
+                yield item
+        finally:
+            await drawing.aclose()
+        if drawing.error is not None:
+            raise drawing.error
 
     async def work(self, stream: Any, index: int, item: Any) -> Outcome[Any]:
         """The outcome of an item, of which the rule is told."""
@@ -61,19 +67,3 @@ class Stopping:
             rule.fail(index, shared, outcome.error)
         self._finished.set()
         return outcome
-
-
-def _next(items: Iterable[Any]) -> Callable[[], Awaitable[Any]]:
-    iterator = iter(items)
-
-    async def draw() -> Any:
-        try:
-            return next(iterator)
-        except StopIteration:
-            raise StopAsyncIteration from None
-
-    return draw
-
-
-def _next_async(items: AsyncIterable[Any]) -> Callable[[], Awaitable[Any]]:
-    return aiter(items).__anext__

@@ -29,6 +29,7 @@ from headrace.errors import (
     InvalidReply,
     ReplyTooLarge,
 )
+from headrace.interrupts import uninterrupted
 from headrace.json_reading import NOT_JSON, decode_json
 from headrace.model import Call, Ending, Request
 from headrace.redacted_errors import redact_error
@@ -263,6 +264,7 @@ class Stream:
             state = f"{'complete' if self._complete else 'broken off'}, {came} in {reply.elapsed:.1f} s"
         return f"<Stream from {self._call.endpoint.name} {state}>"
 
+    @uninterrupted
     async def __aenter__(self) -> Self:
         if self._entered:
             raise ClientStateError("a stream is entered once; call client.stream again for another")
@@ -278,6 +280,7 @@ class Stream:
         self._reply = reply
         return self
 
+    @uninterrupted
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
@@ -311,6 +314,7 @@ class Stream:
                 raise StopAsyncIteration
         return reader.ready.popleft()
 
+    @uninterrupted
     async def _read_on(self) -> None:
         call = self._call
         stall = call.timeout.stall

@@ -33,7 +33,7 @@ class TokenHolder:
             while it has not waited.
         is_waiting: Whether it is in such a block, or takes its tokens again at the end of one.
         on_resume: Each is called with the call when it goes on after such a block. What one raises comes out
-            of that block: the attempt is not made. Whoever adds one takes it out when ``send`` has returned.
+            of the block: the attempt is not made. Who adds one takes it out when ``send`` has returned.
         queue_timeout: Seconds for which it waits for a token at most; None for no limit.
     """
 
@@ -139,7 +139,7 @@ class Waiting:
             if self._held:
                 if error is None or isinstance(error, Exception):
                     await acquire_all(call, self._held)
-                else:  # a cancelled task cannot wait; should the call go on all the same, its attempt does
+                else:  # a cancelled task cannot wait: should the call go on, its next attempt does
                     call._owed = self._held
         finally:
             if self._outermost:

@@ -21,14 +21,13 @@ import anyio
 import anyio.abc
 from anyio.lowlevel import checkpoint
 
+from headrace.drawing import EXHAUSTED, Drawing
 from headrace.errors import ClientStateError
 from headrace.groups import task_group
-from headrace.interrupts import protect_from_interrupts
+from headrace.interrupts import uninterrupted
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Outcome, R_co
 from headrace.tokens import Limiter
-
-_EXHAUSTED: Any = object()
 
 MOST_HELD = 4
 """So many times as many calls as may be active are held, with those that wait."""
@@ -55,7 +54,6 @@ class OutcomeStream(Generic[R_co]):
         buffer: int | None,
     ) -> None:
         self._items = items
-        self._awaited = isinstance(items, AsyncIterable)
         self._work = work
         self._limiter = limiter
         self._size = len(items) if isinstance(items, Sized) else math.inf
@@ -64,8 +62,6 @@ class OutcomeStream(Generic[R_co]):
         self._ordered = ordered
         self._buffer = buffer
         self._opened = False
-        self._over = False
-        self._input_error: Exception | None = None
         self._drawn = 0
         self._held = 0
         self._running = 0
@@ -76,7 +72,6 @@ class OutcomeStream(Generic[R_co]):
         self._news: anyio.Event | None = None
         self._early: dict[int, Outcome[R_co]] = {}
         self._next = 0
-        protect_from_interrupts(OutcomeStream.__aenter__, OutcomeStream.__aexit__, OutcomeStream.each)
 
     def __repr__(self) -> str:
         state = "not entered" if not self._opened else "over" if not self._running else "running"
@@ -86,6 +81,7 @@ class OutcomeStream(Generic[R_co]):
             f"{self._waiting_calls} of them waiting, {ready} outcomes ready>"
         )
 
+    @uninterrupted
     async def __aenter__(self) -> Self:
         self._open(self._worker)
         self._group = anyio.create_task_group()
@@ -93,21 +89,22 @@ class OutcomeStream(Generic[R_co]):
         self._follow_limiter()
         return self
 
-    def _open(self, worker: Callable[[Callable[[], Any]], Coroutine[Any, Any, None]]) -> None:
+    def _open(self, worker: Callable[[Drawing], Coroutine[Any, Any, None]]) -> None:
         if self._opened:
             raise ClientStateError("a map is entered once; call client.map again for another")
         self._opened = True
         self._run_worker = worker
-        self._draw = self._drawing()
+        self._drawing = Drawing(self._items)
         self._context = copy_context()
         if isinstance(self._limiter, PriorityCapacityLimiter):
             self._limiter.add_callback(self._follow_limiter)
 
     def _close(self) -> None:
-        self._over = True
+        self._drawing.over = True
         if isinstance(self._limiter, PriorityCapacityLimiter):
             self._limiter.remove_callback(self._follow_limiter)
 
+    @uninterrupted
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
@@ -125,7 +122,9 @@ class OutcomeStream(Generic[R_co]):
             raise group.exceptions[0] from group.exceptions[0].__cause__
         finally:
             self._running = 0
+            await self._drawing.aclose()
 
+    @uninterrupted
     async def each(self, do: Callable[[Outcome[R_co]], None]) -> None:
         """Call ``do`` for each outcome: in place of the block and the iteration, for what awaits nothing.
 
@@ -140,13 +139,14 @@ class OutcomeStream(Generic[R_co]):
             return
         ended, work, polls = False, self._work, not self._tells_changes
 
-        async def worker(draw: Callable[[], Any]) -> None:
+        async def worker(drawing: Drawing) -> None:
             nonlocal ended
+            draw = drawing.draw
             # As long as there are not too many, which the end of a wait or a smaller limit makes.
             while self._running - self._waiting_calls <= self._active:
                 drawn = draw()
-                item = await drawn if self._awaited else drawn
-                if item is _EXHAUSTED:
+                item = await drawn if drawing.awaited else drawn
+                if item is EXHAUSTED:
                     break
                 index = self._drawn
                 self._drawn += 1
@@ -168,8 +168,9 @@ class OutcomeStream(Generic[R_co]):
                 self._follow_limiter()
         finally:
             self._close()
-        if self._input_error is not None:
-            raise self._input_error
+            await self._drawing.aclose()
+        if self._drawing.error is not None:
+            raise self._drawing.error
 
     # How many calls are held.
 
@@ -179,15 +180,16 @@ class OutcomeStream(Generic[R_co]):
         self._room = self._active + (self._active if self._buffer is None else self._buffer)
         self._start_workers()
 
+    @uninterrupted
     def _start_workers(self) -> None:
         while (
-            not self._over
+            not self._drawing.over
             and self._running - self._waiting_calls < self._active
             and self._running < MOST_HELD * self._active
         ):
             self._running += 1
             # In the context of the map, not in that of the call that waits, which a span may be part of.
-            self._context.copy().run(lambda: self._group.start_soon(self._run_worker, self._draw))
+            self._context.copy().run(lambda: self._group.start_soon(self._run_worker, self._drawing))
 
     def call_waits(self) -> None:
         """A call gives its token back for a time; see `headrace.Call.waiting`."""
@@ -232,8 +234,8 @@ class OutcomeStream(Generic[R_co]):
             if not self._running:
                 if not self._opened:
                     raise ClientStateError("enter the map first: async with client.map(…) as outcomes")
-                if self._input_error is not None:
-                    error, self._input_error = self._input_error, None
+                error, self._drawing.error = self._drawing.error, None
+                if error is not None:
                     raise error
                 await checkpoint()
                 return False
@@ -246,7 +248,8 @@ class OutcomeStream(Generic[R_co]):
         for _ in range(min(number, len(self._without_room))):
             self._without_room.popleft().set()
 
-    async def _worker(self, draw: Callable[[], Any]) -> None:
+    async def _worker(self, drawing: Drawing) -> None:
+        draw = drawing.draw
         while self._running - self._waiting_calls <= self._active:
             while self._held >= self._room + self._waiting_calls:
                 room = anyio.Event()
@@ -254,8 +257,8 @@ class OutcomeStream(Generic[R_co]):
                 await room.wait()
             self._held += 1
             drawn = draw()
-            item = await drawn if self._awaited else drawn
-            if item is _EXHAUSTED:
+            item = await drawn if drawing.awaited else drawn
+            if item is EXHAUSTED:
                 self._held -= 1
                 break
             index = self._drawn
@@ -266,44 +269,6 @@ class OutcomeStream(Generic[R_co]):
         # Not in a finally: to a consumer that is cancelled with its workers, they must not look done.
         self._running -= 1
         self._tell()
-
-    def _drawing(self) -> Callable[[], Any]:
-        """A function that draws the next item, or `_EXHAUSTED` from the end or the first error on.
-
-        It is to be awaited if ``_awaited``.
-        """
-
-        def draw() -> Any:
-            if self._over:
-                return _EXHAUSTED
-            try:
-                return next(iterator)
-            except StopIteration:
-                self._over = True
-            except Exception as error:
-                self._over, self._input_error = True, error
-            return _EXHAUSTED
-
-        async def draw_async() -> Any:
-            # One at a time: an async generator cannot be advanced by two tasks at once.
-            async with lock:
-                if self._over:
-                    return _EXHAUSTED
-                try:
-                    return await anext(async_iterator)
-                except StopAsyncIteration:
-                    self._over = True
-                except Exception as error:
-                    self._over, self._input_error = True, error
-                return _EXHAUSTED
-
-        if self._awaited:
-            assert isinstance(self._items, AsyncIterable)
-            lock, async_iterator = anyio.Lock(fast_acquire=True), aiter(self._items)
-            return draw_async
-        assert isinstance(self._items, Iterable)
-        iterator = iter(self._items)
-        return draw
 
     def _hand_out(self, outcome: Outcome[R_co]) -> None:
         if not self._ordered:

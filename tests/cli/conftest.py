@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser
 from tests.cli.browsing import chromium
 
-COMMAND = [sys.executable, "-c", "from headrace.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from headrace_command import main; main()"]
 LIMIT = 60
 
 

@@ -25,7 +25,7 @@ def headrace_commands(cli):
 MODULES = """
 import atexit, sys
 atexit.register(lambda: print(*sorted(sys.modules), sep="\\n"))
-from headrace.cli import main
+from headrace_command import main
 main()
 """
 
@@ -36,7 +36,7 @@ def home(tmp_path: Path) -> Path:
     scripts = tmp_path / "bin"
     scripts.mkdir()
     command = scripts / "headrace"
-    command.write_text(f"#!{sys.executable}\nfrom headrace.cli import main\nmain()\n", encoding="utf-8")
+    command.write_text(f"#!{sys.executable}\nfrom headrace_command import main\nmain()\n", encoding="utf-8")
     command.chmod(0o755)
     info = tmp_path / "site" / "headrace_greet-1.0.dist-info"
     info.mkdir(parents=True)

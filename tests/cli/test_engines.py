@@ -84,7 +84,7 @@ def test_the_command_s_help_has_the_engine_s_options_where_one_is_meant(
 
 def test_nobody_looks_for_plugins_to_show_the_command_s_own_help() -> None:
     code = "import atexit, sys; atexit.register(lambda: print('LOADED', *sys.modules)); "
-    code += "from headrace.cli import main; sys.argv = ['headrace', 'run', '--help']; main()"
+    code += "from headrace_command import main; sys.argv = ['headrace', 'run', '--help']; main()"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

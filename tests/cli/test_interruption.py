@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 Lines = Callable[[str], list[dict[str, Any]]]
 IN_FLIGHT = 20
 ASK = ("--prompt", "{id}: {text}", "--model", "m", "--out", "out.jsonl", "--max-in-flight", str(IN_FLIGHT))
+INTERRUPTIONS = int(os.environ.get("TEST_INTERRUPTIONS", "3"))
 KILLS = int(os.environ.get("TEST_KILLS", "6"))
 
 
@@ -178,3 +180,24 @@ def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_goes_on(
     assert 0 < safe < 300
     assert headrace.run("run", "questions.csv", *ASK).code == 0
     check_complete(lines_of("out.jsonl"))
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one process", "two processes"])
+def test_interrupted_at_any_moment_from_the_start_on_it_ends_as_interrupted_commands_do(
+    headrace: Any, questions: Path, serving: Callable[..., Any], options: tuple[str, ...]
+) -> None:
+    # Before the interpreter has come to the command's own first line, a signal is Python's to handle.
+    rng = random.Random(20)
+    with serving("--latency", "60s") as url:
+        for _ in range(INTERRUPTIONS):
+            with headrace.start(
+                "run", "questions.csv", *ASK, *options, env={"OPENAI_BASE_URL": url}, start_new_session=True
+            ) as process:
+                time.sleep(rng.uniform(0.15, 1.5))
+                os.killpg(process.pid, signal.SIGINT)
+                try:
+                    _, err = process.communicate(timeout=3)
+                except subprocess.TimeoutExpired:  # the run had begun
+                    os.killpg(process.pid, signal.SIGINT)  # drops the calls in flight
+                    _, err = process.communicate(timeout=30)
+            assert (process.returncode, "Traceback" in err) == (130, False), err

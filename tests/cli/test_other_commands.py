@@ -70,7 +70,7 @@ def test_help_has_examples_and_an_unknown_command_names_the_nearest(headrace: An
 
 
 def test_without_click_the_command_says_what_to_install() -> None:
-    program = "import sys; sys.modules['click'] = None; from headrace.cli import main; main()"
+    program = "import sys; sys.modules['click'] = None; from headrace_command import main; main()"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr == "headrace: the command line needs more: pip install 'headrace[standard]'\n"

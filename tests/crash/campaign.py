@@ -19,7 +19,7 @@ from tests.crash.checks import LostError, check_acknowledged, check_complete, wh
 from tests.crash.inputs import FORMS, Form, write_input
 from tests.crash.serving import Served, environment
 
-COMMAND = (sys.executable, "-c", "from headrace.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from headrace_command import main; main()")
 FAULTS = ("--latency=30ms", "--jitter=20ms", "--errors=12%", "--stall=300ms")
 KINDS = "--faults=500,503,429,reset,stall"
 IN_FLIGHT = 20

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 import headrace
+import headrace.bulk
 import headrace.plugins
 from headrace import errors, hookspecs
 from headrace.api import Api
@@ -237,6 +238,23 @@ def test_each_name_for_authors_of_plugins_is_there() -> None:
     text = section(page("hooks.md"), "## What plugins import")
     named = [name.strip().strip("`") for row in rows(text) for name in row[0].split(",")]
     assert sorted(named) == sorted(headrace.plugins.__all__)
+
+
+def test_each_name_for_authors_of_engines_is_there() -> None:
+    text = section(page("hooks.md"), "## headrace_engines()").partition("Engines are written with")[2]
+    named = {name.strip().strip("`") for row in rows(text) for name in row[0].split(",")}
+    in_python = {
+        "BulkRun",
+        "Journal",
+        "LocalCrew",
+        "ProcessCrew",
+        "Source",
+        "Summary",
+        "Task",
+        "run",
+        "write_table",
+    }
+    assert named == set(headrace.bulk.__all__) - in_python
 
 
 # ../explanation/architecture.md

@@ -9,8 +9,11 @@ from typing import Any
 import anyio
 import pytest
 
+from headrace import Client, ConnectError, Endpoint, Request
 from headrace.transports import addresses
 from headrace.transports.addresses import Address
+from headrace.transports.connecting import tls_name
+from headrace.transports.request_writer import RequestWriter
 
 pytestmark = pytest.mark.anyio
 
@@ -183,3 +186,29 @@ async def test_an_address_that_refuses_hands_over_to_the_next_at_once(
     monkeypatch.setattr(addresses, "STAGGER", 60.0)
     with anyio.fail_after(20):
         (await Address("some.test", port).connected()).close()
+
+
+@pytest.mark.parametrize("host", ["[::1%lo]", "[::1%25lo]", "[::1]", "127.1"])
+async def test_an_address_is_reached_as_it_is_written(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server(("::1" if ":" in host else "127.0.0.1", 0), family=family) as listener:
+        port = listener.getsockname()[1]
+        address = Address(host.strip("[]"), port)
+        (await address.connected()).close()
+        connection, _ = listener.accept()
+        connection.close()
+
+
+async def test_a_scope_that_is_no_interface_is_an_error_that_says_so() -> None:
+    async with Client(base_url="http://[fe80::1%nosuch]:8000/v1", policies=[]) as client:
+        with pytest.raises(ConnectError, match="no interface"):
+            await client.request("GET", "/models")
+
+
+@pytest.mark.parametrize("scope", ["", "%lo", "%25lo"])
+def test_the_scope_of_an_address_stays_on_this_machine(scope: str) -> None:
+    written = RequestWriter(Endpoint(f"http://[::1{scope}]:8000/v1")).write(
+        Request(None, "/models", "GET"), b""
+    )
+    assert b"\r\nHost: [::1]:8000\r\n" in written
+    assert tls_name(f"::1{scope}") == "::1"

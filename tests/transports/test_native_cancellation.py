@@ -189,51 +189,6 @@ async def test_ten_thousand_calls_cancelled_at_random_moments(
         assert open_files() <= before
 
 
-FEW_FILES = """
-import resource, sys, anyio, headrace
-resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
-async def main():
-    async with headrace.Client(base_url=sys.argv[2], policies=[], max_in_flight=100) as client:
-        failed = []
-        async with client.map([headrace.Request(None, f"/{n}", "GET") for n in range(100)]) as outcomes:
-            async for outcome in outcomes:
-                if outcome.error:
-                    failed.append(outcome.error)
-        assert 0 < len(failed) < 100, len(failed)
-        assert client.in_flight == 0
-        print({type(error).__name__ for error in failed}, failed[0])
-        print((await client.request("GET", "/after")).body)
-anyio.run(main, backend=sys.argv[1])
-"""
-
-
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_when_files_run_out_the_error_names_the_limit_and_later_calls_work(
-    serve: Serve, backend: str
-) -> None:
-    async def main() -> subprocess.CompletedProcess[bytes]:
-        hold = anyio.Event()
-
-        async def script(peer: Peer) -> None:
-            while seen := await peer.request():
-                if not seen.target.endswith("after") and len(server.requests) < 20:
-                    with anyio.move_on_after(1):
-                        await hold.wait()
-                await peer.answer()
-
-        async with serve(script) as server:
-            command = [sys.executable, "-c", FEW_FILES, backend, server.url]
-            return await anyio.run_process(command, check=False)
-
-    done = anyio.run(main)
-    assert done.returncode == 0, done.stderr.decode()
-    said, after = done.stdout.decode().splitlines()
-    assert said.startswith("{'ConnectError'}")
-    assert "this process may open 40 files" in said
-    assert "ulimit -n" in said
-    assert after == "{}"
-
-
 AT_ONCE = """
 import resource, sys, anyio, headrace
 from headrace.endpoint import Behaviour, endpoint_process

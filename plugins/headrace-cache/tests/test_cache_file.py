@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 import headrace
@@ -78,8 +79,16 @@ def scribble_over(path: Path) -> None:
         file.write(b"\xff" * (path.stat().st_size - 8192))
 
 
-def make(path: Path) -> headrace.Client:
-    return FakeEndpoint().client([Cache(path=str(path))])
+def opened(path: Path) -> list[Path]:
+    """Open a client with this file and close it; the files that are there meanwhile."""
+
+    folder = path.expanduser().parent
+
+    async def main() -> list[Path]:
+        async with FakeEndpoint().client([Cache(path=str(path))]):
+            return sorted(folder.iterdir())
+
+    return anyio.run(main)
 
 
 def test_processes_share_a_file_that_they_make_at_once(path: Path) -> None:
@@ -108,17 +117,23 @@ def test_what_is_left_by_a_process_that_was_killed_is_used(path: Path) -> None:
 
 
 def test_the_file_and_its_log_are_for_their_owner_alone(path: Path) -> None:
-    client = make(path)
-    files = sorted(path.parent.iterdir())
+    modes = []
+
+    async def main() -> list[Path]:
+        async with FakeEndpoint().client([Cache(path=str(path))]):
+            files = sorted(path.parent.iterdir())
+            modes.extend([stat.S_IMODE(file.stat().st_mode) for file in files])
+            return files
+
+    files = anyio.run(main)
     assert [file.name for file in files] == ["answers.sqlite", "answers.sqlite-shm", "answers.sqlite-wal"]
-    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
-    del client
+    assert set(modes) == {0o600}
     assert list(path.parent.iterdir()) == [path], "the last one to close it folds the log into it"
 
 
 def test_a_path_may_begin_at_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(path.parent))
-    make(Path("~") / "mine.sqlite")
+    opened(Path("~") / "mine.sqlite")
     assert path.with_name("mine.sqlite").is_file()
 
 
@@ -127,37 +142,37 @@ def test_a_file_that_is_another_programs_is_refused_and_left_as_it_is(path: Path
         connection.execute("CREATE TABLE theirs (a)")
     before = path.read_bytes()
     with pytest.raises(headrace.SettingsError, match=r"answers.sqlite' is another program's database; name"):
-        make(path)
+        opened(path)
     assert path.read_bytes() == before
     path.write_text("A letter to my aunt, of more than a hundred bytes. " * 20)
     with pytest.raises(
         headrace.SettingsError, match=r"cannot be used \(file is not a database\); name another"
     ):
-        make(path)
+        opened(path)
     assert path.read_text().startswith("A letter to my aunt")
 
 
 def test_a_file_of_another_version_is_refused(path: Path) -> None:
-    make(path)
+    opened(path)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 2")
     with pytest.raises(
         headrace.SettingsError, match=r"of another headrace-cache \(its version is 2, here it is 1\)"
     ):
-        make(path)
+        opened(path)
 
 
 @pytest.mark.parametrize("place", ["missing/answers.sqlite", "."])
 def test_a_place_where_no_file_can_be_is_named(tmp_path: Path, place: str) -> None:
     with pytest.raises(headrace.SettingsError, match="cache: path="):
-        make(tmp_path / place)
+        opened(tmp_path / place)
 
 
 def test_a_file_that_was_cut_off_is_refused(path: Path) -> None:
     assert sent(asking(path, 0, 500)) == 500
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(headrace.SettingsError, match=r"cannot be used \(database disk image is malformed\)"):
-        make(path)
+        opened(path)
 
 
 @pytest.mark.anyio
@@ -165,9 +180,10 @@ async def test_damage_that_shows_later_fails_no_call(path: Path, caplog: pytest.
     assert sent(asking(path, 0, 500)) == 500
     endpoint = FakeEndpoint()
     client = endpoint.client([Cache(path=str(path))])
-    scribble_over(path)
-    async with client, client.map(f"{number}" for number in range(500)) as outcomes:
-        assert [outcome.error async for outcome in outcomes if not outcome.ok] == []
+    async with client:
+        scribble_over(path)
+        async with client.map(f"{number}" for number in range(500)) as outcomes:
+            assert [outcome.error async for outcome in outcomes if not outcome.ok] == []
     (said,) = [record.getMessage() for record in caplog.records if record.name == "headrace.cache"]
     assert said.startswith("the cache is not used any more: ")
     assert endpoint.attempts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
 import os
 import sqlite3
@@ -250,8 +249,6 @@ async def test_what_was_not_used_for_the_longest_time_goes_first(path: str) -> N
             assert (await client.chat("0")).attempts == 0, f"used all the time, and gone after {number}"
         # The first and the last are there, 1 is not; what was put in place of it is small.
         assert [(await client.chat(name)).attempts for name in ("59", "0", "1")] == [0, 0, 1]
-        del client
-    gc.collect()
     assert os.stat(path).st_size < 1.25 * MIB
 
 
@@ -312,8 +309,6 @@ async def test_many_hits_are_written_down_before_the_end(path: str) -> None:
                 assert {outcome.attempts async for outcome in outcomes} == {wanted}
             clock.now = 2000.0
         assert 500 <= late(path) < 700
-        del client, outcomes
-    gc.collect()
     assert late(path) == 700, "and the rest at the end"
 
 
@@ -362,3 +357,30 @@ async def test_a_loop_over_hits_lets_others_have_a_turn(cache: Callable[..., Cac
             await client.chat("Hallo")
         assert turns >= before + 49
         group.cancel_scope.cancel()
+
+
+async def test_the_file_is_closed_with_the_last_of_the_clients_that_share_it(path: str) -> None:
+    cache, endpoint, (folder, name) = Cache(path=path), FakeEndpoint(), os.path.split(path)
+    async with endpoint.client([cache]) as first:
+        async with endpoint.client([cache]) as second:
+            await second.chat("Hallo")
+        assert (await first.chat("Hallo")).attempts == 0
+        assert os.listdir(folder) != [name]
+    assert os.listdir(folder) == [name], "the last one to close the file folds the log into it"
+    async with endpoint.client([cache]) as again:
+        assert (await again.chat("Hallo")).attempts == 0
+
+
+async def test_outside_of_its_clients_block_it_says_so(path: str) -> None:
+    async def send(call: headrace.Call) -> headrace.Reply:
+        raise AssertionError
+
+    call = headrace.Call(
+        headrace.Request({"model": "m", "messages": []}),
+        headrace.Endpoint("http://fake.test/v1"),
+        b"{}",
+        headrace.Timeout(),
+        0.0,
+    )
+    with pytest.raises(headrace.ClientStateError, match="in the block of its client"):
+        await Cache(path=path).wrap(send)(call)

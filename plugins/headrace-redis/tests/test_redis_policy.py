@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,10 @@ async def until(done: Callable[[], bool]) -> None:
 
 
 async def keep_the_contract(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    # On a connection that is there, and with calls booked ahead: the contract cancels a call after 10 ms, and
-    # means one that was sent.
+    # With calls booked ahead.
     monkeypatch.setattr("headrace_redis.lane.KEPT", 60.0)
-    policies = account.policies()
-    async with FakeEndpoint().client(policies) as client:
-        for _ in range(20):
-            await client.chat("Hallo")
-        for policy in policies:
-            await check_policy_contract(lambda policy=policy: policy)  # type: ignore[misc]
+    await check_policy_contract(lambda: account.policies()[0])
+    await check_policy_contract(lambda: account.policies()[1])
 
 
 async def test_the_contract(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,24 +345,93 @@ async def test_away_each_may_spend_its_share_of_the_rest(redis: RedisServer) -> 
             await client.chat("Hallo")
 
 
-async def test_nothing_runs_on_after_the_last_call(redis: RedisServer) -> None:
-    async with a_client(redis.account()) as client:
-        await client.chat("Hallo")
-        (pace,) = client.policies
-        assert isinstance(pace, SharedPace)
-        keeper = pace._link.keeper
-        assert keeper.running
-    await until(lambda: not keeper.running)
-
-
-async def test_a_client_is_used_again_after_a_rest(
-    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("headrace_redis.keeper.LINGER", 0.01)
-    async with a_client(redis.account(requests_per_minute=6000)) as client:
-        for _ in range(3):
+async def test_the_keeper_ends_with_its_client_and_begins_with_the_next_one(redis: RedisServer) -> None:
+    policies = redis.account(requests_per_minute=6000).policies()
+    (pace,) = policies
+    assert isinstance(pace, SharedPace)
+    keeper = pace._link.keeper
+    for _ in range(3):
+        async with FakeEndpoint().client(policies) as client:
             await client.chat("Hallo")
-            await anyio.sleep(0.1)
+            assert keeper.running
+        assert not keeper.running
+
+
+async def test_what_a_stream_did_cost_is_told_before_the_client_has_ended(redis: RedisServer) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
+    client = a_client(redis.account(budget=Decimal(9)), None, Cost(prices=PRICES))
+    async with client, client.stream("Hallo") as stream:
+        async for _ in stream:
+            pass
+    assert b"1000000000" in redis.ask("HGET", "headrace:spent", "total")
+
+
+async def wrong_password(redis: RedisServer) -> Account:
+    redis.ask("CONFIG", "SET", "requirepass", "right")
+    return redis.account(url=redis.url.replace("redis://", "redis://:wrong-secret@"))
+
+
+async def no_password(redis: RedisServer) -> Account:
+    redis.ask("CONFIG", "SET", "requirepass", "right")
+    return redis.account()
+
+
+async def nothing_listens(redis: RedisServer) -> Account:
+    redis.kill()
+    return redis.account()
+
+
+async def memory_full(redis: RedisServer) -> Account:
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    return redis.account()
+
+
+async def too_late(redis: RedisServer) -> Account:
+    redis.stop()
+    return redis.account(timeout=0.05)
+
+
+Trouble = Callable[[RedisServer], Awaitable[Account]]
+
+
+@pytest.mark.parametrize("trouble", [wrong_password, no_password])
+@pytest.mark.parametrize("processes", [None, 4])
+async def test_a_login_that_is_refused_is_found_at_the_start(
+    redis: RedisServer, trouble: Trouble, processes: int | None
+) -> None:
+    account = await trouble(redis)
+    account.processes = processes
+    with pytest.raises(SettingsError, match="refuses the login") as caught:
+        async with a_client(account):
+            pass
+    assert "wrong-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("trouble", [nothing_listens, memory_full, too_late])
+async def test_a_server_that_cannot_be_used_is_found_at_the_start(
+    redis: RedisServer, trouble: Trouble
+) -> None:
+    account = await trouble(redis)
+    with pytest.raises(SettingsError, match=r"cannot be used \(.*set \[redis\] processes"):
+        async with a_client(account):
+            pass
+
+
+@pytest.mark.parametrize("trouble", [nothing_listens, memory_full, too_late])
+async def test_with_processes_each_has_its_share_of_the_limit_without_the_server(
+    redis: RedisServer, trouble: Trouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    account = await trouble(redis)
+    account.processes = 4
+    account.limits = {"fake-model": {"requests_per_minute": 6000}}
+    endpoint = FakeEndpoint()
+    async with a_client(account, endpoint) as client:
+        begun = anyio.current_time()
+        async with client.map(["Hallo"] * 11) as outcomes:
+            assert all([outcome.ok async for outcome in outcomes])
+    assert endpoint.times[-1] - begun >= 10 / 25 - 0.01  # 100 a second, a quarter of it, and no burst
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "headrace.redis"]
+    assert "with 1/4 of the limits" in said
 
 
 async def test_calls_cancelled_at_any_moment_leave_all_sound(redis: RedisServer) -> None:

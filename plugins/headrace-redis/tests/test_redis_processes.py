@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from headrace_redis.lane import HORIZON, KEPT
 from redis_server import RedisServer
 
 BURST = 1.0
+FORGETTING_SECONDS = int(os.environ.get("TEST_FORGETTING_SECONDS", "8"))
 ASK = ("--prompt", "{text}", "--model", "m", "--max-in-flight", "50")
-COMMAND = [sys.executable, "-c", "from headrace.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from headrace_command import main; main()"]
 
 
 @contextmanager
@@ -57,7 +59,7 @@ def go(processes: list[subprocess.Popen[str]]) -> None:
 
 
 def went(process: subprocess.Popen[str]) -> list[float]:
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=60 + 10 * FORGETTING_SECONDS)
     assert process.returncode == 0
     return [float(moment) for moment in out.split()]
 
@@ -88,6 +90,34 @@ def test_redis_killed_and_started_again_costs_no_call(redis: RedisServer) -> Non
     assert len(moments) == 450
     # There is no second burst; what was booked on either side of the gap may go besides.
     check_rate(moments, 100, BURST + KEPT + 2 * HORIZON)
+
+
+def flush(redis: RedisServer) -> None:
+    redis.ask("FLUSHALL")
+
+
+def restart(redis: RedisServer) -> None:
+    redis.kill()
+    redis.start()
+
+
+@pytest.mark.parametrize(("forget", "every"), [(flush, 1.0), (restart, 2.0)], ids=["flushed", "restarted"])
+def test_a_server_that_forgets_again_and_again_lets_no_more_go(
+    redis: RedisServer, forget: Callable[[RedisServer], None], every: float
+) -> None:
+    # For longer: TEST_FORGETTING_SECONDS=120 pytest -k forgets_again
+    with sharing(redis, 4, a_minute=6000, calls=25 * FORGETTING_SECONDS) as processes:
+        go(processes)
+        while b":4" not in redis.ask("ZCARD", "headrace:members"):
+            pass
+        while any(process.poll() is None for process in processes):
+            time.sleep(every)
+            forget(redis)
+        moments = sorted(moment for process in processes for moment in went(process))
+    assert len(moments) == 100 * FORGETTING_SECONDS
+    took = moments[-1] - moments[0]
+    print(f"{len(moments) / (took + BURST) / 100:.1%} of the limit")
+    assert len(moments) <= (took + BURST) * 100 * 1.1
 
 
 def test_what_a_killed_process_had_booked_is_all_that_is_lost(redis: RedisServer) -> None:
@@ -141,3 +171,37 @@ def test_three_bulk_runs_on_one_account_meet_hardly_a_429(redis: RedisServer, it
     # Each by itself they meet some 200. A process that the machine holds up sends at once what it missed.
     assert refused <= 15, said
     assert sum(len(items.with_name(f"{number}.jsonl").read_text().splitlines()) for number in range(3)) == 300
+
+
+@pytest.mark.parametrize("processes", [None, "2"])
+def test_a_run_without_its_server_ends_at_the_start_or_says_once_that_it_has_a_share(
+    redis: RedisServer, items: Path, processes: str | None
+) -> None:
+    redis.kill()
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "OPENAI_"))
+    }
+    serve = [*COMMAND, "serve", "--port", "0"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=kept) as endpoint:
+        try:
+            assert endpoint.stdout is not None
+            url = endpoint.stdout.readline().removeprefix("Simulated endpoint at ").strip()
+            environment = kept | {"OPENAI_BASE_URL": url, "HEADRACE_REDIS_URL": redis.url}
+            if processes is not None:
+                environment["HEADRACE_REDIS_PROCESSES"] = processes
+            done = subprocess.run(
+                [*COMMAND, "run", str(items), *ASK, "--out", str(items.with_name("out.jsonl"))],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            endpoint.terminate()
+    if processes is None:
+        assert done.returncode == 2
+        assert "cannot be used" in done.stderr
+    else:
+        assert done.returncode == 0
+        assert done.stderr.count("goes on by itself, with 1/2 of the limits") == 1

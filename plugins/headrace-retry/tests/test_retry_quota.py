@@ -19,6 +19,10 @@ def test_a_timeout_costs_twice_as_much() -> None:
     assert cost_of_retry(headrace.ConnectError("refused")) == RETRY_COST
 
 
+def test_what_this_machine_lacks_costs_nothing() -> None:
+    assert cost_of_retry(headrace.LocalResourceError("no file left")) == 0
+
+
 def limited(*headers: tuple[bytes, bytes]) -> headrace.RateLimited:
     return headrace.RateLimited("too many", 429, Headers([*headers]))
 

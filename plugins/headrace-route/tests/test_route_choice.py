@@ -21,6 +21,7 @@ from headrace import (
     DeadlineExceeded,
     Endpoint,
     InvalidReply,
+    LocalResourceError,
     RateLimited,
     ServerError,
     StatusError,
@@ -108,6 +109,7 @@ def status(kind: type[StatusError], status: int, *, retryable: bool = False, cod
         (InvalidReply("HTML"), True),
         (AnswerError("none of the choices"), False),
         (BudgetExceeded("spent"), False),
+        (LocalResourceError("no file left"), False),
     ],
     ids=lambda value: str(value),
 )

@@ -9,9 +9,11 @@ from typing import Protocol, TypeAlias
 import anyio
 import attrs
 
+from headrace.bulk.hanging import Unfinished, unfinished
 from headrace.bulk.result import Result, result_of
 from headrace.client import Client
 from headrace.groups import task_group
+from headrace.interrupts import uninterrupted
 from headrace.model import Outcome, Request
 
 
@@ -33,7 +35,10 @@ _TOGETHER = 16
 
 
 class Crew(Protocol):
-    """Makes the calls of items."""
+    """Makes the calls of items.
+
+    It may have ``async unfinished() -> Unfinished``: what the calls under way wait for, which a stop asks.
+    """
 
     @property
     def in_flight(self) -> int:
@@ -66,42 +71,59 @@ class LocalCrew:
     def in_flight(self) -> int:
         return self._client.in_flight
 
+    async def unfinished(self) -> Unfinished:
+        return unfinished(self._client)
+
     async def work(self, items: Iterator[Asked], take: Take) -> None:
-        finished: list[Result] = []
-        news = anyio.Event()
-        taken = True
-
-        def finish(outcome: Outcome) -> None:
-            item: Asked = outcome.item
-            result = result_of(item.index, item.id, outcome, self._choices)
-            result.number = item.number
-            finished.append(result)
-            if len(finished) == _TOGETHER or result.may_stop_drawing:
-                hand_over()
-            elif len(finished) == 1:
-                news.set()
-
-        def hand_over() -> None:
-            nonlocal taken
-            results = finished.copy()
-            finished.clear()
-            taken = False
-            take(results)
-            taken = True
-
-        async def hand_over_the_rest() -> None:
-            nonlocal news
-            while True:
-                await news.wait()
-                news = anyio.Event()
-                if finished:
-                    hand_over()
-
+        gathered = _Gathered(take, self._choices)
         async with task_group() as group:
-            group.start_soon(hand_over_the_rest)
+            group.start_soon(gathered.hand_over_regularly)
             try:
-                await self._client.map(items, max_in_flight=self._max_in_flight).each(finish)
+                await self._client.map(items, max_in_flight=self._max_in_flight).each(gathered.add)
             finally:
                 group.cancel_scope.cancel()
-                if finished and taken:  # else the one error would become two
-                    hand_over()
+                gathered.hand_over_the_rest()
+
+
+class _Gathered:
+    """Results on their way from the tasks that have made the calls to who takes them."""
+
+    def __init__(self, take: Take, choices: Sequence[str]) -> None:
+        self._take = take
+        self._choices = choices
+        self._results: list[Result] = []
+        self._news = anyio.Event()
+        self._refused = False
+
+    @uninterrupted
+    def add(self, outcome: Outcome) -> None:
+        """Gather what became of an item."""
+        item: Asked = outcome.item
+        result = result_of(item.index, item.id, outcome, self._choices)
+        result.number = item.number
+        self._results.append(result)
+        if len(self._results) == _TOGETHER or result.may_stop_drawing:
+            self._hand_over()
+        elif len(self._results) == 1:
+            self._news.set()
+
+    @uninterrupted
+    async def hand_over_regularly(self) -> None:
+        """Hand over what is gathered when the tasks that are ready have had their turn."""
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            if self._results:
+                self._hand_over()
+
+    @uninterrupted
+    def hand_over_the_rest(self) -> None:
+        """At the end, whatever ends it; not what was refused: the one error would become two."""
+        if self._results and not self._refused:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        results, self._results = self._results, []
+        self._refused = True
+        self._take(results)
+        self._refused = False

@@ -10,6 +10,7 @@ import anyio.abc
 import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from headrace.bulk.hanging import Unfinished
 from headrace.bulk.result import Result
 from headrace.encoded import EncodedBody
 from headrace.model import Request
@@ -50,12 +51,16 @@ class Work(msgspec.Struct, array_like=True, gc=False):
 
 
 class Report(msgspec.Struct, array_like=True):
-    """From a worker: results, what observers are told, its calls in flight; or why it cannot work."""
+    """From a worker: results, what observers are told, its calls in flight; or why it cannot work.
+
+    ``unfinished`` answers a frame without items.
+    """
 
     results: list[Result] = []
     events: list[tuple[str, dict[str, str]]] = []
     in_flight: int = 0
     failure: str = ""
+    unfinished: Unfinished | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -28,6 +28,7 @@ import attrs
 from headrace.answers import AnswerFormat
 from headrace.bulk.crew import Asked, Take
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
+from headrace.bulk.hanging import Unfinished
 from headrace.bulk.result import Result
 from headrace.client import Client
 from headrace.errors import SettingsError, WorkerLost
@@ -50,6 +51,8 @@ class _Worker:
     share: int
     has: dict[int, Asked] = attrs.field(factory=dict)
     in_flight: int = 0
+    is_asked: bool = False
+    unfinished: Unfinished | None = None
 
 
 class ProcessCrew:
@@ -98,6 +101,20 @@ class ProcessCrew:
     def in_flight(self) -> int:
         """How many calls are under way in all processes."""
         return sum(worker.in_flight for worker in self._workers)
+
+    async def unfinished(self) -> Unfinished:
+        """What the calls under way wait for, in all processes."""
+        asked = list(self._workers)
+        for worker in asked:
+            worker.is_asked, worker.unfinished = True, None
+        self._tell()
+        while any(worker.unfinished is None and worker in self._workers for worker in asked):
+            await self._changed.wait()
+        said = [worker.unfinished for worker in asked if worker.unfinished is not None]
+        return Unfinished(
+            tuple(sorted({name for each in said for name in each.policies})),
+            tuple(sorted({url for each in said for url in each.endpoints})),
+        )
 
     async def __aenter__(self) -> Self:
         self._changed = anyio.Event()
@@ -185,10 +202,13 @@ class ProcessCrew:
     async def _give(self, worker: _Worker, frames: Frames[Report]) -> None:
         while True:
             changed = self._changed
-            items = self._draw(worker.share + max(_AHEAD, worker.share) - len(worker.has))
-            if not items:
-                await changed.wait()
-                continue
+            if worker.is_asked:
+                worker.is_asked, items = False, []
+            else:
+                items = self._draw(worker.share + max(_AHEAD, worker.share) - len(worker.has))
+                if not items:
+                    await changed.wait()
+                    continue
             worker.has.update((item.index, item) for item in items)
             try:
                 await frames.send([_work(item) for item in items])
@@ -214,6 +234,7 @@ class ProcessCrew:
         if report.failure:
             self._failure = SettingsError(f"a worker process cannot start: {report.failure}")
         worker.in_flight = report.in_flight
+        worker.unfinished = report.unfinished or worker.unfinished
         for result in report.results:
             result.number = worker.has.pop(result.index).number
         if report.results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -24,12 +25,19 @@ from headrace.bulk.template import Template
 from headrace.client import Client
 from headrace.errors import DeadlineExceeded, SettingsError, WorkerLost
 from headrace.groups import task_group
+from headrace.interrupts import uninterrupted
 
 _SYNC_EVERY = 1.0
 """Seconds between two times that the journal is forced onto the disk."""
 
 WAIT_FOR_ENDPOINT = 600.0
 """The default of seconds for which an open circuit is waited for, without a success in between."""
+
+_PATIENCE = 30.0
+"""Seconds after a stop in which a policy has to be done with the calls under way."""
+
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at what has not ended by then."""
 
 _SHORTEST_PAUSE = 0.5
 """Seconds; while a half-open circuit's probes are under way, it says 0 of how long to wait."""
@@ -67,6 +75,8 @@ class BulkRun:
 
     Without a success in ``wait_for_endpoint`` seconds, waiting ends the session; so does ``deadline``, in
     seconds from its beginning, which drops what is in flight.
+
+    ``say`` is told, as a line, what a stop waits for (default: a warning in the log).
     """
 
     def __init__(
@@ -77,8 +87,10 @@ class BulkRun:
         *,
         wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
         deadline: float | None = None,
+        say: Callable[[str], None] = logging.getLogger("headrace").warning,
     ) -> None:
         self._task = task
+        self._say = say
         self._journal = journal
         self._wait_for_endpoint = wait_for_endpoint
         self._deadline = deadline
@@ -88,10 +100,15 @@ class BulkRun:
         self.summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
 
     def stop(self) -> None:
-        """Draw no more items; `perform` returns when those in flight are finished and written."""
+        """Draw no more items; `perform` returns when those in flight are finished and written.
+
+        After 30 s it says what it waits for. Calls that are in no attempt then, because a policy hangs, are
+        dropped once no attempt is on the wire; their items are left unsent.
+        """
         self.summary.stopped_by = self.summary.stopped_by or "interrupt"
         self._stopping.set()
 
+    @uninterrupted
     async def perform(self, crew: Crew) -> Summary:
         """Send what is left; returns the summary. Raises `JournalError` when nothing can be written."""
         summary, started = self.summary, anyio.current_time()
@@ -146,9 +163,37 @@ class BulkRun:
         self._cut_short = False
         async with task_group() as group:
             group.start_soon(self._sync_regularly)
-            await crew.work(self._items(), take)
+            with anyio.CancelScope() as calls:
+                group.start_soon(self._drop_what_hangs, crew, calls)
+                await crew.work(self._items(), take)
             group.cancel_scope.cancel()
         self._keep(self._doubts.end_pass(exhausted=not self._cut_short))
+
+    async def _drop_what_hangs(self, crew: Crew, calls: anyio.CancelScope) -> None:
+        """After a stop, see to it that a call ends which hangs in a policy."""
+        unfinished = getattr(crew, "unfinished", None)
+        if unfinished is None:
+            return
+        await self._stopping.wait()
+        await anyio.sleep(_PATIENCE)
+        told = False
+        while True:
+            left = await unfinished()
+            if not left.endpoints:
+                who = ", ".join(f"policy {name!r}" for name in left.policies) or "something"
+                self._say(
+                    f"Dropping the calls in flight: {_PATIENCE:g} s after the stop, {who} still holds them. "
+                    "Their items are left unsent."
+                )
+                calls.cancel()
+                return
+            if not told:
+                told = True
+                self._say(
+                    f"Still waiting for {', '.join(left.endpoints)}, for the timeout of the calls at most. "
+                    "Ctrl-C again drops them."
+                )
+            await anyio.sleep(_LOOK_EVERY)
 
     async def _sync_regularly(self) -> None:
         while True:

@@ -18,6 +18,7 @@ import attrs
 import msgspec
 
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
+from headrace.bulk.hanging import Unfinished, unfinished
 from headrace.bulk.open_files import allow_files
 from headrace.bulk.records import encodable
 from headrace.bulk.result import Result, result_of
@@ -84,7 +85,7 @@ async def work(raw_socket: socket.socket, setup: Setup) -> None:
         return
     inbox, outbox = _Inbox(), _Outbox(frames, events)
     async with client, anyio.create_task_group() as group:
-        group.start_soon(_receive, frames, inbox, group.cancel_scope)
+        group.start_soon(_receive, frames, inbox, outbox, client, group.cancel_scope)
         group.start_soon(outbox.send)
 
         def finish(outcome: Outcome) -> None:
@@ -126,6 +127,7 @@ class _Outbox:
         self._news = anyio.Event()
         self._in_flight = 0
         self.results: list[Result] = []
+        self.unfinished: Unfinished | None = None
 
     def tell(self, in_flight: int) -> None:
         """There is something to be sent."""
@@ -139,7 +141,8 @@ class _Outbox:
             self._news = anyio.Event()
             results, self.results = self.results, []
             told, self._events.told = self._events.told, []
-            await self._frames.send(Report(results, told, self._in_flight))
+            unfinished, self.unfinished = self.unfinished, None
+            await self._frames.send(Report(results, told, self._in_flight, unfinished=unfinished))
             await anyio.sleep(_GATHER)
 
 
@@ -151,9 +154,15 @@ def _client(setup: Setup) -> Client:
     return client
 
 
-async def _receive(frames: Frames[list[Work]], inbox: _Inbox, whole: anyio.CancelScope) -> None:
+async def _receive(
+    frames: Frames[list[Work]], inbox: _Inbox, outbox: _Outbox, client: Client, whole: anyio.CancelScope
+) -> None:
     while (items := await frames.receive()) is not None:
-        inbox.put(items)
+        if items:
+            inbox.put(items)
+        else:  # the run stops, and asks what is waited for
+            outbox.unfinished = unfinished(client)
+            outbox.tell(client.in_flight)
     whole.cancel()
 
 

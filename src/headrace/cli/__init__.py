@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    import click
+
+__all__ = ["commands"]
 
 
-def main() -> None:
-    """Run the ``headrace`` command."""
+def commands() -> click.Group:
+    """The ``headrace`` command; ends the process where what it needs is not installed."""
     try:
         import click  # noqa: F401
     except ImportError:
         sys.exit("headrace: the command line needs more: pip install 'headrace[standard]'")
     from headrace.cli.main import cli
 
-    cli(prog_name="headrace")
+    return cli

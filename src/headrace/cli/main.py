@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import sys
+from collections.abc import Iterator
 from typing import IO, Any
 
 import click
@@ -17,7 +19,7 @@ from headrace.cli.demo import demo
 from headrace.cli.plugin import plugin
 from headrace.cli.plugins import plugins
 from headrace.cli.report import report
-from headrace.cli.run import run
+from headrace.cli.run import INTERRUPTED, run
 from headrace.cli.serve import serve
 from headrace.cli.simulate import simulate
 from headrace.errors import HeadraceError, SetupError
@@ -36,6 +38,18 @@ class Mistake(Failure):
     """One found before anything is sent; exits as click does for a wrong option."""
 
     exit_code = 2
+
+
+class _Interrupted(BaseException):
+    """A KeyboardInterrupt that click does not turn into "Aborted!" and status 1."""
+
+
+@contextlib.contextmanager
+def _own_interrupt() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise _Interrupted from interrupt
 
 
 class Commands(click.Group):
@@ -74,10 +88,24 @@ class Commands(click.Group):
             self._load()
         return super().shell_complete(ctx, incomplete)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line; Ctrl-C ends it with the status that shells have for that."""
+        try:
+            return super().main(*args, **extra)
+        except _Interrupted:
+            click.echo("headrace: interrupted", err=True)
+            sys.exit(INTERRUPTED)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the options that come before a command."""
+        with _own_interrupt():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with _own_interrupt():
+                return super().invoke(ctx)
         except HeadraceError as error:
             raise (Mistake if isinstance(error, SetupError) else Failure)(str(error)) from error
 

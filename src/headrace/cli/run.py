@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SOME_FAILED, INTERRUPTED = 1, 130
 
+_SAID = ("headrace.cache", "headrace.redis")
+"""Loggers whose warnings a run shows: what they say is in no summary."""
+
 
 @click.command(cls=CommandWithEngines, short_help="Send a prompt for every row of a file.")
 @click.argument("input", metavar="INPUT", type=options.FILE)
@@ -178,7 +181,14 @@ def run(
     with Journal(out, task.fingerprint(), total, limit is not None) as journal:
         if retry_failed:
             journal.forget_failed()
-        bulk = BulkRun(task, journal, total, wait_for_endpoint=wait_for_endpoint, deadline=deadline)
+        bulk = BulkRun(
+            task,
+            journal,
+            total,
+            wait_for_endpoint=wait_for_endpoint,
+            deadline=deadline,
+            say=watcher.say,
+        )
         try:
             if processes == 1:
                 carry_over(client, journal.spent)
@@ -197,12 +207,24 @@ def run(
     sys.exit(exit_code(summary))
 
 
+class _Warnings(logging.Handler):
+    """Puts what is logged on stderr, as it is at that moment: above the bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"headrace: {record.getMessage()}", err=True)
+
+
 def client_for(verbose: bool, **keywords: Any) -> Client:
     """The client of a process of the run, and its log."""
     from headrace.client import Client
 
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    else:
+        for name in _SAID:
+            logger = logging.getLogger(name)
+            if not logger.handlers:
+                logger.addHandler(_Warnings(logging.WARNING))
     return Client(**keywords)
 
 

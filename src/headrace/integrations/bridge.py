@@ -19,6 +19,7 @@ from headrace.integrations.counting import count_whole
 from headrace.integrations.either_transport import EitherTransport
 from headrace.integrations.translation import translated
 from headrace.integrations.without_block import LifespansWithoutBlock
+from headrace.interrupts import protect_from_interrupts, uninterrupted
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Ending, Observer, Policy
 from headrace.pipeline import Pipeline, resolve_policies
@@ -73,6 +74,7 @@ class Bridge:
 
     # What the library calls.
 
+    @uninterrupted
     async def handle_async_request(self, request: Any) -> Any:
         """Perform a request of the library's, and give the response; raises the library's exceptions.
 
@@ -116,6 +118,7 @@ class Bridge:
             reply.status, headers=headers, stream=self._stream(body, request), extensions=extensions
         )
 
+    @uninterrupted
     async def aclose(self) -> None:
         """Drop all connections, and end what policies have in the background."""
         lifespans, self._lifespans = self._lifespans, None
@@ -130,6 +133,7 @@ class Bridge:
         """Make what belongs to an event loop, unless it is there for this one."""
         token = anyio.lowlevel.current_token()
         if token != self._token or self._lifespans is None:
+            protect_from_interrupts()
             self._token = token
             self._now = running_clock()
             self._transport = EitherTransport(
@@ -178,6 +182,7 @@ class BridgedStream:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
+    @uninterrupted
     async def __anext__(self) -> bytes:
         try:
             part = await self._body.next()
@@ -187,6 +192,7 @@ class BridgedStream:
             raise StopAsyncIteration
         return part
 
+    @uninterrupted
     async def aclose(self) -> None:
         """Be done with it."""
         await self._body.aclose()

@@ -106,6 +106,8 @@ class Calls:
     def _timeout(self, connect: float | None, read: float | None, write: float | None) -> Timeout:
         limits = [None if limit is None else max(limit, _SHORTEST) for limit in (connect, read, write)]
         timeout = Timeout(None, connect=limits[0], read=limits[1], write=limits[2], stall=limits[1])
+        if len(self._timeouts) == _MOST_HEADS:
+            self._timeouts.clear()
         self._timeouts[connect, read, write] = timeout
         return timeout
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from headrace.errors import CallTimeout, ConnectError, HeadraceError, ProtocolError, ReplyTooLarge
+from headrace.errors import (
+    CallTimeout,
+    ConnectError,
+    HeadraceError,
+    LocalResourceError,
+    ProtocolError,
+    ReplyTooLarge,
+)
 
 _TIMEOUTS = {"connect": "ConnectTimeout", "queue": "PoolTimeout", "write": "WriteTimeout"}
 
@@ -15,7 +22,7 @@ def translated(library: ModuleType, error: HeadraceError, request: Any) -> Excep
     name, text = None, str(error)
     if isinstance(error, CallTimeout):
         name = _TIMEOUTS.get(error.phase, "ReadTimeout")
-    elif isinstance(error, ConnectError):
+    elif isinstance(error, (ConnectError, LocalResourceError)):
         name = "ConnectError"
     elif isinstance(error, ProtocolError):
         name = "RemoteProtocolError"

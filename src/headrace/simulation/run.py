@@ -101,18 +101,20 @@ def _run(scenario: Scenario, variant: Variant, progress: Progress | None, beside
     numbers = iter(range(scenario.divided(scenario.load.items if isinstance(scenario.load, BulkLoad) else 0)))
 
     async def main() -> list[Interval]:
-        async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(endpoint.live)
             if progress is not None:
                 nursery.start_soon(_watch, scenario, variant, progress)
-            for client in clients:
-                await stack.enter_async_context(client)
-            async with trio.open_nursery() as processes:
-                for process, client in enumerate(clients):
-                    caller = Caller(client, scenario, recorder, process, numbers)
-                    processes.start_soon(caller.make_calls)
+            async with AsyncExitStack() as stack:
+                for client in clients:
+                    await stack.enter_async_context(client)
+                async with trio.open_nursery() as processes:
+                    for process, client in enumerate(clients):
+                        caller = Caller(client, scenario, recorder, process, numbers)
+                        processes.start_soon(caller.make_calls)
+                ended = trio.current_time()
             nursery.cancel_scope.cancel()
-        return recorder.close(trio.current_time())
+        return recorder.close(ended)
 
     intervals = run_in_virtual_time(main, scenario.seed)
     names = tuple([policy.name for policy in clients[0].policies])

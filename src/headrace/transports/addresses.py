@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 import anyio
 
+from headrace.transports.local_limits import LOCAL
+
 LIFETIME = 60.0
 """Seconds for which an address is remembered; load balancers publish theirs for about as long."""
 
@@ -42,7 +44,10 @@ class Address:
         self._until = math.inf
         with contextlib.suppress(ValueError):
             ip = ipaddress.ip_address(host)
-            self._best = (socket.AF_INET6 if ip.version == 6 else socket.AF_INET, (host, port))
+            if ip.version == 4:
+                self._best = socket.AF_INET, (host, port)
+            elif ip.scope_id is None:
+                self._best = socket.AF_INET6, (host, port)
 
     def connected_at_once(self) -> socket.socket | None:
         """A socket connected to it, where that takes no time: on this machine. None: use `connected`."""
@@ -70,8 +75,8 @@ class Address:
             if best is not None and self._known() is not None:
                 try:
                     return await _connected(best)
-                except OSError:
-                    if self._until == math.inf:  # it is no name
+                except OSError as error:
+                    if self._until == math.inf or error.errno in LOCAL:  # the address is not to blame
                         raise
                     if self._best is best:
                         self._best = None  # it may have moved
@@ -82,10 +87,26 @@ class Address:
     async def _look(self) -> socket.socket:
         """Resolve the name, and connect to whichever of its addresses answers first."""
         self._best = None
-        found = await anyio.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        self._best, raw_socket = await _race([(family, address) for family, _, _, _, address in found])
+        host, _, scope = self._host.partition("%")
+        if scope:
+            # A URL writes %25 for the % (RFC 6874), but not all do.
+            interface = socket.if_nametoindex(scope.removeprefix("25") or scope)
+            found: list[_Resolved] = [(socket.AF_INET6, (host, self._port, 0, interface))]
+        else:
+            found = await _resolved(host, self._port)
+        self._best, raw_socket = await _race(found)
         self._until = anyio.current_time() + LIFETIME
         return raw_socket
+
+
+async def _resolved(host: str, port: int) -> list[_Resolved]:
+    try:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except RuntimeError as error:
+        if "thread" not in str(error):
+            raise
+        raise OSError(errno.EAGAIN, str(error)) from error  # as the system said to Python
+    return [(family, address) for family, _, _, _, address in found]
 
 
 def _new_socket(family: int) -> socket.socket:
@@ -108,12 +129,21 @@ async def _connected(resolved: _Resolved) -> socket.socket:
         if number == errno.EINPROGRESS:
             await anyio.wait_writable(raw_socket)
             number = raw_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number == errno.EADDRNOTAVAIL and not _has_route(resolved):
+            number = errno.ENETUNREACH
         if number:
             raise OSError(number, os.strerror(number))
     except BaseException:
         raw_socket.close()
         raise
     return raw_socket
+
+
+def _has_route(resolved: _Resolved) -> bool:
+    """Whether this machine has an address from which to reach another one; if not, no port is missing."""
+    family, address = resolved
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(address) != errno.EADDRNOTAVAIL  # sends nothing
 
 
 async def _race(addresses: Sequence[_Resolved]) -> tuple[_Resolved, socket.socket]:
@@ -148,4 +178,6 @@ async def _race(addresses: Sequence[_Resolved]) -> tuple[_Resolved, socket.socke
         raise
     if winners:
         return winners[0]
-    raise errors[0]  # that of the best address
+    raise next(
+        (error for error in errors if error.errno in LOCAL), errors[0]
+    )  # else that of the best address

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import ssl
 from typing import TypeGuard
@@ -14,6 +13,7 @@ import certifi
 
 from headrace.errors import ConnectError, TLSError
 from headrace.transports.addresses import Address
+from headrace.transports.local_limits import local_resource_error
 from headrace.transports.poller import Poller
 from headrace.transports.streams import Stream
 
@@ -24,10 +24,14 @@ _CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 def default_ssl_context() -> ssl.SSLContext:
     """A verifying context on the system's store of certificates, or certifi's where the system has none.
 
-    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are honoured, as OpenSSL does.
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are honoured, as OpenSSL does. Raises `OSError` where a file of
+    certificates cannot be opened.
     """
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
+    if paths.cafile is not None and not context.cert_store_stats()["x509"]:
+        with open(paths.cafile, "rb"):  # OpenSSL goes on without what it cannot open, and trusts nobody then
+            pass
     if paths.cafile is None and not (paths.capath and os.listdir(paths.capath)):
         context.load_verify_locations(certifi.where())
     context.set_alpn_protocols(["http/1.1"])
@@ -47,36 +51,56 @@ class Connector:
     def connect_at_once(self) -> Stream | None:
         """A new stream where none has to be waited for, and so no time be limited; None: use `connect`."""
         raw_socket = self._address.connected_at_once() if self._context is None else None
-        return None if raw_socket is None else Stream(raw_socket, self._poller)
+        if raw_socket is None:
+            return None
+        try:
+            return Stream(raw_socket, self._poller)
+        except OSError:
+            raw_socket.close()
+            return None  # `connect` says why
 
     async def connect(self) -> Stream:
         """A new stream.
 
-        Raises `TLSError` for a failed handshake or certificate, `ConnectError` for the rest.
+        Raises `TLSError` for a failed handshake or certificate, `LocalResourceError` where this machine has
+        no connection left, `ConnectError` for the rest.
         """
         where = self.where
         try:
-            raw_socket = await self._address.connected()
-            if self._context is not None:
-                raw_socket = await _handshake(raw_socket, self._context, tls_name(self._host))
-            return Stream(raw_socket, self._poller)
-        except ssl.SSLCertVerificationError as error:
-            raise TLSError(
-                f"the certificate of {where} is not valid: {error.verify_message}; "
-                "check base_url, or name your own authority with SSL_CERT_FILE"
-            ) from error
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionAbortedError) as error:
-            raise ConnectError(f"{where} closed the connection during the TLS handshake") from error
-        except ssl.SSLError as error:
-            hint = "; does it speak TLS at all?" if error.reason == "WRONG_VERSION_NUMBER" else ""
-            raise TLSError(f"TLS with {where} failed: {error.reason or error}{hint}") from error
+            return await self._connected()
         except OSError as error:
-            raise ConnectError(_explained(where, error)) from error
+            named = local_resource_error(error, where) or _named(error, where)
+            raise named from error
+
+    async def _connected(self) -> Stream:
+        raw_socket = await self._address.connected()
+        if self._context is not None:
+            raw_socket = await _handshake(raw_socket, self._context, tls_name(self._host))
+        try:
+            return Stream(raw_socket, self._poller)
+        except OSError:
+            raw_socket.close()
+            raise
+
+
+def _named(error: OSError, where: str) -> ConnectError:
+    """headrace's error for one of the system's or of TLS."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TLSError(
+            f"the certificate of {where} is not valid: {error.verify_message}; "
+            "check base_url, or name your own authority with SSL_CERT_FILE"
+        )
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionAbortedError)):
+        return ConnectError(f"{where} closed the connection during the TLS handshake")
+    if isinstance(error, ssl.SSLError):
+        hint = "; does it speak TLS at all?" if error.reason == "WRONG_VERSION_NUMBER" else ""
+        return TLSError(f"TLS with {where} failed: {error.reason or error}{hint}")
+    return ConnectError(_explained(where, error))
 
 
 def tls_name(host: str) -> str:
-    """A host as TLS names it, in the handshake and in certificates: without the dot that ends a full name."""
-    return host.removesuffix(".")  # RFC 6066, 3
+    """A host as TLS names it: without the dot that ends a full name, or the scope of an IPv6 address."""
+    return host.partition("%")[0].removesuffix(".")  # RFC 6066, 3; RFC 6874, 4
 
 
 def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:
@@ -108,12 +132,6 @@ async def _handshake(raw_socket: socket.socket, context: ssl.SSLContext, host: s
 def _explained(where: str, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"the host of {where} does not resolve ({error.strerror}); check base_url"
-    if error.errno in {errno.EMFILE, errno.ENFILE}:
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return (
-            f"no connection to {where}: this process may open {limit} files; "
-            "raise it with 'ulimit -n', or lower max_in_flight"
-        )
     if error.errno == errno.ECONNREFUSED:
         return f"connection refused by {where}; is the endpoint running, and base_url right?"
     return f"no connection to {where}: {os.strerror(error.errno) if error.errno else error}"

@@ -138,21 +138,28 @@ class ReplyParser:
         except httptools.HttpParserUpgrade:
             raise ProtocolError("the endpoint switches to another protocol, which nobody asked for") from None
         except httptools.HttpParserError as error:
-            if self.complete:
-                # A whole answer, then rubbish: the answer stands, the connection does not.
-                self.reusable = False
-            elif self._at_chunk == self._size:
-                # Nothing came of the chunk that began last, so it was the empty one: what is wrong are the
-                # trailers, of which nothing is read.
-                self.complete = True
-            elif self._in_head and self._refusal is None and has_status_line(head := self._head + data):
-                self._refusal, self._last = error, True
-                self._parser = self._new_parser()
-                self._begin_head()
-                self._head = bytearray(head)
-                self._parse_rewritten(0)
-            else:
-                raise _broken(error, data) from error
+            refusal = error
+        else:
+            return
+        # Not in the handler, where the context of an error that is raised would be replaced by this one.
+        cause = refusal.__context__
+        if cause is not None and not isinstance(cause, Exception):
+            raise cause  # Ctrl-C in the midst of a callback is nothing that the answer is at fault for
+        if self.complete:
+            # A whole answer, then rubbish: the answer stands, the connection does not.
+            self.reusable = False
+        elif self._at_chunk == self._size:
+            # Nothing came of the chunk that began last, so it was the empty one: what is wrong are the
+            # trailers, of which nothing is read.
+            self.complete = True
+        elif self._in_head and self._refusal is None and has_status_line(head := self._head + data):
+            self._refusal, self._last = refusal, True
+            self._parser = self._new_parser()
+            self._begin_head()
+            self._head = bytearray(head)
+            self._parse_rewritten(0)
+        else:
+            raise _broken(refusal, data) from refusal
 
     def _parse_rewritten(self, start: int) -> None:
         """Parse the heads that have come whole since ``start``, rewritten, and what follows the last one."""

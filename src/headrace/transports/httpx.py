@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from importlib.metadata import version
 from typing import Any
@@ -19,6 +19,7 @@ from headrace.errors import (
     CallTimeout,
     ConnectError,
     IncompleteReply,
+    LocalResourceError,
     ProtocolError,
     ReplyTooLarge,
     RequestError,
@@ -29,6 +30,7 @@ from headrace.model import Call
 from headrace.reply import Headers, Reply
 from headrace.transports.connecting import default_ssl_context, tls_name
 from headrace.transports.encodings import Decoder, decompressed, unreadable
+from headrace.transports.local_limits import Shortage, local_errors_named, local_resource_error
 
 
 class HttpxTransport:
@@ -53,6 +55,8 @@ class HttpxTransport:
         self._client = client
         self._module = importlib.import_module("httpx" if client is None else _home(client))
         self._headers: dict[Endpoint, dict[str, str]] = {}
+        self._in_use = 0
+        self._shortage: Shortage[None] = Shortage(lambda _: None)
 
     def _open(self) -> Any:
         if self._client is None:
@@ -68,8 +72,33 @@ class HttpxTransport:
 
     async def send(self, call: Call) -> Reply:
         """Make one attempt; see `Transport.send`."""
-        if call.streamed:
-            return await self._send_streamed(call)
+        make, again = self._send_streamed if call.streamed else self._send_whole, False
+        while True:
+            self._in_use += 1
+            try:
+                with local_errors_named(call.endpoint.base_url):
+                    reply = await make(call)
+            except LocalResourceError as error:
+                self._in_use -= 1
+                if not self._in_use:  # nothing will be given back
+                    self._shortage.give_back()
+                    raise
+                shortage = error
+            except BaseException:
+                self._give_back()
+                raise
+            else:
+                if reply.stream is None:
+                    self._give_back()
+                return reply
+            await self._shortage.wait(shortage, call.timeout.total, again=again)
+            again = True
+
+    def _give_back(self) -> None:
+        self._in_use -= 1
+        self._shortage.give_back()
+
+    async def _send_whole(self, call: Call) -> Reply:
         httpx, request, timeout = self._module, call.request, call.timeout
         end = math.inf if timeout.total is None else anyio.current_time() + timeout.total
         response: Any = None
@@ -120,7 +149,7 @@ class HttpxTransport:
                 )
                 headers = Headers(list(response.headers.raw))
                 if _is_success(response):
-                    body = HttpxBody(httpx, response, call, self._max_bytes)
+                    body = HttpxBody(httpx, response, call, self._max_bytes, self._give_back)
                     return Reply(response.status_code, headers, b"", stream=body)
                 try:
                     return Reply(response.status_code, headers, await self._body_of(response, call))
@@ -199,7 +228,8 @@ class HttpxTransport:
     def _extensions(call: Call) -> dict[str, str]:
         """The host as TLS names it, where httpx would name it otherwise."""
         host = urlsplit(call.endpoint.base_url).hostname or ""
-        return {"sni_hostname": tls_name(host)} if host.endswith(".") else {}
+        name = tls_name(host)
+        return {} if name == host else {"sni_hostname": name}
 
     async def aclose(self) -> None:
         """Close the client."""
@@ -221,11 +251,14 @@ class _Hidden(dict[str, str]):
 class HttpxBody:
     """See `headrace.reply.Body`."""
 
-    def __init__(self, httpx: Any, response: Any, call: Call, max_bytes: int) -> None:
+    def __init__(
+        self, httpx: Any, response: Any, call: Call, max_bytes: int, give_back: Callable[[], None]
+    ) -> None:
         self._httpx = httpx
         self._response = response
         self._call = call
         self._max_bytes = max_bytes
+        self._give_back: Callable[[], None] | None = give_back
         self._size = 0
         self._decoder: Decoder | None = None
         self._parts = response.aiter_raw()
@@ -251,6 +284,9 @@ class HttpxBody:
         raise CallTimeout(f"{where} fell silent in the midst of an answer", "stall")
 
     async def aclose(self) -> None:
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
         with anyio.CancelScope(shield=True):
             await self._response.aclose()
             # httpx's generators, one in the other, are left to the garbage collector if not gone through to
@@ -281,6 +317,9 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
             phase = "write"
         return CallTimeout(f"{phase} timeout with {where}", phase)
     causes = list(_causes(error))
+    for cause in causes:
+        if (local := local_resource_error(cause, where)) is not None:
+            return local
     said = next((str(cause) for cause in causes if str(cause)), type(error).__name__)
     if isinstance(error, httpx.ConnectError):
         if any(isinstance(cause, ssl.SSLError) for cause in causes):
@@ -301,4 +340,7 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
+        if isinstance(error, BaseExceptionGroup):
+            for one in error.exceptions:
+                yield from _causes(one)
         error = error.__cause__ or error.__context__

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio
@@ -21,6 +21,7 @@ from headrace.errors import (
     ClientStateError,
     ConnectError,
     IncompleteReply,
+    LocalResourceError,
     TLSError,
 )
 from headrace.model import Call, Timeout
@@ -28,6 +29,7 @@ from headrace.reply import Headers, Reply
 from headrace.transports.connecting import Connector, default_ssl_context, refuses_certificate
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1 import ReplyParser
+from headrace.transports.local_limits import Shortage, local_errors_named
 from headrace.transports.poller import Poller
 from headrace.transports.request_writer import writer_for
 from headrace.transports.streams import LimitReached, Stream
@@ -62,6 +64,7 @@ class NativeTransport:
         self._origins: dict[Endpoint, _Origin] = {}
         self._group: BackgroundTasks | None = None
         self._poller: Poller | None = None
+        self._shortage: Shortage[_Handed] = Shortage(_put_back)
 
     @asynccontextmanager
     async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
@@ -75,19 +78,36 @@ class NativeTransport:
         origin = self._origins.get(call.endpoint) or self._origin(call.endpoint)
         return origin.send(call)
 
+    async def _wait_for_connection(
+        self, error: LocalResourceError, patience: float | None, again: bool
+    ) -> _Handed | None:
+        """Wait until a connection can be had; what is handed over, None where one can be opened.
+
+        Raises ``error`` where no connection is in use, so that none will be given back.
+        """
+        origins = self._origins.values()
+        if sum(origin.close_idle() for origin in origins):
+            return None
+        if not sum(origin.opened for origin in origins):
+            raise error
+        return await self._shortage.wait(error, patience, again=again)
+
     def _origin(self, endpoint: Endpoint) -> _Origin:
-        if self._poller is None:
-            if self._group is None and not on_asyncio():
-                raise ClientStateError("on trio the native transport is used within its lifespan")
-            self._poller = Poller(self._group)
+        if self._group is None and not on_asyncio():
+            raise ClientStateError("on trio the native transport is used within its lifespan")
         parts = urlsplit(endpoint.base_url)
         context = None
-        if parts.scheme == "https":
-            context = self._ssl_context = self._ssl_context or default_ssl_context()
+        with local_errors_named(parts.netloc):
+            if self._poller is None:
+                self._poller = Poller(self._group)
+            if parts.scheme == "https":
+                context = self._ssl_context = self._ssl_context or default_ssl_context()
         connector = Connector(
             parts.hostname or "", parts.port or (443 if context else 80), context, self._poller
         )
-        origin = _Origin(endpoint, connector, self._max_idle, self._max_bytes)
+        origin = _Origin(
+            endpoint, connector, self._max_idle, self._max_bytes, self._shortage, self._wait_for_connection
+        )
         self._origins[endpoint] = origin
         return origin
 
@@ -95,21 +115,31 @@ class NativeTransport:
         """Drop all connections; an attempt that is under way on one of them fails."""
         for origin in self._origins.values():
             origin.close()
+        self._shortage.close()
         if self._poller is not None:
             # Shielded, for a client whose block is cancelled closes as well; this waits for nobody else.
             with anyio.CancelScope(shield=True):
                 await self._poller.aclose()
 
 
+_Handed: TypeAlias = "tuple[_Origin, _Connection]"
+
+
+def _put_back(handed: _Handed) -> None:
+    origin, connection = handed
+    origin.give_back(connection)
+
+
 class _Connection:
     """A stream, and the parser of what comes over it."""
 
-    __slots__ = ("idle_until", "parser", "stream")
+    __slots__ = ("dropped", "idle_until", "parser", "stream")
 
     def __init__(self, stream: Stream, max_bytes: int) -> None:
         self.stream = stream
         self.parser = ReplyParser(max_bytes)
         self.idle_until = 0.0
+        self.dropped = False
 
 
 class StreamedBody:
@@ -130,14 +160,22 @@ class StreamedBody:
 
     async def aclose(self) -> None:
         if self._connection is not None:
-            self._connection.stream.abort()
+            self._origin.drop(self._connection)
             self._connection = None
 
 
 class _Origin:
     """One endpoint's connections."""
 
-    def __init__(self, endpoint: Endpoint, connector: Connector, max_idle: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        connector: Connector,
+        max_idle: int,
+        max_bytes: int,
+        shortage: Shortage[_Handed],
+        wait_for_connection: Callable[[LocalResourceError, float | None, bool], Awaitable[_Handed | None]],
+    ) -> None:
         self._connector = connector
         self._writer = writer_for(endpoint)
         self._max_idle = max_idle
@@ -145,6 +183,9 @@ class _Origin:
         self._now = running_clock()
         self._idle: deque[_Connection] = deque()
         self._closed = False
+        self._shortage = shortage
+        self._wait_for_connection = wait_for_connection
+        self.opened = 0
 
     async def send(self, call: Call) -> Reply:
         method = call.request.method
@@ -160,7 +201,8 @@ class _Origin:
         while True:
             if connection is None:
                 try:
-                    connection = await self._connect(timeout, end)
+                    connection, kept, waited = await self._new_connection(timeout, end)
+                    end += waited
                 except BaseException:
                     request = b""  # it holds the key, and there are tools that show a traceback's variables
                     raise
@@ -183,7 +225,7 @@ class _Origin:
                 reply = Reply(parser.status, Headers(parser.headers), parser.content())
             except BaseException as error:
                 # A connection that holds half an answer must not carry another call.
-                stream.abort()
+                self.drop(connection)
                 if kept and not parser.started and method in _IDEMPOTENT and _is_loss(error):
                     # The server may have acted on the request all the same, so only one that may be repeated
                     # is sent again here; a retry policy decides for others.
@@ -218,14 +260,14 @@ class _Origin:
                 if not await stream.pump(parser.feed, until, None):
                     parser.finish()
         except LimitReached:
-            stream.abort()
+            self.drop(connection)
             where = self._connector.where
             raise CallTimeout(f"{where} fell silent in the midst of an answer", "stall") from None
         except OSError as error:
-            stream.abort()
+            self.drop(connection)
             raise self._lost(parser, error) from error
         except BaseException:
-            stream.abort()
+            self.drop(connection)
             raise
         return piece
 
@@ -233,13 +275,57 @@ class _Origin:
         """Keep a connection whose answer is complete, if it can be used again."""
         parser = connection.parser
         if not parser.reusable or self._closed:
-            connection.stream.abort()
+            self.drop(connection)
+            return
+        if self._shortage.waiters:
+            self._shortage.give_back((self, connection))
             return
         now, allowed, idle = self._now(), parser.keep_alive, self._idle
         connection.idle_until = now + (KEEP_ALIVE if allowed is None else min(KEEP_ALIVE, allowed))
         idle.append(connection)
         if len(idle) > self._max_idle or now > idle[0].idle_until:
-            idle.popleft().stream.abort()
+            self.drop(idle.popleft())
+
+    def drop(self, connection: _Connection) -> None:
+        """Close a connection, which may make room for another one."""
+        if connection.dropped:
+            return
+        connection.dropped = True
+        connection.stream.abort()
+        self.opened -= 1
+        if self._shortage.waiters:
+            self._shortage.give_back()
+
+    def close_idle(self) -> int:
+        """Close the connections that nobody uses; returns how many there were."""
+        closed = len(self._idle)
+        while self._idle:
+            self.drop(self._idle.pop())
+        return closed
+
+    async def _new_connection(self, timeout: Timeout, end: float) -> tuple[_Connection, bool, float]:
+        """A new connection; where this machine has none left, one that another attempt gives back.
+
+        Returns it, whether it was used before, and the seconds for which it was waited for: they are not the
+        endpoint's.
+        """
+        waited, again = 0.0, False
+        while True:
+            try:
+                connection = await self._connect(timeout, end + waited)
+                self.opened += 1
+                return connection, False, waited
+            except LocalResourceError as error:
+                since = self._now()
+                handed = await self._wait_for_connection(error, timeout.total, again)
+                waited, again = waited + self._now() - since, True
+            if handed is not None:
+                origin, connection = handed
+                if origin is self and not self._closed and connection.stream.sound():
+                    return connection, True, waited
+                origin.drop(connection)
+            if self._closed:
+                raise ClientStateError("this client was closed while calls were in flight")
 
     async def _connect(self, timeout: Timeout, end: float) -> _Connection:
         stream = self._connector.connect_at_once()
@@ -296,13 +382,12 @@ class _Origin:
             connection = self._idle.pop()
             if now < connection.idle_until and connection.stream.sound():
                 return connection
-            connection.stream.abort()
+            self.drop(connection)
         return None
 
     def close(self) -> None:
         self._closed = True
-        while self._idle:
-            self._idle.pop().stream.abort()
+        self.close_idle()
 
 
 def _is_loss(error: BaseException) -> bool:

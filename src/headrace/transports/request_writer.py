@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,9 @@ from headrace.endpoints import FRAMING, Endpoint, unsendable
 from headrace.errors import RequestError
 from headrace.keys import RenewedKey
 from headrace.model import Request
+
+_SCOPE = re.compile(r"%.*\]")
+"""Of an IPv6 address: it means something on this machine only (RFC 6874, section 4)."""
 
 _HEAD_CACHE = 256
 _ENCODINGS = b"\r\nAccept-Encoding: gzip, deflate\r\n"
@@ -31,7 +35,7 @@ class RequestWriter:
     def _lines(self) -> dict[str, str]:
         """The headers of all requests, with the key of now."""
         endpoint = self._endpoint
-        lines = {"Host": urlsplit(endpoint.base_url).netloc}
+        lines = {"Host": _SCOPE.sub("]", urlsplit(endpoint.base_url).netloc)}
         lines |= endpoint.credentials()
         lines |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
         from importlib.metadata import version  # not with the module: see headrace.plugin_manager

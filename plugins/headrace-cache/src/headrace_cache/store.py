@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import weakref
 
 import anyio
 import anyio.to_thread
@@ -31,7 +30,7 @@ class _Batch:
 
 @attrs.define(eq=False)
 class _Writing:
-    """What is to be written, and whether the file can be used; outlives the store, and is closed then."""
+    """What is to be written, and whether the file can be used; a thread has this alone."""
 
     database: Database
     batch: _Batch = attrs.field(factory=_Batch)
@@ -55,14 +54,16 @@ class _Writing:
 
 
 class Store:
-    """What one client has kept; closes the file when nobody has it any more."""
+    """What is kept while a client is open, which closes it."""
 
     def __init__(self, database: Database) -> None:
         self._writing = _Writing(database)
         self._turn = anyio.Lock()
         self._thread = anyio.CapacityLimiter(1)  # one of its own: not to wait for an application's threads
-        # A policy is not told when its client ends. There is no task to end, only a file to close.
-        weakref.finalize(self, self._writing.close)
+
+    def close(self) -> None:
+        """Write down what is left, and close the file."""
+        self._writing.close()
 
     def find(self, key: bytes, since: float, now: float) -> Kept | None:
         """What is kept under ``key`` and was not made before ``since``."""

@@ -132,7 +132,7 @@ def command(cluster: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.P
     started = []
 
     def start(url: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        program = [sys.executable, "-c", "from headrace.cli import main; main()"]
+        program = [sys.executable, "-c", "from headrace_command import main; main()"]
         engine = ["--engine", "ray", "--ray-address", cluster]
         process = subprocess.Popen(
             [*program, "run", *arguments, *engine],

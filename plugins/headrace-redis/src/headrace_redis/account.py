@@ -49,9 +49,10 @@ class Account(RateLimits):
     429 (default 120); in a longer one calls fail with `CircuitOpen`. ``prefix``: what all keys begin with
     (default "headrace"). ``timeout``: seconds for a connection or an exchange, after which Redis is taken to
     be away (default 0.5). ``processes``: how many share the limits while Redis is away (default: as many as
-    there were).
+    there were of late; Redis must be there at the start then).
 
-    Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
+    Raises `SettingsError` for a value out of range and an unknown key in ``limits``; and when a client is
+    opened, for a login that is refused, and for a server that cannot be used where ``processes`` is not set.
     """
 
     name = "redis"
@@ -80,7 +81,7 @@ class Account(RateLimits):
         import coredis  # noqa: F401 - takes a second, and that had better not be the first call's
 
         link = Link(Server(self.url.reveal(), self.prefix, self.timeout), self)
-        policies: list[Policy] = [SharedPace(self, link)]
+        policies: list[Policy] = [SharedPace(link)]
         if self.budget is not None:
             policies.append(SharedSpending(link))
         return policies

@@ -12,6 +12,8 @@ def answer_alone(lane: Lane, asked: list[int], now: float, sharers: int) -> Answ
     if schedule is None:
         # As if the burst had just gone, for it may have.
         schedule = lane.by_itself = Schedule.without_burst(lane.limits.share(sharers), now)
+        requests, tokens = lane.booked_after(now)  # with Redis, and they go all the same
+        schedule.give_back(-requests, -tokens)
     schedule.give_back(lane.back_requests, lane.back_tokens)
     lane.back_requests = lane.back_tokens = 0
     if lane.paused_until > now:

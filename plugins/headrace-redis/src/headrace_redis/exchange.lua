@@ -1,16 +1,20 @@
 -- One exchange between a process and all others: what it has to tell, and when its calls may go.
 --
--- KEYS  1 lane (hash: r, t the theoretical arrival times of requests and tokens, p the end of a pause)
+-- KEYS  1 lane (hash: r, t the theoretical arrival times of requests and tokens, p the end of a pause,
+--         e its epoch: when it was made)
 --       2 spent (hash: total, and what each member spent)   3 members (by when they were last heard of)
 --       4 circuit (there while it is open; holds who opened it)
 -- ARGV  1 now; '' takes the server's time, which is the only clock that all have; a number is for tests
 --       2 member  3 µs a request, 0 for no limit  4 µs a token, 0 for no limit  5 burst (µs)  6 horizon (µs)
 --       7 requests and 8 tokens to give back (or, below 0, to take)  9 pause asked for (µs)
 --       10 nano-USD that this member has spent since it began  11 µs that a member is remembered
---       12 1 where this member knows of the lane: if it is not here, the server has forgotten it
+--       12 the epoch of the lane that this member knows, '' for none. Where it is another one, the server has
+--       forgotten the lane since: nothing is booked, and the member tells what it had booked with the next
+--       exchange
 --       13 … the tokens of each call that wants to go
 -- gives { spent (as text: nano-USD), members, ms for which the circuit is open, µs for which all pause,
---         µs until it is worth asking again, and for each call that may go: in how many µs }
+--         µs until it is worth asking again, epoch (as text), µs since then, and for each call that may go: in
+--         how many µs }
 local now
 if ARGV[1] == '' then
     local time = redis.call('TIME')
@@ -43,9 +47,12 @@ if opener and opener ~= member then
     open = math.max(redis.call('PTTL', KEYS[4]), 1)
 end
 
-local kept = redis.call('HMGET', KEYS[1], 'r', 't', 'p')
+local kept = redis.call('HMGET', KEYS[1], 'r', 't', 'p', 'e')
 local r, t, pause = tonumber(kept[1] or '0'), tonumber(kept[2] or '0'), tonumber(kept[3] or '0')
-if not kept[1] and ARGV[12] == '1' then
+local limited = interval > 0 or per_token > 0
+local epoch = kept[4] or string.format('%.0f', now)
+local forgotten = limited and ARGV[12] ~= '' and ARGV[12] ~= epoch
+if forgotten and not kept[4] then
     -- What went before is not known any more: as if the burst had just gone.
     r, t = now + math.max(burst - interval, 0), now + burst
 end
@@ -60,7 +67,7 @@ end
 
 -- The generic cell rate algorithm as virtual scheduling; headrace_redis/gcra.py says the same in Python.
 local slots, wait = {}, 0
-for index = 13, #ARGV do
+for index = 13, forgotten and 12 or #ARGV do
     local cost = tonumber(ARGV[index]) * per_token
     local slot = math.max(now, pause)
     if interval > 0 then
@@ -78,9 +85,10 @@ for index = 13, #ARGV do
     slots[#slots + 1] = slot - now
 end
 
-if interval > 0 or per_token > 0 or pause > 0 then
+if limited or pause > 0 then
     redis.call('HSET', KEYS[1], 'r', string.format('%.3f', r), 't', string.format('%.3f', t),
-        'p', string.format('%.3f', pause))
+        'p', string.format('%.3f', pause), 'e', epoch)
     redis.call('PEXPIRE', KEYS[1], math.ceil(math.max(r - now, t - now, pause - now, 0) / 1000) + 60000)
 end
-return {tostring(spent), members, open, math.max(math.ceil(pause - now), 0), math.ceil(wait), unpack(slots)}
+return {tostring(spent), members, open, math.max(math.ceil(pause - now), 0), math.ceil(wait), epoch,
+    math.max(math.ceil(now - tonumber(epoch)), 0), unpack(slots)}

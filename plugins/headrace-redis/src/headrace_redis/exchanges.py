@@ -11,7 +11,7 @@ import attrs
 
 from headrace_redis.alone import answer_alone
 from headrace_redis.gcra import Limits
-from headrace_redis.lane import Answer, Lane
+from headrace_redis.lane import Answer, Lane, Lanes
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.server import Connection
@@ -30,7 +30,7 @@ Ask = Callable[[Lane, list[int], float], Awaitable[Answer]]
 class Exchanges:
     """Those of one client, which is a member of its own among all that share."""
 
-    lanes: dict[tuple[str, str], Lane]
+    lanes: Lanes
     purse: Purse
     reach: Reach
     member: str = attrs.field(factory=lambda: f"{os.getpid()}-{secrets.token_hex(4)}")
@@ -49,37 +49,48 @@ class Exchanges:
 
     def due(self, now: float) -> Lane | None:
         """The lane that has waited longest for its exchange; the one that is nowhere for spending alone."""
-        due = min((lane for lane in self.lanes.values() if lane.due(now)), key=_asked, default=None)
+        due = min((lane for lane in self.lanes.everything() if lane.due(now)), key=_asked, default=None)
         return self.nowhere if due is None and not self.reach.away and not self.all_told else due
 
     def over(self, connection: Connection) -> Ask:
         """Exchanges with Redis."""
 
         async def ask(lane: Lane, asked: list[int], now: float) -> Answer:
-            pause, lane.pause_asked = lane.pause_asked, 0.0
-            back, lane.back_requests, lane.back_tokens = (lane.back_requests, lane.back_tokens), 0, 0
-            spent = self.purse.spent_here
-            try:
-                with anyio.fail_after(self.reach.server.timeout):
-                    await self._tell_circuits(connection)
-                    answer = await connection.exchange(
-                        lane.key,
-                        lane.base_url,
-                        lane.limits,
-                        asked,
-                        horizon=lane.horizon(self.reach.sharers),
-                        back=back,
-                        pause=pause,
-                        spent=spent,
-                        known=now - lane.answered_at < FORGOTTEN,
-                    )
-            except BaseException:
-                lane.pause_asked = max(lane.pause_asked, pause)
-                raise
-            self._succeeded(lane, answer, spent)
+            with anyio.fail_after(self.reach.server.timeout):
+                await self._tell_circuits(connection)
+                known = lane.epoch if now - lane.answered_at < FORGOTTEN else ""
+                answer = await self._exchange(connection, lane, asked, known)
+                if known and answer.epoch != known and not lane.limits.none:
+                    # What others booked they tell as well, each with its next exchange.
+                    now = anyio.current_time()
+                    lane.hand_over(now - answer.age)
+                    lane.pause_asked = max(lane.pause_asked, lane.paused_until - now, 0.0)
+                    answer = await self._exchange(connection, lane, asked, answer.epoch)
             return answer
 
         return ask
+
+    async def _exchange(self, connection: Connection, lane: Lane, asked: list[int], known: str) -> Answer:
+        pause, lane.pause_asked = lane.pause_asked, 0.0
+        back, lane.back_requests, lane.back_tokens = (lane.back_requests, lane.back_tokens), 0, 0
+        spent = self.purse.spent_here
+        try:
+            answer = await connection.exchange(
+                lane.key,
+                lane.base_url,
+                lane.limits,
+                asked,
+                horizon=lane.horizon(self.reach.sharers),
+                back=back,
+                pause=pause,
+                spent=spent,
+                epoch=known,
+            )
+        except BaseException:
+            lane.pause_asked = max(lane.pause_asked, pause)
+            raise
+        self._succeeded(lane, answer, spent)
+        return answer
 
     async def alone(self, lane: Lane, asked: list[int], now: float) -> Answer:
         """What stands for an exchange while Redis is away: this member's share."""
@@ -96,11 +107,12 @@ class Exchanges:
                 del self._circuits[base_url]
 
     def _succeeded(self, lane: Lane, answer: Answer, spent: int) -> None:
-        back = self.reach.found(answer.members)
+        now = anyio.current_time()
+        back = self.reach.found(answer.members, now)
         self.purse.told(spent, answer.spent)
-        lane.answered_at = anyio.current_time()
+        lane.answered_at, lane.epoch = now, answer.epoch
         if back:
-            for each in self.lanes.values():
+            for each in self.lanes.everything():
                 each.by_itself = None
                 each.ask_at = 0.0
 

@@ -9,19 +9,24 @@ for them within `KEPT` seconds.
 Where there are more processes than the limit has turns in a quarter of a second, each books the one turn that
 comes to it when all others have had theirs, however far ahead that is. It is kept in the lane and handed to
 who is first in line when it is near.
+
+A call that waits has given back the tokens of its client's limiter, and takes them again when its turn has
+come. Where that takes longer than `KEPT`, the turn is over. The call still goes, but only while all that went
+here keeps to this process's share of the limits; else it stands in line again. So turns that have become old
+do not go all at once.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import insort
 from collections import deque
+from itertools import islice
+from typing import TypeAlias
 
-import anyio
 import attrs
 
 from headrace import Call, CallError
-from headrace.plugins import Refusals, most_output
+from headrace.plugins import BoundedMapping, Refusals, Waiter, WaitingQueue, most_output
 from headrace_redis.gcra import Limits, Schedule
 
 KEPT = 0.1
@@ -33,6 +38,9 @@ booking that is farther ahead is no call's yet."""
 
 LOOK = 10.0
 """Seconds after which there is an exchange though all that is wanted is booked: for news, and to be known."""
+
+REMEMBERED = 60.0
+"""Seconds for which a member keeps what it has booked, to tell a server that has forgotten it."""
 
 MOST = 64
 """Calls booked for in one exchange: while it runs, Redis serves nobody else."""
@@ -54,34 +62,29 @@ class Booking:
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What an exchange says; times in seconds. ``slots`` are those of the first calls that were asked for."""
+    """What an exchange says; times in seconds.
+
+    ``slots`` are those of the first calls that were asked for. ``epoch`` names the time since which the
+    server knows the lane, which is ``age`` ago; "" where no server was asked.
+    """
 
     spent: int = 0
     members: int = 1
     open_for: float = 0.0
     paused_for: float = 0.0
     wait: float = 0.0
+    epoch: str = ""
+    age: float = 0.0
     slots: tuple[float, ...] = ()
 
 
 @attrs.define(eq=False)
-class Waiter:
-    """A call that stands in line since ``came``, until it is booked or fails."""
+class Turn:
+    """What a call waits for: a booking for so many tokens, and then its client's tokens, since ``came``."""
 
     tokens: int
-    priority: int = 0
-    came: float = 0.0
-    decided: anyio.Event = attrs.field(factory=anyio.Event)
     booking: Booking | None = None
-    error: CallError | None = None
-
-    def book(self, booking: Booking) -> None:
-        self.booking = booking
-        self.decided.set()
-
-    def fail(self, error: CallError) -> None:
-        self.error = error
-        self.decided.set()
+    came: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -91,10 +94,11 @@ class Lane:
     key: str
     base_url: str
     limits: Limits
-    line: list[Waiter] = attrs.field(factory=list)
+    line: WaitingQueue[Turn] = attrs.field(factory=WaitingQueue)
     ahead: deque[Booking] = attrs.field(factory=deque)
     ask_at: float = 0.0
     answered_at: float = -math.inf
+    epoch: str = ""
     back_requests: int = 0
     back_tokens: int = 0
     pause_asked: float = 0.0
@@ -105,9 +109,12 @@ class Lane:
     _wanted_ahead: int = 0
     refusals: Refusals = attrs.field(factory=Refusals)
     begun: int = 0
+    _booked: deque[Booking] = attrs.field(factory=deque)
     _outputs: deque[int] = attrs.field(factory=lambda: deque(maxlen=_LATEST))
     _usual_output: int = _UNKNOWN_OUTPUT
     _mean_tokens: float = 0.0
+    _members: int = 1
+    _went: Schedule = attrs.field(factory=lambda: Schedule(Limits()))
 
     def estimate(self, call: Call) -> int:
         """Tokens that a call will need: a quarter of its bytes, and its output limit or the usual output."""
@@ -140,28 +147,42 @@ class Lane:
         """Whether an exchange has something to do."""
         return bool(self.pause_asked) or ((bool(self.line) or self.low) and now >= self.ask_at)
 
-    def join(self, waiter: Waiter) -> None:
+    def join(self, waiter: Waiter[Turn]) -> None:
         """Stand in line."""
-        insort(self.line, waiter, key=_turn)
+        self.line.join(waiter)
         self._ask_for_less()
 
-    def leave(self, waiter: Waiter) -> None:
+    def leave(self, waiter: Waiter[Turn]) -> None:
         """A call that stood in line goes away; what it was booked is given back."""
-        if waiter.booking is not None:
-            self.give_back(waiter.booking)
-        elif waiter in self.line:
-            self.line.remove(waiter)
+        turn = waiter.wanted
+        if not waiter.served:
+            self.line.leave(waiter)
             self._ask_for_less()
+        elif turn.booking is not None:
+            self.give_back(turn.booking)
+
+    def may_go(self, now: float, turn: Turn) -> bool:
+        """Whether a booked call goes now that it has its tokens again; if not, its booking is gone."""
+        if now < self.paused_until:  # and all that was booked into the pause
+            return False
+        if self.limits.none:
+            return True
+        self._went.limits = self.limits.share(self._members)
+        if now > turn.came + KEPT and self._went.slot(now, turn.tokens) > now:
+            return False
+        self._went.book(now, turn.tokens, math.inf)
+        return True
 
     def next_asked(self, now: float, members: int) -> list[int]:
         """The tokens of all that is asked for next: of the first in line, and of what is booked ahead."""
+        self._members = members
         forgotten = self._forget(now)
         # What is booked into a pause has gone with it: the others book behind its end as well.
         while self.ahead and self.ahead[0].at < self.paused_until:
             self.ahead.popleft()
         self._serve_ahead(now)
         fair = max(0, self._fair(HORIZON, members) - len(self.ahead))
-        asked = [waiter.tokens for waiter in self.line[:fair]]
+        asked = [waiter.wanted.tokens for waiter in islice(self.line, fair)]
         most = 0 if self.limits.none else self._fair(KEPT, members) - 1
         # Most of what was booked ahead was used in time: twice as many. Nobody came for it: half (`_forget`).
         if len(self.ahead) * 2 <= self._wanted_ahead and not forgotten:
@@ -172,8 +193,12 @@ class Lane:
 
     def answered(self, now: float, answer: Answer, asked: list[int]) -> None:
         """Share out what was booked of what was asked for."""
-        booked = zip(answer.slots, asked, strict=False)
-        self.ahead.extend([Booking(now + slot, tokens) for slot, tokens in booked])
+        booked = [Booking(now + slot, tokens) for slot, tokens in zip(answer.slots, asked, strict=False)]
+        self.ahead.extend(booked)
+        if not self.limits.none:
+            self._booked.extend(booked)
+        while self._booked and self._booked[0].at < now - REMEMBERED:
+            self._booked.popleft()
         self._serve_ahead(now)
         if answer.paused_for:
             self.paused_until = max(self.paused_until, now + answer.paused_for)
@@ -189,6 +214,20 @@ class Lane:
         if self.ahead and self.ahead[0].at > now + HORIZON:
             self.ask_at = min(self.ahead[0].at - HORIZON / 2, now + LOOK)
         self._ask_for_less()
+
+    def hand_over(self, since: float) -> None:
+        """Have the next exchange book again what was booked for later than ``since``.
+
+        The server has forgotten the lane since then. What went before it counts as the burst.
+        """
+        requests, tokens = self.booked_after(since)
+        self.back_requests -= requests
+        self.back_tokens -= tokens
+
+    def booked_after(self, moment: float) -> tuple[int, int]:
+        """Requests that were booked for later than ``moment``, and their tokens."""
+        tokens = [booking.tokens for booking in self._booked if booking.at > moment]
+        return len(tokens), sum(tokens)
 
     def unanswered(self) -> None:
         """An exchange failed: ask again as soon as somebody can be asked."""
@@ -208,23 +247,21 @@ class Lane:
 
     def refuse(self, error: CallError) -> None:
         """Fail all who stand in line."""
-        line, self.line = self.line, []
-        for waiter in line:
-            waiter.fail(error)
+        for waiter in self.line:
+            self.line.serve(waiter, error)
 
     def _serve_ahead(self, now: float) -> None:
         """What was booked ahead is for those who came meanwhile; who comes now would overtake them."""
-        near = sum(booking.at <= now + HORIZON for booking in self.ahead)
-        number = min(len(self.line), near)
-        served, self.line = self.line[:number], self.line[number:]
-        for waiter in served:
-            booking = self.ahead.popleft()
-            self.back_tokens += booking.tokens - waiter.tokens
-            waiter.book(Booking(booking.at, waiter.tokens))
+        while self.ahead and self.ahead[0].at <= now + HORIZON and (waiter := self.line.first()):
+            booking, turn = self.ahead.popleft(), waiter.wanted
+            self.back_tokens += booking.tokens - turn.tokens
+            turn.booking = Booking(booking.at, turn.tokens)
+            self.line.serve(waiter)
 
     def _ask_for_less(self) -> None:
         """Where a large call was told to wait, and a smaller one is first now, do not wait as long."""
-        if self.line and self.line[0].tokens < self._held:
+        first = self.line.first()
+        if first is not None and first.wanted.tokens < self._held:
             self._held, self.ask_at = 0, 0.0
 
     def horizon(self, members: int) -> float:
@@ -251,5 +288,5 @@ class Lane:
         return True
 
 
-def _turn(waiter: Waiter) -> tuple[int, float]:
-    return -waiter.priority, waiter.came
+Lanes: TypeAlias = BoundedMapping[tuple[str, str, str], Lane]
+"""By the endpoint's URL and name, and the model's name there."""

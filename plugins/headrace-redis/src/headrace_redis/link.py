@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import anyio
 import attrs
 
 from headrace import Call
+from headrace.plugins import BoundedMapping, GroupOfClient, Waiter
 from headrace_redis.exchanges import Exchanges
 from headrace_redis.gcra import Limits
 from headrace_redis.keeper import Keeper
-from headrace_redis.lane import Booking, Lane, Waiter
+from headrace_redis.lane import Lane, Lanes, Turn
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.refusals import Refusals
 from headrace_redis.server import Server
+
+_AGAIN = 0.5
+"""Added to the priority, a whole number, of calls that stand in line again: they go before others of it."""
 
 
 class Rules(Protocol):
@@ -30,11 +36,19 @@ class Rules(Protocol):
     def limits_of(self, endpoint: str, model: str) -> Limits: ...
 
 
+def _new_lane(rules: Rules) -> Callable[[tuple[str, str, str]], Lane]:
+    def make(key: tuple[str, str, str]) -> Lane:
+        base_url, endpoint, model = key
+        return Lane(f"{base_url} {model}", base_url, rules.limits_of(endpoint, model))
+
+    return make
+
+
 @attrs.define(eq=False, init=False)
 class Link:
-    """What one client shares; of the event loop in which its calls are made."""
+    """What one client shares, while it is open."""
 
-    lanes: dict[tuple[str, str], Lane]
+    lanes: Lanes
     purse: Purse
     reach: Reach
     keeper: Keeper
@@ -42,45 +56,67 @@ class Link:
     _refusals: Refusals
 
     def __init__(self, server: Server, rules: Rules) -> None:
-        self.lanes = {}
+        self.lanes = BoundedMapping(_new_lane(rules), in_use=lambda lane: bool(lane.line or lane.ahead))
         self.purse = Purse(rules.budget_nano)
         self.reach = Reach(server, rules.processes)
         self._exchanges = Exchanges(self.lanes, self.purse, self.reach)
         self._refusals = Refusals(self.purse, self.reach, rules.max_pause)
         self.keeper = Keeper(self.lanes, self.purse, self.reach, self._exchanges, self._refusals)
 
-    async def admit(self, lane: Lane, call: Call, tokens: int) -> Booking:
+    @asynccontextmanager
+    async def open(self, group: GroupOfClient) -> AsyncIterator[None]:
+        """The time for which there is a keeper; raises `SettingsError` where Redis cannot be used.
+
+        What is left of an earlier time, maybe of another event loop, is let go of.
+        """
+        self.lanes.forget()
+        self.reach.forget()
+        await self.keeper.meet()
+        (await group()).start_soon(self.keeper.run, name="headrace redis")
+        try:
+            yield
+        finally:
+            await self.keeper.finish()
+
+    async def admit(self, lane: Lane, call: Call, tokens: int) -> None:
         """Wait until a call may go; raises `BudgetExceeded` or `CircuitOpen` where it may not."""
-        came = now = call.now()
+        priority: float = call.priority
         while True:
             self.check_budget()
-            booking = lane.take(now, tokens)
-            if booking is None:
-                booking = await self._stand_in_line(lane, Waiter(tokens, call.priority, came))
-            elif lane.low and now >= lane.ask_at:
-                self.keeper.wake()
-            if (wait := booking.at - call.now()) > 0:
-                try:
-                    await anyio.sleep(wait)
-                except BaseException:
-                    lane.give_back(booking)
-                    raise
             now = call.now()
-            if now >= lane.paused_until:
-                return booking
+            booking = lane.take(now, tokens)
+            if booking is not None:
+                if lane.low and now >= lane.ask_at:
+                    self.keeper.wake()
+                if booking.at <= now:
+                    return
+            if await self._wait_for_turn(lane, call, Waiter(Turn(tokens, booking), priority)):
+                return
+            priority = call.priority + _AGAIN
 
-    async def _stand_in_line(self, lane: Lane, waiter: Waiter) -> Booking:
-        lane.join(waiter)
-        self.keeper.wake()
+    async def _wait_for_turn(self, lane: Lane, call: Call, waiter: Waiter[Turn]) -> bool:
+        """Wait, without tokens, until the call's turn has come; False where that is over when it has them."""
+        turn = waiter.wanted
+        if turn.booking is None:
+            lane.join(waiter)
+            self.keeper.wake()
+        else:
+            waiter.served = True
         try:
-            await waiter.decided.wait()
+            async with call.waiting():
+                while not waiter.served:
+                    await waiter.until_woken()
+                if waiter.error is not None:
+                    raise waiter.error
+                assert turn.booking is not None
+                if (wait := turn.booking.at - call.now()) > 0:
+                    await anyio.sleep(wait)
+                turn.came = call.now()
         except BaseException:
             lane.leave(waiter)
             self.keeper.wake()
             raise
-        if waiter.booking is None:
-            raise waiter.error or AssertionError("decided, but not what")
-        return waiter.booking
+        return lane.may_go(call.now(), turn)
 
     def pause(self, lane: Lane, now: float, seconds: float) -> None:
         """The endpoint asks to stay away for so long: have all do so."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from contextlib import AbstractAsyncContextManager
 
 import attrs
 
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
-from headrace.plugins import Evidence, is_per_day
+from headrace.plugins import Evidence, GroupOfClient, is_out_of_credit, is_per_day
 from headrace_redis.lane import Lane
-from headrace_redis.link import Link, Rules
+from headrace_redis.link import Link
 
 
 @attrs.define(eq=False)
@@ -22,8 +23,11 @@ class SharedPace:
     name = "redis"
     stage = Stage.PACE
 
-    account: Rules
     _link: Link = attrs.field(repr=False)
+
+    def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
+        """The time for which the account is shared, also by `SharedSpending`, which is further out."""
+        return self._link.open(group)
 
     def notify(self, event: Event) -> None:
         """Pass a circuit that opens or closes on to the others."""
@@ -44,29 +48,21 @@ class SharedPace:
                 return await send(call)
             if endpoint.models is not None:
                 model = endpoint.name_of(model)
-            lane = lanes.get((endpoint.base_url, model))
-            if lane is None:
-                limits = self.account.limits_of(endpoint.name, model)
-                lane = Lane(f"{endpoint.base_url} {model}", endpoint.base_url, limits)
-                lanes[endpoint.base_url, model] = lane
+            lane = lanes[endpoint.base_url, endpoint.name, model]
             tokens = lane.estimate(call)
-            link.keeper.enter()
             try:
-                try:
-                    await link.admit(lane, call, tokens)
-                finally:
-                    _tell(link, call)
-                lane.begun += 1
-                number, begun = lane.begun, call.now()
-                try:
-                    reply = await send(call)
-                except CallError as error:
-                    _failed(link, lane, call, tokens, error)
-                    if isinstance(error, StatusError) and error.status == 429:
-                        _refused(link, lane, call, error, number, begun)
-                    raise
+                await link.admit(lane, call, tokens)
             finally:
-                link.keeper.leave()
+                _tell(link, call)
+            lane.begun += 1
+            number, begun = lane.begun, call.now()
+            try:
+                reply = await send(call)
+            except CallError as error:
+                _failed(link, lane, call, tokens, error)
+                if isinstance(error, StatusError) and error.status == 429:
+                    _refused(link, lane, call, error, number, begun)
+                raise
             if tokens and call.streamed:
                 call.at_end(functools.partial(_stream_ended, lane, tokens, reply))
             elif tokens:
@@ -97,7 +93,7 @@ def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -
 def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int, begun: float) -> None:
     """Have all processes pause where a 429 is not chance: refusals dominate, or a day's worth is used up."""
     asked = error.retry_after
-    if error.error_code == "insufficient_quota" or asked is None:
+    if is_out_of_credit(error) or asked is None:
         return
     evidence = lane.refusals.refused(number, begun, call.now(), asked, lane.begun)
     if evidence is Evidence.DOMINANT or is_per_day(error) or call.now() < lane.paused_until:

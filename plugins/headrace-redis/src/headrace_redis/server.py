@@ -76,6 +76,17 @@ class Server:
             yield Connection(client, self.prefix, member)
 
 
+def is_refused_login(error: BaseException | None) -> bool:
+    """Whether the server wants another user or password."""
+    from coredis.exceptions import AuthenticationError, AuthorizationError
+
+    if isinstance(error, BaseExceptionGroup) and any(map(is_refused_login, error.exceptions)):
+        return True
+    if error is None or isinstance(error, (AuthenticationError, AuthorizationError)):
+        return error is not None
+    return is_refused_login(error.__cause__)
+
+
 def _tidy(kind: Any) -> Any:
     """A kind of coredis' connections that leaves nothing open where it cannot connect.
 
@@ -120,14 +131,14 @@ class Connection:
         back: tuple[int, int] = (0, 0),
         pause: float = 0.0,
         spent: int = 0,
-        known: bool = False,
+        epoch: str = "",
         now: str = "",
     ) -> Answer:
         """Run ``exchange.lua`` on a lane: book for calls of so many tokens as are ``asked`` for.
 
         ``back``: requests and tokens given back. ``pause``: seconds for which all are to pause. ``spent``:
-        nano-USD that this member has spent in all. ``known``: whether the lane should be there. ``now``: µs,
-        in place of the server's clock, for tests.
+        nano-USD that this member has spent in all. ``epoch``: that of the lane, as the last answer
+        about it said; "" where there was none. ``now``: µs, in place of the server's clock, for tests.
         """
         given: list[Any] = await self._script(
             keys=[self._key("lane", lane), self._key("spent"), self._key("members"), self._circuit(base_url)],
@@ -142,17 +153,19 @@ class Connection:
                 pause * _SECOND,
                 spent,
                 REMEMBERED * _SECOND,
-                int(known),
+                epoch,
                 *asked,
             ],
         )
-        total, members, open_for, paused_for, wait, *slots = map(int, given)
+        total, members, open_for, paused_for, wait, made, age, *slots = map(int, given)
         return Answer(
             spent=total,
             members=members,
             open_for=open_for / 1000,
             paused_for=paused_for / _SECOND,
             wait=wait / _SECOND,
+            epoch=str(made),
+            age=age / _SECOND,
             slots=tuple([slot / _SECOND for slot in slots]),
         )
 

@@ -30,24 +30,19 @@ class SharedSpending:
 
     def wrap(self, send: Send) -> Send:
         """``send``, its replies' cost counted."""
-        link = self._link
 
         async def count(call: Call) -> Reply:
-            link.keeper.enter()
             try:
-                try:
-                    reply = await send(call)
-                except CallError as error:  # its attempts may have to be paid all the same
-                    if error.cost is not None or error.possible_cost is not None:
-                        await self._count(error)
-                    raise
-                if call.streamed:
-                    call.at_end(lambda ending: self._stream_ended(reply, ending))
-                else:
-                    await self._count(reply)
-                return reply
-            finally:
-                link.keeper.leave()
+                reply = await send(call)
+            except CallError as error:  # its attempts may have to be paid all the same
+                if error.cost is not None or error.possible_cost is not None:
+                    await self._count(error)
+                raise
+            if call.streamed:
+                call.at_end(lambda ending: self._stream_ended(reply, ending))
+            else:
+                await self._count(reply)
+            return reply
 
         return count
 
@@ -56,9 +51,7 @@ class SharedSpending:
             await self._link.spending_told()
 
     def _stream_ended(self, reply: Reply, ending: Ending) -> None:
-        if self._add(reply):  # there is nothing to be awaited; somebody has to be there to tell it
-            self._link.keeper.enter()
-            self._link.keeper.leave()
+        self._add(reply)  # there is nothing to be awaited
 
     def _add(self, ended: Reply | CallError) -> bool:
         """Whether there was something to count; what attempts may have cost at most counts as spent."""

@@ -6,6 +6,7 @@ A bucket of tokens, as the standard retry mode of AWS's SDKs has it:
     ----------------------------------------------  --------------------------------------------------------
     a retry is about to be made                     - `RETRY_COST`; after a timeout - `TIMEOUT_COST`
     the same, after a 429 that says when            none
+    the same, where this machine has no connection  none
     there are fewer than that                       none are taken, and there is no retry
     a call succeeds at its first try                + 1
     a call succeeds at a later try                  + what its last retry took
@@ -21,7 +22,7 @@ endpoint's rate. In this the quota differs from that of AWS.
 
 from __future__ import annotations
 
-from headrace import CallError, CallTimeout, RateLimited
+from headrace import CallError, CallTimeout, LocalResourceError, RateLimited
 
 RETRY_COST = 5
 TIMEOUT_COST = 10
@@ -29,7 +30,9 @@ TIMEOUT_COST = 10
 
 def cost_of_retry(error: CallError) -> int:
     """What a retry after ``error`` costs: a timeout has kept the endpoint busy for longer."""
-    if isinstance(error, RateLimited) and error.retry_after is not None:
+    if isinstance(error, LocalResourceError) or (
+        isinstance(error, RateLimited) and error.retry_after is not None
+    ):
         return 0
     return TIMEOUT_COST if isinstance(error, CallTimeout) else RETRY_COST
 

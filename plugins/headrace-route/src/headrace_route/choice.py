@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from headrace import CallError, CircuitOpen, ConnectError, Endpoint, RateLimited, ServerError, StatusError
+from headrace import (
+    CallError,
+    CircuitOpen,
+    ConnectError,
+    Endpoint,
+    LocalResourceError,
+    RateLimited,
+    ServerError,
+    StatusError,
+)
 
 By: TypeAlias = Literal["order", "weight", "least_in_flight", "cost"]
 
@@ -55,6 +64,8 @@ def goes_elsewhere(error: CallError) -> bool:
     """
     if isinstance(error, StatusError) and (error.status in _REFUSED or error.limit == "quota"):
         return True
+    if isinstance(error, LocalResourceError):  # this machine has no connection to another one either
+        return False
     return error.retryable or isinstance(error, _FAILED_THERE)
 
 

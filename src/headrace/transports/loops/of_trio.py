@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from headrace.interrupts import protect_from_interrupts
-
 if TYPE_CHECKING:
     from headrace.background import BackgroundTasks
     from headrace.transports.poller import Poller
@@ -48,7 +46,6 @@ class TrioLoop:
         self._sleep = trio.CancelScope()
         self._whole = trio.CancelScope()
         self._over = trio.Event()
-        protect_from_interrupts(TrioLoop._watch, TrioLoop._send, TrioLoop._ring)
         group.start_soon(self._run, name="headrace poller")
 
     async def _run(self) -> None:
@@ -61,11 +58,13 @@ class TrioLoop:
         finally:
             self._over.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def _watch(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._fileno)
             self._poller.serve()
 
+    @trio.lowlevel.enable_ki_protection
     async def _send(self) -> None:
         while True:
             self._mail = TrioWaiter()
@@ -73,6 +72,7 @@ class TrioLoop:
                 await self._mail
             self._poller.send_all()
 
+    @trio.lowlevel.enable_ki_protection
     async def _ring(self) -> None:
         while True:
             upcoming = self._poller.ring()

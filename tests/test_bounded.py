@@ -1,0 +1,129 @@
+"""State by model or tag: a hundred thousand of them take no more room than a thousand."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace import Policy, Request
+from headrace.plugins import BoundedMapping
+from headrace.testing import FakeEndpoint
+from headrace_adaptive import Adaptive
+from headrace_breaker import Breaker
+from headrace_cost import Cost
+from headrace_hedge import Hedge
+from headrace_logging import Logging
+from headrace_otel import Otel
+from headrace_pace import Pace
+from headrace_repair import Repair
+from headrace_retry import Retry
+from headrace_route import Route
+
+
+def listed(key: int) -> list[int]:
+    return [key]
+
+
+def test_a_value_is_made_once_while_its_key_is_in_use() -> None:
+    made: list[int] = []
+
+    def make(key: int) -> list[int]:
+        made.append(key)
+        return [key]
+
+    mapping = BoundedMapping(make, most=10)
+    first = mapping[0]
+    for key in range(1, 100):
+        assert mapping[key] == [key]
+        assert mapping[0] is first
+    assert made == list(range(100))
+
+
+def test_what_was_not_used_of_late_is_dropped_and_made_anew() -> None:
+    mapping = BoundedMapping(listed, most=10)
+    first = mapping[0]
+    for key in range(1, 11):
+        mapping[key]
+    assert mapping.find(0) is None
+    assert mapping[0] is not first
+
+
+@given(st.lists(st.integers(0, 40), max_size=300), st.integers(2, 12))
+def test_it_holds_no_more_than_was_said_and_keeps_the_latest(keys: list[int], most: int) -> None:
+    mapping = BoundedMapping(listed, most=most)
+    for number, key in enumerate(keys):
+        value = mapping[key]
+        assert value == [key]
+        assert mapping.find(key) is value
+        held = [each for (each,) in mapping.everything()]
+        assert len(held) == len(set(held)) <= most
+        latest = list(dict.fromkeys(reversed(keys[: number + 1])))[: most // 2]
+        assert set(latest) <= set(held)
+
+
+def test_what_is_in_use_is_never_dropped() -> None:
+    busy = {3, 5}
+    mapping = BoundedMapping(listed, most=10, in_use=lambda value: value[0] in busy)
+    kept = {key: mapping[key] for key in busy}
+    for key in range(100, 1000):
+        mapping[key]
+    assert all(mapping[key] is value for key, value in kept.items())
+    busy.clear()
+    for key in range(1000, 1100):
+        mapping[key]
+    assert len(list(mapping.everything())) <= 10
+    mapping.forget()
+    assert not list(mapping.everything())
+
+
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "adaptive": lambda: Adaptive(start=100),
+    "breaker": Breaker,
+    "cost": Cost,
+    "hedge": lambda: Hedge(after="p95"),
+    "logging": Logging,
+    "otel": Otel,
+    "pace": lambda: Pace(requests_per_minute=1e9),
+    "repair": Repair,
+    "retry": Retry,
+    "route": Route,
+}
+EACH = 4000
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES)
+async def test_models_and_tags_without_end_take_no_more_room(make: Callable[[], Policy]) -> None:
+    """Measured over as many as there are at first: what grows with each would show as often as it likes."""
+
+    async def calls(begin: int) -> None:
+        requests = (
+            Request(
+                {"model": f"m{n}", "messages": [{"role": "user", "content": "x"}]},
+                tags={"user": f"u{n}"},
+                headers=(("x-user", f"u{n}"),),
+            )
+            for n in range(begin, begin + EACH)
+        )
+        await client.map(requests).each(lambda outcome: None)
+        endpoint.attempts.clear()
+        endpoint.times.clear()
+        gc.collect()
+
+    endpoint = FakeEndpoint()
+    async with endpoint.client([make()]) as client:
+        await calls(0)
+        tracemalloc.start()
+        try:
+            await calls(EACH)
+            before, _ = tracemalloc.get_traced_memory()
+            await calls(2 * EACH)
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert after - before < 60 * EACH, f"{(after - before) / EACH:.0f} bytes a model"
