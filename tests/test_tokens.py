@@ -19,6 +19,7 @@ from headrace import (
     CircuitOpen,
     Client,
     Headers,
+    Policy,
     PriorityCapacityLimiter,
     Reply,
     Request,
@@ -346,7 +347,7 @@ async def test_a_failed_attempt_gives_back_what_it_holds() -> None:
 def test_a_call_that_waits_inside_a_policys_limiter_and_one_that_waits_for_it_both_go_on() -> None:
     """They take their tokens in one order: neither holds what the other waits for."""
     limiter = PriorityCapacityLimiter(1)
-    policies = [Limits(limiter), Waits(1.0)]  # "limits" stands outside of "waits"
+    policies: list[Policy] = [Limits(limiter), Waits(1.0)]  # "limits" stands outside of "waits"
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.1))
 
     async def main() -> None:
