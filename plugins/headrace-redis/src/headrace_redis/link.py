@@ -20,6 +20,7 @@ from headrace_redis.reach import Reach
 from headrace_redis.refusals import Refusals
 from headrace_redis.server import Server
 
+
 class Rules(Protocol):
     """What a link is told by settings; see `headrace_redis.Account`."""
 
