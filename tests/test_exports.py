@@ -141,6 +141,18 @@ def test_importing_the_plugin_authors_names_imports_hardly_more_than_headrace() 
     assert more == {"headrace.bounded", "headrace.plugins", "headrace.refusals"}
 
 
+def test_what_plugin_authors_import_reports_that_module() -> None:
+    classes = [
+        member
+        for name in headrace.plugins.__all__
+        if isinstance(member := getattr(headrace.plugins, name), type)
+    ]
+    assert classes
+    assert {kind.__module__ for kind in classes} == {"headrace.plugins"}
+    body = headrace.plugins.EncodedBody(b'{"model": "m"}')
+    assert pickle.loads(pickle.dumps(body)) == body
+
+
 @pytest.mark.parametrize("module", [headrace.plugins, headrace.bulk], ids=lambda module: module.__name__)
 def test_a_public_module_lists_what_it_has_and_documents_it(module: ModuleType) -> None:
     assert len(module.__all__) == len(set(module.__all__))

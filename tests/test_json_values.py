@@ -210,8 +210,9 @@ def test_numpy_is_understood() -> None:
 async def test_a_call_sends_and_its_policies_see_pythons_own_types() -> None:
     endpoint = FakeEndpoint("ok", "ok")
     five: Any = Index()
+    seven: Any = Scalar(7)
     async with endpoint.client(policies=[]) as client:
-        await client.chat(Text("Hallo"), temperature=Real(0.5), max_tokens=Scalar(7), timeout=five)
+        await client.chat(Text("Hallo"), temperature=Real(0.5), max_tokens=seven, timeout=five)
         with pytest.raises(RequestError, match=r"body\.temperature is nan"):
             await client.chat("Hallo", temperature=math.nan)
         async with client.map([Text("Hallo"), {"messages": [], "top_p": math.inf}]) as outcomes:

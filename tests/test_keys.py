@@ -284,6 +284,21 @@ async def test_a_task_that_waits_may_be_cancelled() -> None:
     assert (issuer.asked, guarded.sent) == (1, [token(1)])
 
 
+async def test_a_call_that_waits_for_its_key_holds_no_token() -> None:
+    slow = Issuer(delay=math.inf)
+    guarded = Guarded()
+    guarded.issuer = quick = Issuer()
+    endpoints = [Endpoint(URL, slow, models=["a"]), Endpoint("https://two.example", quick, models=["b"])]
+    client = guarded.client(None, base_url=None, endpoints=endpoints, max_in_flight=1)
+    async with client, anyio.create_task_group() as group:
+        group.start_soon(functools.partial(client.chat, "x", model="a"))
+        await anyio.wait_all_tasks_blocked()
+        assert (slow.asked, client.in_flight) == (1, 0)
+        assert (await client.chat("x", model="b")).attempts == 1
+        group.cancel_scope.cancel()
+    assert client.in_flight == 0
+
+
 # What goes wrong.
 
 
@@ -387,6 +402,21 @@ async def test_neither_the_old_nor_the_new_key_is_shown() -> None:
             assert secret.encode() not in error.body
             assert secret.encode() not in pickle.dumps(error) + pickle.dumps(reply)
         assert pickle.loads(pickle.dumps(reply)).text == "*** and ***"
+
+
+async def test_an_error_of_the_callable_that_repeats_a_key_is_not_passed_on() -> None:
+    issuer = Issuer()
+    guarded = Guarded(issuer)
+    async with guarded.client(issuer) as client:
+        await chat(client)
+        issuer.failure = ValueError(f"cannot renew {token(1)}")
+        issuer.number = 2
+        with pytest.raises(CredentialError, match="raised ValueError") as caught:
+            await client.chat("x")
+    error = caught.value
+    assert error.__cause__ is None
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    assert token(1)[:8] not in repr(error) + "".join(frames)
 
 
 def test_a_key_that_is_asked_for_is_not_pickled_and_shows_nothing() -> None:

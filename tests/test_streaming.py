@@ -337,7 +337,7 @@ async def test_errors_before_the_stream_are_those_of_a_call() -> None:
             await read(client)
         assert client.in_flight == 0
         with pytest.raises(RequestError, match="temprature"):
-            client.stream("Hallo", temprature=1)
+            client.stream("Hallo", temprature=1)  # type: ignore[call-arg]
 
 
 @pytest.mark.trio

@@ -337,6 +337,57 @@ async def test_a_failed_attempt_gives_back_what_it_holds() -> None:
     assert limiter.borrowed_tokens == client.in_flight == 0
 
 
+def test_a_call_that_waits_inside_a_policys_limiter_and_one_that_waits_for_it_both_go_on() -> None:
+    """They take their tokens in one order: neither holds what the other waits for."""
+    limiter = PriorityCapacityLimiter(1)
+    policies = [Limits(limiter), Waits(1.0)]  # "limits" stands outside of "waits"
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.1))
+
+    async def main() -> None:
+        with trio.fail_after(3600):
+            async with endpoint.client(policies, max_in_flight=2) as client, trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(client.chat, "wait")
+                await trio.sleep(0.95)  # so that these two want their tokens again while the others go
+                for _ in range(2):
+                    nursery.start_soon(client.chat, "at once")
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(endpoint.attempts) == 4
+    assert limiter.borrowed_tokens == 0
+
+
+async def test_a_policy_further_out_may_refuse_an_attempt_that_has_waited() -> None:
+    @attrs.define
+    class Refuses:
+        name: str = "refuses"
+        stage: Stage = Stage.PROTECT
+        asked: int = 0
+
+        def wrap(self, send: Send) -> Send:
+            async def refuse(call: Call) -> Reply:
+                call.on_resume = (self.look,)
+                try:
+                    return await send(call)
+                finally:
+                    call.on_resume = ()
+
+            return refuse
+
+        def look(self, call: Call) -> None:
+            self.asked += 1
+            assert not call.is_waiting
+            raise StatusError("no more", 503)
+
+    refuses, endpoint = Refuses(), FakeEndpoint()
+    async with endpoint.client([refuses, Waits(0.01)], max_in_flight=1) as client:
+        with pytest.raises(StatusError, match="no more"):
+            await client.chat("wait")
+        assert (await client.chat("at once")).text == "ok"
+        assert client.in_flight == 0
+    assert (refuses.asked, len(endpoint.attempts)) == (1, 1)
+
+
 def test_a_priority_call_passes_ten_thousand_that_wait_in_a_map() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=1.0))
 

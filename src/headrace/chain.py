@@ -51,6 +51,7 @@ def with_token(limiter: Limiter, send: Send, check_open: Callable[[], None]) -> 
     A stream holds them until it has ended.
     """
     alone = (limiter,)
+    release = limiter.release_on_behalf_of
     acquire_at_once = (
         limiter.try_acquire if isinstance(limiter, PriorityCapacityLimiter) else partial(try_acquire, limiter)
     )
@@ -70,6 +71,9 @@ def with_token(limiter: Limiter, send: Send, check_open: Callable[[], None]) -> 
             raise
         if call.streamed:
             call.at_end(lambda ending: release_all(call))
+        elif call._held is alone:  # as nearly always
+            call._held = ()
+            release(call)
         else:
             release_all(call)
         return reply

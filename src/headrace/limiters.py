@@ -118,6 +118,8 @@ class WaitingQueue(Generic[T]):
         try:
             while not waiter.served:
                 await waiter.until_woken()
+            # On trio a task that was woken runs on, also where it was cancelled in the same moment.
+            await checkpoint_if_cancelled()
         except BaseException:
             if not waiter.served:
                 self.leave(waiter)
@@ -221,6 +223,7 @@ class PriorityCapacityLimiter:
             RuntimeError: The borrower has a token of this limiter.
         """
         if not self.try_acquire(borrower):
+            self._check_is_new(borrower)
             raise WouldBlock
 
     def release(self) -> None:
@@ -237,7 +240,7 @@ class PriorityCapacityLimiter:
             self._borrowers.remove(borrower)
         except KeyError:
             raise RuntimeError(f"{borrower!r} has no token of {self!r} to release") from None
-        if self._queue:
+        if self._waiting:
             self._serve()
 
     async def __aenter__(self) -> None:
@@ -253,15 +256,17 @@ class PriorityCapacityLimiter:
     def try_acquire(self, borrower: object) -> bool:
         """Borrow a token if one is free; returns whether it was. Raises as `acquire_on_behalf_of_nowait`."""
         borrowers = self._borrowers
-        if borrower in borrowers:
-            raise RuntimeError(f"{borrower!r} has a token of {self!r} already")
-        if len(borrowers) >= self._total_tokens:  # a token is free only while nobody waits
+        borrowed = len(borrowers)
+        if borrowed >= self._total_tokens:  # a token is free only while nobody waits
             return False
         borrowers.add(borrower)
+        if len(borrowers) == borrowed:
+            self._check_is_new(borrower)
         return True
 
     async def wait_on_behalf_of(self, borrower: object, priority: float) -> None:
         """Borrow a token once it is the borrower's turn."""
+        self._check_is_new(borrower)
         if borrower in self._waiting:
             raise RuntimeError(f"{borrower!r} waits for a token of {self!r} already")
         waiter = self._waiting[borrower] = Waiter(borrower, priority)
@@ -285,6 +290,10 @@ class PriorityCapacityLimiter:
         self._waiting.clear()
         self._queue = WaitingQueue()
         self._callbacks.clear()
+
+    def _check_is_new(self, borrower: object) -> None:
+        if borrower in self._borrowers:
+            raise RuntimeError(f"{borrower!r} has a token of {self!r} already")
 
     def _serve(self) -> None:
         queue, borrowers = self._queue, self._borrowers

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, c
 
 import anyio
 import attrs
+import msgspec
 
 from headrace.answers import AnswerFormat, answer_format
 from headrace.endpoints import EMPTY, Endpoint
@@ -16,7 +17,7 @@ from headrace.errors import CallError, HeadraceError, RequestError, SettingsErro
 from headrace.json_values import number_of
 from headrace.keys import is_token
 from headrace.reply import Reply
-from headrace.tokens import Limiter, MapOfCall, Waiting, acquire, release
+from headrace.tokens import Limiter, TokenHolder, Waiting, acquire, release
 
 if TYPE_CHECKING:  # for their default, which typing has from Python 3.13 on
     from typing_extensions import TypeVar
@@ -177,8 +178,9 @@ class Ending:
     error: BaseException | None = None
 
 
-@attrs.define(eq=False)
-class Call:
+# Without slots, so that what few calls need takes no time where it has its default: see `TokenHolder`.
+@attrs.define(eq=False, slots=False)
+class Call(TokenHolder):
     """The life of one request on its way through the pipeline.
 
     Attributes:
@@ -196,10 +198,8 @@ class Call:
         endpoints: Those that serve the request's model.
         priority: Where calls wait, those of a higher priority go first.
         all_endpoints: The client's.
-        queued: Seconds for which it waited for tokens of the client's limiter, or of its map's.
-        resumed: When it last went on after `waiting`; 0.0 while it has not waited.
-        is_waiting: Whether it is in a `waiting` block.
-        queue_timeout: Seconds for which it waits for a token at most; None for no limit.
+
+    How long it has waited is told by the attributes of `TokenHolder`.
     """
 
     request: Request
@@ -217,14 +217,6 @@ class Call:
     endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
     priority: int = 0
     all_endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
-    _map_limiter: Limiter | None = attrs.field(default=None, repr=False)
-    queued: float = attrs.field(default=0.0, init=False)
-    resumed: float = attrs.field(default=0.0, init=False)
-    is_waiting: bool = attrs.field(default=False, init=False)
-    queue_timeout: float | None = attrs.field(default=None, init=False, repr=False)
-    _held: tuple[Limiter, ...] = attrs.field(default=(), init=False, repr=False)
-    _owed: tuple[Limiter, ...] = attrs.field(default=(), init=False, repr=False)
-    _map: MapOfCall | None = attrs.field(default=None, init=False, repr=False)
     _at_end: list[Callable[[Ending], None]] | None = attrs.field(default=None, init=False, repr=False)
 
     def notify(self, name: str, **data: Any) -> None:
@@ -315,8 +307,8 @@ class Observer(Protocol):
     def notify(self, event: Event, /) -> None: ...
 
 
-@attrs.frozen(eq=False)
-class Outcome(Generic[R_co]):
+# A Struct, for one is made for each call: attrs.frozen takes 2 µs more.
+class Outcome(msgspec.Struct, Generic[R_co], frozen=True, eq=False):
     """What became of one item of a map or bulk run: a reply or an error.
 
     Attributes:
@@ -330,12 +322,16 @@ class Outcome(Generic[R_co]):
     """
 
     index: int
-    request: Request | None = attrs.field(repr=False)
+    request: Request | None
     reply: R_co | None
     error: HeadraceError | None
     attempts: int = 0
     elapsed: float = 0.0
-    item: Any = attrs.field(default=None, repr=False)
+    item: Any = None
+
+    def __repr__(self) -> str:
+        became = f"reply={self.reply!r}" if self.error is None else f"error={self.error!r}"
+        return f"Outcome(index={self.index}, {became}, attempts={self.attempts}, elapsed={self.elapsed:.3f})"
 
     @property
     def id(self) -> str | None:

@@ -7,7 +7,7 @@ call does not know is told by them at run time. What only some endpoints know go
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, SupportsFloat, SupportsIndex, TypeAlias, TypedDict
 
 from headrace.endpoints import FRAMING, unsendable
 from headrace.errors import RequestError, nearest
@@ -15,6 +15,11 @@ from headrace.model import Timeout
 
 Object: TypeAlias = Mapping[str, Any]
 """An object of the API's, as JSON has it."""
+
+
+Number: TypeAlias = float | SupportsFloat
+Count: TypeAlias = int | SupportsIndex
+"""Of Python or of another library, as NumPy's."""
 
 
 class CallOptions(TypedDict, total=False):
@@ -48,11 +53,11 @@ class SamplingParameters(TypedDict, total=False):
     safety_identifier: str | None
     service_tier: str | None
     store: bool | None
-    temperature: float | None
+    temperature: Number | None
     tool_choice: str | Object | None
     tools: Iterable[Object] | None
-    top_logprobs: int | None
-    top_p: float | None
+    top_logprobs: Count | None
+    top_p: Number | None
     user: str | None
 
 
@@ -60,20 +65,20 @@ class ChatParameters(SamplingParameters, total=False):
     """Of ``POST /chat/completions``, as OpenAI's reference has them."""
 
     audio: Object | None
-    frequency_penalty: float | None
+    frequency_penalty: Number | None
     function_call: str | Object | None
     functions: Iterable[Object] | None
-    logit_bias: Mapping[str, float] | None
+    logit_bias: Mapping[str, Number] | None
     logprobs: bool | None
-    max_completion_tokens: int | None
-    max_tokens: int | None
+    max_completion_tokens: Count | None
+    max_tokens: Count | None
     modalities: Sequence[str] | None
-    n: int | None
+    n: Count | None
     prediction: Object | None
-    presence_penalty: float | None
+    presence_penalty: Number | None
     reasoning_effort: str | None
     response_format: Object | None
-    seed: int | None
+    seed: Count | None
     stop: str | Sequence[str] | None
     verbosity: str | None
     web_search_options: Object | None
@@ -90,8 +95,8 @@ class ResponseParameters(SamplingParameters, total=False):
     context_management: Iterable[Object] | None
     conversation: str | Object | None
     include: Sequence[str] | None
-    max_output_tokens: int | None
-    max_tool_calls: int | None
+    max_output_tokens: Count | None
+    max_tool_calls: Count | None
     moderation: Object | None
     previous_response_id: str | None
     prompt: Object | None

@@ -10,10 +10,11 @@ from headrace.clock import on_asyncio
 from headrace.encoded import EncodedBody
 from headrace.envelope import Expected, expected_of, read_envelope
 from headrace.errors import nearest
+from headrace.exports import publish as _publish
 from headrace.groups import task_group
 from headrace.limiters import Waiter, WaitingQueue
 from headrace.rate_limits import PerMinute, above_zero
-from headrace.refusals import Evidence, Refusals, is_per_day
+from headrace.refusals import Evidence, Refusals, is_out_of_credit, is_per_day
 from headrace.replies import answered
 from headrace.requests import encode_body, most_output
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
@@ -35,6 +36,7 @@ __all__ = [
     "answered",
     "encode_body",
     "expected_of",
+    "is_out_of_credit",
     "is_per_day",
     "most_output",
     "nearest",
@@ -42,3 +44,5 @@ __all__ = [
     "read_envelope",
     "task_group",
 ]
+
+_publish(__all__, globals())

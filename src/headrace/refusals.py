@@ -219,6 +219,11 @@ class Refusals:
         return Evidence.CHANCE
 
 
+def is_out_of_credit(error: StatusError) -> bool:
+    """Whether a refusal says that no credit is left, which neither waiting nor slowing down mends."""
+    return error.limit == "quota" or error.error_code == "insufficient_quota"
+
+
 def is_per_day(error: StatusError) -> bool:
     """Whether a refusal says that what is allowed for a day is used up, which no short wait mends."""
     return error.status == 429 and _PER_DAY.search(error.body[:_READ]) is not None

@@ -134,9 +134,12 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
 
 async def asked_for(key: RenewedKey, version: int, call: Call) -> bool:
     """See `RenewedKey.renew`; raises `CallTimeout` where that takes longer than an attempt may."""
+    if key.version != version:  # another call has asked
+        return True
     limit = call.timeout.total
-    with anyio.move_on_after(limit):
-        return await key.renew(version)
+    async with call.waiting():
+        with anyio.move_on_after(limit):
+            return await key.renew(version)
     raise CallTimeout(f"api_key gave no key within {limit:g} s; raise timeout=")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 from anyio import CapacityLimiter, WouldBlock
@@ -22,22 +22,36 @@ class MapOfCall(Protocol):
     def call_resumes(self) -> None: ...
 
 
-class Borrower(Protocol):
-    """What a `headrace.Call` has for this module."""
+class TokenHolder:
+    """What a `headrace.Call` has of tokens.
+
+    The values are of the class until one is set, so that they take no time where a call is made.
+
+    Attributes:
+        queued: Seconds for which it waited for tokens of the client's limiter, or of its map's.
+        resumed: When it last went on after `headrace.Call.waiting`, on the clock that ``now()`` asks; 0.0
+            while it has not waited.
+        is_waiting: Whether it is in such a block, or takes its tokens again at the end of one.
+        on_resume: Each is called with the call when it goes on after such a block. What one raises comes out
+            of the block: the attempt is not made. Who adds one takes it out when ``send`` has returned.
+        queue_timeout: Seconds for which it waits for a token at most; None for no limit.
+    """
 
     priority: int
     started: float
-    queued: float
-    resumed: float
     now: Callable[[], float]
-    is_waiting: bool
-    queue_timeout: float | None
-    _held: tuple[Limiter, ...]
-    _owed: tuple[Limiter, ...]
-    _map: MapOfCall | None
+    queued: float = 0.0
+    resumed: float = 0.0
+    is_waiting: bool = False
+    on_resume: tuple[Callable[[Any], None], ...] = ()
+    queue_timeout: float | None = None
+    _held: tuple[Limiter, ...] = ()
+    _owed: tuple[Limiter, ...] = ()
+    _map: MapOfCall | None = None
+    _map_limiter: Limiter | None = None
 
 
-def try_acquire(limiter: Limiter, call: Borrower) -> bool:
+def try_acquire(limiter: Limiter, call: TokenHolder) -> bool:
     """Borrow a token on behalf of a call if one is free; returns whether it was."""
     if isinstance(limiter, PriorityCapacityLimiter):
         return limiter.try_acquire(call)
@@ -48,34 +62,40 @@ def try_acquire(limiter: Limiter, call: Borrower) -> bool:
     return True
 
 
-async def acquire_all(call: Borrower, limiters: tuple[Limiter, ...]) -> None:
+async def acquire_all(call: TokenHolder, limiters: tuple[Limiter, ...]) -> None:
     """Borrow a token of each limiter; the time that this takes counts as time in the queue."""
-    began = call.now()
+    began: float | None = None
     try:
         for limiter in limiters:
             if not try_acquire(limiter, call):
+                began = call.now() if began is None else began
                 await _wait_in_time(limiter, call)
             call._held += (limiter,)
     except BaseException:
         release_all(call)
         raise
     finally:
-        waited = call.now() - began
-        call.queued += waited
-        call.started += waited
+        if began is not None:
+            waited = call.now() - began
+            call.queued += waited
+            call.started += waited
 
 
-def release_all(call: Borrower) -> None:
-    """Give back all tokens that a call holds, those that it took last first."""
+def release_all(call: TokenHolder) -> None:
+    """Give back all tokens that a call holds."""
     held, call._held, call._owed = call._held, (), ()
-    for limiter in reversed(held):
+    for limiter in held:
         limiter.release_on_behalf_of(call)
 
 
-async def acquire(call: Borrower, limiter: Limiter) -> None:
-    """See `headrace.Call.acquire`."""
+async def acquire(call: TokenHolder, limiter: Limiter) -> None:
+    """See `headrace.Call.acquire`.
+
+    All calls take their tokens in one order, from the innermost policy's to the client's: were one to wait
+    for a policy's with the client's in hand, and another the other way round, neither would go on.
+    """
     if try_acquire(limiter, call):
-        call._held += (limiter,)
+        call._held = (limiter, *call._held)
         return
     async with Waiting(call):
         await _wait_for_token(limiter, call)
@@ -83,7 +103,7 @@ async def acquire(call: Borrower, limiter: Limiter) -> None:
         call._held += (limiter,)
 
 
-def release(call: Borrower, limiter: Limiter) -> None:
+def release(call: TokenHolder, limiter: Limiter) -> None:
     """See `headrace.Call.release`."""
     call._owed = _without(call._owed, limiter)
     if limiter in call._held:
@@ -96,7 +116,7 @@ class Waiting:
 
     __slots__ = ("_call", "_held", "_outermost")
 
-    def __init__(self, call: Borrower) -> None:
+    def __init__(self, call: TokenHolder) -> None:
         self._call = call
 
     async def __aenter__(self) -> None:
@@ -113,19 +133,24 @@ class Waiting:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         call = self._call
-        if self._outermost:
-            call.is_waiting = False
-            if call._map is not None:
-                call._map.call_resumes()
-        if self._held:
-            if error is None or isinstance(error, Exception):
-                await acquire_all(call, self._held)
-            else:  # a cancelled task cannot wait; should the call go on all the same, its next attempt does
-                call._owed = self._held
+        if self._outermost and call._map is not None:
+            call._map.call_resumes()
+        try:
+            if self._held:
+                if error is None or isinstance(error, Exception):
+                    await acquire_all(call, self._held)
+                else:  # a cancelled task cannot wait; should the call go on all the same, its next attempt does
+                    call._owed = self._held
+        finally:
+            if self._outermost:
+                call.is_waiting = False
         call.resumed = call.now()
+        if error is None and self._outermost:
+            for do in call.on_resume:
+                do(call)
 
 
-async def _wait_in_time(limiter: Limiter, call: Borrower) -> None:
+async def _wait_in_time(limiter: Limiter, call: TokenHolder) -> None:
     if call.queue_timeout is None:
         await _wait_for_token(limiter, call)
         return
@@ -141,7 +166,7 @@ async def _wait_in_time(limiter: Limiter, call: Borrower) -> None:
     raise error
 
 
-async def _wait_for_token(limiter: Limiter, call: Borrower) -> None:
+async def _wait_for_token(limiter: Limiter, call: TokenHolder) -> None:
     if isinstance(limiter, PriorityCapacityLimiter):
         await limiter.wait_on_behalf_of(call, call.priority)
     else:

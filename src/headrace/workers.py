@@ -135,19 +135,22 @@ class OutcomeStream(Generic[R_co]):
                 async for outcome in self:
                     do(outcome)
             return
-        ended = False
+        ended, work, polls = False, self._work, not self._tells_changes
 
         async def worker(drawing: Drawing) -> None:
             nonlocal ended
             draw = drawing.draw
-            while not self._has_too_many():
+            # As long as there are not too many, which the end of a wait or a smaller limit makes.
+            while self._running - self._waiting_calls <= self._active:
                 drawn = draw()
                 item = await drawn if drawing.awaited else drawn
                 if item is EXHAUSTED:
                     break
                 index = self._drawn
                 self._drawn += 1
-                outcome = await self._work(self, index, item)
+                outcome = await work(self, index, item)
+                if polls:
+                    self._follow_limiter()
                 if ended:
                     return
                 try:
@@ -174,11 +177,6 @@ class OutcomeStream(Generic[R_co]):
         self._active = max(1, int(min(self._limiter.total_tokens, self._size)))
         self._room = self._active + (self._active if self._buffer is None else self._buffer)
         self._start_workers()
-
-    def _has_too_many(self) -> bool:
-        if not self._tells_changes:
-            self._follow_limiter()
-        return self._running - self._waiting_calls > self._active
 
     def _start_workers(self) -> None:
         while (
@@ -249,7 +247,7 @@ class OutcomeStream(Generic[R_co]):
 
     async def _worker(self, drawing: Drawing) -> None:
         draw = drawing.draw
-        while not self._has_too_many():
+        while self._running - self._waiting_calls <= self._active:
             while self._held >= self._room + self._waiting_calls:
                 room = anyio.Event()
                 self._without_room.append(room)
@@ -263,6 +261,8 @@ class OutcomeStream(Generic[R_co]):
             index = self._drawn
             self._drawn += 1
             self._hand_out(await self._work(self, index, item))
+            if not self._tells_changes:
+                self._follow_limiter()
         # Not in a finally: to a consumer that is cancelled with its workers, they must not look done.
         self._running -= 1
         self._tell()

@@ -16,11 +16,14 @@ import msgspec
 import pytest
 
 import headrace
+import headrace.bulk
 import headrace.plugins
 from headrace import errors, hookspecs
+from headrace.api import Api
 from headrace.bulk.records import encode_line
 from headrace.cli.main import cli
 from headrace.model import Outcome, Stage
+from headrace.parameters import CallOptions, ModelOptions
 from headrace.reply import Headers, Reply
 from headrace.settings import CoreSettings
 from headrace_adaptive import Adaptive
@@ -211,10 +214,47 @@ def test_each_member_of_an_output_line_is_there() -> None:
     assert {row[0].strip("`") for row in rows(section(page("output-format.md"), "## A line"))} == expected
 
 
+# calls.md
+
+
+@pytest.mark.parametrize(
+    ("heading", "keywords"),
+    [
+        ("## Keywords of all calls", CallOptions.__optional_keys__),
+        ("## Keywords of calls of a model", ModelOptions.__optional_keys__ - CallOptions.__optional_keys__),
+    ],
+)
+def test_each_keyword_of_a_call_is_there(heading: str, keywords: frozenset[str]) -> None:
+    assert {row[0].strip("`") for row in rows(section(page("calls.md"), heading))} == keywords
+
+
+def test_each_method_for_one_call_is_there() -> None:
+    named = {row[0].strip("`").partition("(")[0] for row in rows(section(page("calls.md"), "# Calls"))}
+    methods = {name for name, _ in inspect.getmembers(Api, inspect.isfunction) if not name.startswith("_")}
+    assert methods <= named
+
+
 def test_each_name_for_authors_of_plugins_is_there() -> None:
     text = section(page("hooks.md"), "## What plugins import")
     named = [name.strip().strip("`") for row in rows(text) for name in row[0].split(",")]
     assert sorted(named) == sorted(headrace.plugins.__all__)
+
+
+def test_each_name_for_authors_of_engines_is_there() -> None:
+    text = section(page("hooks.md"), "## headrace_engines()").partition("Engines are written with")[2]
+    named = {name.strip().strip("`") for row in rows(text) for name in row[0].split(",")}
+    in_python = {
+        "BulkRun",
+        "Journal",
+        "LocalCrew",
+        "ProcessCrew",
+        "Source",
+        "Summary",
+        "Task",
+        "run",
+        "write_table",
+    }
+    assert named == set(headrace.bulk.__all__) - in_python
 
 
 # ../explanation/architecture.md

@@ -25,7 +25,7 @@ def control(**changes: Any) -> Control:
 
 
 def rounds(limit: Control, times: int, begin: float, lasting: float = 1.0, used: float = 1.0) -> float:
-    """So many rounds, each with an answer for each place; returns when the last was over."""
+    """So many rounds, each with an answer for each token; returns when the last was over."""
     for _ in range(times):
         calls = limit.limit
         for number in range(calls):
@@ -44,7 +44,7 @@ def test_it_begins_where_it_is_told_and_grows_by_a_share_of_itself_a_round() -> 
     assert seen == [100, 105, 110, 115, 121, 127]
 
 
-def test_a_small_limit_grows_by_a_place() -> None:
+def test_a_small_limit_grows_by_one() -> None:
     limit = control(start=1)
     rounds(limit, 4, 1000.0)
     assert limit.limit == 5
@@ -69,7 +69,7 @@ def test_a_retry_after_is_a_longer_cooldown_and_never_a_shorter_one() -> None:
     assert limit.rate_limited(2075.0, None)
 
 
-def test_it_does_not_grow_in_the_cooldown_and_by_a_place_a_round_to_where_it_was_cut() -> None:
+def test_it_does_not_grow_in_the_cooldown_and_by_one_a_round_to_where_it_was_cut() -> None:
     limit = control(start=100)
     limit.rate_limited(2000.0, None)
     now = rounds(limit, 15, 2000.0, lasting=0.99)
@@ -110,14 +110,14 @@ def test_a_5xx_does_not_shorten_the_wait_for_growth_after_a_cut() -> None:
 def test_what_is_refused_in_a_cooldown_is_withheld_until_four_calls_are_answered() -> None:
     limit = control(start=10)
     limit.rate_limited(2000.0, None)
-    assert limit.places == limit.limit == 8
+    assert limit.tokens == limit.limit == 8
     for _ in range(2):
         limit.rate_limited(2001.0, None)
-    assert (limit.places, limit.limit) == (6, 8)
+    assert (limit.tokens, limit.limit) == (6, 8)
     seen = []
     for _ in range(8):
         limit.answered(2002.0, 6)
-        seen.append(limit.places)
+        seen.append(limit.tokens)
     assert seen == [6, 6, 6, 7, 7, 7, 7, 8]
 
 
@@ -125,12 +125,12 @@ def test_a_place_is_left_whatever_is_refused_and_a_cut_takes_what_was_withheld_f
     limit = control(start=10)
     for _ in range(20):
         limit.rate_limited(2000.0, None)
-    assert (limit.places, limit.limit) == (1, 8)
+    assert (limit.tokens, limit.limit) == (1, 8)
     assert limit.rate_limited(2015.0, None)
-    assert (limit.places, limit.limit) == (1, 6)
+    assert (limit.tokens, limit.limit) == (1, 6)
     for _ in range(20):
         limit.answered(2016.0, 1)
-    assert limit.places == 6
+    assert limit.tokens == 6
 
 
 def test_it_stays_within_its_bounds() -> None:
@@ -234,7 +234,7 @@ class AnyEndpoint(RuleBasedStateMachine):
     @invariant()
     def within_bounds(self) -> None:
         assert self.control.rules.least <= self.control.limit <= self.control.rules.most
-        assert 1 <= self.control.places <= self.control.limit
+        assert 1 <= self.control.tokens <= self.control.limit
 
 
 TestAnyEndpoint = AnyEndpoint.TestCase

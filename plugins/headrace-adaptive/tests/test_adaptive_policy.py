@@ -102,7 +102,7 @@ async def test_nothing_but_429s_cut_the_limit_once_tell_of_it_and_come_out() -> 
                 await client.chat("?")
         await client.chat("?")
     assert adaptive.limit(HOST) == 8
-    assert ear.heard == [{"endpoint": HOST, "limit": 8, "why": "rate_limited"}]
+    assert ear.heard == [{"endpoint": HOST, "model": "fake-model", "limit": 8, "why": "rate_limited"}]
 
 
 @pytest.mark.anyio
@@ -278,7 +278,7 @@ async def test_who_waits_is_served_in_the_order_of_coming() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_stream_keeps_its_place_to_its_end() -> None:
+async def test_a_stream_keeps_its_token_to_its_end() -> None:
     adaptive, endpoint = Adaptive(start=1), FakeEndpoint(otherwise="one two three")
     async with endpoint.client([adaptive]) as client, anyio.create_task_group() as group:
         async with client.stream("?") as stream:
@@ -298,7 +298,7 @@ async def test_a_stream_keeps_its_place_to_its_end() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_429_to_a_stream_cuts_and_gives_the_place_back() -> None:
+async def test_a_429_to_a_stream_cuts_and_gives_the_token_back() -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     adaptive = Adaptive(start=5, least=1)
     policies: list[headrace.Policy] = [adaptive, Retry(attempts=20, base=0)]
@@ -323,7 +323,7 @@ async def test_a_deadline_passes_while_a_call_waits(autojump_clock: trio.testing
 
 @pytest.mark.trio
 @pytest.mark.parametrize("seed", range(10))
-async def test_cancelled_at_any_moment_no_place_is_lost(
+async def test_cancelled_at_any_moment_no_token_is_lost(
     seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
@@ -370,3 +370,96 @@ async def test_with_a_breaker_and_retries_around_it_a_call_gets_through() -> Non
     async with endpoint.client([adaptive, Breaker(), Retry(attempts=20, base=0)]) as client:
         assert (await client.chat("?")).text == "through"
     assert adaptive.limit(HOST) == 8
+
+
+@pytest.mark.trio
+async def test_a_single_call_passes_the_items_of_a_map(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint = FakeEndpoint(otherwise=Answer(delay=1.0))
+    async with (
+        endpoint.client([Adaptive(start=5)], max_in_flight=100) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(client.map(["bulk"] * 400).each, lambda outcome: None)
+        await trio.sleep(2.5)
+        began = trio.current_time()
+        await client.chat("at once")
+        # Until an attempt ends, and then its own time.
+        assert trio.current_time() - began == 1.5
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_another_model_neither_waits_for_tokens_nor_is_cut(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    adaptive = Adaptive(start=2, least=1)
+    endpoints = [Endpoint(f"http://{HOST}/v1", name=HOST, models={"sick": "sick-1", "well": "well-1"})]
+    fakes = {
+        "sick-1": FakeEndpoint(*[429] * DOMINANT, otherwise=Answer(delay=60.0)),
+        "well-1": FakeEndpoint(),
+    }
+
+    async def handle(call: headrace.Call) -> Reply:
+        return await fakes[call.request.model or ""].handle(call)
+
+    client = headrace.Client(
+        endpoints=endpoints, policies=[adaptive], transport=MemoryTransport(handle), max_in_flight=3
+    )
+    async with client, trio.open_nursery() as nursery:
+        for _ in range(DOMINANT):
+            with pytest.raises(headrace.RateLimited):
+                await client.chat("?", model="sick")
+        assert (adaptive.limit(HOST, "sick-1"), adaptive.limit(HOST, "well-1")) == (1, 2)
+        assert adaptive.limit(HOST) == 1
+        for _ in range(20):
+            nursery.start_soon(lambda: client.chat("?", model="sick"))
+        await trio.testing.wait_all_tasks_blocked()
+        # Those that wait hold no token of the client.
+        assert client.in_flight == 1
+        began = trio.current_time()
+        assert (await client.chat("?", model="well")).text == "ok"
+        assert trio.current_time() == began
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_tokens_that_wait_for_the_clients_are_not_in_use(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    adaptive, endpoint = Adaptive(start=40), FakeEndpoint(otherwise=Answer(delay=1.0))
+    async with endpoint.client([adaptive], max_in_flight=50) as client, trio.open_nursery() as nursery:
+        for _ in range(2000):
+            nursery.start_soon(client.chat, "?")
+    # It grows while 80 % of it are used: fifty at once use that of no more than sixty-two.
+    assert adaptive.limit(HOST) in range(50, 66)
+    assert endpoint.most_in_flight == 50
+
+
+@pytest.mark.trio
+async def test_models_without_end_share_a_limit_after_the_first_thousand(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    adaptive, endpoint = Adaptive(start=1, most=1), FakeEndpoint(otherwise=Answer(delay=1.0))
+    async with endpoint.client([adaptive], max_in_flight=2000) as client, trio.open_nursery() as nursery:
+        for number in range(1003):
+            nursery.start_soon(lambda model: client.chat("?", model=model), f"model-{number}")
+    assert endpoint.most_in_flight == 1001
+    assert trio.current_time() == 3.0
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_in_a_new_event_loop_limits_start_anew(backend: str) -> None:
+    adaptive = Adaptive(start=10)
+
+    async def main() -> None:
+        async with FakeEndpoint(*[429] * DOMINANT).client([adaptive]) as client:
+            assert adaptive.limit(HOST) == 10
+            for _ in range(DOMINANT):
+                with pytest.raises(headrace.RateLimited):
+                    await client.chat("?")
+        assert adaptive.limit(HOST) == 8
+
+    anyio.run(main, backend="trio")
+    assert adaptive.limit(HOST) == 8
+    anyio.run(FakeEndpoint().client([adaptive]).__aenter__, backend=backend)
+    assert adaptive.limit(HOST) == 10

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 import trio
 
 import headrace
-from headrace import Endpoint
+from headrace import Call, Endpoint, Policy, Reply, Send, Stage
 from headrace.testing import Answer, FakeEndpoint
 from headrace_breaker import Breaker
 
@@ -249,3 +252,114 @@ async def test_the_state_by_an_endpoints_name_or_url() -> None:
 async def call_model(client: headrace.Client, model: str) -> None:
     with pytest.raises(headrace.ServerError):
         await client.chat("Hallo", model=model)
+
+
+@attrs.frozen
+class Waits:
+    """Waits for its turn in `Call.waiting`, as a policy that keeps to a rate does."""
+
+    delay: Callable[[], float]
+    name: str = "waits"
+    stage: Stage = Stage.PACE
+
+    def wrap(self, send: Send) -> Send:
+        async def wait(call: Call) -> Reply:
+            async with call.waiting():
+                await anyio.sleep(self.delay())
+            return await send(call)
+
+        return wait
+
+
+@pytest.mark.trio
+async def test_time_in_which_an_attempt_waits_does_not_make_it_slow(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    breaker = Breaker(slow_after=2.0, slow_rate=0.5, minimum_calls=4)
+    endpoint = FakeEndpoint(otherwise=Answer(delay=1.0))
+    waits = Waits(lambda: 30.0)
+    client = endpoint.client([breaker, waits], max_in_flight=1)
+    async with client, trio.open_nursery() as nursery:
+        for _ in range(10):  # the last waits another nine seconds for the only token
+            nursery.start_soon(call, client)
+    assert len(endpoint.attempts) == 10
+    assert breaker.state(URL) == "closed"
+    slow = Breaker(slow_after=2.0, slow_rate=0.5, window_calls=4)
+    async with FakeEndpoint(otherwise=Answer(delay=2.5)).client([slow, waits]) as client:
+        for _ in range(4):
+            await call(client)
+    assert slow.state(URL) == "open"
+
+
+@pytest.mark.trio
+async def test_an_attempt_that_waited_while_the_circuit_opened_is_the_probe_when_one_is_due(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    delays = iter([30.0, 70.0, 80.0, 0.1, 0.2])
+    endpoint = FakeEndpoint(503, 503, Answer(delay=20.0))
+    policies: list[Policy] = [Breaker(consecutive=2, probes=1), Waits(lambda: next(delays))]
+    said: list[tuple[float, str]] = []
+
+    async def ask(client: headrace.Client) -> None:
+        code = await call(client)
+        said.append((round(trio.current_time(), 1), code))
+
+    async with endpoint.client(policies) as client, trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(ask, client)
+    # A probe after 70 s, which is under way until 90.
+    assert said[2:] == [(30.0, "circuit_open"), (80.0, "circuit_open"), (90.0, "ok")]
+    assert len(endpoint.attempts) == 3
+
+
+# One policy in two event loops.
+
+
+async def open_its_circuit(breaker: Breaker) -> None:
+    assert breaker.state(URL) in {"closed", "open"}  # as it was left
+    async with FakeEndpoint("ok", otherwise=500).client([breaker]) as client:
+        assert await call(client) == "ok", "a circuit of the loop before would refuse this"
+        assert breaker.state(URL) == "closed"
+        for _ in range(5):
+            await call(client)
+        assert breaker.state(URL) == "open"
+
+
+@pytest.mark.parametrize("first", ["trio", "asyncio"])
+@pytest.mark.parametrize("second", ["trio", "asyncio"])
+def test_after_its_loop_has_ended_a_policy_starts_anew_in_the_next(first: str, second: str) -> None:
+    breaker = Breaker(failure_rate=None, consecutive=5)
+    anyio.run(open_its_circuit, breaker, backend=first)
+    anyio.run(open_its_circuit, breaker, backend=second)
+
+
+@pytest.mark.parametrize("first", ["trio", "asyncio"])
+@pytest.mark.parametrize("second", ["trio", "asyncio"])
+def test_a_second_living_loop_is_refused(first: str, second: str) -> None:
+    breaker = Breaker()
+    is_open, refused = threading.Event(), threading.Event()
+    endpoint = FakeEndpoint()
+
+    async def hold() -> None:
+        async with endpoint.client([breaker]) as client:
+            await client.chat("?")
+            is_open.set()
+            await anyio.to_thread.run_sync(refused.wait, 10.0)
+            assert await call(client) == "ok", "it goes on undisturbed"
+
+    async def be_refused() -> None:
+        with pytest.raises(
+            headrace.ClientStateError, match="policy 'breaker' is in use in another event loop"
+        ):
+            async with FakeEndpoint().client([breaker]):
+                pytest.fail("it opened")
+
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        holding = threads.submit(lambda: anyio.run(hold, backend=first))
+        assert is_open.wait(10)
+        try:
+            anyio.run(be_refused, backend=second)
+        finally:
+            refused.set()
+        holding.result()
+    anyio.run(hold, backend=second)  # now that the first has ended

@@ -110,7 +110,7 @@ async def test_totals_are_exact_under_1000_concurrent_calls() -> None:
         headrace.Request({"messages": [], "model": "fake-model"}, tags={"parity": str(number % 2)})
         for number in range(1000)
     ]
-    async with endpoint.client([cost]) as client, client.map(requests, max_in_flight=1000) as outcomes:
+    async with endpoint.client([cost], max_in_flight=1000) as client, client.map(requests) as outcomes:
         assert all([outcome.ok async for outcome in outcomes])
     assert endpoint.most_in_flight == 1000
     totals = cost.totals

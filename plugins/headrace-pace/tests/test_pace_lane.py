@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headrace import Usage
-from headrace.rate_limits import PerMinute
+from headrace.plugins import PerMinute, Waiter
 from headrace_pace.allowance import Allowance
 from headrace_pace.bucket import Bucket
 from headrace_pace.headers import Said
-from headrace_pace.lane import Lane, Passage, Ticket
+from headrace_pace.lane import Lane, Passage
 from headrace_pace.need import REQUEST, Lengths, Need, need, used
 from headrace_pace.pause import PATIENCE, Pause
 
@@ -220,13 +221,14 @@ def test_input_and_output_are_limited_each_by_itself() -> None:
 
 
 class AnyLane(RuleBasedStateMachine):
-    """Calls come, give up and are served in any order while time passes and answers settle them."""
+    """Calls come, give up, book and go in any order while time passes; a booked one goes when it can."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         self.lane = Lane(PerMinute(60.0, 6000.0), 5.0, 0.0)  # 1 and 100 a second, 5 and 500 at once
-        self.waiting: list[Ticket] = []
+        self.waiting: list[Waiter[Need]] = []
+        self.booked: list[Waiter[Need]] = []
         self.served: list[tuple[float, int]] = []
 
     @rule(seconds=st.floats(0.0, 20.0))
@@ -235,35 +237,59 @@ class AnyLane(RuleBasedStateMachine):
 
     @rule(tokens=st.integers(1, 500))
     def come(self, tokens: int) -> None:
-        ticket = Ticket(Need(1.0, tokens))
-        self.lane.join(ticket)
-        self.waiting.append(ticket)
+        waiter = Waiter(Need(1.0, tokens))
+        self.lane.join(waiter)
+        self.waiting.append(waiter)
 
-    @precondition(lambda self: self.waiting)
+    @precondition(lambda self: self.waiting or self.booked)
     @rule(data=st.data())
     def give_up(self, data: Any) -> None:
-        ticket = data.draw(st.sampled_from(self.waiting))
+        waiter = data.draw(st.sampled_from(self.waiting + self.booked))
         before = self.lane.sent, self.lane.spent
-        self.lane.leave(self.now, ticket)
-        self.waiting.remove(ticket)
+        self.lane.leave(self.now, waiter)
+        (self.booked if waiter.served else self.waiting).remove(waiter)
         assert (self.lane.sent, self.lane.spent) == before
 
     @rule()
-    def serve(self) -> None:
-        granted = self.lane.serve(self.now)
-        assert granted == self.waiting[: len(granted)]  # first in, first out
-        del self.waiting[: len(granted)]
-        self.served += [(self.now, int(ticket.need.tokens)) for ticket in granted]
+    def book(self) -> None:
+        self.lane.serve(self.now)
+        booked = [waiter for waiter in self.waiting if waiter.served]
+        assert booked == self.waiting[: len(booked)]  # first in, first out
+        del self.waiting[: len(booked)]
+        self.booked += booked
         if self.waiting:
-            assert self.lane.wait(self.now, self.waiting[0].need) > 0
+            assert self.lane.wait_behind(self.now, self.waiting[0].wanted) > 0
 
-    @precondition(lambda self: self.waiting)
+    @precondition(lambda self: self.booked)
+    @rule(data=st.data())
+    def have_tokens(self, data: Any) -> None:
+        self.try_to_go(data.draw(st.sampled_from(self.booked)))
+
+    def try_to_go(self, waiter: Waiter[Need]) -> bool:
+        """What a call does that holds its tokens again; one that may not go joins the line at its end."""
+        self.booked.remove(waiter)
+        self.lane.leave(self.now, waiter)
+        if self.lane.wait(self.now, waiter.wanted):
+            self.come(int(waiter.wanted.tokens))
+            return False
+        self.lane.go(self.now, waiter.wanted)
+        self.served.append((self.now, int(waiter.wanted.tokens)))
+        return True
+
+    @precondition(lambda self: self.waiting and not self.booked)
     @rule()
     def who_is_first_goes_when_it_was_said(self) -> None:
-        self.now += self.lane.wait(self.now, self.waiting[0].need)
-        before = len(self.served)
-        self.serve()
-        assert len(self.served) > before  # nobody starves
+        self.now += self.lane.wait_behind(self.now, self.waiting[0].wanted)
+        self.book()
+        assert self.try_to_go(self.booked[0])  # nobody starves
+
+    @precondition(lambda self: self.waiting and self.booked)
+    @rule()
+    def nobody_waits_for_ever_for_one_that_has_booked(self) -> None:
+        self.now += self.lane.wait_behind(self.now, self.waiting[0].wanted)
+        first = self.waiting[0]
+        self.book()
+        assert first.served
 
     @invariant()
     def no_more_than_the_rate_and_one_burst(self) -> None:
@@ -273,16 +299,57 @@ class AnyLane(RuleBasedStateMachine):
             assert requests <= 5 + (self.now - since) + 1e-3
             assert tokens <= 500 + 100 * (self.now - since) + 1e-3
 
+    @invariant()
+    def bookings_given_back_leave_nothing(self) -> None:
+        assert self.lane.unsent == len(self.waiting) + len(self.booked)
+        if not self.booked:
+            for index, bucket in self.lane._buckets:
+                level = bucket.level(self.now)
+                assert bucket.available(self.now) == pytest.approx(level, abs=1e-6), index
+
 
 TestAnyLane = AnyLane.TestCase
 TestAnyLane.settings = hypothesis_settings(max_examples=50, stateful_step_count=50, deadline=None)
 
 
-def test_a_call_that_was_let_through_and_is_cancelled_gives_back_what_it_was_given() -> None:
+def test_a_booked_call_that_is_cancelled_gives_its_booking_back() -> None:
     lane = Lane(PerMinute(60.0, 6000.0), 5.0, 0.0)
-    ticket = Ticket(Need(1.0, 400))
-    lane.join(ticket)
+    waiter = Waiter(Need(1.0, 400))
+    lane.join(waiter)
     lane.serve(0.0)
     assert (lane.state(0.0).requests, lane.state(0.0).tokens) == (4, 100)
-    lane.leave(0.0, ticket)
+    lane.leave(0.0, waiter)
     assert (lane.state(0.0).requests, lane.state(0.0).tokens, lane.sent) == (5, 500, 0)
+
+
+def test_bookings_that_have_become_old_do_not_fill_the_bucket_again() -> None:
+    bucket = Bucket(1.0, 2.0, 0.0)
+    for second in range(100):
+        assert bucket.wait_behind(float(second), 1.0) <= 1.0, "an old booking keeps nobody waiting"
+        bucket.reserve(float(second), 1.0)
+    went = 0
+    for _ in range(100):
+        bucket.release(99.0, 1.0)
+        if not bucket.wait(99.0, 1.0):
+            bucket.take(99.0, 1.0)
+            went += 1
+    assert went == 2
+    assert bucket.available(99.0) == bucket.level(99.0) == 0.0
+
+
+def test_a_call_that_has_booked_the_probe_of_a_pause_keeps_it_until_it_goes_or_gives_up() -> None:
+    lane = Lane(PerMinute(), 1.0, 0.0)
+    lane.refuse(0.0, passage(lane, 0.0), 5.0, exhausted=True)
+    first, second = Waiter(REQUEST), Waiter(REQUEST)
+    lane.join(first)
+    lane.join(second)
+    lane.serve(5.0)
+    assert (first.served, second.served) == (True, False)
+    assert lane.wait_behind(100.0, REQUEST) == math.inf, "however long its tokens take"
+    lane.leave(100.0, first)
+    lane.serve(100.0)
+    assert second.served
+    lane.leave(100.0, second)
+    assert lane.wait(100.0, REQUEST) == 0.0
+    lane.go(100.0, REQUEST)
+    assert lane.wait(100.0, REQUEST) == pytest.approx(PATIENCE)

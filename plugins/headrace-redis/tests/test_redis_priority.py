@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,21 +13,22 @@ import anyio.abc
 import pytest
 import trio
 
-from headrace import Client
+from headrace import Call, Client, Reply
 from headrace.testing import Answer, FakeEndpoint
 from headrace_redis import Account
 from headrace_redis.gcra import Limits, Schedule
+from headrace_redis.lane import KEPT
 from headrace_redis.lane import Answer as Told
 from headrace_redis.server import Server
 from redis_server import RedisServer
 
 
 class Memory:
-    """Stands for a connection: the script's rule for one lane, after ``delay`` seconds."""
+    """Stands for a connection: the script's rule, after ``delay`` seconds."""
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
-        self._schedule: Schedule | None = None
+        self._schedules: dict[str, Schedule] = {}
 
     async def exchange(
         self, lane: str, base_url: str, limits: Limits, asked: list[int], *, horizon: float, **more: Any
@@ -35,7 +37,7 @@ class Memory:
         if limits.none:  # an exchange about no lane
             return Told()
         now = anyio.current_time()
-        schedule = self._schedule = self._schedule or Schedule(limits)
+        schedule = self._schedules.setdefault(lane, Schedule(limits))
         schedule.give_back(*more["back"])
         if more["pause"]:
             schedule.pause(now, more["pause"])
@@ -143,6 +145,66 @@ async def test_after_a_pause_those_who_were_booked_keep_their_place(
         await trio.sleep(0.001)
         await come(client, nursery, *[(str(number), 0) for number in range(8)])
     assert list(asked(endpoint)) == ["first", "refused", *map(str, range(8))]
+
+
+@pytest.mark.trio
+async def test_a_call_that_waits_for_its_turn_lets_another_model_pass(
+    account: Callable[..., Account], autojump_clock: trio.testing.MockClock
+) -> None:
+    endpoint = FakeEndpoint()
+    policies = account(limits={"fake-model": {"requests_per_minute": 1}}).policies()
+    async with endpoint.client(policies, max_in_flight=1) as client, trio.open_nursery() as nursery:
+        await client.chat("first")
+        nursery.start_soon(client.chat, "a minute later")
+        await trio.sleep(1.0)
+        assert client.in_flight == 0
+        began = trio.current_time()
+        await client.chat("another", model="another")
+        assert trio.current_time() - began < 1.0
+    assert list(asked(endpoint)) == ["first", "another", "a minute later"]
+
+
+@pytest.mark.trio
+async def test_while_tokens_are_scarce_the_limit_is_kept_and_used(
+    account: Callable[..., Account], autojump_clock: trio.testing.MockClock
+) -> None:
+    """Others want all tokens, so that a call whose turn has come waits some 9 s for its own."""
+    rng, went = random.Random(1), list[float]()
+
+    class Uneven(FakeEndpoint):
+        async def handle(self, call: Call) -> Reply:
+            if call.request.model:
+                went.append(call.now())
+            else:
+                await anyio.sleep(rng.uniform(0.5, 1.5))
+            return await super().handle(call)
+
+    policies = account(requests_per_minute=300, burst=0.5).policies()
+    async with Uneven().client(policies, max_in_flight=10) as client, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            while True:
+                await client.chat("?")
+
+        async def ask_for_no_model() -> None:
+            while True:
+                await client.request("GET", "/models")
+
+        for _ in range(100):
+            nursery.start_soon(ask_for_no_model)
+        for _ in range(150):
+            nursery.start_soon(ask)
+        await trio.sleep(120.0)
+        nursery.cancel_scope.cancel()
+    # What was booked may go `KEPT` seconds late, so that as much more is seen at once.
+    most = 5.0 * (0.5 + 2 * KEPT) + 1
+    assert all(
+        len(went) - begin - rest <= most + 5.0 * (until - since)
+        for begin, since in enumerate(went)
+        for rest, until in enumerate(reversed(went[begin:]))
+    )
+    assert len(went) >= 0.7 * 5.0 * 120.0
+    assert client.in_flight == client.limiter.statistics().tasks_waiting == 0
 
 
 @pytest.mark.anyio

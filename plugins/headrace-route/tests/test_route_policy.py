@@ -237,3 +237,36 @@ def test_installed_it_is_active_where_there_is_something_to_choose() -> None:
     assert "route" in names(Endpoint("http://a.test/v1", max_in_flight=5))
     with pytest.raises(SettingsError, match="did you mean 'by'"):
         Client(endpoints=[one, two], route={"buy": "order"})
+
+
+async def test_a_map_makes_other_calls_while_one_waits_for_room() -> None:
+    """The endpoint of model "a" has room for one; further calls of it hold up neither "b" nor a token."""
+    endpoint = FakeEndpoint(otherwise=Answer(delay=60.0))
+    endpoints = [
+        Endpoint("http://a.test/v1", name="a", models=["a"], max_in_flight=1),
+        Endpoint("http://b.test/v1", name="b", models=["b"]),
+    ]
+    client = endpoint.client([Route()], base_url=None, model=None, endpoints=endpoints, max_in_flight=2)
+    items = [headrace.Request({"model": model, "messages": []}) for model in "aaab"]
+    async with client, client.map(items):
+        await anyio.wait_all_tasks_blocked()
+        assert [request.model for request in endpoint.attempts] == ["a", "b"]
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_in_a_new_event_loop_no_room_is_taken(backend: str) -> None:
+    route = Route()
+
+    async def leave_a_stream_open(streams: list[headrace.Stream]) -> None:
+        async with World(a=FakeEndpoint()).client(route, limits={"a": 1}) as client:
+            streams.append(await client.stream("?").__aenter__())
+        assert route.in_flight("a") == 1
+
+    async def call_again() -> None:
+        async with World(a=FakeEndpoint()).client(route, limits={"a": 1}) as client:
+            with anyio.fail_after(10):
+                await client.chat("?")
+        assert route.in_flight("a") == 0
+
+    anyio.run(leave_a_stream_open, [], backend=backend)
+    anyio.run(call_again, backend=backend)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from decimal import Decimal
 
-import attrs
 import msgspec
 
 from headrace import errors
@@ -83,7 +82,7 @@ def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> 
     try:
         return _result(index, id, outcome, choices)
     except Exception as problem:
-        failed = attrs.evolve(outcome, reply=None, error=_unwritable(problem))
+        failed = msgspec.structs.replace(outcome, reply=None, error=_unwritable(problem))
         return _result(index, id, failed, ())
 
 
@@ -100,7 +99,7 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Re
             return not_made
         if isinstance(error, AnswerError):
             reply = error.partial  # it came, and is to be paid
-            outcome = attrs.evolve(outcome, reply=reply)
+            outcome = msgspec.structs.replace(outcome, reply=reply)
     if isinstance(reply, Answered):
         answer = reply.answer
     elif reply is not None and error is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
 
 import trio
+
+from headrace.limiters import Waiter, WaitingQueue
 
 
 class Turn(Enum):
@@ -28,13 +29,13 @@ class Servers:
     ) -> None:
         self.capacity = capacity
         self.busy = 0
-        self._waiting: OrderedDict[trio.lowlevel.Task, None] = OrderedDict()
+        self._queue: WaitingQueue[None] = WaitingQueue()
         self._places, self._timeout, self._changed = places, timeout, changed
 
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return len(self._waiting)
+        return len(self._queue)
 
     async def take(self) -> Turn:
         """Wait for a server; one that was given has to be given back, by `give_back`."""
@@ -52,16 +53,15 @@ class Servers:
         return Turn.TOO_LATE if scope.cancelled_caught else Turn.SERVED
 
     async def _wait(self) -> None:
-        task = trio.lowlevel.current_task()
-
-        def leave(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            del self._waiting[task]
-            self._changed()
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._waiting[task] = None
+        waiter = Waiter(None)
+        self._queue.join(waiter)
         self._changed()
-        await trio.lowlevel.wait_task_rescheduled(leave)
+        try:
+            await waiter.until_woken()
+        except BaseException:
+            self._queue.leave(waiter)
+            self._changed()
+            raise
 
     def give_back(self) -> None:
         """A server is free: for the first that waits, where there is one."""
@@ -75,7 +75,7 @@ class Servers:
 
     def _hand_out(self) -> None:
         # Taken for the one that is woken, at once: nobody who comes in between may overtake it.
-        while self.busy < self.capacity and self._waiting:
+        while self.busy < self.capacity and (waiter := self._queue.first()):
             self.busy += 1
-            trio.lowlevel.reschedule(self._waiting.popitem(last=False)[0])
+            self._queue.serve(waiter)
         self._changed()

@@ -2,57 +2,259 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
+import anyio.to_thread
 
-from headrace.errors import ConnectError
-from headrace.model import Policy, Stage
+from headrace.client import Client
+from headrace.clock import on_asyncio
+from headrace.errors import CallError, ConnectError
+from headrace.model import Call, Event, Observer, Policy, Send, Stage
+from headrace.reply import Reply
 from headrace.testing.fake import Answer, FakeEndpoint
 
+_PATIENCE = 30.0
+"""Seconds after which a check that makes many calls is taken to hang."""
 
-async def check_policy_contract(make: Callable[[], Policy]) -> None:
-    """Assert what any policy must do, on one that ``make`` returns anew each time.
+Make = Callable[[], Policy]
 
-    It has a name and a stage; a call that succeeds comes through with its reply; a failure comes out as
-    the error it is; a cancelled call ends at once, is not taken for a failure, and leaves the policy fit
-    for the next call; many calls at once do not disturb each other. Run it on trio and on asyncio.
+
+async def check_policy_contract(make: Make) -> None:
+    """Assert what any policy must do. Run it on trio and on asyncio.
+
+    - It has a name and a stage. A call that succeeds comes through with its reply, whole or streamed; a
+      failure comes out as the error that it is.
+    - A cancelled call ends at once, is not taken for a failure, and leaves the policy fit for the next call.
+    - Many calls at once do not disturb each other, and all get through where only one attempt may be on the
+      wire: what the policy waits for, it waits for in ``call.waiting()``.
+    - A policy further out may send a call again, which ``wrap_attempt`` sees as well.
+    - ``notify``, where it has one, takes any event.
+    - Clients that are open at once may share it, and one may use it after another. ``lifespan``, where it has
+      one, leaves no task behind, also when the client's block is cancelled.
+    - It can be used in another event loop once its own has ended: ``reset`` forgets what is bound to that.
+
+    Args:
+        make: Returns a new policy each time.
+
+    Raises:
+        AssertionError: The policy breaks the contract; the message says how.
     """
-    policy = make()
+    _check_names(make())
+    await _check_replies(make)
+    await _check_failures(make)
+    await _check_streams(make)
+    await _check_cancellation(make)
+    await _check_many_calls(make)
+    await _check_sending_again(make)
+    await _check_events(make)
+    await _check_lifespan(make)
+    await _check_other_event_loop(make)
+
+
+def _check_names(policy: Policy) -> None:
     assert policy.name, "a policy needs a name"
     assert policy.name == policy.name.lower(), f"{policy.name!r} is not in lower case"
-    assert isinstance(policy.stage, Stage), f"{policy.stage!r} is no headrace.Stage"
+    assert isinstance(policy.stage, Stage), f"{policy.stage!r} is not a headrace.Stage"
 
-    endpoint = FakeEndpoint("Guten Tag")
-    async with endpoint.client([make()]) as client:
+
+@asynccontextmanager
+async def _open(endpoint: FakeEndpoint, *policies: Policy, **keywords: Any) -> AsyncIterator[Client]:
+    """A client, of which nothing is left when it is closed."""
+    before = _tasks()
+    async with endpoint.client(policies, **keywords) as client:
+        yield client
+        assert endpoint.in_flight == 0, "a call that is over left an attempt under way"
+        assert client.in_flight == 0, "a call that is over kept its token"
+    assert _tasks() <= before, "a task runs on after the client was closed; start it in group() of lifespan"
+
+
+def _tasks() -> int:
+    """How many tasks the event loop has."""
+    if on_asyncio():
+        import asyncio
+
+        return len(asyncio.all_tasks())
+    import trio
+
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+async def _check_replies(make: Make) -> None:
+    async with _open(FakeEndpoint("Guten Tag"), make()) as client:
         reply = await client.chat("Hallo")
         assert reply.text == "Guten Tag", "a success did not come through"
 
+
+async def _check_failures(make: Make) -> None:
     failure = ConnectError("refused")
     failure.retryable = False
-    async with FakeEndpoint(otherwise=failure).client([make()]) as client:
+    async with _open(FakeEndpoint(otherwise=failure), make()) as client:
         try:
             await client.chat("Hallo")
-        except ConnectError as error:
+        except Exception as error:
             if error is not failure:
                 raise AssertionError(f"a failure came out as another: {error!r}") from error
         else:
             raise AssertionError("a failure did not come out")
 
+
+async def _check_streams(make: Make) -> None:
+    async with _open(FakeEndpoint(otherwise="Guten Tag auch"), make()) as client:
+        async with client.stream("Hallo") as stream:
+            text = "".join([piece.text async for piece in stream])
+        assert text == "Guten Tag auch", "a stream did not come through"
+        async with client.stream("Guten Abend") as stream:
+            async for _ in stream:
+                break
+        assert client.in_flight == 0, "a stream that was left early kept its token"
+        assert (await client.chat("Hallo?")).text, "no call succeeds after a stream that was left early"
+
+
+async def _check_cancellation(make: Make) -> None:
     endpoint = FakeEndpoint(Answer(delay=3600))
-    async with endpoint.client([make()]) as client:
-        with anyio.move_on_after(0.01) as scope:
-            await client.chat("Hallo")
-        assert scope.cancelled_caught, "the policy swallowed a cancellation"
+    async with _open(endpoint, make()) as client:
+        cancelled = False
+
+        async def call() -> None:
+            nonlocal cancelled
+            try:
+                await client.chat("Hallo")
+            except anyio.get_cancelled_exc_class():
+                cancelled = True
+                raise
+            except Exception:
+                return  # told below
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            with anyio.fail_after(_PATIENCE):
+                while not endpoint.in_flight:  # noqa: ASYNC110 - an attempt that begins is no event
+                    await anyio.sleep(0.001)
+            group.cancel_scope.cancel()
+        assert cancelled, "the policy swallowed a cancellation"
         assert endpoint.in_flight == 0, "a cancelled call left an attempt under way"
-        assert client.in_flight == 0, "a cancelled call kept its slot"
+        assert client.in_flight == 0, "a cancelled call kept its token"
         assert (await client.chat("Hallo")).text == "ok", "no call succeeds after a cancelled one"
 
-    endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
-    different = [
-        f"Hallo {number}" for number in range(50)
-    ]  # to make one of those that are the same is allowed
-    async with endpoint.client([make()], max_in_flight=10) as client, client.map(different) as outcomes:
-        seen = [outcome async for outcome in outcomes]
-    assert all(outcome.ok for outcome in seen), f"calls failed: {[o.error for o in seen if not o.ok][:3]}"
-    assert len(endpoint.attempts) == 50, f"50 calls made {len(endpoint.attempts)} attempts"
+
+async def _check_many_calls(make: Make) -> None:
+    # All different: to make one of those that are the same is allowed.
+    different = [f"Hallo {number}" for number in range(50)]
+    for max_in_flight in (10, 1):
+        endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
+        async with _open(endpoint, make(), max_in_flight=max_in_flight) as client:
+            # Most of these are cancelled on their way, and must be in nobody's way then.
+            for number in range(20):
+                with anyio.move_on_after(0.0001 * number):
+                    await client.chat(f"Cancelled {number}")
+            before, seen = len(endpoint.attempts), []
+            with anyio.move_on_after(_PATIENCE):
+                async with client.map(different) as outcomes:
+                    seen = [outcome async for outcome in outcomes]
+        assert seen, f"50 calls with max_in_flight={max_in_flight} take more than {_PATIENCE:g} s"
+        failures = [outcome.error for outcome in seen if not outcome.ok]
+        assert not failures, f"calls failed: {failures[:3]}"
+        made = len(endpoint.attempts) - before
+        assert made == 50, f"50 calls made {made} attempts"
+
+
+class _Again:
+    """Sends a call once more where it failed."""
+
+    name = "contract-again"
+    stage = Stage.PERSIST
+
+    def wrap(self, send: Send) -> Send:
+        async def again(call: Call) -> Reply:
+            try:
+                return await send(call)
+            except CallError:
+                return await send(call)
+
+        return again
+
+
+async def _check_sending_again(make: Make) -> None:
+    failure = ConnectError("refused")
+    failure.retryable = False
+    async with _open(FakeEndpoint(failure, otherwise="at last"), make(), _Again()) as client:
+        try:
+            reply = await client.chat("Hallo")
+        except CallError as error:
+            raise AssertionError(f"a call that another policy sends again fails: {error}") from error
+        assert reply.text == "at last", "the reply of a second attempt did not come through"
+
+
+async def _check_events(make: Make) -> None:
+    policy = make()
+    if not isinstance(policy, Observer):
+        return
+    notify = policy.notify
+
+    class Telling:
+        name = "contract-telling"
+        stage = Stage.ACCOUNT
+
+        def wrap(self, send: Send) -> Send:
+            async def telling(call: Call) -> Reply:
+                try:
+                    notify(Event("unheard-of", call, {"number": 1}))
+                except Exception as error:
+                    raise AssertionError(f"notify raised {error!r} for an event of another policy") from error
+                return await send(call)
+
+            return telling
+
+    async with _open(FakeEndpoint(), policy, Telling()) as client:
+        await client.chat("Hallo")
+
+
+async def _check_lifespan(make: Make) -> None:
+    policy, endpoint = make(), FakeEndpoint()
+    async with _open(endpoint, policy) as first, _open(endpoint, policy) as second:
+        for number, client in enumerate((first, second, first)):
+            assert (await client.chat(f"Hallo {number}")).text == "ok", "two clients cannot share the policy"
+    with anyio.CancelScope() as scope:
+        async with _open(endpoint, policy) as client:
+            assert (await client.chat("Guten Tag")).text == "ok", "the policy serves no second client"
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught, "the lifespan swallowed a cancellation"
+    async with _open(endpoint, policy) as client:
+        assert (await client.chat("Gute Nacht")).text == "ok", "no client can be opened after a cancelled one"
+
+
+async def _check_other_event_loop(make: Make) -> None:
+    policy, backend = make(), "asyncio" if on_asyncio() else "trio"
+
+    async def use(prompt: str) -> None:
+        with anyio.move_on_after(_PATIENCE) as scope:
+            async with _open(FakeEndpoint(), policy) as client:
+                assert (await client.chat(prompt)).text == "ok"
+        assert not scope.cancelled_caught, "a call does not end"
+
+    def use_twice() -> None:
+        for prompt, begins in (("Hallo", 1e6), ("Guten Tag", 0.0)):
+            try:
+                anyio.run(use, prompt, backend=backend, backend_options=_clock(backend, begins))
+            except Exception as error:
+                raise AssertionError(
+                    f"the policy fails in an event loop of its own, or in the next one: {error!r}; "
+                    "reset() is to forget what is bound to an event loop"
+                ) from error
+
+    await anyio.to_thread.run_sync(use_twice)
+
+
+def _clock(backend: str, begins: float) -> dict[str, Any]:
+    """Options of an event loop: a clock that begins then, on trio, where it would begin at random."""
+    if backend == "asyncio":
+        return {}
+    import trio.testing
+
+    clock = trio.testing.MockClock(rate=1.0)
+    clock.jump(begins)
+    return {"clock": clock}

@@ -1,4 +1,4 @@
-"""How many calls one endpoint gets at once: a limit that follows what it answers, without I/O.
+"""How many attempts a model at an endpoint gets at once: a limit that follows what it answers, without I/O.
 
     signal        what happens
     ------------  ----------------------------------------------------------------------------------------
@@ -8,20 +8,20 @@
     answered      counted, if at least `USED` of the limit was in use; at the end of a round the limit grows
 
 A *round* is as many counted answers as the limit is high, and lasts at least `SHORTEST_ROUND` seconds.
-With all places in use that is one call's time, the round trip of TCP: so growth depends neither on how many
+With all tokens in use that is one call's time, the round trip of TCP: so growth depends neither on how many
 calls wait nor on how many are answered in a second, and its effect is seen before the limit grows again.
 
 How much it grows in a round depends on where it was when it was cut last:
 
-    below that   by one place, as TCP's congestion avoidance does
-    above it     by ``growth`` of itself, by one place at least; so too before the first cut
+    below that   by one, as TCP's congestion avoidance does
+    above it     by ``growth`` of itself, by one at least; so too before the first cut
 
-Refusals come at once, and answers take their time: with a few places too many, these would be refused one
-call after the other until the cooldown is over. So in a cooldown a place that was refused is *withheld*, and
-comes back when `1 / GIVEN_BACK` calls were answered. TCP has it as the conservation of packets: a new one
-goes in when an old one has left (Jacobson, 1988). The limit is not moved by that.
+Refusals come at once, and answers take their time: with a few tokens too many, these would be refused one
+call after the other until the cooldown is over. So in a cooldown the token of a refused attempt is
+*withheld*, and comes back when `1 / GIVEN_BACK` calls were answered. TCP has it as the conservation of
+packets: a new one goes in when an old one has left (Jacobson, 1988). The limit is not moved by that.
 
-The one place is what makes clients that share an endpoint come to equal shares: were growth in proportion
+Growth by one is what makes clients that share an endpoint come to equal shares: were growth in proportion
 everywhere, as cuts are, shares would stay as unequal as they were (Chiu and Jain, 1989). Above the last cut
 nothing is known of the endpoint, and it is looked for in larger steps (as CUBIC does: RFC 9438).
 """
@@ -36,7 +36,7 @@ USED = 0.8
 """The share of the limit that is in use where a higher one can make a difference."""
 
 GIVEN_BACK = 0.25
-"""Withheld places that come back with an answer: so at most one request in five is refused."""
+"""Withheld tokens that come back with an answer: so at most one request in five is refused."""
 
 SHORTEST_ROUND = 1.0
 """Seconds; rates are limited over a second or longer, so that nothing is learnt in less."""
@@ -55,7 +55,7 @@ class Rules:
 
 
 class Control:
-    """One endpoint's limit, by `Rules`. ``now`` is in seconds on a clock that never goes back."""
+    """One limit, by `Rules`. ``now`` is in seconds on a clock that never goes back."""
 
     __slots__ = (
         "_answered",
@@ -79,16 +79,16 @@ class Control:
 
     @property
     def limit(self) -> int:
-        """How many calls the endpoint is thought to bear at once."""
+        """How many attempts the endpoint is thought to bear at once."""
         return int(self._limit)
 
     @property
-    def places(self) -> int:
-        """How many calls may be under way now: the limit, less what is withheld."""
+    def tokens(self) -> int:
+        """How many attempts may be under way now: the limit, less what is withheld."""
         return self.limit - math.ceil(self._withheld)
 
     def answered(self, now: float, in_use: int) -> bool:
-        """A call succeeded, ``in_use`` places in use, its own among them; True where the limit grew."""
+        """An attempt succeeded, ``in_use`` tokens in use, its own among them; True where the limit grew."""
         if self._withheld:
             self._withheld = max(0.0, self._withheld - GIVEN_BACK)
         if now < self._round_began or in_use < USED * self.limit:
@@ -110,7 +110,7 @@ class Control:
         return self._cut(now, asked)
 
     def suspect(self, now: float, asked: float | None) -> None:
-        """Refusals may be a limit's: go below the places that there were, cooldown or not, and see."""
+        """Refusals may be a limit's: go below the tokens that there were, cooldown or not, and see."""
         if self._trusted is None:
             self._trusted = self._limit
         self._limit = max(self._limit - self._withheld, self.rules.least)

@@ -6,10 +6,20 @@ import functools
 import math
 from typing import Any
 
-import anyio
 import attrs
 
-from headrace import Call, Ending, Endpoint, RateLimited, Reply, Send, ServerError, SettingsError, Stage
+from headrace import (
+    Call,
+    Ending,
+    Endpoint,
+    PriorityCapacityLimiter,
+    RateLimited,
+    Reply,
+    Send,
+    ServerError,
+    SettingsError,
+    Stage,
+)
 from headrace.plugins import Evidence, Refusals
 from headrace_adaptive.control import Control, Rules
 
@@ -18,6 +28,9 @@ _NOTICEABLE = 1.1
 
 GROWTH, RATE_LIMITED, CHANCE = "growth", "rate_limited", "chance"
 """Why a limit was moved."""
+
+_MOST_LANES = 1000
+"""So many models have limits of their own; further ones of an endpoint share one."""
 
 
 def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
@@ -36,30 +49,48 @@ def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float) -> N
 
 
 @attrs.define(eq=False)
-class _Place:
-    """A call's place: the number of its attempt, and when that began."""
+class _Attempt:
+    """An attempt's number among those of its lane, and when it began."""
 
-    number: int = 0
-    begun: float = 0.0
+    number: int
+    begun: float
 
 
 class _Lane:
-    """One endpoint's limit, and the places that it gives."""
+    """The limit of one model at one endpoint, and the tokens that it gives."""
 
-    __slots__ = ("begun", "control", "endpoint", "limiter", "refusals", "told")
+    __slots__ = ("begun", "control", "endpoint", "limiter", "model", "refusals", "told", "under_way")
 
-    def __init__(self, endpoint: Endpoint, rules: Rules, now: float) -> None:
+    def __init__(self, endpoint: Endpoint, model: str | None, rules: Rules, now: float) -> None:
         self.endpoint = endpoint.name
+        self.model = model
         self.control = Control(rules, now)
         self.refusals = Refusals()
+        self.limiter = PriorityCapacityLimiter(rules.start)
         self.begun = 0
-        self.limiter = anyio.CapacityLimiter(rules.start)
+        self.under_way = 0
         self.told = rules.start
 
-    def heed(self, call: Call, place: _Place, error: RateLimited) -> None:
-        """Cut the limit, or withhold a place, where a 429 is a limit's and not chance."""
+    def begin(self, now: float) -> _Attempt:
+        """An attempt has its tokens."""
+        self.begun += 1
+        self.under_way += 1
+        return _Attempt(self.begun, now)
+
+    @property
+    def in_use(self) -> int:
+        """How many attempts are on the wire.
+
+        An attempt that waits further in borrows no token meanwhile; a borrower that still waits for a token
+        of the client is not under way.
+        """
+        return min(self.under_way, self.limiter.borrowed_tokens)
+
+    def heed(self, call: Call, attempt: _Attempt, error: RateLimited) -> None:
+        """Cut the limit, or withhold a token, where a 429 is a limit's and not chance."""
         now, asked = call.now(), error.retry_after
-        evidence = self.refusals.refused(place.number, place.begun, now, asked, self.begun)
+        begun = max(attempt.begun, call.resumed)
+        evidence = self.refusals.refused(attempt.number, begun, now, asked, self.begun)
         if evidence is Evidence.CHANCE:
             self.control.restore(now)
             self.tell(call, CHANCE)
@@ -69,9 +100,9 @@ class _Lane:
         elif self.refusals.limited and not self.refusals.testing and self.control.rate_limited(now, asked):
             self.tell(call, RATE_LIMITED)
 
-    def passed(self, call: Call, place: _Place) -> None:
+    def passed(self, call: Call, attempt: _Attempt) -> None:
         """Go on with the test, if one is under way: an attempt was not refused."""
-        if self.refusals.testing and self.refusals.passed(place.number, call.now()) is Evidence.LIMIT:
+        if self.refusals.testing and self.refusals.passed(attempt.number, call.now()) is Evidence.LIMIT:
             self.control.confirm()
 
     def tell(self, call: Call, why: str) -> None:
@@ -79,22 +110,28 @@ class _Lane:
         limit = self.control.limit
         if why != GROWTH or limit >= self.told * _NOTICEABLE:
             self.told = limit
-            call.notify("adaptive", endpoint=self.endpoint, limit=limit, why=why)
+            call.notify("adaptive", endpoint=self.endpoint, model=self.model, limit=limit, why=why)
 
 
 @attrs.define(eq=False, kw_only=True)
 class Adaptive:
-    """Lets an endpoint have as many calls at once as its rate limits bear; others wait, first in, first out.
+    """Lets each model at an endpoint have as many attempts at once as its rate limits bear.
 
-    ``start``: calls at once to begin with (default None: no limit, the policy does nothing). ``least`` and
-    ``most``: the limit stays between them (default 1, and none: the client's ``max_in_flight`` bounds it).
-    A 429 cuts it to ``cut`` of itself (default 0.8), at most once in ``cooldown`` seconds (default 15) or
-    what its Retry-After says, whichever is longer. It grows by ``growth`` of itself (default 0.05) a round,
-    or by one place where it was cut before, while at least 80 % of it is in use; a round is the time of one
-    call, and a second at least. A 5xx stops growth for ``cooldown`` seconds. Latency is not looked at.
+    Others wait by priority, and then first in, first out; they hold no token of the client meanwhile. A 429
+    comes out as it is: a retry policy may try again. A stream counts until it ends. Latency is not looked at.
 
-    The 429 comes out as it is; whether it is tried again is a retry policy's business. A stream keeps its
-    place until it ends. Raises `SettingsError` for a value out of range.
+    Args:
+        start: Attempts at once to begin with (default None: no limit, the policy does nothing).
+        least: The limit never falls below it (default 1).
+        most: It never grows above it (default: no bound but the client's limiter).
+        cut: A 429 cuts it to so much of itself (default 0.8), at most once in ``cooldown`` seconds, or in
+            what its Retry-After says where that is longer.
+        growth: It grows by so much of itself in a round (default 0.05), or by one where it was cut before,
+            while at least 80 % of it is in use. A round is the time of one call, and a second at least.
+        cooldown: Seconds (default 15); a 5xx stops growth for so long.
+
+    Raises:
+        SettingsError: A value is out of range.
     """
 
     name = "adaptive"
@@ -106,22 +143,33 @@ class Adaptive:
     cut: float = attrs.field(default=0.8, validator=_share)
     growth: float = attrs.field(default=0.05, validator=_share)
     cooldown: float = attrs.field(default=15.0, validator=_positive)
-    _lanes: dict[tuple[str, str], _Lane] = attrs.field(factory=dict, init=False, repr=False)
+    _lanes: dict[tuple[str, str, str | None], _Lane] = attrs.field(factory=dict, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         most = math.inf if self.most is None else self.most
         if self.start is not None and not self.least <= self.start <= most:
             raise SettingsError(f"adaptive: start={self.start}: must lie from least={self.least} to {most=}")
 
-    def limit(self, endpoint: str) -> int | None:
-        """How many calls the endpoint of this name may have at once now; None without ``start``."""
-        for (name, _), lane in self._lanes.items():
-            if name == endpoint:
-                return lane.control.limit
-        return self.start
+    def limit(self, endpoint: str, model: str | None = None) -> int | None:
+        """How many attempts may be under way at once now; None without ``start``.
+
+        Args:
+            endpoint: The endpoint's name.
+            model: The model's name there (default: the lowest limit of its models).
+        """
+        limits = [
+            lane.control.limit
+            for (name, _, its_model), lane in self._lanes.items()
+            if name == endpoint and (model is None or model == its_model)
+        ]
+        return min(limits, default=self.start)
+
+    def reset(self) -> None:
+        """Forget all limits: the event loop that they belonged to has ended."""
+        self._lanes.clear()
 
     def wrap(self, send: Send) -> Send:
-        """``send`` once the call's endpoint has a place; ``send`` itself without ``start``."""
+        """``send`` with a token of the call's model and endpoint; ``send`` itself without ``start``."""
         if self.start is None:
             return send
         rules = Rules(
@@ -134,51 +182,56 @@ class Adaptive:
         )
         lanes = self._lanes
 
-        async def pace(call: Call) -> Reply:
-            # Not the URL alone: two accounts at one provider have a limit each.
-            key = (call.endpoint.name, call.endpoint.base_url)
+        def new_lane(call: Call, model: str | None) -> _Lane:
+            endpoint = call.endpoint
+            if len(lanes) >= _MOST_LANES:
+                model = None
+            key = endpoint.name, endpoint.base_url, model
             lane = lanes.get(key)
             if lane is None:
-                lane = lanes[key] = _Lane(call.endpoint, rules, call.now())
-            place = _Place()
-            try:
-                lane.limiter.acquire_on_behalf_of_nowait(place)
-            except anyio.WouldBlock:
-                await lane.limiter.acquire_on_behalf_of(place)
-            lane.begun += 1
-            place.number, place.begun = lane.begun, call.now()
+                lane = lanes[key] = _Lane(endpoint, model, rules, call.now())
+            return lane
+
+        async def pace(call: Call) -> Reply:
+            endpoint, model = call.endpoint, call.request.model
+            if model is not None:
+                model = endpoint.name_of(model)
+            # Not the URL alone: two accounts at one provider have a limit each.
+            lane = lanes.get((endpoint.name, endpoint.base_url, model)) or new_lane(call, model)
+            await call.acquire(lane.limiter)
+            attempt = lane.begin(call.now())
             try:
                 reply = await send(call)
             except BaseException as error:
-                _leave(lane, call, place, error)
+                _leave(lane, call, attempt, error)
                 raise
             if call.streamed:
-                call.at_end(functools.partial(_stream_ended, lane, call, place))
+                call.at_end(functools.partial(_stream_ended, lane, call, attempt))
             else:
-                _leave(lane, call, place, None)
+                _leave(lane, call, attempt, None)
             return reply
 
         return pace
 
 
-def _stream_ended(lane: _Lane, call: Call, place: _Place, ending: Ending) -> None:
-    _leave(lane, call, place, ending.error)
+def _stream_ended(lane: _Lane, call: Call, attempt: _Attempt, ending: Ending) -> None:
+    _leave(lane, call, attempt, ending.error)
 
 
-def _leave(lane: _Lane, call: Call, place: _Place, error: BaseException | None) -> None:
-    """Hear what became of a call, and then give its place back: what a cut takes goes to nobody else."""
+def _leave(lane: _Lane, call: Call, attempt: _Attempt, error: BaseException | None) -> None:
+    """Hear what became of an attempt, and then give its token back: what a cut takes goes to nobody else."""
     control, limiter = lane.control, lane.limiter
     if not isinstance(error, RateLimited):
-        lane.passed(call, place)
+        lane.passed(call, attempt)
     if error is None:
-        if control.answered(call.now(), limiter.borrowed_tokens):
+        if control.answered(call.now(), lane.in_use):
             lane.tell(call, GROWTH)
     elif isinstance(error, RateLimited):
-        # An account without credit answers 429 as well; no pace is slow enough for it.
-        if error.error_code != "insufficient_quota":
-            lane.heed(call, place, error)
+        if error.limit != "quota":  # no pace is slow enough for an account without credit
+            lane.heed(call, attempt, error)
     elif isinstance(error, ServerError):
         control.failed(call.now())
-    if control.places != limiter.total_tokens:
-        limiter.total_tokens = control.places
-    limiter.release_on_behalf_of(place)
+    lane.under_way -= 1
+    if control.tokens != limiter.total_tokens:
+        limiter.total_tokens = control.tokens
+    call.release(limiter)

@@ -71,19 +71,27 @@ def _window_in_place_of_calls(breaker: Breaker) -> float | None:
 class Breaker:
     """Spares an endpoint that fails, and its callers the wait: one circuit for each base URL.
 
-    A circuit opens when at least ``failure_rate`` of the latest calls failed (default half), when at least
-    ``slow_rate`` of them took longer than ``slow_after`` seconds (default: not looked at), after
-    ``consecutive`` failures in a row (default: not looked at), or when ``down_after`` seconds (default 2)
-    have brought failures alone, ``minimum_calls`` of them; None switches off each. The latest calls are those
-    of the last ``window`` seconds (default 60) or, in its place, the last ``window_calls`` calls, once these
-    are at least ``minimum_calls`` (default 20). A stream is slow where its first piece is.
+    A circuit opens by any of four rules, each of which None switches off. While it is open, calls fail at
+    once with `CircuitOpen`. An attempt that has its token is decided on, and again when it has waited for its
+    turn. The time it waits does not make it slow; a stream is slow where its first piece is.
 
-    While it is open, calls fail at once with `CircuitOpen`. After ``open_for`` seconds (default 60) it lets
-    ``probes`` calls through (default 3) and closes once all of them succeeded; one that fails opens it again,
-    and so do slow ones as soon as they are ``slow_rate`` of the probes.
+    Args:
+        failure_rate: Opens when at least this share of the latest calls failed (default 0.5).
+        slow_rate: Opens when at least this share of them took longer than ``slow_after`` (default None).
+        slow_after: Seconds (default None).
+        consecutive: Opens after so many failures in a row (default None).
+        down_after: Opens when so many seconds have brought failures alone, ``minimum_calls`` of them
+            (default 2).
+        window: The latest calls are those of so many seconds (default 60), or
+        window_calls: the last so many calls, in place of ``window`` (default None).
+        minimum_calls: A rate is looked at once there are so many (default 20).
+        open_for: Seconds until the first probe (default 60).
+        probes: Calls that are let through then (default 3). The circuit closes when all have succeeded; one
+            that fails opens it again, and so do slow ones as soon as they are ``slow_rate`` of the probes.
 
-    Raises `SettingsError` for a value out of range, where no rule is on, for both windows or none, and for
-    one of ``slow_after`` and ``slow_rate`` without the other.
+    Raises:
+        SettingsError: A value is out of range, no rule is on, both windows or none are set, or one of
+            ``slow_after`` and ``slow_rate`` is set without the other.
     """
 
     name = "breaker"
@@ -146,33 +154,43 @@ class Breaker:
         state: Literal["closed", "open", "half_open"] = circuit.state.value if circuit else "closed"
         return state
 
+    def reset(self) -> None:
+        """Forget all circuits: the event loop by whose clock they opened has ended."""
+        self._circuits.clear()
+        self._because.clear()
+
     def wrap(self, send: Send) -> Send:
         """``send`` behind the circuit of the call's endpoint."""
         circuits: dict[Endpoint, Circuit] = {}
         timed = self.slow_after is not None
+        name, on_resume = self.name, (self._decide_anew,)
 
         async def protect(call: Call) -> Reply:
             circuit = circuits.get(call.endpoint)
             if circuit is None:
                 circuit = circuits[call.endpoint] = self._circuit(call.endpoint)
             if circuit.state is not State.CLOSED:
-                self._knock(circuit, call)
-            generation = circuit.generation
+                self._admit(circuit, call)
+            call.notes[name] = circuit.generation
+            others = call.on_resume
+            call.on_resume = (*others, *on_resume) if others else on_resume
             # Where nothing is slow nobody asks how long a call took.
             began = call.now() if timed else 0.0
             try:
                 reply = await send(call)
             except BaseException as error:
-                self._settle(circuit, call, generation, error, call.now() - began)
+                self._settle(circuit, call, error, _seconds_since(began, call))
                 raise
+            finally:
+                call.on_resume = others
             if call.streamed:
                 # How long the rest takes is as much the reader's doing.
-                took = call.now() - began
-                call.at_end(functools.partial(self._stream_ended, circuit, call, generation, took))
+                took = _seconds_since(began, call)
+                call.at_end(functools.partial(self._stream_ended, circuit, call, took))
                 return reply
+            generation = call.notes[name]
             if generation == circuit.generation:
-                now = call.now()
-                circuit.succeed(generation, now, now - began)
+                circuit.succeed(generation, call.now(), _seconds_since(began, call) if timed else 0.0)
                 if generation != circuit.generation:
                     self._tell(circuit, call)
             return reply
@@ -184,12 +202,18 @@ class Breaker:
         self._urls[endpoint.name] = endpoint.base_url
         return self._circuits.setdefault(endpoint.base_url, Circuit(self._rules))
 
-    def _stream_ended(
-        self, circuit: Circuit, call: Call, generation: int, took: float, ending: Ending
-    ) -> None:
-        self._settle(circuit, call, generation, ending.error, took)
+    def _stream_ended(self, circuit: Circuit, call: Call, took: float, ending: Ending) -> None:
+        self._settle(circuit, call, ending.error, took)
 
-    def _knock(self, circuit: Circuit, call: Call) -> None:
+    def _decide_anew(self, call: Call) -> None:
+        """Refuse an attempt that has waited further in if the circuit has opened meanwhile."""
+        circuit = self._circuits[call.endpoint.base_url]
+        if call.notes[self.name] != circuit.generation:
+            if circuit.state is not State.CLOSED:
+                self._admit(circuit, call)
+            call.notes[self.name] = circuit.generation
+
+    def _admit(self, circuit: Circuit, call: Call) -> None:
         """Let a call through as a probe, or raise `CircuitOpen`."""
         now = call.now()
         generation = circuit.generation
@@ -207,9 +231,8 @@ class Breaker:
             why = f"is half open{said}, and its probes are under way"
         raise CircuitOpen(f"not sent: the circuit of {url} {why}", due)
 
-    def _settle(
-        self, circuit: Circuit, call: Call, generation: int, error: BaseException | None, took: float
-    ) -> None:
+    def _settle(self, circuit: Circuit, call: Call, error: BaseException | None, took: float) -> None:
+        generation = call.notes[self.name]
         failed = False if error is None else endpoint_failed(error)
         if failed is None:
             circuit.abandon(generation)
@@ -229,3 +252,8 @@ class Breaker:
             self._because[url] = because
             more = {"open_for": self.open_for, "because": because}
         call.notify("circuit", endpoint=url, state=circuit.state.value, **more)
+
+
+def _seconds_since(began: float, call: Call) -> float:
+    """For how long an attempt was on the wire: without what it has waited further in."""
+    return call.now() - max(began, call.resumed)

@@ -2,19 +2,16 @@
 
 What is spent and what is reserved together stay within the budget. An attempt that fits beside neither is
 refused if it would not fit even when all reservations came back unspent; otherwise it waits, because
-attempts cost less than they reserve. Waiters are first in, first out, and no newcomer overtakes them: a
-large call does not starve among small ones.
+attempts cost less than they reserve. Waiters are served by priority, then first in, first out, and none of
+the same or a lower priority overtakes them: a large call does not starve among small ones.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, Self
 
-import anyio
-import attrs
-
+from headrace.plugins import Waiter, WaitingQueue
 from headrace_cost.rates import ZERO, add, subtract
 
 
@@ -27,52 +24,70 @@ class Account(Protocol):
     def spent(self) -> Decimal:
         """What was booked, and what was spent before."""
 
-    async def reserve(self, amount: Decimal) -> bool:
-        """Set ``amount`` aside, if need be once other attempts are settled; False where it can never fit."""
+    def reserve_nowait(self, amount: Decimal, priority: float = 0) -> bool | None:
+        """Set ``amount`` aside; False where it can never fit, None where it may once others are settled."""
+
+    async def reserve(self, amount: Decimal, priority: float = 0) -> bool:
+        """Set ``amount`` aside once it fits; False where it can never fit."""
 
     def settle(self, amount: Decimal, cost: Decimal) -> None:
         """Give a reservation of ``amount`` back and book what the attempt cost."""
 
+    def successor(self) -> Self:
+        """The account that takes this one's place: what was reserved here is spent there.
 
-@attrs.define(eq=False)
-class _Waiter:
-    amount: Decimal
-    decided: anyio.Event = attrs.field(factory=anyio.Event)
-    granted: bool = False
+        For when the event loop has ended: nobody knows what its attempts did cost. Those that end even later
+        settle with this one, which nobody reads any more.
+        """
+
+
+def goes_first(waiting: WaitingQueue[Decimal], amount: Decimal, priority: float) -> bool:
+    """Whether an attempt may reserve before those that wait: what costs nothing takes nothing from them."""
+    first = waiting.first()
+    return first is None or first.priority < priority or not amount
+
+
+class _NeverFitsError(Exception):
+    """What a waiter is refused with."""
 
 
 class Budget:
     """The `Account` of one process: ``limit`` USD, of which ``spent`` and ``reserved`` are not free."""
 
-    def __init__(self, limit: Decimal) -> None:
+    def __init__(self, limit: Decimal, spent: Decimal = ZERO) -> None:
         self.limit = limit
-        self.spent = ZERO
+        self.spent = spent
         self.reserved = ZERO
-        self._waiting: deque[_Waiter] = deque()
+        self._waiting: WaitingQueue[Decimal] = WaitingQueue()
 
     def resume(self, spent: Decimal) -> None:
         """Take at least so much as spent: by earlier sessions of a run, or by one of these already."""
         self.spent = max(self.spent, spent)
 
-    async def reserve(self, amount: Decimal) -> bool:
-        """See `Account.reserve`."""
-        if not self._waiting and self._take(amount):
+    def successor(self) -> Budget:
+        """See `Account.successor`."""
+        return Budget(self.limit, add(self.spent, self.reserved))
+
+    def reserve_nowait(self, amount: Decimal, priority: float = 0) -> bool | None:
+        """See `Account.reserve_nowait`."""
+        if goes_first(self._waiting, amount, priority) and self._take(amount):
             return True
-        if self._hopeless(amount):
-            return False
-        waiter = _Waiter(amount)
-        self._waiting.append(waiter)
+        return False if self._hopeless(amount) else None
+
+    async def reserve(self, amount: Decimal, priority: float = 0) -> bool:
+        """See `Account.reserve`."""
+        granted = self.reserve_nowait(amount, priority)
+        if granted is not None:
+            return granted
+        waiter = Waiter(amount, priority)
         try:
-            await waiter.decided.wait()
+            await self._waiting.wait(waiter, lambda: self.settle(amount, ZERO))
+        except _NeverFitsError:
+            return False
         except BaseException:
-            # Cancelled: what was granted at the same moment comes back, and whoever stands behind may fit.
-            if waiter.granted:
-                self.reserved = subtract(self.reserved, amount)
-            elif not waiter.decided.is_set():
-                self._waiting.remove(waiter)
-            self._serve()
+            self._serve()  # whoever stands behind may fit
             raise
-        return waiter.granted
+        return True
 
     def settle(self, amount: Decimal, cost: Decimal) -> None:
         """See `Account.settle`."""
@@ -85,13 +100,13 @@ class Budget:
 
         The front one always is decided in the end: once nothing is reserved, it fits or is hopeless.
         """
-        while self._waiting:
-            waiter = self._waiting[0]
-            waiter.granted = self._take(waiter.amount)
-            if not waiter.granted and not self._hopeless(waiter.amount):
+        while (waiter := self._waiting.first()) is not None:
+            if self._take(waiter.wanted):
+                self._waiting.serve(waiter)
+            elif self._hopeless(waiter.wanted):
+                self._waiting.serve(waiter, _NeverFitsError())
+            else:
                 return
-            self._waiting.popleft()
-            waiter.decided.set()
 
     def _take(self, amount: Decimal) -> bool:
         reserved = add(self.reserved, amount)

@@ -16,14 +16,15 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from headrace.plugins import SPENT_BEFORE
+from headrace.plugins import SPENT_BEFORE, Waiter, WaitingQueue
+from headrace_cost.budget import goes_first
 from headrace_cost.rates import ZERO, add, subtract
 
 POLL = 0.05
-"""Seconds after which a call that waits looks whether others have come back with less."""
+"""Seconds after which an attempt that waits looks whether others have come back with less."""
 
 
-class _Page(msgspec.Struct):
+class _LedgerPage(msgspec.Struct):
     """What stands in the file: USD spent in this session and ``before``, and reserved by process id."""
 
     before: Decimal = ZERO
@@ -34,13 +35,23 @@ class _Page(msgspec.Struct):
 class Ledger:
     """The `headrace_cost.budget.Account` of all processes that name the same file.
 
-    Attempts that wait have no order: the first that looks takes what has come back.
+    The attempts of a process wait by priority, and the first of them looks whether something has come back.
+    Those of several processes have no order: whoever looks first takes it.
     """
 
     def __init__(self, limit: Decimal, path: Path) -> None:
         self.limit = limit
         self._path = path
         self._own = str(os.getpid())
+        self._reserved = ZERO
+        self._waiting: WaitingQueue[Decimal] = WaitingQueue()
+        self._is_over = False
+
+    def successor(self) -> Ledger:
+        """See `headrace_cost.budget.Account.successor`."""
+        self.settle(self._reserved, self._reserved)
+        self._is_over = True
+        return Ledger(self.limit, self._path)
 
     @property
     def spent(self) -> Decimal:
@@ -48,21 +59,48 @@ class Ledger:
         with self._open() as page:
             return add(page.before, page.spent)
 
-    async def reserve(self, amount: Decimal) -> bool:
-        """See `Account.reserve`."""
-        while True:
-            with self._open() as page:
-                _bury(page)
-                spent = add(page.before, page.spent)
-                if add(spent, amount) > self.limit:
-                    return False
-                if add(add(spent, _sum(page)), amount) <= self.limit:
-                    page.reserved[self._own] = add(page.reserved.get(self._own, ZERO), amount)
-                    return True
-            await anyio.sleep(POLL)
+    def reserve_nowait(self, amount: Decimal, priority: float = 0) -> bool | None:
+        """See `headrace_cost.budget.Account.reserve_nowait`."""
+        return self._look(amount, may_take=goes_first(self._waiting, amount, priority))
+
+    async def reserve(self, amount: Decimal, priority: float = 0) -> bool:
+        """See `headrace_cost.budget.Account.reserve`."""
+        granted = self.reserve_nowait(amount, priority)
+        if granted is not None:
+            return granted
+        waiter = Waiter(amount, priority)
+        self._waiting.join(waiter)
+        try:
+            while True:
+                if self._waiting.first() is waiter:
+                    await anyio.sleep(POLL)
+                    granted = self._look(amount, may_take=self._waiting.first() is waiter)
+                    if granted is not None:
+                        return granted
+                else:
+                    await waiter.until_woken()
+        finally:
+            self._waiting.leave(waiter)
+            if (first := self._waiting.first()) is not None:
+                first.wake()
+
+    def _look(self, amount: Decimal, *, may_take: bool) -> bool | None:
+        with self._open() as page:
+            _reclaim_dead(page)
+            spent = add(page.before, page.spent)
+            if add(spent, amount) > self.limit:
+                return False
+            if not may_take or add(add(spent, _sum(page)), amount) > self.limit:
+                return None
+            page.reserved[self._own] = add(page.reserved.get(self._own, ZERO), amount)
+        self._reserved = add(self._reserved, amount)
+        return True
 
     def settle(self, amount: Decimal, cost: Decimal) -> None:
-        """See `Account.settle`."""
+        """See `headrace_cost.budget.Account.settle`."""
+        if self._is_over:
+            return
+        self._reserved = subtract(self._reserved, amount)
         with self._open() as page:
             page.reserved[self._own] = subtract(page.reserved.get(self._own, ZERO), amount)
             page.spent = add(page.spent, cost)
@@ -74,13 +112,17 @@ class Ledger:
             return ZERO
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[_Page]:
+    def _open(self) -> Iterator[_LedgerPage]:
         """The page, locked for the block, and written back at its end."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             written = os.read(file, 1 << 20)
-            page = msgspec.json.decode(written, type=_Page) if written else _Page(before=self._spent_before())
+            page = (
+                msgspec.json.decode(written, type=_LedgerPage)
+                if written
+                else _LedgerPage(before=self._spent_before())
+            )
             yield page
             # In one write of one size or more: what a kill between could leave is what was there before.
             data = msgspec.json.encode(page)
@@ -89,14 +131,14 @@ class Ledger:
             os.close(file)
 
 
-def _sum(page: _Page) -> Decimal:
+def _sum(page: _LedgerPage) -> Decimal:
     total = ZERO
     for amount in page.reserved.values():
         total = add(total, amount)
     return total
 
 
-def _bury(page: _Page) -> None:
+def _reclaim_dead(page: _LedgerPage) -> None:
     """Count as spent what processes that are no more had reserved."""
     for process in list(page.reserved):
         if not _lives(int(process)):

@@ -130,6 +130,11 @@ class Cost:
         if isinstance(account, Budget):
             account.resume(spent)
 
+    def reset(self) -> None:
+        """Go on in a new event loop: what attempts of the ended one had reserved counts as spent."""
+        if self._account is not None:
+            self._account = self._account.successor()
+
     def wrap(self, send: Send) -> Send:
         """``send``, its calls counted with the charges of all their attempts."""
 
@@ -156,9 +161,8 @@ class Cost:
 
     def wrap_attempt(self, send: Send) -> Send:
         """``send``, each attempt charged; with a budget, only attempts that it covers are sent."""
-        account = self._open_account()
-        if account is not None:
-            return self._within(account, send)
+        if self._open_account() is not None:
+            return self._within(send)
 
         async def charge(call: Call) -> Reply:
             begun = call.attempts
@@ -176,11 +180,16 @@ class Cost:
 
         return charge
 
-    def _within(self, account: Account, send: Send) -> Send:
+    def _within(self, send: Send) -> Send:
         async def charge_within_budget(call: Call) -> Reply:
+            account = self._account
+            assert account is not None
             begun = call.attempts
             amount = self._reservation(call)
-            if not await account.reserve(amount):
+            granted = account.reserve_nowait(amount, call.priority)
+            if granted is None:
+                granted = await _reserve(account, amount, call)
+            if not granted:
                 raise self._refusal(call, amount, account)
             cost = ZERO
             try:
@@ -358,6 +367,18 @@ class Cost:
             model, usage, cost, possible = call.request.model or reply.model, None, ZERO, None
         reply.cost, reply.possible_cost = cost, possible
         self._totals.add(call.request.tags, model, usage, cost, possible)
+
+
+async def _reserve(account: Account, amount: Decimal, call: Call) -> bool:
+    granted = False
+    try:
+        async with call.waiting():
+            granted = await account.reserve(amount, call.priority)
+    except BaseException:
+        if granted:  # cancelled while it took its tokens again
+            account.settle(amount, ZERO)
+        raise
+    return granted
 
 
 def no_price(model: str, endpoint: Endpoint) -> str:

@@ -1,7 +1,7 @@
 """Which calls may be hedged, when, and how many of them; without clock, loop or I/O.
 
 After Jeffrey Dean and Luiz André Barroso, "The Tail at Scale", Communications of the ACM 56 (2013), 2: a
-second request is sent when the first has been under way for longer than most are, so that few are sent.
+second request is sent when the first has been on the wire for longer than most are, so that few are sent.
 """
 
 from __future__ import annotations
@@ -95,3 +95,7 @@ class Allowance:
             return False
         self._saved -= 1.0
         return True
+
+    def give_back(self) -> None:
+        """One that was counted was not sent."""
+        self._saved += 1.0

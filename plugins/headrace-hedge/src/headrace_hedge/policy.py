@@ -12,6 +12,7 @@ import attrs
 from headrace import Call, Reply, Send, SettingsError, Stage
 from headrace_hedge.decision import Allowance, Kind, Latencies, kind_of
 from headrace_hedge.race import Race
+from headrace_hedge.stopwatch import NOTE, Stopwatch
 
 _PERCENTILE = re.compile(r"p([0-9]{1,2}(?:\.[0-9]+)?)")
 _MOST_KINDS = 1000
@@ -58,17 +59,27 @@ def _a_share(instance: Any, attribute: attrs.Attribute[Any], value: float) -> No
 
 @attrs.define(eq=False, kw_only=True)
 class Hedge:
-    """Sends a request again while the first is under way, and uses the reply that comes first.
-
-    ``after``: when; in seconds, or a percentile of the latencies so far, as "p95", for a model and path that
-    has at least 100 of them (default None: never). ``most``: how many extra requests a call gets, ``after``
-    from one to the next (default 1). ``share``: at most so many extra requests for each call that is made
-    (default 0.05). ``sent`` counts extra requests, ``won`` those whose reply was used.
+    """Sends a request again while the first is on the wire, and uses the reply that comes first.
 
     The requests that lose are cancelled; what they cost is not known, and is paid where the endpoint goes on
     with them. They go to other endpoints where the call has several. A request that fails while another is
     under way leaves it to that; where all fail, the first one's error is raised. Streams are not hedged, nor
-    is anything but a GET and a POST that asks a model. Raises `SettingsError` for a value out of range.
+    is anything but a GET and a POST that asks a model.
+
+    Args:
+        after: When to send another one: in seconds that the latest request has been on the wire, or as a
+            percentile of these times so far, as "p95", for a model and path that has at least 100 of them
+            (default None: never). The time in which a request waits, for a token, a retry or its turn, does
+            not count; an extra one needs a token of its own.
+        most: How many extra requests a call gets (default 1).
+        share: At most so many extra requests for each call that is made (default 0.05).
+
+    Attributes:
+        sent: Extra requests so far.
+        won: Those whose reply was used.
+
+    Raises:
+        SettingsError: A value is out of range.
     """
 
     name = "hedge"
@@ -96,31 +107,54 @@ class Hedge:
             if kind is None:
                 return send(call)
             self._allowance.called()
-            return by_percentile(call, kind, _percent(after)) if isinstance(after, str) else race(call, after)
+            if isinstance(after, str):
+                return by_percentile(call, kind, _percent(after))
+            return in_seconds(call, after)
 
         async def by_percentile(call: Call, kind: Kind, percent: float) -> Reply:
             latencies = self._latencies_of(kind)
             seconds = latencies.percentile(percent)
-            begun = call.now()
-            reply = await (send(call) if seconds is None else race(call, seconds))
-            # Of a hedged call all of its time, which is above the percentile: so that this stays where it is.
-            latencies.add(call.now() - begun)
+            if seconds is None:
+                watch = Stopwatch(call)
+                try:
+                    reply = await send(call)
+                finally:
+                    watch.put_away()
+            else:
+                watch, reply = await race(call, seconds)
+            if watch.began:
+                # Of a hedged call from its first request on: above the percentile, so that it stays there.
+                latencies.add(call.now() - watch.began)
             return reply
 
-        async def race(call: Call, seconds: float) -> Reply:
+        async def in_seconds(call: Call, seconds: float) -> Reply:
+            _, reply = await race(call, seconds)
+            return reply
+
+        async def race(call: Call, seconds: float) -> tuple[Stopwatch, Reply]:
             running = Race(send, call)
-            reply = await running.run(seconds, self.most, self._may_send)
+            try:
+                reply = await running.run(seconds, self.most, self._allowance)
+            finally:
+                self.sent += running.sent
+                running.watch.put_away()
             if running.won_by is not call:
                 self.won += 1
                 call.notify("hedge", state="won", endpoint=call.endpoint.name)
-            return reply
+            return running.watch, reply
 
         return hedge
 
-    def _may_send(self) -> bool:
-        allowed = self._allowance.take()
-        self.sent += allowed
-        return allowed
+    def wrap_attempt(self, send: Send) -> Send:
+        """``send``, watched: what counts is the time on the wire, not that in a queue."""
+        if self.after is None:
+            return send
+
+        def watch(call: Call) -> Awaitable[Reply]:
+            stopwatch: Stopwatch | None = call.notes.get(NOTE)
+            return send(call) if stopwatch is None else stopwatch.attempt(send)
+
+        return watch
 
     def _latencies_of(self, kind: Kind) -> Latencies:
         known = self._latencies.get(kind)

@@ -35,7 +35,7 @@ def _written(value: Any) -> str:
 
 
 def call_fields(call: Call, now: float) -> dict[str, Any]:
-    """What is known of any call: whose it is, its model, attempts so far, milliseconds since it began."""
+    """What is known of any call: its id and model, attempts so far, milliseconds it took and was queued."""
     request = call.request
     fields: dict[str, Any] = {}
     if request.id is not None:
@@ -48,6 +48,8 @@ def call_fields(call: Call, now: float) -> dict[str, Any]:
         fields["headrace.tag." + _UNFIT.sub("_", key)] = value
     fields["headrace.attempts"] = call.attempts
     fields["headrace.elapsed_ms"] = round((now - call.started) * 1000, 1)
+    if call.queued:
+        fields["headrace.queued_ms"] = round(call.queued * 1000, 1)
     return fields
 
 

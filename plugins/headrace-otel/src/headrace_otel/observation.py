@@ -63,6 +63,8 @@ class Observation:
     def answered(self, reply: Reply | None, left_early: bool) -> None:
         """Say what came back."""
         said: dict[str, Value] = {"headrace.attempts": self.call.attempts}
+        if self.call.queued:
+            said["headrace.queued"] = self.call.queued
         if self.first is not None:
             said["gen_ai.response.time_to_first_chunk"] = self.first
         if left_early:

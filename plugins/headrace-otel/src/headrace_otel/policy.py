@@ -6,9 +6,11 @@ import functools
 import importlib.metadata
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import attrs
 from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import MeterProvider
@@ -28,6 +30,9 @@ _DISTRIBUTION = "headrace-otel"
 _TARGETS = 512
 """So many combinations of path, model and endpoint are remembered."""
 
+FLUSH_TIMEOUT = 5.0
+"""Seconds that the end of a client waits at most until what it has recorded is exported."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Otel:
@@ -42,7 +47,8 @@ class Otel:
     ``OTEL_SEMCONV_STABILITY_OPT_IN`` holds ``gen_ai_latest_experimental`` as the policy is made.
 
     The span is current while the call is made, so that what is traced further in lies within it; a stream's
-    only until its first piece, though it ends with the stream. What OpenTelemetry raises is logged once,
+    only until its first piece, though it ends with the stream. When a client ends, its providers are flushed,
+    for 5 seconds at most. What OpenTelemetry raises is logged once,
     under ``headrace.otel``, and fails no call.
     """
 
@@ -97,6 +103,33 @@ class Otel:
             return reply
 
         return observe
+
+    @asynccontextmanager
+    async def lifespan(self, group: object) -> AsyncIterator[None]:
+        """At its end, what was recorded is exported, as far as that is done in `FLUSH_TIMEOUT` seconds."""
+        try:
+            yield
+        finally:
+            flushes = self._flushes()
+            if flushes:
+                with anyio.move_on_after(FLUSH_TIMEOUT, shield=True):
+                    await anyio.to_thread.run_sync(
+                        self._flush, flushes, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+                    )
+
+    def _flushes(self) -> list[Callable[[int], object]]:
+        """How the providers are flushed; those of the API alone have nothing to flush."""
+        providers: list[object] = []
+        if self.traces:
+            providers.append(self.tracer_provider or trace.get_tracer_provider())
+        if self.metrics:
+            providers.append(self.meter_provider or metrics.get_meter_provider())
+        found = [getattr(provider, "force_flush", None) for provider in providers]
+        return [flush for flush in found if flush is not None]
+
+    def _flush(self, flushes: list[Callable[[int], object]]) -> None:
+        for flush in flushes:
+            self._safely(flush, int(FLUSH_TIMEOUT * 1000))
 
     def notify(self, event: Event) -> None:
         """Add what other policies tell of to the call's span; count retries."""

@@ -3,6 +3,12 @@
 Calls that wait go by priority, and within one in the order in which they came; nobody overtakes: a large call
 does not starve among small ones. Times are in seconds on a clock that never goes back.
 
+A call that waits has given back the tokens of its client's limiter. So its turn comes in two steps. When the
+limits allow it, the call leaves the line and books its turn: what it needs is reserved, and others see that.
+Then it takes its tokens again, which may take long. Only when it has them, it gives the booking back and goes
+if the limits still allow it (`Lane.wait`), or else stands in line again, before those who have had no turn.
+So what goes counts at the moment when it goes, and turns that have become old do not go all at once.
+
 Three things limit a lane: the buckets of the limits that are set or that answers say; a rate that was learnt
 from refusals (`headrace_pace.learnt`); and a pause. Which refusals are a limit's is for `headrace.refusals`
 to say.
@@ -10,17 +16,14 @@ to say.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from typing import Any
-
 import attrs
 
-from headrace.plugins import Evidence, PerMinute, Refusals
+from headrace.plugins import Evidence, PerMinute, Refusals, Waiter, WaitingQueue
 from headrace_pace.allowance import Allowance
 from headrace_pace.bucket import INSTANT, Bucket
 from headrace_pace.headers import KINDS, Said
 from headrace_pace.learnt import Learnt
-from headrace_pace.need import REQUEST, Lengths, Need
+from headrace_pace.need import Lengths, Need
 from headrace_pace.pause import LONGEST_STEP, Pause
 
 
@@ -39,17 +42,6 @@ class State:
     input_tokens: int | None = None
     output_tokens: int | None = None
     learnt_rate: float | None = None
-
-
-@attrs.define(eq=False)
-class Ticket:
-    """A call's place in the line; ``woken`` is the caller's, to be woken by; ``number`` its attempt's."""
-
-    need: Need = REQUEST
-    woken: Any = None
-    priority: int = 0
-    granted: bool = False
-    number: int = 0
 
 
 @attrs.define(eq=False)
@@ -72,6 +64,7 @@ class Lane:
     ``sent`` counts the attempts let through so far, ``refused`` those that got a 429, ``spent`` what they
     were taken to need, where that was counted. ``free`` is true while there is nothing to wait for: no limit
     is known and no pause holds. ``watched``: what becomes of each attempt is to be told by `passed`.
+    ``line``: the calls that wait for their turn; ``unsent``: how many these are, with those that have booked.
     """
 
     def __init__(self, limits: PerMinute, burst: float, now: float) -> None:
@@ -79,7 +72,8 @@ class Lane:
         self.learnt = Learnt(now)
         self.pause = Pause()
         self.lengths = Lengths()
-        self.line: list[Ticket] = []
+        self.line: WaitingQueue[Need] = WaitingQueue()
+        self.unsent = 0
         self.sent = self.refused = 0
         self.spent = Need(0.0)
         self.due = float("inf")
@@ -96,7 +90,7 @@ class Lane:
     # Who may go.
 
     def wait(self, now: float, need: Need) -> float:
-        """Seconds until a call that needs so much may go if nobody is before it; 0 for at once."""
+        """Seconds until a call that needs so much may go if it is the next; 0 for at once."""
         wait = self.pause.wait(now) if self.pause.holds else 0.0
         if self.learnt.bucket is not None:
             wait = max(wait, self.learnt.wait(now))
@@ -104,6 +98,12 @@ class Lane:
             until = bucket.wait(now, need[index])
             if until > wait:
                 wait = until
+        return wait if wait > INSTANT else 0.0
+
+    def wait_behind(self, now: float, need: Need) -> float:
+        """The same for one that comes after those that have booked; infinite where it is not known."""
+        waits = [bucket.wait_behind(now, need[index]) for index, bucket in self._buckets]
+        wait = max(self.pause.wait_behind(now), self.learnt.wait_behind(now), *waits)
         return wait if wait > INSTANT else 0.0
 
     def go(self, now: float, need: Need) -> int:
@@ -122,49 +122,40 @@ class Lane:
             self.refusals.forget()
         return self.sent
 
-    def serve(self, now: float) -> list[Ticket]:
-        """Let those through from the front of the line who may go, and say who they are."""
-        granted = []
-        while self.line and self.wait(now, self.line[0].need) == 0:
-            ticket = self.line.pop(0)
-            ticket.number = self.go(now, ticket.need)
-            ticket.granted = True
-            granted.append(ticket)
-        if not self.line:
-            self._see_state()
-        return granted
+    def join(self, waiter: Waiter[Need]) -> None:
+        """Stand in line, until `leave`."""
+        self.line.join(waiter)
+        self.unsent += 1
 
-    def leave(self, now: float, ticket: Ticket) -> None:
-        """A call that waited goes away unsent: its place comes back, and what it was given."""
-        if not ticket.granted:
-            self.line.remove(ticket)
-            return
-        self.sent -= 1
-        for index, bucket in self._buckets:
-            bucket.take(now, -ticket.need[index])
-        if self.counts_tokens:
-            self.spent = Need(*[spent - less for spent, less in zip(self.spent, ticket.need, strict=True)])
-        self.pause.ended(ticket.number, succeeded=False)
+    def serve(self, now: float) -> None:
+        """Book the turns of those at the front of the line whose turn it is, and wake them."""
+        while (waiter := self.line.first()) and self.wait_behind(now, waiter.wanted) == 0:
+            for index, bucket in self._buckets:
+                bucket.reserve(now, waiter.wanted[index])
+            if self.learnt.bucket is not None:
+                self.learnt.bucket.reserve(now, 1.0)
+            self.pause.reserve(waiter)
+            self.line.serve(waiter)
 
-    def first(self) -> Ticket | None:
-        """Who stands at the front of the line."""
-        return self.line[0] if self.line else None
+    def leave(self, now: float, waiter: Waiter[Need]) -> None:
+        """Go out of the line, or give back what is booked: to go now, or for good."""
+        self.unsent -= 1
+        if not waiter.served:
+            self.line.leave(waiter)
+        else:
+            for index, bucket in self._buckets:
+                bucket.release(now, waiter.wanted[index])
+            if self.learnt.bucket is not None:
+                self.learnt.bucket.release(now, 1.0)
+            self.pause.release(waiter)
+        self._see_state()
 
-    def join(self, ticket: Ticket) -> None:
-        """Stand in line: behind those of as high a priority."""
-        self.line.insert(self._ahead(ticket.priority), ticket)
-
-    def _ahead(self, priority: int) -> int:
-        if not self.line or self.line[-1].priority >= priority:
-            return len(self.line)
-        return bisect_right(self.line, -priority, key=lambda ticket: -ticket.priority)
-
-    def turn(self, now: float, priority: int = 0) -> float:
-        """Seconds that a call which comes now waits at least, if nobody before it gives up.
+    def turn(self, now: float, priority: float = 0) -> float:
+        """Seconds that a call which joins now waits at least, if nobody before it gives up.
 
         By the pause and by the requests; tokens may come back, and so nobody is given up on for them.
         """
-        wait, ahead = self.pause.left(now), self._ahead(priority) + 1.0
+        wait, ahead = self.pause.left(now), self.line.ahead_of(priority) + 1.0
         for index, bucket in self._buckets:
             if index == 0:
                 wait = max(wait, bucket.until(now, ahead))
@@ -273,7 +264,7 @@ class Lane:
         """What may be sent at once now."""
         least: dict[int, int] = {}
         for index, bucket in self._buckets:
-            level = int(bucket.level(now))
+            level = int(bucket.available(now))
             least[index] = min(least.get(index, level), level)
         rate = None if self.learnt.bucket is None else self.learnt.bucket.rate
         return State(
@@ -297,5 +288,5 @@ class Lane:
 
     def _see_state(self) -> None:
         self.watched = self.pause.holds or self.refusals.testing
-        limited = self._buckets or self.line or self.pause.holds or self.learnt.bucket is not None
+        limited = self._buckets or self.unsent or self.pause.holds or self.learnt.bucket is not None
         self.free = not limited

@@ -119,6 +119,12 @@ class Learnt:
             self._bound_at = now
         return wait
 
+    def wait_behind(self, now: float) -> float:
+        """The same for those who come after all that is reserved."""
+        if self.bucket is None:
+            return 0.0
+        return max(self.wait(now), self.bucket.wait_behind(now, 1.0))
+
     def take(self, now: float) -> bool:
         """A call goes; False where the rate had better be forgotten: nobody has had to wait for long."""
         bucket = self.bucket

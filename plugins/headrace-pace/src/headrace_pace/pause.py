@@ -10,9 +10,13 @@ wait for what becomes of it:
     it fails otherwise, or is cancelled        the next one may go
 
 What was sent before the pause changes nothing, but may ask for longer.
+
+A call may have to wait before it can go as the probe. It reserves that, and then no other goes in its place.
 """
 
 from __future__ import annotations
+
+import math
 
 from headrace_pace.headers import LONGEST
 
@@ -23,7 +27,7 @@ PATIENCE = 2.0
 class Pause:
     """While it ``holds`` nothing goes but probes, and these not before ``until``."""
 
-    __slots__ = ("_length", "_probe", "_probe_began", "holds", "until")
+    __slots__ = ("_length", "_probe", "_probe_began", "_reserved_for", "holds", "until")
 
     def __init__(self) -> None:
         self.holds = False
@@ -31,6 +35,7 @@ class Pause:
         self._length = 0.0
         self._probe: int | None = None
         self._probe_began = 0.0
+        self._reserved_for: object = None
 
     def wait(self, now: float) -> float:
         """Seconds until a call may go, as far as is known; 0 for at once."""
@@ -43,6 +48,11 @@ class Pause:
             return left
         self.holds, self._probe = False, None
         return 0.0
+
+    def wait_behind(self, now: float) -> float:
+        """The same for those who let the one go first that has reserved the probe."""
+        wait = self.wait(now)
+        return math.inf if self.holds and not wait and self._reserved_for is not None else wait
 
     def left(self, now: float) -> float:
         """Seconds until a probe may go; 0 where no pause holds."""
@@ -72,6 +82,16 @@ class Pause:
     def probes(self, number: int) -> bool:
         """Whether this attempt is the probe."""
         return self.holds and number == self._probe
+
+    def reserve(self, caller: object) -> None:
+        """Where it holds, keep the probe for ``caller``, who goes as soon as it can."""
+        if self.holds:
+            self._reserved_for = caller
+
+    def release(self, caller: object) -> None:
+        """End that."""
+        if self._reserved_for is caller:
+            self._reserved_for = None
 
     def sent(self, now: float, number: int) -> None:
         """While it holds, an attempt goes: it is the probe."""

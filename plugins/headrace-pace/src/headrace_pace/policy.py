@@ -22,14 +22,24 @@ from headrace import (
     Stage,
     StatusError,
 )
-from headrace.plugins import BoundedMapping, above_zero, is_per_day, most_output
+from headrace.plugins import (
+    BoundedMapping,
+    Waiter,
+    above_zero,
+    is_out_of_credit,
+    is_per_day,
+    most_output,
+)
 from headrace_pace.headers import KINDS, Said, read_limits
-from headrace_pace.lane import Lane, Passage, State, Ticket
+from headrace_pace.lane import Lane, Passage, State
 from headrace_pace.need import NOTHING, REQUEST, Need, need, used
 from headrace_pace.pause import LONGEST_STEP
 
 _DAYS_STEP = 3600.0
 """Seconds for which nothing goes where a day's worth is used up and nobody says until when."""
+
+_AGAIN = 0.5
+"""Added to the priority, a whole number, of calls that stand in line again: they go before others of it."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -68,6 +78,10 @@ class Pace(RateLimits):
         now = anyio.current_time()
         lane = self._lanes.find((endpoint, model)) or self._new_lane(endpoint, model, now)
         return lane.state(now)
+
+    def reset(self) -> None:
+        """Forget all that was learnt: its event loop, and so its clock, has ended."""
+        self._lanes.clear()
 
     def wrap(self, send: Send) -> Send:
         """``send`` when it is the call's turn."""
@@ -117,48 +131,59 @@ class Pace(RateLimits):
         counted = lane.counts_tokens
         if counted:
             needed, unbounded = _need(lane, call)
-        if lane.line or lane.wait(now, needed):
-            number = await self._wait(lane, call, needed)
+        if (lane.line or lane.wait_behind(now, needed)) if lane.unsent else lane.wait(now, needed):
+            await self._wait(lane, call, needed)
             now = call.now()
-        else:
-            number = lane.go(now, needed)
+        number = lane.go(now, needed)
+        if lane.unsent:
+            _wake_in_time(lane, call)
         passage = Passage(now, number, lane.spent, needed if counted else None, unbounded)
         if unbounded:
             lane.begin(passage)
         return passage
 
-    async def _wait(self, lane: Lane, call: Call, needed: Need) -> int:
-        """Stand in line until it is the call's turn; who stands first watches the clock for all."""
-        self._check_turn(lane, call)
-        ticket = Ticket(needed, anyio.Event(), call.priority)
-        lane.join(ticket)
-        try:
-            while not ticket.granted:
-                if ticket.woken.is_set():
-                    ticket.woken = anyio.Event()
-                now = call.now()
-                self._check_pause(lane, call, now)
-                if lane.first() is not ticket:
-                    await ticket.woken.wait()
-                elif wait := lane.wait(now, needed):
-                    lane.due = now + wait
-                    with anyio.move_on_after(wait):
-                        await ticket.woken.wait()
-                else:
-                    for other in lane.serve(now):
-                        other.woken.set()
-                    _wake_first(lane)
-        except BaseException:
-            lane.leave(call.now(), ticket)
-            _wake_first(lane)
-            raise
-        return ticket.number
+    async def _wait(self, lane: Lane, call: Call, needed: Need) -> None:
+        """Return when it is the call's turn and it holds its tokens again."""
+        priority: float = call.priority
+        while True:
+            self._check_turn(lane, call, priority)
+            waiter = Waiter(needed, priority)
+            lane.join(waiter)
+            try:
+                async with call.waiting():
+                    await self._stand_in_line(lane, call, waiter)
+            except BaseException:
+                lane.leave(call.now(), waiter)
+                _wake_first(lane)
+                raise
+            now = call.now()
+            lane.leave(now, waiter)
+            if not lane.wait(now, needed):
+                return
+            # The tokens came too late for the turn that was booked.
+            _wake_in_time(lane, call)
+            priority = call.priority + _AGAIN
 
-    def _check_turn(self, lane: Lane, call: Call) -> None:
+    async def _stand_in_line(self, lane: Lane, call: Call, waiter: Waiter[Need]) -> None:
+        """Wait until a turn is booked; who stands first watches the clock for all."""
+        while not waiter.served:
+            now = call.now()
+            self._check_pause(lane, call, now)
+            if lane.line.first() is not waiter:
+                await waiter.until_woken()
+            elif wait := lane.wait_behind(now, waiter.wanted):
+                lane.due = now + wait
+                with anyio.move_on_after(wait):
+                    await waiter.until_woken()
+            else:
+                lane.serve(now)
+                _wake_first(lane)
+
+    def _check_turn(self, lane: Lane, call: Call, priority: float) -> None:
         """Raise where there is no use in waiting."""
         now = call.now()
         self._check_pause(lane, call, now)
-        turn = lane.turn(now, call.priority)
+        turn = lane.turn(now, priority)
         if call.deadline is not None and now + turn >= call.deadline:
             raise DeadlineExceeded(
                 f"not sent: the rate limit of {_whose(call)} leaves no turn for {turn:.1f} s, "
@@ -187,7 +212,7 @@ class Pace(RateLimits):
             lane.settle(call.now(), passage, NOTHING)  # refused, so no tokens were used
             _wake_in_time(lane, call)
         said = None if error.headers is None else _hear(lane, call, passage, error.headers)
-        if error.status != 429 or error.error_code == "insufficient_quota":
+        if error.status != 429 or is_out_of_credit(error):
             _passed(lane, call, passage, succeeded=False)
             return
         self._refused(lane, call, passage, error, said)
@@ -211,8 +236,8 @@ class Pace(RateLimits):
             step=step,
         )
         if lane.paused_for(call.now()) > self.max_pause:
-            for ticket in lane.line:
-                ticket.woken.set()  # to be told
+            for waiter in lane.line:
+                waiter.wake()  # to be told
         _wake_in_time(lane, call)
         if seconds is not None:
             call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=seconds)
@@ -270,14 +295,14 @@ def _hear(lane: Lane, call: Call, passage: Passage, headers: Headers) -> dict[st
 
 def _wake_in_time(lane: Lane, call: Call) -> None:
     """Wake who stands first where its turn has come nearer."""
-    ticket = lane.first()
-    if ticket is not None:
+    waiter = lane.line.first() if lane.unsent else None
+    if waiter is not None:
         now = call.now()
-        if now + lane.wait(now, ticket.need) < lane.due:
-            ticket.woken.set()
+        if now + lane.wait_behind(now, waiter.wanted) < lane.due:
+            waiter.wake()
 
 
 def _wake_first(lane: Lane) -> None:
-    ticket = lane.first()
-    if ticket is not None:
-        ticket.woken.set()
+    waiter = lane.line.first()
+    if waiter is not None:
+        waiter.wake()

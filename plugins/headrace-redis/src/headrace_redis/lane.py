@@ -9,20 +9,24 @@ for them within `KEPT` seconds.
 Where there are more processes than the limit has turns in a quarter of a second, each books the one turn that
 comes to it when all others have had theirs, however far ahead that is. It is kept in the lane and handed to
 who is first in line when it is near.
+
+A call that waits has given back the tokens of its client's limiter, and takes them again when its turn has
+come. Where that takes longer than `KEPT`, the turn is over. The call still goes, but only while all that went
+here keeps to this process's share of the limits; else it stands in line again. So turns that have become old
+do not go all at once.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import insort
 from collections import deque
+from itertools import islice
 from typing import TypeAlias
 
-import anyio
 import attrs
 
 from headrace import Call, CallError
-from headrace.plugins import BoundedMapping, Refusals, most_output
+from headrace.plugins import BoundedMapping, Refusals, Waiter, WaitingQueue, most_output
 from headrace_redis.gcra import Limits, Schedule
 
 KEPT = 0.1
@@ -75,23 +79,12 @@ class Answer:
 
 
 @attrs.define(eq=False)
-class Waiter:
-    """A call that stands in line since ``came``, until it is booked or fails."""
+class Turn:
+    """What a call waits for: a booking for so many tokens, and then its client's tokens, since ``came``."""
 
     tokens: int
-    priority: int = 0
-    came: float = 0.0
-    decided: anyio.Event = attrs.field(factory=anyio.Event)
     booking: Booking | None = None
-    error: CallError | None = None
-
-    def book(self, booking: Booking) -> None:
-        self.booking = booking
-        self.decided.set()
-
-    def fail(self, error: CallError) -> None:
-        self.error = error
-        self.decided.set()
+    came: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -101,7 +94,7 @@ class Lane:
     key: str
     base_url: str
     limits: Limits
-    line: list[Waiter] = attrs.field(factory=list)
+    line: WaitingQueue[Turn] = attrs.field(factory=WaitingQueue)
     ahead: deque[Booking] = attrs.field(factory=deque)
     ask_at: float = 0.0
     answered_at: float = -math.inf
@@ -120,6 +113,8 @@ class Lane:
     _outputs: deque[int] = attrs.field(factory=lambda: deque(maxlen=_LATEST))
     _usual_output: int = _UNKNOWN_OUTPUT
     _mean_tokens: float = 0.0
+    _members: int = 1
+    _went: Schedule = attrs.field(factory=lambda: Schedule(Limits()))
 
     def estimate(self, call: Call) -> int:
         """Tokens that a call will need: a quarter of its bytes, and its output limit or the usual output."""
@@ -152,28 +147,42 @@ class Lane:
         """Whether an exchange has something to do."""
         return bool(self.pause_asked) or ((bool(self.line) or self.low) and now >= self.ask_at)
 
-    def join(self, waiter: Waiter) -> None:
+    def join(self, waiter: Waiter[Turn]) -> None:
         """Stand in line."""
-        insort(self.line, waiter, key=_turn)
+        self.line.join(waiter)
         self._ask_for_less()
 
-    def leave(self, waiter: Waiter) -> None:
+    def leave(self, waiter: Waiter[Turn]) -> None:
         """A call that stood in line goes away; what it was booked is given back."""
-        if waiter.booking is not None:
-            self.give_back(waiter.booking)
-        elif waiter in self.line:
-            self.line.remove(waiter)
+        turn = waiter.wanted
+        if not waiter.served:
+            self.line.leave(waiter)
             self._ask_for_less()
+        elif turn.booking is not None:
+            self.give_back(turn.booking)
+
+    def may_go(self, now: float, turn: Turn) -> bool:
+        """Whether a booked call goes now that it has its tokens again; if not, its booking is gone."""
+        if now < self.paused_until:  # and all that was booked into the pause
+            return False
+        if self.limits.none:
+            return True
+        self._went.limits = self.limits.share(self._members)
+        if now > turn.came + KEPT and self._went.slot(now, turn.tokens) > now:
+            return False
+        self._went.book(now, turn.tokens, math.inf)
+        return True
 
     def next_asked(self, now: float, members: int) -> list[int]:
         """The tokens of all that is asked for next: of the first in line, and of what is booked ahead."""
+        self._members = members
         forgotten = self._forget(now)
         # What is booked into a pause has gone with it: the others book behind its end as well.
         while self.ahead and self.ahead[0].at < self.paused_until:
             self.ahead.popleft()
         self._serve_ahead(now)
         fair = max(0, self._fair(HORIZON, members) - len(self.ahead))
-        asked = [waiter.tokens for waiter in self.line[:fair]]
+        asked = [waiter.wanted.tokens for waiter in islice(self.line, fair)]
         most = 0 if self.limits.none else self._fair(KEPT, members) - 1
         # Most of what was booked ahead was used in time: twice as many. Nobody came for it: half (`_forget`).
         if len(self.ahead) * 2 <= self._wanted_ahead and not forgotten:
@@ -238,23 +247,21 @@ class Lane:
 
     def refuse(self, error: CallError) -> None:
         """Fail all who stand in line."""
-        line, self.line = self.line, []
-        for waiter in line:
-            waiter.fail(error)
+        for waiter in self.line:
+            self.line.serve(waiter, error)
 
     def _serve_ahead(self, now: float) -> None:
         """What was booked ahead is for those who came meanwhile; who comes now would overtake them."""
-        near = sum(booking.at <= now + HORIZON for booking in self.ahead)
-        number = min(len(self.line), near)
-        served, self.line = self.line[:number], self.line[number:]
-        for waiter in served:
-            booking = self.ahead.popleft()
-            self.back_tokens += booking.tokens - waiter.tokens
-            waiter.book(Booking(booking.at, waiter.tokens))
+        while self.ahead and self.ahead[0].at <= now + HORIZON and (waiter := self.line.first()):
+            booking, turn = self.ahead.popleft(), waiter.wanted
+            self.back_tokens += booking.tokens - turn.tokens
+            turn.booking = Booking(booking.at, turn.tokens)
+            self.line.serve(waiter)
 
     def _ask_for_less(self) -> None:
         """Where a large call was told to wait, and a smaller one is first now, do not wait as long."""
-        if self.line and self.line[0].tokens < self._held:
+        first = self.line.first()
+        if first is not None and first.wanted.tokens < self._held:
             self._held, self.ask_at = 0, 0.0
 
     def horizon(self, members: int) -> float:
@@ -279,10 +286,6 @@ class Lane:
         while self.ahead and self.ahead[0].at + KEPT < now:
             self.give_back(self.ahead.popleft())
         return True
-
-
-def _turn(waiter: Waiter) -> tuple[int, float]:
-    return -waiter.priority, waiter.came
 
 
 Lanes: TypeAlias = BoundedMapping[tuple[str, str, str], Lane]

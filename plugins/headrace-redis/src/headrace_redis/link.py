@@ -10,15 +10,18 @@ import anyio
 import attrs
 
 from headrace import Call
-from headrace.plugins import BoundedMapping, GroupOfClient
+from headrace.plugins import BoundedMapping, GroupOfClient, Waiter
 from headrace_redis.exchanges import Exchanges
 from headrace_redis.gcra import Limits
 from headrace_redis.keeper import Keeper
-from headrace_redis.lane import KEPT, Booking, Lane, Lanes, Waiter
+from headrace_redis.lane import Lane, Lanes, Turn
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.refusals import Refusals
 from headrace_redis.server import Server
+
+_AGAIN = 0.5
+"""Added to the priority, a whole number, of calls that stand in line again: they go before others of it."""
 
 
 class Rules(Protocol):
@@ -75,47 +78,45 @@ class Link:
         finally:
             await self.keeper.finish()
 
-    async def admit(self, lane: Lane, call: Call, tokens: int) -> Booking:
+    async def admit(self, lane: Lane, call: Call, tokens: int) -> None:
         """Wait until a call may go; raises `BudgetExceeded` or `CircuitOpen` where it may not."""
-        came = now = call.now()
+        priority: float = call.priority
         while True:
             self.check_budget()
+            now = call.now()
             booking = lane.take(now, tokens)
             if booking is not None:
                 if lane.low and now >= lane.ask_at:
                     self.keeper.wake()
-                if booking.at <= now >= lane.paused_until:
-                    return booking
-            async with call.waiting():
-                if booking is None:
-                    booking = await self._stand_in_line(lane, Waiter(tokens, call.priority, came))
-                await self._wait_for_slot(lane, booking, call)
-            now = call.now()
-            if now > booking.at + KEPT:  # it waited for a token since: not to go with others of now
-                lane.give_back(booking)
-            elif now >= lane.paused_until:
-                return booking
+                if booking.at <= now:
+                    return
+            if await self._wait_for_turn(lane, call, Waiter(Turn(tokens, booking), priority)):
+                return
+            priority = call.priority + _AGAIN
 
-    async def _wait_for_slot(self, lane: Lane, booking: Booking, call: Call) -> None:
-        if (wait := booking.at - call.now()) > 0:
-            try:
-                await anyio.sleep(wait)
-            except BaseException:
-                lane.give_back(booking)
-                raise
-
-    async def _stand_in_line(self, lane: Lane, waiter: Waiter) -> Booking:
-        lane.join(waiter)
-        self.keeper.wake()
+    async def _wait_for_turn(self, lane: Lane, call: Call, waiter: Waiter[Turn]) -> bool:
+        """Wait, without tokens, until the call's turn has come; False where that is over when it has them."""
+        turn = waiter.wanted
+        if turn.booking is None:
+            lane.join(waiter)
+            self.keeper.wake()
+        else:
+            waiter.served = True
         try:
-            await waiter.decided.wait()
+            async with call.waiting():
+                while not waiter.served:
+                    await waiter.until_woken()
+                if waiter.error is not None:
+                    raise waiter.error
+                assert turn.booking is not None
+                if (wait := turn.booking.at - call.now()) > 0:
+                    await anyio.sleep(wait)
+                turn.came = call.now()
         except BaseException:
             lane.leave(waiter)
             self.keeper.wake()
             raise
-        if waiter.booking is None:
-            raise waiter.error or AssertionError("decided, but not what")
-        return waiter.booking
+        return lane.may_go(call.now(), turn)
 
     def pause(self, lane: Lane, now: float, seconds: float) -> None:
         """The endpoint asks to stay away for so long: have all do so."""

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
-from headrace.plugins import Evidence, GroupOfClient, is_per_day
+from headrace.plugins import Evidence, GroupOfClient, is_out_of_credit, is_per_day
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link
 
@@ -93,7 +93,7 @@ def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -
 def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int, begun: float) -> None:
     """Have all processes pause where a 429 is not chance: refusals dominate, or a day's worth is used up."""
     asked = error.retry_after
-    if error.error_code == "insufficient_quota" or asked is None:
+    if is_out_of_credit(error) or asked is None:
         return
     evidence = lane.refusals.refused(number, begun, call.now(), asked, lane.begun)
     if evidence is Evidence.DOMINANT or is_per_day(error) or call.now() < lane.paused_until:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import random
-from bisect import insort
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
-import anyio
 import attrs
 
 from headrace import AnswerError, Call, CallError, Ending, Endpoint, Reply, Send, SettingsError, Stage
-from headrace.plugins import most_output
+from headrace.plugins import Waiter, WaitingQueue, most_output
 from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
 from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
 from headrace_route.rules import Redirection, Target, redirection, target_of
@@ -29,35 +27,33 @@ def _known(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
         raise SettingsError(f"route: by={value!r}: must be one of {', '.join(get_args(By))}")
 
 
-@attrs.define(eq=False)
-class _Waiter:
-    """A call that waits for a place at one of ``endpoints``; ``place`` is the one that it was given."""
-
-    endpoints: list[Endpoint]
-    priority: int
-    came: anyio.Event = attrs.field(factory=anyio.Event)
-    place: Endpoint | None = None
+Wanted: TypeAlias = list[Endpoint]
+"""What a call waits for: room at one of these, which then is the only one left in the list."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Route:
     """Chooses the endpoint of each try among those that serve the model, and goes on where one fails.
 
-    ``by``: "weight" draws by the endpoints' weights (the default); "least_in_flight" takes the one with the
-    fewest calls under way for its weight; "cost" the cheapest by headrace-cost; "order" the first, so that
-    the others are there for when it fails. An endpoint that has ``max_in_flight`` calls is passed over, and
-    where all have, the call waits, by priority. ``rng``: what is drawn by.
+    An endpoint that has ``max_in_flight`` calls is passed over, and where all have, the call waits, by
+    priority. A try that another endpoint may mend (5xx, 429, no connection, a timeout, an open circuit, a
+    refused key, a model not known there) goes to the others at once, each once; then the last error is
+    raised, and a retry policy may begin again. A stream is asked for again until its first piece.
 
-    A try that another endpoint may mend (5xx, 429, no connection, a timeout, an open circuit, a refused key,
-    a model not known there) goes to the others at once, each once; then the last error is raised, and a retry
-    policy may begin again.
+    Args:
+        by: "weight" draws by the endpoints' weights (the default); "least_in_flight" takes the one with the
+            fewest calls under way for its weight; "cost" the cheapest by headrace-cost; "order" the first, so
+            that the others are there for when it fails.
+        on_context_window: Who is asked in place of a model that turned the request down for its length, as
+            ``"MODEL"``, ``"ENDPOINT"`` or ``"ENDPOINT/MODEL"`` (default None: nobody). Each of these rules
+            applies once to a call.
+        on_content_policy: The same for a request that a filter stopped.
+        on_refusal: The same for one that the model refused.
+        rng: What is drawn by.
 
-    ``on_context_window``, ``on_content_policy``, ``on_refusal``: who is asked in place of a model that turned
-    the request down for this reason, as ``"MODEL"``, ``"ENDPOINT"`` or ``"ENDPOINT/MODEL"`` (default None:
-    nobody). Each rule applies once to a call. A stream is asked for again until its first piece.
-
-    Raises `SettingsError` for a ``by`` that it does not know, and, with the first call, for a rule that names
-    nothing the client's endpoints have.
+    Raises:
+        SettingsError: ``by`` is another word, or, with the first call, a rule names nothing that the client's
+            endpoints have.
     """
 
     name = "route"
@@ -69,7 +65,7 @@ class Route:
     on_refusal: str | None = None
     rng: random.Random = attrs.field(factory=random.Random, repr=False)
     _in_flight: Counter[Endpoint] = attrs.field(factory=Counter, init=False, repr=False)
-    _waiting: list[_Waiter] = attrs.field(factory=list, init=False, repr=False)
+    _waiting: WaitingQueue[Wanted] = attrs.field(factory=WaitingQueue, init=False, repr=False)
 
     @property
     def rules(self) -> dict[Reason, str]:
@@ -89,6 +85,11 @@ class Route:
         """How many calls the endpoint of this name has under way."""
         return sum(number for endpoint, number in self._in_flight.items() if endpoint.name == name)
 
+    def reset(self) -> None:
+        """Forget what is under way: its event loop has ended."""
+        self._in_flight.clear()
+        self._waiting = WaitingQueue()
+
     def wrap(self, send: Send) -> Send:
         """``send`` to one of the call's endpoints after the other, and by the rules to another model."""
         rules = self.rules
@@ -102,7 +103,7 @@ class Route:
         async def spread(call: Call) -> Reply:
             untried, errors = list(call.endpoints), list[CallError]()
             while True:
-                endpoint = await self._take_place(call, untried)
+                endpoint = await self._take_room(call, untried)
                 call.endpoint = endpoint
                 try:
                     reply = await send(call)
@@ -167,38 +168,32 @@ class Route:
             return None
         return redirection(call, targets[reason])
 
-    async def _take_place(self, call: Call, endpoints: list[Endpoint]) -> Endpoint:
-        """An endpoint with room, and a place there."""
+    async def _take_room(self, call: Call, endpoints: list[Endpoint]) -> Endpoint:
+        """An endpoint with room, which is taken."""
         in_flight = self._in_flight
         free = [each for each in endpoints if has_room(each, in_flight[each])]
         if not free:
-            return await self._wait_for_place(_Waiter(endpoints, call.priority))
+            return await self._wait_for_room(call, endpoints)
         endpoint = choose(self.by, free, in_flight, self._pricing(call), self.rng)
         in_flight[endpoint] += 1
         return endpoint
 
-    async def _wait_for_place(self, waiter: _Waiter) -> Endpoint:
-        insort(self._waiting, waiter, key=lambda each: -each.priority)
-        try:
-            await waiter.came.wait()
-        except BaseException:
-            if waiter.place is None:
-                self._waiting.remove(waiter)
-            else:
-                self._leave(waiter.place)
-            raise
-        assert waiter.place is not None
-        return waiter.place
+    async def _wait_for_room(self, call: Call, endpoints: list[Endpoint]) -> Endpoint:
+        waiter = Waiter(list(endpoints), call.priority)
+        async with call.waiting():
+            await self._waiting.wait(waiter, lambda: self._leave(waiter.wanted[0]))
+        return waiter.wanted[0]
 
     def _leave(self, endpoint: Endpoint) -> None:
-        """Give a place back: to the highest priority, and who came first, so that nobody gets in before."""
-        for waiter in self._waiting:
-            if endpoint in waiter.endpoints:
-                self._waiting.remove(waiter)
-                waiter.place = endpoint
-                waiter.came.set()
-                return
-        self._in_flight[endpoint] -= 1
+        """Give room back: to the highest priority, and who came first, so that nobody gets in before."""
+        waiter = self._waiting.first()
+        if waiter is not None and endpoint not in waiter.wanted:
+            waiter = next((each for each in self._waiting if endpoint in each.wanted), None)
+        if waiter is None:
+            self._in_flight[endpoint] -= 1
+        else:
+            waiter.wanted[:] = [endpoint]
+            self._waiting.serve(waiter)
 
     def _stream_ended(self, endpoint: Endpoint, ending: Ending) -> None:
         self._leave(endpoint)

@@ -1,0 +1,53 @@
+"""Some of the calls that `python -m tests.cancellation` cancels by the ten thousand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+import pytest
+from tests.cancellation import campaign
+from tests.cancellation.campaign import LeftBehindError, World, perform
+
+from headrace import Call, Reply, Send, Stage
+from headrace.plugins import Waiter, WaitingQueue
+
+SCALES = {"trio": 1.0, "asyncio": 0.02}
+CALLS = int(os.environ.get("TEST_CANCELLED_CALLS", "1200"))
+
+
+@pytest.mark.parametrize("backend", SCALES)
+def test_cancelled_at_any_moment_calls_leave_nothing_behind(backend: str, tmp_path: Path) -> None:
+    figures = perform(CALLS, 20261128, backend, tmp_path, SCALES[backend])
+    assert figures.calls == CALLS
+    assert figures.ends["cancelled"] > CALLS / 5
+    assert figures.ends["ok"] > CALLS / 20
+
+
+@attrs.frozen
+class Forgets:
+    """Queues calls, and forgets those that are cancelled in its queue."""
+
+    queue: WaitingQueue[None] = attrs.field(factory=WaitingQueue)
+    name: str = "forgets"
+    stage: Stage = Stage.PACE
+
+    def wrap(self, send: Send) -> Send:
+        async def queued(call: Call) -> Reply:
+            waiter = Waiter(None)
+            self.queue.join(waiter)
+            reply = await send(call)
+            self.queue.leave(waiter)
+            return reply
+
+        return queued
+
+
+def test_the_campaign_finds_what_it_looks_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def forgets(world: World) -> Forgets:
+        return Forgets()
+
+    monkeypatch.setattr(campaign, "POLICIES", {"forgets": forgets})
+    with pytest.raises(LeftBehindError, match=r"forgets, seed 1, trio: .*a queue"):
+        perform(50, 1, "trio", tmp_path, SCALES["trio"])
