@@ -78,7 +78,8 @@ class Lifespans:
         """
         try:
             for part in self._parts:
-                claim_for_this_loop(part.it, part.name)
+                if claim_for_this_loop(part.it, part.name):
+                    _entered.pop(id(part.it), None)  # by a client that was never closed
                 if hasattr(part.it, "aclose"):
                     self._stack.push_async_callback(part.it.aclose)
                 if hasattr(part.it, "lifespan"):

@@ -15,10 +15,13 @@ _lock = threading.Lock()
 _used_in: WeakKeyDictionary[Any, EventLoopToken] = WeakKeyDictionary()
 
 
-def claim_for_this_loop(part: Any, name: str) -> None:
+def claim_for_this_loop(part: Any, name: str) -> bool:
     """Have ``part`` belong to the running event loop.
 
     Its ``reset()``, where it has one, is called when the loop that it belonged to has ended.
+
+    Returns:
+        Whether it belonged to another one before.
 
     Raises:
         ClientStateError: The loop that it belongs to has not ended.
@@ -29,9 +32,9 @@ def claim_for_this_loop(part: Any, name: str) -> None:
             before = _used_in.get(part)
             _used_in[part] = token
         except TypeError:  # not hashable, or without weak references: nothing is remembered of it
-            return
+            return False
         if before is None or before == token:
-            return
+            return False
         if not _has_ended(before):
             _used_in[part] = before
             raise ClientStateError(
@@ -40,6 +43,7 @@ def claim_for_this_loop(part: Any, name: str) -> None:
         reset = getattr(part, "reset", None)
         if reset is not None:
             reset()
+        return True
 
 
 def _has_ended(token: EventLoopToken) -> bool:

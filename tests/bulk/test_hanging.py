@@ -86,10 +86,10 @@ async def test_the_policy_that_a_call_hangs_in_is_named(
     how: Callable[[headrace.Call], Awaitable[None]], stage: Stage, policies: Sequence[Callable[[], Policy]]
 ) -> None:
     audit = Audit(how, stage)
-    async with FakeEndpoint().client([audit, *(make() for make in policies)], max_in_flight=2) as client:
-        async with client.map(["?"] * 5):
-            await anyio.wait_all_tasks_blocked()
-            assert unfinished(client) == Unfinished(("audit",), ())
+    everyone = [audit, *(make() for make in policies)]
+    async with FakeEndpoint().client(everyone, max_in_flight=2) as client, client.map(["?"] * 5):
+        await anyio.wait_all_tasks_blocked()
+        assert unfinished(client) == Unfinished(("audit",), ())
 
 
 @pytest.mark.anyio

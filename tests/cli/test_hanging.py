@@ -60,7 +60,7 @@ def test_the_policy_is_named_and_its_calls_are_dropped(
     ):
         out, end = questions.with_name("out.jsonl"), time.monotonic() + 30
         while not out.exists() or out.read_bytes().count(b"\n") < 3 * processes:
-            assert time.monotonic() < end and process.poll() is None, "the run makes no progress"
+            assert time.monotonic() < end, "the run makes no progress"
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         said, errors = process.communicate(timeout=30)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import attrs
 from tests.crash.campaign import COMMAND
 from tests.crash.serving import Served, environment
+from tests.interrupts import programs
 
-PROGRAMS = Path(__file__).with_name("programs.py")
+STOPPING = "Stopping: calls in flight are being finished. Ctrl-C again drops them.\n"
+RUN = "run in.jsonl --prompt {text} --model m --out out.jsonl --max-in-flight 50".split()
 FAULTS = ("--latency=5ms", "--jitter=10ms", "--errors=5%", "--faults=500,reset,stall", "--stall=50ms")
 LATEST = 0.3
 """Seconds under load after which the signal comes at the latest."""
@@ -26,8 +29,11 @@ LATEST = 0.3
 LIMIT = 20.0
 """Seconds after which a program hangs."""
 
-IN_TIME = (0, 130)
-"""How a program may end: it has stopped cleanly, or with KeyboardInterrupt."""
+IN_TIME = (0, 130, -signal.SIGINT)
+"""How a program may end: it has stopped cleanly, or with KeyboardInterrupt.
+
+Python itself ends by the signal where one comes in its last moments; to a shell that is 130, too.
+"""
 
 Way: TypeAlias = tuple[str, str]
 """What is interrupted, and on which event loop."""
@@ -77,58 +83,85 @@ class Campaign:
         return self.figures
 
     def _interrupt(self, way: Way, url: str, folder: Path) -> None:
-        command = self._command(way, url, folder)
-        with subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment(url, HEADRACE_RETRY_BASE="0.01"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                self._wait_for_load(way, process, folder)
-                time.sleep(self._chance.uniform(0, LATEST))
-                process.send_signal(signal.SIGINT)
-                if way[0] == "command" and self._chance.random() < 0.5:
-                    time.sleep(self._chance.uniform(0, LATEST / 3))
-                    process.send_signal(signal.SIGINT)
-                _, said = process.communicate(timeout=LIMIT)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGUSR1)
-                time.sleep(1)
-                process.kill()
-                raise BrokenError(f"{way} hangs:\n{process.communicate()[1]}") from None
-            finally:
-                process.kill()
-        allowed = "Stopping: calls in flight are being finished. Ctrl-C again drops them.\n"
-        unexpected = said.replace(allowed, "") if way[0] == "command" else said
-        if process.returncode not in IN_TIME or unexpected:
-            raise BrokenError(f"{way} ends with {process.returncode}:\n{said}")
+        process = _start(way, url, folder)
+        try:
+            _wait_until(lambda: _is_under_load(way, folder) or process.ended, way, process)
+            time.sleep(self._chance.uniform(0, LATEST))
+            process.send(signal.SIGINT)
+            if way[0] == "command" and self._chance.random() < 0.5:
+                time.sleep(self._chance.uniform(0, LATEST / 3))
+                process.send(signal.SIGINT)
+            _wait_until(lambda: process.ended, way, process)
+        finally:
+            process.send(signal.SIGKILL)
+        said = (folder / "stderr").read_text()
+        unexpected = said.replace(STOPPING, "") if way[0] == "command" else said
+        if process.code not in IN_TIME or unexpected:
+            raise BrokenError(f"{way} ends with {process.code}:\n{said}")
         if way[0] in {"bulk", "command"}:
             check_output(folder / "out.jsonl")
-        self.figures.ends[way, "KeyboardInterrupt" if process.returncode else "clean stop"] += 1
+        self.figures.ends[way, "KeyboardInterrupt" if process.code else "clean stop"] += 1
 
-    def _command(self, way: Way, url: str, folder: Path) -> list[str]:
-        kind, loop = way
-        if kind != "command":
-            return [sys.executable, str(PROGRAMS), kind, loop, url, str(folder)]
-        lines = "".join(f'{{"id": "Q{number}", "text": "Hello"}}\n' for number in range(20_000))
-        (folder / "in.jsonl").write_text(lines)
-        asked = ["run", "in.jsonl", "--prompt", "{text}", "--model", "m", "--out", "out.jsonl"]
-        return [*COMMAND, *asked, "--max-in-flight", "50"]
 
-    def _wait_for_load(self, way: Way, process: subprocess.Popen[str], folder: Path) -> None:
-        if way[0] != "command":
-            assert process.stdout is not None
-            process.stdout.readline()
-            return
-        out, end = folder / "out.jsonl", time.monotonic() + LIMIT
-        while (not out.exists() or not out.stat().st_size) and process.poll() is None:
-            if time.monotonic() > end:
-                raise subprocess.TimeoutExpired(process.args, LIMIT)
-            time.sleep(0.005)
+@attrs.define
+class _Process:
+    """A child of this process."""
+
+    pid: int
+    folder: Path
+    code: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code is not None
+
+    def send(self, number: signal.Signals) -> None:
+        if not self.ended:
+            os.kill(self.pid, number)
+
+
+def _start(way: Way, url: str, folder: Path) -> _Process:
+    """Fork: the programs' modules are imported once, which takes longer than all the rest."""
+    kind, loop = way
+    pid = os.fork()
+    if pid:
+        return _Process(pid, folder)
+    code = 1
+    try:
+        os.chdir(folder)
+        for descriptor, name in ((0, os.devnull), (1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), descriptor)
+        variables = environment(url, HEADRACE_RETRY_BASE="0.01")
+        if kind == "command":
+            rows = "".join(f'{{"id": "Q{number}", "text": "Hello"}}\n' for number in range(3_000))
+            Path("in.jsonl").write_text(rows)
+            os.execve(COMMAND[0], [*COMMAND, *RUN], variables)
+        os.environ.update(variables)
+        code = programs.perform(kind, loop, url, folder)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _is_under_load(way: Way, folder: Path) -> bool:
+    file = folder / ("out.jsonl" if way[0] == "command" else "stdout")
+    return file.exists() and file.stat().st_size > 0
+
+
+def _wait_until(condition: Callable[[], bool], way: Way, process: _Process) -> None:
+    end = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > end:
+            process.send(signal.SIGUSR1)
+            time.sleep(1)
+            raise BrokenError(f"{way} hangs:\n{(process.folder / 'stderr').read_text()}")
+        time.sleep(0.002)
 
 
 def check_output(out: Path) -> None:

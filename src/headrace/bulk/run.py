@@ -27,6 +27,8 @@ from headrace.errors import DeadlineExceeded, SettingsError, WorkerLost
 from headrace.groups import task_group
 from headrace.interrupts import uninterrupted
 
+_log = logging.getLogger("headrace")
+
 _SYNC_EVERY = 1.0
 """Seconds between two times that the journal is forced onto the disk."""
 
@@ -87,7 +89,7 @@ class BulkRun:
         *,
         wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
         deadline: float | None = None,
-        say: Callable[[str], None] = logging.getLogger("headrace").warning,
+        say: Callable[[str], None] = _log.warning,
     ) -> None:
         self._task = task
         self._say = say

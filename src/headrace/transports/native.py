@@ -40,6 +40,8 @@ KEEP_ALIVE = 60.0
 _LOOP_LAG = 0.1
 """Seconds by which a healthy event loop may notice a deadline late."""
 
+_CLOSED = "this client was closed while calls were in flight"
+
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
 
@@ -65,6 +67,7 @@ class NativeTransport:
         self._group: BackgroundTasks | None = None
         self._poller: Poller | None = None
         self._shortage: Shortage[_Handed] = Shortage(_put_back)
+        self._closed = False
 
     @asynccontextmanager
     async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
@@ -93,6 +96,8 @@ class NativeTransport:
         return await self._shortage.wait(error, patience, again=again)
 
     def _origin(self, endpoint: Endpoint) -> _Origin:
+        if self._closed:
+            raise ClientStateError(_CLOSED)
         if self._group is None and not on_asyncio():
             raise ClientStateError("on trio the native transport is used within its lifespan")
         parts = urlsplit(endpoint.base_url)
@@ -113,6 +118,7 @@ class NativeTransport:
 
     async def aclose(self) -> None:
         """Drop all connections; an attempt that is under way on one of them fails."""
+        self._closed = True
         for origin in self._origins.values():
             origin.close()
         self._shortage.close()
@@ -192,7 +198,7 @@ class _Origin:
         write = self._writer.write_streamed if call.streamed else self._writer.write
         request = write(call.request, call.content)
         if self._closed:
-            raise ClientStateError("this client was closed while calls were in flight")
+            raise ClientStateError(_CLOSED)
         start = self._now()
         timeout = call.timeout
         end = math.inf if timeout.total is None else start + timeout.total
@@ -226,7 +232,8 @@ class _Origin:
             except BaseException as error:
                 # A connection that holds half an answer must not carry another call.
                 self.drop(connection)
-                if kept and not parser.started and method in _IDEMPOTENT and _is_loss(error):
+                may_repeat = kept and not parser.started and method in _IDEMPOTENT and not self._closed
+                if may_repeat and _is_loss(error):
                     # The server may have acted on the request all the same, so only one that may be repeated
                     # is sent again here; a retry policy decides for others.
                     connection, kept = None, False
