@@ -19,6 +19,7 @@ from headrace import (
     CircuitOpen,
     Client,
     Headers,
+    Policy,
     PriorityCapacityLimiter,
     Reply,
     Request,
@@ -35,17 +36,21 @@ pytestmark = pytest.mark.anyio
 
 @attrs.frozen
 class Waits:
-    """Waits ``seconds`` in `Call.waiting` before each attempt of a call that says so, at its stage."""
+    """Waits ``seconds`` in `Call.waiting` before each attempt of a call that says so, at its stage.
+
+    Or until ``until`` is set.
+    """
 
     seconds: float
     stage: Stage = Stage.PACE
     name: str = "waits"
+    until: anyio.Event | None = None
 
     def wrap(self, send: Send) -> Send:
         async def wait(call: Call) -> Reply:
             if "wait" in asked(call.request):
                 async with call.waiting():
-                    await anyio.sleep(self.seconds)
+                    await (anyio.sleep(self.seconds) if self.until is None else self.until.wait())
             return await send(call)
 
         return wait
@@ -64,14 +69,14 @@ async def settle() -> None:
 
 
 async def test_a_single_call_passes_a_map_on_the_same_client() -> None:
-    endpoint = FakeEndpoint(otherwise=Answer(delay=0.01))
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.05))
     async with (
         endpoint.client(max_in_flight=2) as client,
         client.map(["bulk"] * 20, max_in_flight=None) as one,
         client.map(["bulk"] * 20) as other,
         anyio.create_task_group() as group,
     ):
-        await anyio.sleep(0.015)
+        await anyio.sleep(0.06)
         before = len(endpoint.attempts)
         await client.chat("at once, please")
         # Of those that were in flight two may have been followed by others in the same moment.
@@ -221,22 +226,23 @@ async def test_the_time_in_the_queue_is_not_elapsed_time() -> None:
 
 @pytest.mark.parametrize("stage", [Stage.OBSERVE, Stage.PERSIST, Stage.PROTECT, Stage.PACE])
 async def test_a_call_that_waits_lets_another_pass(stage: Stage) -> None:
-    endpoint = FakeEndpoint()
+    endpoint, wait_is_over = FakeEndpoint(), anyio.Event()
     async with (
-        endpoint.client([Waits(0.1, stage)], max_in_flight=1) as client,
+        endpoint.client([Waits(0, stage, until=wait_is_over)], max_in_flight=1) as client,
         anyio.create_task_group() as group,
     ):
         group.start_soon(client.chat, "wait")
         await settle()
         assert client.in_flight == 0
         await client.chat("passes")
+        wait_is_over.set()
     assert order(endpoint) == ["passes", "wait"]
 
 
 async def test_tokens_are_taken_again_by_priority_before_the_block_is_left() -> None:
-    endpoint = FakeEndpoint(otherwise=Answer(delay=0.05))
+    endpoint, wait_is_over = FakeEndpoint(Answer(delay=0.5)), anyio.Event()
     async with (
-        endpoint.client([Waits(0.01)], max_in_flight=1) as client,
+        endpoint.client([Waits(0, until=wait_is_over)], max_in_flight=1) as client,
         anyio.create_task_group() as group,
     ):
         group.start_soon(lambda: client.chat("wait", priority=1))
@@ -244,6 +250,7 @@ async def test_tokens_are_taken_again_by_priority_before_the_block_is_left() -> 
         for text in ("first", "second"):
             group.start_soon(client.chat, text)
             await settle()
+        wait_is_over.set()
     assert order(endpoint) == ["first", "wait", "second"]
     assert endpoint.most_in_flight == 1
 
@@ -340,7 +347,7 @@ async def test_a_failed_attempt_gives_back_what_it_holds() -> None:
 def test_a_call_that_waits_inside_a_policys_limiter_and_one_that_waits_for_it_both_go_on() -> None:
     """They take their tokens in one order: neither holds what the other waits for."""
     limiter = PriorityCapacityLimiter(1)
-    policies = [Limits(limiter), Waits(1.0)]  # "limits" stands outside of "waits"
+    policies: list[Policy] = [Limits(limiter), Waits(1.0)]  # "limits" stands outside of "waits"
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.1))
 
     async def main() -> None:

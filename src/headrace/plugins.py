@@ -6,7 +6,6 @@ modules of headrace are its own, and may change without notice. Since 0.1.
 
 from headrace.background import BackgroundTasks, GroupOfClient
 from headrace.bounded import BoundedMapping
-from headrace.clock import on_asyncio
 from headrace.encoded import EncodedBody
 from headrace.envelope import Expected, expected_of, read_envelope
 from headrace.errors import nearest
@@ -40,7 +39,6 @@ __all__ = [
     "is_per_day",
     "most_output",
     "nearest",
-    "on_asyncio",
     "read_envelope",
     "task_group",
 ]

@@ -266,7 +266,7 @@ async def test_clients_that_share_the_policy_share_the_limit() -> None:
 
 
 @pytest.mark.anyio
-async def test_who_waits_is_served_in_the_order_of_coming() -> None:
+async def test_waiters_of_one_priority_are_fifo() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
     async with endpoint.client([Adaptive(start=1)]) as client, anyio.create_task_group() as group:
         for number in range(20):

@@ -12,8 +12,6 @@ import pytest
 import headrace
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cache import Cache
-from headrace_cost import Cost
-from headrace_retry import Retry
 
 pytestmark = pytest.mark.anyio
 
@@ -74,6 +72,7 @@ async def test_where_it_fails_all_who_wait_fail_with_it_and_no_other_call_is_mad
 
 
 async def test_a_refused_connection_is_tried_by_one_for_all(cache: Cache) -> None:
+    Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = FakeEndpoint(otherwise=headrace.ConnectError("refused"))
     retry = Retry(attempts=4, base=0.001, jitter="none")
     async with endpoint.client([cache, retry]) as client, client.map(["Hallo"] * 100) as outcomes:
@@ -82,6 +81,7 @@ async def test_a_refused_connection_is_tried_by_one_for_all(cache: Cache) -> Non
 
 
 async def test_an_error_that_others_get_has_nothing_to_pay(cache: Cache) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
     endpoint = FakeEndpoint(Answer(body=b'{"choices":[]}', delay=0.01))
     async with endpoint.client([Cost(), cache]) as client, client.map(["Hallo"] * 10) as outcomes:
         errors = [outcome.error async for outcome in outcomes]

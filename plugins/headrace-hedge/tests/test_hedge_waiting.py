@@ -204,3 +204,11 @@ async def test_where_an_extra_request_fails_the_next_is_sent_after_the_same_dela
     async with endpoint.client([policy]) as client:
         assert (await client.chat("?")).text == "quick"
     assert endpoint.times == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.trio
+async def test_extra_requests_count_within_the_limit_of_a_map(autojump_clock: trio.testing.MockClock) -> None:
+    policy, endpoint = hedge(), FakeEndpoint(otherwise=Answer(delay=5.0))
+    async with endpoint.client([policy]) as client, client.map(["?"] * 20, max_in_flight=4) as outcomes:
+        assert len([outcome async for outcome in outcomes if outcome.ok]) == 20
+    assert endpoint.most_in_flight == 4

@@ -66,12 +66,15 @@ async def test_one_line_for_a_call_that_succeeds(log: pytest.LogCaptureFixture) 
 
 @pytest.mark.anyio
 async def test_a_call_that_was_queued_says_for_how_long(log: pytest.LogCaptureFixture) -> None:
-    async with FakeEndpoint().client([Logging()], max_in_flight=1) as client:
-        async with anyio.create_task_group() as group, client.stream("holds the token") as stream:
-            group.start_soon(client.chat, "waits")
-            await anyio.sleep(0.02)
-            async for _ in stream:
-                pass
+    async with (
+        FakeEndpoint().client([Logging()], max_in_flight=1) as client,
+        anyio.create_task_group() as group,
+        client.stream("holds the token") as stream,
+    ):
+        group.start_soon(client.chat, "waits")
+        await anyio.sleep(0.02)
+        async for _ in stream:
+            pass
     first, waited = [pairs(record.getMessage()) for record in log.records]
     assert "headrace.queued_ms" not in first
     assert float(waited["headrace.queued_ms"]) >= 10

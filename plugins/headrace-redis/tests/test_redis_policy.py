@@ -327,9 +327,11 @@ async def test_away_from_the_start_each_has_its_share(
     redis.kill()
     endpoint = FakeEndpoint()
     account = redis.account(requests_per_minute=6000, processes=4)
-    async with a_client(account, endpoint) as client, client.map(["Hallo"] * 11) as outcomes:
-        assert all([outcome.ok async for outcome in outcomes])
-    assert endpoint.times[-1] - endpoint.times[0] >= 10 / 25 - 0.01  # 100 a second, a quarter of it, no burst
+    async with a_client(account, endpoint) as client:
+        begun = anyio.current_time()
+        async with client.map(["Hallo"] * 11) as outcomes:
+            assert all([outcome.ok async for outcome in outcomes])
+    assert endpoint.times[-1] - begun >= 10 / 25 - 0.01  # 100 a second, a quarter of it, no burst
     assert "with 1/4 of the limits" in caplog.text
 
 
@@ -405,6 +407,7 @@ async def test_a_login_that_is_refused_is_found_at_the_start(
         async with a_client(account):
             pass
     assert "wrong-secret" not in str(caught.value)
+    assert "ExceptionGroup" not in str(caught.value)
 
 
 @pytest.mark.parametrize("trouble", [nothing_listens, memory_full, too_late])
@@ -432,6 +435,7 @@ async def test_with_processes_each_has_its_share_of_the_limit_without_the_server
     assert endpoint.times[-1] - begun >= 10 / 25 - 0.01  # 100 a second, a quarter of it, and no burst
     (said,) = [record.getMessage() for record in caplog.records if record.name == "headrace.redis"]
     assert "with 1/4 of the limits" in said
+    assert "ExceptionGroup" not in said
 
 
 async def test_calls_cancelled_at_any_moment_leave_all_sound(redis: RedisServer) -> None:

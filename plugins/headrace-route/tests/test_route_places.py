@@ -115,10 +115,10 @@ class Places:
         for endpoint in ENDPOINTS:
             assert self.route.in_flight(endpoint.name) == under_way[endpoint.name]
             assert under_way[endpoint.name] <= (endpoint.max_in_flight or 0)
-        for waiter in self.route._waiting:
+        for waiter in self.route._rooms.waiting:
             for endpoint in waiter.wanted:
                 assert under_way[endpoint.name] == endpoint.max_in_flight, "it waits beside a free place"
-        assert len(self.route._waiting) + under_way.total() == len(self.asked)
+        assert len(self.route._rooms.waiting) + under_way.total() == len(self.asked)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

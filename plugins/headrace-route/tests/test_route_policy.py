@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 import headrace
-from headrace import Call, Client, Endpoint, Reply, SettingsError
+from headrace import Call, Client, Endpoint, Reply, Send, SettingsError, Stage
 from headrace.endpoint import Behaviour, endpoint_process
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace_route import Route
@@ -270,3 +270,41 @@ def test_in_a_new_event_loop_no_room_is_taken(backend: str) -> None:
 
     anyio.run(leave_a_stream_open, [], backend=backend)
     anyio.run(call_again, backend=backend)
+
+
+async def test_a_call_that_waits_for_its_turn_takes_no_room_at_its_endpoint() -> None:
+    """Model "paused" waits further in, as for a pause after a 429; "well" has the only room meanwhile."""
+
+    class Turns:
+        name = "turns"
+        stage = Stage.PACE
+        over = anyio.Event()
+
+        def wrap(self, send: Send) -> Send:
+            async def wait(call: Call) -> Reply:
+                if call.request.model == "paused":
+                    async with call.waiting():
+                        await self.over.wait()
+                return await send(call)
+
+            return wait
+
+    route, world, turns = Route(by="order"), World(a=FakeEndpoint(otherwise=Answer(delay=0.01))), Turns()
+    client = world.client(route, turns, limits={"a": 1}, max_in_flight=1)
+    async with client, anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(lambda: client.chat("?", model="paused"))
+        await anyio.wait_all_tasks_blocked()
+        assert (route.in_flight("a"), client.in_flight) == (0, 0)
+        with anyio.fail_after(10):
+            assert (await client.chat("?", model="well")).text == "ok"
+            async with client.stream("?", model="well") as stream:
+                assert route.in_flight("a") == 1
+                turns.over.set()  # those that waited want the room again
+                await anyio.wait_all_tasks_blocked()
+                assert world.attempts == {"a": 2}
+                async for _ in stream:
+                    pass
+    assert world.attempts == {"a": 5}
+    assert world.fakes["a"].most_in_flight == 1
+    assert route.in_flight("a") == 0

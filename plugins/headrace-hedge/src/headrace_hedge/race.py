@@ -102,6 +102,7 @@ class Race:
         untried = tuple([endpoint for endpoint in call.endpoints if endpoint not in tried])
         elsewhere = {"endpoint": untried[0], "endpoints": untried} if untried else {}
         other = attrs.evolve(call, **self._beginning | elsewhere, notes=dict(self._notes))
+        other._map_limiter = call._map_limiter  # it is an attempt of the same map
         self._watches[other] = Stopwatch(other, lambda: self._is_sent(after))
         return other
 

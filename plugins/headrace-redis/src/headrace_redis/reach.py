@@ -57,7 +57,7 @@ class Reach:
 
     def unusable(self, error: BaseException) -> SettingsError | None:
         """What to raise where Redis cannot be used at the start; None where this process may go on alone."""
-        said = self.server.blotted(f"{type(error).__name__}: {error}")
+        said = self._said(error)
         if is_refused_login(error):
             return SettingsError(
                 f"redis: the server at {self.server} refuses the login ({said}); check the user and password "
@@ -70,6 +70,11 @@ class Reach:
             )
         return None
 
+    def _said(self, error: BaseException) -> str:
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # coredis has its connection in a task group
+        return self.server.blotted(f"{type(error).__name__}: {error}")
+
     def lost(self, error: BaseException, now: float) -> bool:
         """An exchange has failed; whether Redis was there until now."""
         self.retry_at = now + RETRIES[min(self._failures, len(RETRIES) - 1)]
@@ -77,7 +82,7 @@ class Reach:
         if self.away:
             return False
         self.away, self.untold = True, "away"
-        said = self.server.blotted(f"{type(error).__name__}: {error}")
+        said = self._said(error)
         share = f"1/{self.sharers}" if self.sharers > 1 else "the whole"
         _log.warning(
             "Redis at %s is away (%s); until it is back this process goes on by itself, with %s of the "

@@ -39,7 +39,8 @@ class Retry:
     ``attempts``: how many tries a call gets in all, the first one included (default 3; 1: no retries).
     ``base``, ``factor``, ``cap``: the backoff in seconds (default 0.5, doubled each time, at most 20).
     ``jitter``: "full" draws the wait evenly from 0 to the backoff, "none" waits all of it.
-    ``max_elapsed``: no try begins later than this many seconds after the call began (default: no bound).
+    ``max_elapsed``: no try begins later than this many seconds after the call began, without those for which
+    it was queued (default: no bound).
     ``max_retry_after``: the longest wait in seconds that the endpoint may ask for (default 120); when it
     asks for more, the call is not tried again. ``budget``: the tokens that all calls together have for
     retries (default 500; None: no such bound). A retry takes 5, after a timeout 10, and none after a 429 that

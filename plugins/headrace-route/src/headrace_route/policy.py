@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
 import attrs
 
 from headrace import AnswerError, Call, CallError, Ending, Endpoint, Reply, Send, SettingsError, Stage
-from headrace.plugins import Waiter, WaitingQueue, most_output
+from headrace.plugins import most_output
 from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
 from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
+from headrace_route.room import ROOM, Room, Rooms
 from headrace_route.rules import Redirection, Target, redirection, target_of
 
 _BYTES_A_TOKEN = 4
@@ -25,10 +24,6 @@ _OUTPUT_TOKENS = 500
 def _known(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
     if value not in get_args(By):
         raise SettingsError(f"route: by={value!r}: must be one of {', '.join(get_args(By))}")
-
-
-Wanted: TypeAlias = list[Endpoint]
-"""What a call waits for: room at one of these, which then is the only one left in the list."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -64,8 +59,7 @@ class Route:
     on_content_policy: str | None = None
     on_refusal: str | None = None
     rng: random.Random = attrs.field(factory=random.Random, repr=False)
-    _in_flight: Counter[Endpoint] = attrs.field(factory=Counter, init=False, repr=False)
-    _waiting: WaitingQueue[Wanted] = attrs.field(factory=WaitingQueue, init=False, repr=False)
+    _rooms: Rooms = attrs.field(factory=Rooms, init=False, repr=False)
 
     @property
     def rules(self) -> dict[Reason, str]:
@@ -83,12 +77,11 @@ class Route:
 
     def in_flight(self, name: str) -> int:
         """How many calls the endpoint of this name has under way."""
-        return sum(number for endpoint, number in self._in_flight.items() if endpoint.name == name)
+        return sum(number for endpoint, number in self._rooms.in_flight.items() if endpoint.name == name)
 
     def reset(self) -> None:
         """Forget what is under way: its event loop has ended."""
-        self._in_flight.clear()
-        self._waiting = WaitingQueue()
+        self._rooms = Rooms()
 
     def wrap(self, send: Send) -> Send:
         """``send`` to one of the call's endpoints after the other, and by the rules to another model."""
@@ -103,23 +96,24 @@ class Route:
         async def spread(call: Call) -> Reply:
             untried, errors = list(call.endpoints), list[CallError]()
             while True:
-                endpoint = await self._take_room(call, untried)
-                call.endpoint = endpoint
+                room = await self._take_room(call, untried)
+                endpoint = call.endpoint = room.endpoint
+                call.notes[ROOM] = room
                 try:
                     reply = await send(call)
                 except CallError as error:
-                    self._leave(endpoint)
+                    room.leave()
                     if not goes_elsewhere(error) or (rules and reason_of_error(error) in rules):
                         raise
                     errors.append(error)
                 except BaseException:
-                    self._leave(endpoint)
+                    room.leave()
                     raise
                 else:
                     if call.streamed:
-                        call.at_end(functools.partial(self._stream_ended, endpoint))
+                        call.at_end(room.stream_ended)
                     else:
-                        self._leave(endpoint)
+                        room.leave()
                     return reply
                 untried.remove(endpoint)
                 if not untried:
@@ -127,6 +121,21 @@ class Route:
                 call.notify("failover", endpoint=endpoint.name, error=errors[-1].code)
 
         return self._by_rules(route) if rules else route
+
+    def wrap_attempt(self, send: Send) -> Send:
+        """``send``, whose room at the endpoint is given back while it waits further in."""
+
+        def attempt(call: Call) -> Awaitable[Reply]:
+            room: Room | None = call.notes.get(ROOM)
+            if room is None or room.endpoint.max_in_flight is None:
+                return send(call)
+            return in_room(room, call)
+
+        async def in_room(room: Room, call: Call) -> Reply:
+            await call.acquire(room.as_limiter())
+            return await send(call)
+
+        return attempt
 
     def _by_rules(self, send: Send) -> Send:
         """``send``, and again where the answer says that another model is to be asked."""
@@ -168,35 +177,17 @@ class Route:
             return None
         return redirection(call, targets[reason])
 
-    async def _take_room(self, call: Call, endpoints: list[Endpoint]) -> Endpoint:
-        """An endpoint with room, which is taken."""
-        in_flight = self._in_flight
+    async def _take_room(self, call: Call, endpoints: list[Endpoint]) -> Room:
+        """Room at one of these endpoints."""
+        rooms, in_flight = self._rooms, self._rooms.in_flight
         free = [each for each in endpoints if has_room(each, in_flight[each])]
         if not free:
-            return await self._wait_for_room(call, endpoints)
-        endpoint = choose(self.by, free, in_flight, self._pricing(call), self.rng)
-        in_flight[endpoint] += 1
-        return endpoint
-
-    async def _wait_for_room(self, call: Call, endpoints: list[Endpoint]) -> Endpoint:
-        waiter = Waiter(list(endpoints), call.priority)
-        async with call.waiting():
-            await self._waiting.wait(waiter, lambda: self._leave(waiter.wanted[0]))
-        return waiter.wanted[0]
-
-    def _leave(self, endpoint: Endpoint) -> None:
-        """Give room back: to the highest priority, and who came first, so that nobody gets in before."""
-        waiter = self._waiting.first()
-        if waiter is not None and endpoint not in waiter.wanted:
-            waiter = next((each for each in self._waiting if endpoint in each.wanted), None)
-        if waiter is None:
-            self._in_flight[endpoint] -= 1
+            async with call.waiting():
+                endpoint = await rooms.wait(endpoints, call.priority)
         else:
-            waiter.wanted[:] = [endpoint]
-            self._waiting.serve(waiter)
-
-    def _stream_ended(self, endpoint: Endpoint, ending: Ending) -> None:
-        self._leave(endpoint)
+            endpoint = choose(self.by, free, in_flight, self._pricing(call), self.rng)
+            in_flight[endpoint] += 1
+        return Room(rooms, endpoint, call)
 
     def _pricing(self, call: Call) -> Callable[[Endpoint], Decimal | None]:
         """What the call costs at an endpoint, as headrace-cost has it."""
