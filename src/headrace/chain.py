@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from headrace.errors import HeadraceError, PluginError, PolicyError
+from headrace.interrupts import uninterrupted
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.model import Call, Event, Observer, Policy, Send, Stage
 from headrace.reply import Reply
@@ -56,6 +57,7 @@ def with_token(limiter: Limiter, send: Send, check_open: Callable[[], None]) -> 
         limiter.try_acquire if isinstance(limiter, PriorityCapacityLimiter) else partial(try_acquire, limiter)
     )
 
+    @uninterrupted  # also in a task that a policy has started for it, which inherits no protection
     async def attempt(call: Call) -> Reply:
         if call._held:  # those of a stream that a policy has dropped without ending it
             release_all(call)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import CodeType, SimpleNamespace
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_functions: list[Callable[..., Any]] = []
+_codes: set[CodeType] = set()
 
 
 def uninterrupted(function: F) -> F:
     """Mark a function that trio is to protect, with all that it calls; see `protect_from_interrupts`."""
-    _functions.append(function)
+    _codes.add(function.__code__)  # and not the function, which may be a client's
     return function
 
 
@@ -30,5 +31,5 @@ def protect_from_interrupts() -> None:
     """
     trio = sys.modules.get("trio")
     if trio is not None:
-        while _functions:
-            trio.lowlevel.enable_ki_protection(_functions.pop())
+        while _codes:
+            trio.lowlevel.enable_ki_protection(SimpleNamespace(__code__=_codes.pop()))
