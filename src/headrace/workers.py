@@ -107,18 +107,18 @@ class OutcomeStream(Generic[R_co]):
     @uninterrupted
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> None:
         self._close()
         self._group.cancel_scope.cancel()
         try:
-            return bool(await self._group.__aexit__(kind, error, traceback))
+            await self._group.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
             # A single error surfaces as itself, be it the block's own or a bug in a worker. The block's own
             # may be a group, of which trio hands on a copy.
             if len(group.exceptions) > 1:
                 raise
             if isinstance(error, Exception):
-                return False
+                return
             raise group.exceptions[0] from group.exceptions[0].__cause__
         finally:
             self._running = 0

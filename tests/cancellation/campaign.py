@@ -24,7 +24,8 @@ import trio.testing
 
 import headrace
 from headrace import Call, Client, Endpoint, Policy, PriorityCapacityLimiter, Reply
-from headrace.plugins import Waiter, WaitingQueue, on_asyncio
+from headrace.clock import on_asyncio
+from headrace.plugins import Waiter, WaitingQueue
 from headrace.testing import Answer, FakeEndpoint
 from headrace.testing.fake import Step
 from headrace.transports.memory import MemoryTransport
