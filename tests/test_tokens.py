@@ -256,22 +256,24 @@ async def test_tokens_are_taken_again_by_priority_before_the_block_is_left() -> 
 
 
 async def test_a_map_makes_other_calls_while_some_wait_and_holds_four_times_as_many() -> None:
-    endpoint = FakeEndpoint()
-    drawn = 0
-
-    def items() -> Any:
-        nonlocal drawn
-        for number in range(100):
-            drawn += 1
-            yield f"wait {number}"
-
+    items = [*["at once"] * 20, *["wait"] * 100]
     async with (
-        endpoint.client([Waits(60.0)], max_in_flight=3) as client,
-        client.map(items(), buffer=0) as outcomes,
+        FakeEndpoint().client([Waits(60.0)], max_in_flight=3) as client,
+        client.map(items) as outcomes,
+    ):
+        for _ in range(20):
+            assert (await anext(outcomes)).ok
+        await settle()
+        assert "32 drawn, 12 calls held, 12 of them waiting" in repr(outcomes)
+
+
+async def test_while_nothing_has_succeeded_a_map_begins_few_others_for_those_that_wait() -> None:
+    async with (
+        FakeEndpoint().client([Waits(60.0)], max_in_flight=10) as client,
+        client.map(["wait"] * 100) as outcomes,
     ):
         await settle()
-        assert drawn == 12
-        assert "12 calls held, 12 of them waiting" in repr(outcomes)
+        assert "13 drawn, 13 calls held, 13 of them waiting" in repr(outcomes)
 
 
 async def test_a_wait_that_is_cancelled_by_its_policy_costs_no_token_beyond_the_limit() -> None:

@@ -5,7 +5,8 @@ held at a time. That one rule keeps memory flat, slows the sending when the cons
 how far an ordered run gets ahead of its slowest call.
 
 As many calls are *active* as the limiter has tokens. One that waits, for a retry or for its turn, is not: for
-its time another one begins, up to `MOST_HELD` times as many in all.
+its time another one begins, up to `MOST_HELD` times as many in all. But while nothing has succeeded only a few
+begin: all may fail for the same reason, and each would cost the endpoint as many attempts as the first ones.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from headrace.tokens import Limiter
 
 MOST_HELD = 4
 """So many times as many calls as may be active are held, with those that wait."""
+
+_AT_FIRST = 3
+"""Calls that begin in place of waiting ones before any has succeeded; one more with each that does."""
 
 _IN_A_ROW = 16
 """Outcomes that are handed out before the event loop gets a turn."""
@@ -66,6 +70,7 @@ class OutcomeStream(Generic[R_co]):
         self._held = 0
         self._running = 0
         self._waiting_calls = 0
+        self._succeeded = 0
         self._without_room: deque[anyio.Event] = deque()
         self._finished: deque[Outcome[R_co]] = deque()
         self._handed_out = 0
@@ -151,8 +156,11 @@ class OutcomeStream(Generic[R_co]):
                 index = self._drawn
                 self._drawn += 1
                 outcome = await work(self, index, item)
+                self._succeeded += outcome.error is None
                 if polls:
                     self._follow_limiter()
+                elif self._waiting_calls:
+                    self._start_workers()
                 if ended:
                     return
                 try:
@@ -185,7 +193,7 @@ class OutcomeStream(Generic[R_co]):
         while (
             not self._drawing.over
             and self._running - self._waiting_calls < self._active
-            and self._running < MOST_HELD * self._active
+            and self._running < min(MOST_HELD * self._active, self._active + _AT_FIRST + self._succeeded)
         ):
             self._running += 1
             # In the context of the map, not in that of the call that waits, which a span may be part of.
@@ -263,9 +271,13 @@ class OutcomeStream(Generic[R_co]):
                 break
             index = self._drawn
             self._drawn += 1
-            self._hand_out(await self._work(self, index, item))
+            outcome = await self._work(self, index, item)
+            self._succeeded += outcome.error is None
             if not self._tells_changes:
                 self._follow_limiter()
+            elif self._waiting_calls:
+                self._start_workers()
+            self._hand_out(outcome)
         # Not in a finally: to a consumer that is cancelled with its workers, they must not look done.
         self._running -= 1
         self._tell()
