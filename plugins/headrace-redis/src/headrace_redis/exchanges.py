@@ -11,7 +11,7 @@ import attrs
 
 from headrace_redis.alone import answer_alone
 from headrace_redis.gcra import Limits
-from headrace_redis.lane import Answer, Lane, Lanes
+from headrace_redis.lane import HORIZON, Answer, Lane, Lanes
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.server import Connection
@@ -80,7 +80,8 @@ class Exchanges:
                 lane.base_url,
                 lane.limits,
                 asked,
-                horizon=lane.horizon(self.reach.sharers),
+                horizon=HORIZON,
+                seconds_per_call=lane.seconds_per_call,
                 back=back,
                 pause=pause,
                 spent=spent,
