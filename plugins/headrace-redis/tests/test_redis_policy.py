@@ -302,11 +302,12 @@ async def test_a_server_that_forgets_gives_no_second_burst(redis: RedisServer) -
     async with a_client(redis.account(requests_per_minute=600), endpoint) as client:
         for _ in range(10):  # the burst: a second's worth
             await client.chat("Hallo")
-        await until(lambda: b"lane" in redis.ask("KEYS", "*lane*"))
         redis.ask("FLUSHALL")
-        await client.chat("Hallo")
-        await client.chat("Hallo")
-    assert endpoint.times[11] - endpoint.times[10] >= 0.09
+        forgotten = anyio.current_time()
+        for _ in range(11):
+            await client.chat("Hallo")
+    # A second burst would let ten of these go at once. A slow machine only makes it longer.
+    assert endpoint.times[-1] - forgotten >= 0.95
 
 
 async def test_a_server_that_answers_nothing_holds_up_no_call_for_long(redis: RedisServer) -> None:
