@@ -26,7 +26,7 @@ from typing import TypeAlias
 import attrs
 
 from headrace import Call, CallError
-from headrace.plugins import BoundedMapping, Refusals, Waiter, WaitingQueue, most_output
+from headrace.plugins import BoundedMapping, Evidence, Refusals, Waiter, WaitingQueue, most_output
 from headrace_redis.gcra import Limits, Schedule
 
 KEPT = 0.1
@@ -89,7 +89,11 @@ class Turn:
 
 @attrs.define(eq=False)
 class Lane:
-    """One process's line before one model at one endpoint; ``key`` is its name for all processes."""
+    """One process's line before one model at one endpoint; ``key`` is its name for all processes.
+
+    ``begun`` counts the attempts. ``refusing_since`` is the number of the last one before this process found
+    that nothing goes; None once a later one was accepted.
+    """
 
     key: str
     base_url: str
@@ -109,6 +113,7 @@ class Lane:
     _wanted_ahead: int = 0
     refusals: Refusals = attrs.field(factory=Refusals)
     begun: int = 0
+    refusing_since: int | None = None
     _booked: deque[Booking] = attrs.field(factory=deque)
     _outputs: deque[int] = attrs.field(factory=lambda: deque(maxlen=_LATEST))
     _usual_output: int = _UNKNOWN_OUTPUT
@@ -245,6 +250,23 @@ class Lane:
             self._outputs.append(output)
             self._usual_output = sorted(self._outputs)[math.ceil(_QUANTILE * len(self._outputs)) - 1]
 
+    def accepted(self, number: int) -> None:
+        """An attempt succeeded: if it began after a pause was asked for, the endpoint serves again."""
+        if self.refusing_since is not None and number > self.refusing_since:
+            self.refusing_since = None
+
+    def refused(self, number: int, begun: float, now: float, asked: float, *, per_day: bool) -> bool:
+        """An attempt was refused, for ``asked`` seconds; whether all have to pause because of it.
+
+        A first refusal may be chance. After a pause it says that the pause was too short.
+        """
+        evidence = self.refusals.refused(number, begun, now, asked, self.begun)
+        if evidence is Evidence.DOMINANT or per_day:
+            self.refusing_since = self.begun
+            return True
+        again = self.refusing_since is not None and number > self.refusing_since
+        return again or now < self.paused_until
+
     def refuse(self, error: CallError) -> None:
         """Fail all who stand in line."""
         for waiter in self.line:
@@ -264,17 +286,13 @@ class Lane:
         if first is not None and first.wanted.tokens < self._held:
             self._held, self.ask_at = 0, 0.0
 
-    def horizon(self, members: int) -> float:
-        """Seconds ahead for which may be booked: there is a turn for each member in it."""
-        return HORIZON + members * self._each
-
     def _fair(self, seconds: float, members: int) -> int:
         """A fair part of what may go in so many seconds, at least one."""
-        each = self._each
+        each = self.seconds_per_call
         return max(1, min(MOST, int(seconds / each / members))) if each else MOST
 
     @property
-    def _each(self) -> float:
+    def seconds_per_call(self) -> float:
         """Seconds that the limits take for a call."""
         return max(self.limits.interval, self._mean_tokens * self.limits.per_token)
 

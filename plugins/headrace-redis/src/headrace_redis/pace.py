@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
-from headrace.plugins import Evidence, GroupOfClient, is_out_of_credit, is_per_day
+from headrace.plugins import GroupOfClient, is_out_of_credit, is_per_day
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link
 
@@ -63,6 +63,8 @@ class SharedPace:
                 if isinstance(error, StatusError) and error.status == 429:
                     _refused(link, lane, call, error, number, begun)
                 raise
+            if lane.refusing_since is not None:
+                lane.accepted(number)
             if tokens and call.streamed:
                 call.at_end(functools.partial(_stream_ended, lane, tokens, reply))
             elif tokens:
@@ -91,13 +93,16 @@ def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -
 
 
 def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int, begun: float) -> None:
-    """Have all processes pause where a 429 is not chance: refusals dominate, or a day's worth is used up."""
+    """Have all processes pause where a 429 is not chance.
+
+    Refusals dominate, a day's worth is used up, or nothing was accepted since the last pause.
+    """
     asked = error.retry_after
     if is_out_of_credit(error) or asked is None:
         return
-    evidence = lane.refusals.refused(number, begun, call.now(), asked, lane.begun)
-    if evidence is Evidence.DOMINANT or is_per_day(error) or call.now() < lane.paused_until:
-        link.pause(lane, call.now(), asked)
+    now = call.now()
+    if lane.refused(number, begun, now, asked, per_day=is_per_day(error)):
+        link.pause(lane, now, asked)
         call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=asked)
 
 
