@@ -360,6 +360,19 @@ async def test_the_keeper_ends_with_its_client_and_begins_with_the_next_one(redi
         assert not keeper.running
 
 
+def test_another_event_loop_of_the_other_kind_may_use_the_policies_next(redis: RedisServer) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
+    policies = [*redis.account(budget=Decimal(9)).policies(), Cost(prices=PRICES)]
+
+    async def main() -> None:
+        async with FakeEndpoint().client(policies) as client:
+            assert (await client.chat("Hallo")).text == "ok"
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        anyio.run(main, backend=backend)
+    assert b"3000000000" in redis.ask("HGET", "headrace:spent", "total")
+
+
 async def test_what_a_stream_did_cost_is_told_before_the_client_has_ended(redis: RedisServer) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     client = a_client(redis.account(budget=Decimal(9)), None, Cost(prices=PRICES))
