@@ -77,15 +77,13 @@ class WaitingQueue(Generic[T]):
         served_before = self._priorities[bisect_left(self._priorities, priority) :]
         return sum(len(self._lines[each]) for each in served_before)
 
-    def join(self, waiter: Waiter[T], *, at_front: bool = False) -> None:
-        """Queue a waiter behind those of its priority, or before them."""
+    def join(self, waiter: Waiter[T]) -> None:
+        """Queue a waiter behind those of its priority."""
         line = self._lines.get(waiter.priority)
         if line is None:
             line = self._lines[waiter.priority] = OrderedDict()
             insort(self._priorities, waiter.priority)
         line[waiter] = None
-        if at_front:
-            line.move_to_end(waiter, last=False)
         self._length += 1
 
     def leave(self, waiter: Waiter[T]) -> None:

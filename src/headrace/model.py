@@ -224,6 +224,15 @@ class Call(TokenHolder):
         if self._notify is not None:
             self._notify(Event(name, self, data))
 
+    def another(self, **changes: Any) -> Call:
+        """One more request on behalf of this call, as a hedge sends: with tokens of its own, of the same map.
+
+        ``changes`` are attributes that are to differ.
+        """
+        other = attrs.evolve(self, **changes)
+        other._map_limiter = self._map_limiter
+        return other
+
     def waiting(self) -> AbstractAsyncContextManager[None]:
         """A block in which a policy waits for anything but the answer: a delay, its turn, another call.
 

@@ -137,9 +137,9 @@ class Waiting:
             call._map.call_resumes()
         try:
             if self._held:
-                if error is None or isinstance(error, Exception):
+                if error is None:
                     await acquire_all(call, self._held)
-                else:  # a cancelled task cannot wait: should the call go on, its next attempt does
+                else:  # nearly always the end of the attempt; should it be made all the same, it takes them
                     call._owed = self._held
         finally:
             if self._outermost:

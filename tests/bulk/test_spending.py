@@ -134,11 +134,21 @@ async def test_what_attempts_may_have_cost_is_written_and_summed_up(
     products: Path, read_lines: Lines
 ) -> None:
     out, cut = products.with_name("out.jsonl"), headrace.CallTimeout("too late")
-    endpoint = FakeEndpoint("ok", cut, "ok", cut, cut, "ok")
+    steps: dict[str, list[str | Exception]] = {"0": ["ok"], "1": [cut, "ok"], "2": [cut, cut], "3": ["ok"]}
+
+    class ByItem(FakeEndpoint):
+        async def handle(self, call: headrace.Call) -> headrace.Reply:
+            # A call that waits before a retry lets the next one go, so the order says nothing.
+            item = str((call.request.body or {})["messages"][0]["content"])
+            self.then(steps[item[-1]].pop(0))
+            return await super().handle(call)
+
+    endpoint = ByItem()
     policies: list[headrace.Policy] = [Cost(prices=PRICES), Retry(attempts=2, base=0)]
     async with endpoint.client(policies, max_in_flight=1) as client:
         summary = await run(client, products, prompt="{name}", out=out, parameters={"max_tokens": 5}, limit=4)
-    notes = [each["headrace"] for each in read_lines(out)]
+    lines = sorted(read_lines(out), key=lambda line: line["custom_id"])
+    notes = [line["headrace"] for line in lines]
     assert [each.get("cost") is not None for each in notes] == [True, True, False, True]
     assert ["possible_cost" in each for each in notes] == [False, True, True, False]
     assert summary.cost == 3 * USD

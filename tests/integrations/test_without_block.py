@@ -38,7 +38,7 @@ class Watching:
         self._opening, self._error = opening, error
         self.log: list[str] = []
         self.resets = 0
-        self.fail = lambda error: None
+        self.fail: Callable[[BaseException], None] = lambda error: None
 
     def wrap(self, send: Send) -> Send:
         async def watched(call: Call) -> Reply:

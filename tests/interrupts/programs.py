@@ -11,16 +11,18 @@ import faulthandler
 import gc
 import signal
 import sys
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 
 import headrace
 from headrace.bulk import run as run_in_bulk
-from headrace.integrations import httpx2
+from headrace.integrations.httpx2 import async_client
 from headrace_adaptive import Adaptive
 from headrace_breaker import Breaker
 from headrace_hedge import Hedge
@@ -73,7 +75,7 @@ async def _stream(client: headrace.Client) -> None:
 
 async def use_drop_in(url: str) -> None:
     """Requests of a client of httpx2's, whole and as streams."""
-    async with httpx2.async_client(policies=policies(), timeout=5) as client:
+    async with async_client(policies=policies(), timeout=5) as client:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
 
         async def post() -> None:
@@ -86,7 +88,7 @@ async def use_drop_in(url: str) -> None:
                     pass
 
         async def quietly(do: Main) -> None:
-            with suppress(httpx2.httpx2.TransportError, headrace.HeadraceError):
+            with suppress(httpx2.TransportError, headrace.HeadraceError):
                 await do()
 
         await post()
@@ -151,9 +153,8 @@ def show_tasks_of_trio(*_: Any) -> None:
     import trio
 
     def show(task: trio.lowlevel.Task, depth: int) -> None:
-        *_, (frame, line) = list(task.iter_await_frames()) or [(None, 0)]
-        where = "not begun" if frame is None else f"{frame.f_code.co_qualname}:{line}"
-        print("  " * depth, task.name, where, file=sys.stderr)
+        frames = [f"{frame.f_code.co_qualname}:{line}" for frame, line in task.iter_await_frames()]
+        print("  " * depth, task.name, *(frames[-1:] or ["has not begun"]), file=sys.stderr)
         for nursery in task.child_nurseries:
             for child in nursery.child_tasks:
                 show(child, depth + 1)
@@ -174,6 +175,8 @@ def perform(kind: str, backend: str, url: str, folder: Path) -> int:
         "drop-in": lambda: use_drop_in(url),
         "bulk": lambda: make_bulk_run(url, folder),
     }
+    # KeyboardInterrupt may come in a task's first lines, which are anyio's, before those of its function.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     interrupted = False
     try:
         run(backend, mains[kind])

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import anyio
 import anyio.abc
-import attrs
 
 from headrace import Call, CallError, Reply, Send
 from headrace.plugins import task_group
@@ -101,8 +100,7 @@ class Race:
         tried = {one.endpoint for one in self._watches}
         untried = tuple([endpoint for endpoint in call.endpoints if endpoint not in tried])
         elsewhere = {"endpoint": untried[0], "endpoints": untried} if untried else {}
-        other = attrs.evolve(call, **self._beginning | elsewhere, notes=dict(self._notes))
-        other._map_limiter = call._map_limiter  # it is an attempt of the same map
+        other = call.another(**self._beginning | elsewhere, notes=dict(self._notes))
         self._watches[other] = Stopwatch(other, lambda: self._is_sent(after))
         return other
 

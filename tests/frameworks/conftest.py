@@ -1,0 +1,15 @@
+"""An endpoint in a process of its own, for clients in whatever thread, loop or process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.crash.serving import Served
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """Its URL."""
+    with Served() as served:
+        yield served.url
