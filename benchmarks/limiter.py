@@ -65,6 +65,7 @@ class Limiter:
         asked: list[int],
         *,
         horizon: float,
+        seconds_per_call: float,
         back: tuple[int, int],
         pause: float,
         spent: int,
@@ -82,7 +83,7 @@ class Limiter:
         schedule.give_back(*back)
         if pause:
             schedule.pause(now, pause)
-        slots, wait = schedule.book_all(now, asked, horizon)
+        slots, wait = schedule.book_all(now, asked, horizon + len(self._members) * seconds_per_call)
         self.in_vain += bool(asked) and not slots
         return Answer(
             spent=sum(self._spent.values()),

@@ -436,15 +436,18 @@ async def test_tokens_that_wait_for_the_clients_are_not_in_use(
 
 
 @pytest.mark.trio
-async def test_models_without_end_share_a_limit_after_the_first_thousand(
+async def test_of_models_without_end_those_in_use_keep_their_limit_and_others_are_forgotten(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    adaptive, endpoint = Adaptive(start=1, most=1), FakeEndpoint(otherwise=Answer(delay=1.0))
-    async with endpoint.client([adaptive], max_in_flight=2000) as client, trio.open_nursery() as nursery:
-        for number in range(1003):
-            nursery.start_soon(lambda model: client.chat("?", model=model), f"model-{number}")
-    assert endpoint.most_in_flight == 1001
-    assert trio.current_time() == 3.0
+    adaptive, endpoint = Adaptive(start=1, most=1), FakeEndpoint(Answer(delay=30.0))
+    async with endpoint.client([adaptive]) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: client.chat("?", model="in-use"))
+        await trio.sleep(1.0)
+        for number in range(3000):
+            await client.chat("?", model=f"model-{number}")
+        assert len(list(adaptive._lanes.everything())) <= 1001
+        await client.chat("?", model="in-use")
+        assert trio.current_time() == 30.0
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,15 @@ async def test_the_contract_of_policies(settings: dict[str, Any]) -> None:
     await check_policy_contract(lambda: Pace(**settings))
 
 
-@pytest.mark.anyio
-async def test_calls_go_at_the_rate() -> None:
+@pytest.mark.trio
+async def test_calls_go_at_the_rate(autojump_clock: trio.testing.MockClock) -> None:
     endpoint, pace = FakeEndpoint(), Pace(requests_per_minute=3000, burst=0.1)
     async with endpoint.client([pace]) as client, client.map(["Hallo"] * 20) as outcomes:
         assert all([outcome.ok async for outcome in outcomes])
     # Five at once, and then 50 a second.
-    assert endpoint.times[4] - endpoint.times[0] < 0.1
-    assert endpoint.times[-1] - endpoint.times[0] > 14 / 50
+    assert endpoint.times[4] == endpoint.times[0]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(endpoint.times[4:])]
+    assert gaps == pytest.approx([1 / 50] * 15)
 
 
 @pytest.mark.trio

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -93,12 +95,18 @@ def test_no_window_sees_more_than_its_length_and_the_burst(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(limits=LIMITS, steps=STEPS, begin=st.integers(10**15, 2 * 10**15))
+@given(
+    limits=LIMITS,
+    steps=STEPS,
+    begin=st.integers(10**15, 2 * 10**15),
+    seconds_per_call=st.sampled_from([0.0, 0.0, 1.5]),
+)
 def test_the_script_says_what_the_schedule_says(
     redis: RedisServer,
     limits: Limits,
     steps: list[tuple[int, list[int], int, int, float]],
     begin: int,
+    seconds_per_call: float,
 ) -> None:
     horizon = 0.25
 
@@ -111,13 +119,14 @@ def test_the_script_says_what_the_schedule_says(
                 schedule.give_back(requests, tokens)
                 if pause:
                     schedule.pause(now, pause * SECOND)
-                slots, wait = schedule.book_all(now, calls, horizon * SECOND)
+                slots, wait = schedule.book_all(now, calls, (horizon + seconds_per_call) * SECOND)
                 answer = await server.exchange(
                     "lane",
                     "",
                     limits,
                     calls,
                     horizon=horizon,
+                    seconds_per_call=seconds_per_call,
                     back=(requests, tokens),
                     pause=pause,
                     now=str(now),
@@ -130,3 +139,22 @@ def test_the_script_says_what_the_schedule_says(
 
     redis.ask("FLUSHALL")
     anyio.run(compare)
+
+
+@pytest.mark.anyio
+async def test_there_is_a_turn_for_each_member_also_for_those_that_came_since(redis: RedisServer) -> None:
+    async with AsyncExitStack() as stack:
+        members = [
+            await stack.enter_async_context(Server(redis.url, "t", 20.0).connected(name)) for name in "abc"
+        ]
+        limits, now = Limits.a_minute(60, None, 1), str(10**15)
+        for each in members:
+            await each.exchange("lane", "", limits, [], horizon=0.25, seconds_per_call=1.0, now=now)
+        # What was said to "a" is that it is alone.
+        for each, slot in zip(members[::-1], (0.0, 1.0, 2.0), strict=True):
+            answer = await each.exchange("lane", "", limits, [0], horizon=0.25, seconds_per_call=1.0, now=now)
+            assert answer.slots == (slot,)
+        answer = await members[0].exchange(
+            "lane", "", limits, [0, 0], horizon=0.25, seconds_per_call=1.0, now=now
+        )
+        assert answer.slots == (3.0,)

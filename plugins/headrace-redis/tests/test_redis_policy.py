@@ -302,11 +302,12 @@ async def test_a_server_that_forgets_gives_no_second_burst(redis: RedisServer) -
     async with a_client(redis.account(requests_per_minute=600), endpoint) as client:
         for _ in range(10):  # the burst: a second's worth
             await client.chat("Hallo")
-        await until(lambda: b"lane" in redis.ask("KEYS", "*lane*"))
         redis.ask("FLUSHALL")
-        await client.chat("Hallo")
-        await client.chat("Hallo")
-    assert endpoint.times[11] - endpoint.times[10] >= 0.09
+        forgotten = anyio.current_time()
+        for _ in range(11):
+            await client.chat("Hallo")
+    # A second burst would let ten of these go at once. A slow machine only makes it longer.
+    assert endpoint.times[-1] - forgotten >= 0.95
 
 
 async def test_a_server_that_answers_nothing_holds_up_no_call_for_long(redis: RedisServer) -> None:
@@ -357,6 +358,19 @@ async def test_the_keeper_ends_with_its_client_and_begins_with_the_next_one(redi
             await client.chat("Hallo")
             assert keeper.running
         assert not keeper.running
+
+
+def test_another_event_loop_of_the_other_kind_may_use_the_policies_next(redis: RedisServer) -> None:
+    Cost = pytest.importorskip("headrace_cost").Cost
+    policies = [*redis.account(budget=Decimal(9)).policies(), Cost(prices=PRICES)]
+
+    async def main() -> None:
+        async with FakeEndpoint().client(policies) as client:
+            assert (await client.chat("Hallo")).text == "ok"
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        anyio.run(main, backend=backend)
+    assert b"3000000000" in redis.ask("HGET", "headrace:spent", "total")
 
 
 async def test_what_a_stream_did_cost_is_told_before_the_client_has_ended(redis: RedisServer) -> None:

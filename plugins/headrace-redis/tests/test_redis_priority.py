@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,8 @@ import anyio.abc
 import pytest
 import trio
 
-from headrace import Call, Client, Reply
+from headrace import Call, Client, RateLimited, Reply
+from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint
 from headrace_redis import Account
 from headrace_redis.gcra import Limits, Schedule
@@ -34,14 +36,12 @@ class Memory:
         self, lane: str, base_url: str, limits: Limits, asked: list[int], *, horizon: float, **more: Any
     ) -> Told:
         await anyio.sleep(self._delay)
-        if limits.none:
-            return Told(slots=(0.0,) * len(asked))
         now = anyio.current_time()
         schedule = self._schedules.setdefault(lane, Schedule(limits))
         schedule.give_back(*more["back"])
         if more["pause"]:
             schedule.pause(now, more["pause"])
-        slots, wait = schedule.book_all(now, asked, horizon)
+        slots, wait = schedule.book_all(now, asked, horizon + more["seconds_per_call"])
         return Told(slots=slots, wait=wait, paused_for=max(0.0, schedule.paused - now))
 
 
@@ -145,6 +145,26 @@ async def test_after_a_pause_those_who_were_booked_keep_their_place(
         await trio.sleep(0.001)
         await come(client, nursery, *[(str(number), 0) for number in range(8)])
     assert list(asked(endpoint)) == ["first", "refused", *map(str, range(8))]
+
+
+@pytest.mark.trio
+async def test_after_a_pause_the_first_call_shows_whether_it_is_over(
+    account: Callable[..., Account], autojump_clock: trio.testing.MockClock
+) -> None:
+    refusal = Answer(status=429, headers={"retry-after": "10"})
+    endpoint = FakeEndpoint(*[refusal] * (DOMINANT + 3), Answer(), refusal)
+    async with endpoint.client(account().policies()) as client:
+        for _ in range(DOMINANT + 3):
+            with pytest.raises(RateLimited):
+                await client.chat("Hallo")
+        await client.chat("Hallo")
+        with pytest.raises(RateLimited):
+            await client.chat("by chance")
+        await client.chat("Hallo")
+    gaps = [later - earlier for earlier, later in itertools.pairwise(endpoint.times)]
+    assert all(gap < 1 for gap in gaps[: DOMINANT - 1])
+    assert all(10 <= gap < 11 for gap in gaps[DOMINANT - 1 : DOMINANT + 3])
+    assert all(gap < 1 for gap in gaps[DOMINANT + 3 :])
 
 
 @pytest.mark.trio

@@ -6,12 +6,12 @@ import functools
 import math
 from typing import Any
 
+import anyio
 import attrs
 
 from headrace import (
     Call,
     Ending,
-    Endpoint,
     PriorityCapacityLimiter,
     RateLimited,
     Reply,
@@ -20,7 +20,7 @@ from headrace import (
     SettingsError,
     Stage,
 )
-from headrace.plugins import Evidence, Refusals
+from headrace.plugins import BoundedMapping, Evidence, Refusals
 from headrace_adaptive.control import Control, Rules
 
 _NOTICEABLE = 1.1
@@ -28,9 +28,6 @@ _NOTICEABLE = 1.1
 
 GROWTH, RATE_LIMITED, CHANCE = "growth", "rate_limited", "chance"
 """Why a limit was moved."""
-
-_MOST_LANES = 1000
-"""So many models have limits of their own; further ones of an endpoint share one."""
 
 
 def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
@@ -61,8 +58,8 @@ class _Lane:
 
     __slots__ = ("begun", "control", "endpoint", "limiter", "model", "refusals", "told", "under_way")
 
-    def __init__(self, endpoint: Endpoint, model: str | None, rules: Rules, now: float) -> None:
-        self.endpoint = endpoint.name
+    def __init__(self, endpoint: str, model: str | None, rules: Rules, now: float) -> None:
+        self.endpoint = endpoint
         self.model = model
         self.control = Control(rules, now)
         self.refusals = Refusals()
@@ -143,7 +140,11 @@ class Adaptive:
     cut: float = attrs.field(default=0.8, validator=_share)
     growth: float = attrs.field(default=0.05, validator=_share)
     cooldown: float = attrs.field(default=15.0, validator=_positive)
-    _lanes: dict[tuple[str, str, str | None], _Lane] = attrs.field(factory=dict, init=False, repr=False)
+    _lanes: BoundedMapping[tuple[str, str, str | None], _Lane] = attrs.field(init=False, repr=False)
+
+    @_lanes.default
+    def _no_lanes(self) -> BoundedMapping[tuple[str, str, str | None], _Lane]:
+        return BoundedMapping(self._new_lane, in_use=_is_used)
 
     def __attrs_post_init__(self) -> None:
         most = math.inf if self.most is None else self.most
@@ -159,45 +160,27 @@ class Adaptive:
         """
         limits = [
             lane.control.limit
-            for (name, _, its_model), lane in self._lanes.items()
-            if name == endpoint and (model is None or model == its_model)
+            for lane in self._lanes.everything()
+            if lane.endpoint == endpoint and (model is None or model == lane.model)
         ]
         return min(limits, default=self.start)
 
     def reset(self) -> None:
         """Forget all limits: the event loop that they belonged to has ended."""
-        self._lanes.clear()
+        self._lanes.forget()
 
     def wrap(self, send: Send) -> Send:
         """``send`` with a token of the call's model and endpoint; ``send`` itself without ``start``."""
         if self.start is None:
             return send
-        rules = Rules(
-            start=self.start,
-            least=self.least,
-            most=math.inf if self.most is None else self.most,
-            cut=self.cut,
-            growth=self.growth,
-            cooldown=self.cooldown,
-        )
         lanes = self._lanes
-
-        def new_lane(call: Call, model: str | None) -> _Lane:
-            endpoint = call.endpoint
-            if len(lanes) >= _MOST_LANES:
-                model = None
-            key = endpoint.name, endpoint.base_url, model
-            lane = lanes.get(key)
-            if lane is None:
-                lane = lanes[key] = _Lane(endpoint, model, rules, call.now())
-            return lane
 
         async def pace(call: Call) -> Reply:
             endpoint, model = call.endpoint, call.request.model
             if model is not None:
                 model = endpoint.name_of(model)
             # Not the URL alone: two accounts at one provider have a limit each.
-            lane = lanes.get((endpoint.name, endpoint.base_url, model)) or new_lane(call, model)
+            lane = lanes[endpoint.name, endpoint.base_url, model]
             await call.acquire(lane.limiter)
             attempt = lane.begin(call.now())
             try:
@@ -212,6 +195,24 @@ class Adaptive:
             return reply
 
         return pace
+
+    def _new_lane(self, key: tuple[str, str, str | None]) -> _Lane:
+        assert self.start is not None
+        name, _, model = key
+        rules = Rules(
+            start=self.start,
+            least=self.least,
+            most=math.inf if self.most is None else self.most,
+            cut=self.cut,
+            growth=self.growth,
+            cooldown=self.cooldown,
+        )
+        return _Lane(name, model, rules, anyio.current_time())
+
+
+def _is_used(lane: _Lane) -> bool:
+    """Whether calls are in it; one that waits further in borrows nothing."""
+    return bool(lane.under_way or lane.limiter.borrowed_tokens)
 
 
 def _stream_ended(lane: _Lane, call: Call, attempt: _Attempt, ending: Ending) -> None:

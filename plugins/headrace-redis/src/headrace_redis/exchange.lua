@@ -5,13 +5,14 @@
 --       2 spent (hash: total, and what each member spent)   3 members (by when they were last heard of)
 --       4 circuit (there while it is open; holds who opened it)
 -- ARGV  1 now; '' takes the server's time, which is the only clock that all have; a number is for tests
---       2 member  3 µs a request, 0 for no limit  4 µs a token, 0 for no limit  5 burst (µs)  6 horizon (µs)
---       7 requests and 8 tokens to give back (or, below 0, to take)  9 pause asked for (µs)
---       10 nano-USD that this member has spent since it began  11 µs that a member is remembered
---       12 the epoch of the lane that this member knows, '' for none. Where it is another one, the server has
+--       2 member  3 µs a request, 0 for no limit  4 µs a token, 0 for no limit  5 burst (µs)
+--       6 horizon (µs), and 7 µs that it is farther ahead for each member, so that there is a turn for each
+--       8 requests and 9 tokens to give back (or, below 0, to take)  10 pause asked for (µs)
+--       11 nano-USD that this member has spent since it began  12 µs that a member is remembered
+--       13 the epoch of the lane that this member knows, '' for none. Where it is another one, the server has
 --       forgotten the lane since: nothing is booked, and the member tells what it had booked with the next
 --       exchange
---       13 … the tokens of each call that wants to go
+--       14 … the tokens of each call that wants to go
 -- gives { spent (as text: nano-USD), members, ms for which the circuit is open, µs for which all pause,
 --         µs until it is worth asking again, epoch (as text), µs since then, and for each call that may go: in
 --         how many µs }
@@ -23,11 +24,11 @@ else
     now = tonumber(ARGV[1])
 end
 local member, interval, per_token = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local burst, horizon = tonumber(ARGV[5]), tonumber(ARGV[6])
+local burst = tonumber(ARGV[5])
 
 -- What a member has spent comes as its sum: told twice, after an answer that was lost, it counts once.
 local spent = redis.call('HGET', KEYS[2], 'total') or '0'
-local mine = tonumber(ARGV[10])
+local mine = tonumber(ARGV[11])
 if mine > 0 then
     local more = mine - tonumber(redis.call('HGET', KEYS[2], member) or '0')
     if more > 0 then
@@ -37,9 +38,9 @@ if mine > 0 then
 end
 
 redis.call('ZADD', KEYS[3], now, member)
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - tonumber(ARGV[11]))
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - tonumber(ARGV[12]))
 local members = redis.call('ZCARD', KEYS[3])
-redis.call('PEXPIRE', KEYS[3], math.ceil(tonumber(ARGV[11]) / 1000))
+redis.call('PEXPIRE', KEYS[3], math.ceil(tonumber(ARGV[12]) / 1000))
 
 local open = 0
 local opener = redis.call('GET', KEYS[4])
@@ -51,14 +52,14 @@ local kept = redis.call('HMGET', KEYS[1], 'r', 't', 'p', 'e')
 local r, t, pause = tonumber(kept[1] or '0'), tonumber(kept[2] or '0'), tonumber(kept[3] or '0')
 local limited = interval > 0 or per_token > 0
 local epoch = kept[4] or string.format('%.0f', now)
-local forgotten = limited and ARGV[12] ~= '' and ARGV[12] ~= epoch
+local forgotten = limited and ARGV[13] ~= '' and ARGV[13] ~= epoch
 if forgotten and not kept[4] then
     -- What went before is not known any more: as if the burst had just gone.
     r, t = now + math.max(burst - interval, 0), now + burst
 end
-r = r - tonumber(ARGV[7]) * interval
-t = t - tonumber(ARGV[8]) * per_token
-local asked = tonumber(ARGV[9])
+r = r - tonumber(ARGV[8]) * interval
+t = t - tonumber(ARGV[9]) * per_token
+local asked = tonumber(ARGV[10])
 if asked > 0 and now + asked > pause then
     pause = now + asked
     -- No burst after it: the endpoint is asked for no more than its rate from the first call on.
@@ -66,8 +67,10 @@ if asked > 0 and now + asked > pause then
 end
 
 -- The generic cell rate algorithm as virtual scheduling; headrace_redis/gcra.py says the same in Python.
+-- Counted here: a member may not have heard yet of those that came since its last exchange.
+local horizon = tonumber(ARGV[6]) + members * tonumber(ARGV[7])
 local slots, wait = {}, 0
-for index = 13, forgotten and 12 or #ARGV do
+for index = 14, forgotten and 13 or #ARGV do
     local cost = tonumber(ARGV[index]) * per_token
     local slot = math.max(now, pause)
     if interval > 0 then

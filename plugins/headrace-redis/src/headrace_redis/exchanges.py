@@ -1,4 +1,4 @@
-"""One exchange: what there is to tell all others, and what they answer; with Redis, or without it."""
+"""One exchange: what a member tells all others and asks for, over Redis or without it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import attrs
 
 from headrace_redis.alone import answer_alone
 from headrace_redis.gcra import Limits
-from headrace_redis.lane import Answer, Lane, Lanes
+from headrace_redis.lane import HORIZON, Answer, Lane, Lanes
 from headrace_redis.purse import Purse
 from headrace_redis.reach import Reach
 from headrace_redis.server import Connection
 
 FORGOTTEN = 60.0
-"""Seconds for which Redis keeps a lane at least; one that is gone before that went with a restart."""
+"""Seconds for which Redis keeps a lane at least: if it is gone earlier, the server has forgotten it."""
 
 GRACE = 2.0
-"""Seconds that others leave to whoever opened a circuit, to probe it and say that it is closed."""
+"""Seconds for which others wait longer than the process that opened a circuit, while it probes."""
 
 Ask = Callable[[Lane, list[int], float], Awaitable[Answer]]
-"""Ask now for calls of so many tokens, in a lane."""
+"""Called with a lane, the tokens of each turn to ask for, and the time."""
 
 
 @attrs.define(eq=False)
 class Exchanges:
-    """Those of one client, which is a member of its own among all that share."""
+    """The exchanges of one client, which is one member of those that share."""
 
     lanes: Lanes
     purse: Purse
     reach: Reach
     member: str = attrs.field(factory=lambda: f"{os.getpid()}-{secrets.token_hex(4)}")
     nowhere: Lane = attrs.field(factory=lambda: Lane("", "", Limits()))
-    """What an exchange is about that has only spending or circuits to tell."""
+    """The lane of an exchange that only tells spending or circuits."""
     _circuits: dict[str, float | None] = attrs.field(factory=dict)
 
     def tell_circuit(self, base_url: str, open_for: float | None) -> None:
@@ -48,7 +48,7 @@ class Exchanges:
         return self.purse.all_told and not self._circuits
 
     def due(self, now: float) -> Lane | None:
-        """The lane that has waited longest for its exchange; the one that is nowhere for spending alone."""
+        """The lane whose exchange is due longest; `nowhere` if only spending or circuits are to be told."""
         due = min((lane for lane in self.lanes.everything() if lane.due(now)), key=_asked, default=None)
         return self.nowhere if due is None and not self.reach.away and not self.all_told else due
 
@@ -61,7 +61,7 @@ class Exchanges:
                 known = lane.epoch if now - lane.answered_at < FORGOTTEN else ""
                 answer = await self._exchange(connection, lane, asked, known)
                 if known and answer.epoch != known and not lane.limits.none:
-                    # What others booked they tell as well, each with its next exchange.
+                    # The others do the same, each with its next exchange.
                     now = anyio.current_time()
                     lane.hand_over(now - answer.age)
                     lane.pause_asked = max(lane.pause_asked, lane.paused_until - now, 0.0)
@@ -80,20 +80,22 @@ class Exchanges:
                 lane.base_url,
                 lane.limits,
                 asked,
-                horizon=lane.horizon(self.reach.sharers),
+                horizon=HORIZON,
+                seconds_per_call=lane.seconds_per_call,
                 back=back,
                 pause=pause,
                 spent=spent,
                 epoch=known,
             )
         except BaseException:
+            # A pause told twice does no harm. Turns given back twice would raise the limit.
             lane.pause_asked = max(lane.pause_asked, pause)
             raise
         self._succeeded(lane, answer, spent)
         return answer
 
     async def alone(self, lane: Lane, asked: list[int], now: float) -> Answer:
-        """What stands for an exchange while Redis is away: this member's share."""
+        """Stand in for an exchange while Redis is away, with this member's share."""
         return answer_alone(lane, asked, now, self.reach.sharers)
 
     async def _tell_circuits(self, connection: Connection) -> None:

@@ -1,8 +1,8 @@
 """The *keeper*: a background task of the client that makes all its exchanges, one after the other.
 
-Calls wait for it and never talk to Redis themselves, so a call that is cancelled leaves no half answer on the
-connection. While Redis is away the keeper serves the lanes by itself, with this member's share, and tries
-again now and then.
+Calls wait for it and never talk to Redis themselves, so a cancelled call leaves no half-read answer on the
+connection. While Redis is away the keeper serves the lanes with this member's share of the limits, and tries
+to connect again now and then.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from headrace_redis.refusals import Refusals
 from headrace_redis.server import is_refused_login
 
 TRIES = 3
-"""At the start, before Redis is taken to be away."""
+"""Attempts at the start, before Redis is taken to be away."""
 
 
 @attrs.define(eq=False)
@@ -35,7 +35,7 @@ class Keeper:
     _wake: anyio.Event = attrs.field(factory=anyio.Event)
 
     async def meet(self) -> None:
-        """See whether Redis can be used; raises `SettingsError` where it must be, and cannot."""
+        """Make a first exchange; raises `SettingsError` if Redis cannot be used and is needed."""
         for left in reversed(range(TRIES)):
             try:
                 async with self._reach.server.connected(self._exchanges.member) as connection:
@@ -52,14 +52,14 @@ class Keeper:
                 return
 
     async def finish(self) -> None:
-        """Wait until all is told that there is to tell, or cannot be now."""
+        """Wait until all others know what there is to tell, or Redis is away, or the timeout is over."""
         self.wake()
         with anyio.move_on_after(self._reach.server.timeout):
             while self.running and not self._reach.away and not self._exchanges.all_told:
                 await self._purse.news()
 
     def wake(self) -> None:
-        """There is something to do."""
+        """Have the keeper look for something to do."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -80,14 +80,14 @@ class Keeper:
         try:
             async with self._reach.server.connected(self._exchanges.member) as connection:
                 ask = self._exchanges.over(connection)
-                if self._reach.away:  # see whether it is back, and do not wait for a call to find out
+                if self._reach.away:  # do not wait for a call to find out whether Redis is back
                     await ask(self._exchanges.nowhere, [], anyio.current_time())
                 await self._serve(ask, until=None)
-        except Exception as error:  # an answer that was lost meanwhile, on leaving the block
+        except Exception as error:  # also what leaving the block raises after the connection was lost
             self._lost(error)
 
     async def _serve(self, ask: Ask, until: float | None) -> None:
-        """Make one exchange after the other, until a moment or until one fails."""
+        """Make one exchange after the other, until a moment comes or one fails."""
         while until is None or anyio.current_time() < until:
             self._refuse_over_budget()
             now = anyio.current_time()
@@ -124,7 +124,7 @@ class Keeper:
             lane.refuse(error)
 
     async def _sleep(self, now: float, until: float | None) -> None:
-        """Until there is something to do."""
+        """Wait until there is something to do."""
         moments = [lane.ask_at for lane in self._lanes.everything() if lane.line or lane.low]
         if until is not None:
             moments.append(until)

@@ -1,19 +1,19 @@
-"""The calls of one process to one model at one endpoint: who waits, and what is booked for whom.
+"""The calls of one process to one model at one endpoint: which of them wait, and what is booked.
 
-A call that needs an exchange stands in line: behind those of as high a priority, and among these in the order
-in which they came. While one exchange is under way others gather, so the more calls there are, the more of
-them one exchange serves. What it books is for those who are first in line when its answer comes. Where calls
-come fast, it also books a few *ahead*, for those that have not come yet; they are given back when nobody came
-for them within `KEPT` seconds.
+A call that needs an exchange waits in a queue: by priority, and then first come, first served. While one
+exchange is under way other calls gather, so the more calls there are, the more of them one exchange serves.
+What it books goes to the calls that are first in the queue when the answer comes. If calls come fast, it also
+books a few turns *ahead*, for calls that have not come yet. A turn that no call takes within `KEPT` seconds
+is given back.
 
-Where there are more processes than the limit has turns in a quarter of a second, each books the one turn that
-comes to it when all others have had theirs, however far ahead that is. It is kept in the lane and handed to
-who is first in line when it is near.
+If there are more processes than the limit has turns in a quarter of a second, each process books one turn
+behind those of all others, however far ahead that is. The lane keeps it, and hands it to the first call in
+the queue when it is near.
 
 A call that waits has given back the tokens of its client's limiter, and takes them again when its turn has
-come. Where that takes longer than `KEPT`, the turn is over. The call still goes, but only while all that went
-here keeps to this process's share of the limits; else it stands in line again. So turns that have become old
-do not go all at once.
+come. If that takes longer than `KEPT`, the turn is over. The call still goes if all calls that waited and
+went here keep to this process's share of the limits; otherwise it joins the queue again. So old turns do not
+go all at once.
 """
 
 from __future__ import annotations
@@ -26,35 +26,36 @@ from typing import TypeAlias
 import attrs
 
 from headrace import Call, CallError
-from headrace.plugins import BoundedMapping, Refusals, Waiter, WaitingQueue, most_output
+from headrace.plugins import BoundedMapping, Evidence, Refusals, Waiter, WaitingQueue, most_output
 from headrace_redis.gcra import Limits, Schedule
 
 KEPT = 0.1
 """Seconds for which a booking waits for a call. It adds to the burst: a minute sees ``burst + KEPT`` more."""
 
 HORIZON = 0.25
-"""Seconds ahead for which is booked, and a turn for each process: what one books the others do not get. A
-booking that is farther ahead is no call's yet."""
+"""Seconds ahead for which turns are booked, besides one for each process: what one process books the others
+do not get. A turn that is farther ahead belongs to no call yet."""
 
 LOOK = 10.0
-"""Seconds after which there is an exchange though all that is wanted is booked: for news, and to be known."""
+"""Seconds after which there is an exchange even if nothing is to be booked: it brings news of pauses, and has
+this process count as a member."""
 
 REMEMBERED = 60.0
-"""Seconds for which a member keeps what it has booked, to tell a server that has forgotten it."""
+"""Seconds for which a member remembers what it has booked, to tell a server that has forgotten it."""
 
 MOST = 64
-"""Calls booked for in one exchange: while it runs, Redis serves nobody else."""
+"""Most turns booked in one exchange: while it runs, Redis serves no other client."""
 
 _UNKNOWN_OUTPUT = 256
-"""Tokens that an answer is taken to have, before the first one."""
+"""Output tokens that a call is taken to need before the first answer has come."""
 
 _LATEST, _QUANTILE = 20, 0.9
-"""After it, so many as this share of the latest ones had at most, as headrace-pace has it."""
+"""After it: this quantile of the latest answers, as in headrace-pace."""
 
 
 @attrs.frozen
 class Booking:
-    """A call may go at ``at`` (on the loop's clock), taken to need so many tokens."""
+    """A turn: a call that needs so many tokens may go at ``at``, on the loop's clock."""
 
     at: float
     tokens: int
@@ -64,8 +65,8 @@ class Booking:
 class Answer:
     """What an exchange says; times in seconds.
 
-    ``slots`` are those of the first calls that were asked for. ``epoch`` names the time since which the
-    server knows the lane, which is ``age`` ago; "" where no server was asked.
+    ``slots`` are those of the first calls that were asked for. ``epoch`` names the moment at which the server
+    made the lane, ``age`` seconds ago; "" if no server was asked.
     """
 
     spent: int = 0
@@ -80,7 +81,7 @@ class Answer:
 
 @attrs.define(eq=False)
 class Turn:
-    """What a call waits for: a booking for so many tokens, and then its client's tokens, since ``came``."""
+    """What a call waits for: a booking for so many tokens, and from ``came`` on its client's tokens."""
 
     tokens: int
     booking: Booking | None = None
@@ -89,7 +90,11 @@ class Turn:
 
 @attrs.define(eq=False)
 class Lane:
-    """One process's line before one model at one endpoint; ``key`` is its name for all processes."""
+    """One process's line before one model at one endpoint; ``key`` is its name for all processes.
+
+    ``begun`` counts the attempts. ``refusing_since`` is the number of the last one before this process found
+    that nothing goes; None once a later one was accepted.
+    """
 
     key: str
     base_url: str
@@ -104,11 +109,12 @@ class Lane:
     pause_asked: float = 0.0
     paused_until: float = 0.0
     by_itself: Schedule | None = None
+    refusals: Refusals = attrs.field(factory=Refusals)
+    begun: int = 0
+    refusing_since: int | None = None
     _held: int = 0
     _free_until: float = 0.0
     _wanted_ahead: int = 0
-    refusals: Refusals = attrs.field(factory=Refusals)
-    begun: int = 0
     _booked: deque[Booking] = attrs.field(factory=deque)
     _outputs: deque[int] = attrs.field(factory=lambda: deque(maxlen=_LATEST))
     _usual_output: int = _UNKNOWN_OUTPUT
@@ -117,7 +123,8 @@ class Lane:
     _went: Schedule = attrs.field(factory=lambda: Schedule(Limits()))
 
     def estimate(self, call: Call) -> int:
-        """Tokens that a call will need: a quarter of its bytes, and its output limit or the usual output."""
+        """Tokens that a call will need: a quarter of its bytes, and its output limit or the usual output; 0
+        if tokens are not limited."""
         if not self.limits.per_token:
             return 0
         output = most_output(call.request.body or {}, None)
@@ -126,7 +133,7 @@ class Lane:
         return tokens
 
     def take(self, now: float, tokens: int) -> Booking | None:
-        """What was booked ahead for a call that comes now; None where it has to stand in line."""
+        """What was booked ahead for a call that comes now; None if it has to wait in the queue."""
         if self.line or now < self.paused_until:
             return None
         if self.limits.none:
@@ -140,7 +147,7 @@ class Lane:
 
     @property
     def low(self) -> bool:
-        """Whether it is time to book ahead again."""
+        """Whether less than half of what is wanted is booked ahead."""
         return len(self.ahead) * 2 < self._wanted_ahead
 
     def due(self, now: float) -> bool:
@@ -148,12 +155,12 @@ class Lane:
         return bool(self.pause_asked) or ((bool(self.line) or self.low) and now >= self.ask_at)
 
     def join(self, waiter: Waiter[Turn]) -> None:
-        """Stand in line."""
+        """Wait in the queue."""
         self.line.join(waiter)
         self._ask_for_less()
 
     def leave(self, waiter: Waiter[Turn]) -> None:
-        """A call that stood in line goes away; what it was booked is given back."""
+        """Take a call out of the queue; what is booked for it is given back."""
         turn = waiter.wanted
         if not waiter.served:
             self.line.leave(waiter)
@@ -163,7 +170,7 @@ class Lane:
 
     def may_go(self, now: float, turn: Turn) -> bool:
         """Whether a booked call goes now that it has its tokens again; if not, its booking is gone."""
-        if now < self.paused_until:  # and all that was booked into the pause
+        if now < self.paused_until:  # the server has moved its schedule behind the pause
             return False
         if self.limits.none:
             return True
@@ -174,17 +181,17 @@ class Lane:
         return True
 
     def next_asked(self, now: float, members: int) -> list[int]:
-        """The tokens of all that is asked for next: of the first in line, and of what is booked ahead."""
+        """The tokens of each turn to ask for next: for the first in the queue, and to book ahead."""
         self._members = members
         forgotten = self._forget(now)
-        # What is booked into a pause has gone with it: the others book behind its end as well.
+        # What was booked into a pause is gone: the server has moved its schedule behind the pause.
         while self.ahead and self.ahead[0].at < self.paused_until:
             self.ahead.popleft()
         self._serve_ahead(now)
         fair = max(0, self._fair(HORIZON, members) - len(self.ahead))
         asked = [waiter.wanted.tokens for waiter in islice(self.line, fair)]
         most = 0 if self.limits.none else self._fair(KEPT, members) - 1
-        # Most of what was booked ahead was used in time: twice as many. Nobody came for it: half (`_forget`).
+        # Twice as many if most of what was booked ahead was used in time; half if it was not (`_forget`).
         if len(self.ahead) * 2 <= self._wanted_ahead and not forgotten:
             self._wanted_ahead = max(1, self._wanted_ahead * 2)
         self._wanted_ahead = min(self._wanted_ahead, most)
@@ -192,7 +199,7 @@ class Lane:
         return asked + [round(self._mean_tokens)] * more
 
     def answered(self, now: float, answer: Answer, asked: list[int]) -> None:
-        """Share out what was booked of what was asked for."""
+        """Hand out what was booked of what was asked for, and decide when to ask next."""
         booked = [Booking(now + slot, tokens) for slot, tokens in zip(answer.slots, asked, strict=False)]
         self.ahead.extend(booked)
         if not self.limits.none:
@@ -230,28 +237,45 @@ class Lane:
         return len(tokens), sum(tokens)
 
     def unanswered(self) -> None:
-        """An exchange failed: ask again as soon as somebody can be asked."""
+        """An exchange failed: ask again as soon as possible."""
         self.ask_at = 0.0
 
     def give_back(self, booking: Booking) -> None:
-        """A booking is not used."""
+        """Give back a booking that is not used."""
         self.back_requests += 1
         self.back_tokens += booking.tokens
 
     def settle(self, estimated: int, used: int, output: int | None = None) -> None:
-        """A call needed so many tokens and not those it was taken to need."""
+        """Correct the estimate of a call by the tokens that it used."""
         self.back_tokens += estimated - used
         if output is not None:
             self._outputs.append(output)
             self._usual_output = sorted(self._outputs)[math.ceil(_QUANTILE * len(self._outputs)) - 1]
 
+    def accepted(self, number: int) -> None:
+        """An attempt succeeded: if it began after a pause was asked for, the endpoint serves again."""
+        if self.refusing_since is not None and number > self.refusing_since:
+            self.refusing_since = None
+
+    def refused(self, number: int, begun: float, now: float, asked: float, *, per_day: bool) -> bool:
+        """An attempt was refused, for ``asked`` seconds; whether all have to pause because of it.
+
+        A first refusal may be chance. After a pause it says that the pause was too short.
+        """
+        evidence = self.refusals.refused(number, begun, now, asked, self.begun)
+        if evidence is Evidence.DOMINANT or per_day:
+            self.refusing_since = self.begun
+            return True
+        again = self.refusing_since is not None and number > self.refusing_since
+        return again or now < self.paused_until
+
     def refuse(self, error: CallError) -> None:
-        """Fail all who stand in line."""
+        """Fail all calls in the queue."""
         for waiter in self.line:
             self.line.serve(waiter, error)
 
     def _serve_ahead(self, now: float) -> None:
-        """What was booked ahead is for those who came meanwhile; who comes now would overtake them."""
+        """Give what was booked ahead to the queue first: a call that comes now must not overtake it."""
         while self.ahead and self.ahead[0].at <= now + HORIZON and (waiter := self.line.first()):
             booking, turn = self.ahead.popleft(), waiter.wanted
             self.back_tokens += booking.tokens - turn.tokens
@@ -259,27 +283,23 @@ class Lane:
             self.line.serve(waiter)
 
     def _ask_for_less(self) -> None:
-        """Where a large call was told to wait, and a smaller one is first now, do not wait as long."""
+        """Ask at once if a smaller call is first now than the one that was told to wait."""
         first = self.line.first()
         if first is not None and first.wanted.tokens < self._held:
             self._held, self.ask_at = 0, 0.0
 
-    def horizon(self, members: int) -> float:
-        """Seconds ahead for which may be booked: there is a turn for each member in it."""
-        return HORIZON + members * self._each
-
     def _fair(self, seconds: float, members: int) -> int:
-        """A fair part of what may go in so many seconds, at least one."""
-        each = self._each
+        """This process's part of the turns in so many seconds, at least one."""
+        each = self.seconds_per_call
         return max(1, min(MOST, int(seconds / each / members))) if each else MOST
 
     @property
-    def _each(self) -> float:
-        """Seconds that the limits take for a call."""
+    def seconds_per_call(self) -> float:
+        """Seconds between two calls at the limits."""
         return max(self.limits.interval, self._mean_tokens * self.limits.per_token)
 
     def _forget(self, now: float) -> bool:
-        """Give back what nobody came for; whether there was any."""
+        """Give back what no call took in time; returns whether there was any."""
         if not self.ahead or self.ahead[0].at + KEPT >= now:
             return False
         self._wanted_ahead //= 2

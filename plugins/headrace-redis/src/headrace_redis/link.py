@@ -1,4 +1,4 @@
-"""One client's link with all others that use the account: what its calls ask for, and tell."""
+"""What the calls of one client ask the processes that share the account, and tell them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from headrace_redis.refusals import Refusals
 from headrace_redis.server import Server
 
 _AGAIN = 0.5
-"""Added to the priority, a whole number, of calls that stand in line again: they go before others of it."""
+"""Added to the priority, a whole number, of calls that wait again: they go before others of that priority."""
 
 
 class Rules(Protocol):
-    """What a link is told by settings; see `headrace_redis.Account`."""
+    """The settings that a link needs; see `headrace_redis.Account`."""
 
     @property
     def budget_nano(self) -> int | None: ...
@@ -46,7 +46,7 @@ def _new_lane(rules: Rules) -> Callable[[tuple[str, str, str]], Lane]:
 
 @attrs.define(eq=False, init=False)
 class Link:
-    """What one client shares, while it is open."""
+    """What one client shares with all others while it is open."""
 
     lanes: Lanes
     purse: Purse
@@ -65,9 +65,9 @@ class Link:
 
     @asynccontextmanager
     async def open(self, group: GroupOfClient) -> AsyncIterator[None]:
-        """The time for which there is a keeper; raises `SettingsError` where Redis cannot be used.
+        """Run the keeper while the block lasts; raises `SettingsError` if Redis cannot be used.
 
-        What is left of an earlier time, maybe of another event loop, is let go of.
+        State of an earlier block is forgotten: it may belong to another event loop and its clock.
         """
         self.lanes.forget()
         self.reach.forget()
@@ -79,7 +79,7 @@ class Link:
             await self.keeper.finish()
 
     async def admit(self, lane: Lane, call: Call, tokens: int) -> None:
-        """Wait until a call may go; raises `BudgetExceeded` or `CircuitOpen` where it may not."""
+        """Wait until a call may go; raises `BudgetExceeded` or `CircuitOpen` if it may not."""
         priority: float = call.priority
         while True:
             self.check_budget()
@@ -95,7 +95,7 @@ class Link:
             priority = call.priority + _AGAIN
 
     async def _wait_for_turn(self, lane: Lane, call: Call, waiter: Waiter[Turn]) -> bool:
-        """Wait, without tokens, until the call's turn has come; False where that is over when it has them."""
+        """Wait without tokens until the call's turn comes; returns False if it is over when it has tokens."""
         turn = waiter.wanted
         if turn.booking is None:
             lane.join(waiter)
@@ -119,30 +119,30 @@ class Link:
         return lane.may_go(call.now(), turn)
 
     def pause(self, lane: Lane, now: float, seconds: float) -> None:
-        """The endpoint asks to stay away for so long: have all do so."""
+        """Have all processes pause: the endpoint asks to stay away for so long."""
         lane.paused_until = max(lane.paused_until, now + seconds)
         lane.pause_asked = max(lane.pause_asked, seconds)
         self.keeper.wake()
 
     def tell_circuit(self, base_url: str, open_for: float | None) -> None:
-        """Have all others know that an endpoint's circuit is open for so long, or (None) is closed."""
+        """Tell all others that an endpoint's circuit is open for so long, or (None) that it is closed."""
         self._exchanges.tell_circuit(base_url, open_for)
         self.keeper.wake()
 
     def spend(self, nano_usd: int) -> None:
-        """Count what a call did cost."""
+        """Count what a call cost."""
         self.purse.spend(nano_usd)
         self.keeper.wake()
 
     async def spending_told(self) -> None:
-        """Wait until all that was spent so far is counted where all can see it, or cannot be now."""
+        """Wait until all others know what was spent so far, or Redis is away, or the timeout is over."""
         spent = self.purse.spent_here
         with anyio.move_on_after(self.reach.server.timeout):
             while not self.purse.knows(spent) and not self.reach.away and self.keeper.running:
                 await self.purse.news()
 
     def check_budget(self) -> None:
-        """Raise `BudgetExceeded` where the budget is spent."""
+        """Raise `BudgetExceeded` if the budget is spent."""
         error = self._refusals.over_budget()
         if error is not None:
             raise error

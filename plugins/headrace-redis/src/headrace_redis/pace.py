@@ -1,4 +1,4 @@
-"""The policy `redis`: calls go when all processes together may send one more."""
+"""The policy `redis`: a call goes when all processes together may send one more."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 
 from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
-from headrace.plugins import Evidence, GroupOfClient, is_out_of_credit, is_per_day
+from headrace.plugins import GroupOfClient, is_out_of_credit, is_per_day
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link
 
 
 @attrs.define(eq=False)
 class SharedPace:
-    """Waits for a call's turn among those of all processes; made by `headrace_redis.Account`.
+    """Has each call wait for its turn among those of all processes; made by `headrace_redis.Account`.
 
-    For one client. It observes as well: what headrace-breaker tells of circuits, all others are told.
+    Clients of one event loop that share it count as one process. It is an observer as well: it tells the
+    other processes of circuits that headrace-breaker opens and closes.
     """
 
     name = "redis"
@@ -26,11 +27,11 @@ class SharedPace:
     _link: Link = attrs.field(repr=False)
 
     def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
-        """The time for which the account is shared, also by `SharedSpending`, which is further out."""
+        """Share the account while the client is open, also for `SharedSpending`."""
         return self._link.open(group)
 
     def notify(self, event: Event) -> None:
-        """Pass a circuit that opens or closes on to the others."""
+        """Tell the other processes of a circuit that opens or closes."""
         if event.name != "circuit":
             return
         if event.data["state"] == "open":
@@ -39,7 +40,7 @@ class SharedPace:
             self._link.tell_circuit(event.data["endpoint"], None)
 
     def wrap(self, send: Send) -> Send:
-        """``send`` when it is the call's turn."""
+        """``send`` when the call's turn has come."""
         link, lanes = self._link, self._link.lanes
 
         async def pace(call: Call) -> Reply:
@@ -63,6 +64,8 @@ class SharedPace:
                 if isinstance(error, StatusError) and error.status == 429:
                     _refused(link, lane, call, error, number, begun)
                 raise
+            if lane.refusing_since is not None:
+                lane.accepted(number)
             if tokens and call.streamed:
                 call.at_end(functools.partial(_stream_ended, lane, tokens, reply))
             elif tokens:
@@ -73,16 +76,16 @@ class SharedPace:
 
 
 def _tell(link: Link, call: Call) -> None:
-    """Tell observers, with the first call that comes by, that Redis is away or back."""
+    """Tell observers that Redis is away or back; events need a call, so the next one does it."""
     if link.reach.untold is not None:
         state, link.reach.untold = link.reach.untold, None
         call.notify("redis", state=state)
 
 
 def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -> None:
-    """Settle what failed."""
+    """Correct the estimate of an attempt that failed."""
     if not isinstance(error, StatusError):
-        # Of what broke nothing is known, and the endpoint counted what it accepted: the estimate stands.
+        # The endpoint counted what it accepted, and how much that was is not known: the estimate stands.
         if error.partial is not None:
             _settle(lane, tokens, error.partial)
         return
@@ -91,13 +94,16 @@ def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -
 
 
 def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int, begun: float) -> None:
-    """Have all processes pause where a 429 is not chance: refusals dominate, or a day's worth is used up."""
+    """Have all processes pause where a 429 is not chance.
+
+    Refusals dominate, a day's worth is used up, or nothing was accepted since the last pause.
+    """
     asked = error.retry_after
     if is_out_of_credit(error) or asked is None:
         return
-    evidence = lane.refusals.refused(number, begun, call.now(), asked, lane.begun)
-    if evidence is Evidence.DOMINANT or is_per_day(error) or call.now() < lane.paused_until:
-        link.pause(lane, call.now(), asked)
+    now = call.now()
+    if lane.refused(number, begun, now, asked, per_day=is_per_day(error)):
+        link.pause(lane, now, asked)
         call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=asked)
 
 

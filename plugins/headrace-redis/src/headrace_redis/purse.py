@@ -8,12 +8,12 @@ import attrs
 from headrace import BudgetExceeded
 
 NANO = 1_000_000_000
-"""Of a USD, in which is counted: whole numbers add up exactly."""
+"""Units in a USD: whole numbers add up exactly."""
 
 
 @attrs.define(eq=False)
 class Purse:
-    """``budget``: of all together, None for none. All amounts are in nano-USD."""
+    """``budget``: of all together, None for no budget. All amounts are in nano-USD."""
 
     budget: int | None
     _by_all: int = 0
@@ -32,16 +32,16 @@ class Purse:
         return self._told == self._here
 
     def spend(self, amount: int) -> None:
-        """A call did cost so much."""
+        """Count what a call cost."""
         self._here += amount
 
     def told(self, here: int, by_all: int) -> None:
-        """The others know that ``here`` was spent here, which makes ``by_all`` in all."""
+        """Note that the others know of ``here`` spent here; all together have spent ``by_all``."""
         self._told, self._by_all = here, by_all
         self.stir()
 
     def stir(self) -> None:
-        """Have those who wait for the telling look again."""
+        """Have all that wait for `news` look again."""
         self._news.set()
         self._news = anyio.Event()
 

@@ -1,4 +1,4 @@
-"""Why a call is not to wait for its turn."""
+"""Why a call fails instead of waiting for its turn."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from headrace_redis.reach import Reach
 
 @attrs.frozen(eq=False)
 class Refusals:
-    """What calls fail with; ``max_pause`` is the longest pause in seconds that is waited for."""
+    """Decides what calls fail with; ``max_pause`` is the longest pause in seconds that a call waits for."""
 
     purse: Purse
     reach: Reach
     max_pause: float
 
     def over_budget(self) -> BudgetExceeded | None:
-        """None while there is something left to spend."""
+        """What calls fail with if the budget is spent; None if it is not."""
         return self.purse.exceeded(self.reach.away, self.reach.sharers)
 
     def after(self, lane: Lane, answer: Answer) -> CallError | None:
-        """By what an exchange about a lane said; None where calls are to wait for their turn."""
+        """What calls fail with after an exchange about a lane; None if they are to wait for their turn."""
         over = self.over_budget()
         if over is not None:
             return over

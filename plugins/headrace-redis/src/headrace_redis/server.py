@@ -128,6 +128,7 @@ class Connection:
         asked: list[int],
         *,
         horizon: float,
+        seconds_per_call: float = 0.0,
         back: tuple[int, int] = (0, 0),
         pause: float = 0.0,
         spent: int = 0,
@@ -136,9 +137,11 @@ class Connection:
     ) -> Answer:
         """Run ``exchange.lua`` on a lane: book for calls of so many tokens as are ``asked`` for.
 
-        ``back``: requests and tokens given back. ``pause``: seconds for which all are to pause. ``spent``:
-        nano-USD that this member has spent in all. ``epoch``: that of the lane, as the last answer
-        about it said; "" where there was none. ``now``: µs, in place of the server's clock, for tests.
+        ``horizon``: seconds ahead for which is booked; ``seconds_per_call`` are added for each member, so
+        that there is a turn for each. ``back``: requests and tokens given back. ``pause``: seconds for which
+        all are to pause. ``spent``: nano-USD that this member has spent in all. ``epoch``: that of the lane,
+        as the last answer about it said; "" where there was none. ``now``: µs, in place of the server's
+        clock, for tests.
         """
         given: list[Any] = await self._script(
             keys=[self._key("lane", lane), self._key("spent"), self._key("members"), self._circuit(base_url)],
@@ -149,6 +152,7 @@ class Connection:
                 limits.per_token * _SECOND,
                 limits.burst * _SECOND,
                 horizon * _SECOND,
+                seconds_per_call * _SECOND,
                 *back,
                 pause * _SECOND,
                 spent,

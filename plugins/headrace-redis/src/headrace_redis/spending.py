@@ -1,4 +1,4 @@
-"""The policy `redis-budget`: what calls did cost is counted where all processes see it."""
+"""The policy `redis-budget`: counts what calls cost where all processes see it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ _log = logging.getLogger("headrace.redis")
 
 @attrs.define(eq=False)
 class SharedSpending:
-    """Counts what each call did cost towards the budget of all; made by `headrace_redis.Account`.
+    """Counts what each call cost towards the budget of all; made by `headrace_redis.Account`.
 
-    Outside of headrace-cost, because only there a reply's cost is known. Whether the budget is spent is
-    looked at by `SharedPace`, where it comes with what is asked anyway. A reply is handed out once its cost
-    is counted.
+    It is outside headrace-cost, because only there a reply's cost is known. `SharedPace` checks the budget,
+    because its exchanges say what all have spent. A reply is handed out once its cost is counted.
     """
 
     name = "redis-budget"
@@ -29,12 +28,12 @@ class SharedSpending:
     _said: bool = attrs.field(default=False, init=False, repr=False)
 
     def wrap(self, send: Send) -> Send:
-        """``send``, its replies' cost counted."""
+        """``send``, with the cost of its replies counted."""
 
         async def count(call: Call) -> Reply:
             try:
                 reply = await send(call)
-            except CallError as error:  # its attempts may have to be paid all the same
+            except CallError as error:  # its attempts may be billed all the same
                 if error.cost is not None or error.possible_cost is not None:
                     await self._count(error)
                 raise
@@ -51,10 +50,10 @@ class SharedSpending:
             await self._link.spending_told()
 
     def _stream_ended(self, reply: Reply, ending: Ending) -> None:
-        self._add(reply)  # there is nothing to be awaited
+        self._add(reply)  # cannot wait until it is told; `Link.open` does, before the client is closed
 
     def _add(self, ended: Reply | CallError) -> bool:
-        """Whether there was something to count; what attempts may have cost at most counts as spent."""
+        """Count what attempts cost, or may have cost at most; returns whether there was anything to count."""
         if ended.cost is None and ended.possible_cost is None and not self._said:
             self._said = True
             _log.warning(
