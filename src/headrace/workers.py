@@ -5,7 +5,7 @@ held at a time. That one rule keeps memory flat, slows the sending when the cons
 how far an ordered run gets ahead of its slowest call.
 
 As many calls are *active* as the limiter has tokens. One that waits, for a retry or for its turn, is not: for
-its time another one begins, up to `MOST_HELD` times as many in all. But while nothing has succeeded only a few
+its time another one begins, up to `MOST_HELD` times as many in all. But while nothing has succeeded only few
 begin: all may fail for the same reason, and each would cost the endpoint as many attempts as the first ones.
 """
 
