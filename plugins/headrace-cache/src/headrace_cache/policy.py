@@ -49,8 +49,8 @@ def _bytes(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
 class _Flight:
     """A call under way that others wait for: when it is over, and what came of it for them.
 
-    ``kept`` is what is kept of its reply, ``error`` how it failed. With neither, ``useless`` tells a reply
-    that is no answer to the others from a call that was given up, which the next of them makes.
+    ``kept`` is what is kept of its reply, ``error`` how it failed. With neither, the call has a reply that is
+    of no use to the others (``useless``), or it was given up, and the next of them makes it.
     """
 
     over: anyio.Event = attrs.field(factory=anyio.Event)

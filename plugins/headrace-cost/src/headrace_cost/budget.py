@@ -85,7 +85,7 @@ class Budget:
         except _NeverFitsError:
             return False
         except BaseException:
-            self._serve()  # whoever stands behind may fit
+            self._serve()  # the next one may fit
             raise
         return True
 

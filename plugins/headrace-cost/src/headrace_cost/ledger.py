@@ -36,7 +36,7 @@ class Ledger:
     """The `headrace_cost.budget.Account` of all processes that name the same file.
 
     The attempts of a process wait by priority, and the first of them looks whether something has come back.
-    Those of several processes have no order: whoever looks first takes it.
+    Those of several processes have no order: the first that looks takes it.
     """
 
     def __init__(self, limit: Decimal, path: Path) -> None:
