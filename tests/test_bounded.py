@@ -93,7 +93,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "retry": Retry,
     "route": Route,
 }
-EACH = 4000
+EACH = 2000
 
 
 @pytest.mark.anyio

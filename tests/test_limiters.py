@@ -166,7 +166,7 @@ async def test_a_cancelled_waiter_leaves_nothing_behind() -> None:
                 group.start_soon(wait, each % 7)
 
     await many(10)
-    for _ in range(100):
+    for _ in range(20):
         await many(1000)
     assert limiter.statistics().tasks_waiting == 0
     gc.collect()
@@ -272,7 +272,7 @@ async def play(make: Callable[[int], Any], steps: list[tuple[str, int]], *, prio
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(steps=STEPS)
 def test_the_limiter_does_what_its_model_does(backend: str, steps: list[tuple[str, int]]) -> None:
     async def main() -> None:
@@ -282,7 +282,7 @@ def test_the_limiter_does_what_its_model_does(backend: str, steps: list[tuple[st
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(steps=STEPS)
 def test_with_equal_priorities_it_is_anyios_limiter(backend: str, steps: list[tuple[str, int]]) -> None:
     async def main() -> None:
@@ -310,6 +310,17 @@ def test_the_queue_is_in_order_and_waiters_leave_from_anywhere() -> None:
     assert first is not None
     queue.serve(first)
     assert (first.wanted, first.served, len(queue)) == ("b", True, 4)
+
+
+def test_a_hundred_thousand_waiters_that_leave_leave_nothing() -> None:
+    queue = WaitingQueue[int]()
+    waiters = [Waiter(number, number % 100) for number in range(100_000)]
+    for waiter in waiters:
+        queue.join(waiter)
+    random.Random(7).shuffle(waiters)
+    for waiter in waiters:
+        queue.leave(waiter)
+    assert (len(queue), list(queue), queue._lines, queue._priorities) == (0, [], {}, [])
 
 
 @on_both

@@ -110,6 +110,10 @@ async def stopped_run(
     products: Path, endpoint: FakeEndpoint, policies: list[Policy]
 ) -> tuple[Summary, list[str], float]:
     """A run that is stopped after a second: its summary, what it said, and how long it took to stop."""
+    # The journal is synced in a thread, for which a virtual clock would not wait.
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    clock.autojump_threshold = 0.05
     task, said = Task(Source(products), Template("{name}"), "m"), list[str]()
     with Journal(products.with_name("out.jsonl"), task.fingerprint(), 10) as journal:
         bulk = BulkRun(task, journal, 10, say=said.append)

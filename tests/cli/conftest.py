@@ -153,6 +153,11 @@ class Answering:
     url: str = ""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    """Connections that wait to be accepted; with the default of 5, some are only retried after seconds."""
+
+
 @contextmanager
 def _answering(answer: Callable[[str, int], tuple[int, bytes, dict[str, str]]]) -> Iterator[Answering]:
     told = Answering(answer)
@@ -174,7 +179,7 @@ def _answering(answer: Callable[[str, int], tuple[int, bytes, dict[str, str]]]) 
         def log_message(self, format: str, *arguments: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         told.url = f"http://127.0.0.1:{server.server_port}/v1"
         thread = threading.Thread(target=server.serve_forever)

@@ -157,7 +157,8 @@ def test_what_is_not_an_answer_is_a_failed_item_and_the_exit_code_says_so(
 
     quick = {"HEADRACE_RETRY_BASE": "0.01"}
     with answering(answer) as endpoint:
-        result = headrace.run(*ASK, "--limit", "60", OPENAI_BASE_URL=endpoint.url, **quick)
+        ask = (*ASK, "--max-in-flight", str(IN_FLIGHT), "--limit", "60")
+        result = headrace.run(*ask, OPENAI_BASE_URL=endpoint.url, **quick)
     assert result.code == 1
     lines = {int(line["custom_id"].removeprefix("R")): line for line in lines_of("out.jsonl")}
     found = {kind: (lines[3 * place]["error"] or {}).get("code") for place, kind in enumerate(kinds)}

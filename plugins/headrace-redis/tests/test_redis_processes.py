@@ -177,6 +177,7 @@ def test_three_bulk_runs_on_one_account_meet_hardly_a_429(redis: RedisServer, it
 def test_a_run_without_its_server_ends_at_the_start_or_says_once_that_it_has_a_share(
     redis: RedisServer, items: Path, processes: str | None
 ) -> None:
+    pytest.importorskip("jinja2", reason="the command line is not installed")
     redis.kill()
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "OPENAI_"))

@@ -287,6 +287,7 @@ async def _process(shared_folder: str) -> AsyncIterator[Frames[Report]]:
             stderr=None,
             env=dict(os.environ) | {SHARED_FOLDER: shared_folder},
             pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is for the process above: it decides what becomes of the run
         )
     try:
         ours.setblocking(False)
