@@ -175,7 +175,7 @@ class LocalResourceError(CallError):
 
 
 class CallTimeout(CallError):
-    """An attempt ran out of time; ``phase`` is connect, write, read, total or stall."""
+    """An attempt ran out of time; ``phase`` is queue, connect, write, read, total or stall."""
 
     code = "timeout"
     retryable = True

@@ -84,7 +84,7 @@ class Pause:
         return self.holds and number == self._probe
 
     def reserve(self, caller: object) -> None:
-        """Where it holds, keep the probe for ``caller``, who goes as soon as it can."""
+        """While the pause holds, keep the probe for ``caller``, which goes as soon as it can."""
         if self.holds:
             self._reserved_for = caller
 
