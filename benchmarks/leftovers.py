@@ -31,7 +31,7 @@ async def look(client: Client) -> dict[str, float]:
     transport = client._transport
     assert isinstance(transport, NativeTransport)
     poller = transport._poller
-    idle = sum(len(origin._idle) for origin in transport._origins.values())
+    idle = sum(len(pool._idle) for pool in transport._pools.values())
     return {
         "memory_mb": resident() / 2**20,
         "objects": len(gc.get_objects()),

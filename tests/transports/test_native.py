@@ -11,7 +11,7 @@ import pytest
 
 import headrace
 from headrace import Call, ConnectError, Endpoint, Request, StatusError, Timeout
-from headrace.transports import native
+from headrace.transports import http1_pool
 from headrace.transports.native import NativeTransport
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def test_a_connection_idle_for_too_long_is_not_used_again(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serve() as server, connect(server) as client:
-        monkeypatch.setattr(native, "KEEP_ALIVE", 0.0)
+        monkeypatch.setattr(http1_pool, "KEEP_ALIVE", 0.0)
         await client.request("GET", "/a")
         await client.request("GET", "/b")
         assert server.per_connection == {0: 1, 1: 1}

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import socket
+from socket import socket
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -95,16 +96,16 @@ class Pool:
     async def play(self, server: RawServer, client: Client, steps: list[tuple[str, int]]) -> None:
         transport = client._transport
         assert isinstance(transport, native.NativeTransport)
-        self.origin = transport._origin(client.endpoints[0])
-        now, connect = self.origin._now, self.origin._connector.connect_at_once
+        self.origin = transport._pool(client.endpoints[0])
+        now, adopt = self.origin._now, self.origin.adopt
         self.origin._now = lambda: now() + self.elapsed
 
-        def recorded() -> Any:
-            stream = connect()
-            self.streams.append(stream)
-            return stream
+        def recorded(raw_socket: socket) -> Any:
+            connection = adopt(raw_socket)
+            self.streams.append(connection.stream)
+            return connection
 
-        self.origin._connector.connect_at_once = recorded  # type: ignore[method-assign]
+        self.origin.adopt = recorded  # type: ignore[method-assign]
         async with anyio.create_task_group() as group:
             for step, which in [*steps, *[("answer", 0)] * len(steps)]:
                 if step == "begin":

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import TypeGuard
 
 import anyio
@@ -14,8 +15,6 @@ import certifi
 from headrace.errors import ConnectError, TLSError
 from headrace.transports.addresses import Address
 from headrace.transports.local_limits import local_resource_error
-from headrace.transports.poller import Poller
-from headrace.transports.streams import Stream
 
 _CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 """In the names of the alerts (RFC 8446, 6.2) by which a server refuses a client."""
@@ -34,53 +33,45 @@ def default_ssl_context() -> ssl.SSLContext:
             pass
     if paths.cafile is None and not (paths.capath and os.listdir(paths.capath)):
         context.load_verify_locations(certifi.where())
-    context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-class Connector:
-    """Opens the streams of one origin: TCP, then with ``context`` verified TLS whose name is ``host``."""
+HTTP1 = "http/1.1"
+HTTP2 = "h2"
+"""The protocols by their names in ALPN (RFC 7301)."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, poller: Poller) -> None:
+
+class Connector:
+    """Opens the connections of one origin: TCP, then with ``context`` verified TLS whose name is ``host``."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self._host = host
         self.where = f"{host}:{port}"
         self._address = Address(host, port)
         self._context = context
-        self._poller = poller
 
-    def connect_at_once(self) -> Stream | None:
-        """A new stream where none has to be waited for, and so no time be limited; None: use `connect`."""
-        raw_socket = self._address.connected_at_once() if self._context is None else None
-        if raw_socket is None:
-            return None
-        try:
-            return Stream(raw_socket, self._poller)
-        except OSError:
-            raw_socket.close()
-            return None  # `connect` says why
+    def connect_at_once(self) -> socket.socket | None:
+        """A new connection where none has to be waited for; None: use `connect`."""
+        return self._address.connected_at_once() if self._context is None else None
 
-    async def connect(self) -> Stream:
-        """A new stream.
+    async def connect(self, protocols: Sequence[str]) -> tuple[socket.socket, str]:
+        """A new connection, and which of ``protocols`` the server chose; the first where there is no TLS.
+
+        A server that does not choose speaks HTTP/1.1.
 
         Raises `TLSError` for a failed handshake or certificate, `LocalResourceError` where this machine has
         no connection left, `ConnectError` for the rest.
         """
         where = self.where
         try:
-            return await self._connected()
+            raw_socket = await self._address.connected()
+            if self._context is None:
+                return raw_socket, protocols[0]
+            tls = await _handshake(raw_socket, self._context, tls_name(self._host), protocols)
+            return tls, tls.selected_alpn_protocol() or HTTP1
         except OSError as error:
             named = local_resource_error(error, where) or _named(error, where)
             raise named from error
-
-    async def _connected(self) -> Stream:
-        raw_socket = await self._address.connected()
-        if self._context is not None:
-            raw_socket = await _handshake(raw_socket, self._context, tls_name(self._host))
-        try:
-            return Stream(raw_socket, self._poller)
-        except OSError:
-            raw_socket.close()
-            raise
 
 
 def _named(error: OSError, where: str) -> ConnectError:
@@ -112,8 +103,11 @@ def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:
     return "ALERT" in reason and any(word in reason for word in _CERTIFICATE_ALERTS)
 
 
-async def _handshake(raw_socket: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+async def _handshake(
+    raw_socket: socket.socket, context: ssl.SSLContext, host: str, protocols: Sequence[str]
+) -> ssl.SSLSocket:
     """TLS over a connected socket, which it takes over."""
+    context.set_alpn_protocols(list(protocols))  # each time: the context may be shared with other code
     tls = context.wrap_socket(raw_socket, server_hostname=host, do_handshake_on_connect=False)
     try:
         while True:
