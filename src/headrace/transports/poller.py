@@ -15,7 +15,7 @@ from headrace.clock import running_clock
 
 if TYPE_CHECKING:
     from headrace.transports.loops import Loop, Waiter
-    from headrace.transports.streams import Stream
+    from headrace.transports.sockets import WatchedSocket
 
 MOST_TOGETHER = 16
 """Requests that are gathered before they are sent.
@@ -29,7 +29,7 @@ class Poller:
     """Watches the sockets of one transport for an event loop, which sees of them one file, the poll's own.
 
     So a socket is made known to the kernel once and not for each wait, and a turn of the event loop serves
-    all sockets that are ready. It has a heap entry for each stream, and one timer of the loop for all.
+    all sockets that are ready. It has a heap entry for each socket, and one timer of the loop for all.
     ``group`` is what trio needs for it; with None the loop is asyncio's.
     """
 
@@ -37,10 +37,10 @@ class Poller:
         self._selector = selectors.DefaultSelector()
         self.closed = False
         self.now: Callable[[], float] = running_clock()
-        self._heap: list[tuple[float, int, Stream]] = []
+        self._heap: list[tuple[float, int, WatchedSocket]] = []
         self._order = itertools.count()
         self._stale = 0
-        self._outgoing: list[tuple[Stream, bytes]] = []
+        self._outgoing: list[tuple[WatchedSocket, bytes]] = []
         self._loop: Loop = _running_loop(self, group)
         self.new_waiter: Callable[[], Waiter] = self._loop.new_waiter
         self.wake: Callable[[Waiter], None] = self._loop.wake
@@ -49,40 +49,40 @@ class Poller:
         """The file that is readable when a socket is ready."""
         return self._selector.fileno()
 
-    def register(self, raw_socket: socket, stream: Stream) -> None:
+    def register(self, raw_socket: socket, watched: WatchedSocket) -> None:
         """Watch a socket for what comes."""
-        self._selector.register(raw_socket, EVENT_READ, stream)
+        self._selector.register(raw_socket, EVENT_READ, watched)
 
-    def watch(self, raw_socket: socket, stream: Stream, before: int, events: int) -> None:
+    def watch(self, raw_socket: socket, watched: WatchedSocket, before: int, events: int) -> None:
         """Watch a socket for other ``events`` than ``before``."""
         if not events:
             self._selector.unregister(raw_socket)
         elif not before:
-            self._selector.register(raw_socket, events, stream)
+            self._selector.register(raw_socket, events, watched)
         else:
-            self._selector.modify(raw_socket, events, stream)
+            self._selector.modify(raw_socket, events, watched)
 
     def unregister(self, raw_socket: socket) -> None:
         """Watch a socket no more."""
         self._selector.unregister(raw_socket)
 
-    def send_soon(self, stream: Stream, data: bytes) -> None:
+    def send_soon(self, watched: WatchedSocket, data: bytes) -> None:
         """Send together with what other tasks that are ready send; see `MOST_TOGETHER`."""
         outgoing = self._outgoing
-        outgoing.append((stream, data))
+        outgoing.append((watched, data))
         if len(outgoing) == 1:
             self._loop.send_after_ready_tasks()
         elif len(outgoing) == MOST_TOGETHER:
             self.send_all()
 
-    def set_timer(self, when: float, stream: Stream) -> None:
-        """Have ``stream`` rung at ``when``."""
-        heapq.heappush(self._heap, (when, next(self._order), stream))
+    def set_timer(self, when: float, watched: WatchedSocket) -> None:
+        """Have ``watched`` rung at ``when``."""
+        heapq.heappush(self._heap, (when, next(self._order), watched))
         if self._heap[0][0] == when:
             self._loop.alarm_at(when)
 
     def forget_timer(self) -> None:
-        """One of the streams that have a timer is closed; once they are the half of all, they are let go."""
+        """One of those that have a timer is closed; once they are the half of all, they are let go."""
         self._stale += 1
         if self._stale > 100 and self._stale > len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if not entry[2].closed]
@@ -90,7 +90,7 @@ class Poller:
             self._stale = 0
 
     async def aclose(self) -> None:
-        """Watch no more; whoever waits for one of the streams gets a `ConnectionAbortedError`."""
+        """Watch no more; whoever waits for one of them gets a `ConnectionAbortedError`."""
         self.closed = True
         for key in list(self._selector.get_map().values()):
             key.data.cut_off()
@@ -107,20 +107,20 @@ class Poller:
     def serve(self) -> None:
         """Serve the sockets that are ready."""
         for key, events in self._selector.select(0):
-            stream: Stream = key.data
+            watched: WatchedSocket = key.data
             if events & EVENT_READ:
-                stream.readable()
-            if events & EVENT_WRITE and not stream.closed:
-                stream.writable()
+                watched.readable()
+            if events & EVENT_WRITE and not watched.closed:
+                watched.writable()
 
     def send_all(self) -> None:
         """Send what tasks that were ready had to send."""
         outgoing, self._outgoing = self._outgoing, []
-        for stream, data in outgoing:
-            stream.send_now(data)
+        for watched, data in outgoing:
+            watched.send_now(data)
 
     def ring(self) -> float | None:
-        """Ring for all streams whose time has come; returns when the next one's will."""
+        """Ring for all whose time has come; returns when the next one's will."""
         self.serve()  # a loop that was blocked finds both at once, and what has come in time has come in time
         now = self.now()
         while self._heap and self._heap[0][0] <= now:

@@ -8,25 +8,18 @@ the parser in a callback, and a task is woken once an answer.
 from __future__ import annotations
 
 import math
-import select
-import ssl
 from collections import deque
 from collections.abc import Callable
-from selectors import EVENT_READ, EVENT_WRITE
+from selectors import EVENT_READ
 from socket import socket
 from typing import TypeAlias
 
 from headrace.transports.loops import Waiter
 from headrace.transports.poller import Poller
-
-MAX_READ = 64 * 1024
+from headrace.transports.sockets import MAX_READ, NOT_NOW, WatchedSocket
 
 _SMALL = 8 * 1024
 """Bytes of a request that go into a socket at once, as long as nothing else is on its way."""
-
-_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-_NOTHING = memoryview(b"")
 
 Feed: TypeAlias = Callable[[bytes], bool]
 """Takes bytes that came; True once that is enough for now. What it raises comes out of `Stream.pump`."""
@@ -36,61 +29,34 @@ class LimitReached(Exception):
     """The clock reached the time until which a stream was to wait."""
 
 
-class Stream:
+class Stream(WatchedSocket):
     """A connection's two directions, over a connected, non-blocking socket that it owns.
 
     All that fails does so with `OSError` (ssl.SSLError is one) or `LimitReached`. After an exception or a
     cancellation it is only good for `abort`. ``until`` is on `anyio.current_time`'s clock, ``silence`` the
     most seconds between two pieces.
-
-    A limit in time costs a comparison: a cancel scope for each wait would take a third of a call's time, most
-    of it for setting a timer and taking it back. Here a timer that was set is left to ring; then it is looked
-    at whether there is still something to end, and when to look again.
     """
 
     __slots__ = (
         "_early",
         "_end",
-        "_ended",
         "_enough",
         "_error",
-        "_events",
         "_feed",
-        "_pending",
-        "_poll",
-        "_poller",
-        "_recv",
-        "_rest",
-        "_rings_at",
         "_sending",
         "_silence",
-        "_socket",
-        "_until",
         "_waiter",
-        "closed",
     )
 
     def __init__(self, raw_socket: socket, poller: Poller) -> None:
-        self._socket = raw_socket
-        self._recv = raw_socket.recv
-        # What TLS has decrypted and not handed out, the kernel knows nothing of.
-        self._pending = raw_socket.pending if isinstance(raw_socket, ssl.SSLSocket) else None
-        self._poller = poller
-        self._poll: Callable[[int], list[tuple[int, int]]] | None = None
+        super().__init__(raw_socket, poller)
         self._feed: Feed | None = None
         self._waiter: Waiter | None = None
         self._early: deque[bytes] | None = None
-        self._rest = _NOTHING
-        self._ended = self._enough = self._sending = False
+        self._enough = self._sending = False
         self._error: Exception | None = None
         self._silence: float | None = None
-        self._end = self._until = self._rings_at = math.inf
-        self._events = EVENT_READ
-        self.closed = False
-        if poller.closed:
-            raw_socket.close()
-            raise ConnectionAbortedError("this side closed it")
-        poller.register(raw_socket, self)
+        self._end = math.inf
 
     # What the transport calls.
 
@@ -146,29 +112,13 @@ class Stream:
         """For an idle connection: False where the other side closed it, or sent what nobody asked for.
 
         Nor is one over which a request is still on its way: it was answered before it was read.
-        The poller tells of that only in the loop's next turn, and none has come since the caller's own
-        blocking work; so the kernel is asked as well.
         """
-        if self._ended or self._early or self._rest:
-            return False
-        if self._poll is None:
-            poll = select.poll()
-            poll.register(self._socket.fileno(), select.POLLIN | select.POLLPRI)
-            self._poll = poll.poll
-        return not self._poll(0)
+        return not (self._ended or self._early or self._rest) and self.nothing_came()
 
     def abort(self) -> None:
-        """Close at once, without a word to the other side; again does nothing."""
-        if self.closed:
-            return
-        self.closed = self._ended = True
+        """See `WatchedSocket.abort`."""
         self._feed = None
-        self._until = math.inf
-        if self._events:
-            self._poller.unregister(self._socket)
-        if self._rings_at < math.inf:
-            self._poller.forget_timer()
-        self._socket.close()
+        super().abort()
 
     # What the poller calls.
 
@@ -177,20 +127,6 @@ class Stream:
         self._error = ConnectionAbortedError("this side closed it")
         self._wake()
         self.abort()
-
-    def send_now(self, data: bytes) -> None:
-        """Begin to send; what the socket does not take at once follows when it has room."""
-        if self.closed:
-            return
-        try:
-            sent = self._socket.send(data)
-        except _NOT_NOW:
-            sent = 0
-        except OSError:
-            return  # it shows where the answer is waited for, which may have come before
-        if sent < len(data):
-            self._rest = memoryview(data)[sent:]
-            self._watch(self._events | EVENT_WRITE)
 
     def readable(self) -> None:
         """Something has come, or the end."""
@@ -206,7 +142,7 @@ class Stream:
                     self._until = min(self._end, self._poller.now() + self._silence)
                 if self._pending is None or not self._pending():
                     return
-        except _NOT_NOW:
+        except NOT_NOW:
             return
         except Exception as error:
             self._error = error
@@ -215,30 +151,15 @@ class Stream:
         self._watch(self._events & ~EVENT_READ)
         self._wake()
 
-    def writable(self) -> None:
-        """There is room for more of a large request."""
-        try:
-            self._rest = self._rest[self._socket.send(self._rest) :]
-            if self._rest:
-                return
-        except _NOT_NOW:
-            return
-        except OSError:
-            pass  # as in `send_now`
-        self._watch(self._events & ~EVENT_WRITE)
+    def sent_all(self) -> None:
+        """See `WatchedSocket.sent_all`."""
         if self._sending:
             self._wake()
 
-    def ring(self, now: float) -> None:
-        """The timer that was set last rings."""
-        if now < self._rings_at:
-            return  # one that was set before an earlier one
-        self._rings_at = math.inf
-        if now >= self._until:
-            self._error, self._ended, self._feed = LimitReached(), True, None
-            self._wake()
-        elif self._until < math.inf:
-            self._limit(self._until)
+    def expired(self, now: float) -> None:
+        """See `WatchedSocket.expired`."""
+        self._error, self._ended, self._feed = LimitReached(), True, None
+        self._wake()
 
     def _keep(self, data: bytes) -> None:
         """Bytes that nobody waits for yet; let no server fill this process's memory with them."""
@@ -247,18 +168,6 @@ class Stream:
         elif self._early:
             self._watch(self._events & ~EVENT_READ)
         self._early.append(data)
-
-    def _watch(self, events: int) -> None:
-        if events != self._events:
-            self._poller.watch(self._socket, self, self._events, events)
-            self._events = events
-
-    def _limit(self, until: float) -> None:
-        """Let whoever waits wait no longer than ``until``."""
-        self._until = until
-        if until < self._rings_at:
-            self._rings_at = until
-            self._poller.set_timer(until, self)
 
     def _wake(self) -> None:
         self._until = math.inf

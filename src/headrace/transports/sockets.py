@@ -1,0 +1,154 @@
+"""A connected socket as a `Poller` watches it: what streams and connections of HTTP/2 have in common."""
+
+from __future__ import annotations
+
+import math
+import select
+import ssl
+from collections.abc import Callable
+from selectors import EVENT_READ, EVENT_WRITE
+from socket import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.transports.poller import Poller
+
+MAX_READ = 64 * 1024
+
+NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+_NOTHING = memoryview(b"")
+
+
+class WatchedSocket:
+    """A connected, non-blocking socket that it owns, its unsent bytes, and one limit in time.
+
+    Each wait compares its limit with the timer that is set already. A cancel scope for each would take a
+    third of a call's time, most of it for setting a timer and taking it back. A timer that ends too early
+    is set again.
+
+    Raises `OSError` where the poller cannot watch the socket; the socket is the caller's then.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_events",
+        "_pending",
+        "_poll",
+        "_poller",
+        "_recv",
+        "_rest",
+        "_rings_at",
+        "_socket",
+        "_until",
+        "closed",
+    )
+
+    def __init__(self, raw_socket: socket, poller: Poller) -> None:
+        self._socket = raw_socket
+        self._recv = raw_socket.recv
+        # What TLS has decrypted and not handed out, the kernel knows nothing of.
+        self._pending = raw_socket.pending if isinstance(raw_socket, ssl.SSLSocket) else None
+        self._poller = poller
+        self._poll: Callable[[int], list[tuple[int, int]]] | None = None
+        self._rest = _NOTHING
+        self._ended = False
+        self._until = self._rings_at = math.inf
+        self._events = EVENT_READ
+        self.closed = False
+        if poller.closed:
+            raw_socket.close()
+            raise ConnectionAbortedError("this side closed it")
+        poller.register(raw_socket, self)
+
+    # For subclasses to define.
+
+    def readable(self) -> None:
+        """Something has come, or the end."""
+        raise NotImplementedError
+
+    def sent_all(self) -> None:
+        """What `send_now` could not send at once is sent, or cannot be sent any more."""
+
+    def expired(self, now: float) -> None:
+        """The limit in time is reached."""
+        raise NotImplementedError
+
+    def cut_off(self) -> None:
+        """The transport is closed."""
+        raise NotImplementedError
+
+    # For all.
+
+    def send_now(self, data: bytes) -> None:
+        """Begin to send; what the socket does not take at once follows when it has room."""
+        if self.closed:
+            return
+        try:
+            sent = self._socket.send(data)
+        except NOT_NOW:
+            sent = 0
+        except OSError:
+            return  # it shows where the answer is waited for, which may have come before
+        if sent < len(data):
+            self._rest = memoryview(data)[sent:]
+            self._watch(self._events | EVENT_WRITE)
+
+    def writable(self) -> None:
+        """There is room for more of what was not sent at once."""
+        try:
+            self._rest = self._rest[self._socket.send(self._rest) :]
+            if self._rest:
+                return
+        except NOT_NOW:
+            return
+        except OSError:
+            pass  # as in `send_now`
+        self._watch(self._events & ~EVENT_WRITE)
+        self.sent_all()
+
+    def nothing_came(self) -> bool:
+        """Whether the kernel has neither bytes nor the end of the connection for this side.
+
+        The poller tells of that only in the loop's next turn, and none has come since the caller's own
+        blocking work; so the kernel is asked as well.
+        """
+        if self._poll is None:
+            poll = select.poll()
+            poll.register(self._socket.fileno(), select.POLLIN | select.POLLPRI)
+            self._poll = poll.poll
+        return not self._poll(0)
+
+    def abort(self) -> None:
+        """Close at once, without a word to the other side; again does nothing."""
+        if self.closed:
+            return
+        self.closed = self._ended = True
+        self._until = math.inf
+        if self._events:
+            self._poller.unregister(self._socket)
+        if self._rings_at < math.inf:
+            self._poller.forget_timer()
+        self._socket.close()
+
+    def ring(self, now: float) -> None:
+        """The timer that was set last has ended."""
+        if now < self._rings_at:
+            return  # one that was set before an earlier one
+        self._rings_at = math.inf
+        if now >= self._until:
+            self.expired(now)
+        elif self._until < math.inf:
+            self._limit(self._until)
+
+    def _limit(self, until: float) -> None:
+        """Have `expired` called at ``until``, unless the limit is moved before."""
+        self._until = until
+        if until < self._rings_at:
+            self._rings_at = until
+            self._poller.set_timer(until, self)
+
+    def _watch(self, events: int) -> None:
+        if events != self._events:
+            self._poller.watch(self._socket, self, self._events, events)
+            self._events = events
