@@ -96,7 +96,7 @@ class Pool:
     async def play(self, server: RawServer, client: Client, steps: list[tuple[str, int]]) -> None:
         transport = client._transport
         assert isinstance(transport, native.NativeTransport)
-        self.origin = transport._pool(client.endpoints[0])
+        self.origin = transport._sender(client.endpoints[0])
         now, adopt = self.origin._now, self.origin.adopt
         self.origin._now = lambda: now() + self.elapsed
 

@@ -103,6 +103,14 @@ def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:
     return "ALERT" in reason and any(word in reason for word in _CERTIFICATE_ALERTS)
 
 
+def certificate_refused(where: str, error: ssl.SSLError) -> TLSError:
+    """The error for what `refuses_certificate`."""
+    return TLSError(
+        f"{where} refuses this client's certificate, or that it has none ({error.reason}); "
+        "NativeTransport(ssl_context=…) takes a context with the right one"
+    )
+
+
 async def _handshake(
     raw_socket: socket.socket, context: ssl.SSLContext, host: str, protocols: Sequence[str]
 ) -> ssl.SSLSocket:

@@ -7,16 +7,16 @@ from collections import deque
 from socket import socket
 
 from headrace.clock import running_clock
-from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply, TLSError
+from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply
 from headrace.model import Call, Timeout
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import HTTP1, refuses_certificate
+from headrace.transports.connecting import HTTP1, certificate_refused, refuses_certificate
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1 import ReplyParser
 from headrace.transports.local_limits import local_resource_error
 from headrace.transports.opening import Opener, Shared, timed_out
 from headrace.transports.poller import Poller
-from headrace.transports.request_writer import RequestWriter
+from headrace.transports.request_writer import Http1Writer
 from headrace.transports.streams import LimitReached, Stream
 
 KEEP_ALIVE = 60.0
@@ -67,7 +67,7 @@ class Http1Pool:
     def __init__(
         self,
         opener: Opener,
-        writer: RequestWriter,
+        writer: Http1Writer,
         poller: Poller,
         shared: Shared,
         *,
@@ -89,8 +89,7 @@ class Http1Pool:
 
     async def send(self, call: Call) -> Reply:
         method = call.request.method
-        write = self._writer.write_streamed if call.streamed else self._writer.write
-        request = write(call.request, call.content)
+        request = self._writer.write(call.request, call.content, streamed=call.streamed)
         if self._closed:
             raise ClientStateError(CLOSED)
         start = self._now()
@@ -227,6 +226,12 @@ class Http1Pool:
             if self._closed:
                 raise ClientStateError(CLOSED)
 
+    def keep(self, raw_socket: socket) -> None:
+        """Keep a connected socket for the next attempt."""
+        connection = self.adopt(raw_socket)
+        connection.idle_until = self._now() + KEEP_ALIVE
+        self._idle.append(connection)
+
     def adopt(self, raw_socket: socket) -> Http1Connection:
         """Make a connected socket one of this pool's connections."""
         try:
@@ -251,10 +256,7 @@ class Http1Pool:
         """The error for a connection that ended too early."""
         where = self._where
         if refuses_certificate(error):
-            return TLSError(
-                f"{where} refuses this client's certificate, or that it has none ({error.reason}); "
-                "NativeTransport(ssl_context=…) takes a context with the right one"
-            )
+            return certificate_refused(where, error)
         how = "closed the connection" if error is None else f"lost the connection ({error.strerror or error})"
         if parser.started:
             return IncompleteReply(f"{where} {how} before the answer was complete")

@@ -23,8 +23,9 @@ _LOOP_LAG = 0.1
 class Pool(Protocol):
     """An endpoint's connections of one protocol."""
 
-    opened: int
-    """How many there are, in use or idle."""
+    @property
+    def opened(self) -> int:
+        """How many there are, in use or idle."""
 
     def drop(self, connection: Any, /) -> None:
         """Close one."""
@@ -106,7 +107,7 @@ class Opener:
         Raises `CallTimeout` after the connect timeout, or at ``end``, and what `Connector.connect` does.
         """
         try:
-            raw_socket, protocol = await self._connect(protocols, timeout, end)
+            raw_socket, protocol = await self.connect(protocols, timeout, end)
             return Opened(raw_socket, protocol)
         except LocalResourceError as error:
             since = self._now()
@@ -114,9 +115,10 @@ class Opener:
         waited = self._now() - since
         return Opened(handed=handed, waited=waited)
 
-    async def _connect(
+    async def connect(
         self, protocols: Sequence[str], timeout: Timeout, end: float
     ) -> tuple[socket.socket, str]:
+        """A new connection and its protocol; see `open`, which waits where this machine has none left."""
         for last_try in (False, True):
             limit = math.inf if timeout.connect is None else self._now() + timeout.connect
             with anyio.CancelScope(deadline=min(limit, end)):
