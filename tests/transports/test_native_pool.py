@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import socket
-from socket import socket
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from headrace import CallError, Client, Timeout
 from headrace.transports import native
+from headrace.transports.sockets import Connected
 
 if TYPE_CHECKING:
     from tests.transports.conftest import Peer, RawServer, Serve
@@ -100,8 +100,8 @@ class Pool:
         now, adopt = self.origin._now, self.origin.adopt
         self.origin._now = lambda: now() + self.elapsed
 
-        def recorded(raw_socket: socket) -> Any:
-            connection = adopt(raw_socket)
+        def recorded(connected: Connected) -> Any:
+            connection = adopt(connected)
             self.streams.append(connection.stream)
             return connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -15,6 +16,8 @@ import certifi
 from headrace.errors import ConnectError, TLSError
 from headrace.transports.addresses import Address
 from headrace.transports.local_limits import local_resource_error
+from headrace.transports.sockets import MAX_READ, Connected
+from headrace.transports.tls import HTTP1, TlsSession
 
 _CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 """In the names of the alerts (RFC 8446, 6.2) by which a server refuses a client."""
@@ -36,11 +39,6 @@ def default_ssl_context() -> ssl.SSLContext:
     return context
 
 
-HTTP1 = "http/1.1"
-HTTP2 = "h2"
-"""The protocols by their names in ALPN (RFC 7301)."""
-
-
 class Connector:
     """Opens the connections of one origin: TCP, then with ``context`` verified TLS whose name is ``host``."""
 
@@ -50,12 +48,13 @@ class Connector:
         self._address = Address(host, port)
         self._context = context
 
-    def connect_at_once(self) -> socket.socket | None:
+    def connect_at_once(self) -> Connected | None:
         """A new connection where none has to be waited for; None: use `connect`."""
-        return self._address.connected_at_once() if self._context is None else None
+        raw_socket = self._address.connected_at_once() if self._context is None else None
+        return None if raw_socket is None else Connected(raw_socket)
 
-    async def connect(self, protocols: Sequence[str]) -> tuple[socket.socket, str]:
-        """A new connection, and which of ``protocols`` the server chose; the first where there is no TLS.
+    async def connect(self, protocols: Sequence[str]) -> Connected:
+        """A new connection with one of ``protocols``; the first of them where there is no TLS.
 
         A server that does not choose speaks HTTP/1.1.
 
@@ -66,9 +65,9 @@ class Connector:
         try:
             raw_socket = await self._address.connected()
             if self._context is None:
-                return raw_socket, protocols[0]
+                return Connected(raw_socket, protocol=protocols[0])
             tls = await _handshake(raw_socket, self._context, tls_name(self._host), protocols)
-            return tls, tls.selected_alpn_protocol() or HTTP1
+            return Connected(raw_socket, tls, tls.protocol or HTTP1)
         except OSError as error:
             named = local_resource_error(error, where) or _named(error, where)
             raise named from error
@@ -113,22 +112,44 @@ def certificate_refused(where: str, error: ssl.SSLError) -> TLSError:
 
 async def _handshake(
     raw_socket: socket.socket, context: ssl.SSLContext, host: str, protocols: Sequence[str]
-) -> ssl.SSLSocket:
-    """TLS over a connected socket, which it takes over."""
+) -> TlsSession:
+    """TLS over a connected socket, which is closed where that fails."""
     context.set_alpn_protocols(list(protocols))  # each time: the context may be shared with other code
-    tls = context.wrap_socket(raw_socket, server_hostname=host, do_handshake_on_connect=False)
     try:
-        while True:
-            try:
-                tls.do_handshake()
-                return tls
-            except ssl.SSLWantReadError:
-                await anyio.wait_readable(tls)
-            except ssl.SSLWantWriteError:
-                await anyio.wait_writable(tls)
+        tls = TlsSession(context, host)
+        received = None
+        while not _goes_on(tls, raw_socket, received):
+            received = await _send_and_receive(raw_socket, tls.outgoing())
+        await _send(raw_socket, tls.outgoing())
+        return tls
     except BaseException:
-        tls.close()
+        raw_socket.close()
         raise
+
+
+def _goes_on(tls: TlsSession, raw_socket: socket.socket, received: bytes | None) -> bool:
+    try:
+        return tls.handshake(received)
+    except ssl.SSLError:
+        with contextlib.suppress(OSError):
+            raw_socket.send(tls.outgoing())  # the alert says to the other side what is wrong
+        raise
+
+
+async def _send(raw_socket: socket.socket, data: bytes) -> None:
+    while data:
+        try:
+            data = data[raw_socket.send(data) :]
+        except BlockingIOError:
+            await anyio.wait_writable(raw_socket)
+
+
+async def _send_and_receive(raw_socket: socket.socket, data: bytes) -> bytes:
+    await _send(raw_socket, data)
+    while True:
+        await anyio.wait_readable(raw_socket)
+        with contextlib.suppress(BlockingIOError):
+            return raw_socket.recv(MAX_READ)
 
 
 def _explained(where: str, error: OSError) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from socket import socket
 
 from headrace.clock import running_clock
 from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply
 from headrace.model import Call, Timeout
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import HTTP1, certificate_refused, refuses_certificate
+from headrace.transports.connecting import certificate_refused, refuses_certificate
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1 import ReplyParser
 from headrace.transports.local_limits import local_resource_error
 from headrace.transports.opening import Opener, Shared, timed_out
 from headrace.transports.poller import Poller
 from headrace.transports.request_writer import Http1Writer
+from headrace.transports.sockets import Connected
 from headrace.transports.streams import LimitReached, Stream
+from headrace.transports.tls import HTTP1
 
 KEEP_ALIVE = 60.0
 """Seconds that a connection is kept idle where the endpoint does not say; load balancers allow 60 to 350."""
@@ -209,14 +210,14 @@ class Http1Pool:
         Returns it, whether it was used before, and the seconds for which it was waited for: they are not the
         endpoint's.
         """
-        raw_socket = self._opener.at_once()
-        if raw_socket is not None:
-            return self.adopt(raw_socket), False, 0.0
+        connected = self._opener.at_once()
+        if connected is not None:
+            return self.adopt(connected), False, 0.0
         waited, again = 0.0, False
         while True:
             opened = await self._opener.open((HTTP1,), timeout, end + waited, again=again)
-            if opened.raw_socket is not None:
-                return self.adopt(opened.raw_socket), False, waited
+            if opened.connected is not None:
+                return self.adopt(opened.connected), False, waited
             waited, again = waited + opened.waited, True
             if opened.handed is not None:
                 pool, connection = opened.handed
@@ -226,18 +227,18 @@ class Http1Pool:
             if self._closed:
                 raise ClientStateError(CLOSED)
 
-    def keep(self, raw_socket: socket) -> None:
-        """Keep a connected socket for the next attempt."""
-        connection = self.adopt(raw_socket)
+    def keep(self, connected: Connected) -> None:
+        """Keep a new connection for the next attempt."""
+        connection = self.adopt(connected)
         connection.idle_until = self._now() + KEEP_ALIVE
         self._idle.append(connection)
 
-    def adopt(self, raw_socket: socket) -> Http1Connection:
+    def adopt(self, connected: Connected) -> Http1Connection:
         """Make a connected socket one of this pool's connections."""
         try:
-            connection = Http1Connection(Stream(raw_socket, self._poller), self._max_bytes)
+            connection = Http1Connection(Stream(connected, self._poller), self._max_bytes)
         except OSError as error:
-            raw_socket.close()
+            connected.raw_socket.close()
             raise local_resource_error(error, self._where) or error from error
         self.opened += 1
         return connection

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from socket import socket
 from typing import Protocol
 
 from headrace.errors import ProtocolError
@@ -20,7 +19,7 @@ from headrace.transports.http2_engine import (
 from headrace.transports.http2_exchange import Exchange, Lost, Unprocessed, WantsHttp1
 from headrace.transports.poller import MOST_TOGETHER, Poller
 from headrace.transports.request_writer import Fields
-from headrace.transports.sockets import MAX_READ, NOT_NOW, WatchedSocket
+from headrace.transports.sockets import Connected, WatchedSocket
 from headrace.transports.streams import LimitReached
 
 KEEP_IDLE = 60.0
@@ -74,8 +73,8 @@ class Http2Connection(WatchedSocket):
         "room",
     )
 
-    def __init__(self, raw_socket: socket, poller: Poller, owner: Owner) -> None:
-        super().__init__(raw_socket, poller)
+    def __init__(self, connected: Connected, poller: Poller, owner: Owner) -> None:
+        super().__init__(connected, poller)
         self._owner = owner
         self._engine = Http2Engine(self)
         self._exchanges: dict[int, Exchange] = {}
@@ -221,29 +220,25 @@ class Http2Connection(WatchedSocket):
         """See `WatchedSocket.sent_all`."""
         self.flush()
 
-    def readable(self) -> None:
-        """See `WatchedSocket.readable`."""
+    def received(self, data: bytes) -> None:
+        """See `WatchedSocket.received`."""
         self._heard = self._poller.now()
         self._pinged = False
-        try:
-            while data := self._recv(MAX_READ):
-                self._engine.receive(data)
-                if self.closed:
-                    return
-                if self._pending is None or len(data) < 4096:
-                    self.flush()
-                    return
-        except NOT_NOW:
+        self._engine.receive(data)
+        if not self.closed:
             self.flush()
-        except OSError as error:
+
+    def broken(self, error: Exception | None) -> None:
+        """See `WatchedSocket.broken`."""
+        if error is None:
+            self.fail(Lost(self._farewell or "closed the connection"))
+        elif isinstance(error, OSError):
             lost = Lost(f"lost the connection ({error.strerror or error})")
             lost.__cause__ = error
             self.fail(lost)
-        except ProtocolError as error:
+        else:
             self.flush()  # what it has to say to the other side
             self.fail(error)
-        else:
-            self.fail(Lost(self._farewell or "closed the connection"))
 
     def expired(self, now: float) -> None:
         """See `WatchedSocket.expired`."""

@@ -5,27 +5,27 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Sequence
-from socket import socket
 
 import anyio
 
 from headrace.errors import CallError, ClientStateError, LocalResourceError, TLSError
 from headrace.model import Timeout
-from headrace.transports.connecting import HTTP1, HTTP2
 from headrace.transports.http1_pool import CLOSED
 from headrace.transports.http2_connection import Http2Connection
 from headrace.transports.http2_engine import ASSUMED_STREAMS
 from headrace.transports.local_limits import local_resource_error
 from headrace.transports.opening import Opener, Shared, timed_out
 from headrace.transports.poller import Poller
+from headrace.transports.sockets import Connected
+from headrace.transports.tls import HTTP1, HTTP2
 
 
 class SpeaksHttp1(Exception):
-    """The server chose HTTP/1.1; ``raw_socket`` is connected to it, None where another call has it."""
+    """The server chose HTTP/1.1; ``connected`` is the connection, None where another call has it."""
 
-    def __init__(self, raw_socket: socket | None = None) -> None:
+    def __init__(self, connected: Connected | None = None) -> None:
         super().__init__()
-        self.raw_socket = raw_socket
+        self.connected = connected
 
 
 class _Turn:
@@ -161,16 +161,16 @@ class Http2Pool:
         return connection
 
     async def _connected(self, timeout: Timeout, end: float) -> Http2Connection:
-        raw_socket, protocol = await self._opener.connect(self._protocols, timeout, end)
-        if protocol != HTTP2:
+        connected = await self._opener.connect(self._protocols, timeout, end)
+        if connected.protocol != HTTP2:
             if HTTP1 in self._protocols:
-                raise SpeaksHttp1(raw_socket)
-            raw_socket.close()
+                raise SpeaksHttp1(connected)
+            connected.raw_socket.close()
             raise TLSError(f"{self.where} does not speak HTTP/2; leave http2 at 'auto'")
         try:
-            connection = Http2Connection(raw_socket, self._poller, self)
+            connection = Http2Connection(connected, self._poller, self)
         except OSError as error:
-            raw_socket.close()
+            connected.raw_socket.close()
             raise local_resource_error(error, self.where) or error from error
         self._connections.add(connection)
         return connection

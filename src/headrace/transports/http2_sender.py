@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Coroutine
-from socket import socket
 from typing import Any
 
 from headrace.clock import running_clock
@@ -19,6 +18,7 @@ from headrace.transports.http2_exchange import Exchange, Lost, Unprocessed, Want
 from headrace.transports.http2_pool import Http2Pool, SpeaksHttp1
 from headrace.transports.opening import timed_out
 from headrace.transports.request_writer import Fields, Http2Writer
+from headrace.transports.sockets import Connected
 from headrace.transports.streams import LimitReached
 
 MOST_SENDS = 4
@@ -80,18 +80,18 @@ class Http2Sender:
                     return await self._over_http1(call, None)
             except SpeaksHttp1 as other:
                 fields = []  # as below
-                return await self._over_http1(call, other.raw_socket)
+                return await self._over_http1(call, other.connected)
             except BaseException:
                 fields = []  # they hold the key, and there are tools that show a traceback's variables
                 raise
         fields = []  # as above
         raise ConnectError(f"{self._where} refused the request {MOST_SENDS} times, and has not processed it")
 
-    async def _over_http1(self, call: Call, raw_socket: socket | None) -> Reply:
+    async def _over_http1(self, call: Call, connected: Connected | None) -> Reply:
         assert self._http1 is not None
         self._speaks_http1 = True
-        if raw_socket is not None:
-            self._http1.keep(raw_socket)
+        if connected is not None:
+            self._http1.keep(connected)
         return await self._http1.send(call)
 
     async def _exchanged(self, connection: Http2Connection, call: Call, fields: Fields, end: float) -> Reply:

@@ -17,12 +17,13 @@ from headrace.endpoints import Endpoint
 from headrace.errors import ClientStateError, SettingsError
 from headrace.model import Call
 from headrace.reply import Reply
-from headrace.transports.connecting import HTTP1, HTTP2, Connector, default_ssl_context
+from headrace.transports.connecting import Connector, default_ssl_context
 from headrace.transports.http1_pool import CLOSED, Http1Pool
 from headrace.transports.local_limits import local_errors_named
 from headrace.transports.opening import Opener, Shared
 from headrace.transports.poller import Poller
 from headrace.transports.request_writer import Http1Writer, Http2Writer
+from headrace.transports.tls import HTTP1, HTTP2
 
 if TYPE_CHECKING:
     from headrace.transports.http2_sender import Http2Sender
