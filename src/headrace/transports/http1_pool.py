@@ -88,7 +88,8 @@ class Http1Pool:
         self.opened = 0
         shared.pools.append(self)
 
-    async def send(self, call: Call) -> Reply:
+    async def send(self, call: Call, opened: Connected | None = None) -> Reply:
+        """Make one attempt, over ``opened`` where a connection is there for it; see `Transport.send`."""
         method = call.request.method
         request = self._writer.write(call.request, call.content, streamed=call.streamed)
         if self._closed:
@@ -96,13 +97,14 @@ class Http1Pool:
         start = self._now()
         timeout = call.timeout
         end = math.inf if timeout.total is None else start + timeout.total
-        connection = self._take(start)
+        connection = self._take(start) if opened is None else None
         kept = connection is not None
         while True:
             if connection is None:
                 try:
-                    connection, kept, waited = await self._new_connection(timeout, end)
+                    connection, kept, waited = await self._new_connection(timeout, end, opened)
                     end += waited
+                    opened = None
                 except BaseException:
                     request = b""  # it holds the key, and there are tools that show a traceback's variables
                     raise
@@ -204,13 +206,15 @@ class Http1Pool:
             self.drop(self._idle.pop())
         return closed
 
-    async def _new_connection(self, timeout: Timeout, end: float) -> tuple[Http1Connection, bool, float]:
+    async def _new_connection(
+        self, timeout: Timeout, end: float, connected: Connected | None
+    ) -> tuple[Http1Connection, bool, float]:
         """A new connection; where this machine has none left, one that another attempt gives back.
 
         Returns it, whether it was used before, and the seconds for which it was waited for: they are not the
         endpoint's.
         """
-        connected = self._opener.at_once()
+        connected = connected or self._opener.at_once()
         if connected is not None:
             return self.adopt(connected), False, 0.0
         waited, again = 0.0, False
@@ -226,12 +230,6 @@ class Http1Pool:
                 pool.drop(connection)
             if self._closed:
                 raise ClientStateError(CLOSED)
-
-    def keep(self, connected: Connected) -> None:
-        """Keep a new connection for the next attempt."""
-        connection = self.adopt(connected)
-        connection.idle_until = self._now() + KEEP_ALIVE
-        self._idle.append(connection)
 
     def adopt(self, connected: Connected) -> Http1Connection:
         """Make a connected socket one of this pool's connections."""

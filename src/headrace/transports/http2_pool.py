@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from collections.abc import Sequence
-
-import anyio
 
 from headrace.errors import CallError, ClientStateError, LocalResourceError, TLSError
 from headrace.model import Timeout
@@ -14,9 +13,11 @@ from headrace.transports.http1_pool import CLOSED
 from headrace.transports.http2_connection import Http2Connection
 from headrace.transports.http2_engine import ASSUMED_STREAMS
 from headrace.transports.local_limits import local_resource_error
+from headrace.transports.loops import Waiter
 from headrace.transports.opening import Opener, Shared, timed_out
 from headrace.transports.poller import Poller
 from headrace.transports.sockets import Connected
+from headrace.transports.streams import LimitReached
 from headrace.transports.tls import HTTP1, HTTP2
 
 
@@ -31,14 +32,16 @@ class SpeaksHttp1(Exception):
 class _Turn:
     """A call that waits for a stream.
 
-    Once ``event`` is set, it has a ``connection`` with a stream reserved, an ``error``, or is to open a
+    Once it is ``served``, it has a ``connection`` with a stream reserved, an ``error``, or is to open a
     connection itself.
     """
 
-    __slots__ = ("connection", "error", "event")
+    __slots__ = ("connection", "end", "error", "served", "waiter")
 
-    def __init__(self) -> None:
-        self.event = anyio.Event()
+    def __init__(self, waiter: Waiter, end: float) -> None:
+        self.waiter = waiter
+        self.end = end
+        self.served = False
         self.connection: Http2Connection | None = None
         self.error: Exception | None = None
 
@@ -64,7 +67,8 @@ class Http2Pool:
         self._opening = 0
         self._streams = ASSUMED_STREAMS
         self._known = False
-        self._closed = False
+        self._rings_at = math.inf
+        self.closed = False
         shared.pools.append(self)
 
     @property
@@ -97,6 +101,8 @@ class Http2Pool:
         while True:
             if not opens:
                 turn = await self._served(end + waited)
+                if isinstance(turn.error, LimitReached):
+                    raise timed_out(self.where, "connect", timeout, in_total=True)
                 if turn.error is not None:
                     raise turn.error
                 if turn.connection is not None:
@@ -121,30 +127,33 @@ class Http2Pool:
         return self._opening * self._streams <= len(self._waiting)
 
     async def _served(self, end: float) -> _Turn:
-        """Wait in line; raises `CallTimeout` at ``end``."""
-        turn = _Turn()
+        """Wait in line, until ``end`` at most."""
+        turn = _Turn(self._poller.new_waiter(), end)
         self._waiting.append(turn)
+        if end < self._rings_at:
+            self._rings_at = end
+            self._poller.set_timer(end, self)
         try:
-            with anyio.CancelScope(deadline=end):
-                await turn.event.wait()
+            await turn.waiter
         except BaseException:
             if turn.connection is not None:
                 turn.connection.give_back_room()
-            elif turn.event.is_set() and turn.error is None:
+            elif not turn.served:
+                self._waiting.remove(turn)
+            elif turn.error is None:
                 self._opening -= 1
                 self._have_more_opened()
             raise
-        finally:
-            if not turn.event.is_set():
-                self._waiting.remove(turn)
-        if not turn.event.is_set():
-            raise timed_out(self.where, "connect", Timeout(), in_total=True)
         return turn
+
+    def _serve(self, turn: _Turn) -> None:
+        turn.served = True
+        self._poller.wake(turn.waiter)
 
     async def _open(self, timeout: Timeout, end: float) -> Http2Connection:
         """Open a connection, on which a stream is reserved; it is counted in ``_opening``."""
         try:
-            if self._closed:
+            if self.closed:
                 raise ClientStateError(CLOSED)
             connection = await self._connected(timeout, end)
         except BaseException as error:
@@ -181,13 +190,13 @@ class Http2Pool:
         for _ in range(min(count, len(self._waiting))):
             turn = self._waiting.popleft()
             turn.error = SpeaksHttp1() if isinstance(error, SpeaksHttp1) else copy.copy(error)
-            turn.event.set()
+            self._serve(turn)
 
     def _have_more_opened(self) -> None:
         """Have as many of those who wait open a connection as they need together."""
         while self._waiting and self._lacks_one():
             self._opening += 1
-            self._waiting.popleft().event.set()
+            self._serve(self._waiting.popleft())
 
     # What a connection tells.
 
@@ -197,7 +206,7 @@ class Http2Pool:
             turn = self._waiting.popleft()
             connection.room -= 1
             turn.connection = connection
-            turn.event.set()
+            self._serve(turn)
         if connection.room > 0 and not connection.listed:
             connection.listed = True
             self._with_room.append(connection)
@@ -217,6 +226,19 @@ class Http2Pool:
         """See `Owner.allows`."""
         self._streams = max(1, streams)
 
+    def ring(self, now: float) -> None:
+        """The poller's timer has ended: let those go whose time is up."""
+        if now < self._rings_at:
+            return  # one that was set before an earlier one
+        late = [turn for turn in self._waiting if turn.end <= now]
+        for turn in late:
+            self._waiting.remove(turn)
+            turn.error = LimitReached()
+            self._serve(turn)
+        self._rings_at = min((turn.end for turn in self._waiting), default=math.inf)
+        if self._rings_at < math.inf:
+            self._poller.set_timer(self._rings_at, self)
+
     # What the transport calls.
 
     def drop(self, connection: Http2Connection) -> None:
@@ -235,9 +257,9 @@ class Http2Pool:
 
     def close(self) -> None:
         """See `Pool.close`."""
-        self._closed = True
+        self.closed = True
         self.close_idle()
         for turn in self._waiting:
             turn.error = ClientStateError(CLOSED)
-            turn.event.set()
+            self._serve(turn)
         self._waiting.clear()

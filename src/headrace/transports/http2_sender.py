@@ -90,9 +90,7 @@ class Http2Sender:
     async def _over_http1(self, call: Call, connected: Connected | None) -> Reply:
         assert self._http1 is not None
         self._speaks_http1 = True
-        if connected is not None:
-            self._http1.keep(connected)
-        return await self._http1.send(call)
+        return await self._http1.send(call, connected)
 
     async def _exchanged(self, connection: Http2Connection, call: Call, fields: Fields, end: float) -> Reply:
         timeout, content = call.timeout, call.content
