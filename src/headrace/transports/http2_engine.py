@@ -7,6 +7,7 @@ compared with another implementation's in the tests.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import ngh2
@@ -23,6 +24,12 @@ STREAM_WINDOW = 1024 * 1024
 
 _CONNECTION_WINDOW = 2**31 - 1
 """All that the protocol allows: what is not taken of one stream must not keep back the others' answers."""
+
+_MOST_FRUITLESS = 10_000
+"""Events without any of an answer among them, after which they are taken for a flood.
+
+What they say costs the other side nothing, and libnghttp2 bounds only those that it cannot answer at once.
+"""
 
 CANCEL = int(ngh2.ErrorCode.CANCEL)
 NO_ERROR = int(ngh2.ErrorCode.NO_ERROR)
@@ -79,14 +86,15 @@ class Http2Engine:
 
     After each `receive`, and after whatever asks for something to be sent, `outgoing` has the bytes to send.
     It raises `ProtocolError` where the other side breaks the protocol or floods this one; then the connection
-    is over.
+    is over. What is asked for of a stream or connection that is over by then has no effect.
     """
 
-    __slots__ = ("_connection", "_receiver", "_reset_by_peer")
+    __slots__ = ("_connection", "_fruitless", "_receiver", "_reset_by_peer")
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._reset_by_peer: set[int] = set()
+        self._reset_by_peer = 0
+        self._fruitless = 0
         self._connection = ngh2.Connection(
             ngh2.Role.CLIENT,
             ngh2.Configuration(
@@ -122,7 +130,9 @@ class Http2Engine:
 
     def send_more(self, stream: int, content: bytes, *, last: bool) -> None:
         """Send more of a request's body."""
-        self._connection.send_data(stream, content, end_stream=last)
+        self._fruitless = 0  # the other side's windows grow with it, a frame each time
+        with suppress(ngh2.NGH2Error):
+            self._connection.send_data(stream, content, end_stream=last)
 
     def waiting(self, stream: int) -> int:
         """Bytes of a request's body that wait for the other side to allow them."""
@@ -130,19 +140,25 @@ class Http2Engine:
 
     def taken(self, stream: int, size: int) -> None:
         """So many bytes of an answer were taken, so that others may come."""
-        self._connection.acknowledge_received_data(size, stream)
+        try:  # for each piece of an answer, so without a context manager
+            self._connection.acknowledge_received_data(size, stream)
+        except ngh2.NGH2Error:
+            pass
 
     def reset(self, stream: int) -> None:
         """Be done with a stream: nobody waits for its answer."""
-        self._connection.reset_stream(stream, CANCEL)
+        with suppress(ngh2.NGH2Error):
+            self._connection.reset_stream(stream, CANCEL)
 
     def ping(self) -> None:
         """Have the other side say that it is there."""
-        self._connection.ping()
+        with suppress(ngh2.NGH2Error):
+            self._connection.ping()
 
     def go_away(self) -> None:
         """Say that this side closes the connection."""
-        self._connection.terminate_connection(NO_ERROR)
+        with suppress(ngh2.NGH2Error):
+            self._connection.terminate_connection(NO_ERROR)
 
     def receive(self, data: bytes) -> None:
         """Take bytes, and tell the receiver what they say."""
@@ -166,23 +182,26 @@ class Http2Engine:
     def _tell(self) -> None:
         receiver = self._receiver
         for event in self._connection.events():
+            self._fruitless += 1
             if isinstance(event, ngh2.DataReceived):
+                if event.data:
+                    self._fruitless = 0
                 receiver.data_came(event.stream_id, event.data, last=event.end_stream)
             elif isinstance(event, ngh2.StreamClosed):
+                self._fruitless = 0
                 stream = event.stream_id
-                by_peer = stream in self._reset_by_peer
-                if by_peer:
-                    self._reset_by_peer.remove(stream)
+                by_peer = stream == self._reset_by_peer
                 unsent = event.local_error is not None
                 receiver.stream_ended(stream, event.error_code, by_peer=by_peer, unsent=unsent)
             elif isinstance(event, ngh2.ResponseReceived):
+                self._fruitless = 0
                 headers: Any = list(event.headers)
                 status = int(headers.pop(0)[1])
                 receiver.head_came(event.stream_id, status, headers, last=event.end_stream)
             elif isinstance(event, ngh2.TrailersReceived):
                 receiver.trailers_came(event.stream_id)
             elif isinstance(event, ngh2.StreamReset):
-                self._reset_by_peer.add(event.stream_id)
+                self._reset_by_peer = event.stream_id  # that it is closed comes next, where it was open
             elif isinstance(event, ngh2.SettingsReceived):
                 streams = event.settings.get(ngh2.Setting.MAX_CONCURRENT_STREAMS)
                 if streams is not None:
@@ -191,3 +210,5 @@ class Http2Engine:
                 receiver.going_away(event.error_code, event.debug_data)
             elif isinstance(event, ngh2.ConnectionClosed):
                 receiver.ended(event.error_code)
+        if self._fruitless > _MOST_FRUITLESS:
+            raise ProtocolError("the endpoint floods the connection with frames that answer nothing (HTTP/2)")

@@ -76,8 +76,12 @@ class Http2Sender:
                     end += waited
                 return await self._exchanged(connection, call, fields, end)
             except Unprocessed as refusal:
-                if isinstance(refusal, WantsHttp1) and self._http1 is not None:
-                    return await self._over_http1(call, None)
+                if isinstance(refusal, WantsHttp1):
+                    fields = []  # as below
+                    if self._http1 is not None:
+                        return await self._over_http1(call, None)
+                    wanted = f"{self._where} asks for HTTP/1.1; leave http2 at 'auto'"
+                    raise ProtocolError(wanted) from None
             except SpeaksHttp1 as other:
                 fields = []  # as below
                 return await self._over_http1(call, other.connected)
@@ -100,8 +104,8 @@ class Http2Sender:
         try:
             connection.begin(exchange, fields, content, watched=timeout.write is not None)
             fields = []  # as above
-            if timeout.write is not None:
-                limit = self._now() + timeout.write
+            if not connection.handed_over(exchange):
+                limit = math.inf if timeout.write is None else self._now() + timeout.write
                 while not exchange.enough and not connection.handed_over(exchange):
                     await connection.wait(exchange, min(end, limit), None)
             phase = "read"
