@@ -62,6 +62,11 @@ def head(stream: int, *named: tuple[str, str], status: str = "200", end: bool = 
     return frame(HEADERS, END_HEADERS | end, stream, fields((":status", status), *named))
 
 
+def answered(stream: int, body: bytes = b"{}") -> bytes:
+    """A whole answer."""
+    return head(stream) + frame(DATA, END_STREAM, stream, body)
+
+
 def goaway(last: int, code: int = 0, said: bytes = b"") -> bytes:
     """A GOAWAY frame."""
     return frame(GOAWAY, 0, 0, number(last) + number(code) + said)
@@ -194,6 +199,12 @@ class Http2Peer:
             if not await self.more():
                 return False
         return True
+
+    async def heard(self) -> bool:
+        """Wait until the client has read all so far, which a reset would take back; False: it has closed."""
+        pings = self.pings
+        await self.send(frame(PING, 0, 0, b"received"))
+        return await self.until(lambda: self.pings > pings)
 
     async def request(self) -> Asked | None:
         """The next whole request, None when the client has closed."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 import ngh2
+from ngh2 import DataReceived, ResponseReceived, StreamClosed
 
 from headrace.errors import ProtocolError
 from headrace.transports.incoming import MAX_HEAD_BYTES
@@ -56,20 +57,23 @@ class CannotBegin(Exception):
 class Receiver(Protocol):
     """Who is told what comes; ``stream`` is a stream's number."""
 
-    def head_came(self, stream: int, status: int, headers: Fields, *, last: bool) -> None:
+    def head_came(self, stream: int, status: int, headers: Fields, last: bool) -> None:
         """The head of a final answer; ``last``: it has no body."""
 
-    def data_came(self, stream: int, data: bytes, *, last: bool) -> None:
+    def data_came(self, stream: int, data: bytes, last: bool) -> None:
         """A part of the body; ``last``: the answer is complete."""
 
     def trailers_came(self, stream: int) -> None:
         """The answer is complete."""
 
-    def stream_ended(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
-        """A stream is over in both directions.
+    def stream_failed(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
+        """A stream ends before its time; `stream_ended` follows.
 
         ``by_peer``: the other side reset it. ``unsent``: its request never left.
         """
+
+    def stream_ended(self, stream: int) -> None:
+        """A stream is over in both directions."""
 
     def going_away(self, code: int, said: bytes) -> None:
         """The other side takes no further requests on this connection."""
@@ -140,7 +144,7 @@ class Http2Engine:
 
     def taken(self, stream: int, size: int) -> None:
         """So many bytes of an answer were taken, so that others may come."""
-        try:  # for each piece of an answer, so without a context manager
+        try:  # noqa: SIM105 - for each piece of an answer, and a context manager takes longer
             self._connection.acknowledge_received_data(size, stream)
         except ngh2.NGH2Error:
             pass
@@ -182,33 +186,41 @@ class Http2Engine:
     def _tell(self) -> None:
         receiver = self._receiver
         for event in self._connection.events():
-            self._fruitless += 1
-            if isinstance(event, ngh2.DataReceived):
-                if event.data:
-                    self._fruitless = 0
-                receiver.data_came(event.stream_id, event.data, last=event.end_stream)
-            elif isinstance(event, ngh2.StreamClosed):
+            if isinstance(event, DataReceived):
+                data = event.data
+                self._fruitless = 0 if data else self._fruitless + 1
+                receiver.data_came(event.stream_id, data, event.end_stream)
+            elif isinstance(event, StreamClosed):
                 self._fruitless = 0
-                stream = event.stream_id
-                by_peer = stream == self._reset_by_peer
-                unsent = event.local_error is not None
-                receiver.stream_ended(stream, event.error_code, by_peer=by_peer, unsent=unsent)
-            elif isinstance(event, ngh2.ResponseReceived):
-                self._fruitless = 0
-                headers: Any = list(event.headers)
-                status = int(headers.pop(0)[1])
-                receiver.head_came(event.stream_id, status, headers, last=event.end_stream)
-            elif isinstance(event, ngh2.TrailersReceived):
-                receiver.trailers_came(event.stream_id)
-            elif isinstance(event, ngh2.StreamReset):
-                self._reset_by_peer = event.stream_id  # that it is closed comes next, where it was open
-            elif isinstance(event, ngh2.SettingsReceived):
-                streams = event.settings.get(ngh2.Setting.MAX_CONCURRENT_STREAMS)
-                if streams is not None:
-                    receiver.streams_allowed(streams)
-            elif isinstance(event, ngh2.GoAwayReceived):
-                receiver.going_away(event.error_code, event.debug_data)
-            elif isinstance(event, ngh2.ConnectionClosed):
-                receiver.ended(event.error_code)
+                if event.error_code or event.local_error is not None:
+                    self._tell_failure(event)
+                receiver.stream_ended(event.stream_id)
+            elif isinstance(event, ResponseReceived):
+                (_, status), *headers = event.headers  # the pseudo-header is the first (RFC 9113, 8.3)
+                receiver.head_came(event.stream_id, int(status), headers, event.end_stream)
+            else:
+                self._fruitless += 1
+                self._tell_rest(event)
         if self._fruitless > _MOST_FRUITLESS:
             raise ProtocolError("the endpoint floods the connection with frames that answer nothing (HTTP/2)")
+
+    def _tell_rest(self, event: ngh2.Event) -> None:
+        receiver = self._receiver
+        if isinstance(event, ngh2.TrailersReceived):
+            receiver.trailers_came(event.stream_id)
+        elif isinstance(event, ngh2.StreamReset):
+            self._reset_by_peer = event.stream_id  # that it is closed comes next, where it was open
+        elif isinstance(event, ngh2.SettingsReceived):
+            streams = event.settings.get(ngh2.Setting.MAX_CONCURRENT_STREAMS)
+            if streams is not None:
+                receiver.streams_allowed(streams)
+        elif isinstance(event, ngh2.GoAwayReceived):
+            receiver.going_away(event.error_code, event.debug_data)
+        elif isinstance(event, ngh2.ConnectionClosed):
+            receiver.ended(event.error_code)
+
+    def _tell_failure(self, event: StreamClosed) -> None:
+        stream = event.stream_id
+        by_peer = stream == self._reset_by_peer
+        unsent = event.local_error is not None
+        self._receiver.stream_failed(stream, event.error_code, by_peer=by_peer, unsent=unsent)
