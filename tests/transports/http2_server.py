@@ -77,9 +77,9 @@ def reset(stream: int, code: int) -> bytes:
     return frame(RST_STREAM, 0, stream, number(code))
 
 
-def streams_allowed(count: int) -> bytes:
-    """A SETTINGS frame with how many streams there may be at once."""
-    return frame(SETTINGS, 0, 0, struct.pack(">HI", 3, count))
+def settings(code: int, value: int) -> bytes:
+    """A SETTINGS frame; 3 says how many streams there may be at once, 4 how large their windows are."""
+    return frame(SETTINGS, 0, 0, struct.pack(">HI", code, value))
 
 
 @attrs.define
@@ -123,13 +123,14 @@ class Http2Peer:
         self.said_goodbye = False
         self.allowed = streams
         self.refused = self.most = 0
-        codes = h2.settings.SettingCodes
-        said = {} if window is None else {codes.INITIAL_WINDOW_SIZE: window}
-        self.h2.local_settings = h2.settings.Settings(client=False, initial_values=said)
+        self._window = window
+        self.h2.local_settings = h2.settings.Settings(client=False, initial_values={})
 
     async def begin(self) -> Http2Peer:
         """Say the SETTINGS, and hear the client's."""
         self.h2.initiate_connection()
+        if self._window is not None:
+            await self.send(settings(4, self._window))
         if self.allowed is not None:
             await self.allow(self.allowed)
         await self.until(lambda: bool(self.h2.remote_settings.initial_window_size != 65535))
@@ -143,7 +144,7 @@ class Http2Peer:
     async def allow(self, streams: int) -> None:
         """Say how many streams there may be at once."""
         self.allowed = streams
-        await self.send(streams_allowed(streams))
+        await self.send(settings(3, streams))
 
     async def send(self, *frames: bytes) -> None:
         """Send frames as they are, in one piece."""

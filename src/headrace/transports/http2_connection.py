@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import suppress
 from typing import Protocol
 
 from headrace.errors import ProtocolError
@@ -231,7 +232,8 @@ class Http2Connection(WatchedSocket):
             lost.__cause__ = error
             self.fail(lost)
         else:
-            self.flush()  # what it has to say to the other side
+            with suppress(ProtocolError):
+                super().send_now(self._engine.outgoing())  # what it has to say to the other side
             self.fail(error)
 
     def expired(self, now: float) -> None:

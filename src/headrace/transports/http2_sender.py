@@ -122,9 +122,11 @@ class Http2Sender:
 
     async def _hand_over(self, connection: Http2Connection, exchange: Exchange, limit: float) -> None:
         """Wait until the other side has taken the request, or has answered already."""
-        while not (exchange.complete or exchange.unread or connection.handed_over(exchange)):
+        while True:
             if exchange.failure is not None:
                 raise exchange.failure
+            if exchange.complete or exchange.unread or connection.handed_over(exchange):
+                return
             await connection.waiter(exchange, limit, None)
 
     def _reply(self, exchange: Exchange, content: bytes, stream: StreamedBody | None = None) -> Reply:
