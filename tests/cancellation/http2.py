@@ -12,9 +12,9 @@ import contextlib
 import gc
 import os
 import random
+import resource
 import sys
 import time
-import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -35,6 +35,8 @@ from headrace.transports.native import NativeTransport
 TOGETHER = 100
 """Calls at once, as many as a connection carries."""
 
+ANSWER = b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}'
+
 CALMED = 200
 """Rounds after which memory is to stay as it is."""
 
@@ -46,16 +48,19 @@ class Figures:
     Attributes:
         ends: How calls ended: ``ok``, ``cancelled`` or the code of their error.
         connections: How many were opened.
-        grown: Bytes that Python objects took more at the end than after the first rounds.
+        objects: Python objects at the end beyond those after the first rounds.
+        resident: KiB of memory likewise.
     """
 
     ends: Counter[str] = attrs.field(factory=Counter)
     connections: int = 0
-    grown: int = 0
+    objects: int = 0
+    resident: int = 0
 
     def __str__(self) -> str:
         ends = ", ".join(f"{end} {number:,}" for end, number in self.ends.most_common())
-        return f"{ends}; {self.connections} connections, memory grown by {self.grown:,} bytes"
+        grown = f"{self.objects:+,} objects and {self.resident:+,} KiB"
+        return f"{ends}; {self.connections} connections, {grown}"
 
 
 class Answers:
@@ -77,9 +82,9 @@ class Answers:
                                 event.flow_controlled_length, event.stream_id
                             )
                     for number in asked:
-                        with contextlib.suppress(h2.exceptions.StreamClosedError):
+                        with contextlib.suppress(h2.exceptions.ProtocolError):  # it is reset
                             connection.send_headers(number, [(":status", "200")])
-                            connection.send_data(number, b'{"a":1}', end_stream=True)
+                            connection.send_data(number, ANSWER, end_stream=True)
                     asked.clear()
                     if data := connection.data_to_send():
                         await stream.send(data)
@@ -121,17 +126,14 @@ async def _perform(rounds: int, calls: int, rng: random.Random, url: str | None)
             )
         )
         await _call(client, figures)
-        gc.collect()
-        tracemalloc.start(1)
-        settled = 0
+        objects, resident = 0, 0
         for number in range(rounds):
             await _round(client, rng, figures)
             if number == min(CALMED, rounds // 2):
-                gc.collect()
-                settled, _ = tracemalloc.get_traced_memory()
-        gc.collect()
-        figures.grown = tracemalloc.get_traced_memory()[0] - settled
-        tracemalloc.stop()
+                objects, resident = _memory()
+        figures.objects, figures.resident = (
+            now - then for now, then in zip(_memory(), (objects, resident), strict=True)
+        )
         _check(client, figures, lost=1)
         await _at_random(client, calls, rng, figures)
         _check(client, figures, lost=None)
@@ -169,7 +171,7 @@ async def _round(client: Client, rng: random.Random, figures: Figures) -> None:
 
 async def _call(client: Client, figures: Figures) -> None:
     try:
-        await client.request("POST", "/chat/completions", {})
+        await client.request("POST", "/chat/completions", {"messages": []})
     except CallError as error:
         raise LeftBehindError(f"a call that nobody cancelled failed: {error}") from error
     figures.ends["ok"] += 1
@@ -223,6 +225,14 @@ def _check(client: Client, figures: Figures, lost: int | None) -> None:
         left["objects"] = connections
     if left:
         raise LeftBehindError(str(left))
+
+
+def _memory() -> tuple[int, int]:
+    """How many objects there are, and the KiB that the process has."""
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    return len(gc.get_objects()), pages * resource.getpagesize() // 1024
 
 
 def _open_files() -> int:
