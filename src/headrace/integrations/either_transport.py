@@ -6,29 +6,52 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from ssl import SSLContext
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from headrace.background import GroupOfClient
 from headrace.endpoints import Endpoint
+from headrace.errors import SettingsError
 from headrace.model import Call
 from headrace.reply import Reply
 from headrace.transports import Transport
 from headrace.transports.choice import proxied
 from headrace.transports.httpx import HttpxTransport
-from headrace.transports.native import NativeTransport
+from headrace.transports.native import NativeTransport, has_http2
 
-_LIBRARYS = ("cert", "http2", "mounts", "proxy")
+_LIBRARYS = ("cert", "mounts", "proxy")
 """Options that only the library's own transport can fulfil."""
 
 
-class EitherTransport:
-    """Sends natively, and by ``library`` over a proxy, over HTTP/2 or with a client certificate.
+Http2 = bool | Literal["auto"]
 
-    ``options`` are those of the library's own client.
+
+def native_http2(options: Mapping[str, Any], otherwise: Http2) -> Http2:
+    """What ``http1`` and ``http2`` ask for in the native transport's terms; nothing asked: ``otherwise``.
+
+    Raises `SettingsError` where they ask for HTTP/2 and it is not installed.
+    """
+    alone = not options.get("http1", True)
+    if (alone or options.get("http2")) and not has_http2():
+        raise SettingsError("http2=True needs ngh2: pip install 'headrace[http2]', or leave http2= out")
+    if alone:
+        return True
+    # With both, the libraries offer both and the server chooses.
+    return ("auto" if options["http2"] else False) if "http2" in options else otherwise
+
+
+class EitherTransport:
+    """Sends natively, and by ``library`` over a proxy or with a client certificate.
+
+    ``options`` are those of the library's own client, ``http2`` what `native_http2` makes of them.
     """
 
     def __init__(
-        self, library: ModuleType, options: Mapping[str, Any], max_in_flight: int, max_bytes: int
+        self,
+        library: ModuleType,
+        options: Mapping[str, Any],
+        http2: Http2,
+        max_in_flight: int,
+        max_bytes: int,
     ) -> None:
         self._library = library
         self._options = options
@@ -41,6 +64,7 @@ class EitherTransport:
             max_connections=max_in_flight,
             max_response_bytes=max_bytes,
             ssl_context=None if verify is True else verify,
+            http2=http2,
         )
         self._librarys: HttpxTransport | None = None
         self._by_endpoint: dict[Endpoint, Transport] = {}
@@ -61,10 +85,8 @@ class EitherTransport:
 
     def _transport(self, endpoint: Endpoint) -> Transport:
         options = self._options
-        by_library = (
-            any(options.get(name) for name in _LIBRARYS)
-            or not options.get("http1", True)
-            or (options.get("trust_env", True) and proxied(endpoint.base_url))
+        by_library = any(options.get(name) for name in _LIBRARYS) or (
+            options.get("trust_env", True) and proxied(endpoint.base_url)
         )
         transport = self._by_endpoint[endpoint] = self._by_library() if by_library else self._native
         return transport

@@ -31,7 +31,9 @@ def make_transport(settings: CoreSettings) -> Transport:
         from headrace.transports.httpx import HttpxTransport
 
         return HttpxTransport(
-            max_connections=settings.max_in_flight, max_response_bytes=settings.max_response_bytes
+            max_connections=settings.max_in_flight,
+            max_response_bytes=settings.max_response_bytes,
+            http2=settings.http2,
         )
     raise SettingsError(f"no transport is called {name!r}; {nearest(name, {'auto', *OWN_TRANSPORTS})}")
 
