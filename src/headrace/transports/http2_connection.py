@@ -106,7 +106,7 @@ class Http2Connection(WatchedSocket):
 
         ``watched``: `handed_over` is to know when the other side has taken the request.
         """
-        upload = watched or len(content) > _PIECE
+        upload = len(content) > _PIECE or (watched and bool(content))
         try:
             stream = self._engine.begin(fields, b"" if upload else content, whole=not upload)
         except CannotBegin:
