@@ -116,6 +116,27 @@ async def test_a_client_that_does_not_trust_it_leaves_no_trace(capfd: pytest.Cap
     assert capfd.readouterr().err == ""
 
 
+async def test_requests_of_a_client_that_is_gone_end(capfd: pytest.CaptureFixture[str]) -> None:
+    async with endpoint_process(Behaviour(latency=0.2), tls=True) as endpoint:
+        context = ssl.create_default_context(cafile=endpoint.authority)
+        for _ in range(2):
+            transport = NativeTransport(ssl_context=context)
+            async with (
+                Client(base_url=endpoint.base_url, model="m", policies=[], transport=transport) as client,
+                anyio.create_task_group() as group,
+            ):
+                for number in range(50):
+                    group.start_soon(client.chat, f"Question {number}")
+                while (await counts_of(endpoint.base_url, context))["in_flight"] == 0:
+                    pass
+                group.cancel_scope.cancel()
+                await transport.aclose()
+        with anyio.fail_after(10):
+            while (await counts_of(endpoint.base_url, context))["in_flight"]:
+                pass
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_cleanly_with_requests_under_way(
     number: signal.Signals,

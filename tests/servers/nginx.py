@@ -120,8 +120,9 @@ def running(
         start_new_session=True,
         env=os.environ | {"PATH": os.environ.get("PATH", "") + ":/usr/sbin"},
     )
-    try:
-        await_port(process, port)
-        yield Nginx(f"https://127.0.0.1:{port}/v1", folder, process)
-    finally:
-        stop(process)
+    with process:
+        try:
+            await_port(process, port)
+            yield Nginx(f"https://127.0.0.1:{port}/v1", folder, process)
+        finally:
+            stop(process)

@@ -69,7 +69,7 @@ class OnHypercorn:
 
     async def _speak(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
         try:
-            await TCPServer(self._answer, self._config, WorkerContext(None), {}, stream)
+            await _Connection(self._answer, self._config, WorkerContext(None), {}, stream)
         except Exception:
             # One connection's failure is not to end the others.
             await self._config.log.exception("A connection failed")
@@ -81,12 +81,20 @@ class OnHypercorn:
             await _reset(send)
 
 
+class _Connection(TCPServer):
+    """A connection whose requests end with it: hypercorn waits for ever for what it cannot send any more."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._task_group._nursery.cancel_scope.cancel()
+
+
 async def _reset(send: Any) -> None:
     """Reset the stream of an answer that is not complete.
 
     hypercorn closes a connection of HTTP/1.1 on which an application failed, but leaves a stream of HTTP/2
-    open for ever. It has no way for an application to reset it, so this reaches into hypercorn, whose version
-    is pinned.
+    open for ever. It has no way for an application to reset it, so this, as the class above, reaches into
+    hypercorn, whose version is pinned.
     """
     stream = send.__self__
     protocol = stream.send.__self__
