@@ -7,14 +7,19 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
-import anyio
 import certifi
 
 from headrace.errors import ConnectError, TLSError
 from headrace.transports.addresses import Address
+from headrace.transports.handshakes import shake_hands
 from headrace.transports.local_limits import local_resource_error
+from headrace.transports.sessions import Sessions
+from headrace.transports.turns import Turns
+
+if TYPE_CHECKING:
+    from headrace.transports.poller import Poller
 
 _CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 """In the names of the alerts (RFC 8446, 6.2) by which a server refuses a client."""
@@ -44,11 +49,15 @@ HTTP2 = "h2"
 class Connector:
     """Opens the connections of one origin: TCP, then with ``context`` verified TLS whose name is ``host``."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, poller: Poller) -> None:
         self._host = host
         self.where = f"{host}:{port}"
         self._address = Address(host, port)
         self._context = context
+        self._poller = poller
+        self._sessions = None if context is None else Sessions(context)
+        self.turns = None if context is None else Turns()
+        """For connections that are to begin; None where that takes next to nothing."""
 
     def connect_at_once(self) -> socket.socket | None:
         """A new connection where none has to be waited for; None: use `connect`."""
@@ -64,14 +73,33 @@ class Connector:
         """
         where = self.where
         try:
-            raw_socket = await self._address.connected()
-            if self._context is None:
+            raw_socket = self._address.connected_at_once() or await self._address.connected()
+            if self._context is None or self._sessions is None:
                 return raw_socket, protocols[0]
-            tls = await _handshake(raw_socket, self._context, tls_name(self._host), protocols)
+            tls = await self._secured(raw_socket, self._context, self._sessions, protocols)
             return tls, tls.selected_alpn_protocol() or HTTP1
         except OSError as error:
             named = local_resource_error(error, where) or _named(error, where)
             raise named from error
+
+    async def _secured(
+        self,
+        raw_socket: socket.socket,
+        context: ssl.SSLContext,
+        sessions: Sessions,
+        protocols: Sequence[str],
+    ) -> ssl.SSLSocket:
+        """TLS over a connected socket, which it takes over."""
+        context.set_alpn_protocols(list(protocols))  # each time: the context may be shared with other code
+        tls = context.wrap_socket(
+            raw_socket,
+            server_hostname=tls_name(self._host),
+            do_handshake_on_connect=False,
+            session=sessions.to_resume(),
+        )
+        await shake_hands(tls, self._poller)
+        sessions.connected(tls)
+        return tls
 
 
 def _named(error: OSError, where: str) -> ConnectError:
@@ -101,26 +129,6 @@ def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:
     """
     reason = (isinstance(error, ssl.SSLError) and error.reason) or ""
     return "ALERT" in reason and any(word in reason for word in _CERTIFICATE_ALERTS)
-
-
-async def _handshake(
-    raw_socket: socket.socket, context: ssl.SSLContext, host: str, protocols: Sequence[str]
-) -> ssl.SSLSocket:
-    """TLS over a connected socket, which it takes over."""
-    context.set_alpn_protocols(list(protocols))  # each time: the context may be shared with other code
-    tls = context.wrap_socket(raw_socket, server_hostname=host, do_handshake_on_connect=False)
-    try:
-        while True:
-            try:
-                tls.do_handshake()
-                return tls
-            except ssl.SSLWantReadError:
-                await anyio.wait_readable(tls)
-            except ssl.SSLWantWriteError:
-                await anyio.wait_writable(tls)
-    except BaseException:
-        tls.close()
-        raise
 
 
 def _explained(where: str, error: OSError) -> str:
