@@ -17,6 +17,7 @@ import httpx2
 import pytest
 import trustme
 from anyio.streams.tls import TLSAttribute
+from tests.transports.conftest import server_context
 
 from headrace import Client, ConnectError, TLSError
 from headrace.transports.connecting import default_ssl_context
@@ -36,19 +37,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """The default context of a user who trusts this authority."""
-    context = default_ssl_context()
-    authority.configure_trust(context)
-    return context
-
-
 @pytest.fixture(params=["native", "httpx", "httpx2"])
 def make(request: pytest.FixtureRequest) -> Make:
     """A transport with the context given."""
@@ -56,13 +44,6 @@ def make(request: pytest.FixtureRequest) -> Make:
         return lambda context: NativeTransport(ssl_context=context)
     client: Any = {"httpx": httpx.AsyncClient, "httpx2": httpx2.AsyncClient}[request.param]
     return lambda context: HttpxTransport(client(verify=context))
-
-
-def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeGuard
 
 import certifi
@@ -56,8 +57,8 @@ class Connector:
         self._context = context
         self._poller = poller
         self._sessions = None if context is None else Sessions(context)
-        self.turns = None if context is None else Turns()
-        """For connections that are to begin; None where that takes next to nothing."""
+        self.turns: AbstractAsyncContextManager[object] = nullcontext() if context is None else Turns()
+        """Held by each `connect`; without TLS it takes next to nothing, and any number begin at once."""
 
     def connect_at_once(self) -> socket.socket | None:
         """A new connection where none has to be waited for; None: use `connect`."""
@@ -73,9 +74,9 @@ class Connector:
         """
         where = self.where
         try:
-            raw_socket = self._address.connected_at_once() or await self._address.connected()
             if self._context is None or self._sessions is None:
-                return raw_socket, protocols[0]
+                return await self._address.connected(), protocols[0]
+            raw_socket = self._address.connected_at_once() or await self._address.connected()
             tls = await self._secured(raw_socket, self._context, self._sessions, protocols)
             return tls, tls.selected_alpn_protocol() or HTTP1
         except OSError as error:
@@ -109,7 +110,8 @@ def _named(error: OSError, where: str) -> ConnectError:
             f"the certificate of {where} is not valid: {error.verify_message}; "
             "check base_url, or name your own authority with SSL_CERT_FILE"
         )
-    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionAbortedError)):
+    aborted = isinstance(error, ConnectionAbortedError) and error.errno is not None  # not by this side
+    if aborted or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return ConnectError(f"{where} closed the connection during the TLS handshake")
     if isinstance(error, ssl.SSLError):
         hint = "; does it speak TLS at all?" if error.reason == "WRONG_VERSION_NUMBER" else ""

@@ -72,7 +72,9 @@ class NativeTransport:
                 self._poller = Poller(self._group)
             if parts.scheme == "https":
                 context = self._ssl_context = self._ssl_context or default_ssl_context()
-        connector = Connector(parts.hostname or "", parts.port or (443 if context else 80), context, self._poller)
+        connector = Connector(
+            parts.hostname or "", parts.port or (443 if context else 80), context, self._poller
+        )
         pool = Http1Pool(
             Opener(connector, self._shared),
             writer_for(endpoint),

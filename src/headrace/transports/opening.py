@@ -117,26 +117,14 @@ class Opener:
     async def _connect(
         self, protocols: Sequence[str], timeout: Timeout, end: float
     ) -> tuple[socket.socket, str]:
-        turns = self._connector.turns
-        if turns is None:
-            return await self._try_twice(protocols, timeout, end)
-        # Outside of the connect timeout: it is this side that is busy.
-        with anyio.CancelScope(deadline=end) as scope:
-            await turns.take()
-        if scope.cancelled_caught:
-            raise timed_out(self.where, "connect", timeout, in_total=True)
-        try:
-            return await self._try_twice(protocols, timeout, end)
-        finally:
-            turns.give_back()
-
-    async def _try_twice(
-        self, protocols: Sequence[str], timeout: Timeout, end: float
-    ) -> tuple[socket.socket, str]:
         for last_try in (False, True):
-            limit = math.inf if timeout.connect is None else self._now() + timeout.connect
-            with anyio.CancelScope(deadline=min(limit, end)):
-                return await self._connector.connect(protocols)
+            limit = math.inf
+            with anyio.CancelScope(deadline=end) as scope:
+                async with self._connector.turns:
+                    if timeout.connect is not None:  # from here on, for until now it was this side's time
+                        limit = self._now() + timeout.connect
+                        scope.deadline = min(limit, end)
+                    return await self._connector.connect(protocols)
             # An event loop that was blocked past the deadline has looked at no socket since. That says
             # nothing about the endpoint, which gets its time once more.
             if last_try or limit >= end or self._now() - limit <= _LOOP_LAG:

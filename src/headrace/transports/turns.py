@@ -32,7 +32,7 @@ class Turns:
     """Lets a few handshakes begin in each turn of the event loop, in the order in which they were asked for.
 
     One of those that wait leads: it lets the first ones in, itself among them, and appoints the next leader,
-    who does so in the loop's next turn.
+    who does so in the loop's next turn. Used as ``async with turns:`` around each handshake.
     """
 
     def __init__(self, together: int = TOGETHER, most: int = MOST) -> None:
@@ -42,8 +42,7 @@ class Turns:
         self._is_led = False
         self._under_way = 0
 
-    async def take(self) -> None:
-        """Wait for a turn; `give_back` it when the handshake is over."""
+    async def __aenter__(self) -> None:
         turn = _Turn()
         self._waiting.append(turn)
         try:
@@ -55,15 +54,17 @@ class Turns:
         except BaseException:
             turn.given_up = True
             if turn.begun:
-                self.give_back()
+                self._end_one()
             elif turn.leads:
                 self._appoint()
             raise
         if turn.leads and not turn.begun:
             self._let_in()
 
-    def give_back(self) -> None:
-        """The handshake is over, well or badly."""
+    async def __aexit__(self, *_: object) -> None:
+        self._end_one()
+
+    def _end_one(self) -> None:
         self._under_way -= 1
         if not self._is_led:
             self._appoint()
