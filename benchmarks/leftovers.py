@@ -31,7 +31,7 @@ async def look(client: Client) -> dict[str, float]:
     transport = client._transport
     assert isinstance(transport, NativeTransport)
     poller = transport._poller
-    idle = sum(len(pool._idle) for pool in transport._pools.values())
+    idle = sum(len(pool._idle) for pool in transport._senders.values())
     return {
         "memory_mb": resident() / 2**20,
         "objects": len(gc.get_objects()),

@@ -7,7 +7,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, AnyStr, NoReturn
+from typing import Any, AnyStr, Literal, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
@@ -54,6 +54,11 @@ def models_by_name(models: Mapping[str, str] | Iterable[str] | None) -> Mapping[
 def _above_zero(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
         raise SettingsError(f"{attribute.name}={value!r}: must be above 0")
+
+
+def _is_http2(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool) and value not in {None, "auto"}:
+        raise SettingsError(f"http2={value!r}: must be true, false or 'auto'")
 
 
 FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
@@ -104,6 +109,9 @@ class Endpoint:
     that carries the key alone (None: ``Authorization: Bearer``), as for Azure's deployments:
     ``path="/deployments/{model}{path}"``, ``query={"api-version": "…"}``, ``key_header="api-key"``.
 
+    ``http2``: True for HTTP/2 only, False for HTTP/1.1 only, "auto" for what the server chooses; None: as the
+    client has it.
+
     Raises `SettingsError` for values out of range, headers that HTTP cannot carry, and a path without
     ``{path}``.
     """
@@ -118,6 +126,7 @@ class Endpoint:
     path: str = attrs.field(default="{path}", kw_only=True)
     query: Mapping[str, str] = attrs.field(default=EMPTY, kw_only=True)
     key_header: str | None = attrs.field(default=None, kw_only=True)
+    http2: bool | Literal["auto"] | None = attrs.field(default=None, validator=_is_http2, kw_only=True)
     is_plain: bool = attrs.field(init=False, repr=False)
     """True where requests are written there as anywhere: no model renamed, no path or query of its own, and a
     key that does not change."""

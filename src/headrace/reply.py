@@ -140,6 +140,7 @@ class Reply:
             ``cost``; None where there are none.
         service_tier: The service tier that the endpoint says it used.
         queued: Seconds that the call waited for tokens of the limiter; not part of ``elapsed``.
+        http_version: What was spoken: "HTTP/1.1" or "HTTP/2".
     """
 
     status: int
@@ -155,6 +156,7 @@ class Reply:
     possible_cost: Decimal | None = None
     service_tier: str | None = None
     queued: float = 0.0
+    http_version: str = "HTTP/1.1"
     _body: Any = attrs.field(default=None, init=False, repr=False)
     _reader: Any = attrs.field(default=None, init=False, repr=False)
     _endpoint: Endpoint | None = attrs.field(default=None, kw_only=True, repr=False)

@@ -15,7 +15,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import attrs
 import msgspec
@@ -53,7 +53,8 @@ class CoreSettings:
     decompressed; ``transport`` is "auto" (native, or httpx where the environment names a proxy for a URL),
     "native", "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies to
     use of those installed (default: all of them); ``insecure`` allows sending a key over plain http to a
-    public host.
+    public host; ``http2`` is "auto" (HTTP/2 where an https server chooses it and ngh2 is installed, else
+    HTTP/1.1), true (HTTP/2 only) or false (HTTP/1.1 only), for endpoints that do not say it themselves.
     """
 
     base_url: str = OPENAI_URL
@@ -68,6 +69,7 @@ class CoreSettings:
     stall_timeout: float | None = attrs.field(default=60.0, validator=positive_seconds)
     max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_at_least_one)
     transport: str = "auto"
+    http2: bool | Literal["auto"] = "auto"
     policies: tuple[str, ...] | None = None
     insecure: bool = False
 

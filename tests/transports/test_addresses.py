@@ -13,7 +13,7 @@ from headrace import Client, ConnectError, Endpoint, Request
 from headrace.transports import addresses
 from headrace.transports.addresses import Address
 from headrace.transports.connecting import tls_name
-from headrace.transports.request_writer import RequestWriter
+from headrace.transports.request_writer import Http1Writer
 
 pytestmark = pytest.mark.anyio
 
@@ -207,8 +207,8 @@ async def test_a_scope_that_is_no_interface_is_an_error_that_says_so() -> None:
 
 @pytest.mark.parametrize("scope", ["", "%lo", "%25lo"])
 def test_the_scope_of_an_address_stays_on_this_machine(scope: str) -> None:
-    written = RequestWriter(Endpoint(f"http://[::1{scope}]:8000/v1")).write(
-        Request(None, "/models", "GET"), b""
+    written = Http1Writer(Endpoint(f"http://[::1{scope}]:8000/v1")).write(
+        Request(None, "/models", "GET"), b"", streamed=False
     )
     assert b"\r\nHost: [::1]:8000\r\n" in written
     assert tls_name(f"::1{scope}") == "::1"

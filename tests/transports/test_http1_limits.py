@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headrace import Endpoint, ReplyTooLarge, Request, RequestError, Secret, SettingsError
 from headrace.transports.http1 import MAX_HEAD_BYTES, ReplyParser
-from headrace.transports.request_writer import RequestWriter
+from headrace.transports.request_writer import Http1Writer
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -103,7 +103,9 @@ def test_the_limit_on_a_body_is_exact() -> None:
 
 def test_a_request_is_written_line_by_line() -> None:
     endpoint = Endpoint("https://llm.example:8443/v1", Secret("sk-test"), {"X-Tenant": "a"})
-    head, _, body = RequestWriter(endpoint).write(Request(None, "/x"), b'{"a":1}').partition(b"\r\n\r\n")
+    head, _, body = (
+        Http1Writer(endpoint).write(Request(None, "/x"), b'{"a":1}', streamed=False).partition(b"\r\n\r\n")
+    )
     first, *fields = head.decode().split("\r\n")
     assert first == "POST /v1/x HTTP/1.1"
     assert fields[:2] == ["Host: llm.example:8443", "Authorization: Bearer sk-test"]
@@ -120,17 +122,22 @@ def test_a_request_is_written_line_by_line() -> None:
     ],
 )
 def test_target_and_host_are_the_urls(url: str, target: str, host: str) -> None:
-    lines = RequestWriter(Endpoint(url)).write(Request(None, "/x", "GET"), b"").decode().split("\r\n")
+    lines = (
+        Http1Writer(Endpoint(url))
+        .write(Request(None, "/x", "GET"), b"", streamed=False)
+        .decode()
+        .split("\r\n")
+    )
     assert lines[0] == f"GET {target} HTTP/1.1"
     assert lines[1] == f"Host: {host}"
     assert lines[-2:] == ["", ""]
 
 
 def test_paths_without_end_do_not_fill_the_memory() -> None:
-    writer = RequestWriter(Endpoint("http://host/v1"))
+    writer = Http1Writer(Endpoint("http://host/v1"))
     tracemalloc.start()
     for number in range(20_000):
-        writer.write(Request(None, f"/files/{number}", "GET"), b"")
+        writer.write(Request(None, f"/files/{number}", "GET"), b"", streamed=False)
     current, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert current < 1_000_000
@@ -162,14 +169,16 @@ def test_headers_that_http_cannot_carry_or_that_are_ours_are_refused(headers: di
     # A request may be for another key, and of what is no JSON.
     if not headers.keys() <= {"Authorization", "Content-Type"}:
         with pytest.raises(RequestError, match="header"):
-            RequestWriter(Endpoint("http://host/v1")).write(Request(None, headers=(*headers.items(),)), b"")
+            Http1Writer(Endpoint("http://host/v1")).write(
+                Request(None, headers=(*headers.items(),)), b"", streamed=False
+            )
 
 
 @given(st.text(), st.text(), st.booleans())
 def test_no_header_gets_a_line_of_its_own_in(name: str, value: str, everywhere: bool) -> None:
     try:
-        writer = RequestWriter(Endpoint("http://host", headers={name: value} if everywhere else {}))
-        written = writer.write(Request(None, "/", "GET", headers=((name, value),)), b"")
+        writer = Http1Writer(Endpoint("http://host", headers={name: value} if everywhere else {}))
+        written = writer.write(Request(None, "/", "GET", headers=((name, value),)), b"", streamed=False)
     except (RequestError, SettingsError):
         return
     assert written.count(b"\r\n") == 7

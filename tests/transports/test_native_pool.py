@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import socket
-from socket import socket
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from headrace import CallError, Client, Timeout
 from headrace.transports import native
+from headrace.transports.sockets import Connected
 
 if TYPE_CHECKING:
     from tests.transports.conftest import Peer, RawServer, Serve
@@ -96,12 +96,12 @@ class Pool:
     async def play(self, server: RawServer, client: Client, steps: list[tuple[str, int]]) -> None:
         transport = client._transport
         assert isinstance(transport, native.NativeTransport)
-        self.origin = transport._pool(client.endpoints[0])
+        self.origin = transport._sender(client.endpoints[0])
         now, adopt = self.origin._now, self.origin.adopt
         self.origin._now = lambda: now() + self.elapsed
 
-        def recorded(raw_socket: socket) -> Any:
-            connection = adopt(raw_socket)
+        def recorded(connected: Connected) -> Any:
+            connection = adopt(connected)
             self.streams.append(connection.stream)
             return connection
 

@@ -10,7 +10,6 @@ import pytest
 from headrace import Client, Endpoint, Request, RequestError
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport
-from headrace.transports.request_writer import RenewingWriter, RequestWriter, writer_for
 
 if TYPE_CHECKING:
     from tests.transports.conftest import Peer, Serve
@@ -57,12 +56,6 @@ async def test_each_request_carries_the_key_of_its_moment(
     carried = [seen.headers[header].removeprefix(prefix)[:5] for seen in server.requests]
     assert carried == ["key-1", "key-1", "key-1", "key-2", "key-2"]
     assert {seen.connection for seen in server.requests} == {0}
-
-
-def test_a_fixed_key_is_written_by_the_writer_that_looks_at_no_version() -> None:
-    assert type(writer_for(Endpoint("https://llm.example/v1", "sk-1"))) is RequestWriter
-    assert type(writer_for(Endpoint("https://llm.example/v1"))) is RequestWriter
-    assert type(writer_for(Endpoint("https://llm.example/v1", lambda: "sk-1"))) is RenewingWriter
 
 
 @pytest.mark.parametrize("kind", [NativeTransport, HttpxTransport])

@@ -11,6 +11,7 @@ import pytest
 from headrace.background import BackgroundTasks
 from headrace.clock import on_asyncio
 from headrace.transports.poller import Poller
+from headrace.transports.sockets import Connected
 from headrace.transports.streams import Stream
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +42,7 @@ async def test_a_connection_whose_last_request_is_not_all_sent_is_not_used_again
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that there is
-    stream = Stream(ours, poller)
+    stream = Stream(Connected(ours), poller)
     with theirs:
         request = b"x" * 1_000_000
         stream.send_now(request)
@@ -66,7 +67,7 @@ async def test_a_connection_whose_last_request_is_not_all_sent_is_not_used_again
 async def test_an_answer_stands_whatever_comes_after_it(poller: Poller) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    stream = Stream(ours, poller)
+    stream = Stream(Connected(ours), poller)
     received: list[bytes] = []
 
     async def answer_and_close() -> None:

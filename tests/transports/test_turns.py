@@ -14,6 +14,7 @@ import trio.testing
 
 from headrace import CallTimeout, Timeout
 from headrace.transports.opening import Opener, Shared
+from headrace.transports.sockets import Connected
 from headrace.transports.turns import Turns
 
 on_both = pytest.mark.anyio
@@ -101,9 +102,9 @@ class SlowServer:
     def connect_at_once(self) -> None:
         return None
 
-    async def connect(self, protocols: Any) -> tuple[socket.socket, str]:
+    async def connect(self, protocols: Any) -> Connected:
         await anyio.sleep(6)
-        return socket.socket(), protocols[0]
+        return Connected(socket.socket())
 
 
 def test_the_wait_for_a_turn_is_not_of_the_connect_timeout_but_of_the_total_one(
@@ -118,15 +119,15 @@ def test_the_wait_for_a_turn_is_not_of_the_connect_timeout_but_of_the_total_one(
             failed.append(error.phase)
             return
         connected.append(trio.current_time())
-        assert opened.raw_socket is not None
-        opened.raw_socket.close()
+        assert opened.connected is not None
+        opened.connected.raw_socket.close()
 
     async def main() -> None:
-        opener: Any = Opener(SlowServer(), Shared())  # type: ignore[arg-type]
+        opener = Opener(SlowServer(), Shared())  # type: ignore[arg-type]
         start = trio.current_time()
         async with trio.open_nursery() as nursery:
             for _ in range(12):
-                nursery.start_soon(connect, opener, start + 60)
+                nursery.start_soon(connect, opener, start + 61)
         assert [round(at - start) for at in connected] == [6 * number for number in range(1, 11)]
         assert failed == ["connect"] * 2
 

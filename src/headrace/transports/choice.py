@@ -23,7 +23,9 @@ def make_transport(settings: CoreSettings) -> Transport:
         from headrace.transports.native import NativeTransport
 
         return NativeTransport(
-            max_connections=settings.max_in_flight, max_response_bytes=settings.max_response_bytes
+            max_connections=settings.max_in_flight,
+            max_response_bytes=settings.max_response_bytes,
+            http2=settings.http2,
         )
     if name == "httpx":
         from headrace.transports.httpx import HttpxTransport

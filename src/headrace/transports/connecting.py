@@ -17,6 +17,8 @@ from headrace.transports.addresses import Address
 from headrace.transports.handshakes import shake_hands
 from headrace.transports.local_limits import local_resource_error
 from headrace.transports.sessions import Sessions
+from headrace.transports.sockets import Connected
+from headrace.transports.tls import HTTP1, TlsSession
 from headrace.transports.turns import Turns
 
 if TYPE_CHECKING:
@@ -42,16 +44,11 @@ def default_ssl_context() -> ssl.SSLContext:
     return context
 
 
-HTTP1 = "http/1.1"
-HTTP2 = "h2"
-"""The protocols by their names in ALPN (RFC 7301)."""
-
-
 class Connector:
     """Opens the connections of one origin: TCP, then with ``context`` verified TLS whose name is ``host``."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None, poller: Poller) -> None:
-        self._host = host
+        self._name = tls_name(host)
         self.where = f"{host}:{port}"
         self._address = Address(host, port)
         self._context = context
@@ -60,12 +57,13 @@ class Connector:
         self.turns: AbstractAsyncContextManager[object] = nullcontext() if context is None else Turns()
         """Held by each `connect`; without TLS it takes next to nothing, and any number begin at once."""
 
-    def connect_at_once(self) -> socket.socket | None:
+    def connect_at_once(self) -> Connected | None:
         """A new connection where none has to be waited for; None: use `connect`."""
-        return self._address.connected_at_once() if self._context is None else None
+        raw_socket = self._address.connected_at_once() if self._context is None else None
+        return None if raw_socket is None else Connected(raw_socket)
 
-    async def connect(self, protocols: Sequence[str]) -> tuple[socket.socket, str]:
-        """A new connection, and which of ``protocols`` the server chose; the first where there is no TLS.
+    async def connect(self, protocols: Sequence[str]) -> Connected:
+        """A new connection with one of ``protocols``; the first of them where there is no TLS.
 
         A server that does not choose speaks HTTP/1.1.
 
@@ -75,10 +73,10 @@ class Connector:
         where = self.where
         try:
             if self._context is None or self._sessions is None:
-                return await self._address.connected(), protocols[0]
+                return Connected(await self._address.connected(), protocol=protocols[0])
             raw_socket = self._address.connected_at_once() or await self._address.connected()
             tls = await self._secured(raw_socket, self._context, self._sessions, protocols)
-            return tls, tls.selected_alpn_protocol() or HTTP1
+            return Connected(raw_socket, tls, tls.protocol or HTTP1)
         except OSError as error:
             named = local_resource_error(error, where) or _named(error, where)
             raise named from error
@@ -89,17 +87,16 @@ class Connector:
         context: ssl.SSLContext,
         sessions: Sessions,
         protocols: Sequence[str],
-    ) -> ssl.SSLSocket:
-        """TLS over a connected socket, which it takes over."""
-        context.set_alpn_protocols(list(protocols))  # each time: the context may be shared with other code
-        tls = context.wrap_socket(
-            raw_socket,
-            server_hostname=tls_name(self._host),
-            do_handshake_on_connect=False,
-            session=sessions.to_resume(),
-        )
-        await shake_hands(tls, self._poller)
-        sessions.connected(tls)
+    ) -> TlsSession:
+        """TLS over a connected socket, which is closed where that fails."""
+        try:
+            context.set_alpn_protocols(list(protocols))  # each time, for the context may be shared
+            tls = TlsSession(context, self._name, sessions.to_resume())
+        except BaseException:
+            raw_socket.close()
+            raise
+        await shake_hands(raw_socket, tls, self._poller)
+        sessions.connected(tls.object)
         return tls
 
 
@@ -131,6 +128,14 @@ def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:
     """
     reason = (isinstance(error, ssl.SSLError) and error.reason) or ""
     return "ALERT" in reason and any(word in reason for word in _CERTIFICATE_ALERTS)
+
+
+def certificate_refused(where: str, error: ssl.SSLError) -> TLSError:
+    """The error for what `refuses_certificate`."""
+    return TLSError(
+        f"{where} refuses this client's certificate, or that it has none ({error.reason}); "
+        "NativeTransport(ssl_context=…) takes a context with the right one"
+    )
 
 
 def _explained(where: str, error: OSError) -> str:

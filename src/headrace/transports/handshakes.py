@@ -3,71 +3,83 @@
 from __future__ import annotations
 
 import ssl
-from selectors import EVENT_READ, EVENT_WRITE
+from socket import socket
 from typing import TYPE_CHECKING
 
-from headrace.transports.sockets import WatchedSocket
+from headrace.transports.sockets import Connected, WatchedSocket
 
 if TYPE_CHECKING:
     from headrace.transports.loops import Waiter
     from headrace.transports.poller import Poller
+    from headrace.transports.tls import TlsSession
 
 
-async def shake_hands(tls: ssl.SSLSocket, poller: Poller) -> None:
-    """Complete the handshake of a connected socket, which is closed where that fails; raises `OSError`."""
+async def shake_hands(raw_socket: socket, tls: TlsSession, poller: Poller) -> None:
+    """Complete the handshake over a connected socket, which is closed where that fails; raises `OSError`."""
     try:
+        handshake = _Handshake(raw_socket, tls, poller)
         try:
-            tls.do_handshake()
-        except ssl.SSLWantReadError:  # what is first to be written always has room
-            await _Handshake(tls, poller).over()
+            await handshake.over()
+        finally:
+            handshake.stop()
     except BaseException:
-        tls.close()
+        raw_socket.close()
         raise
 
 
 class _Handshake(WatchedSocket):
-    """A socket that waits for the other side's part of a handshake."""
+    """A socket over which this side waits for the other side's part of a handshake."""
 
-    __slots__ = ("_error", "_tls", "_waiter")
+    __slots__ = ("_complete", "_error", "_session", "_waiter")
 
-    def __init__(self, tls: ssl.SSLSocket, poller: Poller) -> None:
-        super().__init__(tls, poller)
-        self._tls = tls
+    def __init__(self, raw_socket: socket, tls: TlsSession, poller: Poller) -> None:
+        super().__init__(Connected(raw_socket), poller)  # what comes is not decrypted, but for the handshake
+        self._session = tls
         self._error: Exception | None = None
+        self._complete = False
         self._waiter: Waiter | None = None
 
     async def over(self) -> None:
-        """Wait for the end of the handshake; the socket is not watched any more then."""
-        waiter = self._waiter = self._poller.new_waiter()
-        try:
+        """Begin, and wait for the end; raises what went wrong."""
+        self._go_on(None)
+        if not self._complete or self._rest:
+            waiter = self._waiter = self._poller.new_waiter()
             await waiter
-        finally:
-            self._waiter = None
-            self._watch(0)
         if self._error is not None:
             raise self._error
 
-    def readable(self) -> None:
-        """See `WatchedSocket.readable`."""
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._watch(EVENT_READ)
-        except ssl.SSLWantWriteError:
-            self._watch(EVENT_WRITE)
-        except Exception as error:
-            self._end(error)
-        else:
-            self._end(None)
+    def stop(self) -> None:
+        """Leave the socket to its next owner."""
+        self._waiter = None
+        self._watch(0)
 
-    writable = readable
+    def received(self, data: bytes) -> None:
+        """See `WatchedSocket.received`."""
+        self._go_on(data)
+        if self._complete and not self._rest:
+            self._wake()
+
+    def broken(self, error: Exception | None) -> None:
+        """See `WatchedSocket.broken`."""
+        self._error = error or ssl.SSLEOFError("the other side closed")
+        self._wake()
+
+    def sent_all(self) -> None:
+        """See `WatchedSocket.sent_all`."""
+        if self._complete:
+            self._wake()
 
     def cut_off(self) -> None:
         """See `WatchedSocket.cut_off`."""
-        self._end(ConnectionAbortedError("this side closed it"))
+        self.broken(ConnectionAbortedError("this side closed it"))
 
-    def _end(self, error: Exception | None) -> None:
-        self._error = error
+    def _go_on(self, received: bytes | None) -> None:
+        try:
+            self._complete = self._session.handshake(received)
+        finally:  # an alert says to the other side what is wrong
+            self._send(self._session.outgoing())
+
+    def _wake(self) -> None:
         self._watch(0)
         if self._waiter is not None:
             self._poller.wake(self._waiter)

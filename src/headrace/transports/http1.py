@@ -14,57 +14,42 @@ import re
 
 import httptools
 
-from headrace.errors import CallError, IncompleteReply, ProtocolError, ReplyTooLarge
-from headrace.reply import Headers, shown
-from headrace.transports.encodings import Decoder, decompressed
+from headrace.errors import IncompleteReply, ProtocolError, ReplyTooLarge
+from headrace.reply import shown
+from headrace.transports.incoming import MAX_HEAD_BYTES, IncomingAnswer
 from headrace.transports.keep_alive import idle_seconds
 from headrace.transports.lenient_heads import end_of_head, has_status_line, rewritten
-
-MAX_HEAD_BYTES = 256 * 1024
-"""Status line and headers of one answer; the largest seen of real endpoints are below 16 KiB."""
 
 _KNOWN_INTERIM = frozenset({100, 102, 103})
 """To llhttp; that of others it takes to have bodies. Early hints (103) may say the length to come."""
 
 
-class ReplyParser:
+class ReplyParser(IncomingAnswer):
     """Parses the answers that come over one connection, one after the other.
 
     Call `begin`, then `feed` with what is received until it returns True, or `finish` when the other side
     closes. Then ``status``, ``headers`` and `content` are the answer's, and ``reusable`` says whether the
     connection may carry another request. While ``by_pieces`` is set, `feed` returns True as soon as the head
-    is complete, and from then on whenever there may be something to `take`. While ``unbounded`` is set, what
-    is taken may add up to any size.
+    is complete, and from then on whenever there may be something to `take`.
     """
 
     __slots__ = (
         "_at_chunk",
         "_beside_body",
         "_bodiless",
-        "_body",
-        "_decoder",
-        "_encoded",
-        "_error",
         "_framed",
         "_head",
         "_head_bytes",
         "_in_head",
         "_last",
-        "_limit",
         "_parser",
         "_refusal",
-        "_size",
-        "by_pieces",
-        "complete",
-        "headers",
         "keep_alive",
         "reusable",
-        "status",
-        "unbounded",
     )
 
     def __init__(self, max_bytes: int) -> None:
-        self._limit = max_bytes
+        super().__init__(max_bytes)
         self._parser = self._new_parser()
         self.begin("POST")
 
@@ -81,24 +66,16 @@ class ReplyParser:
         self._head_bytes = 0
         self._refusal: httptools.HttpParserError | None = None
         self._last = False
-        self._error: CallError | None = None
-        self._decoder: Decoder | None = None
-        self.by_pieces = False
-        self.unbounded = False
-        self.complete = False
         self.reusable = False
-        self._begin_head()
+        self.reset()
 
-    def _begin_head(self) -> None:
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self._body: bytes | bytearray = b""
-        self._size = 0
+    def reset_head(self) -> None:
+        """See `IncomingAnswer.reset_head`."""
+        super().reset_head()
         self._at_chunk = -1
         self._beside_body = 0
         self._in_head = True
         self._framed = False
-        self._encoded = False
         self.keep_alive: float | None = None
 
     def feed(self, data: bytes) -> bool:
@@ -155,7 +132,7 @@ class ReplyParser:
         elif self._in_head and self._refusal is None and has_status_line(head := self._head + data):
             self._refusal, self._last = refusal, True
             self._parser = self._new_parser()
-            self._begin_head()
+            self.reset_head()
             self._head = bytearray(head)
             self._parse_rewritten(0)
         else:
@@ -173,18 +150,6 @@ class ReplyParser:
             del head[:end]
             start = 0
         self._parse(bytes(head))
-
-    def take(self) -> bytes:
-        """What has come of the body since, decoded; raises what `content` does."""
-        taken, self._body = bytes(self._body), b""
-        if self._encoded:
-            if self._decoder is None:
-                encodings = Headers(self.headers)["content-encoding"]
-                self._decoder = Decoder(encodings, self._limit, unbounded=self.unbounded)
-            taken = self._decoder.feed(taken)
-            if not taken and self.complete:
-                self._decoder.finish()
-        return taken
 
     def finish(self) -> None:
         """The other side closed; raises `IncompleteReply` where the answer has not ended."""
@@ -210,18 +175,6 @@ class ReplyParser:
     def has_head(self) -> bool:
         """True once status and headers have come."""
         return not self._in_head and self.status >= 200
-
-    @property
-    def is_refusal(self) -> bool:
-        """True once the head of an answer has come whose status is not 2xx."""
-        return self.has_head and not 200 <= self.status < 300
-
-    def content(self) -> bytes:
-        """The body, decompressed; raises `ReplyTooLarge`, `IncompleteReply` or `ProtocolError`."""
-        content = bytes(self._body)
-        if self._encoded and content:
-            return decompressed(content, Headers(self.headers)["content-encoding"], self._limit)
-        return content
 
     # What llhttp calls. An exception raised in here would come out wrapped, so errors are kept for feed.
 
@@ -272,28 +225,16 @@ class ReplyParser:
     def on_body(self, data: bytes) -> None:
         if self.complete:
             return
-        self._size += len(data)
-        if self._size > self._limit and not self.unbounded:
-            self._too_large()
-        elif not self._body:
-            self._body = data
-        else:
-            # One buffer: a list of pieces of two bytes each would take twenty times their size.
-            if isinstance(self._body, bytes):
-                self._body = bytearray(self._body)
-            self._body += data
+        self.add(data)
 
     def on_message_complete(self) -> None:
         if self.complete:
             return
         if self.status < 200:
-            self._begin_head()
+            self.reset_head()
             return
         self.complete = True
         self.reusable = self._parser.should_keep_alive() and not self._last
-
-    def _too_large(self) -> None:
-        self._error = ReplyTooLarge(f"the answer is over max_response_bytes={self._limit}")
 
 
 def _from_status_line(data: bytes) -> bytes:

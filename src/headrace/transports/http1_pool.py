@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from socket import socket
 
 from headrace.clock import running_clock
-from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply, TLSError
+from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply
 from headrace.model import Call, Timeout
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import HTTP1, refuses_certificate
+from headrace.transports.connecting import certificate_refused, refuses_certificate
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1 import ReplyParser
 from headrace.transports.local_limits import local_resource_error
 from headrace.transports.opening import Opener, Shared, timed_out
 from headrace.transports.poller import Poller
-from headrace.transports.request_writer import RequestWriter
+from headrace.transports.request_writer import Http1Writer
+from headrace.transports.sockets import Connected
 from headrace.transports.streams import LimitReached, Stream
+from headrace.transports.tls import HTTP1
 
 KEEP_ALIVE = 60.0
 """Seconds that a connection is kept idle where the endpoint does not say; load balancers allow 60 to 350."""
@@ -67,7 +68,7 @@ class Http1Pool:
     def __init__(
         self,
         opener: Opener,
-        writer: RequestWriter,
+        writer: Http1Writer,
         poller: Poller,
         shared: Shared,
         *,
@@ -87,22 +88,23 @@ class Http1Pool:
         self.opened = 0
         shared.pools.append(self)
 
-    async def send(self, call: Call) -> Reply:
+    async def send(self, call: Call, opened: Connected | None = None) -> Reply:
+        """Make one attempt, over ``opened`` where a connection is there for it; see `Transport.send`."""
         method = call.request.method
-        write = self._writer.write_streamed if call.streamed else self._writer.write
-        request = write(call.request, call.content)
+        request = self._writer.write(call.request, call.content, streamed=call.streamed)
         if self._closed:
             raise ClientStateError(CLOSED)
         start = self._now()
         timeout = call.timeout
         end = math.inf if timeout.total is None else start + timeout.total
-        connection = self._take(start)
+        connection = self._take(start) if opened is None else None
         kept = connection is not None
         while True:
             if connection is None:
                 try:
-                    connection, kept, waited = await self._new_connection(timeout, end)
+                    connection, kept, waited = await self._new_connection(timeout, end, opened)
                     end += waited
+                    opened = None
                 except BaseException:
                     request = b""  # it holds the key, and there are tools that show a traceback's variables
                     raise
@@ -204,20 +206,22 @@ class Http1Pool:
             self.drop(self._idle.pop())
         return closed
 
-    async def _new_connection(self, timeout: Timeout, end: float) -> tuple[Http1Connection, bool, float]:
+    async def _new_connection(
+        self, timeout: Timeout, end: float, connected: Connected | None
+    ) -> tuple[Http1Connection, bool, float]:
         """A new connection; where this machine has none left, one that another attempt gives back.
 
         Returns it, whether it was used before, and the seconds for which it was waited for: they are not the
         endpoint's.
         """
-        raw_socket = self._opener.at_once()
-        if raw_socket is not None:
-            return self.adopt(raw_socket), False, 0.0
+        connected = connected or self._opener.at_once()
+        if connected is not None:
+            return self.adopt(connected), False, 0.0
         waited, again = 0.0, False
         while True:
             opened = await self._opener.open((HTTP1,), timeout, end + waited, again=again)
-            if opened.raw_socket is not None:
-                return self.adopt(opened.raw_socket), False, waited
+            if opened.connected is not None:
+                return self.adopt(opened.connected), False, waited
             waited, again = waited + opened.waited, True
             if opened.handed is not None:
                 pool, connection = opened.handed
@@ -227,12 +231,12 @@ class Http1Pool:
             if self._closed:
                 raise ClientStateError(CLOSED)
 
-    def adopt(self, raw_socket: socket) -> Http1Connection:
+    def adopt(self, connected: Connected) -> Http1Connection:
         """Make a connected socket one of this pool's connections."""
         try:
-            connection = Http1Connection(Stream(raw_socket, self._poller), self._max_bytes)
+            connection = Http1Connection(Stream(connected, self._poller), self._max_bytes)
         except OSError as error:
-            raw_socket.close()
+            connected.raw_socket.close()
             raise local_resource_error(error, self._where) or error from error
         self.opened += 1
         return connection
@@ -251,10 +255,7 @@ class Http1Pool:
         """The error for a connection that ended too early."""
         where = self._where
         if refuses_certificate(error):
-            return TLSError(
-                f"{where} refuses this client's certificate, or that it has none ({error.reason}); "
-                "NativeTransport(ssl_context=…) takes a context with the right one"
-            )
+            return certificate_refused(where, error)
         how = "closed the connection" if error is None else f"lost the connection ({error.strerror or error})"
         if parser.started:
             return IncompleteReply(f"{where} {how} before the answer was complete")

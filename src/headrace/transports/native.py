@@ -5,7 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import anyio
@@ -13,7 +14,7 @@ import anyio
 from headrace.background import BackgroundTasks, GroupOfClient
 from headrace.clock import on_asyncio
 from headrace.endpoints import Endpoint
-from headrace.errors import ClientStateError
+from headrace.errors import ClientStateError, SettingsError
 from headrace.model import Call
 from headrace.reply import Reply
 from headrace.transports.connecting import Connector, default_ssl_context
@@ -21,7 +22,19 @@ from headrace.transports.http1_pool import CLOSED, Http1Pool
 from headrace.transports.local_limits import local_errors_named
 from headrace.transports.opening import Opener, Shared
 from headrace.transports.poller import Poller
-from headrace.transports.request_writer import writer_for
+from headrace.transports.request_writer import Http1Writer, Http2Writer
+from headrace.transports.tls import HTTP1, HTTP2
+
+if TYPE_CHECKING:
+    from headrace.transports.http2_sender import Http2Sender
+
+
+NO_HTTP2 = "http2 = true needs ngh2: pip install 'headrace[http2]', or leave http2 at 'auto'"
+
+
+def has_http2() -> bool:
+    """Whether HTTP/2 is installed."""
+    return find_spec("ngh2") is not None
 
 
 class NativeTransport:
@@ -30,6 +43,10 @@ class NativeTransport:
     Up to ``max_connections`` idle ones are kept; how many are in use is bounded by the client's limiter.
     A reply over ``max_response_bytes`` is an error. ``ssl_context`` replaces the default of verified TLS
     on the system's certificates. Redirects are not followed.
+
+    ``http2`` is for endpoints that do not say it themselves. "auto": HTTP/2 over https where the server
+    chooses it and ngh2 is installed (``headrace[http2]``), else HTTP/1.1. True: HTTP/2 only, over plain http
+    without asking. False: HTTP/1.1 only. Raises `SettingsError` for True without ngh2.
     """
 
     def __init__(
@@ -38,11 +55,15 @@ class NativeTransport:
         max_connections: int = 100,
         max_response_bytes: int = 64 * 1024 * 1024,
         ssl_context: ssl.SSLContext | None = None,
+        http2: bool | Literal["auto"] = "auto",
     ) -> None:
+        if http2 is True and not has_http2():
+            raise SettingsError(NO_HTTP2)
+        self._http2 = http2
         self._max_idle = max_connections
         self._max_bytes = max_response_bytes
         self._ssl_context = ssl_context
-        self._pools: dict[Endpoint, Http1Pool] = {}
+        self._senders: dict[Endpoint, Http1Pool | Http2Sender] = {}
         self._group: BackgroundTasks | None = None
         self._poller: Poller | None = None
         self._shared = Shared()
@@ -57,10 +78,10 @@ class NativeTransport:
 
     def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
         """Make one attempt; see `Transport.send`."""
-        pool = self._pools.get(call.endpoint) or self._pool(call.endpoint)
-        return pool.send(call)
+        sender = self._senders.get(call.endpoint) or self._sender(call.endpoint)
+        return sender.send(call)
 
-    def _pool(self, endpoint: Endpoint) -> Http1Pool:
+    def _sender(self, endpoint: Endpoint) -> Http1Pool | Http2Sender:
         if self._closed:
             raise ClientStateError(CLOSED)
         if self._group is None and not on_asyncio():
@@ -72,19 +93,36 @@ class NativeTransport:
                 self._poller = Poller(self._group)
             if parts.scheme == "https":
                 context = self._ssl_context = self._ssl_context or default_ssl_context()
-        connector = Connector(
-            parts.hostname or "", parts.port or (443 if context else 80), context, self._poller
+        port = parts.port or (443 if context else 80)
+        connector = Connector(parts.hostname or "", port, context, self._poller)
+        made = self._senders[endpoint] = self._made(endpoint, Opener(connector, self._shared), self._poller)
+        return made
+
+    def _made(self, endpoint: Endpoint, opener: Opener, poller: Poller) -> Http1Pool | Http2Sender:
+        http2 = self._http2 if endpoint.http2 is None else endpoint.http2
+        if http2 == "auto":
+            http2 = "auto" if has_http2() and endpoint.base_url.startswith("https:") else False
+        http1 = None
+        if http2 is not True:
+            http1 = Http1Pool(
+                opener,
+                Http1Writer(endpoint),
+                poller,
+                self._shared,
+                max_idle=self._max_idle,
+                max_bytes=self._max_bytes,
+            )
+            if http2 is False:
+                return http1
+        if not has_http2():
+            raise SettingsError(NO_HTTP2)
+        from headrace.transports.http2_pool import Http2Pool
+        from headrace.transports.http2_sender import Http2Sender
+
+        pool = Http2Pool(
+            opener, poller, self._shared, protocols=(HTTP2,) if http1 is None else (HTTP2, HTTP1)
         )
-        pool = Http1Pool(
-            Opener(connector, self._shared),
-            writer_for(endpoint),
-            self._poller,
-            self._shared,
-            max_idle=self._max_idle,
-            max_bytes=self._max_bytes,
-        )
-        self._pools[endpoint] = pool
-        return pool
+        return Http2Sender(pool, Http2Writer(endpoint), http1, max_bytes=self._max_bytes)
 
     async def aclose(self) -> None:
         """Drop all connections; an attempt that is under way on one of them fails."""

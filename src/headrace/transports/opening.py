@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -15,6 +14,7 @@ from headrace.errors import CallTimeout, LocalResourceError
 from headrace.model import Timeout
 from headrace.transports.connecting import Connector
 from headrace.transports.local_limits import Shortage
+from headrace.transports.sockets import Connected
 
 _LOOP_LAG = 0.1
 """Seconds by which a healthy event loop may notice a deadline late."""
@@ -23,8 +23,9 @@ _LOOP_LAG = 0.1
 class Pool(Protocol):
     """An endpoint's connections of one protocol."""
 
-    opened: int
-    """How many there are, in use or idle."""
+    @property
+    def opened(self) -> int:
+        """How many there are, in use or idle."""
 
     def drop(self, connection: Any, /) -> None:
         """Close one."""
@@ -75,13 +76,12 @@ def _put_back(handed: Handed) -> None:
 
 @attrs.frozen
 class Opened:
-    """A new connection and its protocol, or one that was ``handed`` over.
+    """A new connection, or one that was ``handed`` over.
 
     ``waited``: seconds for which this machine had none; they are not the endpoint's.
     """
 
-    raw_socket: socket.socket | None = None
-    protocol: str = ""
+    connected: Connected | None = None
     handed: Handed | None = None
     waited: float = 0.0
 
@@ -101,22 +101,20 @@ class Opener:
     ) -> Opened:
         """Open a connection; where this machine has none left, wait for one that another attempt gives back.
 
-        It holds neither a socket nor a connection where one can be opened now; then open ``again``.
+        It holds neither where one can be opened now; then open ``again``.
 
         Raises `CallTimeout` after the connect timeout, or at ``end``, and what `Connector.connect` does.
         """
         try:
-            raw_socket, protocol = await self._connect(protocols, timeout, end)
-            return Opened(raw_socket, protocol)
+            return Opened(await self.connect(protocols, timeout, end))
         except LocalResourceError as error:
             since = self._now()
             handed = await self._shared.wait(error, timeout.total, again=again)
         waited = self._now() - since
         return Opened(handed=handed, waited=waited)
 
-    async def _connect(
-        self, protocols: Sequence[str], timeout: Timeout, end: float
-    ) -> tuple[socket.socket, str]:
+    async def connect(self, protocols: Sequence[str], timeout: Timeout, end: float) -> Connected:
+        """A new connection; see `open`, which waits where this machine has none left."""
         for last_try in (False, True):
             limit = math.inf
             with anyio.CancelScope(deadline=end) as scope:

@@ -8,7 +8,7 @@ import selectors
 from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE
 from socket import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from headrace.background import BackgroundTasks
 from headrace.clock import running_clock
@@ -25,6 +25,15 @@ time than all the rest of a send. But none should wait for long until others are
 """
 
 
+class Timed(Protocol):
+    """What has a limit in time."""
+
+    closed: bool
+
+    def ring(self, now: float, /) -> None:
+        """A timer that was set has ended."""
+
+
 class Poller:
     """Watches the sockets of one transport for an event loop, which sees of them one file, the poll's own.
 
@@ -37,7 +46,7 @@ class Poller:
         self._selector = selectors.DefaultSelector()
         self.closed = False
         self.now: Callable[[], float] = running_clock()
-        self._heap: list[tuple[float, int, WatchedSocket]] = []
+        self._heap: list[tuple[float, int, Timed]] = []
         self._order = itertools.count()
         self._stale = 0
         self._outgoing: list[tuple[WatchedSocket, bytes]] = []
@@ -75,9 +84,9 @@ class Poller:
         elif len(outgoing) == MOST_TOGETHER:
             self.send_all()
 
-    def set_timer(self, when: float, watched: WatchedSocket) -> None:
-        """Have ``watched`` rung at ``when``."""
-        heapq.heappush(self._heap, (when, next(self._order), watched))
+    def set_timer(self, when: float, timed: Timed) -> None:
+        """Have ``timed`` rung at ``when``."""
+        heapq.heappush(self._heap, (when, next(self._order), timed))
         if self._heap[0][0] == when:
             self._loop.alarm_at(when)
 

@@ -1,10 +1,10 @@
-"""Requests as HTTP/1.1 writes them: the head of a method and path is built once for each endpoint and key."""
+"""Requests as HTTP writes them: the head of a method and path is built once for each endpoint and key."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from headrace.endpoints import FRAMING, Endpoint, unsendable
@@ -16,11 +16,16 @@ _SCOPE = re.compile(r"%.*\]")
 """Of an IPv6 address: it means something on this machine only (RFC 6874, section 4)."""
 
 _HEAD_CACHE = 256
-_ENCODINGS = b"\r\nAccept-Encoding: gzip, deflate\r\n"
+_ENCODINGS = "gzip, deflate"
+
+_HTTP1_ONLY = frozenset({"keep-alive", "proxy-connection", "te", "upgrade"})
+"""Headers about the connection, which HTTP/2 forbids (RFC 9113, 8.2.2); `FRAMING` has the others."""
+
+Head = TypeVar("Head")
 
 
-class RequestWriter:
-    """Writes the requests to one endpoint; the head of a method and path is built once.
+class RequestWriter(Generic[Head]):
+    """Writes the requests to one endpoint; the head of a method, path and headers is built once for each key.
 
     Raises `RequestError` for a request's headers that HTTP cannot carry, or that are headrace's own to set.
     """
@@ -28,69 +33,95 @@ class RequestWriter:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._base = urlsplit(endpoint.base_url).path
-        self._heads: dict[tuple[str, str, Any], tuple[bytes, bytes]] = {}
-        if endpoint.has_fixed_key:
+        self._heads: dict[tuple[str, str, Any, bool], Head] = {}
+        self._renewed = endpoint.api_key if isinstance(endpoint.api_key, RenewedKey) else None
+        self._version: int | None = None
+        if self._renewed is None:
             self._common = self._lines()
+
+    def head(self, request: Request, *, streamed: bool) -> Head:
+        """The head of a request; one that is ``streamed`` asks for no encoding."""
+        renewed = self._renewed
+        if renewed is not None and self._version != renewed.version:
+            self._common = self._lines()
+            self._heads.clear()
+            self._version = renewed.version
+        key = request.method, request.path, request.headers, streamed
+        return self._heads.get(key) or self._new_head(*key)
 
     def _lines(self) -> dict[str, str]:
         """The headers of all requests, with the key of now."""
         endpoint = self._endpoint
         lines = {"Host": _SCOPE.sub("]", urlsplit(endpoint.base_url).netloc)}
         lines |= endpoint.credentials()
-        lines |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+        lines |= {"Accept": "application/json", "Accept-Encoding": _ENCODINGS}
         from importlib.metadata import version  # not with the module: see headrace.plugin_manager
 
         lines["User-Agent"] = f"headrace/{version('headrace')}"
         return _merged(lines, endpoint.headers)
 
-    def write_streamed(self, request: Request, content: bytes) -> bytes:
-        """The bytes of a request for a stream, in no encoding: an event must not wait in a compressor."""
-        return self.write(request, content).replace(_ENCODINGS, b"\r\nAccept-Encoding: identity\r\n", 1)
+    def _new_head(self, method: str, path: str, headers: tuple[tuple[str, str], ...], streamed: bool) -> Head:
+        wrong = unsendable(dict(headers), FRAMING)
+        if wrong:
+            raise RequestError(wrong)
+        lines = dict(self._common)
+        if streamed and lines.get("Accept-Encoding") == _ENCODINGS:
+            lines["Accept-Encoding"] = "identity"  # an event must not wait in a compressor
+        lines = _merged(lines, dict(headers))
+        if len(self._heads) == _HEAD_CACHE:  # paths and headers may hold ids, without end
+            self._heads.clear()
+        head = self._built(method, self._base + path, lines)
+        self._heads[method, path, headers, streamed] = head
+        return head
 
-    def write(self, request: Request, content: bytes) -> bytes:
+    def _built(self, method: str, target: str, lines: dict[str, str]) -> Head:
+        raise NotImplementedError
+
+
+class Http1Writer(RequestWriter[tuple[bytes, bytes]]):
+    """The requests to one endpoint as HTTP/1.1 writes them."""
+
+    def write(self, request: Request, content: bytes, *, streamed: bool) -> bytes:
         """The bytes of one request; ``content`` is its JSON body, empty for none."""
-        key = request.method, request.path, request.headers
-        head, content_type = self._heads.get(key) or self._head(*key)
+        head, content_type = self.head(request, streamed=streamed)
         if content:
             return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, content_type, len(content), content)
         return head + (b"\r\n" if request.method in {"GET", "HEAD"} else b"Content-Length: 0\r\n\r\n")
 
-    def _head(self, method: str, path: str, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
-        wrong = unsendable(dict(headers), FRAMING)
-        if wrong:
-            raise RequestError(wrong)
-        lines = _merged(self._common, dict(headers))
-        named = {name.lower() for name in lines}
-        text = f"{method} {self._base}{path} HTTP/1.1\r\n"
+    def _built(self, method: str, target: str, lines: dict[str, str]) -> tuple[bytes, bytes]:
+        text = f"{method} {target} HTTP/1.1\r\n"
         text += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        content_type = b"" if "content-type" in named else b"Content-Type: application/json\r\n"
-        if len(self._heads) == _HEAD_CACHE:  # paths and headers may hold ids, without end
-            self._heads.clear()
-        self._heads[method, path, headers] = written = text.encode("latin-1"), content_type
-        return written
+        content_type = b"" if _has_content_type(lines) else b"Content-Type: application/json\r\n"
+        return text.encode("latin-1"), content_type
 
 
-class RenewingWriter(RequestWriter):
-    """The same for an endpoint whose key changes: with each new key all is built anew."""
-
-    def __init__(self, endpoint: Endpoint, key: RenewedKey) -> None:
-        super().__init__(endpoint)
-        self._key = key
-        self._version = -1
-
-    def write(self, request: Request, content: bytes) -> bytes:
-        """See `RequestWriter.write`."""
-        if self._version != self._key.version:
-            self._common = self._lines()
-            self._heads.clear()
-            self._version = self._key.version
-        return super().write(request, content)
+Fields: TypeAlias = list[tuple[bytes, bytes]]
+"""Header fields in order, the pseudo-headers (RFC 9113, 8.3) first."""
 
 
-def writer_for(endpoint: Endpoint) -> RequestWriter:
-    """What writes the requests to an endpoint."""
-    key = endpoint.api_key
-    return RenewingWriter(endpoint, key) if isinstance(key, RenewedKey) else RequestWriter(endpoint)
+class Http2Writer(RequestWriter[tuple[Fields, Fields]]):
+    """The requests to one endpoint as HTTP/2 has them: lists of fields."""
+
+    def fields(self, request: Request, content: bytes, *, streamed: bool) -> Fields:
+        """The fields of one request; ``content`` is its JSON body, empty for none."""
+        bare, with_content_type = self.head(request, streamed=streamed)
+        if content:
+            return [*with_content_type, (b"content-length", b"%d" % len(content))]
+        return bare
+
+    def _built(self, method: str, target: str, lines: dict[str, str]) -> tuple[Fields, Fields]:
+        scheme = urlsplit(self._endpoint.base_url).scheme
+        lines = {name.lower(): value for name, value in lines.items() if name.lower() not in _HTTP1_ONLY}
+        written = {":method": method, ":scheme": scheme, ":authority": lines.pop("host"), ":path": target}
+        named = (written | lines).items()
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named]
+        if _has_content_type(lines):
+            return fields, fields
+        return fields, [*fields, (b"content-type", b"application/json")]
+
+
+def _has_content_type(lines: Mapping[str, str]) -> bool:
+    return any(name.lower() == "content-type" for name in lines)
 
 
 def _merged(lines: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,9 @@ LONGEST = 3600.0
 _BETWEEN_LOOKS = 0.01
 """Seconds from one look for a ticket to the next: it copies a session, certificate included."""
 
+_WITHOUT_TICKET = 1.0
+"""Seconds after which another connection is looked at: the ticket of the first may never have come."""
+
 
 class Sessions:
     """The session that connections to one host, verified under one context, resume.
@@ -29,7 +32,7 @@ class Sessions:
         self._demands = _demands(context)
         self._session: ssl.SSLSession | None = None
         self._until = 0.0
-        self._giver: ssl.SSLSocket | None = None
+        self._giver: ssl.SSLObject | None = None
         self._given_at = 0.0
         self._next_look = 0.0
 
@@ -44,28 +47,27 @@ class Sessions:
             self._look(self._giver)
         return self._session
 
-    def connected(self, tls: ssl.SSLSocket) -> None:
+    def connected(self, tls: ssl.SSLObject) -> None:
         """A handshake is complete."""
+        now = self._now()
         if tls.session_reused:
             return
-        if self._session is None and self._giver is not None and self._giver.fileno() >= 0:
-            return  # an older one is more likely to have its ticket
-        self._session, self._giver, self._given_at = None, tls, self._now()
+        if self._session is None and self._giver is not None and now < self._given_at + _WITHOUT_TICKET:
+            return  # it is the likelier to have its ticket
+        self._session, self._giver, self._given_at = None, tls, now
         self._next_look = 0.0
 
-    def _look(self, giver: ssl.SSLSocket) -> None:
+    def _look(self, giver: ssl.SSLObject) -> None:
         """Take its session, where it is complete: with TLS 1.3 the ticket comes after the handshake."""
         session = giver.session
-        if session is None:  # it is closed
-            self._giver = None
-        elif session.has_ticket or (session.id and giver.version() != "TLSv1.3"):
+        if session is not None and (session.has_ticket or (session.id and giver.version() != "TLSv1.3")):
             self._session, self._giver = session, None
             self._until = self._given_at + _lifetime(session, giver)
         else:
             self._next_look = self._now() + _BETWEEN_LOOKS
 
 
-def _lifetime(session: ssl.SSLSession, tls: ssl.SSLSocket) -> float:
+def _lifetime(session: ssl.SSLSession, tls: ssl.SSLObject) -> float:
     """Seconds for which a session that has just come may be used."""
     lifetime = min(LONGEST, session.ticket_lifetime_hint or session.timeout)
     expires = (tls.getpeercert() or {}).get("notAfter")

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 import select
-import ssl
 from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE
 from socket import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from headrace.transports.tls import HTTP1, TlsSession
 
 if TYPE_CHECKING:
     from headrace.transports.poller import Poller
 
 MAX_READ = 64 * 1024
 
-NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
 _NOTHING = memoryview(b"")
+
+
+class Connected(NamedTuple):
+    """A connected socket, the TLS over it, and the protocol that is spoken."""
+
+    raw_socket: socket
+    tls: TlsSession | None = None
+    protocol: str = HTTP1
 
 
 class WatchedSocket:
@@ -33,22 +40,22 @@ class WatchedSocket:
     __slots__ = (
         "_ended",
         "_events",
-        "_pending",
         "_poll",
         "_poller",
         "_recv",
         "_rest",
         "_rings_at",
         "_socket",
+        "_tls",
         "_until",
         "closed",
     )
 
-    def __init__(self, raw_socket: socket, poller: Poller) -> None:
+    def __init__(self, connected: Connected, poller: Poller) -> None:
+        raw_socket = connected.raw_socket
         self._socket = raw_socket
         self._recv = raw_socket.recv
-        # What TLS has decrypted and not handed out, the kernel knows nothing of.
-        self._pending = raw_socket.pending if isinstance(raw_socket, ssl.SSLSocket) else None
+        self._tls = connected.tls
         self._poller = poller
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
         self._rest = _NOTHING
@@ -63,8 +70,12 @@ class WatchedSocket:
 
     # For subclasses to define.
 
-    def readable(self) -> None:
-        """Something has come, or the end."""
+    def received(self, data: bytes) -> None:
+        """These bytes have come; what is raised is given to `broken`."""
+        raise NotImplementedError
+
+    def broken(self, error: Exception | None) -> None:
+        """Nothing follows: the other side has closed (None), or it cannot be read."""
         raise NotImplementedError
 
     def sent_all(self) -> None:
@@ -80,16 +91,52 @@ class WatchedSocket:
 
     # For all.
 
+    def readable(self) -> None:
+        """Something has come, or the end."""
+        try:
+            data = self._recv(MAX_READ)
+            if data:
+                tls = self._tls
+                if tls is None:
+                    self.received(data)
+                    return
+                plain = tls.decrypt(data)
+                if plain:
+                    self.received(plain)
+                if reply := tls.outgoing():
+                    self._send(reply)
+                if tls.error is not None:
+                    raise tls.error
+                if not tls.ended:
+                    return
+        except BlockingIOError:
+            return
+        except Exception as error:
+            self.broken(error)
+            return
+        self.broken(None)
+
     def send_now(self, data: bytes) -> None:
         """Begin to send; what the socket does not take at once follows when it has room."""
+        if self._tls is not None and not self.closed:
+            try:
+                data = self._tls.encrypt(data)
+            except OSError:
+                return  # it shows where the answer is waited for, which may have come before
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
         if self.closed:
+            return
+        if self._rest:
+            self._rest = memoryview(bytes(self._rest) + data)
             return
         try:
             sent = self._socket.send(data)
-        except NOT_NOW:
+        except BlockingIOError:
             sent = 0
         except OSError:
-            return  # it shows where the answer is waited for, which may have come before
+            return  # as above
         if sent < len(data):
             self._rest = memoryview(data)[sent:]
             self._watch(self._events | EVENT_WRITE)
@@ -100,7 +147,7 @@ class WatchedSocket:
             self._rest = self._rest[self._socket.send(self._rest) :]
             if self._rest:
                 return
-        except NOT_NOW:
+        except BlockingIOError:
             return
         except OSError:
             pass  # as in `send_now`

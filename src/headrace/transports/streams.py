@@ -11,12 +11,11 @@ import math
 from collections import deque
 from collections.abc import Callable
 from selectors import EVENT_READ
-from socket import socket
 from typing import TypeAlias
 
 from headrace.transports.loops import Waiter
 from headrace.transports.poller import Poller
-from headrace.transports.sockets import MAX_READ, NOT_NOW, WatchedSocket
+from headrace.transports.sockets import Connected, WatchedSocket
 
 _SMALL = 8 * 1024
 """Bytes of a request that go into a socket at once, as long as nothing else is on its way."""
@@ -48,8 +47,8 @@ class Stream(WatchedSocket):
         "_waiter",
     )
 
-    def __init__(self, raw_socket: socket, poller: Poller) -> None:
-        super().__init__(raw_socket, poller)
+    def __init__(self, connected: Connected, poller: Poller) -> None:
+        super().__init__(connected, poller)
         self._feed: Feed | None = None
         self._waiter: Waiter | None = None
         self._early: deque[bytes] | None = None
@@ -128,24 +127,20 @@ class Stream(WatchedSocket):
         self._wake()
         self.abort()
 
-    def readable(self) -> None:
-        """Something has come, or the end."""
-        try:
-            while data := self._recv(MAX_READ):
-                feed = self._feed
-                if feed is None:
-                    self._keep(data)
-                elif feed(data):
-                    self._feed, self._enough = None, True
-                    self._wake()
-                elif self._silence is not None:
-                    self._until = min(self._end, self._poller.now() + self._silence)
-                if self._pending is None or not self._pending():
-                    return
-        except NOT_NOW:
-            return
-        except Exception as error:
-            self._error = error
+    def received(self, data: bytes) -> None:
+        """See `WatchedSocket.received`."""
+        feed = self._feed
+        if feed is None:
+            self._keep(data)
+        elif feed(data):
+            self._feed, self._enough = None, True
+            self._wake()
+        elif self._silence is not None:
+            self._until = min(self._end, self._poller.now() + self._silence)
+
+    def broken(self, error: Exception | None) -> None:
+        """See `WatchedSocket.broken`."""
+        self._error = error
         self._ended = True
         self._feed = None
         self._watch(self._events & ~EVENT_READ)

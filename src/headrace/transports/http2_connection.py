@@ -1,0 +1,416 @@
+"""An HTTP/2 connection over a watched socket: many exchanges at once, and one write for all that is ready."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Protocol
+
+from headrace.errors import ProtocolError
+from headrace.transports.http2_engine import (
+    ASSUMED_STREAMS,
+    HTTP_1_1_REQUIRED,
+    NO_ERROR,
+    REFUSED_STREAM,
+    CannotBegin,
+    Http2Engine,
+    error_name,
+)
+from headrace.transports.http2_exchange import Exchange, Lost, Unprocessed, WantsHttp1
+from headrace.transports.poller import MOST_TOGETHER, Poller
+from headrace.transports.request_writer import Fields
+from headrace.transports.sockets import Connected, WatchedSocket
+from headrace.transports.streams import LimitReached
+
+KEEP_IDLE = 60.0
+"""Seconds for which a connection without exchanges is kept."""
+
+PING_AFTER = 20.0
+"""Seconds of silence after which the other side is asked whether it is there."""
+
+_PING_WITHIN = 10.0
+"""Seconds in which it has to say so."""
+
+_PIECE = 64 * 1024
+"""Bytes of a large request that the engine gets at a time, so that small ones find their way between."""
+
+
+class Owner(Protocol):
+    """The pool that a connection belongs to."""
+
+    def has_room(self, connection: Http2Connection, /) -> None:
+        """A stream is free."""
+
+    def lost(self, connection: Http2Connection, /) -> None:
+        """The connection takes no further request, for good."""
+
+    def allows(self, streams: int, /) -> None:
+        """How many streams at once the server allows on each connection."""
+
+
+class Http2Connection(WatchedSocket):
+    """One connection, and the exchanges on it.
+
+    ``room`` is how many more exchanges may begin now. ``draining``: none may, the rest goes on to its end.
+    ``listed`` is the pool's own note.
+    """
+
+    __slots__ = (
+        "_allowed",
+        "_begun",
+        "_due",
+        "_engine",
+        "_exchanges",
+        "_farewell",
+        "_heard",
+        "_idle_since",
+        "_over",
+        "_owner",
+        "_pinged",
+        "_uploads",
+        "draining",
+        "listed",
+        "room",
+    )
+
+    def __init__(self, connected: Connected, poller: Poller, owner: Owner) -> None:
+        super().__init__(connected, poller)
+        self._owner = owner
+        self._engine = Http2Engine(self)
+        self._exchanges: dict[int, Exchange] = {}
+        self._uploads: dict[int, memoryview] = {}
+        self._due = False
+        self._begun = 0
+        self._farewell = ""
+        self._over: int | None = None
+        self._pinged = False
+        self._allowed = self.room = ASSUMED_STREAMS
+        self.draining = False
+        self.listed = False
+        self._heard = self._idle_since = poller.now()
+        self.send_soon()
+        self._limit(self._heard + PING_AFTER)
+
+    @property
+    def busy(self) -> int:
+        """How many exchanges are under way."""
+        return len(self._exchanges)
+
+    # What the pool calls.
+
+    def begin(self, exchange: Exchange, fields: Fields, content: bytes, *, watched: bool) -> None:
+        """Send a request on a stream that was reserved, whose answer comes into ``exchange``.
+
+        Raises `Unprocessed` where the connection takes no further request.
+
+        ``watched``: `handed_over` is to know when the other side has taken the request.
+        """
+        upload = watched or len(content) > _PIECE
+        try:
+            stream = self._engine.begin(fields, b"" if upload else content, whole=not upload)
+        except CannotBegin:
+            self.retire()
+            raise Unprocessed from None
+        exchange.stream = stream
+        self._exchanges[stream] = exchange
+        if upload:
+            self._uploads[stream] = memoryview(content)
+        self._begun += 1
+        if self._begun >= MOST_TOGETHER:
+            self.flush()
+        else:
+            self.send_soon()
+
+    async def wait(self, exchange: Exchange, total: float, silence: float | None) -> None:
+        """Wait until the answer is complete or, by pieces, more of it has come.
+
+        Raises `LimitReached` at ``total``, or after ``silence`` seconds without a piece, and the exchange's
+        ``failure``.
+        """
+        if not exchange.enough:
+            exchange.total, exchange.silence = total, silence
+            exchange.until = until = total if silence is None else min(total, self._poller.now() + silence)
+            if until < self._until:
+                self._limit(until)
+            waiter = exchange.waiter = self._poller.new_waiter()
+            try:
+                await waiter
+            finally:
+                exchange.waiter = None
+                exchange.until = math.inf
+        if exchange.failure is not None and not exchange.complete:
+            raise exchange.failure
+
+    def handed_over(self, exchange: Exchange) -> bool:
+        """Whether the other side has taken the whole request."""
+        return exchange.stream not in self._uploads
+
+    def take(self, exchange: Exchange) -> bytes:
+        """What has come of a body; others may come in its place."""
+        unread, exchange.unread = exchange.unread, 0
+        if unread and not self.closed:
+            self._engine.taken(exchange.stream, unread)
+            self.send_soon()
+        return exchange.take()
+
+    def read_whole(self, exchange: Exchange) -> None:
+        """Do not give an answer out by pieces after all: it is an error's."""
+        unread, exchange.unread = exchange.unread, 0
+        if unread:
+            self._engine.taken(exchange.stream, unread)
+        exchange.by_pieces = exchange.unbounded = False
+
+    def give_back_room(self) -> None:
+        """A stream that was reserved is not needed."""
+        self._freed()
+
+    def forget(self, exchange: Exchange) -> None:
+        """Be done with an exchange: nobody takes any more of its answer."""
+        unread, exchange.unread = exchange.unread, 0
+        if unread and not self.closed:
+            self._engine.taken(exchange.stream, unread)
+        if self._exchanges.pop(exchange.stream, None) is not None:
+            self._uploads.pop(exchange.stream, None)
+            self._reset(exchange.stream)
+
+    def check(self) -> None:
+        """Take in what the kernel has for this side: a GOAWAY, or the connection's end."""
+        if not self.closed and not self.nothing_came():
+            self.readable()
+
+    def retire(self) -> None:
+        """Take no further request; close once the exchanges are over."""
+        if not self.draining:
+            self.draining = True
+            self._owner.lost(self)
+        if not self._exchanges:
+            self.close()
+
+    def close(self) -> None:
+        """Close politely, where nothing is under way."""
+        if not self.closed:
+            self._engine.go_away()
+            self.flush()
+            self.abort()
+
+    def send_soon(self) -> None:
+        """Send together with what other tasks that are ready send."""
+        if not self._due:
+            self._due = True
+            self._poller.send_soon(self, b"")
+
+    # What the poller calls.
+
+    def send_now(self, data: bytes) -> None:
+        """See `WatchedSocket.send_now`: what is to be sent, the engine has."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what there is to send, as far as the socket takes it."""
+        self._due, self._begun = False, 0
+        try:
+            while not (self.closed or self._rest) and (data := self._outgoing()):
+                super().send_now(data)
+            if self._over is not None and not self.closed:
+                self.fail(ProtocolError(f"the endpoint breaks HTTP/2 ({error_name(self._over)})"))
+        except ProtocolError as error:
+            self.fail(error)
+
+    def sent_all(self) -> None:
+        """See `WatchedSocket.sent_all`."""
+        self.flush()
+
+    def received(self, data: bytes) -> None:
+        """See `WatchedSocket.received`."""
+        self._heard = self._poller.now()
+        self._pinged = False
+        self._engine.receive(data)
+        if not self.closed:
+            self.flush()
+
+    def broken(self, error: Exception | None) -> None:
+        """See `WatchedSocket.broken`."""
+        if error is None:
+            self.fail(Lost(self._farewell or "closed the connection"))
+        elif isinstance(error, OSError):
+            lost = Lost(f"lost the connection ({error.strerror or error})")
+            lost.__cause__ = error
+            self.fail(lost)
+        else:
+            self.flush()  # what it has to say to the other side
+            self.fail(error)
+
+    def expired(self, now: float) -> None:
+        """See `WatchedSocket.expired`."""
+        for exchange in list(self._exchanges.values()):
+            if exchange.until <= now:
+                self._fail(exchange, LimitReached())
+                self.forget(exchange)
+        if not self._exchanges and now >= self._idle_since + KEEP_IDLE:
+            self.retire()
+            return
+        silence = now - self._heard
+        if silence >= PING_AFTER + _PING_WITHIN:
+            self.fail(Lost("does not answer (no reply to a PING)"))
+            return
+        if silence >= PING_AFTER and not self._pinged:
+            self._pinged = True
+            self._engine.ping()
+            self.send_soon()
+        self._limit(self._next_limit())
+
+    def cut_off(self) -> None:
+        """See `WatchedSocket.cut_off`."""
+        self.fail(Lost("this side closed it"))
+
+    def fail(self, failure: Exception) -> None:
+        """The connection is over, and each exchange that is not complete with it."""
+        self.draining = True
+        exchanges, self._exchanges = list(self._exchanges.values()), {}
+        self.abort()
+        for exchange in exchanges:
+            self._fail(exchange, failure)
+        self._owner.lost(self)
+
+    # What the engine tells.
+
+    def head_came(self, stream: int, status: int, headers: Fields, *, last: bool) -> None:
+        exchange = self._exchanges.get(stream)
+        if exchange is None:
+            return
+        exchange.begin_answer(status, headers)
+        if last:
+            self._complete(exchange)
+        elif exchange.too_large is not None:
+            self._refuse(exchange)
+        elif exchange.by_pieces:
+            self._wake(exchange)
+
+    def data_came(self, stream: int, data: bytes, *, last: bool) -> None:
+        exchange = self._exchanges.get(stream)
+        if exchange is None or not exchange.by_pieces:
+            if data:
+                self._engine.taken(stream, len(data))
+            if exchange is None:
+                return
+        else:
+            exchange.unread += len(data)
+        exchange.add(data)
+        if exchange.too_large is not None:
+            self._refuse(exchange)
+        elif last:
+            self._complete(exchange)
+        elif exchange.by_pieces:
+            self._wake(exchange)
+        elif exchange.silence is not None:
+            exchange.until = min(exchange.total, self._heard + exchange.silence)
+
+    def trailers_came(self, stream: int) -> None:
+        exchange = self._exchanges.get(stream)
+        if exchange is not None:
+            self._complete(exchange)
+
+    def stream_ended(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
+        exchange = self._exchanges.pop(stream, None)
+        if exchange is not None:
+            self._uploads.pop(stream, None)
+            self._fail(exchange, _failure(code, by_peer=by_peer, unsent=unsent, started=exchange.has_head))
+        self._freed()
+
+    def going_away(self, code: int, said: bytes) -> None:
+        self._farewell = "closed the connection"
+        if code != NO_ERROR:
+            words = said.decode("utf-8", "replace")[:100]
+            self._farewell += f" ({error_name(code)}{': ' + repr(words) if words else ''})"
+        if not self.draining:
+            self.draining = True
+            self._owner.lost(self)
+        self._end_if_over()
+
+    def streams_allowed(self, count: int) -> None:
+        self.room += count - self._allowed
+        self._allowed = count
+        self._owner.allows(count)
+        if self.room > 0 and not self.draining:
+            self._owner.has_room(self)
+
+    def ended(self, code: int) -> None:
+        self._over = code
+
+    # Its own.
+
+    def _outgoing(self) -> bytes:
+        data = self._engine.outgoing()
+        if self._uploads:
+            for stream, rest in list(self._uploads.items()):
+                if self._engine.waiting(stream):
+                    continue
+                if not rest:
+                    del self._uploads[stream]
+                    self._wake(self._exchanges[stream])
+                    continue
+                self._engine.send_more(stream, bytes(rest[:_PIECE]), last=len(rest) <= _PIECE)
+                self._uploads[stream] = rest[_PIECE:]
+        return data or self._engine.outgoing()
+
+    def _freed(self) -> None:
+        self.room += 1
+        if not self._exchanges:
+            self._idle_since = self._heard
+        if self.draining:
+            self._end_if_over()
+        elif self.room > 0:
+            self._owner.has_room(self)
+
+    def _complete(self, exchange: Exchange) -> None:
+        stream = exchange.stream
+        del self._exchanges[stream]
+        if self._uploads.pop(stream, None) is not None:
+            self._reset(stream)  # the answer came before the request was sent
+        exchange.complete = True
+        self._wake(exchange)
+
+    def _refuse(self, exchange: Exchange) -> None:
+        failure = exchange.too_large
+        assert failure is not None
+        self._fail(exchange, failure)
+        self.forget(exchange)
+
+    def _fail(self, exchange: Exchange, failure: Exception) -> None:
+        if not exchange.complete and exchange.failure is None:
+            exchange.failure = copy.copy(failure)  # for each a traceback of its own
+            exchange.failure.__cause__ = failure.__cause__
+            self._wake(exchange)
+
+    def _wake(self, exchange: Exchange) -> None:
+        if exchange.waiter is not None:
+            self._poller.wake(exchange.waiter)
+            exchange.waiter = None
+
+    def _reset(self, stream: int) -> None:
+        if not self.closed:
+            self._engine.reset(stream)
+            self.send_soon()
+
+    def _end_if_over(self) -> None:
+        if not self._exchanges and not self.closed:
+            self.flush()
+            self.abort()
+
+    def _next_limit(self) -> float:
+        silent = self._heard + PING_AFTER + (_PING_WITHIN if self._pinged else 0.0)
+        if not self._exchanges:
+            return min(silent, self._idle_since + KEEP_IDLE)
+        return min(silent, min(exchange.until for exchange in self._exchanges.values()))
+
+
+def _failure(code: int, *, by_peer: bool, unsent: bool, started: bool) -> Exception:
+    """Why a stream that ended left its answer incomplete."""
+    if not started:
+        if code == HTTP_1_1_REQUIRED:
+            return WantsHttp1("asks for HTTP/1.1")
+        if code == REFUSED_STREAM or unsent:
+            return Unprocessed("refused the request, and has not processed it")
+    if by_peer:
+        return Lost(f"reset the request's stream ({error_name(code)})")
+    return ProtocolError(f"the answer breaks HTTP/2 ({error_name(code)})")

@@ -1,0 +1,70 @@
+"""One request and its answer on a stream of an HTTP/2 connection."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from headrace.errors import ReplyTooLarge
+from headrace.reply import Headers
+from headrace.transports.incoming import IncomingAnswer
+
+if TYPE_CHECKING:
+    from headrace.transports.loops import Waiter
+
+
+class Unprocessed(Exception):
+    """The server says that it has not processed the request, so any request may be sent again."""
+
+
+class WantsHttp1(Unprocessed):
+    """It asks for HTTP/1.1 besides (RFC 9113, section 7)."""
+
+
+class Lost(Exception):
+    """The stream or the connection ended before the answer was complete; it says how."""
+
+
+class Exchange(IncomingAnswer):
+    """What has come of an answer, who waits for it, and until when.
+
+    ``failure`` is why there will be no more of it. ``unread`` counts the bytes that came, and that `take` has
+    not given out.
+    """
+
+    __slots__ = ("failure", "silence", "stream", "total", "unread", "until", "waiter")
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(max_bytes)
+        self.stream = 0
+        self.failure: Exception | None = None
+        self.waiter: Waiter | None = None
+        self.total = self.until = math.inf
+        self.silence: float | None = None
+        self.unread = 0
+
+    def begin_answer(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The head has come."""
+        self.status, self.headers = status, headers
+        for name, value in headers:
+            length = len(name)
+            if length == 16 and name == b"content-encoding":
+                self._encoded = True
+            elif (
+                length == 14 and name == b"content-length" and int(value) > self._limit and not self.unbounded
+            ):
+                self._too_large()
+
+    @property
+    def too_large(self) -> ReplyTooLarge | None:
+        """The error for an answer over its limit."""
+        return self._error if isinstance(self._error, ReplyTooLarge) else None
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is something for who waits."""
+        return self.complete or self.failure is not None or (self.by_pieces and self.unread > 0)
+
+    def http_headers(self) -> Headers:
+        """The headers as a reply has them."""
+        return Headers(self.headers)

@@ -1,0 +1,265 @@
+"""The HTTP/2 connections of one endpoint: as many as the calls need, opened by calls that wait for them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import deque
+from collections.abc import Sequence
+
+from headrace.errors import CallError, ClientStateError, LocalResourceError, TLSError
+from headrace.model import Timeout
+from headrace.transports.http1_pool import CLOSED
+from headrace.transports.http2_connection import Http2Connection
+from headrace.transports.http2_engine import ASSUMED_STREAMS
+from headrace.transports.local_limits import local_resource_error
+from headrace.transports.loops import Waiter
+from headrace.transports.opening import Opener, Shared, timed_out
+from headrace.transports.poller import Poller
+from headrace.transports.sockets import Connected
+from headrace.transports.streams import LimitReached
+from headrace.transports.tls import HTTP1, HTTP2
+
+
+class SpeaksHttp1(Exception):
+    """The server chose HTTP/1.1; ``connected`` is the connection, None where another call has it."""
+
+    def __init__(self, connected: Connected | None = None) -> None:
+        super().__init__()
+        self.connected = connected
+
+
+class _Turn:
+    """A call that waits for a stream.
+
+    Once it is ``served``, it has a ``connection`` with a stream reserved, an ``error``, or is to open a
+    connection itself.
+    """
+
+    __slots__ = ("connection", "end", "error", "served", "waiter")
+
+    def __init__(self, waiter: Waiter, end: float) -> None:
+        self.waiter = waiter
+        self.end = end
+        self.served = False
+        self.connection: Http2Connection | None = None
+        self.error: Exception | None = None
+
+
+class Http2Pool:
+    """One endpoint's connections of HTTP/2.
+
+    A call gets the connection that was used last and has a stream free, so that those beyond need become idle
+    and are closed. Where none has, the calls that wait open as many connections as they need together, and
+    only one until it is known that the server speaks HTTP/2. Whoever opens one does so within its own limits;
+    the others wait.
+    """
+
+    def __init__(self, opener: Opener, poller: Poller, shared: Shared, *, protocols: Sequence[str]) -> None:
+        self.where = opener.where
+        self._opener = opener
+        self._poller = poller
+        self._shared = shared
+        self._protocols = protocols
+        self._connections: set[Http2Connection] = set()
+        self._with_room: list[Http2Connection] = []
+        self._waiting: deque[_Turn] = deque()
+        self._opening = 0
+        self._streams = ASSUMED_STREAMS
+        self._known = False
+        self._rings_at = math.inf
+        self.closed = False
+        shared.pools.append(self)
+
+    @property
+    def opened(self) -> int:
+        """See `Pool.opened`."""
+        return len(self._connections)
+
+    def reserved(self) -> Http2Connection | None:
+        """A connection with a stream reserved; None: `wait_for_room`."""
+        free = self._with_room
+        while free:
+            connection = free[-1]
+            if not connection.busy:
+                connection.check()  # it may be gone by now, and then it is no longer in the list
+            if connection.room > 0 and not connection.draining:
+                connection.room -= 1
+                return connection
+            if connection.listed:
+                connection.listed = False
+                free.remove(connection)
+        return None
+
+    async def wait_for_room(self, timeout: Timeout, end: float) -> tuple[Http2Connection, float]:
+        """A connection with a stream reserved, and the seconds for which this machine had none left.
+
+        Raises `SpeaksHttp1`, `CallTimeout` at ``end``, and what `Connector.connect` does.
+        """
+        waited, again, opens = 0.0, False, self._lacks_one()
+        self._opening += opens
+        while True:
+            if not opens:
+                turn = await self._served(end + waited)
+                if isinstance(turn.error, LimitReached):
+                    raise timed_out(self.where, "connect", timeout, in_total=True)
+                if turn.error is not None:
+                    raise turn.error
+                if turn.connection is not None:
+                    return turn.connection, waited
+            try:
+                return await self._open(timeout, end + waited), waited
+            except LocalResourceError as error:
+                # A stream that another call gives back will do as well.
+                opens = not self._connections
+                if opens:
+                    since = self._poller.now()
+                    handed = await self._shared.wait(error, timeout.total, again=again)
+                    waited, again = waited + self._poller.now() - since, True
+                    if handed is not None:
+                        handed[0].drop(handed[1])
+                    self._opening += 1
+
+    def _lacks_one(self) -> bool:
+        """Whether the connections that are being opened are too few for one call more."""
+        if not self._known:
+            return self._opening == 0
+        return self._opening * self._streams <= len(self._waiting)
+
+    async def _served(self, end: float) -> _Turn:
+        """Wait in line, until ``end`` at most."""
+        turn = _Turn(self._poller.new_waiter(), end)
+        self._waiting.append(turn)
+        if end < self._rings_at:
+            self._rings_at = end
+            self._poller.set_timer(end, self)
+        try:
+            await turn.waiter
+        except BaseException:
+            if turn.connection is not None:
+                turn.connection.give_back_room()
+            elif not turn.served:
+                self._waiting.remove(turn)
+            elif turn.error is None:
+                self._opening -= 1
+                self._have_more_opened()
+            raise
+        return turn
+
+    def _serve(self, turn: _Turn) -> None:
+        turn.served = True
+        self._poller.wake(turn.waiter)
+
+    async def _open(self, timeout: Timeout, end: float) -> Http2Connection:
+        """Open a connection, on which a stream is reserved; it is counted in ``_opening``."""
+        try:
+            if self.closed:
+                raise ClientStateError(CLOSED)
+            connection = await self._connected(timeout, end)
+        except BaseException as error:
+            self._opening -= 1
+            if isinstance(error, (CallError, SpeaksHttp1)) and not self._connections:
+                self._fail_waiting(error)
+            self._have_more_opened()
+            raise
+        self._opening -= 1
+        self._known = True
+        connection.room -= 1
+        self.has_room(connection)
+        self._have_more_opened()
+        return connection
+
+    async def _connected(self, timeout: Timeout, end: float) -> Http2Connection:
+        connected = await self._opener.connect(self._protocols, timeout, end)
+        if connected.protocol != HTTP2:
+            if HTTP1 in self._protocols:
+                raise SpeaksHttp1(connected)
+            connected.raw_socket.close()
+            raise TLSError(f"{self.where} does not speak HTTP/2; leave http2 at 'auto'")
+        try:
+            connection = Http2Connection(connected, self._poller, self)
+        except OSError as error:
+            connected.raw_socket.close()
+            raise local_resource_error(error, self.where) or error from error
+        self._connections.add(connection)
+        return connection
+
+    def _fail_waiting(self, error: Exception) -> None:
+        """Let those fail that waited for the connection that cannot be opened."""
+        count = self._streams if self._known else len(self._waiting)
+        for _ in range(min(count, len(self._waiting))):
+            turn = self._waiting.popleft()
+            turn.error = SpeaksHttp1() if isinstance(error, SpeaksHttp1) else copy.copy(error)
+            self._serve(turn)
+
+    def _have_more_opened(self) -> None:
+        """Have as many of those who wait open a connection as they need together."""
+        while self._waiting and self._lacks_one():
+            self._opening += 1
+            self._serve(self._waiting.popleft())
+
+    # What a connection tells.
+
+    def has_room(self, connection: Http2Connection) -> None:
+        """See `Owner.has_room`."""
+        while self._waiting and connection.room > 0:
+            turn = self._waiting.popleft()
+            connection.room -= 1
+            turn.connection = connection
+            self._serve(turn)
+        if connection.room > 0 and not connection.listed:
+            connection.listed = True
+            self._with_room.append(connection)
+
+    def lost(self, connection: Http2Connection) -> None:
+        """See `Owner.lost`."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+            if connection.listed:
+                connection.listed = False
+                self._with_room.remove(connection)
+            self._have_more_opened()
+            if self._shared.shortage.waiters:
+                self._shared.shortage.give_back()
+
+    def allows(self, streams: int) -> None:
+        """See `Owner.allows`."""
+        self._streams = max(1, streams)
+
+    def ring(self, now: float) -> None:
+        """The poller's timer has ended: let those go whose time is up."""
+        if now < self._rings_at:
+            return  # one that was set before an earlier one
+        late = [turn for turn in self._waiting if turn.end <= now]
+        for turn in late:
+            self._waiting.remove(turn)
+            turn.error = LimitReached()
+            self._serve(turn)
+        self._rings_at = min((turn.end for turn in self._waiting), default=math.inf)
+        if self._rings_at < math.inf:
+            self._poller.set_timer(self._rings_at, self)
+
+    # What the transport calls.
+
+    def drop(self, connection: Http2Connection) -> None:
+        """See `Pool.drop`."""
+        connection.retire()
+
+    def give_back(self, connection: Http2Connection) -> None:
+        """See `Pool.give_back`: connections of HTTP/2 are not handed over, their streams are."""
+
+    def close_idle(self) -> int:
+        """See `Pool.close_idle`."""
+        idle = [connection for connection in self._connections if not connection.busy]
+        for connection in idle:
+            connection.retire()
+        return len(idle)
+
+    def close(self) -> None:
+        """See `Pool.close`."""
+        self.closed = True
+        self.close_idle()
+        for turn in self._waiting:
+            turn.error = ClientStateError(CLOSED)
+            self._serve(turn)
+        self._waiting.clear()

@@ -1,0 +1,165 @@
+"""HTTP/2: attempts over connections that carry many at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Coroutine
+from typing import Any
+
+from headrace.clock import running_clock
+from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteReply, ProtocolError
+from headrace.model import Call, Timeout
+from headrace.reply import Reply
+from headrace.transports.connecting import certificate_refused, refuses_certificate
+from headrace.transports.encodings import unreadable
+from headrace.transports.http1_pool import Http1Pool
+from headrace.transports.http2_connection import Http2Connection
+from headrace.transports.http2_exchange import Exchange, Lost, Unprocessed, WantsHttp1
+from headrace.transports.http2_pool import Http2Pool, SpeaksHttp1
+from headrace.transports.opening import timed_out
+from headrace.transports.request_writer import Fields, Http2Writer
+from headrace.transports.sockets import Connected
+from headrace.transports.streams import LimitReached
+
+MOST_SENDS = 4
+"""Times that a request is sent that the server says it has not processed: once, and three times more."""
+
+
+class StreamedBody:
+    """See `headrace.reply.Body`."""
+
+    def __init__(self, sender: Http2Sender, connection: Http2Connection, exchange: Exchange) -> None:
+        self._sender = sender
+        self._connection = connection
+        self._exchange = exchange
+
+    async def receive(self, until: float) -> bytes:
+        return await self._sender.read_piece(self._connection, self._exchange, until)
+
+    async def aclose(self) -> None:
+        self._connection.forget(self._exchange)
+
+
+class Http2Sender:
+    """Makes attempts at one endpoint over the connections of a pool.
+
+    Where the server turns out to speak HTTP/1.1 only, or breaks HTTP/2, ``http1`` makes the attempts from
+    then on; None: that is an error.
+    """
+
+    def __init__(
+        self, pool: Http2Pool, writer: Http2Writer, http1: Http1Pool | None, *, max_bytes: int
+    ) -> None:
+        self._pool = pool
+        self._where = pool.where
+        self._writer = writer
+        self._http1 = http1
+        self._speaks_http1 = False
+        self._max_bytes = max_bytes
+        self._now = running_clock()
+
+    def send(self, call: Call) -> Coroutine[Any, Any, Reply]:
+        """Make one attempt; see `Transport.send`."""
+        if self._speaks_http1 and self._http1 is not None:
+            return self._http1.send(call)
+        return self._attempt(call)
+
+    async def _attempt(self, call: Call) -> Reply:
+        fields = self._writer.fields(call.request, call.content, streamed=call.streamed)
+        timeout = call.timeout
+        end = math.inf if timeout.total is None else self._now() + timeout.total
+        for _ in range(MOST_SENDS):
+            connection = self._pool.reserved()
+            try:
+                if connection is None:
+                    connection, waited = await self._pool.wait_for_room(timeout, end)
+                    end += waited
+                return await self._exchanged(connection, call, fields, end)
+            except Unprocessed as refusal:
+                if isinstance(refusal, WantsHttp1) and self._http1 is not None:
+                    return await self._over_http1(call, None)
+            except SpeaksHttp1 as other:
+                fields = []  # as below
+                return await self._over_http1(call, other.connected)
+            except BaseException:
+                fields = []  # they hold the key, and there are tools that show a traceback's variables
+                raise
+        fields = []  # as above
+        raise ConnectError(f"{self._where} refused the request {MOST_SENDS} times, and has not processed it")
+
+    async def _over_http1(self, call: Call, connected: Connected | None) -> Reply:
+        assert self._http1 is not None
+        self._speaks_http1 = True
+        return await self._http1.send(call, connected)
+
+    async def _exchanged(self, connection: Http2Connection, call: Call, fields: Fields, end: float) -> Reply:
+        timeout, content = call.timeout, call.content
+        exchange = Exchange(self._max_bytes)
+        exchange.by_pieces, exchange.unbounded = call.streamed, call.unbounded
+        phase = "write"
+        try:
+            connection.begin(exchange, fields, content, watched=timeout.write is not None)
+            fields = []  # as above
+            if timeout.write is not None:
+                limit = self._now() + timeout.write
+                while not exchange.enough and not connection.handed_over(exchange):
+                    await connection.wait(exchange, min(end, limit), None)
+            phase = "read"
+            while not exchange.complete:
+                if exchange.by_pieces and exchange.has_head:
+                    if not exchange.is_refusal:
+                        return self._reply(exchange, b"", StreamedBody(self, connection, exchange))
+                    connection.read_whole(exchange)
+                await connection.wait(exchange, end, timeout.read)
+            return self._reply(exchange, exchange.content())
+        except Unprocessed:
+            raise
+        except BaseException as error:
+            connection.forget(exchange)
+            fields = []  # as above
+            failure = self._failure(error, exchange, phase, timeout, end)
+            if isinstance(exchange.failure, ProtocolError):
+                self._speaks_http1 = self._http1 is not None  # which it may speak better
+            if failure is not None and exchange.is_refusal:
+                # The status and the headers say what to do; a 401 must not be sent again.
+                return self._reply(exchange, unreadable(failure))
+            if failure is None or failure is error:
+                raise
+            raise failure from (error if isinstance(error, OSError) else None)
+
+    def _reply(self, exchange: Exchange, content: bytes, stream: StreamedBody | None = None) -> Reply:
+        reply = Reply(exchange.status, exchange.http_headers(), content, stream=stream)
+        reply.http_version = "HTTP/2"
+        return reply
+
+    async def read_piece(self, connection: Http2Connection, exchange: Exchange, until: float) -> bytes:
+        """What comes next of a streamed body, empty at its end."""
+        try:
+            while not (piece := connection.take(exchange)) and not exchange.complete:
+                await connection.wait(exchange, until, None)
+        except BaseException as error:
+            connection.forget(exchange)
+            if isinstance(error, LimitReached):
+                raise CallTimeout(f"{self._where} fell silent in the midst of an answer", "stall") from None
+            failure = self._failure(error, exchange, "read", Timeout(), math.inf)
+            if failure is None or failure is error:
+                raise
+            raise failure from None
+        return piece
+
+    def _failure(
+        self, error: BaseException, exchange: Exchange, phase: str, timeout: Timeout, end: float
+    ) -> CallError | None:
+        """The `CallError` for what went wrong in an attempt; None for anything else, a cancellation say."""
+        if isinstance(error, LimitReached):
+            return timed_out(self._where, phase, timeout, in_total=self._now() >= end)
+        if isinstance(error, Lost):
+            cause = error.__cause__
+            if isinstance(cause, OSError) and refuses_certificate(cause):
+                return certificate_refused(self._where, cause)
+            if exchange.has_head:
+                return IncompleteReply(f"{self._where} {error} before the answer was complete")
+            lost = ConnectError(f"{self._where} {error} before it answered")
+            lost.sent = True
+            return lost
+        return error if isinstance(error, CallError) else None
