@@ -102,6 +102,9 @@ class SlowServer:
     def connect_at_once(self) -> None:
         return None
 
+    def timed_out(self, began: float) -> None:
+        assert began
+
     async def connect(self, protocols: Any) -> Connected:
         await anyio.sleep(6)
         return Connected(socket.socket())

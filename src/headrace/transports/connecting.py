@@ -62,6 +62,10 @@ class Connector:
         raw_socket = self._address.connected_at_once() if self._context is None else None
         return None if raw_socket is None else Connected(raw_socket)
 
+    def timed_out(self, began: float) -> None:
+        """A `connect` that began then came to no end in time."""
+        self._address.timed_out(began)
+
     async def connect(self, protocols: Sequence[str]) -> Connected:
         """A new connection with one of ``protocols``; the first of them where there is no TLS.
 
