@@ -125,7 +125,7 @@ def tls_name(host: str) -> str:
     return host.partition("%")[0].removesuffix(".")  # RFC 6066, 3; RFC 6874, 4
 
 
-def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:
+def refuses_certificate(error: BaseException | None) -> TypeGuard[ssl.SSLError]:
     """Whether the other side says that this side's certificate, or that it has none, will not do.
 
     With TLS 1.3 that comes after the handshake, where the answer is waited for.
@@ -138,7 +138,7 @@ def certificate_refused(where: str, error: ssl.SSLError) -> TLSError:
     """The error for what `refuses_certificate`."""
     return TLSError(
         f"{where} refuses this client's certificate, or that it has none ({error.reason}); "
-        "NativeTransport(ssl_context=…) takes a context with the right one"
+        "name the right one with cert="
     )
 
 

@@ -28,7 +28,12 @@ from headrace.errors import (
 )
 from headrace.model import Call
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import default_ssl_context, tls_name
+from headrace.transports.connecting import (
+    certificate_refused,
+    default_ssl_context,
+    refuses_certificate,
+    tls_name,
+)
 from headrace.transports.encodings import Decoder, decompressed, unreadable
 from headrace.transports.local_limits import Shortage, local_errors_named, local_resource_error
 
@@ -117,7 +122,7 @@ class HttpxTransport:
                     extensions=self._extensions(call),
                 ) as response:
                     content = await self._body_of(response, call)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
         if content is None:
             content = self._too_late(response, call)
@@ -156,7 +161,7 @@ class HttpxTransport:
                 finally:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
         content = self._too_late(response, call)
         return Reply(response.status_code, Headers(list(response.headers.raw)), content)
@@ -165,7 +170,7 @@ class HttpxTransport:
         """The whole body, or a note of why the body of an error status cannot be read."""
         try:
             return await self._read(response)
-        except self._module.HTTPError as error:
+        except (self._module.HTTPError, ssl.SSLError) as error:
             failure = _translated(self._module, error, call, answering=True)
             if _is_success(response):
                 raise failure from error
@@ -278,7 +283,7 @@ class HttpxBody:
                         return decoded
                 self._decoder.finish()
                 return b""
-        except self._httpx.HTTPError as error:
+        except (self._httpx.HTTPError, ssl.SSLError) as error:
             raise _translated(self._httpx, error, self._call, answering=True) from error
         where = self._call.endpoint.base_url
         raise CallTimeout(f"{where} fell silent in the midst of an answer", "stall")
@@ -318,6 +323,8 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
         return CallTimeout(f"{phase} timeout with {where}", phase)
     causes = list(_causes(error))
     for cause in causes:
+        if refuses_certificate(cause):
+            return certificate_refused(where, cause)
         if (local := local_resource_error(cause, where)) is not None:
             return local
     said = next((str(cause) for cause in causes if str(cause)), type(error).__name__)
@@ -325,7 +332,7 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
         if any(isinstance(cause, ssl.SSLError) for cause in causes):
             return TLSError(f"TLS with {where} failed: {said}")
         return ConnectError(f"no connection to {where}: {said}")
-    lost = isinstance(error, (httpx.NetworkError, httpx.ProxyError))
+    lost = isinstance(error, (httpx.NetworkError, httpx.ProxyError, ssl.SSLError))
     if lost or (
         isinstance(error, httpx.RemoteProtocolError) and ("closed" in said or "disconnected" in said)
     ):
