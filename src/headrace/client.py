@@ -69,11 +69,11 @@ class Client(Api):
         timeout: Seconds for each attempt (default 60), or a `Timeout`.
         policies: Exactly these; by default those of the installed plugins, with their settings. A policy that
             has ``notify`` observes as well.
-        transport: "native", "httpx" or a `Transport` (default: native, or httpx where the environment names a
-            proxy for the URL).
+        transport: "native", "httpx" or a `Transport` (default: native, or httpx where a URL goes by a proxy
+            of SOCKS or https).
         observers: More who are told of events.
-        sections: Any other keyword is a section of settings for the plugin of that name, like
-            ``retry={"attempts": 5}``.
+        sections: Any other keyword is another setting of the core, like ``proxy=`` or ``cert=``, or a section
+            of settings for the plugin of that name, like ``retry={"attempts": 5}``.
 
     Raises:
         SettingsError: A setting is unknown or out of range.

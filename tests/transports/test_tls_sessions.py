@@ -98,9 +98,9 @@ async def test_another_name_of_the_same_server_is_verified_and_refused(
             endpoints=[right, wrong], policies=[], transport=NativeTransport(ssl_context=trusting)
         ) as client:
             for _ in range(2):
-                await client.request("POST", "/a", {"model": "right"}, model="right")
+                await client.request("POST", "/a", {"model": "right"})
                 with pytest.raises(TLSError, match="localhost"):
-                    await client.request("POST", "/a", {"model": "wrong"}, model="wrong")
+                    await client.request("POST", "/a", {"model": "wrong"})
     assert {seen.headers["host"] for seen in server.requests} == {f"127.0.0.1:{server.port}"}
 
 

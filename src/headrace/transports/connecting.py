@@ -14,11 +14,12 @@ import certifi
 
 from headrace.errors import ConnectError, TLSError
 from headrace.transports.addresses import Address
-from headrace.transports.handshakes import shake_hands
+from headrace.transports.handshakes import Handshake
 from headrace.transports.local_limits import local_resource_error
+from headrace.transports.proxies import Proxy, open_tunnel, unreachable
 from headrace.transports.sessions import Sessions
 from headrace.transports.sockets import Connected
-from headrace.transports.tls import HTTP1, TlsSession
+from headrace.transports.tls import HTTP1, HTTP2, TlsSession
 from headrace.transports.turns import Turns
 
 if TYPE_CHECKING:
@@ -45,12 +46,25 @@ def default_ssl_context() -> ssl.SSLContext:
 
 
 class Connector:
-    """Opens the connections of one origin: TCP, then with ``context`` verified TLS whose name is ``host``."""
+    """Opens the connections of one origin: TCP, then with ``context`` verified TLS whose name is ``host``.
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, poller: Poller) -> None:
+    By way of a ``proxy`` where there is one. It passes on what is said over TLS or HTTP/2; a request over
+    plain HTTP/1.1 it makes itself, see `RequestWriter`.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+        poller: Poller,
+        proxy: Proxy | None = None,
+    ) -> None:
         self._name = tls_name(host)
-        self.where = f"{host}:{port}"
-        self._address = Address(host, port)
+        self._target = f"[{self._name}]:{port}" if ":" in host else f"{self._name}:{port}"
+        self.where = f"{host}:{port}" if proxy is None else f"{host}:{port} through {proxy}"
+        self._address = Address(host, port) if proxy is None else Address(proxy.host, proxy.port)
+        self._proxy = proxy
         self._context = context
         self._poller = poller
         self._sessions = None if context is None else Sessions(context)
@@ -71,19 +85,31 @@ class Connector:
 
         A server that does not choose speaks HTTP/1.1.
 
-        Raises `TLSError` for a failed handshake or certificate, `LocalResourceError` where this machine has
-        no connection left, `ConnectError` for the rest.
+        Raises `TLSError` for a failed handshake or certificate, `ProxyError` where a proxy is at fault,
+        `LocalResourceError` where this machine has no connection left, `ConnectError` for the rest.
         """
-        where = self.where
         try:
+            raw_socket = await self._reached()
+            if self._proxy is not None and (self._context is not None or protocols[0] == HTTP2):
+                await open_tunnel(raw_socket, self._proxy, self._target, self._poller)
             if self._context is None or self._sessions is None:
-                return Connected(await self._address.connected(), protocol=protocols[0])
-            raw_socket = self._address.connected_at_once() or await self._address.connected()
+                return Connected(raw_socket, protocol=protocols[0])
             tls = await self._secured(raw_socket, self._context, self._sessions, protocols)
             return Connected(raw_socket, tls, tls.protocol or HTTP1)
         except OSError as error:
-            named = local_resource_error(error, where) or _named(error, where)
+            named = local_resource_error(error, self.where) or _named(error, self.where)
             raise named from error
+
+    async def _reached(self) -> socket.socket:
+        """A socket connected to the endpoint, or to the proxy."""
+        address = self._address
+        try:
+            at_once = None if self._context is None else address.connected_at_once()
+            return at_once or await address.connected()
+        except OSError as error:
+            if self._proxy is None or local_resource_error(error, self.where) is not None:
+                raise
+            raise unreachable(self._proxy, error.strerror or str(error)) from error
 
     async def _secured(
         self,
@@ -99,7 +125,7 @@ class Connector:
         except BaseException:
             raw_socket.close()
             raise
-        await shake_hands(raw_socket, tls, self._poller)
+        await Handshake(raw_socket, tls, self._poller).over()
         sessions.connected(tls.object)
         return tls
 

@@ -26,8 +26,10 @@ from headrace.errors import (
     SettingsError,
     TLSError,
 )
+from headrace.keys import Secret
 from headrace.model import Call
 from headrace.reply import Headers, Reply
+from headrace.transports.client_certificates import ClientCertificate, load_client_certificate
 from headrace.transports.connecting import (
     certificate_refused,
     default_ssl_context,
@@ -41,7 +43,8 @@ from headrace.transports.local_limits import Shortage, local_errors_named, local
 class HttpxTransport:
     """Makes attempts through an ``AsyncClient`` of httpx or httpx2; the client is closed with it.
 
-    Without ``client`` one of httpx is made on first use, which takes proxies from the environment.
+    Without ``client`` one of httpx is made on first use: with ``cert`` (see `NativeTransport`), and by way of
+    ``proxy``, else by those of the environment.
     Limits, encodings and redirects are as in the native transport. What is left to httpx is not: which heads
     of answers it takes, and that it writes a request to its end before it reads the answer.
     """
@@ -52,9 +55,18 @@ class HttpxTransport:
         *,
         max_connections: int = 100,
         max_response_bytes: int = 64 * 1024 * 1024,
+        cert: ClientCertificate | None = None,
+        proxy: str | Secret | None = None,
     ) -> None:
         if client is not None and not (hasattr(client, "stream") and hasattr(client, "aclose")):
             raise SettingsError(f"HttpxTransport takes an httpx.AsyncClient, not {client!r}")
+        if client is not None and (cert is not None or proxy is not None):
+            raise SettingsError("cert= and proxy= are for a client that HttpxTransport makes itself")
+        self._context = None
+        if cert is not None:
+            self._context = default_ssl_context()
+            load_client_certificate(self._context, cert)
+        self._proxy = proxy.reveal() if isinstance(proxy, Secret) else proxy
         self._max_connections = max_connections
         self._max_bytes = max_response_bytes
         self._client = client
@@ -69,10 +81,17 @@ class HttpxTransport:
             limits = httpx.Limits(
                 max_connections=None, max_keepalive_connections=self._max_connections, keepalive_expiry=60.0
             )
+            which = "proxies of the environment" if self._proxy is None else "proxy"
             try:
-                self._client = httpx.AsyncClient(limits=limits, verify=default_ssl_context())
-            except (ImportError, ValueError) as error:  # a proxy of a kind that it does not know
-                raise SettingsError(f"httpx cannot use the proxies of the environment: {error}") from error
+                self._client = httpx.AsyncClient(
+                    limits=limits, verify=self._context or default_ssl_context(), proxy=self._proxy
+                )
+            except ImportError as error:
+                raise SettingsError(f"httpx cannot use the {which}: {error}") from error
+            except (ValueError, httpx.InvalidURL):  # its message shows the URL
+                raise SettingsError(
+                    f"httpx cannot use the {which}; it must be one of http, https, socks5 or socks5h"
+                ) from None
         return self._client
 
     async def send(self, call: Call) -> Reply:
