@@ -21,7 +21,7 @@ def load_client_certificate(context: ssl.SSLContext, given: ClientCertificate) -
     paths, secret = [part for part in parts[:2] if part is not None], parts[2] if len(parts) == 3 else None
     if not paths or not all(isinstance(path, (str, os.PathLike)) for path in paths):
         raise SettingsError("cert= takes a path, or certificate, key and password")
-    certificate, key = os.fspath(paths[0]), os.fspath(paths[-1])  # type: ignore[type-var, arg-type]
+    certificate, key = os.fspath(paths[0]), os.fspath(paths[-1])  # type: ignore[arg-type]
     password = secret.reveal() if isinstance(secret, Secret) else secret
     _check_file(certificate, b"-----BEGIN CERTIFICATE-----", "certificate")
     _check_file(key, b"PRIVATE KEY-----", "private key")

@@ -149,7 +149,9 @@ class NativeTransport:
         return Http2Sender(pool, Http2Writer(endpoint), http1, max_bytes=self._max_bytes)
 
     async def aclose(self) -> None:
-        """Drop all connections; an attempt that is under way on one of them fails."""
+        """Drop all connections; an attempt that is under way on one of them fails. Again does nothing."""
+        if self._closed:
+            return
         self._closed = True
         self._shared.close()
         if self._poller is not None:

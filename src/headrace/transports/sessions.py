@@ -41,10 +41,11 @@ class Sessions:
         demands = _demands(self._context)
         if demands != self._demands:  # what was verified under others says nothing
             self._demands, self._session, self._giver = demands, None, None
-        if self._session is not None and self._now() >= self._until:
+        now = self._now()
+        if self._session is None and self._giver is not None and now >= self._next_look:
+            self._look(self._giver, now)
+        if now >= self._until:
             self._session = None
-        if self._session is None and self._giver is not None and self._now() >= self._next_look:
-            self._look(self._giver)
         return self._session
 
     def connected(self, tls: ssl.SSLObject) -> None:
@@ -57,14 +58,14 @@ class Sessions:
         self._session, self._giver, self._given_at = None, tls, now
         self._next_look = 0.0
 
-    def _look(self, giver: ssl.SSLObject) -> None:
+    def _look(self, giver: ssl.SSLObject, now: float) -> None:
         """Take its session, where it is complete: with TLS 1.3 the ticket comes after the handshake."""
         session = giver.session
         if session is not None and (session.has_ticket or (session.id and giver.version() != "TLSv1.3")):
             self._session, self._giver = session, None
             self._until = self._given_at + _lifetime(session, giver)
         else:
-            self._next_look = self._now() + _BETWEEN_LOOKS
+            self._next_look = now + _BETWEEN_LOOKS
 
 
 def _lifetime(session: ssl.SSLSession, tls: ssl.SSLObject) -> float:
