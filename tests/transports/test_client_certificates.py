@@ -11,6 +11,7 @@ import trustme
 from anyio.streams.tls import TLSAttribute
 from cryptography.hazmat.primitives import serialization
 from tests.transports.conftest import server_context
+from tests.transports.test_tls import refusing_handshakes
 
 from headrace import Client, Secret, SettingsError, TLSError
 from headrace.settings import load_settings
@@ -109,11 +110,7 @@ async def test_a_certificate_named_by_settings_is_shown(
 
 @on_both
 @pytest.mark.usefixtures("trusted_by_all")
-async def test_without_one_the_error_says_how_to_name_it(
-    files: Files, authority: trustme.CA, serve: Serve, demanding: ssl.SSLContext
-) -> None:
-    from tests.transports.test_tls import refusing_handshakes
-
+async def test_without_one_the_error_says_how_to_name_it(authority: trustme.CA) -> None:
     with refusing_handshakes(authority, ssl.TLSVersion.TLSv1_3) as url:
         async with Client(base_url=url, model="m", policies=[]) as client:
             for _ in range(2):
@@ -147,8 +144,10 @@ async def test_without_one_the_error_says_how_to_name_it(
 def test_what_is_wrong_with_a_certificate_is_said_with_its_file(
     files: Files, given: list[str], said: str, kind: str
 ) -> None:
-    names = dict(zip(("cert", "cert_key"), [files.path(name) for name in given[:2]], strict=False))
-    password = {"cert_password": Secret(given[2])} if len(given) == 3 else {}
+    names: dict[str, Any] = dict(
+        zip(("cert", "cert_key"), [files.path(name) for name in given[:2]], strict=False)
+    )
+    password: dict[str, Any] = {"cert_password": Secret(given[2])} if len(given) == 3 else {}
     with pytest.raises(SettingsError, match=said) as caught:
         Client(
             base_url="https://llm.example/v1", api_key="k", policies=[], transport=kind, **names, **password
@@ -170,8 +169,8 @@ def test_a_transport_takes_what_httpx_takes(files: Files) -> None:
         (files.certificate, files.key),
         (files.certificate, files.path("pkcs8.pem"), PASSWORD),
     ):
-        NativeTransport(cert=given)  # type: ignore[arg-type]
-        HttpxTransport(cert=given)  # type: ignore[arg-type]
+        NativeTransport(cert=given)
+        HttpxTransport(cert=given)
 
 
 def test_a_key_or_password_without_a_certificate_is_refused() -> None:
@@ -200,6 +199,7 @@ def test_passwords_do_not_belong_in_a_file(tmp_path: Path) -> None:
 def test_a_client_of_httpx_has_its_own(files: Files) -> None:
     import httpx
 
-    for given in ({"cert": files.both}, {"proxy": "http://proxy.test"}):
+    either: list[dict[str, Any]] = [{"cert": files.both}, {"proxy": "http://proxy.test"}]
+    for given in either:
         with pytest.raises(SettingsError, match="that HttpxTransport makes itself"):
             HttpxTransport(httpx.AsyncClient(), **given)

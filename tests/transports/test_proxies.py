@@ -68,8 +68,9 @@ def through(trusting: ssl.SSLContext) -> Callable[..., Client]:
 
     def make(proxy: RawServer, url: str, user: str = "", **keywords: Any) -> Client:
         transport = NativeTransport(ssl_context=trusting, proxy=proxy_url(proxy, user))
-        usual = {"model": "m", "policies": [], "timeout": 10.0, "insecure": True}
-        return Client(**{"base_url": url, "transport": transport, "api_key": "sk-key"} | usual | keywords)
+        usual: dict[str, Any] = {"model": "m", "policies": [], "timeout": 10.0, "insecure": True}
+        usual |= {"base_url": url, "transport": transport, "api_key": "sk-key"}
+        return Client(**usual | keywords)
 
     return make
 
