@@ -46,6 +46,7 @@ from headrace.workers import OutcomeStream
 T = TypeVar("T")
 
 _MOST_MODELS = 1000
+_OF_A_TRANSPORT = frozenset({"cert", "cert_key", "cert_password", "proxy"})
 
 
 class Client(Api):
@@ -116,6 +117,11 @@ class Client(Api):
         plugins = Plugins() if policies is None else None
         active, watching = resolve_policies(policies, observers, plugins, settings)
         self._transport = _make_transport(transport, plugins, settings)
+        if self._transport is transport:
+            for name in _OF_A_TRANSPORT.intersection(sections):
+                raise SettingsError(
+                    f"{name}= has no effect beside transport=; give it to the transport itself"
+                )
         if plugins is not None:
             settings.check_claimed()
         else:

@@ -203,3 +203,10 @@ def test_a_client_of_httpx_has_its_own(files: Files) -> None:
     for given in either:
         with pytest.raises(SettingsError, match="that HttpxTransport makes itself"):
             HttpxTransport(httpx.AsyncClient(), **given)
+
+
+@pytest.mark.parametrize("name", ["cert", "cert_key", "cert_password", "proxy"])
+def test_what_is_for_a_transport_is_not_ignored_beside_one(name: str) -> None:
+    given: dict[str, Any] = {name: "x"}
+    with pytest.raises(SettingsError, match=f"{name}= has no effect beside transport="):
+        Client(base_url="http://localhost/v1", policies=[], transport=NativeTransport(), **given)
