@@ -182,7 +182,7 @@ def test_a_certificate_that_cannot_be_used_is_refused_with_its_files(tmp_path: P
     garbage.write_text("not a certificate")
     for files in [(chain, key), (chain, None), (garbage, key), (tmp_path / "missing.pem", None)]:
         with pytest.raises(SettingsError, match=str(files[0])):
-            Certificate(str(files[0]), files[1] and str(files[1])).context()
+            Certificate(str(files[0]), None if files[1] is None else str(files[1])).context()
 
 
 def test_a_key_with_a_passphrase_is_refused_and_not_asked_for(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import trustme
-from benchmarks.nginx import find_nginx, free_port
-from tests.servers.nginx import Nginx, await_port, running, stop
+from benchmarks.nginx import await_port, find_nginx, free_port, stop
+from tests.servers.nginx import Nginx, running
 
 from headrace import Client
 from headrace.endpoint.process import READY

@@ -86,7 +86,9 @@ class _Connection(TCPServer):
 
     async def _read_data(self) -> None:
         await super()._read_data()
-        self._task_group._nursery.cancel_scope.cancel()
+        nursery = self._task_group._nursery
+        assert nursery is not None
+        nursery.cancel_scope.cancel()
 
 
 async def _reset(send: Any) -> None:

@@ -14,13 +14,11 @@ from headrace.errors import SettingsError
 from headrace.model import Call
 from headrace.reply import Reply
 from headrace.transports import Transport
-from headrace.transports.choice import proxied
+from headrace.transports.client_certificates import load_client_certificate
+from headrace.transports.connecting import default_ssl_context
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport, has_http2
-
-_LIBRARYS = ("cert", "mounts", "proxy")
-"""Options that only the library's own transport can fulfil."""
-
+from headrace.transports.proxies import environment_proxy, is_http_proxy, parsed_proxy
 
 Http2 = bool | Literal["auto"]
 
@@ -39,16 +37,47 @@ def native_http2(options: Mapping[str, Any], otherwise: Http2) -> Http2:
     return ("auto" if options["http2"] else False) if "http2" in options else otherwise
 
 
-class EitherTransport:
-    """Sends natively, and by ``library`` over a proxy or with a client certificate.
+def native_ssl_context(library: ModuleType, options: Mapping[str, Any]) -> SSLContext | None:
+    """What ``verify`` and ``cert`` ask for, None for the native transport's default.
 
-    ``options`` are those of the library's own client, ``http2`` what `native_http2` makes of them.
+    Raises `SettingsError` for a certificate that cannot be loaded.
+    """
+    verify, cert = options.get("verify", True), options.get("cert")
+    if verify is True:
+        context = None if cert is None else default_ssl_context()
+    else:
+        context = verify if isinstance(verify, SSLContext) else library.create_ssl_context(verify=verify)
+    if cert is not None and context is not None:
+        load_client_certificate(context, cert)
+    return context
+
+
+def named_proxy(library: ModuleType, options: Mapping[str, Any]) -> str | None:
+    """The URL of ``proxy=``; None without one, and for one that has more to it (`httpx.Proxy`).
+
+    Raises `SettingsError` for what is not the URL of a proxy.
+    """
+    proxy = options.get("proxy")
+    if not isinstance(proxy, (str, library.URL)):
+        return None
+    url = str(proxy)
+    if is_http_proxy(url):
+        parsed_proxy(url)
+    return url
+
+
+class EitherTransport:
+    """Sends natively, and by ``library`` over a proxy of SOCKS or https, or where ``mounts`` say so.
+
+    ``options`` are those of the library's own client, ``ssl_context`` and ``http2`` what `native_ssl_context`
+    and `native_http2` make of them.
     """
 
     def __init__(
         self,
         library: ModuleType,
         options: Mapping[str, Any],
+        ssl_context: SSLContext | None,
         http2: Http2,
         max_in_flight: int,
         max_bytes: int,
@@ -57,13 +86,11 @@ class EitherTransport:
         self._options = options
         self._max_in_flight = max_in_flight
         self._max_bytes = max_bytes
-        verify = options.get("verify", True)
-        if verify is not True and not isinstance(verify, SSLContext):
-            verify = library.create_ssl_context(verify=verify)
         self._native = NativeTransport(
             max_connections=max_in_flight,
             max_response_bytes=max_bytes,
-            ssl_context=None if verify is True else verify,
+            ssl_context=ssl_context,
+            proxy=self._proxy,
             http2=http2,
         )
         self._librarys: HttpxTransport | None = None
@@ -83,10 +110,19 @@ class EitherTransport:
         if self._librarys is not None:
             await self._librarys.aclose()
 
+    def _proxy(self, url: str) -> str | None:
+        """The proxy for a URL, as the library chooses it."""
+        if self._options.get("proxy") is not None:
+            return named_proxy(self._library, self._options)
+        return environment_proxy(url) if self._options.get("trust_env", True) else None
+
     def _transport(self, endpoint: Endpoint) -> Transport:
         options = self._options
-        by_library = any(options.get(name) for name in _LIBRARYS) or (
-            options.get("trust_env", True) and proxied(endpoint.base_url)
+        proxy = self._proxy(endpoint.base_url)
+        by_library = (
+            bool(options.get("mounts"))
+            or (options.get("proxy") is not None and proxy is None)
+            or (proxy is not None and not is_http_proxy(proxy))
         )
         transport = self._by_endpoint[endpoint] = self._by_library() if by_library else self._native
         return transport
