@@ -15,9 +15,11 @@ import anyio
 import anyio.abc
 import attrs
 import pytest
+import trustme
 from anyio.streams.tls import TLSStream
 
 from headrace import Client, Headers
+from headrace.transports.connecting import default_ssl_context
 
 _GONE = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError, OSError)
 
@@ -207,3 +209,21 @@ def client_for(server: RawServer, **keywords: Any) -> Client:
 def connect() -> Callable[..., Client]:
     """``connect(server, **keywords)``: a `Client` without policies, natively unless it says otherwise."""
     return client_for
+
+
+Trust: TypeAlias = Callable[..., tuple[ssl.SSLContext, ssl.SSLContext]]
+
+
+@pytest.fixture
+def trust() -> Trust:
+    """``trust(*protocols)``: contexts of a client, and of a server that speaks these and that it trusts."""
+
+    def trust(*protocols: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        authority, ours = trustme.CA(), default_ssl_context()
+        authority.configure_trust(ours)
+        theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(theirs)
+        theirs.set_alpn_protocols(list(protocols))
+        return ours, theirs
+
+    return trust

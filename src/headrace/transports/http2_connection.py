@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import suppress
 from typing import Protocol
 
 from headrace.errors import ProtocolError
 from headrace.transports.http2_engine import (
-    ASSUMED_STREAMS,
     HTTP_1_1_REQUIRED,
     NO_ERROR,
     REFUSED_STREAM,
@@ -17,6 +17,7 @@ from headrace.transports.http2_engine import (
     error_name,
 )
 from headrace.transports.http2_exchange import Exchange, Lost, Unprocessed, WantsHttp1
+from headrace.transports.loops import Waiter
 from headrace.transports.poller import MOST_TOGETHER, Poller
 from headrace.transports.request_writer import Fields
 from headrace.transports.sockets import Connected, WatchedSocket
@@ -66,14 +67,14 @@ class Http2Connection(WatchedSocket):
         "_idle_since",
         "_over",
         "_owner",
-        "_pinged",
+        "_reply_due",
         "_uploads",
         "draining",
         "listed",
         "room",
     )
 
-    def __init__(self, connected: Connected, poller: Poller, owner: Owner) -> None:
+    def __init__(self, connected: Connected, poller: Poller, owner: Owner, streams: int) -> None:
         super().__init__(connected, poller)
         self._owner = owner
         self._engine = Http2Engine(self)
@@ -83,8 +84,8 @@ class Http2Connection(WatchedSocket):
         self._begun = 0
         self._farewell = ""
         self._over: int | None = None
-        self._pinged = False
-        self._allowed = self.room = ASSUMED_STREAMS
+        self._reply_due = math.inf
+        self._allowed = self.room = streams
         self.draining = False
         self.listed = False
         self._heard = self._idle_since = poller.now()
@@ -105,7 +106,7 @@ class Http2Connection(WatchedSocket):
 
         ``watched``: `handed_over` is to know when the other side has taken the request.
         """
-        upload = watched or len(content) > _PIECE
+        upload = len(content) > _PIECE or (watched and bool(content))
         try:
             stream = self._engine.begin(fields, b"" if upload else content, whole=not upload)
         except CannotBegin:
@@ -121,25 +122,18 @@ class Http2Connection(WatchedSocket):
         else:
             self.send_soon()
 
-    async def wait(self, exchange: Exchange, total: float, silence: float | None) -> None:
-        """Wait until the answer is complete or, by pieces, more of it has come.
+    def waiter(self, exchange: Exchange, total: float, silence: float | None) -> Waiter:
+        """What to await until the answer is complete or, by pieces, more of it has come.
 
-        Raises `LimitReached` at ``total``, or after ``silence`` seconds without a piece, and the exchange's
-        ``failure``.
+        Then ``exchange.failure`` says what went wrong: `LimitReached` at ``total``, or after ``silence``
+        seconds without a piece. A request that is handed over wakes as well.
         """
-        if not exchange.enough:
-            exchange.total, exchange.silence = total, silence
-            exchange.until = until = total if silence is None else min(total, self._poller.now() + silence)
-            if until < self._until:
-                self._limit(until)
-            waiter = exchange.waiter = self._poller.new_waiter()
-            try:
-                await waiter
-            finally:
-                exchange.waiter = None
-                exchange.until = math.inf
-        if exchange.failure is not None and not exchange.complete:
-            raise exchange.failure
+        exchange.total, exchange.silence = total, silence
+        exchange.until = until = total if silence is None else min(total, self._poller.now() + silence)
+        if until < self._until:
+            self._limit(until)
+        waiter = exchange.waiter = self._poller.new_waiter()
+        return waiter
 
     def handed_over(self, exchange: Exchange) -> bool:
         """Whether the other side has taken the whole request."""
@@ -166,6 +160,7 @@ class Http2Connection(WatchedSocket):
 
     def forget(self, exchange: Exchange) -> None:
         """Be done with an exchange: nobody takes any more of its answer."""
+        exchange.waiter = None
         unread, exchange.unread = exchange.unread, 0
         if unread and not self.closed:
             self._engine.taken(exchange.stream, unread)
@@ -223,7 +218,7 @@ class Http2Connection(WatchedSocket):
     def received(self, data: bytes) -> None:
         """See `WatchedSocket.received`."""
         self._heard = self._poller.now()
-        self._pinged = False
+        self._reply_due = math.inf
         self._engine.receive(data)
         if not self.closed:
             self.flush()
@@ -233,11 +228,12 @@ class Http2Connection(WatchedSocket):
         if error is None:
             self.fail(Lost(self._farewell or "closed the connection"))
         elif isinstance(error, OSError):
-            lost = Lost(f"lost the connection ({error.strerror or error})")
+            lost = Lost(self._farewell or f"lost the connection ({error.strerror or error})")
             lost.__cause__ = error
             self.fail(lost)
         else:
-            self.flush()  # what it has to say to the other side
+            with suppress(ProtocolError):
+                super().send_now(self._engine.outgoing())  # what it has to say to the other side
             self.fail(error)
 
     def expired(self, now: float) -> None:
@@ -249,12 +245,12 @@ class Http2Connection(WatchedSocket):
         if not self._exchanges and now >= self._idle_since + KEEP_IDLE:
             self.retire()
             return
-        silence = now - self._heard
-        if silence >= PING_AFTER + _PING_WITHIN:
+        if now >= self._reply_due:
             self.fail(Lost("does not answer (no reply to a PING)"))
             return
-        if silence >= PING_AFTER and not self._pinged:
-            self._pinged = True
+        if now >= self._heard + PING_AFTER and self._reply_due == math.inf:
+            # From now on, not since it was last heard: a loop that was blocked has not asked yet.
+            self._reply_due = now + _PING_WITHIN
             self._engine.ping()
             self.send_soon()
         self._limit(self._next_limit())
@@ -274,7 +270,7 @@ class Http2Connection(WatchedSocket):
 
     # What the engine tells.
 
-    def head_came(self, stream: int, status: int, headers: Fields, *, last: bool) -> None:
+    def head_came(self, stream: int, status: int, headers: Fields, last: bool) -> None:
         exchange = self._exchanges.get(stream)
         if exchange is None:
             return
@@ -285,16 +281,17 @@ class Http2Connection(WatchedSocket):
             self._refuse(exchange)
         elif exchange.by_pieces:
             self._wake(exchange)
-
-    def data_came(self, stream: int, data: bytes, *, last: bool) -> None:
-        exchange = self._exchanges.get(stream)
-        if exchange is None or not exchange.by_pieces:
-            if data:
-                self._engine.taken(stream, len(data))
-            if exchange is None:
-                return
         else:
+            self._heard_of(exchange)
+
+    def data_came(self, stream: int, data: bytes, last: bool) -> None:
+        exchange = self._exchanges.get(stream)
+        if exchange is not None and exchange.by_pieces:
             exchange.unread += len(data)
+        elif data:
+            self._engine.taken(stream, len(data))
+        if exchange is None:
+            return
         exchange.add(data)
         if exchange.too_large is not None:
             self._refuse(exchange)
@@ -302,19 +299,24 @@ class Http2Connection(WatchedSocket):
             self._complete(exchange)
         elif exchange.by_pieces:
             self._wake(exchange)
-        elif exchange.silence is not None:
-            exchange.until = min(exchange.total, self._heard + exchange.silence)
+        else:
+            self._heard_of(exchange)
 
     def trailers_came(self, stream: int) -> None:
         exchange = self._exchanges.get(stream)
         if exchange is not None:
             self._complete(exchange)
 
-    def stream_ended(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
+    def stream_failed(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
+        exchange = self._exchanges.get(stream)
+        if exchange is not None:
+            self._fail(exchange, _failure(code, by_peer=by_peer, unsent=unsent, started=exchange.has_head))
+
+    def stream_ended(self, stream: int) -> None:
         exchange = self._exchanges.pop(stream, None)
         if exchange is not None:
             self._uploads.pop(stream, None)
-            self._fail(exchange, _failure(code, by_peer=by_peer, unsent=unsent, started=exchange.has_head))
+            self._fail(exchange, Lost("ended the request's stream"))  # unless it has failed already
         self._freed()
 
     def going_away(self, code: int, said: bytes) -> None:
@@ -359,8 +361,8 @@ class Http2Connection(WatchedSocket):
             self._idle_since = self._heard
         if self.draining:
             self._end_if_over()
-        elif self.room > 0:
-            self._owner.has_room(self)
+        elif self.room == 1 or not self.listed:
+            self._owner.has_room(self)  # with more room, nobody waits for it
 
     def _complete(self, exchange: Exchange) -> None:
         stream = exchange.stream
@@ -369,6 +371,11 @@ class Http2Connection(WatchedSocket):
             self._reset(stream)  # the answer came before the request was sent
         exchange.complete = True
         self._wake(exchange)
+
+    def _heard_of(self, exchange: Exchange) -> None:
+        """The silence that is allowed begins again."""
+        if exchange.silence is not None:
+            exchange.until = min(exchange.total, self._heard + exchange.silence)
 
     def _refuse(self, exchange: Exchange) -> None:
         failure = exchange.too_large
@@ -386,6 +393,7 @@ class Http2Connection(WatchedSocket):
         if exchange.waiter is not None:
             self._poller.wake(exchange.waiter)
             exchange.waiter = None
+            exchange.until = math.inf
 
     def _reset(self, stream: int) -> None:
         if not self.closed:
@@ -398,7 +406,7 @@ class Http2Connection(WatchedSocket):
             self.abort()
 
     def _next_limit(self) -> float:
-        silent = self._heard + PING_AFTER + (_PING_WITHIN if self._pinged else 0.0)
+        silent = self._heard + PING_AFTER if self._reply_due == math.inf else self._reply_due
         if not self._exchanges:
             return min(silent, self._idle_since + KEEP_IDLE)
         return min(silent, min(exchange.until for exchange in self._exchanges.values()))
