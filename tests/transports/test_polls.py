@@ -13,10 +13,7 @@ import pytest
 
 from headrace.transports.polls import Epoll, Poll, Selector
 
-KINDS = [
-    Selector,
-    pytest.param(Epoll, marks=pytest.mark.skipif(not hasattr(select, "epoll"), reason="Linux")),
-]
+on_linux = pytest.mark.skipif(not hasattr(select, "epoll"), reason="only Linux has it")
 BOTH = EVENT_READ | EVENT_WRITE
 
 
