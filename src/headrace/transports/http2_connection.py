@@ -17,6 +17,7 @@ from headrace.transports.http2_engine import (
     error_name,
 )
 from headrace.transports.http2_exchange import Exchange, Lost, Unprocessed, WantsHttp1
+from headrace.transports.loops import Waiter
 from headrace.transports.poller import MOST_TOGETHER, Poller
 from headrace.transports.request_writer import Fields
 from headrace.transports.sockets import Connected, WatchedSocket
@@ -121,25 +122,18 @@ class Http2Connection(WatchedSocket):
         else:
             self.send_soon()
 
-    async def wait(self, exchange: Exchange, total: float, silence: float | None) -> None:
-        """Wait until the answer is complete or, by pieces, more of it has come.
+    def waiter(self, exchange: Exchange, total: float, silence: float | None) -> Waiter:
+        """What to await until the answer is complete or, by pieces, more of it has come.
 
-        Raises `LimitReached` at ``total``, or after ``silence`` seconds without a piece, and the exchange's
-        ``failure``.
+        Then ``exchange.failure`` says what went wrong: `LimitReached` at ``total``, or after ``silence``
+        seconds without a piece. A request that is handed over wakes as well.
         """
-        if not exchange.enough:
-            exchange.total, exchange.silence = total, silence
-            exchange.until = until = total if silence is None else min(total, self._poller.now() + silence)
-            if until < self._until:
-                self._limit(until)
-            waiter = exchange.waiter = self._poller.new_waiter()
-            try:
-                await waiter
-            finally:
-                exchange.waiter = None
-                exchange.until = math.inf
-        if exchange.failure is not None and not exchange.complete:
-            raise exchange.failure
+        exchange.total, exchange.silence = total, silence
+        exchange.until = until = total if silence is None else min(total, self._poller.now() + silence)
+        if until < self._until:
+            self._limit(until)
+        waiter = exchange.waiter = self._poller.new_waiter()
+        return waiter
 
     def handed_over(self, exchange: Exchange) -> bool:
         """Whether the other side has taken the whole request."""
@@ -166,6 +160,7 @@ class Http2Connection(WatchedSocket):
 
     def forget(self, exchange: Exchange) -> None:
         """Be done with an exchange: nobody takes any more of its answer."""
+        exchange.waiter = None
         unread, exchange.unread = exchange.unread, 0
         if unread and not self.closed:
             self._engine.taken(exchange.stream, unread)
@@ -274,7 +269,7 @@ class Http2Connection(WatchedSocket):
 
     # What the engine tells.
 
-    def head_came(self, stream: int, status: int, headers: Fields, *, last: bool) -> None:
+    def head_came(self, stream: int, status: int, headers: Fields, last: bool) -> None:
         exchange = self._exchanges.get(stream)
         if exchange is None:
             return
@@ -286,15 +281,14 @@ class Http2Connection(WatchedSocket):
         elif exchange.by_pieces:
             self._wake(exchange)
 
-    def data_came(self, stream: int, data: bytes, *, last: bool) -> None:
+    def data_came(self, stream: int, data: bytes, last: bool) -> None:
         exchange = self._exchanges.get(stream)
-        if exchange is None or not exchange.by_pieces:
-            if data:
-                self._engine.taken(stream, len(data))
-            if exchange is None:
-                return
-        else:
+        if exchange is not None and exchange.by_pieces:
             exchange.unread += len(data)
+        elif data:
+            self._engine.taken(stream, len(data))
+        if exchange is None:
+            return
         exchange.add(data)
         if exchange.too_large is not None:
             self._refuse(exchange)
@@ -310,11 +304,16 @@ class Http2Connection(WatchedSocket):
         if exchange is not None:
             self._complete(exchange)
 
-    def stream_ended(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
+    def stream_failed(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
+        exchange = self._exchanges.get(stream)
+        if exchange is not None:
+            self._fail(exchange, _failure(code, by_peer=by_peer, unsent=unsent, started=exchange.has_head))
+
+    def stream_ended(self, stream: int) -> None:
         exchange = self._exchanges.pop(stream, None)
         if exchange is not None:
             self._uploads.pop(stream, None)
-            self._fail(exchange, _failure(code, by_peer=by_peer, unsent=unsent, started=exchange.has_head))
+            self._fail(exchange, Lost("ended the request's stream"))  # unless it has failed already
         self._freed()
 
     def going_away(self, code: int, said: bytes) -> None:
@@ -359,8 +358,8 @@ class Http2Connection(WatchedSocket):
             self._idle_since = self._heard
         if self.draining:
             self._end_if_over()
-        elif self.room > 0:
-            self._owner.has_room(self)
+        elif self.room == 1 or not self.listed:
+            self._owner.has_room(self)  # with more room, nobody waits for it
 
     def _complete(self, exchange: Exchange) -> None:
         stream = exchange.stream
@@ -386,6 +385,7 @@ class Http2Connection(WatchedSocket):
         if exchange.waiter is not None:
             self._poller.wake(exchange.waiter)
             exchange.waiter = None
+            exchange.until = math.inf
 
     def _reset(self, stream: int) -> None:
         if not self.closed:

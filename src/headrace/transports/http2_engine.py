@@ -7,9 +7,10 @@ compared with another implementation's in the tests.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import ngh2
+from ngh2 import DataReceived, ResponseReceived, StreamClosed
 
 from headrace.errors import ProtocolError
 from headrace.transports.incoming import MAX_HEAD_BYTES
@@ -49,20 +50,23 @@ class CannotBegin(Exception):
 class Receiver(Protocol):
     """Who is told what comes; ``stream`` is a stream's number."""
 
-    def head_came(self, stream: int, status: int, headers: Fields, *, last: bool) -> None:
+    def head_came(self, stream: int, status: int, headers: Fields, last: bool) -> None:
         """The head of a final answer; ``last``: it has no body."""
 
-    def data_came(self, stream: int, data: bytes, *, last: bool) -> None:
+    def data_came(self, stream: int, data: bytes, last: bool) -> None:
         """A part of the body; ``last``: the answer is complete."""
 
     def trailers_came(self, stream: int) -> None:
         """The answer is complete."""
 
-    def stream_ended(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
-        """A stream is over in both directions.
+    def stream_failed(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
+        """A stream ends before its time; `stream_ended` follows.
 
         ``by_peer``: the other side reset it. ``unsent``: its request never left.
         """
+
+    def stream_ended(self, stream: int) -> None:
+        """A stream is over in both directions."""
 
     def going_away(self, code: int, said: bytes) -> None:
         """The other side takes no further requests on this connection."""
@@ -166,19 +170,15 @@ class Http2Engine:
     def _tell(self) -> None:
         receiver = self._receiver
         for event in self._connection.events():
-            if isinstance(event, ngh2.DataReceived):
-                receiver.data_came(event.stream_id, event.data, last=event.end_stream)
-            elif isinstance(event, ngh2.StreamClosed):
-                stream = event.stream_id
-                by_peer = stream in self._reset_by_peer
-                if by_peer:
-                    self._reset_by_peer.remove(stream)
-                unsent = event.local_error is not None
-                receiver.stream_ended(stream, event.error_code, by_peer=by_peer, unsent=unsent)
-            elif isinstance(event, ngh2.ResponseReceived):
-                headers: Any = list(event.headers)
-                status = int(headers.pop(0)[1])
-                receiver.head_came(event.stream_id, status, headers, last=event.end_stream)
+            if isinstance(event, DataReceived):
+                receiver.data_came(event.stream_id, event.data, event.end_stream)
+            elif isinstance(event, StreamClosed):
+                if event.error_code or event.local_error is not None:
+                    self._tell_failure(event)
+                receiver.stream_ended(event.stream_id)
+            elif isinstance(event, ResponseReceived):
+                (_, status), *headers = event.headers  # the pseudo-header is the first (RFC 9113, 8.3)
+                receiver.head_came(event.stream_id, int(status), headers, event.end_stream)
             elif isinstance(event, ngh2.TrailersReceived):
                 receiver.trailers_came(event.stream_id)
             elif isinstance(event, ngh2.StreamReset):
@@ -191,3 +191,10 @@ class Http2Engine:
                 receiver.going_away(event.error_code, event.debug_data)
             elif isinstance(event, ngh2.ConnectionClosed):
                 receiver.ended(event.error_code)
+
+    def _tell_failure(self, event: StreamClosed) -> None:
+        stream = event.stream_id
+        by_peer = stream in self._reset_by_peer
+        self._reset_by_peer.discard(stream)
+        unsent = event.local_error is not None
+        self._receiver.stream_failed(stream, event.error_code, by_peer=by_peer, unsent=unsent)

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from headrace.errors import ReplyTooLarge
-from headrace.reply import Headers
 from headrace.transports.incoming import IncomingAnswer
 
 if TYPE_CHECKING:
@@ -46,25 +45,13 @@ class Exchange(IncomingAnswer):
     def begin_answer(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The head has come."""
         self.status, self.headers = status, headers
-        for name, value in headers:
-            length = len(name)
-            if length == 16 and name == b"content-encoding":
-                self._encoded = True
-            elif (
-                length == 14 and name == b"content-length" and int(value) > self._limit and not self.unbounded
-            ):
-                self._too_large()
+        by_name = dict(headers)
+        self._encoded = b"content-encoding" in by_name
+        length = by_name.get(b"content-length")
+        if length is not None and int(length) > self._limit and not self.unbounded:
+            self._too_large()
 
     @property
     def too_large(self) -> ReplyTooLarge | None:
         """The error for an answer over its limit."""
         return self._error if isinstance(self._error, ReplyTooLarge) else None
-
-    @property
-    def enough(self) -> bool:
-        """Whether there is something for who waits."""
-        return self.complete or self.failure is not None or (self.by_pieces and self.unread > 0)
-
-    def http_headers(self) -> Headers:
-        """The headers as a reply has them."""
-        return Headers(self.headers)

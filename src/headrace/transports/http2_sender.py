@@ -9,7 +9,7 @@ from typing import Any
 from headrace.clock import running_clock
 from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteReply, ProtocolError
 from headrace.model import Call, Timeout
-from headrace.reply import Reply
+from headrace.reply import Headers, Reply
 from headrace.transports.connecting import certificate_refused, refuses_certificate
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1_pool import Http1Pool
@@ -17,7 +17,7 @@ from headrace.transports.http2_connection import Http2Connection
 from headrace.transports.http2_exchange import Exchange, Lost, Unprocessed, WantsHttp1
 from headrace.transports.http2_pool import Http2Pool, SpeaksHttp1
 from headrace.transports.opening import timed_out
-from headrace.transports.request_writer import Fields, Http2Writer
+from headrace.transports.request_writer import Http2Writer
 from headrace.transports.sockets import Connected
 from headrace.transports.streams import LimitReached
 
@@ -69,21 +69,44 @@ class Http2Sender:
         timeout = call.timeout
         end = math.inf if timeout.total is None else self._now() + timeout.total
         for _ in range(MOST_SENDS):
+            exchange = Exchange(self._max_bytes)
+            phase = "write"
             connection = self._pool.reserved()
             try:
                 if connection is None:
                     connection, waited = await self._pool.wait_for_room(timeout, end)
                     end += waited
-                return await self._exchanged(connection, call, fields, end)
+                exchange.by_pieces, exchange.unbounded = call.streamed, call.unbounded
+                connection.begin(exchange, fields, call.content, watched=timeout.write is not None)
+                if timeout.write is not None:
+                    await self._hand_over(connection, exchange, min(end, self._now() + timeout.write))
+                phase = "read"
+                while not exchange.complete:
+                    if exchange.by_pieces and exchange.status:
+                        if not exchange.is_refusal:
+                            return self._reply(exchange, b"", StreamedBody(self, connection, exchange))
+                        connection.read_whole(exchange)
+                    await connection.waiter(exchange, end, timeout.read)
+                    if exchange.failure is not None:
+                        raise exchange.failure
+                return self._reply(exchange, exchange.content())
             except Unprocessed as refusal:
                 if isinstance(refusal, WantsHttp1) and self._http1 is not None:
                     return await self._over_http1(call, None)
             except SpeaksHttp1 as other:
-                fields = []  # as below
                 return await self._over_http1(call, other.connected)
-            except BaseException:
+            except BaseException as error:
                 fields = []  # they hold the key, and there are tools that show a traceback's variables
-                raise
+                if connection is None:
+                    raise
+                connection.forget(exchange)
+                failure = self._failure(error, exchange, phase, timeout, end)
+                if failure is not None and exchange.is_refusal:
+                    # The status and the headers say what to do; a 401 must not be sent again.
+                    return self._reply(exchange, unreadable(failure))
+                if failure is None or failure is error:
+                    raise
+                raise failure from None
         fields = []  # as above
         raise ConnectError(f"{self._where} refused the request {MOST_SENDS} times, and has not processed it")
 
@@ -92,51 +115,26 @@ class Http2Sender:
         self._speaks_http1 = True
         return await self._http1.send(call, connected)
 
-    async def _exchanged(self, connection: Http2Connection, call: Call, fields: Fields, end: float) -> Reply:
-        timeout, content = call.timeout, call.content
-        exchange = Exchange(self._max_bytes)
-        exchange.by_pieces, exchange.unbounded = call.streamed, call.unbounded
-        phase = "write"
-        try:
-            connection.begin(exchange, fields, content, watched=timeout.write is not None)
-            fields = []  # as above
-            if timeout.write is not None:
-                limit = self._now() + timeout.write
-                while not exchange.enough and not connection.handed_over(exchange):
-                    await connection.wait(exchange, min(end, limit), None)
-            phase = "read"
-            while not exchange.complete:
-                if exchange.by_pieces and exchange.has_head:
-                    if not exchange.is_refusal:
-                        return self._reply(exchange, b"", StreamedBody(self, connection, exchange))
-                    connection.read_whole(exchange)
-                await connection.wait(exchange, end, timeout.read)
-            return self._reply(exchange, exchange.content())
-        except Unprocessed:
-            raise
-        except BaseException as error:
-            connection.forget(exchange)
-            fields = []  # as above
-            failure = self._failure(error, exchange, phase, timeout, end)
-            if isinstance(exchange.failure, ProtocolError):
-                self._speaks_http1 = self._http1 is not None  # which it may speak better
-            if failure is not None and exchange.is_refusal:
-                # The status and the headers say what to do; a 401 must not be sent again.
-                return self._reply(exchange, unreadable(failure))
-            if failure is None or failure is error:
-                raise
-            raise failure from (error if isinstance(error, OSError) else None)
+    async def _hand_over(self, connection: Http2Connection, exchange: Exchange, limit: float) -> None:
+        """Wait until the other side has taken the request, or has answered already."""
+        while not (exchange.complete or exchange.unread or connection.handed_over(exchange)):
+            await connection.waiter(exchange, limit, None)
+            if exchange.failure is not None:
+                raise exchange.failure
 
     def _reply(self, exchange: Exchange, content: bytes, stream: StreamedBody | None = None) -> Reply:
-        reply = Reply(exchange.status, exchange.http_headers(), content, stream=stream)
-        reply.http_version = "HTTP/2"
-        return reply
+        return Reply(
+            exchange.status, Headers(exchange.headers), content, stream=stream, http_version="HTTP/2"
+        )
 
     async def read_piece(self, connection: Http2Connection, exchange: Exchange, until: float) -> bytes:
         """What comes next of a streamed body, empty at its end."""
         try:
             while not (piece := connection.take(exchange)) and not exchange.complete:
-                await connection.wait(exchange, until, None)
+                if exchange.failure is None:
+                    await connection.waiter(exchange, until, None)
+                if exchange.failure is not None and not exchange.unread:
+                    raise exchange.failure
         except BaseException as error:
             connection.forget(exchange)
             if isinstance(error, LimitReached):
@@ -151,6 +149,8 @@ class Http2Sender:
         self, error: BaseException, exchange: Exchange, phase: str, timeout: Timeout, end: float
     ) -> CallError | None:
         """The `CallError` for what went wrong in an attempt; None for anything else, a cancellation say."""
+        if isinstance(exchange.failure, ProtocolError):
+            self._speaks_http1 = self._http1 is not None  # which it may speak better
         if isinstance(error, LimitReached):
             return timed_out(self._where, phase, timeout, in_total=self._now() >= end)
         if isinstance(error, Lost):

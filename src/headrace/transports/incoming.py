@@ -33,23 +33,24 @@ class IncomingAnswer:
 
     def __init__(self, max_bytes: int) -> None:
         self._limit = max_bytes
-        self.reset()
+        self._error: CallError | None = None
+        self._decoder: Decoder | None = None
+        self.by_pieces = self.unbounded = self.complete = self._encoded = False
+        self.status = self._size = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._body: bytes | bytearray = b""
 
     def reset(self) -> None:
         """Expect another answer."""
-        self._error: CallError | None = None
-        self._decoder: Decoder | None = None
-        self.by_pieces = False
-        self.unbounded = False
-        self.complete = False
+        self._error = self._decoder = None
+        self.by_pieces = self.unbounded = self.complete = False
         self.reset_head()
 
     def reset_head(self) -> None:
         """Expect another head of the same answer: the one before was interim."""
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self._body: bytes | bytearray = b""
-        self._size = 0
+        self.status = self._size = 0
+        self.headers = []
+        self._body = b""
         self._encoded = False
 
     @property

@@ -8,8 +8,8 @@ HTTP1 = "http/1.1"
 HTTP2 = "h2"
 """The protocols by their names in ALPN (RFC 7301)."""
 
-_MOST = 256 * 1024
-"""Bytes that are decrypted at a time."""
+_MOST = 16 * 1024
+"""Bytes that are decrypted at a time: a record holds no more (RFC 8446, 5.1)."""
 
 
 class TlsSession:
