@@ -13,6 +13,8 @@ from benchmarks.contestants.wire import origin_of
 from benchmarks.contestants.working import work
 from benchmarks.measuring import HEADERS, Answer, Job, Stopwatch, body
 
+Fields = list[tuple[bytes, bytes]]
+
 STREAMS = 100
 """Requests at once on a connection: so many may be sent before the server says how many it allows."""
 
@@ -66,10 +68,10 @@ class Connection(asyncio.BufferedProtocol):
         for answered, _ in self._under_way.values():
             answered.set_exception(error or EOFError())
 
-    def request(self, head: list[tuple[bytes, bytes]], content: bytes) -> asyncio.Future[bytes]:
+    def request(self, fields: Fields, content: bytes) -> asyncio.Future[bytes]:
         """Send a request; the future is the response's body."""
         self.free -= 1
-        stream = self._engine.send_request([*head, (b"content-length", b"%d" % len(content))])
+        stream = self._engine.send_request([*fields, (b"content-length", b"%d" % len(content))])
         self._engine.send_data(stream, content, end_stream=True)
         answered: asyncio.Future[bytes] = self._loop.create_future()
         self._under_way[stream] = answered, []
@@ -93,7 +95,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
 
 
-def head_of(url: str) -> list[tuple[bytes, bytes]]:
+def fields_of(url: str) -> Fields:
     """The fields that all requests have in common."""
     parts = urlsplit(url)
     fields = {":method": "POST", ":scheme": parts.scheme, ":authority": parts.netloc, ":path": parts.path}
@@ -105,7 +107,7 @@ async def run(job: Job, watch: Stopwatch) -> None:
     """Make the job's calls."""
     loop, connections = asyncio.get_running_loop(), list[Connection]()
     encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
-    head, (host, port) = head_of(job.url), origin_of(job.url)
+    fields, (host, port) = fields_of(job.url), origin_of(job.url)
     context = ssl.create_default_context()
     context.set_alpn_protocols(["h2"])
 
@@ -115,10 +117,10 @@ async def run(job: Job, watch: Stopwatch) -> None:
         if connection is None:
             connection = Connection()
             connections.append(connection)
-            answer = connection.request(head, sent)
+            answer = connection.request(fields, sent)
             await loop.create_connection(lambda: connection, host, port, ssl=context)
         else:
-            answer = connection.request(head, sent)
+            answer = connection.request(fields, sent)
         return Answer.of(decode(await answer))
 
     await work(job, watch, call)
