@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import selectors
 from collections.abc import Callable
-from selectors import EVENT_READ, EVENT_WRITE
+from selectors import EVENT_READ
 from socket import socket
 from typing import TYPE_CHECKING, Protocol
 
 from headrace.background import BackgroundTasks
 from headrace.clock import running_clock
+from headrace.transports.polls import new_poll
 
 if TYPE_CHECKING:
     from headrace.transports.loops import Loop, Waiter
@@ -22,6 +22,13 @@ MOST_TOGETHER = 16
 
 Those that leave together wake the other side once, where each by itself would: as measured, that takes more
 time than all the rest of a send. But none should wait for long until others are ready.
+"""
+
+MOST_SERVED = 16
+"""Sockets that are served before the tasks that wait for them have a turn.
+
+With 1,000 in flight nearly all may be ready at once. What their answers are made of would be in memory at once,
+out of the processor's caches, and the garbage collector would look at it again and again.
 """
 
 
@@ -38,12 +45,12 @@ class Poller:
     """Watches the sockets of one transport for an event loop, which sees of them one file, the poll's own.
 
     So a socket is made known to the kernel once and not for each wait, and a turn of the event loop serves
-    all sockets that are ready. It has a heap entry for each socket, and one timer of the loop for all.
+    several sockets. It has a heap entry for each socket, and one timer of the loop for all.
     ``group`` is what trio needs for it; with None the loop is asyncio's.
     """
 
     def __init__(self, group: BackgroundTasks | None) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poll = new_poll()
         self.closed = False
         self.now: Callable[[], float] = running_clock()
         self._heap: list[tuple[float, int, Timed]] = []
@@ -56,24 +63,24 @@ class Poller:
 
     def fileno(self) -> int:
         """The file that is readable when a socket is ready."""
-        return self._selector.fileno()
+        return self._poll.fileno()
 
     def register(self, raw_socket: socket, watched: WatchedSocket) -> None:
         """Watch a socket for what comes."""
-        self._selector.register(raw_socket, EVENT_READ, watched)
+        self._poll.add(raw_socket, EVENT_READ, watched)
 
     def watch(self, raw_socket: socket, watched: WatchedSocket, before: int, events: int) -> None:
         """Watch a socket for other ``events`` than ``before``."""
         if not events:
-            self._selector.unregister(raw_socket)
+            self._poll.remove(raw_socket)
         elif not before:
-            self._selector.register(raw_socket, events, watched)
+            self._poll.add(raw_socket, events, watched)
         else:
-            self._selector.modify(raw_socket, events, watched)
+            self._poll.change(raw_socket, events, watched)
 
     def unregister(self, raw_socket: socket) -> None:
         """Watch a socket no more."""
-        self._selector.unregister(raw_socket)
+        self._poll.remove(raw_socket)
 
     def send_soon(self, watched: WatchedSocket, data: bytes) -> None:
         """Send together with what other tasks that are ready send; see `MOST_TOGETHER`."""
@@ -101,10 +108,10 @@ class Poller:
     async def aclose(self) -> None:
         """Watch no more; whoever waits for one of them gets a `ConnectionAbortedError`."""
         self.closed = True
-        for key in list(self._selector.get_map().values()):
-            key.data.cut_off()
+        for watched in self._poll.watched():
+            watched.cut_off()
         await self._loop.aclose()
-        self._selector.close()
+        self._poll.close()
 
     # What the event loop calls.
 
@@ -114,13 +121,8 @@ class Poller:
         return bool(self._outgoing)
 
     def serve(self) -> None:
-        """Serve the sockets that are ready."""
-        for key, events in self._selector.select(0):
-            watched: WatchedSocket = key.data
-            if events & EVENT_READ:
-                watched.readable()
-            if events & EVENT_WRITE and not watched.closed:
-                watched.writable()
+        """Serve sockets that are ready; the event loop calls again while there are others."""
+        self._poll.serve(MOST_SERVED)
 
     def send_all(self) -> None:
         """Send what tasks that were ready had to send."""
@@ -130,7 +132,7 @@ class Poller:
 
     def ring(self) -> float | None:
         """Ring for all whose time has come; returns when the next one's will."""
-        self.serve()  # a loop that was blocked finds both at once, and what has come in time has come in time
+        self._poll.serve()  # a loop that was blocked finds both at once, and what has come in time has come in time
         now = self.now()
         while self._heap and self._heap[0][0] <= now:
             heapq.heappop(self._heap)[2].ring(now)
