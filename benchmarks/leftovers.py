@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from headrace import Client
+from headrace.transports.http1_pool import Http1Pool
 from headrace.transports.native import NativeTransport
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -31,7 +32,8 @@ async def look(client: Client) -> dict[str, float]:
     transport = client._transport
     assert isinstance(transport, NativeTransport)
     poller = transport._poller
-    idle = sum(len(pool._idle) for pool in transport._senders.values())
+    # All endpoints are called over plain http, so there is nothing but these.
+    idle = sum(len(pool._idle) for pool in transport._senders.values() if isinstance(pool, Http1Pool))
     return {
         "memory_mb": resident() / 2**20,
         "objects": len(gc.get_objects()),

@@ -134,17 +134,17 @@ def running(
                 ),
             )
         )
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [installed.nginx, "-p", folder, "-c", str(configuration)],
             stderr=subprocess.PIPE,
             # Ctrl-C goes to a whole group; the server is stopped below, after those that call it.
             start_new_session=True,
-        )
-        try:
-            await_port(process, ports.http)
-            yield ports
-        finally:
-            stop(process)
+        ) as process:
+            try:
+                await_port(process, ports.http)
+                yield ports
+            finally:
+                stop(process)
 
 
 def answers_at(latency_ms: int) -> str:
