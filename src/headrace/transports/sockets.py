@@ -14,7 +14,12 @@ from headrace.transports.tls import HTTP1, TlsSession
 if TYPE_CHECKING:
     from headrace.transports.poller import Poller
 
-MAX_READ = 64 * 1024
+MAX_READ = 16 * 1024
+"""Bytes that are read at a time; the tasks whose answers are in them have their turn before more are read.
+
+With 1,000 calls in flight on ten connections of HTTP/2, four times as much cost 77 µs a call in place of 58:
+what the answers are made of was out of the processor's caches before anybody looked at it.
+"""
 
 _NOTHING = memoryview(b"")
 
