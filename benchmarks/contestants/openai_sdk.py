@@ -27,7 +27,8 @@ async def calls_over_headrace(job: Job, watch: Stopwatch) -> None:
     """Make the job's calls with headrace's client, the standard policies on."""
     library = "httpx" if issubclass(openai.DefaultAsyncHttpxClient, httpx.AsyncClient) else "httpx2"
     integration = importlib.import_module(f"headrace.integrations.{library}")
-    await make_calls(job, watch, integration.async_client(policies=standard()))
+    http_client = integration.async_client(policies=standard(), max_in_flight=job.in_flight)
+    await make_calls(job, watch, http_client)
 
 
 async def streams(job: Job, watch: Stopwatch) -> dict[str, float]:
