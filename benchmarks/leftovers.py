@@ -32,8 +32,7 @@ async def look(client: Client) -> dict[str, float]:
     transport = client._transport
     assert isinstance(transport, NativeTransport)
     poller = transport._poller
-    # All endpoints are called over plain http, so there is nothing but these.
-    idle = sum(len(pool._idle) for pool in transport._senders.values() if isinstance(pool, Http1Pool))
+    idle = sum(len(each._idle) for each in transport._senders.values() if isinstance(each, Http1Pool))
     return {
         "memory_mb": resident() / 2**20,
         "objects": len(gc.get_objects()),

@@ -15,13 +15,14 @@ import pytest
 import trustme
 from anyio.streams.tls import TLSAttribute
 
+from headrace import SettingsError
 from headrace_retry import Retry
 
 if TYPE_CHECKING:
     from tests.transports.conftest import Peer, Serve
 
 Through = Callable[..., Any]
-pytestmark = pytest.mark.anyio
+on_both = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,7 @@ async def speak_http2(peer: Peer) -> None:
         await peer.send(connection.data_to_send())
 
 
+@on_both
 async def test_http_2(serve: Serve, through: Through, library: ModuleType, authority: trustme.CA) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -68,6 +70,7 @@ async def test_http_2(serve: Serve, through: Through, library: ModuleType, autho
         assert server.accepted == 1
 
 
+@on_both
 async def test_a_client_certificate(
     serve: Serve, through: Through, library: ModuleType, authority: trustme.CA, tmp_path: Path
 ) -> None:
@@ -84,12 +87,68 @@ async def test_a_client_certificate(
         await peer.answer_all()
 
     async with serve(script, context) as server:
-        # In the context, which is how both libraries want it today; it goes over the native transport.
+        # In the context, which is how both libraries want it today.
         with_certificate = trusting(library, authority)
         with_certificate.load_cert_chain(pem)
         async with through(verify=with_certificate) as client:
             assert (await client.get(f"{server.url}/a")).json() == {"target": "/v1/a"}
+        async with through(verify=trusting(library, authority), cert=str(pem)) as client:
+            assert (await client.get(f"{server.url}/a")).json() == {"target": "/v1/a"}
+        async with through(verify=False, cert=(str(pem), str(pem), None)) as client:
+            assert (await client.get(f"{server.url}/a")).json() == {"target": "/v1/a"}
         async with through(verify=trusting(library, authority)) as client:
             with pytest.raises((library.ConnectError, library.ReadError, library.RemoteProtocolError)):
                 await client.get(f"{server.url}/b")
-    assert shown[0]["subjectAltName"] == (("email", "someone@shop.example"),)
+    assert [each["subjectAltName"] for each in shown[:3]] == [(("email", "someone@shop.example"),)] * 3
+
+
+@pytest.mark.parametrize("given", ["none.pem", ("none.pem", "none.pem", "canary")])
+def test_a_client_certificate_that_cannot_be_loaded_is_said_at_once(through: Through, given: Any) -> None:
+    with pytest.raises(SettingsError, match=r"none\.pem cannot be read"):
+        through(cert=given)
+
+
+@on_both
+@pytest.mark.parametrize("kind", ["text", "url", "proxy", "environment"])
+async def test_a_proxy(
+    serve: Serve, through: Through, library: ModuleType, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve() as proxy:
+        url = f"http://me:secret@127.0.0.1:{proxy.port}"
+        if kind == "environment":
+            monkeypatch.setenv("HTTP_PROXY", url)
+        makes: dict[str, Any] = {"text": str, "url": library.URL, "proxy": library.Proxy}
+        options = {} if kind == "environment" else {"proxy": makes[kind](url)}
+        async with through(**options) as client:
+            response = await client.get("http://llm.test/v1/a")
+            assert response.json() == {"target": "http://llm.test/v1/a"}
+        assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6c2VjcmV0"
+
+
+@on_both
+async def test_a_proxy_that_refuses_is_the_librarys_error(
+    serve: Serve, through: Through, library: ModuleType
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+
+    async with serve(script) as proxy, through(proxy=f"http://127.0.0.1:{proxy.port}") as client:
+        with pytest.raises(library.ProxyError, match="wants credentials"):
+            await client.get("https://llm.test/v1/a")
+
+
+@on_both
+async def test_without_trust_in_the_environment_its_proxies_are_not_used(
+    serve: Serve, through: Through, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve() as server, serve() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        async with through(trust_env=False) as client:
+            await client.get(f"{server.url}/a")
+        assert (proxy.accepted, server.accepted) == (0, 1)
+
+
+def test_what_is_not_the_url_of_a_proxy_is_said_at_once(through: Through) -> None:
+    with pytest.raises(SettingsError, match="proxy"):
+        through(proxy="http://me:secret@")

@@ -15,9 +15,11 @@ import anyio
 import anyio.abc
 import attrs
 import pytest
+import trustme
 from anyio.streams.tls import TLSStream
 
 from headrace import Client, Headers
+from headrace.transports.connecting import default_ssl_context
 
 _GONE = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError, OSError)
 
@@ -110,7 +112,7 @@ class RawServer:
 
     def __init__(self, script: Script, context: ssl.SSLContext | None) -> None:
         self._script = script
-        self._context = context
+        self.context = context
         self._changed = anyio.Event()
         self.host = "127.0.0.1"
         self.port = 0
@@ -121,7 +123,7 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._context else 'http'}://{self.host}:{self.port}/v1"
+        return f"{'https' if self.context else 'http'}://{self.host}:{self.port}/v1"
 
     @property
     def targets(self) -> list[str]:
@@ -156,10 +158,10 @@ class RawServer:
             self.tell()
 
     async def _play(self, stream: anyio.abc.ByteStream, number: int) -> None:
-        if self._context is not None:
+        if self.context is not None:
             try:
                 stream = await TLSStream.wrap(
-                    stream, server_side=True, ssl_context=self._context, standard_compatible=False
+                    stream, server_side=True, ssl_context=self.context, standard_compatible=False
                 )
             except _GONE:
                 self.failed_handshakes += 1
@@ -207,3 +209,43 @@ def client_for(server: RawServer, **keywords: Any) -> Client:
 def connect() -> Callable[..., Client]:
     """``connect(server, **keywords)``: a `Client` without policies, natively unless it says otherwise."""
     return client_for
+
+
+Trust: TypeAlias = Callable[..., tuple[ssl.SSLContext, ssl.SSLContext]]
+
+
+@pytest.fixture
+def trust() -> Trust:
+    """``trust(*protocols)``: contexts of a client, and of a server that speaks these and that it trusts."""
+
+    def trust(*protocols: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        authority, ours = trustme.CA(), default_ssl_context()
+        authority.configure_trust(ours)
+        theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(theirs)
+        theirs.set_alpn_protocols(list(protocols))
+        return ours, theirs
+
+    return trust
+
+
+def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    """What a server of these names has, with a certificate of this authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """The default context of a user who trusts this authority."""
+    context = default_ssl_context()
+    authority.configure_trust(context)
+    return context

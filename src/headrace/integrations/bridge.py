@@ -16,7 +16,7 @@ from headrace.errors import HeadraceError, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
 from headrace.integrations.calls import REDIRECTED_FROM, Calls
 from headrace.integrations.counting import count_whole
-from headrace.integrations.either_transport import EitherTransport
+from headrace.integrations.either_transport import EitherTransport, named_proxy, native_ssl_context
 from headrace.integrations.translation import translated
 from headrace.integrations.without_block import LifespansWithoutBlock
 from headrace.interrupts import protect_from_interrupts, uninterrupted
@@ -36,8 +36,10 @@ class Bridge:
     """The part of a transport that is the same for both libraries; see `headrace.integrations.httpx`.
 
     It opens with the first request, in the event loop that makes it, and again in another one. ``options``
-    are those of the library's own client, which makes the requests that the native transport cannot: over a
-    proxy, over HTTP/2, with a client certificate.
+    are those of the library's own client, which makes the requests that the native transport cannot: over
+    HTTP/2, over a proxy of SOCKS or https.
+
+    Raises `SettingsError` for a certificate that cannot be loaded, and for what is not the URL of a proxy.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class Bridge:
         self._max_in_flight = max_in_flight
         self._max_bytes = settings.core.max_response_bytes
         self._options = dict(options)
+        self._ssl_context = native_ssl_context(library, options)
+        named_proxy(library, options)
         self._calls = Calls(library)
         self._token: object = None
         self._lifespans: LifespansWithoutBlock | None = None
@@ -137,7 +141,7 @@ class Bridge:
             self._token = token
             self._now = running_clock()
             self._transport = EitherTransport(
-                self._library, self._options, self._max_in_flight, self._max_bytes
+                self._library, self._options, self._ssl_context, self._max_in_flight, self._max_bytes
             )
             limiter = PriorityCapacityLimiter(self._max_in_flight)
             self._pipeline = Pipeline(self.policies, self._observers, limiter, self._attempt)

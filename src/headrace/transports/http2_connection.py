@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import suppress
 from typing import Protocol
 
 from headrace.errors import ProtocolError
 from headrace.transports.http2_engine import (
-    ASSUMED_STREAMS,
     HTTP_1_1_REQUIRED,
     NO_ERROR,
     REFUSED_STREAM,
@@ -67,14 +67,14 @@ class Http2Connection(WatchedSocket):
         "_idle_since",
         "_over",
         "_owner",
-        "_pinged",
+        "_reply_due",
         "_uploads",
         "draining",
         "listed",
         "room",
     )
 
-    def __init__(self, connected: Connected, poller: Poller, owner: Owner) -> None:
+    def __init__(self, connected: Connected, poller: Poller, owner: Owner, streams: int) -> None:
         super().__init__(connected, poller)
         self._owner = owner
         self._engine = Http2Engine(self)
@@ -84,8 +84,8 @@ class Http2Connection(WatchedSocket):
         self._begun = 0
         self._farewell = ""
         self._over: int | None = None
-        self._pinged = False
-        self._allowed = self.room = ASSUMED_STREAMS
+        self._reply_due = math.inf
+        self._allowed = self.room = streams
         self.draining = False
         self.listed = False
         self._heard = self._idle_since = poller.now()
@@ -106,7 +106,7 @@ class Http2Connection(WatchedSocket):
 
         ``watched``: `handed_over` is to know when the other side has taken the request.
         """
-        upload = watched or len(content) > _PIECE
+        upload = len(content) > _PIECE or (watched and bool(content))
         try:
             stream = self._engine.begin(fields, b"" if upload else content, whole=not upload)
         except CannotBegin:
@@ -218,7 +218,7 @@ class Http2Connection(WatchedSocket):
     def received(self, data: bytes) -> None:
         """See `WatchedSocket.received`."""
         self._heard = self._poller.now()
-        self._pinged = False
+        self._reply_due = math.inf
         self._engine.receive(data)
         if not self.closed:
             self.flush()
@@ -228,11 +228,12 @@ class Http2Connection(WatchedSocket):
         if error is None:
             self.fail(Lost(self._farewell or "closed the connection"))
         elif isinstance(error, OSError):
-            lost = Lost(f"lost the connection ({error.strerror or error})")
+            lost = Lost(self._farewell or f"lost the connection ({error.strerror or error})")
             lost.__cause__ = error
             self.fail(lost)
         else:
-            self.flush()  # what it has to say to the other side
+            with suppress(ProtocolError):
+                super().send_now(self._engine.outgoing())  # what it has to say to the other side
             self.fail(error)
 
     def expired(self, now: float) -> None:
@@ -244,12 +245,12 @@ class Http2Connection(WatchedSocket):
         if not self._exchanges and now >= self._idle_since + KEEP_IDLE:
             self.retire()
             return
-        silence = now - self._heard
-        if silence >= PING_AFTER + _PING_WITHIN:
+        if now >= self._reply_due:
             self.fail(Lost("does not answer (no reply to a PING)"))
             return
-        if silence >= PING_AFTER and not self._pinged:
-            self._pinged = True
+        if now >= self._heard + PING_AFTER and self._reply_due == math.inf:
+            # From now on, not since it was last heard: a loop that was blocked has not asked yet.
+            self._reply_due = now + _PING_WITHIN
             self._engine.ping()
             self.send_soon()
         self._limit(self._next_limit())
@@ -280,6 +281,8 @@ class Http2Connection(WatchedSocket):
             self._refuse(exchange)
         elif exchange.by_pieces:
             self._wake(exchange)
+        else:
+            self._heard_of(exchange)
 
     def data_came(self, stream: int, data: bytes, last: bool) -> None:
         exchange = self._exchanges.get(stream)
@@ -296,8 +299,8 @@ class Http2Connection(WatchedSocket):
             self._complete(exchange)
         elif exchange.by_pieces:
             self._wake(exchange)
-        elif exchange.silence is not None:
-            exchange.until = min(exchange.total, self._heard + exchange.silence)
+        else:
+            self._heard_of(exchange)
 
     def trailers_came(self, stream: int) -> None:
         exchange = self._exchanges.get(stream)
@@ -369,6 +372,11 @@ class Http2Connection(WatchedSocket):
         exchange.complete = True
         self._wake(exchange)
 
+    def _heard_of(self, exchange: Exchange) -> None:
+        """The silence that is allowed begins again."""
+        if exchange.silence is not None:
+            exchange.until = min(exchange.total, self._heard + exchange.silence)
+
     def _refuse(self, exchange: Exchange) -> None:
         failure = exchange.too_large
         assert failure is not None
@@ -398,7 +406,7 @@ class Http2Connection(WatchedSocket):
             self.abort()
 
     def _next_limit(self) -> float:
-        silent = self._heard + PING_AFTER + (_PING_WITHIN if self._pinged else 0.0)
+        silent = self._heard + PING_AFTER if self._reply_due == math.inf else self._reply_due
         if not self._exchanges:
             return min(silent, self._idle_since + KEEP_IDLE)
         return min(silent, min(exchange.until for exchange in self._exchanges.values()))

@@ -7,6 +7,7 @@ compared with another implementation's in the tests.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Protocol
 
 import ngh2
@@ -24,6 +25,12 @@ STREAM_WINDOW = 1024 * 1024
 
 _CONNECTION_WINDOW = 2**31 - 1
 """All that the protocol allows: what is not taken of one stream must not keep back the others' answers."""
+
+_MOST_FRUITLESS = 10_000
+"""Events without any of an answer among them, after which they are taken for a flood.
+
+What they say costs the other side nothing, and libnghttp2 bounds only those that it cannot answer at once.
+"""
 
 CANCEL = int(ngh2.ErrorCode.CANCEL)
 NO_ERROR = int(ngh2.ErrorCode.NO_ERROR)
@@ -83,14 +90,15 @@ class Http2Engine:
 
     After each `receive`, and after whatever asks for something to be sent, `outgoing` has the bytes to send.
     It raises `ProtocolError` where the other side breaks the protocol or floods this one; then the connection
-    is over.
+    is over. What is asked for of a stream or connection that is over by then has no effect.
     """
 
-    __slots__ = ("_connection", "_receiver", "_reset_by_peer")
+    __slots__ = ("_connection", "_fruitless", "_receiver", "_reset_by_peer")
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._reset_by_peer: set[int] = set()
+        self._reset_by_peer = 0
+        self._fruitless = 0
         self._connection = ngh2.Connection(
             ngh2.Role.CLIENT,
             ngh2.Configuration(
@@ -126,7 +134,9 @@ class Http2Engine:
 
     def send_more(self, stream: int, content: bytes, *, last: bool) -> None:
         """Send more of a request's body."""
-        self._connection.send_data(stream, content, end_stream=last)
+        self._fruitless = 0  # the other side's windows grow with it, a frame each time
+        with suppress(ngh2.NGH2Error):
+            self._connection.send_data(stream, content, end_stream=last)
 
     def waiting(self, stream: int) -> int:
         """Bytes of a request's body that wait for the other side to allow them."""
@@ -134,19 +144,25 @@ class Http2Engine:
 
     def taken(self, stream: int, size: int) -> None:
         """So many bytes of an answer were taken, so that others may come."""
-        self._connection.acknowledge_received_data(size, stream)
+        try:  # noqa: SIM105 - for each piece of an answer, and a context manager takes longer
+            self._connection.acknowledge_received_data(size, stream)
+        except ngh2.NGH2Error:
+            pass
 
     def reset(self, stream: int) -> None:
         """Be done with a stream: nobody waits for its answer."""
-        self._connection.reset_stream(stream, CANCEL)
+        with suppress(ngh2.NGH2Error):
+            self._connection.reset_stream(stream, CANCEL)
 
     def ping(self) -> None:
         """Have the other side say that it is there."""
-        self._connection.ping()
+        with suppress(ngh2.NGH2Error):
+            self._connection.ping()
 
     def go_away(self) -> None:
         """Say that this side closes the connection."""
-        self._connection.terminate_connection(NO_ERROR)
+        with suppress(ngh2.NGH2Error):
+            self._connection.terminate_connection(NO_ERROR)
 
     def receive(self, data: bytes) -> None:
         """Take bytes, and tell the receiver what they say."""
@@ -171,30 +187,40 @@ class Http2Engine:
         receiver = self._receiver
         for event in self._connection.events():
             if isinstance(event, DataReceived):
-                receiver.data_came(event.stream_id, event.data, event.end_stream)
+                data = event.data
+                self._fruitless = 0 if data else self._fruitless + 1
+                receiver.data_came(event.stream_id, data, event.end_stream)
             elif isinstance(event, StreamClosed):
+                self._fruitless = 0
                 if event.error_code or event.local_error is not None:
                     self._tell_failure(event)
                 receiver.stream_ended(event.stream_id)
             elif isinstance(event, ResponseReceived):
                 (_, status), *headers = event.headers  # the pseudo-header is the first (RFC 9113, 8.3)
                 receiver.head_came(event.stream_id, int(status), headers, event.end_stream)
-            elif isinstance(event, ngh2.TrailersReceived):
-                receiver.trailers_came(event.stream_id)
-            elif isinstance(event, ngh2.StreamReset):
-                self._reset_by_peer.add(event.stream_id)
-            elif isinstance(event, ngh2.SettingsReceived):
-                streams = event.settings.get(ngh2.Setting.MAX_CONCURRENT_STREAMS)
-                if streams is not None:
-                    receiver.streams_allowed(streams)
-            elif isinstance(event, ngh2.GoAwayReceived):
-                receiver.going_away(event.error_code, event.debug_data)
-            elif isinstance(event, ngh2.ConnectionClosed):
-                receiver.ended(event.error_code)
+            else:
+                self._fruitless += 1
+                self._tell_rest(event)
+        if self._fruitless > _MOST_FRUITLESS:
+            raise ProtocolError("the endpoint floods the connection with frames that answer nothing (HTTP/2)")
+
+    def _tell_rest(self, event: ngh2.Event) -> None:
+        receiver = self._receiver
+        if isinstance(event, ngh2.TrailersReceived):
+            receiver.trailers_came(event.stream_id)
+        elif isinstance(event, ngh2.StreamReset):
+            self._reset_by_peer = event.stream_id  # that it is closed comes next, where it was open
+        elif isinstance(event, ngh2.SettingsReceived):
+            streams = event.settings.get(ngh2.Setting.MAX_CONCURRENT_STREAMS)
+            if streams is not None:
+                receiver.streams_allowed(streams)
+        elif isinstance(event, ngh2.GoAwayReceived):
+            receiver.going_away(event.error_code, event.debug_data)
+        elif isinstance(event, ngh2.ConnectionClosed):
+            receiver.ended(event.error_code)
 
     def _tell_failure(self, event: StreamClosed) -> None:
         stream = event.stream_id
-        by_peer = stream in self._reset_by_peer
-        self._reset_by_peer.discard(stream)
+        by_peer = stream == self._reset_by_peer
         unsent = event.local_error is not None
         self._receiver.stream_failed(stream, event.error_code, by_peer=by_peer, unsent=unsent)

@@ -7,14 +7,14 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from headrace.errors import CallError, ClientStateError, LocalResourceError, TLSError
+from headrace.errors import CallError, CallTimeout, ClientStateError, LocalResourceError, TLSError
 from headrace.model import Timeout
 from headrace.transports.http1_pool import CLOSED
 from headrace.transports.http2_connection import Http2Connection
 from headrace.transports.http2_engine import ASSUMED_STREAMS
 from headrace.transports.local_limits import local_resource_error
 from headrace.transports.loops import Waiter
-from headrace.transports.opening import Opener, Shared, timed_out
+from headrace.transports.opening import Handed, Opener, Shared, timed_out
 from headrace.transports.poller import Poller
 from headrace.transports.sockets import Connected
 from headrace.transports.streams import LimitReached
@@ -30,17 +30,18 @@ class SpeaksHttp1(Exception):
 
 
 class _Turn:
-    """A call that waits for a stream.
+    """A call that waits for a stream, until ``end``; ``connect`` seconds are its limit for connecting.
 
     Once it is ``served``, it has a ``connection`` with a stream reserved, an ``error``, or is to open a
     connection itself.
     """
 
-    __slots__ = ("connection", "end", "error", "served", "waiter")
+    __slots__ = ("connect", "connection", "end", "error", "served", "waiter")
 
-    def __init__(self, waiter: Waiter, end: float) -> None:
+    def __init__(self, waiter: Waiter, end: float, connect: float) -> None:
         self.waiter = waiter
         self.end = end
+        self.connect = connect
         self.served = False
         self.connection: Http2Connection | None = None
         self.error: Exception | None = None
@@ -96,17 +97,22 @@ class Http2Pool:
 
         Raises `SpeaksHttp1`, `CallTimeout` at ``end``, and what `Connector.connect` does.
         """
-        waited, again, opens = 0.0, False, self._lacks_one()
+        waited, again, opens, first = 0.0, False, self._lacks_one(), False
         self._opening += opens
         while True:
             if not opens:
-                turn = await self._served(end + waited)
+                turn = await self._served(timeout, end + waited, first=first)
                 if isinstance(turn.error, LimitReached):
                     raise timed_out(self.where, "connect", timeout, in_total=True)
                 if turn.error is not None:
                     raise turn.error
                 if turn.connection is not None:
-                    return turn.connection, waited
+                    if not turn.connection.draining:
+                        return turn.connection, waited
+                    # It was lost, or is to be closed, before this task had its turn.
+                    opens, first = self._lacks_one(), True
+                    self._opening += opens
+                    continue
             try:
                 return await self._open(timeout, end + waited), waited
             except LocalResourceError as error:
@@ -114,11 +120,24 @@ class Http2Pool:
                 opens = not self._connections
                 if opens:
                     since = self._poller.now()
-                    handed = await self._shared.wait(error, timeout.total, again=again)
+                    handed = await self._wait_for_another(error, timeout, again=again)
                     waited, again = waited + self._poller.now() - since, True
                     if handed is not None:
                         handed[0].drop(handed[1])
                     self._opening += 1
+
+    async def _wait_for_another(
+        self, error: LocalResourceError, timeout: Timeout, *, again: bool
+    ) -> Handed | None:
+        """See `Shared.wait`; those in line wait for the connection that this call opens then."""
+        try:
+            return await self._shared.wait(error, timeout.total, again=again)
+        except LocalResourceError as failure:
+            self._fail_waiting(failure, len(self._waiting))
+            raise
+        except BaseException:
+            self._have_more_opened()
+            raise
 
     def _lacks_one(self) -> bool:
         """Whether the connections that are being opened are too few for one call more."""
@@ -126,10 +145,11 @@ class Http2Pool:
             return self._opening == 0
         return self._opening * self._streams <= len(self._waiting)
 
-    async def _served(self, end: float) -> _Turn:
-        """Wait in line, until ``end`` at most."""
-        turn = _Turn(self._poller.new_waiter(), end)
-        self._waiting.append(turn)
+    async def _served(self, timeout: Timeout, end: float, *, first: bool) -> _Turn:
+        """Wait in line, or before all ``first``, until ``end`` at most."""
+        connect = math.inf if timeout.connect is None else timeout.connect
+        turn = _Turn(self._poller.new_waiter(), end, connect)
+        (self._waiting.appendleft if first else self._waiting.append)(turn)
         if end < self._rings_at:
             self._rings_at = end
             self._poller.set_timer(end, self)
@@ -158,8 +178,12 @@ class Http2Pool:
             connection = await self._connected(timeout, end)
         except BaseException as error:
             self._opening -= 1
-            if isinstance(error, (CallError, SpeaksHttp1)) and not self._connections:
-                self._fail_waiting(error)
+            if isinstance(error, LocalResourceError):
+                raise  # the others would get no connection, either
+            if isinstance(error, CallTimeout):
+                self._fail_waiting_as_long(error, timeout, end)
+            elif isinstance(error, (CallError, SpeaksHttp1)) and not self._connections:
+                self._fail_waiting(error, self._streams if self._known else len(self._waiting))
             self._have_more_opened()
             raise
         self._opening -= 1
@@ -177,16 +201,25 @@ class Http2Pool:
             connected.raw_socket.close()
             raise TLSError(f"{self.where} does not speak HTTP/2; leave http2 at 'auto'")
         try:
-            connection = Http2Connection(connected, self._poller, self)
+            connection = Http2Connection(connected, self._poller, self, self._streams)
         except OSError as error:
             connected.raw_socket.close()
             raise local_resource_error(error, self.where) or error from error
         self._connections.add(connection)
         return connection
 
-    def _fail_waiting(self, error: Exception) -> None:
-        """Let those fail that waited for the connection that cannot be opened."""
-        count = self._streams if self._known else len(self._waiting)
+    def _fail_waiting_as_long(self, error: CallTimeout, timeout: Timeout, end: float) -> None:
+        """Let those fail that would give an endpoint no more time to connect than was in vain."""
+        if self._connections or self._poller.now() >= end or timeout.connect is None:
+            return  # the time of that call was up, which says nothing of others
+        late = [turn for turn in self._waiting if turn.connect <= timeout.connect]
+        self._waiting = deque(turn for turn in self._waiting if turn.connect > timeout.connect)
+        for turn in late:
+            turn.error = copy.copy(error)
+            self._serve(turn)
+
+    def _fail_waiting(self, error: Exception, count: int) -> None:
+        """Let the first of those fail that waited for the connection that cannot be opened."""
         for _ in range(min(count, len(self._waiting))):
             turn = self._waiting.popleft()
             turn.error = SpeaksHttp1() if isinstance(error, SpeaksHttp1) else copy.copy(error)

@@ -78,21 +78,26 @@ class Http2Sender:
                     end += waited
                 exchange.by_pieces, exchange.unbounded = call.streamed, call.unbounded
                 connection.begin(exchange, fields, call.content, watched=timeout.write is not None)
-                if timeout.write is not None:
-                    await self._hand_over(connection, exchange, min(end, self._now() + timeout.write))
+                if not connection.handed_over(exchange):
+                    limit = math.inf if timeout.write is None else self._now() + timeout.write
+                    await self._hand_over(connection, exchange, min(end, limit))
                 phase = "read"
                 while not exchange.complete:
+                    if exchange.failure is not None:
+                        raise exchange.failure
                     if exchange.by_pieces and exchange.status:
                         if not exchange.is_refusal:
                             return self._reply(exchange, b"", StreamedBody(self, connection, exchange))
                         connection.read_whole(exchange)
                     await connection.waiter(exchange, end, timeout.read)
-                    if exchange.failure is not None:
-                        raise exchange.failure
                 return self._reply(exchange, exchange.content())
             except Unprocessed as refusal:
-                if isinstance(refusal, WantsHttp1) and self._http1 is not None:
-                    return await self._over_http1(call, None)
+                if isinstance(refusal, WantsHttp1):
+                    fields = []  # as below
+                    if self._http1 is not None:
+                        return await self._over_http1(call, None)
+                    wanted = f"{self._where} asks for HTTP/1.1; leave http2 at 'auto'"
+                    raise ProtocolError(wanted) from None
             except SpeaksHttp1 as other:
                 return await self._over_http1(call, other.connected)
             except BaseException as error:
@@ -117,10 +122,12 @@ class Http2Sender:
 
     async def _hand_over(self, connection: Http2Connection, exchange: Exchange, limit: float) -> None:
         """Wait until the other side has taken the request, or has answered already."""
-        while not (exchange.complete or exchange.unread or connection.handed_over(exchange)):
-            await connection.waiter(exchange, limit, None)
+        while True:
             if exchange.failure is not None:
                 raise exchange.failure
+            if exchange.complete or exchange.unread or connection.handed_over(exchange):
+                return
+            await connection.waiter(exchange, limit, None)
 
     def _reply(self, exchange: Exchange, content: bytes, stream: StreamedBody | None = None) -> Reply:
         return Reply(

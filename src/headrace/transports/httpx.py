@@ -26,9 +26,16 @@ from headrace.errors import (
     SettingsError,
     TLSError,
 )
+from headrace.keys import Secret
 from headrace.model import Call
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import default_ssl_context, tls_name
+from headrace.transports.client_certificates import ClientCertificate, load_client_certificate
+from headrace.transports.connecting import (
+    certificate_refused,
+    default_ssl_context,
+    refuses_certificate,
+    tls_name,
+)
 from headrace.transports.encodings import Decoder, decompressed, unreadable
 from headrace.transports.local_limits import Shortage, local_errors_named, local_resource_error
 
@@ -36,7 +43,8 @@ from headrace.transports.local_limits import Shortage, local_errors_named, local
 class HttpxTransport:
     """Makes attempts through an ``AsyncClient`` of httpx or httpx2; the client is closed with it.
 
-    Without ``client`` one of httpx is made on first use, which takes proxies from the environment.
+    Without ``client`` one of httpx is made on first use: with ``cert`` (see `NativeTransport`), and by way of
+    ``proxy``, else by those of the environment.
     Limits, encodings and redirects are as in the native transport. What is left to httpx is not: which heads
     of answers it takes, and that it writes a request to its end before it reads the answer.
     """
@@ -47,9 +55,18 @@ class HttpxTransport:
         *,
         max_connections: int = 100,
         max_response_bytes: int = 64 * 1024 * 1024,
+        cert: ClientCertificate | None = None,
+        proxy: str | Secret | None = None,
     ) -> None:
         if client is not None and not (hasattr(client, "stream") and hasattr(client, "aclose")):
             raise SettingsError(f"HttpxTransport takes an httpx.AsyncClient, not {client!r}")
+        if client is not None and (cert is not None or proxy is not None):
+            raise SettingsError("cert= and proxy= are for a client that HttpxTransport makes itself")
+        self._context = None
+        if cert is not None:
+            self._context = default_ssl_context()
+            load_client_certificate(self._context, cert)
+        self._proxy = proxy.reveal() if isinstance(proxy, Secret) else proxy
         self._max_connections = max_connections
         self._max_bytes = max_response_bytes
         self._client = client
@@ -64,10 +81,17 @@ class HttpxTransport:
             limits = httpx.Limits(
                 max_connections=None, max_keepalive_connections=self._max_connections, keepalive_expiry=60.0
             )
+            which = "proxies of the environment" if self._proxy is None else "proxy"
             try:
-                self._client = httpx.AsyncClient(limits=limits, verify=default_ssl_context())
-            except (ImportError, ValueError) as error:  # a proxy of a kind that it does not know
-                raise SettingsError(f"httpx cannot use the proxies of the environment: {error}") from error
+                self._client = httpx.AsyncClient(
+                    limits=limits, verify=self._context or default_ssl_context(), proxy=self._proxy
+                )
+            except ImportError as error:
+                raise SettingsError(f"httpx cannot use the {which}: {error}") from error
+            except (ValueError, httpx.InvalidURL):  # its message shows the URL
+                raise SettingsError(
+                    f"httpx cannot use the {which}; it must be one of http, https, socks5 or socks5h"
+                ) from None
         return self._client
 
     async def send(self, call: Call) -> Reply:
@@ -117,7 +141,7 @@ class HttpxTransport:
                     extensions=self._extensions(call),
                 ) as response:
                     content = await self._body_of(response, call)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
         if content is None:
             content = self._too_late(response, call)
@@ -156,7 +180,7 @@ class HttpxTransport:
                 finally:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
         content = self._too_late(response, call)
         return Reply(response.status_code, Headers(list(response.headers.raw)), content)
@@ -165,7 +189,7 @@ class HttpxTransport:
         """The whole body, or a note of why the body of an error status cannot be read."""
         try:
             return await self._read(response)
-        except self._module.HTTPError as error:
+        except (self._module.HTTPError, ssl.SSLError) as error:
             failure = _translated(self._module, error, call, answering=True)
             if _is_success(response):
                 raise failure from error
@@ -278,7 +302,7 @@ class HttpxBody:
                         return decoded
                 self._decoder.finish()
                 return b""
-        except self._httpx.HTTPError as error:
+        except (self._httpx.HTTPError, ssl.SSLError) as error:
             raise _translated(self._httpx, error, self._call, answering=True) from error
         where = self._call.endpoint.base_url
         raise CallTimeout(f"{where} fell silent in the midst of an answer", "stall")
@@ -318,6 +342,8 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
         return CallTimeout(f"{phase} timeout with {where}", phase)
     causes = list(_causes(error))
     for cause in causes:
+        if refuses_certificate(cause):
+            return certificate_refused(where, cause)
         if (local := local_resource_error(cause, where)) is not None:
             return local
     said = next((str(cause) for cause in causes if str(cause)), type(error).__name__)
@@ -325,7 +351,7 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
         if any(isinstance(cause, ssl.SSLError) for cause in causes):
             return TLSError(f"TLS with {where} failed: {said}")
         return ConnectError(f"no connection to {where}: {said}")
-    lost = isinstance(error, (httpx.NetworkError, httpx.ProxyError))
+    lost = isinstance(error, (httpx.NetworkError, httpx.ProxyError, ssl.SSLError))
     if lost or (
         isinstance(error, httpx.RemoteProtocolError) and ("closed" in said or "disconnected" in said)
     ):

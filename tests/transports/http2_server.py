@@ -1,0 +1,269 @@
+"""A scripted HTTP/2 server: h2 speaks for it where it behaves, raw frames where it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+
+from headrace import Headers
+
+if TYPE_CHECKING:
+    from tests.transports.conftest import Peer
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = range(5)
+PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(5, 10)
+END_STREAM, ACK, END_HEADERS, PADDED = 1, 1, 4, 8
+NEVER = 2**31 - 1
+"""A last stream that a GOAWAY names before it is known."""
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A frame, whatever it says."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def number(value: int) -> bytes:
+    """As frames have numbers."""
+    return struct.pack(">I", value)
+
+
+def fields(*named: tuple[str, str]) -> bytes:
+    """Header fields in HPACK that change no table: literals without indexing."""
+    return b"".join(b"\0" + _text(name) + _text(value) for name, value in named)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("latin-1")
+    size, length = len(data), bytearray()
+    if size < 127:
+        return bytes([size]) + data
+    length.append(127)
+    size -= 127
+    while size >= 128:
+        length.append(size % 128 | 128)
+        size //= 128
+    length.append(size)
+    return bytes(length) + data
+
+
+def head(stream: int, *named: tuple[str, str], status: str = "200", end: bool = False) -> bytes:
+    """A HEADERS frame with a status and these."""
+    return frame(HEADERS, END_HEADERS | end, stream, fields((":status", status), *named))
+
+
+def answered(stream: int, body: bytes = b"{}") -> bytes:
+    """A whole answer."""
+    return head(stream) + frame(DATA, END_STREAM, stream, body)
+
+
+def goaway(last: int, code: int = 0, said: bytes = b"") -> bytes:
+    """A GOAWAY frame."""
+    return frame(GOAWAY, 0, 0, number(last) + number(code) + said)
+
+
+def reset(stream: int, code: int) -> bytes:
+    """A RST_STREAM frame."""
+    return frame(RST_STREAM, 0, stream, number(code))
+
+
+def settings(code: int, value: int) -> bytes:
+    """A SETTINGS frame; 3 says how many streams there may be at once, 4 how large their windows are."""
+    return frame(SETTINGS, 0, 0, struct.pack(">HI", code, value))
+
+
+@attrs.define
+class Asked:
+    """A request as it has come so far; ``connection`` counts from 0."""
+
+    connection: int
+    stream: int
+    headers: Headers
+    body: bytearray = attrs.field(factory=bytearray)
+    whole: bool = False
+
+    @property
+    def method(self) -> str:
+        return self.headers[":method"]
+
+    @property
+    def target(self) -> str:
+        return self.headers[":path"]
+
+
+class Http2Peer:
+    """One HTTP/2 connection, from the server's side.
+
+    ``streams``, ``window``: what its SETTINGS say of them, None: nothing; `allow` says it anew. It refuses
+    streams beyond that. Not ``accepts``: the client's bodies stay in its windows.
+    """
+
+    def __init__(
+        self, peer: Peer, *, streams: int | None = 100, window: int | None = None, accepts: bool = True
+    ) -> None:
+        config = h2.config.H2Configuration(client_side=False)
+        self._peer = peer
+        self._accepts = accepts
+        self.number = peer.number
+        self.h2 = h2.connection.H2Connection(config)
+        self.asked: dict[int, Asked] = {}
+        self.whole: deque[Asked] = deque()
+        self.resets: dict[int, int] = {}
+        self.pings = 0
+        self.said_goodbye = False
+        self.allowed = streams
+        self.refused = self.most = 0
+        self._window = window
+        self.h2.local_settings = h2.settings.Settings(client=False, initial_values={})
+
+    async def begin(self) -> Http2Peer:
+        """Say the SETTINGS, and hear the client's."""
+        self.h2.initiate_connection()
+        if self._window is not None:
+            await self.send(settings(4, self._window))
+        if self.allowed is not None:
+            await self.allow(self.allowed)
+        await self.until(lambda: bool(self.h2.remote_settings.initial_window_size != 65535))
+        return self
+
+    async def flush(self) -> None:
+        """Send what h2 has to send."""
+        if data := self.h2.data_to_send():
+            await self._peer.send(data)
+
+    async def allow(self, streams: int) -> None:
+        """Say how many streams there may be at once."""
+        self.allowed = streams
+        await self.send(settings(3, streams))
+
+    async def send(self, *frames: bytes) -> None:
+        """Send frames as they are, in one piece."""
+        await self._peer.send(self.h2.data_to_send() + b"".join(frames))
+
+    async def more(self) -> bool:
+        """Receive some of what the client sends; False where it has closed."""
+        if not await self._peer.more():
+            return False
+        data, self._peer._received = self._peer._received, b""
+        self.hear(self.h2.receive_data(data))
+        with contextlib.suppress(OSError):
+            await self.flush()
+        return True
+
+    def hear(self, events: list[Any]) -> None:
+        """Take note of what the client says."""
+        for event in events:
+            asked = self.asked.get(getattr(event, "stream_id", 0))
+            if isinstance(event, h2.events.RequestReceived):
+                self._begun(event)
+            elif isinstance(event, h2.events.StreamReset):
+                self.resets[event.stream_id] = event.error_code
+                self._peer._server.tell()
+            elif isinstance(event, h2.events.DataReceived) and asked is not None:
+                asked.body += event.data
+                if self._accepts and event.flow_controlled_length:
+                    with contextlib.suppress(h2.exceptions.StreamClosedError):
+                        self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.StreamEnded) and asked is not None:
+                asked.whole = True
+                self.whole.append(asked)
+                self._peer._server.requests.append(_seen(asked))
+                self._peer._server.tell()
+            elif isinstance(event, h2.events.PingAckReceived):
+                self.pings += 1
+            elif isinstance(event, h2.events.ConnectionTerminated):
+                self.said_goodbye = True
+
+    def _begun(self, event: h2.events.RequestReceived) -> None:
+        stream, open_now = event.stream_id, self.h2.open_inbound_streams
+        self.most = max(self.most, open_now)
+        if self.allowed is not None and open_now > self.allowed:
+            self.h2.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
+            self.refused += 1
+        else:
+            named = [(bytes(name), bytes(value)) for name, value in event.headers]
+            self.asked[stream] = Asked(self.number, stream, Headers(named))
+
+    async def until(self, condition: Callable[[], bool]) -> bool:
+        """Receive until something is true; False where the client closes before."""
+        while not condition():
+            if not await self.more():
+                return False
+        return True
+
+    async def heard(self) -> bool:
+        """Wait until the client has read all so far, which a reset would take back; False: it has closed."""
+        pings = self.pings
+        await self.send(frame(PING, 0, 0, b"received"))
+        return await self.until(lambda: self.pings > pings)
+
+    async def request(self) -> Asked | None:
+        """The next whole request, None when the client has closed."""
+        await self.until(lambda: bool(self.whole))
+        return self.whole.popleft() if self.whole else None
+
+    async def requests(self) -> AsyncIterator[Asked]:
+        """Each whole request, until the client closes."""
+        while asked := await self.request():
+            yield asked
+
+    async def some(self, count: int) -> list[Asked]:
+        """So many whole requests, in the order of their streams."""
+        await self.until(lambda: len(self.whole) >= count)
+        return sorted((self.whole.popleft() for _ in range(count)), key=lambda asked: asked.stream)
+
+    async def answer(
+        self, asked: Asked, body: bytes | None = None, *headers: tuple[str, str], status: int = 200
+    ) -> None:
+        """A whole answer, as far as the client's windows allow it now or later; by default its target."""
+        if body is None:
+            body = b'{"target":"%s"}' % asked.target.encode()
+        named = [(":status", str(status)), ("content-length", str(len(body))), *headers]
+        with contextlib.suppress(h2.exceptions.StreamClosedError):  # the client has reset it
+            self.h2.send_headers(asked.stream, named)
+            await self.body(asked, body)
+
+    async def body(self, asked: Asked, data: bytes, *, end: bool = True) -> None:
+        """A body, or a part of it, as the client's windows allow it."""
+        rest = memoryview(data)
+        while rest:
+            room = min(
+                self.h2.local_flow_control_window(asked.stream), self.h2.max_outbound_frame_size, len(rest)
+            )
+            if not room:
+                await self.flush()
+                if not await self.more():
+                    return
+                continue
+            self.h2.send_data(asked.stream, bytes(rest[:room]))
+            rest = rest[room:]
+            await self.flush()
+        if end:
+            self.h2.end_stream(asked.stream)
+        await self.flush()
+
+    async def answer_all(self) -> None:
+        """Answer every request with its target, until the client closes."""
+        async for asked in self.requests():
+            await self.answer(asked)
+
+
+def _seen(asked: Asked) -> Any:
+    from tests.transports.conftest import Seen
+
+    return Seen(asked.connection, asked.method, asked.target, asked.headers, bytes(asked.body))
+
+
+async def answer_http2(peer: Peer) -> None:
+    """A script: answer every request of an HTTP/2 connection."""
+    await (await Http2Peer(peer).begin()).answer_all()
