@@ -31,8 +31,8 @@ def test_a_killed_run_goes_on_where_it_stopped(
     variables: dict[str, str],
     lines_of: Callable[[str], list[dict[str, Any]]],
 ) -> None:
-    command = ("run", questions.name, "--out", "out.jsonl", "--model", "any", "--prompt", "{id}: {text}")
-    command += ("--max-in-flight", "10")
+    prompt = ("--prompt", "{id}: {text}", "--max-in-flight", "10")
+    command = ("run", questions.name, "--out", "out.jsonl", "--model", "any", *prompt)
     output = headrace.folder / "out.jsonl"
     with headrace.start(*command, env=variables) as process:
         until = time.monotonic() + 30
