@@ -8,15 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
 import trustme
 from anyio.streams.tls import TLSAttribute
 
 from headrace import SettingsError
-from headrace_retry import Retry
 
 if TYPE_CHECKING:
     from tests.transports.conftest import Peer, Serve
@@ -34,40 +30,6 @@ def trusting(library: ModuleType, authority: trustme.CA) -> ssl.SSLContext:
     context: ssl.SSLContext = library.create_ssl_context()
     authority.configure_trust(context)
     return context
-
-
-async def speak_http2(peer: Peer) -> None:
-    """Answer each request with its path; the first one with 503."""
-    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
-    connection.initiate_connection()
-    await peer.send(connection.data_to_send())
-    answered = 0
-    while True:
-        for event in connection.receive_data(await peer.stream.receive()):
-            if isinstance(event, h2.events.RequestReceived):
-                assert event.headers is not None
-                path = dict(event.headers)[b":path"]
-            if isinstance(event, h2.events.StreamEnded):
-                assert event.stream_id is not None
-                status = "503" if answered == 0 else "200"
-                connection.send_headers(event.stream_id, [(":status", status)])
-                connection.send_data(event.stream_id, path, end_stream=True)
-                answered += 1
-        await peer.send(connection.data_to_send())
-
-
-@on_both
-async def test_http_2(serve: Serve, through: Through, library: ModuleType, authority: trustme.CA) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    context.set_alpn_protocols(["h2"])
-    async with (
-        serve(speak_http2, context) as server,
-        through(http2=True, verify=trusting(library, authority), policies=[Retry(base=0)]) as client,
-    ):
-        response = await client.get(f"{server.url}/a")
-        assert (response.status_code, response.text) == (200, "/v1/a")
-        assert server.accepted == 1
 
 
 @on_both

@@ -6,21 +6,35 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from ssl import SSLContext
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from headrace.background import GroupOfClient
 from headrace.endpoints import Endpoint
+from headrace.errors import SettingsError
 from headrace.model import Call
 from headrace.reply import Reply
 from headrace.transports import Transport
 from headrace.transports.client_certificates import load_client_certificate
 from headrace.transports.connecting import default_ssl_context
 from headrace.transports.httpx import HttpxTransport
-from headrace.transports.native import NativeTransport
+from headrace.transports.native import NativeTransport, has_http2
 from headrace.transports.proxies import environment_proxy, is_http_proxy, parsed_proxy
 
-_LIBRARYS = ("http2", "mounts")
-"""Options that only the library's own transport can fulfil."""
+Http2 = bool | Literal["auto"]
+
+
+def native_http2(options: Mapping[str, Any], otherwise: Http2) -> Http2:
+    """What ``http1`` and ``http2`` ask for in the native transport's terms; nothing asked: ``otherwise``.
+
+    Raises `SettingsError` where they ask for HTTP/2 and it is not installed.
+    """
+    alone = not options.get("http1", True)
+    if (alone or options.get("http2")) and not has_http2():
+        raise SettingsError("http2=True needs ngh2: pip install 'headrace[http2]', or leave http2= out")
+    if alone:
+        return True
+    # With both, the libraries offer both and the server chooses.
+    return ("auto" if options["http2"] else False) if "http2" in options else otherwise
 
 
 def native_ssl_context(library: ModuleType, options: Mapping[str, Any]) -> SSLContext | None:
@@ -53,9 +67,10 @@ def named_proxy(library: ModuleType, options: Mapping[str, Any]) -> str | None:
 
 
 class EitherTransport:
-    """Sends natively, and by ``library`` over HTTP/2, or over a proxy of SOCKS or https.
+    """Sends natively, and by ``library`` over a proxy of SOCKS or https, or where ``mounts`` say so.
 
-    ``options`` are those of the library's own client, ``ssl_context`` what `native_ssl_context` makes of it.
+    ``options`` are those of the library's own client, ``ssl_context`` and ``http2`` what `native_ssl_context`
+    and `native_http2` make of them.
     """
 
     def __init__(
@@ -63,6 +78,7 @@ class EitherTransport:
         library: ModuleType,
         options: Mapping[str, Any],
         ssl_context: SSLContext | None,
+        http2: Http2,
         max_in_flight: int,
         max_bytes: int,
     ) -> None:
@@ -75,6 +91,7 @@ class EitherTransport:
             max_response_bytes=max_bytes,
             ssl_context=ssl_context,
             proxy=self._proxy,
+            http2=http2,
         )
         self._librarys: HttpxTransport | None = None
         self._by_endpoint: dict[Endpoint, Transport] = {}
@@ -103,8 +120,7 @@ class EitherTransport:
         options = self._options
         proxy = self._proxy(endpoint.base_url)
         by_library = (
-            any(options.get(name) for name in _LIBRARYS)
-            or not options.get("http1", True)
+            bool(options.get("mounts"))
             or (options.get("proxy") is not None and proxy is None)
             or (proxy is not None and not is_http_proxy(proxy))
         )

@@ -45,6 +45,7 @@ def make_transport(settings: CoreSettings) -> Transport:
         return HttpxTransport(
             max_connections=settings.max_in_flight,
             max_response_bytes=settings.max_response_bytes,
+            http2=settings.http2,
             cert=settings.client_certificate,
             proxy=settings.proxy,
         )
