@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -37,7 +38,8 @@ error_log {folder}/error.log;
 worker_shutdown_timeout 20s;
 events {{ worker_connections 4096; multi_accept on; }}
 http {{
-  access_log {folder}/access.log;
+  log_format connection $connection;
+  access_log {folder}/access.log connection;
   default_type application/json;
   keepalive_requests {requests};
   keepalive_timeout {idle};
@@ -83,9 +85,14 @@ class Nginx:
         self.process.send_signal(signal.SIGQUIT)
 
     @property
-    def answered(self) -> int:
-        """How many requests its log has."""
-        return len(Path(self.folder, "access.log").read_text().splitlines())
+    def connections(self) -> list[str]:
+        """The number of the connection of each request that was answered."""
+        return Path(self.folder, "access.log").read_text().splitlines()
+
+    def allow(self, requests: int) -> None:
+        """From the next `reload` on, a connection lasts so many."""
+        path = Path(self.folder, "nginx.conf")
+        path.write_text(re.sub(r"keepalive_requests \d+", f"keepalive_requests {requests}", path.read_text()))
 
 
 @contextlib.contextmanager

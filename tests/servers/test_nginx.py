@@ -86,7 +86,18 @@ async def test_no_call_is_lost_where_a_connection_takes_few_requests(
     with nginx(requests=requests) as server:
         async with connect(server.url) as client:
             assert await became_of(client, 300) == {"HTTP/2": 300}
-        assert server.answered == 300, "one was sent twice"
+        assert len(server.connections) == 300, "one was sent twice"
+
+
+async def test_a_server_that_takes_more_again_gets_more(nginx: Run, connect: Connect) -> None:
+    with nginx(requests=5) as server:
+        async with connect(server.url) as client:
+            await became_of(client, 100)
+            assert len(set(server.connections)) >= 20
+            server.allow(1000)
+            server.reload()
+            assert await became_of(client, 600) == {"HTTP/2": 600}
+        assert len(set(server.connections[-300:])) < 30
 
 
 async def test_where_it_quits_what_is_under_way_is_answered(nginx: Run, connect: Connect) -> None:
@@ -118,4 +129,4 @@ async def test_a_connection_that_it_closed_when_idle_gets_no_call(nginx: Run, co
             for _ in range(2):
                 assert (await client.chat("Hallo")).text == "Gruss"
                 await anyio.sleep(1.2)  # nginx's own clock, which nobody can turn
-        assert server.answered == 2
+        assert len(server.connections) == 2
