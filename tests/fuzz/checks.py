@@ -13,6 +13,10 @@ from httpx_sse import EventSource
 from tests.fuzz.answers import ENCODERS, corrupted, cut, loosened, whole_answer
 from tests.fuzz.by_h11 import LOOSER, STRICTER, Refused, read_by_h11, why
 from tests.fuzz.events import event_stream
+from tests.fuzz.http2 import (
+    a_corrupted_conversation_is_read_or_refused,
+    what_h2_reads_of_a_server_is_read_alike,
+)
 
 from headrace import CallError, ProtocolError, ReplyTooLarge
 from headrace.assembly import Assembly
@@ -223,5 +227,7 @@ CHECKS: dict[str, Callable[[random.Random], None]] = {
         pieces_are_decompressed_as_the_whole_is,
         events_are_those_of_httpx_sse,
         chunks_of_a_stream_are_pieces_or_a_typed_error,
+        what_h2_reads_of_a_server_is_read_alike,
+        a_corrupted_conversation_is_read_or_refused,
     )
 }

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import attrs
 import h2.config
 import h2.connection
@@ -114,12 +115,14 @@ class Http2Peer:
         config = h2.config.H2Configuration(client_side=False)
         self._peer = peer
         self._accepts = accepts
+        self._sending = anyio.Lock()
         self.number = peer.number
         self.h2 = h2.connection.H2Connection(config)
         self.asked: dict[int, Asked] = {}
         self.whole: deque[Asked] = deque()
         self.resets: dict[int, int] = {}
-        self.pings = 0
+        self.pings = self.asked_pings = 0
+        self.windows: dict[int, int] = {}
         self.said_goodbye = False
         self.allowed = streams
         self.refused = self.most = 0
@@ -138,8 +141,7 @@ class Http2Peer:
 
     async def flush(self) -> None:
         """Send what h2 has to send."""
-        if data := self.h2.data_to_send():
-            await self._peer.send(data)
+        await self.send()
 
     async def allow(self, streams: int) -> None:
         """Say how many streams there may be at once."""
@@ -148,7 +150,9 @@ class Http2Peer:
 
     async def send(self, *frames: bytes) -> None:
         """Send frames as they are, in one piece."""
-        await self._peer.send(self.h2.data_to_send() + b"".join(frames))
+        async with self._sending:
+            if data := self.h2.data_to_send() + b"".join(frames):
+                await self._peer.send(data)
 
     async def more(self) -> bool:
         """Receive some of what the client sends; False where it has closed."""
@@ -181,6 +185,11 @@ class Http2Peer:
                 self._peer._server.tell()
             elif isinstance(event, h2.events.PingAckReceived):
                 self.pings += 1
+                self._peer._server.tell()
+            elif isinstance(event, h2.events.PingReceived):
+                self.asked_pings += 1
+            elif isinstance(event, h2.events.WindowUpdated):
+                self.windows[event.stream_id] = self.windows.get(event.stream_id, 0) + event.delta
             elif isinstance(event, h2.events.ConnectionTerminated):
                 self.said_goodbye = True
 
@@ -193,6 +202,13 @@ class Http2Peer:
         else:
             named = [(bytes(name), bytes(value)) for name, value in event.headers]
             self.asked[stream] = Asked(self.number, stream, Headers(named))
+
+    async def widen(self, size: int, stream: int = 0) -> None:
+        """Let the client send so much more, of all its requests or of one."""
+        await self.flush()
+        self.h2.increment_flow_control_window(size, stream or None)
+        self.h2.clear_outbound_data_buffer()
+        await self.send(frame(WINDOW_UPDATE, 0, stream, number(size)))
 
     async def until(self, condition: Callable[[], bool]) -> bool:
         """Receive until something is true; False where the client closes before."""

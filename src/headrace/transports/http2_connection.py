@@ -325,6 +325,10 @@ class Http2Connection(WatchedSocket):
             self._complete(exchange)
 
     def stream_failed(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
+        if code == REFUSED_STREAM and by_peer and len(self._exchanges) <= self._allowed:
+            # The server counts others than this side does, those that were cancelled say, which it may
+            # not let go of as long as the connection lasts.
+            self.retire()
         exchange = self._exchanges.get(stream)
         if exchange is not None:
             self._fail(exchange, _failure(code, by_peer=by_peer, unsent=unsent, started=exchange.has_head))

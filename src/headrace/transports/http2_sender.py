@@ -83,12 +83,12 @@ class Http2Sender:
                     await self._hand_over(connection, exchange, min(end, limit))
                 phase = "read"
                 while not exchange.complete:
-                    if exchange.failure is not None:
-                        raise exchange.failure
                     if exchange.by_pieces and exchange.status:
                         if not exchange.is_refusal:
                             return self._reply(exchange, b"", StreamedBody(self, connection, exchange))
                         connection.read_whole(exchange)
+                    if exchange.failure is not None:
+                        raise exchange.failure
                     await connection.waiter(exchange, end, timeout.read)
                 return self._reply(exchange, exchange.content())
             except Unprocessed as refusal:

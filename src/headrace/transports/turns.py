@@ -7,11 +7,11 @@ from collections import deque
 import anyio
 import anyio.lowlevel
 
-TOGETHER = 16
+TOGETHER = 8
 """Handshakes that begin in one turn of the event loop.
 
 Each takes a tenth of a millisecond or more to begin and as much to go on. In a burst, answers, and handshakes
-that are half done, are served between those that begin.
+that are half done, are served between those that begin. With more, these fall behind.
 """
 
 MOST = 512
