@@ -32,6 +32,7 @@ QUESTIONS = (
     "sdk",
     "startup",
     "tls",
+    "https_steps",
     "actors",
 )
 

@@ -2,8 +2,8 @@
 
     python benchmarks/black_friday.py [--repeats 3] [--json FILE] [--quick]
 
-Making the client and all connections counts. Physics asks for 0.8 s. Who is not done after 40 s is stopped.
-openai opens 1,000 connections at most, as it comes.
+Over https, as endpoints have it, and over plain http. Making the client and all connections counts. Physics
+asks for 0.8 s. Whoever is not done after 40 s is stopped. openai as it comes opens 1,000 connections at most.
 """
 
 from __future__ import annotations
@@ -18,36 +18,71 @@ from benchmarks.question import Load, Player, Question, ask, entry
 from benchmarks.rounds import Target
 
 LATENCY_MS = 800
-TITLE = "5,000 at once"
-PLAYERS = (
-    Player("headrace-journal", "trio"),
-    Player("headrace-journal", "uvloop"),
-    Player("headrace", "trio"),
+LIMIT_S = 40.0
+HTTPS, HTTP = "over https", "over plain http"
+LOOPS = ("trio", "uvloop")
+BOTH = (
+    *(Player(contestant, loop) for contestant in ("headrace-journal", "headrace") for loop in LOOPS),
     Player("headrace", "asyncio"),
-    Player("headrace", "uvloop"),
     Player("aiohttp", "asyncio"),
     Player("aiohttp", "uvloop"),
     Player("pyreqwest", "uvloop"),
-    Player("openai", "asyncio"),
-    Player("httpx", "asyncio"),
-    Player("floor", "uvloop"),
-    Player("floor-anyio", "trio"),
 )
+OVER_HTTPS = (
+    *BOTH,
+    Player("headrace-http1", "trio"),
+    Player("headrace-http1", "uvloop"),
+    Player("openai", "asyncio"),
+    Player("openai-headrace", "asyncio"),
+    Player("httpx", "asyncio"),
+    Player("httpx-h2", "asyncio"),
+    Player("floor-h2", "uvloop"),
+)
+OVER_HTTP = (*BOTH, Player("floor", "uvloop"), Player("floor-anyio", "trio"))
+
+
+def wall_clock(load: str, contestant: str, loop: str, most: float) -> Target:
+    """How near to physics somebody is asked to come."""
+    return Target(
+        f"wall clock against the 0.8 s that physics asks for, {load}",
+        "wall_s",
+        entry(load, contestant, loop),
+        LATENCY_MS / 1000,
+        most=most,
+    )
+
+
+def against_peers(loop: str) -> list[Target]:
+    """What is asked of headrace over https beside the others, and of its memory."""
+    own = entry(HTTPS, "headrace", loop)
+    return [
+        Target("times as fast as pyreqwest", "per_s", own, entry(HTTPS, "pyreqwest", "uvloop"), least=1.6),
+        Target(
+            "times as fast as the aiohttp recipe on uvloop",
+            "per_s",
+            own,
+            entry(HTTPS, "aiohttp", "uvloop"),
+            least=4.5,
+        ),
+        Target("peak memory", "peak_mb", own, most=115, unit="MB"),
+    ]
+
 
 QUESTION = Question(
     "black_friday",
     "5,000 calls of 800 ms at once, from a cold client",
-    [Load(TITLE, LATENCY_MS, 5_000, 5_000, PLAYERS, cold=True, limit=40.0)],
     [
-        Target(
-            "wall clock against the 0.8 s that physics asks for",
-            "wall_s",
-            entry(TITLE, contestant, loop),
-            LATENCY_MS / 1000,
-            most=1.75,
-        )
-        for contestant in ("headrace-journal", "headrace")
-        for loop in ("trio", "uvloop")
+        Load(HTTPS, LATENCY_MS, 5_000, 5_000, OVER_HTTPS, tls=True, cold=True, limit=LIMIT_S),
+        Load(HTTP, LATENCY_MS, 5_000, 5_000, OVER_HTTP, cold=True, limit=LIMIT_S, quick=False),
+    ],
+    [
+        *(
+            wall_clock(load, contestant, loop, most)
+            for load, most in ((HTTPS, 1.9), (HTTP, 1.75))
+            for contestant in ("headrace-journal", "headrace")
+            for loop in LOOPS
+        ),
+        *(target for loop in LOOPS for target in against_peers(loop)),
     ],
 )
 

@@ -8,7 +8,9 @@ import os
 import platform
 from pathlib import Path
 
-PACKAGES = "headrace trio anyio uvloop httptools msgspec httpx aiohttp openai httpx2 pyreqwest".split()
+PACKAGES = (
+    "headrace trio anyio uvloop httptools ngh2 msgspec httpx h2 aiohttp openai httpx2 pyreqwest".split()
+)
 
 
 def circumstances() -> dict[str, str]:

@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from headrace import Client
+from headrace.transports.http1_pool import Http1Pool
 from headrace.transports.native import NativeTransport
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -31,7 +32,7 @@ async def look(client: Client) -> dict[str, float]:
     transport = client._transport
     assert isinstance(transport, NativeTransport)
     poller = transport._poller
-    idle = sum(len(pool._idle) for pool in transport._senders.values())
+    idle = sum(len(each._idle) for each in transport._senders.values() if isinstance(each, Http1Pool))
     return {
         "memory_mb": resident() / 2**20,
         "objects": len(gc.get_objects()),

@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--repeats 3] [--json FILE] [--quick]
 
-From a file to a file, all four policies on, 100 calls in flight, each run in a process of its own.
+From a file to a file, the standard policies on, 100 calls in flight, each run in a process of its own.
 The million is run once, in the first round.
 """
 

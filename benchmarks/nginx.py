@@ -65,13 +65,27 @@ http {{
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
   server {{
-    listen 127.0.0.1:{port} backlog=8192{ssl};
+    listen 127.0.0.1:{port} backlog=8192;
     {tls}
     set $answer '{answer}';
 {locations}
   }}
 }}
 """
+
+
+TLS = """\
+listen 127.0.0.1:{port} ssl http2 backlog=8192;
+    ssl_certificate {certificate};
+    ssl_certificate_key {certificate};
+    ssl_session_cache shared:tls:10m;"""
+
+
+class Ports(NamedTuple):
+    """Where it listens: for plain http, and for https where it has a certificate."""
+
+    http: int
+    https: int | None
 
 
 class Installed(NamedTuple):
@@ -96,39 +110,41 @@ def find_nginx() -> Installed | None:
 
 
 @contextlib.contextmanager
-def running(installed: Installed, latencies_ms: Sequence[int], tls: str = "") -> Iterator[int]:
-    """Run nginx with one worker, its files in a temporary folder; yields its port.
+def running(
+    installed: Installed, latencies_ms: Sequence[int], certificate: Path | None = None
+) -> Iterator[Ports]:
+    """Run nginx with one worker, its files in a temporary folder; yields its ports.
 
-    It answers chat completions under `answers_at` each latency, and streams under /stream and /paced.
-    ``tls`` is what the server's configuration says of it.
+    It answers chat completions under `answers_at` each latency, and streams under /stream and /paced. With a
+    ``certificate``, a file that has the key as well, it answers over TLS too, with HTTP/2 for clients that
+    offer it and HTTP/1.1 for others.
     """
     with tempfile.TemporaryDirectory(prefix="headrace-nginx-") as folder:
-        port = free_port()
+        ports = Ports(free_port(), free_port() if certificate else None)
         configuration = Path(folder, "nginx.conf")
         configuration.write_text(
             CONFIGURATION.format(
                 module=installed.echo,
                 folder=folder,
-                port=port,
-                ssl=" ssl" if tls else "",
-                tls=tls,
+                port=ports.http,
+                tls=TLS.format(port=ports.https, certificate=certificate) if certificate else "",
                 answer=json.dumps(ANSWER),
                 locations="\n".join(
                     [*map(answering, latencies_ms), streaming("/stream"), streaming("/paced", PACE)]
                 ),
             )
         )
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [installed.nginx, "-p", folder, "-c", str(configuration)],
             stderr=subprocess.PIPE,
             # Ctrl-C goes to a whole group; the server is stopped below, after those that call it.
             start_new_session=True,
-        )
-        try:
-            await_port(process, port)
-            yield port
-        finally:
-            stop(process)
+        ) as process:
+            try:
+                await_port(process, ports.http)
+                yield ports
+            finally:
+                stop(process)
 
 
 def answers_at(latency_ms: int) -> str:

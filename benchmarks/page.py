@@ -19,7 +19,7 @@ from benchmarks.processes import RESULTS, ROOT
 from benchmarks.tables import real_input_tables, result_tables
 
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
-ELSEWHERE = {"actors": PAGE.with_name("scale.md")}
+ELSEWHERE = {"actors": PAGE.with_name("scale.md"), "https_steps": PAGE.with_name("performance.md")}
 
 
 def filled(page: str, name: str, tables: str) -> str:

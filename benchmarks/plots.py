@@ -186,7 +186,8 @@ def one_panel(title: str, axis: str, number: int) -> tuple[Figure, Axes]:
 def black_friday(result: dict[str, Any]) -> Figure:
     """Wall clock, and what physics asks for."""
     rows = rows_of(result)
-    figure, axes = one_panel("5,000 calls of 800 ms at once: until the last answer", "seconds", len(rows))
+    title = f"5,000 calls of 800 ms at once {rows[0]['load']}: until the last answer"
+    figure, axes = one_panel(title, "seconds", len(rows))
     bars(axes, rows, "wall_s", ".2f", log=True)
     axes.axvline(0.8, color="#444444", linewidth=0.8, linestyle=":")
     axes.set_xlim(0.5, axes.get_xlim()[1])
@@ -269,9 +270,9 @@ def startup(result: dict[str, Any]) -> Figure:
 
 
 def tls(result: dict[str, Any]) -> Figure:
-    """Calls a second over open connections."""
+    """Calls a second, 100 in flight."""
     rows = rows_of(result)
-    figure, axes = one_panel("How many calls a second over TLS, 100 in flight?", "calls/s", len(rows))
+    figure, axes = one_panel("How many calls a second over https, 100 in flight?", "calls/s", len(rows))
     bars(axes, rows, "per_s", ",.0f")
     return figure
 

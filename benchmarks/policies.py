@@ -1,4 +1,4 @@
-"""headrace's policies, as they come."""
+"""headrace's policies: those that headrace[standard] brings."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from headrace import Policy
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_logging import Logging
+from headrace_pace import Pace
 from headrace_repair import Repair
 from headrace_retry import Retry
 from headrace_route import Route
 
 
-def all_four() -> list[Policy]:
-    """Logging (at the standard library's default level), cost, retry and breaker."""
-    return [Logging(), Cost(), Retry(), Breaker()]
-
-
 def standard() -> list[Policy]:
-    """All that headrace[standard] brings, so quick to try again that faults cost no time."""
+    """All of them, as they come; logging at the standard library's default level."""
+    return [Logging(), Cost(), Repair(), Retry(), Route(), Breaker(), Pace()]
+
+
+def without_pauses() -> list[Policy]:
+    """The same for endpoints that fail often: quick to try again, and without pace, which would pause."""
     return [
         Logging(),
         Cost(),

@@ -1,4 +1,4 @@
-"""What does each policy cost, and what do the four together that other benchmarks have on?
+"""What does each policy of headrace[standard] cost, and what do all of them, which other benchmarks have on?
 
     python benchmarks/policies_cost.py [--repeats 5] [--json FILE] [--quick]
 
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.contestants.headrace_map import bodies, read
 from benchmarks.measuring import KEY, LOOPS, TIMEOUT, cpu_seconds, on_loop
-from benchmarks.policies import all_four
+from benchmarks.policies import standard
 from benchmarks.processes import FailedRunError, measured
 from benchmarks.question import arguments, finish
 from benchmarks.rounds import Entry, Figures, Round, Target
@@ -39,14 +39,15 @@ CALLS_A_TURN = 500
 TURNS = 20
 QUICK_TURNS = 1
 LOAD = "100 in flight, no latency"
+ALL = "all standard ones"
 MOST_US = 15.0
 
 
 def setups() -> dict[str, Sequence[Policy]]:
     """The policies of each client, by its name in the table."""
-    each = {policy.name: [policy] for policy in all_four()}
+    each = {policy.name: [policy] for policy in standard()}
     far_off = Pace(requests_per_minute=1e9, tokens_per_minute=1e12)
-    return {"none": [], **each, "pace": [Pace()], "pace, with limits": [far_off], "all four": all_four()}
+    return {"none": [], **each, "pace, with limits": [far_off], ALL: standard()}
 
 
 async def take_turns(base_url: str, turns: int) -> None:
@@ -109,18 +110,18 @@ def measure(base_url: str, turns: int, repeats: int) -> tuple[list[Round], dict[
                 failures[Entry(LOAD, "all setups", loop)] = str(error)
                 continue
             figures |= {Entry(LOAD, name, loop): each for name, each in found.items()}
-            print(f"round {number}: {loop}: all four {found['all four']['cost_us']} µs a call", flush=True)
+            print(f"round {number}: {loop}: {ALL}: {found[ALL]['cost_us']} µs a call", flush=True)
         rounds.append(figures)
     return rounds, failures
 
 
 def targets() -> list[Target]:
-    """What all four may cost together."""
+    """What all of them may cost together."""
     return [
         Target(
-            "CPU time of all four policies together",
+            "CPU time of all standard policies together",
             "cost_us",
-            Entry(LOAD, "all four", loop),
+            Entry(LOAD, ALL, loop),
             most=MOST_US,
             unit="µs a call",
         )

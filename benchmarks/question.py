@@ -31,9 +31,9 @@ class Player(NamedTuple):
 class Load(NamedTuple):
     """How many calls are made, how many of them at once, by whom, and what the server does with them.
 
-    ``way`` is the latency in milliseconds, or the kind of stream. ``cold``: from a client that has no
-    connection yet. ``limit``: seconds after which a contestant has not finished. ``once``: too long to be
-    repeated. ``quick``: what a quick look looks at.
+    ``way`` is the latency in milliseconds, or the kind of stream. ``tls``: over https; needs nginx. ``cold``:
+    from a client that has no connection yet. ``limit``: seconds after which a contestant has not finished.
+    ``once``: too long to be repeated. ``quick``: what a quick look looks at.
     """
 
     title: str
@@ -41,6 +41,7 @@ class Load(NamedTuple):
     in_flight: int
     calls: int
     players: Sequence[Player]
+    tls: bool = False
     cold: bool = False
     limit: float = LIMIT_S
     once: bool = False
@@ -64,7 +65,6 @@ class Question(NamedTuple):
     loads: Sequence[Load]
     targets: Sequence[Target] = ()
     repeats: int = 3
-    tls: bool = False
     whole: int | None = None
 
 
@@ -87,14 +87,18 @@ def ask(question: Question, description: str | None) -> None:
     if unknown := [name for name in names if name not in CONTESTANTS]:
         parser.error(f"no contestants: {', '.join(unknown)}; there are {', '.join(CONTESTANTS)}")
     loads = [load.shortened() for load in question.loads if load.quick] if asked.quick else question.loads
-    table = {
-        entry_of(load, player): (load, player)
-        for load in loads
-        for player in load.players
-        if player.contestant in names and CONTESTANTS[player.contestant].is_installed
-    }
     latencies = sorted({load.way if isinstance(load.way, int) else 0 for load in loads})
-    with serving(latencies, tls=question.tls) as server:
+    with serving(latencies, tls=any(load.tls for load in loads)) as server:
+        table = {
+            entry_of(load, player): (load, player)
+            for load in loads
+            if server.secure or not load.tls
+            for player in load.players
+            if player.contestant in names and CONTESTANTS[player.contestant].is_installed
+        }
+        for load in loads:
+            if load.tls and not server.secure:
+                print(f"{load.title}: needs nginx, for the embedded endpoint has no TLS")
         rounds, failures = in_turn(
             list(table),
             lambda entry: run(*table[entry], server),
@@ -120,12 +124,12 @@ def run(load: Load, player: Player, server: Server) -> Figures:
     streams = isinstance(load.way, str)
     return measured(
         *("-m", "benchmarks.one", player.contestant, "--loop", player.loop),
-        *("--url", server.base_url(load.way), "--calls", player.calls or load.calls),
+        *("--url", server.base_url(load.way, tls=load.tls), "--calls", player.calls or load.calls),
         *("--in-flight", load.in_flight),
         *(["--cold"] if load.cold else []),
         *(["--text", server.text] if streams and server.text else []),
         limit=load.limit,
-        certificates=server.certificates,
+        certificates=server.certificates if load.tls else None,
     )
 
 

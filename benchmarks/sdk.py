@@ -3,7 +3,7 @@
     python benchmarks/sdk.py [--repeats 3] [--json FILE] [--quick]
 
 500 calls of 47 ms in flight: with the SDK's own client, over aiohttp as it offers, and over headrace with the
-four policies. Most of what remains is the SDK's own: it transforms each request and builds each answer.
+standard policies. Most of what remains is the SDK's own: it transforms each request and builds each answer.
 """
 
 from __future__ import annotations

@@ -23,34 +23,34 @@ class Server(NamedTuple):
     """What is called, its name with its version.
 
     ``origins``: where each latency in milliseconds is to be had; ``text``: what its streams say, None for
-    the embedded endpoint, which says something else to each prompt; ``certificates``: the file that its own
-    can be verified with.
+    the embedded endpoint, which says something else to each prompt; ``secure``: the origin over TLS, where it
+    has one; ``certificates``: the file that its certificate can be verified with.
     """
 
     name: str
     origins: dict[int, str]
     text: str | None = None
+    secure: str | None = None
     certificates: Path | None = None
 
-    def base_url(self, way: str | int) -> str:
+    def base_url(self, way: str | int, *, tls: bool = False) -> str:
         """The base URL of a latency in milliseconds, or of ``stream`` or ``paced``."""
+        if tls and isinstance(way, int):
+            return f"{self.secure}{answers_at(way)}"
         if isinstance(way, int):
             return self.origins[way] + (answers_at(way) if self.text else "/v1")
         return f"{self.origins[0]}/{way}/v1" if self.text else f"{self.origins[0]}/v1"
 
 
-class NoServerError(Exception):
-    """There is none that could answer; the message says what is missing."""
-
-
 @contextlib.contextmanager
 def serving(latencies_ms: Sequence[int] = (0,), *, tls: bool = False) -> Iterator[Server]:
-    """Run a server for the block, on a free port of the loopback; it stops on Ctrl-C and SIGTERM, too."""
+    """Run a server for the block, on free ports of the loopback; it stops on Ctrl-C and SIGTERM, too.
+
+    ``tls``: over TLS as well, if it can.
+    """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         nginx = find_nginx()
-        if tls and nginx is None:
-            raise NoServerError("TLS needs nginx: the embedded endpoint has none")
         with embedded(latencies_ms) if nginx is None else from_nginx(nginx, latencies_ms, tls) as server:
             yield server
     finally:
@@ -62,8 +62,8 @@ def from_nginx(nginx: Installed, latencies_ms: Sequence[int], tls: bool) -> Iter
     """Run nginx, with a certificate of a certificate authority made for it if it is to speak TLS."""
     text = "".join(PIECES)
     if not tls:
-        with running(nginx, latencies_ms) as port:
-            yield Server(nginx.version, dict.fromkeys(latencies_ms, f"http://127.0.0.1:{port}"), text)
+        with running(nginx, latencies_ms) as ports:
+            yield Server(nginx.version, plain(latencies_ms, ports.http), text)
         return
     import trustme
 
@@ -71,10 +71,14 @@ def from_nginx(nginx: Installed, latencies_ms: Sequence[int], tls: bool) -> Iter
         authority, own, certificates = trustme.CA(), Path(folder, "own.pem"), Path(folder, "ca.pem")
         authority.cert_pem.write_to_path(certificates)
         authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(own)
-        said = f"ssl_certificate {own}; ssl_certificate_key {own};"
-        with running(nginx, latencies_ms, said) as port:
-            origins = dict.fromkeys(latencies_ms, f"https://localhost:{port}")
-            yield Server(nginx.version, origins, text, certificates)
+        with running(nginx, latencies_ms, own) as ports:
+            secure = f"https://localhost:{ports.https}"
+            yield Server(nginx.version, plain(latencies_ms, ports.http), text, secure, certificates)
+
+
+def plain(latencies_ms: Sequence[int], port: int) -> dict[int, str]:
+    """The one origin of nginx over plain http, which has all latencies."""
+    return dict.fromkeys(latencies_ms, f"http://127.0.0.1:{port}")
 
 
 @contextlib.contextmanager

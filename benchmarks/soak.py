@@ -2,11 +2,12 @@
 
     python benchmarks/soak.py [--seconds 300] [--json FILE] [--quick] [--trace]
 
-One client with all policies of headrace[standard] over three endpoints, of which two fail one attempt in ten:
-500, 503, 429, connections cut, answers that stall. It makes calls in rounds: maps, of which the last is left
-with calls in flight; streams that are read, left or cancelled; calls that are cancelled or run into their
-deadline at any moment; calls with a type of answer. After each round nothing is under way, and what the
-process has is counted. Growth is the slope of a line through all counts after the warm-up, times its length.
+One client with all policies of headrace[standard] but pace, over three endpoints, of which two fail one
+attempt in ten: 500, 503, 429, connections cut, answers that stall. It makes calls in rounds: maps, of which
+the last is left with calls in flight; streams that are read, left or cancelled; calls that are cancelled or
+run into their deadline at any moment; calls with a type of answer. After each round nothing is under way, and
+what the process has is counted. Growth is the slope of a line through all counts after the warm-up, times its
+length.
 """
 
 from __future__ import annotations

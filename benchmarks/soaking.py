@@ -18,7 +18,7 @@ import anyio
 from benchmarks.contestants.headrace_map import bodies
 from benchmarks.leftovers import look
 from benchmarks.measuring import KEY, MODEL
-from benchmarks.policies import standard
+from benchmarks.policies import without_pauses
 
 from headrace import Client, Endpoint, HeadraceError, Outcome
 
@@ -112,7 +112,7 @@ async def soak(quick: str, faulty: Sequence[str], seconds: float, rounds: int, *
         for number, url in enumerate(faulty, 1)
     ]
     samples = list[dict[str, float]]()
-    async with Client(endpoints=endpoints, max_in_flight=IN_FLIGHT, policies=standard()) as client:
+    async with Client(endpoints=endpoints, max_in_flight=IN_FLIGHT, policies=without_pauses()) as client:
         load = Load(client, seed=20261124)
         began = time.perf_counter()
         for number in range(rounds):

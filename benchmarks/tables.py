@@ -73,6 +73,11 @@ COLUMNS: dict[str, Sequence[Column]] = {
         Column("exchanges_s", "a second", ",.0f"),
         Column("delay_ms", "wait ms", ",.1f"),
     ),
+    "https_steps": (
+        Column("http1_us", "HTTP/1.1, µs/call", ",.1f"),
+        Column("alone_us", "HTTP/2, alone", ",.1f"),
+        Column("many_us", "HTTP/2, 100 together", ",.1f"),
+    ),
     "startup": (
         Column("wall_ms", "ms"),
         Column("cpu_ms", "CPU ms"),

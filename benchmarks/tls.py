@@ -1,8 +1,10 @@
-"""What does TLS cost: calls over connections that are open, and opening them?
+"""What are calls over https, with HTTP/1.1 and with HTTP/2: how many a second, how dear, how late?
 
     python benchmarks/tls.py [--repeats 3] [--json FILE] [--quick]
 
-nginx has a certificate of a certificate authority made for the run; everybody verifies it. Needs nginx.
+nginx has a certificate of a certificate authority made for the run; everybody verifies it. It speaks HTTP/2
+with those who offer it: headrace, pyreqwest, httpx with http2=True, and the floor. aiohttp, httpx and openai
+as they come, and headrace with http2=False, speak HTTP/1.1. Needs nginx.
 """
 
 from __future__ import annotations
@@ -13,36 +15,77 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Player, Question, ask
-from benchmarks.server import NoServerError
+from benchmarks.question import Load, Player, Question, ask, entry
+from benchmarks.rounds import Target
 
-HEADRACE = (
+LATENCY_MS = 47
+HUNDRED, THOUSAND = "100 in flight", "1,000 in flight"
+LATE = f"500 in flight, {LATENCY_MS} ms"
+COLD = "500 at once, from a cold client"
+LOOPS = ("trio", "uvloop")
+
+OURS = tuple(Player(contestant, loop) for contestant in ("headrace", "headrace-http1") for loop in LOOPS)
+PEERS = (Player("aiohttp", "uvloop"), Player("pyreqwest", "uvloop"), Player("floor-h2", "uvloop"))
+ALL = (
+    Player("headrace-journal", "trio"),
     Player("headrace-journal", "uvloop"),
-    Player("headrace", "trio"),
     Player("headrace", "asyncio"),
-    Player("headrace", "uvloop"),
+    *OURS,
+    Player("aiohttp", "asyncio"),
+    *PEERS,
+    Player("httpx", "asyncio", 1_000),
+    Player("httpx-h2", "asyncio", 1_000),
+    Player("openai", "asyncio", 1_000),
+    Player("openai-headrace", "asyncio", 2_000),
 )
-PEERS = (Player("aiohttp", "asyncio"), Player("aiohttp", "uvloop"), Player("pyreqwest", "uvloop"))
-SLOW = (Player("httpx", "asyncio", 1_000), Player("openai", "asyncio", 1_000))
+
+
+def targets(loop: str) -> list[Target]:
+    """What is asked of headrace on a loop."""
+    rates = [
+        Target(
+            f"calls/s against pyreqwest, {load}",
+            "per_s",
+            entry(load, "headrace", loop),
+            entry(load, "pyreqwest", "uvloop"),
+            least=least,
+        )
+        for load, least in ((HUNDRED, 1.4), (THOUSAND, 1.3))
+    ]
+    costs = [
+        Target(
+            f"CPU a call against the bare Protocol over libnghttp2, {load}",
+            "cpu_us",
+            entry(load, "headrace", loop),
+            entry(load, "floor-h2", "uvloop"),
+            most=1.9,
+        )
+        for load in (HUNDRED, THOUSAND)
+    ]
+    late = Target(
+        f"mean latency above the server's {LATENCY_MS} ms, 500 in flight",
+        "mean_ms",
+        entry(LATE, "headrace", loop),
+        LATENCY_MS,
+        minus=True,
+        most=3,
+        unit="ms",
+    )
+    return [*rates, *costs, late]
+
 
 QUESTION = Question(
     "tls",
-    "Calls over TLS",
+    "Calls over https, with HTTP/1.1 and HTTP/2",
     [
-        Load("100 connections that are open", 0, 100, 10_000, (*HEADRACE, *PEERS, *SLOW)),
-        Load("500 connections, a call over each", 0, 500, 500, (*HEADRACE, *PEERS), cold=True, quick=False),
+        Load(HUNDRED, 0, 100, 20_000, ALL, tls=True),
+        Load(THOUSAND, 0, 1_000, 20_000, (*OURS, *PEERS), tls=True, quick=False),
+        Load(LATE, LATENCY_MS, 500, 10_000, (*OURS, *PEERS), tls=True, quick=False),
+        Load(COLD, 0, 500, 500, (*OURS, *PEERS), tls=True, cold=True, quick=False),
     ],
-    tls=True,
+    [target for loop in LOOPS for target in targets(loop)],
 )
 
 
-def main() -> None:
-    """Run as a command."""
-    try:
-        ask(QUESTION, __doc__)
-    except NoServerError as error:
-        print(f"benchmarks/tls.py: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    ask(QUESTION, __doc__)

@@ -164,10 +164,18 @@ def test_what_is_about_the_content_of_a_request_is_not_shared(name: str) -> None
     assert shared_error(error_of(*ITEM[name])) is None
 
 
+def proxy_error(*, retryable: bool) -> headrace.ProxyError:
+    error = headrace.ProxyError("it wants credentials")
+    error.retryable = retryable
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "scope"),
     [
         (headrace.TLSError("the certificate has expired"), Scope.ACCOUNT),
+        (proxy_error(retryable=False), Scope.ACCOUNT),
+        (proxy_error(retryable=True), None),
         (headrace.BudgetExceeded("spent"), Scope.RUN),
         (headrace.PolicyError("policy 'audit' raised KeyError"), Scope.SETTING),
         (headrace.RequestError("no endpoint has the model 'm'"), Scope.SETTING),

@@ -1,4 +1,4 @@
-"""headrace: a bulk run from a file to a file, with its four policies and the journal."""
+"""headrace: a bulk run from a file to a file, with the standard policies and the journal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from benchmarks.contestants.headrace_map import read
 from benchmarks.measuring import KEY, TIMEOUT, Answer, Job, Stopwatch, body
-from benchmarks.policies import all_four
+from benchmarks.policies import standard
 
 from headrace import Client
 from headrace.bulk import run as bulk_run
@@ -27,7 +27,7 @@ async def run(job: Job, watch: Stopwatch) -> dict[str, float]:
             api_key=KEY,
             max_in_flight=job.in_flight,
             timeout=TIMEOUT,
-            policies=all_four(),
+            policies=standard(),
         ) as client:
             if not job.cold:
                 read(await client.request("POST", "/chat/completions", body(0))).check()

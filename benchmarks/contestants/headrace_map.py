@@ -1,20 +1,25 @@
-"""headrace: a map over a generator of bodies, with its four policies or none."""
+"""headrace: a map over a generator of bodies, with the standard policies or none."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.measuring import KEY, TIMEOUT, Answer, Job, Stopwatch, body
-from benchmarks.policies import all_four
+from benchmarks.policies import standard
 
 from headrace import Client, Policy, Reply
 
 
 async def with_policies(job: Job, watch: Stopwatch) -> None:
-    """Logging, cost, retry and breaker."""
-    await run(job, watch, all_four())
+    """All policies of headrace[standard]."""
+    await run(job, watch, standard())
+
+
+async def over_http1(job: Job, watch: Stopwatch) -> None:
+    """The same without HTTP/2, which is what an endpoint that does not speak it gets."""
+    await run(job, watch, standard(), http2=False)
 
 
 async def without_policies(job: Job, watch: Stopwatch) -> None:
@@ -22,10 +27,17 @@ async def without_policies(job: Job, watch: Stopwatch) -> None:
     await run(job, watch, [])
 
 
-async def run(job: Job, watch: Stopwatch, policies: Sequence[Policy]) -> None:
+async def run(
+    job: Job, watch: Stopwatch, policies: Sequence[Policy], http2: bool | Literal["auto"] = "auto"
+) -> None:
     """Make the job's calls."""
     async with Client(
-        base_url=job.base_url, api_key=KEY, max_in_flight=job.in_flight, timeout=TIMEOUT, policies=policies
+        base_url=job.base_url,
+        api_key=KEY,
+        max_in_flight=job.in_flight,
+        timeout=TIMEOUT,
+        http2=http2,
+        policies=policies,
     ) as client:
         if not job.cold:
             async with client.map(bodies(1)) as outcomes:

@@ -1,11 +1,11 @@
-"""headrace: streamed answers, with its four policies."""
+"""headrace: streamed answers, with the standard policies."""
 
 from __future__ import annotations
 
 import anyio
 from benchmarks.contestants.streams import Pieces
 from benchmarks.measuring import KEY, MODEL, TIMEOUT, Answer, Job, Stopwatch, body
-from benchmarks.policies import all_four
+from benchmarks.policies import standard
 
 from headrace import Client
 
@@ -19,7 +19,7 @@ async def run(job: Job, watch: Stopwatch) -> dict[str, float]:
         model=MODEL,
         max_in_flight=job.in_flight,
         timeout=TIMEOUT,
-        policies=all_four(),
+        policies=standard(),
     ) as client:
 
         async def read(number: int) -> None:

@@ -10,7 +10,7 @@ import openai  # type: ignore[import-not-found, unused-ignore]
 from benchmarks.contestants.gathering import gather
 from benchmarks.contestants.streams import Pieces, gather_streams, streamed_body
 from benchmarks.measuring import KEY, TIMEOUT, Answer, Job, Stopwatch, body
-from benchmarks.policies import all_four
+from benchmarks.policies import standard
 
 
 async def calls(job: Job, watch: Stopwatch) -> None:
@@ -24,10 +24,11 @@ async def calls_over_aiohttp(job: Job, watch: Stopwatch) -> None:
 
 
 async def calls_over_headrace(job: Job, watch: Stopwatch) -> None:
-    """Make the job's calls with headrace's client, its four policies on."""
+    """Make the job's calls with headrace's client, the standard policies on."""
     library = "httpx" if issubclass(openai.DefaultAsyncHttpxClient, httpx.AsyncClient) else "httpx2"
     integration = importlib.import_module(f"headrace.integrations.{library}")
-    await make_calls(job, watch, integration.async_client(policies=all_four()))
+    http_client = integration.async_client(policies=standard(), max_in_flight=job.in_flight)
+    await make_calls(job, watch, http_client)
 
 
 async def streams(job: Job, watch: Stopwatch) -> dict[str, float]:

@@ -46,6 +46,7 @@ from headrace.workers import OutcomeStream
 T = TypeVar("T")
 
 _MOST_MODELS = 1000
+_OF_A_TRANSPORT = frozenset({"cert", "cert_key", "cert_password", "proxy"})
 
 
 class Client(Api):
@@ -69,11 +70,11 @@ class Client(Api):
         timeout: Seconds for each attempt (default 60), or a `Timeout`.
         policies: Exactly these; by default those of the installed plugins, with their settings. A policy that
             has ``notify`` observes as well.
-        transport: "native", "httpx" or a `Transport` (default: native, or httpx where the environment names a
-            proxy for the URL).
+        transport: "native", "httpx" or a `Transport` (default: native, or httpx where a URL goes by a proxy
+            of SOCKS or https).
         observers: More who are told of events.
-        sections: Any other keyword is a section of settings for the plugin of that name, like
-            ``retry={"attempts": 5}``.
+        sections: Any other keyword is another setting of the core, like ``proxy=`` or ``cert=``, or a section
+            of settings for the plugin of that name, like ``retry={"attempts": 5}``.
 
     Raises:
         SettingsError: A setting is unknown or out of range.
@@ -116,6 +117,11 @@ class Client(Api):
         plugins = Plugins() if policies is None else None
         active, watching = resolve_policies(policies, observers, plugins, settings)
         self._transport = _make_transport(transport, plugins, settings)
+        if self._transport is transport:
+            for name in _OF_A_TRANSPORT.intersection(sections):
+                raise SettingsError(
+                    f"{name}= has no effect beside transport=; give it to the transport itself"
+                )
         if plugins is not None:
             settings.check_claimed()
         else:

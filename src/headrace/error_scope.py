@@ -26,6 +26,7 @@ from headrace.errors import (
     InvalidReply,
     LocalResourceError,
     PolicyError,
+    ProxyError,
     RateLimited,
     SetupError,
     StatusError,
@@ -95,7 +96,9 @@ def shared_error(error: HeadraceError) -> SharedError | None:
         return SharedError(error.code, Scope.RUN)
     if isinstance(error, StatusError):
         return _by_status(error)
-    if isinstance(error, (TLSError, CredentialError)):
+    if isinstance(error, (TLSError, CredentialError)) or (
+        isinstance(error, ProxyError) and not error.retryable
+    ):
         return SharedError(error.code, Scope.ACCOUNT)
     if isinstance(error, LocalResourceError):
         return SharedError(error.code, Scope.SETTING)

@@ -12,6 +12,7 @@
       CallError                  one call failed; says to which request and whether a retry can help
         ConnectError             refused, unresolved, reset before an answer
           TLSError               handshake or certificate; never retried, never downgraded
+          ProxyError             the proxy cannot be reached, or opens no way to the endpoint
         LocalResourceError       this machine has no file, port, thread or memory left for a connection
         CallTimeout              no connection, no bytes or no end within the time allowed
           DeadlineExceeded       the request's own deadline, over all its attempts
@@ -69,6 +70,7 @@ __all__ = [
     "PluginError",
     "PolicyError",
     "ProtocolError",
+    "ProxyError",
     "RateLimited",
     "ReplyTooLarge",
     "RequestError",
@@ -162,6 +164,15 @@ class TLSError(ConnectError):
 
     code = "tls_error"
     retryable = False
+
+
+class ProxyError(ConnectError):
+    """The proxy cannot be reached, or opens no way to the endpoint.
+
+    ``retryable`` unless it says no: it wants credentials, or forbids that host.
+    """
+
+    code = "proxy_error"
 
 
 class LocalResourceError(CallError):

@@ -81,8 +81,25 @@ class Timeout:
     )
 
 
+@attrs.define(eq=False, repr=False)
+class RequestFields:
+    """The fields of a `Request`, which a frozen class sets three times as slowly; see `plain_request`."""
+
+    body: Mapping[str, Any] | None
+    path: str = "/chat/completions"
+    method: str = "POST"
+    id: str | None = None
+    timeout: Timeout | float | None = None
+    deadline: float | None = None
+    tags: Mapping[str, str] = EMPTY
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+    answer: Any = attrs.field(default=None, repr=False)
+    priority: int = 0
+    fresh: bool = False
+
+
 @attrs.frozen
-class Request:
+class Request(RequestFields):
     """One call to be made.
 
     ``body`` is the JSON body, a mapping (None: no body); ``path`` is appended to the endpoint's base URL.
@@ -104,18 +121,6 @@ class Request:
     """
 
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
-
-    body: Mapping[str, Any] | None
-    path: str = "/chat/completions"
-    method: str = "POST"
-    id: str | None = None
-    timeout: Timeout | float | None = None
-    deadline: float | None = None
-    tags: Mapping[str, str] = EMPTY
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    answer: Any = attrs.field(default=None, repr=False)
-    priority: int = 0
-    fresh: bool = False
 
     def __attrs_post_init__(self) -> None:
         # No converters: they would be called for all the requests that have neither.
@@ -151,6 +156,14 @@ class Request:
         """The model named in the body, None where there is none."""
         model = None if self.body is None else self.body.get("model")
         return model if isinstance(model, str) else None
+
+
+def plain_request(body: Mapping[str, Any]) -> Request:
+    """``Request(body)``, in a third of the time: there is nothing to check in its other fields."""
+    request: Any = RequestFields(body)
+    request.__class__ = Request
+    made: Request = request
+    return made
 
 
 def _request(fields: dict[str, Any]) -> Request:

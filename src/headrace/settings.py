@@ -31,6 +31,9 @@ T = TypeVar("T")
 OPENAI_URL = "https://api.openai.com/v1"
 _PREFIX = "HEADRACE_"
 
+_SECRETS = frozenset({"api_key", "cert_password", "proxy"})
+"""Settings whose value is not shown."""
+
 SHARED_FOLDER = "HEADRACE_SHARED_FOLDER"
 """The variable that names a folder to the processes of one run, for what their policies share; no setting."""
 
@@ -50,11 +53,14 @@ class CoreSettings:
     ``base_url`` and ``api_key`` say which endpoint, or ``endpoints`` which several; ``model`` is sent where
     a request names none; ``max_in_flight`` is how many calls may be under way at once; ``timeout`` and the
     four timeouts below it are seconds per attempt (see `Timeout`); ``max_response_bytes`` bounds one answer,
-    decompressed; ``transport`` is "auto" (native, or httpx where the environment names a proxy for a URL),
+    decompressed; ``transport`` is "auto" (native, or httpx where a URL goes by a proxy of SOCKS or https),
     "native", "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies to
     use of those installed (default: all of them); ``insecure`` allows sending a key over plain http to a
-    public host; ``http2`` is "auto" (HTTP/2 where an https server chooses it and ngh2 is installed, else
-    HTTP/1.1), true (HTTP/2 only) or false (HTTP/1.1 only), for endpoints that do not say it themselves.
+    public host; ``proxy`` is the URL of a proxy for all endpoints (None: as the environment says);
+    ``cert`` is a PEM file with a certificate to show to servers that ask for one, ``cert_key`` its key where
+    that is in a file of its own, ``cert_password`` what opens the key; ``http2`` is "auto" (HTTP/2 where an
+    https server chooses it and ngh2 is installed, else HTTP/1.1), true (HTTP/2 only) or false (HTTP/1.1
+    only), for endpoints that do not say it themselves.
     """
 
     base_url: str = OPENAI_URL
@@ -70,8 +76,25 @@ class CoreSettings:
     max_response_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_at_least_one)
     transport: str = "auto"
     http2: bool | Literal["auto"] = "auto"
+    proxy: Secret | None = None
+    cert: str | None = None
+    cert_key: str | None = None
+    cert_password: Secret | None = None
     policies: tuple[str, ...] | None = None
     insecure: bool = False
+
+    @property
+    def client_certificate(self) -> tuple[str, str | None, Secret | None] | None:
+        """Certificate, key and password, None where there is none.
+
+        Raises `SettingsError` for a key or password without a certificate.
+        """
+        if self.cert is not None:
+            return self.cert, self.cert_key, self.cert_password
+        for name in ("cert_key", "cert_password"):
+            if getattr(self, name) is not None:
+                raise SettingsError(f"{name} has no effect without cert, the file of the certificate")
+        return None
 
     def timeouts(self) -> Timeout:
         """The five timeouts as the transport wants them."""
@@ -170,6 +193,10 @@ def load_settings(
     source, table = _read_file(Path.cwd() if directory is None else directory)
     if "api_key" in table:
         raise SettingsError(f"{source}: a key does not belong in a file; set OPENAI_API_KEY instead")
+    if "cert_password" in table:
+        raise SettingsError(f"{source}: a password does not belong in a file; set HEADRACE_CERT_PASSWORD")
+    if "@" in str(table.get("proxy", "")):
+        raise SettingsError(f"{source}: a password does not belong in a file; set HEADRACE_PROXY")
     _sort_in(table, core, sections, f"{source}: ")
 
     for variable, key in (("OPENAI_BASE_URL", "base_url"), ("OPENAI_API_KEY", "api_key")):
@@ -279,7 +306,7 @@ def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         try:
             converted[key] = msgspec.convert(_plain(value), hints[key], strict=False, dec_hook=_convert)
         except (msgspec.ValidationError, ValueError, TypeError) as error:
-            shown = "" if key == "api_key" else f" = {value!r}"
+            shown = "" if key in _SECRETS else f" = {value!r}"
             raise SettingsError(f"{where}{key}{shown}: {error}") from None
     return kind(**converted)
 

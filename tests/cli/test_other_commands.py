@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 
 def test_the_demo_needs_neither_key_nor_network_and_leaves_nothing(headrace: Any) -> None:
@@ -106,3 +109,54 @@ def test_chat_says_what_is_wrong_in_one_line(headrace: Any) -> None:
         assert result.code == code, result.err
         assert said in result.err
         assert len(result.err.splitlines()) == 1
+
+
+def test_serve_over_tls_says_how_to_call_it(headrace: Any) -> None:
+    with headrace.start("serve", "--tls", "--port", "0") as process:
+        try:
+            said = [process.stdout.readline() for _ in range(3)]
+            url = said[0].removeprefix("Simulated endpoint at ").strip()
+            assert url.startswith("https://127.0.0.1:")
+            variables = dict(word.split("=", 1) for word in said[2].split() if "=" in word)
+            assert variables["OPENAI_BASE_URL"] == url
+            asked = headrace.run("chat", "Hallo", "--model", "any", **variables)
+            assert asked.code == 0, asked.err
+            assert "simulated" in asked.out
+            for host in ("localhost", "127.0.0.1"):
+                context = ssl.create_default_context(cafile=variables["SSL_CERT_FILE"])
+                with httpx.Client(verify=context, http2=True, trust_env=False) as client:
+                    answer = client.get(f"{url.replace('127.0.0.1', host)}/models")
+                assert (answer.status_code, answer.http_version) == (200, "HTTP/2")
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--certificate", "garbage.pem"), "--certificate is for --tls"),
+        (("--tls", "--key", "garbage.pem"), "--key is the key of a --certificate"),
+        (("--tls", "--certificate", "garbage.pem"), "garbage.pem"),
+        (("--tls", "--certificate", "missing.pem"), "missing.pem"),
+    ],
+)
+def test_serve_says_what_is_wrong_with_a_certificate(
+    headrace: Any, options: tuple[str, ...], said: str
+) -> None:
+    (headrace.folder / "garbage.pem").write_text("garbage")
+    result = headrace.run("serve", *options)
+    assert result.code == 2
+    assert said in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("missing", ["hypercorn.config", "trustme"])
+def test_serve_over_tls_says_what_to_install(headrace: Any, missing: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from headrace_command import main; main()"
+    command = [sys.executable, "-c", program, "serve", "--tls"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "pip install 'headrace[serve-tls]'" in result.stderr
+    assert "Traceback" not in result.stderr

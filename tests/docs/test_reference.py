@@ -167,7 +167,13 @@ def test_each_default_of_serve_is_there() -> None:
     text = section(page("cli.md"), "## headrace serve")
     table = {row[0].strip("`"): row[1].strip("`") for row in rows(text)}
     for parameter in cli.commands["serve"].params:
-        without = {"rate_limit": "no limit", "quirks": "none"}
+        without = {
+            "rate_limit": "no limit",
+            "quirks": "none",
+            "tls": "off",
+            "certificate": "made",
+            "key": "none",
+        }
         default = without.get(parameter.name or "", str(parameter.default).removesuffix(".0"))
         assert table[parameter.opts[0]] == default
 

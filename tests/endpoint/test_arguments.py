@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.endpoint import Behaviour
+from headrace.endpoint import Behaviour, Certificate
 from headrace.endpoint.arguments import API_KEY_VARIABLE, from_arguments, to_arguments
 from headrace.endpoint.behaviour import FAULT_KINDS
 
@@ -29,6 +29,11 @@ def test_a_behaviour_survives_the_command_line(behaviour: Behaviour) -> None:
     assert from_arguments(to_arguments(behaviour), environment).behaviour == behaviour
 
 
+@pytest.mark.parametrize("certificate", [Certificate("chain.pem"), Certificate("chain.pem", "key.pem"), None])
+def test_a_certificate_survives_the_command_line(certificate: Certificate | None) -> None:
+    assert from_arguments(to_arguments(Behaviour(), certificate), {}).certificate == certificate
+
+
 def test_the_key_is_not_on_the_command_line() -> None:
     assert "sk-secret" not in " ".join(to_arguments(Behaviour(api_key="sk-secret")))
 
@@ -45,6 +50,7 @@ def test_people_may_write_units() -> None:
         ("--latency=soon", "'soon' is not a duration"),
         ("--faults=earthquake", "there is no fault 'earthquake'"),
         ("--errors=200%", "more than the whole"),
+        ("--key=key.pem", "--key is the key of a --certificate"),
     ],
 )
 def test_a_wrong_option_ends_with_a_message(

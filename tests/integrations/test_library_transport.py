@@ -8,20 +8,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
 import trustme
 from anyio.streams.tls import TLSAttribute
 
-from headrace_retry import Retry
+from headrace import SettingsError
 
 if TYPE_CHECKING:
     from tests.transports.conftest import Peer, Serve
 
 Through = Callable[..., Any]
-pytestmark = pytest.mark.anyio
+on_both = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
@@ -35,39 +32,7 @@ def trusting(library: ModuleType, authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-async def speak_http2(peer: Peer) -> None:
-    """Answer each request with its path; the first one with 503."""
-    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
-    connection.initiate_connection()
-    await peer.send(connection.data_to_send())
-    answered = 0
-    while True:
-        for event in connection.receive_data(await peer.stream.receive()):
-            if isinstance(event, h2.events.RequestReceived):
-                assert event.headers is not None
-                path = dict(event.headers)[b":path"]
-            if isinstance(event, h2.events.StreamEnded):
-                assert event.stream_id is not None
-                status = "503" if answered == 0 else "200"
-                connection.send_headers(event.stream_id, [(":status", status)])
-                connection.send_data(event.stream_id, path, end_stream=True)
-                answered += 1
-        await peer.send(connection.data_to_send())
-
-
-async def test_http_2(serve: Serve, through: Through, library: ModuleType, authority: trustme.CA) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    context.set_alpn_protocols(["h2"])
-    async with (
-        serve(speak_http2, context) as server,
-        through(http2=True, verify=trusting(library, authority), policies=[Retry(base=0)]) as client,
-    ):
-        response = await client.get(f"{server.url}/a")
-        assert (response.status_code, response.text) == (200, "/v1/a")
-        assert server.accepted == 1
-
-
+@on_both
 async def test_a_client_certificate(
     serve: Serve, through: Through, library: ModuleType, authority: trustme.CA, tmp_path: Path
 ) -> None:
@@ -84,12 +49,68 @@ async def test_a_client_certificate(
         await peer.answer_all()
 
     async with serve(script, context) as server:
-        # In the context, which is how both libraries want it today; it goes over the native transport.
+        # In the context, which is how both libraries want it today.
         with_certificate = trusting(library, authority)
         with_certificate.load_cert_chain(pem)
         async with through(verify=with_certificate) as client:
             assert (await client.get(f"{server.url}/a")).json() == {"target": "/v1/a"}
+        async with through(verify=trusting(library, authority), cert=str(pem)) as client:
+            assert (await client.get(f"{server.url}/a")).json() == {"target": "/v1/a"}
+        async with through(verify=False, cert=(str(pem), str(pem), None)) as client:
+            assert (await client.get(f"{server.url}/a")).json() == {"target": "/v1/a"}
         async with through(verify=trusting(library, authority)) as client:
             with pytest.raises((library.ConnectError, library.ReadError, library.RemoteProtocolError)):
                 await client.get(f"{server.url}/b")
-    assert shown[0]["subjectAltName"] == (("email", "someone@shop.example"),)
+    assert [each["subjectAltName"] for each in shown[:3]] == [(("email", "someone@shop.example"),)] * 3
+
+
+@pytest.mark.parametrize("given", ["none.pem", ("none.pem", "none.pem", "canary")])
+def test_a_client_certificate_that_cannot_be_loaded_is_said_at_once(through: Through, given: Any) -> None:
+    with pytest.raises(SettingsError, match=r"none\.pem cannot be read"):
+        through(cert=given)
+
+
+@on_both
+@pytest.mark.parametrize("kind", ["text", "url", "proxy", "environment"])
+async def test_a_proxy(
+    serve: Serve, through: Through, library: ModuleType, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve() as proxy:
+        url = f"http://me:secret@127.0.0.1:{proxy.port}"
+        if kind == "environment":
+            monkeypatch.setenv("HTTP_PROXY", url)
+        makes: dict[str, Any] = {"text": str, "url": library.URL, "proxy": library.Proxy}
+        options = {} if kind == "environment" else {"proxy": makes[kind](url)}
+        async with through(**options) as client:
+            response = await client.get("http://llm.test/v1/a")
+            assert response.json() == {"target": "http://llm.test/v1/a"}
+        assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6c2VjcmV0"
+
+
+@on_both
+async def test_a_proxy_that_refuses_is_the_librarys_error(
+    serve: Serve, through: Through, library: ModuleType
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+
+    async with serve(script) as proxy, through(proxy=f"http://127.0.0.1:{proxy.port}") as client:
+        with pytest.raises(library.ProxyError, match="wants credentials"):
+            await client.get("https://llm.test/v1/a")
+
+
+@on_both
+async def test_without_trust_in_the_environment_its_proxies_are_not_used(
+    serve: Serve, through: Through, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve() as server, serve() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        async with through(trust_env=False) as client:
+            await client.get(f"{server.url}/a")
+        assert (proxy.accepted, server.accepted) == (0, 1)
+
+
+def test_what_is_not_the_url_of_a_proxy_is_said_at_once(through: Through) -> None:
+    with pytest.raises(SettingsError, match="proxy"):
+        through(proxy="http://me:secret@")

@@ -112,7 +112,7 @@ class RawServer:
 
     def __init__(self, script: Script, context: ssl.SSLContext | None) -> None:
         self._script = script
-        self._context = context
+        self.context = context
         self._changed = anyio.Event()
         self.host = "127.0.0.1"
         self.port = 0
@@ -123,7 +123,7 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._context else 'http'}://{self.host}:{self.port}/v1"
+        return f"{'https' if self.context else 'http'}://{self.host}:{self.port}/v1"
 
     @property
     def targets(self) -> list[str]:
@@ -158,10 +158,10 @@ class RawServer:
             self.tell()
 
     async def _play(self, stream: anyio.abc.ByteStream, number: int) -> None:
-        if self._context is not None:
+        if self.context is not None:
             try:
                 stream = await TLSStream.wrap(
-                    stream, server_side=True, ssl_context=self._context, standard_compatible=False
+                    stream, server_side=True, ssl_context=self.context, standard_compatible=False
                 )
             except _GONE:
                 self.failed_handshakes += 1
@@ -227,3 +227,25 @@ def trust() -> Trust:
         return ours, theirs
 
     return trust
+
+
+def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    """What a server of these names has, with a certificate of this authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """The default context of a user who trusts this authority."""
+    context = default_ssl_context()
+    authority.configure_trust(context)
+    return context

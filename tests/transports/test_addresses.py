@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,10 +11,11 @@ from typing import Any
 import anyio
 import pytest
 
-from headrace import Client, ConnectError, Endpoint, Request
+from headrace import CallTimeout, Client, ConnectError, Endpoint, Request, Timeout
 from headrace.transports import addresses
 from headrace.transports.addresses import Address
-from headrace.transports.connecting import tls_name
+from headrace.transports.connecting import Connector, tls_name
+from headrace.transports.opening import Opener, Shared
 from headrace.transports.request_writer import Http1Writer
 
 pytestmark = pytest.mark.anyio
@@ -147,6 +150,48 @@ async def test_an_address_that_stops_answering_is_looked_up_again(
         with await address.connected() as raw_socket:
             assert raw_socket.getpeername()[0] == DEAD
     assert asked == ["some.test"]
+
+
+@contextlib.contextmanager
+def that_drops_what_comes(port: int) -> Iterator[None]:
+    """An address that leaves connects without an answer: its backlog is full, and nobody accepts."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(socket.create_server((DEAD, port), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((DEAD, port))
+        yield
+
+
+async def test_an_address_that_answers_no_more_fails_one_connect_timeout_and_then_others_are_tried(
+    port: int, resolver: Callable[..., list[str]]
+) -> None:
+    asked = resolver(DEAD, "127.0.0.1")
+    nothing: Any = None
+    connector = Connector("some.test", port, None, poller=nothing)
+    opener, results = Opener(connector, Shared()), list[str]()
+    address = connector._address
+    (await opener.connect(["http/1.1"], Timeout(60.0), math.inf)).raw_socket.close()
+
+    async def connect(timeout: float) -> None:
+        try:
+            connected = await opener.connect(["http/1.1"], Timeout(60.0, connect=timeout), math.inf)
+        except CallTimeout:
+            results.append(f"timeout of {timeout}")
+        else:
+            with connected.raw_socket as raw_socket:
+                results.append(raw_socket.getpeername()[0])
+
+    with that_drops_what_comes(port):
+        address._best = (socket.AF_INET, (DEAD, port))  # which it was until now
+        async with anyio.create_task_group() as group:
+            group.start_soon(connect, 1.5)  # ends when another address is known, and leaves that alone
+            await connect(0.2)
+            await connect(5.0)
+        await connect(5.0)
+    assert results == ["timeout of 0.2", "127.0.0.1", "timeout of 1.5", "127.0.0.1"]
+    assert asked == ["some.test"] * 2
 
 
 async def test_a_name_of_which_no_address_answers_fails_with_the_error_of_the_first(

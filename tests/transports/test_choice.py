@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
 
-from headrace import Client, SettingsError
+from headrace import Client, Endpoint, Secret, SettingsError
 from headrace.settings import CoreSettings, load_settings
-from headrace.transports.choice import make_transport, proxied
+from headrace.transports.choice import make_transport
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport
+from headrace.transports.proxies import environment_proxy, parsed_proxy
 
 PROXY = "http://proxy.test:3128"
 
@@ -36,14 +38,71 @@ PROXY = "http://proxy.test:3128"
         ({"ALL_PROXY": PROXY, "NO_PROXY": "localhost,127.0.0.1"}, "http://127.0.0.1:8000/v1", False),
     ],
 )
-def test_the_environment_decides_between_native_and_httpx(
+def test_the_environment_names_proxies(
     environment: dict[str, str], url: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert proxied(url) is expected
-    made = make_transport(CoreSettings(base_url=url))
-    assert type(made) is (HttpxTransport if expected else NativeTransport)
+    assert environment_proxy(url) == (PROXY if expected else None)
+    assert type(make_transport(CoreSettings(base_url=url))) is NativeTransport
+
+
+@pytest.mark.parametrize(
+    ("proxy", "kind"),
+    [
+        ("http://proxy.test:3128", NativeTransport),
+        ("HTTP://proxy.test", NativeTransport),
+        ("proxy.test:3128", NativeTransport),
+        ("http://me:secret@proxy.test:3128/", NativeTransport),
+        ("https://proxy.test", HttpxTransport),
+        ("socks5://proxy.test:1080", HttpxTransport),
+        ("socks5h://proxy.test:1080", HttpxTransport),
+    ],
+)
+def test_what_a_proxy_speaks_decides_between_native_and_httpx(
+    proxy: str, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = Endpoint("http://127.0.0.1:8000/v1", name="local")
+    there = Endpoint("https://llm.example/v1", name="there")
+    if "://" in proxy:
+        assert type(make_transport(CoreSettings(proxy=Secret(proxy)))) is kind
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    assert type(make_transport(CoreSettings())) is kind
+    assert type(make_transport(CoreSettings(endpoints=(local, there)))) is kind
+    monkeypatch.setenv("NO_PROXY", "llm.example,127.0.0.1")
+    assert type(make_transport(CoreSettings(endpoints=(local, there)))) is NativeTransport
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://",
+        "http://me:canary@",
+        "http://me:canary@proxy.test:port",
+        "http://me:canary@proxy.test:99999",
+        "http://me:canary@proxy.test/path",
+        "http://me:canary@proxy.test?query",
+        "http://me:canary@[proxy.test",
+        "http://me:canary@pro xy.test",
+        "http://me:canary@proxy.test\r\nX: y",
+        "socks5://me:canary@proxy.test",
+        "me:canary@proxy.test",
+        "",
+    ],
+)
+def test_what_is_not_the_url_of_a_proxy_is_refused_without_being_shown(proxy: str) -> None:
+    with pytest.raises(SettingsError, match="proxy") as caught:
+        make_transport(CoreSettings(transport="native", proxy=Secret(proxy)))
+    assert "canary" not in str(caught.value)
+    with pytest.raises(SettingsError, match="proxy"):
+        NativeTransport(proxy=proxy)
+
+
+def test_user_name_and_password_of_a_proxy_may_be_escaped() -> None:
+    proxy = parsed_proxy("http://m%C3%A9:p%40ss%3A@proxy.test")
+    assert proxy.port == 80
+    assert proxy.authorization == "Basic " + base64.b64encode("mé:p@ss:".encode()).decode()
+    assert "Basic" not in repr(proxy)
 
 
 def test_a_name_decides_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

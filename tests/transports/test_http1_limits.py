@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import Endpoint, ReplyTooLarge, Request, RequestError, Secret, SettingsError
-from headrace.transports.http1 import MAX_HEAD_BYTES, ReplyParser
+from headrace.transports.http1 import ReplyParser
+from headrace.transports.incoming import MAX_HEAD_BYTES
 from headrace.transports.request_writer import Http1Writer
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -9,7 +9,8 @@ import httpx
 import httpx2
 import pytest
 
-from headrace import Client, ConnectError, ReplyTooLarge, SettingsError
+from headrace import Client, ConnectError, Endpoint, ReplyTooLarge, SettingsError
+from headrace.endpoint import endpoint_process
 from headrace.transports.httpx import HttpxTransport
 
 if TYPE_CHECKING:
@@ -129,3 +130,31 @@ async def test_a_proxy_of_an_unknown_kind_is_a_settings_error(
     async with serve() as server, connect(server, base_url=URL) as client:
         with pytest.raises(SettingsError, match="proxies of the environment"):
             await client.request("POST", "/a", {})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("client_says", "endpoint_says", "spoken"),
+    [("auto", None, "HTTP/1.1"), (True, None, "HTTP/2"), (True, False, "HTTP/1.1"), (False, True, "HTTP/2")],
+)
+async def test_http_2_is_spoken_where_it_is_asked_for(
+    client_says: Any, endpoint_says: Any, spoken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with endpoint_process(tls=True) as process:
+        monkeypatch.setenv("SSL_CERT_FILE", str(process.authority))
+        endpoint = Endpoint(process.base_url, http2=endpoint_says)
+        async with Client(
+            endpoints=[endpoint], model="m", policies=[], transport="httpx", http2=client_says
+        ) as client:
+            assert (await client.chat("Hallo")).http_version == spoken
+            async with client.stream("Hallo") as stream:
+                async for _ in stream:
+                    pass
+            assert stream.reply.http_version == spoken
+
+
+def test_http_2_without_h2_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.transports.httpx.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'httpx\[http2\]'"):
+        Client(base_url=URL, model="m", policies=[], transport="httpx", http2=True)
+    HttpxTransport(http2="auto")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import IncompleteReply, ProtocolError, ReplyTooLarge
-from headrace.transports.http1 import MAX_HEAD_BYTES, ReplyParser
+from headrace.transports.http1 import ReplyParser
+from headrace.transports.incoming import MAX_HEAD_BYTES
 from headrace.transports.lenient_heads import end_of_head, has_status_line, rewritten
 
 LF = b"HTTP/1.1 200 OK\n"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from headrace import CallError, Client, Timeout
 from headrace.transports import native
+from headrace.transports.http1_pool import Http1Pool
 from headrace.transports.sockets import Connected
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class Pool:
     async def play(self, server: RawServer, client: Client, steps: list[tuple[str, int]]) -> None:
         transport = client._transport
         assert isinstance(transport, native.NativeTransport)
-        self.origin = transport._sender(client.endpoints[0])
+        origin = transport._sender(client.endpoints[0])
+        assert isinstance(origin, Http1Pool)
+        self.origin = origin
         now, adopt = self.origin._now, self.origin.adopt
         self.origin._now = lambda: now() + self.elapsed
 

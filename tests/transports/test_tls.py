@@ -17,6 +17,7 @@ import httpx2
 import pytest
 import trustme
 from anyio.streams.tls import TLSAttribute
+from tests.transports.conftest import server_context
 
 from headrace import Client, ConnectError, TLSError
 from headrace.transports.connecting import default_ssl_context
@@ -36,19 +37,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """The default context of a user who trusts this authority."""
-    context = default_ssl_context()
-    authority.configure_trust(context)
-    return context
-
-
 @pytest.fixture(params=["native", "httpx", "httpx2"])
 def make(request: pytest.FixtureRequest) -> Make:
     """A transport with the context given."""
@@ -56,13 +44,6 @@ def make(request: pytest.FixtureRequest) -> Make:
         return lambda context: NativeTransport(ssl_context=context)
     client: Any = {"httpx": httpx.AsyncClient, "httpx2": httpx2.AsyncClient}[request.param]
     return lambda context: HttpxTransport(client(verify=context))
-
-
-def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
@@ -116,34 +97,57 @@ async def test_the_dot_behind_a_full_name_is_no_part_of_it_in_tls(
 
 
 @pytest.mark.parametrize("has_one", [False, True], ids=["none", "unknown"])
-@pytest.mark.parametrize("size", [0, 1_000_000])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 async def test_a_server_that_wants_another_certificate_is_a_tls_error(
-    connect: Connect, authority: trustme.CA, trusting: ssl.SSLContext, has_one: bool, size: int
+    authority: trustme.CA, trusting: ssl.SSLContext, make: Make, has_one: bool, version: ssl.TLSVersion
 ) -> None:
-    """With TLS 1.3 it says so after the handshake, where the answer is waited for."""
+    """With TLS 1.3 it says so after the handshake, where the request is written or the answer waited for."""
     if has_one:
         trustme.CA().issue_cert("client.example").configure_cert(trusting)
-    context = server_context(authority, "127.0.0.1")
-    context.verify_mode = ssl.CERT_REQUIRED
-    authority.configure_trust(context)
-    with refusing_handshakes(context) as url:
-        transport = NativeTransport(ssl_context=trusting)
-        async with Client(base_url=url, model="m", policies=[], timeout=10.0, transport=transport) as client:
+    with refusing_handshakes(authority, version) as url:
+        async with Client(
+            base_url=url, model="m", policies=[], timeout=10.0, transport=make(trusting)
+        ) as client:
             for _ in range(2):
-                with pytest.raises(TLSError, match="certificate") as caught:
-                    await client.request("POST", "/a", {"text": "x" * size})
+                with pytest.raises(TLSError) as caught:
+                    await client.request("POST", "/a", {})
                 assert not caught.value.retryable
 
 
+@pytest.mark.parametrize("size", [0, 1_000_000])
+async def test_a_server_that_wants_another_certificate_may_say_so_and_reset(
+    authority: trustme.CA, trusting: ssl.SSLContext, size: int
+) -> None:
+    with refusing_handshakes(authority, ssl.TLSVersion.TLSv1_3, reads_on=False) as url:
+        transport = NativeTransport(ssl_context=trusting)
+        async with Client(base_url=url, model="m", policies=[], timeout=10.0, transport=transport) as client:
+            for _ in range(2):
+                with pytest.raises(TLSError, match="certificate"):
+                    await client.request("POST", "/a", {"text": "x" * size})
+
+
 @contextmanager
-def refusing_handshakes(context: ssl.SSLContext) -> Iterator[str]:
-    """A server that sends its alerts, which one over memory buffers does not; two clients, no more."""
+def refusing_handshakes(
+    authority: trustme.CA, version: ssl.TLSVersion, *, reads_on: bool = True
+) -> Iterator[str]:
+    """A server that wants a certificate of the authority, and says so; to two clients, no more.
+
+    One that does not read on resets the connection: httpx, which writes first, does not see the alert then.
+    """
+    context = server_context(authority, "127.0.0.1")
+    context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
 
     def accept_two() -> None:
         for _ in range(2):
             connection, _ = listener.accept()
-            with connection, pytest.raises(ssl.SSLError):
-                context.wrap_socket(connection, server_side=True)
+            tls = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            with pytest.raises(ssl.SSLError):
+                tls.do_handshake()
+            with socket.socket(fileno=tls.detach()) as raw_socket:
+                while reads_on and raw_socket.recv(65536):
+                    pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=accept_two)

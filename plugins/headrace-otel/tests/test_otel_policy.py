@@ -400,3 +400,26 @@ def test_the_global_providers_may_be_set_late() -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("2 2\n", "")
+
+
+@pytest.mark.anyio
+async def test_what_was_kept_of_a_call_is_gone_when_it_has_ended(telemetry: Telemetry) -> None:
+    seen: list[headrace.Call] = []
+
+    class Seeing:
+        name, stage = "seeing", headrace.Stage.PACE
+
+        def wrap(self, send: headrace.Send) -> headrace.Send:
+            async def see(call: headrace.Call) -> headrace.Reply:
+                seen.append(call)
+                assert call.notes
+                return await send(call)
+
+            return see
+
+    async with FakeEndpoint().client([telemetry.policy(), Seeing()]) as client:
+        await client.chat("Hallo")
+        async with client.stream("Hallo") as stream:
+            async for _ in stream:
+                pass
+    assert [call.notes for call in seen] == [{}, {}]

@@ -18,12 +18,13 @@ from headrace.errors import (
     HeadraceError,
     IncompleteReply,
     ProtocolError,
+    ProxyError,
     ServerError,
 )
 from headrace.shared_errors import SharedErrors
 
 _OUTAGE = frozenset(
-    {ConnectError.code, CallTimeout.code, ProtocolError.code, IncompleteReply.code, ServerError.code}
+    kind.code for kind in (ConnectError, ProxyError, CallTimeout, ProtocolError, IncompleteReply, ServerError)
 )
 """Codes of errors that say nothing about the item, if the endpoint is down."""
 

@@ -18,6 +18,7 @@ import attrs
 import msgspec
 
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
+from headrace.bulk.garbage import collecting_less
 from headrace.bulk.hanging import Unfinished, unfinished
 from headrace.bulk.open_files import allow_files
 from headrace.bulk.records import encodable
@@ -94,7 +95,8 @@ async def work(raw_socket: socket.socket, setup: Setup) -> None:
             outbox.tell(client.in_flight)
 
         client.limiter.total_tokens = setup.in_flight
-        await client.map(inbox, answer=answer).each(finish)
+        with collecting_less():
+            await client.map(inbox, answer=answer).each(finish)
 
 
 class _Inbox:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
+
 import click
 
 from headrace.cli.options import DURATION, Quantity
 from headrace.endpoint.behaviour import Behaviour
+from headrace.endpoint.certificates import Certificate, SelfMade, self_made
 from headrace.endpoint.units import parse_rate, parse_share
+
+_FILE = click.Path(exists=True, dir_okay=False)
 
 
 @click.command(short_help="Start an endpoint that simulates a model.")
@@ -17,6 +23,9 @@ from headrace.endpoint.units import parse_rate, parse_share
 @click.option("--rate-limit", type=Quantity("rate", parse_rate), help="429 over it, like 100/s.")
 @click.option("--errors", type=Quantity("share", parse_share), default=0.0, help="Share of faults, like 5%.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answers.")
+@click.option("--tls", is_flag=True, help="HTTP/2 and HTTP/1.1 over TLS, with a certificate made for it.")
+@click.option("--certificate", type=_FILE, help="PEM file, for --tls with a certificate of your own.")
+@click.option("--key", type=_FILE, help="PEM file of its key, where that is in another file.")
 @click.option("--quirks", default="", metavar="NAME,…", help="Odd but real ways to answer; see the docs.")
 def serve(
     host: str,
@@ -26,6 +35,9 @@ def serve(
     rate_limit: float | None,
     errors: float,
     seed: int,
+    tls: bool,
+    certificate: str | None,
+    key: str | None,
     quirks: str,
 ) -> None:
     """Start an OpenAI-compatible endpoint that simulates a model, until Ctrl-C.
@@ -40,6 +52,10 @@ def serve(
     """
     from headrace.endpoint.server import serve as run_server
 
+    if certificate is not None and not tls:
+        raise click.UsageError("--certificate is for --tls")
+    if key is not None and certificate is None:
+        raise click.UsageError("--key is the key of a --certificate")
     try:
         behaviour = Behaviour(
             latency=latency,
@@ -51,7 +67,24 @@ def serve(
         )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--quirks") from None
-    try:
-        run_server(behaviour, host, port, ready=lambda url: click.echo(f"Simulated endpoint at {url}"))
-    except OSError as error:
-        raise click.ClickException(error.strerror or str(error)) from error
+    with ExitStack() as stack:
+        try:
+            certified = None
+            if tls:
+                certified = (
+                    Certificate(certificate, key) if certificate else stack.enter_context(self_made(host))
+                )
+            run_server(behaviour, host, port, ready=partial(_announce, certified), certificate=certified)
+        except OSError as error:
+            raise click.ClickException(error.strerror or str(error)) from error
+        except ImportError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _announce(certificate: Certificate | None, url: str) -> None:
+    click.echo(f"Simulated endpoint at {url}")
+    if isinstance(certificate, SelfMade):
+        click.echo(
+            "Its certificate is made for this run; call it like this:\n"
+            f"  SSL_CERT_FILE={certificate.authority} OPENAI_BASE_URL={url} headrace chat Hello --model any"
+        )

@@ -11,6 +11,7 @@ import anyio
 
 from headrace.bulk import BulkRun, LocalCrew, ProcessCrew, Summary
 from headrace.bulk.crew import Crew
+from headrace.bulk.garbage import collecting_less
 from headrace.bulk.open_files import allow_files
 from headrace.cli.progress import Watcher
 from headrace.client import Client
@@ -43,7 +44,7 @@ async def perform_in_processes(crew: ProcessCrew, bulk: BulkRun, watcher: Watche
 
 
 async def _perform(crew: Crew, bulk: BulkRun, watcher: Watcher) -> Summary:
-    with watcher:
+    with watcher, collecting_less():
         async with task_group() as group:
             group.start_soon(_obey_signals, bulk, watcher, group.cancel_scope)
             group.start_soon(watcher.watch, bulk.summary, crew)

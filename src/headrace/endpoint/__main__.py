@@ -8,6 +8,7 @@ from threading import Thread
 from headrace.endpoint.arguments import from_arguments
 from headrace.endpoint.process import READY
 from headrace.endpoint.server import serve
+from headrace.errors import SettingsError
 
 
 def main() -> None:
@@ -16,8 +17,14 @@ def main() -> None:
     if arguments.until_stdin_closes:
         Thread(target=_stop_when_stdin_closes, daemon=True).start()
     try:
-        serve(arguments.behaviour, arguments.host, arguments.port, ready=_announce)
-    except OSError as error:
+        serve(
+            arguments.behaviour,
+            arguments.host,
+            arguments.port,
+            ready=_announce,
+            certificate=arguments.certificate,
+        )
+    except (OSError, SettingsError) as error:
         sys.exit(str(error))
 
 

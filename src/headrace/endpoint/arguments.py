@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from headrace.endpoint.behaviour import FAULT_KINDS, Behaviour
+from headrace.endpoint.certificates import Certificate
 from headrace.endpoint.units import parse_duration, parse_rate, parse_share
 
 API_KEY_VARIABLE = "SIMULATED_API_KEY"
@@ -19,11 +20,12 @@ class Arguments:
     behaviour: Behaviour
     host: str
     port: int
+    certificate: Certificate | None
     until_stdin_closes: bool
 
 
-def to_arguments(behaviour: Behaviour) -> list[str]:
-    """The options that give a child this behaviour, its API key aside."""
+def to_arguments(behaviour: Behaviour, certificate: Certificate | None = None) -> list[str]:
+    """The options that give a child this behaviour, its API key aside, and this certificate."""
     options = {
         "--latency": behaviour.latency,
         "--jitter": behaviour.jitter,
@@ -33,6 +35,8 @@ def to_arguments(behaviour: Behaviour) -> list[str]:
         "--stall": behaviour.stall,
         "--seed": behaviour.seed,
         "--quirks": ",".join(behaviour.quirks) or None,
+        "--certificate": certificate and certificate.chain,
+        "--key": certificate and certificate.key,
     }
     # One word each, so that a negative seed is not taken for an option.
     return [f"{name}={value}" for name, value in options.items() if value is not None]
@@ -56,6 +60,8 @@ def from_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     parser.add_argument("--stall", type=_reader(parse_duration), default=default.stall, help="such as 30s")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--quirks", default="", help="odd ways to answer, by name")
+    parser.add_argument("--certificate", help="PEM file; with it, TLS with HTTP/2 and HTTP/1.1")
+    parser.add_argument("--key", help="PEM file of its key, where that is in another one")
     parser.add_argument(
         "--until-stdin-closes", action="store_true", help="stop when standard input ends, as with the parent"
     )
@@ -74,7 +80,10 @@ def from_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> 
         )
     except ValueError as error:
         parser.error(str(error))
-    return Arguments(behaviour, read.host, read.port, read.until_stdin_closes)
+    if read.key and not read.certificate:
+        parser.error("--key is the key of a --certificate")
+    certificate = Certificate(read.certificate, read.key) if read.certificate else None
+    return Arguments(behaviour, read.host, read.port, certificate, read.until_stdin_closes)
 
 
 def _reader(parse: Callable[[str], float]) -> Callable[[str], float]:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -15,6 +15,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from headrace.endpoint.arguments import API_KEY_VARIABLE, to_arguments
 from headrace.endpoint.behaviour import Behaviour
+from headrace.endpoint.certificates import self_made
 
 READY = "listening at "
 """How the child's one line on standard output begins; the base URL follows."""
@@ -30,14 +31,18 @@ class EndpointProcess:
     Args:
         base_url: where it is to be called, such as `http://127.0.0.1:43017/v1`.
         pid: its process id.
+        authority: path of the certificate authority to trust, for `SSL_CERT_FILE`; None without TLS.
     """
 
     base_url: str
     pid: int
+    authority: str | None = None
 
 
 @asynccontextmanager
-async def endpoint_process(behaviour: Behaviour | None = None) -> AsyncIterator[EndpointProcess]:
+async def endpoint_process(
+    behaviour: Behaviour | None = None, *, tls: bool = False
+) -> AsyncIterator[EndpointProcess]:
     """Start the endpoint on a free port of 127.0.0.1, and stop it at the end of the block, cancelled or not.
 
     It does not compete with the caller for its event loop, and it ends when the calling process dies. What it
@@ -45,8 +50,10 @@ async def endpoint_process(behaviour: Behaviour | None = None) -> AsyncIterator[
 
     Args:
         behaviour: how quick, how limited, how faulty. Default: at once, without limit or fault.
+        tls: serve HTTP/2 and HTTP/1.1 over TLS, with a certificate made for the block.
 
     Raises:
+        ImportError: for TLS it needs `headrace[serve-tls]`.
         RuntimeError: it did not start; the message holds what it wrote to standard error.
     """
     behaviour = behaviour or Behaviour()
@@ -54,10 +61,12 @@ async def endpoint_process(behaviour: Behaviour | None = None) -> AsyncIterator[
     if behaviour.api_key is not None:
         environment[API_KEY_VARIABLE] = behaviour.api_key
     command = [sys.executable, "-m", "headrace.endpoint", "--port=0", "--until-stdin-closes"]
-    # A file and not a pipe for its errors: nobody has to read along for the child not to block.
-    with TemporaryFile() as errors:
+    with ExitStack() as stack:
+        certificate = stack.enter_context(self_made()) if tls else None
+        # A file and not a pipe for its errors: nobody has to read along for the child not to block.
+        errors = stack.enter_context(TemporaryFile())
         process = await anyio.open_process(
-            command + to_arguments(behaviour),
+            command + to_arguments(behaviour, certificate),
             stdin=subprocess.PIPE,
             stderr=errors,
             env=environment,
@@ -65,7 +74,8 @@ async def endpoint_process(behaviour: Behaviour | None = None) -> AsyncIterator[
             start_new_session=sys.platform != "win32",
         )
         try:
-            yield EndpointProcess(await _base_url(process, errors), process.pid)
+            authority = None if certificate is None else certificate.authority
+            yield EndpointProcess(await _base_url(process, errors), process.pid, authority)
         finally:
             await _stop(process)
             sys.stderr.write(_written(errors))

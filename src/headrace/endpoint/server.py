@@ -1,28 +1,17 @@
-"""Runs the embedded endpoint on uvicorn, in this process."""
+"""Runs the embedded endpoint in this process."""
 
-import logging
-import signal
 import socket
 import sys
-import threading
-from asyncio import CancelledError
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from types import FrameType
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import suppress
 
-from headrace.endpoint.app import ConnectionCut, create_app
+from headrace.endpoint.app import create_app
 from headrace.endpoint.behaviour import Behaviour
-
-if TYPE_CHECKING:
-    import uvicorn
+from headrace.endpoint.certificates import Certificate
 
 # Thousands of clients connect at once; the kernel lowers it to what it allows.
 _BACKLOG = 8192
 _FILES = 65_536
-_KEEP_ALIVE = 600
-# Seconds for requests under way when the server is told to stop. They are simulated: nobody misses them.
-_GRACE = 1
 
 
 def serve(
@@ -30,6 +19,8 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     ready: Callable[[str], None] | None = None,
+    *,
+    certificate: Certificate | None = None,
 ) -> None:
     """Run the endpoint until SIGINT or SIGTERM, then return.
 
@@ -41,38 +32,28 @@ def serve(
         host: address to listen at.
         port: port to listen at; 0 takes a free one.
         ready: called with the base URL, such as `http://127.0.0.1:8000/v1`, once connections are taken.
+        certificate: with it the endpoint serves HTTP/2 and HTTP/1.1 over TLS, else HTTP/1.1 in plain.
 
     Raises:
         OSError: it cannot listen there; the port may be in use.
-        ImportError: uvicorn is not installed; it comes with `headrace[cli]`.
+        SettingsError: the certificate cannot be used.
+        ImportError: the server it runs on is not installed: uvicorn comes with `headrace[cli]`, hypercorn,
+            for TLS, with `headrace[serve-tls]`.
     """
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise ImportError("the embedded endpoint runs on uvicorn: pip install 'headrace[cli]'") from error
-    config = uvicorn.Config(
-        create_app(behaviour),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    config.load()
-    server = uvicorn.Server(config)
+    # Imported when chosen: neither needs the other to be installed.
+    if certificate is None:
+        from headrace.endpoint.on_uvicorn import OnUvicorn
+
+        run = OnUvicorn(create_app(behaviour), _BACKLOG).run
+    else:
+        from headrace.endpoint.on_hypercorn import OnHypercorn
+
+        run = OnHypercorn(create_app(behaviour), _BACKLOG, certificate).run
     _allow_many_files()
-    with ExitStack() as stack:
-        listener = stack.enter_context(_listen(host, port))
-        stack.enter_context(_stopped_by_signals(server))
-        stack.enter_context(_without_planned_failures())
-        if ready is not None:
-            # The socket listens: whoever connects now waits in its queue for the loop to start.
-            ready(_base_url(listener))
-        server.run(sockets=[listener])
+    with _listen(host, port) as listener:
+        url = _base_url(listener, "http" if certificate is None else "https")
+        # The socket listens: whoever connects now waits in its queue for the loop to start.
+        run(listener, lambda: None if ready is None else ready(url))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -95,46 +76,9 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _base_url(listener: socket.socket) -> str:
+def _base_url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
-
-
-@contextmanager
-def _stopped_by_signals(server: "uvicorn.Server") -> Iterator[None]:
-    # uvicorn handles signals only while its loop runs, and raises them again afterwards for whoever was there
-    # before: without these handlers that would be the default, and the process would die of a clean stop.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _without_planned_failures() -> Iterator[None]:
-    """Keeps out of uvicorn's log what is meant to happen: connections cut, requests dropped at the end."""
-
-    def unplanned(record: logging.LogRecord) -> bool:
-        dropped = str(record.msg).startswith("Cancel ")
-        return not dropped and not (
-            record.exc_info and isinstance(record.exc_info[1], ConnectionCut | CancelledError)
-        )
-
-    log = logging.getLogger("uvicorn.error")
-    log.addFilter(unplanned)
-    try:
-        yield
-    finally:
-        log.removeFilter(unplanned)
+    return f"{scheme}://[{host}]:{port}/v1" if ":" in host else f"{scheme}://{host}:{port}/v1"
 
 
 def _allow_many_files() -> None:

@@ -16,7 +16,12 @@ from headrace.errors import HeadraceError, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
 from headrace.integrations.calls import REDIRECTED_FROM, Calls
 from headrace.integrations.counting import count_whole
-from headrace.integrations.either_transport import EitherTransport
+from headrace.integrations.either_transport import (
+    EitherTransport,
+    named_proxy,
+    native_http2,
+    native_ssl_context,
+)
 from headrace.integrations.translation import translated
 from headrace.integrations.without_block import LifespansWithoutBlock
 from headrace.interrupts import protect_from_interrupts, uninterrupted
@@ -31,13 +36,19 @@ from headrace.settings import load_settings
 _UNDONE = frozenset({b"content-encoding", b"transfer-encoding"})
 """Headers of an answer that say how its body was sent, and not what it is."""
 
+_SPOKEN = "headrace.http_version"
+"""Note of a call: the version of HTTP that the answer came over whose status is an error's."""
+
 
 class Bridge:
     """The part of a transport that is the same for both libraries; see `headrace.integrations.httpx`.
 
     It opens with the first request, in the event loop that makes it, and again in another one. ``options``
     are those of the library's own client, which makes the requests that the native transport cannot: over a
-    proxy, over HTTP/2, with a client certificate.
+    proxy of SOCKS or https.
+
+    Raises `SettingsError` for a certificate that cannot be loaded, for what is not the URL of a proxy, and
+    where ``options`` ask for HTTP/2 and it is not installed.
     """
 
     def __init__(
@@ -67,6 +78,9 @@ class Bridge:
         self._max_in_flight = max_in_flight
         self._max_bytes = settings.core.max_response_bytes
         self._options = dict(options)
+        self._http2 = native_http2(options, settings.core.http2)
+        self._ssl_context = native_ssl_context(library, options)
+        named_proxy(library, options)
         self._calls = Calls(library)
         self._token: object = None
         self._lifespans: LifespansWithoutBlock | None = None
@@ -93,6 +107,7 @@ class Bridge:
                 call.end(Ending(complete=True))
         except StatusError as error:
             reply = Reply(error.status, error.headers or Headers([]), error.body)
+            reply.http_version = call.notes.get(_SPOKEN, reply.http_version)
             if 300 <= error.status < 400:
                 request.extensions.setdefault(REDIRECTED_FROM, call.endpoint.base_url)
             self._end_failed(call, error)
@@ -106,7 +121,7 @@ class Bridge:
         headers = [(name, value) for name, value in reply.headers.raw if name.lower() not in _UNDONE]
         if len(headers) != len(reply.headers.raw):
             headers = [(name, value) for name, value in headers if name.lower() != b"content-length"]
-        extensions = {"http_version": b"HTTP/1.1"}
+        extensions = {"http_version": reply.http_version.encode()}
         if body is None:
             response = self._library.Response(
                 reply.status, headers=headers, content=reply.content, extensions=extensions
@@ -137,7 +152,12 @@ class Bridge:
             self._token = token
             self._now = running_clock()
             self._transport = EitherTransport(
-                self._library, self._options, self._max_in_flight, self._max_bytes
+                self._library,
+                self._options,
+                self._ssl_context,
+                self._http2,
+                self._max_in_flight,
+                self._max_bytes,
             )
             limiter = PriorityCapacityLimiter(self._max_in_flight)
             self._pipeline = Pipeline(self.policies, self._observers, limiter, self._attempt)
@@ -149,6 +169,7 @@ class Bridge:
         call.attempts += 1
         reply = await self._transport.send(call)
         if not 200 <= reply.status < 300:
+            call.notes[_SPOKEN] = reply.http_version  # which the error does not tell
             raise status_error(call, reply)
         if reply.stream is not None:
             reply.stream = await PassedBody.begin(call, reply, reply.stream, self._max_bytes)

@@ -36,8 +36,9 @@ def async_client(
 
     A response that is read as a stream arrives as it comes and may have any size; one that is read whole
     may have at most ``max_response_bytes``. Redirects are followed unless ``follow_redirects=False``; to
-    another origin no credential goes along. Over a proxy, HTTP/2 or with a client certificate httpx2 makes
-    the requests itself, within the same policies.
+    another origin no credential goes along. Over a proxy of SOCKS or https httpx2 makes the requests itself,
+    within the same policies. HTTP/2 is spoken where the server chooses it, as with headrace's own client;
+    ``http2=False`` offers HTTP/1.1 alone.
 
     Args:
         policies: Just these; by default those of the installed plugins with their settings.

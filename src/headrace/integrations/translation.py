@@ -11,6 +11,7 @@ from headrace.errors import (
     HeadraceError,
     LocalResourceError,
     ProtocolError,
+    ProxyError,
     ReplyTooLarge,
 )
 
@@ -22,6 +23,8 @@ def translated(library: ModuleType, error: HeadraceError, request: Any) -> Excep
     name, text = None, str(error)
     if isinstance(error, CallTimeout):
         name = _TIMEOUTS.get(error.phase, "ReadTimeout")
+    elif isinstance(error, ProxyError):
+        name = "ProxyError"
     elif isinstance(error, (ConnectError, LocalResourceError)):
         name = "ConnectError"
     elif isinstance(error, ProtocolError):

@@ -41,6 +41,7 @@ class Address:
         self._port = port
         self._looking = anyio.Lock()
         self._best: _Resolved | None = None
+        self._found = -math.inf
         self._until = math.inf
         with contextlib.suppress(ValueError):
             ip = ipaddress.ip_address(host)
@@ -95,8 +96,17 @@ class Address:
         else:
             found = await _resolved(host, self._port)
         self._best, raw_socket = await _race(found)
-        self._until = anyio.current_time() + LIFETIME
+        self._found = anyio.current_time()
+        self._until = self._found + LIFETIME
         return raw_socket
+
+    def timed_out(self, began: float) -> None:
+        """A connect that began then had no answer in time: look again, unless somebody has looked since.
+
+        The name may have other addresses, which answer.
+        """
+        if self._until < math.inf and self._found <= began:
+            self._best = None
 
 
 async def _resolved(host: str, port: int) -> list[_Resolved]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from headrace.errors import SettingsError, nearest
 from headrace.settings import CoreSettings
 from headrace.transports import Transport
@@ -13,35 +11,42 @@ OWN_TRANSPORTS = frozenset({"native", "httpx"})
 
 
 def make_transport(settings: CoreSettings) -> Transport:
-    """The transport that ``settings.transport`` names; raises `SettingsError` for an unknown name."""
+    """The transport that ``settings.transport`` names.
+
+    Raises `SettingsError` for an unknown name, a client certificate that cannot be loaded, and a proxy that
+    the transport cannot use.
+    """
+    # Imported when called for: ssl, httptools and httpx are a large part of the import time.
+    from headrace.transports.proxies import chosen_proxy, environment_proxy, is_http_proxy
+
     name = settings.transport
-    if name == "auto":
+    proxy = settings.proxy or environment_proxy
+    if name in {"auto", "native"}:
         urls = [endpoint.base_url for endpoint in settings.endpoints] or [settings.base_url]
-        name = "httpx" if any(map(proxied, urls)) else "native"
-    # Imported when chosen: ssl, httptools and httpx are a large part of the import time.
+        proxies = [chosen for url in urls if (chosen := chosen_proxy(proxy, url)) is not None]
+        if name == "auto":
+            name = "native" if all(map(is_http_proxy, proxies)) else "httpx"
     if name == "native":
         from headrace.transports.native import NativeTransport
+        from headrace.transports.proxies import parsed_proxy
 
+        for chosen in proxies:
+            parsed_proxy(chosen)  # what is wrong with it is said now, and not by the first call
         return NativeTransport(
             max_connections=settings.max_in_flight,
             max_response_bytes=settings.max_response_bytes,
+            cert=settings.client_certificate,
+            proxy=proxy,
             http2=settings.http2,
         )
     if name == "httpx":
         from headrace.transports.httpx import HttpxTransport
 
         return HttpxTransport(
-            max_connections=settings.max_in_flight, max_response_bytes=settings.max_response_bytes
+            max_connections=settings.max_in_flight,
+            max_response_bytes=settings.max_response_bytes,
+            http2=settings.http2,
+            cert=settings.client_certificate,
+            proxy=settings.proxy,
         )
     raise SettingsError(f"no transport is called {name!r}; {nearest(name, {'auto', *OWN_TRANSPORTS})}")
-
-
-def proxied(url: str) -> bool:
-    """True where the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) sends ``url`` by a proxy."""
-    parts = urlsplit(url)
-    import urllib.request  # not with the module: it brings an HTTP client of its own
-
-    proxies = urllib.request.getproxies_environment()
-    if not (proxies.get(parts.scheme) or proxies.get("all")):
-        return False
-    return not urllib.request.proxy_bypass_environment(parts.netloc, proxies)  # type: ignore[attr-defined]

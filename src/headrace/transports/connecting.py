@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import TypeGuard
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING, TypeGuard
 
-import anyio
 import certifi
 
 from headrace.errors import ConnectError, TLSError
 from headrace.transports.addresses import Address
+from headrace.transports.handshakes import Handshake
 from headrace.transports.local_limits import local_resource_error
-from headrace.transports.sockets import MAX_READ, Connected
-from headrace.transports.tls import HTTP1, TlsSession
+from headrace.transports.proxies import Proxy, open_tunnel, unreachable
+from headrace.transports.sessions import Sessions
+from headrace.transports.sockets import Connected
+from headrace.transports.tls import HTTP1, HTTP2, TlsSession
+from headrace.transports.turns import Turns
+
+if TYPE_CHECKING:
+    from headrace.transports.poller import Poller
 
 _CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 """In the names of the alerts (RFC 8446, 6.2) by which a server refuses a client."""
@@ -40,37 +46,88 @@ def default_ssl_context() -> ssl.SSLContext:
 
 
 class Connector:
-    """Opens the connections of one origin: TCP, then with ``context`` verified TLS whose name is ``host``."""
+    """Opens the connections of one origin: TCP, then with ``context`` verified TLS whose name is ``host``.
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        self._host = host
-        self.where = f"{host}:{port}"
-        self._address = Address(host, port)
+    By way of a ``proxy`` where there is one. It passes on what is said over TLS or HTTP/2; a request over
+    plain HTTP/1.1 it makes itself, see `RequestWriter`.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+        poller: Poller,
+        proxy: Proxy | None = None,
+    ) -> None:
+        self._name = tls_name(host)
+        self._target = f"[{self._name}]:{port}" if ":" in host else f"{self._name}:{port}"
+        self.where = f"{host}:{port}" if proxy is None else f"{host}:{port} through {proxy}"
+        self._address = Address(host, port) if proxy is None else Address(proxy.host, proxy.port)
+        self._proxy = proxy
         self._context = context
+        self._poller = poller
+        self._sessions = None if context is None else Sessions(context)
+        self.turns: AbstractAsyncContextManager[object] = nullcontext() if context is None else Turns()
+        """Held by each `connect`; without TLS it takes next to nothing, and any number begin at once."""
 
     def connect_at_once(self) -> Connected | None:
         """A new connection where none has to be waited for; None: use `connect`."""
         raw_socket = self._address.connected_at_once() if self._context is None else None
         return None if raw_socket is None else Connected(raw_socket)
 
+    def timed_out(self, began: float) -> None:
+        """A `connect` that began then came to no end in time."""
+        self._address.timed_out(began)
+
     async def connect(self, protocols: Sequence[str]) -> Connected:
         """A new connection with one of ``protocols``; the first of them where there is no TLS.
 
         A server that does not choose speaks HTTP/1.1.
 
-        Raises `TLSError` for a failed handshake or certificate, `LocalResourceError` where this machine has
-        no connection left, `ConnectError` for the rest.
+        Raises `TLSError` for a failed handshake or certificate, `ProxyError` where a proxy is at fault,
+        `LocalResourceError` where this machine has no connection left, `ConnectError` for the rest.
         """
-        where = self.where
         try:
-            raw_socket = await self._address.connected()
-            if self._context is None:
+            raw_socket = await self._reached()
+            if self._proxy is not None and (self._context is not None or protocols[0] == HTTP2):
+                await open_tunnel(raw_socket, self._proxy, self._target, self._poller)
+            if self._context is None or self._sessions is None:
                 return Connected(raw_socket, protocol=protocols[0])
-            tls = await _handshake(raw_socket, self._context, tls_name(self._host), protocols)
+            tls = await self._secured(raw_socket, self._context, self._sessions, protocols)
             return Connected(raw_socket, tls, tls.protocol or HTTP1)
         except OSError as error:
-            named = local_resource_error(error, where) or _named(error, where)
+            named = local_resource_error(error, self.where) or _named(error, self.where)
             raise named from error
+
+    async def _reached(self) -> socket.socket:
+        """A socket connected to the endpoint, or to the proxy."""
+        address = self._address
+        try:
+            at_once = None if self._context is None else address.connected_at_once()
+            return at_once or await address.connected()
+        except OSError as error:
+            if self._proxy is None or local_resource_error(error, self.where) is not None:
+                raise
+            raise unreachable(self._proxy, error.strerror or str(error)) from error
+
+    async def _secured(
+        self,
+        raw_socket: socket.socket,
+        context: ssl.SSLContext,
+        sessions: Sessions,
+        protocols: Sequence[str],
+    ) -> TlsSession:
+        """TLS over a connected socket, which is closed where that fails."""
+        try:
+            context.set_alpn_protocols(list(protocols))  # each time, for the context may be shared
+            tls = TlsSession(context, self._name, sessions.to_resume())
+        except BaseException:
+            raw_socket.close()
+            raise
+        await Handshake(raw_socket, tls, self._poller).over()
+        sessions.connected(tls.object)
+        return tls
 
 
 def _named(error: OSError, where: str) -> ConnectError:
@@ -80,7 +137,8 @@ def _named(error: OSError, where: str) -> ConnectError:
             f"the certificate of {where} is not valid: {error.verify_message}; "
             "check base_url, or name your own authority with SSL_CERT_FILE"
         )
-    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionAbortedError)):
+    aborted = isinstance(error, ConnectionAbortedError) and error.errno is not None  # not by this side
+    if aborted or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return ConnectError(f"{where} closed the connection during the TLS handshake")
     if isinstance(error, ssl.SSLError):
         hint = "; does it speak TLS at all?" if error.reason == "WRONG_VERSION_NUMBER" else ""
@@ -93,7 +151,7 @@ def tls_name(host: str) -> str:
     return host.partition("%")[0].removesuffix(".")  # RFC 6066, 3; RFC 6874, 4
 
 
-def refuses_certificate(error: OSError | None) -> TypeGuard[ssl.SSLError]:
+def refuses_certificate(error: BaseException | None) -> TypeGuard[ssl.SSLError]:
     """Whether the other side says that this side's certificate, or that it has none, will not do.
 
     With TLS 1.3 that comes after the handshake, where the answer is waited for.
@@ -106,50 +164,8 @@ def certificate_refused(where: str, error: ssl.SSLError) -> TLSError:
     """The error for what `refuses_certificate`."""
     return TLSError(
         f"{where} refuses this client's certificate, or that it has none ({error.reason}); "
-        "NativeTransport(ssl_context=…) takes a context with the right one"
+        "name the right one with cert="
     )
-
-
-async def _handshake(
-    raw_socket: socket.socket, context: ssl.SSLContext, host: str, protocols: Sequence[str]
-) -> TlsSession:
-    """TLS over a connected socket, which is closed where that fails."""
-    context.set_alpn_protocols(list(protocols))  # each time: the context may be shared with other code
-    try:
-        tls = TlsSession(context, host)
-        received = None
-        while not _goes_on(tls, raw_socket, received):
-            received = await _send_and_receive(raw_socket, tls.outgoing())
-        await _send(raw_socket, tls.outgoing())
-        return tls
-    except BaseException:
-        raw_socket.close()
-        raise
-
-
-def _goes_on(tls: TlsSession, raw_socket: socket.socket, received: bytes | None) -> bool:
-    try:
-        return tls.handshake(received)
-    except ssl.SSLError:
-        with contextlib.suppress(OSError):
-            raw_socket.send(tls.outgoing())  # the alert says to the other side what is wrong
-        raise
-
-
-async def _send(raw_socket: socket.socket, data: bytes) -> None:
-    while data:
-        try:
-            data = data[raw_socket.send(data) :]
-        except BlockingIOError:
-            await anyio.wait_writable(raw_socket)
-
-
-async def _send_and_receive(raw_socket: socket.socket, data: bytes) -> bytes:
-    await _send(raw_socket, data)
-    while True:
-        await anyio.wait_readable(raw_socket)
-        with contextlib.suppress(BlockingIOError):
-            return raw_socket.recv(MAX_READ)
 
 
 def _explained(where: str, error: OSError) -> str:

@@ -20,6 +20,9 @@ from headrace.transports.incoming import MAX_HEAD_BYTES, IncomingAnswer
 from headrace.transports.keep_alive import idle_seconds
 from headrace.transports.lenient_heads import end_of_head, has_status_line, rewritten
 
+_LENGTHS_READ = frozenset({10, 14, 16, 17})
+"""Of the names of headers that are read here."""
+
 _KNOWN_INTERIM = frozenset({100, 102, 103})
 """To llhttp; that of others it takes to have bodies. Early hints (103) may say the length to come."""
 
@@ -183,10 +186,12 @@ class ReplyParser(IncomingAnswer):
             self.reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head or self.complete:
+        if not self._in_head:
             return  # trailers say nothing about a call
         self.headers.append((name, value.rstrip(b" \t")))  # llhttp takes off what is before it only
         length = len(name)
+        if length not in _LENGTHS_READ:
+            return
         if length == 14:
             if name.lower() == b"content-length":
                 self._framed = True

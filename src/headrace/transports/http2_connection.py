@@ -48,12 +48,19 @@ class Owner(Protocol):
     def allows(self, streams: int, /) -> None:
         """How many streams at once the server allows on each connection."""
 
+    def took(self, requests: int, /) -> None:
+        """The server closed a connection after so many requests, and refused those after them."""
+
+    def takes_more(self) -> None:
+        """The server takes more requests on a connection than it was given."""
+
 
 class Http2Connection(WatchedSocket):
     """One connection, and the exchanges on it.
 
     ``room`` is how many more exchanges may begin now. ``draining``: none may, the rest goes on to its end.
-    ``listed`` is the pool's own note.
+    ``listed`` is the pool's own note. ``streams`` is how many may be under way at once, ``requests`` how many
+    it may take in all.
     """
 
     __slots__ = (
@@ -65,6 +72,8 @@ class Http2Connection(WatchedSocket):
         "_farewell",
         "_heard",
         "_idle_since",
+        "_last",
+        "_newest",
         "_over",
         "_owner",
         "_reply_due",
@@ -74,7 +83,9 @@ class Http2Connection(WatchedSocket):
         "room",
     )
 
-    def __init__(self, connected: Connected, poller: Poller, owner: Owner, streams: int) -> None:
+    def __init__(
+        self, connected: Connected, poller: Poller, owner: Owner, streams: int, requests: float = math.inf
+    ) -> None:
         super().__init__(connected, poller)
         self._owner = owner
         self._engine = Http2Engine(self)
@@ -85,6 +96,7 @@ class Http2Connection(WatchedSocket):
         self._farewell = ""
         self._over: int | None = None
         self._reply_due = math.inf
+        self._last, self._newest = 2 * requests - 1, 0  # streams are numbered 1, 3, 5, …
         self._allowed = self.room = streams
         self.draining = False
         self.listed = False
@@ -114,6 +126,9 @@ class Http2Connection(WatchedSocket):
             raise Unprocessed from None
         exchange.stream = stream
         self._exchanges[stream] = exchange
+        self._newest = stream
+        if stream >= self._last:
+            self.retire()
         if upload:
             self._uploads[stream] = memoryview(content)
         self._begun += 1
@@ -222,6 +237,8 @@ class Http2Connection(WatchedSocket):
         self._engine.receive(data)
         if not self.closed:
             self.flush()
+        elif self._newest >= self._last and not self._farewell:
+            self._owner.takes_more()
 
     def broken(self, error: Exception | None) -> None:
         """See `WatchedSocket.broken`."""
@@ -323,7 +340,9 @@ class Http2Connection(WatchedSocket):
             self._fail(exchange, Lost("ended the request's stream"))  # unless it has failed already
         self._freed()
 
-    def going_away(self, code: int, said: bytes) -> None:
+    def going_away(self, code: int, said: bytes, last: int) -> None:
+        if code == NO_ERROR and 0 < last < self._newest:
+            self._owner.took((last + 1) // 2)
         self._farewell = "closed the connection"
         if code != NO_ERROR:
             words = said.decode("utf-8", "replace")[:100]

@@ -75,8 +75,8 @@ class Receiver(Protocol):
     def stream_ended(self, stream: int) -> None:
         """A stream is over in both directions."""
 
-    def going_away(self, code: int, said: bytes) -> None:
-        """The other side takes no further requests on this connection."""
+    def going_away(self, code: int, said: bytes, last: int) -> None:
+        """The other side takes no further requests on this connection, nor those after stream ``last``."""
 
     def streams_allowed(self, count: int) -> None:
         """How many streams there may be at once."""
@@ -215,7 +215,7 @@ class Http2Engine:
             if streams is not None:
                 receiver.streams_allowed(streams)
         elif isinstance(event, ngh2.GoAwayReceived):
-            receiver.going_away(event.error_code, event.debug_data)
+            receiver.going_away(event.error_code, event.debug_data, event.last_stream_id)
         elif isinstance(event, ngh2.ConnectionClosed):
             receiver.ended(event.error_code)
 

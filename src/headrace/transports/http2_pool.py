@@ -67,6 +67,7 @@ class Http2Pool:
         self._waiting: deque[_Turn] = deque()
         self._opening = 0
         self._streams = ASSUMED_STREAMS
+        self._requests = self._took = math.inf
         self._known = False
         self._rings_at = math.inf
         self.closed = False
@@ -143,7 +144,7 @@ class Http2Pool:
         """Whether the connections that are being opened are too few for one call more."""
         if not self._known:
             return self._opening == 0
-        return self._opening * self._streams <= len(self._waiting)
+        return self._opening * min(self._streams, self._requests) <= len(self._waiting)
 
     async def _served(self, timeout: Timeout, end: float, *, first: bool) -> _Turn:
         """Wait in line, or before all ``first``, until ``end`` at most."""
@@ -201,7 +202,7 @@ class Http2Pool:
             connected.raw_socket.close()
             raise TLSError(f"{self.where} does not speak HTTP/2; leave http2 at 'auto'")
         try:
-            connection = Http2Connection(connected, self._poller, self, self._streams)
+            connection = Http2Connection(connected, self._poller, self, self._streams, self._requests)
         except OSError as error:
             connected.raw_socket.close()
             raise local_resource_error(error, self.where) or error from error
@@ -258,6 +259,16 @@ class Http2Pool:
     def allows(self, streams: int) -> None:
         """See `Owner.allows`."""
         self._streams = max(1, streams)
+
+    def took(self, requests: int) -> None:
+        """See `Owner.took`: twice the same is the server's rule, and the next ones get no more than that."""
+        if requests == self._took:
+            self._requests = requests
+        self._took = requests
+
+    def takes_more(self) -> None:
+        """See `Owner.takes_more`."""
+        self._requests *= 2
 
     def ring(self, now: float) -> None:
         """The poller's timer has ended: let those go whose time is up."""

@@ -8,7 +8,8 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from importlib.metadata import version
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import anyio
@@ -26,9 +27,16 @@ from headrace.errors import (
     SettingsError,
     TLSError,
 )
+from headrace.keys import Secret
 from headrace.model import Call
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import default_ssl_context, tls_name
+from headrace.transports.client_certificates import ClientCertificate, load_client_certificate
+from headrace.transports.connecting import (
+    certificate_refused,
+    default_ssl_context,
+    refuses_certificate,
+    tls_name,
+)
 from headrace.transports.encodings import Decoder, decompressed, unreadable
 from headrace.transports.local_limits import Shortage, local_errors_named, local_resource_error
 
@@ -36,7 +44,9 @@ from headrace.transports.local_limits import Shortage, local_errors_named, local
 class HttpxTransport:
     """Makes attempts through an ``AsyncClient`` of httpx or httpx2; the client is closed with it.
 
-    Without ``client`` one of httpx is made on first use, which takes proxies from the environment.
+    Without ``client`` one of httpx is made on first use: with ``cert`` (see `NativeTransport`), and by way of
+    ``proxy``, else by those of the environment. It speaks HTTP/1.1 or, with ``http2=True``, nothing but
+    HTTP/2; an endpoint's own ``http2`` comes first.
     Limits, encodings and redirects are as in the native transport. What is left to httpx is not: which heads
     of answers it takes, and that it writes a request to its end before it reads the answer.
     """
@@ -47,28 +57,60 @@ class HttpxTransport:
         *,
         max_connections: int = 100,
         max_response_bytes: int = 64 * 1024 * 1024,
+        cert: ClientCertificate | None = None,
+        proxy: str | Secret | None = None,
+        http2: bool | Literal["auto"] = "auto",
     ) -> None:
+        if http2 is True and client is None:
+            _check_http2()
         if client is not None and not (hasattr(client, "stream") and hasattr(client, "aclose")):
             raise SettingsError(f"HttpxTransport takes an httpx.AsyncClient, not {client!r}")
+        if client is not None and (cert is not None or proxy is not None):
+            raise SettingsError("cert= and proxy= are for a client that HttpxTransport makes itself")
+        self._context = None
+        if cert is not None:
+            self._context = default_ssl_context()
+            load_client_certificate(self._context, cert)
+        self._proxy = proxy.reveal() if isinstance(proxy, Secret) else proxy
         self._max_connections = max_connections
         self._max_bytes = max_response_bytes
         self._client = client
+        self._http2 = http2
+        self._own: dict[bool, Any] = {}
         self._module = importlib.import_module("httpx" if client is None else _home(client))
         self._headers: dict[Endpoint, dict[str, str]] = {}
         self._in_use = 0
         self._shortage: Shortage[None] = Shortage(lambda _: None)
 
-    def _open(self) -> Any:
-        if self._client is None:
-            httpx = self._module
-            limits = httpx.Limits(
-                max_connections=None, max_keepalive_connections=self._max_connections, keepalive_expiry=60.0
+    def _client_for(self, endpoint: Endpoint) -> Any:
+        if self._client is not None:
+            return self._client
+        http2 = (self._http2 if endpoint.http2 is None else endpoint.http2) is True
+        return self._own.get(http2) or self._open(http2)
+
+    def _open(self, http2: bool) -> Any:
+        if http2:
+            _check_http2()
+        httpx = self._module
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=self._max_connections, keepalive_expiry=60.0
+        )
+        which = "proxies of the environment" if self._proxy is None else "proxy"
+        try:
+            client = self._own[http2] = httpx.AsyncClient(
+                limits=limits,
+                verify=self._context or default_ssl_context(),
+                proxy=self._proxy,
+                http1=not http2,
+                http2=http2,
             )
-            try:
-                self._client = httpx.AsyncClient(limits=limits, verify=default_ssl_context())
-            except (ImportError, ValueError) as error:  # a proxy of a kind that it does not know
-                raise SettingsError(f"httpx cannot use the proxies of the environment: {error}") from error
-        return self._client
+        except ImportError as error:
+            raise SettingsError(f"httpx cannot use the {which}: {error}") from error
+        except (ValueError, httpx.InvalidURL):  # its message shows the URL
+            raise SettingsError(
+                f"httpx cannot use the {which}; it must be one of http, https, socks5 or socks5h"
+            ) from None
+        return client
 
     async def send(self, call: Call) -> Reply:
         """Make one attempt; see `Transport.send`."""
@@ -105,7 +147,7 @@ class HttpxTransport:
         content: bytes | None = None
         try:
             with anyio.CancelScope(deadline=end):
-                async with self._open().stream(
+                async with self._client_for(call.endpoint).stream(
                     request.method,
                     call.endpoint.base_url + request.path,
                     content=call.content or None,
@@ -117,19 +159,19 @@ class HttpxTransport:
                     extensions=self._extensions(call),
                 ) as response:
                     content = await self._body_of(response, call)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
         if content is None:
             content = self._too_late(response, call)
         # What httpx has undone must not be announced any more.
         raw = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
-        return Reply(response.status_code, Headers(raw), content)
+        return _reply(response, Headers(raw), content)
 
     async def _send_streamed(self, call: Call) -> Reply:
         """An attempt whose success is handed over at its headers."""
         httpx, request, timeout = self._module, call.request, call.timeout
         end = math.inf if timeout.total is None else anyio.current_time() + timeout.total
-        client = self._open()
+        client = self._client_for(call.endpoint)
         response: Any = None
         try:
             with anyio.CancelScope(deadline=end):
@@ -150,22 +192,22 @@ class HttpxTransport:
                 headers = Headers(list(response.headers.raw))
                 if _is_success(response):
                     body = HttpxBody(httpx, response, call, self._max_bytes, self._give_back)
-                    return Reply(response.status_code, headers, b"", stream=body)
+                    return _reply(response, headers, b"", body)
                 try:
-                    return Reply(response.status_code, headers, await self._body_of(response, call))
+                    return _reply(response, headers, await self._body_of(response, call))
                 finally:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise _translated(httpx, error, call, answering=response is not None) from error
         content = self._too_late(response, call)
-        return Reply(response.status_code, Headers(list(response.headers.raw)), content)
+        return _reply(response, Headers(list(response.headers.raw)), content)
 
     async def _body_of(self, response: Any, call: Call) -> bytes:
         """The whole body, or a note of why the body of an error status cannot be read."""
         try:
             return await self._read(response)
-        except self._module.HTTPError as error:
+        except (self._module.HTTPError, ssl.SSLError) as error:
             failure = _translated(self._module, error, call, answering=True)
             if _is_success(response):
                 raise failure from error
@@ -233,8 +275,8 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """Close the client."""
-        if self._client is not None:
-            await self._client.aclose()
+        for client in [self._client] if self._client is not None else self._own.values():
+            await client.aclose()
 
 
 def _credentials(endpoint: Endpoint) -> dict[str, str]:
@@ -278,7 +320,7 @@ class HttpxBody:
                         return decoded
                 self._decoder.finish()
                 return b""
-        except self._httpx.HTTPError as error:
+        except (self._httpx.HTTPError, ssl.SSLError) as error:
             raise _translated(self._httpx, error, self._call, answering=True) from error
         where = self._call.endpoint.base_url
         raise CallTimeout(f"{where} fell silent in the midst of an answer", "stall")
@@ -294,6 +336,20 @@ class HttpxBody:
             with suppress(self._httpx.HTTPError, self._httpx.StreamError):
                 async for _ in self._parts:
                     pass
+
+
+def _reply(response: Any, headers: Headers, content: bytes, stream: HttpxBody | None = None) -> Reply:
+    reply = Reply(response.status_code, headers, content, stream=stream)
+    if response.http_version == "HTTP/2":
+        reply.http_version = "HTTP/2"
+    return reply
+
+
+def _check_http2() -> None:
+    if find_spec("h2") is None:
+        raise SettingsError(
+            "http2 = true needs h2 over httpx: pip install 'httpx[http2]', or leave it at 'auto'"
+        )
 
 
 def _is_success(response: Any) -> bool:
@@ -318,6 +374,8 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
         return CallTimeout(f"{phase} timeout with {where}", phase)
     causes = list(_causes(error))
     for cause in causes:
+        if refuses_certificate(cause):
+            return certificate_refused(where, cause)
         if (local := local_resource_error(cause, where)) is not None:
             return local
     said = next((str(cause) for cause in causes if str(cause)), type(error).__name__)
@@ -325,7 +383,7 @@ def _translated(httpx: Any, error: Exception, call: Call, *, answering: bool) ->
         if any(isinstance(cause, ssl.SSLError) for cause in causes):
             return TLSError(f"TLS with {where} failed: {said}")
         return ConnectError(f"no connection to {where}: {said}")
-    lost = isinstance(error, (httpx.NetworkError, httpx.ProxyError))
+    lost = isinstance(error, (httpx.NetworkError, httpx.ProxyError, ssl.SSLError))
     if lost or (
         isinstance(error, httpx.RemoteProtocolError) and ("closed" in said or "disconnected" in said)
     ):

@@ -15,13 +15,16 @@ from headrace.background import BackgroundTasks, GroupOfClient
 from headrace.clock import on_asyncio
 from headrace.endpoints import Endpoint
 from headrace.errors import ClientStateError, SettingsError
+from headrace.keys import Secret
 from headrace.model import Call
 from headrace.reply import Reply
+from headrace.transports.client_certificates import ClientCertificate, load_client_certificate
 from headrace.transports.connecting import Connector, default_ssl_context
 from headrace.transports.http1_pool import CLOSED, Http1Pool
 from headrace.transports.local_limits import local_errors_named
 from headrace.transports.opening import Opener, Shared
 from headrace.transports.poller import Poller
+from headrace.transports.proxies import Forwarded, Proxy, ProxyChoice, chosen_proxy, parsed_proxy
 from headrace.transports.request_writer import Http1Writer, Http2Writer
 from headrace.transports.tls import HTTP1, HTTP2
 
@@ -44,6 +47,12 @@ class NativeTransport:
     A reply over ``max_response_bytes`` is an error. ``ssl_context`` replaces the default of verified TLS
     on the system's certificates. Redirects are not followed.
 
+    ``cert`` is shown to servers that ask for a client's certificate: the path of a PEM file that holds it and
+    its key, or a pair or triple of certificate, key and password; it is loaded into ``ssl_context`` where
+    there is one. ``proxy`` is the URL of an HTTP proxy, or a function from an endpoint's URL to that of its
+    proxy or None; by default there is none, whatever the environment says. Raises `SettingsError` for a
+    certificate that cannot be loaded and for what is not an HTTP proxy.
+
     ``http2`` is for endpoints that do not say it themselves. "auto": HTTP/2 over https where the server
     chooses it and ngh2 is installed (``headrace[http2]``), else HTTP/1.1. True: HTTP/2 only, over plain http
     without asking. False: HTTP/1.1 only. Raises `SettingsError` for True without ngh2.
@@ -55,6 +64,8 @@ class NativeTransport:
         max_connections: int = 100,
         max_response_bytes: int = 64 * 1024 * 1024,
         ssl_context: ssl.SSLContext | None = None,
+        cert: ClientCertificate | None = None,
+        proxy: ProxyChoice = None,
         http2: bool | Literal["auto"] = "auto",
     ) -> None:
         if http2 is True and not has_http2():
@@ -62,8 +73,14 @@ class NativeTransport:
         self._http2 = http2
         self._max_idle = max_connections
         self._max_bytes = max_response_bytes
+        if isinstance(proxy, (str, Secret)):
+            parsed_proxy(chosen_proxy(proxy, "") or "")
+        if cert is not None:
+            ssl_context = ssl_context or default_ssl_context()
+            load_client_certificate(ssl_context, cert)
         self._ssl_context = ssl_context
-        self._senders: dict[Endpoint, Http1Pool | Http2Sender] = {}
+        self._proxy = proxy
+        self._senders: dict[Endpoint, Http1Pool | Http2Sender | Forwarded] = {}
         self._group: BackgroundTasks | None = None
         self._poller: Poller | None = None
         self._shared = Shared()
@@ -81,7 +98,7 @@ class NativeTransport:
         sender = self._senders.get(call.endpoint) or self._sender(call.endpoint)
         return sender.send(call)
 
-    def _sender(self, endpoint: Endpoint) -> Http1Pool | Http2Sender:
+    def _sender(self, endpoint: Endpoint) -> Http1Pool | Http2Sender | Forwarded:
         if self._closed:
             raise ClientStateError(CLOSED)
         if self._group is None and not on_asyncio():
@@ -93,11 +110,19 @@ class NativeTransport:
                 self._poller = Poller(self._group)
             if parts.scheme == "https":
                 context = self._ssl_context = self._ssl_context or default_ssl_context()
-        connector = Connector(parts.hostname or "", parts.port or (443 if context else 80), context)
-        made = self._senders[endpoint] = self._made(endpoint, Opener(connector, self._shared), self._poller)
+        named = chosen_proxy(self._proxy, endpoint.base_url)
+        proxy = None if named is None else parsed_proxy(named)
+        port = parts.port or (443 if context else 80)
+        connector = Connector(parts.hostname or "", port, context, self._poller, proxy)
+        opener = Opener(connector, self._shared)
+        made = self._senders[endpoint] = self._made(
+            endpoint, opener, self._poller, None if context else proxy
+        )
         return made
 
-    def _made(self, endpoint: Endpoint, opener: Opener, poller: Poller) -> Http1Pool | Http2Sender:
+    def _made(
+        self, endpoint: Endpoint, opener: Opener, poller: Poller, forwards: Proxy | None
+    ) -> Http1Pool | Http2Sender | Forwarded:
         http2 = self._http2 if endpoint.http2 is None else endpoint.http2
         if http2 == "auto":
             http2 = "auto" if has_http2() and endpoint.base_url.startswith("https:") else False
@@ -105,14 +130,14 @@ class NativeTransport:
         if http2 is not True:
             http1 = Http1Pool(
                 opener,
-                Http1Writer(endpoint),
+                Http1Writer(endpoint, forwards),
                 poller,
                 self._shared,
                 max_idle=self._max_idle,
                 max_bytes=self._max_bytes,
             )
             if http2 is False:
-                return http1
+                return http1 if forwards is None else Forwarded(http1, forwards)
         if not has_http2():
             raise SettingsError(NO_HTTP2)
         from headrace.transports.http2_pool import Http2Pool
@@ -124,7 +149,9 @@ class NativeTransport:
         return Http2Sender(pool, Http2Writer(endpoint), http1, max_bytes=self._max_bytes)
 
     async def aclose(self) -> None:
-        """Drop all connections; an attempt that is under way on one of them fails."""
+        """Drop all connections; an attempt that is under way on one of them fails. Again does nothing."""
+        if self._closed:
+            return
         self._closed = True
         self._shared.close()
         if self._poller is not None:

@@ -116,13 +116,20 @@ class Opener:
     async def connect(self, protocols: Sequence[str], timeout: Timeout, end: float) -> Connected:
         """A new connection; see `open`, which waits where this machine has none left."""
         for last_try in (False, True):
-            limit = math.inf if timeout.connect is None else self._now() + timeout.connect
-            with anyio.CancelScope(deadline=min(limit, end)):
-                return await self._connector.connect(protocols)
+            began = limit = math.inf
+            with anyio.CancelScope(deadline=end) as scope:
+                async with self._connector.turns:
+                    began = self._now()
+                    if timeout.connect is not None:  # from here on, for until now it was this side's time
+                        limit = began + timeout.connect
+                        scope.deadline = min(limit, end)
+                    return await self._connector.connect(protocols)
             # An event loop that was blocked past the deadline has looked at no socket since. That says
             # nothing about the endpoint, which gets its time once more.
             if last_try or limit >= end or self._now() - limit <= _LOOP_LAG:
                 break
+        if began < math.inf:
+            self._connector.timed_out(began)
         raise timed_out(self.where, "connect", timeout, in_total=limit >= end)
 
 

@@ -27,8 +27,8 @@ time than all the rest of a send. But none should wait for long until others are
 MOST_SERVED = 16
 """Sockets that are served before the tasks that wait for them have a turn.
 
-With 1,000 in flight nearly all may be ready at once. What their answers are made of would be in memory at once,
-out of the processor's caches, and the garbage collector would look at it again and again.
+With 1,000 in flight nearly all may be ready. If all were served together, their answers would leave the
+processor's caches, and the garbage collector would look at them again and again, before anybody read them.
 """
 
 
@@ -132,7 +132,8 @@ class Poller:
 
     def ring(self) -> float | None:
         """Ring for all whose time has come; returns when the next one's will."""
-        self._poll.serve()  # a loop that was blocked finds both at once, and what has come in time has come in time
+        # A loop that was blocked finds both at once, and what has come in time has come in time.
+        self._poll.serve()
         now = self.now()
         while self._heap and self._heap[0][0] <= now:
             heapq.heappop(self._heap)[2].ring(now)

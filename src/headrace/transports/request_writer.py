@@ -11,6 +11,7 @@ from headrace.endpoints import FRAMING, Endpoint, unsendable
 from headrace.errors import RequestError
 from headrace.keys import RenewedKey
 from headrace.model import Request
+from headrace.transports.proxies import Proxy
 
 _SCOPE = re.compile(r"%.*\]")
 """Of an IPv6 address: it means something on this machine only (RFC 6874, section 4)."""
@@ -27,12 +28,18 @@ Head = TypeVar("Head")
 class RequestWriter(Generic[Head]):
     """Writes the requests to one endpoint; the head of a method, path and headers is built once for each key.
 
+    Requests for a ``proxy`` that makes them itself name the whole URL (RFC 9112, 3.2.2), and carry what opens
+    the proxy.
+
     Raises `RequestError` for a request's headers that HTTP cannot carry, or that are headrace's own to set.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, proxy: Proxy | None = None) -> None:
         self._endpoint = endpoint
-        self._base = urlsplit(endpoint.base_url).path
+        parts = urlsplit(endpoint.base_url)
+        self._host = _SCOPE.sub("]", parts.netloc)
+        self._base = parts.path if proxy is None else f"http://{self._host}{parts.path}"
+        self._authorization = None if proxy is None else proxy.authorization
         self._heads: dict[tuple[str, str, Any, bool], Head] = {}
         self._renewed = endpoint.api_key if isinstance(endpoint.api_key, RenewedKey) else None
         self._version: int | None = None
@@ -52,7 +59,9 @@ class RequestWriter(Generic[Head]):
     def _lines(self) -> dict[str, str]:
         """The headers of all requests, with the key of now."""
         endpoint = self._endpoint
-        lines = {"Host": _SCOPE.sub("]", urlsplit(endpoint.base_url).netloc)}
+        lines = {"Host": self._host}
+        if self._authorization is not None:
+            lines["Proxy-Authorization"] = self._authorization
         lines |= endpoint.credentials()
         lines |= {"Accept": "application/json", "Accept-Encoding": _ENCODINGS}
         from importlib.metadata import version  # not with the module: see headrace.plugin_manager

@@ -170,6 +170,7 @@ class Otel:
     ) -> None:
         """Once for each call that began."""
         call, span, begun = seen.call, seen.span, seen.target
+        call.notes.pop(self.name, None)  # a cycle, for the garbage collector
         request = call.request
         if call.endpoint is not seen.endpoint or request.model != seen.model:
             # A policy further in has chosen another endpoint, or another model.

@@ -1,0 +1,44 @@
+"""The client's part of a TLS handshake, driven by the poller."""
+
+from __future__ import annotations
+
+import ssl
+from socket import socket
+from typing import TYPE_CHECKING
+
+from headrace.transports.exchanges import Exchange
+
+if TYPE_CHECKING:
+    from headrace.transports.poller import Poller
+    from headrace.transports.tls import TlsSession
+
+
+class Handshake(Exchange):
+    """``await Handshake(…).over()`` completes the handshake of ``tls`` over a connected socket.
+
+    Raises `OSError`; `ssl.SSLError` is one.
+    """
+
+    __slots__ = ("_session",)
+
+    def __init__(self, raw_socket: socket, tls: TlsSession, poller: Poller) -> None:
+        super().__init__(raw_socket, poller)
+        self._session = tls
+
+    def begin(self) -> bool:
+        """See `Exchange.begin`."""
+        return self._shake_hands(None)
+
+    def go_on(self, data: bytes) -> bool:
+        """See `Exchange.go_on`."""
+        return self._shake_hands(data)
+
+    def lost(self) -> Exception:
+        """See `Exchange.lost`."""
+        return ssl.SSLEOFError("the other side closed")
+
+    def _shake_hands(self, received: bytes | None) -> bool:
+        try:
+            return self._session.handshake(received)
+        finally:  # an alert says to the other side what is wrong
+            self._send(self._session.outgoing())

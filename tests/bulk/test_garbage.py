@@ -1,0 +1,16 @@
+"""The garbage collector of a process of headrace's own."""
+
+from __future__ import annotations
+
+import gc
+
+from headrace.bulk.garbage import collecting_less
+
+
+def test_the_collector_is_as_it_was_after_the_block() -> None:
+    before = gc.get_threshold()
+    with collecting_less():
+        assert gc.get_threshold() > before
+        assert gc.get_freeze_count()
+    assert gc.get_threshold() == before
+    assert not gc.get_freeze_count()

@@ -1,0 +1,52 @@
+"""`headrace run` over HTTP/2, killed and started again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROWS = 300
+
+
+@pytest.fixture
+def variables(headrace: Any) -> Iterator[dict[str, str]]:
+    """What `headrace serve --tls` says that a client needs."""
+    options = ("--latency", "20ms", "--errors", "5%")
+    with headrace.start("serve", "--tls", "--port", "0", *options) as process:
+        try:
+            said = [process.stdout.readline() for _ in range(3)]
+            yield dict(word.split("=", 1) for word in said[2].split() if "=" in word)
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(
+    headrace: Any,
+    questions: Path,
+    variables: dict[str, str],
+    lines_of: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    prompt = ("--prompt", "{id}: {text}", "--max-in-flight", "10")
+    command = ("run", questions.name, "--out", "out.jsonl", "--model", "any", *prompt)
+    output = headrace.folder / "out.jsonl"
+    with headrace.start(*command, env=variables) as process:
+        until = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < until:
+            if output.exists() and len(output.read_bytes().splitlines()) > 20:
+                break
+        process.kill()
+        process.communicate(timeout=30)
+    assert 20 < len(output.read_bytes().splitlines()) < ROWS
+
+    result = headrace.run(*command, HEADRACE_HTTP2="true", **variables)
+    assert result.code == 0, result.err
+    lines = lines_of("out.jsonl")
+    assert sorted(line["custom_id"] for line in lines) == [f"Q{number:03}" for number in range(ROWS)]
+    for line in lines:
+        text = line["response"]["body"]["choices"][0]["message"]["content"]
+        assert line["custom_id"] in text

@@ -1,0 +1,132 @@
+"""nginx says GOAWAY when it reloads, when it quits, and after so many requests; no call may be lost by it.
+
+The clients have no retry policy: what nginx says that it has not processed is sent again by the transport.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from tests.servers.nginx import PIECES
+
+from headrace import Client, ConnectError, ServerError
+
+if TYPE_CHECKING:
+    from tests.servers.nginx import Nginx
+
+Run = Callable[..., AbstractContextManager["Nginx"]]
+Connect = Callable[..., Client]
+pytestmark = pytest.mark.anyio
+
+
+async def became_of(
+    client: Client, count: int, each: Callable[[int], None] = lambda done: None
+) -> Counter[str]:
+    """What became of so many calls; ``each`` is called with how many are done."""
+    seen: Counter[str] = Counter()
+    async with client.map((f"Frage {number}" for number in range(count)), max_in_flight=50) as outcomes:
+        async for outcome in outcomes:
+            seen[outcome.reply.http_version if outcome.reply is not None else repr(outcome.error)] += 1
+            each(seen.total())
+    return seen
+
+
+async def test_calls_streams_errors_and_megabytes_both_ways(nginx: Run, connect: Connect) -> None:
+    with nginx() as server:
+        async with connect(server.url) as client:
+            assert await became_of(client, 300) == {"HTTP/2": 300}
+            assert (await client.chat("Hallo")).text == "Gruss"
+        root = server.url.removesuffix("/v1")
+        async with connect(root) as client:
+            large = {"text": "x" * 5_000_000}
+            assert (await client.request("POST", "/echo", large)).body["text"] == large["text"]
+            for _ in range(2):
+                with pytest.raises(ServerError, match="busy") as caught:
+                    await client.request("POST", "/busy", {})
+                assert caught.value.status == 503
+        async with connect(f"{root}/stream/v1") as client, client.stream("Hallo") as stream:
+            assert [piece.text async for piece in stream if piece.text] == PIECES
+        assert stream.reply.http_version == "HTTP/2"
+
+
+async def test_megabytes_and_small_calls_beside_each_other(nginx: Run, connect: Connect) -> None:
+    lengths: list[int] = []
+
+    async def echo(client: Client, length: int) -> None:
+        reply = await client.request("POST", "/echo", {"text": "x" * length})
+        lengths.append(len(reply.body["text"]))
+
+    with nginx() as server:
+        async with connect(server.url.removesuffix("/v1")) as client, anyio.create_task_group() as group:
+            for number in range(60):
+                group.start_soon(echo, client, 2_000_000 if number % 20 == 0 else 100)
+    assert sorted(lengths) == [100] * 57 + [2_000_000] * 3
+
+
+async def test_no_call_is_lost_where_it_reloads(nginx: Run, connect: Connect) -> None:
+    with nginx(latency_ms=5) as server:
+
+        def reload(done: int) -> None:
+            if done % 200 == 0:
+                server.reload()
+
+        async with connect(server.url) as client:
+            assert await became_of(client, 1000, reload) == {"HTTP/2": 1000}
+
+
+@pytest.mark.parametrize("requests", [10, 1])
+async def test_no_call_is_lost_where_a_connection_takes_few_requests(
+    nginx: Run, connect: Connect, requests: int
+) -> None:
+    with nginx(requests=requests) as server:
+        async with connect(server.url) as client:
+            assert await became_of(client, 300) == {"HTTP/2": 300}
+        assert len(server.connections) == 300, "one was sent twice"
+
+
+async def test_a_server_that_takes_more_again_gets_more(nginx: Run, connect: Connect) -> None:
+    with nginx(requests=5) as server:
+        async with connect(server.url) as client:
+            await became_of(client, 100)
+            assert len(set(server.connections)) >= 20
+            server.allow(1000)
+            server.reload()
+            assert await became_of(client, 600) == {"HTTP/2": 600}
+        assert len(set(server.connections[-300:])) < 30
+
+
+async def test_where_it_quits_what_is_under_way_is_answered(nginx: Run, connect: Connect) -> None:
+    with nginx(latency_ms=300) as server:
+        async with connect(server.url) as client:
+            await client.chat("Hallo")
+            texts: list[str] = []
+
+            async def ask() -> None:
+                texts.append((await client.chat("Hallo")).text)
+
+            async with anyio.create_task_group() as group:
+                for _ in range(50):
+                    group.start_soon(ask)
+                with anyio.fail_after(10):
+                    while client.in_flight < 50:
+                        await anyio.lowlevel.checkpoint()
+                    await anyio.wait_all_tasks_blocked()
+                server.quit()
+            assert texts == ["Gruss"] * 50
+            server.process.wait(10)
+            with pytest.raises(ConnectError, match="refused"):
+                await client.chat("Hallo")
+
+
+async def test_a_connection_that_it_closed_when_idle_gets_no_call(nginx: Run, connect: Connect) -> None:
+    with nginx(idle="1s") as server:
+        async with connect(server.url) as client:
+            for _ in range(2):
+                assert (await client.chat("Hallo")).text == "Gruss"
+                await anyio.sleep(1.2)  # nginx's own clock, which nobody can turn
+        assert len(server.connections) == 2
