@@ -156,7 +156,7 @@ def assert_nothing_left(client: Client) -> None:
     poller = transport._poller
     assert poller is not None
     for sender in transport._senders.values():
-        pool = sender._pool  # type: ignore[union-attr]
+        pool: Any = sender._pool  # type: ignore[union-attr]
         assert not pool._waiting
         assert pool._opening == 0
         for connection in pool._connections:

@@ -96,7 +96,9 @@ async def heard(server: RawServer, talk: Http2Peer) -> None:
 def pool_of(client: Client) -> Http2Pool:
     transport = client._transport
     assert isinstance(transport, NativeTransport)
-    pool: Http2Pool = transport._senders[client.endpoints[0]]._pool  # type: ignore[union-attr]
+    (sender,) = transport._senders.values()
+    pool = sender._pool  # type: ignore[union-attr]
+    assert isinstance(pool, Http2Pool)
     return pool
 
 
