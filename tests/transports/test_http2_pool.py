@@ -220,6 +220,7 @@ async def test_one_handshake_tells_what_the_server_speaks(
     calls = 30
     transport = NativeTransport(ssl_context=trusting)
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Address, "connected_at_once", lambda address: None)
         patched.setattr(Address, "connected", counting)
         async with serve(script, context) as server, connect(server, transport=transport) as client:
             async with anyio.create_task_group() as group:
@@ -247,6 +248,7 @@ async def test_a_thousand_calls_at_once_open_ten_connections(
         begun.append(len(begun))
         return await connected(address)
 
+    monkeypatch.setattr(Address, "connected_at_once", lambda address: None)
     monkeypatch.setattr(Address, "connected", counting)
     gate = Gate()
     async with serve(gate) as server:
@@ -298,6 +300,7 @@ def doors(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Doors]:
         async def connected(address: Address) -> Any:
             return await made(address)
 
+        monkeypatch.setattr(Address, "connected_at_once", lambda address: None)
         monkeypatch.setattr(Address, "connected", connected)
         return made
 
@@ -411,6 +414,7 @@ async def test_waiting_for_a_stream_ends_with_the_attempts_time(serve: Serve, co
             async def none_left(address: Address) -> Any:
                 raise OSError(errno.EMFILE, "none left")
 
+            patched.setattr(Address, "connected_at_once", lambda address: None)
             patched.setattr(Address, "connected", none_left)
             async with anyio.create_task_group() as group:
                 group.start_soon(client.request, "POST", "/holds", {})
