@@ -59,7 +59,7 @@ class Figures:
 
     def __str__(self) -> str:
         ends = ", ".join(f"{end} {number:,}" for end, number in self.ends.most_common())
-        grown = f"{self.objects:+,} objects and {self.resident:+,} KiB"
+        grown = f"then {self.objects:+,} objects and {self.resident:+,} KiB"
         return f"{ends}; {self.connections} connections, {grown}"
 
 
@@ -222,9 +222,10 @@ def _check(client: Client, figures: Figures, lost: int | None) -> None:
         if connection.busy or connection._uploads or connection.room != connection._allowed:
             left["streams"] = (connection.busy, connection.room, connection._allowed)
     gc.collect()
-    connections = sum(type(found) is Http2Connection for found in gc.get_objects())
-    if connections != pool.opened:
-        left["objects"] = connections
+    connections = [found for found in gc.get_objects() if type(found) is Http2Connection]
+    still_open = sum(not connection.closed for connection in connections)
+    if still_open != pool.opened:
+        left["connections that no pool has"] = still_open - pool.opened
     if left:
         raise LeftBehindError(str(left))
 
