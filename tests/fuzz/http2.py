@@ -81,7 +81,7 @@ class Recorder:
         self._of(stream).finish("0")
         self.closed.add(stream)
 
-    def going_away(self, code: int, said: bytes) -> None:
+    def going_away(self, code: int, said: bytes, last: int) -> None:
         self.away = (code, said)
 
     def streams_allowed(self, count: int) -> None:
