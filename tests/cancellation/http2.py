@@ -202,12 +202,13 @@ def _pool(client: Client) -> Http2Pool:
     transport: Any = client._transport
     assert isinstance(transport, NativeTransport)
     (sender,) = transport._senders.values()
-    pool: Http2Pool = sender._pool  # type: ignore[union-attr]
+    pool: Http2Pool = sender._pool  # type: ignore[union-attr, assignment]
     return pool
 
 
 def _check(client: Client, figures: Figures, lost: int | None) -> None:
-    pool, left = _pool(client), {}
+    pool = _pool(client)
+    left: dict[str, Any] = {}
     figures.connections = pool.opened
     if lost is not None and pool.opened != lost:
         left["connections"] = pool.opened

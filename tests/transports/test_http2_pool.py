@@ -96,7 +96,7 @@ async def heard(server: RawServer, talk: Http2Peer) -> None:
 def pool_of(client: Client) -> Http2Pool:
     transport = client._transport
     assert isinstance(transport, NativeTransport)
-    pool: Http2Pool = transport._senders[client.endpoints[0]]._pool  # type: ignore[union-attr]
+    pool: Http2Pool = transport._senders[client.endpoints[0]]._pool  # type: ignore[union-attr, assignment]
     return pool
 
 
@@ -219,6 +219,7 @@ async def test_one_handshake_tells_what_the_server_speaks(
     transport = NativeTransport(ssl_context=trusting)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Address, "connected", counting)
+        patched.setattr(Address, "connected_at_once", lambda address: None)
         async with serve(script, context) as server, connect(server, transport=transport) as client:
             async with anyio.create_task_group() as group:
                 group.start_soon(made, client, calls)
