@@ -22,7 +22,7 @@ from tests.transports.http2_server import (
 )
 
 from headrace import CallTimeout, ConnectError, IncompleteReply, Timeout
-from headrace.transports import http2_connection
+from headrace.transports import liveness
 
 if TYPE_CHECKING:
     from tests.transports.conftest import Peer, Serve
@@ -278,8 +278,8 @@ async def test_what_came_of_a_stream_is_given_out_before_its_end(serve: Serve, c
 async def test_a_connection_that_answers_no_ping_is_given_up(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, idle: bool
 ) -> None:
-    monkeypatch.setattr(http2_connection, "PING_AFTER", 0.1)
-    monkeypatch.setattr(http2_connection, "_PING_WITHIN", 0.1)
+    monkeypatch.setattr(liveness, "PING_AFTER", 0.1)
+    monkeypatch.setattr(liveness, "PING_WITHIN", 0.1)
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
@@ -306,8 +306,8 @@ async def test_a_connection_that_answers_no_ping_is_given_up(
 async def test_a_ping_that_is_answered_keeps_the_connection(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http2_connection, "PING_AFTER", 0.05)
-    monkeypatch.setattr(http2_connection, "_PING_WITHIN", 0.5)
+    monkeypatch.setattr(liveness, "PING_AFTER", 0.05)
+    monkeypatch.setattr(liveness, "PING_WITHIN", 0.5)
     pings = 0
 
     async def script(peer: Peer) -> None:
@@ -330,8 +330,8 @@ async def test_a_ping_that_is_answered_keeps_the_connection(
 async def test_a_loop_that_was_blocked_has_asked_nobody_yet(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http2_connection, "PING_AFTER", 0.2)
-    monkeypatch.setattr(http2_connection, "_PING_WITHIN", 0.2)
+    monkeypatch.setattr(liveness, "PING_AFTER", 0.2)
+    monkeypatch.setattr(liveness, "PING_WITHIN", 0.2)
 
     async def script(peer: Peer) -> None:
         await (await Http2Peer(peer).begin()).answer_all()

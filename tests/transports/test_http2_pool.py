@@ -13,7 +13,7 @@ from anyio.streams.tls import TLSAttribute
 from tests.transports.http2_server import PING, Http2Peer, frame, goaway
 
 from headrace import CallTimeout, HeadraceError, Timeout
-from headrace.transports import http2_connection
+from headrace.transports import liveness
 from headrace.transports.addresses import Address
 from headrace.transports.http2_pool import Http2Pool
 from headrace.transports.native import NativeTransport
@@ -424,9 +424,9 @@ async def test_waiting_for_a_stream_ends_with_the_attempts_time(serve: Serve, co
 async def test_idle_connections_are_closed(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http2_connection, "KEEP_IDLE", 0.05)
-    monkeypatch.setattr(http2_connection, "PING_AFTER", 0.02)
-    monkeypatch.setattr(http2_connection, "_PING_WITHIN", 0.1)
+    monkeypatch.setattr(liveness, "KEEP_IDLE", 0.05)
+    monkeypatch.setattr(liveness, "PING_AFTER", 0.02)
+    monkeypatch.setattr(liveness, "PING_WITHIN", 0.1)
     gate = Gate()
     async with serve(gate) as server, connect(server, http2=True, max_in_flight=300) as client:
         for _ in range(2):

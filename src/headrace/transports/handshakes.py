@@ -6,14 +6,14 @@ import ssl
 from socket import socket
 from typing import TYPE_CHECKING
 
-from headrace.transports.exchanges import Exchange
+from headrace.transports.negotiation import Negotiation
 
 if TYPE_CHECKING:
     from headrace.transports.poller import Poller
     from headrace.transports.tls import TlsSession
 
 
-class Handshake(Exchange):
+class Handshake(Negotiation):
     """``await Handshake(…).over()`` completes the handshake of ``tls`` over a connected socket.
 
     Raises `OSError`; `ssl.SSLError` is one.
@@ -26,15 +26,15 @@ class Handshake(Exchange):
         self._session = tls
 
     def begin(self) -> bool:
-        """See `Exchange.begin`."""
+        """See `Negotiation.begin`."""
         return self._shake_hands(None)
 
     def go_on(self, data: bytes) -> bool:
-        """See `Exchange.go_on`."""
+        """See `Negotiation.go_on`."""
         return self._shake_hands(data)
 
     def lost(self) -> Exception:
-        """See `Exchange.lost`."""
+        """See `Negotiation.lost`."""
         return ssl.SSLEOFError("the other side closed")
 
     def _shake_hands(self, received: bytes | None) -> bool:

@@ -9,31 +9,20 @@ from typing import Protocol
 
 from headrace.errors import ProtocolError
 from headrace.transports.http2_engine import (
-    HTTP_1_1_REQUIRED,
     NO_ERROR,
     REFUSED_STREAM,
     CannotBegin,
     Http2Engine,
     error_name,
 )
-from headrace.transports.http2_exchange import Exchange, Lost, Unprocessed, WantsHttp1
+from headrace.transports.http2_exchange import Exchange, Lost, Unprocessed, stream_failure
+from headrace.transports.http2_uploads import PIECE, Uploads
+from headrace.transports.liveness import Liveness
 from headrace.transports.loops import Waiter
 from headrace.transports.poller import MOST_TOGETHER, Poller
 from headrace.transports.request_writer import Fields
 from headrace.transports.sockets import Connected, WatchedSocket
 from headrace.transports.streams import LimitReached
-
-KEEP_IDLE = 60.0
-"""Seconds for which a connection without exchanges is kept."""
-
-PING_AFTER = 20.0
-"""Seconds of silence after which the other side is asked whether it is there."""
-
-_PING_WITHIN = 10.0
-"""Seconds in which it has to say so."""
-
-_PIECE = 64 * 1024
-"""Bytes of a large request that the engine gets at a time, so that small ones find their way between."""
 
 
 class Owner(Protocol):
@@ -70,13 +59,11 @@ class Http2Connection(WatchedSocket):
         "_engine",
         "_exchanges",
         "_farewell",
-        "_heard",
-        "_idle_since",
         "_last",
+        "_liveness",
         "_newest",
         "_over",
         "_owner",
-        "_reply_due",
         "_uploads",
         "draining",
         "listed",
@@ -90,19 +77,18 @@ class Http2Connection(WatchedSocket):
         self._owner = owner
         self._engine = Http2Engine(self)
         self._exchanges: dict[int, Exchange] = {}
-        self._uploads: dict[int, memoryview] = {}
+        self._uploads = Uploads(self._engine)
         self._due = False
         self._begun = 0
         self._farewell = ""
         self._over: int | None = None
-        self._reply_due = math.inf
         self._last, self._newest = 2 * requests - 1, 0  # streams are numbered 1, 3, 5, …
         self._allowed = self.room = streams
         self.draining = False
         self.listed = False
-        self._heard = self._idle_since = poller.now()
+        self._liveness = Liveness(poller.now())
         self.send_soon()
-        self._limit(self._heard + PING_AFTER)
+        self._limit(self._liveness.next_look(busy=False))
 
     @property
     def busy(self) -> int:
@@ -118,7 +104,7 @@ class Http2Connection(WatchedSocket):
 
         ``watched``: `handed_over` is to know when the other side has taken the request.
         """
-        upload = len(content) > _PIECE or (watched and bool(content))
+        upload = len(content) > PIECE or (watched and bool(content))
         try:
             stream = self._engine.begin(fields, b"" if upload else content, whole=not upload)
         except CannotBegin:
@@ -130,7 +116,7 @@ class Http2Connection(WatchedSocket):
         if stream >= self._last:
             self.retire()
         if upload:
-            self._uploads[stream] = memoryview(content)
+            self._uploads.add(stream, content)
         self._begun += 1
         if self._begun >= MOST_TOGETHER:
             self.flush()
@@ -180,7 +166,7 @@ class Http2Connection(WatchedSocket):
         if unread and not self.closed:
             self._engine.taken(exchange.stream, unread)
         if self._exchanges.pop(exchange.stream, None) is not None:
-            self._uploads.pop(exchange.stream, None)
+            self._uploads.drop(exchange.stream)
             self._reset(exchange.stream)
 
     def check(self) -> None:
@@ -232,8 +218,7 @@ class Http2Connection(WatchedSocket):
 
     def received(self, data: bytes) -> None:
         """See `WatchedSocket.received`."""
-        self._heard = self._poller.now()
-        self._reply_due = math.inf
+        self._liveness.hear(self._poller.now())
         self._engine.receive(data)
         if not self.closed:
             self.flush()
@@ -259,18 +244,18 @@ class Http2Connection(WatchedSocket):
             if exchange.until <= now:
                 self._fail(exchange, LimitReached())
                 self.forget(exchange)
-        if not self._exchanges and now >= self._idle_since + KEEP_IDLE:
+        liveness, busy = self._liveness, bool(self._exchanges)
+        if not busy and liveness.is_idle(now):
             self.retire()
             return
-        if now >= self._reply_due:
+        if liveness.is_lost(now):
             self.fail(Lost("does not answer (no reply to a PING)"))
             return
-        if now >= self._heard + PING_AFTER and self._reply_due == math.inf:
-            # From now on, not since it was last heard: a loop that was blocked has not asked yet.
-            self._reply_due = now + _PING_WITHIN
+        if liveness.asks(now):
             self._engine.ping()
             self.send_soon()
-        self._limit(self._next_limit())
+        soonest = min((exchange.until for exchange in self._exchanges.values()), default=math.inf)
+        self._limit(min(soonest, liveness.next_look(busy=busy)))
 
     def cut_off(self) -> None:
         """See `WatchedSocket.cut_off`."""
@@ -331,12 +316,14 @@ class Http2Connection(WatchedSocket):
             self.retire()
         exchange = self._exchanges.get(stream)
         if exchange is not None:
-            self._fail(exchange, _failure(code, by_peer=by_peer, unsent=unsent, started=exchange.has_head))
+            self._fail(
+                exchange, stream_failure(code, by_peer=by_peer, unsent=unsent, started=exchange.has_head)
+            )
 
     def stream_ended(self, stream: int) -> None:
         exchange = self._exchanges.pop(stream, None)
         if exchange is not None:
-            self._uploads.pop(stream, None)
+            self._uploads.drop(stream)
             self._fail(exchange, Lost("ended the request's stream"))  # unless it has failed already
         self._freed()
 
@@ -367,21 +354,14 @@ class Http2Connection(WatchedSocket):
     def _outgoing(self) -> bytes:
         data = self._engine.outgoing()
         if self._uploads:
-            for stream, rest in list(self._uploads.items()):
-                if self._engine.waiting(stream):
-                    continue
-                if not rest:
-                    del self._uploads[stream]
-                    self._wake(self._exchanges[stream])
-                    continue
-                self._engine.send_more(stream, bytes(rest[:_PIECE]), last=len(rest) <= _PIECE)
-                self._uploads[stream] = rest[_PIECE:]
+            for stream in self._uploads.go_on():
+                self._wake(self._exchanges[stream])
         return data or self._engine.outgoing()
 
     def _freed(self) -> None:
         self.room += 1
         if not self._exchanges:
-            self._idle_since = self._heard
+            self._liveness.used = self._liveness.heard
         if self.draining:
             self._end_if_over()
         elif self.room == 1 or not self.listed:
@@ -390,7 +370,7 @@ class Http2Connection(WatchedSocket):
     def _complete(self, exchange: Exchange) -> None:
         stream = exchange.stream
         del self._exchanges[stream]
-        if self._uploads.pop(stream, None) is not None:
+        if self._uploads.drop(stream):
             self._reset(stream)  # the answer came before the request was sent
         exchange.complete = True
         self._wake(exchange)
@@ -398,7 +378,7 @@ class Http2Connection(WatchedSocket):
     def _heard_of(self, exchange: Exchange) -> None:
         """The silence that is allowed begins again."""
         if exchange.silence is not None:
-            exchange.until = min(exchange.total, self._heard + exchange.silence)
+            exchange.until = min(exchange.total, self._liveness.heard + exchange.silence)
 
     def _refuse(self, exchange: Exchange) -> None:
         failure = exchange.too_large
@@ -427,21 +407,3 @@ class Http2Connection(WatchedSocket):
         if not self._exchanges and not self.closed:
             self.flush()
             self.abort()
-
-    def _next_limit(self) -> float:
-        silent = self._heard + PING_AFTER if self._reply_due == math.inf else self._reply_due
-        if not self._exchanges:
-            return min(silent, self._idle_since + KEEP_IDLE)
-        return min(silent, min(exchange.until for exchange in self._exchanges.values()))
-
-
-def _failure(code: int, *, by_peer: bool, unsent: bool, started: bool) -> Exception:
-    """Why a stream that ended left its answer incomplete."""
-    if not started:
-        if code == HTTP_1_1_REQUIRED:
-            return WantsHttp1("asks for HTTP/1.1")
-        if code == REFUSED_STREAM or unsent:
-            return Unprocessed("refused the request, and has not processed it")
-    if by_peer:
-        return Lost(f"reset the request's stream ({error_name(code)})")
-    return ProtocolError(f"the answer breaks HTTP/2 ({error_name(code)})")

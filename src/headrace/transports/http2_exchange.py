@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from headrace.errors import ReplyTooLarge
+from headrace.errors import ProtocolError, ReplyTooLarge
+from headrace.transports.http2_engine import HTTP_1_1_REQUIRED, REFUSED_STREAM, error_name
 from headrace.transports.incoming import IncomingAnswer
 
 if TYPE_CHECKING:
@@ -55,3 +56,22 @@ class Exchange(IncomingAnswer):
     def too_large(self) -> ReplyTooLarge | None:
         """The error for an answer over its limit."""
         return self._error if isinstance(self._error, ReplyTooLarge) else None
+
+
+def stream_failure(code: int, *, by_peer: bool, unsent: bool, started: bool) -> Exception:
+    """Why a stream that ended left its answer incomplete.
+
+    Args:
+        code: The error code (RFC 9113, section 7).
+        by_peer: The other side reset the stream.
+        unsent: The request never left.
+        started: The answer has begun.
+    """
+    if not started:
+        if code == HTTP_1_1_REQUIRED:
+            return WantsHttp1("asks for HTTP/1.1")
+        if code == REFUSED_STREAM or unsent:
+            return Unprocessed("refused the request, and has not processed it")
+    if by_peer:
+        return Lost(f"reset the request's stream ({error_name(code)})")
+    return ProtocolError(f"the answer breaks HTTP/2 ({error_name(code)})")

@@ -7,7 +7,14 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from headrace.errors import CallError, CallTimeout, ClientStateError, LocalResourceError, TLSError
+from headrace.errors import (
+    CallError,
+    CallTimeout,
+    ClientStateError,
+    ConnectError,
+    LocalResourceError,
+    TLSError,
+)
 from headrace.model import Timeout
 from headrace.transports.http1_pool import CLOSED
 from headrace.transports.http2_connection import Http2Connection
@@ -189,7 +196,6 @@ class Http2Pool:
             raise
         self._opening -= 1
         self._known = True
-        connection.room -= 1
         self.has_room(connection)
         self._have_more_opened()
         return connection
@@ -207,6 +213,10 @@ class Http2Pool:
             connected.raw_socket.close()
             raise local_resource_error(error, self.where) or error from error
         self._connections.add(connection)
+        connection.room -= 1
+        connection.take_early()  # the server's SETTINGS, say
+        if connection.draining:
+            raise ConnectError(f"{self.where} closed the connection before a request was sent")
         return connection
 
     def _fail_waiting_as_long(self, error: CallTimeout, timeout: Timeout, end: float) -> None:

@@ -15,7 +15,7 @@ from headrace.errors import ProxyError, SettingsError
 from headrace.keys import Secret, is_token
 from headrace.model import Call
 from headrace.reply import Reply, shown
-from headrace.transports.exchanges import Exchange
+from headrace.transports.negotiation import Negotiation
 
 if TYPE_CHECKING:
     from headrace.transports.http1_pool import Http1Pool
@@ -103,7 +103,7 @@ async def open_tunnel(raw_socket: socket, proxy: Proxy, target: str, poller: Pol
     await _Tunnel(raw_socket, proxy, target, poller).over()
 
 
-class _Tunnel(Exchange):
+class _Tunnel(Negotiation):
     """A request to a proxy, and its answer."""
 
     __slots__ = ("_proxy", "_received", "_target")
@@ -115,7 +115,7 @@ class _Tunnel(Exchange):
         self._received = b""
 
     def begin(self) -> bool:
-        """See `Exchange.begin`."""
+        """See `Negotiation.begin`."""
         lines = [f"CONNECT {self._target} HTTP/1.1", f"Host: {self._target}"]
         if self._proxy.authorization is not None:
             lines.append(f"Proxy-Authorization: {self._proxy.authorization}")
@@ -123,7 +123,7 @@ class _Tunnel(Exchange):
         return False
 
     def go_on(self, data: bytes) -> bool:
-        """See `Exchange.go_on`."""
+        """See `Negotiation.go_on`."""
         self._received += data
         proxy = self._proxy
         if not b"HTTP/1.".startswith(self._received[:7]):
@@ -154,7 +154,7 @@ class _Tunnel(Exchange):
             raise _error(f"{proxy} sends something that nobody asked for before the endpoint can")
 
     def lost(self) -> Exception:
-        """See `Exchange.lost`."""
+        """See `Negotiation.lost`."""
         return _error(f"{self._proxy} closed the connection before it answered", retryable=True)
 
 

@@ -101,18 +101,10 @@ class WatchedSocket:
         try:
             data = self._recv(MAX_READ)
             if data:
-                tls = self._tls
-                if tls is None:
+                if self._tls is None:
                     self.received(data)
                     return
-                plain = tls.decrypt(data)
-                if plain:
-                    self.received(plain)
-                if reply := tls.outgoing():
-                    self._send(reply)
-                if tls.error is not None:
-                    raise tls.error
-                if not tls.ended:
+                if self._goes_on(self._tls, data):
                     return
         except BlockingIOError:
             return
@@ -120,6 +112,29 @@ class WatchedSocket:
             self.broken(error)
             return
         self.broken(None)
+
+    def take_early(self) -> None:
+        """Take what came together with the end of the TLS handshake, of which the kernel says nothing."""
+        if self._tls is None or not self._tls.has_early:
+            return
+        try:
+            if self._goes_on(self._tls, b""):
+                return
+        except Exception as error:
+            self.broken(error)
+            return
+        self.broken(None)
+
+    def _goes_on(self, tls: TlsSession, data: bytes) -> bool:
+        """Give out what these bytes say; False where they are the last."""
+        plain = tls.decrypt(data)
+        if plain:
+            self.received(plain)
+        if reply := tls.outgoing():
+            self._send(reply)
+        if tls.error is not None:
+            raise tls.error
+        return not tls.ended
 
     def send_now(self, data: bytes) -> None:
         """Begin to send; what the socket does not take at once follows when it has room."""

@@ -57,6 +57,11 @@ class TlsSession:
             return False
         return True
 
+    @property
+    def has_early(self) -> bool:
+        """Whether bytes have come that are not decrypted."""
+        return self._incoming.pending > 0
+
     def encrypt(self, data: bytes) -> bytes:
         """What to send for ``data``."""
         self._write(data)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from headrace.transports.poller import Poller
 
 
-class Exchange(WatchedSocket):
+class Negotiation(WatchedSocket):
     """Sends, and takes what comes, until that is enough; the task that waits for it is woken once.
 
     The socket is its next owner's once it is over, and closed where it fails.
