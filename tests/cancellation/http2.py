@@ -202,13 +202,14 @@ def _pool(client: Client) -> Http2Pool:
     transport: Any = client._transport
     assert isinstance(transport, NativeTransport)
     (sender,) = transport._senders.values()
-    pool: Http2Pool = sender._pool  # type: ignore[union-attr, assignment]
+    pool = sender._pool  # type: ignore[union-attr]
+    assert isinstance(pool, Http2Pool)
     return pool
 
 
 def _check(client: Client, figures: Figures, lost: int | None) -> None:
     pool = _pool(client)
-    left: dict[str, Any] = {}
+    left: dict[str, object] = {}
     figures.connections = pool.opened
     if lost is not None and pool.opened != lost:
         left["connections"] = pool.opened

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from tests.cancellation import campaign
+from tests.cancellation import campaign, http2
 from tests.cancellation.campaign import LeftBehindError, World, perform
 
 from headrace import Call, Reply, Send, Stage
@@ -51,3 +51,11 @@ def test_the_campaign_finds_what_it_looks_for(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(campaign, "POLICIES", {"forgets": forgets})
     with pytest.raises(LeftBehindError, match=r"forgets, seed 1, trio: .*a queue"):
         perform(50, 1, "trio", tmp_path, SCALES["trio"])
+
+
+@pytest.mark.parametrize("backend", SCALES)
+def test_one_stream_of_a_hundred_is_cancelled_and_the_others_are_answered(backend: str) -> None:
+    figures = http2.perform(30, 500, 20261128, backend)
+    assert figures.ends["ok"] > 2970
+    assert figures.ends["cancelled"] > 20
+    assert figures.objects < 2000

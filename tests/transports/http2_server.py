@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -228,10 +228,18 @@ class Http2Peer:
         await self.until(lambda: bool(self.whole))
         return self.whole.popleft() if self.whole else None
 
-    async def requests(self) -> AsyncIterator[Asked]:
-        """Each whole request, until the client closes."""
-        while asked := await self.request():
-            yield asked
+    def requests(self) -> Http2Peer:
+        """Each whole request, until the client closes; no generator, which trio wants to be closed."""
+        return self
+
+    def __aiter__(self) -> Http2Peer:
+        return self
+
+    async def __anext__(self) -> Asked:
+        asked = await self.request()
+        if asked is None:
+            raise StopAsyncIteration
+        return asked
 
     async def some(self, count: int) -> list[Asked]:
         """So many whole requests, in the order of their streams."""
@@ -245,7 +253,7 @@ class Http2Peer:
         if body is None:
             body = b'{"target":"%s"}' % asked.target.encode()
         named = [(":status", str(status)), ("content-length", str(len(body))), *headers]
-        with contextlib.suppress(h2.exceptions.StreamClosedError):  # the client has reset it
+        with contextlib.suppress(h2.exceptions.ProtocolError):  # one side has reset it
             self.h2.send_headers(asked.stream, named)
             await self.body(asked, body)
 

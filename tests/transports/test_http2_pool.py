@@ -96,7 +96,9 @@ async def heard(server: RawServer, talk: Http2Peer) -> None:
 def pool_of(client: Client) -> Http2Pool:
     transport = client._transport
     assert isinstance(transport, NativeTransport)
-    pool: Http2Pool = transport._senders[client.endpoints[0]]._pool  # type: ignore[union-attr, assignment]
+    (sender,) = transport._senders.values()
+    pool = sender._pool  # type: ignore[union-attr]
+    assert isinstance(pool, Http2Pool)
     return pool
 
 
@@ -218,6 +220,7 @@ async def test_one_handshake_tells_what_the_server_speaks(
     calls = 30
     transport = NativeTransport(ssl_context=trusting)
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Address, "connected_at_once", lambda address: None)
         patched.setattr(Address, "connected", counting)
         patched.setattr(Address, "connected_at_once", lambda address: None)
         async with serve(script, context) as server, connect(server, transport=transport) as client:
@@ -246,6 +249,7 @@ async def test_a_thousand_calls_at_once_open_ten_connections(
         begun.append(len(begun))
         return await connected(address)
 
+    monkeypatch.setattr(Address, "connected_at_once", lambda address: None)
     monkeypatch.setattr(Address, "connected", counting)
     gate = Gate()
     async with serve(gate) as server:
@@ -297,6 +301,7 @@ def doors(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Doors]:
         async def connected(address: Address) -> Any:
             return await made(address)
 
+        monkeypatch.setattr(Address, "connected_at_once", lambda address: None)
         monkeypatch.setattr(Address, "connected", connected)
         return made
 
@@ -410,6 +415,7 @@ async def test_waiting_for_a_stream_ends_with_the_attempts_time(serve: Serve, co
             async def none_left(address: Address) -> Any:
                 raise OSError(errno.EMFILE, "none left")
 
+            patched.setattr(Address, "connected_at_once", lambda address: None)
             patched.setattr(Address, "connected", none_left)
             async with anyio.create_task_group() as group:
                 group.start_soon(client.request, "POST", "/holds", {})
