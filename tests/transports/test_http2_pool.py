@@ -222,6 +222,7 @@ async def test_one_handshake_tells_what_the_server_speaks(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Address, "connected_at_once", lambda address: None)
         patched.setattr(Address, "connected", counting)
+        patched.setattr(Address, "connected_at_once", lambda address: None)
         async with serve(script, context) as server, connect(server, transport=transport) as client:
             async with anyio.create_task_group() as group:
                 group.start_soon(made, client, calls)
