@@ -36,6 +36,12 @@ MOST_HELD = 4
 _AT_FIRST = 3
 """Calls that begin in place of waiting ones before any has succeeded; one more with each that does."""
 
+_IN_A_TURN = 64
+"""Workers that start in one turn of the event loop.
+
+With 5,000 at once, the first requests would leave only when all 5,000 are made.
+"""
+
 _IN_A_ROW = 16
 """Outcomes that are handed out before the event loop gets a turn."""
 
@@ -190,6 +196,8 @@ class OutcomeStream(Generic[R_co]):
 
     @uninterrupted
     def _start_workers(self) -> None:
+        """Start as many as may run, `_IN_A_TURN` at most; the last of these starts the next ones."""
+        last = self._running + _IN_A_TURN
         while (
             not self._drawing.over
             and self._running - self._waiting_calls < self._active
@@ -197,7 +205,14 @@ class OutcomeStream(Generic[R_co]):
         ):
             self._running += 1
             # In the context of the map, not in that of the call that waits, which a span may be part of.
-            self._context.copy().run(lambda: self._group.start_soon(self._run_worker, self._drawing))
+            run = self._run_worker if self._running < last else self._run_starting_worker
+            self._context.copy().run(lambda: self._group.start_soon(run, self._drawing))  # noqa: B023 - at once
+            if self._running == last:
+                return
+
+    async def _run_starting_worker(self, drawing: Drawing) -> None:
+        self._start_workers()
+        await self._run_worker(drawing)
 
     def call_waits(self) -> None:
         """A call gives its token back for a time; see `headrace.Call.waiting`."""

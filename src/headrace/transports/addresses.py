@@ -9,11 +9,13 @@ import ipaddress
 import math
 import os
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import anyio
 
+from headrace.groups import task_group
 from headrace.transports.local_limits import LOCAL
 
 LIFETIME = 60.0
@@ -21,6 +23,10 @@ LIFETIME = 60.0
 
 STAGGER = 0.25
 """Seconds that one address gets before the next is tried beside it (RFC 8305, section 8)."""
+
+_TURN = 0.001
+_LOCK_FREE = 50e-6
+"""Every so many seconds the event loop does without the lock for so many, while a name is looked up."""
 
 _Resolved: TypeAlias = tuple[socket.AddressFamily, Any]
 
@@ -111,12 +117,26 @@ class Address:
 
 async def _resolved(host: str, port: int) -> list[_Resolved]:
     try:
-        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        async with task_group() as group:
+            group.start_soon(_let_threads_run)
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            group.cancel_scope.cancel()
     except RuntimeError as error:
         if "thread" not in str(error):
             raise
         raise OSError(errno.EAGAIN, str(error)) from error  # as the system said to Python
     return [(family, address) for family, _, _, _, address in found]
+
+
+async def _let_threads_run() -> None:
+    """Let the thread that looks a name up have the interpreter's lock, where the event loop is never idle.
+
+    A loop whose turns are shorter than the interpreter's switch interval (5 ms) gives the lock up in each
+    turn, and has it back before a thread that waits for it has woken. As seen, a name took minutes then.
+    """
+    while True:
+        await anyio.sleep(_TURN)
+        time.sleep(_LOCK_FREE)  # noqa: ASYNC251 - on purpose
 
 
 def _new_socket(family: int) -> socket.socket:
