@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,6 +53,23 @@ async def test_a_number_is_not_resolved(port: int, resolver: Callable[..., list[
     asked = resolver()
     (await Address("127.0.0.1", port).connected()).close()
     assert not asked
+
+
+async def test_a_name_is_looked_up_in_time_beside_an_event_loop_that_is_never_idle(port: int) -> None:
+    """The look is in a thread, which a loop with short turns keeps from the interpreter's lock for a minute."""
+
+    async def be_busy() -> None:
+        while True:
+            turn_ends = time.perf_counter() + 0.003
+            while time.perf_counter() < turn_ends:
+                pass
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(8):
+        async with anyio.create_task_group() as group:
+            group.start_soon(be_busy)
+            (await Address("localhost", port).connected()).close()
+            group.cancel_scope.cancel()
 
 
 async def test_on_this_machine_a_connect_takes_no_time(port: int, resolver: Callable[..., list[str]]) -> None:
