@@ -74,6 +74,7 @@ def test_retryable_is_what_a_retry_can_help() -> None:
         "InvalidReply",
         "LocalResourceError",
         "ProtocolError",
+        "ProxyError",
     }
 
 

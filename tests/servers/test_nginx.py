@@ -98,7 +98,7 @@ async def test_a_server_that_takes_more_again_gets_more(nginx: Run, connect: Con
             server.reload()
             # While it reloads, a call may be refused too often: its workers count anew.
             assert (await became_of(client, 600))["HTTP/2"] >= 590
-        assert len(set(server.connections[-300:])) < 30
+        assert len(set(server.connections[-300:])) < 50, "at five requests a connection it would be 60"
 
 
 async def test_where_it_quits_what_is_under_way_is_answered(nginx: Run, connect: Connect) -> None:

@@ -105,7 +105,8 @@ async def test_totals_are_exact_under_1000_concurrent_calls() -> None:
     # The classic mistake is to read a sum, await, and write it back: all that was added meanwhile is lost.
     # Between reading and writing there must be no await; then no lock is needed, on either loop.
     cost = Cost(prices=PRICES)
-    endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
+    # A map starts its calls in several turns of the event loop; the first ones last until all have begun.
+    endpoint = FakeEndpoint(otherwise=Answer(delay=0.5))
     requests = [
         headrace.Request({"messages": [], "model": "fake-model"}, tags={"parity": str(number % 2)})
         for number in range(1000)
