@@ -56,7 +56,7 @@ async def test_a_number_is_not_resolved(port: int, resolver: Callable[..., list[
 
 
 async def test_a_name_is_looked_up_in_time_beside_an_event_loop_that_is_never_idle(port: int) -> None:
-    """The look is in a thread, which a loop with short turns keeps from the interpreter's lock for a minute."""
+    """A thread does it, and a loop with short turns kept it from the interpreter's lock for a minute."""
 
     async def be_busy() -> None:
         while True:

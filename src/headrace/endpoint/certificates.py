@@ -52,7 +52,7 @@ class SelfMade(Certificate):
     """A certificate of an authority of its own.
 
     Args:
-        authority: path of the authority's certificate, which whoever calls the endpoint is to trust.
+        authority: path of the authority's certificate, which clients are to trust.
     """
 
     authority: str = attrs.field(kw_only=True)

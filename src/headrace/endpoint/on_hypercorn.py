@@ -1,4 +1,4 @@
-"""The embedded endpoint on hypercorn: HTTP/2, and HTTP/1.1 for whoever offers no other, over TLS."""
+"""The embedded endpoint on hypercorn, over TLS: HTTP/2, and HTTP/1.1 for clients that offer only that."""
 
 from __future__ import annotations
 

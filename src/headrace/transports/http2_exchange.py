@@ -26,7 +26,7 @@ class Lost(Exception):
 
 
 class Exchange(IncomingAnswer):
-    """What has come of an answer, who waits for it, and until when.
+    """What has come of an answer, its waiter, and the limit of the wait.
 
     ``failure`` is why there will be no more of it. ``unread`` counts the bytes that came, and that `take` has
     not given out.
