@@ -113,7 +113,7 @@ async def stopped_run(
     # The journal is synced in a thread, for which a virtual clock would not wait.
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, trio.testing.MockClock)
-    clock.autojump_threshold = 0.3
+    clock.autojump_threshold = 0.1
     task, said = Task(Source(products), Template("{name}"), "m"), list[str]()
     with Journal(products.with_name("out.jsonl"), task.fingerprint(), 10) as journal:
         bulk = BulkRun(task, journal, 10, say=said.append)
