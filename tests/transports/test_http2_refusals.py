@@ -16,7 +16,7 @@ from headrace.transports.native import NativeTransport
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.transports.conftest import Peer, Serve, Trust
+    from tests.transports.conftest import Peer, RawServer, Serve, Trust
 
     from headrace import Client
 
@@ -27,6 +27,16 @@ pytestmark = pytest.mark.anyio
 NO_ERROR, INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM, HTTP_1_1_REQUIRED = 0, 2, 8, 11, 13
 REFUSED_STREAM = 7
 CODES = [*range(14), 99, 0xFFFFFFFF]
+
+
+async def assert_three_over_two_connections(server: RawServer, client: Client) -> None:
+    """Three calls are answered, the second connection takes over, and the first is closed."""
+    for number, end in enumerate(await made(client, 3)):
+        assert isinstance(end, Reply)
+        assert end.body == {"target": f"/v1/{number}"}
+    await assert_sound(client)
+    assert server.accepted == 2
+    await server.until(lambda: server.open == 1)
 
 
 async def assert_sound(client: Client) -> None:
@@ -107,12 +117,7 @@ async def test_a_connection_that_refuses_below_its_limit_gets_no_more(serve: Ser
         assert await talk.request() is None
 
     async with serve(first(refuse_the_third)) as server, connect(server, http2=True) as client:
-        for number, end in enumerate(await made(client, 3)):
-            assert isinstance(end, Reply)
-            assert end.body == {"target": f"/v1/{number}"}
-        await assert_sound(client)
-        assert server.accepted == 2
-        await server.until(lambda: server.open == 1)
+        await assert_three_over_two_connections(server, client)
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -228,12 +233,7 @@ async def test_a_graceful_shutdown_in_two_steps_disturbs_nobody(serve: Serve, co
         assert await talk.request() is None
 
     async with serve(first(leave)) as server, connect(server, http2=True) as client:
-        for number, end in enumerate(await made(client, 3)):
-            assert isinstance(end, Reply)
-            assert end.body == {"target": f"/v1/{number}"}
-        await assert_sound(client)
-        assert server.accepted == 2
-        await server.until(lambda: server.open == 1)
+        await assert_three_over_two_connections(server, client)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ class OnUvicorn:
 
 @contextmanager
 def _stopped_by_signals(server: "uvicorn.Server") -> Iterator[None]:
-    # uvicorn handles signals only while its loop runs, and raises them again afterwards for whoever was there
-    # before: without these handlers that would be the default, and the process would die of a clean stop.
+    # uvicorn handles signals only while its loop runs, and then raises them again for the handlers
+    # of before: without these handlers that would be the default, and the process would die of a clean stop.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -52,7 +52,7 @@ def serve(
     _allow_many_files()
     with _listen(host, port) as listener:
         url = _base_url(listener, "http" if certificate is None else "https")
-        # The socket listens: whoever connects now waits in its queue for the loop to start.
+        # The socket listens: clients that connect now wait in its queue for the loop to start.
         run(listener, lambda: None if ready is None else ready(url))
 
 

@@ -17,7 +17,7 @@ def make_transport(settings: CoreSettings) -> Transport:
     the transport cannot use.
     """
     # Imported when called for: ssl, httptools and httpx are a large part of the import time.
-    from headrace.transports.proxies import chosen_proxy, environment_proxy, is_http_proxy
+    from headrace.transports.proxies import chosen_proxy, environment_proxy, is_http_proxy, parsed_proxy
 
     name = settings.transport
     proxy = settings.proxy or environment_proxy
@@ -28,7 +28,6 @@ def make_transport(settings: CoreSettings) -> Transport:
             name = "native" if all(map(is_http_proxy, proxies)) else "httpx"
     if name == "native":
         from headrace.transports.native import NativeTransport
-        from headrace.transports.proxies import parsed_proxy
 
         for chosen in proxies:
             parsed_proxy(chosen)  # what is wrong with it is said now, and not by the first call

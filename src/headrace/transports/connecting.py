@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import certifi
 
-from headrace.errors import ConnectError, TLSError
+from headrace.errors import CallError, ConnectError, IncompleteReply, TLSError
 from headrace.transports.addresses import Address
 from headrace.transports.handshakes import Handshake
 from headrace.transports.local_limits import local_resource_error
@@ -158,6 +158,24 @@ def refuses_certificate(error: BaseException | None) -> TypeGuard[ssl.SSLError]:
     """
     reason = (isinstance(error, ssl.SSLError) and error.reason) or ""
     return "ALERT" in reason and any(word in reason for word in _CERTIFICATE_ALERTS)
+
+
+def connection_lost(where: str, how: str, cause: BaseException | None, *, answering: bool) -> CallError:
+    """The error for a connection, or a stream of one, that ended too early.
+
+    Args:
+        where: Whose it was.
+        how: What happened, as "closed the connection".
+        cause: The system's or TLS's error, None without one.
+        answering: A part of the answer had come.
+    """
+    if refuses_certificate(cause):
+        return certificate_refused(where, cause)
+    if answering:
+        return IncompleteReply(f"{where} {how} before the answer was complete")
+    lost = ConnectError(f"{where} {how} before it answered")
+    lost.sent = True
+    return lost
 
 
 def certificate_refused(where: str, error: ssl.SSLError) -> TLSError:

@@ -6,10 +6,10 @@ import math
 from collections import deque
 
 from headrace.clock import running_clock
-from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError, IncompleteReply
+from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError
 from headrace.model import Call, Timeout
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import certificate_refused, refuses_certificate
+from headrace.transports.connecting import connection_lost
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1 import ReplyParser
 from headrace.transports.local_limits import local_resource_error
@@ -253,15 +253,8 @@ class Http1Pool:
 
     def _lost(self, parser: ReplyParser, error: OSError | None) -> CallError:
         """The error for a connection that ended too early."""
-        where = self._where
-        if refuses_certificate(error):
-            return certificate_refused(where, error)
         how = "closed the connection" if error is None else f"lost the connection ({error.strerror or error})"
-        if parser.started:
-            return IncompleteReply(f"{where} {how} before the answer was complete")
-        lost = ConnectError(f"{where} {how} before it answered")
-        lost.sent = True
-        return lost
+        return connection_lost(self._where, how, error, answering=parser.started)
 
     def _take(self, now: float) -> Http1Connection | None:
         """The connection used last, the likeliest to be sound; None where there is none to be used again."""

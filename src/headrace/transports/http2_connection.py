@@ -142,29 +142,29 @@ class Http2Connection(WatchedSocket):
 
     def take(self, exchange: Exchange) -> bytes:
         """What has come of a body; others may come in its place."""
-        unread, exchange.unread = exchange.unread, 0
-        if unread and not self.closed:
-            self._engine.taken(exchange.stream, unread)
+        if self._let_more_come(exchange):
             self.send_soon()
         return exchange.take()
 
     def read_whole(self, exchange: Exchange) -> None:
         """Do not give an answer out by pieces after all: it is an error's."""
-        unread, exchange.unread = exchange.unread, 0
-        if unread:
-            self._engine.taken(exchange.stream, unread)
+        self._let_more_come(exchange)
         exchange.by_pieces = exchange.unbounded = False
 
     def give_back_room(self) -> None:
-        """A stream that was reserved is not needed."""
-        self._freed()
+        """A stream that was reserved is not needed, or one that was used is over."""
+        self.room += 1
+        if not self._exchanges:
+            self._liveness.used = self._liveness.heard
+        if self.draining:
+            self._end_if_over()
+        elif self.room == 1 or not self.listed:
+            self._owner.has_room(self)  # with more room, nobody waits for it
 
     def forget(self, exchange: Exchange) -> None:
         """Be done with an exchange: nobody takes any more of its answer."""
         exchange.waiter = None
-        unread, exchange.unread = exchange.unread, 0
-        if unread and not self.closed:
-            self._engine.taken(exchange.stream, unread)
+        self._let_more_come(exchange)
         if self._exchanges.pop(exchange.stream, None) is not None:
             self._uploads.drop(exchange.stream)
             self._reset(exchange.stream)
@@ -176,9 +176,7 @@ class Http2Connection(WatchedSocket):
 
     def retire(self) -> None:
         """Take no further request; close once the exchanges are over."""
-        if not self.draining:
-            self.draining = True
-            self._owner.lost(self)
+        self._drain()
         if not self._exchanges:
             self.close()
 
@@ -325,7 +323,7 @@ class Http2Connection(WatchedSocket):
         if exchange is not None:
             self._uploads.drop(stream)
             self._fail(exchange, Lost("ended the request's stream"))  # unless it has failed already
-        self._freed()
+        self.give_back_room()
 
     def going_away(self, code: int, said: bytes, last: int) -> None:
         if code == NO_ERROR and 0 < last < self._newest:
@@ -334,9 +332,7 @@ class Http2Connection(WatchedSocket):
         if code != NO_ERROR:
             words = said.decode("utf-8", "replace")[:100]
             self._farewell += f" ({error_name(code)}{': ' + repr(words) if words else ''})"
-        if not self.draining:
-            self.draining = True
-            self._owner.lost(self)
+        self._drain()
         self._end_if_over()
 
     def streams_allowed(self, count: int) -> None:
@@ -358,14 +354,19 @@ class Http2Connection(WatchedSocket):
                 self._wake(self._exchanges[stream])
         return data or self._engine.outgoing()
 
-    def _freed(self) -> None:
-        self.room += 1
-        if not self._exchanges:
-            self._liveness.used = self._liveness.heard
-        if self.draining:
-            self._end_if_over()
-        elif self.room == 1 or not self.listed:
-            self._owner.has_room(self)  # with more room, nobody waits for it
+    def _let_more_come(self, exchange: Exchange) -> bool:
+        """Tell the other side that what came of an answer is taken; False where nothing is to be told."""
+        unread, exchange.unread = exchange.unread, 0
+        if not unread or self.closed:
+            return False
+        self._engine.taken(exchange.stream, unread)
+        return True
+
+    def _drain(self) -> None:
+        """Take no further request."""
+        if not self.draining:
+            self.draining = True
+            self._owner.lost(self)
 
     def _complete(self, exchange: Exchange) -> None:
         stream = exchange.stream

@@ -36,8 +36,6 @@ CANCEL = int(ngh2.ErrorCode.CANCEL)
 NO_ERROR = int(ngh2.ErrorCode.NO_ERROR)
 REFUSED_STREAM = int(ngh2.ErrorCode.REFUSED_STREAM)
 HTTP_1_1_REQUIRED = int(ngh2.ErrorCode.HTTP_1_1_REQUIRED)
-INADEQUATE_SECURITY = int(ngh2.ErrorCode.INADEQUATE_SECURITY)
-
 
 _NO_FURTHER = (ngh2.ConnectionClosingError, ngh2.NoAvailableStreamIDError, ngh2.ConnectionStateError)
 
@@ -123,11 +121,7 @@ class Http2Engine:
             if whole and not content:
                 return connection.send_request(fields, end_stream=True)
             stream = connection.send_request(fields)
-        except (
-            ngh2.ConnectionClosingError,
-            ngh2.NoAvailableStreamIDError,
-            ngh2.ConnectionStateError,
-        ) as error:
+        except _NO_FURTHER as error:
             raise CannotBegin from error
         connection.send_data(stream, content, end_stream=whole)
         return stream

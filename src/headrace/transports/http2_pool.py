@@ -91,7 +91,7 @@ class Http2Pool:
         while free:
             connection = free[-1]
             if not connection.busy:
-                connection.check()  # it may be gone by now, and then it is no longer in the list
+                connection.check()  # where it is lost, this takes it out of the list
             if connection.room > 0 and not connection.draining:
                 connection.room -= 1
                 return connection

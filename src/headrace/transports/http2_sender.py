@@ -7,10 +7,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from headrace.clock import running_clock
-from headrace.errors import CallError, CallTimeout, ConnectError, IncompleteReply, ProtocolError
+from headrace.errors import CallError, CallTimeout, ConnectError, ProtocolError
 from headrace.model import Call, Timeout
 from headrace.reply import Headers, Reply
-from headrace.transports.connecting import certificate_refused, refuses_certificate
+from headrace.transports.connecting import connection_lost
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1_pool import Http1Pool
 from headrace.transports.http2_connection import Http2Connection
@@ -161,12 +161,5 @@ class Http2Sender:
         if isinstance(error, LimitReached):
             return timed_out(self._where, phase, timeout, in_total=self._now() >= end)
         if isinstance(error, Lost):
-            cause = error.__cause__
-            if isinstance(cause, OSError) and refuses_certificate(cause):
-                return certificate_refused(self._where, cause)
-            if exchange.has_head:
-                return IncompleteReply(f"{self._where} {error} before the answer was complete")
-            lost = ConnectError(f"{self._where} {error} before it answered")
-            lost.sent = True
-            return lost
+            return connection_lost(self._where, str(error), error.__cause__, answering=exchange.has_head)
         return error if isinstance(error, CallError) else None

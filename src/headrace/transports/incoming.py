@@ -13,8 +13,8 @@ MAX_HEAD_BYTES = 256 * 1024
 class IncomingAnswer:
     """The status, headers and body of an answer, as far as they have come.
 
-    While ``by_pieces`` is set, whoever waits is told of each piece, and may `take` it. While ``unbounded`` is
-    set, what is taken may add up to any size. ``complete`` is set by a subclass.
+    While ``by_pieces`` is set, the task that waits is woken for each piece, and may `take` it. While
+    ``unbounded`` is set, what is taken may add up to any size. ``complete`` is set by a subclass.
     """
 
     __slots__ = (

@@ -106,7 +106,7 @@ class Poller:
             self._stale = 0
 
     async def aclose(self) -> None:
-        """Watch no more; whoever waits for one of them gets a `ConnectionAbortedError`."""
+        """Watch no more; tasks that wait for one of the sockets get a `ConnectionAbortedError`."""
         self.closed = True
         for watched in self._poll.watched():
             watched.cut_off()

@@ -159,7 +159,7 @@ class _Tunnel(Negotiation):
 
 
 def unreachable(proxy: Proxy, why: str) -> ProxyError:
-    """The error for a proxy to which there is no connection."""
+    """The error for a proxy that cannot be reached."""
     return _error(f"no connection to {proxy}: {why}; check proxy=, HTTPS_PROXY, HTTP_PROXY", retryable=True)
 
 
