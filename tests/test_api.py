@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 import headrace
-from headrace import Answered, AuthenticationError, Call, CallError, Client, Reply, Request, RequestError
+from headrace import AuthenticationError, Call, CallError, Client, ParsedReply, Reply, Request, RequestError
 from headrace.parameters import CallOptions, ChatOptions, ModelOptions, ResponseOptions
 from headrace.testing import Answer, FakeEndpoint
 
@@ -31,8 +31,8 @@ async def stream(client: Client, **options: Any) -> Any:
         return [piece async for piece in pieces]
 
 
-async def respond(client: Client, **options: Any) -> Any:
-    return await client.respond("x", **options)
+async def responses(client: Client, **options: Any) -> Any:
+    return await client.responses("x", **options)
 
 
 async def embed(client: Client, **options: Any) -> Any:
@@ -47,7 +47,7 @@ async def request(client: Client, **options: Any) -> Any:
     return await client.request("POST", "/moderations", {"input": "x"}, **options)
 
 
-ALL: list[Method] = [chat, typed, stream, respond, embed, models, request]
+ALL: list[Method] = [chat, typed, stream, responses, embed, models, request]
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_what_is_none_was_not_said(endpoint: FakeEndpoint, method: Method)
     assert (seen.id, seen.timeout, seen.deadline, dict(seen.tags), seen.headers) == (None, None, None, {}, ())
 
 
-@pytest.mark.parametrize("method", [chat, typed, stream, respond, embed])
+@pytest.mark.parametrize("method", [chat, typed, stream, responses, embed])
 async def test_calls_of_a_model_take_its_name_and_what_only_the_endpoint_knows(
     endpoint: FakeEndpoint, method: Method
 ) -> None:
@@ -139,7 +139,7 @@ async def test_an_unknown_keyword_names_the_nearest(endpoint: FakeEndpoint, meth
     assert endpoint.attempts == []
 
 
-@pytest.mark.parametrize("method", [chat, stream, respond, embed])
+@pytest.mark.parametrize("method", [chat, stream, responses, embed])
 async def test_what_is_no_mapping_is_no_extra_body(endpoint: FakeEndpoint, method: Method) -> None:
     async with endpoint.client() as client:
         with pytest.raises(RequestError, match="extra_body must be a mapping, not int"):
@@ -152,7 +152,7 @@ def test_the_keywords_are_declared_once() -> None:
         assert not options.__required_keys__
 
 
-@pytest.mark.parametrize("method", [chat, respond, embed, request])
+@pytest.mark.parametrize("method", [chat, responses, embed, request])
 async def test_a_refusal_before_anything_is_sent_lets_others_run(
     endpoint: FakeEndpoint, method: Method
 ) -> None:
@@ -189,7 +189,7 @@ async def test_a_request_is_sent_as_it_is_with_the_model_filled_in(endpoint: Fak
         assert type(reply) is Reply
         assert (reply.text, reply.attempts) == ('{"a": 1}', 1)
         answered = await client.send(Request({"messages": messages}, answer=dict[str, int]))
-        assert isinstance(answered, Answered)
+        assert isinstance(answered, ParsedReply)
         assert answered.answer == {"a": 1}
         await client.send(Request({"input": "x"}, "/moderations"))
         await client.send(Request(None, "/models", "GET"))

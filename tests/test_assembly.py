@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace import InvalidReply, Piece, Usage
+from headrace import Chunk, InvalidReply, Usage
 from headrace.assembly import Assembly
 
 
@@ -32,7 +32,7 @@ def test_texts_of_several_choices_are_kept_apart() -> None:
         *made.add(chunk({"content": "lo"})),
         *made.add(chunk({}, finish="stop")),
     ]
-    assert pieces == [Piece("Hal"), Piece("Gut", 1), Piece("lo")]
+    assert pieces == [Chunk("Hal"), Chunk("Gut", 1), Chunk("lo")]
     assert not made.finished, "the second choice has not said why it ended"
     made.add(chunk({}, 1, finish="length"))
     assert made.finished
@@ -91,8 +91,8 @@ def test_whole_tool_calls_without_an_index_follow_each_other() -> None:
 
 def test_thoughts_and_refusals_are_no_text() -> None:
     made = Assembly()
-    assert made.add(chunk({"reasoning_content": "Well"})) == [Piece(reasoning="Well")]
-    assert made.add(chunk({"reasoning": " then"})) == [Piece(reasoning=" then")]
+    assert made.add(chunk({"reasoning_content": "Well"})) == [Chunk(reasoning="Well")]
+    assert made.add(chunk({"reasoning": " then"})) == [Chunk(reasoning=" then")]
     assert made.add(chunk({"refusal": "No."})) == []
     assert made.body()["choices"][0]["message"] == {
         "role": "assistant",
@@ -105,7 +105,7 @@ def test_thoughts_and_refusals_are_no_text() -> None:
 def test_what_endpoints_add_of_their_own_is_no_matter() -> None:
     made = Assembly()
     assert made.add(b'{"choices":[],"prompt_filter_results":[{}]}') == []
-    assert made.add(chunk({"content": "a", "audio": None}, obfuscation="x")) == [Piece("a")]
+    assert made.add(chunk({"content": "a", "audio": None}, obfuscation="x")) == [Chunk("a")]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,6 @@ def test_what_is_not_a_chunk_costs_nothing(data: bytes) -> None:
     made = Assembly()
     made.add(chunk({"content": "Hal"}))
     assert made.add(data) == []
-    assert made.add(chunk({"content": "lo"}, finish="stop")) == [Piece("lo")]
+    assert made.add(chunk({"content": "lo"}, finish="stop")) == [Chunk("lo")]
     assert made.finished
     assert made.aside == (b"" if data == b"null" else data)

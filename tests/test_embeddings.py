@@ -98,7 +98,7 @@ async def test_batches_are_sent_at_once_and_their_vectors_come_in_order() -> Non
     texts = ["x" * length for length in range(1, 26)]
     endpoint = Lengths()
     async with endpoint.client(max_in_flight=3, policies=[Priced()]) as client:
-        done = await client.embed((text for text in texts), batch=4)
+        done = await client.embed((text for text in texts), batch_size=4)
         assert client.in_flight == 0
     assert done.vectors == [array("f", [length]) for length in range(1, 26)]
     assert sorted(map(len, endpoint.batches)) == [1, 4, 4, 4, 4, 4, 4]
@@ -111,8 +111,8 @@ async def test_batches_are_sent_at_once_and_their_vectors_come_in_order() -> Non
 @pytest.mark.anyio
 async def test_a_sum_with_an_unknown_in_it_is_unknown() -> None:
     async with Lengths().client(policies=[Priced(unknown=True)]) as client:
-        assert (await client.embed("abc".split() * 2, batch=2)).cost == Decimal("0.02")
-        assert (await client.embed("abc".split() * 3, batch=2)).cost is None
+        assert (await client.embed("abc".split() * 2, batch_size=2)).cost == Decimal("0.02")
+        assert (await client.embed("abc".split() * 3, batch_size=2)).cost is None
     async with FakeEndpoint(Answer(body=answer(packed(1.0)))).client() as client:
         assert (await client.embed(["a"])).usage is None
 
@@ -122,7 +122,7 @@ async def test_the_calls_of_a_client_share_its_limit() -> None:
     endpoint = Lengths()
     async with endpoint.client(max_in_flight=2) as client, anyio.create_task_group() as group:
         for _ in range(3):
-            group.start_soon(lambda: client.embed(["a", "b", "c"], batch=1))
+            group.start_soon(lambda: client.embed(["a", "b", "c"], batch_size=1))
     assert endpoint.most_in_flight == 2
     assert len(endpoint.batches) == 9
 
@@ -187,9 +187,9 @@ async def test_without_texts_nothing_is_sent(fake_endpoint: FakeEndpoint) -> Non
         (["a", 5], {}, "texts[1] is of type int"),
         (["a", None], {}, "texts[1] is of type NoneType"),
         (["a", "b\ud83d"], {}, "texts[1] is no Unicode text"),
-        (["a"], {"batch": 0}, "batch=0"),
-        (["a"], {"batch": True}, "batch=True"),
-        (["a"], {"batch": 1.5}, "batch=1.5"),
+        (["a"], {"batch_size": 0}, "batch_size=0"),
+        (["a"], {"batch_size": True}, "batch_size=True"),
+        (["a"], {"batch_size": 1.5}, "batch_size=1.5"),
         (["a"], {"dimensions": 0}, "dimensions=0"),
         (["a"], {"dimensions": "many"}, "dimensions='many'"),
         (["a"], {"timeout": 0}, "timeout"),
@@ -296,7 +296,7 @@ async def test_batches_whose_vectors_differ_in_length_are_an_error() -> None:
     endpoint = FakeEndpoint(Answer(body=answer([1.0])), Answer(body=answer([1.0, 2.0])))
     async with endpoint.client(max_in_flight=1) as client:
         with pytest.raises(InvalidReply, match="differ in length: 1, 2 numbers"):
-            await client.embed(["a", "b"], batch=1)
+            await client.embed(["a", "b"], batch_size=1)
 
 
 json_values = st.recursive(
@@ -338,7 +338,7 @@ async def test_the_first_error_cancels_the_rest_and_surfaces_as_itself() -> None
     endpoint = FakeEndpoint(Answer(delay=3600), Answer(delay=3600), 500, otherwise=Answer(delay=3600))
     async with endpoint.client(max_in_flight=3) as client:
         with anyio.fail_after(5), pytest.raises(ServerError):
-            await client.embed(["a"] * 10, batch=1)
+            await client.embed(["a"] * 10, batch_size=1)
         assert (client.in_flight, endpoint.in_flight) == (0, 0)
     assert len(endpoint.attempts) == 3
 
@@ -347,7 +347,7 @@ async def test_the_first_error_cancels_the_rest_and_surfaces_as_itself() -> None
 async def test_of_many_errors_at_once_one_surfaces() -> None:
     async with FakeEndpoint(otherwise=500).client() as client:
         with pytest.raises(CallError):
-            await client.embed(["a"] * 10, batch=1)
+            await client.embed(["a"] * 10, batch_size=1)
 
 
 @pytest.mark.anyio
@@ -362,7 +362,7 @@ async def test_the_deadline_is_that_of_all_batches() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(body=answer([1.0]), delay=0.05))
     async with endpoint.client(max_in_flight=1) as client:
         with anyio.fail_after(5), pytest.raises(DeadlineExceeded, match=r"deadline of 0\.12 s"):
-            await client.embed(["a"] * 1000, batch=1, deadline=0.12)
+            await client.embed(["a"] * 1000, batch_size=1, deadline=0.12)
     assert len(endpoint.attempts) <= 3
 
 
@@ -371,7 +371,7 @@ async def test_cancelling_it_cancels_its_calls() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=3600))
     async with endpoint.client() as client:
         with anyio.move_on_after(0.05) as scope:
-            await client.embed(["a"] * 3, batch=1)
+            await client.embed(["a"] * 3, batch_size=1)
         assert scope.cancelled_caught
         assert (len(endpoint.attempts), endpoint.in_flight, client.in_flight) == (3, 0, 0)
 
@@ -405,7 +405,7 @@ async def test_over_a_socket() -> None:
         endpoint_process(Behaviour(latency=0.01)) as endpoint,
         Client(base_url=endpoint.base_url, model="e", policies=[]) as client,
     ):
-        done = await client.embed(texts, batch=7, dimensions=16)
+        done = await client.embed(texts, batch_size=7, dimensions=16)
         alone = await client.embed(texts[30:31], dimensions=16, extra_body={"encoding_format": "float"})
     assert done.vectors[30] == alone.vectors[0]
     assert {len(vector) for vector in done.vectors} == {16}

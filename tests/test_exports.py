@@ -22,19 +22,19 @@ from headrace import errors
 from headrace.settings import load_settings
 
 PUBLIC = {
-    "Answered",
+    "ParsedReply",
     "Body",
     "Call",
     "Client",
     "Embeddings",
-    "Ending",
+    "StreamResult",
     "Endpoint",
     "Event",
     "Headers",
     "Observer",
     "Outcome",
     "OutcomeStream",
-    "Piece",
+    "Chunk",
     "Policy",
     "PriorityCapacityLimiter",
     "RateLimits",

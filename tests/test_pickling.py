@@ -19,12 +19,12 @@ import pytest
 
 import headrace
 from headrace import (
-    Answered,
     AnswerError,
     Headers,
     HeadraceError,
     InvalidReply,
     Outcome,
+    ParsedReply,
     RateLimited,
     Request,
     Timeout,
@@ -102,7 +102,7 @@ async def outcomes(*answers: Any, **keywords: Any) -> list[Outcome[Any]]:
 async def test_an_outcome_with_a_typed_answer_is_the_same_in_another_process(kind: Any, text: str) -> None:
     good, bad = await outcomes(text, "rubbish", answer=kind)
     there = carried(good)
-    assert isinstance(there.reply, Answered)
+    assert isinstance(there.reply, ParsedReply)
     assert there.reply.answer == good.unwrap().answer
     assert (there.reply.usage, there.reply.text, there.elapsed) == (good.unwrap().usage, text, good.elapsed)
     assert carried(there.request).answer.read(text) == there.reply.answer

@@ -20,19 +20,19 @@ from headrace import (
     Call,
     CallError,
     CallTimeout,
+    Chunk,
     Client,
     ClientStateError,
     DeadlineExceeded,
-    Ending,
     Headers,
     IncompleteReply,
     InvalidReply,
-    Piece,
     Reply,
     RequestError,
     ServerError,
     Stage,
     StatusError,
+    StreamResult,
     Timeout,
 )
 from headrace.testing import Answer, FakeEndpoint
@@ -113,12 +113,12 @@ class Ends:
     stage = Stage.OBSERVE
 
     def __init__(self) -> None:
-        self.endings: list[Ending] = []
+        self.endings: list[StreamResult] = []
 
     def wrap(self, send: Callable[..., Any]) -> Callable[..., Any]:
         async def noting(call: Call) -> Reply:
             reply: Reply = await send(call)
-            call.at_end(self.endings.append)
+            call.add_done_callback(self.endings.append)
             return reply
 
         return noting
@@ -308,7 +308,7 @@ async def test_a_truncated_stream_is_an_error_with_what_came() -> None:
 async def test_an_error_in_the_midst_is_raised_without_the_key(event: bytes) -> None:
     client, player = playing(said("Gu"), event, said("x"), policies=[Retry()], api_key="sk-canary")
     async with client, client.stream("Hallo") as stream:
-        assert await anext(stream) == Piece("Gu")
+        assert await anext(stream) == Chunk("Gu")
         with pytest.raises(InvalidReply, match="broke the stream off with an error") as caught:
             await anext(stream)
     assert "overloaded" in str(caught.value)
@@ -412,7 +412,7 @@ async def test_leaving_early_closes_and_gives_the_place_back() -> None:
         assert client.in_flight == 0
         assert player.bodies[0].closed == 1
         await read(client)
-    assert ends.endings == [Ending(), Ending(complete=True)]
+    assert ends.endings == [StreamResult(), StreamResult(complete=True)]
 
 
 @pytest.mark.anyio
@@ -423,7 +423,7 @@ async def test_an_error_of_the_blocks_own_is_no_failure_of_the_stream() -> None:
         with pytest.raises(ZeroDivisionError):
             async with client.stream("Hallo"):
                 raise ZeroDivisionError
-    assert ends.endings == [Ending()]
+    assert ends.endings == [StreamResult()]
     assert player.bodies[0].closed == 1
 
 
@@ -485,7 +485,7 @@ async def test_the_cost_is_that_of_the_whole_stream() -> None:
         assert stream.reply.cost == Decimal("0.000007")
     assert (cost.totals.calls, cost.totals.completion_tokens) == (1, 2)
     assert cost.totals.by_tag["team=x"].calls == 1
-    assert ends.endings == [Ending(complete=True)]
+    assert ends.endings == [StreamResult(complete=True)]
 
 
 @pytest.mark.anyio
@@ -564,12 +564,12 @@ async def test_what_a_policy_raises_at_the_end_keeps_no_other_from_it() -> None:
         def wrap(self, send: Callable[..., Any]) -> Callable[..., Any]:
             async def careless(call: Call) -> Reply:
                 reply: Reply = await send(call)
-                call.at_end(self.ended)
+                call.add_done_callback(self.ended)
                 return reply
 
             return careless
 
-        def ended(self, ending: Ending) -> None:
+        def ended(self, ending: StreamResult) -> None:
             raise ZeroDivisionError
 
     client, player = playing(said("a", "stop"), DONE, policies=[Careless(), ends])

@@ -471,7 +471,7 @@ async def test_a_call_that_a_policy_ends_gives_others_a_turn_and_can_be_cancelle
     [
         lambda client: client.chat(["not a message"]),
         lambda client: client.chat("?", temprature=1),
-        lambda client: client.respond("?", temprature=1),
+        lambda client: client.responses("?", temprature=1),
         lambda client: client.embed("not a list"),
         lambda client: client.request("GET", "no slash"),
         lambda client: client.send(Request({"model": 5})),

@@ -1,8 +1,9 @@
 """headrace: many thousand LLM calls at once over OpenAI-compatible endpoints, on trio and asyncio."""
 
 import logging
+import warnings
 
-from headrace.assembly import Piece
+from headrace.assembly import Chunk
 from headrace.client import Client
 from headrace.embeddings import Embeddings
 from headrace.endpoints import Endpoint
@@ -12,9 +13,9 @@ from headrace.exports import publish as _publish
 from headrace.hookspecs import hookimpl
 from headrace.keys import Secret
 from headrace.limiters import PriorityCapacityLimiter
-from headrace.model import Call, Ending, Event, Observer, Outcome, Policy, Request, Send, Stage, Timeout
+from headrace.model import Call, Event, Observer, Outcome, Policy, Request, Send, Stage, StreamResult, Timeout
 from headrace.rate_limits import RateLimits
-from headrace.reply import Answered, Body, Headers, Reply, Usage
+from headrace.reply import Body, Headers, ParsedReply, Reply, Usage
 from headrace.requests import RequestLike
 from headrace.settings import Settings
 from headrace.streaming import Stream
@@ -28,19 +29,18 @@ __version__ = "0.1.0"
 logging.getLogger("headrace").addHandler(logging.NullHandler())
 
 __all__ = [
-    "Answered",
     "Body",
     "Call",
+    "Chunk",
     "Client",
     "Embeddings",
-    "Ending",
     "Endpoint",
     "Event",
     "Headers",
     "Observer",
     "Outcome",
     "OutcomeStream",
-    "Piece",
+    "ParsedReply",
     "Policy",
     "PriorityCapacityLimiter",
     "RateLimits",
@@ -52,6 +52,7 @@ __all__ = [
     "Settings",
     "Stage",
     "Stream",
+    "StreamResult",
     "Timeout",
     "ToolCall",
     "Tools",
@@ -62,3 +63,12 @@ __all__ = [
 ]
 __all__ += _errors
 _publish(__all__, globals())
+
+
+def __getattr__(name: str) -> object:
+    """Names of 0.1, until 0.3."""
+    new = {"Answered": "ParsedReply", "Ending": "StreamResult", "Piece": "Chunk"}.get(name)
+    if new is None:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    warnings.warn(f"headrace.{name} is headrace.{new} now", DeprecationWarning, stacklevel=2)
+    return globals()[new]

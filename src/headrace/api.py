@@ -1,4 +1,4 @@
-"""The API's own calls: chat, stream, respond, embed, models, and anything else that an endpoint has."""
+"""The API's own calls: chat, stream, responses, embed, models, and anything else that an endpoint has."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from headrace.parameters import (
     header_pairs,
     take_own,
 )
-from headrace.reply import Answered, Reply
+from headrace.reply import ParsedReply, Reply
 from headrace.requests import Message, as_request, chat_body, response_body
 from headrace.settings import CoreSettings
 from headrace.streaming import Stream
@@ -61,7 +61,7 @@ class Api(ABC):
         """Perform one request.
 
         What `map` does for many: the model is filled in where the body names none, and the reply to a request
-        with an ``answer`` is an `Answered`. Raises as `chat` does.
+        with an ``answer`` is an `ParsedReply`. Raises as `chat` does.
         """
         if not isinstance(request, Request):
             await checkpoint()
@@ -77,11 +77,11 @@ class Api(ABC):
     @overload
     async def chat(
         self, messages: str | Iterable[Message], *, answer: type[T], **options: Unpack[ChatOptions]
-    ) -> Answered[T]: ...
+    ) -> ParsedReply[T]: ...
     @overload
     async def chat(
         self, messages: str | Iterable[Message], *, answer: object, **options: Unpack[ChatOptions]
-    ) -> Answered[Any]: ...
+    ) -> ParsedReply[Any]: ...
     async def chat(
         self, messages: str | Iterable[Message], *, answer: Any = None, **options: Unpack[ChatOptions]
     ) -> Reply:
@@ -110,7 +110,7 @@ class Api(ABC):
             raise
         return await self._send_request(request)
 
-    async def respond(
+    async def responses(
         self,
         input: str | Iterable[Message],
         *,
@@ -145,18 +145,18 @@ class Api(ABC):
         texts: Iterable[str],
         *,
         dimensions: int | None = None,
-        batch: int | None = None,
+        batch_size: int | None = None,
         **options: Unpack[ModelOptions],
     ) -> Embeddings:
         """Embed any number of texts: one vector for each, in their order.
 
-        They are sent in batches of at most ``batch`` texts and 300,000 bytes; all batches at once, as far as
-        ``max_in_flight`` allows. Without texts nothing is sent.
+        They are sent in batches of at most ``batch_size`` texts and 300,000 bytes: all batches at once, as
+        far as ``max_in_flight`` allows. Without texts nothing is sent.
 
         Args:
             texts: A list or another iterable.
             dimensions: The length of the vectors, by default the model's own.
-            batch: Texts in a request, by default 2048, which is what OpenAI takes.
+            batch_size: Texts in a request, by default 2048, which is what OpenAI takes.
             **options: As with `chat`, the same for each batch; ``deadline`` is in seconds for all of them.
 
         Raises:
@@ -170,7 +170,7 @@ class Api(ABC):
             check_keywords("embed", options, OWN_KEYWORDS)
             body = self._with_own(embeddings_body(dimensions), options)
             request = as_request(self._request(body, options, "/embeddings"), self._settings.model)
-            batches = in_batches(texts, batch)
+            batches = in_batches(texts, batch_size)
         except HeadraceError:
             await checkpoint()
             raise
@@ -225,7 +225,7 @@ class Api(ABC):
     ) -> Stream:
         """Ask for one chat completion and read it as it is made: an async context manager over its pieces.
 
-        In the block iterate over the stream for each `Piece`; after the last one ``stream.reply`` is the
+        In the block iterate over the stream for each `Chunk`; after the last one ``stream.reply`` is the
         whole `Reply`, with usage, cost and the time to its first token. Leaving the block early drops the
         rest. A stream counts as in flight until its block ends.
 

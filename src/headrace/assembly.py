@@ -22,7 +22,7 @@ DONE = b"[DONE]"
 
 
 @attrs.define
-class Piece:
+class Chunk:
     """A part of a streamed answer.
 
     ``text``: what the answer goes on with; ``reasoning``: what the model's shown thoughts go on with;
@@ -105,7 +105,7 @@ class Assembly:
         """The latest data that is not part of an answer; it may say why there is none."""
         return self._aside
 
-    def add(self, data: bytes, *, named_error: bool = False) -> list[Piece]:
+    def add(self, data: bytes, *, named_error: bool = False) -> list[Chunk]:
         """The pieces of a chunk.
 
         Args:
@@ -129,7 +129,7 @@ class Assembly:
         if chunk.service_tier is not None:
             self.service_tier = chunk.service_tier
         usage = chunk.usage or (None if chunk.x_groq is None else chunk.x_groq.usage)
-        pieces: list[Piece] = []
+        pieces: list[Chunk] = []
         for part in chunk.choices:
             usage = usage or part.usage
             choice = self._choices.get(part.index)
@@ -144,7 +144,7 @@ class Assembly:
             self._aside = data
         return pieces
 
-    def _add_part(self, choice: _Choice, part: ChunkChoice, pieces: list[Piece]) -> None:
+    def _add_part(self, choice: _Choice, part: ChunkChoice, pieces: list[Chunk]) -> None:
         delta, text = part.delta, ""
         thought = delta.reasoning_content or delta.reasoning or ""
         if thought:
@@ -175,15 +175,15 @@ class Assembly:
         if part.logprobs:
             choice.logprobs = _merged(choice.logprobs, part.logprobs)
         if text or thought or delta.tool_calls:
-            pieces.append(Piece(text, part.index, thought, delta.tool_calls or _NO_TOOLS))
+            pieces.append(Chunk(text, part.index, thought, delta.tool_calls or _NO_TOOLS))
 
-    def end(self) -> list[Piece]:
+    def end(self) -> list[Chunk]:
         """The pieces that were held back, at the end of the stream."""
         pieces = []
         for index, choice in self._choices.items():
             text, thought = ("", "") if choice.splitter is None else choice.splitter.end()
             if text or thought:
-                pieces.append(Piece(text, index, thought))
+                pieces.append(Chunk(text, index, thought))
         return pieces
 
     def body(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def with_token(limiter: Limiter, send: Send, check_open: Callable[[], None]) -> 
             release_all(call)
             raise
         if call.streamed:
-            call.at_end(lambda ending: release_all(call))
+            call.add_done_callback(lambda ending: release_all(call))
         elif call._held is alone:  # as nearly always
             call._held = ()
             release(call)

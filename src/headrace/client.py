@@ -30,11 +30,11 @@ from headrace.interrupts import protect_from_interrupts, uninterrupted
 from headrace.keys import KeySource, Secret, as_secret
 from headrace.lifespans import Lifespans
 from headrace.limiters import PriorityCapacityLimiter
-from headrace.model import Call, Ending, Observer, Outcome, Policy, Request, Timeout
+from headrace.model import Call, Observer, Outcome, Policy, Request, StreamResult, Timeout
 from headrace.pipeline import Pipeline, resolve_policies
 from headrace.plugin_manager import Plugins, check_observer
 from headrace.replies import checked
-from headrace.reply import Answered, Reply
+from headrace.reply import ParsedReply, Reply
 from headrace.requests import RequestLike, as_request, encoded
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.streaming import streamed_request
@@ -224,7 +224,7 @@ class Client(Api):
         ordered: bool = False,
         buffer: int | None = None,
         stop_on: Literal["shared_errors"] | None = None,
-    ) -> OutcomeStream[Answered[T]]: ...
+    ) -> OutcomeStream[ParsedReply[T]]: ...
     @overload
     def map(
         self,
@@ -235,7 +235,7 @@ class Client(Api):
         ordered: bool = False,
         buffer: int | None = None,
         stop_on: Literal["shared_errors"] | None = None,
-    ) -> OutcomeStream[Answered[Any]]: ...
+    ) -> OutcomeStream[ParsedReply[Any]]: ...
     def map(
         self,
         requests: Iterable[RequestLike] | AsyncIterable[RequestLike],
@@ -377,7 +377,7 @@ class Client(Api):
         try:
             reply = await self._pipeline.perform(call)
         except BaseException as error:
-            call.end(Ending(error=error))
+            call.end(StreamResult(error=error))
             raise
         yield call, reply
 

@@ -49,13 +49,13 @@ def embeddings_body(dimensions: int | None) -> dict[str, Any]:
     return body
 
 
-def in_batches(texts: Iterable[str], batch: int | None) -> list[list[str]]:
-    """The texts in batches of at most ``batch`` (default `MOST_TEXTS`) texts and `MOST_BYTES` bytes.
+def in_batches(texts: Iterable[str], batch_size: int | None) -> list[list[str]]:
+    """The texts in batches of at most ``batch_size`` (default `MOST_TEXTS`) texts and `MOST_BYTES` bytes.
 
     A text that is longer than that comes alone: whether it is too long is for the endpoint to say. Raises
     `RequestError` for what is no list of texts that can be embedded.
     """
-    batch = MOST_TEXTS if batch is None else _count("batch", batch, "texts in a request")
+    batch_size = MOST_TEXTS if batch_size is None else _count("batch_size", batch_size, "texts in a request")
     if isinstance(texts, (str, bytes)):
         raise RequestError("embed takes a list of texts, not one text; write client.embed([text])")
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
@@ -65,7 +65,7 @@ def in_batches(texts: Iterable[str], batch: int | None) -> list[list[str]]:
     for index, text in enumerate(texts):
         length = _length(index, text)
         size += length
-        if not batches or len(batches[-1]) == batch or size > MOST_BYTES:
+        if not batches or len(batches[-1]) == batch_size or size > MOST_BYTES:
             batches.append([])
             size = length
         batches[-1].append(str(text))  # NumPy's texts are of a class of their own, which JSON has not

@@ -184,7 +184,7 @@ class Event:
 
 
 @attrs.frozen(kw_only=True)
-class Ending:
+class StreamResult:
     """How a stream ended: ``complete``; with an ``error`` (a cancellation is one); or neither: left early."""
 
     complete: bool = False
@@ -205,7 +205,8 @@ class Call(TokenHolder):
         deadline: When the call fails at the latest, on the same clock; None for never.
         attempts: How many trips over the wire have begun.
         notes: What policies keep with the call, each under its own name.
-        streamed: The reply comes with its first piece; what is to be done at its end is told `at_end`.
+        streamed: The reply comes with its first chunk; `add_done_callback` is for what is to be done at its
+            end.
         unbounded: The body of a streamed call is handed on and not kept, so it may have any size.
         now: `anyio.current_time`, asked directly.
         endpoints: Those that serve the request's model.
@@ -230,7 +231,9 @@ class Call(TokenHolder):
     endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
     priority: int = 0
     all_endpoints: tuple[Endpoint, ...] = attrs.field(default=(), repr=False)
-    _at_end: list[Callable[[Ending], None]] | None = attrs.field(default=None, init=False, repr=False)
+    _done_callbacks: list[Callable[[StreamResult], None]] | None = attrs.field(
+        default=None, init=False, repr=False
+    )
 
     def notify(self, name: str, **data: Any) -> None:
         """Tell the client's observers; costs nothing where there are none."""
@@ -272,22 +275,22 @@ class Call(TokenHolder):
         """Give back what `acquire` has borrowed; does nothing where the call has no such token any more."""
         release(self, limiter)
 
-    def at_end(self, do: Callable[[Ending], None]) -> None:
+    def add_done_callback(self, do: Callable[[StreamResult], None]) -> None:
         """Have ``do`` called once, when the stream has ended; inner policies' first."""
-        if self._at_end is None:
-            self._at_end = []
-        self._at_end.append(do)
+        if self._done_callbacks is None:
+            self._done_callbacks = []
+        self._done_callbacks.append(do)
 
-    def end(self, ending: Ending) -> None:
+    def end(self, result: StreamResult) -> None:
         """The stream is over: do what was to be done, once; what one raises keeps no other from it."""
-        waiting, self._at_end = self._at_end, None
+        waiting, self._done_callbacks = self._done_callbacks, None
         failures = []
         for do in waiting or ():
             try:
-                do(ending)
+                do(result)
             except Exception as error:
                 failures.append(error)
-        if failures and ending.error is None:
+        if failures and result.error is None:
             raise failures[0]
 
 

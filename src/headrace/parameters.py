@@ -107,7 +107,7 @@ class ResponseParameters(SamplingParameters, total=False):
 
 
 class ResponseOptions(ModelOptions, ResponseParameters, total=False):
-    """The keywords of `headrace.Client.respond`."""
+    """The keywords of `headrace.Client.responses`."""
 
 
 CHAT_PARAMETERS = ChatParameters.__optional_keys__

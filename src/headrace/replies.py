@@ -29,7 +29,7 @@ from headrace.finish_reasons import refusal_of, unfit
 from headrace.keys import RenewedKey
 from headrace.model import Call, Send
 from headrace.redacted_errors import redact_error
-from headrace.reply import Answered, Headers, Reply, printable, shown
+from headrace.reply import Headers, ParsedReply, Reply, printable, shown
 from headrace.requests import encode_body
 from headrace.streaming import open_stream, stop_asking_for_usage
 from headrace.tokens import acquire_all
@@ -169,14 +169,14 @@ def ask_for_answer(call: Call, answer: AnswerFormat, how: Asking) -> None:
         call.content = encode_body(body)
 
 
-def answered(reply: Reply, answer: AnswerFormat) -> Answered[Any]:
+def answered(reply: Reply, answer: AnswerFormat) -> ParsedReply[Any]:
     """The reply with its answer; raises `AnswerError`, of which ``partial`` is the reply."""
     try:
         value = _read_answer(reply, answer)
     except AnswerError as error:
         error.partial = reply
         raise
-    return Answered(reply.status, reply.headers, reply.content, reply.usage, reply.model, answer=value)
+    return ParsedReply(reply.status, reply.headers, reply.content, reply.usage, reply.model, answer=value)
 
 
 def _read_answer(reply: Reply, answer: AnswerFormat) -> Any:

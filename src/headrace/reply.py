@@ -253,7 +253,7 @@ class Reply:
 
 
 @attrs.define(eq=False, getstate_setstate=False)
-class Answered(Reply, Generic[T]):
+class ParsedReply(Reply, Generic[T]):
     """A reply whose text was asked for as a type, and is one: ``answer``."""
 
     answer: T = attrs.field(kw_only=True)

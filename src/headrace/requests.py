@@ -57,7 +57,7 @@ def response_body(
     also: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The body of a response; arguments and errors as with `chat_body`."""
-    check_parameters("respond", parameters, RESPONSE_PARAMETERS, also)
+    check_parameters("responses", parameters, RESPONSE_PARAMETERS, also)
     body = {"input": input if isinstance(input, str) else _messages("input", input), **parameters}
     if instructions is not None:
         if not isinstance(instructions, str):

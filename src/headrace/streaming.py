@@ -1,7 +1,8 @@
 """A streamed answer: read piece by piece, finished exactly once.
 
 The pipeline gives a streamed call back once its first piece is there: until then a retry costs nobody
-anything, after it nothing is sent again. What a policy has to do at the end it registers with `Call.at_end`.
+anything, after it nothing is sent again. A policy registers with `Call.add_done_callback` what it has to do
+at the end.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import attrs
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from headrace.assembly import DONE, Assembly, Piece, no_answer
+from headrace.assembly import DONE, Assembly, Chunk, no_answer
 from headrace.envelope import CHAT, read_envelope
 from headrace.errors import (
     CallError,
@@ -31,7 +32,7 @@ from headrace.errors import (
 )
 from headrace.interrupts import uninterrupted
 from headrace.json_reading import NOT_JSON, decode_json
-from headrace.model import Call, Ending, Request
+from headrace.model import Call, Request, StreamResult
 from headrace.redacted_errors import redact_error
 from headrace.reply import Reply
 from headrace.requests import encode_body
@@ -82,7 +83,7 @@ class PieceReader:
         self._size = 0
         self._events: EventParser | None = None
         self.assembly = Assembly()
-        self.ready: deque[Piece] = deque()
+        self.ready: deque[Chunk] = deque()
         self.done = False
         self.failure: CallError | None = None
 
@@ -172,7 +173,7 @@ class PieceReader:
         read_envelope(reply, CHAT)
         self.assembly.model, self.assembly.usage = reply.model, reply.usage
         self.assembly.service_tier = reply.service_tier
-        self.ready.append(Piece(reply.text, 0, reply.reasoning, reply.tool_calls))
+        self.ready.append(Chunk(reply.text, 0, reply.reasoning, reply.tool_calls))
         self.done = True
 
     def complete_reply(self, call: Call) -> None:
@@ -273,7 +274,7 @@ class Stream:
         try:
             self._reader: PieceReader = reply._reader or await _of_whole(reply)
         except BaseException as error:  # what a policy gave is no answer: the block does not begin
-            self._call.end(Ending(error=error))
+            self._call.end(StreamResult(error=error))
             await self._begin.__aexit__(None, None, None)
             raise
         reply.time_to_first_token = reply.elapsed
@@ -286,7 +287,7 @@ class Stream:
     ) -> None:
         try:
             # Leaving early is no failure, whatever the block's own error; nor is being cancelled.
-            self._finish(Ending(error=None if isinstance(error, Exception) else error))
+            self._finish(StreamResult(error=None if isinstance(error, Exception) else error))
             await self._reader.aclose()
         finally:
             await self._begin.__aexit__(None, None, None)
@@ -294,7 +295,7 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Piece:
+    async def __anext__(self) -> Chunk:
         if self._reply is None:
             raise ClientStateError("enter the stream first: async with client.stream(…) as stream")
         reader = self._reader
@@ -310,7 +311,7 @@ class Stream:
             if not reader.done:
                 await self._read_on()
             if not reader.ready:
-                self._finish(Ending(complete=True))
+                self._finish(StreamResult(complete=True))
                 raise StopAsyncIteration
         return reader.ready.popleft()
 
@@ -332,19 +333,19 @@ class Stream:
             failure.request, failure.attempts, failure.partial = call.request, call.attempts, self.partial
             for each in (error, failure):
                 redact_error(each, call.endpoint)
-            self._finish(Ending(error=failure))
+            self._finish(StreamResult(error=failure))
             raise failure from (None if failure is not error else error.__cause__)
         except BaseException as error:
-            self._finish(Ending(error=error))
+            self._finish(StreamResult(error=error))
             raise
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, result: StreamResult) -> None:
         """Once: complete the reply, and let the policies do what they have to do at the end."""
         if self._ended:
             return
-        self._ended, self._complete = True, ending.complete
+        self._ended, self._complete = True, result.complete
         self._reader.complete_reply(self._call)
-        self._call.end(ending)
+        self._call.end(result)
 
     @property
     def reply(self) -> Reply:

@@ -13,11 +13,11 @@ from tests.answers.test_vendors import read_events
 from headrace import (
     Call,
     CallError,
+    Chunk,
     Client,
     Headers,
     IncompleteReply,
     InvalidReply,
-    Piece,
     Reply,
     Usage,
 )
@@ -37,7 +37,7 @@ def chunk(delta: Any, finish: str | None = None, **more: Any) -> str:
     return data({"model": "m-1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more})
 
 
-async def streamed(*parts: str, **headers: str) -> tuple[list[Piece], Reply]:
+async def streamed(*parts: str, **headers: str) -> tuple[list[Chunk], Reply]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     endpoint = FakeEndpoint(Answer(body="".join(parts).encode(), headers=named))
     async with endpoint.client() as client, client.stream("?") as stream:

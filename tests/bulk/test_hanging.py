@@ -11,7 +11,7 @@ import pytest
 import trio.testing
 
 import headrace
-from headrace.bulk import BulkRun, Journal, LocalCrew, Source, Summary, Task
+from headrace.bulk import BulkRun, Journal, LocalExecutor, Source, Summary, Task
 from headrace.bulk.hanging import Unfinished, unfinished
 from headrace.bulk.template import Template
 from headrace.model import Policy, Send, Stage
@@ -125,7 +125,7 @@ async def stopped_run(
         async with endpoint.client(policies, max_in_flight=4) as client, anyio.create_task_group() as group:
             group.start_soon(stop)
             began = anyio.current_time()
-            summary = await bulk.perform(LocalCrew(client))
+            summary = await bulk.perform(LocalExecutor(client))
     return summary, said, anyio.current_time() - began - 1
 
 

@@ -17,8 +17,8 @@ import attrs
 import pytest
 
 from headrace import BudgetExceeded, Client, InputError, RateLimited, SettingsError, WorkerLost
-from headrace.bulk import BulkRun, Journal, ProcessCrew, Source, Summary, Task, run
-from headrace.bulk.crew import Asked
+from headrace.bulk import BulkRun, Journal, ProcessExecutor, Source, Summary, Task, run
+from headrace.bulk.executor import WorkItem
 from headrace.bulk.template import Template
 from headrace.endpoint import Behaviour, endpoint_process
 from headrace.model import Request
@@ -210,8 +210,10 @@ async def test_failures_are_counted_and_retries_told(serving: Serving, questions
         task = Task(Source(questions), Template("{id}: {text}"), settings.model)
         total = task.check()
         with Journal(questions.with_name("out.jsonl"), task.fingerprint(), total) as journal:
-            async with ProcessCrew(make_client, 2, 20, tell=lambda name, data: told.append(name)) as crew:
-                summary = await BulkRun(task, journal, total).perform(crew)
+            async with ProcessExecutor(
+                make_client, 2, 20, tell=lambda name, data: told.append(name)
+            ) as executor:
+                summary = await BulkRun(task, journal, total).perform(executor)
     assert summary.done == ITEMS
     assert told.count("retry") >= summary.retries > 0
 
@@ -237,16 +239,16 @@ async def test_an_input_that_raises_gives_what_was_drawn_before(serving: Serving
     def items() -> Any:
         body = {"model": "m", "messages": [{"role": "user", "content": "Hallo"}]}
         for number in range(5):
-            yield Asked(number, f"Q{number}", Request(body))
+            yield WorkItem(number, f"Q{number}", Request(body))
         raise InputError("questions.csv:7: bad")
 
-    async with serving() as make_client, ProcessCrew(make_client, 2, 4) as crew:
+    async with serving() as make_client, ProcessExecutor(make_client, 2, 4) as executor:
         done: list[int] = []
 
         with pytest.raises(InputError, match="questions"):
-            await crew.work(items(), lambda results: done.extend(result.index for result in results))
+            await executor.work(items(), lambda results: done.extend(result.index for result in results))
         assert sorted(done) == [0, 1, 2, 3, 4]
-        assert crew.in_flight == 0
+        assert executor.in_flight == 0
 
 
 async def test_errors_come_back_as_what_they_were(serving: Serving, questions: Path) -> None:

@@ -31,7 +31,7 @@ from headrace.errors import (
     StatusError,
 )
 from headrace.model import Outcome
-from headrace.reply import Answered, Headers, Reply, Usage
+from headrace.reply import Headers, ParsedReply, Reply, Usage
 
 HUGE = 10**25
 NAMES = ["choices", "message", "content", "usage", "prompt_tokens", "completion_tokens", "total_tokens"]
@@ -118,7 +118,9 @@ def test_any_error_becomes_a_line(message: str, body: bytes) -> None:
 
 
 def test_an_answer_that_cannot_be_written_is_its_items_error_and_what_came_is_kept() -> None:
-    reply = Answered(200, Headers([]), b'{"paid": 1}', Usage(1, 2, 3), answer=object(), cost=Decimal("0.1"))
+    reply = ParsedReply(
+        200, Headers([]), b'{"paid": 1}', Usage(1, 2, 3), answer=object(), cost=Decimal("0.1")
+    )
     result = result_of(5, "x", Outcome(5, None, reply, None, 1, 0.1), ())
     check(result)
     assert (result.code, result.cost, result.completion_tokens) == ("invalid_reply", Decimal("0.1"), 2)

@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 import headrace
-from headrace.bulk import BulkRun, Journal, LocalCrew, Source, Task, run
+from headrace.bulk import BulkRun, Journal, LocalExecutor, Source, Task, run
 from headrace.bulk.template import Template
 from headrace.errors import AuthenticationError, CircuitOpen, ConnectError, JournalError, ServerError
 from headrace.model import Send, Stage
@@ -142,7 +142,7 @@ async def test_stopping_finishes_what_is_in_flight(products: Path, read_lines: L
                 return stopping
 
         async with endpoint.client([StopAtThird()], max_in_flight=2) as client:
-            summary = await bulk.perform(LocalCrew(client))
+            summary = await bulk.perform(LocalExecutor(client))
     assert summary.stopped_by == "interrupt"
     assert summary.succeeded == len(endpoint.attempts) == len(read_lines(out))
     assert 4 <= summary.succeeded <= 6
@@ -174,7 +174,7 @@ async def test_an_item_is_counted_only_once_it_is_written(
         bulk = BulkRun(task, journal, 10)
         async with FakeEndpoint().client() as client:
             with pytest.raises(JournalError, match="No space"):
-                await bulk.perform(LocalCrew(client))
+                await bulk.perform(LocalExecutor(client))
     assert bulk.summary.succeeded == 0
 
 
@@ -193,7 +193,7 @@ async def test_a_failed_fsync_is_never_taken_for_success(
             with pytest.raises(
                 JournalError, match="Input/output error; the last lines may not be on the disk"
             ):
-                await BulkRun(task, journal, 10).perform(LocalCrew(client))
+                await BulkRun(task, journal, 10).perform(LocalExecutor(client))
 
 
 @pytest.mark.anyio
@@ -310,7 +310,7 @@ async def test_stopping_does_not_wait_for_the_endpoint(
             FakeEndpoint(otherwise=CircuitOpen("open", 60.0)).client() as client,
             trio.open_nursery() as nursery,
         ):
-            nursery.start_soon(functools.partial(bulk.perform, LocalCrew(client)))
+            nursery.start_soon(functools.partial(bulk.perform, LocalExecutor(client)))
             await trio.sleep(10)
             bulk.stop()
     assert trio.current_time() < 12

@@ -252,8 +252,8 @@ def test_each_name_for_authors_of_engines_is_there() -> None:
     in_python = {
         "BulkRun",
         "Journal",
-        "LocalCrew",
-        "ProcessCrew",
+        "LocalExecutor",
+        "ProcessExecutor",
         "Source",
         "Summary",
         "Task",

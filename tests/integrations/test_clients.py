@@ -12,7 +12,7 @@ import anyio
 import pytest
 import trustme
 
-from headrace import Call, CircuitOpen, Ending, Event, PolicyError, Reply, Send, SettingsError, Stage
+from headrace import Call, CircuitOpen, Event, PolicyError, Reply, Send, SettingsError, Stage, StreamResult
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_retry import Retry
@@ -157,7 +157,7 @@ async def test_a_stream_that_breaks_off_is_an_error_and_one_left_early_is_none(
         else:
             await peer.request()  # until it closes
 
-    endings: list[Ending] = []
+    endings: list[StreamResult] = []
     cost = Cost()
 
     class Watch:
@@ -166,7 +166,7 @@ async def test_a_stream_that_breaks_off_is_an_error_and_one_left_early_is_none(
 
         def wrap(self, send: Send) -> Send:
             async def watch(call: Call) -> Reply:
-                call.at_end(endings.append)
+                call.add_done_callback(endings.append)
                 return await send(call)
 
             return watch

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from headrace import Call, Ending, Reply, Send, Stage
+from headrace import Call, Reply, Send, Stage, StreamResult
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_retry import Retry
@@ -51,12 +51,12 @@ class Watch:
     stage = Stage.OBSERVE
 
     def __init__(self) -> None:
-        self.endings: list[Ending] = []
+        self.endings: list[StreamResult] = []
 
     def wrap(self, send: Send) -> Send:
         async def watch(call: Call) -> Reply:
             if call.streamed:
-                call.at_end(self.endings.append)
+                call.add_done_callback(self.endings.append)
             return await send(call)
 
         return watch

@@ -11,17 +11,16 @@ import attrs
 
 import headrace
 from headrace import (
-    Answered,
     Call,
+    Chunk,
     Client,
     Embeddings,
-    Ending,
     Endpoint,
     Event,
     Headers,
     Observer,
     Outcome,
-    Piece,
+    ParsedReply,
     Policy,
     RateLimits,
     Reply,
@@ -31,6 +30,7 @@ from headrace import (
     Settings,
     Stage,
     Stream,
+    StreamResult,
     Timeout,
     ToolCall,
     Tools,
@@ -73,7 +73,7 @@ async def one_call() -> None:
 
 
 async def other_calls(client: Client) -> None:
-    embeddings = await client.embed(["Hallo"], model="e", dimensions=64, batch=100, deadline=9)
+    embeddings = await client.embed(["Hallo"], model="e", dimensions=64, batch_size=100, deadline=9)
     assert_type(embeddings, Embeddings)
     assert_type(embeddings.vectors, list[array[float]])
     assert_type(embeddings.vectors[0][0], float)
@@ -84,17 +84,17 @@ async def other_calls(client: Client) -> None:
     await client.embed(text for text in "ab")
     await client.embed([5])  # type: ignore[list-item]
     assert_type(await client.models(), list[str])
-    reply = await client.respond("Hallo", instructions="Kurz.", max_output_tokens=100)
+    reply = await client.responses("Hallo", instructions="Kurz.", max_output_tokens=100)
     assert_type(reply, Reply)
-    await client.respond([{"role": "user", "content": "Hallo"}], model="m", tags={"a": "b"})
-    await client.respond(5)  # type: ignore[arg-type]
+    await client.responses([{"role": "user", "content": "Hallo"}], model="m", tags={"a": "b"})
+    await client.responses(5)  # type: ignore[arg-type]
 
 
 async def streams(client: Client) -> None:
     async with client.stream("Hallo", model="m", max_tokens=3, deadline=9) as stream:
         assert_type(stream, Stream)
         async for piece in stream:
-            assert_type(piece, Piece)
+            assert_type(piece, Chunk)
             assert_type(piece.text, str)
             assert_type(piece.tool_calls, list[dict[str, Any]])
         assert_type(stream.partial, Reply)
@@ -126,7 +126,7 @@ async def many_calls(client: Client, prompts: list[str], lines: AsyncIterator[di
     async with client.map(requests, answer=Audit, ordered=True) as audits:
         async for audit in audits:
             assert_type(audit.unwrap().answer, Audit)
-            assert_type(audit.reply, Answered[Audit] | None)
+            assert_type(audit.reply, ParsedReply[Audit] | None)
     await client.map(requests, answer=Literal["a"]).each(lambda outcome: print(outcome.unwrap().answer))
     await client.chat(5)  # type: ignore[call-overload]
     assert_type(await client.chat("Hallo"), Reply)
@@ -160,12 +160,12 @@ class Audit:
             call.notes["audit"] = call.attempts
             call.notify("audited", model=call.request.model)
             if call.streamed:
-                call.at_end(self.ended)
+                call.add_done_callback(self.ended)
             return await send(call)
 
         return audited
 
-    def ended(self, ending: Ending) -> None:
+    def ended(self, ending: StreamResult) -> None:
         assert_type(ending.complete, bool)
         assert_type(ending.error, BaseException | None)
 

@@ -8,10 +8,10 @@ import attrs
 import msgspec
 
 from headrace import (
-    Answered,
     Client,
     Embeddings,
     Outcome,
+    ParsedReply,
     Reply,
     Request,
     RequestLike,
@@ -55,14 +55,14 @@ async def chats(client: Client) -> None:
 
 async def answers(client: Client) -> None:
     assert_type(await client.chat("Hello", answer=None), Reply)
-    assert_type(await client.chat("Hello", answer=Verdict), Answered[Verdict])
+    assert_type(await client.chat("Hello", answer=Verdict), ParsedReply[Verdict])
     reply = await client.chat("Hello", answer=Verdict, temperature=0.3, headers={"X-A": "1"}, deadline=9)
     assert_type(reply.answer, Verdict)
     assert_type(reply.text, str)
     assert_type((await client.chat("Hello", answer=Schema)).answer, Schema)
     assert_type((await client.chat("Hello", answer=Struct)).answer, Struct)
     assert_type((await client.chat("Hello", answer=list[Verdict])).answer, list[Verdict])
-    assert_type(await client.chat("Hello", answer={"type": "object"}), Answered[Any])
+    assert_type(await client.chat("Hello", answer={"type": "object"}), ParsedReply[Any])
     assert_type((await client.chat("Hello", answer=Literal["a", "b"], timeout=3)).answer, Any)
 
 
@@ -81,7 +81,7 @@ async def parameters_that_are_not_known_before(client: Client, **parameters: Any
     await client.chat("Hello", **parameters)
     asked: dict[str, Any] = {"temperature": 0.3}
     await client.chat("Hello", max_tokens=5, **asked)
-    await client.respond("Hello", **asked)
+    await client.responses("Hello", **asked)
     await client.request("GET", "/models", **asked)
 
 
@@ -100,14 +100,14 @@ async def streams(client: Client, options: ChatOptions) -> None:
 
 
 async def responses(client: Client) -> None:
-    reply = await client.respond("Hello", instructions="Short.", max_output_tokens=9, headers={"X-A": "1"})
+    reply = await client.responses("Hello", instructions="Short.", max_output_tokens=9, headers={"X-A": "1"})
     assert_type(reply, Reply)
-    await client.respond("Hello", max_tokens=9)  # type: ignore[call-arg]
-    await client.respond("Hello", reasoning="deep")  # type: ignore[arg-type]
+    await client.responses("Hello", max_tokens=9)  # type: ignore[call-arg]
+    await client.responses("Hello", reasoning="deep")  # type: ignore[arg-type]
 
 
 async def other_calls(client: Client) -> None:
-    embeddings = await client.embed(["Hello"], model="e", batch=9, headers={"X-A": "1"}, priority=2)
+    embeddings = await client.embed(["Hello"], model="e", batch_size=9, headers={"X-A": "1"}, priority=2)
     assert_type(embeddings, Embeddings)
     assert_type(await client.models(headers={"X-A": "1"}, timeout=3), list[str])
     assert_type(await client.request("POST", "/moderations", {"input": "x"}, headers={"X-A": "1"}), Reply)
@@ -129,7 +129,7 @@ async def many(client: Client, items: list[RequestLike]) -> None:
             assert_type(outcome, Outcome[Reply])
     async with client.map(items, answer=Verdict) as verdicts:
         async for verdict in verdicts:
-            assert_type(verdict, Outcome[Answered[Verdict]])
+            assert_type(verdict, Outcome[ParsedReply[Verdict]])
             assert_type(verdict.unwrap().answer.fits, bool)
     wrong: RequestLike = 5  # type: ignore[assignment]
     del wrong

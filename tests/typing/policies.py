@@ -6,7 +6,7 @@ from typing import ClassVar, assert_type
 
 import attrs
 
-from headrace import Call, Client, Ending, Event, Observer, Policy, RateLimits, Reply, Send, Stage
+from headrace import Call, Client, Event, Observer, Policy, RateLimits, Reply, Send, Stage, StreamResult
 from headrace_adaptive import Adaptive
 from headrace_breaker import Breaker
 from headrace_cache import Cache
@@ -57,12 +57,12 @@ class Turnstile(RateLimits):
             self._waiting += 1
             call.notify("turnstile", waiting=self._waiting)
             if call.streamed:
-                call.at_end(self.ended)
+                call.add_done_callback(self.ended)
             return await send(call)
 
         return wait
 
-    def ended(self, ending: Ending) -> None:
+    def ended(self, ending: StreamResult) -> None:
         self._waiting -= 1
 
     def notify(self, event: Event) -> None:

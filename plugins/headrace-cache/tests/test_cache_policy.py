@@ -189,7 +189,7 @@ async def test_an_answer_of_a_type_is_one_again(cache: Callable[..., Cache]) -> 
         assert (first.answer, first.attempts) == (Person(36), 2)
         second = await client.chat("Who?", answer=Person)
         assert (second.answer, second.attempts) == (Person(36), 0)
-        assert isinstance(second, headrace.Answered)
+        assert isinstance(second, headrace.ParsedReply)
         assert (await client.chat("Who?", answer=Ghost)).attempts == 1, "another schema is another question"
         assert (await client.chat("Who?")).text == "untyped"
 

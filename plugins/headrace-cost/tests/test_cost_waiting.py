@@ -142,7 +142,7 @@ def test_what_was_reserved_in_an_event_loop_that_has_ended_is_spent(
             await client.chat("?", model="dear", max_tokens=10)
             with pytest.raises(headrace.BudgetExceeded):
                 await client.chat("?", model="dear", max_tokens=20)
-            streams[0]._call.end(headrace.Ending())  # that of the first loop ends at last: no news
+            streams[0]._call.end(headrace.StreamResult())  # that of the first loop ends at last: no news
             assert cost.spent == Decimal("2.0")
 
     anyio.run(leave_a_stream_open, backend=backend)

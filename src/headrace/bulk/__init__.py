@@ -2,12 +2,12 @@
 
 from headrace.bulk.appending import LineFile
 from headrace.bulk.claim import lock_run
-from headrace.bulk.crew import Asked, Crew, LocalCrew, Take
 from headrace.bulk.dropped import note_dropped, spent_on_dropped
 from headrace.bulk.engines import Engine, Job
+from headrace.bulk.executor import Executor, LocalExecutor, Take, WorkItem
 from headrace.bulk.journal import Journal
 from headrace.bulk.open_files import allow_files
-from headrace.bulk.processes import ProcessCrew
+from headrace.bulk.processes import ProcessExecutor
 from headrace.bulk.records import Line
 from headrace.bulk.result import Result, result_of
 from headrace.bulk.run import WAIT_FOR_ENDPOINT, BulkRun, run
@@ -22,8 +22,8 @@ from headrace.bulk.template import Template, as_text
 __all__ = [
     "BulkRun",
     "Journal",
-    "LocalCrew",
-    "ProcessCrew",
+    "LocalExecutor",
+    "ProcessExecutor",
     "Source",
     "Summary",
     "Task",
@@ -34,9 +34,8 @@ __all__ = [
 # What engines are written with, which make the calls of a bulk run elsewhere.
 __all__ += [
     "WAIT_FOR_ENDPOINT",
-    "Asked",
-    "Crew",
     "Engine",
+    "Executor",
     "Item",
     "Job",
     "Kind",
@@ -45,6 +44,7 @@ __all__ += [
     "Result",
     "Take",
     "Template",
+    "WorkItem",
     "allow_files",
     "as_text",
     "decode_answered",

@@ -1,4 +1,4 @@
-"""A crew of several processes: each has an event loop, a client and its share of the calls in flight.
+"""An executor of several processes: each has an event loop, a client and its share of the calls in flight.
 
 This process draws the items and has the journal; the workers make the calls and write the output's lines, so
 that there is little to do here for an item. One that dies is replaced, and what it had is given out again:
@@ -26,7 +26,7 @@ import anyio
 import attrs
 
 from headrace.answers import AnswerFormat
-from headrace.bulk.crew import Asked, Take
+from headrace.bulk.executor import Take, WorkItem
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
 from headrace.bulk.hanging import Unfinished
 from headrace.bulk.result import Result
@@ -49,13 +49,13 @@ class _Worker:
     """What this process knows of one: its calls at once, and the items that it has."""
 
     share: int
-    has: dict[int, Asked] = attrs.field(factory=dict)
+    has: dict[int, WorkItem] = attrs.field(factory=dict)
     in_flight: int = 0
     is_asked: bool = False
     unfinished: Unfinished | None = None
 
 
-class ProcessCrew:
+class ProcessExecutor:
     """An async context manager over ``processes`` workers, which share ``max_in_flight`` calls.
 
     ``make_client`` is called in each of them, so it has to be picklable: a ``functools.partial`` of
@@ -89,8 +89,8 @@ class ProcessCrew:
         share, more = divmod(max_in_flight, processes)
         self._shares = [share + (number < more) for number in range(processes)]
         self._workers: list[_Worker] = []
-        self._items: Iterator[Asked] = iter(())
-        self._returned: deque[Asked] = deque()
+        self._items: Iterator[WorkItem] = iter(())
+        self._returned: deque[WorkItem] = deque()
         self._results: list[Result] = []
         self._input_error: Exception | None = None
         self._failure: Exception | None = None
@@ -138,8 +138,8 @@ class ProcessCrew:
     def _share_spending(self) -> None:
         Path(self._folder.name, SPENT_BEFORE).write_text(str(self._spent))
 
-    async def work(self, items: Iterator[Asked], take: Take) -> None:
-        """See `Crew.work`."""
+    async def work(self, items: Iterator[WorkItem], take: Take) -> None:
+        """See `Executor.work`."""
         self._items, self._exhausted = items, False
         self._tell()
         try:
@@ -215,8 +215,8 @@ class ProcessCrew:
             except anyio.BrokenResourceError:
                 return  # it died, which is seen where its results are received
 
-    def _draw(self, most: int) -> list[Asked]:
-        items: list[Asked] = []
+    def _draw(self, most: int) -> list[WorkItem]:
+        items: list[WorkItem] = []
         while len(items) < most and self._returned:
             items.append(self._returned.popleft())
         try:
@@ -245,7 +245,7 @@ class ProcessCrew:
         self._tell()
 
 
-def _work(item: Asked) -> Work:
+def _work(item: WorkItem) -> Work:
     request = item.request
     content = None if request.body is None else encode_body(request.body)
     return Work(item.index, item.id, request.path, request.method, content, request.fresh)

@@ -22,7 +22,7 @@ from headrace.errors import (
     StatusError,
 )
 from headrace.model import Outcome
-from headrace.reply import Answered
+from headrace.reply import ParsedReply
 
 _LONGEST_MESSAGE = 2000
 """Characters of an error's message that are told the run, at the end of which one of each kind is shown."""
@@ -100,7 +100,7 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Re
         if isinstance(error, AnswerError):
             reply = error.partial  # it came, and is to be paid
             outcome = msgspec.structs.replace(outcome, reply=reply)
-    if isinstance(reply, Answered):
+    if isinstance(reply, ParsedReply):
         answer = reply.answer
     elif reply is not None and error is None:
         answer, error = judge(choices, reply)

@@ -1,4 +1,4 @@
-"""Runs a task over its source: items to a crew, results into the journal."""
+"""Runs a task over its source: items to an executor, results into the journal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from headrace.bulk.crew import Asked, Crew, LocalCrew, carry_over
 from headrace.bulk.doubts import Doubts
+from headrace.bulk.executor import Executor, LocalExecutor, WorkItem, carry_over
 from headrace.bulk.journal import Journal
-from headrace.bulk.processes import ProcessCrew
+from headrace.bulk.processes import ProcessExecutor
 from headrace.bulk.result import Result
 from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
@@ -111,12 +111,12 @@ class BulkRun:
         self._stopping.set()
 
     @uninterrupted
-    async def perform(self, crew: Crew) -> Summary:
+    async def perform(self, executor: Executor) -> Summary:
         """Send what is left; returns the summary. Raises `JournalError` when nothing can be written."""
         summary, started = self.summary, anyio.current_time()
         try:
             with anyio.move_on_after(self._deadline) as scope:
-                await self._passes(crew, started)
+                await self._passes(executor, started)
             if scope.cancelled_caught:
                 summary.stopped_by = DeadlineExceeded(f"the run's deadline of {self._deadline:g} s passed")
         except WorkerLost as error:
@@ -126,12 +126,12 @@ class BulkRun:
             await self._journal.sync()
         return summary
 
-    async def _passes(self, crew: Crew, started: float) -> None:
+    async def _passes(self, executor: Executor, started: float) -> None:
         """Go over the input until nothing is left, waiting for the endpoint in between."""
         summary, doubts = self.summary, self._doubts
         waited_since, succeeded, silence = started, 0, _FIRST_SILENCE
         while True:
-            await self._pass(crew, started)
+            await self._pass(executor, started)
             if summary.succeeded > succeeded:
                 waited_since, succeeded, silence = anyio.current_time(), summary.succeeded, _FIRST_SILENCE
             if self._stopping.is_set():
@@ -155,7 +155,7 @@ class BulkRun:
                 await self._stopping.wait()
             summary.waiting = ""
 
-    async def _pass(self, crew: Crew, started: float) -> None:
+    async def _pass(self, executor: Executor, started: float) -> None:
         """Go over the input once and send what is not done, until its end or something that stops it."""
 
         def take(results: list[Result]) -> None:
@@ -166,14 +166,14 @@ class BulkRun:
         async with task_group() as group:
             group.start_soon(self._sync_regularly)
             with anyio.CancelScope() as calls:
-                group.start_soon(self._drop_what_hangs, crew, calls)
-                await crew.work(self._items(), take)
+                group.start_soon(self._drop_what_hangs, executor, calls)
+                await executor.work(self._items(), take)
             group.cancel_scope.cancel()
         self._keep(self._doubts.end_pass(exhausted=not self._cut_short))
 
-    async def _drop_what_hangs(self, crew: Crew, calls: anyio.CancelScope) -> None:
+    async def _drop_what_hangs(self, executor: Executor, calls: anyio.CancelScope) -> None:
         """After a stop, see to it that a call ends which hangs in a policy."""
-        unfinished = getattr(crew, "unfinished", None)
+        unfinished = getattr(executor, "unfinished", None)
         if unfinished is None:
             return
         await self._stopping.wait()
@@ -202,7 +202,7 @@ class BulkRun:
             await anyio.sleep(_SYNC_EVERY)
             await self._journal.sync()
 
-    def _items(self) -> Iterator[Asked]:
+    def _items(self) -> Iterator[WorkItem]:
         request, journal, doubts = self._task.request, self._journal, self._doubts
         for item in self._task.source.items():
             if doubts.stops_drawing or self._stopping.is_set():
@@ -212,7 +212,7 @@ class BulkRun:
                 asked = request(item)
                 if journal.was_failed(item.index):  # a cache may have kept what it failed with
                     asked = attrs.evolve(asked, fresh=True)
-                yield Asked(item.index, item.id, asked, doubts.begin())
+                yield WorkItem(item.index, item.id, asked, doubts.begin())
 
     def _keep(self, results: list[Result]) -> None:
         """Journal first, then count: an item is done when its line is written."""
@@ -294,16 +294,16 @@ async def run(
         bulk = BulkRun(task, journal, total, wait_for_endpoint=wait_for_endpoint, deadline=deadline)
         if processes != 1:
             most = max_in_flight or settings.max_in_flight
-            async with ProcessCrew(
+            async with ProcessExecutor(
                 make_client, processes, most, task.choices, task.answer, spent=journal.spent
-            ) as crew:
-                await bulk.perform(crew)
+            ) as executor:
+                await bulk.perform(executor)
         else:
             carry_over(client, journal.spent)
             if opened is not None and max_in_flight is not None:
                 opened.limiter.total_tokens = max_in_flight
             async with opened or nullcontext():
-                await bulk.perform(LocalCrew(client, task.choices, max_in_flight))
+                await bulk.perform(LocalExecutor(client, task.choices, max_in_flight))
         if wanted is not None:
             await anyio.to_thread.run_sync(wanted.write)
     return bulk.summary

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from headrace.bulk import Summary
-from headrace.bulk.crew import Crew
+from headrace.bulk.executor import Executor
 from headrace.bulk.wording import duration, money
 from headrace.model import Event
 
@@ -78,36 +78,36 @@ class Watcher:
         else:
             click.echo(message, err=True)
 
-    async def watch(self, summary: Summary, crew: Crew) -> None:
+    async def watch(self, summary: Summary, executor: Executor) -> None:
         """Show the summary until cancelled, and a last time then."""
         try:
             while True:
                 if self._live is not None:
-                    self._draw(self._live, summary, crew)
+                    self._draw(self._live, summary, executor)
                     await anyio.sleep(_BAR_EVERY)
                 else:
                     await anyio.sleep(_LINE_EVERY)
                     done = f"{summary.done:,}/{summary.total:,}"
                     why = self._why(summary)
                     left = f"waiting: {why}" if why else self._left(summary)
-                    self.say(f"{done} · {self._state(summary, crew)} · {left}")
+                    self.say(f"{done} · {self._state(summary, executor)} · {left}")
         finally:
             if self._live is not None:
-                self._draw(self._live, summary, crew)
+                self._draw(self._live, summary, executor)
 
-    def _draw(self, live: Live, summary: Summary, crew: Crew) -> None:
+    def _draw(self, live: Live, summary: Summary, executor: Executor) -> None:
         self._bar.update(self._task, completed=summary.done, total=summary.total, left=self._left(summary))
-        shown = [Text(self._state(summary, crew), no_wrap=True, overflow="ellipsis")]
+        shown = [Text(self._state(summary, executor), no_wrap=True, overflow="ellipsis")]
         if why := self._why(summary):
             shown.append(Text(f"waiting: {why}"))
         live.update(Group(self._bar, *shown), refresh=True)
 
-    def _state(self, summary: Summary, crew: Crew) -> str:
+    def _state(self, summary: Summary, executor: Executor) -> str:
         parts = [
             f"{summary.rate:,.0f}/s",
             f"{summary.failed_before + summary.failed:,} failed",
             f"{self._retries:,} retries",
-            f"{crew.in_flight:,} in flight",
+            f"{executor.in_flight:,} in flight",
         ]
         if summary.cost is not None:
             parts.append(money(summary.cost))

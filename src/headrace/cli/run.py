@@ -116,9 +116,9 @@ def run(
     """
     import functools
 
-    from headrace.bulk import BulkRun, Journal, ProcessCrew, Source, Task
-    from headrace.bulk.crew import carry_over
+    from headrace.bulk import BulkRun, Journal, ProcessExecutor, Source, Task
     from headrace.bulk.engines import Job
+    from headrace.bulk.executor import carry_over
     from headrace.bulk.tables import Table
     from headrace.bulk.template import Template
     from headrace.cli.progress import Watcher
@@ -195,10 +195,10 @@ def run(
                 summary = on_event_loop(lambda: perform(client, bulk, task.choices, watcher))
             else:
                 most = client.settings.max_in_flight
-                crew = ProcessCrew(
+                executor = ProcessExecutor(
                     make_client, processes, most, task.choices, task.answer, watcher.hear, journal.spent
                 )
-                summary = on_event_loop(lambda: perform_in_processes(crew, bulk, watcher))
+                summary = on_event_loop(lambda: perform_in_processes(executor, bulk, watcher))
         except JournalError as error:  # no mistake in the command, and not before anything is sent
             raise HeadraceError(str(error)) from error
         if wanted is not None:

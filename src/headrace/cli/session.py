@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import anyio
 
-from headrace.bulk import BulkRun, LocalCrew, ProcessCrew, Summary
-from headrace.bulk.crew import Crew
+from headrace.bulk import BulkRun, LocalExecutor, ProcessExecutor, Summary
+from headrace.bulk.executor import Executor
 from headrace.bulk.garbage import collecting_less
 from headrace.bulk.open_files import allow_files
 from headrace.cli.progress import Watcher
@@ -34,21 +34,21 @@ async def perform(client: Client, bulk: BulkRun, choices: Sequence[str], watcher
     """
     allow_files(client.settings.max_in_flight)
     async with client:
-        return await _perform(LocalCrew(client, choices), bulk, watcher)
+        return await _perform(LocalExecutor(client, choices), bulk, watcher)
 
 
-async def perform_in_processes(crew: ProcessCrew, bulk: BulkRun, watcher: Watcher) -> Summary:
+async def perform_in_processes(executor: ProcessExecutor, bulk: BulkRun, watcher: Watcher) -> Summary:
     """The same in several processes."""
-    async with crew:
-        return await _perform(crew, bulk, watcher)
+    async with executor:
+        return await _perform(executor, bulk, watcher)
 
 
-async def _perform(crew: Crew, bulk: BulkRun, watcher: Watcher) -> Summary:
+async def _perform(executor: Executor, bulk: BulkRun, watcher: Watcher) -> Summary:
     with watcher, collecting_less():
         async with task_group() as group:
             group.start_soon(_obey_signals, bulk, watcher, group.cancel_scope)
-            group.start_soon(watcher.watch, bulk.summary, crew)
-            await bulk.perform(crew)
+            group.start_soon(watcher.watch, bulk.summary, executor)
+            await bulk.perform(executor)
             group.cancel_scope.cancel()
     return bulk.summary
 

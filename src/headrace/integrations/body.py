@@ -10,7 +10,7 @@ import anyio
 
 from headrace.errors import CallError
 from headrace.integrations.counting import PassingCounter
-from headrace.model import Call, Ending
+from headrace.model import Call, StreamResult
 from headrace.reply import Body, Reply
 
 _LAST_WORD = 0.02
@@ -53,12 +53,12 @@ class PassedBody:
             try:
                 part = await self._body.receive(until)
             except BaseException as error:
-                self._end(Ending(error=error))
+                self._end(StreamResult(error=error))
                 await self._body.aclose()
                 raise
             self._counter.feed(part)
         if not part:
-            self._end(Ending(complete=True))
+            self._end(StreamResult(complete=True))
         return part
 
     async def next(self) -> bytes:
@@ -71,21 +71,21 @@ class PassedBody:
     async def aclose(self) -> None:
         """Be done with it; what was not read is left."""
         all_said = self._counter.finished and not self._ended
-        self._end(Ending())
+        self._end(StreamResult())
         with anyio.CancelScope(shield=True):  # for at most the last word's time
             if all_said:
                 with suppress(CallError):
                     await self._body.receive(self._call.now() + _LAST_WORD)
             await self._body.aclose()
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, result: StreamResult) -> None:
         if self._ended:
             return
         self._ended = True
         if self._counter.finished:
             # The SDKs close a chat at its [DONE], before the end of the body.
-            ending = Ending(complete=True)
+            result = StreamResult(complete=True)
         self._reply.elapsed = self._call.now() - self._call.started
         self._reply.attempts = self._call.attempts
-        self._counter.end(complete=ending.complete)
-        self._call.end(ending)
+        self._counter.end(complete=result.complete)
+        self._call.end(result)

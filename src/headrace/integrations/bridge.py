@@ -26,7 +26,7 @@ from headrace.integrations.translation import translated
 from headrace.integrations.without_block import LifespansWithoutBlock
 from headrace.interrupts import protect_from_interrupts, uninterrupted
 from headrace.limiters import PriorityCapacityLimiter
-from headrace.model import Call, Ending, Observer, Policy
+from headrace.model import Call, Observer, Policy, StreamResult
 from headrace.pipeline import Pipeline, resolve_policies
 from headrace.plugin_manager import Plugins
 from headrace.replies import status_error
@@ -104,7 +104,7 @@ class Bridge:
             reply = await self._pipeline.perform(call)
             body = reply.stream if isinstance(reply.stream, PassedBody) else None
             if body is None and call.streamed:
-                call.end(Ending(complete=True))
+                call.end(StreamResult(complete=True))
         except StatusError as error:
             reply = Reply(error.status, error.headers or Headers([]), error.body)
             reply.http_version = call.notes.get(_SPOKEN, reply.http_version)
@@ -179,7 +179,7 @@ class Bridge:
 
     def _end_failed(self, call: Call, error: BaseException) -> None:
         if call.streamed:
-            call.end(Ending(error=error))
+            call.end(StreamResult(error=error))
 
     def _warn_of_two_retries(self) -> None:
         self._multiplies = False

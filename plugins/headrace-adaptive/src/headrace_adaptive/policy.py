@@ -11,7 +11,6 @@ import attrs
 
 from headrace import (
     Call,
-    Ending,
     PriorityCapacityLimiter,
     RateLimited,
     Reply,
@@ -19,6 +18,7 @@ from headrace import (
     ServerError,
     SettingsError,
     Stage,
+    StreamResult,
 )
 from headrace.plugins import BoundedMapping, Evidence, Refusals
 from headrace_adaptive.control import Control, Rules
@@ -189,7 +189,7 @@ class Adaptive:
                 _leave(lane, call, attempt, error)
                 raise
             if call.streamed:
-                call.at_end(functools.partial(_stream_ended, lane, call, attempt))
+                call.add_done_callback(functools.partial(_stream_ended, lane, call, attempt))
             else:
                 _leave(lane, call, attempt, None)
             return reply
@@ -215,8 +215,8 @@ def _is_used(lane: _Lane) -> bool:
     return bool(lane.under_way or lane.limiter.borrowed_tokens)
 
 
-def _stream_ended(lane: _Lane, call: Call, attempt: _Attempt, ending: Ending) -> None:
-    _leave(lane, call, attempt, ending.error)
+def _stream_ended(lane: _Lane, call: Call, attempt: _Attempt, result: StreamResult) -> None:
+    _leave(lane, call, attempt, result.error)
 
 
 def _leave(lane: _Lane, call: Call, attempt: _Attempt, error: BaseException | None) -> None:

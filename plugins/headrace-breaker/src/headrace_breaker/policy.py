@@ -15,7 +15,6 @@ from headrace import (
     CircuitOpen,
     ConnectError,
     DeadlineExceeded,
-    Ending,
     Endpoint,
     InvalidReply,
     ProtocolError,
@@ -26,6 +25,7 @@ from headrace import (
     SettingsError,
     Stage,
     StatusError,
+    StreamResult,
 )
 from headrace_breaker.circuit import Circuit, Rules, State
 
@@ -186,7 +186,7 @@ class Breaker:
             if call.streamed:
                 # How long the rest takes is as much the reader's doing.
                 took = _seconds_since(began, call)
-                call.at_end(functools.partial(self._stream_ended, circuit, call, took))
+                call.add_done_callback(functools.partial(self._stream_ended, circuit, call, took))
                 return reply
             generation = call.notes[name]
             if generation == circuit.generation:
@@ -202,8 +202,8 @@ class Breaker:
         self._urls[endpoint.name] = endpoint.base_url
         return self._circuits.setdefault(endpoint.base_url, Circuit(self._rules))
 
-    def _stream_ended(self, circuit: Circuit, call: Call, took: float, ending: Ending) -> None:
-        self._settle(circuit, call, ending.error, took)
+    def _stream_ended(self, circuit: Circuit, call: Call, took: float, result: StreamResult) -> None:
+        self._settle(circuit, call, result.error, took)
 
     def _decide_anew(self, call: Call) -> None:
         """Refuse an attempt that has waited further in if the circuit has opened meanwhile."""

@@ -17,12 +17,12 @@ from headrace import (
     BudgetExceeded,
     Call,
     CallError,
-    Ending,
     Endpoint,
     Reply,
     Send,
     SettingsError,
     Stage,
+    StreamResult,
     Usage,
 )
 from headrace.plugins import SHARED_FOLDER, most_output
@@ -152,7 +152,7 @@ class Cost:
                     raise earlier from error
                 raise
             if call.streamed:
-                call.at_end(functools.partial(self._count, call, charges, reply))
+                call.add_done_callback(functools.partial(self._count, call, charges, reply))
             else:
                 self._count(call, charges, reply)
             return reply
@@ -173,7 +173,7 @@ class Cost:
                     self._charge_failure(call, error)
                 raise
             if call.streamed:
-                call.at_end(functools.partial(self._charge_stream, call, reply))
+                call.add_done_callback(functools.partial(self._charge_stream, call, reply))
             elif call.attempts > begun:  # else a policy further in has answered by itself
                 self._charge(call, reply)
             return reply
@@ -204,18 +204,20 @@ class Cost:
                 account.settle(amount, cost)
                 raise
             if call.streamed:
-                call.at_end(functools.partial(self._settle, account, amount, call, reply))
+                call.add_done_callback(functools.partial(self._settle, account, amount, call, reply))
             else:
                 account.settle(amount, cost)
             return reply
 
         return charge_within_budget
 
-    def _charge_stream(self, call: Call, reply: Reply, ending: Ending) -> None:
-        self._charge(call, reply, ending)
+    def _charge_stream(self, call: Call, reply: Reply, result: StreamResult) -> None:
+        self._charge(call, reply, result)
 
-    def _settle(self, account: Account, amount: Decimal, call: Call, reply: Reply, ending: Ending) -> None:
-        account.settle(amount, _to_book(self._charge(call, reply, ending), amount))
+    def _settle(
+        self, account: Account, amount: Decimal, call: Call, reply: Reply, result: StreamResult
+    ) -> None:
+        account.settle(amount, _to_book(self._charge(call, reply, result), amount))
 
     def _open_account(self) -> Account | None:
         """The account of this policy, for all clients that have it."""
@@ -280,13 +282,13 @@ class Cost:
 
     # After it.
 
-    def _charge(self, call: Call, reply: Reply, ending: Ending | None = None) -> Charge:
-        """Price the reply to an attempt; ``ending`` is how its stream ended."""
+    def _charge(self, call: Call, reply: Reply, result: StreamResult | None = None) -> Charge:
+        """Price the reply to an attempt; ``result`` is how its stream ended."""
         usage, model, tier = reply.usage, call.request.model, reply.service_tier
         price = None if model is None else self._list.at((call.endpoint, model, tier))
         if price is None and reply.model is not None:
             price = self._list.at((call.endpoint, reply.model, tier))
-        if ending is not None and not ending.complete and not reply.content:
+        if result is not None and not result.complete and not reply.content:
             usage = None  # a stream that was only passed on, and cut off: its counts may not be the last
         charge: Charge
         if price is not None and usage is not None:
@@ -352,7 +354,9 @@ class Cost:
         self._totals.add(call.request.tags, *charge[:4])
         return instead
 
-    def _count(self, call: Call, charges: list[Charge], reply: Reply, ending: Ending | None = None) -> None:
+    def _count(
+        self, call: Call, charges: list[Charge], reply: Reply, result: StreamResult | None = None
+    ) -> None:
         """Put the cost of all attempts on the reply, and add it to the totals.
 
         Nothing is awaited in here, so no other call comes between the reading of a sum and its writing:

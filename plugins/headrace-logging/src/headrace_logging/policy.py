@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from headrace import Call, Ending, Event, Reply, Send, Stage, StatusError
+from headrace import Call, Event, Reply, Send, Stage, StatusError, StreamResult
 from headrace_logging.fields import (
     body_text,
     call_fields,
@@ -63,21 +63,21 @@ class Logging:
                 self._cancelled(call)
                 raise
             if call.streamed:
-                call.at_end(functools.partial(self._stream_ended, call, reply))
+                call.add_done_callback(functools.partial(self._stream_ended, call, reply))
             elif _log.isEnabledFor(logging.INFO):
                 self._ok(call, reply, "call ok")
             return reply
 
         return observe
 
-    def _stream_ended(self, call: Call, reply: Reply, ending: Ending) -> None:
-        if isinstance(ending.error, Exception):
+    def _stream_ended(self, call: Call, reply: Reply, result: StreamResult) -> None:
+        if isinstance(result.error, Exception):
             if _log.isEnabledFor(logging.WARNING):
-                self._failed(call, ending.error)
-        elif ending.error is not None:
+                self._failed(call, result.error)
+        elif result.error is not None:
             self._cancelled(call)
         elif _log.isEnabledFor(logging.INFO):
-            self._ok(call, reply, "call ok" if ending.complete else "stream left early")
+            self._ok(call, reply, "call ok" if result.complete else "stream left early")
 
     def _ok(self, call: Call, reply: Reply, event: str) -> None:
         _write(call, logging.INFO, event, call_fields(call, call.now()) | reply_fields(reply))

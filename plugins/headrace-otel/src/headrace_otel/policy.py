@@ -16,7 +16,7 @@ from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer, TracerProvider
 
-from headrace import Call, Ending, Event, Reply, Send, Stage
+from headrace import Call, Event, Reply, Send, Stage, StreamResult
 from headrace_otel.attributes import error_type
 from headrace_otel.conventions import Conventions, conventions_of
 from headrace_otel.instruments import Ended, Instruments, ReleasedInstruments
@@ -97,7 +97,7 @@ class Otel:
                 raise
             if call.streamed:
                 seen.first = call.now() - call.started
-                call.at_end(functools.partial(self._end_of_stream, seen, reply))
+                call.add_done_callback(functools.partial(self._end_of_stream, seen, reply))
             else:
                 self._end(seen, reply)
             return reply
@@ -157,8 +157,8 @@ class Otel:
     def _start(self, target: Target) -> Span:
         return self._tracer.start_span(target.span_name, kind=SpanKind.CLIENT, attributes=target.attributes)
 
-    def _end_of_stream(self, seen: Observation, reply: Reply, ending: Ending) -> None:
-        self._end(seen, reply, ending.error, left_early=not ending.complete and ending.error is None)
+    def _end_of_stream(self, seen: Observation, reply: Reply, result: StreamResult) -> None:
+        self._end(seen, reply, result.error, left_early=not result.complete and result.error is None)
 
     def _end(
         self,

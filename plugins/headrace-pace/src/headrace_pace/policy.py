@@ -13,7 +13,6 @@ from headrace import (
     Call,
     CallError,
     DeadlineExceeded,
-    Ending,
     EndpointPaused,
     Headers,
     RateLimits,
@@ -21,6 +20,7 @@ from headrace import (
     Send,
     Stage,
     StatusError,
+    StreamResult,
 )
 from headrace.plugins import (
     BoundedMapping,
@@ -114,7 +114,7 @@ class Pace(RateLimits):
             if passage.need is None:
                 pass
             elif call.streamed:
-                call.at_end(functools.partial(_stream_ended, lane, call, passage, reply))
+                call.add_done_callback(functools.partial(_stream_ended, lane, call, passage, reply))
             else:
                 _settle(lane, call, passage, reply)
             _hear(lane, call, passage, reply.headers)
@@ -273,7 +273,7 @@ def _settle(lane: Lane, call: Call, passage: Passage, reply: Reply) -> None:
         _wake_in_time(lane, call)
 
 
-def _stream_ended(lane: Lane, call: Call, passage: Passage, reply: Reply, ending: Ending) -> None:
+def _stream_ended(lane: Lane, call: Call, passage: Passage, reply: Reply, result: StreamResult) -> None:
     _settle(lane, call, passage, reply)
 
 

@@ -24,8 +24,8 @@ from headrace import Client, HeadraceError, JournalError, SettingsError, WorkerL
 from headrace.bulk import BulkRun, Summary, Task, allow_files
 from headrace.plugins import SHARED_FOLDER
 from headrace_ray.blocks import Block
-from headrace_ray.crew import BlocksCrew
 from headrace_ray.done import Array
+from headrace_ray.executor import BlockExecutor
 from headrace_ray.shards import KeyOf, LeftBehind, OwnShard, read
 from headrace_ray.stop import INTERRUPT, Stop
 
@@ -91,7 +91,7 @@ class Asker:
         # Entered for the actor's whole life, which ends with its process.
         self._loop = anyio.from_thread.start_blocking_portal(setup.backend, dict(setup.backend_options))
         self._portal = self._loop.__enter__()
-        self._serving, self._crew = self._portal.start_task(self._serve)
+        self._serving, self._executor = self._portal.start_task(self._serve)
 
     def __call__(self, table: Any) -> Any:
         """Make a block's calls that are not made yet; returns a row that holds the summary, pickled."""
@@ -130,7 +130,7 @@ class Asker:
                     os._exit(1)
             time.sleep(_LOOK_EVERY)
 
-    async def _serve(self, *, task_status: anyio.abc.TaskStatus[BlocksCrew]) -> None:
+    async def _serve(self, *, task_status: anyio.abc.TaskStatus[BlockExecutor]) -> None:
         """The client, its map and the watch over the stop, until calls in flight are to be dropped."""
         try:
             await self._serve_until_dropped(task_status)
@@ -138,12 +138,12 @@ class Asker:
             self._stop.give(WorkerLost(f"an actor failed: {error!r}"), drop=True)
             raise
 
-    async def _serve_until_dropped(self, task_status: anyio.abc.TaskStatus[BlocksCrew]) -> None:
+    async def _serve_until_dropped(self, task_status: anyio.abc.TaskStatus[BlockExecutor]) -> None:
         setup, self._dropping = self._setup, anyio.Event()
         async with setup.make_client() as client, anyio.create_task_group() as group:
-            crew = BlocksCrew(client, setup.max_in_flight, setup.choices, setup.answer)
-            group.start_soon(crew.run)
-            task_status.started(crew)
+            executor = BlockExecutor(client, setup.max_in_flight, setup.choices, setup.answer)
+            group.start_soon(executor.run)
+            task_status.started(executor)
             while not self._stop.dropping:
                 await anyio.sleep(_LOOK_EVERY)
                 if self._stop.given:
@@ -164,7 +164,7 @@ class Asker:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._drop_when_told, group.cancel_scope)
-                await bulk.perform(self._crew)
+                await bulk.perform(self._executor)
                 group.cancel_scope.cancel()
         except* JournalError as errors:
             self._stop.give(_first(errors))

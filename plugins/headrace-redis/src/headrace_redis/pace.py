@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import attrs
 
-from headrace import Call, CallError, Ending, Event, Reply, Send, Stage, StatusError
+from headrace import Call, CallError, Event, Reply, Send, Stage, StatusError, StreamResult
 from headrace.plugins import GroupOfClient, is_out_of_credit, is_per_day
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link
@@ -67,7 +67,7 @@ class SharedPace:
             if lane.refusing_since is not None:
                 lane.accepted(number)
             if tokens and call.streamed:
-                call.at_end(functools.partial(_stream_ended, lane, tokens, reply))
+                call.add_done_callback(functools.partial(_stream_ended, lane, tokens, reply))
             elif tokens:
                 _settle(lane, tokens, reply)
             return reply
@@ -113,5 +113,5 @@ def _settle(lane: Lane, tokens: int, reply: Reply) -> None:
         lane.settle(tokens, usage.total_tokens, usage.completion_tokens)
 
 
-def _stream_ended(lane: Lane, tokens: int, reply: Reply, ending: Ending) -> None:
+def _stream_ended(lane: Lane, tokens: int, reply: Reply, result: StreamResult) -> None:
     _settle(lane, tokens, reply)

@@ -6,7 +6,7 @@ import logging
 
 import attrs
 
-from headrace import Call, CallError, Ending, Reply, Send, Stage
+from headrace import Call, CallError, Reply, Send, Stage, StreamResult
 from headrace_redis.link import Link
 from headrace_redis.purse import NANO
 
@@ -38,7 +38,7 @@ class SharedSpending:
                     await self._count(error)
                 raise
             if call.streamed:
-                call.at_end(lambda ending: self._stream_ended(reply, ending))
+                call.add_done_callback(lambda result: self._stream_ended(reply, result))
             else:
                 await self._count(reply)
             return reply
@@ -49,7 +49,7 @@ class SharedSpending:
         if self._add(ended):
             await self._link.spending_told()
 
-    def _stream_ended(self, reply: Reply, ending: Ending) -> None:
+    def _stream_ended(self, reply: Reply, result: StreamResult) -> None:
         self._add(reply)  # cannot wait until it is told; `Link.open` does, before the client is closed
 
     def _add(self, ended: Reply | CallError) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import attrs
 
-from headrace import AnswerError, Call, CallError, Ending, Endpoint, Reply, Send, SettingsError, Stage
+from headrace import AnswerError, Call, CallError, Endpoint, Reply, Send, SettingsError, Stage, StreamResult
 from headrace.plugins import most_output
 from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
 from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
@@ -111,7 +111,7 @@ class Route:
                     raise
                 else:
                     if call.streamed:
-                        call.at_end(room.stream_ended)
+                        call.add_done_callback(room.stream_ended)
                     else:
                         room.leave()
                     return reply
@@ -161,7 +161,9 @@ class Route:
                         return reply
                     if reply.stream is not None:
                         await reply.stream.aclose()
-                    call.end(Ending(complete=True))  # for policies that wait for the end of this attempt
+                    call.end(
+                        StreamResult(complete=True)
+                    )  # for policies that wait for the end of this attempt
                 left = call.endpoint.name
                 redirected.apply(call)
                 call.notes[self.name] = {*call.notes.get(self.name, ()), reason}

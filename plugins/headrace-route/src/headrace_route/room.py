@@ -7,7 +7,7 @@ from typing import TypeAlias, cast
 
 from anyio import CapacityLimiter, WouldBlock
 
-from headrace import Call, Ending, Endpoint
+from headrace import Call, Endpoint, StreamResult
 from headrace.plugins import Waiter, WaitingQueue
 from headrace_route.choice import has_room
 
@@ -62,7 +62,7 @@ class Room:
             self._is_taken = False
             self._rooms.leave(self.endpoint)
 
-    def stream_ended(self, ending: Ending) -> None:
+    def stream_ended(self, result: StreamResult) -> None:
         """Give it back at the end of a stream."""
         self.leave()
 

@@ -1,4 +1,4 @@
-"""Who makes the calls of a bulk run: a crew. Here, that of one client in this process."""
+"""Who makes the calls of a bulk run: an executor. Here, that of one client in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.model import Outcome, Request
 
 
 @attrs.define(eq=False)
-class Asked:
+class WorkItem:
     """An item to be done: its place in the input, its id, the request, and the number of its call."""
 
     index: int
@@ -34,7 +34,7 @@ _TOGETHER = 16
 """Results that are gathered before they are taken: writing them one by one would take 5 us an item more."""
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Makes the calls of items.
 
     It may have ``async unfinished() -> Unfinished``: what the calls under way wait for, which a stop asks.
@@ -44,7 +44,7 @@ class Crew(Protocol):
     def in_flight(self) -> int:
         """How many calls are under way."""
 
-    async def work(self, items: Iterator[Asked], take: Take) -> None:
+    async def work(self, items: Iterator[WorkItem], take: Take) -> None:
         """Draw items as there is room for them, until all have their results; what ``take`` raises ends it.
 
         No result waits to be taken for longer than it takes the tasks that are ready to have their turn.
@@ -59,7 +59,7 @@ def carry_over(client: Client, spent: Decimal) -> None:
             resume(spent)
 
 
-class LocalCrew:
+class LocalExecutor:
     """One client in this process, its map; an answer outside ``choices``, if there are some, is an error."""
 
     def __init__(self, client: Client, choices: Sequence[str] = (), max_in_flight: int | None = None) -> None:
@@ -74,7 +74,7 @@ class LocalCrew:
     async def unfinished(self) -> Unfinished:
         return unfinished(self._client)
 
-    async def work(self, items: Iterator[Asked], take: Take) -> None:
+    async def work(self, items: Iterator[WorkItem], take: Take) -> None:
         gathered = _Gathered(take, self._choices)
         async with task_group() as group:
             group.start_soon(gathered.hand_over_regularly)
@@ -98,7 +98,7 @@ class _Gathered:
     @uninterrupted
     def add(self, outcome: Outcome) -> None:
         """Gather what became of an item."""
-        item: Asked = outcome.item
+        item: WorkItem = outcome.item
         result = result_of(item.index, item.id, outcome, self._choices)
         result.number = item.number
         self._results.append(result)

@@ -1,4 +1,4 @@
-"""A crew for several blocks at once: one map of one client, which goes on from block to block."""
+"""An executor for several blocks at once: one map of one client, which goes on from block to block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 import attrs
 
 from headrace import Client, Outcome, Request
-from headrace.bulk import Asked, Result, Take, result_of
+from headrace.bulk import Result, Take, WorkItem, result_of
 
 _TOGETHER = 16
 """Results that are taken together at most, as in a local run."""
@@ -19,7 +19,7 @@ _TOGETHER = 16
 class _Share:
     """What one call of `work` wants done."""
 
-    items: Iterator[Asked]
+    items: Iterator[WorkItem]
     take: Take
     exhausted: bool = False
     under_way: int = 0
@@ -46,14 +46,14 @@ class _Drawn:
     """An item of the map, and whose it is."""
 
     share: _Share
-    item: Asked
+    item: WorkItem
 
     @property
     def request(self) -> Request:
         return self.item.request
 
 
-class BlocksCrew:
+class BlockExecutor:
     """Makes the calls of several blocks with ``max_in_flight`` tokens, of which no block has its own.
 
     Items of the block that came first are drawn first, and where it has none left those of the next, so that
@@ -77,8 +77,8 @@ class BlocksCrew:
         """Make the calls, until cancelled."""
         await self._client.map(self, answer=self._answer).each(self._finish)
 
-    async def work(self, items: Iterator[Asked], take: Take) -> None:
-        """See `headrace.bulk.Crew.work`; may be called while another is under way."""
+    async def work(self, items: Iterator[WorkItem], take: Take) -> None:
+        """See `headrace.bulk.Executor.work`; may be called while another is under way."""
         share = _Share(items, take)
         self._shares.append(share)
         self._came.set()
@@ -107,7 +107,7 @@ class BlocksCrew:
             self._came = anyio.Event()
             await self._came.wait()
 
-    def _draw(self, share: _Share) -> Asked | None:
+    def _draw(self, share: _Share) -> WorkItem | None:
         try:
             if share.error is None:
                 return next(share.items)

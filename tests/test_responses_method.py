@@ -23,7 +23,7 @@ SAID = {
 async def test_a_response_is_asked_for_and_read() -> None:
     endpoint = FakeEndpoint(Answer(body=SAID))
     async with endpoint.client() as client:
-        reply = await client.respond("Hallo", instructions="Kurz.", max_output_tokens=9, id="7", deadline=9)
+        reply = await client.responses("Hallo", instructions="Kurz.", max_output_tokens=9, id="7", deadline=9)
     assert (reply.text, reply.usage, reply.model) == ("Guten Tag", Usage(3, 2, 5), "m-1")
     (request,) = endpoint.attempts
     assert (request.method, request.path, request.id, request.deadline) == ("POST", "/responses", "7", 9)
@@ -39,7 +39,7 @@ async def test_a_response_is_asked_for_and_read() -> None:
 async def test_what_a_response_says_for_itself(fake_endpoint: FakeEndpoint) -> None:
     items = [{"role": "user", "content": "Hallo"}]
     async with fake_endpoint.client() as client:
-        await client.respond(
+        await client.responses(
             iter(items), model="other", timeout=3.0, tags={"team": "a"}, extra_body={"top_k": 5}
         )
     (request,) = fake_endpoint.attempts
@@ -51,8 +51,8 @@ async def test_what_a_response_says_for_itself(fake_endpoint: FakeEndpoint) -> N
 @pytest.mark.parametrize(
     ("input", "keywords", "said"),
     [
-        ("Hallo", {"max_tokens": 1}, "respond() has no parameter 'max_tokens'; did you mean"),
-        ("Hallo", {"stream": True}, "respond() has no parameter 'stream'"),
+        ("Hallo", {"max_tokens": 1}, "responses() has no parameter 'max_tokens'; did you mean"),
+        ("Hallo", {"stream": True}, "responses() has no parameter 'stream'"),
         ("Hallo", {"extra_body": {"stream": True}}, "stream"),
         ("Hallo", {"instructions": ["Kurz."]}, "instructions must be a text"),
         ("Hallo", {"timeout": 0}, "timeout"),
@@ -67,7 +67,7 @@ async def test_a_mistaken_argument_is_an_error_at_once(
 ) -> None:
     async with fake_endpoint.client() as client:
         with pytest.raises(RequestError) as caught:
-            await client.respond(input, **keywords)
+            await client.responses(input, **keywords)
     assert said in str(caught.value)
     assert fake_endpoint.attempts == []
 
@@ -78,7 +78,7 @@ async def test_over_a_socket() -> None:
         endpoint_process() as endpoint,
         Client(base_url=endpoint.base_url, model="m", policies=[]) as client,
     ):
-        reply = await client.respond("Which of one of: red | blue", max_output_tokens=50)
+        reply = await client.responses("Which of one of: red | blue", max_output_tokens=50)
         chat = await client.chat("Which of one of: red | blue")
     assert reply.text == chat.text
     assert reply.usage is not None
