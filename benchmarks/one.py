@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="no call to warm up; making the client counts")
     parser.add_argument("--text", help="what each stream has to say")
     asked = parser.parse_args()
-    allow_files()
+    raise_file_limit()
     contestant, watch = CONTESTANTS[asked.contestant], Stopwatch()
     function = contestant.function()
     job = Job(asked.url, asked.calls, asked.in_flight, asked.cold, asked.text)
@@ -56,7 +56,7 @@ def on_its_loop(
     return figures
 
 
-def allow_files() -> None:
+def raise_file_limit() -> None:
     """Raise the limit of open files as far as allowed; each connection is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

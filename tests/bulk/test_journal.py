@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.bulk.appending import LineFile
 from headrace.bulk.journal import Journal
+from headrace.bulk.line_file import LineFile
 from headrace.errors import JournalError
 
 PRINT = {"input": "abc", "prompt": "{x}", "model": "m", "choices": []}
@@ -94,7 +94,7 @@ def test_lines_beyond_a_limit_are_kept_and_not_counted(tmp_path: Path) -> None:
         whole.append([7, 0, 9, 1], line(7) + line(0) + failed + line(1, failed=True))
     with journal(tmp_path, 5, limited=True) as limited:
         assert (limited.done, limited.failed) == (2, 1)
-        assert limited.forget_failed() == 1
+        assert limited.drop_failed() == 1
         assert (limited.done, limited.is_done(1)) == (1, False)
         limited.append([1], line(1))
     assert (tmp_path / "out.jsonl").read_bytes() == line(7) + line(0) + failed + line(1)
@@ -158,7 +158,7 @@ def test_forgetting_failures_keeps_successes_and_their_bytes(tmp_path: Path) -> 
     with journal(tmp_path) as run:
         run.append([0, 1, 2], line(0) + line(1, failed=True) + line(2))
     with journal(tmp_path) as run:
-        assert run.forget_failed() == 1
+        assert run.drop_failed() == 1
         assert (run.done, run.failed, run.is_done(1)) == (2, 0, False)
         run.append([1], line(1))
     assert (tmp_path / "out.jsonl").read_bytes() == line(0) + line(2) + line(1)
@@ -169,7 +169,7 @@ def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     with journal(tmp_path) as run:
         run.append([0], line(0, failed=True))
     with journal(tmp_path) as run:
-        run.forget_failed()
+        run.drop_failed()
     for name in ("out.jsonl", "out.jsonl.journal"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
@@ -193,7 +193,7 @@ with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as journal:
     limit(size)
     try:
         if what == "forget":
-            journal.forget_failed()
+            journal.drop_failed()
         for index in range(journal.done, 20):
             journal.append([index], b'{"id":"headrace-%d","custom_id":"q","error":null}\\n' % index)
     except JournalError as error:

@@ -87,11 +87,11 @@ class JournalMachine(RuleBasedStateMachine):
         self._open(total)
 
     @rule()
-    def forget_failed(self) -> None:
+    def drop_failed(self) -> None:
         gone = [each for each in self.lines if each[1] and each[0] < self.total]
         if sum(failed for index, failed in self.lines if index < self.total) != self.journal.failed:
             self._reopen(self.total)  # failures of this session count from the next one on
-        assert self.journal.forget_failed() == len(gone)
+        assert self.journal.drop_failed() == len(gone)
         self.lines = [each for each in self.lines if each not in gone]
 
     @rule(chance=CHANCE)

@@ -266,7 +266,7 @@ async def test_an_endpoint_that_answers_nothing_to_many_is_waited_for_without_a_
     autojump_clock: trio.testing.MockClock,
     back: bool,
 ) -> None:
-    monkeypatch.setattr("headrace.bulk.doubts._MOST_IN_DOUBT", 3)
+    monkeypatch.setattr("headrace.bulk.pending_results._MOST_PENDING", 3)
     out, gone = products.with_name("out.jsonl"), ConnectError("no connection")
     endpoint = FakeEndpoint("a", *[gone] * 50, otherwise="b" if back else gone)
     async with endpoint.client(max_in_flight=2) as client:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bulk.distinct import Distinct
+from headrace.bulk.duplicate_ids import DuplicateFinder
 from headrace.bulk.sources import Source
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
@@ -101,7 +101,7 @@ def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(max_size=3)))
 def test_repeated_ids_are_found_and_no_others(ids: list[str]) -> None:
-    distinct = Distinct()
+    distinct = DuplicateFinder()
     for id in ids:
         distinct.add(id)
     assert distinct.repeated() == {hash(id) for id in ids if ids.count(id) > 1}

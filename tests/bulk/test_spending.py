@@ -12,7 +12,7 @@ import pytest
 
 import headrace
 from headrace.bulk import Journal, Summary, run
-from headrace.bulk.result import Result
+from headrace.bulk.item_result import ItemResult
 from headrace.bulk.summary_text import describe
 from headrace.errors import JournalError
 from headrace.testing import FakeEndpoint
@@ -53,13 +53,13 @@ def test_what_lines_had_cost_that_are_sent_again_is_not_forgotten(tmp_path: Path
     with journal(tmp_path) as first:
         first.append([0, 1], line(0, "0.25") + line(1, "0.5", failed=True))
     with journal(tmp_path) as second:
-        assert second.forget_failed() == 1
+        assert second.drop_failed() == 1
         second.append([1], line(1, "0.5", failed=True))
         assert second.spent == Decimal("0.75")
     for spent in ("1.25", "1.25"):
         with journal(tmp_path) as third:
             assert third.spent == Decimal(spent)
-            third.forget_failed()
+            third.drop_failed()
     sidecar = tmp_path / "out.jsonl.journal"
     whole = sidecar.read_bytes()
     sidecar.write_bytes(whole[:-3])  # as a crash may leave it: the sum before that is known
@@ -67,7 +67,7 @@ def test_what_lines_had_cost_that_are_sent_again_is_not_forgotten(tmp_path: Path
         assert torn.spent == Decimal("0.75")
         torn.append([1], line(1, "4", failed=True))
     with journal(tmp_path) as mended:
-        mended.forget_failed()
+        mended.drop_failed()
         assert mended.spent == Decimal("4.75")
     with journal(tmp_path) as last:
         assert last.spent == Decimal("4.75")
@@ -170,8 +170,8 @@ async def test_an_answer_that_was_refused_has_its_cost_in_the_line(products: Pat
 
 def test_a_summary_adds_up_what_failures_cost() -> None:
     summary, other = Summary(3), Summary(0)
-    summary.add(Result(0, b"-", 1, 0.1, True, cost=Decimal("0.5")))
-    summary.add(Result(1, b"-", 2, 0.1, cost=Decimal("0.25"), code="timeout", possible_cost=Decimal(1)))
-    other.add(Result(2, b"-", 1, 0.1, code="timeout", possible_cost=Decimal(2)))
+    summary.add(ItemResult(0, b"-", 1, 0.1, True, cost=Decimal("0.5")))
+    summary.add(ItemResult(1, b"-", 2, 0.1, cost=Decimal("0.25"), code="timeout", possible_cost=Decimal(1)))
+    other.add(ItemResult(2, b"-", 1, 0.1, code="timeout", possible_cost=Decimal(2)))
     summary.merge(other)
     assert (summary.cost, summary.possible_cost, summary.unpriced) == (Decimal("0.75"), Decimal(3), 0)

@@ -231,7 +231,7 @@ def test_any_text_comes_back_in_its_row(tmp_path: Path, rows: list[tuple[str, st
 def test_many_rows_are_row_groups_of_bounded_size(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.bulk.tables.as_parquet._GROUP_BYTES", 20_000)
+    monkeypatch.setattr("headrace.bulk.tables.parquet_writer._GROUP_BYTES", 20_000)
     (tmp_path / "in.csv").write_text("id\n" + "".join(f"{n}\n" for n in range(1000)))
     out.write_text("".join(line(n, str(n), "x" * 100) for n in range(1000)))
     write_table(tmp_path / "t.parquet", Source(tmp_path / "in.csv"), out)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.bulk import Source, Task
-from headrace.bulk.task import judge
+from headrace.bulk.task import read_choice
 from headrace.bulk.template import Template
 from headrace.errors import AnswerError, InputError, InvalidReply
 from headrace.replies import Headers, Reply
@@ -41,13 +41,13 @@ def test_batch_lines_are_sent_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["Garten", " garten\n", "**Garten**", '"GARTEN".', "„Garten“"])
 def test_an_answer_is_recognised_without_what_models_put_around_it(products: Path, text: str) -> None:
     task = Task(Source(products), Template("{name}"), "m", ["Garten", "Sport"])
-    assert judge(task.choices, answer(text)) == ("Garten", None)
+    assert read_choice(task.choices, answer(text)) == ("Garten", None)
 
 
 @pytest.mark.parametrize("text", ["", "Gartenbau", "Garten oder Sport", "Das weiß ich nicht"])
 def test_an_answer_outside_the_choices_is_an_error_that_shows_it(products: Path, text: str) -> None:
     task = Task(Source(products), Template("{name}"), "m", ["Garten", "Sport"])
-    choice, error = judge(task.choices, answer(text))
+    choice, error = read_choice(task.choices, answer(text))
     assert choice is None
     assert isinstance(error, AnswerError)
     assert repr(text) in str(error)
@@ -56,8 +56,8 @@ def test_an_answer_outside_the_choices_is_an_error_that_shows_it(products: Path,
 def test_a_reply_without_a_text_cannot_be_judged_and_needs_not_be_without_choices(products: Path) -> None:
     strange = Reply(200, Headers([]), b'{"object": "list"}')
     with_choices = Task(Source(products), Template("{name}"), "m", ["a"])
-    assert isinstance(judge(with_choices.choices, strange)[1], InvalidReply)
-    assert judge((), strange) == (None, None)
+    assert isinstance(read_choice(with_choices.choices, strange)[1], InvalidReply)
+    assert read_choice((), strange) == (None, None)
 
 
 @pytest.mark.parametrize(

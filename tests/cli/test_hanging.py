@@ -16,7 +16,7 @@ import sys
 import headrace.bulk
 from headrace import Stage, hookimpl
 
-sys.modules["headrace.bulk.run"]._PATIENCE = 0.5  # so that the test need not wait for as long
+sys.modules["headrace.bulk.hung_calls"]._STOP_TIMEOUT = 0.5  # so that the test need not wait for as long
 
 class Audit:
     name, stage = "audit", Stage.PROTECT

@@ -145,8 +145,8 @@ def test_what_is_no_output_is_named_in_one_line(headrace: Any) -> None:
     (headrace.folder / "foreign.jsonl").write_text('{"text": "hello"}\n', encoding="utf-8")
     for name, said in (
         ("missing.jsonl", "missing.jsonl: No such file"),
-        ("empty.jsonl", "empty.jsonl: no item is done"),
-        ("foreign.jsonl", "foreign.jsonl:1: no output line of headrace run"),
+        ("empty.jsonl", "empty.jsonl: holds no finished item"),
+        ("foreign.jsonl", "foreign.jsonl:1: not an output line of headrace run"),
     ):
         result = headrace.run("report", name)
         assert result.code == 2

@@ -10,7 +10,7 @@ import click
 from headrace.cli.options import DURATION
 
 if TYPE_CHECKING:
-    from headrace.cli.measuring import Measurement
+    from headrace.cli.bench_measurement import Measurement
 
 _LOOPS = ("asyncio", "uvloop", "trio")
 _SIMULATED = """\
@@ -69,7 +69,7 @@ def bench(
 
     import anyio
 
-    from headrace.cli.measuring import measure_real, measure_simulated
+    from headrace.cli.bench_measurement import measure_real, measure_simulated
     from headrace.cli.run import INTERRUPTED
 
     if base_url is None:

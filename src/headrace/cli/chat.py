@@ -33,7 +33,7 @@ def chat(
       git diff | headrace chat - --system "Review this change." --param temperature=0
     """
     from headrace._support.text import printable
-    from headrace.cli.session import on_event_loop
+    from headrace.cli.terminal_run import run_async
     from headrace.client import Client
 
     client = Client(base_url=base_url, model=model)
@@ -59,7 +59,7 @@ def chat(
         return " · ".join(took)
 
     try:
-        took = on_event_loop(ask)
+        took = run_async(ask)
     except KeyboardInterrupt:
         click.echo()
         sys.exit(INTERRUPTED)

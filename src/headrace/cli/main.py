@@ -16,7 +16,7 @@ from headrace.cli.bench import bench
 from headrace.cli.chat import chat
 from headrace.cli.completion import completion
 from headrace.cli.demo import demo
-from headrace.cli.plugin import plugin
+from headrace.cli.plugin_new import plugin
 from headrace.cli.plugins import plugins
 from headrace.cli.report import report
 from headrace.cli.run import INTERRUPTED, run

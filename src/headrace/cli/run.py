@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.cli import options
-from headrace.cli.engines import CommandWithEngines
+from headrace.cli.engine_options import CommandWithEngines
 
 if TYPE_CHECKING:
     from headrace.bulk import Summary
@@ -90,7 +90,7 @@ def run(
     processes: int,
     engine: str | None,
     verbose: bool,
-    **engines_options: Any,
+    **engine_options: Any,
 ) -> None:
     """Send a prompt for every row of INPUT, and write what comes back to OUT.jsonl.
 
@@ -116,36 +116,37 @@ def run(
     """
     import functools
 
-    from headrace.bulk import BulkRun, Journal, ProcessExecutor, Source, Task
-    from headrace.bulk.executor import carry_over
-    from headrace.bulk.tables import Table
-    from headrace.bulk.template import Template
-    from headrace.cli.progress import Watcher
-    from headrace.cli.session import on_event_loop, perform, perform_in_processes
+    from headrace.bulk import BulkRun, raise_file_limit
+    from headrace.bulk.prepared_run import prepare_run
+    from headrace.cli.progress import ProgressDisplay
+    from headrace.cli.terminal_run import perform, run_async
     from headrace.errors import HeadraceError, JournalError, SettingsError
     from headrace.pipeline.engines import Job
 
     if sample is not None and not dry_run:
         raise SettingsError("--sample goes with --dry-run")
-    watcher = Watcher(bar=sys.stderr.isatty() and not verbose)
+    display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose)
     cost = {} if budget is None else {"cost": {"budget": budget}}
     make_client = functools.partial(
         client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
-    client = make_client(observers=[watcher])
-    handed_to, values = run.chosen(engine, engines_options)
-    if handed_to is not None:
+    client = make_client(observers=[display])
+    chosen, engine_values = run.chosen(engine, engine_options)
+    allowed = None if choices is None else choices.split(",")
+    answer = None if schema is None else options.json_file("--schema", schema)
+    values = options.parsed(parameters)
+    if chosen is not None:
         if dry_run or table is not None or processes != 1 or verbose:
-            raise SettingsError("--dry-run, --table, --processes and --verbose are not for an --engine")
+            raise SettingsError("--engine: leave out --dry-run, --table, --processes and --verbose")
         job = Job(
             input=input,
             out=out,
             prompt=prompt,
             model=client.settings.model,
-            choices=None if choices is None else choices.split(","),
-            schema=None if schema is None else options.json_file("--schema", schema),
+            choices=allowed,
+            schema=answer,
             system=system,
-            parameters=options.parsed(parameters),
+            parameters=values,
             id_column=id_column,
             limit=limit,
             make_client=make_client,
@@ -154,55 +155,53 @@ def run(
             wait_for_endpoint=wait_for_endpoint,
             retry_failed=retry_failed,
         )
-        summary = handed_to.run(job, values)
+        summary = chosen.run(job, engine_values)
         click.echo(report(summary, out))
         sys.exit(exit_code(summary))
-    source = Source(input, id_column, limit)
-    wanted = None if table is None else Table(table, source, out)
-    task = Task(
-        source,
-        None if prompt is None else Template(prompt),
+    prepared = prepare_run(
+        input,
+        out,
         client.settings.model,
-        None if choices is None else choices.split(","),
-        system,
-        options.parsed(parameters),
-        None if schema is None else options.json_file("--schema", schema),
+        prompt=prompt,
+        choices=allowed,
+        answer=answer,
+        id_column=id_column,
+        system=system,
+        parameters=values,
+        limit=limit,
+        table=table,
     )
-    total = task.check()
     if dry_run:
-        from headrace.cli.preview import preview
-        from headrace.cli.sample import take_sample
+        from headrace.cli.dry_run import preview
+        from headrace.cli.dry_run_sample import take_sample
 
         if sample is None:
-            click.echo(preview(client, task, total))
+            click.echo(preview(client, prepared))
         else:
-            click.echo(on_event_loop(lambda: take_sample(client, task, total, sample)))
+            click.echo(run_async(lambda: take_sample(client, prepared, sample)))
         return
-    with Journal(out, task.fingerprint(), total, limit is not None) as journal:
-        if retry_failed:
-            journal.forget_failed()
+    with prepared.open_journal(retry_failed=retry_failed) as journal:
         bulk = BulkRun(
-            task,
+            prepared.task,
             journal,
-            total,
+            prepared.total,
             wait_for_endpoint=wait_for_endpoint,
             deadline=deadline,
-            say=watcher.say,
+            notify=display.print_line,
         )
         try:
             if processes == 1:
-                carry_over(client, journal.spent)
-                summary = on_event_loop(lambda: perform(client, bulk, task.choices, watcher))
+                raise_file_limit(client.settings.max_in_flight)
+                local = prepared.local_executor(client, journal)
+                summary = run_async(lambda: perform(bulk, local, client, display))
             else:
-                most = client.settings.max_in_flight
-                executor = ProcessExecutor(
-                    make_client, processes, most, task.choices, task.answer, watcher.hear, journal.spent
+                workers = prepared.process_executor(
+                    make_client, journal, processes, client.settings.max_in_flight, display.on_event
                 )
-                summary = on_event_loop(lambda: perform_in_processes(executor, bulk, watcher))
-        except JournalError as error:  # no mistake in the command, and not before anything is sent
+                summary = run_async(lambda: perform(bulk, workers, workers, display))
+        except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
-        if wanted is not None:
-            wanted.write()
+        prepared.write_table()
     click.echo(report(summary, out, table))
     sys.exit(exit_code(summary))
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from headrace.bulk.report import Statistics, write_page
+from headrace.bulk.report.output_reader import count_lines
 from headrace.bulk.report.page import rate, render, share
-from headrace.bulk.report.reading import count
 from headrace.errors import ConnectError, InputError
 
-Line = Callable[..., bytes]
+MakeLine = Callable[..., bytes]
 NASTY = "<script>alert('1')</script> & \"quoted\" \u2028 \u202e </td>{{ 7 * 7 }}"
 
 
@@ -37,9 +37,9 @@ class Seen(HTMLParser):
 
 
 @pytest.fixture
-def statistics(line: Line) -> Statistics:
+def statistics(line: MakeLine) -> Statistics:
     """Of an answer and a failure, in whose words markup stands."""
-    return count([line(0, body={"model": NASTY}), line(1, error=ConnectError(NASTY))], "out.jsonl")
+    return count_lines([line(0, body={"model": NASTY}), line(1, error=ConnectError(NASTY))], "out.jsonl")
 
 
 def test_what_others_wrote_is_text_and_no_markup(statistics: Statistics) -> None:
@@ -49,9 +49,11 @@ def test_what_others_wrote_is_text_and_no_markup(statistics: Statistics) -> None
     assert seen.elements.count("svg") == 2
 
 
-def test_a_message_is_cut_and_no_character_breaks_the_page(line: Line) -> None:
+def test_a_message_is_cut_and_no_character_breaks_the_page(line: MakeLine) -> None:
     message = "".join(map(chr, range(0x20))) + "x" * 500
-    page = render(count([line(0, error=ConnectError(message))], "out.jsonl"), "out.jsonl", datetime.now(UTC))
+    page = render(
+        count_lines([line(0, error=ConnectError(message))], "out.jsonl"), "out.jsonl", datetime.now(UTC)
+    )
     assert "x" * 367 + "…" in page
     assert "x" * 368 not in page
 

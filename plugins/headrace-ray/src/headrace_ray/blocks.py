@@ -11,7 +11,7 @@ import attrs
 import pyarrow
 
 from headrace import Request
-from headrace.bulk import Item, Kind, Task
+from headrace.bulk import Item, SourceKind, Task
 from headrace.plugins import EncodedBody, encode_body
 
 ROWS = 512
@@ -64,7 +64,7 @@ class Block:
 
     table: Any
     name: str = "block"
-    kind: Kind = "batch"
+    kind: SourceKind = "batch"
     id_column: str | None = None
 
     def where(self, line: int) -> str:

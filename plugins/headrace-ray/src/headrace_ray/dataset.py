@@ -12,7 +12,7 @@ import numpy
 import ray
 
 from headrace import Client, InputError
-from headrace.bulk import WAIT_FOR_ENDPOINT, Item, Kind, Summary, json_values
+from headrace.bulk import WAIT_FOR_ENDPOINT, Item, SourceKind, Summary, json_values
 from headrace.plugins import nearest
 from headrace_ray.blocks import key_of, tables
 from headrace_ray.done import Keys
@@ -30,7 +30,7 @@ class Rows:
     id_column: str | None
     table: Any = None
     name: str = "the dataset"
-    kind: Kind = "jsonl"
+    kind: SourceKind = "jsonl"
 
     def where(self, line: int) -> str:
         """The dataset: its rows have no numbers."""

@@ -9,7 +9,7 @@ import anyio
 import attrs
 
 from headrace import Client, Outcome, Request
-from headrace.bulk import Result, Take, WorkItem, result_of
+from headrace.bulk import ItemResult, ResultHandler, WorkItem, item_result
 
 _TOGETHER = 16
 """Results that are taken together at most, as in a local run."""
@@ -20,10 +20,10 @@ class _Share:
     """What one call of `work` wants done."""
 
     items: Iterator[WorkItem]
-    take: Take
+    take: ResultHandler
     exhausted: bool = False
     under_way: int = 0
-    results: list[Result] = attrs.field(factory=list)
+    results: list[ItemResult] = attrs.field(factory=list)
     error: Exception | None = None
     news: anyio.Event = attrs.field(factory=anyio.Event)
 
@@ -77,7 +77,7 @@ class BlockExecutor:
         """Make the calls, until cancelled."""
         await self._client.map(self, answer=self._answer).each(self._finish)
 
-    async def work(self, items: Iterator[WorkItem], take: Take) -> None:
+    async def work(self, items: Iterator[WorkItem], take: ResultHandler) -> None:
         """See `headrace.bulk.Executor.work`; may be called while another is under way."""
         share = _Share(items, take)
         self._shares.append(share)
@@ -123,9 +123,9 @@ class BlockExecutor:
     def _finish(self, outcome: Outcome) -> None:
         share, item = outcome.item.share, outcome.item.item
         share.under_way -= 1
-        result = result_of(item.index, item.id, outcome, self._choices)
+        result = item_result(item.index, item.id, outcome, self._choices)
         result.number = item.number
         share.results.append(result)
-        if len(share.results) == _TOGETHER or result.may_stop_drawing:
+        if len(share.results) == _TOGETHER or result.may_pause_drawing:
             share.hand_over()
         share.news.set()

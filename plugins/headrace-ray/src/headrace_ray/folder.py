@@ -16,7 +16,7 @@ import attrs
 import ray
 
 from headrace import HeadraceError, JournalError
-from headrace.bulk import lock_run, note_dropped, spent_on_dropped
+from headrace.bulk import dropped_cost, lock_run, record_dropped_cost
 from headrace.plugins import SPENT_BEFORE
 from headrace_ray import shards
 from headrace_ray.done import Array
@@ -79,10 +79,10 @@ class Folder:
 
     def _note_spent(self, contents: list[Content]) -> None:
         """Say for this session's policies what earlier ones spent, also on lines that were taken out."""
-        dropped = spent_on_dropped(self._lock)
+        dropped = dropped_cost(self._lock)
         spent = dropped + sum(content.spent for content in contents)
         if self._retry_failed:
-            note_dropped(self._lock, dropped + sum(content.spent_on_failed for content in contents))
+            record_dropped_cost(self._lock, dropped + sum(content.spent_on_failed for content in contents))
         (self.stop.shared / SPENT_BEFORE).write_text(str(spent))
 
     def _end_earlier_sessions(self) -> None:

@@ -11,7 +11,7 @@ import attrs
 import ray.data
 
 from headrace import InputError, JournalError
-from headrace.bulk import Item, Job, Kind, Summary
+from headrace.bulk import Item, Job, SourceKind, Summary
 from headrace_ray.done import Places
 from headrace_ray.files import Asked, InputFile, digest_of, files_of, look_through, placed, reads
 from headrace_ray.folder import Folder, on_ray, shared
@@ -28,7 +28,7 @@ class Files:
     name: str
     files: Sequence[InputFile]
     id_column: str | None
-    kind: Kind
+    kind: SourceKind
 
     def where(self, line: int) -> str:
         """The input and a line."""

@@ -13,7 +13,7 @@ import pyarrow
 import ray.data
 
 from headrace import InputError
-from headrace.bulk import as_text, decode_answered
+from headrace.bulk import as_text, decode_line
 from headrace_ray.blocks import table_of
 from headrace_ray.shards import PATTERN
 from headrace_ray.source import Pieces
@@ -56,7 +56,8 @@ def _read(shard: Path) -> Iterator[Any]:
 
 
 def _row(raw: bytes) -> tuple[Any, ...]:
-    record = decode_answered(raw)
-    answer, notes = record.answer, record.headrace
+    line = decode_line(raw)
+    answer, notes, error = line.answer, line.headrace, line.error
     text = None if answer is None else as_text(answer)
-    return record.custom_id, text, record.what_failed, notes.attempts, notes.elapsed, notes.cost
+    failure = None if error is None else str(error)
+    return line.custom_id, text, failure, notes.attempts, notes.elapsed, notes.cost

@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from headrace import CircuitOpen, HeadraceError, JournalError, StatusError, WorkerLost
-from headrace.bulk import Result
+from headrace.bulk import ItemResult
 
 
 class _Why(msgspec.Struct):
@@ -82,7 +82,7 @@ class Stop:
             return INTERRUPT
         if why.kind in _OTHERS:
             return _OTHERS[why.kind](why.message)
-        return Result(
+        return ItemResult(
             0, code=why.code, message=why.message, retry_after=why.retry_after, status=why.status
         ).error
 

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from headrace.cli.scaffold.names import Names
+from headrace.cli.scaffold.names import PluginNames
 from headrace.errors import InputError
 from headrace.policies import Stage
 
@@ -30,7 +30,7 @@ _PLACES = {
 }
 
 
-def write_distribution(names: Names, stage: Stage, into: Path) -> list[Path]:
+def write_distribution(names: PluginNames, stage: Stage, into: Path) -> list[Path]:
     """Write the distribution into a new folder in ``into``; the files that were written.
 
     Raises `InputError` where the folder is there already, or cannot be written.

@@ -20,7 +20,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @attrs.frozen
-class Names:
+class PluginNames:
     """The names of one plugin: ``rate-guard``, and what follows from it."""
 
     name: str
@@ -46,12 +46,12 @@ class Names:
         return "".join(part.capitalize() for part in self.name.split("-"))
 
 
-def names_of(name: str) -> Names:
+def plugin_names(name: str) -> PluginNames:
     """The names for what was typed; ``headrace-foo`` means ``foo``.
 
     Raises `InputError` for a name that no policy can have, or that an installed one has.
     """
-    names = Names(name.removeprefix(_PREFIX))
+    names = PluginNames(name.removeprefix(_PREFIX))
     if not _NAME.fullmatch(names.name) or len(names.name) > _LONGEST:
         raise InputError(
             f"{name!r} is no name for a plugin: lower-case letters, digits and single hyphens, "
@@ -65,7 +65,7 @@ def names_of(name: str) -> Names:
     return names
 
 
-def _check_free(names: Names) -> None:
+def _check_free(names: PluginNames) -> None:
     plugins = Plugins()
     for plugin in plugins.found:
         if plugin.name == names.policy or plugin.distribution.lower() == names.distribution:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bulk.records import decode_line, decode_record, encode_line
+from headrace.bulk.output_line import decode_entry, decode_line, encode_line
 from headrace.calls import Outcome
 from headrace.errors import ConnectError, RateLimited
 from headrace.replies import Headers, Reply
@@ -84,7 +84,7 @@ def test_no_body_breaks_the_line(content: bytes) -> None:
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert json.loads(line)["id"] == "headrace-7"
-    assert decode_line(line).index == 7
+    assert decode_entry(line).index == 7
 
 
 def test_failures_keep_code_message_and_the_endpoint_s_answer() -> None:
@@ -95,20 +95,20 @@ def test_failures_keep_code_message_and_the_endpoint_s_answer() -> None:
     line = json.loads(encode_line(0, "x", outcome(None), None, error, 0.0))
     assert line["response"]["status_code"] == 429
     assert line["response"]["body"] == {"error": {"code": "rpm"}}
-    assert decode_line(json.dumps(line)).failed
+    assert decode_entry(json.dumps(line)).failed
 
 
 @pytest.mark.parametrize("id", ["batch_req_1", "headrace-", "headrace-x", "headrace-1x", "headrace--1"])
 def test_lines_of_others_have_no_index(id: str) -> None:
-    assert decode_line(json.dumps({"id": id})).index is None
+    assert decode_entry(json.dumps({"id": id})).index is None
 
 
 @pytest.mark.parametrize("depth", [50, 150, 800, 900, *range(940, 1000, 5), 10_000, 200_000])
 def test_a_line_can_be_read_again_however_deeply_its_body_is_nested(depth: int) -> None:
     body = b'{"a":' * depth + b"1" + b"}" * depth
     line = encode_line(3, "q3", outcome(reply(body)), None, None, 0.0)
-    assert decode_line(line).index == 3
-    assert decode_record(line).answered
+    assert decode_entry(line).index == 3
+    assert decode_line(line).answered
     whole = json.loads(line)["response"]["body"]
     assert isinstance(whole, dict) or (depth > 200 and whole == body.decode()), (
         "as text, where it is too deep"

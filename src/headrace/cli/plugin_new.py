@@ -35,9 +35,9 @@ def new(name: str, into: str, stage: str) -> None:
     import shlex
     from pathlib import Path
 
-    from headrace.cli.scaffold import names_of, write_distribution
+    from headrace.cli.scaffold import plugin_names, write_distribution
 
-    names = names_of(name)
+    names = plugin_names(name)
     written = write_distribution(names, Stage[stage.upper()], Path(into))
     for path in written:
         click.echo(path)

@@ -1,4 +1,4 @@
-"""What became of one item of a bulk run, in a form that goes from one process to another."""
+"""The result of one item of a bulk run, in a form that can be sent between processes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from decimal import Decimal
 import msgspec
 
 from headrace import errors
-from headrace.bulk.records import cost_of, encodable, encode_line
-from headrace.bulk.task import judge
+from headrace.bulk.output_line import cost_of, encodable, encode_line
+from headrace.bulk.task import read_choice
 from headrace.calls import Outcome
 from headrace.errors import (
     AnswerError,
@@ -25,16 +25,23 @@ from headrace.replies import ParsedReply
 from headrace.wire.error_scope import SharedError, shared_error
 
 _LONGEST_MESSAGE = 2000
-"""Characters of an error's message that are told the run, at the end of which one of each kind is shown."""
+"""Characters of an error's message; the summary shows one message of each kind."""
 
 
-class Result(msgspec.Struct, array_like=True, gc=False):
-    """An item's output line, and what the summary counts of it.
+class ItemResult(msgspec.Struct, array_like=True, gc=False):
+    """The output line of an item, and what the summary counts.
 
-    ``code``, ``status`` and ``message`` are the error's, None and empty for a success; ``shared`` is what of
-    it later calls may share. There is no line where the call was not made: because of an open circuit (for
-    ``retry_after`` seconds more), or of an error that ends the run. ``retry_after`` of a rate limit is what
-    the endpoint asked for. ``number`` is the call's, see `SharedErrors.begin`.
+    Attributes:
+        line: The output line; empty if the call was not made, because of an open circuit or an error that
+            ends the run.
+        elapsed: Seconds, waits included.
+        answered: True if a successful reply came, even if its answer was rejected.
+        cost: USD, None if unknown.
+        code: The code of the error, None for a success. ``message`` and ``status`` are the error's too.
+        retry_after: Seconds until an open circuit makes its next probe, or that a rate limit asked to wait.
+        shared: The error if later calls may share it.
+        number: The number of the call, see `SharedErrors.begin`.
+        possible_cost: USD that attempts of unknown cost may have cost.
     """
 
     index: int
@@ -54,13 +61,13 @@ class Result(msgspec.Struct, array_like=True, gc=False):
     possible_cost: Decimal | None = None
 
     @property
-    def may_stop_drawing(self) -> bool:
-        """True where the next item is better not drawn before this result was looked at."""
+    def may_pause_drawing(self) -> bool:
+        """True if this result must be handled before the next item is drawn."""
         return self.shared is not None or not self.line
 
     @property
     def error(self) -> HeadraceError:
-        """The error of this kind; less what only the process knew in which it was raised."""
+        """The error again, without what only the process that raised it knew."""
         if self.code is None or self.code not in _KINDS:
             return HeadraceError(self.message)
         error: HeadraceError = _KINDS[self.code](self.message)
@@ -74,10 +81,10 @@ class Result(msgspec.Struct, array_like=True, gc=False):
 _KINDS = {kind.code: kind for name in errors.__all__ if issubclass(kind := getattr(errors, name), CallError)}
 
 
-def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:
-    """The result of an item, its answer judged.
+def item_result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> ItemResult:
+    """The result of an item, its answer checked against the choices.
 
-    An answer that no line can hold is that item's error: it ends neither the run nor this process.
+    If the answer cannot be written to a line, the item fails; the run goes on.
     """
     try:
         return _result(index, id, outcome, choices)
@@ -90,28 +97,28 @@ def _unwritable(problem: Exception) -> InvalidReply:
     return InvalidReply(f"the answer cannot be written: {type(problem).__name__}: {problem}")
 
 
-def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:
+def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> ItemResult:
     error, answer, reply = outcome.error, None, outcome.reply
     if error is not None:
         if isinstance(error, CallError) and (error.ends_run or isinstance(error, CircuitOpen)):
-            not_made = Result(index)
+            not_made = ItemResult(index)
             _describe(not_made, error)
             return not_made
         if isinstance(error, AnswerError):
-            reply = error.partial  # it came, and is to be paid
+            reply = error.partial  # it came, so it costs money
             outcome = msgspec.structs.replace(outcome, reply=reply)
     if isinstance(reply, ParsedReply):
         answer = reply.answer
     elif reply is not None and error is None:
-        answer, error = judge(choices, reply)
+        answer, error = read_choice(choices, reply)
     try:
         line = encode_line(index, id, outcome, answer, error, time.time())
     except Exception as problem:
         if answer is None:
             raise
-        error = _unwritable(problem)  # what came is kept, without what was made of it
+        error = _unwritable(problem)  # keep the reply without its answer
         line = encode_line(index, id, outcome, None, error, time.time())
-    result = Result(index, line, outcome.attempts, outcome.elapsed)
+    result = ItemResult(index, line, outcome.attempts, outcome.elapsed)
     result.cost, result.possible_cost = cost_of(outcome)
     if reply is not None:
         usage = reply.usage if outcome.attempts else None  # a cache's reply took no tokens
@@ -124,7 +131,7 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Re
     return result
 
 
-def _describe(result: Result, error: HeadraceError) -> None:
+def _describe(result: ItemResult, error: HeadraceError) -> None:
     result.code = code_of(error)
     result.message = encodable(str(error))[:_LONGEST_MESSAGE]
     shared = None if result.answered else shared_error(error)
@@ -137,7 +144,7 @@ def _describe(result: Result, error: HeadraceError) -> None:
 
 
 def code_of(error: HeadraceError | None) -> str | None:
-    """The short name of an error, None for none."""
+    """The code of an error, None without one."""
     if error is None:
         return None
     return error.code if isinstance(error, CallError) else "request_error"

@@ -1,4 +1,4 @@
-"""What the processes of a bulk run tell each other: MessagePack over a socket, a length before each frame."""
+"""The messages between the processes of a bulk run: MessagePack frames over a socket, with their length."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import anyio.abc
 import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from headrace.bulk.hanging import Unfinished
-from headrace.bulk.result import Result
+from headrace.bulk.item_result import ItemResult
+from headrace.bulk.unfinished_calls import UnfinishedCalls
 from headrace.calls import Request
 from headrace.wire.batch_lines import EncodedBody
 
 T = TypeVar("T")
 
 
-class Setup(msgspec.Struct):
-    """The first frame to a worker: how to make its client, and what its share of the calls is.
+class WorkerSetup(msgspec.Struct):
+    """The first frame to a worker: how to make its client, and its share of the calls in flight.
 
-    ``make_client`` and ``answer``, the type that answers are to have, are pickled.
+    ``make_client`` and ``answer``, the type of the answers, are pickled.
     """
 
     make_client: bytes
@@ -33,8 +33,8 @@ class Setup(msgspec.Struct):
     use_uvloop: bool
 
 
-class Work(msgspec.Struct, array_like=True, gc=False):
-    """An item for a worker: its place, its id, the request's path, method and body as JSON, and `fresh`."""
+class WorkerItem(msgspec.Struct, array_like=True, gc=False):
+    """An item for a worker: its place, its id, and the request with its body as JSON."""
 
     index: int
     id: str
@@ -45,29 +45,29 @@ class Work(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def request(self) -> Request:
-        """The request that the item stands for."""
+        """The request of this item."""
         body = None if self.body is None else EncodedBody(self.body)
         return Request(body, self.path, self.method, self.id, fresh=self.fresh)
 
 
-class Report(msgspec.Struct, array_like=True):
-    """From a worker: results, what observers are told, its calls in flight; or why it cannot work.
+class WorkerReport(msgspec.Struct, array_like=True):
+    """A frame from a worker: results, events for observers and its calls in flight; or why it cannot start.
 
-    ``unfinished`` answers a frame without items.
+    ``unfinished`` is the reply to a frame without items.
     """
 
-    results: list[Result] = []
+    results: list[ItemResult] = []
     events: list[tuple[str, dict[str, str]]] = []
     in_flight: int = 0
     failure: str = ""
-    unfinished: Unfinished | None = None
+    unfinished: UnfinishedCalls | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Frames(Generic[T]):
-    """Sends frames over a socket, and receives those of one type."""
+class FrameStream(Generic[T]):
+    """Sends frames over a socket, and receives frames of one type."""
 
     def __init__(self, stream: anyio.abc.SocketStream, kind: Any) -> None:
         self._stream = stream
@@ -75,12 +75,12 @@ class Frames(Generic[T]):
         self._decode = msgspec.msgpack.Decoder(kind).decode
 
     async def send(self, frame: Any) -> None:
-        """Send one; raises `anyio.BrokenResourceError` where the other side is gone."""
+        """Send a frame; raises `anyio.BrokenResourceError` if the peer is gone."""
         data = _encode(frame)
         await self._stream.send(len(data).to_bytes(4) + data)
 
     async def receive(self) -> T | None:
-        """The next one, None where the other side is gone."""
+        """The next frame, None if the peer is gone."""
         try:
             size = int.from_bytes(await self._received.receive_exactly(4))
             frame: T = self._decode(await self._received.receive_exactly(size))
@@ -93,6 +93,6 @@ class Frames(Generic[T]):
         await self._stream.aclose()
 
 
-async def frames_over(raw_socket: socket.socket, kind: Any) -> Frames[Any]:
-    """Frames over a socket, which they own."""
-    return Frames(await anyio.abc.SocketStream.from_socket(raw_socket), kind)
+async def frame_stream(raw_socket: socket.socket, kind: Any) -> FrameStream[Any]:
+    """A stream of frames over a socket, which it owns."""
+    return FrameStream(await anyio.abc.SocketStream.from_socket(raw_socket), kind)

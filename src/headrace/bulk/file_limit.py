@@ -1,4 +1,4 @@
-"""How many files this process may have open."""
+"""The limit of open files of this process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import resource
 _SPARE_FILES = 64
 
 
-def allow_files(connections: int) -> None:
-    """Raise the soft limit of open files as far as so many connections need it, and it is allowed."""
+def raise_file_limit(connections: int) -> None:
+    """Raise the soft limit of open files for this many connections, as far as the hard limit allows."""
     needed = connections + _SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:

@@ -1,4 +1,4 @@
-"""A file that is only appended to: what was written survives this process, and once synced the machine."""
+"""A file that lines are appended to: they survive this process, and after a sync the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from headrace.errors import JournalError
 
 
 class LineFile:
-    """The lines of an output, appended to. Raises `OSError` where it cannot be opened."""
+    """An output file that is open for appending lines.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -23,7 +27,7 @@ class LineFile:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def fileno(self) -> int:
-        """The descriptor, for who locks it."""
+        """The file descriptor, for locks."""
         return self._file
 
     def close(self) -> None:
@@ -31,11 +35,16 @@ class LineFile:
         os.close(self._file)
 
     def append(self, lines: bytes, count: Callable[[int], int]) -> None:
-        """Write lines; they survive the death of this process once it returns.
+        """Write lines; they survive the death of this process when it returns.
 
-        ``count`` is told how many of them are whole there, and says how many items are safe with them.
-        Raises `JournalError` where not all can be written, and from then on again: what is appended to half a
-        line is damage, even if there is room by then.
+        Args:
+            lines: Whole lines.
+            count: Called with the number of lines that were written completely; returns how many items the
+                file holds then.
+
+        Raises:
+            JournalError: not all lines could be written. Later calls raise it again, even if there is room
+                by then: text after half a line would be damage.
         """
         if self._broken is not None:
             raise self._broken
@@ -43,17 +52,17 @@ class LineFile:
         self._dirty = True
         safe = count(lines.count(b"\n", 0, written))
         if error is not None:
-            with suppress(OSError):  # else the next run cuts it off
+            with suppress(OSError):  # otherwise the next run removes the half line
                 torn = written - (lines.rfind(b"\n", 0, written) + 1)
                 os.ftruncate(self._file, os.fstat(self._file).st_size - torn)
             self._broken = JournalError(
-                f"{self.path}: {error.strerror}; {safe} items are safe there, "
-                "run the same command again when there is room"
+                f"{self.path}: {error.strerror}; {safe} items are safe there; "
+                "free some space, then run the same command again"
             )
             raise self._broken from error
 
     async def sync(self) -> None:
-        """Force what was written onto the disk, where it survives the death of the machine."""
+        """Force what was written onto the disk, so that it survives the death of the machine."""
         if self._dirty:
             self._dirty = False
             with anyio.CancelScope(shield=True):
@@ -69,7 +78,10 @@ class LineFile:
 
 
 def write_all(file: int, data: bytes) -> tuple[int, OSError | None]:
-    """How much was written, and why not all: a disk that becomes full takes a part, then says so."""
+    """Write data; returns how many bytes were written, and the error if that is not all.
+
+    A disk that becomes full takes a part of the data and then fails.
+    """
     written = 0
     try:
         while written < len(data):

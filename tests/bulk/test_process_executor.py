@@ -211,7 +211,7 @@ async def test_failures_are_counted_and_retries_told(serving: Serving, questions
         total = task.check()
         with Journal(questions.with_name("out.jsonl"), task.fingerprint(), total) as journal:
             async with ProcessExecutor(
-                make_client, 2, 20, tell=lambda name, data: told.append(name)
+                make_client, 2, 20, on_event=lambda name, data: told.append(name)
             ) as executor:
                 summary = await BulkRun(task, journal, total).perform(executor)
     assert summary.done == ITEMS

@@ -1,4 +1,4 @@
-"""Where calls are that do not end: found out from the frames that their tasks await, when somebody asks."""
+"""Finds what the calls in flight wait for, from the frames that their tasks await."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from headrace.tokens import acquire_all
 
 
 @attrs.frozen
-class Unfinished:
-    """What the calls wait for that are under way.
+class UnfinishedCalls:
+    """What the calls in flight wait for.
 
     Attributes:
-        policies: Names of policies that calls hang in; not what merely waits for a token or an answer.
-        endpoints: Base URLs of endpoints whose answer is waited for, each attempt for its timeout at most.
+        policies: Names of the policies that calls hang in; not those that wait for a token or an answer.
+        endpoints: Base URLs of the endpoints whose answers are awaited; each attempt has its timeout.
     """
 
     policies: tuple[str, ...]
     endpoints: tuple[str, ...]
 
 
-def unfinished(client: Client) -> Unfinished:
-    """Look where the calls of a client's maps are."""
+def unfinished_calls(client: Client) -> UnfinishedCalls:
+    """What the calls of a client's maps wait for."""
     policies, endpoints = set[str](), set[str]()
     for frames in _frames_of_calls(client):
         attempt = next((frame for frame in frames if _is_attempt(frame)), None)
@@ -39,27 +39,27 @@ def unfinished(client: Client) -> Unfinished:
             policy = innermost_policy(client.policies, frames)
             if policy is not None:
                 policies.add(policy)
-    return Unfinished(tuple(sorted(policies)), tuple(sorted(endpoints)))
+    return UnfinishedCalls(tuple(sorted(policies)), tuple(sorted(endpoints)))
 
 
 def _frames_of_calls(client: Client) -> list[list[FrameType]]:
-    """The frames of each task that makes a call; of one that has started others, as a hedge, only theirs."""
+    """The frames of each task that makes a call. If it started other tasks (a hedge does), only theirs."""
     tasks = {task.id: task for task in anyio.get_running_tasks()}
     frames = {id: list(_frames(task.coro)) for id, task in tasks.items()}
     parents = {task.parent_id for task in tasks.values()}
 
-    def belongs(id: int | None) -> bool:
+    def belongs_to_call(id: int | None) -> bool:
         while id is not None and id in tasks:
             if any(_is_call(frame, client) for frame in frames[id]):
                 return True
             id = tasks[id].parent_id
         return False
 
-    return [frames[id] for id in tasks if id not in parents and belongs(id)]
+    return [frames[id] for id in tasks if id not in parents and belongs_to_call(id)]
 
 
 def _frames(awaitable: Any) -> Iterator[FrameType]:
-    """Of a coroutine and all that it awaits, outermost first."""
+    """The frames of a coroutine and of everything that it awaits, outermost first."""
     while awaitable is not None:
         frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)
         if frame is None:

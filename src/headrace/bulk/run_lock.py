@@ -1,4 +1,4 @@
-"""Whose an output is: the fingerprint of a run in a file beside it, under a lock."""
+"""The lock of a run: a sidecar file that also holds the run's fingerprint."""
 
 from __future__ import annotations
 
@@ -11,28 +11,39 @@ from typing import Any
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
-from headrace.bulk.appending import write_all
+from headrace.bulk.line_file import write_all
 from headrace.errors import JournalError
 from headrace.wire.request_bodies import OUTPUT_LIMITS, encode_json
 
 _FORMAT = 1
-_WORDS = {
+_DESCRIPTIONS = {
     "input": "the input file",
     "prompt": "the prompt",
     "model": "the model",
     "choices": "the choices",
     "system": "the system message",
     "parameters": "the parameters",
-    "answer": "what the answer is to be",
+    "answer": "the type of the answer",
 }
 
 
 def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bool) -> int:
-    """Lock ``sidecar`` for the run that writes to ``out``, and return its descriptor, which holds the lock.
+    """Lock ``sidecar`` for the run that writes to ``out``.
 
-    A new sidecar gets the fingerprint, an old one's is compared with it; ``begun`` says that there is output
-    already. Raises `JournalError` where another process has the lock, where the fingerprint differs (naming
-    what changed), and where there is output without a fingerprint.
+    The fingerprint is written to a new sidecar, and compared with that of an old one.
+
+    Args:
+        out: The output, for messages.
+        sidecar: The file to lock.
+        fingerprint: What the run is.
+        begun: True if the output holds lines already.
+
+    Returns:
+        The descriptor of the sidecar, which holds the lock.
+
+    Raises:
+        JournalError: another process holds the lock, the fingerprint differs (the message names what
+            changed), or there is output without a fingerprint.
     """
     try:
         lock = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o600)
@@ -42,7 +53,7 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JournalError(f"{out}: another run is writing to it; wait for its end") from None
+            raise JournalError(f"{out}: another run is writing to it; wait until it ends") from None
         written = os.pread(lock, 1 << 24, 0)
         first, whole, _ = written.partition(b"\n")
         if whole:
@@ -50,14 +61,14 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
         elif begun:
             raise JournalError(
                 f"{out}: exists, but {sidecar.name} does not say which run it belongs to; "
-                "name another --out, or move it away"
+                "choose another out=, or move the file away"
             )
         else:
             os.ftruncate(lock, 0)
             os.lseek(lock, 0, os.SEEK_SET)
-            _, refused = write_all(lock, encode_json({"headrace": _FORMAT, **fingerprint}) + b"\n")
-            if refused is not None:
-                raise refused
+            _, refusal = write_all(lock, encode_json({"headrace": _FORMAT, **fingerprint}) + b"\n")
+            if refusal is not None:
+                raise refusal
             os.fsync(lock)
     except OSError as error:
         os.close(lock)
@@ -77,15 +88,15 @@ def _compare(out: Path, sidecar: Path, written: bytes, fingerprint: Mapping[str,
         raise JournalError(f"{sidecar}: not a journal of this version of headrace")
     for key, value in fingerprint.items():
         if _comparable(key, old.get(key)) != _comparable(key, value):
-            was = "" if key == "input" else f" (was {old.get(key)!r}, is {value!r})"
+            change = "" if key == "input" else f" (was {old.get(key)!r}, is {value!r})"
             raise JournalError(
-                f"{out}: {_WORDS.get(key, key)} changed since this journal began{was}; "
-                "put it back to resume, or name another --out"
+                f"{out}: {_DESCRIPTIONS.get(key, key)} changed since this journal began{change}; "
+                "change it back to resume, or choose another out="
             )
 
 
 def _comparable(key: str, value: Any) -> Any:
-    """A value of the fingerprint, less what may change: the limit of the output, which a stop may name."""
+    """A value of the fingerprint without the output limits, which may change between sessions."""
     if key != "parameters" or not isinstance(value, Mapping):
         return value
     return {name: each for name, each in value.items() if name not in OUTPUT_LIMITS} or None

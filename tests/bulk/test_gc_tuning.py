@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 
-from headrace.bulk.garbage import collecting_less
+from headrace.bulk.gc_tuning import reduced_gc
 
 
 def test_the_collector_is_as_it_was_after_the_block() -> None:
     before = gc.get_threshold()
-    with collecting_less():
+    with reduced_gc():
         assert gc.get_threshold() > before
         assert gc.get_freeze_count()
     assert gc.get_threshold() == before

@@ -1,4 +1,4 @@
-"""`headrace run --dry-run`: what would be sent, and about what it costs."""
+"""`headrace run --dry-run`: shows what would be sent, and estimates the cost."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from headrace._support.units import format_usd
 from headrace.wire.request_bodies import as_request, encode_body, most_output
 
 if TYPE_CHECKING:
-    from headrace.bulk import Task
+    from headrace.bulk.prepared_run import PreparedRun
     from headrace.calls import Request
     from headrace.client import Client
 
 _SHOWN = 3
-_BYTES_A_TOKEN = 4
+_BYTES_PER_TOKEN = 4
 """A rule of thumb for English; other languages take more tokens."""
 
 
 @attrs.define
 class _Estimate:
-    """Sums over all requests: tokens, and the cost of no answers and of the longest ones that are allowed."""
+    """Totals of all requests: tokens, and the cost with empty answers and with the longest answers."""
 
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -33,11 +33,9 @@ class _Estimate:
     unpriced: int = 0
 
     def add(self, request: Request, price: Callable[[str, int, int], Decimal | None]) -> None:
-        """Count a request."""
-        tokens, output = (
-            len(encode_body(request.body)) // _BYTES_A_TOKEN,
-            most_output(request.body or {}, None),
-        )
+        """Add a request."""
+        tokens = len(encode_body(request.body)) // _BYTES_PER_TOKEN
+        output = most_output(request.body or {}, None)
         self.prompt_tokens += tokens
         self.output_tokens += output or 0
         self.unlimited += output is None
@@ -50,8 +48,9 @@ class _Estimate:
             self.most += price(model, tokens, output or 0) or 0
 
 
-def preview(client: Client, task: Task, total: int) -> str:
-    """The first requests, how many there are, and an estimate of tokens and cost; sends nothing."""
+def preview(client: Client, prepared: PreparedRun) -> str:
+    """The first requests, their number, and an estimate of tokens and cost; sends nothing."""
+    task, total = prepared.task, prepared.total
     lines: list[str] = []
     estimate, price = _Estimate(), price_of(client)
     for number, item in enumerate(task.source.items()):
@@ -68,23 +67,23 @@ def _figures(estimate: _Estimate, total: int) -> list[str]:
     if not estimate.unlimited:
         tokens += f", at most {estimate.output_tokens:,} out"
     elif estimate.unlimited == total:
-        tokens += "; not known how many out: no max_tokens is set"
+        tokens += "; out unknown, because no max_tokens is set"
     else:
-        tokens += f"; not known how many out: {estimate.unlimited:,} requests set no max_tokens"
+        tokens += f"; out unknown, because {estimate.unlimited:,} requests set no max_tokens"
     if estimate.unpriced == total:
         return [tokens, "  cost       unknown: the model has no price, or headrace-cost is not installed"]
     if estimate.unlimited:
-        cost = f"  cost       an estimate: {format_usd(estimate.least)} and what the answers cost"
+        cost = f"  cost       estimated: {format_usd(estimate.least)} plus the cost of the answers"
     else:
         least, most = format_usd(estimate.least), format_usd(estimate.most)
-        cost = f"  cost       an estimate: {least} to {most}, by the length of the answers"
+        cost = f"  cost       estimated: {least} to {most}, depending on the length of the answers"
     if estimate.unpriced:
         cost += f"; {estimate.unpriced:,} have no price"
-    return [tokens, cost, "  --sample 20 sends 20 of the rows, and estimates by what the model answers."]
+    return [tokens, cost, "  For a better estimate, --sample 20 sends 20 of the rows."]
 
 
 def price_of(client: Client) -> Callable[[str, int, int], Decimal | None]:
-    """What so many tokens of a model cost at the first endpoint that has it; None where that is not known."""
+    """A function that prices tokens of a model at the first endpoint that serves it; None if unknown."""
     prices = [found for each in client.policies if (found := getattr(each, "estimate", None)) is not None]
 
     def cost(model: str, prompt_tokens: int, output_tokens: int) -> Decimal | None:
@@ -98,7 +97,7 @@ def price_of(client: Client) -> Callable[[str, int, int], Decimal | None]:
 
 
 def addresses(client: Client) -> str:
-    """Where requests go."""
+    """The endpoints that requests are sent to."""
     return " or ".join(endpoint.base_url for endpoint in client.endpoints)
 
 

@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import errors
-from headrace.bulk.frames import Report
-from headrace.bulk.records import decode_line, decode_record
-from headrace.bulk.result import Result, result_of
-from headrace.bulk.tables.answers import decode_answered
+from headrace.bulk.item_result import ItemResult, item_result
+from headrace.bulk.output_line import decode_entry, decode_line
+from headrace.bulk.worker_protocol import WorkerReport
 from headrace.calls import Outcome
 from headrace.errors import (
     BudgetExceeded,
@@ -59,22 +58,21 @@ values = st.recursive(
 )
 
 
-def over_the_socket(result: Result) -> Result:
+def over_the_socket(result: ItemResult) -> ItemResult:
     """As the process of the run gets it from a worker."""
-    frame = msgspec.msgpack.encode(Report([result]))
-    return msgspec.msgpack.decode(frame, type=Report).results[0]
+    frame = msgspec.msgpack.encode(WorkerReport([result]))
+    return msgspec.msgpack.decode(frame, type=WorkerReport).results[0]
 
 
-def check(result: Result) -> None:
+def check(result: ItemResult) -> None:
     """It goes from process to process, and its line can be read again by all who read one."""
     assert over_the_socket(result).line == result.line
     assert result.line.endswith(b"\n")
     assert result.line.count(b"\n") == 1
-    assert decode_line(result.line).index == 5
-    assert decode_line(result.line).failed == (result.code is not None)
-    decode_record(result.line)
-    record = decode_answered(result.line)
-    assert record.answer is None or isinstance(record.answer, str)
+    assert decode_entry(result.line).index == 5
+    assert decode_entry(result.line).failed == (result.code is not None)
+    line = decode_line(result.line)
+    assert line.answer is None or isinstance(line.answer, str)
     json.loads(result.line)
 
 
@@ -91,29 +89,29 @@ def outcome_of(content: bytes, status: int = 200) -> Outcome:
 @given(values, st.booleans(), st.sampled_from([(), ("a", "b")]))
 def test_any_json_becomes_a_line(body: Any, pretty: bool, choices: tuple[str, ...]) -> None:
     content = json.dumps(body, indent=2 if pretty else None).encode()
-    check(result_of(5, "x", outcome_of(content), choices))
+    check(item_result(5, "x", outcome_of(content), choices))
     choice = {"message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
     around = {"choices": [choice], "usage": body, "model": body, "created": body}
-    answered = result_of(5, "x", outcome_of(json.dumps(around).encode()), choices)
+    answered = item_result(5, "x", outcome_of(json.dumps(around).encode()), choices)
     check(answered)
     assert answered.code is None or choices
 
 
 @given(st.binary())
 def test_any_bytes_become_a_line(content: bytes) -> None:
-    check(result_of(5, "x", outcome_of(content), ()))
+    check(item_result(5, "x", outcome_of(content), ()))
 
 
 @given(texts, st.binary())
 def test_any_error_becomes_a_line(message: str, body: bytes) -> None:
     for error in (StatusError(message, 400, Headers([]), body, message), InvalidReply(message, message)):
-        result = result_of(5, "x", Outcome(5, None, None, error, 1, 0.1), ())
+        result = item_result(5, "x", Outcome(5, None, None, error, 1, 0.1), ())
         check(result)
         assert result.code == error.code
     for other in (PolicyError(message), StatusError(message, 404, error_code=message), RequestError(message)):
-        check(result_of(5, "x", Outcome(5, None, None, other, 1, 0.1), ()))
+        check(item_result(5, "x", Outcome(5, None, None, other, 1, 0.1), ()))
     for not_made in (CircuitOpen(message), BudgetExceeded(message)):
-        result = over_the_socket(result_of(5, "x", Outcome(5, None, None, not_made, 1, 0.1), ()))
+        result = over_the_socket(item_result(5, "x", Outcome(5, None, None, not_made, 1, 0.1), ()))
         assert (result.line, result.code) == (b"", not_made.code)
 
 
@@ -121,7 +119,7 @@ def test_an_answer_that_cannot_be_written_is_its_items_error_and_what_came_is_ke
     reply = ParsedReply(
         200, Headers([]), b'{"paid": 1}', Usage(1, 2, 3), answer=object(), cost=Decimal("0.1")
     )
-    result = result_of(5, "x", Outcome(5, None, reply, None, 1, 0.1), ())
+    result = item_result(5, "x", Outcome(5, None, reply, None, 1, 0.1), ())
     check(result)
     assert (result.code, result.cost, result.completion_tokens) == ("invalid_reply", Decimal("0.1"), 2)
     assert json.loads(result.line)["response"]["body"] == {"paid": 1}
@@ -135,7 +133,7 @@ def test_a_reply_that_raises_when_it_is_read_is_its_items_error() -> None:
         def text(self) -> str:
             raise ZeroDivisionError("a bug")
 
-    result = result_of(5, "x", Outcome(5, None, Broken(200, Headers([]), b"{}"), None, 1, 0.1), ("a",))
+    result = item_result(5, "x", Outcome(5, None, Broken(200, Headers([]), b"{}"), None, 1, 0.1), ("a",))
     check(result)
     assert "ZeroDivisionError: a bug" in result.message
 
@@ -148,7 +146,7 @@ def test_errors_come_back_as_what_they_were(name: str) -> None:
     error = kind("a message")
     if isinstance(error, StatusError):
         error.status = 418
-    result = over_the_socket(result_of(5, "x", Outcome(5, None, None, error, 1, 0.1), ()))
+    result = over_the_socket(item_result(5, "x", Outcome(5, None, None, error, 1, 0.1), ()))
     again = result.error
     assert (type(again), str(again)) == (kind, "a message")
     if isinstance(again, StatusError):
@@ -156,12 +154,12 @@ def test_errors_come_back_as_what_they_were(name: str) -> None:
 
 
 def test_a_circuit_and_a_rate_limit_say_when_to_come_back() -> None:
-    open = result_of(5, "x", Outcome(5, None, None, CircuitOpen("open", 7.5), 0, 0.0), ())
+    open = item_result(5, "x", Outcome(5, None, None, CircuitOpen("open", 7.5), 0, 0.0), ())
     assert (open.line, open.retry_after) == (b"", 7.5)
     assert isinstance(open.error, CircuitOpen)
     assert open.error.retry_after == 7.5
     error = RateLimited("slow", 429, Headers([(b"retry-after", b"300")]), retryable=True)
-    limited = over_the_socket(result_of(5, "x", Outcome(5, None, None, error, 1, 0.1), ()))
+    limited = over_the_socket(item_result(5, "x", Outcome(5, None, None, error, 1, 0.1), ()))
     assert limited.retry_after == pytest.approx(300)
     assert limited.shared is not None
     assert limited.shared.scope is Scope.RATE

@@ -12,8 +12,8 @@ import trio.testing
 
 import headrace
 from headrace.bulk import BulkRun, Journal, LocalExecutor, Source, Summary, Task
-from headrace.bulk.hanging import Unfinished, unfinished
 from headrace.bulk.template import Template
+from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.policies import Policy, Send, Stage
 from headrace.testing import Answer, FakeEndpoint
 from headrace_adaptive import Adaptive
@@ -89,7 +89,7 @@ async def test_the_policy_that_a_call_hangs_in_is_named(
     everyone = [audit, *(make() for make in policies)]
     async with FakeEndpoint().client(everyone, max_in_flight=2) as client, client.map(["?"] * 5):
         await anyio.wait_all_tasks_blocked()
-        assert unfinished(client) == Unfinished(("audit",), ())
+        assert unfinished_calls(client) == UnfinishedCalls(("audit",), ())
 
 
 @pytest.mark.anyio
@@ -101,9 +101,9 @@ async def test_an_answer_that_does_not_come_is_the_endpoints(
     async with endpoint.client([make() for make in policies], max_in_flight=2) as client:
         async with client.map(["?"] * 5):
             await anyio.wait_all_tasks_blocked()
-            assert unfinished(client) == Unfinished((), (client.endpoints[0].base_url,))
+            assert unfinished_calls(client) == UnfinishedCalls((), (client.endpoints[0].base_url,))
         async with FakeEndpoint().client() as other:
-            assert unfinished(other) == Unfinished((), ())
+            assert unfinished_calls(other) == UnfinishedCalls((), ())
 
 
 async def stopped_run(
@@ -116,7 +116,7 @@ async def stopped_run(
     clock.autojump_threshold = 0.1
     task, said = Task(Source(products), Template("{name}"), "m"), list[str]()
     with Journal(products.with_name("out.jsonl"), task.fingerprint(), 10) as journal:
-        bulk = BulkRun(task, journal, 10, say=said.append)
+        bulk = BulkRun(task, journal, 10, notify=said.append)
 
         async def stop() -> None:
             await anyio.sleep(1)
