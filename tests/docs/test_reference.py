@@ -22,7 +22,7 @@ from headrace import errors
 from headrace.bulk.records import encode_line
 from headrace.calls import Outcome
 from headrace.cli.main import cli
-from headrace.client.api_methods import Api
+from headrace.client.api_methods import ApiMethods
 from headrace.pipeline import hookspecs
 from headrace.policies import Stage
 from headrace.replies import Headers, Reply
@@ -238,7 +238,9 @@ def test_each_keyword_of_a_call_is_there(heading: str, keywords: frozenset[str])
 
 def test_each_method_for_one_call_is_there() -> None:
     named = {row[0].strip("`").partition("(")[0] for row in rows(section(page("calls.md"), "# Calls"))}
-    methods = {name for name, _ in inspect.getmembers(Api, inspect.isfunction) if not name.startswith("_")}
+    methods = {
+        name for name, _ in inspect.getmembers(ApiMethods, inspect.isfunction) if not name.startswith("_")
+    }
     assert methods <= named
 
 
