@@ -34,7 +34,7 @@ def rounds(limit: Control, times: int, begin: float, lasting: float = 1.0, used:
     return begin
 
 
-def test_it_begins_where_it_is_told_and_grows_by_a_share_of_itself_a_round() -> None:
+def test_limit_grows_by_its_growth_share_each_round() -> None:
     limit = control(start=100)
     seen = [limit.limit]
     now = 1000.0
@@ -44,13 +44,13 @@ def test_it_begins_where_it_is_told_and_grows_by_a_share_of_itself_a_round() -> 
     assert seen == [100, 105, 110, 115, 121, 127]
 
 
-def test_a_small_limit_grows_by_one() -> None:
+def test_small_limit_grows_by_one() -> None:
     limit = control(start=1)
     rounds(limit, 4, 1000.0)
     assert limit.limit == 5
 
 
-def test_a_429_cuts_and_a_second_one_does_not_until_the_cooldown_is_over() -> None:
+def test_429_cuts_the_limit_once_per_cooldown() -> None:
     limit = control(start=100)
     assert limit.rate_limited(2000.0, None)
     assert limit.limit == 80
@@ -60,7 +60,7 @@ def test_a_429_cuts_and_a_second_one_does_not_until_the_cooldown_is_over() -> No
     assert limit.limit == 64
 
 
-def test_a_retry_after_is_a_longer_cooldown_and_never_a_shorter_one() -> None:
+def test_retry_after_only_extends_the_cooldown() -> None:
     limit = control(start=100)
     limit.rate_limited(2000.0, 60.0)
     assert not limit.rate_limited(2059.0, None)
@@ -69,7 +69,7 @@ def test_a_retry_after_is_a_longer_cooldown_and_never_a_shorter_one() -> None:
     assert limit.rate_limited(2075.0, None)
 
 
-def test_it_does_not_grow_in_the_cooldown_and_by_one_a_round_to_where_it_was_cut() -> None:
+def test_growth_after_a_cut_waits_for_the_cooldown_and_is_by_one() -> None:
     limit = control(start=100)
     limit.rate_limited(2000.0, None)
     now = rounds(limit, 15, 2000.0, lasting=0.99)
@@ -82,7 +82,7 @@ def test_it_does_not_grow_in_the_cooldown_and_by_one_a_round_to_where_it_was_cut
     assert limit.limit == 105
 
 
-def test_below_four_fifths_of_use_it_does_not_grow() -> None:
+def test_limit_does_not_grow_below_80_percent_use() -> None:
     limit = control(start=100)
     now = rounds(limit, 50, 1000.0, used=0.79)
     assert limit.limit == 100
@@ -90,7 +90,7 @@ def test_below_four_fifths_of_use_it_does_not_grow() -> None:
     assert limit.limit == 105
 
 
-def test_a_5xx_stops_growth_and_cuts_nothing() -> None:
+def test_5xx_stops_growth_without_a_cut() -> None:
     limit = control(start=100)
     limit.failed(1000.5)
     now = rounds(limit, 14, 1000.5)
@@ -99,7 +99,7 @@ def test_a_5xx_stops_growth_and_cuts_nothing() -> None:
     assert limit.limit == 110
 
 
-def test_a_5xx_does_not_shorten_the_wait_for_growth_after_a_cut() -> None:
+def test_5xx_does_not_shorten_the_cooldown() -> None:
     limit = control(start=100)
     limit.rate_limited(2000.0, 60.0)
     limit.failed(2001.0)
@@ -107,7 +107,7 @@ def test_a_5xx_does_not_shorten_the_wait_for_growth_after_a_cut() -> None:
     assert limit.limit == 80
 
 
-def test_what_is_refused_in_a_cooldown_is_withheld_until_four_calls_are_answered() -> None:
+def test_token_of_a_refused_attempt_returns_after_four_replies() -> None:
     limit = control(start=10)
     limit.rate_limited(2000.0, None)
     assert limit.tokens == limit.limit == 8
@@ -121,7 +121,7 @@ def test_what_is_refused_in_a_cooldown_is_withheld_until_four_calls_are_answered
     assert seen == [6, 6, 6, 7, 7, 7, 7, 8]
 
 
-def test_a_place_is_left_whatever_is_refused_and_a_cut_takes_what_was_withheld_first() -> None:
+def test_one_token_always_remains_and_a_cut_uses_withheld_tokens_first() -> None:
     limit = control(start=10)
     for _ in range(20):
         limit.rate_limited(2000.0, None)
@@ -133,7 +133,7 @@ def test_a_place_is_left_whatever_is_refused_and_a_cut_takes_what_was_withheld_f
     assert limit.tokens == 6
 
 
-def test_it_stays_within_its_bounds() -> None:
+def test_limit_stays_between_least_and_most() -> None:
     limit = control(start=10, least=9, most=12)
     now = rounds(limit, 20, 1000.0)
     assert limit.limit == 12
@@ -143,20 +143,20 @@ def test_it_stays_within_its_bounds() -> None:
 
 
 @given(lasting=st.floats(1.0, 120.0))
-def test_growth_depends_on_rounds_and_not_on_how_long_they_take(lasting: float) -> None:
+def test_growth_depends_on_rounds_not_on_their_duration(lasting: float) -> None:
     limit = control()
     rounds(limit, 5, 1000.0, lasting)
     assert limit.limit == 25
 
 
-def test_however_many_answers_a_second_it_grows_by_a_step_a_second() -> None:
+def test_limit_grows_at_most_once_per_second() -> None:
     limit = control(start=100)
     for number in range(100_000):
         limit.answered(1000.0 + 2.5 * number / 100_000, 100)
     assert limit.limit == 110
 
 
-def test_limits_that_are_cut_together_come_to_be_equal() -> None:
+def test_limits_cut_together_converge_to_equal_shares() -> None:
     # The worst case: each cut hits both. Growth in proportion would leave them at nine to one for ever.
     one, other, now = control(start=900), control(start=100), 1000.0
     for _ in range(600):

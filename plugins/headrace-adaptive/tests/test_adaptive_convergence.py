@@ -95,7 +95,7 @@ def _answered(outcome: headrace.Outcome) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("start", "most"), [(5, 30), (100, 30), (20, 10)])
-async def test_it_finds_how_many_calls_an_endpoint_bears_and_stays_there(
+async def test_limit_converges_to_a_concurrency_limit(
     start: int, most: int, seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     world = Limited(seed, most=most)
@@ -107,7 +107,7 @@ async def test_it_finds_how_many_calls_an_endpoint_bears_and_stays_there(
 
 
 @pytest.mark.parametrize("start", [10, 100])
-async def test_it_finds_how_many_calls_a_second_an_endpoint_bears(
+async def test_limit_converges_to_a_rate_limit(
     start: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     # They take two seconds each, so 20 a second are 40 at once; what was saved up hides that for a while.
@@ -120,7 +120,7 @@ async def test_it_finds_how_many_calls_a_second_an_endpoint_bears(
 
 
 @pytest.mark.parametrize(("starts", "apart"), [((40, 5), 0.0), ((20, 20), 120.0)])
-async def test_two_clients_that_share_an_endpoint_come_to_equal_shares(
+async def test_two_clients_converge_to_equal_shares(
     starts: tuple[int, int], apart: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     world = Limited(1, most=40)
@@ -131,7 +131,7 @@ async def test_two_clients_that_share_an_endpoint_come_to_equal_shares(
     assert 0.8 * 40 <= fmean(one[250:]) + fmean(other[250:]) <= 1.1 * 40
 
 
-async def test_without_demand_it_stays_where_it_was(autojump_clock: trio.testing.MockClock) -> None:
+async def test_limit_does_not_grow_without_demand(autojump_clock: trio.testing.MockClock) -> None:
     world, adaptive = Limited(1), Adaptive(start=20)
     client = headrace.Client(
         base_url=f"http://{HOST}/v1",
@@ -145,7 +145,7 @@ async def test_without_demand_it_stays_where_it_was(autojump_clock: trio.testing
     assert adaptive.limit(HOST) == 20
 
 
-async def test_demand_bounds_it_without_an_endpoint_s_help(autojump_clock: trio.testing.MockClock) -> None:
+async def test_demand_bounds_the_limit(autojump_clock: trio.testing.MockClock) -> None:
     world, adaptive = Limited(1), Adaptive(start=20)
     client = headrace.Client(
         base_url=f"http://{HOST}/v1",

@@ -37,11 +37,11 @@ class Ear:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("start", [None, 1, 20])
-async def test_the_contract_of_policies(start: int | None) -> None:
+async def test_policy_contract(start: int | None) -> None:
     await check_policy_contract(lambda: Adaptive(start=start))
 
 
-def test_it_is_active_where_start_is_set_and_only_there(
+def test_policy_is_active_only_with_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -54,7 +54,7 @@ def test_it_is_active_where_start_is_set_and_only_there(
     assert any(isinstance(policy, Adaptive) for policy in FakeEndpoint().client(None).policies)
 
 
-def test_without_start_it_costs_nothing() -> None:
+def test_without_start_send_is_returned_unchanged() -> None:
     async def send(call: headrace.Call) -> Reply:
         raise NotImplementedError
 
@@ -77,13 +77,13 @@ def test_without_start_it_costs_nothing() -> None:
         {"cooldown": float("inf")},
     ],
 )
-def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
+def test_out_of_range_values_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="adaptive: "):
         Adaptive(**wrong)
 
 
 @pytest.mark.anyio
-async def test_no_more_calls_are_under_way_than_the_limit_says() -> None:
+async def test_calls_in_flight_never_exceed_the_limit() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.005))
     async with (
         endpoint.client([Adaptive(start=4)], max_in_flight=50) as client,
@@ -94,7 +94,7 @@ async def test_no_more_calls_are_under_way_than_the_limit_says() -> None:
 
 
 @pytest.mark.anyio
-async def test_nothing_but_429s_cut_the_limit_once_tell_of_it_and_come_out() -> None:
+async def test_429s_cut_the_limit_once_and_are_raised() -> None:
     adaptive, ear = Adaptive(start=10), Ear()
     async with FakeEndpoint(*[429] * (DOMINANT + 1)).client([adaptive], observers=[ear]) as client:
         for _ in range(DOMINANT + 1):
@@ -106,7 +106,7 @@ async def test_nothing_but_429s_cut_the_limit_once_tell_of_it_and_come_out() -> 
 
 
 @pytest.mark.anyio
-async def test_what_a_cut_takes_goes_to_nobody_else() -> None:
+async def test_tokens_removed_by_a_cut_are_not_reused() -> None:
     slow = Answer(delay=0.2)
     refusals = DOMINANT + 1  # which of the first ten is refused is left to chance
     endpoint = FakeEndpoint(*[slow] * 9, *[429] * refusals, otherwise=Answer(delay=0.001))
@@ -141,7 +141,7 @@ async def test_what_a_cut_takes_goes_to_nobody_else() -> None:
         Answer(status=429, body={"error": {"message": "no credit", "code": "insufficient_quota"}}),
     ],
 )
-async def test_nothing_else_cuts(step: Any) -> None:
+async def test_other_errors_do_not_cut_the_limit(step: Any) -> None:
     adaptive = Adaptive(start=10)
     async with FakeEndpoint(otherwise=step).client([adaptive]) as client:
         with pytest.raises(headrace.CallError):
@@ -150,7 +150,7 @@ async def test_nothing_else_cuts(step: Any) -> None:
 
 
 @pytest.mark.trio
-async def test_what_is_refused_at_once_does_not_burn_through_all_that_waits(
+async def test_immediate_refusals_do_not_fail_all_waiting_calls(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     # It bears ten calls of two seconds at once, and is called with fifty; each refusal is an item that fails.
@@ -178,7 +178,7 @@ async def test_what_is_refused_at_once_does_not_burn_through_all_that_waits(
 @pytest.mark.trio
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.3])
-async def test_429s_at_random_cut_nothing_for_long(
+async def test_random_429s_do_not_lower_the_limit_for_long(
     autojump_clock: trio.testing.MockClock, share: float, seed: int
 ) -> None:
     rng, adaptive = random.Random(seed), Adaptive(start=50)
@@ -200,7 +200,7 @@ async def test_429s_at_random_cut_nothing_for_long(
 
 
 @pytest.mark.trio
-async def test_a_5xx_stops_growth_for_a_cooldown(autojump_clock: trio.testing.MockClock) -> None:
+async def test_5xx_stops_growth_for_the_cooldown(autojump_clock: trio.testing.MockClock) -> None:
     adaptive = Adaptive(start=2, cooldown=15.0)
     endpoint = FakeEndpoint(503, otherwise=Answer(delay=1.0))
     async with endpoint.client([adaptive], max_in_flight=2) as client:
@@ -215,7 +215,7 @@ async def test_a_5xx_stops_growth_for_a_cooldown(autojump_clock: trio.testing.Mo
 
 
 @pytest.mark.trio
-async def test_a_retry_after_is_the_cooldown_where_it_is_longer(
+async def test_longer_retry_after_replaces_the_cooldown(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     adaptive = Adaptive(start=100)
@@ -232,7 +232,7 @@ async def test_a_retry_after_is_the_cooldown_where_it_is_longer(
 
 
 @pytest.mark.anyio
-async def test_each_endpoint_has_a_limit_of_its_own() -> None:
+async def test_each_endpoint_has_its_own_limit() -> None:
     adaptive = Adaptive(start=10)
     endpoints = [Endpoint(f"http://{name}.test/v1", name=name, models=[name]) for name in ("a", "b")]
     fakes = {"a": FakeEndpoint(*[429] * DOMINANT), "b": FakeEndpoint()}
@@ -278,7 +278,7 @@ async def test_waiters_of_one_priority_are_fifo() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_stream_keeps_its_token_to_its_end() -> None:
+async def test_stream_holds_its_token_until_it_ends() -> None:
     adaptive, endpoint = Adaptive(start=1), FakeEndpoint(otherwise="one two three")
     async with endpoint.client([adaptive]) as client, anyio.create_task_group() as group:
         async with client.stream("?") as stream:
@@ -298,7 +298,7 @@ async def test_a_stream_keeps_its_token_to_its_end() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_429_to_a_stream_cuts_and_gives_the_token_back() -> None:
+async def test_429_for_a_stream_cuts_the_limit_and_releases_the_token() -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     adaptive = Adaptive(start=5, least=1)
     policies: list[headrace.Policy] = [adaptive, Retry(attempts=20, base=0)]
@@ -308,7 +308,7 @@ async def test_a_429_to_a_stream_cuts_and_gives_the_token_back() -> None:
 
 
 @pytest.mark.trio
-async def test_a_deadline_passes_while_a_call_waits(autojump_clock: trio.testing.MockClock) -> None:
+async def test_deadline_can_pass_while_a_call_waits(autojump_clock: trio.testing.MockClock) -> None:
     endpoint = FakeEndpoint(Answer(delay=50.0))
     async with endpoint.client([Adaptive(start=1)]) as client, trio.open_nursery() as nursery:
         nursery.start_soon(client.chat, "slow")
@@ -323,7 +323,7 @@ async def test_a_deadline_passes_while_a_call_waits(autojump_clock: trio.testing
 
 @pytest.mark.trio
 @pytest.mark.parametrize("seed", range(10))
-async def test_cancelled_at_any_moment_no_token_is_lost(
+async def test_cancellation_at_any_moment_loses_no_token(
     seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
@@ -362,7 +362,7 @@ async def test_cancelled_at_any_moment_no_token_is_lost(
 
 
 @pytest.mark.anyio
-async def test_with_a_breaker_and_retries_around_it_a_call_gets_through() -> None:
+async def test_call_succeeds_with_breaker_and_retry() -> None:
     Breaker = pytest.importorskip("headrace_breaker").Breaker
     Retry = pytest.importorskip("headrace_retry").Retry
     adaptive = Adaptive(start=10)
@@ -373,7 +373,7 @@ async def test_with_a_breaker_and_retries_around_it_a_call_gets_through() -> Non
 
 
 @pytest.mark.trio
-async def test_a_single_call_passes_the_items_of_a_map(autojump_clock: trio.testing.MockClock) -> None:
+async def test_single_call_goes_before_items_of_a_map(autojump_clock: trio.testing.MockClock) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=1.0))
     async with (
         endpoint.client([Adaptive(start=5)], max_in_flight=100) as client,
@@ -389,7 +389,7 @@ async def test_a_single_call_passes_the_items_of_a_map(autojump_clock: trio.test
 
 
 @pytest.mark.trio
-async def test_another_model_neither_waits_for_tokens_nor_is_cut(
+async def test_limits_of_other_models_are_independent(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     adaptive = Adaptive(start=2, least=1)
@@ -423,7 +423,7 @@ async def test_another_model_neither_waits_for_tokens_nor_is_cut(
 
 
 @pytest.mark.trio
-async def test_tokens_that_wait_for_the_clients_are_not_in_use(
+async def test_waiting_attempts_do_not_count_as_in_use(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     adaptive, endpoint = Adaptive(start=40), FakeEndpoint(otherwise=Answer(delay=1.0))
@@ -436,7 +436,7 @@ async def test_tokens_that_wait_for_the_clients_are_not_in_use(
 
 
 @pytest.mark.trio
-async def test_of_models_without_end_those_in_use_keep_their_limit_and_others_are_forgotten(
+async def test_at_most_1000_unused_models_are_remembered(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     adaptive, endpoint = Adaptive(start=1, most=1), FakeEndpoint(Answer(delay=30.0))
@@ -451,7 +451,7 @@ async def test_of_models_without_end_those_in_use_keep_their_limit_and_others_ar
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-def test_in_a_new_event_loop_limits_start_anew(backend: str) -> None:
+def test_limits_restart_in_a_new_event_loop(backend: str) -> None:
     adaptive = Adaptive(start=10)
 
     async def main() -> None:
