@@ -1,4 +1,4 @@
-"""The adaptive policy in a client, on both loops."""
+"""The adaptive policy in a client, on trio and asyncio."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ HOST = "fake.test"
 
 
 @attrs.define
-class Ear:
-    """An observer that remembers."""
+class EventRecorder:
+    """An observer that records the events of the policy."""
 
-    name: str = "ear"
-    heard: list[dict[str, Any]] = attrs.field(factory=list)
+    name: str = "recorder"
+    events: list[dict[str, Any]] = attrs.field(factory=list)
 
     def notify(self, event: headrace.Event) -> None:
         if event.name == "adaptive":
-            self.heard.append(dict(event.data))
+            self.events.append(dict(event.data))
 
 
 @pytest.mark.anyio
@@ -41,9 +41,7 @@ async def test_policy_contract(start: int | None) -> None:
     await check_policy_contract(lambda: Adaptive(start=start))
 
 
-def test_policy_is_active_only_with_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_policy_is_active_only_with_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "adaptive" not in [policy.name for policy in FakeEndpoint().client(None).policies]
     client = FakeEndpoint().client(None, adaptive={"start": 7, "cooldown": 30})
@@ -95,20 +93,20 @@ async def test_calls_in_flight_never_exceed_the_limit() -> None:
 
 @pytest.mark.anyio
 async def test_429s_cut_the_limit_once_and_are_raised() -> None:
-    adaptive, ear = Adaptive(start=10), Ear()
-    async with FakeEndpoint(*[429] * (DOMINANT + 1)).client([adaptive], observers=[ear]) as client:
+    adaptive, recorder = Adaptive(start=10), EventRecorder()
+    async with FakeEndpoint(*[429] * (DOMINANT + 1)).client([adaptive], observers=[recorder]) as client:
         for _ in range(DOMINANT + 1):
             with pytest.raises(headrace.RateLimited):
                 await client.chat("?")
         await client.chat("?")
     assert adaptive.limit(HOST) == 8
-    assert ear.heard == [{"endpoint": HOST, "model": "fake-model", "limit": 8, "why": "rate_limited"}]
+    assert recorder.events == [{"endpoint": HOST, "model": "fake-model", "limit": 8, "why": "rate_limited"}]
 
 
 @pytest.mark.anyio
 async def test_tokens_removed_by_a_cut_are_not_reused() -> None:
     slow = Answer(delay=0.2)
-    refusals = DOMINANT + 1  # which of the first ten is refused is left to chance
+    refusals = DOMINANT + 1  # which one of the first ten is refused is random
     endpoint = FakeEndpoint(*[slow] * 9, *[429] * refusals, otherwise=Answer(delay=0.001))
     seen: list[int] = []
 
@@ -124,7 +122,7 @@ async def test_tokens_removed_by_a_cut_are_not_reused() -> None:
     )
     async with client, client.map(["?"] * 40) as outcomes:
         assert [outcome.ok async for outcome in outcomes].count(False) == refusals
-    # Ten at first. The limit is eight then, so of the nine left one is not replaced.
+    # Ten at first. Then the limit is eight, so one of the remaining nine is not replaced.
     assert seen[:10] == list(range(10))
     assert max(seen[9 + refusals :]) == 7
 
@@ -153,10 +151,10 @@ async def test_other_errors_do_not_cut_the_limit(step: Any) -> None:
 async def test_immediate_refusals_do_not_fail_all_waiting_calls(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    # It bears ten calls of two seconds at once, and is called with fifty; each refusal is an item that fails.
+    # It allows ten concurrent calls of two seconds and gets fifty; each refusal fails an item.
     refused = 0
 
-    class Bears(FakeEndpoint):
+    class TenAtOnce(FakeEndpoint):
         async def handle(self, call: headrace.Call) -> Reply:
             nonlocal refused
             if self.in_flight == 10:
@@ -167,11 +165,11 @@ async def test_immediate_refusals_do_not_fail_all_waiting_calls(
             return await super().handle(call)
 
     async with (
-        Bears().client([Adaptive(start=50)], max_in_flight=500) as client,
+        TenAtOnce().client([Adaptive(start=50)], max_in_flight=500) as client,
         client.map(["?"] * 1000) as outcomes,
     ):
         assert [outcome.ok async for outcome in outcomes].count(False) == refused
-    # Forty at once, and then one in five; without places withheld it would be all that waits.
+    # Forty at once, then one in five; without withheld tokens all waiting calls would be refused.
     assert 40 <= refused < 40 + 250
 
 
@@ -273,8 +271,8 @@ async def test_waiters_of_one_priority_are_fifo() -> None:
             group.start_soon(client.chat, f"{number}")
             await anyio.wait_all_tasks_blocked()
     bodies = [attempt.body for attempt in endpoint.attempts]
-    asked = [body["messages"][-1]["content"] for body in bodies if body is not None]
-    assert asked == [f"{number}" for number in range(20)]
+    questions = [body["messages"][-1]["content"] for body in bodies if body is not None]
+    assert questions == [f"{number}" for number in range(20)]
 
 
 @pytest.mark.anyio
@@ -286,7 +284,7 @@ async def test_stream_holds_its_token_until_it_ends() -> None:
             group.start_soon(client.chat, "?")
             await anyio.wait_all_tasks_blocked()
             assert len(endpoint.attempts) == 1
-            _ = [piece async for piece in stream]
+            _ = [chunk async for chunk in stream]
             await anyio.wait_all_tasks_blocked()
             assert len(endpoint.attempts) == 2
         async with client.stream("left early") as stream:
@@ -303,7 +301,7 @@ async def test_429_for_a_stream_cuts_the_limit_and_releases_the_token() -> None:
     adaptive = Adaptive(start=5, least=1)
     policies: list[headrace.Policy] = [adaptive, Retry(attempts=20, base=0)]
     async with FakeEndpoint(*[429] * DOMINANT, "ok").client(policies) as client, client.stream("?") as stream:
-        assert "".join([piece.text async for piece in stream]) == "ok"
+        assert "".join([chunk.text async for chunk in stream]) == "ok"
     assert adaptive.limit(HOST) == 4
 
 
@@ -316,7 +314,7 @@ async def test_deadline_can_pass_while_a_call_waits(autojump_clock: trio.testing
         with pytest.raises(headrace.DeadlineExceeded, match=r"0 attempts"):
             await client.chat("?", deadline=3)
         assert trio.current_time() == 4.0
-        # What waited and left is in nobody's way.
+        # A waiter that gave up does not block others.
         assert (await client.chat("?", deadline=60)).text == "ok"
         assert trio.current_time() == 50.0
 
@@ -339,7 +337,7 @@ async def test_cancellation_at_any_moment_loses_no_token(
                 try:
                     if rng.random() < 0.3:
                         async with client.stream("?") as stream:
-                            _ = [piece async for piece in stream]
+                            _ = [chunk async for chunk in stream]
                     else:
                         await client.chat("?")
                 except headrace.CallError:
@@ -349,7 +347,7 @@ async def test_cancellation_at_any_moment_loses_no_token(
             for _ in range(200):
                 nursery.start_soon(one)
         assert endpoint.in_flight == 0
-        # What was withheld comes back with answers; then as many calls go at once as the limit says.
+        # Withheld tokens come back with successes; then the limit is the number of concurrent calls.
         again = FakeEndpoint(*["ok"] * 40, otherwise=Answer(delay=1.0))
         async with again.client([adaptive]) as other:
             for _ in range(40):
@@ -383,7 +381,7 @@ async def test_single_call_goes_before_items_of_a_map(autojump_clock: trio.testi
         await trio.sleep(2.5)
         began = trio.current_time()
         await client.chat("at once")
-        # Until an attempt ends, and then its own time.
+        # It waits until an attempt ends, then takes its own time.
         assert trio.current_time() - began == 1.5
         nursery.cancel_scope.cancel()
 
@@ -414,7 +412,7 @@ async def test_limits_of_other_models_are_independent(
         for _ in range(20):
             nursery.start_soon(lambda: client.chat("?", model="sick"))
         await trio.testing.wait_all_tasks_blocked()
-        # Those that wait hold no token of the client.
+        # Waiting calls hold no token of the client.
         assert client.in_flight == 1
         began = trio.current_time()
         assert (await client.chat("?", model="well")).text == "ok"
@@ -430,7 +428,7 @@ async def test_waiting_attempts_do_not_count_as_in_use(
     async with endpoint.client([adaptive], max_in_flight=50) as client, trio.open_nursery() as nursery:
         for _ in range(2000):
             nursery.start_soon(client.chat, "?")
-    # It grows while 80 % of it are used: fifty at once use that of no more than sixty-two.
+    # It grows while 80 % of it is in use: fifty concurrent calls are 80 % of sixty-two.
     assert adaptive.limit(HOST) in range(50, 66)
     assert endpoint.most_in_flight == 50
 
@@ -445,7 +443,7 @@ async def test_at_most_1000_unused_models_are_remembered(
         await trio.sleep(1.0)
         for number in range(3000):
             await client.chat("?", model=f"model-{number}")
-        assert len(list(adaptive._lanes.everything())) <= 1001
+        assert len(list(adaptive._limits.everything())) <= 1001
         await client.chat("?", model="in-use")
         assert trio.current_time() == 30.0
 

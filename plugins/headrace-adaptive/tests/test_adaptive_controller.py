@@ -1,4 +1,4 @@
-"""The controller of one endpoint's limit, without a loop."""
+"""The controller of one limit, without an event loop."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from headrace_adaptive.control import SHORTEST_ROUND, USED, Control, Rules
+from headrace_adaptive.controller import MIN_ROUND, MIN_USE, LimitConfig, LimitController
 
 
-def control(**changes: Any) -> Control:
+def limit_controller(**changes: Any) -> LimitController:
     defaults: dict[str, Any] = {
         "start": 20,
         "least": 1,
@@ -21,21 +21,23 @@ def control(**changes: Any) -> Control:
         "growth": 0.05,
         "cooldown": 15.0,
     }
-    return Control(Rules(**defaults | changes), now=1000.0)
+    return LimitController(LimitConfig(**defaults | changes), now=1000.0)
 
 
-def rounds(limit: Control, times: int, begin: float, lasting: float = 1.0, used: float = 1.0) -> float:
-    """So many rounds, each with an answer for each token; returns when the last was over."""
+def rounds(
+    limit: LimitController, times: int, begin: float, lasting: float = 1.0, used: float = 1.0
+) -> float:
+    """Run rounds with one success per token; returns the time at which the last one ended."""
     for _ in range(times):
         calls = limit.limit
         for number in range(calls):
-            limit.answered(begin + lasting * (number + 1) / calls, math.ceil(calls * used))
+            limit.record_success(begin + lasting * (number + 1) / calls, math.ceil(calls * used))
         begin += lasting
     return begin
 
 
 def test_limit_grows_by_its_growth_share_each_round() -> None:
-    limit = control(start=100)
+    limit = limit_controller(start=100)
     seen = [limit.limit]
     now = 1000.0
     for _ in range(5):
@@ -45,33 +47,33 @@ def test_limit_grows_by_its_growth_share_each_round() -> None:
 
 
 def test_small_limit_grows_by_one() -> None:
-    limit = control(start=1)
+    limit = limit_controller(start=1)
     rounds(limit, 4, 1000.0)
     assert limit.limit == 5
 
 
 def test_429_cuts_the_limit_once_per_cooldown() -> None:
-    limit = control(start=100)
-    assert limit.rate_limited(2000.0, None)
+    limit = limit_controller(start=100)
+    assert limit.record_rate_limit(2000.0, None)
     assert limit.limit == 80
-    assert not limit.rate_limited(2014.9, None)
+    assert not limit.record_rate_limit(2014.9, None)
     assert limit.limit == 80
-    assert limit.rate_limited(2015.0, None)
+    assert limit.record_rate_limit(2015.0, None)
     assert limit.limit == 64
 
 
 def test_retry_after_only_extends_the_cooldown() -> None:
-    limit = control(start=100)
-    limit.rate_limited(2000.0, 60.0)
-    assert not limit.rate_limited(2059.0, None)
-    assert limit.rate_limited(2060.0, 1.0)
-    assert not limit.rate_limited(2074.0, None)
-    assert limit.rate_limited(2075.0, None)
+    limit = limit_controller(start=100)
+    limit.record_rate_limit(2000.0, 60.0)
+    assert not limit.record_rate_limit(2059.0, None)
+    assert limit.record_rate_limit(2060.0, 1.0)
+    assert not limit.record_rate_limit(2074.0, None)
+    assert limit.record_rate_limit(2075.0, None)
 
 
 def test_growth_after_a_cut_waits_for_the_cooldown_and_is_by_one() -> None:
-    limit = control(start=100)
-    limit.rate_limited(2000.0, None)
+    limit = limit_controller(start=100)
+    limit.record_rate_limit(2000.0, None)
     now = rounds(limit, 15, 2000.0, lasting=0.99)
     assert limit.limit == 80
     now = rounds(limit, 10, 2015.0)
@@ -83,16 +85,16 @@ def test_growth_after_a_cut_waits_for_the_cooldown_and_is_by_one() -> None:
 
 
 def test_limit_does_not_grow_below_80_percent_use() -> None:
-    limit = control(start=100)
+    limit = limit_controller(start=100)
     now = rounds(limit, 50, 1000.0, used=0.79)
     assert limit.limit == 100
-    rounds(limit, 1, now, used=USED)
+    rounds(limit, 1, now, used=MIN_USE)
     assert limit.limit == 105
 
 
 def test_5xx_stops_growth_without_a_cut() -> None:
-    limit = control(start=100)
-    limit.failed(1000.5)
+    limit = limit_controller(start=100)
+    limit.record_failure(1000.5)
     now = rounds(limit, 14, 1000.5)
     assert limit.limit == 100
     rounds(limit, 2, now + 1.0)
@@ -100,77 +102,77 @@ def test_5xx_stops_growth_without_a_cut() -> None:
 
 
 def test_5xx_does_not_shorten_the_cooldown() -> None:
-    limit = control(start=100)
-    limit.rate_limited(2000.0, 60.0)
-    limit.failed(2001.0)
+    limit = limit_controller(start=100)
+    limit.record_rate_limit(2000.0, 60.0)
+    limit.record_failure(2001.0)
     rounds(limit, 58, 2001.0)
     assert limit.limit == 80
 
 
 def test_token_of_a_refused_attempt_returns_after_four_replies() -> None:
-    limit = control(start=10)
-    limit.rate_limited(2000.0, None)
+    limit = limit_controller(start=10)
+    limit.record_rate_limit(2000.0, None)
     assert limit.tokens == limit.limit == 8
     for _ in range(2):
-        limit.rate_limited(2001.0, None)
+        limit.record_rate_limit(2001.0, None)
     assert (limit.tokens, limit.limit) == (6, 8)
     seen = []
     for _ in range(8):
-        limit.answered(2002.0, 6)
+        limit.record_success(2002.0, 6)
         seen.append(limit.tokens)
     assert seen == [6, 6, 6, 7, 7, 7, 7, 8]
 
 
 def test_one_token_always_remains_and_a_cut_uses_withheld_tokens_first() -> None:
-    limit = control(start=10)
+    limit = limit_controller(start=10)
     for _ in range(20):
-        limit.rate_limited(2000.0, None)
+        limit.record_rate_limit(2000.0, None)
     assert (limit.tokens, limit.limit) == (1, 8)
-    assert limit.rate_limited(2015.0, None)
+    assert limit.record_rate_limit(2015.0, None)
     assert (limit.tokens, limit.limit) == (1, 6)
     for _ in range(20):
-        limit.answered(2016.0, 1)
+        limit.record_success(2016.0, 1)
     assert limit.tokens == 6
 
 
 def test_limit_stays_between_least_and_most() -> None:
-    limit = control(start=10, least=9, most=12)
+    limit = limit_controller(start=10, least=9, most=12)
     now = rounds(limit, 20, 1000.0)
     assert limit.limit == 12
     for number in range(10):
-        limit.rate_limited(now + 15.0 * number, None)
+        limit.record_rate_limit(now + 15.0 * number, None)
     assert limit.limit == 9
 
 
 @given(lasting=st.floats(1.0, 120.0))
 def test_growth_depends_on_rounds_not_on_their_duration(lasting: float) -> None:
-    limit = control()
+    limit = limit_controller()
     rounds(limit, 5, 1000.0, lasting)
     assert limit.limit == 25
 
 
 def test_limit_grows_at_most_once_per_second() -> None:
-    limit = control(start=100)
+    limit = limit_controller(start=100)
     for number in range(100_000):
-        limit.answered(1000.0 + 2.5 * number / 100_000, 100)
+        limit.record_success(1000.0 + 2.5 * number / 100_000, 100)
     assert limit.limit == 110
 
 
 def test_limits_cut_together_converge_to_equal_shares() -> None:
-    # The worst case: each cut hits both. Growth in proportion would leave them at nine to one for ever.
-    one, other, now = control(start=900), control(start=100), 1000.0
+    # The worst case: each cut hits both. With proportional growth they would stay at nine to one.
+    one, other, now = limit_controller(start=900), limit_controller(start=100), 1000.0
     for _ in range(600):
         rounds(one, 1, now)
         rounds(other, 1, now)
         now += 1.0
         if one.limit + other.limit > 1000:
-            one.rate_limited(now, None)
-            other.rate_limited(now, None)
+            one.record_rate_limit(now, None)
+            other.record_rate_limit(now, None)
     assert 0.45 <= one.limit / (one.limit + other.limit) <= 0.55
 
 
-class AnyEndpoint(RuleBasedStateMachine):
-    """Answers, refusals and failures in any order while time passes."""
+class ControllerMachine(RuleBasedStateMachine):
+    """Successes, refusals and failures in any order while time passes."""
 
     @initialize(
         least=st.integers(1, 10),
@@ -185,7 +187,9 @@ class AnyEndpoint(RuleBasedStateMachine):
     ) -> None:
         start = least + above
         most = math.inf if room is None else start + room
-        self.control = control(start=start, least=least, most=most, cut=cut, growth=growth, cooldown=cooldown)
+        self.controller = limit_controller(
+            start=start, least=least, most=most, cut=cut, growth=growth, cooldown=cooldown
+        )
         self.now = 1000.0
         self.may_cut_at = self.may_grow_at = -math.inf
         self.grew_at = -math.inf
@@ -197,45 +201,45 @@ class AnyEndpoint(RuleBasedStateMachine):
     @rule(answers=st.integers(1, 200), used=st.floats(0.0, 1.5))
     def answer(self, answers: int, used: float) -> None:
         for _ in range(answers):
-            before = self.control.limit
+            before = self.controller.limit
             in_use = max(1, int(before * used))
-            grew = self.control.answered(self.now, in_use)
-            assert grew == (self.control.limit > before)
-            assert self.control.limit >= before
+            grew = self.controller.record_success(self.now, in_use)
+            assert grew == (self.controller.limit > before)
+            assert self.controller.limit >= before
             if grew:
-                assert in_use >= USED * before
+                assert in_use >= MIN_USE * before
                 assert self.now >= self.may_grow_at
-                assert self.now >= self.grew_at + SHORTEST_ROUND
-                assert self.control.limit <= before + max(
-                    1, math.ceil((before + 1) * self.control.rules.growth)
+                assert self.now >= self.grew_at + MIN_ROUND
+                assert self.controller.limit <= before + max(
+                    1, math.ceil((before + 1) * self.controller.config.growth)
                 )
                 self.grew_at = self.now
 
-    @rule(asked=st.one_of(st.none(), st.floats(0.001, 100.0)))
-    def refuse(self, asked: float | None) -> None:
-        before = self.control.limit
-        cut = self.control.rate_limited(self.now, asked)
-        assert cut == (self.control.limit < before)
-        assert self.control.limit >= int(before * self.control.rules.cut)
+    @rule(retry_after=st.one_of(st.none(), st.floats(0.001, 100.0)))
+    def refuse(self, retry_after: float | None) -> None:
+        before = self.controller.limit
+        cut = self.controller.record_rate_limit(self.now, retry_after)
+        assert cut == (self.controller.limit < before)
+        assert self.controller.limit >= int(before * self.controller.config.cut)
         if self.now < self.may_cut_at:
             assert not cut
         else:
-            wait = max(self.control.rules.cooldown, asked or 0.0)
+            wait = max(self.controller.config.cooldown, retry_after or 0.0)
             self.may_cut_at = self.now + wait
             self.may_grow_at = max(self.may_grow_at, self.now + wait)
 
     @rule()
     def fail(self) -> None:
-        before = self.control.limit
-        self.control.failed(self.now)
-        assert self.control.limit == before
-        self.may_grow_at = max(self.may_grow_at, self.now + self.control.rules.cooldown)
+        before = self.controller.limit
+        self.controller.record_failure(self.now)
+        assert self.controller.limit == before
+        self.may_grow_at = max(self.may_grow_at, self.now + self.controller.config.cooldown)
 
     @invariant()
     def within_bounds(self) -> None:
-        assert self.control.rules.least <= self.control.limit <= self.control.rules.most
-        assert 1 <= self.control.tokens <= self.control.limit
+        assert self.controller.config.least <= self.controller.limit <= self.controller.config.most
+        assert 1 <= self.controller.tokens <= self.controller.limit
 
 
-TestAnyEndpoint = AnyEndpoint.TestCase
-TestAnyEndpoint.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestControllerMachine = ControllerMachine.TestCase
+TestControllerMachine.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
