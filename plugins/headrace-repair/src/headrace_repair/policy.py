@@ -21,8 +21,8 @@ class Repair:
     """Asks the model again when its answer does not match ``answer=``.
 
     The new request shows the model its answer and the error. An incomplete answer (cut off, filtered or
-    refused: `AnswerError.finish_reason` is set) is not repaired. Calls without ``answer=`` pass unchanged. The
-    usage of a reply, and so its cost, is the sum over all requests.
+    refused: `AnswerError.finish_reason` is set) is not repaired. Calls without ``answer=`` pass unchanged.
+    The usage of a reply, and so its cost, is the sum over all requests.
 
     Args:
         attempts: Requests per call, including the first one (default 2; 1: no repairs).
