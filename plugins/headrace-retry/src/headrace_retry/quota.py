@@ -29,7 +29,7 @@ TIMEOUT_COST = 10
 
 
 def cost_of_retry(error: CallError) -> int:
-    """Return the cost of a retry after ``error``; a timeout costs more, as it kept the endpoint busy longer."""
+    """Return the cost of a retry after ``error``; a timeout costs more: it kept the endpoint busy longer."""
     if isinstance(error, LocalResourceError) or (
         isinstance(error, RateLimited) and error.retry_after is not None
     ):
