@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import anyio.abc
 
+from headrace._support.interrupts import uninterrupted
 from headrace.errors import PluginError, PolicyError
-from headrace.interrupts import uninterrupted
 
 
 class BackgroundTasks:

@@ -43,11 +43,11 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
-from headrace.retry_after import seconds_asked
+from headrace._support.retry_after import seconds_asked
 
 if TYPE_CHECKING:
-    from headrace.model import Request
-    from headrace.reply import Headers, Reply
+    from headrace.calls import Request
+    from headrace.replies import Headers, Reply
 
 __all__ = [
     "AnswerError",
@@ -280,7 +280,7 @@ class StatusError(CallError):
     def retry_after(self) -> float | None:
         """Seconds that the endpoint asks to stay away from now on; None where it asks for nothing sensible.
 
-        As `headrace.retry_after` reads its headers; without these, what its body says.
+        As `headrace._support.retry_after` reads its headers; without these, what its body says.
         """
         seconds = None if self.headers is None else seconds_asked(self.headers, time.time())
         return self._asked if seconds is None else seconds

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from headrace.bulk.result import result_of
 from headrace.bulk.summary import Latencies, Summary
 from headrace.bulk.wording import describe
+from headrace.calls import Outcome
 from headrace.errors import ConnectError, StatusError
-from headrace.model import Outcome
-from headrace.reply import Headers, Reply, Usage
+from headrace.replies import Headers, Reply, Usage
 
 
 @given(st.lists(st.floats(0.0001, 1000), min_size=1), st.sampled_from([50, 95, 99, 100]))

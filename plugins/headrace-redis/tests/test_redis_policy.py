@@ -13,8 +13,8 @@ import pytest
 
 import headrace
 from headrace import BudgetExceeded, CircuitOpen, Client, Event, RateLimited, SettingsError
-from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.wire.rejections import DOMINANT
 from headrace_redis import Account, headrace_policies
 from headrace_redis.lane import KEPT
 from headrace_redis.pace import SharedPace
@@ -70,7 +70,7 @@ async def test_the_contract_over_valkey(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_without_a_url_there_are_no_policies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = headrace.settings.load_settings({})
+    settings = headrace.settings.settings.load_settings({})
     assert list(headrace_policies(settings)) == []
 
 

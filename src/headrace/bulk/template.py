@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from headrace.errors import InputError, nearest
-from headrace.requests import encode_json
+from headrace.wire.request_bodies import encode_json
 
 
 @attrs.frozen

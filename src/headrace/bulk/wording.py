@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from headrace.bulk.summary import Failures, Summary
-from headrace.reply import printable
+from headrace.replies import printable
 
 _LONGEST_MESSAGE = 200
 

@@ -34,7 +34,7 @@ def chat(
     """
     from headrace.cli.session import on_event_loop
     from headrace.client import Client
-    from headrace.reply import printable
+    from headrace.replies import printable
 
     client = Client(base_url=base_url, model=model)
     messages = [{"role": "user", "content": sys.stdin.read() if question == "-" else question}]

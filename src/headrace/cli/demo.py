@@ -51,7 +51,7 @@ async def _categorise(products: Path, out: Path) -> Summary:
     from headrace.cli.progress import Watcher
     from headrace.cli.session import perform
     from headrace.client import Client
-    from headrace.endpoint import Behaviour, endpoint_process
+    from headrace.testing.server import Behaviour, endpoint_process
 
     task = Task(Source(products), Template(PROMPT), "deepseek-v3.2", CHOICES)
     total = task.check()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace.bulk.wording import money
-from headrace.requests import as_request, encode_body, most_output
+from headrace.wire.request_bodies import as_request, encode_body, most_output
 
 if TYPE_CHECKING:
     from headrace.bulk import Task
+    from headrace.calls import Request
     from headrace.client import Client
-    from headrace.model import Request
 
 _SHOWN = 3
 _BYTES_A_TOKEN = 4

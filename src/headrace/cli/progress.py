@@ -16,7 +16,7 @@ from rich.text import Text
 from headrace.bulk import Summary
 from headrace.bulk.executor import Executor
 from headrace.bulk.wording import duration, money
-from headrace.model import Event
+from headrace.calls import Event
 
 _BAR_EVERY = 0.1
 _LINE_EVERY = 5.0

@@ -11,12 +11,12 @@ import attrs
 
 from headrace.bulk.wording import duration, money
 from headrace.cli.preview import addresses
-from headrace.reply import Reply
+from headrace.replies import Reply
 
 if TYPE_CHECKING:
     from headrace.bulk import Task
+    from headrace.calls import Outcome, Request
     from headrace.client import Client
-    from headrace.model import Outcome, Request
 
 _SURE = 2.0
 """Standard errors to each side of a mean, between which it is in 19 of 20 cases."""

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
+from headrace.calls import Observer, Policy
 from headrace.errors import SettingsError, nearest
 from headrace.integrations.bridge import Bridge, BridgedStream
 from headrace.integrations.calls import STREAMED
 from headrace.integrations.templates import TemplatingClient
-from headrace.model import Observer, Policy
 
 MAX_IN_FLIGHT = 1000
 """As many requests as the SDKs' own clients allow at once."""

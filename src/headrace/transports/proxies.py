@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
+from headrace.calls import Call
 from headrace.errors import ProxyError, SettingsError
 from headrace.keys import Secret, is_token
-from headrace.model import Call
-from headrace.reply import Reply, shown
+from headrace.replies import Reply, shown
 from headrace.transports.negotiation import Negotiation
 
 if TYPE_CHECKING:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from headrace.bulk.report.timeline import Course
-from headrace.bulk.summary import Latencies
-from headrace.bulk.wording import duration
-from headrace.pages.plot import Plot
-from headrace.pages.scales import (
+from headrace._support.html.plot import Plot
+from headrace._support.html.scales import (
     count_ticks,
     latency_label,
     log_ticks,
@@ -18,6 +15,9 @@ from headrace.pages.scales import (
     time_unit,
     width_label,
 )
+from headrace.bulk.report.timeline import Course
+from headrace.bulk.summary import Latencies
+from headrace.bulk.wording import duration
 
 PERCENTILES = (50, 95, 99)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import attrs
 from markupsafe import Markup
 
+from headrace._support.html import page
+from headrace._support.html.scales import width_label
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import Course
 from headrace.bulk.wording import duration, label, money
-from headrace.pages import page
-from headrace.pages.scales import width_label
 
 _UNKNOWN = "not known"
 
@@ -31,7 +31,7 @@ class Figure:
 
 
 def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
-    """Write the page about ``source`` to ``out``; raises `InputError` as `headrace.pages.page.write` does."""
+    """Write the page about ``source`` to ``out``; raises `InputError` if that is not possible."""
     page.write(render(statistics, Path(source).name, datetime.now(UTC)), out)
 
 
