@@ -5,17 +5,18 @@ import warnings
 from typing import TYPE_CHECKING
 
 from headrace._support.public_names import publish as _publish
-from headrace.calls import Call, Event, Observer, Outcome, Policy, Request, Send, Stage, StreamResult, Timeout
+from headrace.calls import Call, Event, Outcome, Request, StreamResult, Timeout
 from headrace.client import Client
 from headrace.client.embeddings import Embeddings
 from headrace.client.map import OutcomeStream
+from headrace.client.stream import Stream
 from headrace.endpoint import Endpoint
 from headrace.errors import *  # noqa: F403
 from headrace.errors import __all__ as _errors
 from headrace.keys import Secret
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline.hookspecs import hookimpl
-from headrace.pipeline.streaming import Stream
+from headrace.policies import Observer, Policy, Send, Stage
 from headrace.replies import Body, Headers, ParsedReply, Reply, Usage
 from headrace.settings import Settings
 from headrace.settings.rate_limits import RateLimits

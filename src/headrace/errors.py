@@ -38,9 +38,7 @@ stays visible as ``__cause__``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 from headrace._support.retry_after import seconds_asked
@@ -81,13 +79,6 @@ __all__ = [
     "TLSError",
     "WorkerLost",
 ]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or all of them."""
-    known = sorted(known)
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
 class HeadraceError(Exception):

@@ -7,10 +7,10 @@ modules of headrace are its own, and may change without notice. Since 0.1.
 from headrace._support.bounded_mapping import BoundedMapping
 from headrace._support.public_names import publish as _publish
 from headrace._support.task_groups import task_group
-from headrace.background import BackgroundTasks, GroupOfClient
-from headrace.errors import nearest
+from headrace._support.text import nearest
 from headrace.limiters import Waiter, WaitingQueue
 from headrace.pipeline.attempt import answered
+from headrace.policies import BackgroundTasks, GroupOfClient
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 from headrace.settings.rate_limits import PerMinute, above_zero
 from headrace.wire.batch_lines import EncodedBody

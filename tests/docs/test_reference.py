@@ -20,10 +20,11 @@ import headrace.bulk
 import headrace.plugins
 from headrace import errors
 from headrace.bulk.records import encode_line
-from headrace.calls import Outcome, Stage
+from headrace.calls import Outcome
 from headrace.cli.main import cli
 from headrace.client.api_methods import Api
 from headrace.pipeline import hookspecs
+from headrace.policies import Stage
 from headrace.replies import Headers, Reply
 from headrace.settings import CoreSettings
 from headrace.wire.parameters import CallOptions, ModelOptions

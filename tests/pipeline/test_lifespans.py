@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from headrace import Call, Client, ClientStateError, PluginError, PolicyError, Reply, Send, Stage
-from headrace.background import GroupOfClient
+from headrace.policies import GroupOfClient
 from headrace.testing import FakeEndpoint
 from headrace.transports.memory import MemoryTransport
 

@@ -70,7 +70,7 @@ async def test_the_contract_over_valkey(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_without_a_url_there_are_no_policies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = headrace.settings.settings.load_settings({})
+    settings = headrace.settings.load_settings({})
     assert list(headrace_policies(settings)) == []
 
 

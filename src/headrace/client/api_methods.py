@@ -12,9 +12,9 @@ from anyio.lowlevel import checkpoint
 
 from headrace.calls import Call, Request
 from headrace.client.embeddings import Embeddings, embed, embeddings_body, in_batches
+from headrace.client.stream import Stream
 from headrace.endpoint import EMPTY
 from headrace.errors import HeadraceError, RequestError
-from headrace.pipeline.streaming import Stream
 from headrace.replies import ParsedReply, Reply
 from headrace.settings import CoreSettings
 from headrace.tokens import Limiter

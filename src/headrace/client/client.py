@@ -23,18 +23,20 @@ from anyio.lowlevel import checkpoint
 
 from headrace._support.clock import running_clock
 from headrace._support.interrupts import protect_from_interrupts, uninterrupted
-from headrace.calls import Call, Observer, Outcome, Policy, Request, StreamResult, Timeout
+from headrace._support.text import nearest
+from headrace.calls import Call, Outcome, Request, StreamResult, Timeout
 from headrace.client.api_methods import Api
 from headrace.client.map import OutcomeStream
 from headrace.endpoint import Endpoint
-from headrace.errors import ClientStateError, HeadraceError, RequestError, SettingsError, nearest
+from headrace.errors import ClientStateError, HeadraceError, RequestError, SettingsError
 from headrace.keys import KeySource, Secret, as_secret
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline.attempt import checked
+from headrace.pipeline.chunk_reader import streamed_request
 from headrace.pipeline.lifespans import Lifespans
 from headrace.pipeline.pipeline import Pipeline, resolve_policies
 from headrace.pipeline.plugin_manager import Plugins, check_observer
-from headrace.pipeline.streaming import streamed_request
+from headrace.policies import Observer, Policy
 from headrace.replies import ParsedReply, Reply
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.tokens import Limiter

@@ -9,13 +9,13 @@ from typing import Any
 
 import attrs
 
+from headrace._support.numbers import number_of
 from headrace._support.task_groups import task_group
 from headrace.calls import Request
 from headrace.errors import HeadraceError, InvalidReply, RequestError
 from headrace.replies import Reply, Usage
 from headrace.wire.embeddings import read_vectors
 from headrace.wire.error_redaction import redact_error
-from headrace.wire.json_values import number_of
 
 MOST_TEXTS = 2048
 """Texts in one request, as OpenAI's reference of POST /embeddings has it."""

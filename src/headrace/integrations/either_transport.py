@@ -8,10 +8,10 @@ from ssl import SSLContext
 from types import ModuleType
 from typing import Any, Literal
 
-from headrace.background import GroupOfClient
 from headrace.calls import Call
 from headrace.endpoint import Endpoint
 from headrace.errors import SettingsError
+from headrace.policies import GroupOfClient
 from headrace.replies import Reply
 from headrace.transports import Transport
 from headrace.transports.client_certificates import load_client_certificate

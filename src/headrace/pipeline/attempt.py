@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 import attrs
 
-from headrace.calls import Call, Send
+from headrace._support.text import printable, shown
+from headrace.calls import Call
 from headrace.endpoint import Endpoint
 from headrace.errors import (
     AnswerError,
@@ -23,9 +24,10 @@ from headrace.errors import (
     StatusError,
 )
 from headrace.keys import RenewedKey
+from headrace.pipeline.chunk_reader import open_stream, stop_asking_for_usage
 from headrace.pipeline.schema_modes import WaysOfAsking, refuses_format
-from headrace.pipeline.streaming import open_stream, stop_asking_for_usage
-from headrace.replies import Headers, ParsedReply, Reply, printable, shown
+from headrace.policies import Send
+from headrace.replies import Headers, ParsedReply, Reply
 from headrace.tokens import acquire_all
 from headrace.wire.error_bodies import MOST_SAID, is_retryable, read_error
 from headrace.wire.error_redaction import redact_error

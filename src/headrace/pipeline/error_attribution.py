@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from traceback import walk_tb
 from types import FrameType, TracebackType
 
-from headrace.calls import Policy
 from headrace.errors import PolicyError
 from headrace.pipeline.attempt import checked
+from headrace.policies import Policy
 
 
 def culprit(policies: Sequence[Policy], traceback: TracebackType | None) -> str | None:

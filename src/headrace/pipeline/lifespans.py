@@ -18,9 +18,9 @@ import attrs
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
-from headrace.background import BackgroundTasks
 from headrace.errors import ClientStateError, HeadraceError, PluginError
 from headrace.pipeline.loop_ownership import claim_for_this_loop
+from headrace.policies import BackgroundTasks
 
 TRANSPORT = "the transport"
 

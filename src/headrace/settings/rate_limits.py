@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import attrs
 
-from headrace.errors import SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import SettingsError
 
 _KEYS = (
     "requests_per_minute",

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import anyio
 
 from headrace._support.clock import on_asyncio
-from headrace.background import BackgroundTasks, GroupOfClient
 from headrace.calls import Call
 from headrace.endpoint import Endpoint
 from headrace.errors import ClientStateError, SettingsError
 from headrace.keys import Secret
+from headrace.policies import BackgroundTasks, GroupOfClient
 from headrace.replies import Reply
 from headrace.transports.client_certificates import ClientCertificate, load_client_certificate
 from headrace.transports.connecting import Connector, default_ssl_context

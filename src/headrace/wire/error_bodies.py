@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from headrace._support.lenient_json import NOT_JSON, decode_json
+from headrace._support.text import printable, shown
 from headrace.errors import InvalidReply
-from headrace.replies import printable, shown
 
 MOST_SAID = 1000
 """Characters of an endpoint's own message that an error repeats."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import enum
 import math
-import operator
 from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from headrace._support.numbers import number_of
 from headrace.errors import RequestError
 
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
@@ -118,24 +118,3 @@ def _key(name: Any, where: str) -> Any:
         raise RequestError(f"{where} has the key {name!r}; in JSON keys are strings")
     number = number_of(name)
     return name if number is None else number
-
-
-def number_of(value: Any) -> int | float | Decimal | None:
-    """The number that a value is; None for anything else: a bool, a string, an array of several."""
-    if isinstance(value, Decimal):
-        return Decimal(value)
-    kind = type(value)
-    if (
-        isinstance(value, (bool, str, bytes))
-        or getattr(value, "ndim", None)
-        or kind.__name__ in {"bool", "bool_"}
-    ):
-        return None
-    try:
-        if hasattr(kind, "__index__"):
-            return operator.index(value)
-        if hasattr(kind, "__float__"):
-            return float(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    return None

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace._support.text import shown
 from headrace.errors import InvalidReply
-from headrace.replies import Reply, shown
+from headrace.replies import Reply
 
 
 class _Model(msgspec.Struct):

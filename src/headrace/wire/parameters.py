@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat, SupportsIndex, TypeAlias, TypedDict
 
+from headrace._support.text import nearest
 from headrace.calls import Timeout
 from headrace.endpoint import FRAMING, unsendable
-from headrace.errors import RequestError, nearest
+from headrace.errors import RequestError
 
 Object: TypeAlias = Mapping[str, Any]
 """An object of the API's, as JSON has it."""

@@ -13,7 +13,7 @@ from headrace.errors import RequestError
 from headrace.wire.batch_lines import EncodedBody
 from headrace.wire.json_values import encode_value, plain_and_encoded
 from headrace.wire.parameters import CHAT_PARAMETERS, RESPONSE_PARAMETERS, check_parameters
-from headrace.wire.structured_output import AnswerFormat
+from headrace.wire.structured_output import AnswerFormat, answer_format
 
 Message: TypeAlias = Mapping[str, Any]
 
@@ -105,13 +105,14 @@ def as_request(item: Any, model: str | None, answer: AnswerFormat | None = None)
         raise RequestError(
             f"model {named!r} is not a string, or holds a line break or another control character"
         )
-    answer = request.answer or answer
+    if request.answer is not None:
+        answer = answer_format(request.answer)
     return request if answer is None else _asking(request, request.body or {}, answer)
 
 
 def _asking(request: Request, body: Mapping[str, Any], answer: AnswerFormat) -> Request:
     """A request whose body asks for this answer."""
-    if request.answer is None:
+    if request.answer is not answer:
         request = attrs.evolve(request, answer=answer)
     if answer.asks(body):
         return request

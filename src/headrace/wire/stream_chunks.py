@@ -9,8 +9,8 @@ import msgspec
 
 from headrace._support.lenient_json import NOT_JSON, decode_leniently
 from headrace._support.message_content import reasoning_of, split_parts
+from headrace._support.text import shown
 from headrace.errors import InvalidReply
-from headrace.replies import shown
 from headrace.wire.usage import UsageFields, usage_fields
 
 MERGED = ("function_call", "audio", "annotations", "images")

@@ -10,7 +10,8 @@ from typing import Any, get_type_hints
 import attrs
 import msgspec
 
-from headrace.errors import AnswerError, RequestError, nearest
+from headrace._support.text import nearest
+from headrace.errors import AnswerError, RequestError
 from headrace.replies import Reply
 from headrace.wire.error_redaction import redact_error
 from headrace.wire.json_schema import NOT_READ, Read, one_line, root

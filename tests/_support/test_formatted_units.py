@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from headrace.bulk.wording import duration, money
+from headrace._support.units import format_duration, format_usd
 
 
 @pytest.mark.parametrize(
@@ -15,11 +15,11 @@ from headrace.bulk.wording import duration, money
     ],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said
 
 
 def test_money_is_told_to_the_hundredth_of_a_cent_where_it_is_little() -> None:
-    assert [money(Decimal(usd)) for usd in ("0.00004", "0.5", "1234.567")] == [
+    assert [format_usd(Decimal(usd)) for usd in ("0.00004", "0.5", "1234.567")] == [
         "$0.0000",
         "$0.5000",
         "$1,234.57",

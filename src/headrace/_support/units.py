@@ -1,10 +1,11 @@
-"""Reads the durations, shares and rates people write: `800ms`, `5%`, `600/min`.
+"""Durations, shares, rates and amounts as people write them: `800ms`, `5%`, `600/min`, `$0.42`.
 
-Each reader takes what a bare number means from its own unit: seconds, a share of one, calls per second.
+A number without a unit is in seconds, a fraction of one, or calls per second.
 """
 
 import math
 import re
+from decimal import Decimal
 
 _SECONDS = {"": 1.0, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _QUANTITY = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(.*?)\s*", re.ASCII)
@@ -61,3 +62,21 @@ def _quantity(text: str, expected: str) -> tuple[float, str]:
     if found is None or not math.isfinite(number):
         raise ValueError(f"{text!r} is not {expected}")
     return number, found[2]
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as people say them: 4.2 ms, 0.42 s, 12 s, 3:07, 2:05:30."""
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.{1 if seconds < 0.00995 else 0}f} ms"
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def format_usd(usd: Decimal) -> str:
+    """US dollars, to the hundredth of a cent below one dollar."""
+    return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.testing.server.units import parse_duration, parse_rate, parse_share
+from headrace._support.units import parse_duration, parse_rate, parse_share
 
 
 @pytest.mark.parametrize(

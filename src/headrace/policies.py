@@ -1,15 +1,55 @@
-"""A client's task group as a transport or policy gets it: a task that fails names whose it is."""
+"""The contract of policies: what one is, where it stands in the pipeline, and what its lifespan is given."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import anyio.abc
 
 from headrace._support.interrupts import uninterrupted
+from headrace.calls import Call, Event
 from headrace.errors import PluginError, PolicyError
+from headrace.replies import Reply
+
+Send: TypeAlias = Callable[[Call], Awaitable[Reply]]
+
+
+class Stage(enum.IntEnum):
+    """Where in the pipeline a policy stands, outermost first."""
+
+    OBSERVE = 10
+    ACCOUNT = 20
+    ANSWER = 30
+    PERSIST = 40
+    PROTECT = 50
+    PACE = 60
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A piece of behaviour around a call.
+
+    ``wrap`` is called once, when a client is made. What it returns may call the inner ``send`` never,
+    once or many times; a policy with nothing to do returns ``send`` itself.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stage(self) -> Stage: ...
+    def wrap(self, send: Send, /) -> Send: ...
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Somebody who is told of events. Sync and cheap; one that raises is named in the log and dropped."""
+
+    @property
+    def name(self) -> str: ...
+    def notify(self, event: Event, /) -> None: ...
 
 
 class BackgroundTasks:
