@@ -34,7 +34,7 @@ def changes(base: str) -> tuple[list[str], list[str]]:
     """The paths changed since the branch left ``base``, and those of them that are new."""
     fork = git("merge-base", base, "HEAD").strip()
     new = git("ls-files", "-z", "--others", "--exclude-standard").split("\0")
-    changed = []
+    changed: list[str] = []
     fields = iter(git("diff", "-z", "--no-renames", "--name-status", fork).split("\0"))
     for status, path in zip(fields, fields, strict=False):
         (new if status == "A" else changed).append(path)

@@ -30,8 +30,8 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
     """Lock ``sidecar`` for the run that writes to ``out``, and return its descriptor, which holds the lock.
 
     A new sidecar gets the fingerprint, an old one's is compared with it; ``begun`` says that there is output
-    already. Raises `JournalError` where the system has no such locks (Windows), where another process has the
-    lock, where the fingerprint differs (naming what changed), and where there is output without a fingerprint.
+    already. Raises `JournalError` where the system has no such locks (Windows), where another process has
+    the lock, where the fingerprint differs (naming what changed), and where there is output without one.
     """
     try:
         import fcntl

@@ -14,8 +14,8 @@ OWN_TRANSPORTS = frozenset({"native", "httpx"})
 def make_transport(settings: CoreSettings) -> Transport:
     """The transport that ``settings.transport`` names.
 
-    Raises `SettingsError` for an unknown name, the native transport on a system where it cannot work, a client
-    certificate that cannot be loaded, and a proxy that the transport cannot use.
+    Raises `SettingsError` for an unknown name, the native transport on a system where it cannot work, a
+    client certificate that cannot be loaded, and a proxy that the transport cannot use.
     """
     # Imported when called for: ssl, httptools and httpx are a large part of the import time.
     from headrace.transports.polls import is_available
