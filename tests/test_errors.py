@@ -23,7 +23,7 @@ from headrace import (
     StatusError,
 )
 from headrace import errors as module
-from headrace.errors import nearest
+from headrace._support.text import nearest
 from headrace.testing import Answer, FakeEndpoint
 
 CANARY = "sk-canary-f00dfeed"

@@ -26,11 +26,11 @@ from headrace import (
     Secret,
     SettingsError,
 )
-from headrace.error_scope import Scope, shared_error
+from headrace._support.redaction import MOST_KEYS
 from headrace.keys import RenewedKey
-from headrace.redaction import MOST_KEYS
 from headrace.testing import Answer, FakeEndpoint
 from headrace.transports.memory import MemoryTransport
+from headrace.wire.error_scope import Scope, shared_error
 from headrace_retry import Retry
 
 pytestmark = pytest.mark.anyio

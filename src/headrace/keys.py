@@ -19,8 +19,8 @@ from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import anyio
 
+from headrace._support.redaction import Redactor, Redactors
 from headrace.errors import CredentialError, SettingsError
-from headrace.redaction import Redactor, Redactors
 
 
 class Secret:

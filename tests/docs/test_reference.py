@@ -18,14 +18,16 @@ import pytest
 import headrace
 import headrace.bulk
 import headrace.plugins
-from headrace import errors, hookspecs
-from headrace.api import Api
+from headrace import errors
 from headrace.bulk.records import encode_line
+from headrace.calls import Outcome
 from headrace.cli.main import cli
-from headrace.model import Outcome, Stage
-from headrace.parameters import CallOptions, ModelOptions
-from headrace.reply import Headers, Reply
+from headrace.client.api_methods import Api
+from headrace.pipeline import hookspecs
+from headrace.policies import Stage
+from headrace.replies import Headers, Reply
 from headrace.settings import CoreSettings
+from headrace.wire.parameters import CallOptions, ModelOptions
 from headrace_adaptive import Adaptive
 from headrace_breaker import Breaker
 from headrace_cost import Cost

@@ -13,7 +13,7 @@ import trio
 
 import headrace
 from headrace import Call, Event, Reply, Send, Stage
-from headrace.clock import on_asyncio
+from headrace._support.clock import on_asyncio
 from headrace.plugins import GroupOfClient
 from headrace.testing import check_policy_contract
 

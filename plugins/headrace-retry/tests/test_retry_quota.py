@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import headrace
-from headrace.reply import Headers
+from headrace.replies import Headers
 from headrace_retry.quota import RETRY_COST, TIMEOUT_COST, Quota, cost_of_retry
 
 

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace import Call, CallError, Endpoint, RateLimited, Reply, Request, StatusError, Timeout
-from headrace.reply import Headers
+from headrace.replies import Headers
 from headrace_route import Route
 
 ENDPOINTS = [

@@ -13,8 +13,8 @@ import pytest
 
 import headrace
 from headrace import Call, Client, Endpoint, Reply, Send, SettingsError, Stage
-from headrace.endpoint import Behaviour, endpoint_process
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing.server import Behaviour, endpoint_process
 from headrace_route import Route
 from several import Ear, World
 

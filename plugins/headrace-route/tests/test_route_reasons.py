@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import AnswerError, ConnectError, InvalidReply, Reply, StatusError
-from headrace.reply import Headers
+from headrace.replies import Headers
 from headrace_route.reasons import reason_of_error, reason_of_reply
 
 CONTEXT: list[tuple[str, int, Any]] = [

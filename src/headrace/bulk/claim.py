@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.appending import write_all
 from headrace.errors import JournalError
-from headrace.json_reading import NOT_JSON
-from headrace.requests import OUTPUT_LIMITS, encode_json
+from headrace.wire.request_bodies import OUTPUT_LIMITS, encode_json
 
 _FORMAT = 1
 _WORDS = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import attrs
 
 from headrace.bulk.result import Result
-from headrace.error_scope import Scope
+from headrace.client.shared_errors import SharedErrors
 from headrace.errors import (
     CallTimeout,
     CircuitOpen,
@@ -21,7 +21,7 @@ from headrace.errors import (
     ProxyError,
     ServerError,
 )
-from headrace.shared_errors import SharedErrors
+from headrace.wire.error_scope import Scope
 
 _OUTAGE = frozenset(
     kind.code for kind in (ConnectError, ProxyError, CallTimeout, ProtocolError, IncompleteReply, ServerError)

@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 import attrs
 
-from headrace.attribution import innermost_policy
 from headrace.client import Client
-from headrace.replies import checked
+from headrace.pipeline.attempt import checked
+from headrace.pipeline.error_attribution import innermost_policy
 from headrace.tokens import acquire_all
 
 

@@ -11,7 +11,7 @@ import msgspec
 from headrace import errors
 from headrace.bulk.records import cost_of, encodable, encode_line
 from headrace.bulk.task import judge
-from headrace.error_scope import SharedError, shared_error
+from headrace.calls import Outcome
 from headrace.errors import (
     AnswerError,
     CallError,
@@ -21,8 +21,8 @@ from headrace.errors import (
     RateLimited,
     StatusError,
 )
-from headrace.model import Outcome
-from headrace.reply import ParsedReply
+from headrace.replies import ParsedReply
+from headrace.wire.error_scope import SharedError, shared_error
 
 _LONGEST_MESSAGE = 2000
 """Characters of an error's message that are told the run, at the end of which one of each kind is shown."""

@@ -12,6 +12,8 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from headrace._support.interrupts import uninterrupted
+from headrace._support.task_groups import task_group
 from headrace.bulk.doubts import Doubts
 from headrace.bulk.executor import Executor, LocalExecutor, WorkItem, carry_over
 from headrace.bulk.journal import Journal
@@ -24,8 +26,6 @@ from headrace.bulk.task import Task
 from headrace.bulk.template import Template
 from headrace.client import Client
 from headrace.errors import DeadlineExceeded, SettingsError, WorkerLost
-from headrace.groups import task_group
-from headrace.interrupts import uninterrupted
 
 _log = logging.getLogger("headrace")
 

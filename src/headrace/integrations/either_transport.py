@@ -8,11 +8,11 @@ from ssl import SSLContext
 from types import ModuleType
 from typing import Any, Literal
 
-from headrace.background import GroupOfClient
-from headrace.endpoints import Endpoint
+from headrace.calls import Call
+from headrace.endpoint import Endpoint
 from headrace.errors import SettingsError
-from headrace.model import Call
-from headrace.reply import Reply
+from headrace.policies import GroupOfClient
+from headrace.replies import Reply
 from headrace.transports import Transport
 from headrace.transports.client_certificates import load_client_certificate
 from headrace.transports.connecting import default_ssl_context

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headrace.errors import SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import SettingsError
 from headrace.settings import CoreSettings
 from headrace.transports import Transport
 
