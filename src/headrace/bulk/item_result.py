@@ -40,7 +40,7 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
         code: The code of the error, None for a success. ``message`` and ``status`` are the error's too.
         retry_after: Seconds until an open circuit makes its next probe, or that a rate limit asked to wait.
         shared: The error if later calls may share it.
-        number: The number of the call, see `SharedErrors.begin`.
+        number: The number of the call, see `SharedErrorDetector.begin`.
         possible_cost: USD that attempts of unknown cost may have cost.
     """
 

@@ -2,7 +2,7 @@
 
 There are two kinds. An item that failed because the endpoint is down (no connection, a timeout, 5xx) waits
 for the endpoint's next answer; if the circuit opens first, the item is sent again. An item that failed with
-an error that later calls may share waits for the verdict of `SharedErrors`.
+an error that later calls may share waits for the verdict of `SharedErrorDetector`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import attrs
 
 from headrace.bulk.item_result import ItemResult
-from headrace.client.shared_errors import SharedErrors
+from headrace.client.shared_errors import SharedErrorDetector
 from headrace.errors import (
     CallTimeout,
     CircuitOpen,
@@ -59,7 +59,7 @@ class PendingResults:
     """
 
     def __init__(self) -> None:
-        self._shared_errors: SharedErrors[ItemResult] = SharedErrors()
+        self._shared_errors: SharedErrorDetector[ItemResult] = SharedErrorDetector()
         self._outage: list[ItemResult] = []
         self._last_trouble: ItemResult | None = None
         self.pause: Pause | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,9 +41,16 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
         The descriptor of the sidecar, which holds the lock.
 
     Raises:
-        JournalError: another process holds the lock, the fingerprint differs (the message names what
-            changed), or there is output without a fingerprint.
+        JournalError: the system has no such locks (Windows), another process holds the lock, the
+            fingerprint differs (the message names what changed), or there is output without a fingerprint.
     """
+    try:
+        import fcntl
+    except ImportError:
+        raise JournalError(
+            f"{out}: a bulk run locks its output with fcntl, which this system does not have; "
+            "run it on Linux or macOS"
+        ) from None
     try:
         lock = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
