@@ -231,11 +231,11 @@ def test_a_file_with_a_byte_changed_is_read_or_an_error_that_names_it(tmp_path: 
     ("content", "message"),
     [
         (gzip.compress(b"left,right\na,b\n", mtime=0) + b"garbage", "damaged: Not a gzipped file"),
-        (gzip.compress(b"", mtime=0), ": empty"),
+        (gzip.compress(b"", mtime=0), ": the file is empty"),
         (gzip.compress(b'{"a": 1}\n{"a": \n', mtime=0), ":2: not JSON"),
         (zstd.compress(b"a,b\n1\n"), ":2: 1 values, but the header has 2"),
         (gzip.compress(FILES["a.parquet"], mtime=0), "is Parquet inside gzip; decompress it first"),
-        (as_parquet([{"id": ""}]), ", row 1: 'id' must be a text that is not empty"),
+        (as_parquet([{"id": ""}]), ", row 1: 'id' must be a string that is not empty"),
         (as_parquet([{"id": "x"}, {"id": "y"}, {"id": "x"}]), ", row 3: duplicate id 'x', first in row 1;"),
     ],
 )

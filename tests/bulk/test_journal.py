@@ -231,7 +231,7 @@ def test_a_disk_that_becomes_full_stops_with_what_is_safe_and_the_rest_follows(
     done = limited(out, size)
     said = int(done.stdout.split()[0])
     assert "File too large" in done.stdout
-    assert f"; {said} items are safe there, run the same command again when there is room" in done.stdout
+    assert f"; {said} items are safe there; free some space, then run the same command again" in done.stdout
     assert out.read_bytes().count(b"\n") == said
     assert size - 60 < out.stat().st_size <= size
     assert out.read_bytes().endswith(b"\n"), "the torn line is cut off at once"

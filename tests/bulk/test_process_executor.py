@@ -85,7 +85,7 @@ async def test_an_answer_that_other_processes_cannot_have_is_refused(questions: 
     class Local:
         text: str
 
-    with pytest.raises(SettingsError, match="a module's class as answer="):
+    with pytest.raises(SettingsError, match="a class that a module defines as answer="):
         await ask(
             functools.partial(Client, base_url="http://localhost:9/v1", model="m"), questions, answer=Local
         )

@@ -58,17 +58,17 @@ def test_ids_come_from_custom_id_then_id_then_the_row_and_may_be_named(tmp_path:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "", "a.csv: empty"),
-        ("a.csv", "\n \n", "a.csv: empty"),
+        ("a.csv", "", "a.csv: the file is empty"),
+        ("a.csv", "\n \n", "a.csv: the file is empty"),
         ("a.csv", "a,b\n1,2\n1,2,3\n", "a.csv:3: 3 values, but the header has 2"),
-        ("a.csv", "a,a\n1,2\n", "a.csv:1: a column's name stands twice"),
+        ("a.csv", "a,a\n1,2\n", "a.csv:1: two columns of the header have the same name"),
         ("a.csv", 'a,b\n1,2\n"open,2\n', "a.csv:3: unexpected end of data"),
         ("a.csv", b"a,b\n1,2\nM\xfcller,3\n", "a.csv:"),
         ("a.jsonl", '{"a": 1}\n{"a": \n', "a.jsonl:2: not JSON"),
-        ("a.jsonl", '{"a": 1}\n[1]\n', "a.jsonl:2: a JSON object is wanted, not list"),
+        ("a.jsonl", '{"a": 1}\n[1]\n', "a.jsonl:2: must be a JSON object, not an array"),
         ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl:1: not UTF-8"),
         ("a.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', "a.jsonl:2: not JSON"),
-        ("a.jsonl", '{"id": "x"}\n{"id": ""}\n', "a.jsonl:2: 'id' must be a text that is not empty"),
+        ("a.jsonl", '{"id": "x"}\n{"id": ""}\n', "a.jsonl:2: 'id' must be a string that is not empty"),
         ("a.jsonl", '{"id": "x"}\n{"ID": "y"}\n', "a.jsonl:2: no column 'id' for the id; known: ID"),
     ],
 )
@@ -95,7 +95,7 @@ def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
         Task(source, Template("{b}"), "m").check()
     assert str(caught.value) == (
         f"{tmp_path}/a.csv:4: duplicate id 'x', first in line 2; "
-        "name a column of distinct ids with --id-column"
+        "name a column of distinct ids with id_column="
     )
 
 

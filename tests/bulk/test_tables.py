@@ -271,9 +271,12 @@ def test_without_pyarrow_a_parquet_table_is_a_mistake_at_once(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (line(0, "b"), "headrace-0 is 'b' there, but 'a' in the input"),
+        (line(0, "b"), "headrace-0 is 'b' in the output, but 'a' in the input"),
         ("rubbish\n" + line(0, "a"), "out.jsonl:1: damaged"),
-        (line(0, "a").replace("headrace-0", "batch_1"), "the id 'batch_1' is none that headrace gives"),
+        (
+            line(0, "a").replace("headrace-0", "batch_1"),
+            "not an output line of headrace run: its id is 'batch_1'",
+        ),
         (None, "No such file"),
     ],
 )
@@ -309,7 +312,7 @@ def test_a_full_disk_is_said_with_what_is_safe(three: Path, out: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(InputError, match=r"t\.csv: No space left on device; what is done is in .*out"):
+        with pytest.raises(InputError, match=r"t\.csv: No space left on device; finished items are in .*out"):
             table.write()
     assert not [path for path in three.parent.iterdir() if path.name.startswith("t.csv")]
 

@@ -63,10 +63,10 @@ def test_a_reply_without_a_text_cannot_be_judged_and_needs_not_be_without_choice
 @pytest.mark.parametrize(
     ("prompt", "model", "choices", "message"),
     [
-        (None, "m", None, "--prompt is missing"),
-        ("{name}", None, None, "no model: say --model"),
-        ("{name}", "m", ["a", ""], "--choices: one of them is empty"),
-        ("{name}", "m", ["a", "A "], "--choices: two of them are the same"),
+        (None, "m", None, "prompt= is missing"),
+        ("{name}", None, None, "no model: set model="),
+        ("{name}", "m", ["a", ""], "choices=: one of them is empty"),
+        ("{name}", "m", ["a", "A "], "choices=: two of them differ only in"),
         ("{nmae}", "m", None, r"products\.csv:2: no column 'nmae' .* did you mean 'name'\?"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_bad_batch_line_is_found_with_its_number(tmp_path: Path, line: object,
 def test_a_prompt_has_no_place_in_the_batch_format(tmp_path: Path) -> None:
     path = tmp_path / "batch.jsonl"
     path.write_text('{"custom_id": "a", "url": "/v1/x", "body": {"model": "m"}}\n')
-    with pytest.raises(InputError, match="leave out --prompt"):
+    with pytest.raises(InputError, match="leave out prompt="):
         Task(Source(path), Template("x"), "m")
 
 

@@ -155,7 +155,7 @@ async def test_a_slow_endpoint_is_named_and_waited_for(
     endpoint = FakeEndpoint(otherwise=Answer(delay=50))
     summary, said, seconds = await stopped_run(products, endpoint, [])
     assert said == [
-        f"Still waiting for {URL}, for the timeout of the calls at most. Ctrl-C again drops them."
+        f"Still waiting for answers from {URL}, at most for the timeout of the calls. Ctrl-C again drops them."
     ]
     assert seconds == pytest.approx(49, abs=1)
     assert (summary.succeeded, summary.left) == (4, 6)
@@ -169,7 +169,7 @@ async def test_a_policy_that_hangs_is_dropped_once_the_endpoint_has_answered_the
     audit.passing = 2
     summary, said, seconds = await stopped_run(products, FakeEndpoint(otherwise=Answer(delay=50)), [audit])
     assert [line.split(":")[0].split(" http")[0] for line in said] == [
-        "Still waiting for",
+        "Still waiting for answers from",
         "Dropping the calls in flight",
     ]
     assert seconds == pytest.approx(50, abs=2)

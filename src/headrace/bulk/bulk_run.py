@@ -60,7 +60,8 @@ class BulkRun:
     answer, the run waits too, even without a circuit.
 
     An error that all later calls share (no credit left, a rejected key, an unknown model) stops the run and
-    leaves its items unsent; see `SharedErrorDetector`. If that error is a rate limit, the run waits and continues.
+    leaves its items unsent; see `SharedErrorDetector`. If that error is a rate limit, the run waits and goes
+    on.
 
     Args:
         task: What is asked of each item.

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from headrace.bulk.duplicate_ids import DuplicateFinder
-from headrace.bulk.sources import Item, ItemSource
+from headrace.bulk.sources import Item, TaskInput
 from headrace.bulk.template import Template
 from headrace.calls import Request
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
@@ -54,7 +54,7 @@ class Task:
         InputError: the arguments do not fit together or are not valid.
     """
 
-    source: ItemSource
+    source: TaskInput
     prompt: Template | None
     model: str | None
     choices: tuple[str, ...] = attrs.field(default=None, converter=_as_choices)
@@ -155,7 +155,7 @@ def read_choice(choices: Sequence[str], reply: Reply) -> tuple[str | None, Headr
     return None, unfit(reply, AnswerError(f"the answer {said!r} is not one of the choices"))
 
 
-def _duplicate(source: ItemSource, ids: DuplicateFinder) -> str | None:
+def _duplicate(source: TaskInput, ids: DuplicateFinder) -> str | None:
     """A message that names the first id that occurs twice; None if the ids are distinct."""
     suspects = ids.repeated()
     if not suspects:

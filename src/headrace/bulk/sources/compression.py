@@ -49,7 +49,7 @@ def decompressed(file: IO[bytes], compression: Compression, name: str) -> io.Buf
             from backports import zstd
     except ImportError:
         file.close()
-        raise InputError(f"{name}: compressed with zstd; pip install 'headrace[cli]' to read it") from None
+        raise InputError(f"{name}: is compressed with zstd; pip install 'headrace[cli]' to read it") from None
     return io.BufferedReader(
         _Decompressed(zstd.ZstdFile(file), (EOFError, zstd.ZstdError), file, name), _BUFFER
     )

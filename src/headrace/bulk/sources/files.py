@@ -37,7 +37,7 @@ class InputFile:
         with self.open() as content:
             self.is_parquet = content.read(4) == b"PAR1"
         if self.is_parquet and self._compression:
-            raise InputError(f"{self.name}: Parquet inside {self._compression}; decompress it first")
+            raise InputError(f"{self.name}: is Parquet inside {self._compression}; decompress it first")
 
     def raw(self) -> IO[bytes]:
         """The bytes of the file, not decompressed."""

@@ -70,7 +70,7 @@ def _reader(content: Any, name: str) -> Any:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise InputError(f"{name}: a Parquet file; pip install 'headrace[parquet]' to read it") from None
+        raise InputError(f"{name}: is Parquet; pip install 'headrace[parquet]' to read it") from None
     # In nanoseconds, legacy timestamps end in the year 2262, but "for ever" is often written as 9999.
     return parquet.ParquetFile(content, buffer_size=_BUFFER, coerce_int96_timestamp_unit="us")
 

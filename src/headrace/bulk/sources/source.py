@@ -41,7 +41,7 @@ class Item:
     request: Request | None = attrs.field(default=None, repr=False)
 
 
-class ItemSource(Protocol):
+class TaskInput(Protocol):
     """The input of a task: a `Source`, or an engine's own input.
 
     ``where`` names a line in messages; ``digest`` identifies the content.
