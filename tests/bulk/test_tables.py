@@ -275,7 +275,7 @@ def test_without_pyarrow_a_parquet_table_is_a_mistake_at_once(
         ("rubbish\n" + line(0, "a"), "out.jsonl:1: damaged"),
         (
             line(0, "a").replace("headrace-0", "batch_1"),
-            "not an output line of headrace run: its id is 'batch_1'",
+            "not an output line of headrace run",
         ),
         (None, "No such file"),
     ],

@@ -155,7 +155,8 @@ async def test_a_slow_endpoint_is_named_and_waited_for(
     endpoint = FakeEndpoint(otherwise=Answer(delay=50))
     summary, said, seconds = await stopped_run(products, endpoint, [])
     assert said == [
-        f"Still waiting for answers from {URL}, at most for the timeout of the calls. Ctrl-C again drops them."
+        f"Still waiting for answers from {URL}, at most for the timeout of the calls. "
+        "Ctrl-C again drops them."
     ]
     assert seconds == pytest.approx(49, abs=1)
     assert (summary.succeeded, summary.left) == (4, 6)

@@ -1,4 +1,4 @@
-"""What `headrace bench` does: calls over a client, and the time that they took."""
+"""The measurement of `headrace bench`: makes calls with a client and takes their times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.testing.server import Behaviour, endpoint_process
 
 @attrs.frozen
 class Row:
-    """What was measured with so many calls in flight; the CPU time is that of this process alone."""
+    """The figures for one number of calls in flight; CPU time is that of this process alone."""
 
     in_flight: int
     per_s: float
@@ -26,14 +26,14 @@ class Row:
 
 @attrs.frozen
 class Measurement:
-    """The rows, and the names of the policies that were on."""
+    """The rows, and the names of the active policies."""
 
     policies: tuple[str, ...]
     rows: tuple[Row, ...]
 
 
 async def measure_simulated(latency: float, calls: int, in_flight: Sequence[int]) -> Measurement:
-    """Measure against the embedded endpoint, which runs for the time of it."""
+    """Measure with the embedded endpoint, which runs during the measurement."""
     async with endpoint_process(Behaviour(latency=latency)) as endpoint:
 
         def client(most: int) -> Client:
@@ -49,14 +49,14 @@ async def measure_simulated(latency: float, calls: int, in_flight: Sequence[int]
 
 
 async def measure_real(base_url: str, model: str | None, calls: int, in_flight: Sequence[int]) -> Measurement:
-    """Measure against an endpoint of the user's own."""
+    """Measure with the user's own endpoint."""
     return await _measure(
         lambda most: Client(base_url=base_url, model=model, max_in_flight=most), calls, in_flight
     )
 
 
 async def _measure(client_for: Callable[[int], Client], calls: int, in_flight: Sequence[int]) -> Measurement:
-    """A row for each number of calls in flight; raises `CallError` where a call fails."""
+    """One row for each number of calls in flight; raises `CallError` if a call fails."""
     rows: list[Row] = []
     policies: tuple[str, ...] = ()
     for most in in_flight:
@@ -83,19 +83,19 @@ async def _row(client: Client, in_flight: int, calls: int) -> Row:
 
 
 async def _make_calls(client: Client, calls: int) -> list[float]:
-    """The seconds of each call, from the moment that it is drawn until its answer is handed out."""
+    """Make calls; returns the seconds of each, from drawing the item to its outcome."""
     began: dict[int, float] = {}
     seconds: list[float] = []
 
     def bodies() -> Iterator[dict[str, Any]]:
         for number in range(calls):
-            # Not the outcome's own time: uvloop's clock goes in steps of a millisecond.
+            # Not the elapsed time of the outcome: uvloop's clock has steps of a millisecond.
             began[number] = time.perf_counter()
             content = f"Name a colour that goes with number {number}."
             yield {"messages": [{"role": "user", "content": content}], "max_tokens": 16}
 
     async with client.map(bodies()) as outcomes:
         async for outcome in outcomes:
-            _ = outcome.unwrap().text  # raises where it is no answer
+            _ = outcome.unwrap().text  # raises if it is not an answer
             seconds.append(time.perf_counter() - began.pop(outcome.index))
     return seconds

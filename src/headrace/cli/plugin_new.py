@@ -1,4 +1,4 @@
-"""`headrace plugin new`: a plugin of one's own to begin with."""
+"""`headrace plugin new`: writes a plugin to start from."""
 
 from __future__ import annotations
 
@@ -7,26 +7,41 @@ import click
 from headrace.policies import Stage
 
 
-@click.group(short_help="Write a plugin of your own.")
+class _PluginGroup(click.Group):
+    """A group that knows the other command, ``headrace plugins``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for an unknown one, name ``headrace plugins``."""
+        if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            ctx.fail(
+                f"no such command {args[0]!r}; did you mean 'headrace plugins', which lists the installed "
+                "plugins, or 'headrace plugin new'?"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_PluginGroup, short_help="Write your own plugin.")
 def plugin() -> None:
-    """Write a plugin of your own. (The installed ones: headrace plugins)"""
+    """Write your own plugin. To list the installed plugins: headrace plugins"""
 
 
-@plugin.command(short_help="Write a plugin that works, and its test.")
+@plugin.command(short_help="Write a working plugin with a test.")
 @click.argument("name", metavar="NAME")
-@click.option("--into", metavar="DIR", default=".", help="Folder to write into; default: this one.")
+@click.option("--into", metavar="DIR", default=".", help="Folder for the new plugin; default: this one.")
 @click.option(
     "--stage",
     type=click.Choice([each.name for each in Stage], case_sensitive=False),
     metavar="STAGE",
     default="OBSERVE",
     show_default=True,
-    help=f"Where the policy stands: {', '.join(each.name for each in Stage)}.",
+    help=f"Stage of the policy: {', '.join(each.name for each in Stage)}.",
 )
 def new(name: str, into: str, stage: str) -> None:
-    """Write a distribution with a policy that works, and a test that passes, into headrace-NAME.
+    """Write a plugin with a working policy and a passing test into the new folder headrace-NAME.
 
-    NAME is of lower-case letters, digits and hyphens. A folder that is there already is left alone.
+    NAME consists of lower-case letters, digits and hyphens. An existing folder is not changed.
 
     \b
     Example:

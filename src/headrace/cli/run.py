@@ -1,4 +1,4 @@
-"""`headrace run`: a prompt over a file."""
+"""`headrace run`: sends a prompt for every row of a file."""
 
 from __future__ import annotations
 
@@ -17,56 +17,64 @@ if TYPE_CHECKING:
 
 SOME_FAILED, INTERRUPTED = 1, 130
 
-_SAID = ("headrace.cache", "headrace.redis")
-"""Loggers whose warnings a run shows: what they say is in no summary."""
+_SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
+"""Loggers whose warnings a run prints, because the summary does not hold them."""
 
 
 @click.command(cls=CommandWithEngines, short_help="Send a prompt for every row of a file.")
 @click.argument("input", metavar="INPUT", type=options.FILE)
-@click.option("--prompt", help="Template of the prompt; {name} stands for a row's column of that name.")
+@click.option("--prompt", help="Prompt template; {name} is replaced by the row's column of that name.")
 @click.option(
-    "--out", required=True, metavar="OUT.jsonl", type=options.FILE, help="Output, which is the journal too."
+    "--out", required=True, metavar="OUT.jsonl", type=options.FILE, help="Output file; it is the journal too."
 )
 @options.model
 @options.base_url
-@click.option("--max-in-flight", type=click.IntRange(min=1), metavar="N", help="Calls at once; default: 100.")
+@click.option(
+    "--max-in-flight", type=click.IntRange(min=1), metavar="N", help="Most calls at once; default: 100."
+)
 @options.system
 @options.parameters
-@click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
-@click.option("--schema", metavar="FILE", help="The answer must be JSON that fits this JSON schema.")
-@click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id, or the row.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
-@click.option("--budget", metavar="USD", help="The most that the run may cost, with its earlier sessions.")
-@click.option("--deadline", type=options.DURATION, metavar="TIME", help="Stop after so long, like 2h.")
+@click.option("--choices", metavar="A,B,C", help="Allowed answers.")
+@click.option("--schema", metavar="FILE", help="File with the JSON schema of the answers.")
+@click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id or the row.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send only the first N items.")
+@click.option("--budget", metavar="USD", help="Most that the run may cost, all sessions together.")
+@click.option(
+    "--deadline", type=options.DURATION, metavar="TIME", help="Stop after this time, like 90m or 2h."
+)
 @click.option(
     "--wait-for-endpoint",
     type=options.DURATION,
     default=600.0,
     metavar="TIME",
-    help="How long an endpoint that is down is waited for, like 30m; default: 10m.",
+    help="How long to wait for an endpoint that is down, like 30m; default: 10m.",
 )
-@click.option(
-    "--dry-run", is_flag=True, help="Show what would be sent and about what it costs; send nothing."
-)
+@click.option("--dry-run", is_flag=True, help="Show what would be sent and estimate the cost; send nothing.")
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
     metavar="N",
-    help="With --dry-run: send N of the rows, and estimate by their answers what all cost.",
+    help="With --dry-run: send N of the rows, and estimate the cost of all from them.",
 )
 @click.option(
-    "--table", metavar="FILE", help="At the end, a table of what is done: FILE.csv or FILE.parquet."
+    "--table", metavar="FILE", help="Also write the finished items as a table: FILE.csv or FILE.parquet."
 )
-@click.option("--retry-failed", is_flag=True, help="Send the items that failed before again.")
+@click.option("--retry-failed", is_flag=True, help="Send items that failed before again.")
 @click.option(
-    "--processes", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the calls."
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Number of processes that make the calls; default: 1.",
 )
 @click.option(
     "--engine",
     metavar="NAME",
-    help="A plugin's engine that makes the run, like ray; --engine ray --help shows its options.",
+    help="Engine of a plugin that performs the run, like ray; its options: --engine ray --help.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log to stderr, a line a call, in place of the bar.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Log one line per call to stderr instead of the progress bar."
+)
 def run(
     input: str,
     prompt: str | None,
@@ -92,12 +100,11 @@ def run(
     verbose: bool,
     **engine_options: Any,
 ) -> None:
-    """Send a prompt for every row of INPUT, and write what comes back to OUT.jsonl.
+    """Send a prompt for every row of INPUT, and write the answers to OUT.jsonl.
 
-    INPUT is CSV, JSONL, Parquet or OpenAI's batch format, as it is or compressed with gzip or zstd
-    (recognised by itself), or - for stdin. The output has one line an item, in OpenAI's batch output
-    format. Run the same command again after an interruption, a crash or a kill: it goes on where it
-    stopped.
+    INPUT is CSV, JSONL, Parquet or OpenAI's batch format, plain or compressed with gzip or zstd; - is
+    stdin. The format is detected. OUT.jsonl gets one line per item, in OpenAI's batch output format. If a
+    run was interrupted, run the same command again: it continues where it stopped.
 
     \b
     Examples:
@@ -111,7 +118,7 @@ def run(
       headrace run texts.parquet --out answers.jsonl --prompt "Summarise: {text}" --table answers.parquet
 
     \b
-    Exit code: 0 all succeeded, 1 some failed or the run was stopped by an error,
+    Exit code: 0 all items succeeded, 1 some failed or an error stopped the run,
     2 a mistake in the command or its input, 130 interrupted.
     """
     import functools
@@ -124,7 +131,7 @@ def run(
     from headrace.pipeline.engines import Job
 
     if sample is not None and not dry_run:
-        raise SettingsError("--sample goes with --dry-run")
+        raise SettingsError("--sample: needs --dry-run")
     display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose)
     cost = {} if budget is None else {"cost": {"budget": budget}}
     make_client = functools.partial(
@@ -207,20 +214,20 @@ def run(
 
 
 class _Warnings(logging.Handler):
-    """Puts what is logged on stderr, as it is at that moment: above the bar where there is one."""
+    """Prints log records to the current stderr, above the bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"headrace: {record.getMessage()}", err=True)
 
 
 def client_for(verbose: bool, **keywords: Any) -> Client:
-    """The client of a process of the run, and its log."""
+    """Make the client of one process, and set up its log."""
     from headrace.client import Client
 
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     else:
-        for name in _SAID:
+        for name in _SHOWN_LOGGERS:
             logger = logging.getLogger(name)
             if not logger.handlers:
                 logger.addHandler(_Warnings(logging.WARNING))
@@ -228,7 +235,7 @@ def client_for(verbose: bool, **keywords: Any) -> Client:
 
 
 def report(summary: Summary, out: str, table: str | None = None) -> str:
-    """The summary, and what to do next where something is left to do."""
+    """The summary, and what to do next if items are left."""
     from headrace.bulk.summary_text import describe
 
     lines = [describe(summary), f"  output     {out}"]
@@ -238,15 +245,15 @@ def report(summary: Summary, out: str, table: str | None = None) -> str:
         why = "" if summary.stopped_by == "interrupt" else f"Stopped: {summary.stopped_by}. "
         lines.append(
             f"{why}{summary.left:,} of {summary.total:,} items are left unsent; "
-            "the same command again goes on from here."
+            "run the same command again to continue."
         )
     elif summary.failed_before + summary.failed:
-        lines.append("The same command with --retry-failed sends the failed items again.")
+        lines.append("To send the failed items again, add --retry-failed to the same command.")
     return "\n".join(lines)
 
 
 def exit_code(summary: Summary) -> int:
-    """What the command ends with; see its help."""
+    """The exit code of the command; see its help."""
     if summary.stopped_by == "interrupt" and summary.left:
         return INTERRUPTED
     return SOME_FAILED if summary.left or summary.failed or summary.failed_before else 0
