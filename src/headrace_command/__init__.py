@@ -12,9 +12,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the ``headrace`` command."""
-    interruptible = (
-        _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
-    )  # otherwise the caller ignores Ctrl-C
+    interruptible = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if interruptible:
         # An exception during an import could be caught as another error, or be lost in a callback.
         _signal.signal(_signal.SIGINT, _leave)

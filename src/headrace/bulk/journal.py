@@ -52,7 +52,7 @@ class Journal:
         limited: bool = False,
     ) -> None:
         self.path = Path(out)
-        self._sidecar = self.path.with_name(self.path.name + ".journal")
+        self._sidecar = Path(f"{self.path}.journal")
         self._fingerprint = dict(fingerprint)
         self._total = total
         self._limited = limited

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.options import DURATION
+from headrace.cli.options import COUNT, DURATION
 
 if TYPE_CHECKING:
     from headrace.cli.bench_measurement import Measurement
@@ -36,13 +36,13 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 
 
 @click.command(short_help="Measure what a call costs on this machine.")
-@click.option("--calls", type=click.IntRange(1), default=5000, show_default=True, help="Calls per row.")
+@click.option("--calls", type=COUNT, default=5000, show_default=True, help="Calls per row.")
 @click.option(
     "--in-flight",
     type=_Numbers(),
     default="1,10,100",
     show_default=True,
-    help="Calls in flight; one row for each.",
+    help="One row for each.",
 )
 @click.option("--latency", type=DURATION, help="Time until a simulated answer, like 47ms; default: none.")
 @click.option("--loop", type=click.Choice(_LOOPS), help="Event loop; default: uvloop if it is installed.")

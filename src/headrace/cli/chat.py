@@ -38,8 +38,9 @@ def chat(
     from headrace._support.units import format_duration, format_usd
     from headrace.cli.terminal_run import run_async
     from headrace.client import Client
+    from headrace.wire.parameters import OWN_KEYWORDS
 
-    values = options.parsed(parameters)
+    values = options.parsed(parameters, OWN_KEYWORDS)
     client = Client(base_url=base_url, model=model)
     options.require_model(client)
     messages = [{"role": "user", "content": sys.stdin.read() if question == "-" else question}]

@@ -65,6 +65,10 @@ def _one_line() -> Iterator[None]:
         raise
     except click.UsageError as error:
         text = error.format_message().rstrip(".")
+        if isinstance(error, click.NoSuchOption):
+            text = f"no such option {error.option_name!r}"
+            if error.possibilities:
+                text += f"; did you mean {error.possibilities[0]!r}?"
         hint = "" if error.ctx is None else f"; see {error.ctx.command_path} --help"
         raise Mistake(f"{text[:1].lower()}{text[1:]}{hint}") from error
 
@@ -125,7 +129,7 @@ class Commands(click.Group):
         except SetupError as error:
             raise Mistake(with_options(str(error), ctx)) from error
         except HeadraceError as error:
-            raise Failure(str(error)) from error
+            raise Failure(with_options(str(error), ctx)) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

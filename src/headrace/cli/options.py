@@ -45,6 +45,32 @@ def _duration(text: str) -> float:
 DURATION = Quantity("duration", _duration)
 
 
+class _Count(click.IntRange):
+    name = "integer"
+
+
+COUNT = _Count(min=1)
+
+
+class _Usd(click.ParamType[str]):
+    """An amount of money; kept as text, so that no digit is lost."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        import decimal
+
+        try:
+            amount = decimal.Decimal(value)
+        except decimal.InvalidOperation:
+            amount = decimal.Decimal("nan")
+        if not amount.is_finite() or amount < 0:
+            self.fail(f"{value!r}: must be an amount in USD, like 5.00", param, ctx)
+        return str(value)
+
+
+USD = _Usd()
+
 model = click.option("--model", help="Model; default: HEADRACE_MODEL, or model in headrace.toml.")
 base_url = click.option("--base-url", metavar="URL", help="Base URL; default: OPENAI_BASE_URL.")
 system = click.option("--system", metavar="TEXT", help="System message before each prompt.")
@@ -57,14 +83,21 @@ parameters = click.option(
 )
 
 
-def parsed(parameters: Iterable[str]) -> dict[str, Any]:
+def parsed(parameters: Iterable[str], also: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Parameters by name; a value that is not JSON is a string.
 
-    Raises `InputError` for a malformed parameter, and for one that an option or a setting of headrace sets.
+    Args:
+        parameters: Texts like ``temperature=0.3``.
+        also: Names that are allowed besides the parameters of the API.
+
+    Raises:
+        InputError: a parameter is malformed or unknown, or headrace has an option or a setting for it.
     """
     import msgspec
 
+    from headrace._support.text import nearest
     from headrace.errors import InputError
+    from headrace.wire.parameters import CHAT_PARAMETERS
 
     values: dict[str, Any] = {}
     for parameter in parameters:
@@ -75,6 +108,10 @@ def parsed(parameters: Iterable[str]) -> dict[str, Any]:
             raise InputError(f"--param {name}: is given twice")
         if instead := _instead_of_parameter(name):
             raise InputError(f"--param {name}: is not a parameter of the API; {instead}")
+        if name not in CHAT_PARAMETERS | also:
+            raise InputError(
+                f"--param {name}: is not a parameter of the API; {nearest(name, CHAT_PARAMETERS)}"
+            )
         try:
             values[name] = msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -9,9 +9,7 @@ from headrace.cli import options
 
 @click.command(short_help="Write a page about a bulk run.")
 @click.argument("output", metavar="OUT.jsonl", type=options.FILE)
-@click.option(
-    "--out", metavar="PAGE.html", type=options.FILE, help="The page; default: OUT.html in the same folder."
-)
+@click.option("--out", metavar="PAGE.html", type=options.FILE, help="The page; default: OUT.html.")
 def report(output: str, out: str | None) -> None:
     """Write a page about the run with output OUT.jsonl: figures, charts, failures and cost.
 

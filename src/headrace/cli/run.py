@@ -30,18 +30,18 @@ _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
 @options.model
 @options.base_url
 @click.option(
-    "--max-in-flight", type=click.IntRange(min=1), metavar="N", help="Most calls at once; default: 100."
+    "--max-in-flight", type=options.COUNT, metavar="N", help="Limit of calls at once; default: 100."
 )
 @options.system
 @options.parameters
-@click.option("--choices", metavar="A,B,C", help="Allowed answers.")
+@click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
 @click.option("--schema", metavar="FILE", help="File with the JSON schema of the answers.")
 @click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id or the row.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send only the first N items.")
-@click.option("--budget", metavar="USD", help="Most that the run may cost, all sessions together.")
+@click.option("--limit", type=options.COUNT, metavar="N", help="Send only the first N items.")
 @click.option(
-    "--deadline", type=options.DURATION, metavar="TIME", help="Stop after this time, like 90m or 2h."
+    "--budget", type=options.USD, metavar="USD", help="Limit of the cost, for all sessions of the run."
 )
+@click.option("--deadline", type=options.DURATION, metavar="TIME", help="Stop after this time, like 2h.")
 @click.option(
     "--wait-for-endpoint",
     type=options.DURATION,
@@ -52,7 +52,7 @@ _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent and estimate the cost; send nothing.")
 @click.option(
     "--sample",
-    type=click.IntRange(min=1),
+    type=options.COUNT,
     metavar="N",
     help="With --dry-run: send N of the rows, and estimate the cost of all from them.",
 )
@@ -62,19 +62,17 @@ _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
 @click.option("--retry-failed", is_flag=True, help="Send items that failed before again.")
 @click.option(
     "--processes",
-    type=click.IntRange(min=1),
+    type=options.COUNT,
     default=1,
     metavar="N",
-    help="Number of processes that make the calls; default: 1.",
+    help="Number of processes; default: 1.",
 )
 @click.option(
     "--engine",
     metavar="NAME",
     help="Engine of a plugin that performs the run, like ray; its options: --engine ray --help.",
 )
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Log one line per call to stderr instead of the progress bar."
-)
+@click.option("-v", "--verbose", is_flag=True, help="Log one line per call to stderr instead of the bar.")
 def run(
     input: str,
     prompt: str | None,
@@ -237,12 +235,15 @@ def client_for(verbose: bool, **keywords: Any) -> Client:
 def report(summary: Summary, out: str, table: str | None = None) -> str:
     """The summary, and what to do next if items are left."""
     from headrace.bulk.summary_text import describe
+    from headrace.cli.option_names import with_options
 
     lines = [describe(summary), f"  output     {out}"]
     if table is not None:
         lines.append(f"  table      {table}")
     if summary.stopped_by is not None:
-        why = "" if summary.stopped_by == "interrupt" else f"Stopped: {summary.stopped_by}. "
+        why = ""
+        if summary.stopped_by != "interrupt":
+            why = f"Stopped: {with_options(str(summary.stopped_by), click.get_current_context())}. "
         lines.append(
             f"{why}{summary.left:,} of {summary.total:,} items are left unsent; "
             "run the same command again to continue."

@@ -94,7 +94,7 @@ def serve(
                 )
             run_server(behaviour, host, port, ready=partial(_announce, certified), certificate=certified)
         except OSError as error:
-            raise SettingsError(f"--port {port}: {error.strerror or error}") from error
+            raise SettingsError(error.strerror or str(error)) from error
         except ImportError as error:
             raise HeadraceError(str(error)) from error
 

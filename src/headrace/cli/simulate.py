@@ -21,9 +21,7 @@ _CLEAR = "\r\033[K"
 
 @click.command(short_help="Simulate a load, an endpoint and your settings.")
 @click.argument("scenario", metavar="SCENARIO", type=options.FILE, required=False)
-@click.option(
-    "--settings", metavar="FILE", type=options.FILE, help="A headrace.toml to try as one more variant."
-)
+@click.option("--settings", metavar="FILE", type=options.FILE, help="A headrace.toml to try as well.")
 @click.option("--csv", "table", metavar="FILE", type=options.FILE, help="Write all rows as CSV.")
 @click.option("--out", metavar="PAGE.html", type=options.FILE, help="Write a page with charts.")
 @click.option("--list", "names", is_flag=True, help="List the bundled scenarios.")

@@ -58,9 +58,7 @@ def plugin_names(name: str) -> PluginNames:
             "and single hyphens, beginning with a letter, like rate-guard"
         )
     if any(keyword.iskeyword(word) for word in (names.policy, names.kind)):
-        raise InputError(
-            f"{name!r} is a Python keyword, so it cannot be a keyword of Client; choose another name"
-        )
+        raise InputError(f"{name!r} is a keyword of Python; choose another name")
     if names.policy in {*(Client.__init__.__kwdefaults__ or ()), *CoreSettings.__annotations__}:
         raise InputError(f"{name!r} is a setting of headrace; choose another name")
     _check_free(names)
