@@ -4,19 +4,27 @@ Bulk runs, and engines for them, are written with `headrace.bulk`, tests with `h
 modules of headrace are its own, and may change without notice. Since 0.1.
 """
 
+import warnings
+from typing import TYPE_CHECKING
+
 from headrace._support.bounded_mapping import BoundedMapping
 from headrace._support.public_names import publish as _publish
 from headrace._support.task_groups import task_group
 from headrace._support.text import nearest
 from headrace.limiters import Waiter, WaitingQueue
-from headrace.pipeline.attempt import answered
+from headrace.pipeline.attempt import parse_reply
 from headrace.policies import BackgroundTasks, GroupOfClient
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 from headrace.settings.rate_limits import PerMinute, above_zero
 from headrace.wire.batch_lines import EncodedBody
-from headrace.wire.rejections import Evidence, Refusals, is_out_of_credit, is_per_day
-from headrace.wire.request_bodies import encode_body, most_output
-from headrace.wire.success_bodies import Expected, expected_of, read_envelope
+from headrace.wire.rate_limit_detector import (
+    RateLimitDetector,
+    RateLimitEvidence,
+    is_daily_limit,
+    is_out_of_credit,
+)
+from headrace.wire.reply_bodies import ExpectedBody, expected_body, read_reply_body
+from headrace.wire.request_bodies import encode_body, max_output_tokens
 
 __all__ = [
     "SHARED_FOLDER",
@@ -24,23 +32,44 @@ __all__ = [
     "BackgroundTasks",
     "BoundedMapping",
     "EncodedBody",
-    "Evidence",
-    "Expected",
+    "ExpectedBody",
     "GroupOfClient",
     "PerMinute",
-    "Refusals",
+    "RateLimitDetector",
+    "RateLimitEvidence",
     "Waiter",
     "WaitingQueue",
     "above_zero",
-    "answered",
     "encode_body",
-    "expected_of",
+    "expected_body",
+    "is_daily_limit",
     "is_out_of_credit",
-    "is_per_day",
-    "most_output",
+    "max_output_tokens",
     "nearest",
-    "read_envelope",
+    "parse_reply",
+    "read_reply_body",
     "task_group",
 ]
 
 _publish(__all__, globals())
+
+_RENAMED = {
+    "Expected": "ExpectedBody",
+    "answered": "parse_reply",
+    "expected_of": "expected_body",
+    "is_per_day": "is_daily_limit",
+    "most_output": "max_output_tokens",
+    "read_envelope": "read_reply_body",
+}
+
+if not TYPE_CHECKING:  # a type checker would accept any name
+
+    def __getattr__(name: str) -> object:
+        """Return what a name of 0.1 is called now; until 0.3."""
+        if name not in _RENAMED:
+            raise AttributeError(f"module 'headrace.plugins' has no attribute {name!r}")
+        new = _RENAMED[name]
+        warnings.warn(
+            f"headrace.plugins.{name} is headrace.plugins.{new} now", DeprecationWarning, stacklevel=2
+        )
+        return globals()[new]

@@ -20,7 +20,7 @@ from headrace import (
     Stage,
     StreamResult,
 )
-from headrace.plugins import BoundedMapping, Evidence, Refusals
+from headrace.plugins import BoundedMapping, RateLimitDetector, RateLimitEvidence
 from headrace_adaptive.control import Control, Rules
 
 _NOTICEABLE = 1.1
@@ -62,7 +62,7 @@ class _Lane:
         self.endpoint = endpoint
         self.model = model
         self.control = Control(rules, now)
-        self.refusals = Refusals()
+        self.refusals = RateLimitDetector()
         self.limiter = PriorityCapacityLimiter(rules.start)
         self.begun = 0
         self.under_way = 0
@@ -87,11 +87,11 @@ class _Lane:
         """Cut the limit, or withhold a token, where a 429 is a limit's and not chance."""
         now, asked = call.now(), error.retry_after
         begun = max(attempt.begun, call.resumed)
-        evidence = self.refusals.refused(attempt.number, begun, now, asked, self.begun)
-        if evidence is Evidence.CHANCE:
+        evidence = self.refusals.record_rejection(attempt.number, begun, now, asked, self.begun)
+        if evidence is RateLimitEvidence.CHANCE:
             self.control.restore(now)
             self.tell(call, CHANCE)
-        elif evidence is Evidence.SUSPECTED:
+        elif evidence is RateLimitEvidence.SUSPECTED:
             self.control.suspect(now, asked)
             self.tell(call, RATE_LIMITED)
         elif self.refusals.limited and not self.refusals.testing and self.control.rate_limited(now, asked):
@@ -99,7 +99,10 @@ class _Lane:
 
     def passed(self, call: Call, attempt: _Attempt) -> None:
         """Go on with the test, if one is under way: an attempt was not refused."""
-        if self.refusals.testing and self.refusals.passed(attempt.number, call.now()) is Evidence.LIMIT:
+        if (
+            self.refusals.testing
+            and self.refusals.record_acceptance(attempt.number, call.now()) is RateLimitEvidence.LIMIT
+        ):
             self.control.confirm()
 
     def tell(self, call: Call, why: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 
 from headrace import Call, CallError, Event, Reply, Send, Stage, StatusError, StreamResult
-from headrace.plugins import GroupOfClient, is_out_of_credit, is_per_day
+from headrace.plugins import GroupOfClient, is_daily_limit, is_out_of_credit
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link
 
@@ -102,7 +102,7 @@ def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int
     if is_out_of_credit(error) or asked is None:
         return
     now = call.now()
-    if lane.refused(number, begun, now, asked, per_day=is_per_day(error)):
+    if lane.refused(number, begun, now, asked, per_day=is_daily_limit(error)):
         link.pause(lane, now, asked)
         call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=asked)
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import attrs
 
 from headrace import AnswerError, Call, CallError, Endpoint, Reply, Send, SettingsError, Stage, StreamResult
-from headrace.plugins import most_output
+from headrace.plugins import max_output_tokens
 from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
 from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
 from headrace_route.room import ROOM, Room, Rooms
@@ -200,7 +200,7 @@ class Route:
             raise SettingsError("route: by='cost' needs headrace-cost; install it, or name it in policies")
         if model is None:
             return _no_cost
-        output = most_output(call.request.body or {}, _OUTPUT_TOKENS)
+        output = max_output_tokens(call.request.body or {}, _OUTPUT_TOKENS)
         return lambda endpoint: estimate(model, len(call.content) // _BYTES_A_TOKEN, output, endpoint)
 
 
