@@ -7,12 +7,13 @@ import re
 from collections import Counter
 
 import pytest
-
 from tests.docs.test_code_blocks import ROOT
 
 PAGES = sorted((ROOT / "docs" / "reference" / "api").glob("*.md"))
 DOCUMENTED = Counter(
-    name for page in PAGES for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    name
+    for page in PAGES
+    for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
 )
 MODULES = [
     "headrace",

@@ -136,7 +136,7 @@ class Runner:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             if code.co_flags & inspect.CO_COROUTINE:
-                self._notebook.run(eval(code, self._module.__dict__))  # noqa: S307 - the page's own code
+                self._notebook.run(eval(code, self._module.__dict__))
             else:
                 exec(code, self._module.__dict__)  # noqa: S102 - the page's own code
         self._printed = printed.getvalue()
