@@ -60,7 +60,7 @@ def record(screen: pyte.Screen) -> list[tuple[float, dict[int, str]]]:
             "TERM": "xterm-256color",
             "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]),
         }
-        os.execvp("headrace", COMMAND.split())  # noqa: S606, S607 - of this environment
+        os.execvp("headrace", COMMAND.split())
     stream = pyte.ByteStream(screen)
     begin = time.monotonic()
     frames: list[tuple[float, dict[int, str]]] = []
