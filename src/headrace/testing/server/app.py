@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.testing.server.behaviour import Behaviour
 from headrace.testing.server.plan import Plan, Refusal
-from headrace.testing.server.simulation import Simulation
+from headrace.testing.server.simulated_model import Simulation
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
