@@ -108,6 +108,24 @@ def test_a_class_that_another_module_writes_of_a_public_one_keeps_its_own_module
     assert Derived.__module__ == __name__
 
 
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        (headrace, "Answered", "ParsedReply"),
+        (headrace, "Ending", "StreamResult"),
+        (headrace, "Piece", "Chunk"),
+        (headrace.plugins, "GroupOfClient", "TaskGroupFactory"),
+        (headrace.plugins, "above_zero", "positive_number"),
+        (headrace.plugins, "answered", "parse_answer"),
+    ],
+)
+def test_an_old_name_works_and_warns(module: ModuleType, old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"use {module.__name__}.{new}, not"):
+        assert getattr(module, old) is getattr(module, new)
+    with pytest.raises(AttributeError, match="has no attribute 'never'"):
+        getattr(module, "never")  # noqa: B009 - a type checker knows that it is missing
+
+
 def test_the_version_is_the_distributions() -> None:
     assert headrace.__version__ == importlib.metadata.version("headrace")
 

@@ -79,13 +79,13 @@ class CoreSettings:
             stall=self.stall_timeout,
         )
 
-    def checked_endpoints(self) -> tuple[Endpoint, ...]:
+    def validated_endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints these settings name: ``endpoints``, or the one of ``base_url`` and ``api_key``.
 
         Raises `SettingsError` as `Endpoint.checked` does, and for two of one name.
         """
         if not self.endpoints:
-            return (Endpoint(self.base_url, self.api_key).checked(insecure=self.insecure),)
+            return (Endpoint(self.base_url, self.api_key).validated(insecure=self.insecure),)
         names = [endpoint.name for endpoint in self.endpoints]
         for name in names:
             if names.count(name) > 1:
@@ -95,6 +95,6 @@ class CoreSettings:
 
 def _checked(endpoint: Endpoint, insecure: bool) -> Endpoint:
     try:
-        return endpoint.checked(insecure=insecure)
+        return endpoint.validated(insecure=insecure)
     except SettingsError as error:
         raise SettingsError(f"endpoint {endpoint.name!r}: {error}") from None
