@@ -34,12 +34,10 @@ def typing(session: nox.Session) -> None:
     """mypy for all code; pyright for code that uses headrace, and for how complete the public types are."""
     session.run("uv", "run", "mypy")
     session.run("npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", "tests/typing")
-    python = session.run("uv", "run", "python", "-c", "import sys; print(sys.executable)", silent=True)
-    pyright(session, "--project", "tests/typing", "--pythonpath", python.strip())
-    # pyright finds py.typed in installed packages only, and an editable one counts as not installed.
-
+    pyright = ("uv", "run", "node", "tests/typing/node_modules/pyright/index.js")
+    session.run(*pyright, "--project", "tests/typing")
     for package in ["headrace", *(name.replace("-", "_") for name in PLUGINS)]:
-        pyright(session, "--pythonpath", installed, "--verifytypes", package, "--ignoreexternal")
+        session.run(*pyright, "--ignoreexternal", "--verifytypes", package)
 
 
 @nox.session
@@ -141,8 +139,3 @@ def fresh_environment(session: nox.Session, name: str, *packages: str) -> str:
     session.run("uv", "venv", "--quiet", "--clear", str(environment))
     session.run("uv", "pip", "install", "--quiet", "--python", str(python), *packages)
     return str(python)
-
-
-def pyright(session: nox.Session, *arguments: str) -> None:
-    """Run the pyright that package.json of tests/typing pins."""
-    session.run("node", "tests/typing/node_modules/pyright/index.js", *arguments)

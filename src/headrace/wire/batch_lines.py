@@ -38,8 +38,8 @@ class EncodedBody(Mapping[str, Any]):
     __slots__ = ("_decoded", "asked", "content")
 
     def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.asked = _read_asked(content)
+        self.content: bytes = content
+        self.asked: Asked = _read_asked(content)
         self._decoded: dict[str, Any] | None = None
 
     @property
