@@ -19,6 +19,18 @@ nox.options.sessions = ["lint", "typing", "changelog", "tests"]
 # Without headrace-ray: Ray is large, so its plugin is tested in a session of its own.
 PLUGINS = sorted(path.name for path in Path("plugins").glob("headrace-*") if path.name != "headrace-ray")
 DIST = Path("dist")
+WITHOUT_POSIX = [
+    "tests/_support",
+    "tests/settings",
+    "tests/wire",
+    "tests/test_endpoint.py",
+    "tests/test_errors.py",
+    "tests/test_keys.py",
+    "tests/test_limiters.py",
+    "tests/test_without_posix.py",
+    "tests/transports/test_httpx.py",
+    "tests/transports/test_memory.py",
+]
 
 
 @nox.session
@@ -60,6 +72,12 @@ def coverage(session: nox.Session) -> None:
     session.run("uv", "run", "coverage", "run", "-m", "pytest", *session.posargs)
     session.run("uv", "run", "coverage", "combine", "--quiet")
     session.run("uv", "run", "coverage", "report", "--skip-covered", "--show-missing")
+
+
+@nox.session
+def windows(session: nox.Session) -> None:
+    """The tests of what works without fcntl, epoll and kqueue: calls over httpx, and all that does no I/O."""
+    session.run("uv", "run", "pytest", "--numprocesses=0", *WITHOUT_POSIX, *session.posargs)
 
 
 @nox.session(name="plugins-alone")
