@@ -1,6 +1,6 @@
-"""MkDocs hook: READMEs, the changelog and CONTRIBUTING.md are pages of the site, at their paths in the repository.
+"""MkDocs hook: READMEs, changelog and CONTRIBUTING.md are pages of the site, at their paths in the repository.
 
-Links are written as they work in the repository; links across the edge of ``docs`` are rewritten for the site.
+Links are written as they work in the repository. Those across the edge of ``docs`` are rewritten for the site.
 """
 
 from __future__ import annotations
