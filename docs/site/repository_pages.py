@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)(?P<path>[^)\s#]+)")
-_OUTSIDE_DOCS = ["CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "plugins/*/README.md"]
+_OUTSIDE_DOCS = ["benchmarks/README.md", "plugins/*/README.md"]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
