@@ -113,10 +113,8 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation site, into site/; `-- serve` shows it while it is written."""
-    if session.posargs:
-        session.run("uv", "run", "--group", "docs", "mkdocs", *session.posargs)
-    else:
-        session.run("uv", "run", "--group", "docs", "mkdocs", "build", "--strict")
+    mkdocs = ("uv", "run", "--isolated", "--group", "docs", "mkdocs")
+    session.run(*mkdocs, *(session.posargs or ("build", "--strict")))
 
 
 @nox.session

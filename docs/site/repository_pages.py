@@ -1,4 +1,4 @@
-"""MkDocs hook: the READMEs of plugins and of benchmarks are pages of the site, at their paths in the repository.
+"""MkDocs hook: pages outside of ``docs`` are pages of the site as well, at their paths in the repository.
 
 Links are written as they work in the repository; links across the edge of ``docs`` are rewritten for the site.
 """
@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)(?P<path>[^)\s#]+)")
-_OUTSIDE_DOCS = ["benchmarks/README.md", "plugins/*/README.md"]
+_OUTSIDE_DOCS = ["CHANGELOG.md", "benchmarks/README.md", "plugins/*/README.md"]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

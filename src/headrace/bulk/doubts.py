@@ -23,7 +23,7 @@ from headrace.errors import (
     ProxyError,
     ServerError,
 )
-from headrace.wire.error_scope import Scope
+from headrace.wire.error_scope import ErrorScope
 
 _OUTAGE = frozenset(
     kind.code for kind in (ConnectError, ProxyError, CallTimeout, ProtocolError, IncompleteReply, ServerError)
@@ -75,7 +75,7 @@ class Doubts:
             if result.shared is not None:
                 if result.status is not None:
                     certain += self._answered()
-                if result.shared.scope is Scope.RATE:
+                if result.shared.scope is ErrorScope.RATE:
                     self._trouble = result
                 certain += rule.fail(result.index, result.shared, result)
             elif not result.line:
@@ -109,7 +109,7 @@ class Doubts:
         if verdict is None:
             return self._answered() + certain
         self._outage.clear()
-        if verdict.error.scope is Scope.RATE:
+        if verdict.error.scope is ErrorScope.RATE:
             self.refusal = Refusal(verdict.first.error, verdict.first.retry_after, verdict.first.message)
         else:
             self.ended_by = verdict.first.error
