@@ -93,8 +93,8 @@ class FakeEndpoint:
         self._otherwise = otherwise
         self.attempts: list[Request] = []
         self.times: list[float] = []
-        self.in_flight = 0
-        self.most_in_flight = 0
+        self.in_flight: int = 0
+        self.most_in_flight: int = 0
 
     def then(self, *steps: Step) -> None:
         """Append steps."""

@@ -49,7 +49,7 @@ class Endpoint:
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         self._simulation = Simulation(behaviour)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
