@@ -69,7 +69,7 @@ async def _open(endpoint: FakeEndpoint, *policies: Policy, **keywords: Any) -> A
         assert endpoint.in_flight == 0, "a finished call left an attempt in flight"
         assert client.in_flight == 0, "a finished call kept its token"
     assert _tasks() <= before, (
-        "a task still runs after the client was closed; start it in the group of lifespan"
+        "a task still runs after the client was closed; start it in group() of lifespan"
     )
 
 
