@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -118,8 +119,8 @@ def _index_of(id: str) -> int | None:
     return int(match[1]) if match else None
 
 
-_read_line = msgspec.json.Decoder(OutputLine).decode
-decode_entry = msgspec.json.Decoder(JournalEntry).decode
+_read_line: Callable[[bytes | str], OutputLine] = msgspec.json.Decoder(OutputLine).decode
+decode_entry: Callable[[bytes | str], JournalEntry] = msgspec.json.Decoder(JournalEntry).decode
 
 
 def decode_line(raw: bytes | str) -> OutputLine:

@@ -7,6 +7,8 @@ an error that later calls may share waits for the verdict of `SharedErrorDetecto
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from headrace.bulk.item_result import ItemResult
@@ -21,7 +23,7 @@ from headrace.errors import (
     ProxyError,
     ServerError,
 )
-from headrace.wire.error_scope import Scope
+from headrace.wire.error_scope import ErrorScope
 
 _OUTAGE_CODES = frozenset(
     kind.code for kind in (ConnectError, ProxyError, CallTimeout, ProtocolError, IncompleteReply, ServerError)
@@ -64,7 +66,7 @@ class PendingResults:
         self._last_trouble: ItemResult | None = None
         self.pause: Pause | None = None
         self.ended_by: HeadraceError | None = None
-        self.begin = self._shared_errors.begin
+        self.begin: Callable[[], int] = self._shared_errors.begin
 
     @property
     def stops_drawing(self) -> bool:
@@ -78,7 +80,7 @@ class PendingResults:
             if result.shared is not None:
                 if result.status is not None:
                     ready += self._flush_pending()
-                if result.shared.scope is Scope.RATE:
+                if result.shared.scope is ErrorScope.RATE:
                     self._last_trouble = result
                 ready += shared_errors.fail(result.index, result.shared, result)
             elif not result.line:
@@ -116,7 +118,7 @@ class PendingResults:
         if verdict is None:
             return self._flush_pending() + ready
         self._outage.clear()
-        if verdict.error.scope is Scope.RATE:
+        if verdict.error.scope is ErrorScope.RATE:
             self.pause = Pause(verdict.first.error, verdict.first.retry_after, verdict.first.message)
         else:
             self.ended_by = verdict.first.error

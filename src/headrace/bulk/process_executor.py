@@ -28,7 +28,7 @@ from headrace.client import Client
 from headrace.errors import SettingsError, WorkerLost
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 from headrace.wire.request_bodies import encode_body
-from headrace.wire.structured_output import AnswerFormat
+from headrace.wire.structured_output import ResponseFormat
 
 _FEWEST_AHEAD = 16
 """The least number of items that a worker holds besides its calls in flight, so that it never waits."""
@@ -71,7 +71,7 @@ class ProcessExecutor:
         processes: int,
         max_in_flight: int,
         choices: Sequence[str] = (),
-        answer: AnswerFormat | None = None,
+        answer: ResponseFormat | None = None,
         on_event: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
         spent: Decimal = _NOTHING,
     ) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.line_file import write_all
 from headrace.errors import JournalError
-from headrace.wire.request_bodies import OUTPUT_LIMITS, encode_json
+from headrace.wire.request_bodies import OUTPUT_LIMIT_PARAMETERS, encode_json
 
 _FORMAT = 1
 _DESCRIPTIONS = {
@@ -105,4 +105,4 @@ def _comparable(key: str, value: Any) -> Any:
     """A value of the fingerprint without the output limits, which may change between sessions."""
     if key != "parameters" or not isinstance(value, Mapping):
         return value
-    return {name: each for name, each in value.items() if name not in OUTPUT_LIMITS} or None
+    return {name: each for name, each in value.items() if name not in OUTPUT_LIMIT_PARAMETERS} or None

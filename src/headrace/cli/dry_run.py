@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace._support.units import format_usd
-from headrace.wire.request_bodies import as_request, encode_body, most_output
+from headrace.wire.request_bodies import as_request, encode_body, max_output_tokens
 
 if TYPE_CHECKING:
     from headrace.bulk.prepared_run import PreparedRun
@@ -35,7 +35,7 @@ class _Estimate:
     def add(self, request: Request, price: Callable[[str, int, int], Decimal | None]) -> None:
         """Add a request."""
         tokens = len(encode_body(request.body)) // _BYTES_PER_TOKEN
-        output = most_output(request.body or {}, None)
+        output = max_output_tokens(request.body or {}, None)
         self.prompt_tokens += tokens
         self.output_tokens += output or 0
         self.unlimited += output is None

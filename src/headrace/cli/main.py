@@ -142,6 +142,6 @@ def cli() -> None:
     """
 
 
-for command in (run, report, chat, demo, serve, bench, simulate, plugins, plugin, completion):
-    command.context_class = CommandContext
-    cli.add_command(command)
+for _command in (run, report, chat, demo, serve, bench, simulate, plugins, plugin, completion):
+    _command.context_class = CommandContext
+    cli.add_command(_command)

@@ -10,8 +10,17 @@ from headrace._support.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Protocol, TypeVar
 
     from headrace.client import Client
+
+    Command = TypeVar("Command", bound=Callable[..., Any])
+
+    class Option(Protocol):
+        """Adds an option to a command."""
+
+        def __call__(self, command: Command, /) -> Command: ...
+
 
 FILE = click.Path()
 """The name of a file, which shells complete. It is not checked before it is used."""
@@ -71,10 +80,10 @@ class _Usd(click.ParamType[str]):
 
 USD = _Usd()
 
-model = click.option("--model", help="Model; default: HEADRACE_MODEL, or model in headrace.toml.")
-base_url = click.option("--base-url", metavar="URL", help="Base URL; default: OPENAI_BASE_URL.")
-system = click.option("--system", metavar="TEXT", help="System message before each prompt.")
-parameters = click.option(
+model: Option = click.option("--model", help="Model; default: HEADRACE_MODEL, or model in headrace.toml.")
+base_url: Option = click.option("--base-url", metavar="URL", help="Base URL; default: OPENAI_BASE_URL.")
+system: Option = click.option("--system", metavar="TEXT", help="System message before each prompt.")
+parameters: Option = click.option(
     "--param",
     "parameters",
     multiple=True,

@@ -14,7 +14,7 @@ from headrace.bulk.report.timeline import Timeline
 from headrace.bulk.summary import Summary
 from headrace.errors import InvalidReply
 from headrace.replies import Headers, Reply, Usage
-from headrace.wire.success_bodies import read_envelope
+from headrace.wire.reply_bodies import read_reply_body
 
 MANY_ATTEMPTS = 10
 """This many attempts and more are counted together."""
@@ -110,5 +110,5 @@ def _model_and_usage(line: OutputLine) -> tuple[str, Usage]:
     assert line.response is not None
     reply = Reply(200, Headers([]), bytes(line.response.body))
     with suppress(InvalidReply):
-        read_envelope(reply)
+        read_reply_body(reply)
     return reply.model or _UNNAMED, reply.usage or Usage()

@@ -22,7 +22,7 @@ class TableLayout:
     """
 
     def __init__(self, source: Source, output: OutputIndex) -> None:
-        self.inputs = _input_columns(source)
+        self.inputs: dict[str, ColumnType] = _input_columns(source)
         taken = set(self.inputs)
         self.ids: str | None = None
         if source.id_column not in self.inputs:
@@ -39,7 +39,7 @@ class TableLayout:
             rest = {"answer": "text", **rest}
         names = {name: _free_name(name, taken) for name in rest}
         self._keys = list(keys)
-        self.own = {_free_name(key, taken): found for key, found in keys.items()}
+        self.own: dict[str, ColumnType] = {_free_name(key, taken): found for key, found in keys.items()}
         self.own |= {names[name]: found for name, found in rest.items()}
 
     @property

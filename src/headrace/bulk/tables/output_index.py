@@ -34,8 +34,8 @@ class OutputIndex:
     def __init__(self, out: Path, limit: int | None = None) -> None:
         self._out = out
         self._offsets = array("q")
-        self.keys = ColumnTypes()
-        self.has_texts = False
+        self.keys: ColumnTypes = ColumnTypes()
+        self.has_texts: bool = False
         try:
             self._file = out.open("rb")
         except OSError as error:
