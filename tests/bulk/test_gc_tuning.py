@@ -7,7 +7,7 @@ import gc
 from headrace.bulk.gc_tuning import reduced_gc
 
 
-def test_the_collector_is_as_it_was_after_the_block() -> None:
+def test_the_gc_settings_are_restored_after_the_block() -> None:
     before = gc.get_threshold()
     with reduced_gc():
         assert gc.get_threshold() > before

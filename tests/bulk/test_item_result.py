@@ -115,7 +115,7 @@ def test_any_error_becomes_a_line(message: str, body: bytes) -> None:
         assert (result.line, result.code) == (b"", not_made.code)
 
 
-def test_an_answer_that_cannot_be_written_is_its_items_error_and_what_came_is_kept() -> None:
+def test_an_unwritable_answer_fails_its_item_and_keeps_the_reply() -> None:
     reply = ParsedReply(
         200, Headers([]), b'{"paid": 1}', Usage(1, 2, 3), answer=object(), cost=Decimal("0.1")
     )
@@ -126,7 +126,7 @@ def test_an_answer_that_cannot_be_written_is_its_items_error_and_what_came_is_ke
     assert "the answer cannot be written: AttributeError" in result.message
 
 
-def test_a_reply_that_raises_when_it_is_read_is_its_items_error() -> None:
+def test_a_reply_that_raises_when_read_fails_its_item() -> None:
     @attrs.define(eq=False)
     class Broken(Reply):
         @property
@@ -139,7 +139,7 @@ def test_a_reply_that_raises_when_it_is_read_is_its_items_error() -> None:
 
 
 @pytest.mark.parametrize("name", errors.__all__)
-def test_errors_come_back_as_what_they_were(name: str) -> None:
+def test_errors_keep_their_type_between_processes(name: str) -> None:
     kind = getattr(errors, name)
     if kind is HeadraceError or not issubclass(kind, CallError):
         return
@@ -153,7 +153,7 @@ def test_errors_come_back_as_what_they_were(name: str) -> None:
         assert again.status == 418
 
 
-def test_a_circuit_and_a_rate_limit_say_when_to_come_back() -> None:
+def test_circuits_and_rate_limits_keep_retry_after() -> None:
     open = item_result(5, "x", Outcome(5, None, None, CircuitOpen("open", 7.5), 0, 0.0), ())
     assert (open.line, open.retry_after) == (b"", 7.5)
     assert isinstance(open.error, CircuitOpen)

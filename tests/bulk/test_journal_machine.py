@@ -125,7 +125,7 @@ class JournalMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def test_every_acknowledged_item_is_there_once_whatever_happens() -> None:
+def test_every_acknowledged_item_has_one_line_after_any_crash() -> None:
     run_state_machine_as_test(
         JournalMachine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
     )

@@ -22,7 +22,7 @@ def outcome(found: Reply | None) -> Outcome:
     return Outcome(3, None, found, None, attempts=2, elapsed=0.25)
 
 
-def test_a_success_has_the_batch_format_s_fields_and_the_body_as_it_came() -> None:
+def test_a_success_has_the_fields_of_the_batch_format_and_the_body_unchanged() -> None:
     found = reply(b'{"n": 1.0, "text": "\xc3\xa4"}')
     found.cost = Decimal("0.000123")
     line = encode_line(3, "q3", outcome(found), "ä", None, 1735689600.1234)
@@ -44,14 +44,14 @@ def test_a_success_has_the_batch_format_s_fields_and_the_body_as_it_came() -> No
 
 
 @pytest.mark.parametrize("content", [b'{"a":\n [1,\r\n 2]}', b"{}\n"])
-def test_a_body_over_several_lines_becomes_one(content: bytes) -> None:
+def test_a_body_with_line_breaks_becomes_one_line(content: bytes) -> None:
     line = encode_line(0, "x", outcome(reply(content)), None, None, 0.0)
     assert line.count(b"\n") == 1
     assert json.loads(line)["response"]["body"] == json.loads(content)
 
 
 @pytest.mark.parametrize("content", [b'{"a": tru}', b"[1,]", b"{}{}", b"01", b'"\\x"', b"upstream timed out"])
-def test_a_body_that_is_no_json_is_kept_as_text(content: bytes) -> None:
+def test_a_body_that_is_not_json_is_kept_as_text(content: bytes) -> None:
     line = json.loads(encode_line(0, "x", outcome(reply(content)), None, None, 0.0))
     assert line["response"]["body"] == content.decode("utf-8", "replace")
 
@@ -66,12 +66,12 @@ def test_a_body_that_is_no_json_is_kept_as_text(content: bytes) -> None:
         (b"\xef\xbb\xbf{}", {}),
     ],
 )
-def test_a_body_that_is_nearly_json_is_written_as_what_it_means(content: bytes, meaning: Any) -> None:
+def test_a_body_that_is_nearly_json_is_written_as_its_value(content: bytes, meaning: Any) -> None:
     line = json.loads(encode_line(0, "x", outcome(reply(content)), None, None, 0.0))
     assert line["response"]["body"] == meaning
 
 
-def test_a_number_that_no_integer_of_64_bits_holds_is_written_as_it_came() -> None:
+def test_a_number_beyond_64_bits_is_written_unchanged() -> None:
     content = b'{"usage": {"prompt_tokens": 10000000000000000000000000},\n "big": 1e999}'
     line = encode_line(0, "x", outcome(reply(content)), None, None, 0.0)
     assert b"10000000000000000000000000" in line
@@ -87,7 +87,7 @@ def test_no_body_breaks_the_line(content: bytes) -> None:
     assert decode_entry(line).index == 7
 
 
-def test_failures_keep_code_message_and_the_endpoint_s_answer() -> None:
+def test_failures_keep_code_message_and_response() -> None:
     line = json.loads(encode_line(0, "x", outcome(None), None, ConnectError("refused"), 0.0))
     assert line["response"] is None
     assert line["error"] == {"code": "connect_error", "message": "refused"}
@@ -99,12 +99,12 @@ def test_failures_keep_code_message_and_the_endpoint_s_answer() -> None:
 
 
 @pytest.mark.parametrize("id", ["batch_req_1", "headrace-", "headrace-x", "headrace-1x", "headrace--1"])
-def test_lines_of_others_have_no_index(id: str) -> None:
+def test_lines_of_other_programs_have_no_index(id: str) -> None:
     assert decode_entry(json.dumps({"id": id})).index is None
 
 
 @pytest.mark.parametrize("depth", [50, 150, 800, 900, *range(940, 1000, 5), 10_000, 200_000])
-def test_a_line_can_be_read_again_however_deeply_its_body_is_nested(depth: int) -> None:
+def test_a_line_with_a_deeply_nested_body_can_be_read_again(depth: int) -> None:
     body = b'{"a":' * depth + b"1" + b"}" * depth
     line = encode_line(3, "q3", outcome(reply(body)), None, None, 0.0)
     assert decode_entry(line).index == 3

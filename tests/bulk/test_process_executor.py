@@ -70,9 +70,7 @@ def check_complete(questions: Path, read_lines: Lines) -> None:
         assert line["custom_id"] in line["response"]["body"]["choices"][0]["message"]["content"]
 
 
-async def test_answers_of_a_type_come_from_the_workers(
-    serving: Serving, questions: Path, read_lines: Lines
-) -> None:
+async def test_workers_return_typed_answers(serving: Serving, questions: Path, read_lines: Lines) -> None:
     async with serving() as make_client:
         await ask(make_client, questions, answer=Literal["rot", "blau"])
     lines = read_lines(questions.with_name("out.jsonl"))
@@ -80,7 +78,7 @@ async def test_answers_of_a_type_come_from_the_workers(
     assert {line["headrace"]["answer"] for line in lines} <= {"rot", "blau"}
 
 
-async def test_an_answer_that_other_processes_cannot_have_is_refused(questions: Path) -> None:
+async def test_an_answer_type_that_cannot_be_pickled_is_rejected(questions: Path) -> None:
     @attrs.define
     class Local:
         text: str
@@ -141,7 +139,7 @@ async def test_no_more_calls_are_in_flight_than_in_one_process(serving: Serving,
         assert summary.elapsed >= ITEMS / 5 * 0.05
 
 
-async def test_a_worker_that_is_killed_is_replaced_and_its_items_sent_again(
+async def test_a_killed_worker_is_replaced_and_its_items_are_sent_again(
     serving: Serving, questions: Path, read_lines: Lines
 ) -> None:
     async with serving(Behaviour(latency=0.05), max_in_flight=10) as make_client:
@@ -173,7 +171,7 @@ async def test_a_worker_that_cannot_make_its_client_says_why(questions: Path) ->
         await ask(functools.partial(fussy_client, os.getpid()), questions)
 
 
-async def test_what_cannot_be_given_to_other_processes_is_refused(questions: Path) -> None:
+async def test_a_client_factory_that_cannot_be_pickled_is_rejected(questions: Path) -> None:
     with pytest.raises(SettingsError, match=r"functools\.partial\(headrace\.Client"):
         await ask(lambda: Client(model="m", base_url="http://127.0.0.1:9/v1", policies=[]), questions)
     make_client = functools.partial(Client, base_url="http://127.0.0.1:9/v1", model="m", policies=[])
@@ -195,7 +193,7 @@ async def test_the_budget_is_shared(serving: Serving, questions: Path) -> None:
     assert 4 < summary.cost <= 8
 
 
-async def test_an_error_that_all_would_share_stops_the_run(serving: Serving, questions: Path) -> None:
+async def test_an_error_that_all_calls_share_stops_the_run(serving: Serving, questions: Path) -> None:
     async with serving(Behaviour(api_key="sk-right"), api_key="sk-wrong") as make_client:
         summary = await ask(make_client, questions)
     assert type(summary.stopped_by).__name__ == "AuthenticationError"
@@ -203,7 +201,7 @@ async def test_an_error_that_all_would_share_stops_the_run(serving: Serving, que
     assert summary.done == 0
 
 
-async def test_failures_are_counted_and_retries_told(serving: Serving, questions: Path) -> None:
+async def test_failures_are_counted_and_retries_are_reported(serving: Serving, questions: Path) -> None:
     told: list[str] = []
     async with serving(Behaviour(errors=0.3, seed=1), policies=[Retry(attempts=8, base=0.01)]) as make_client:
         settings = make_client().settings
@@ -218,7 +216,7 @@ async def test_failures_are_counted_and_retries_told(serving: Serving, questions
     assert told.count("retry") >= summary.retries > 0
 
 
-async def test_an_open_circuit_is_waited_for(serving: Serving, questions: Path) -> None:
+async def test_the_run_waits_for_an_open_circuit(serving: Serving, questions: Path) -> None:
     policies = [Breaker(failure_rate=0.5, minimum_calls=5, window=10, open_for=0.2, probes=1)]
     async with serving(Behaviour(errors=0.6, seed=3), policies=policies, max_in_flight=4) as make_client:
         summary = await ask(make_client, questions)
@@ -235,7 +233,7 @@ async def test_cancelling_leaves_no_process(serving: Serving, questions: Path) -
         assert children() == []
 
 
-async def test_an_input_that_raises_gives_what_was_drawn_before(serving: Serving) -> None:
+async def test_items_drawn_before_an_input_error_are_finished(serving: Serving) -> None:
     def items() -> Any:
         body = {"model": "m", "messages": [{"role": "user", "content": "Hallo"}]}
         for number in range(5):
@@ -251,7 +249,7 @@ async def test_an_input_that_raises_gives_what_was_drawn_before(serving: Serving
         assert executor.in_flight == 0
 
 
-async def test_errors_come_back_as_what_they_were(serving: Serving, questions: Path) -> None:
+async def test_errors_keep_their_type_between_processes(serving: Serving, questions: Path) -> None:
     async with serving(Behaviour(rate_limit=0.01), max_in_flight=2) as make_client:
         summary = await ask(make_client, questions, wait_for_endpoint=5)
     assert isinstance(summary.stopped_by, RateLimited)

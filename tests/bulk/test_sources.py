@@ -21,14 +21,14 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_csv_is_recognised_with_its_separator(tmp_path: Path) -> None:
+def test_csv_and_its_separator_are_detected(tmp_path: Path) -> None:
     for separator in ",;\t":
         source = Source(write(tmp_path / "a", f"name{separator}price\nHose{separator}9\n"))
         assert source.kind == "csv"
         assert [item.row for item in source.items()] == [{"name": "Hose", "price": "9"}]
 
 
-def test_csv_values_keep_quotes_umlauts_and_line_breaks_and_items_know_their_line(tmp_path: Path) -> None:
+def test_csv_values_keep_quotes_umlauts_and_line_breaks(tmp_path: Path) -> None:
     source = Source(write(tmp_path / "a.csv", 'a,b\n"ä ""x"", y","1\n2"\n\nz,3\n'))
     items = list(source.items())
     assert [item.row for item in items] == [{"a": 'ä "x", y', "b": "1\n2"}, {"a": "z", "b": "3"}]
@@ -36,18 +36,18 @@ def test_csv_values_keep_quotes_umlauts_and_line_breaks_and_items_know_their_lin
     assert [item.index for item in items] == [0, 1]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path: Path) -> None:
     assert next(Source(write(tmp_path / "a.csv", "\ufeffid,b\n7,x\n")).items()).id == "7"
     assert next(Source(write(tmp_path / "a.jsonl", '\ufeff{"id": "7"}\n')).items()).id == "7"
 
 
-def test_jsonl_and_batch_format_are_told_apart(tmp_path: Path) -> None:
+def test_jsonl_and_the_batch_format_are_distinguished(tmp_path: Path) -> None:
     assert Source(write(tmp_path / "a", '{"text": "x"}\n')).kind == "jsonl"
     batch = {"custom_id": "q1", "method": "POST", "url": "/v1/chat/completions", "body": {}}
     assert Source(write(tmp_path / "b", json.dumps(batch))).kind == "batch"
 
 
-def test_ids_come_from_custom_id_then_id_then_the_row_and_may_be_named(tmp_path: Path) -> None:
+def test_ids_come_from_custom_id_then_id_then_the_row_number(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "id,custom_id,sku\n1,c1,s1\n")
     assert next(Source(path).items()).id == "c1"
     assert next(Source(path, "sku").items()).id == "s1"
@@ -82,7 +82,7 @@ def test_bad_input_is_one_line_with_file_and_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_and_an_unknown_id_column(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_unknown_id_column_are_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.csv: No such file"):
         Source(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match="no column 'skku'; did you mean 'sku'"):
@@ -100,7 +100,7 @@ def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text(max_size=3)))
-def test_repeated_ids_are_found_and_no_others(ids: list[str]) -> None:
+def test_only_repeated_ids_are_found(ids: list[str]) -> None:
     distinct = DuplicateFinder()
     for id in ids:
         distinct.add(id)

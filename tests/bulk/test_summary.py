@@ -17,7 +17,7 @@ from headrace.replies import Headers, Reply, Usage
 
 
 @given(st.lists(st.floats(0.0001, 1000), min_size=1), st.sampled_from([50, 95, 99, 100]))
-def test_percentiles_are_right_to_one_percent(values: list[float], percent: int) -> None:
+def test_percentiles_have_an_error_of_at_most_one_percent(values: list[float], percent: int) -> None:
     latencies = LatencyHistogram()
     for value in values:
         latencies.add(value)
@@ -66,7 +66,7 @@ def test_totals_add_up() -> None:
     assert summary.latencies.count == 3, "a call that failed has no latency"
 
 
-def test_failures_are_kept_by_code_and_status_and_the_most_frequent_come_first() -> None:
+def test_failures_are_grouped_by_code_and_status_most_frequent_first() -> None:
     summary, other = Summary(10), Summary(10)
     for place, (status, message) in enumerate([(404, "a"), (413, "b"), (413, "c"), (500, "d")]):
         error = StatusError(message, status)
@@ -84,7 +84,7 @@ def test_failures_are_kept_by_code_and_status_and_the_most_frequent_come_first()
     assert "  failures   2 status_error 404: a\n             2 status_error 413: b\n" in text
 
 
-def test_a_message_in_the_summary_is_one_short_line_that_moves_no_cursor() -> None:
+def test_a_message_in_the_summary_is_one_short_printable_line() -> None:
     summary = Summary(1)
     error = StatusError("\x1b[2J" + "long\n" * 100, 400)
     summary.add(item_result(0, "x", Outcome(0, None, None, error, 1, 0.1), ()))
@@ -94,7 +94,7 @@ def test_a_message_in_the_summary_is_one_short_line_that_moves_no_cursor() -> No
     assert len(line) < 250
 
 
-def test_nothing_is_zero_and_the_cost_unknown() -> None:
+def test_an_empty_summary_has_zeros_and_no_cost() -> None:
     summary = Summary(0)
     assert summary.rate == summary.latencies.mean == summary.latencies.percentile(99) == 0
     assert summary.cost is None

@@ -82,7 +82,7 @@ STANDARD = [Adaptive, Breaker, Hedge, Pace, Retry]
     [wait, wait_without_token, wait_in_a_thing_of_its_own, wait_for_a_child],
     ids=lambda how: how.__name__,
 )
-async def test_the_policy_that_a_call_hangs_in_is_named(
+async def test_a_policy_that_hangs_is_named(
     how: Callable[[headrace.Call], Awaitable[None]], stage: Stage, policies: Sequence[Callable[[], Policy]]
 ) -> None:
     audit = Audit(how, stage)
@@ -94,7 +94,7 @@ async def test_the_policy_that_a_call_hangs_in_is_named(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("policies", [[], STANDARD], ids=["alone", "among others"])
-async def test_an_answer_that_does_not_come_is_the_endpoints(
+async def test_a_missing_answer_names_the_endpoint(
     policies: Sequence[Callable[[], Policy]],
 ) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=3600))
@@ -130,7 +130,7 @@ async def stopped_run(
 
 
 @pytest.mark.trio
-async def test_thirty_seconds_after_a_stop_the_policy_that_hangs_is_named_and_its_calls_are_dropped(
+async def test_30_s_after_a_stop_calls_that_hang_in_a_policy_are_dropped(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
     audit = Audit(wait)
@@ -149,7 +149,7 @@ async def test_thirty_seconds_after_a_stop_the_policy_that_hangs_is_named_and_it
 
 
 @pytest.mark.trio
-async def test_a_slow_endpoint_is_named_and_waited_for(
+async def test_a_stop_names_a_slow_endpoint_and_waits_for_it(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=50))
@@ -163,7 +163,7 @@ async def test_a_slow_endpoint_is_named_and_waited_for(
 
 
 @pytest.mark.trio
-async def test_a_policy_that_hangs_is_dropped_once_the_endpoint_has_answered_the_others(
+async def test_calls_that_hang_are_dropped_after_the_endpoint_has_answered_the_others(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
     audit = Audit(wait)
@@ -178,9 +178,7 @@ async def test_a_policy_that_hangs_is_dropped_once_the_endpoint_has_answered_the
 
 
 @pytest.mark.trio
-async def test_a_stop_that_waits_for_nothing_long_says_nothing(
-    products: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_quick_stop_prints_nothing(products: Path, autojump_clock: trio.testing.MockClock) -> None:
     summary, said, seconds = await stopped_run(products, FakeEndpoint(otherwise=Answer(delay=20)), [])
     assert said == []
     assert summary.succeeded == 4

@@ -37,7 +37,7 @@ def headrace_policies(settings):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_the_policy_is_named_and_its_calls_are_dropped(
+def test_a_policy_that_hangs_is_named_and_its_calls_are_dropped(
     headrace: Any,
     questions: Path,
     serving: Callable[..., Any],

@@ -42,7 +42,7 @@ def statistics(line: MakeLine) -> Statistics:
     return count_lines([line(0, body={"model": NASTY}), line(1, error=ConnectError(NASTY))], "out.jsonl")
 
 
-def test_what_others_wrote_is_text_and_no_markup(statistics: Statistics) -> None:
+def test_text_from_outside_is_escaped(statistics: Statistics) -> None:
     seen = Seen(render(statistics, f"{NASTY}.jsonl", datetime.now(UTC)))
     assert seen.text.count(NASTY) == 4, "title, heading, message and model"
     assert "script" not in seen.elements
@@ -58,7 +58,9 @@ def test_a_message_is_cut_and_no_character_breaks_the_page(line: MakeLine) -> No
     assert "x" * 368 not in page
 
 
-def test_a_page_is_for_its_owner_and_replaces_one_of_before(statistics: Statistics, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_page_and_it_replaces_an_older_one(
+    statistics: Statistics, tmp_path: Path
+) -> None:
     out = tmp_path / "page.html"
     for name in ("first.jsonl", "second.jsonl"):
         write_page(statistics, name, out)
@@ -67,7 +69,7 @@ def test_a_page_is_for_its_owner_and_replaces_one_of_before(statistics: Statisti
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_nothing_else_is_replaced(statistics: Statistics, tmp_path: Path) -> None:
+def test_only_pages_are_replaced(statistics: Statistics, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     out.write_text("<h1>My diary</h1>")
     with pytest.raises(InputError, match="not a page of headrace; name another --out"):

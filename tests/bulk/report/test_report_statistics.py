@@ -46,7 +46,7 @@ items = st.fixed_dictionaries(
 
 
 @given(st.data())
-def test_totals_are_those_counted_naively(line: MakeLine, data: st.DataObject) -> None:
+def test_totals_equal_a_naive_count(line: MakeLine, data: st.DataObject) -> None:
     lines = [line(n, **each) for n, each in enumerate(data.draw(st.lists(items, min_size=1)))]
     found = count_lines(lines, "out.jsonl")
     seen = [json.loads(each) for each in lines]
@@ -71,7 +71,7 @@ def test_totals_are_those_counted_naively(line: MakeLine, data: st.DataObject) -
     assert sum((totals.cost or Decimal(0) for totals in found.models.values()), Decimal(0)) == sum(costs)
 
 
-def test_an_answer_of_a_cache_took_no_tokens(line: MakeLine) -> None:
+def test_an_answer_from_a_cache_takes_no_tokens(line: MakeLine) -> None:
     found = count_lines(
         [line(0, body=answer("m", 7, 3), attempts=0), line(1, body=answer("m", 7, 3))], "out.jsonl"
     )
@@ -79,7 +79,7 @@ def test_an_answer_of_a_cache_took_no_tokens(line: MakeLine) -> None:
     assert (found.models["m"].answers, found.summary.retries) == (2, 0)
 
 
-def test_only_an_answer_with_success_has_latency_tokens_and_a_model(line: MakeLine) -> None:
+def test_only_successful_answers_have_latency_tokens_and_a_model(line: MakeLine) -> None:
     refused = RateLimited("slow down", 429, Headers([]), json.dumps(answer("m", 1, 1)).encode())
     found = count_lines([line(0, error=refused)], "out.jsonl")
     assert found.summary.latencies.count == found.summary.prompt_tokens == 0
@@ -89,7 +89,7 @@ def test_only_an_answer_with_success_has_latency_tokens_and_a_model(line: MakeLi
 @pytest.mark.parametrize(
     "body", [[1], "text", {"usage": "none"}, {"model": None, "usage": None}, {"model": 3}]
 )
-def test_a_body_shaped_otherwise_counts_without_model_and_tokens(line: MakeLine, body: Any) -> None:
+def test_a_body_of_another_shape_counts_without_model_and_tokens(line: MakeLine, body: Any) -> None:
     found = count_lines([line(0, body=body)], "out.jsonl")
     assert found.summary.succeeded == 1
     assert list(found.models) == ["not named in the answer"]
@@ -107,7 +107,7 @@ def test_memory_does_not_grow_with_models_and_messages(line: MakeLine) -> None:
     assert [len(group.message) for group in found.summary.failure_groups] == [400]
 
 
-def test_failures_are_counted_by_code_and_status_with_the_message_of_the_first(line: MakeLine) -> None:
+def test_failures_are_grouped_with_the_message_of_the_first(line: MakeLine) -> None:
     body = json.dumps({"error": "…"}).encode()
     lines = [
         *(line(n, error=StatusError(f"no {n}", 404, Headers([]), body)) for n in range(2)),
@@ -123,14 +123,14 @@ def test_failures_are_counted_by_code_and_status_with_the_message_of_the_first(l
     assert found.failures == {"status_error": 3, "answer_error": 1}
 
 
-def test_lines_of_before_have_no_time(line: MakeLine) -> None:
+def test_lines_without_a_time_are_counted_as_undated(line: MakeLine) -> None:
     old = json.loads(line(0))
     del old["headrace"]["completed_at"]
     found = count_lines([json.dumps(old).encode() + b"\n", line(1)], "out.jsonl")
     assert (found.items, found.undated) == (2, 1)
 
 
-def test_a_torn_last_line_is_left_out(line: MakeLine, tmp_path: Path) -> None:
+def test_half_a_line_at_the_end_is_left_out(line: MakeLine, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_bytes(line(0) + line(1)[:-1])
     found = read_statistics(out)
@@ -154,14 +154,14 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
-def test_a_foreign_line_is_named_and_where_it_is(line: MakeLine, tmp_path: Path, foreign: bytes) -> None:
+def test_a_foreign_line_is_an_error_with_its_place(line: MakeLine, tmp_path: Path, foreign: bytes) -> None:
     out = tmp_path / "out.jsonl"
     out.write_bytes(line(0) + foreign)
     with pytest.raises(InputError, match=r"out\.jsonl:2: not an output line of headrace run"):
         read_statistics(out)
 
 
-def test_what_is_missing_or_empty_is_said(tmp_path: Path) -> None:
+def test_missing_and_empty_files_are_errors(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     for content, said in (
         (None, "No such file"),

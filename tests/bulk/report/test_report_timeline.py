@@ -28,7 +28,7 @@ def steadily(begin: float, seconds: float, a_second: int = 20) -> list[float]:
 
 
 @given(st.lists(st.floats(0, 400 * DAY) | st.floats(0, 5), min_size=1), st.floats(0, 100))
-def test_nothing_is_lost_and_the_bars_are_few_and_in_order(times: list[float], elapsed: float) -> None:
+def test_bars_are_few_sorted_and_complete(times: list[float], elapsed: float) -> None:
     course = course_of(times, elapsed)
     bars = [bar for part in course.periods for bar in part.bars]
     failed = len(times[::3])
@@ -42,7 +42,7 @@ def test_nothing_is_lost_and_the_bars_are_few_and_in_order(times: list[float], e
     assert abs(course.active + sum(course.pauses) - span) <= 2
 
 
-def test_merging_keeps_what_each_bar_counts() -> None:
+def test_merging_keeps_the_counts_of_each_bar() -> None:
     rng = random.Random(3)
     times = sorted(rng.uniform(0, 5000) for _ in range(20_000))
     course = course_of(times)
@@ -65,7 +65,7 @@ def test_memory_does_not_grow_with_the_span() -> None:
     assert len(course.periods[0].bars) > 50
 
 
-def test_the_time_between_two_sessions_is_a_pause_and_does_not_count() -> None:
+def test_the_time_between_two_sessions_is_a_pause() -> None:
     course = course_of(steadily(0, 30) + steadily(DAY, 30) + steadily(9 * DAY, 30), elapsed=1.0)
     assert len(course.periods) == 3
     assert [round(pause / 1000) for pause in course.pauses] == [86_370, 8 * 86_400 - 30]
@@ -82,12 +82,12 @@ def test_a_slow_run_has_no_pauses() -> None:
     assert len(course_of([120.0 * number for number in range(30)]).periods) == 1
 
 
-def test_a_wait_that_is_short_beside_the_run_is_part_of_it() -> None:
+def test_a_wait_that_is_short_compared_with_the_run_is_not_a_pause() -> None:
     assert len(course_of(steadily(0, 3000, 2) + steadily(3100, 3000, 2)).periods) == 1
     assert len(course_of(steadily(0, 100) + steadily(150, 100)).periods) == 1, "less than a minute"
 
 
-def test_a_clock_that_was_set_back_loses_nothing() -> None:
+def test_a_clock_that_is_set_back_loses_no_item() -> None:
     course = course_of([*steadily(0, 10), *steadily(-3600, 10)])
     assert sum(bar.succeeded + bar.failed for part in course.periods for bar in part.bars) == 400
 
