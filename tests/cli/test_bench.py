@@ -51,8 +51,8 @@ def test_a_real_endpoint_is_called_only_after_confirmation(headrace: Any, endpoi
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--in-flight", "10,x"), "'10,x' are no numbers separated by commas, like 1,10,100"),
-        (("--in-flight", "0"), "at least 1 call is in flight"),
+        (("--in-flight", "10,x"), "'10,x': must be integers separated by commas, like 1,10,100"),
+        (("--in-flight", "0"), "each number must be at least 1"),
         (("--calls", "0"), "Invalid value for '--calls'"),
         (("--model", "m"), "--model and --yes are for an endpoint of your own: say --base-url"),
         (("--base-url", "http://127.0.0.1:9/v1", "--latency", "1ms"), "leave out --base-url"),

@@ -60,8 +60,8 @@ def test_a_budget_without_a_price_is_an_error_before_anything_is_sent(
 
 def test_a_dry_run_without_max_tokens_does_not_guess_the_output(headrace: Any, questions: Path) -> None:
     result = headrace.run("run", "questions.csv", *ASK, "--dry-run")
-    assert "not known how many out: no max_tokens is set" in result.out
-    assert re.search(r"cost       an estimate: \$0\.00\d\d and what the answers cost", result.out)
+    assert "out unknown, because no max_tokens is set" in result.out
+    assert re.search(r"cost       estimated: \$0\.00\d\d plus the cost of the answers", result.out)
     assert "--sample 20" in result.out
 
 

@@ -94,13 +94,13 @@ def test_help_without_an_engine_loads_no_plugins() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--engine", "frame"], "no plugin brings it; did you mean 'farm'"),
-        (["--hands", "3", "--prompt", "x"], "--hands is for --engine farm"),
-        (["--hands", "2", "--prompt", "x"], "--hands is for --engine farm"),
-        (["--hands-too", "--prompt", "x"], "--hands-too is for --engine farm"),
+        (["--engine", "frame"], "no such engine; did you mean 'farm'"),
+        (["--hands", "3", "--prompt", "x"], "--hands: only for --engine farm"),
+        (["--hands", "2", "--prompt", "x"], "--hands: only for --engine farm"),
+        (["--hands-too", "--prompt", "x"], "--hands-too: only for --engine farm"),
         (["--hand", "3"], "'--hands'"),
         (["--prompt", "x"], "in/*.parquet: No such file"),
-        (["--engine", "farm", "--table", "t.csv"], "are not for an --engine"),
+        (["--engine", "farm", "--table", "t.csv"], "--engine: leave out --dry-run"),
     ],
 )
 def test_mistakes_with_an_engine_are_errors_before_anything_is_sent(
@@ -115,7 +115,7 @@ def test_mistakes_with_an_engine_are_errors_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("engines", "said"),
     [
-        ([5], "5 is no engine"),
+        ([5], "5 is not an engine"),
         ([Farm(), Farm(option="--feet")], "an engine called 'farm' already"),
         ([Farm(option="--limit")], "headrace run has an option --limit already"),
         ([Farm(), Farm("other")], "headrace run has an option --hands already"),
@@ -131,4 +131,4 @@ def test_invalid_engines_are_plugin_errors(
 
 def test_without_plugins_there_is_no_engine(headrace: Any, tmp_path: Path) -> None:
     result = headrace.run("run", "x.csv", "--out", "o", "--engine", "farm", "--model", "m")
-    assert (result.code, "--engine farm: no plugin brings it" in result.err) == (2, True)
+    assert (result.code, "--engine farm: no plugin with an engine is installed" in result.err) == (2, True)

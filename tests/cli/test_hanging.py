@@ -69,5 +69,5 @@ def test_a_policy_that_hangs_is_named_and_its_calls_are_dropped(
         "Their items are left unsent."
     )
     assert (process.returncode, "Traceback" in errors) == (130, False)
-    assert "the same command again goes on from here" in said
+    assert "run the same command again to continue" in said
     assert len(lines_of("out.jsonl")) == 3 * processes

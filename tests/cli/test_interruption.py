@@ -49,7 +49,7 @@ def test_a_signal_finishes_calls_in_flight_and_says_how_to_continue(
             out, err = process.communicate(timeout=30)
         assert process.returncode == 130
         assert "Traceback" not in err
-        assert "the same command again goes on from here" in out
+        assert "run the same command again to continue" in out
         done = len(lines_of("out.jsonl"))
         assert 30 <= done < 300
         assert f"{done} of 300 items done" in out
@@ -175,7 +175,7 @@ def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_continues(
     safe = questions.with_name("out.jsonl").read_bytes().count(b"\n")
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith("headrace: ")
-    assert f"out.jsonl: File too large; {safe} items are safe there, run the same command again" in said
+    assert f"out.jsonl: File too large; {safe} items are safe there; free some space, then run the same command again" in said
     assert "Traceback" not in said
     assert 0 < safe < 300
     assert headrace.run("run", "questions.csv", *ASK).code == 0

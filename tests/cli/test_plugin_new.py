@@ -131,8 +131,8 @@ def test_an_existing_folder_is_not_changed(headrace: Any, tmp_path: Path) -> Non
     (tmp_path / "headrace-foo").mkdir()
     (tmp_path / "file").touch()
     for options, said in (
-        ((), "headrace-foo is there already, and nothing is overwritten"),
-        (("--into", "file"), "file/headrace-foo cannot be written: Not a directory"),
+        ((), "headrace-foo: exists already, and nothing is overwritten"),
+        (("--into", "file"), "file/headrace-foo: cannot be written: Not a directory"),
     ):
         result = headrace.run("plugin", "new", "foo", *options)
         assert result.code == 2

@@ -15,7 +15,7 @@ Lines = Callable[[str], list[dict[str, Any]]]
 ASK = ("run", "rows.csv", "--prompt", "{text}", "--model", "m", "--out", "out.jsonl")
 IN_FLIGHT = 10
 ROWS = 3000
-GO_ON = "the same command again goes on from here."
+GO_ON = "run the same command again to continue."
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ CASES: dict[str, tuple[int, bytes, dict[str, str], str]] = {
     "model": (404, refusal("no such model", "model_not_found"), {}, "no such model (POST"),
     "country": (403, refusal("no", "unsupported_country_region_territory"), {}, "status 403; this key or"),
     "key": (401, refusal("bad key"), {}, "status 401; the endpoint refuses the key"),
-    "method": (405, b"", {}, "status 405; that path does not take such calls; check base_url"),
+    "method": (405, b"", {}, "status 405; that path does not take such calls; check OPENAI_BASE_URL"),
     "moved": (301, b"", {"Location": "https://x.test/"}, "status 301; redirected to 'https://x.test/'"),
     "parameter": (400, refusal("too hot", None, "temperature"), {}, "finds temperature wrong; change it"),
     "page": (
         200,
         b"<!doctype html><p>Sign in",
         {"Content-Type": "text/html"},
-        "does base_url lead to the API?",
+        "does OPENAI_BASE_URL lead to the API?",
     ),
     "come back": (429, refusal("slow down"), {"Retry-After": "3600"}, "asks to retry after 3600 s"),
 }

@@ -135,7 +135,7 @@ def test_the_bundled_scenarios_are_listed_and_shown(headrace: Any) -> None:
         (["nowhere.toml"], "nowhere.toml: No such file or directory"),
         (["wrong.toml"], "wrong.toml: unknown key 'duratoin'; did you mean 'duration'?"),
         (["scenario.toml", "--settings", "wrong.toml"], "wrong.toml: unknown key 'duratoin'"),
-        (["scenario.toml", "--out", "no/page.html"], "no/page.html: there is no such folder"),
+        (["scenario.toml", "--out", "no/page.html"], "no/page.html: the folder does not exist"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_runs(
@@ -174,4 +174,4 @@ def test_a_terminal_shows_progress_and_ctrl_c_ends_it(headrace: Any) -> None:
 def test_a_missing_scenario_is_a_mistake(headrace: Any) -> None:
     result = headrace.run("simulate")
     assert result.code == 2
-    assert "Name a SCENARIO" in result.err
+    assert "missing argument 'SCENARIO'" in result.err
