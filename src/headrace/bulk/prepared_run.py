@@ -81,13 +81,13 @@ def prepare_run(
     out: str | os.PathLike[str],
     model: str | None,
     *,
-    prompt: str | None = None,
-    choices: Iterable[str] | None = None,
     answer: Any = None,
+    choices: Iterable[str] | None = None,
     id_column: str | None = None,
-    system: str | None = None,
-    parameters: Mapping[str, Any] | None = None,
     limit: int | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    prompt: str | None = None,
+    system: str | None = None,
     table: str | os.PathLike[str] | None = None,
 ) -> PreparedRun:
     """Check the arguments of a run and read its input once; see `headrace.bulk.run` for the arguments.

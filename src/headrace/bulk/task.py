@@ -151,8 +151,8 @@ def read_choice(choices: Sequence[str], reply: Reply) -> tuple[str | None, Headr
     choice = match_choice(choices, text)
     if choice is not None:
         return choice, None
-    said = text if len(text) <= 80 else text[:79] + "…"
-    return None, with_finish_reason(reply, AnswerError(f"the answer {said!r} is not one of the choices"))
+    excerpt = text if len(text) <= 80 else text[:79] + "…"
+    return None, with_finish_reason(reply, AnswerError(f"the answer {excerpt!r} is not one of the choices"))
 
 
 def _duplicate(source: TaskInput, ids: DuplicateFinder) -> str | None:

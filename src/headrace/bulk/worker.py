@@ -81,8 +81,8 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
         client, answer = _client(setup), pickle.loads(setup.answer)
         client.observe(recorder)
     except Exception as error:
-        said = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
-        await frames.send(WorkerReport(failure=said))
+        failure = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
+        await frames.send(WorkerReport(failure=failure))
         return
     inbox, outbox = _Inbox(), _Outbox(frames, recorder)
     async with client, anyio.create_task_group() as group:

@@ -35,7 +35,7 @@ def chat(
       git diff | headrace chat - --system "Review this change." --param temperature=0
     """
     from headrace._support.text import printable
-    from headrace._support.units import format_duration, format_usd
+    from headrace._support.units import format_duration
     from headrace.cli.terminal_run import run_async
     from headrace.client import Client
     from headrace.wire.parameters import OWN_KEYWORDS
@@ -60,7 +60,7 @@ def chat(
         if reply.usage is not None:
             took.append(f"{reply.usage.prompt_tokens or 0:,} + {reply.usage.completion_tokens or 0:,} tokens")
         if reply.cost is not None:
-            took.append(format_usd(reply.cost))
+            took.append(f"${reply.cost:.6f}")
         if reply.finish_reason == "length":
             took.append("cut off at max_tokens")
         return " · ".join(took)

@@ -137,23 +137,24 @@ def run(
     )
     client = make_client(observers=[display])
     chosen, engine_values = run.chosen(engine, engine_options)
-    allowed = None if choices is None else choices.split(",")
     answer = None if schema is None else options.json_file("--schema", schema)
-    values = options.parsed(parameters)
+    asked: dict[str, Any] = {
+        "prompt": prompt,
+        "choices": None if choices is None else choices.split(","),
+        "system": system,
+        "parameters": options.parsed(parameters),
+        "id_column": id_column,
+        "limit": limit,
+    }
     if chosen is not None:
         if dry_run or table is not None or processes != 1 or verbose:
             raise SettingsError("--engine: leave out --dry-run, --table, --processes and --verbose")
         job = Job(
             input=input,
             out=out,
-            prompt=prompt,
             model=client.settings.model,
-            choices=allowed,
             schema=answer,
-            system=system,
-            parameters=values,
-            id_column=id_column,
-            limit=limit,
+            **asked,
             make_client=make_client,
             max_in_flight=client.settings.max_in_flight,
             deadline=deadline,
@@ -163,19 +164,7 @@ def run(
         summary = chosen.run(job, engine_values)
         click.echo(report(summary, out))
         sys.exit(exit_code(summary))
-    prepared = prepare_run(
-        input,
-        out,
-        client.settings.model,
-        prompt=prompt,
-        choices=allowed,
-        answer=answer,
-        id_column=id_column,
-        system=system,
-        parameters=values,
-        limit=limit,
-        table=table,
-    )
+    prepared = prepare_run(input, out, client.settings.model, answer=answer, table=table, **asked)
     if dry_run:
         from headrace.cli.dry_run import preview
         from headrace.cli.dry_run_sample import take_sample

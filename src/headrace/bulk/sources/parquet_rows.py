@@ -62,8 +62,8 @@ class ParquetRows:
         except InputError:
             raise
         except Exception as error:
-            said = " ".join(str(error).split())
-            raise InputError(f"{self._file.name}: damaged, or not supported: {said}") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self._file.name}: damaged, or not supported: {reason}") from error
 
 
 def _reader(content: Any, name: str) -> Any:
