@@ -1,8 +1,8 @@
-"""Record a terminal session of ``headrace demo`` as ``docs/images/demo.svg``, which plays once and then stays.
+"""Record a terminal session of ``headrace demo`` as ``docs/images/demo.svg``, which plays once.
 
     uv run --isolated --no-dev --extra standard --group docs python docs/site/record_demo.py
 
-The command runs in a terminal of its own; every change of a line becomes an element that is shown for its time.
+The command runs in a terminal of its own. Each change of a line becomes an element that is shown for its time.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def record(screen: pyte.Screen) -> list[tuple[float, dict[int, str]]]:
             "TERM": "xterm-256color",
             "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]),
         }
-        os.execvp("headrace", COMMAND.split())  # noqa: S606, S607 - of this environment
+        os.execvp("headrace", COMMAND.split())
     stream = pyte.ByteStream(screen)
     begin = time.monotonic()
     frames: list[tuple[float, dict[int, str]]] = []
@@ -140,7 +140,8 @@ def drawn(texts: list[Shown]) -> str:
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img">
 <title>A terminal session of {COMMAND}</title>
 <style>
-text {{ font: 13px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; white-space: pre; visibility: hidden }}
+text {{ font: 13px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; white-space: pre }}
+text {{ visibility: hidden }}
 text.last {{ animation-fill-mode: forwards !important }}
 @keyframes show {{ from, to {{ visibility: visible }} }}
 @media (prefers-reduced-motion: reduce) {{
