@@ -162,7 +162,7 @@ WRONG = {
     ),
     LEAST + "[variants]\na = 3": "variants: must be tables of settings",
     'policies = ["retri"]\n' + LEAST: "no plugin has a policy called 'retri'; did you mean 'retry'?",
-    'base_url = "https://a.example/v1"\n' + LEAST: "base_url has no place here: the endpoint is simulated",
+    'base_url = "https://a.example/v1"\n' + LEAST: "base_url cannot be set: the endpoint is simulated",
     "every = 0.001\n" + LEAST: "every: 0.001 s makes more than 10,000 rows",
     "processes = 0\n" + LEAST: "processes: 0 is not a whole number of at least 1",
     "processes = 5\n" + LEAST.replace('"open"', '"bulk"').replace("rate = 10", "items = 4"): (
