@@ -26,7 +26,7 @@ from headrace import (
     Secret,
     SettingsError,
 )
-from headrace._support.redaction import MOST_KEYS
+from headrace._support.redaction import MAX_KEYS
 from headrace.keys import RefreshableKey
 from headrace.testing import Answer, FakeEndpoint
 from headrace.transports.memory import MemoryTransport
@@ -438,4 +438,4 @@ async def test_the_latest_keys_are_blotted_out_and_those_long_gone_are_forgotten
     said = " ".join(keys)
     blotted = key.redactor().text(said)
     assert key.redactor().content(said.encode()) == blotted.encode()
-    assert blotted == " ".join([*keys[:-MOST_KEYS], *["***"] * MOST_KEYS])
+    assert blotted == " ".join([*keys[:-MAX_KEYS], *["***"] * MAX_KEYS])

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 
-from headrace._support.redaction import Redactor, Redactors
+from headrace._support.redaction import MultiRedactor, Redactor
 from headrace.errors import SettingsError
 from headrace.keys import RefreshableKey, Secret, as_secret, is_token
 
@@ -130,7 +130,7 @@ class Endpoint:
     is_plain: bool = attrs.field(init=False, repr=False)
     """True where requests are written there as anywhere: no model renamed, no path or query of its own, and a
     key that does not change."""
-    _redactor: Redactor | Redactors = attrs.field(init=False, repr=False)
+    _redactor: Redactor | MultiRedactor = attrs.field(init=False, repr=False)
 
     @path.validator
     def _has_path(self, attribute: attrs.Attribute[Any], value: str) -> None:
@@ -149,7 +149,7 @@ class Endpoint:
         return not renamed and self.path == "{path}" and not self.query and self.has_fixed_key
 
     @_redactor.default
-    def _of_key(self) -> Redactor | Redactors:
+    def _of_key(self) -> Redactor | MultiRedactor:
         return Redactor(None) if self.api_key is None else self.api_key.redactor()
 
     def validated(self, *, insecure: bool = False) -> Endpoint:
@@ -201,7 +201,7 @@ class Endpoint:
     @property
     def may_show_key(self) -> bool:
         """True where words of the endpoint may hold a key that must not be shown."""
-        return not self._redactor.idle
+        return not self._redactor.is_noop
 
     def without_key(self, said: AnyStr) -> AnyStr:
         """What the endpoint said, less its key: some repeat the one that they refuse.

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import anyio
 
-from headrace._support.redaction import Redactor, Redactors
+from headrace._support.redaction import MultiRedactor, Redactor
 from headrace.errors import CredentialError, SettingsError
 
 
@@ -38,7 +38,7 @@ class Secret:
         """The string itself."""
         return self._value
 
-    def redactor(self) -> Redactor | Redactors:
+    def redactor(self) -> Redactor | MultiRedactor:
         """What blots it out of text."""
         return Redactor(self._value)
 
@@ -75,7 +75,7 @@ class RefreshableKey(Secret):
         super().__init__("")
         self._source = source
         self._asking: _Asking | None = None
-        self._redactors = Redactors()
+        self._redactors = MultiRedactor()
         self.version = 0
         """How many different keys there have been in a row; 0: none was asked for yet."""
 
@@ -89,7 +89,7 @@ class RefreshableKey(Secret):
             raise CredentialError("no key yet: a client asks for it before its first request")
         return self._value
 
-    def redactor(self) -> Redactor | Redactors:
+    def redactor(self) -> Redactor | MultiRedactor:
         """What blots the latest keys out of text, those to come included."""
         return self._redactors
 

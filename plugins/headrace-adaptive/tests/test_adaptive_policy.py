@@ -445,7 +445,7 @@ async def test_of_models_without_end_those_in_use_keep_their_limit_and_others_ar
         await trio.sleep(1.0)
         for number in range(3000):
             await client.chat("?", model=f"model-{number}")
-        assert len(list(adaptive._lanes.everything())) <= 1001
+        assert len(list(adaptive._lanes.all_values())) <= 1001
         await client.chat("?", model="in-use")
         assert trio.current_time() == 30.0
 

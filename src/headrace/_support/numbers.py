@@ -1,4 +1,4 @@
-"""Numbers of other libraries (NumPy, Decimal, fractions), told by what they can do."""
+"""Recognises numbers of other libraries (NumPy, Decimal, fractions) by their methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def as_number(value: Any) -> int | float | Decimal | None:
-    """The number that a value is; None for anything else: a bool, a string, an array of several."""
+    """A value as a number of Python's own; None if it is not one number (a bool, a string, an array)."""
     if isinstance(value, Decimal):
         return Decimal(value)
     kind = type(value)

@@ -160,7 +160,7 @@ class Adaptive:
         """
         limits = [
             lane.control.limit
-            for lane in self._lanes.everything()
+            for lane in self._lanes.all_values()
             if lane.endpoint == endpoint and (model is None or model == lane.model)
         ]
         return min(limits, default=self.start)
