@@ -78,10 +78,10 @@ def test_one_endpoint_that_is_named_goes_before_those_of_the_file(load: Callable
         ('[endpoints.a]\nbase_url = "https://a.example"\nheaders = {"X\\n" = "a"}', "header name 'X"),
         (
             '[endpoints.a]\nbase_url = "https://a.example"\nheaders = {"X" = "a\\r\\nY: b"}',
-            "header 'X' holds a line break",
+            "header 'X' contains a line break",
         ),
         ('[endpoints.a]\nbase_url = "https://a.example"\nmodels = "m"', "models"),
-        ('[endpoints.a]\nbase_url = "https://a.example"\nmodels = [["m"]]', "must be a list of models"),
+        ('[endpoints.a]\nbase_url = "https://a.example"\nmodels = [["m"]]', "must be a list of names"),
         ("endpoints = [5]", "tables like"),
         ("endpoints = []", "tables like"),
         ('[endpoints]\nbase_url = "https://a.example"', "tables like"),
@@ -106,7 +106,7 @@ def test_keywords_take_endpoints_or_tables() -> None:
         Client(endpoints=endpoints, base_url="https://c.example/v1", policies=[])
     with pytest.raises(SettingsError, match=r"endpoint 'b': .*insecure=True"):
         Client(endpoints=[Endpoint("http://b.example", Secret("k"), name="b")], policies=[])
-    with pytest.raises(SettingsError, match="must be a list of models"):
+    with pytest.raises(SettingsError, match="must be a list of names"):
         Endpoint("https://a.example", models="m")
 
 

@@ -182,3 +182,27 @@ def output_text(output: Any) -> tuple[str, str]:
                 texts.append(text)
                 thoughts.append(thought)
     return "".join(texts), "".join(thoughts)
+
+
+def first_choice(body: Any) -> Mapping[str, Any] | None:
+    """The first choice with a message or a text in a decoded body; None if there is none."""
+    choices = body.get("choices") if isinstance(body, Mapping) else None
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, Mapping) and (
+            isinstance(choice.get("message"), Mapping) or isinstance(choice.get("text"), str)
+        ):
+            return choice
+    return None
+
+
+def text_and_reasoning(body: Any) -> tuple[str, str] | None:
+    """The text and the reasoning of a decoded body; None if it contains no answer."""
+    choice = first_choice(body)
+    if choice is not None:
+        message = choice.get("message")
+        if isinstance(message, Mapping):
+            return content_of(message)
+        return split_thoughts(choice["text"])[::-1]
+    if isinstance(body, Mapping) and isinstance(body.get("output"), list):
+        return output_text(body["output"])
+    return None

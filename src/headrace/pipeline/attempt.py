@@ -227,7 +227,7 @@ def status_error(call: Call, reply: Reply) -> StatusError:
         param=error.param,
         retryable=_may_be_retried(status, headers) and not error.is_about_quota,
         limit="quota" if error.is_about_quota or status == 402 else error.limit if status == 429 else None,
-        asked=error.retry_after,
+        body_retry_after=error.retry_after,
     )
 
 

@@ -13,9 +13,10 @@ import attrs
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace._support.message_content import first_choice
 from headrace._support.text import shown
 from headrace.errors import InvalidReply
-from headrace.replies import Reply, first_choice
+from headrace.replies import Reply
 from headrace.wire.error_bodies import ErrorBody, error_in, invalid_reply
 from headrace.wire.stream_accumulator import assembled_of
 from headrace.wire.usage import UsageFields, usage_fields
