@@ -170,7 +170,7 @@ async def test_a_second_attempt_with_the_new_key_counts_and_there_is_no_third() 
         assert (await client.chat("x")).attempts == 2
         guarded.issuer = Issuer()  # which gives the first one, and will never take those to come
         issuer.number = 3
-        with pytest.raises(AuthenticationError, match="when asked again") as caught:
+        with pytest.raises(AuthenticationError, match="returned no other key") as caught:
             await client.chat("x")
     assert (caught.value.attempts, caught.value.status) == (2, 401)
     assert guarded.sent == [token(1), token(1), token(2), token(2), token(3)]
@@ -366,7 +366,9 @@ async def test_a_callable_that_hangs_is_given_up_with_the_attempt() -> None:
     async with Guarded().client(issuer, timeout=0.02) as client:
         async with client.map(["x"] * 3) as outcomes:
             errors = [outcome.error async for outcome in outcomes]
-        assert all(isinstance(error, CallTimeout) and "gave no key within" in str(error) for error in errors)
+        assert all(
+            isinstance(error, CallTimeout) and "returned no key within" in str(error) for error in errors
+        )
         issuer.delay = 0.0
         with pytest.raises(AuthenticationError):
             await client.chat("x")

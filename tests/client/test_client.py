@@ -132,7 +132,7 @@ def test_url_and_key_come_from_openais_variables(monkeypatch: pytest.MonkeyPatch
         ({"transport": MemoryTransport}, "did you mean MemoryTransport()"),
         ({"policies": "retry"}, "policies"),
         ({"policies": Priced()}, "policies"),
-        ({"policies": ["retry"]}, "'retry' is no policy"),
+        ({"policies": ["retry"]}, "'retry' is not a policy"),
         ({"policies": [Priced]}, "did you mean Priced()"),
     ],
 )

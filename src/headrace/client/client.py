@@ -138,7 +138,7 @@ class Client(ApiMethods):
             _make_limiter(limiter, max_in_flight, core),
             with_raise_for_status(self._transport.send, core.max_response_bytes),
         )
-        self._lifespans = Lifespans(self._pipeline.parts(self._transport), self._close)
+        self._lifespans = Lifespans(self._pipeline.components(self._transport), self._close)
         self._token: object = None
 
     @uninterrupted

@@ -32,7 +32,7 @@ _IN_A_ROW = 16
 async def _reader_of_whole(reply: Reply) -> ChunkReader:
     """For a reply that comes from a policy."""
     reader = ChunkReader(reply)
-    await reader.whole(math.inf)
+    await reader.read_whole(math.inf)
     return reader
 
 
@@ -51,7 +51,7 @@ class Stream:
         reply = self._reply
         if reply is None:
             return f"<Stream {'waiting for its first piece' if self._entered else 'not entered yet'}>"
-        came = f"{self._reader.assembly.length} characters"
+        came = f"{self._reader.accumulator.length} characters"
         if not self._ended:
             state = f"open, {came} so far"
         else:
@@ -115,7 +115,7 @@ class Stream:
         deadline = math.inf if call.deadline is None else call.deadline
         until = math.inf if stall is None else anyio.current_time() + stall
         try:
-            await self._reader.more(min(until, deadline))
+            await self._reader.read_more(min(until, deadline))
         except CallError as error:
             failure = error
             if isinstance(error, CallTimeout) and deadline <= until:
@@ -156,6 +156,6 @@ class Stream:
         if reply is None:
             raise ClientStateError("enter the stream first: async with client.stream(…) as stream")
         if not self._ended:
-            body: Any = self._reader.assembly.body()
+            body: Any = self._reader.accumulator.body()
             return attrs.evolve(reply, content=reply.content or msgspec.json.encode(body), stream=None)
         return reply
