@@ -270,9 +270,11 @@ def test_each_name_for_authors_of_engines_is_there() -> None:
 # ../explanation/architecture.md
 
 
-def test_the_house_is_that_of_the_import_contract() -> None:
+def test_the_tree_names_the_rooms_in_the_order_of_the_import_contract() -> None:
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    layers = [name.removeprefix("headrace.") for name in linter["contracts"][0]["layers"]]
+    layers = [re.findall(r"\w+", layer) for layer in linter["contracts"][0]["layers"]]
     text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
-    named = [row[0].strip("`").removesuffix(".py").rstrip("/") for row in rows(section(text, "## The house"))]
-    assert named == layers
+    lines = [re.findall(r"\b([a-z_]+)(?:/|\.py)", line) for line in section(text, "## The tree").splitlines()]
+    rooms = {room for floor in layers for room in floor}
+    floors = [sorted(line) for line in lines if line and set(line) <= rooms]
+    assert floors == [sorted(floor) for floor in layers]
