@@ -261,4 +261,4 @@ async def test_a_stream_shows_how_far_it_is() -> None:
         stream = client.stream("x")
         with pytest.raises(CallError):
             await stream.__aenter__()
-        assert repr(stream) == "<Stream waiting for its first piece>"
+        assert repr(stream) == "<Stream waiting for its first chunk>"
