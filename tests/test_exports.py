@@ -114,9 +114,14 @@ def test_a_class_that_another_module_writes_of_a_public_one_keeps_its_own_module
         (headrace, "Answered", "ParsedReply"),
         (headrace, "Ending", "StreamResult"),
         (headrace, "Piece", "Chunk"),
+        (headrace.plugins, "Expected", "ExpectedBody"),
         (headrace.plugins, "GroupOfClient", "TaskGroupFactory"),
         (headrace.plugins, "above_zero", "positive_number"),
-        (headrace.plugins, "answered", "parse_answer"),
+        (headrace.plugins, "answered", "parse_reply"),
+        (headrace.plugins, "expected_of", "expected_body"),
+        (headrace.plugins, "is_per_day", "is_daily_limit"),
+        (headrace.plugins, "most_output", "max_output_tokens"),
+        (headrace.plugins, "read_envelope", "read_reply_body"),
     ],
 )
 def test_an_old_name_works_and_warns(module: ModuleType, old: str, new: str) -> None:
@@ -156,7 +161,11 @@ def test_importing_headrace_does_not_import_what_only_some_need() -> None:
 
 def test_importing_the_plugin_authors_names_imports_hardly_more_than_headrace() -> None:
     more = _imported_by("import headrace.plugins") - _imported_by("import headrace")
-    assert more == {"headrace._support.bounded_mapping", "headrace.plugins", "headrace.wire.rejections"}
+    assert more == {
+        "headrace._support.bounded_mapping",
+        "headrace.plugins",
+        "headrace.wire.rate_limit_detector",
+    }
 
 
 def test_what_plugin_authors_import_reports_that_module() -> None:

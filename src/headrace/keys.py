@@ -80,7 +80,7 @@ class RefreshableKey(Secret):
         self._provider = provider
         self._refresh: _Refresh | None = None
         self._redactors = MultiRedactor()
-        self.version = 0
+        self.version: int = 0
         """The number of key changes so far; 0 before the first key."""
 
     def for_another_client(self) -> RefreshableKey:

@@ -58,7 +58,7 @@ class Redactor:
         if len(secret) < WINDOW:  # too short to be found in parts
             secret, self._prefix, size = key, "", max(WINDOW, len(key))
         self._windows = [secret[at : at + size] for at in range(len(secret) - size + 1)]
-        self.is_noop = not self._windows
+        self.is_noop: bool = not self._windows
         """True if nothing is ever removed."""
         # A key with a character that begins an escape cannot be found in unescaped text.
         self._odd = any(character in secret for character in "\\%&")

@@ -19,8 +19,8 @@ from headrace.pipeline.chunk_reader import streamed_request
 from headrace.pipeline.pipeline import Pipeline
 from headrace.replies import Reply
 from headrace.tokens import Limiter
-from headrace.wire.request_bodies import RequestLike, as_request, encoded
-from headrace.wire.structured_output import AnswerFormat
+from headrace.wire.request_bodies import RequestLike, as_request, encode_request
+from headrace.wire.structured_output import ResponseFormat
 
 _MAX_MODELS = 1000
 """For how many models the endpoints that serve them are remembered."""
@@ -39,7 +39,7 @@ class CallRunner(ApiMethods):
     async def _outcome(
         self,
         limiter: Limiter | None,
-        answer: AnswerFormat | None,
+        answer: ResponseFormat | None,
         stream: OutcomeStream[Any],
         index: int,
         item: RequestLike,
@@ -70,7 +70,7 @@ class CallRunner(ApiMethods):
         now, endpoints = self._now(), self._endpoints
         if not self._any_model:
             endpoints = self._endpoints_by_model.get(request.model) or self._endpoints_for(request.model)
-        request, content = encoded(request)
+        request, content = encode_request(request)
         return Call(
             request,
             endpoints[0],

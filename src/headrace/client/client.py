@@ -36,7 +36,7 @@ from headrace.settings import CoreSettings, load_settings
 from headrace.tokens import Limiter
 from headrace.transports import Transport
 from headrace.wire.request_bodies import RequestLike
-from headrace.wire.structured_output import answer_format
+from headrace.wire.structured_output import response_format_for
 
 T = TypeVar("T")
 
@@ -284,7 +284,7 @@ class Client(CallRunner):
         check_map_arguments(requests, max_in_flight, buffer, stop_on, self.limiter)
         own_limiter = None if max_in_flight is None else PriorityCapacityLimiter(max_in_flight)
         work: Callable[[OutcomeStream[Any], int, Any], Awaitable[Outcome[Any]]] = functools.partial(
-            self._outcome, own_limiter, None if answer is None else answer_format(answer)
+            self._outcome, own_limiter, None if answer is None else response_format_for(answer)
         )
         if stop_on is not None:
             from headrace.client.stop_on import StopOnSharedErrors  # imported late: few maps need it

@@ -23,8 +23,8 @@ class ItemSource:
     """
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
-        self.is_async = isinstance(items, AsyncIterable)
-        self.is_over = False
+        self.is_async: bool = isinstance(items, AsyncIterable)
+        self.is_over: bool = False
         self.error: Exception | None = None
         self.next_item: Callable[[], Any]
         self._close: Callable[[], object] | None = None

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from headrace.wire.error_scope import Scope, SharedError
+from headrace.wire.error_scope import ErrorScope, SharedError
 
 T = TypeVar("T")
 
@@ -57,18 +57,18 @@ class _Suspicion(Generic[T]):
 
     @property
     def has_enough_items(self) -> bool:
-        return len(self.items) >= MIN_ITEMS or self.error.scope is Scope.RUN
+        return len(self.items) >= MIN_ITEMS or self.error.scope is ErrorScope.RUN
 
     @property
     def is_shared(self) -> bool:
         """Whether the error counts as shared when no running call can refute it any more."""
-        if self.error.scope in {Scope.ACCOUNT, Scope.RUN}:
+        if self.error.scope in {ErrorScope.ACCOUNT, ErrorScope.RUN}:
             return True
         return self.has_enough_items and not self.others_succeed
 
     def is_refuted_by(self, number: int) -> bool:
         """Whether the success of the call with this number shows that the error was about its items."""
-        return self.since < number and self.error.scope is not Scope.RUN
+        return self.since < number and self.error.scope is not ErrorScope.RUN
 
 
 @attrs.define
@@ -94,7 +94,7 @@ class SharedErrorDetector(Generic[T]):
         self._max_held = max_held
         self._begun = 0
         self._suspicions: dict[str, _Suspicion[T]] = {}
-        self.held = 0
+        self.held: int = 0
         self.verdict: Verdict[T] | None = None
 
     def begin(self) -> int:

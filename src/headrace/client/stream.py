@@ -51,7 +51,7 @@ class Stream:
         reply = self._reply
         if reply is None:
             return f"<Stream {'waiting for its first chunk' if self._entered else 'not entered yet'}>"
-        received = f"{self._reader.accumulator.length} characters"
+        received = f"{self._reader.accumulator.text_length} characters"
         if not self._ended:
             state = f"open, {received} so far"
         else:

@@ -25,10 +25,10 @@ from headrace.errors import (
     ReplyTooLarge,
 )
 from headrace.replies import Reply
+from headrace.wire.reply_bodies import CHAT, read_reply_body
 from headrace.wire.request_bodies import encode_body
 from headrace.wire.sse import EventParser, looks_like_events, may_become_events
-from headrace.wire.stream_accumulator import DONE, Assembly, Chunk, no_answer
-from headrace.wire.success_bodies import CHAT, read_envelope
+from headrace.wire.stream_accumulator import DONE, Chunk, StreamAccumulator, empty_stream_error
 
 _DONE_GRACE = 0.02
 """Seconds after ``[DONE]`` in which the response must end, so that the connection can be used again."""
@@ -72,9 +72,9 @@ class ChunkReader:
         self._max_bytes = max_bytes
         self._size = 0
         self._events: EventParser | None = None
-        self.accumulator = Assembly()
+        self.accumulator: StreamAccumulator = StreamAccumulator()
         self.ready: deque[Chunk] = deque()
-        self.done = False
+        self.done: bool = False
         self.failure: CallError | None = None
 
     async def read_more(self, until: float) -> None:
@@ -141,17 +141,17 @@ class ChunkReader:
             return
         if self.accumulator.finished:
             self._finish()
-        elif self.failure is None and self.accumulator.aside:
-            self.failure = no_answer(self.accumulator)
+        elif self.failure is None and self.accumulator.stray_data:
+            self.failure = empty_stream_error(self.accumulator)
         elif self.failure is None:
             self.failure = IncompleteReply("the stream ended before the answer was complete")
 
     def _finish(self) -> None:
-        if self.accumulator.begun:
-            self.ready += self.accumulator.end()
+        if self.accumulator.started:
+            self.ready += self.accumulator.flush()
             self.done = True
         else:
-            self.failure = no_answer(self.accumulator)
+            self.failure = empty_stream_error(self.accumulator)
 
     async def read_whole(self, until: float, first: bytes = b"") -> None:
         """Read a body that is not a stream as one chunk: from a cache, or an endpoint without streams."""
@@ -160,7 +160,7 @@ class ChunkReader:
             received += data
         reply = self._reply
         reply.content = bytes(received)
-        read_envelope(reply, CHAT)
+        read_reply_body(reply, CHAT)
         self.accumulator.model, self.accumulator.usage = reply.model, reply.usage
         self.accumulator.service_tier = reply.service_tier
         self.ready.append(Chunk(reply.text, 0, reply.reasoning, reply.tool_calls))
@@ -213,7 +213,7 @@ async def open_stream(call: Call, reply: Reply, max_bytes: float) -> Reply:
         if reader.failure is not None:  # no chunk was passed on yet, so the attempt may be retried
             raise reader.failure
     except CallError as error:
-        if reader.accumulator.begun:
+        if reader.accumulator.started:
             content = msgspec.json.encode(reader.accumulator.body())
             error.partial = attrs.evolve(reply, content=content, stream=None, usage=reader.accumulator.usage)
         await reader.aclose()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from headrace.settings import Settings
     from headrace.transports import Transport
 
-hookspec = pluggy.HookspecMarker("headrace")
-hookimpl = pluggy.HookimplMarker("headrace")
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker("headrace")
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("headrace")
 """Marks a function of a plugin as the implementation of the hook with the same name."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from headrace.endpoint import Endpoint
-from headrace.wire.structured_output import AnswerFormat, SchemaMode
+from headrace.wire.structured_output import ResponseFormat, SchemaMode
 
 _MAX_SCHEMAS = 1000
 """How many rejected schemas are remembered; a program may use any number of schemas."""
@@ -37,9 +37,9 @@ class SchemaModes:
 
     def __init__(self) -> None:
         self._rejected_modes: set[tuple[Endpoint, str | None, SchemaMode]] = set()
-        self._rejected_schemas: set[tuple[Endpoint, str | None, AnswerFormat]] = set()
+        self._rejected_schemas: set[tuple[Endpoint, str | None, ResponseFormat]] = set()
 
-    def remaining(self, endpoint: Endpoint, model: str | None, answer: AnswerFormat) -> list[SchemaMode]:
+    def remaining(self, endpoint: Endpoint, model: str | None, answer: ResponseFormat) -> list[SchemaMode]:
         """The modes to try, strictest first; the last one is always PROMPT."""
         modes = [mode for mode in SchemaMode if (endpoint, model, mode) not in self._rejected_modes]
         if (endpoint, model, answer) in self._rejected_schemas and modes[0] is SchemaMode.JSON_SCHEMA:
@@ -47,7 +47,7 @@ class SchemaModes:
         return modes
 
     def reject(
-        self, endpoint: Endpoint, model: str | None, answer: AnswerFormat, mode: SchemaMode, content: bytes
+        self, endpoint: Endpoint, model: str | None, answer: ResponseFormat, mode: SchemaMode, content: bytes
     ) -> None:
         """Remember that this mode was rejected with this body while a later mode was accepted."""
         unknown = _NOT_SUPPORTED.search(content) and not _ABOUT_THIS_SCHEMA.search(content)

@@ -25,7 +25,7 @@ from headrace import (
     StreamResult,
     Usage,
 )
-from headrace.plugins import SHARED_FOLDER, most_output
+from headrace.plugins import SHARED_FOLDER, max_output_tokens
 from headrace_cost.budget import Account, Budget
 from headrace_cost.charges import NOTE, Charge, may_be_billed, partial_reply, total
 from headrace_cost.live import live_catalogue
@@ -257,7 +257,7 @@ class Cost:
         That bounds all that is in the body, and nothing the body only points to (an image's address, a
         file's id). Its output is bounded by the limit in the body, or else assumed, and comes ``n`` times.
         """
-        output = most_output(call.request.body or {}, self._assumed(model))
+        output = max_output_tokens(call.request.body or {}, self._assumed(model))
         assert output is not None
         return price.at_most(len(call.content), output, call.content)
 
@@ -267,7 +267,7 @@ class Cost:
 
     def _refusal(self, call: Call, amount: Decimal, account: Account) -> BudgetExceeded:
         because, advice = "", "raise the budget"
-        if most_output(call.request.body or {}, None) is None:
+        if max_output_tokens(call.request.body or {}, None) is None:
             assumed = self._assumed(call.request.model or "")
             because = f" because no max_tokens is set ({assumed:,} output tokens are assumed)"
             advice += ", or set max_tokens"

@@ -17,9 +17,9 @@ from headrace._support.message_content import first_choice
 from headrace._support.text import shown
 from headrace.errors import InvalidReply
 from headrace.replies import Reply
-from headrace.wire.error_bodies import ErrorBody, error_in, invalid_reply
-from headrace.wire.stream_accumulator import assembled_of
-from headrace.wire.usage import UsageFields, usage_fields
+from headrace.wire.error_bodies import ErrorBody, find_error, to_invalid_reply
+from headrace.wire.stream_accumulator import accumulate_events
+from headrace.wire.usage import UsageFields, parse_usage
 
 _NOTHING = msgspec.Raw(b"")
 
@@ -48,11 +48,11 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 
 
 @attrs.frozen(eq=False)
-class Expected:
+class ExpectedBody:
     """What an answer must hold: a quick look for the usual answer, and a careful one for the others."""
 
-    usual: Callable[[_Envelope], bool]
-    holds: Callable[[Any], bool]
+    quick_check: Callable[[_Envelope], bool]
+    full_check: Callable[[Any], bool]
 
 
 def _usual_choices(envelope: _Envelope) -> bool:
@@ -85,9 +85,9 @@ def _is_filled_list(raw: msgspec.Raw) -> bool:
     return len(written) > 2 and written[0] == ord("[")
 
 
-CHAT = Expected(_usual_choices, _holds_choice)
-_RESPONSE = Expected(lambda envelope: _is_filled_list(envelope.output), _holds_output)
-_EMBEDDINGS = Expected(lambda envelope: _is_filled_list(envelope.data), _holds_data)
+CHAT = ExpectedBody(_usual_choices, _holds_choice)
+_RESPONSE = ExpectedBody(lambda envelope: _is_filled_list(envelope.output), _holds_output)
+_EMBEDDINGS = ExpectedBody(lambda envelope: _is_filled_list(envelope.data), _holds_data)
 
 _EXPECTED = {
     "/chat/completions": CHAT,
@@ -97,12 +97,12 @@ _EXPECTED = {
 }
 
 
-def expected_of(path: str) -> Expected | None:
+def expected_body(path: str) -> ExpectedBody | None:
     """What the answer to a POST of this path must hold; None where headrace does not know."""
     return _EXPECTED.get(path) or _EXPECTED.get(path.partition("?")[0])
 
 
-def read_envelope(reply: Reply, expected: Expected | None = None) -> None:
+def read_reply_body(reply: Reply, expected: ExpectedBody | None = None) -> None:
     """Fill in a reply's usage and model from its body.
 
     Args:
@@ -122,19 +122,19 @@ def read_envelope(reply: Reply, expected: Expected | None = None) -> None:
         if expected is not None or not (reply.status == 204 or _declared_otherwise(reply)):
             _read_leniently(reply, expected)
         return
-    if envelope.error or (expected is not None and not expected.usual(envelope)):
+    if envelope.error or (expected is not None and not expected.quick_check(envelope)):
         _read_leniently(reply, expected)
         return
     reply.model, reply.service_tier = envelope.model, envelope.service_tier
     if envelope.usage is not None:
-        reply.usage = envelope.usage.public()
+        reply.usage = envelope.usage.to_usage()
         if reply.service_tier is None:
             reply.service_tier = envelope.usage.tier
 
 
-def _read_leniently(reply: Reply, expected: Expected | None) -> None:
+def _read_leniently(reply: Reply, expected: ExpectedBody | None) -> None:
     if expected is CHAT:
-        assembled = assembled_of(reply.content)  # some endpoints stream to everybody
+        assembled = accumulate_events(reply.content)  # some endpoints stream to everybody
         if assembled is not None:
             reply.content = assembled
     try:
@@ -146,20 +146,20 @@ def _read_leniently(reply: Reply, expected: Expected | None) -> None:
             f"{said} (status {reply.status}, but the body is not JSON{hint})", is_json=False
         ) from None
     if isinstance(body, Mapping):
-        model, usage, tier = body.get("model"), usage_fields(body.get("usage")), body.get("service_tier")
+        model, usage, tier = body.get("model"), parse_usage(body.get("usage")), body.get("service_tier")
         reply.model = model if isinstance(model, str) else None
-        reply.usage = None if usage is None else usage.public()
+        reply.usage = None if usage is None else usage.to_usage()
         reply.service_tier = tier if isinstance(tier, str) else None if usage is None else usage.tier
-    found = expected is not None and expected.holds(body)
-    fault = error_in(body)
+    found = expected is not None and expected.full_check(body)
+    fault = find_error(body)
     if expected is not None and not found:
-        fault = fault or _error_of_choice(body) or error_in(body, failed=True)
-        if fault is None or fault.says_nothing:
+        fault = fault or _error_of_choice(body) or find_error(body, failed=True)
+        if fault is None or fault.is_empty:
             raise InvalidReply(
                 f"{shown(reply.content)} (status {reply.status}, but there is no answer in it)"
             )
-    if fault is not None and not fault.says_nothing:
-        failure = invalid_reply(fault, reply.content, f"status {reply.status}, but the body is an error")
+    if fault is not None and not fault.is_empty:
+        failure = to_invalid_reply(fault, reply.content, f"status {reply.status}, but the body is an error")
         if first_choice(body) is not None:
             failure.partial = reply
         raise failure
@@ -170,7 +170,7 @@ def _error_of_choice(body: Any) -> ErrorBody | None:
     choices = body.get("choices") if isinstance(body, Mapping) else None
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, Mapping) and (choice.get("error") or choice.get("finish_reason") == "error"):
-            return error_in(choice) or ErrorBody(code="error")
+            return find_error(choice) or ErrorBody(code="error")
     return None
 
 

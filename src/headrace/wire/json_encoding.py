@@ -26,10 +26,10 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 def encode_value(value: Any, where: str) -> bytes:
     """A value as JSON; raises `RequestError`, in which the value is called ``where``."""
-    return plain_and_encoded(value, where)[1]
+    return to_plain_and_json(value, where)[1]
 
 
-def plain_and_encoded(value: Any, where: str) -> tuple[Any, bytes]:
+def to_plain_and_json(value: Any, where: str) -> tuple[Any, bytes]:
     """A value and its JSON; in the value, what msgspec does not know is replaced by what it stands for."""
     try:
         content = _encode(value)

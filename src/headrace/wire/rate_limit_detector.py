@@ -65,7 +65,7 @@ _PER_DAY = re.compile(rb"per[ _-]?day|daily|\b[RT]PD\b", re.IGNORECASE)
 _READ = 4096
 
 
-class Evidence(Enum):
+class RateLimitEvidence(Enum):
     """What an attempt's fate says.
 
     NOTHING new; a limit is SUSPECTED: slow down, and the test tells; refusals are DOMINANT: stop for a while;
@@ -79,12 +79,12 @@ class Evidence(Enum):
     CHANCE = "chance"
 
 
-class Refusals:
+class RateLimitDetector:
     """The 429s of one endpoint or model. Times are in seconds on a clock that never goes back.
 
-    ``testing``: the test is under way, and wants to be told by `passed` what was not refused. ``limited``: a
-    limit is known or suspected. ``accepted`` in ``seconds``: attempts while the refusals came that are
-    suspected.
+    ``testing``: the test is under way, and wants to be told by `record_acceptance` what was not refused.
+    ``limited``: a limit is known or suspected. ``accepted`` in ``seconds``: attempts while the refusals came
+    that are suspected.
     """
 
     __slots__ = (
@@ -104,8 +104,10 @@ class Refusals:
     )
 
     def __init__(self) -> None:
-        self.testing = self.limited = False
-        self.accepted, self.seconds = 0, 0.0
+        self.testing: bool = False
+        self.limited: bool = False
+        self.accepted: int = 0
+        self.seconds: float = 0.0
         self._recent: deque[tuple[int, float, bool]] = deque(maxlen=_REMEMBERED)
         self._chance = 0.0
         self._again_at = -math.inf
@@ -114,56 +116,58 @@ class Refusals:
         self._refused = self._resolved = 0
         self._test_began = 0.0
 
-    def refused(self, number: int, begun: float, now: float, asked: float | None, last: int) -> Evidence:
+    def record_rejection(
+        self, number: int, started_at: float, now: float, retry_after: float | None, latest: int
+    ) -> RateLimitEvidence:
         """Attempt ``number``, begun then, got a 429 that asks to stay away for so many seconds.
 
         ``last``: the number of the latest attempt begun, from which on a sender that slows does so.
         """
         if number <= self._from:
-            return Evidence.NOTHING
+            return RateLimitEvidence.NOTHING
         recent = self._recent
-        recent.append((number, begun, asked is not None and asked > LONG))
+        recent.append((number, started_at, retry_after is not None and retry_after > LONG))
         if self._dominant():
             self.limited = True
-            self._slowed(last)
-            return Evidence.DOMINANT
+            self._slowed(latest)
+            return RateLimitEvidence.DOMINANT
         if self.testing:
             self._refused += 1
-            return self._resolve(number, last, now)
+            return self._resolve(number, latest, now)
         needed, least = (KNOWN, KNOWN_SHARE) if self.limited else (SUSPICIOUS, SUSPICIOUS_SHARE)
         if now < self._again_at:
             needed, least = SUSPICIOUS, max(least, DOUBLED * self._chance)
         if len(recent) < needed:
-            return Evidence.NOTHING
-        return self._suspect(needed, least, last, now)
+            return RateLimitEvidence.NOTHING
+        return self._suspect(needed, least, latest, now)
 
-    def passed(self, number: int, now: float) -> Evidence:
+    def record_acceptance(self, number: int, now: float) -> RateLimitEvidence:
         """Attempt ``number`` was not refused; to be told only while ``testing``."""
-        return self._resolve(number, number, now) if self.testing else Evidence.NOTHING
+        return self._resolve(number, number, now) if self.testing else RateLimitEvidence.NOTHING
 
-    def put_off(self) -> None:
+    def postpone_test(self) -> None:
         """The sender does not know yet how slow is slow enough: the test has to wait."""
         self.testing = False
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """The sender goes as fast as it likes again: no limit is known any more."""
         self.testing = self.limited = False
         self._recent.clear()
 
-    def _suspect(self, needed: int, least: float, last: int, now: float) -> Evidence:
+    def _suspect(self, needed: int, least: float, latest: int, now: float) -> RateLimitEvidence:
         # In the order in which they were sent, which is not always that in which they are refused.
-        latest = self._stretch(needed)
-        (first, since, _), (last_refused, until, _) = min(latest), max(latest)
+        stretch = self._stretch(needed)
+        (first, since, _), (last_refused, until, _) = min(stretch), max(stretch)
         span, refused = last_refused - first + 1, self._count(first, last_refused)
         if refused / span < least or until - since < LASTING:
-            return Evidence.NOTHING
+            return RateLimitEvidence.NOTHING
         self.accepted, self.seconds = span - refused, until - since
         self._share, self._span = min(refused / span, 0.9), span
-        self._slowed(last)
+        self._slowed(latest)
         self.testing = self.limited = True
         self._refused = self._resolved = 0
         self._test_began = now
-        return Evidence.SUSPECTED
+        return RateLimitEvidence.SUSPECTED
 
     def _stretch(self, needed: int) -> list[tuple[int, float, bool]]:
         """The latest refusals: so many, and as many more as it takes for them to last."""
@@ -173,9 +177,9 @@ class Refusals:
             begin -= 1
         return recent[begin:]
 
-    def _slowed(self, last: int) -> None:
+    def _slowed(self, latest: int) -> None:
         self.testing = False
-        self._from = last
+        self._from = latest
         self._recent.clear()
 
     def _dominant(self) -> bool:
@@ -195,7 +199,7 @@ class Refusals:
     def _count(self, first: int, last: int) -> int:
         return sum(first <= number <= last for number, _, _ in self._recent)
 
-    def _resolve(self, number: int, last: int, now: float) -> Evidence:
+    def _resolve(self, number: int, latest: int, now: float) -> RateLimitEvidence:
         """Go on with the test: the attempts up to ``number`` are known to be refused or not."""
         self._resolved = max(self._resolved, number - self._from, self._refused)
         likely = REMAINS * self._share
@@ -203,20 +207,20 @@ class Refusals:
         odds = self._refused * math.log(likely / unlikely)
         odds += (self._resolved - self._refused) * math.log((1 - likely) / (1 - unlikely))
         if -CERTAIN < odds < CERTAIN or (odds > 0 and self._refused < DOMINANT):
-            return Evidence.NOTHING
+            return RateLimitEvidence.NOTHING
         self.testing = False
         if odds < 0:
             self._recent.clear()
-            return Evidence.LIMIT
+            return RateLimitEvidence.LIMIT
         remains = self._refused / self._resolved
         if remains >= min(DOUBLED * self._share, 0.9):
             # It got worse while less was sent: this is not what was there before.
-            return self._suspect(len(self._recent), 0.0, last, now)
+            return self._suspect(len(self._recent), 0.0, latest, now)
         before = self._span * self._share
         self.limited = False
         self._chance = (before + self._refused) / (self._span + self._resolved)
         self._again_at = now + max(AGAIN_LEAST, AGAIN * (now - self._test_began))
-        return Evidence.CHANCE
+        return RateLimitEvidence.CHANCE
 
 
 def is_out_of_credit(error: StatusError) -> bool:
@@ -224,6 +228,6 @@ def is_out_of_credit(error: StatusError) -> bool:
     return error.limit == "quota" or error.error_code == "insufficient_quota"
 
 
-def is_per_day(error: StatusError) -> bool:
+def is_daily_limit(error: StatusError) -> bool:
     """Whether a refusal says that what is allowed for a day is used up, which no short wait mends."""
     return error.status == 429 and _PER_DAY.search(error.body[:_READ]) is not None

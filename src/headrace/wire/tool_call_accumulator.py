@@ -33,7 +33,7 @@ class _Call:
             return False
 
 
-class ToolCallParts:
+class ToolCallAccumulator:
     """Takes the parts of one choice's tool calls in the order in which they come."""
 
     __slots__ = ("_by_index", "_calls")

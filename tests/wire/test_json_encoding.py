@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from headrace import Client, Headers, Reply, Request, RequestError, SettingsError, Timeout, Tools
 from headrace.testing import FakeEndpoint
-from headrace.wire.json_values import encode_value
+from headrace.wire.json_encoding import encode_value
 
 
 class Text(str):
