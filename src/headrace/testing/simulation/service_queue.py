@@ -7,7 +7,7 @@ from enum import Enum
 
 import trio
 
-from headrace.limiters import Waiter, WaitingQueue
+from headrace._support.waiting_queue import Waiter, WaitingQueue
 
 
 class WaitResult(Enum):

@@ -10,7 +10,7 @@ import attrs
 
 from headrace._support.text import nearest
 from headrace.errors import SettingsError
-from headrace.pipeline.pipeline import ordered
+from headrace.pipeline.pipeline import sort_policies
 from headrace.pipeline.plugin_manager import Plugins
 from headrace.policies import Policy, Stage
 from headrace.settings import CoreSettings, settings_in
@@ -39,7 +39,7 @@ def assemble(
     given = settings_in(settings)
     policies = (plugins or Plugins()).policies(given)
     given.check_claimed(also)
-    return given.core, [policy for policy in ordered(policies) if policy.stage is not Stage.OBSERVE]
+    return given.core, [policy for policy in sort_policies(policies) if policy.stage is not Stage.OBSERVE]
 
 
 def seed_policies(policies: Iterable[Policy], scenario: Scenario, process: int) -> None:
