@@ -22,7 +22,7 @@ from benchmarks.question import arguments, finish
 from benchmarks.rounds import Entry, Figures, in_turn
 
 from headrace import Policy
-from headrace.simulation import (
+from headrace.testing.simulation import (
     BulkLoad,
     EndpointModel,
     Errors,

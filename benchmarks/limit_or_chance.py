@@ -25,8 +25,16 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from headrace import Client
-from headrace.endpoint.bucket import TokenBucket
-from headrace.simulation import BulkLoad, EndpointModel, Errors, Lognormal, Scenario, Variant, simulate
+from headrace.testing.server.bucket import TokenBucket
+from headrace.testing.simulation import (
+    BulkLoad,
+    EndpointModel,
+    Errors,
+    Lognormal,
+    Scenario,
+    Variant,
+    simulate,
+)
 from headrace_retry import Retry
 
 IN_FLIGHT, MEAN, P95 = 50, 0.3, 0.6

@@ -32,7 +32,7 @@ from benchmarks.question import arguments, finish
 from benchmarks.rounds import Entry, Figures, Target, in_turn
 from benchmarks.server import serving
 
-from headrace.endpoint import Behaviour, endpoint_process
+from headrace.testing.server import Behaviour, endpoint_process
 
 ACTORS = 2
 LATENCY_MS = 47
@@ -179,7 +179,7 @@ def write_prompts(path: Path, calls: int) -> None:
 def with_headrace(url: str, folder: Path, calls: int, in_flight: int) -> int:
     """A run on headrace-ray, its policies as they come; returns how many failed."""
     from headrace import Client
-    from headrace.bulk.engines import Job
+    from headrace.pipeline.engines import Job
     from headrace_ray.engine import RayEngine
 
     client = functools.partial(Client, base_url=url, api_key=KEY, model=MODEL, max_in_flight=in_flight)
@@ -253,7 +253,7 @@ def cpu_seconds(whole: int) -> float:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"nginx" in command or b"headrace.endpoint" in command:
+            if b"nginx" in command or b"headrace.testing.server" in command:
                 continue
             parents[int(entry.name)] = int(stat[1])
             ticks[int(entry.name)] = sum(map(int, stat[11:15]))

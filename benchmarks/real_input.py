@@ -30,7 +30,7 @@ from benchmarks.debian_packages import IndexUnavailableError, write_csv
 from benchmarks.processes import environment
 from benchmarks.tables import real_input_tables
 
-from headrace.endpoint import endpoint_process
+from headrace.testing.server import endpoint_process
 
 LIMIT_S = 1800.0
 PROMPT = "Into which section of Debian does this package belong?\n\n{id}: {description}"

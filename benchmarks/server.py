@@ -16,7 +16,7 @@ from typing import NamedTuple
 from anyio.from_thread import start_blocking_portal
 from benchmarks.nginx import PIECES, Installed, answers_at, find_nginx, running
 
-from headrace.endpoint import Behaviour, endpoint_process
+from headrace.testing.server import Behaviour, endpoint_process
 
 
 class Server(NamedTuple):

@@ -33,7 +33,7 @@ from benchmarks.rounds import Entry, Figures, Round, Target
 from benchmarks.server import serving
 from benchmarks.soaking import IN_FLIGHT, soak
 
-from headrace.endpoint import Behaviour, endpoint_process
+from headrace.testing.server import Behaviour, endpoint_process
 
 NAME = "soak"
 TITLE = "A million calls of all kinds by one client"

@@ -14,7 +14,7 @@ import pytest
 from tests.transports.conftest import Peer, Serve, serve
 
 from headrace import Client, HeadraceError
-from headrace.clock import on_asyncio
+from headrace._support.clock import on_asyncio
 from headrace_adaptive import Adaptive
 from headrace_breaker import Breaker
 from headrace_cost import Cost

@@ -13,7 +13,7 @@ import anyio
 from anyio import CapacityLimiterStatistics, WouldBlock
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from headrace.clock import on_asyncio
+from headrace._support.clock import on_asyncio
 
 T = TypeVar("T")
 

@@ -1,22 +1,25 @@
-"""What plugins are written with besides `headrace`: names that only their authors need.
+"""Names for authors of plugins, besides those of `headrace`.
 
-Bulk runs, and engines for them, are written with `headrace.bulk`, tests with `headrace.testing`. All other
-modules of headrace are its own, and may change without notice. Since 0.1.
+For bulk runs and their engines see `headrace.bulk`, for tests `headrace.testing`. All other modules of
+headrace are internal and may change without notice. Since 0.1.
 """
 
-from headrace.background import BackgroundTasks, GroupOfClient
-from headrace.bounded import BoundedMapping
-from headrace.encoded import EncodedBody
-from headrace.envelope import Expected, expected_of, read_envelope
-from headrace.errors import nearest
-from headrace.exports import publish as _publish
-from headrace.groups import task_group
+import typing
+
+from headrace._support.bounded_mapping import BoundedMapping
+from headrace._support.public_names import fixup_module_metadata as _fixup_module_metadata
+from headrace._support.public_names import renamed_member as _renamed_member
+from headrace._support.task_groups import task_group
+from headrace._support.text import nearest
 from headrace.limiters import Waiter, WaitingQueue
-from headrace.rate_limits import PerMinute, above_zero
-from headrace.refusals import Evidence, Refusals, is_out_of_credit, is_per_day
-from headrace.replies import answered
-from headrace.requests import encode_body, most_output
+from headrace.pipeline.attempt import parse_answer
+from headrace.policies import BackgroundTasks, TaskGroupFactory
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
+from headrace.settings.rate_limits import PerMinute, positive_number
+from headrace.wire.batch_lines import EncodedBody
+from headrace.wire.rejections import Evidence, Refusals, is_out_of_credit, is_per_day
+from headrace.wire.request_bodies import encode_body, most_output
+from headrace.wire.success_bodies import Expected, expected_of, read_envelope
 
 __all__ = [
     "SHARED_FOLDER",
@@ -26,21 +29,33 @@ __all__ = [
     "EncodedBody",
     "Evidence",
     "Expected",
-    "GroupOfClient",
     "PerMinute",
     "Refusals",
+    "TaskGroupFactory",
     "Waiter",
     "WaitingQueue",
-    "above_zero",
-    "answered",
     "encode_body",
     "expected_of",
     "is_out_of_credit",
     "is_per_day",
     "most_output",
     "nearest",
+    "parse_answer",
+    "positive_number",
     "read_envelope",
     "task_group",
 ]
 
-_publish(__all__, globals())
+_fixup_module_metadata(__all__, globals())
+
+
+if not typing.TYPE_CHECKING:  # with it, a type checker would accept any name
+
+    def __getattr__(name: str) -> object:
+        """Names of version 0.1; removed in 0.3."""
+        renamed = {
+            "GroupOfClient": "TaskGroupFactory",
+            "above_zero": "positive_number",
+            "answered": "parse_answer",
+        }
+        return _renamed_member(name, renamed, globals())

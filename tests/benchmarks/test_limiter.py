@@ -7,10 +7,19 @@ from collections.abc import Iterable
 
 import pytest
 from benchmarks.limiter import Limiter
-from tests.simulation.watching import Watching
+from tests.testing.simulation.watching import Watching
 
 from headrace import Policy
-from headrace.simulation import BulkLoad, EndpointModel, Errors, Fixed, Run, Scenario, Variant, simulate
+from headrace.testing.simulation import (
+    BulkLoad,
+    EndpointModel,
+    Errors,
+    Fixed,
+    Run,
+    Scenario,
+    Variant,
+    simulate,
+)
 from headrace_redis import Account
 from headrace_redis.lane import HORIZON, KEPT, LOOK
 

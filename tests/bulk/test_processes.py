@@ -20,8 +20,8 @@ from headrace import BudgetExceeded, Client, InputError, RateLimited, SettingsEr
 from headrace.bulk import BulkRun, Journal, ProcessExecutor, Source, Summary, Task, run
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.template import Template
-from headrace.endpoint import Behaviour, endpoint_process
-from headrace.model import Request
+from headrace.calls import Request
+from headrace.testing.server import Behaviour, endpoint_process
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_retry import Retry

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.bulk.records import decode_line, decode_record, encode_line
+from headrace.calls import Outcome
 from headrace.errors import ConnectError, RateLimited
-from headrace.model import Outcome
-from headrace.reply import Headers, Reply
+from headrace.replies import Headers, Reply
 
 
 def reply(content: bytes) -> Reply:

@@ -17,8 +17,7 @@ from headrace.bulk.frames import Report
 from headrace.bulk.records import decode_line, decode_record
 from headrace.bulk.result import Result, result_of
 from headrace.bulk.tables.answers import decode_answered
-from headrace.envelope import CHAT, read_envelope
-from headrace.error_scope import Scope
+from headrace.calls import Outcome
 from headrace.errors import (
     BudgetExceeded,
     CallError,
@@ -30,8 +29,9 @@ from headrace.errors import (
     RequestError,
     StatusError,
 )
-from headrace.model import Outcome
-from headrace.reply import Headers, ParsedReply, Reply, Usage
+from headrace.replies import Headers, ParsedReply, Reply, Usage
+from headrace.wire.error_scope import Scope
+from headrace.wire.success_bodies import CHAT, read_envelope
 
 HUGE = 10**25
 NAMES = ["choices", "message", "content", "usage", "prompt_tokens", "completion_tokens", "total_tokens"]

@@ -19,7 +19,7 @@ import headrace
 from headrace.bulk import BulkRun, Journal, LocalExecutor, Source, Task, run
 from headrace.bulk.template import Template
 from headrace.errors import AuthenticationError, CircuitOpen, ConnectError, JournalError, ServerError
-from headrace.model import Send, Stage
+from headrace.policies import Send, Stage
 from headrace.testing import Answer, FakeEndpoint
 
 Lines = Callable[[Path], list[dict[str, Any]]]

@@ -9,7 +9,7 @@ from headrace.bulk import Source, Task
 from headrace.bulk.task import judge
 from headrace.bulk.template import Template
 from headrace.errors import AnswerError, InputError, InvalidReply
-from headrace.reply import Headers, Reply
+from headrace.replies import Headers, Reply
 
 
 def answer(text: str) -> Reply:

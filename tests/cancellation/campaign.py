@@ -24,7 +24,7 @@ import trio.testing
 
 import headrace
 from headrace import Call, Client, Endpoint, Policy, PriorityCapacityLimiter, Reply
-from headrace.clock import on_asyncio
+from headrace._support.clock import on_asyncio
 from headrace.plugins import Waiter, WaitingQueue
 from headrace.testing import Answer, FakeEndpoint
 from headrace.testing.fake import Step

@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 
 from headrace import Client, hookimpl
 from headrace.bulk import Summary
-from headrace.bulk.engines import Job
 from headrace.cli.main import cli
 from headrace.cli.run import run
+from headrace.pipeline.engines import Job
 
 Install = Callable[..., None]
 

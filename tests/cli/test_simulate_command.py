@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser
 from tests.cli.browsing import CONTRASTS, assert_legible, opened
 
-from headrace.simulation.bundled import bundled_names
+from headrace.testing.simulation.bundled import bundled_names
 
 SCENARIO = """
 title = "Short <b>& sharp</b>"

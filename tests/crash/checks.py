@@ -16,7 +16,7 @@ import msgspec
 from tests.crash.inputs import MODEL, SCHEMA, Form
 from tests.crash.serving import SEED
 
-from headrace.endpoint.chat import ChatRequest, Message, complete
+from headrace.testing.server.chat import ChatRequest, Message, complete
 
 
 class LostError(AssertionError):

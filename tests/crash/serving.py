@@ -41,7 +41,7 @@ class Served:
         """Start it; a second time on the same port."""
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "headrace.endpoint", f"--port={self._port}", f"--seed={SEED}"),
+                *(sys.executable, "-m", "headrace.testing.server", f"--port={self._port}", f"--seed={SEED}"),
                 *("--until-stdin-closes", *self._options),
             ],
             stdin=subprocess.PIPE,

@@ -9,9 +9,9 @@ import attrs
 import pytest
 from tests.docs.test_reference import page, rows, section
 
-from headrace.simulation.assembling import NOT_SIMULATED
-from headrace.simulation.distributions import KINDS, Fixed
-from headrace.simulation.scenario import (
+from headrace.testing.simulation.assembling import NOT_SIMULATED
+from headrace.testing.simulation.distributions import KINDS, Fixed
+from headrace.testing.simulation.scenario import (
     ERRORS,
     OUTAGES,
     BrownOut,

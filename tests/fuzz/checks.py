@@ -19,13 +19,13 @@ from tests.fuzz.http2 import (
 )
 
 from headrace import CallError, ProtocolError, ReplyTooLarge
-from headrace.assembly import Assembly
-from headrace.envelope import read_envelope
 from headrace.errors import InvalidReply
-from headrace.reply import Headers, Reply
-from headrace.sse import EventParser
+from headrace.replies import Headers, Reply
 from headrace.transports.encodings import Decoder, decompressed
 from headrace.transports.http1 import ReplyParser
+from headrace.wire.sse import EventParser
+from headrace.wire.stream_accumulator import Assembly
+from headrace.wire.success_bodies import read_envelope
 
 LIMIT = 20_000
 SECONDS = 2.0

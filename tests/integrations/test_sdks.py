@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from headrace import Call, Reply, Send, Stage, Usage
-from headrace.endpoint import Behaviour, endpoint_process
 from headrace.integrations import httpx as for_httpx
 from headrace.integrations import httpx2 as for_httpx2
+from headrace.testing.server import Behaviour, endpoint_process
 from headrace_cost import Cost
 from headrace_retry import Retry
 

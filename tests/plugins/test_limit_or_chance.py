@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from benchmarks.limit_or_chance import ALONE, IN_FLIGHT, SETUPS, Endpoint, over_sockets, scenario
 
-from headrace.simulation import Run, simulate
+from headrace.testing.simulation import Run, simulate
 
 ALL, ADAPTIVE = [setup for setup in SETUPS if setup != ALONE]
 

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 import headrace
-from headrace.endpoint import endpoint_process
+from headrace.testing.server import endpoint_process
 from headrace_otel import Otel
 
 

@@ -15,9 +15,9 @@ import headrace
 import headrace.bulk
 import headrace.plugins
 import headrace.testing
-from headrace.model import Stage
-from headrace.scaffold import write_distribution
-from headrace.scaffold.names import Names
+from headrace.cli.scaffold import write_distribution
+from headrace.cli.scaffold.names import Names
+from headrace.policies import Stage
 
 PUBLIC = {module.__name__: set(module.__all__) for module in (headrace, headrace.bulk, headrace.plugins)}
 PUBLIC["headrace.testing"] = set(headrace.testing.__all__)
@@ -84,15 +84,18 @@ def test_a_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> No
         ("from headrace.errors import SettingsError", ["1: headrace.errors.SettingsError"]),
         ("from headrace import errors", ["1: headrace.errors"]),
         ("from headrace.bulk import claim", ["1: headrace.bulk.claim"]),
-        ("from headrace.bulk.engines import Job", ["1: headrace.bulk.engines.Job"]),
-        ("import headrace.model", ["1: headrace.model"]),
-        ("import headrace.model as model", ["1: headrace.model"]),
-        ("import headrace\nheadrace.model.Call", ["2: headrace.model"]),
+        ("from headrace.pipeline.engines import Job", ["1: headrace.pipeline.engines.Job"]),
+        ("import headrace.calls", ["1: headrace.calls"]),
+        ("import headrace.calls as model", ["1: headrace.calls"]),
+        ("import headrace\nheadrace.model.Call", ["2: headrace.calls"]),
         ("import headrace as h\nh.settings", ["2: headrace.settings"]),
         ("from headrace import testing\ntesting.fake", ["2: headrace.testing.fake"]),
         ("import headrace.testing\nheadrace.testing.fake", ["2: headrace.testing.fake"]),
-        ("def f():\n    from headrace.clock import on_asyncio", ["2: headrace.clock.on_asyncio"]),
-        ("if TYPE_CHECKING:\n    from headrace.model import Call", ["2: headrace.model.Call"]),
+        (
+            "def f():\n    from headrace._support.clock import on_asyncio",
+            ["2: headrace._support.clock.on_asyncio"],
+        ),
+        ("if TYPE_CHECKING:\n    from headrace.calls import Call", ["2: headrace.calls.Call"]),
         ("from headrace import Call, plugins\nplugins.nearest", []),
         ("import headrace\nheadrace.Call\nheadrace.Call.model", []),
         ("import headrace.bulk\nheadrace.bulk.run.anything", []),

@@ -16,7 +16,7 @@ from benchmarks.nginx import await_port, find_nginx, free_port, stop
 from tests.servers.nginx import Nginx, running
 
 from headrace import Client
-from headrace.endpoint.process import READY
+from headrace.testing.server.process import READY
 from headrace.transports.native import NativeTransport
 
 LOOPS = [
@@ -78,7 +78,7 @@ def nginx(certificate: Path, tmp_path: Path) -> Callable[..., AbstractContextMan
 @pytest.fixture(scope="session")
 def hypercorn(certificate: Path) -> Iterator[str]:
     """The URL of the embedded endpoint on hypercorn."""
-    command = [sys.executable, "-m", "headrace.endpoint", "--port=0", "--until-stdin-closes"]
+    command = [sys.executable, "-m", "headrace.testing.server", "--port=0", "--until-stdin-closes"]
     process = subprocess.Popen(
         [*command, f"--certificate={certificate}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -102,7 +102,7 @@ def granian(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
             *(sys.executable, "-m", "granian", "--interface", "asgi", "--http", "auto", "--factory"),
             *("--no-log", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
             *("--ssl-certificate", str(folder / "server.pem"), "--ssl-keyfile", str(folder / "key.pem")),
-            "headrace.endpoint:create_app",
+            "headrace.testing.server:create_app",
         ],
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from headrace import Client, ConnectError, Endpoint, ReplyTooLarge, SettingsError
-from headrace.endpoint import endpoint_process
+from headrace.testing.server import endpoint_process
 from headrace.transports.httpx import HttpxTransport
 
 if TYPE_CHECKING:

@@ -191,7 +191,7 @@ async def test_ten_thousand_calls_cancelled_at_random_moments(
 
 AT_ONCE = """
 import resource, sys, anyio, headrace
-from headrace.endpoint import Behaviour, endpoint_process
+from headrace.testing.server import Behaviour, endpoint_process
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 async def main():

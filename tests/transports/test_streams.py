@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 import pytest
 
-from headrace.background import BackgroundTasks
-from headrace.clock import on_asyncio
+from headrace._support.clock import on_asyncio
+from headrace.policies import BackgroundTasks
 from headrace.transports.poller import Poller
 from headrace.transports.sockets import Connected
 from headrace.transports.streams import Stream

@@ -19,7 +19,7 @@ from headrace import (
     Timeout,
     Tools,
 )
-from headrace.parameters import ChatOptions
+from headrace.wire.parameters import ChatOptions
 
 
 @attrs.frozen

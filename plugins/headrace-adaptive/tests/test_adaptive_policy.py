@@ -15,9 +15,9 @@ import trio.testing
 
 import headrace
 from headrace import Endpoint, Reply, SettingsError
-from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace.transports.memory import MemoryTransport
+from headrace.wire.rejections import DOMINANT
 from headrace_adaptive import Adaptive
 
 HOST = "fake.test"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import headrace
 from headrace import Endpoint, Request
 from headrace.bulk import run
-from headrace.reply import Headers, Reply
+from headrace.replies import Headers, Reply
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cache import Cache
 from headrace_cache.completeness import has_answer, is_complete

@@ -18,9 +18,9 @@ import msgspec
 import pytest
 
 import headrace
-from headrace.endpoint import Behaviour, endpoint_process
 from headrace.integrations.httpx import async_client
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing.server import Behaviour, endpoint_process
 from headrace_cache import Cache
 
 pytestmark = pytest.mark.anyio

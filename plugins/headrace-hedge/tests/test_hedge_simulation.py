@@ -13,8 +13,8 @@ import trio.testing
 
 import headrace
 from headrace import Headers, Reply
-from headrace.endpoint import Behaviour, endpoint_process
 from headrace.testing import Answer
+from headrace.testing.server import Behaviour, endpoint_process
 from headrace.transports.memory import MemoryTransport
 from headrace_hedge import Hedge
 

@@ -91,7 +91,7 @@ async def test_the_span_of_a_call_that_succeeds(telemetry: Telemetry) -> None:
 
 @pytest.mark.anyio
 async def test_bodies_that_are_json_already_and_bodies_that_are_odd(telemetry: Telemetry) -> None:
-    from headrace.encoded import EncodedBody
+    from headrace.wire.batch_lines import EncodedBody
 
     ready = EncodedBody(b'{"model":"m","messages":[],"temperature":0.5,"stop":"x","n":1}')
     odd: dict[str, Any] = {"model": "m", "temperature": "warm", "seed": True, "stop": 5, "n": None}

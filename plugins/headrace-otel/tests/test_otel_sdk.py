@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.endpoint import endpoint_process
+from headrace.testing.server import endpoint_process
 from telemetry import Telemetry, attributes
 
 KEY = "sk-canary-0123456789abcdef"

@@ -9,8 +9,8 @@ import anyio
 import attrs
 
 import headrace
-from headrace.requests import most_output
 from headrace.testing import Answer, FakeEndpoint
+from headrace.wire.request_bodies import most_output
 
 Kind = Literal["bucket", "window"]
 

@@ -17,8 +17,8 @@ import trio
 
 import headrace
 from headrace import Endpoint
-from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.wire.rejections import DOMINANT
 from headrace_pace import Pace
 from headrace_pace.pause import PATIENCE
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import headrace
-from headrace.endpoint import Behaviour, endpoint_process
+from headrace.testing.server import Behaviour, endpoint_process
 from headrace_pace import Pace
 from limited import Kind, Limited, Meter
 

@@ -15,8 +15,8 @@ import pytest
 import trio
 
 from headrace import Call, Client, RateLimited, Reply
-from headrace.refusals import DOMINANT
 from headrace.testing import Answer, FakeEndpoint
+from headrace.wire.rejections import DOMINANT
 from headrace_redis import Account
 from headrace_redis.gcra import Limits, Schedule
 from headrace_redis.lane import KEPT

@@ -3,7 +3,6 @@
 from headrace.bulk.appending import LineFile
 from headrace.bulk.claim import lock_run
 from headrace.bulk.dropped import note_dropped, spent_on_dropped
-from headrace.bulk.engines import Engine, Job
 from headrace.bulk.executor import Executor, LocalExecutor, Take, WorkItem
 from headrace.bulk.journal import Journal
 from headrace.bulk.open_files import allow_files
@@ -18,6 +17,7 @@ from headrace.bulk.tables import write_table
 from headrace.bulk.tables.answers import decode_answered
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template, as_text
+from headrace.pipeline.engines import Engine, Job
 
 __all__ = [
     "BulkRun",

@@ -9,12 +9,12 @@ from typing import Protocol, TypeAlias
 import anyio
 import attrs
 
+from headrace._support.interrupts import uninterrupted
+from headrace._support.task_groups import task_group
 from headrace.bulk.hanging import Unfinished, unfinished
 from headrace.bulk.result import Result, result_of
+from headrace.calls import Outcome, Request
 from headrace.client import Client
-from headrace.groups import task_group
-from headrace.interrupts import uninterrupted
-from headrace.model import Outcome, Request
 
 
 @attrs.define(eq=False)

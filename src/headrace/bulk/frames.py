@@ -12,8 +12,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from headrace.bulk.hanging import Unfinished
 from headrace.bulk.result import Result
-from headrace.encoded import EncodedBody
-from headrace.model import Request
+from headrace.calls import Request
+from headrace.wire.batch_lines import EncodedBody
 
 T = TypeVar("T")
 

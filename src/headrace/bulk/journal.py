@@ -14,12 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.appending import LineFile
 from headrace.bulk.claim import lock_run
 from headrace.bulk.dropped import note_dropped, spent_on_dropped
 from headrace.bulk.records import Line, decode_line
 from headrace.errors import JournalError
-from headrace.json_reading import NOT_JSON
 
 
 class Journal:

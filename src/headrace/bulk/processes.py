@@ -25,15 +25,15 @@ from typing import Any, Self
 import anyio
 import attrs
 
-from headrace.answers import AnswerFormat
 from headrace.bulk.executor import Take, WorkItem
 from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
 from headrace.bulk.hanging import Unfinished
 from headrace.bulk.result import Result
 from headrace.client import Client
 from headrace.errors import SettingsError, WorkerLost
-from headrace.requests import encode_body
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
+from headrace.wire.request_bodies import encode_body
+from headrace.wire.structured_output import AnswerFormat
 
 _AHEAD = 16
 """The least of items that a worker holds beyond its calls in flight, so that it need not wait for more."""

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import msgspec
 
+from headrace._support.lenient_json import NOT_JSON, decode_json
+from headrace.calls import Outcome
 from headrace.errors import CallError, HeadraceError, StatusError
-from headrace.json_reading import NOT_JSON, decode_json
-from headrace.model import Outcome
-from headrace.reply import Reply
+from headrace.replies import Reply
 
 _ID = re.compile(r"headrace-(\d{1,15})")
 _FOREVER = 1e10

@@ -11,7 +11,7 @@ import msgspec
 from headrace import errors
 from headrace.bulk.records import cost_of, encodable, encode_line
 from headrace.bulk.task import judge
-from headrace.error_scope import SharedError, shared_error
+from headrace.calls import Outcome
 from headrace.errors import (
     AnswerError,
     CallError,
@@ -21,8 +21,8 @@ from headrace.errors import (
     RateLimited,
     StatusError,
 )
-from headrace.model import Outcome
-from headrace.reply import ParsedReply
+from headrace.replies import ParsedReply
+from headrace.wire.error_scope import SharedError, shared_error
 
 _LONGEST_MESSAGE = 2000
 """Characters of an error's message that are told the run, at the end of which one of each kind is shown."""
@@ -34,7 +34,7 @@ class Result(msgspec.Struct, array_like=True, gc=False):
     ``code``, ``status`` and ``message`` are the error's, None and empty for a success; ``shared`` is what of
     it later calls may share. There is no line where the call was not made: because of an open circuit (for
     ``retry_after`` seconds more), or of an error that ends the run. ``retry_after`` of a rate limit is what
-    the endpoint asked for. ``number`` is the call's, see `SharedErrors.begin`.
+    the endpoint asked for. ``number`` is the call's, see `SharedErrorDetector.begin`.
     """
 
     index: int

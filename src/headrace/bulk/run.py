@@ -12,6 +12,8 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from headrace._support.interrupts import uninterrupted
+from headrace._support.task_groups import task_group
 from headrace.bulk.doubts import Doubts
 from headrace.bulk.executor import Executor, LocalExecutor, WorkItem, carry_over
 from headrace.bulk.journal import Journal
@@ -24,8 +26,6 @@ from headrace.bulk.task import Task
 from headrace.bulk.template import Template
 from headrace.client import Client
 from headrace.errors import DeadlineExceeded, SettingsError, WorkerLost
-from headrace.groups import task_group
-from headrace.interrupts import uninterrupted
 
 _log = logging.getLogger("headrace")
 
@@ -73,7 +73,8 @@ class BulkRun:
     was down. Where a thousand items in a row got no answer, it is waited for without a circuit.
 
     An error that all later calls share (no credit left, a refused key, an unknown model) stops the drawing,
-    and its items are left unsent; see `SharedErrors`. If it is a rate limit, the run waits and goes on.
+    and its items are left unsent; see `SharedErrorDetector`. If it is a rate limit, the run waits and goes
+    on.
 
     Without a success in ``wait_for_endpoint`` seconds, waiting ends the session; so does ``deadline``, in
     seconds from its beginning, which drops what is in flight.

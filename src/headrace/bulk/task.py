@@ -7,16 +7,16 @@ from typing import Any
 
 import attrs
 
-from headrace.answers import AnswerFormat, answer_format
 from headrace.bulk.distinct import Distinct
 from headrace.bulk.sources import Item, Items
 from headrace.bulk.template import Template
-from headrace.choices import match_choice, plain
+from headrace.calls import Request
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
-from headrace.finish_reasons import unfit
-from headrace.model import Request
-from headrace.reply import Reply
-from headrace.requests import as_request, chat_body, encode_body
+from headrace.replies import Reply
+from headrace.wire.choice_matching import match_choice, plain
+from headrace.wire.finish_reasons import unfit
+from headrace.wire.request_bodies import as_request, chat_body, encode_body
+from headrace.wire.structured_output import AnswerFormat, answer_format
 
 
 def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:

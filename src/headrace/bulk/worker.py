@@ -23,9 +23,9 @@ from headrace.bulk.hanging import Unfinished, unfinished
 from headrace.bulk.open_files import allow_files
 from headrace.bulk.records import encodable
 from headrace.bulk.result import Result, result_of
+from headrace.calls import Event, Outcome
 from headrace.client import Client
 from headrace.errors import HeadraceError
-from headrace.model import Event, Outcome
 
 _GATHER = 0.002
 """Seconds in which results gather before they are sent."""

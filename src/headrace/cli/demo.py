@@ -32,7 +32,7 @@ def demo() -> None:
     from importlib import resources
     from pathlib import Path
 
-    from headrace.bulk.wording import describe
+    from headrace.bulk.summary_text import describe
     from headrace.cli.run import exit_code
     from headrace.cli.session import on_event_loop
 
@@ -51,7 +51,7 @@ async def _categorise(products: Path, out: Path) -> Summary:
     from headrace.cli.progress import Watcher
     from headrace.cli.session import perform
     from headrace.client import Client
-    from headrace.endpoint import Behaviour, endpoint_process
+    from headrace.testing.server import Behaviour, endpoint_process
 
     task = Task(Source(products), Template(PROMPT), "deepseek-v3.2", CHOICES)
     total = task.check()

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from headrace.errors import PluginError, SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import PluginError, SettingsError
 
 if TYPE_CHECKING:
-    from headrace.bulk.engines import Engine
-    from headrace.plugin_manager import Plugin, Plugins
+    from headrace.pipeline.engines import Engine
+    from headrace.pipeline.plugin_manager import Plugin, Plugins
 
 
 class CommandWithEngines(click.Command):
@@ -40,7 +41,7 @@ class CommandWithEngines(click.Command):
     def engines(self) -> dict[str, Engine]:
         """The engines by name; raises `PluginError` for two of one name or option, and for what is none."""
         if self._engines is None:
-            from headrace.plugin_manager import Plugins
+            from headrace.pipeline.plugin_manager import Plugins
 
             self._engines = {engine.name: engine for _, engine in self.engines_of(Plugins())}
         return self._engines
@@ -73,7 +74,7 @@ class CommandWithEngines(click.Command):
 
 
 def _checked(plugins: Plugins, taken: set[str]) -> list[tuple[Plugin, Engine]]:
-    from headrace.bulk.engines import Engine
+    from headrace.pipeline.engines import Engine
 
     engines: list[tuple[Plugin, Engine]] = []
     for plugin, found in plugins.engines():

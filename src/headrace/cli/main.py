@@ -23,7 +23,7 @@ from headrace.cli.run import INTERRUPTED, run
 from headrace.cli.serve import serve
 from headrace.cli.simulate import simulate
 from headrace.errors import HeadraceError, SetupError
-from headrace.plugin_manager import Plugins
+from headrace.pipeline.plugin_manager import Plugins
 
 
 class Failure(click.ClickException):

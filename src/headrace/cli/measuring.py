@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from headrace.client import Client
-from headrace.endpoint import Behaviour, endpoint_process
+from headrace.testing.server import Behaviour, endpoint_process
 
 
 @attrs.frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from headrace.model import Stage
+from headrace.policies import Stage
 
 
 @click.group(short_help="Write a plugin of your own.")
@@ -35,7 +35,7 @@ def new(name: str, into: str, stage: str) -> None:
     import shlex
     from pathlib import Path
 
-    from headrace.scaffold import names_of, write_distribution
+    from headrace.cli.scaffold import names_of, write_distribution
 
     names = names_of(name)
     written = write_distribution(names, Stage[stage.upper()], Path(into))

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headrace.plugin_manager import Plugin, Plugins
+    from headrace.pipeline.plugin_manager import Plugin, Plugins
     from headrace.settings import Settings
 
 
@@ -21,7 +21,7 @@ def plugins(ctx: click.Context) -> None:
     A plugin may bring policies, with their stages, observers, a transport, engines for headrace run, and
     commands.
     """
-    from headrace.plugin_manager import Plugins
+    from headrace.pipeline.plugin_manager import Plugins
     from headrace.settings import load_settings
 
     found = Plugins()
@@ -39,7 +39,7 @@ def plugins(ctx: click.Context) -> None:
 def _brought(found: Plugins, settings: Settings) -> dict[str, list[str]]:
     """What each plugin brings to a client and to a bulk run with these settings, as lines."""
     from headrace.cli.run import run
-    from headrace.pipeline import ordered
+    from headrace.pipeline.pipeline import ordered
 
     policies, observers = found.contributions(settings), found.contributed_observers(settings)
     transports = [offer for offer in [found.offered_transport(settings)] if offer is not None]

@@ -117,13 +117,13 @@ def run(
     import functools
 
     from headrace.bulk import BulkRun, Journal, ProcessExecutor, Source, Task
-    from headrace.bulk.engines import Job
     from headrace.bulk.executor import carry_over
     from headrace.bulk.tables import Table
     from headrace.bulk.template import Template
     from headrace.cli.progress import Watcher
     from headrace.cli.session import on_event_loop, perform, perform_in_processes
     from headrace.errors import HeadraceError, JournalError, SettingsError
+    from headrace.pipeline.engines import Job
 
     if sample is not None and not dry_run:
         raise SettingsError("--sample goes with --dry-run")
@@ -230,7 +230,7 @@ def client_for(verbose: bool, **keywords: Any) -> Client:
 
 def report(summary: Summary, out: str, table: str | None = None) -> str:
     """The summary, and what to do next where something is left to do."""
-    from headrace.bulk.wording import describe
+    from headrace.bulk.summary_text import describe
 
     lines = [describe(summary), f"  output     {out}"]
     if table is not None:

@@ -7,10 +7,10 @@ from functools import partial
 
 import click
 
+from headrace._support.units import parse_rate, parse_share
 from headrace.cli.options import DURATION, Quantity
-from headrace.endpoint.behaviour import Behaviour
-from headrace.endpoint.certificates import Certificate, SelfMade, self_made
-from headrace.endpoint.units import parse_rate, parse_share
+from headrace.testing.server.behaviour import Behaviour
+from headrace.testing.server.certificates import Certificate, SelfMade, self_made
 
 _FILE = click.Path(exists=True, dir_okay=False)
 
@@ -50,7 +50,7 @@ def serve(
       headrace serve --port 8000 --latency 800ms --errors 5%
       OPENAI_BASE_URL=http://127.0.0.1:8000/v1 headrace run …
     """
-    from headrace.endpoint.server import serve as run_server
+    from headrace.testing.server.server import serve as run_server
 
     if certificate is not None and not tls:
         raise click.UsageError("--certificate is for --tls")

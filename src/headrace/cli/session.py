@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import anyio
 
+from headrace._support.task_groups import task_group
 from headrace.bulk import BulkRun, LocalExecutor, ProcessExecutor, Summary
 from headrace.bulk.executor import Executor
 from headrace.bulk.garbage import collecting_less
 from headrace.bulk.open_files import allow_files
 from headrace.cli.progress import Watcher
 from headrace.client import Client
-from headrace.groups import task_group
 
 T = TypeVar("T")
 

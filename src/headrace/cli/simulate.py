@@ -12,8 +12,8 @@ from headrace.cli import options
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from headrace.simulation import Result, Variant
-    from headrace.simulation.tables import Table
+    from headrace.testing.simulation import Result, Variant
+    from headrace.testing.simulation.tables import Table
 
 _WIDEST = 10_000
 _CLEAR = "\r\033[K"
@@ -44,8 +44,8 @@ def simulate(
 
     from headrace.cli.run import INTERRUPTED
     from headrace.errors import InputError
-    from headrace.simulation import bundled, with_settings
-    from headrace.simulation import simulate as run
+    from headrace.testing.simulation import bundled, with_settings
+    from headrace.testing.simulation import simulate as run
 
     if names:
         for name in bundled.bundled_names():
@@ -77,7 +77,7 @@ def simulate(
         _write_csv(result, table)
         click.echo(f"Rows: {table}")
     if out is not None:
-        from headrace.simulation.page import write_page
+        from headrace.testing.simulation.page import write_page
 
         write_page(result, out)
         click.echo(f"Page: {out}")
@@ -92,7 +92,7 @@ def _print(result: Result) -> None:
     """The tables, as wide as they are: a terminal that is too narrow wraps them, a file holds all."""
     from rich.console import Console
 
-    from headrace.simulation import tables
+    from headrace.testing.simulation import tables
 
     console = Console(highlight=False, markup=False, width=_WIDEST)
     with console.capture() as captured:
@@ -128,7 +128,7 @@ def _laid_out(table: Table) -> RichTable:
 
 def _write_csv(result: Result, path: str) -> None:
     from headrace.errors import InputError
-    from headrace.simulation import tables
+    from headrace.testing.simulation import tables
 
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:

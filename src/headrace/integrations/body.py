@@ -8,10 +8,10 @@ from typing import Self
 
 import anyio
 
+from headrace.calls import Call, StreamResult
 from headrace.errors import CallError
 from headrace.integrations.counting import PassingCounter
-from headrace.model import Call, StreamResult
-from headrace.reply import Body, Reply
+from headrace.replies import Body, Reply
 
 _LAST_WORD = 0.02
 """Seconds that a connection gets after ``[DONE]`` to end its answer, so that it can be used again."""

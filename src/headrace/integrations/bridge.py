@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import anyio
 import anyio.lowlevel
 
-from headrace.clock import running_clock
+from headrace._support.clock import running_clock
+from headrace._support.interrupts import protect_from_interrupts, uninterrupted
+from headrace.calls import Call, StreamResult
 from headrace.errors import HeadraceError, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
 from headrace.integrations.calls import REDIRECTED_FROM, Calls
@@ -24,13 +26,12 @@ from headrace.integrations.either_transport import (
 )
 from headrace.integrations.translation import translated
 from headrace.integrations.without_block import LifespansWithoutBlock
-from headrace.interrupts import protect_from_interrupts, uninterrupted
 from headrace.limiters import PriorityCapacityLimiter
-from headrace.model import Call, Observer, Policy, StreamResult
-from headrace.pipeline import Pipeline, resolve_policies
-from headrace.plugin_manager import Plugins
-from headrace.replies import status_error
-from headrace.reply import Headers, Reply
+from headrace.pipeline.attempt import status_error
+from headrace.pipeline.pipeline import Pipeline, resolve_policies
+from headrace.pipeline.plugin_manager import Plugins
+from headrace.policies import Observer, Policy
+from headrace.replies import Headers, Reply
 from headrace.settings import load_settings
 
 _UNDONE = frozenset({b"content-encoding", b"transfer-encoding"})
@@ -165,7 +166,7 @@ class Bridge:
         await self._lifespans.open()
 
     async def _attempt(self, call: Call) -> Reply:
-        """The innermost step: see `headrace.replies.checked`, which knows what the answer is to mean."""
+        """The innermost step, as `headrace.pipeline.attempt` is that of a client."""
         call.attempts += 1
         reply = await self._transport.send(call)
         if not 200 <= reply.status < 300:

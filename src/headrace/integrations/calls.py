@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.encoded import EncodedBody
-from headrace.endpoints import Endpoint
-from headrace.model import Call, Event, Request, Timeout
+from headrace.calls import Call, Event, Request, Timeout
+from headrace.endpoint import Endpoint
+from headrace.wire.batch_lines import EncodedBody
 
 _OF_THE_CONNECTION = frozenset(
     {b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"}

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from headrace.envelope import read_envelope
+from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace.errors import CallError, InvalidReply
-from headrace.json_reading import NOT_JSON, decode_json
-from headrace.reply import Reply
-from headrace.sse import EventParser
-from headrace.usage import UsageFields, usage_fields
+from headrace.replies import Reply
+from headrace.wire.sse import EventParser
+from headrace.wire.success_bodies import read_envelope
+from headrace.wire.usage import UsageFields, usage_fields
 
 _DONE = b"[DONE]"
 _LAST_EVENTS = frozenset({b"message_stop", b"response.completed", b"response.failed", b"response.incomplete"})

@@ -10,7 +10,7 @@ import httpx2
 
 from headrace.integrations.bridge import Bridge, BridgedStream
 from headrace.integrations.clients import MAX_IN_FLIGHT, BridgedClient, make_client
-from headrace.model import Observer, Policy
+from headrace.policies import Observer, Policy
 
 
 class _Stream(BridgedStream, httpx2.AsyncByteStream):

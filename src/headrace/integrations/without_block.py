@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 import anyio
 
-from headrace.clock import on_asyncio
+from headrace._support.clock import on_asyncio
 from headrace.errors import ClientStateError
-from headrace.lifespans import TRANSPORT, Lifespans, Part
+from headrace.pipeline.lifespans import TRANSPORT, Lifespans, Part
 
 _running: set[object] = set()
 """asyncio's tasks, which the event loop itself does not keep from the garbage collector."""

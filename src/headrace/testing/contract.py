@@ -9,11 +9,12 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from headrace._support.clock import on_asyncio
+from headrace.calls import Call, Event
 from headrace.client import Client
-from headrace.clock import on_asyncio
 from headrace.errors import CallError, ConnectError
-from headrace.model import Call, Event, Observer, Policy, Send, Stage
-from headrace.reply import Reply
+from headrace.policies import Observer, Policy, Send, Stage
+from headrace.replies import Reply
 from headrace.testing.fake import Answer, FakeEndpoint
 
 _PATIENCE = 30.0

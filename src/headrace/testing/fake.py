@@ -11,12 +11,13 @@ import anyio
 import attrs
 import msgspec
 
+from headrace.calls import Call, Request
 from headrace.client import Client
-from headrace.endpoint.plan import Plan, with_quirks
-from headrace.endpoint.quirks import quirks_of
-from headrace.endpoints import EMPTY
-from headrace.model import Call, Policy, Request
-from headrace.reply import Headers, Reply
+from headrace.endpoint import EMPTY
+from headrace.policies import Policy
+from headrace.replies import Headers, Reply
+from headrace.testing.server.plan import Plan, with_quirks
+from headrace.testing.server.quirks import quirks_of
 from headrace.testing.shapes import answer_to
 from headrace.transports.memory import MemoryTransport
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.model import Request
+from headrace.calls import Request
 
 CREATED = 1_700_000_000
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from headrace.model import Call
-from headrace.reply import Reply
+from headrace.calls import Call
+from headrace.replies import Reply
 
 __all__ = ["Transport"]
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from headrace.groups import task_group
+from headrace._support.task_groups import task_group
 from headrace.transports.local_limits import LOCAL
 
 LIFETIME = 60.0

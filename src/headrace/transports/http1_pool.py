@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from headrace.clock import running_clock
+from headrace._support.clock import running_clock
+from headrace.calls import Call, Timeout
 from headrace.errors import CallError, CallTimeout, ClientStateError, ConnectError
-from headrace.model import Call, Timeout
-from headrace.reply import Headers, Reply
+from headrace.replies import Headers, Reply
 from headrace.transports.connecting import connection_lost
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1 import ReplyParser
@@ -41,7 +41,7 @@ class Http1Connection:
 
 
 class StreamedBody:
-    """See `headrace.reply.Body`."""
+    """See `headrace.replies.Body`."""
 
     def __init__(self, origin: Http1Pool, connection: Http1Connection) -> None:
         self._origin = origin

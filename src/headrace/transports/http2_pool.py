@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
+from headrace.calls import Timeout
 from headrace.errors import (
     CallError,
     CallTimeout,
@@ -15,7 +16,6 @@ from headrace.errors import (
     LocalResourceError,
     TLSError,
 )
-from headrace.model import Timeout
 from headrace.transports.http1_pool import CLOSED
 from headrace.transports.http2_connection import Http2Connection
 from headrace.transports.http2_engine import ASSUMED_STREAMS

@@ -6,10 +6,10 @@ import math
 from collections.abc import Coroutine
 from typing import Any
 
-from headrace.clock import running_clock
+from headrace._support.clock import running_clock
+from headrace.calls import Call, Timeout
 from headrace.errors import CallError, CallTimeout, ConnectError, ProtocolError
-from headrace.model import Call, Timeout
-from headrace.reply import Headers, Reply
+from headrace.replies import Headers, Reply
 from headrace.transports.connecting import connection_lost
 from headrace.transports.encodings import unreadable
 from headrace.transports.http1_pool import Http1Pool
@@ -26,7 +26,7 @@ MOST_SENDS = 4
 
 
 class StreamedBody:
-    """See `headrace.reply.Body`."""
+    """See `headrace.replies.Body`."""
 
     def __init__(self, sender: Http2Sender, connection: Http2Connection, exchange: Exchange) -> None:
         self._sender = sender

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from headrace.endpoints import FRAMING, Endpoint, unsendable
+from headrace.calls import Call
+from headrace.endpoint import FRAMING, Endpoint, unsendable
 from headrace.errors import (
     CallError,
     CallTimeout,
@@ -28,8 +29,7 @@ from headrace.errors import (
     TLSError,
 )
 from headrace.keys import Secret
-from headrace.model import Call
-from headrace.reply import Headers, Reply
+from headrace.replies import Headers, Reply
 from headrace.transports.client_certificates import ClientCertificate, load_client_certificate
 from headrace.transports.connecting import (
     certificate_refused,
@@ -291,7 +291,7 @@ class _Hidden(dict[str, str]):
 
 
 class HttpxBody:
-    """See `headrace.reply.Body`."""
+    """See `headrace.replies.Body`."""
 
     def __init__(
         self, httpx: Any, response: Any, call: Call, max_bytes: int, give_back: Callable[[], None]

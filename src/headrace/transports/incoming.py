@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.errors import CallError, ReplyTooLarge
-from headrace.reply import Headers
+from headrace.replies import Headers
 from headrace.transports.encodings import Decoder, decompressed
 
 MAX_HEAD_BYTES = 256 * 1024

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from headrace.calls import Call
 from headrace.errors import CallTimeout
-from headrace.model import Call
-from headrace.reply import Reply
+from headrace.replies import Reply
 
 
 class MemoryTransport:

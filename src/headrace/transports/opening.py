@@ -9,9 +9,9 @@ from typing import Any, Protocol, TypeAlias
 import anyio
 import attrs
 
-from headrace.clock import running_clock
+from headrace._support.clock import running_clock
+from headrace.calls import Timeout
 from headrace.errors import CallTimeout, LocalResourceError
-from headrace.model import Timeout
 from headrace.transports.connecting import Connector
 from headrace.transports.local_limits import Shortage
 from headrace.transports.sockets import Connected

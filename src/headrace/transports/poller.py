@@ -9,8 +9,8 @@ from selectors import EVENT_READ
 from socket import socket
 from typing import TYPE_CHECKING, Protocol
 
-from headrace.background import BackgroundTasks
-from headrace.clock import running_clock
+from headrace._support.clock import running_clock
+from headrace.policies import BackgroundTasks
 from headrace.transports.polls import new_poll
 
 if TYPE_CHECKING:

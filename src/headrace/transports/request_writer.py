@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from headrace.endpoints import FRAMING, Endpoint, unsendable
+from headrace.calls import Request
+from headrace.endpoint import FRAMING, Endpoint, unsendable
 from headrace.errors import RequestError
-from headrace.keys import RenewedKey
-from headrace.model import Request
+from headrace.keys import RefreshableKey
 from headrace.transports.proxies import Proxy
 
 _SCOPE = re.compile(r"%.*\]")
@@ -41,7 +41,7 @@ class RequestWriter(Generic[Head]):
         self._base = parts.path if proxy is None else f"http://{self._host}{parts.path}"
         self._authorization = None if proxy is None else proxy.authorization
         self._heads: dict[tuple[str, str, Any, bool], Head] = {}
-        self._renewed = endpoint.api_key if isinstance(endpoint.api_key, RenewedKey) else None
+        self._renewed = endpoint.api_key if isinstance(endpoint.api_key, RefreshableKey) else None
         self._version: int | None = None
         if self._renewed is None:
             self._common = self._lines()
@@ -64,7 +64,7 @@ class RequestWriter(Generic[Head]):
             lines["Proxy-Authorization"] = self._authorization
         lines |= endpoint.credentials()
         lines |= {"Accept": "application/json", "Accept-Encoding": _ENCODINGS}
-        from importlib.metadata import version  # not with the module: see headrace.plugin_manager
+        from importlib.metadata import version  # not with the module: see headrace.pipeline.plugin_manager
 
         lines["User-Agent"] = f"headrace/{version('headrace')}"
         return _merged(lines, endpoint.headers)

@@ -6,7 +6,7 @@ import ssl
 import time
 from typing import Any
 
-from headrace.clock import running_clock
+from headrace._support.clock import running_clock
 
 LONGEST = 3600.0
 """Seconds for which a certificate that was verified once is relied upon; a server may say less."""

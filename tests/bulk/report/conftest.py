@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from headrace.bulk.records import encode_line
+from headrace.calls import Outcome
 from headrace.errors import CallError, StatusError
-from headrace.model import Outcome
-from headrace.reply import Headers, Reply
+from headrace.replies import Headers, Reply
 
 START = 1.7e9
 

@@ -22,7 +22,7 @@ from headrace.errors import (
     RateLimited,
     StatusError,
 )
-from headrace.reply import Headers
+from headrace.replies import Headers
 
 Line = Callable[..., bytes]
 

@@ -26,7 +26,7 @@ from headrace import (
     SettingsError,
     Stage,
 )
-from headrace.plugins import GroupOfClient
+from headrace.plugins import TaskGroupFactory
 from headrace_cache.database import CacheRow, Database
 from headrace_cache.entry import CacheEntry, to_entry, to_reply
 from headrace_cache.keys import cache_key, is_cacheable
@@ -115,7 +115,7 @@ class Cache:
     _store: CacheStore | None = attrs.field(default=None, init=False, repr=False)
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         """Keep the file open while a client is open."""
         if self.path is None:
             yield

@@ -10,8 +10,8 @@ if the limits still allow it (`Lane.wait`), or else stands in line again, before
 So what goes counts at the moment when it goes, and turns that have become old do not go all at once.
 
 Three things limit a lane: the buckets of the limits that are set or that answers say; a rate that was learnt
-from refusals (`headrace_pace.learnt`); and a pause. Which refusals are a limit's is for `headrace.refusals`
-to say.
+from refusals (`headrace_pace.learnt`); and a pause. `headrace.plugins.Refusals` says which refusals
+come from a limit.
 """
 
 from __future__ import annotations

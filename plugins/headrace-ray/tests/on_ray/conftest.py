@@ -19,8 +19,8 @@ import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from headrace.endpoint import Behaviour, endpoint_process
-from headrace.endpoint.process import EndpointProcess
+from headrace.testing.server import Behaviour, endpoint_process
+from headrace.testing.server.process import EndpointProcess
 
 # Before Ray is imported: it tells nobody of itself, and who wants to use the cluster needs its token.
 os.environ |= {

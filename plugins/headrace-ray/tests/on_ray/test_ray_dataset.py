@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from headrace import Client
-from headrace.endpoint import Behaviour
 from headrace.errors import InputError
+from headrace.testing.server import Behaviour
 from headrace_ray import map_dataset, read_results
 
 pytestmark = pytest.mark.usefixtures("cluster")

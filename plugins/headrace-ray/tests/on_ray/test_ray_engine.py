@@ -16,9 +16,9 @@ import pytest
 
 from headrace import Client
 from headrace.bulk import Summary
-from headrace.bulk.engines import Job
-from headrace.endpoint import Behaviour
 from headrace.errors import AuthenticationError, InputError, JournalError, SettingsError
+from headrace.pipeline.engines import Job
+from headrace.testing.server import Behaviour
 from headrace_ray.engine import RayEngine
 
 from .conftest import lines_in, serving_process, write_rows

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from headrace import Client
-from headrace.endpoint import Behaviour
 from headrace.errors import JournalError
+from headrace.testing.server import Behaviour
 from headrace_ray import shards
 from headrace_ray.files import Asked, files_of
 from headrace_ray.shards import OwnShard, by_place

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.records import decode_record
 from headrace.bulk.report.statistics import Statistics
 from headrace.errors import InputError
-from headrace.json_reading import NOT_JSON
 
 
 def read(path: str | os.PathLike[str]) -> Statistics:

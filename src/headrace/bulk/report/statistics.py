@@ -12,9 +12,9 @@ from headrace.bulk.records import Record
 from headrace.bulk.report.timeline import Timeline
 from headrace.bulk.result import Result
 from headrace.bulk.summary import Summary
-from headrace.envelope import read_envelope
 from headrace.errors import InvalidReply
-from headrace.reply import Headers, Reply, Usage
+from headrace.replies import Headers, Reply, Usage
+from headrace.wire.success_bodies import read_envelope
 
 MANY_ATTEMPTS = 10
 """So many and more are counted as one."""

@@ -10,13 +10,14 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
+from headrace._support.text import nearest
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.parquet_rows import ParquetRows
 from headrace.bulk.sources.text_rows import CsvRows, JsonRows, decode_object, first_line
-from headrace.encoded import request_of_batch_line
-from headrace.endpoints import EMPTY
-from headrace.errors import InputError, nearest
-from headrace.model import Request
+from headrace.calls import Request
+from headrace.endpoint import EMPTY
+from headrace.errors import InputError
+from headrace.wire.batch_lines import request_of_batch_line
 
 Kind = Literal["csv", "jsonl", "batch", "parquet"]
 

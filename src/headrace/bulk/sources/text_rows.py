@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.sources.files import InputFile
 from headrace.errors import InputError
-from headrace.json_reading import NOT_JSON
 
 # The module's default of 128 KiB is below what a text to be summarised may have.
 csv.field_size_limit(64 * 1024 * 1024)

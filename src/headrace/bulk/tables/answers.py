@@ -9,12 +9,12 @@ from typing import Any, Self
 
 import msgspec
 
+from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.records import Line, Spent
 from headrace.bulk.sources import Item
 from headrace.bulk.tables.kinds import Kinds
 from headrace.errors import InputError, InvalidReply
-from headrace.json_reading import NOT_JSON
-from headrace.reply import Headers, Reply
+from headrace.replies import Headers, Reply
 
 _NOWHERE = -1
 

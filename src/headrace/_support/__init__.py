@@ -1,0 +1,1 @@
+"""What the other rooms share, and nobody outside: the clock, task groups, text, units, HTML."""

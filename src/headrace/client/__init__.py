@@ -1,0 +1,5 @@
+"""The client: its API methods, maps and streams."""
+
+from headrace.client.client import Client
+
+__all__ = ["Client"]

@@ -1,0 +1,169 @@
+"""Many texts to vectors: split into batches that an endpoint takes, sent at once, put together in order."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from headrace._support.numbers import as_number
+from headrace._support.task_groups import task_group
+from headrace.calls import Request
+from headrace.errors import HeadraceError, InvalidReply, RequestError
+from headrace.replies import Reply, Usage
+from headrace.wire.embeddings import read_vectors
+from headrace.wire.error_redaction import redact_error
+
+MOST_TEXTS = 2048
+"""Texts in one request, as OpenAI's reference of POST /embeddings has it."""
+
+MOST_BYTES = 300_000
+"""Bytes of text in one request. OpenAI takes 300,000 tokens, and a token stands for at least one byte."""
+
+
+@attrs.frozen
+class Embeddings:
+    """The vectors of some texts, in the order of the texts, and what they took.
+
+    ``vectors`` has an ``array('f')`` for each text: 4 bytes a number, which ``numpy.array(vectors)`` takes
+    as they are. ``usage`` and ``cost`` (USD) are sums over all batches, None where one of them is unknown;
+    ``model`` is the one the endpoint says it used, None where it says none or nothing was sent;
+    ``attempts`` counts the trips over the wire.
+    """
+
+    vectors: list[array[float]] = attrs.field(repr=False)
+    usage: Usage | None
+    cost: Decimal | None
+    model: str | None
+    attempts: int
+
+
+def embeddings_body(dimensions: int | None) -> dict[str, Any]:
+    """The body of all batches, but for the texts; raises `RequestError` for ``dimensions`` below 1."""
+    body: dict[str, Any] = {"encoding_format": "base64"}
+    if dimensions is not None:
+        body["dimensions"] = _count("dimensions", dimensions, "numbers in a vector")
+    return body
+
+
+def in_batches(texts: Iterable[str], batch_size: int | None) -> list[list[str]]:
+    """The texts in batches of at most ``batch_size`` (default `MOST_TEXTS`) texts and `MOST_BYTES` bytes.
+
+    A text that is longer than that comes alone: whether it is too long is for the endpoint to say. Raises
+    `RequestError` for what is no list of texts that can be embedded.
+    """
+    batch_size = MOST_TEXTS if batch_size is None else _count("batch_size", batch_size, "texts in a request")
+    if isinstance(texts, (str, bytes)):
+        raise RequestError("embed takes a list of texts, not one text; write client.embed([text])")
+    if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
+        raise RequestError(f"embed takes a list of texts, not {type(texts).__name__}; write list(…)")
+    batches: list[list[str]] = []
+    size = 0
+    for index, text in enumerate(texts):
+        length = _length(index, text)
+        size += length
+        if not batches or len(batches[-1]) == batch_size or size > MOST_BYTES:
+            batches.append([])
+            size = length
+        batches[-1].append(str(text))  # NumPy's texts are of a class of their own, which JSON has not
+    return batches
+
+
+async def embed(
+    send: Callable[[Request], Awaitable[Reply]], asked: Request, batches: Sequence[list[str]], workers: float
+) -> Embeddings:
+    """Send ``asked`` for each of the batches, ``workers`` at once; the first error cancels the others."""
+    parts: dict[int, Embeddings] = {}
+    failures: list[HeadraceError] = []
+    waiting = iter(enumerate(batches))
+
+    async def work() -> None:
+        try:
+            for number, texts in waiting:
+                # Made here and not beforehand: only what is in flight is held a second time, as JSON.
+                request = attrs.evolve(asked, body={**(asked.body or {}), "input": texts})
+                parts[number] = _part(request, await send(request), len(texts))
+        except HeadraceError as error:
+            # Kept and not raised: of batches that fail at the same moment, a group would raise them all.
+            failures.append(error)
+            group.cancel_scope.cancel()
+
+    async with task_group() as group:
+        for _ in range(max(1, int(min(workers, len(batches))))):
+            group.start_soon(work)
+    if failures:
+        raise failures[0]
+    return _joined([parts[number] for number in range(len(batches))])
+
+
+def _count(name: str, value: object, of: str) -> int:
+    number = as_number(value)
+    if not isinstance(number, int) or number < 1:
+        raise RequestError(f"{name}={value!r}: must be a number of {of}, at least 1")
+    return number
+
+
+def _length(index: int, text: object) -> int:
+    """How many bytes a text has as UTF-8; raises `RequestError` for what no endpoint embeds."""
+    if not isinstance(text, str):
+        raise RequestError(f"texts[{index}] is of type {type(text).__name__}; embed takes texts (str) only")
+    if not text:
+        raise RequestError(f"texts[{index}] is empty, and endpoints embed no empty text; leave it out")
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"texts[{index}] is no Unicode text: half a character (a surrogate) at {error.start}; "
+            "read it with errors='replace'"
+        ) from None
+
+
+def _part(request: Request, reply: Reply, count: int) -> Embeddings:
+    """One batch's answer; raises `InvalidReply` where it has not one vector for each text."""
+    try:
+        vectors = read_vectors(reply, count)
+        _check_lengths(vectors, (request.body or {}).get("dimensions"))
+    except InvalidReply as failure:
+        failure.request, failure.attempts = request, reply.attempts
+        if reply._endpoint is not None:
+            redact_error(failure, reply._endpoint)
+        raise
+    return Embeddings(vectors, reply.usage, reply.cost, reply.model, reply.attempts)
+
+
+def _check_lengths(vectors: Sequence[array[float]], wanted: object) -> None:
+    """Raise `InvalidReply` for vectors that cannot be compared, or are not of the length that was wanted."""
+    lengths = {len(vector) for vector in vectors}
+    if isinstance(wanted, int) and lengths - {wanted}:
+        said = f"dimensions={wanted} was asked for, and the vectors have {_listed(lengths)} numbers; "
+        failure = InvalidReply(f"{said}the model cannot shorten them, so leave dimensions out")
+    elif len(lengths) > 1:
+        failure = InvalidReply(f"the vectors differ in length: {_listed(lengths)} numbers")
+    else:
+        return
+    failure.retryable = False
+    raise failure
+
+
+def _listed(lengths: set[int]) -> str:
+    shortest = sorted(lengths)[:5]
+    return ", ".join(map(str, shortest)) + (", …" if len(lengths) > 5 else "")
+
+
+def _joined(parts: Sequence[Embeddings]) -> Embeddings:
+    vectors = [vector for part in parts for vector in part.vectors]
+    _check_lengths(vectors, None)  # another model may have answered a batch
+    usages = [part.usage for part in parts if part.usage is not None]
+    costs = [part.cost for part in parts if part.cost is not None]
+    return Embeddings(
+        vectors=vectors,
+        usage=sum(usages, Usage()) if len(usages) == len(parts) else None,
+        cost=sum(costs, Decimal()) if len(costs) == len(parts) else None,
+        model=parts[0].model if parts else None,
+        attempts=sum(part.attempts for part in parts),
+    )

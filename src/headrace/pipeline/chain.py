@@ -1,0 +1,133 @@
+"""Folds policies around the innermost step, with the token of each attempt between PERSIST and PROTECT."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from headrace._support.interrupts import uninterrupted
+from headrace.calls import Call, Event
+from headrace.errors import HeadraceError, PluginError, PolicyError
+from headrace.limiters import PriorityCapacityLimiter
+from headrace.policies import Observer, Policy, Send, Stage
+from headrace.replies import Reply
+from headrace.tokens import Limiter, acquire_all, release_all, try_acquire
+
+_log = logging.getLogger("headrace")
+
+_OWN = frozenset(
+    f"headrace_{name}"
+    for name in "adaptive breaker cache cost hedge logging otel pace redis repair retry route".split()
+)
+"""The packages whose policies are known to return replies, and so need no check of what they return.
+
+The check takes 0.12 us for each policy of each call.
+"""
+
+
+def compile_chain(
+    policies: Sequence[Policy], send: Send, limiter: Limiter, check_open: Callable[[], None]
+) -> Send:
+    """Fold ordered policies around ``send``, which makes an attempt.
+
+    An attempt begins with its token, inside all that repeat a call. Then comes what policies have as
+    ``wrap_attempt``, and then all that an attempt has to pass. ``check_open`` raises where the client was
+    closed while an attempt waited for its token.
+    """
+    repeating = [policy for policy in policies if policy.stage <= Stage.PERSIST]
+    for policy in reversed(policies[len(repeating) :]):
+        send = _wrapped(policy, "wrap", send)
+    for policy in reversed(policies):
+        if hasattr(policy, "wrap_attempt"):
+            send = _wrapped(policy, "wrap_attempt", send)
+    send = with_token(limiter, send, check_open)
+    for policy in reversed(repeating):
+        send = _wrapped(policy, "wrap", send)
+    return send
+
+
+def with_token(limiter: Limiter, send: Send, check_open: Callable[[], None]) -> Send:
+    """``send`` while the call holds a token of its map's limiter, if it has one, and of ``limiter``.
+
+    A stream holds them until it has ended.
+    """
+    alone = (limiter,)
+    release = limiter.release_on_behalf_of
+    acquire_at_once = (
+        limiter.try_acquire if isinstance(limiter, PriorityCapacityLimiter) else partial(try_acquire, limiter)
+    )
+
+    @uninterrupted  # also in a task that a policy has started for it, which inherits no protection
+    async def attempt(call: Call) -> Reply:
+        if call._held:  # those of a stream that a policy has dropped without ending it
+            release_all(call)
+        try:
+            if call._map_limiter is None and acquire_at_once(call):
+                call._held = alone
+            else:
+                await acquire_all(call, alone if call._map_limiter is None else (call._map_limiter, limiter))
+                check_open()
+            reply = await send(call)
+        except BaseException:
+            release_all(call)
+            raise
+        if call.streamed:
+            call.add_done_callback(lambda ending: release_all(call))
+        elif call._held is alone:  # as nearly always
+            call._held = ()
+            release(call)
+        else:
+            release_all(call)
+        return reply
+
+    return attempt
+
+
+def _wrapped(policy: Policy, method: str, send: Send) -> Send:
+    try:
+        wrapped: Send = getattr(policy, method)(send)
+    except HeadraceError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"policy {policy.name!r}: {method} raised {type(error).__name__}: {error}"
+        ) from error
+    if not callable(wrapped):
+        raise PluginError(f"policy {policy.name!r}: {method} returned {wrapped!r}, which cannot be called")
+    if wrapped is send or type(policy).__module__.partition(".")[0] in _OWN:
+        return wrapped
+    return _returning_replies(policy, wrapped)
+
+
+def _returning_replies(policy: Policy, send: Send) -> Send:
+    """``send``, checked: else the policy that is next outward would fail, and be blamed."""
+
+    async def check(call: Call) -> Reply:
+        reply = await send(call)
+        if not isinstance(reply, Reply):
+            raise PolicyError(f"policy {policy.name!r} returned {reply!r}, which is not a Reply")
+        return reply
+
+    return check
+
+
+def compile_observers(observers: Iterable[Observer]) -> Callable[[Event], None] | None:
+    """One function that tells all observers, None where there are none.
+
+    An observer that raises is named in the log and told nothing more: it must not fail the call that it
+    only watches.
+    """
+    active = list(observers)
+    if not active:
+        return None
+
+    def notify(event: Event) -> None:
+        for observer in tuple(active):
+            try:
+                observer.notify(event)
+            except Exception:
+                active[:] = [other for other in active if other is not observer]
+                _log.exception("observer %r raised and is told nothing more", observer.name)
+
+    return notify

@@ -1,6 +1,0 @@
-"""A plugin to begin with: a distribution whose policy works and whose test passes, written into a folder."""
-
-from headrace.scaffold.distribution import write_distribution
-from headrace.scaffold.names import Names, names_of
-
-__all__ = ["Names", "names_of", "write_distribution"]

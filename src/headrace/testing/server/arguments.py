@@ -1,0 +1,97 @@
+"""Options of `python -m headrace.testing.server`: the parent process writes them, the child reads them."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from headrace._support.units import parse_duration, parse_rate, parse_share
+from headrace.testing.server.behaviour import FAULT_KINDS, Behaviour
+from headrace.testing.server.certificates import Certificate
+
+API_KEY_VARIABLE = "SIMULATED_API_KEY"
+"""Environment variable with the API key the endpoint asks for; arguments are for every user to see."""
+
+
+@attrs.frozen
+class Arguments:
+    """What the command line says."""
+
+    behaviour: Behaviour
+    host: str
+    port: int
+    certificate: Certificate | None
+    until_stdin_closes: bool
+
+
+def to_arguments(behaviour: Behaviour, certificate: Certificate | None = None) -> list[str]:
+    """The options that give a child this behaviour, its API key aside, and this certificate."""
+    options = {
+        "--latency": behaviour.latency,
+        "--jitter": behaviour.jitter,
+        "--rate-limit": behaviour.rate_limit,
+        "--errors": behaviour.errors,
+        "--faults": ",".join(behaviour.faults),
+        "--stall": behaviour.stall,
+        "--seed": behaviour.seed,
+        "--quirks": ",".join(behaviour.quirks) or None,
+        "--certificate": certificate and certificate.chain,
+        "--key": certificate and certificate.key,
+    }
+    # One word each, so that a negative seed is not taken for an option.
+    return [f"{name}={value}" for name, value in options.items() if value is not None]
+
+
+def from_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> Arguments:
+    """Read the options, and the API key from the environment; exits with a message if they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m headrace.testing.server",
+        description="A simulated OpenAI-compatible endpoint. It understands nothing.",
+        epilog=f"{API_KEY_VARIABLE} in the environment, if set, is the API key that requests must carry.",
+    )
+    default = Behaviour()
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (%(default)s)")
+    parser.add_argument("--latency", type=_reader(parse_duration), default=0.0, help="such as 800ms")
+    parser.add_argument("--jitter", type=_reader(parse_duration), default=0.0, help="such as 100ms")
+    parser.add_argument("--rate-limit", type=_reader(parse_rate), help="such as 100/s (no limit)")
+    parser.add_argument("--errors", type=_reader(parse_share), default=0.0, help="such as 5%%")
+    parser.add_argument("--faults", default=",".join(default.faults), help=f"of {','.join(FAULT_KINDS)}")
+    parser.add_argument("--stall", type=_reader(parse_duration), default=default.stall, help="such as 30s")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--quirks", default="", help="odd ways to answer, by name")
+    parser.add_argument("--certificate", help="PEM file; with it, TLS with HTTP/2 and HTTP/1.1")
+    parser.add_argument("--key", help="PEM file of its key, where that is in another one")
+    parser.add_argument(
+        "--until-stdin-closes", action="store_true", help="stop when standard input ends, as with the parent"
+    )
+    read = parser.parse_args(arguments)
+    try:
+        behaviour = Behaviour(
+            latency=read.latency,
+            jitter=read.jitter,
+            rate_limit=read.rate_limit,
+            errors=read.errors,
+            faults=tuple(kind.strip() for kind in read.faults.split(",")),
+            stall=read.stall,
+            seed=read.seed,
+            quirks=tuple(name.strip() for name in read.quirks.split(",") if name.strip()),
+            api_key=environment.get(API_KEY_VARIABLE),
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    if read.key and not read.certificate:
+        parser.error("--key is the key of a --certificate")
+    certificate = Certificate(read.certificate, read.key) if read.certificate else None
+    return Arguments(behaviour, read.host, read.port, certificate, read.until_stdin_closes)
+
+
+def _reader(parse: Callable[[str], float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            return parse(text)
+        except ValueError as error:
+            # argparse shows the message of this error only, and of a ValueError none.
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read

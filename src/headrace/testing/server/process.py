@@ -1,0 +1,119 @@
+"""Runs the embedded endpoint as a process of its own, from trio or asyncio."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from tempfile import TemporaryFile
+from typing import IO
+
+import anyio
+import attrs
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from headrace.testing.server.arguments import API_KEY_VARIABLE, to_arguments
+from headrace.testing.server.behaviour import Behaviour
+from headrace.testing.server.certificates import self_made
+
+READY = "listening at "
+"""How the child's one line on standard output begins; the base URL follows."""
+
+_START_LIMIT = 30.0
+_STOP_LIMIT = 5.0
+
+
+@attrs.frozen
+class EndpointProcess:
+    """An endpoint that runs as its own process.
+
+    Args:
+        base_url: where it is to be called, such as `http://127.0.0.1:43017/v1`.
+        pid: its process id.
+        authority: path of the certificate authority to trust, for `SSL_CERT_FILE`; None without TLS.
+    """
+
+    base_url: str
+    pid: int
+    authority: str | None = None
+
+
+@asynccontextmanager
+async def endpoint_process(
+    behaviour: Behaviour | None = None, *, tls: bool = False
+) -> AsyncIterator[EndpointProcess]:
+    """Start the endpoint on a free port of 127.0.0.1, and stop it at the end of the block, cancelled or not.
+
+    It does not compete with the caller for its event loop, and it ends when the calling process dies. What it
+    wrote to its standard error appears on the caller's when it has ended.
+
+    Args:
+        behaviour: how quick, how limited, how faulty. Default: at once, without limit or fault.
+        tls: serve HTTP/2 and HTTP/1.1 over TLS, with a certificate made for the block.
+
+    Raises:
+        ImportError: for TLS it needs `headrace[serve-tls]`.
+        RuntimeError: it did not start; the message holds what it wrote to standard error.
+    """
+    behaviour = behaviour or Behaviour()
+    environment = {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
+    if behaviour.api_key is not None:
+        environment[API_KEY_VARIABLE] = behaviour.api_key
+    command = [sys.executable, "-m", "headrace.testing.server", "--port=0", "--until-stdin-closes"]
+    with ExitStack() as stack:
+        certificate = stack.enter_context(self_made()) if tls else None
+        # A file and not a pipe for its errors: nobody has to read along for the child not to block.
+        errors = stack.enter_context(TemporaryFile())
+        process = await anyio.open_process(
+            command + to_arguments(behaviour, certificate),
+            stdin=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            # Ctrl+C in a terminal goes to a whole group; calls under way here still need their endpoint.
+            start_new_session=sys.platform != "win32",
+        )
+        try:
+            authority = None if certificate is None else certificate.authority
+            yield EndpointProcess(await _base_url(process, errors), process.pid, authority)
+        finally:
+            await _stop(process)
+            sys.stderr.write(_written(errors))
+
+
+async def _base_url(process: Process, errors: IO[bytes]) -> str:
+    assert process.stdout is not None
+    reason = "it ended before it was ready"
+    try:
+        with anyio.fail_after(_START_LIMIT):
+            line = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", 1000)
+    except TimeoutError:
+        reason = f"it was not ready within {_START_LIMIT:g} s"
+    except (anyio.IncompleteRead, anyio.DelimiterNotFound):
+        pass
+    else:
+        return line.decode().removeprefix(READY).strip()
+    await _stop(process)
+    raise RuntimeError(f"the embedded endpoint did not start: {reason}\n{_written(errors)}".rstrip())
+
+
+async def _stop(process: Process) -> None:
+    # Shielded, for a cancelled block must not leave the process behind; every wait in here has its limit.
+    if process.returncode is None:
+        process.terminate()
+        with anyio.move_on_after(_STOP_LIMIT, shield=True):
+            await process.wait()
+    if process.returncode is None:
+        process.kill()
+    with anyio.move_on_after(_STOP_LIMIT, shield=True):
+        await process.aclose()
+
+
+def _written(errors: IO[bytes]) -> str:
+    """What the process, which has ended, wrote since this was last asked."""
+    # The file's position is shared with the process, so it stands at the end of what that wrote.
+    errors.seek(0)
+    text = errors.read().decode(errors="replace")
+    errors.seek(0)
+    errors.truncate()
+    return text

@@ -1,0 +1,67 @@
+"""Responses: what a chat would say to the same messages, in the shape of the Responses API, whole."""
+
+from typing import Annotated
+
+import attrs
+import msgspec
+from msgspec import Meta
+
+from headrace.testing.server.chat import CREATED, ChatRequest, Message, complete
+
+
+@attrs.frozen(kw_only=True)
+class ResponsesRequest:
+    """The fields of a responses request that the endpoint heeds; it takes any others and ignores them."""
+
+    model: str
+    input: str | Annotated[list[Message], Meta(min_length=1)]
+    instructions: str | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
+    stream: bool | None = None
+
+
+def respond(request: ResponsesRequest, *, id: str, seed: int) -> bytes:
+    """The body of the reply to a responses request.
+
+    Args:
+        request: what was asked.
+        id: the response's id.
+        seed: another seed, another text.
+    """
+    messages = [Message("system", request.instructions)] if request.instructions else []
+    messages += [Message("user", request.input)] if isinstance(request.input, str) else request.input
+    asked = ChatRequest(
+        model=request.model, messages=messages, max_completion_tokens=request.max_output_tokens
+    )
+    completion = complete(asked, id=id, seed=seed)
+    [choice] = completion.choices
+    cut = choice.finish_reason == "length"
+    status = "incomplete" if cut else "completed"
+    usage = completion.usage()
+    return msgspec.json.encode(
+        {
+            "id": id,
+            "object": "response",
+            "created_at": CREATED,
+            "status": status,
+            "error": None,
+            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "model": request.model,
+            "output": [
+                {
+                    "id": id.replace("resp", "msg"),
+                    "type": "message",
+                    "status": status,
+                    "role": "assistant",
+                    "content": [{"type": "output_text", "text": choice.text, "annotations": []}],
+                }
+            ],
+            "usage": {
+                "input_tokens": usage["prompt_tokens"],
+                "output_tokens": usage["completion_tokens"],
+                "total_tokens": usage["total_tokens"],
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens_details": {"reasoning_tokens": 0},
+            },
+        }
+    )

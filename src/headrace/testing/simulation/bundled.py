@@ -1,0 +1,38 @@
+"""The scenarios that come with headrace."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from headrace._support.text import nearest
+from headrace.errors import SettingsError
+from headrace.testing.simulation.reading import parse_scenario, read_content
+from headrace.testing.simulation.scenario import Scenario
+
+_ENDING = ".toml"
+
+
+def bundled_names() -> list[str]:
+    """The names of the scenarios that come with headrace."""
+    files = resources.files(__package__).joinpath("scenarios").iterdir()
+    return sorted(file.name.removesuffix(_ENDING) for file in files if file.name.endswith(_ENDING))
+
+
+def content_of(name: str) -> str:
+    """What stands in a scenario's file, of ours or of the caller's; raises `SettingsError`."""
+    known = bundled_names()
+    if name in known:
+        file = resources.files(__package__).joinpath("scenarios", name + _ENDING)
+        return file.read_text(encoding="utf-8")
+    if not name.endswith(_ENDING) and not Path(name).exists():
+        raise SettingsError(f"{name!r} is no file, and no bundled scenario; {nearest(name, known)}")
+    return read_content(name)
+
+
+def find_scenario(name: str) -> Scenario:
+    """The scenario that comes with headrace under this name, or the one in the file of this name.
+
+    Raises `SettingsError` as `read_scenario` does.
+    """
+    return parse_scenario(content_of(name), name)

@@ -1,0 +1,128 @@
+"""The pictures of a simulation, as SVG; in numbers of the real system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace._support.html.plot import Plot
+from headrace._support.html.scales import count_ticks, time_label, time_ticks, time_unit
+from headrace._support.units import format_duration
+from headrace.testing.simulation.describing import windows
+from headrace.testing.simulation.recording import CIRCUIT, Interval
+from headrace.testing.simulation.run import Result, Run
+from headrace.testing.simulation.tables import failures, few
+
+NOT_SENT = frozenset({"circuit_open", "budget_exceeded"})
+"""Failures of calls that policies refused: the endpoint saw nothing of them."""
+
+_COLOURS = 6
+"""Lines of so many variants have a colour of their own."""
+
+_MOST_INTERVALS = 120
+_STRIP = 6
+_CLOSEST = {"wide": 0.08, "narrow": 0.2}
+_PER = ((1, "a second"), (60, "a minute"), (3600, "an hour"))
+_FEW = 4
+
+
+class Charts:
+    """The pictures of one result: of the same width in time, and for all variants of the same height.
+
+    Each comes with the unit of what it shows.
+    """
+
+    def __init__(self, result: Result) -> None:
+        self._scenario = result.scenario
+        self._drawn = {run.variant.name: few(run.intervals, _MOST_INTERVALS) for run in result.runs}
+        self._all = [interval for drawn in self._drawn.values() for interval in drawn]
+        # A map that is over at once, as when all is refused, has no length of its own.
+        self._end = max(run.intervals[-1].end for run in result.runs) or result.scenario.width
+        self._unit = time_unit(time_ticks(self._end, _CLOSEST["wide"]))
+
+    @property
+    def colours(self) -> list[int]:
+        """The number of each variant's colour."""
+        return [number % _COLOURS for number in range(len(self._drawn))]
+
+    def calls(self, run: Run) -> tuple[str, str]:
+        """What became of the calls of a variant, by when they were over: stacked bars, the circuit above."""
+        many, total = self._scenario.stands_for, run.total
+        highest = max(self._rate(each.served + each.failed, each) for each in self._all)
+        seconds, unit = _per(highest)
+        plot = self._plot(
+            f"Calls of {run.variant.name or 'the run'} over {format_duration(self._end)}: "
+            f"{total.served * many:,} served; failed: {failures(total, many) or 'none'}.",
+            highest * seconds,
+        )
+        for each in self._drawn[run.variant.name]:
+            begin, end = each.start / self._end, each.end / self._end
+            refused = not_sent(each)
+            counts = {"failed": each.failed - refused, "refused": refused, "done": each.served}
+            parts = [(kind, self._rate(count, each) * seconds) for kind, count in counts.items()]
+            when = f"from {time_label(each.start, self._unit)}"
+            failed = failures(each, many) or "none failed"
+            plot.bar(begin, end, parts, f"{when}: {each.served * many:,} served, {failed}")
+            if each.state != CIRCUIT[0]:
+                plot.band(begin, end, each.state, f"{when}: circuit {each.state}", _STRIP)
+        return self._finished(plot), unit
+
+    def attempts(self) -> tuple[str, str]:
+        """How many attempts came to the endpoint, a line for each variant."""
+        seconds, unit = _per(max(self._rate(each.attempts, each) for each in self._all))
+        return self._curves("Attempts", unit, lambda each: self._rate(each.attempts, each) * seconds)
+
+    def level(self, name: str) -> tuple[str, str]:
+        """A level over time, a line for each variant."""
+        many = self._scenario.stands_for
+        return self._curves(name.replace("_", " "), "", lambda each: each.level(name) * many)
+
+    def latency(self) -> tuple[str, str]:
+        """The 95th percentile of the latencies of what was served, a line for each variant."""
+        highest = max(each.latencies.percentile(95) for each in self._all)
+        factor, unit = (1, "seconds") if highest >= _FEW else (1000, "milliseconds")
+
+        def p95(interval: Interval) -> float | None:
+            latencies = interval.latencies
+            return latencies.percentile(95) * factor if latencies.count else None
+
+        return self._curves("95th percentile of latencies,", unit, p95)
+
+    def _rate(self, count: int, interval: Interval) -> float:
+        return count * self._scenario.stands_for / interval.seconds if interval.seconds else 0.0
+
+    def _curves(self, name: str, unit: str, measure: Callable[[Interval], float | None]) -> tuple[str, str]:
+        lines = {variant: [measure(each) for each in drawn] for variant, drawn in self._drawn.items()}
+        highest = {
+            variant: max((value for value in line if value is not None), default=0.0)
+            for variant, line in lines.items()
+        }
+        said = "; ".join(f"{variant or 'the run'} at most {most:,.0f}" for variant, most in highest.items())
+        plot = self._plot(f"{name} {unit} over {format_duration(self._end)}: {said}.", max(highest.values()))
+        for number, (variant, line) in enumerate(lines.items()):
+            middles = [(each.start + each.end) / 2 / self._end for each in self._drawn[variant]]
+            plot.curve(zip(middles, line, strict=True), f"variant v{number % _COLOURS}")
+        return self._finished(plot), unit
+
+    def _plot(self, label: str, highest: float) -> Plot:
+        plot = Plot(label, count_ticks(max(1.0, highest)), above=_STRIP + 4)
+        for begin, end, said in windows(self._scenario):
+            if begin < self._end:
+                plot.band(begin / self._end, min(end, self._end) / self._end, "window", said)
+        return plot
+
+    def _finished(self, plot: Plot) -> str:
+        for kind, closest in _CLOSEST.items():
+            ticks = time_ticks(self._end, closest)
+            plot.across([(time / self._end, time_label(time, self._unit)) for time in ticks], kind)
+        plot.name_axis(f"time ({self._unit})")
+        return plot.svg()
+
+
+def not_sent(interval: Interval) -> int:
+    """Calls that policies refused."""
+    return sum(interval.failures[kind] for kind in NOT_SENT)
+
+
+def _per(highest: float) -> tuple[int, str]:
+    """The shortest unit in which a rate, which is a second, is a few at least."""
+    return next((each for each in _PER if highest * each[0] >= _FEW), _PER[-1])

@@ -1,0 +1,45 @@
+"""Runs an async function in virtual time, in the same way each time.
+
+Virtual time is trio's `MockClock`, which jumps to the next deadline once all tasks wait. What is left to
+chance then is the order in which trio runs tasks that are ready at the same moment: it shuffles them, so that
+nobody relies on it. There is no public way to have that from a seed. What trio has is the switch that its
+Hypothesis plugin turns: it sorts the tasks by their age before it shuffles them with a `random.Random` of the
+module. Both are private, and this is the one place that touches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import trio
+import trio.testing
+from trio._core import _run
+
+from headrace._support.clock import on_asyncio
+from headrace.errors import ClientStateError
+
+T = TypeVar("T")
+
+
+def run_in_virtual_time(main: Callable[[], Awaitable[T]], seed: int) -> T:
+    """What ``main`` returns, run on trio from time 0 on; raises `ClientStateError` within an event loop."""
+    if on_asyncio() or trio.lowlevel.in_trio_run():
+        raise ClientStateError(
+            "a simulation has an event loop of its own; call it from code that is not async"
+        )
+    with _deterministic_scheduling(seed):
+        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@contextmanager
+def _deterministic_scheduling(seed: int) -> Iterator[None]:
+    before, state = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()
+    _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    _run._r.seed(seed)
+    try:
+        yield
+    finally:
+        _run._ALLOW_DETERMINISTIC_SCHEDULING = before  # type: ignore[misc]
+        _run._r.setstate(state)

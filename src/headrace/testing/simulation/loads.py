@@ -1,0 +1,95 @@
+"""Makes the calls of a scenario: an open, a closed or a bulk load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import trio
+
+from headrace.calls import Outcome, Request
+from headrace.client import Client
+from headrace.errors import HeadraceError
+from headrace.replies import Reply
+from headrace.testing.simulation.recording import Recorder
+from headrace.testing.simulation.scenario import ClosedLoad, OpenLoad, Scenario
+
+
+class Caller:
+    """Makes a process' part of the calls over its client, and has them recorded.
+
+    ``numbers``: of a bulk load, the items not drawn yet; whichever process has a place in flight draws one.
+    """
+
+    def __init__(
+        self, client: Client, scenario: Scenario, recorder: Recorder, process: int, numbers: Iterator[int]
+    ) -> None:
+        self._client, self._scenario, self._recorder = client, scenario, recorder
+        self._process, self._numbers = process, numbers
+        self._body = {
+            "model": client.settings.model,
+            "messages": [{"role": "user", "content": "Simulated."}],
+        }
+        self._deadline = scenario.load.deadline
+
+    async def make_calls(self) -> None:
+        """Make this process' calls of the scenario's load; over when the last of them is."""
+        load = self._scenario.load
+        if isinstance(load, OpenLoad):
+            await self._open(load)
+        elif isinstance(load, ClosedLoad):
+            await self._closed(load)
+        else:
+            await self._bulk()
+
+    async def _call(self) -> None:
+        began = trio.current_time()
+        self._recorder.begin(self._process, began)
+        try:
+            result: Reply | HeadraceError = await self._client.request(
+                "POST", "/chat/completions", self._body, deadline=self._deadline
+            )
+        except HeadraceError as error:
+            result = error
+        self._recorder.end(self._process, began, trio.current_time(), result)
+
+    async def _open(self, load: OpenLoad) -> None:
+        scenario = self._scenario
+        chance, parts = scenario.chance("load", self._process), scenario.stands_for * scenario.processes
+        async with trio.open_nursery() as nursery:
+            for moment in load.rate.arrivals(chance, scenario.duration, parts):
+                await trio.sleep_until(moment)
+                nursery.start_soon(self._call)
+
+    async def _closed(self, load: ClosedLoad) -> None:
+        async def customer(chance: Random) -> None:
+            while True:
+                await trio.sleep(load.think.draw(chance))
+                if trio.current_time() >= self._scenario.duration:
+                    return
+                await self._call()
+
+        async with trio.open_nursery() as nursery:
+            customers = self._scenario.divided(load.customers)
+            for number in range(self._process, customers, self._scenario.processes):
+                # Each with chance of its own: who is answered sooner takes nothing from another's.
+                nursery.start_soon(customer, self._scenario.chance(f"customer {number}"))
+
+    async def _bulk(self) -> None:
+        began: dict[int, float] = {}
+
+        def items() -> Iterator[Request]:
+            for index, _ in enumerate(self._numbers):
+                now = trio.current_time()
+                if now >= self._scenario.duration:
+                    return
+                began[index] = now
+                self._recorder.begin(self._process, now)
+                yield Request(self._body, deadline=self._deadline)
+
+        def over(outcome: Outcome) -> None:
+            result = outcome.reply or outcome.error
+            assert result is not None
+            self._recorder.end(self._process, began.pop(outcome.index), trio.current_time(), result)
+
+        await self._client.map(items()).each(over)

@@ -1,0 +1,115 @@
+"""The page about a simulation: figures and pictures into its template."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+import attrs
+from markupsafe import Markup
+
+import headrace
+from headrace._support.html import page
+from headrace._support.units import format_duration
+from headrace.errors import InputError
+from headrace.testing.simulation import describing
+from headrace.testing.simulation.charts import Charts, not_sent
+from headrace.testing.simulation.recording import CIRCUIT
+from headrace.testing.simulation.run import Result, Run
+from headrace.testing.simulation.tables import Table, overview, words
+
+
+@attrs.frozen
+class Chart:
+    """A picture under its heading; ``about`` says what it shows."""
+
+    id: str
+    heading: str
+    about: str
+    svg: Markup
+
+
+@attrs.frozen
+class Calls:
+    """What is shown of one variant alone; of what the key has to explain, what there is."""
+
+    name: str
+    settings: str
+    unit: str
+    svg: Markup
+    failed: bool
+    refused: bool
+    circuit: bool
+
+
+def write_page(result: Result, out: str | os.PathLike[str]) -> None:
+    """Write the page to ``out``; raises `InputError` if that is not possible."""
+    try:
+        page.write(render(result, datetime.now(UTC)), out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def render(result: Result, made_at: datetime) -> str:
+    """The page about a result."""
+    scenario, charts = result.scenario, Charts(result)
+    windows = [
+        (f"{format_duration(begin) if begin else '0'} to {format_duration(end)}", said)
+        for begin, end, said in describing.windows(scenario)
+    ]
+    values = {
+        "title": scenario.title or "A simulation",
+        "about": scenario.about,
+        "facts": [
+            ("Load", describing.load(scenario)),
+            ("Endpoint", describing.endpoint(scenario)),
+            *windows,
+        ],
+        "windows": bool(windows),
+        "overview": _turned(overview(result)),
+        "runs": [_calls(charts, run) for run in result.runs],
+        "charts": _charts(charts, result),
+        "names": [run.variant.name for run in result.runs] if len(result.runs) > 1 else [],
+        "colours": charts.colours,
+        "words": list(words(result)),
+    }
+    return page.render(__package__, headrace.__version__, made_at, values, {})
+
+
+def _calls(charts: Charts, run: Run) -> Calls:
+    svg, unit = charts.calls(run)
+    refused = not_sent(run.total)
+    return Calls(
+        run.variant.name,
+        describing.settings(run),
+        unit,
+        Markup(svg),
+        failed=run.total.failed > refused,
+        refused=refused > 0,
+        circuit=any(interval.state != CIRCUIT[0] for interval in run.intervals),
+    )
+
+
+def _charts(charts: Charts, result: Result) -> list[Chart]:
+    svg, unit = charts.attempts()
+    drawn = [
+        Chart("attempts", "Attempts", f"That came to the endpoint, {unit}, retries included.", Markup(svg))
+    ]
+    svg, unit = charts.latency()
+    about = f"Of the calls that were served: what 95% of them did not exceed, in {unit}."
+    drawn.append(Chart("latency", "Latency", about, Markup(svg)))
+    for name, heading, about in (
+        ("in_flight", "In flight", "Calls that had begun and were not over, waits for a retry included."),
+        ("queue", "Queue", "Attempts that waited at the endpoint for a server."),
+        ("busy", "Busy", "Attempts that the endpoint worked on."),
+    ):
+        if any(run.highest[name] for run in result.runs):
+            drawn.append(Chart(name, heading, about, Markup(charts.level(name)[0])))
+    return drawn
+
+
+def _turned(table: Table) -> Table:
+    """The table with its rows as columns: there are few variants, and much to be said of each."""
+    names, *columns = zip(*table.rows, strict=True)
+    rows = [(heading, *cells) for heading, cells in zip(table.headings[1:], columns, strict=True)]
+    return Table(("", *names), tuple(rows))

@@ -1,0 +1,69 @@
+"""Where marks are."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace._support.html.scales import (
+    count_ticks,
+    latency_label,
+    log_ticks,
+    time_label,
+    time_ticks,
+    time_unit,
+    width_label,
+)
+
+
+@given(st.integers(1, 10**12))
+def test_counts_have_few_marks_that_reach_above_the_highest(most: int) -> None:
+    ticks = count_ticks(most)
+    assert ticks[0] == 0
+    assert ticks[-1] >= most > ticks[-2]
+    assert len(ticks) <= 6
+    assert len(set(ticks)) == len(ticks)
+
+
+@given(st.floats(0.001, 1e9), st.sampled_from([0.08, 0.2]))
+def test_times_have_room_and_distinct_words(seconds: float, closest: float) -> None:
+    ticks = time_ticks(seconds, closest)
+    assert ticks[0] == 0
+    assert ticks[-1] <= seconds * (1 + 1e-6)
+    assert all(later - earlier >= seconds * closest * 0.999 for earlier, later in pairwise(ticks))
+    unit = time_unit(time_ticks(seconds, 0.08))
+    words = [time_label(tick, unit) for tick in ticks]
+    assert len(set(words)) == len(words)
+    assert max(map(len, words)) <= 7
+
+
+@given(st.floats(1e-6, 1000), st.floats(1.6, 1e8), st.sampled_from([0.08, 0.2]))
+def test_latencies_have_at_least_one_mark_and_room(low: float, ratio: float, closest: float) -> None:
+    high = low * ratio
+    ticks = log_ticks(low, high, closest)
+    assert ticks
+    assert all(low * 0.999 <= tick <= high * 1.001 for tick in ticks)
+    assert all(math.log(b / a) >= math.log(ratio) * closest * 0.999 for a, b in pairwise(ticks))
+    words = [latency_label(tick, low, high) for tick in ticks]
+    assert len(set(words)) == len(words)
+
+
+def test_marks_are_those_that_people_would_choose() -> None:
+    assert count_ticks(199) == [0, 50, 100, 150, 200]
+    assert time_ticks(25, 0.08) == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]
+    assert time_ticks(7000, 0.2) == [0, 1800, 3600, 5400]
+    assert log_ticks(0.05, 2, 0.08) == pytest.approx([0.05, 0.1, 0.2, 0.5, 1, 2])
+    assert [time_label(90, unit) for unit in ("s", "min:s")] == ["90", "1:30"]
+    assert [time_label(86_400 * 3, unit) for unit in ("h:min", "days")] == ["72:00", "3"]
+    assert [latency_label(0.05, *axis) for axis in ((0.05, 2), (0.001, 2), (0.04, 0.08))] == [
+        "0.05 s",
+        "50 ms",
+        "50 ms",
+    ]
+    widths = (10, 500, 30_000, 600_000, 7_200_000, 86_400_000, 604_800_000)
+    said = ["10 ms", "0.5 s", "30 s", "10 min", "2 h", "24 h", "7 days"]
+    assert [width_label(width) for width in widths] == said

@@ -1,0 +1,197 @@
+"""The rule by which an error that all later calls share ends the drawing; no loop, no clock."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from headrace.client.shared_errors import ENOUGH, SharedErrorDetector
+from headrace.wire.error_scope import Scope, SharedError
+
+QUOTA = SharedError("429 insufficient_quota", Scope.ACCOUNT)
+MODEL = SharedError("404 model_not_found", Scope.SETTING)
+BUDGET = SharedError("budget_exceeded", Scope.RUN)
+
+
+def begun(rule: SharedErrorDetector[int], number: int) -> list[int]:
+    return [rule.begin() for _ in range(number)]
+
+
+def test_the_same_error_of_three_items_is_the_verdict() -> None:
+    rule = SharedErrorDetector[int]()
+    begun(rule, 5)
+    for item in range(3):
+        assert rule.verdict is None
+        assert rule.fail(item, MODEL, item) == []
+    assert rule.verdict is not None
+    assert (rule.verdict.error, rule.verdict.first) == (MODEL, 0)
+    assert rule.settle(exhausted=True) == []
+
+
+def test_one_item_that_fails_three_times_is_one_item() -> None:
+    rule = SharedErrorDetector[int]()
+    begun(rule, 3)
+    for _ in range(3):
+        rule.fail(7, MODEL, 7)
+    assert rule.verdict is None
+
+
+def test_different_errors_are_not_added_up() -> None:
+    rule = SharedErrorDetector[int]()
+    for item, error in enumerate([MODEL, QUOTA, MODEL, QUOTA]):
+        rule.fail(item, error, item)
+    assert rule.verdict is None
+
+
+def test_a_success_counts_only_where_its_call_began_after_the_first_error() -> None:
+    rule = SharedErrorDetector[int]()
+    early = begun(rule, 4)
+    rule.fail(0, QUOTA, 0)
+    rule.fail(1, QUOTA, 1)
+    assert rule.succeed(early[-1]) == []
+    late = rule.begin()
+    assert rule.succeed(late) == [0, 1]
+    assert rule.held == 0
+    rule.fail(2, QUOTA, 2)
+    assert rule.verdict is None, "counting begins anew"
+
+
+def test_a_verdict_is_taken_back_by_a_call_that_was_under_way() -> None:
+    rule = SharedErrorDetector[int]()
+    begun(rule, 1)
+    rule.fail(0, MODEL, 0)
+    late = rule.begin()
+    rule.fail(1, MODEL, 1)
+    rule.fail(2, MODEL, 2)
+    assert rule.verdict is not None
+    assert rule.succeed(late) == [0, 1, 2]
+    assert rule.verdict is None
+
+
+def test_the_callers_own_limit_ends_it_at_once_and_for_good() -> None:
+    rule = SharedErrorDetector[int]()
+    begun(rule, 1)
+    rule.fail(0, BUDGET, 0)
+    rule.succeed(rule.begin())
+    assert rule.verdict is not None
+    assert rule.settle(exhausted=True) == []
+
+
+def test_at_the_end_items_that_cannot_be_at_fault_are_left_and_others_released() -> None:
+    rule = SharedErrorDetector[int]()
+    begun(rule, 2)
+    rule.fail(0, MODEL, 0)
+    rule.fail(1, QUOTA, 1)
+    assert rule.settle(exhausted=True) == [0]
+    assert rule.verdict is not None
+    assert rule.verdict.error == QUOTA
+
+
+def three_of_ten(rule: SharedErrorDetector[int], error: SharedError) -> None:
+    """Ten begin, three fail with the error, and then one of those that had begun before succeeds."""
+    numbers = begun(rule, 10)
+    for item in range(3):
+        rule.fail(item, error, item)
+    rule.succeed(numbers[-1])
+
+
+def test_where_nothing_is_left_to_draw_a_late_success_of_others_counts() -> None:
+    rule = SharedErrorDetector[int]()
+    three_of_ten(rule, MODEL)
+    assert rule.settle(exhausted=True) == [0, 1, 2]
+    assert rule.verdict is None
+
+
+def test_where_there_is_more_to_draw_it_does_not() -> None:
+    rule = SharedErrorDetector[int]()
+    three_of_ten(rule, MODEL)
+    assert rule.settle(exhausted=False) == []
+    assert rule.verdict is not None
+
+
+def test_an_error_of_the_account_stands_in_both_cases() -> None:
+    for exhausted in (True, False):
+        rule = SharedErrorDetector[int]()
+        three_of_ten(rule, QUOTA)
+        assert rule.settle(exhausted=exhausted) == []
+        assert rule.verdict is not None
+
+
+def test_without_any_success_since_it_stands_at_the_end() -> None:
+    rule = SharedErrorDetector[int]()
+    for item, _ in enumerate(begun(rule, 3)):
+        rule.fail(item, MODEL, item)
+    assert rule.settle(exhausted=True) == []
+    assert rule.verdict is not None
+
+
+def test_no_more_is_held_than_is_allowed_where_every_error_is_another() -> None:
+    rule = SharedErrorDetector[int](most_held=10)
+    released = []
+    for item in range(100):
+        released += rule.fail(item, SharedError(f"404 model {item}", Scope.SETTING), item)
+        assert rule.held <= 10
+    assert released + rule.settle(exhausted=True) == list(range(100))
+
+
+class Rule(RuleBasedStateMachine):
+    """Against a description that keeps the whole history and looks through it each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rule = SharedErrorDetector[int]()
+        self.running: list[tuple[int, int]] = []
+        self.begun = 0
+        self.history: dict[str, list[tuple[int, int]]] = {}
+        self.written: set[int] = set()
+        self.sent: set[int] = set()
+
+    @rule()
+    def begin(self) -> None:
+        number = self.rule.begin()
+        self.begun += 1
+        assert number == self.begun
+        self.running.append((number, number))
+        self.sent.add(number)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), error=st.sampled_from([QUOTA, MODEL]))
+    def fail(self, data: st.DataObject, error: SharedError) -> None:
+        _, item = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        self.history.setdefault(error.key, []).append((self.begun, item))
+        self.release(self.rule.fail(item, error, item))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def succeed(self, data: st.DataObject) -> None:
+        number, item = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        expected: list[int] = []
+        for key, errors in list(self.history.items()):
+            if errors[0][0] < number:
+                expected += [failed for _, failed in self.history.pop(key)]
+        released = self.rule.succeed(number)
+        assert sorted(released) == sorted(expected)
+        self.release([*released, item])
+
+    def release(self, items: list[int]) -> None:
+        assert not self.written & set(items), "an item is written once"
+        self.written |= set(items)
+
+    @invariant()
+    def stops_for_what_three_items_share(self) -> None:
+        enough = {key for key, errors in self.history.items() if len({item for _, item in errors}) >= ENOUGH}
+        verdict = self.rule.verdict
+        assert (verdict is not None) == bool(enough)
+        assert verdict is None or verdict.error.key in enough
+
+    @invariant()
+    def each_item_is_under_way_held_or_written(self) -> None:
+        held = {item for errors in self.history.values() for _, item in errors}
+        assert self.rule.held == len(held)
+        assert held | self.written | {item for _, item in self.running} == self.sent
+        assert not held & self.written
+
+
+TestRule = Rule.TestCase
+TestRule.settings = settings(max_examples=100, deadline=None)

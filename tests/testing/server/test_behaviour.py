@@ -1,0 +1,36 @@
+"""What a behaviour accepts, and what it keeps to itself."""
+
+from typing import Any
+
+import pytest
+
+from headrace.testing.server import Behaviour
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"latency": -1.0},
+        {"latency": float("nan")},
+        {"jitter": -0.1},
+        {"rate_limit": 0.0},
+        {"rate_limit": -5.0},
+        {"errors": 1.1},
+        {"errors": -0.1},
+        {"faults": ()},
+        {"faults": ("500", "earthquake")},
+        {"stall": -1.0},
+    ],
+)
+def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        Behaviour(**wrong)
+
+
+def test_an_unknown_fault_is_named_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"'earthquake'.*500, 503, 429, reset, stall"):
+        Behaviour(faults=["earthquake"])
+
+
+def test_the_key_is_in_no_repr() -> None:
+    assert "sk-secret" not in repr(Behaviour(api_key="sk-secret"))

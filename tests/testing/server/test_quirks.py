@@ -1,0 +1,121 @@
+"""Odd ways to answer, as switches of the fake and the embedded endpoint; and that headrace reads them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace import CallError, Client, InvalidReply, Reply, StatusError, Tools
+from headrace.testing import FakeEndpoint
+from headrace.testing.server import Behaviour, endpoint_process
+from headrace.testing.server.quirks import READ, REFUSED
+
+PROMPT = "Which one of: red | blue"
+Ask = Callable[[Client], Awaitable[tuple[str, Reply]]]
+
+
+def now(zone: str = "UTC") -> str:
+    """The time."""
+    return zone
+
+
+TOOLS = Tools(now)
+
+
+async def whole(client: Client) -> tuple[str, Reply]:
+    reply = await client.chat(PROMPT, tools=TOOLS)
+    return reply.text, reply
+
+
+async def streamed(client: Client) -> tuple[str, Reply]:
+    async with client.stream(PROMPT, tools=TOOLS) as stream:
+        text = "".join([piece.text async for piece in stream])
+    return text, stream.reply
+
+
+@asynccontextmanager
+async def of_fake(quirks: list[str]) -> AsyncIterator[Client]:
+    async with FakeEndpoint(otherwise="red", quirks=quirks).client() as client:
+        yield client
+
+
+@asynccontextmanager
+async def of_embedded(quirks: list[str]) -> AsyncIterator[Client]:
+    async with (
+        endpoint_process(Behaviour(quirks=quirks)) as endpoint,
+        Client(base_url=endpoint.base_url, model="m", policies=[]) as client,
+    ):
+        yield client
+
+
+def check_read(name: str, text: str, reply: Reply, plain: str) -> None:
+    """Whether an answer with this quirk says what one without says."""
+    assert text == reply.text
+    if name == "index-zero-tools":
+        assert [call.name for call in TOOLS.calls(reply)] == ["now", "now"]
+        assert len({call.id for call in TOOLS.calls(reply)}) == 2
+        assert text == ""
+    elif name == "in-a-fence":
+        assert plain in text
+    else:
+        assert text == plain + ("\ufffd" if name == "half-a-character" else "")
+    thinks = name in {"thinking-parts", "think-block", "reasoning-content"}
+    assert reply.reasoning.strip() == ("Well." if thinks else "")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ask", [whole, streamed])
+@pytest.mark.parametrize("name", READ)
+async def test_an_answer_that_is_there_is_read_from_the_fake(name: str, ask: Ask) -> None:
+    async with of_fake([name]) as client:
+        check_read(name, *await ask(client), "red")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ask", [whole, streamed])
+@pytest.mark.parametrize("name", REFUSED)
+async def test_an_answer_that_is_none_is_an_error_from_the_fake(name: str, ask: Ask) -> None:
+    async with of_fake([name]) as client:
+        with pytest.raises(CallError) as caught:
+            await ask(client)
+    assert caught.value.retryable == (name != "no-credit")
+
+
+@pytest.mark.anyio
+async def test_the_embedded_endpoint_has_them_all() -> None:
+    async with of_embedded([]) as client:
+        plain, _ = await whole(client)
+    for name in ("think-block", "null-chunks", "no-last-blank-line", "half-a-character", "index-zero-tools"):
+        async with of_embedded([name]) as client:
+            check_read(name, *await whole(client), plain)
+            check_read(name, *await streamed(client), plain)
+    for refused in ("error-as-success", "empty-body"):
+        async with of_embedded([refused]) as client:
+            for ask in (whole, streamed):
+                with pytest.raises((InvalidReply, CallError)):
+                    await ask(client)
+    async with of_embedded(["no-credit"]) as client:
+        with pytest.raises(StatusError, match="Insufficient Balance"):
+            await whole(client)
+
+
+def test_several_go_together() -> None:
+    assert Behaviour(quirks=["no-done", "think-block"]).quirks == ("no-done", "think-block")
+
+
+@pytest.mark.parametrize(
+    "make", [lambda names: Behaviour(quirks=names), lambda names: FakeEndpoint(quirks=names)]
+)
+def test_an_unknown_quirk_is_an_error_that_lists_them(make: Callable[[list[str]], Any]) -> None:
+    with pytest.raises(ValueError, match="no quirk 'think-blok': choose among null-chunks"):
+        make(["think-blok"])
+
+
+def test_each_is_documented() -> None:
+    docs = Path(__file__).parents[3] / "docs/explanation/embedded-endpoint.md"
+    text = docs.read_text(encoding="utf-8")
+    assert [name for name in (*READ, *REFUSED) if f"| `{name}` |" not in text] == []

@@ -1,0 +1,43 @@
+"""Scenarios in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from headrace.testing.simulation import (
+    EndpointModel,
+    Fixed,
+    OpenLoad,
+    Profile,
+    Run,
+    Scenario,
+    Variant,
+    simulate,
+)
+
+
+def _ran(
+    settings: dict[str, Any] | None = None, *, endpoint: dict[str, Any] | None = None, **more: Any
+) -> Run:
+    scenario = Scenario(
+        duration=more.pop("duration", 60.0),
+        every=more.pop("every", 10.0),
+        load=more.pop("load", OpenLoad(rate=Profile(((0.0, 10.0),)))),
+        endpoint=attrs.evolve(EndpointModel(capacity=100, service=Fixed(0.1)), **(endpoint or {})),
+        variants=(Variant("", {"policies": [], "max_in_flight": 10_000} | (settings or {})),),
+    )
+    (run,) = simulate(attrs.evolve(scenario, **more)).runs
+    return run
+
+
+@pytest.fixture
+def ran() -> Callable[..., Run]:
+    """Runs a minute of 10 calls a second without policies, against an endpoint that has room for all.
+
+    What is given takes the place of that.
+    """
+    return _ran

@@ -1,0 +1,104 @@
+"""Several processes at one endpoint share the load; each has a client, policies and chance of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.testing.simulation.watching import Watching
+
+from headrace.testing.simulation import (
+    BulkLoad,
+    ClosedLoad,
+    EndpointModel,
+    Fixed,
+    OpenLoad,
+    Outage,
+    Profile,
+    Run,
+    Scenario,
+    Variant,
+    simulate,
+)
+
+Ran = Callable[..., Run]
+
+
+def test_processes_share_an_open_load(ran: Ran) -> None:
+    load = OpenLoad(rate=Profile(((0.0, 100.0),)))
+    run = ran(load=load, processes=5)
+    assert run.total.offered == pytest.approx(6000, abs=400)
+    assert sum(part.offered for part in run.parts) == run.total.offered
+    assert [part.offered for part in run.parts] == pytest.approx([1200] * 5, abs=180)
+    assert len({part.offered for part in run.parts}) > 1, "each has arrivals of its own"
+
+
+def test_processes_share_the_customers_of_a_closed_load(ran: Ran) -> None:
+    run = ran(load=ClosedLoad(customers=20, think=Fixed(0.9)), processes=3)
+    assert [part.offered for part in run.parts] == [7 * 60, 7 * 60, 6 * 60]
+
+
+def test_of_a_bulk_load_each_item_is_drawn_once_by_whoever_has_room(ran: Ran) -> None:
+    run = ran({"max_in_flight": 5}, load=BulkLoad(items=1000), processes=4)
+    assert run.total.offered == run.total.served == 1000
+    assert run.highest["in_flight"] == 20, "four pools of five places"
+    assert [part.served for part in run.parts] == [250] * 4
+    cut = ran({"max_in_flight": 1}, load=BulkLoad(items=1000), duration=10.0, processes=2)
+    assert cut.total.served == pytest.approx(200, abs=2), "nothing is begun after the duration"
+
+
+def test_the_limit_of_an_account_is_one_for_all(ran: Ran) -> None:
+    load = OpenLoad(rate=Profile(((0.0, 100.0),)))
+    run = ran(load=load, processes=10, duration=120.0, endpoint={"requests_per_minute": 600})
+    total = run.total
+    assert total.attempts - total.limited == total.served == pytest.approx(600 + 2 * 600, abs=2)
+    assert total.limited == total.failures["rate_limited"]
+    assert sum(part.failed for part in run.parts) == total.failed
+
+
+def test_each_process_has_a_breaker_of_its_own(ran: Ran) -> None:
+    load = OpenLoad(rate=Profile(((0.0, 4.0),)))
+    settings = {"policies": ["breaker"], "breaker": {"consecutive": 5, "open_for": 100}}
+    run = ran(settings, load=load, processes=2, outages=(Outage(from_=10.0, to=100.0),))
+    reached = [part.attempts - part.served for part in run.parts]
+    assert reached == [5, 5], "of each process five attempts fail until its circuit opens"
+    assert sum(run.total.circuit.values()) == pytest.approx(2 * run.total.seconds)
+    assert run.total.circuit["open"] > 60
+
+
+def test_the_jitter_of_one_process_is_not_that_of_another() -> None:
+    def moments() -> list[float]:
+        watching = Watching()
+        scenario = Scenario(
+            duration=10.0,
+            processes=20,
+            load=BulkLoad(items=20),
+            endpoint=EndpointModel(capacity=100, service=Fixed(0.1)),
+            outages=(Outage(from_=0.0, to=0.1),),
+            variants=(Variant("", {"policies": ["retry"], "max_in_flight": 1}),),
+        )
+        (run,) = simulate(scenario, besides=lambda variant, process: [watching]).runs
+        assert run.policies == ("retry", "watching")
+        return watching.moments
+
+    first = moments()
+    retries = [moment for moment in first if moment > 0]
+    assert first[:20] == [0.0] * 20, "all begin at once"
+    assert len(set(retries)) == len(retries) >= 20, "and come back one by one"
+    assert moments() == first, "the same each time"
+
+
+def test_answers_say_what_is_left_of_the_limits() -> None:
+    watching = Watching()
+    endpoint = EndpointModel(capacity=9, service=Fixed(0.0), requests_per_minute=60, tokens_per_minute=9000)
+    scenario = Scenario(
+        duration=10.0,
+        processes=2,
+        load=BulkLoad(items=3),
+        endpoint=endpoint,
+        variants=(Variant("", {"policies": [], "max_in_flight": 1}),),
+    )
+    simulate(scenario, besides=lambda variant, process: [watching])
+    names = "x-ratelimit-remaining-requests", "x-ratelimit-limit-tokens"
+    said = [tuple(reply.headers.get(name) for name in names) for reply in watching.replies]
+    assert sorted(said) == [("57", "9000"), ("58", "9000"), ("59", "9000")]

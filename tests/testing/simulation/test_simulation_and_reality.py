@@ -1,0 +1,51 @@
+"""A short scenario, simulated, and the same over sockets: the counts agree as far as chance lets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from headrace import Client
+from headrace.testing.server import Behaviour, endpoint_process
+from headrace.testing.simulation import BulkLoad, Errors, Run, Uniform
+from headrace_retry import Retry
+
+pytestmark = pytest.mark.anyio
+
+ITEMS, ERRORS, ATTEMPTS = 800, 0.25, 3
+
+
+@pytest.fixture
+def simulated(ran: Callable[..., Run]) -> Run:
+    return ran(
+        {"policies": ["retry"], "retry": {"attempts": ATTEMPTS, "base": 0.01}, "max_in_flight": 40},
+        load=BulkLoad(items=ITEMS),
+        endpoint={"capacity": 1000, "service": Uniform(0.03, 0.07)},
+        errors=(Errors(to=3600.0, share=ERRORS, kinds=("500", "503", "reset")),),
+    )
+
+
+async def test_a_run_over_sockets_fares_as_the_simulation_says(simulated: Run) -> None:
+    served = failed = attempts = 0
+    behaviour = Behaviour(latency=0.05, jitter=0.02, errors=ERRORS, faults=("500", "503", "reset"))
+    async with endpoint_process(behaviour) as endpoint:
+        policies = [Retry(attempts=ATTEMPTS, base=0.01)]
+        async with Client(
+            base_url=endpoint.base_url, api_key="k", model="m", max_in_flight=40, policies=policies
+        ) as client:
+            questions = (f"Question {number}" for number in range(ITEMS))
+            async with client.map(questions) as outcomes:
+                async for outcome in outcomes:
+                    served += outcome.ok
+                    failed += not outcome.ok
+                    attempts += outcome.attempts
+    total = simulated.total
+    assert served + failed == total.served + total.failed == ITEMS
+    # Two samples of one binomial differ by less than 5 deviations of their difference.
+    fail = ERRORS**ATTEMPTS
+    assert abs(failed - total.failed) < 5 * (2 * ITEMS * fail * (1 - fail)) ** 0.5
+    # A call makes 1, 2 or 3 attempts: what each further one adds has at most the variance of its chance.
+    again = ERRORS + ERRORS**2
+    assert abs(attempts - total.attempts) < 5 * (2 * ITEMS * again) ** 0.5
+    assert attempts / ITEMS == pytest.approx(1 + again, rel=0.1)

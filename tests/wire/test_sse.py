@@ -1,0 +1,114 @@
+"""Server-sent events: the same whatever their line ends are and wherever packets are cut."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace import ReplyTooLarge
+from headrace.wire.sse import EventParser, looks_like_events, may_become_events
+
+MANY_BYTES = 4 * 1024 * 1024
+
+DATA = st.text(st.characters(blacklist_characters="\r\n", codec="utf-8"), min_size=1).map(str.encode)
+
+
+def events_of(*packets: bytes) -> list[tuple[bytes, bytes]]:
+    parser = EventParser()
+    return [*(event for packet in packets for event in parser.feed(packet)), *parser.end()]
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (b"data: a\n\n", [(b"", b"a")]),
+        (b"data:a\n\ndata:  b\n\n", [(b"", b"a"), (b"", b" b")]),
+        (b"data: a\ndata: b\ndata\n\n", [(b"", b"a\nb\n")]),
+        (b": ping\n\n:\n\ndata: a\n\n", [(b"", b"a")]),
+        (b": ping\ndata: a\n\n", [(b"", b"a")]),
+        (b"event: error\ndata: {}\n\n", [(b"error", b"{}")]),
+        (b"id: 7\nretry: 10\nfoo: bar\ndata: a\n\n", [(b"", b"a")]),
+        (b"event: ping\n\n", []),
+        (b"data\n\n", []),
+        (b"data: \n\ndata:\n\ndata: a\n\n", [(b"", b"a")]),
+        (b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [(b"", b"a")]),
+        (b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n", [(b"", b"a"), (b"", b"b")]),
+        (b"data: a\n\ndata: last", [(b"", b"a"), (b"", b"last")]),
+        (b"data: a\n", [(b"", b"a")]),
+        (b"event: error\ndata: {}", [(b"error", b"{}")]),
+        (b"data: a\n\nid: 7", [(b"", b"a")]),
+        (b'error: {"message":"m"}\n\n', [(b"error", b'{"message":"m"}')]),
+        (b'data: a\n\n{"error":{}}\n\n', [(b"", b"a"), (b"", b'{"error":{}}')]),
+        (b'data: a\n\n{\n "error": {}\n}', [(b"", b"a"), (b"", b'{\n "error": {}\n}')]),
+        ("data: a\u2028b\u0085c\n\n".encode(), [(b"", "a\u2028b\u0085c".encode())]),
+    ],
+)
+@pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
+def test_events_as_the_standard_and_endpoints_have_them(
+    stream: bytes, events: list[tuple[bytes, bytes]], line_end: bytes
+) -> None:
+    stream = stream.replace(b"\n", line_end)
+    assert events_of(stream) == events
+    assert events_of(*(stream[at : at + 1] for at in range(len(stream)))) == events
+    for at in range(len(stream)):
+        assert events_of(stream[:at], stream[at:]) == events
+
+
+@given(
+    st.lists(st.tuples(DATA, st.sampled_from([b"\n", b"\r", b"\r\n"])), max_size=6),
+    st.lists(st.integers(0, 400)),
+)
+def test_any_data_comes_through_any_cuts(sent: list[tuple[bytes, bytes]], cuts: list[int]) -> None:
+    stream = b"".join(b"data: %b%b%b" % (data, end, end) for data, end in sent)
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    packets = [stream[a:b] for a, b in itertools.pairwise(places)]
+    assert events_of(*packets) == [(b"", data) for data, _ in sent]
+
+
+def test_an_event_is_there_with_its_last_byte() -> None:
+    parser = EventParser()
+    assert parser.feed(b"data: a\r\n\r") == [(b"", b"a")]
+    assert parser.feed(b"\ndata: b\r\n\r\n") == [(b"", b"b")]
+
+
+@pytest.mark.parametrize("line", [b"data\n", b"data: x\n", b":\n", b"\r", b"\r\n", b"event: a\r\n"])
+@pytest.mark.parametrize("packet", [1 << 10, 1 << 22])
+def test_an_event_of_very_many_lines_takes_linear_time(line: bytes, packet: int) -> None:
+    stream = (line * MANY_BYTES)[: MANY_BYTES - 10] + b"\n\n"
+    began = time.process_time()
+    events_of(*(stream[at : at + packet] for at in range(0, len(stream), packet)))
+    assert time.process_time() - began < 10, "quadratic time would take hours"
+
+
+def test_a_line_without_end_is_capped() -> None:
+    parser = EventParser(MANY_BYTES)
+
+    def feed() -> None:
+        # In packets so small that this would take hours if each were joined to all before it.
+        for _ in range(MANY_BYTES // 8 + 1):
+            parser.feed(b"x" * 8)
+
+    with pytest.raises(ReplyTooLarge, match="max_response_bytes=4194304"):
+        feed()
+
+
+@pytest.mark.parametrize("head", [b"data:", b"event: a", b": ping", b"id: 1", b"retry: 3", b"error: {}"])
+@pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b"\r\n\r\n"])
+def test_a_stream_of_events_is_told_by_its_beginning(head: bytes, before: bytes) -> None:
+    assert looks_like_events(before + head + b"\n\n")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[1]", b'"data: a"', b"<html>", b"upstream timed out", b"0", b"database: down"]
+)
+def test_other_bodies_do_not_look_like_events(body: bytes) -> None:
+    assert not looks_like_events(body)
+
+
+def test_a_few_bytes_do_not_tell_yet() -> None:
+    assert may_become_events(b"\n\nda")
+    assert not may_become_events(b'{"error": 1}')
