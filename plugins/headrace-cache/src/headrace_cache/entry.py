@@ -7,7 +7,7 @@ from decimal import Decimal
 import attrs
 
 from headrace import AnswerError, Call, Headers, InvalidReply, Reply
-from headrace.plugins import answered, read_envelope
+from headrace.plugins import parse_answer, read_envelope
 from headrace_cache.completeness import expected_for, has_answer, is_complete
 
 _ZERO = Decimal(0)
@@ -45,7 +45,7 @@ def to_reply(entry: CacheEntry, call: Call) -> Reply | None:
     try:
         read_envelope(reply, expected_for(call.request.path))
         if call.request.answer is not None:
-            reply = answered(reply, call.request.answer)
+            reply = parse_answer(reply, call.request.answer)
     except (AnswerError, InvalidReply):
         return None
     reply.cost = _ZERO
