@@ -27,8 +27,8 @@ class CoreSettings:
     a request names none; ``max_in_flight`` is how many calls may be under way at once; ``timeout`` and the
     four timeouts below it are seconds per attempt (see `Timeout`); ``max_response_bytes`` bounds one answer,
     decompressed; ``transport`` is "auto" (native, or httpx on Windows and where a proxy of SOCKS or https is
-    set), "native", "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies to
-    use of those installed (default: all of them); ``insecure`` allows sending a key over plain http to a
+    set), "native", "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies
+    to use of those installed (default: all of them); ``insecure`` allows sending a key over plain http to a
     public host; ``proxy`` is the URL of a proxy for all endpoints (None: as the environment says);
     ``cert`` is a PEM file with a certificate to show to servers that ask for one, ``cert_key`` its key where
     that is in a file of its own, ``cert_password`` what opens the key; ``http2`` is "auto" (HTTP/2 where an
