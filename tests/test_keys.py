@@ -30,7 +30,7 @@ from headrace._support.redaction import MOST_KEYS
 from headrace.keys import RefreshableKey
 from headrace.testing import Answer, FakeEndpoint
 from headrace.transports.memory import MemoryTransport
-from headrace.wire.error_scope import Scope, shared_error
+from headrace.wire.error_scope import ErrorScope, shared_error
 from headrace_retry import Retry
 
 pytestmark = pytest.mark.anyio
@@ -330,7 +330,7 @@ async def test_an_error_of_the_callable_is_told_to_all_who_wait_and_the_next_cal
 def test_an_error_of_the_callable_is_about_all_calls() -> None:
     shared = shared_error(CredentialError("x"))
     assert shared is not None
-    assert shared.scope is Scope.ACCOUNT
+    assert shared.scope is ErrorScope.ACCOUNT
 
 
 @pytest.mark.parametrize("given", [None, 5, b"tok", "", "tok 1", "tok-1\n", "tök", Secret("")], ids=repr)

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headrace.client.shared_errors import ENOUGH, SharedErrorDetector
-from headrace.wire.error_scope import Scope, SharedError
+from headrace.wire.error_scope import ErrorScope, SharedError
 
-QUOTA = SharedError("429 insufficient_quota", Scope.ACCOUNT)
-MODEL = SharedError("404 model_not_found", Scope.SETTING)
-BUDGET = SharedError("budget_exceeded", Scope.RUN)
+QUOTA = SharedError("429 insufficient_quota", ErrorScope.ACCOUNT)
+MODEL = SharedError("404 model_not_found", ErrorScope.SETTING)
+BUDGET = SharedError("budget_exceeded", ErrorScope.RUN)
 
 
 def begun(rule: SharedErrorDetector[int], number: int) -> list[int]:
@@ -130,7 +130,7 @@ def test_no_more_is_held_than_is_allowed_where_every_error_is_another() -> None:
     rule = SharedErrorDetector[int](most_held=10)
     released = []
     for item in range(100):
-        released += rule.fail(item, SharedError(f"404 model {item}", Scope.SETTING), item)
+        released += rule.fail(item, SharedError(f"404 model {item}", ErrorScope.SETTING), item)
         assert rule.held <= 10
     assert released + rule.settle(exhausted=True) == list(range(100))
 

@@ -17,7 +17,7 @@ import headrace
 from headrace import Endpoint, Reply, SettingsError
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace.transports.memory import MemoryTransport
-from headrace.wire.rejections import DOMINANT
+from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_adaptive import Adaptive
 
 HOST = "fake.test"

@@ -12,7 +12,7 @@ import msgspec
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.appending import write_all
 from headrace.errors import JournalError
-from headrace.wire.request_bodies import OUTPUT_LIMITS, encode_json
+from headrace.wire.request_bodies import OUTPUT_LIMIT_PARAMETERS, encode_json
 
 _FORMAT = 1
 _WORDS = {
@@ -94,4 +94,4 @@ def _comparable(key: str, value: Any) -> Any:
     """A value of the fingerprint, less what may change: the limit of the output, which a stop may name."""
     if key != "parameters" or not isinstance(value, Mapping):
         return value
-    return {name: each for name, each in value.items() if name not in OUTPUT_LIMITS} or None
+    return {name: each for name, each in value.items() if name not in OUTPUT_LIMIT_PARAMETERS} or None

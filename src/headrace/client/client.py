@@ -42,8 +42,8 @@ from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.tokens import Limiter
 from headrace.transports import Transport
 from headrace.transports.choice import OWN_TRANSPORTS, make_transport
-from headrace.wire.request_bodies import RequestLike, as_request, encoded
-from headrace.wire.structured_output import AnswerFormat, answer_format
+from headrace.wire.request_bodies import RequestLike, as_request, encode_request
+from headrace.wire.structured_output import ResponseFormat, response_format_for
 
 T = TypeVar("T")
 
@@ -287,7 +287,7 @@ class Client(ApiMethods):
             raise SettingsError("the client's limiter has no limit; give the map one: max_in_flight=")
         own_limiter = None if max_in_flight is None else PriorityCapacityLimiter(max_in_flight)
         work: Callable[[OutcomeStream[Any], int, Any], Awaitable[Outcome[Any]]] = functools.partial(
-            self._outcome, own_limiter, None if answer is None else answer_format(answer)
+            self._outcome, own_limiter, None if answer is None else response_format_for(answer)
         )
         if stop_on is not None:
             from headrace.client.stop_on import (
@@ -303,7 +303,7 @@ class Client(ApiMethods):
     async def _outcome(
         self,
         limiter: Limiter | None,
-        answer: AnswerFormat | None,
+        answer: ResponseFormat | None,
         stream: OutcomeStream[Any],
         index: int,
         item: RequestLike,
@@ -333,7 +333,7 @@ class Client(ApiMethods):
         now, endpoints = self._now(), self._endpoints
         if not self._alike:
             endpoints = self._serving.get(request.model) or self._endpoints_for(request.model)
-        request, content = encoded(request)
+        request, content = encode_request(request)
         return Call(
             request,
             endpoints[0],

@@ -29,12 +29,12 @@ from headrace.pipeline.schema_modes import SchemaModes, refuses_format
 from headrace.policies import Send
 from headrace.replies import Headers, ParsedReply, Reply
 from headrace.tokens import acquire_all
-from headrace.wire.error_bodies import MOST_SAID, is_retryable, read_error
+from headrace.wire.error_bodies import MAX_MESSAGE_CHARS, is_retryable, parse_error_body
 from headrace.wire.error_redaction import redact_error
-from headrace.wire.finish_reasons import refusal_of, unfit
+from headrace.wire.finish_reasons import refusal_text, with_finish_reason
+from headrace.wire.reply_bodies import CHAT, expected_body, read_reply_body
 from headrace.wire.request_bodies import encode_body
-from headrace.wire.structured_output import AnswerFormat, SchemaMode
-from headrace.wire.success_bodies import CHAT, expected_of, read_envelope
+from headrace.wire.structured_output import ResponseFormat, SchemaMode
 
 _ADVICE = {
     400: "the endpoint finds the request wrong",
@@ -67,7 +67,7 @@ def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Sen
                 if not 200 <= reply.status < 300:
                     raise status_error(call, reply)
                 try:
-                    read_envelope(reply, expected_of(request.path) if request.method == "POST" else None)
+                    read_reply_body(reply, expected_body(request.path) if request.method == "POST" else None)
                 except InvalidReply:
                     if request.method != "HEAD" or reply.content:
                         raise
@@ -112,7 +112,7 @@ def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Sen
             return await open_stream(call, reply, max_stream_bytes)
         raise status_error(call, reply)
 
-    async def answered_attempt(call: Call, answer: AnswerFormat) -> Reply:
+    async def answered_attempt(call: Call, answer: ResponseFormat) -> Reply:
         endpoint, model = call.endpoint, call.request.model
         refused: list[tuple[SchemaMode, bytes]] = []
         for how in ways.left(endpoint, model, answer):
@@ -126,8 +126,8 @@ def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Sen
             refused.append((how, reply.content))
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
-        read_envelope(reply, CHAT)
-        return parse_answer(reply, answer)
+        read_reply_body(reply, CHAT)
+        return parse_reply(reply, answer)
 
     without_usage: set[Endpoint] = set()
     ways = SchemaModes()
@@ -160,18 +160,18 @@ def rewrite_for_endpoint(call: Call) -> Call:
     return there
 
 
-def set_response_format(call: Call, answer: AnswerFormat, how: SchemaMode) -> None:
+def set_response_format(call: Call, answer: ResponseFormat, how: SchemaMode) -> None:
     """Have a call's body ask for an answer in this way."""
     asking = call.request.body or {}
-    if how is SchemaMode.JSON_SCHEMA and answer.asks(asking):
+    if how is SchemaMode.JSON_SCHEMA and answer.is_requested_by(asking):
         return
-    body = answer.asked_for(asking, how)
+    body = answer.apply_to(asking, how)
     if body != asking:
         call.request = attrs.evolve(call.request, body=body)
         call.content = encode_body(body)
 
 
-def parse_answer(reply: Reply, answer: AnswerFormat) -> ParsedReply[Any]:
+def parse_reply(reply: Reply, answer: ResponseFormat) -> ParsedReply[Any]:
     """The reply with its answer; raises `AnswerError`, of which ``partial`` is the reply."""
     try:
         value = _read_answer(reply, answer)
@@ -181,20 +181,20 @@ def parse_answer(reply: Reply, answer: AnswerFormat) -> ParsedReply[Any]:
     return ParsedReply(reply.status, reply.headers, reply.content, reply.usage, reply.model, answer=value)
 
 
-def _read_answer(reply: Reply, answer: AnswerFormat) -> Any:
-    refusal = refusal_of(reply)
+def _read_answer(reply: Reply, answer: ResponseFormat) -> Any:
+    refusal = refusal_text(reply)
     if refusal is not None:
-        raise AnswerError(f"{printable(refusal[:MOST_SAID])} (the model refuses)", "refusal")
+        raise AnswerError(f"{printable(refusal[:MAX_MESSAGE_CHARS])} (the model refuses)", "refusal")
     try:
         return answer.read(reply.text)
     except AnswerError as error:
-        raise unfit(reply, error) from error.__cause__
+        raise with_finish_reason(reply, error) from error.__cause__
 
 
 def status_error(call: Call, reply: Reply) -> StatusError:
     """The error for an answer whose status is not 2xx, of the class that its status asks for."""
     status, content, headers = reply.status, reply.content, reply.headers
-    error = read_error(content)
+    error = parse_error_body(content)
     advice = _ADVICE.get(status, "the endpoint failed" if status >= 500 else "")
     if 300 <= status < 400:
         # Following would carry the key to wherever the answer points.
@@ -202,7 +202,9 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     elif status in {400, 422} and error.param:
         advice = f"the endpoint finds {printable(error.param[:100])} wrong; change it"
     said = (
-        printable(error.message[:MOST_SAID]) if error.message else (shown(content) if content else "no body")
+        printable(error.message[:MAX_MESSAGE_CHARS])
+        if error.message
+        else (shown(content) if content else "no body")
     )
     where = f"{call.request.method} {call.request.path}: status {status}"
     kind: type[StatusError] = StatusError
@@ -212,7 +214,7 @@ def status_error(call: Call, reply: Reply) -> StatusError:
             advice = "the endpoint refuses the key, and api_key= gave no better one when asked again"
     elif status == 429:
         kind = RateLimited
-        if error.is_about_quota:
+        if error.is_quota_error:
             advice = _ADVICE[402]
         elif error.limit == "overloaded":
             advice = "the endpoint is overloaded"
@@ -225,8 +227,8 @@ def status_error(call: Call, reply: Reply) -> StatusError:
         content,
         error.code,
         param=error.param,
-        retryable=_may_be_retried(status, headers) and not error.is_about_quota,
-        limit="quota" if error.is_about_quota or status == 402 else error.limit if status == 429 else None,
+        retryable=_may_be_retried(status, headers) and not error.is_quota_error,
+        limit="quota" if error.is_quota_error or status == 402 else error.limit if status == 429 else None,
         asked=error.retry_after,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from headrace.endpoint import Endpoint
-from headrace.wire.structured_output import AnswerFormat, SchemaMode
+from headrace.wire.structured_output import ResponseFormat, SchemaMode
 
 _MOST_SCHEMAS = 1000
 """Refused schemas that are remembered; a program may make schemas without end."""
@@ -37,9 +37,9 @@ class SchemaModes:
 
     def __init__(self) -> None:
         self._ways: set[tuple[Endpoint, str | None, SchemaMode]] = set()
-        self._schemas: set[tuple[Endpoint, str | None, AnswerFormat]] = set()
+        self._schemas: set[tuple[Endpoint, str | None, ResponseFormat]] = set()
 
-    def left(self, endpoint: Endpoint, model: str | None, answer: AnswerFormat) -> list[SchemaMode]:
+    def left(self, endpoint: Endpoint, model: str | None, answer: ResponseFormat) -> list[SchemaMode]:
         """The ways that are left, the strictest first; the last of them is always in words."""
         left = [how for how in SchemaMode if (endpoint, model, how) not in self._ways]
         if (endpoint, model, answer) in self._schemas and left[0] is SchemaMode.JSON_SCHEMA:
@@ -47,7 +47,7 @@ class SchemaModes:
         return left
 
     def refused(
-        self, endpoint: Endpoint, model: str | None, answer: AnswerFormat, how: SchemaMode, content: bytes
+        self, endpoint: Endpoint, model: str | None, answer: ResponseFormat, how: SchemaMode, content: bytes
     ) -> None:
         """Remember that asking so was refused in these words, and that asking otherwise was not."""
         unknown = _NOT_KNOWN.search(content) and not _THIS_SCHEMA.search(content)

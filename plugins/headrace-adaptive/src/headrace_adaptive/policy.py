@@ -20,7 +20,7 @@ from headrace import (
     Stage,
     StreamResult,
 )
-from headrace.plugins import BoundedMapping, Evidence, Refusals
+from headrace.plugins import BoundedMapping, RateLimitDetector, RateLimitEvidence
 from headrace_adaptive.controller import LimitConfig, LimitController
 
 _NOTIFY_FACTOR = 1.1
@@ -71,7 +71,7 @@ class _ModelLimit:
         self.endpoint = endpoint
         self.model = model
         self.controller = LimitController(config, now)
-        self.refusals = Refusals()
+        self.refusals = RateLimitDetector()
         self.limiter = PriorityCapacityLimiter(config.start)
         self.attempts_started = 0
         self.in_flight = 0
@@ -96,11 +96,13 @@ class _ModelLimit:
         """Cut the limit or withhold a token, if a limit and not chance causes the 429s."""
         now, retry_after = call.now(), error.retry_after
         started = max(attempt.started, call.resumed)
-        evidence = self.refusals.refused(attempt.number, started, now, retry_after, self.attempts_started)
-        if evidence is Evidence.CHANCE:
+        evidence = self.refusals.record_rejection(
+            attempt.number, started, now, retry_after, self.attempts_started
+        )
+        if evidence is RateLimitEvidence.CHANCE:
             self.controller.undo_cut(now)
             self.notify(call, CHANCE)
-        elif evidence is Evidence.SUSPECTED:
+        elif evidence is RateLimitEvidence.SUSPECTED:
             self.controller.cut_as_test(now, retry_after)
             self.notify(call, RATE_LIMITED)
         elif (
@@ -112,7 +114,10 @@ class _ModelLimit:
 
     def record_not_refused(self, call: Call, attempt: _StartedAttempt) -> None:
         """Continue a test, if there is one, with an attempt that was not refused."""
-        if self.refusals.testing and self.refusals.passed(attempt.number, call.now()) is Evidence.LIMIT:
+        if (
+            self.refusals.testing
+            and self.refusals.record_acceptance(attempt.number, call.now()) is RateLimitEvidence.LIMIT
+        ):
             self.controller.confirm_cut()
 
     def notify(self, call: Call, why: str) -> None:

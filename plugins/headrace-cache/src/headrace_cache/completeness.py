@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace import InvalidReply, Reply
-from headrace.plugins import Expected, expected_of
+from headrace.plugins import ExpectedBody, expected_body
 
 _INCOMPLETE = frozenset(
     {
@@ -44,10 +44,10 @@ _REASON_MARKERS = (b'"choices"', b'"stop_reason"', b'"output"')
 """Every body with a finish reason contains one of these; embeddings, which are long, contain none."""
 
 
-def expected_for(path: str) -> Expected | None:
+def expected_for(path: str) -> ExpectedBody | None:
     """What the reply to a POST of this path must hold, with any prefix of the path; None for messages."""
     path = path.partition("?")[0]
-    return next((expected_of(known) for known in _KNOWN_PATHS if path.endswith(known)), None)
+    return next((expected_body(known) for known in _KNOWN_PATHS if path.endswith(known)), None)
 
 
 def has_answer(path: str, reply: Reply) -> bool:
@@ -55,7 +55,7 @@ def has_answer(path: str, reply: Reply) -> bool:
 
     headrace has checked that already for the paths that it knows. The paths of an SDK begin with a version.
     """
-    if expected_of(path) is not None:
+    if expected_body(path) is not None:
         return True
     try:
         body = reply.body
@@ -64,7 +64,7 @@ def has_answer(path: str, reply: Reply) -> bool:
     expected = expected_for(path)
     if expected is None:
         return isinstance(body, Mapping) and isinstance(body.get("content"), list)
-    return expected.holds(body)
+    return expected.full_check(body)
 
 
 def is_complete(reply: Reply) -> bool:

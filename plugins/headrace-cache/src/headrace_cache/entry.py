@@ -7,7 +7,7 @@ from decimal import Decimal
 import attrs
 
 from headrace import AnswerError, Call, Headers, InvalidReply, Reply
-from headrace.plugins import parse_answer, read_envelope
+from headrace.plugins import parse_reply, read_reply_body
 from headrace_cache.completeness import expected_for, has_answer, is_complete
 
 _ZERO = Decimal(0)
@@ -43,9 +43,9 @@ def to_reply(entry: CacheEntry, call: Call) -> Reply | None:
     headers = Headers([] if content_type is None else [(b"content-type", content_type.encode("latin-1"))])
     reply = Reply(entry.status, headers, entry.content)
     try:
-        read_envelope(reply, expected_for(call.request.path))
+        read_reply_body(reply, expected_for(call.request.path))
         if call.request.answer is not None:
-            reply = parse_answer(reply, call.request.answer)
+            reply = parse_reply(reply, call.request.answer)
     except (AnswerError, InvalidReply):
         return None
     reply.cost = _ZERO

@@ -6,7 +6,7 @@ import logging
 from decimal import Decimal
 
 from headrace import BudgetExceeded, Call, Reply, StreamResult, Usage
-from headrace.plugins import most_output
+from headrace.plugins import max_output_tokens
 from headrace_cost.charges import NOTE_KEY, Charge, may_be_billed, partial_reply
 from headrace_cost.prices import PriceList, no_price_message
 from headrace_cost.rates import ZERO, Price
@@ -102,7 +102,7 @@ class AttemptPricer:
         That covers everything in the body, but not what it only refers to (an image's URL, a file's id). The
         output limit of the body, or the assumed output, counts ``n`` times.
         """
-        output = most_output(call.request.body or {}, self.assumed_output(model))
+        output = max_output_tokens(call.request.body or {}, self.assumed_output(model))
         assert output is not None
         return price.worst_case(len(call.content), output, call.content)
 

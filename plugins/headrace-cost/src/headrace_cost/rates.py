@@ -17,8 +17,8 @@ MONEY = decimal.Context(prec=60)
 because its precision may be anything."""
 
 # Bound once, because looking them up takes longer than calling them.
-add = MONEY.add
-subtract = MONEY.subtract
+add: Callable[[Decimal, Decimal], Decimal] = MONEY.add
+subtract: Callable[[Decimal, Decimal], Decimal] = MONEY.subtract
 _multiply: Callable[[int, Decimal], Decimal] = MONEY.multiply
 
 ZERO = Decimal(0)
