@@ -27,7 +27,7 @@ from headrace import (
     SettingsError,
 )
 from headrace._support.redaction import MOST_KEYS
-from headrace.keys import RenewedKey
+from headrace.keys import RefreshableKey
 from headrace.testing import Answer, FakeEndpoint
 from headrace.transports.memory import MemoryTransport
 from headrace.wire.error_scope import ErrorScope, shared_error
@@ -424,17 +424,17 @@ def test_a_key_that_is_asked_for_is_not_pickled_and_shows_nothing() -> None:
     assert "api_key=Secret(…)" in repr(endpoint)
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(endpoint)
-    assert isinstance(endpoint.api_key, RenewedKey)
+    assert isinstance(endpoint.api_key, RefreshableKey)
     with pytest.raises(CredentialError, match="before its first request"):
         endpoint.api_key.reveal()
 
 
 async def test_the_latest_keys_are_blotted_out_and_those_long_gone_are_forgotten() -> None:
     keys = [token(number) for number in range(20)]
-    key = RenewedKey(functools.partial(next, iter(keys)))
+    key = RefreshableKey(functools.partial(next, iter(keys)))
     assert key.redactor().idle
     for version in range(20):
-        assert await key.renew(version)
+        assert await key.refresh(version)
     said = " ".join(keys)
     blotted = key.redactor().text(said)
     assert key.redactor().content(said.encode()) == blotted.encode()

@@ -40,7 +40,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "plugins").glob("*/README.md")),
 ]
-MOST_NOT_RUN = 12
+MOST_NOT_RUN = 16
 PAGE_LIMIT = 120.0
 BLOCK_LIMIT = 60.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,9 +30,16 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
     """Lock ``sidecar`` for the run that writes to ``out``, and return its descriptor, which holds the lock.
 
     A new sidecar gets the fingerprint, an old one's is compared with it; ``begun`` says that there is output
-    already. Raises `JournalError` where another process has the lock, where the fingerprint differs (naming
-    what changed), and where there is output without a fingerprint.
+    already. Raises `JournalError` where the system has no such locks (Windows), where another process has
+    the lock, where the fingerprint differs (naming what changed), and where there is output without one.
     """
+    try:
+        import fcntl
+    except ImportError:
+        raise JournalError(
+            f"{out}: a bulk run locks its output with fcntl, which this system does not have; "
+            "run it on Linux or macOS"
+        ) from None
     try:
         lock = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 Two kinds are held back. What failed because the endpoint is down (no connection, a timeout, 5xx) waits for
 the endpoint's next answer, and is sent again if the circuit opens before. What failed with an error that
-later calls may share waits for what `SharedErrors` makes of it.
+later calls may share waits for what `SharedErrorDetector` makes of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import attrs
 
 from headrace.bulk.result import Result
-from headrace.client.shared_errors import SharedErrors
+from headrace.client.shared_errors import SharedErrorDetector
 from headrace.errors import (
     CallTimeout,
     CircuitOpen,
@@ -54,7 +54,7 @@ class Doubts:
     """
 
     def __init__(self) -> None:
-        self._rule: SharedErrors[Result] = SharedErrors()
+        self._rule: SharedErrorDetector[Result] = SharedErrorDetector()
         self._outage: list[Result] = []
         self._trouble: Result | None = None
         self.refusal: Refusal | None = None

@@ -34,7 +34,7 @@ from headrace.wire.request_bodies import Message, as_request, chat_body, respons
 T = TypeVar("T")
 
 
-class Api(ABC):
+class ApiMethods(ABC):
     """What a `Client` has besides `map`: each makes requests, and leaves it to the client to perform them."""
 
     _settings: CoreSettings

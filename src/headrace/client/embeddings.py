@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from headrace._support.numbers import number_of
+from headrace._support.numbers import as_number
 from headrace._support.task_groups import task_group
 from headrace.calls import Request
 from headrace.errors import HeadraceError, InvalidReply, RequestError
@@ -100,7 +100,7 @@ async def embed(
 
 
 def _count(name: str, value: object, of: str) -> int:
-    number = number_of(value)
+    number = as_number(value)
     if not isinstance(number, int) or number < 1:
         raise RequestError(f"{name}={value!r}: must be a number of {of}, at least 1")
     return number

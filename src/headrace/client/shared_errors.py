@@ -72,7 +72,7 @@ class Verdict(Generic[T]):
     first: T
 
 
-class SharedErrors(Generic[T]):
+class SharedErrorDetector(Generic[T]):
     """Told of each call, it says for which error the drawing is to stop, and which items to hold until then.
 
     What is held, a ``T``, is the caller's own. ``verdict`` is None as long as calls may be drawn.

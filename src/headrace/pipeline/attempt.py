@@ -23,9 +23,9 @@ from headrace.errors import (
     ServerError,
     StatusError,
 )
-from headrace.keys import RenewedKey
+from headrace.keys import RefreshableKey
 from headrace.pipeline.chunk_reader import open_stream, stop_asking_for_usage
-from headrace.pipeline.schema_modes import WaysOfAsking, refuses_format
+from headrace.pipeline.schema_modes import SchemaModes, refuses_format
 from headrace.policies import Send
 from headrace.replies import Headers, ParsedReply, Reply
 from headrace.tokens import acquire_all
@@ -34,7 +34,7 @@ from headrace.wire.error_redaction import redact_error
 from headrace.wire.finish_reasons import refusal_text, with_finish_reason
 from headrace.wire.reply_bodies import CHAT, expected_body, read_reply_body
 from headrace.wire.request_bodies import encode_body
-from headrace.wire.structured_output import Asking, ResponseFormat
+from headrace.wire.structured_output import ResponseFormat, SchemaMode
 
 _ADVICE = {
     400: "the endpoint finds the request wrong",
@@ -48,12 +48,12 @@ _ADVICE = {
 }
 
 
-def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
+def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Send:
     """Wrap a transport's ``send``: count the attempt, read the envelope, raise what is no success."""
 
     async def attempt(call: Call) -> Reply:
-        if call._owed:  # a policy was cancelled in `Call.waiting`, and goes on all the same
-            await acquire_all(call, call._owed)
+        if call._to_reacquire:  # a policy was cancelled in `Call.waiting`, and goes on all the same
+            await acquire_all(call, call._to_reacquire)
         call.attempts += 1
         endpoint, request = call.endpoint, call.request
         reply: Reply | None = None
@@ -79,18 +79,18 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         return reply
 
     def send_there(call: Call) -> Awaitable[Reply]:
-        there, key = addressed(call), call.endpoint.api_key
-        return sent_with(key, call, there) if isinstance(key, RenewedKey) else send(there)
+        there, key = rewrite_for_endpoint(call), call.endpoint.api_key
+        return sent_with(key, call, there) if isinstance(key, RefreshableKey) else send(there)
 
-    async def sent_with(key: RenewedKey, call: Call, there: Call) -> Reply:
+    async def sent_with(key: RefreshableKey, call: Call, there: Call) -> Reply:
         """Send with a key that changes, and once more where another one takes the place of one refused."""
         if key.version == 0:
             call.attempts -= 1  # nothing is on the wire yet
-            await asked_for(key, 0, call)
+            await refresh_key(key, 0, call)
             call.attempts += 1
         version = key.version
         reply = await send(there)
-        if reply.status == 401 and await asked_for(key, version, call):
+        if reply.status == 401 and await refresh_key(key, version, call):
             call.attempts += 1
             reply = await send(there)
         return reply
@@ -114,10 +114,10 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
 
     async def answered_attempt(call: Call, answer: ResponseFormat) -> Reply:
         endpoint, model = call.endpoint, call.request.model
-        refused: list[tuple[Asking, bytes]] = []
+        refused: list[tuple[SchemaMode, bytes]] = []
         for how in ways.left(endpoint, model, answer):
             call.attempts += bool(refused)
-            ask_for_answer(call, answer, how)
+            set_response_format(call, answer, how)
             reply = await send_there(call)
             if reply.status not in {400, 422} or not refuses_format(reply.content):
                 for asked, content in refused:
@@ -127,25 +127,25 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
         read_reply_body(reply, CHAT)
-        return parse_reply(reply, answer)
+        return parse_answer(reply, answer)
 
     without_usage: set[Endpoint] = set()
-    ways = WaysOfAsking()
+    ways = SchemaModes()
     return attempt
 
 
-async def asked_for(key: RenewedKey, version: int, call: Call) -> bool:
-    """See `RenewedKey.renew`; raises `CallTimeout` where that takes longer than an attempt may."""
+async def refresh_key(key: RefreshableKey, version: int, call: Call) -> bool:
+    """See `RefreshableKey.refresh`; raises `CallTimeout` where that takes longer than an attempt may."""
     if key.version != version:  # another call has asked
         return True
     limit = call.timeout.total
     async with call.waiting():
         with anyio.move_on_after(limit):
-            return await key.renew(version)
+            return await key.refresh(version)
     raise CallTimeout(f"api_key gave no key within {limit:g} s; raise timeout=")
 
 
-def addressed(call: Call) -> Call:
+def rewrite_for_endpoint(call: Call) -> Call:
     """The call as its endpoint wants it: the model by its name there, the path as it is written there."""
     endpoint, request = call.endpoint, call.request
     if endpoint.is_plain:
@@ -160,10 +160,10 @@ def addressed(call: Call) -> Call:
     return there
 
 
-def ask_for_answer(call: Call, answer: ResponseFormat, how: Asking) -> None:
+def set_response_format(call: Call, answer: ResponseFormat, how: SchemaMode) -> None:
     """Have a call's body ask for an answer in this way."""
     asking = call.request.body or {}
-    if how is Asking.BY_SCHEMA and answer.is_requested_by(asking):
+    if how is SchemaMode.JSON_SCHEMA and answer.is_requested_by(asking):
         return
     body = answer.apply_to(asking, how)
     if body != asking:
@@ -171,7 +171,7 @@ def ask_for_answer(call: Call, answer: ResponseFormat, how: Asking) -> None:
         call.content = encode_body(body)
 
 
-def parse_reply(reply: Reply, answer: ResponseFormat) -> ParsedReply[Any]:
+def parse_answer(reply: Reply, answer: ResponseFormat) -> ParsedReply[Any]:
     """The reply with its answer; raises `AnswerError`, of which ``partial`` is the reply."""
     try:
         value = _read_answer(reply, answer)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from headrace._support.numbers import number_of
+from headrace._support.numbers import as_number
 from headrace.errors import RequestError
 
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
@@ -96,7 +96,7 @@ def _of_others(value: Any, where: str) -> Any:
         there = value.tolist()
         if there is not None and type(there) is not kind:
             return there
-    number = number_of(value)
+    number = as_number(value)
     if number is not None:
         return number
 
@@ -116,5 +116,5 @@ def _key(name: Any, where: str) -> Any:
         return str.__str__(name)
     if name is None or isinstance(name, bool):
         raise RequestError(f"{where} has the key {name!r}; in JSON keys are strings")
-    number = number_of(name)
+    number = as_number(name)
     return name if number is None else number

@@ -25,12 +25,12 @@ _BLANKS = " \t\r\n\ufeff"
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
-class Asking(enum.IntEnum):
+class SchemaMode(enum.IntEnum):
     """How an endpoint is asked for JSON, the strictest way first."""
 
-    BY_SCHEMA = 0
-    FOR_AN_OBJECT = 1
-    IN_WORDS = 2
+    JSON_SCHEMA = 0
+    JSON_OBJECT = 1
+    PROMPT = 2
 
 
 @attrs.frozen(eq=False)
@@ -82,15 +82,15 @@ class ResponseFormat:
         asked = body.get("response_format")
         return asked is self._by_schema or asked == self._by_schema
 
-    def apply_to(self, body: Mapping[str, Any], how: Asking = Asking.BY_SCHEMA) -> dict[str, Any]:
+    def apply_to(self, body: Mapping[str, Any], how: SchemaMode = SchemaMode.JSON_SCHEMA) -> dict[str, Any]:
         """A chat body that asks for such an answer, however it asked before."""
         body = {name: value for name, value in body.items() if name != "response_format"}
         messages = [message for message in body["messages"] if message != self._told]
-        if how is Asking.BY_SCHEMA:
+        if how is SchemaMode.JSON_SCHEMA:
             body["response_format"] = self._by_schema
         else:
             messages.insert(0, self._told)
-            if how is Asking.FOR_AN_OBJECT:
+            if how is SchemaMode.JSON_OBJECT:
                 body["response_format"] = {"type": "json_object"}
         return body | {"messages": messages}
 

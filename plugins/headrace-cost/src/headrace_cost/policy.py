@@ -28,7 +28,6 @@ from headrace import (
 from headrace.plugins import SHARED_FOLDER, max_output_tokens
 from headrace_cost.budget import Account, Budget
 from headrace_cost.charges import NOTE, Charge, may_be_billed, partial_reply, total
-from headrace_cost.ledger import Ledger
 from headrace_cost.live import live_catalogue
 from headrace_cost.prices import PriceList
 from headrace_cost.rates import ZERO, Price
@@ -225,8 +224,11 @@ class Cost:
             return None
         # Looked for here and not when the policy is made: that may have been in another process.
         shared = os.environ.get(SHARED_FOLDER)
-        if shared is not None and not isinstance(self._account, Ledger):
-            self._account = Ledger(self.budget, Path(shared, "cost"))
+        if shared is not None:
+            from headrace_cost.ledger import Ledger  # it needs fcntl, which Windows does not have
+
+            if not isinstance(self._account, Ledger):
+                self._account = Ledger(self.budget, Path(shared, "cost"))
         elif self._account is None:
             self._account = Budget(self.budget)
         return self._account

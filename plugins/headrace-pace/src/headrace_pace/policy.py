@@ -25,10 +25,10 @@ from headrace import (
 from headrace.plugins import (
     BoundedMapping,
     Waiter,
-    above_zero,
     is_daily_limit,
     is_out_of_credit,
     max_output_tokens,
+    positive_number,
 )
 from headrace_pace.headers import KINDS, Said, read_limits
 from headrace_pace.lane import Lane, Passage, State
@@ -61,7 +61,7 @@ class Pace(RateLimits):
     name = "pace"
     stage = Stage.PACE
 
-    max_pause: float = attrs.field(default=120.0, validator=above_zero)
+    max_pause: float = attrs.field(default=120.0, validator=positive_number)
     _lanes: BoundedMapping[tuple[str, str], Lane] = attrs.field(init=False, repr=False)
 
     @_lanes.default
@@ -123,7 +123,7 @@ class Pace(RateLimits):
         return pace
 
     def _new_lane(self, endpoint: str, model: str, now: float) -> Lane:
-        return Lane(self.a_minute(endpoint, model), self.burst, now)
+        return Lane(self.per_minute(endpoint, model), self.burst, now)
 
     async def _admit(self, lane: Lane, call: Call, now: float) -> Passage:
         """Let a call through, at once or when it is its turn."""

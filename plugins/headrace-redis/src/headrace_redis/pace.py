@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 
 from headrace import Call, CallError, Event, Reply, Send, Stage, StatusError, StreamResult
-from headrace.plugins import GroupOfClient, is_daily_limit, is_out_of_credit
+from headrace.plugins import TaskGroupFactory, is_daily_limit, is_out_of_credit
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link
 
@@ -26,7 +26,7 @@ class SharedPace:
 
     _link: Link = attrs.field(repr=False)
 
-    def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
+    def lifespan(self, group: TaskGroupFactory) -> AbstractAsyncContextManager[None]:
         """Share the account while the client is open, also for `SharedSpending`."""
         return self._link.open(group)
 

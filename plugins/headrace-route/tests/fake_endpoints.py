@@ -1,4 +1,4 @@
-"""Several endpoints in memory, for tests of what chooses among them."""
+"""Several endpoints in memory, for tests of the route policy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from headrace.testing import FakeEndpoint
 from headrace.transports.memory import MemoryTransport
 
 
-class World:
-    """Some endpoints in memory, by name."""
+class FakeEndpoints:
+    """Endpoints in memory, by name."""
 
     def __init__(self, **fakes: FakeEndpoint) -> None:
-        self.fakes = fakes
+        self.by_name = fakes
 
     async def handle(self, call: Call) -> Reply:
-        return await self.fakes[call.endpoint.name].handle(call)
+        return await self.by_name[call.endpoint.name].handle(call)
 
     def client(self, *policies: headrace.Policy, **more: Any) -> Client:
         limits = more.pop("limits", {})
@@ -25,9 +25,9 @@ class World:
             Endpoint(
                 f"http://{name}.test/v1", name=name, max_in_flight=limits.get(name), **more.get(name, {})
             )
-            for name in self.fakes
+            for name in self.by_name
         ]
-        keywords = {name: value for name, value in more.items() if name not in self.fakes}
+        keywords = {name: value for name, value in more.items() if name not in self.by_name}
         return Client(
             endpoints=endpoints,
             policies=policies,
@@ -37,16 +37,16 @@ class World:
 
     @property
     def attempts(self) -> dict[str, int]:
-        return {name: len(fake.attempts) for name, fake in self.fakes.items()}
+        return {name: len(fake.attempts) for name, fake in self.by_name.items()}
 
 
-class Ear:
-    """Remembers the events that it is told."""
+class EventRecorder:
+    """An observer that records events."""
 
-    name = "ear"
+    name = "recorder"
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
 
     def notify(self, event: headrace.Event) -> None:
-        self.heard.append((event.name, dict(event.data)))
+        self.events.append((event.name, dict(event.data)))

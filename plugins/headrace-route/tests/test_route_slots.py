@@ -1,4 +1,4 @@
-"""Places at endpoints: whatever order calls come, end and are cancelled in, none is lost and none overrun."""
+"""Slots of endpoints: in whatever order calls start, end and are cancelled, no slot is lost or exceeded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS = st.lists(
         st.tuples(st.just("call"), st.sets(st.sampled_from(range(3)), min_size=1)),
         st.tuples(st.just("call"), st.sets(st.sampled_from(range(2)), min_size=1, max_size=1)),
         st.tuples(
-            st.sampled_from(["answer", "fail", "refuse", "cancel", "cancel as it ends"]), st.integers(0, 9)
+            st.sampled_from(["answer", "fail", "reject", "cancel", "cancel as it ends"]), st.integers(0, 9)
         ),
     ),
     max_size=40,
@@ -35,8 +35,8 @@ STEPS = st.lists(
 
 
 @attrs.define(eq=False)
-class Asking:
-    """One call: where it is, and how to end its try or to cancel it."""
+class SimulatedCall:
+    """One call: the endpoint it is at, and how to end its attempt or cancel it."""
 
     scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
     at: str | None = None
@@ -45,89 +45,92 @@ class Asking:
     end: anyio.Event = attrs.field(factory=anyio.Event)
 
 
-class Places:
-    """Plays steps, and looks at the places after each."""
+class SlotSimulation:
+    """Runs steps, and checks the slots after each."""
 
     def __init__(self, by: Any) -> None:
         self.route = Route(by=by, rng=random.Random(1))
-        self.send = self.route.wrap(self._try)
-        self.asked: list[Asking] = []
+        self.send = self.route.wrap(self._attempt)
+        self.calls: list[SimulatedCall] = []
 
-    async def _try(self, call: Call) -> Reply:
-        asking: Asking = call.notes["asking"]
-        asking.at = call.endpoint.name
+    async def _attempt(self, call: Call) -> Reply:
+        simulated: SimulatedCall = call.notes["simulated"]
+        simulated.at = call.endpoint.name
         try:
-            await asking.end.wait()
+            await simulated.end.wait()
         finally:
-            asking.at = None
-        error, asking.error, asking.end = asking.error, None, anyio.Event()
+            simulated.at = None
+        error, simulated.error, simulated.end = simulated.error, None, anyio.Event()
         if error is not None:
             raise error
         return Reply(200, Headers([]), b"{}")
 
-    async def _ask(self, asking: Asking, endpoints: list[Endpoint]) -> None:
+    async def _send(self, simulated: SimulatedCall, endpoints: list[Endpoint]) -> None:
         call = Call(Request({}), endpoints[0], b"{}", Timeout(None), 0.0, endpoints=tuple(endpoints))
-        call.notes["asking"] = asking
-        with asking.scope, contextlib.suppress(CallError):
+        call.notes["simulated"] = simulated
+        with simulated.scope, contextlib.suppress(CallError):
             await self.send(call)
-        asking.over = True
+        simulated.over = True
 
     async def play(self, steps: list[tuple[str, Any]]) -> None:
         async with anyio.create_task_group() as group:
             for step, which in steps:
                 if step == "call":
-                    self.asked.append(Asking())
+                    self.calls.append(SimulatedCall())
                     group.start_soon(
-                        self._ask, self.asked[-1], [ENDPOINTS[number] for number in sorted(which)]
+                        self._send, self.calls[-1], [ENDPOINTS[number] for number in sorted(which)]
                     )
                 else:
                     self._end(step, which)
                 await self._settle()
-            while self.asked:
+            while self.calls:
                 self._end("answer", 0)
                 await self._settle()
         assert [self.route.in_flight(name) for name in "abc"] == [0, 0, 0]
 
     def _end(self, step: str, which: int) -> None:
-        if not self.asked:
+        if not self.calls:
             return
-        asking = self.asked[which % len(self.asked)]
-        if step in {"fail", "refuse"}:
-            asking.error = RateLimited("429", 429) if step == "fail" else StatusError("400", 400)
-            asking.error.retryable = step == "fail"
+        simulated = self.calls[which % len(self.calls)]
+        if step in {"fail", "reject"}:
+            simulated.error = RateLimited("429", 429) if step == "fail" else StatusError("400", 400)
+            simulated.error.retryable = step == "fail"
         if step != "cancel":
-            ending = asking
-            if asking.at is None:  # it waits: another ends, and it may be given that place as it is cancelled
-                asking.error = None
-                ending = next((each for each in self.asked if each.at is not None), asking)
+            ending = simulated
+            if simulated.at is None:
+                # It waits: another call ends, and this one may get that slot while it is cancelled.
+                simulated.error = None
+                ending = next((each for each in self.calls if each.at is not None), simulated)
             ending.end.set()
         if "cancel" in step:
-            asking.scope.cancel()
+            simulated.scope.cancel()
 
     async def _settle(self) -> None:
-        for _ in range(8):  # nothing here waits for more; anyio.wait_all_tasks_blocked is slow on asyncio
+        for _ in range(8):  # enough for this test; anyio.wait_all_tasks_blocked is slow on asyncio
             await anyio.lowlevel.checkpoint()
         self._check()
 
     def _check(self) -> None:
-        self.asked = [asking for asking in self.asked if not asking.over]
-        under_way = Counter(asking.at for asking in self.asked if asking.at is not None)
+        self.calls = [simulated for simulated in self.calls if not simulated.over]
+        in_flight = Counter(simulated.at for simulated in self.calls if simulated.at is not None)
         for endpoint in ENDPOINTS:
-            assert self.route.in_flight(endpoint.name) == under_way[endpoint.name]
-            assert under_way[endpoint.name] <= (endpoint.max_in_flight or 0)
-        for waiter in self.route._rooms.waiting:
+            assert self.route.in_flight(endpoint.name) == in_flight[endpoint.name]
+            assert in_flight[endpoint.name] <= (endpoint.max_in_flight or 0)
+        for waiter in self.route._slots.waiting:
             for endpoint in waiter.wanted:
-                assert under_way[endpoint.name] == endpoint.max_in_flight, "it waits beside a free place"
-        assert len(self.route._rooms.waiting) + under_way.total() == len(self.asked)
+                assert in_flight[endpoint.name] == endpoint.max_in_flight, (
+                    "a call waits although a slot is free"
+                )
+        assert len(self.route._slots.waiting) + in_flight.total() == len(self.calls)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @settings(max_examples=60, deadline=None)
 @example(by="order", steps=[("call", {1}), ("call", {1}), ("cancel as it ends", 1)])
 @given(by=st.sampled_from(["order", "weight", "least_in_flight"]), steps=STEPS)
-def test_no_place_is_lost_or_overrun(backend: str, by: str, steps: list[tuple[str, Any]]) -> None:
+def test_no_slot_is_lost_or_exceeded(backend: str, by: str, steps: list[tuple[str, Any]]) -> None:
     async def main() -> None:
         with anyio.fail_after(20):
-            await Places(by).play(steps)
+            await SlotSimulation(by).play(steps)
 
     anyio.run(main, backend=backend)

@@ -1,4 +1,4 @@
-"""Which endpoint comes next, and which errors another one may mend; without a loop."""
+"""Which endpoint is selected, and which errors fail over; without an event loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from headrace import (
     StatusError,
     TLSError,
 )
-from headrace_route.choice import By, choose, goes_elsewhere, has_room, told
+from headrace_route.selection import Strategy, can_fail_over, error_to_raise, has_capacity, select_endpoint
 
 A, B, C = ALL = [
     Endpoint("http://a.test", name="a", weight=6),
@@ -37,49 +37,49 @@ A, B, C = ALL = [
 COSTS = {A: Decimal("0.3"), B: Decimal("0.1"), C: None}
 
 
-def chosen(by: By, in_flight: dict[Endpoint, int] | None = None, seed: int = 0) -> Endpoint:
-    return choose(by, ALL, Counter(in_flight or {}), COSTS.__getitem__, random.Random(seed))
+def selected(by: Strategy, in_flight: dict[Endpoint, int] | None = None, seed: int = 0) -> Endpoint:
+    return select_endpoint(by, ALL, Counter(in_flight or {}), COSTS.__getitem__, random.Random(seed))
 
 
-def test_order_is_that_in_which_they_are_named() -> None:
-    assert chosen("order", {A: 100}) is A
+def test_order_selects_the_first_endpoint() -> None:
+    assert selected("order", {A: 100}) is A
 
 
-def test_weights_are_shares() -> None:
+def test_weights_are_shares_of_the_calls() -> None:
     rng = random.Random(1)
-    drawn = Counter(choose("weight", ALL, Counter(), COSTS.__getitem__, rng) for _ in range(10_000))
+    drawn = Counter(select_endpoint("weight", ALL, Counter(), COSTS.__getitem__, rng) for _ in range(10_000))
     for endpoint in (A, B, C):
         # Six standard deviations of a share of 0.5 are 0.03.
         assert drawn[endpoint] / 10_000 == pytest.approx(endpoint.weight / 10, abs=0.03)
 
 
-def test_the_least_in_flight_is_so_for_its_weight() -> None:
-    assert chosen("least_in_flight") is A
-    assert chosen("least_in_flight", {A: 6}) is B
-    assert chosen("least_in_flight", {A: 6, B: 3}) is C
-    assert chosen("least_in_flight", {A: 5, B: 2, C: 0}) is A
+def test_least_in_flight_is_relative_to_weight() -> None:
+    assert selected("least_in_flight") is A
+    assert selected("least_in_flight", {A: 6}) is B
+    assert selected("least_in_flight", {A: 6, B: 3}) is C
+    assert selected("least_in_flight", {A: 5, B: 2, C: 0}) is A
 
 
 @given(st.integers(0, 200))
-def test_least_in_flight_loads_none_more_than_another_would_be(calls: int) -> None:
+def test_least_in_flight_balances_the_load(calls: int) -> None:
     in_flight: Counter[Endpoint] = Counter()
     for _ in range(calls):
-        in_flight[choose("least_in_flight", ALL, in_flight, COSTS.__getitem__, random.Random())] += 1
+        in_flight[select_endpoint("least_in_flight", ALL, in_flight, COSTS.__getitem__, random.Random())] += 1
     for one in ALL:
         for other in ALL:
             assert in_flight[one] / one.weight <= (in_flight[other] + 1) / other.weight
 
 
-def test_the_cheapest_goes_before_those_without_a_price() -> None:
-    assert chosen("cost") is B
-    assert choose("cost", [A, C], Counter(), COSTS.__getitem__, random.Random()) is A
-    assert choose("cost", [C], Counter(), COSTS.__getitem__, random.Random()) is C
-    assert choose("cost", [C, B], Counter(), lambda endpoint: None, random.Random()) is C
+def test_cost_selects_the_cheapest_and_endpoints_without_a_price_last() -> None:
+    assert selected("cost") is B
+    assert select_endpoint("cost", [A, C], Counter(), COSTS.__getitem__, random.Random()) is A
+    assert select_endpoint("cost", [C], Counter(), COSTS.__getitem__, random.Random()) is C
+    assert select_endpoint("cost", [C, B], Counter(), lambda endpoint: None, random.Random()) is C
 
 
-def test_a_limit_is_the_most_in_flight() -> None:
+def test_an_endpoint_has_capacity_below_its_limit() -> None:
     limited = Endpoint("http://a.test", max_in_flight=2)
-    assert (has_room(limited, 1), has_room(limited, 2), has_room(A, 10**6)) == (True, False, True)
+    assert (has_capacity(limited, 1), has_capacity(limited, 2), has_capacity(A, 10**6)) == (True, False, True)
 
 
 def status(kind: type[StatusError], status: int, *, retryable: bool = False, code: str = "") -> StatusError:
@@ -89,7 +89,7 @@ def status(kind: type[StatusError], status: int, *, retryable: bool = False, cod
 
 
 @pytest.mark.parametrize(
-    ("error", "elsewhere"),
+    ("error", "fails_over"),
     [
         (ConnectError("refused"), True),
         (TLSError("bad certificate"), True),
@@ -113,12 +113,14 @@ def status(kind: type[StatusError], status: int, *, retryable: bool = False, cod
     ],
     ids=lambda value: str(value),
 )
-def test_another_endpoint_may_mend_what_is_not_the_request_s_fault(error: CallError, elsewhere: bool) -> None:
-    assert goes_elsewhere(error) is elsewhere
+def test_only_errors_that_another_endpoint_may_not_repeat_fail_over(
+    error: CallError, fails_over: bool
+) -> None:
+    assert can_fail_over(error) is fails_over
 
 
-def test_what_is_told_is_the_last_try_or_the_circuit_that_opens_the_soonest() -> None:
+def test_the_error_raised_is_the_last_one_or_the_circuit_that_closes_first() -> None:
     soon, late, failed = CircuitOpen("soon", 3), CircuitOpen("late", 60), CallTimeout("slow")
-    assert told([late, soon]) is soon
-    assert told([failed, soon]) is failed
-    assert told([ConnectError("refused"), failed, late]) is failed
+    assert error_to_raise([late, soon]) is soon
+    assert error_to_raise([failed, soon]) is failed
+    assert error_to_raise([ConnectError("refused"), failed, late]) is failed
