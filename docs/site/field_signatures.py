@@ -1,4 +1,4 @@
-"""Griffe extension: classes of attrs and msgspec get the signature that their fields give them."""
+"""Griffe extension: classes of attrs and msgspec, and named tuples, get the signature that their fields give them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from griffe import (
 )
 
 _DECORATORS = {"attrs.define", "attrs.frozen", "attrs.mutable"}
+_BASES = {"msgspec.Struct", "typing.NamedTuple"}
 _FIELDS = {"attrs.field", "msgspec.field"}
 
 
@@ -57,8 +58,8 @@ def _options(class_: Class) -> dict[str, Any] | None:
         value = decorator.value
         if isinstance(value, Expr) and value.canonical_path in _DECORATORS:
             return _keywords(value)
-    if any(isinstance(base, Expr) and base.canonical_path == "msgspec.Struct" for base in class_.bases):
-        return {name: value for name, value in class_.keywords.items()}
+    if any(isinstance(base, Expr) and base.canonical_path in _BASES for base in class_.bases):
+        return dict(class_.keywords)
     return None
 
 

@@ -24,7 +24,7 @@ import pyte
 
 OUT = Path(__file__).parents[1] / "images" / "demo.svg"
 COMMAND = "headrace demo"
-COLUMNS, ROWS = 112, 20
+COLUMNS, ROWS = 88, 20
 CELL, LINE, MARGIN, BAR = 7.8, 19, 18, 34
 TYPING = 0.06  # seconds for each letter of the command
 STEP = 0.15  # seconds; changes that follow sooner are one
@@ -60,9 +60,10 @@ def record(screen: pyte.Screen) -> list[tuple[float, dict[int, str]]]:
             "TERM": "xterm-256color",
             "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]),
         }
-        os.execvp("headrace", COMMAND.split())  # noqa: S606, S607 - of this environment
+        os.execvp("headrace", COMMAND.split())
     stream = pyte.ByteStream(screen)
-    begin, frames = time.monotonic(), []
+    begin = time.monotonic()
+    frames: list[tuple[float, dict[int, str]]] = []
     while True:
         try:
             read = os.read(terminal, 65536)

@@ -1,4 +1,4 @@
-"""MkDocs hook: the READMEs of plugins and of benchmarks are pages of the site, at their paths in the repository.
+"""MkDocs hook: pages outside of ``docs`` are pages of the site as well, at their paths in the repository.
 
 Links are written as they work in the repository; links across the edge of ``docs`` are rewritten for the site.
 """
@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)(?P<path>[^)\s#]+)")
-_OUTSIDE_DOCS = ["benchmarks/README.md", "plugins/*/README.md"]
+_OUTSIDE_DOCS = ["CHANGELOG.md", "benchmarks/README.md", "plugins/*/README.md"]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -34,6 +34,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         in_docs = page.file.generated_by is None
         in_repository = posixpath.normpath(posixpath.join(docs if in_docs else "", folder, link["path"]))
         on_site = in_repository.removeprefix(f"{docs}/")
-        return posixpath.relpath(on_site, folder or ".") if files.get_file_from_path(on_site) else link["path"]
+        return (
+            posixpath.relpath(on_site, folder or ".") if files.get_file_from_path(on_site) else link["path"]
+        )
 
     return _LINK.sub(rewritten, markdown)

@@ -12,7 +12,7 @@ from headrace._support.public_names import renamed_member as _renamed_member
 from headrace._support.task_groups import task_group
 from headrace._support.text import nearest
 from headrace.limiters import Waiter, WaitingQueue
-from headrace.pipeline.attempt import parse_answer
+from headrace.pipeline.attempt import parse_reply
 from headrace.policies import BackgroundTasks, TaskGroupFactory
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 from headrace.settings.rate_limits import PerMinute, positive_number
@@ -45,7 +45,7 @@ __all__ = [
     "is_out_of_credit",
     "max_output_tokens",
     "nearest",
-    "parse_answer",
+    "parse_reply",
     "positive_number",
     "read_reply_body",
     "task_group",
@@ -62,7 +62,7 @@ if not typing.TYPE_CHECKING:  # with it, a type checker would accept any name
             "Expected": "ExpectedBody",
             "GroupOfClient": "TaskGroupFactory",
             "above_zero": "positive_number",
-            "answered": "parse_answer",
+            "answered": "parse_reply",
             "expected_of": "expected_body",
             "is_per_day": "is_daily_limit",
             "most_output": "max_output_tokens",

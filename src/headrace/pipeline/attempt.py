@@ -127,7 +127,7 @@ def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Sen
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
         read_reply_body(reply, CHAT)
-        return parse_answer(reply, answer)
+        return parse_reply(reply, answer)
 
     without_usage: set[Endpoint] = set()
     ways = SchemaModes()
@@ -171,7 +171,7 @@ def set_response_format(call: Call, answer: ResponseFormat, how: SchemaMode) -> 
         call.content = encode_body(body)
 
 
-def parse_answer(reply: Reply, answer: ResponseFormat) -> ParsedReply[Any]:
+def parse_reply(reply: Reply, answer: ResponseFormat) -> ParsedReply[Any]:
     """The reply with its answer; raises `AnswerError`, of which ``partial`` is the reply."""
     try:
         value = _read_answer(reply, answer)

@@ -7,7 +7,7 @@ from decimal import Decimal
 import attrs
 
 from headrace import AnswerError, Call, Headers, InvalidReply, Reply
-from headrace.plugins import parse_answer, read_reply_body
+from headrace.plugins import parse_reply, read_reply_body
 from headrace_cache.whole import expected_at, is_answer, is_whole
 
 _FREE = Decimal(0)
@@ -43,7 +43,7 @@ def revived(kept: Kept, call: Call) -> Reply | None:
     try:
         read_reply_body(reply, expected_at(call.request.path))
         if call.request.answer is not None:
-            reply = parse_answer(reply, call.request.answer)
+            reply = parse_reply(reply, call.request.answer)
     except (AnswerError, InvalidReply):
         return None
     reply.cost = _FREE

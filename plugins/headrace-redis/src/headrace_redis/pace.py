@@ -96,7 +96,7 @@ def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -
 def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int, begun: float) -> None:
     """Have all processes pause where a 429 is not chance.
 
-    Refusals dominate, a day's worth is used up, or nothing was accepted since the last pause.
+    RateLimitDetector dominate, a day's worth is used up, or nothing was accepted since the last pause.
     """
     asked = error.retry_after
     if is_out_of_credit(error) or asked is None:
