@@ -105,7 +105,7 @@ async def test_an_outcome_with_a_typed_answer_is_the_same_in_another_process(kin
     assert isinstance(there.reply, ParsedReply)
     assert there.reply.answer == good.unwrap().answer
     assert (there.reply.usage, there.reply.text, there.elapsed) == (good.unwrap().usage, text, good.elapsed)
-    assert carried(there.request).answer.read(text) == there.reply.answer
+    assert carried(there.request).answer.parse(text) == there.reply.answer
     failed = carried(bad).error
     assert isinstance(failed, AnswerError)
     assert failed.partial is not None
