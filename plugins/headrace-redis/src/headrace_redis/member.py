@@ -1,4 +1,4 @@
-"""What the calls of one client ask the processes that share the account, and tell them."""
+"""One client as a member of those that share an account: it admits calls, and reports to the others."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import attrs
 
 from headrace import Call
 from headrace.plugins import BoundedMapping, GroupOfClient, Waiter
+from headrace_redis.availability import RedisAvailability
 from headrace_redis.exchanges import Exchanges
-from headrace_redis.gcra import Limits
-from headrace_redis.keeper import Keeper
-from headrace_redis.lane import Lane, Lanes, Turn
-from headrace_redis.purse import Purse
-from headrace_redis.reach import Reach
-from headrace_redis.refusals import Refusals
-from headrace_redis.server import Server
+from headrace_redis.gcra import GcraLimits
+from headrace_redis.lane import SharedLane, SharedLanes
+from headrace_redis.redis_link import RedisLink
+from headrace_redis.rejection import RejectionRules
+from headrace_redis.server import RedisServer
+from headrace_redis.shared_budget import SharedBudget
+from headrace_redis.turns import TurnRequest
 
-_AGAIN = 0.5
-"""Added to the priority, a whole number, of calls that wait again: they go before others of that priority."""
+_REQUEUE_BONUS = 0.5
+"""Added to the priority, an integer, of a call that queues again: it goes before others of its priority."""
 
 
-class Rules(Protocol):
-    """The settings that a link needs; see `headrace_redis.Account`."""
+class MemberSettings(Protocol):
+    """The settings that a member needs; see `headrace_redis.Account`."""
 
     @property
     def budget_nano(self) -> int | None: ...
@@ -33,73 +34,75 @@ class Rules(Protocol):
     def processes(self) -> int | None: ...
     @property
     def max_pause(self) -> float: ...
-    def limits_of(self, endpoint: str, model: str) -> Limits: ...
+    def limits_of(self, endpoint: str, model: str) -> GcraLimits: ...
 
 
-def _new_lane(rules: Rules) -> Callable[[tuple[str, str, str]], Lane]:
-    def make(key: tuple[str, str, str]) -> Lane:
+def _lane_factory(settings: MemberSettings) -> Callable[[tuple[str, str, str]], SharedLane]:
+    def make(key: tuple[str, str, str]) -> SharedLane:
         base_url, endpoint, model = key
-        return Lane(f"{base_url} {model}", base_url, rules.limits_of(endpoint, model))
+        return SharedLane(f"{base_url} {model}", base_url, settings.limits_of(endpoint, model))
 
     return make
 
 
 @attrs.define(eq=False, init=False)
-class Link:
+class AccountMember:
     """What one client shares with all others while it is open."""
 
-    lanes: Lanes
-    purse: Purse
-    reach: Reach
-    keeper: Keeper
+    lanes: SharedLanes
+    budget: SharedBudget
+    availability: RedisAvailability
+    link: RedisLink
     _exchanges: Exchanges
-    _refusals: Refusals
+    _rejection: RejectionRules
 
-    def __init__(self, server: Server, rules: Rules) -> None:
-        self.lanes = BoundedMapping(_new_lane(rules), in_use=lambda lane: bool(lane.line or lane.ahead))
-        self.purse = Purse(rules.budget_nano)
-        self.reach = Reach(server, rules.processes)
-        self._exchanges = Exchanges(self.lanes, self.purse, self.reach)
-        self._refusals = Refusals(self.purse, self.reach, rules.max_pause)
-        self.keeper = Keeper(self.lanes, self.purse, self.reach, self._exchanges, self._refusals)
+    def __init__(self, server: RedisServer, settings: MemberSettings) -> None:
+        self.lanes = BoundedMapping(
+            _lane_factory(settings), in_use=lambda lane: bool(lane.queue or lane.ahead)
+        )
+        self.budget = SharedBudget(settings.budget_nano)
+        self.availability = RedisAvailability(server, settings.processes)
+        self._exchanges = Exchanges(self.lanes, self.budget, self.availability)
+        self._rejection = RejectionRules(self.budget, self.availability, settings.max_pause)
+        self.link = RedisLink(self.lanes, self.budget, self.availability, self._exchanges, self._rejection)
 
     @asynccontextmanager
     async def open(self, group: GroupOfClient) -> AsyncIterator[None]:
-        """Run the keeper while the block lasts; raises `SettingsError` if Redis cannot be used.
+        """Run the link to Redis inside the block; raise `SettingsError` if Redis cannot be used.
 
-        State of an earlier block is forgotten: it may belong to another event loop and its clock.
+        The state of an earlier block is discarded: it may belong to another event loop and its clock.
         """
         self.lanes.forget()
-        self.reach.forget()
-        await self.keeper.meet()
-        (await group()).start_soon(self.keeper.run, name="headrace redis")
+        self.availability.reset()
+        await self.link.connect()
+        (await group()).start_soon(self.link.run, name="headrace redis")
         try:
             yield
         finally:
-            await self.keeper.finish()
+            await self.link.flush()
 
-    async def admit(self, lane: Lane, call: Call, tokens: int) -> None:
-        """Wait until a call may go; raises `BudgetExceeded` or `CircuitOpen` if it may not."""
+    async def admit(self, lane: SharedLane, call: Call, tokens: int) -> None:
+        """Wait until a call may go; raise `BudgetExceeded` or `CircuitOpen` if it may not."""
         priority: float = call.priority
         while True:
             self.check_budget()
             now = call.now()
-            booking = lane.take(now, tokens)
+            booking = lane.take_ahead(now, tokens)
             if booking is not None:
-                if lane.low and now >= lane.ask_at:
-                    self.keeper.wake()
+                if lane.low and now >= lane.next_exchange_at:
+                    self.link.wake()
                 if booking.at <= now:
                     return
-            if await self._wait_for_turn(lane, call, Waiter(Turn(tokens, booking), priority)):
+            if await self._wait_for_turn(lane, call, Waiter(TurnRequest(tokens, booking), priority)):
                 return
-            priority = call.priority + _AGAIN
+            priority = call.priority + _REQUEUE_BONUS
 
-    async def _wait_for_turn(self, lane: Lane, call: Call, waiter: Waiter[Turn]) -> bool:
-        """Wait without tokens until the call's turn comes; returns False if it is over when it has tokens."""
+    async def _wait_for_turn(self, lane: SharedLane, call: Call, waiter: Waiter[TurnRequest]) -> bool:
+        """Wait, holding no tokens, for the call's turn; return False if it has expired when it has tokens."""
         turn = waiter.wanted
         if turn.booking is None:
             lane.join(waiter)
-            self.keeper.wake()
+            self.link.wake()
         else:
             waiter.served = True
         try:
@@ -109,40 +112,40 @@ class Link:
                 if waiter.error is not None:
                     raise waiter.error
                 assert turn.booking is not None
-                if (wait := turn.booking.at - call.now()) > 0:
-                    await anyio.sleep(wait)
+                if (delay := turn.booking.at - call.now()) > 0:
+                    await anyio.sleep(delay)
                 turn.came = call.now()
         except BaseException:
             lane.leave(waiter)
-            self.keeper.wake()
+            self.link.wake()
             raise
         return lane.may_go(call.now(), turn)
 
-    def pause(self, lane: Lane, now: float, seconds: float) -> None:
-        """Have all processes pause: the endpoint asks to stay away for so long."""
+    def pause(self, lane: SharedLane, now: float, seconds: float) -> None:
+        """Have all processes pause for so long, as the endpoint asks."""
         lane.paused_until = max(lane.paused_until, now + seconds)
-        lane.pause_asked = max(lane.pause_asked, seconds)
-        self.keeper.wake()
+        lane.pause_to_share = max(lane.pause_to_share, seconds)
+        self.link.wake()
 
-    def tell_circuit(self, base_url: str, open_for: float | None) -> None:
-        """Tell all others that an endpoint's circuit is open for so long, or (None) that it is closed."""
-        self._exchanges.tell_circuit(base_url, open_for)
-        self.keeper.wake()
+    def share_circuit(self, base_url: str, open_for: float | None) -> None:
+        """Report that an endpoint's circuit is open for ``open_for`` seconds, or closed (None)."""
+        self._exchanges.share_circuit(base_url, open_for)
+        self.link.wake()
 
     def spend(self, nano_usd: int) -> None:
         """Count what a call cost."""
-        self.purse.spend(nano_usd)
-        self.keeper.wake()
+        self.budget.spend(nano_usd)
+        self.link.wake()
 
-    async def spending_told(self) -> None:
-        """Wait until all others know what was spent so far, or Redis is away, or the timeout is over."""
-        spent = self.purse.spent_here
-        with anyio.move_on_after(self.reach.server.timeout):
-            while not self.purse.knows(spent) and not self.reach.away and self.keeper.running:
-                await self.purse.news()
+    async def wait_until_spending_is_shared(self) -> None:
+        """Wait until all spending so far is reported, or Redis is unavailable, or the timeout is over."""
+        spent = self.budget.spent_here
+        with anyio.move_on_after(self.availability.server.timeout):
+            while not self.budget.is_shared(spent) and not self.availability.away and self.link.running:
+                await self.budget.wait_for_change()
 
     def check_budget(self) -> None:
         """Raise `BudgetExceeded` if the budget is spent."""
-        error = self._refusals.over_budget()
+        error = self._rejection.over_budget()
         if error is not None:
             raise error

@@ -1,8 +1,8 @@
-"""The *keeper*: a background task of the client that makes all its exchanges, one after the other.
+"""The link to Redis: a background task of the client that makes all its exchanges, one after the other.
 
-Calls wait for it and never talk to Redis themselves, so a cancelled call leaves no half-read answer on the
-connection. While Redis is away the keeper serves the lanes with this member's share of the limits, and tries
-to connect again now and then.
+Calls wait for this task and never talk to Redis themselves, so a cancelled call leaves no half-read response
+on the connection. While Redis is unavailable, the task serves the lanes with this member's share of the
+limits, and tries from time to time to connect again.
 """
 
 from __future__ import annotations
@@ -11,55 +11,55 @@ import anyio
 import attrs
 
 from headrace import CallError
-from headrace_redis.exchanges import Ask, Exchanges
-from headrace_redis.lane import Lanes
-from headrace_redis.purse import Purse
-from headrace_redis.reach import Reach
-from headrace_redis.refusals import Refusals
-from headrace_redis.server import is_refused_login
+from headrace_redis.availability import RedisAvailability
+from headrace_redis.exchanges import Exchange, Exchanges
+from headrace_redis.lane import SharedLanes
+from headrace_redis.rejection import RejectionRules
+from headrace_redis.server import is_rejected_login
+from headrace_redis.shared_budget import SharedBudget
 
-TRIES = 3
-"""Attempts at the start, before Redis is taken to be away."""
+CONNECT_ATTEMPTS = 3
+"""Attempts at the start before Redis counts as unavailable."""
 
 
 @attrs.define(eq=False)
-class Keeper:
+class RedisLink:
     """Serves the lanes while its client is open."""
 
-    _lanes: Lanes
-    _purse: Purse
-    _reach: Reach
+    _lanes: SharedLanes
+    _budget: SharedBudget
+    _availability: RedisAvailability
     _exchanges: Exchanges
-    _refusals: Refusals
+    _rejection: RejectionRules
     running: bool = False
     _wake: anyio.Event = attrs.field(factory=anyio.Event)
 
-    async def meet(self) -> None:
-        """Make a first exchange; raises `SettingsError` if Redis cannot be used and is needed."""
-        for left in reversed(range(TRIES)):
+    async def connect(self) -> None:
+        """Make a first exchange; raise `SettingsError` if Redis is needed and cannot be used."""
+        for left in reversed(range(CONNECT_ATTEMPTS)):
             try:
-                async with self._reach.server.connected(self._exchanges.member) as connection:
-                    ask = self._exchanges.over(connection)
-                    await ask(self._exchanges.nowhere, [], anyio.current_time())
+                async with self._availability.server.connected(self._exchanges.member_id) as connection:
+                    exchange = self._exchanges.over(connection)
+                    await exchange(self._exchanges.no_lane, [], anyio.current_time())
                 return
             except Exception as error:
-                if left and not is_refused_login(error):
+                if left and not is_rejected_login(error):
                     continue
-                unusable = self._reach.unusable(error)
-                if unusable is not None:
-                    raise unusable from error
-                self._lost(error)
+                startup_error = self._availability.startup_error(error)
+                if startup_error is not None:
+                    raise startup_error from error
+                self._record_failure(error)
                 return
 
-    async def finish(self) -> None:
-        """Wait until all others know what there is to tell, or Redis is away, or the timeout is over."""
+    async def flush(self) -> None:
+        """Wait until everything has been reported, or Redis is unavailable, or the timeout is over."""
         self.wake()
-        with anyio.move_on_after(self._reach.server.timeout):
-            while self.running and not self._reach.away and not self._exchanges.all_told:
-                await self._purse.news()
+        with anyio.move_on_after(self._availability.server.timeout):
+            while self.running and not self._availability.away and not self._exchanges.all_shared:
+                await self._budget.wait_for_change()
 
     def wake(self) -> None:
-        """Have the keeper look for something to do."""
+        """Have the task look for something to do."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -67,67 +67,69 @@ class Keeper:
         self.running = True
         try:
             while True:
-                if anyio.current_time() >= self._reach.retry_at:
+                if anyio.current_time() >= self._availability.retry_at:
                     await self._serve_with_redis()
-                if self._reach.away:
-                    await self._serve(self._exchanges.alone, until=self._reach.retry_at)
+                if self._availability.away:
+                    await self._serve(self._exchanges.without_redis, until=self._availability.retry_at)
         finally:
             self.running = False
-            self._purse.stir()
+            self._budget.notify_waiters()
 
     async def _serve_with_redis(self) -> None:
         """Serve the lanes over a connection, until it is lost."""
         try:
-            async with self._reach.server.connected(self._exchanges.member) as connection:
-                ask = self._exchanges.over(connection)
-                if self._reach.away:  # do not wait for a call to find out whether Redis is back
-                    await ask(self._exchanges.nowhere, [], anyio.current_time())
-                await self._serve(ask, until=None)
+            async with self._availability.server.connected(self._exchanges.member_id) as connection:
+                exchange = self._exchanges.over(connection)
+                if self._availability.away:  # find out whether Redis is back without waiting for a call
+                    await exchange(self._exchanges.no_lane, [], anyio.current_time())
+                await self._serve(exchange, until=None)
         except Exception as error:  # also what leaving the block raises after the connection was lost
-            self._lost(error)
+            self._record_failure(error)
 
-    async def _serve(self, ask: Ask, until: float | None) -> None:
-        """Make one exchange after the other, until a moment comes or one fails."""
+    async def _serve(self, exchange: Exchange, until: float | None) -> None:
+        """Make one exchange after the other, until ``until`` or until one fails."""
         while until is None or anyio.current_time() < until:
-            self._refuse_over_budget()
+            self._fail_over_budget()
             now = anyio.current_time()
-            lane = self._exchanges.due(now)
+            lane = self._exchanges.due_lane(now)
             if lane is None:
-                await self._sleep(now, until)
+                await self._idle(now, until)
                 continue
-            asked = lane.next_asked(now, self._reach.sharers)
+            tokens = lane.tokens_to_book(now, self._availability.sharers)
             try:
-                answer = await ask(lane, asked, anyio.current_time())
+                result = await exchange(lane, tokens, anyio.current_time())
             except Exception as error:
-                lane.unanswered()
-                self._lost(error)
+                lane.exchange_failed()
+                self._record_failure(error)
                 return
             except BaseException:
-                lane.unanswered()
+                lane.exchange_failed()
                 raise
-            refusal = self._refusals.after(lane, answer)
-            if refusal is not None:
-                lane.refuse(refusal)
-            lane.answered(anyio.current_time(), answer, [] if refusal else asked)
+            rejection = self._rejection.after(lane, result)
+            if rejection is not None:
+                lane.fail_waiters(rejection)
+            lane.apply(anyio.current_time(), result, [] if rejection else tokens)
 
-    def _lost(self, error: Exception) -> None:
-        if self._reach.lost(error, anyio.current_time()):
-            self._purse.stir()
+    def _record_failure(self, error: Exception) -> None:
+        """Note that an exchange failed."""
+        if self._availability.record_failure(error, anyio.current_time()):
+            self._budget.notify_waiters()
 
-    def _refuse_over_budget(self) -> None:
-        error = self._refusals.over_budget()
+    def _fail_over_budget(self) -> None:
+        """Fail all waiting calls if the budget is spent."""
+        error = self._rejection.over_budget()
         if error is not None:
-            self._refuse_all(error)
+            self._fail_all(error)
 
-    def _refuse_all(self, error: CallError) -> None:
+    def _fail_all(self, error: CallError) -> None:
         for lane in self._lanes.everything():
-            lane.refuse(error)
+            lane.fail_waiters(error)
 
-    async def _sleep(self, now: float, until: float | None) -> None:
+    async def _idle(self, now: float, until: float | None) -> None:
         """Wait until there is something to do."""
-        moments = [lane.ask_at for lane in self._lanes.everything() if lane.line or lane.low]
+        times = [lane.next_exchange_at for lane in self._lanes.everything() if lane.queue or lane.low]
         if until is not None:
-            moments.append(until)
+            times.append(until)
         self._wake = anyio.Event()
-        with anyio.move_on_after(max(0.0, min(moments) - now) if moments else None):
+        with anyio.move_on_after(max(0.0, min(times) - now) if times else None):
             await self._wake.wait()

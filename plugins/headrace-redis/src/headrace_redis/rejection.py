@@ -5,37 +5,38 @@ from __future__ import annotations
 import attrs
 
 from headrace import BudgetExceeded, CallError, CircuitOpen
-from headrace_redis.lane import Answer, Lane
-from headrace_redis.purse import Purse
-from headrace_redis.reach import Reach
+from headrace_redis.availability import RedisAvailability
+from headrace_redis.lane import SharedLane
+from headrace_redis.shared_budget import SharedBudget
+from headrace_redis.turns import ExchangeResult
 
 
 @attrs.frozen(eq=False)
-class Refusals:
-    """Decides what calls fail with; ``max_pause`` is the longest pause in seconds that a call waits for."""
+class RejectionRules:
+    """Decide whether calls fail; ``max_pause`` is the longest pause in seconds that a call waits for."""
 
-    purse: Purse
-    reach: Reach
+    budget: SharedBudget
+    availability: RedisAvailability
     max_pause: float
 
     def over_budget(self) -> BudgetExceeded | None:
-        """What calls fail with if the budget is spent; None if it is not."""
-        return self.purse.exceeded(self.reach.away, self.reach.sharers)
+        """Return the error of all calls if the budget is spent, else None."""
+        return self.budget.exceeded(self.availability.away, self.availability.sharers)
 
-    def after(self, lane: Lane, answer: Answer) -> CallError | None:
-        """What calls fail with after an exchange about a lane; None if they are to wait for their turn."""
+    def after(self, lane: SharedLane, result: ExchangeResult) -> CallError | None:
+        """Return the error of a lane's calls after an exchange; None if they wait for their turns."""
         over = self.over_budget()
         if over is not None:
             return over
-        if answer.open_for:
+        if result.open_for:
             return CircuitOpen(
-                f"not sent: another process has found {lane.base_url} failing, and its circuit is open for "
-                f"another {answer.open_for:.1f} s",
-                answer.open_for,
+                f"not sent: another process has opened the circuit of {lane.base_url}; retry after "
+                f"{result.open_for:.1f} s",
+                result.open_for,
             )
-        if answer.paused_for > self.max_pause:
+        if result.paused_for > self.max_pause:
             return CircuitOpen(
-                f"not sent: {lane.base_url} asks to stay away; come back in {answer.paused_for:.0f} s",
-                answer.paused_for,
+                f"not sent: calls to {lane.base_url} are paused; retry after {result.paused_for:.0f} s",
+                result.paused_for,
             )
         return None
