@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import trio
 
-from headrace.bulk.summary import Latencies
+from headrace._support.histogram import LatencyHistogram
 from headrace_redis import Account
 from headrace_redis.gcra import GcraLimits, GcraSchedule
 from headrace_redis.member import AccountMember
@@ -35,7 +35,7 @@ class Limiter:
     service: float
     exchanges: int = 0
     in_vain: int = 0
-    delays: Latencies = attrs.field(factory=Latencies)
+    delays: LatencyHistogram = attrs.field(factory=LatencyHistogram)
     _schedules: dict[str, GcraSchedule] = attrs.field(factory=dict)
     _members: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
     _circuits: dict[str, tuple[str, float]] = attrs.field(factory=dict)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 import anyio
 import attrs
 import msgspec
 
+from headrace._support.numbers import as_number
 from headrace.endpoint import EMPTY, Endpoint
 from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
 from headrace.keys import is_token
 from headrace.replies import Reply
 from headrace.tokens import Limiter, TokenHolder, Waiting, acquire, release
-from headrace.wire.json_values import number_of
-from headrace.wire.structured_output import AnswerFormat, answer_format
 
 if TYPE_CHECKING:  # for their default, which typing has from Python 3.13 on
     from typing_extensions import TypeVar
@@ -43,7 +41,7 @@ def _seconds(value: Any) -> Any:
     """A number of another library's as one of Python's, anything else as it is."""
     if value is None or type(value) is float or type(value) is int:
         return value
-    number = number_of(value)
+    number = as_number(value)
     try:
         return value if number is None else float(number)
     except (ValueError, OverflowError):  # a signaling NaN, more than any float
@@ -135,13 +133,8 @@ class Request(RequestFields):
                 raise RequestError(f"path {self.path!r} must be ASCII without spaces; percent-encode it")
         if self.method != "POST" and not (self.method.isascii() and self.method.isalpha()):
             raise RequestError(f"method {self.method!r} is not an HTTP method")
-        if self.answer is not None:
-            if "messages" not in (self.body or ()):
-                raise RequestError("answer= is for chats: the body has no messages")
-            if not isinstance(
-                self.answer, AnswerFormat
-            ):  # no converter: it would be called for all others, too
-                object.__setattr__(self, "answer", answer_format(self.answer))
+        if self.answer is not None and "messages" not in (self.body or ()):
+            raise RequestError("answer= is for chats: the body has no messages")
 
     def __reduce__(self) -> Any:
         body = self.body
@@ -292,44 +285,6 @@ class Call(TokenHolder):
                 failures.append(error)
         if failures and result.error is None:
             raise failures[0]
-
-
-Send: TypeAlias = Callable[[Call], Awaitable[Reply]]
-
-
-class Stage(enum.IntEnum):
-    """Where in the pipeline a policy stands, outermost first."""
-
-    OBSERVE = 10
-    ACCOUNT = 20
-    ANSWER = 30
-    PERSIST = 40
-    PROTECT = 50
-    PACE = 60
-
-
-@runtime_checkable
-class Policy(Protocol):
-    """A piece of behaviour around a call.
-
-    ``wrap`` is called once, when a client is made. What it returns may call the inner ``send`` never,
-    once or many times; a policy with nothing to do returns ``send`` itself.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def stage(self) -> Stage: ...
-    def wrap(self, send: Send, /) -> Send: ...
-
-
-@runtime_checkable
-class Observer(Protocol):
-    """Somebody who is told of events. Sync and cheap; one that raises is named in the log and dropped."""
-
-    @property
-    def name(self) -> str: ...
-    def notify(self, event: Event, /) -> None: ...
 
 
 # A Struct, for one is made for each call: attrs.frozen takes 2 µs more.

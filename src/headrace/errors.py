@@ -38,12 +38,10 @@ stays visible as ``__cause__``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
-from headrace._support.retry_after import seconds_asked
+from headrace._support.retry_after import retry_after_seconds
 
 if TYPE_CHECKING:
     from headrace.calls import Request
@@ -81,13 +79,6 @@ __all__ = [
     "TLSError",
     "WorkerLost",
 ]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or all of them."""
-    known = sorted(known)
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
 class HeadraceError(Exception):
@@ -282,7 +273,7 @@ class StatusError(CallError):
 
         As `headrace._support.retry_after` reads its headers; without these, what its body says.
         """
-        seconds = None if self.headers is None else seconds_asked(self.headers, time.time())
+        seconds = None if self.headers is None else retry_after_seconds(self.headers, time.time())
         return self._asked if seconds is None else seconds
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import astuple
 
 from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace._support.message_content import content_of, output_text, split_thoughts, tool_calls_in
+from headrace._support.text import shown
 from headrace.errors import InvalidReply
 
 if TYPE_CHECKING:
@@ -295,19 +296,3 @@ def first_choice(body: Any) -> Mapping[str, Any] | None:
         ):
             return choice
     return None
-
-
-def shown(content: bytes, limit: int = 200) -> str:
-    """The beginning of a body, fit for one line of an error message."""
-    text = content[: limit * 4].decode("utf-8", "replace")[:limit]
-    return repr(text) + ("…" if len(content) > len(text.encode()) else "")
-
-
-def printable(text: str) -> str:
-    """A text from outside, fit for a terminal: what could move its cursor or set its title is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1]
-        for character in text
-    )

@@ -14,7 +14,7 @@ import headrace
 from headrace.bulk import BulkRun, Journal, LocalExecutor, Source, Summary, Task
 from headrace.bulk.hanging import Unfinished, unfinished
 from headrace.bulk.template import Template
-from headrace.calls import Policy, Send, Stage
+from headrace.policies import Policy, Send, Stage
 from headrace.testing import Answer, FakeEndpoint
 from headrace_adaptive import Adaptive
 from headrace_breaker import Breaker

@@ -18,8 +18,8 @@ import trio.testing
 import headrace
 from headrace.bulk import BulkRun, Journal, LocalExecutor, Source, Task, run
 from headrace.bulk.template import Template
-from headrace.calls import Send, Stage
 from headrace.errors import AuthenticationError, CircuitOpen, ConnectError, JournalError, ServerError
+from headrace.policies import Send, Stage
 from headrace.testing import Answer, FakeEndpoint
 
 Lines = Callable[[Path], list[dict[str, Any]]]

@@ -13,7 +13,7 @@ import pytest
 import headrace
 from headrace.bulk import Journal, Summary, run
 from headrace.bulk.result import Result
-from headrace.bulk.wording import describe
+from headrace.bulk.summary_text import describe
 from headrace.errors import JournalError
 from headrace.testing import FakeEndpoint
 from headrace_cost import Cost

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace._support.histogram import LatencyHistogram
 from headrace.bulk.result import result_of
-from headrace.bulk.summary import Latencies, Summary
-from headrace.bulk.wording import describe
+from headrace.bulk.summary import Summary
+from headrace.bulk.summary_text import describe
 from headrace.calls import Outcome
 from headrace.errors import ConnectError, StatusError
 from headrace.replies import Headers, Reply, Usage
@@ -17,7 +18,7 @@ from headrace.replies import Headers, Reply, Usage
 
 @given(st.lists(st.floats(0.0001, 1000), min_size=1), st.sampled_from([50, 95, 99, 100]))
 def test_percentiles_are_right_to_one_percent(values: list[float], percent: int) -> None:
-    latencies = Latencies()
+    latencies = LatencyHistogram()
     for value in values:
         latencies.add(value)
     exact = sorted(values)[-(-len(values) * percent // 100) - 1]
@@ -27,7 +28,7 @@ def test_percentiles_are_right_to_one_percent(values: list[float], percent: int)
 
 @given(st.lists(st.floats(0.0001, 1000)), st.integers(1, 60))
 def test_a_distribution_has_each_latency_in_one_of_few_buckets(values: list[float], most: int) -> None:
-    latencies = Latencies()
+    latencies = LatencyHistogram()
     for value in values:
         latencies.add(value)
     buckets = latencies.distribution(most)

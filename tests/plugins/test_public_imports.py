@@ -15,9 +15,9 @@ import headrace
 import headrace.bulk
 import headrace.plugins
 import headrace.testing
-from headrace.calls import Stage
 from headrace.cli.scaffold import write_distribution
 from headrace.cli.scaffold.names import Names
+from headrace.policies import Stage
 
 PUBLIC = {module.__name__: set(module.__all__) for module in (headrace, headrace.bulk, headrace.plugins)}
 PUBLIC["headrace.testing"] = set(headrace.testing.__all__)
@@ -88,7 +88,7 @@ def test_a_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> No
         ("import headrace.calls", ["1: headrace.calls"]),
         ("import headrace.calls as model", ["1: headrace.calls"]),
         ("import headrace\nheadrace.model.Call", ["2: headrace.calls"]),
-        ("import headrace as h\nh.settings", ["2: headrace.settings.settings"]),
+        ("import headrace as h\nh.settings", ["2: headrace.settings"]),
         ("from headrace import testing\ntesting.fake", ["2: headrace.testing.fake"]),
         ("import headrace.testing\nheadrace.testing.fake", ["2: headrace.testing.fake"]),
         (

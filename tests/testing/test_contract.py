@@ -14,7 +14,7 @@ import trio
 import headrace
 from headrace import Call, Event, Reply, Send, Stage
 from headrace._support.clock import on_asyncio
-from headrace.plugins import GroupOfClient
+from headrace.plugins import TaskGroupFactory
 from headrace.testing import check_policy_contract
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ class Complete(Idle):
         self.ticks += 1
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         (await group()).start_soon(self._tick)
         yield
 
@@ -230,7 +230,7 @@ class OnlyOnce(Idle):
     opened = False
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         assert not self.opened
         self.opened = True
         yield

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from headrace._support.clock import on_asyncio
-from headrace.background import BackgroundTasks
+from headrace.policies import BackgroundTasks
 from headrace.transports.poller import Poller
 from headrace.transports.sockets import Connected
 from headrace.transports.streams import Stream

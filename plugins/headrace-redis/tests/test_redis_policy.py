@@ -14,7 +14,7 @@ import pytest
 import headrace
 from headrace import BudgetExceeded, CircuitOpen, Client, Event, RateLimited, SettingsError
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
-from headrace.wire.rejections import DOMINANT
+from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_redis import Account, headrace_policies
 from headrace_redis.lane import BOOKING_TTL
 from headrace_redis.pace import SharedPace
@@ -74,7 +74,7 @@ async def test_the_policies_fulfil_the_contract_over_valkey(
 
 def test_without_a_url_there_are_no_policies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = headrace.settings.settings.load_settings({})
+    settings = headrace.settings.load_settings({})
     assert list(headrace_policies(settings)) == []
 
 

@@ -24,14 +24,14 @@ COMMAND = [sys.executable, "-c", "from headrace_command import main; main()"]
 
 @contextmanager
 def start_processes(
-    redis: RedisProcess, processes: int, a_minute: float, calls: int
+    redis: RedisProcess, processes: int, per_minute: float, calls: int
 ) -> Iterator[list[subprocess.Popen[str]]]:
     """Provide processes that have started and wait for a line on stdin."""
     command = [
         sys.executable,
         str(Path(__file__).with_name("member_process.py")),
         redis.url,
-        str(a_minute),
+        str(per_minute),
         str(calls),
     ]
     with ExitStack() as stack:
@@ -71,7 +71,7 @@ def check_rate(times: list[float], per_second: float, besides: float = BURST + B
 
 
 def test_eight_processes_keep_to_one_limit(redis: RedisProcess) -> None:
-    with start_processes(redis, 8, a_minute=12_000, calls=150) as processes:
+    with start_processes(redis, 8, per_minute=12_000, calls=150) as processes:
         start_calls(processes)
         each = [read_times(process) for process in processes]
     times = sorted(moment for process in each for moment in process)
@@ -80,7 +80,7 @@ def test_eight_processes_keep_to_one_limit(redis: RedisProcess) -> None:
 
 
 def test_no_call_fails_when_redis_is_killed_and_restarted(redis: RedisProcess) -> None:
-    with start_processes(redis, 3, a_minute=6000, calls=150) as processes:
+    with start_processes(redis, 3, per_minute=6000, calls=150) as processes:
         start_calls(processes)
         # Wait until all are members, and so know of each other.
         while b":3" not in redis.ask("ZCARD", "headrace:members"):
@@ -107,7 +107,7 @@ def test_a_server_that_loses_its_data_repeatedly_keeps_the_limit(
     redis: RedisProcess, forget: Callable[[RedisProcess], None], every: float
 ) -> None:
     # To run it longer: TEST_FORGETTING_SECONDS=120 pytest -k loses_its_data_repeatedly
-    with start_processes(redis, 4, a_minute=6000, calls=25 * FORGETTING_SECONDS) as processes:
+    with start_processes(redis, 4, per_minute=6000, calls=25 * FORGETTING_SECONDS) as processes:
         start_calls(processes)
         while b":4" not in redis.ask("ZCARD", "headrace:members"):
             pass
@@ -122,7 +122,7 @@ def test_a_server_that_loses_its_data_repeatedly_keeps_the_limit(
 
 
 def test_a_killed_process_loses_only_its_booked_turns(redis: RedisProcess) -> None:
-    with start_processes(redis, 2, a_minute=6000, calls=200) as (victim, survivor):
+    with start_processes(redis, 2, per_minute=6000, calls=200) as (victim, survivor):
         start_calls([victim, survivor])
         while b":2" not in redis.ask("ZCARD", "headrace:members"):
             pass

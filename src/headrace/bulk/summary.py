@@ -2,67 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from decimal import Decimal
 
 import attrs
 
+from headrace._support.histogram import LatencyHistogram
 from headrace.bulk.result import Result
 from headrace.errors import HeadraceError
-
-_GROWTH = math.log(1.01)
-_FINEST = 3
-"""Buckets that a distribution merges at least: 3 %."""
-
-
-class Latencies:
-    """A histogram of seconds whose buckets grow by 1 %: percentiles are right to that."""
-
-    def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()
-        self._sum = 0.0
-        self.count = 0
-
-    def add(self, seconds: float) -> None:
-        """Count one latency."""
-        self._buckets[math.floor(math.log(max(seconds, 1e-6)) / _GROWTH)] += 1
-        self._sum += seconds
-        self.count += 1
-
-    def include(self, other: Latencies) -> None:
-        """Count all that another has counted."""
-        self._buckets.update(other._buckets)
-        self._sum += other._sum
-        self.count += other.count
-
-    @property
-    def mean(self) -> float:
-        """The mean in seconds, 0 where nothing was counted."""
-        return self._sum / self.count if self.count else 0.0
-
-    def percentile(self, percent: float) -> float:
-        """The latency in seconds that ``percent`` of those counted do not exceed."""
-        left = max(1, math.ceil(self.count * percent / 100))
-        for bucket in sorted(self._buckets):
-            left -= self._buckets[bucket]
-            if left <= 0:
-                return math.exp((bucket + 0.5) * _GROWTH)
-        return 0.0
-
-    def distribution(self, most: int) -> list[tuple[float, float, int]]:
-        """From, to and count of at most ``most`` buckets, in seconds; empty ones are left out."""
-        if not self._buckets:
-            return []
-        lowest = min(self._buckets)
-        merged = max(_FINEST, math.ceil((max(self._buckets) - lowest + 1) / most))
-        counts: Counter[int] = Counter()
-        for bucket, count in self._buckets.items():
-            counts[(bucket - lowest) // merged] += count
-        edges = {n: (lowest + n * merged) * _GROWTH for n in counts}
-        return [
-            (math.exp(edges[n]), math.exp(edges[n] + merged * _GROWTH), counts[n]) for n in sorted(counts)
-        ]
 
 
 @attrs.define
@@ -101,7 +48,7 @@ class Summary:
     possible_cost: Decimal | None = None
     unpriced: int = 0
     elapsed: float = 0.0
-    latencies: Latencies = attrs.field(factory=Latencies, repr=False)
+    latencies: LatencyHistogram = attrs.field(factory=LatencyHistogram, repr=False)
     waiting: str = ""
     stopped_by: HeadraceError | str | None = None
     _kinds: dict[tuple[str, int | None], Failures] = attrs.field(factory=dict, init=False, repr=False)

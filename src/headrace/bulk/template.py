@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 
-from headrace.errors import InputError, nearest
+from headrace._support.text import nearest
+from headrace.errors import InputError
 from headrace.wire.request_bodies import encode_json
 
 

@@ -32,9 +32,9 @@ def chat(
       headrace chat "What is a headrace?" --model deepseek-v3.2
       git diff | headrace chat - --system "Review this change." --param temperature=0
     """
+    from headrace._support.text import printable
     from headrace.cli.session import on_event_loop
     from headrace.client import Client
-    from headrace.replies import printable
 
     client = Client(base_url=base_url, model=model)
     messages = [{"role": "user", "content": sys.stdin.read() if question == "-" else question}]

@@ -32,7 +32,7 @@ def demo() -> None:
     from importlib import resources
     from pathlib import Path
 
-    from headrace.bulk.wording import describe
+    from headrace.bulk.summary_text import describe
     from headrace.cli.run import exit_code
     from headrace.cli.session import on_event_loop
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from headrace.errors import PluginError, SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import PluginError, SettingsError
 
 if TYPE_CHECKING:
     from headrace.pipeline.engines import Engine

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.testing.server.units import parse_duration
+from headrace._support.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

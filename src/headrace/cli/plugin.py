@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from headrace.calls import Stage
+from headrace.policies import Stage
 
 
 @click.group(short_help="Write a plugin of your own.")

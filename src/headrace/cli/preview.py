@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from headrace.bulk.wording import money
-from headrace.wire.request_bodies import as_request, encode_body, most_output
+from headrace._support.units import format_usd
+from headrace.wire.request_bodies import as_request, encode_body, max_output_tokens
 
 if TYPE_CHECKING:
     from headrace.bulk import Task
@@ -36,7 +36,7 @@ class _Estimate:
         """Count a request."""
         tokens, output = (
             len(encode_body(request.body)) // _BYTES_A_TOKEN,
-            most_output(request.body or {}, None),
+            max_output_tokens(request.body or {}, None),
         )
         self.prompt_tokens += tokens
         self.output_tokens += output or 0
@@ -74,9 +74,9 @@ def _figures(estimate: _Estimate, total: int) -> list[str]:
     if estimate.unpriced == total:
         return [tokens, "  cost       unknown: the model has no price, or headrace-cost is not installed"]
     if estimate.unlimited:
-        cost = f"  cost       an estimate: {money(estimate.least)} and what the answers cost"
+        cost = f"  cost       an estimate: {format_usd(estimate.least)} and what the answers cost"
     else:
-        least, most = money(estimate.least), money(estimate.most)
+        least, most = format_usd(estimate.least), format_usd(estimate.most)
         cost = f"  cost       an estimate: {least} to {most}, by the length of the answers"
     if estimate.unpriced:
         cost += f"; {estimate.unpriced:,} have no price"

@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from headrace._support.units import format_duration, format_usd
 from headrace.bulk import Summary
 from headrace.bulk.executor import Executor
-from headrace.bulk.wording import duration, money
 from headrace.calls import Event
 
 _BAR_EVERY = 0.1
@@ -110,7 +110,7 @@ class Watcher:
             f"{executor.in_flight:,} in flight",
         ]
         if summary.cost is not None:
-            parts.append(money(summary.cost))
+            parts.append(format_usd(summary.cost))
         return " · ".join(parts)
 
     def _left(self, summary: Summary) -> str:
@@ -118,7 +118,7 @@ class Watcher:
             return "waiting"
         if not summary.left or not summary.rate:
             return ""
-        return f"{duration(summary.left / summary.rate)} left"
+        return f"{format_duration(summary.left / summary.rate)} left"
 
     def _why(self, summary: Summary) -> str:
         """Why nothing is sent, on one line; empty where something is."""

@@ -230,7 +230,7 @@ def client_for(verbose: bool, **keywords: Any) -> Client:
 
 def report(summary: Summary, out: str, table: str | None = None) -> str:
     """The summary, and what to do next where something is left to do."""
-    from headrace.bulk.wording import describe
+    from headrace.bulk.summary_text import describe
 
     lines = [describe(summary), f"  output     {out}"]
     if table is not None:

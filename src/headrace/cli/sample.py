@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from headrace.bulk.wording import duration, money
+from headrace._support.units import format_duration, format_usd
 from headrace.cli.preview import addresses
 from headrace.replies import Reply
 
@@ -69,7 +69,7 @@ def _described(client: Client, outcomes: Sequence[Outcome[Reply]], total: int) -
         f"{len(outcomes):,} of {total:,} rows were sent to {addresses(client)} as a sample; "
         "their answers are not kept.",
         f"  sample     {len(replies):,} succeeded, {len(errors):,} failed"
-        + (f", in {duration(max(reply.elapsed for reply in replies))} at most" if replies else ""),
+        + (f", in {format_duration(max(reply.elapsed for reply in replies))} at most" if replies else ""),
     ]
     if errors:
         lines.append(f"  first      {errors[0]}")
@@ -96,13 +96,13 @@ def _cost(replies: Sequence[Reply], total: int) -> list[str]:
     if not costs:
         return ["  cost       unknown: the model has no price, or headrace-cost is not installed"]
     paid, each = sum(costs, Decimal(0)), _Sums([float(cost) for cost in costs])
-    estimate = f"  cost       about {money(Decimal(each.mean * total))} for all {total:,} rows"
+    estimate = f"  cost       about {format_usd(Decimal(each.mean * total))} for all {total:,} rows"
     if math.isfinite(each.error) and len(replies) < total:
         low = max(float(paid), (each.mean - each.error) * total)
         high = (each.mean + each.error) * total
-        estimate += f", probably {money(Decimal(low))} to {money(Decimal(high))}"
+        estimate += f", probably {format_usd(Decimal(low))} to {format_usd(Decimal(high))}"
     without = f"; {len(replies) - len(costs):,} without a price" if len(costs) < len(replies) else ""
     return [
         f"{estimate}: an estimate{without}",
-        f"  spent      {money(paid)} for the sample",
+        f"  spent      {format_usd(paid)} for the sample",
     ]

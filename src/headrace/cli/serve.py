@@ -7,10 +7,10 @@ from functools import partial
 
 import click
 
+from headrace._support.units import parse_rate, parse_share
 from headrace.cli.options import DURATION, Quantity
 from headrace.testing.server.behaviour import Behaviour
 from headrace.testing.server.certificates import Certificate, SelfMade, self_made
-from headrace.testing.server.units import parse_rate, parse_share
 
 _FILE = click.Path(exists=True, dir_okay=False)
 

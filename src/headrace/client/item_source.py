@@ -11,7 +11,7 @@ EXHAUSTED: Any = object()
 """What is drawn from the end of the source on."""
 
 
-class Drawing:
+class ItemSource:
     """Draws from ``items``.
 
     ``draw()`` gives the next item, to be awaited where ``awaited`` is true: `EXHAUSTED` from the end or the

@@ -13,7 +13,7 @@ import anyio.lowlevel
 
 from headrace._support.clock import running_clock
 from headrace._support.interrupts import protect_from_interrupts, uninterrupted
-from headrace.calls import Call, Observer, Policy, StreamResult
+from headrace.calls import Call, StreamResult
 from headrace.errors import HeadraceError, SettingsError, StatusError
 from headrace.integrations.body import PassedBody
 from headrace.integrations.calls import REDIRECTED_FROM, Calls
@@ -30,6 +30,7 @@ from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline.attempt import status_error
 from headrace.pipeline.pipeline import Pipeline, resolve_policies
 from headrace.pipeline.plugin_manager import Plugins
+from headrace.policies import Observer, Policy
 from headrace.replies import Headers, Reply
 from headrace.settings import load_settings
 

@@ -74,7 +74,7 @@ class Calls:
             raw = tuple([pair for pair in raw if pair[0].lower() in _TO_ANOTHER_ORIGIN])
         head = self._heads.get(raw) or self._head(raw)
         unbounded = extensions.get(STREAMED, False)
-        streamed = unbounded or head.wants_events or (body is not None and bool(body.asked.stream))
+        streamed = unbounded or head.wants_events or (body is not None and bool(body.fields.stream))
         asking = Request(body, request.url.raw_path.decode("ascii"), request.method, headers=head.headers)
         call = Call(
             asking,

@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
-from headrace.calls import Observer, Policy
-from headrace.errors import SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import SettingsError
 from headrace.integrations.bridge import Bridge, BridgedStream
 from headrace.integrations.calls import STREAMED
 from headrace.integrations.templates import TemplatingClient
+from headrace.policies import Observer, Policy
 
 MAX_IN_FLIGHT = 1000
 """As many requests as the SDKs' own clients allow at once."""

@@ -8,10 +8,10 @@ from ssl import SSLContext
 from types import ModuleType
 from typing import Any, Literal
 
-from headrace.background import GroupOfClient
 from headrace.calls import Call
 from headrace.endpoint import Endpoint
 from headrace.errors import SettingsError
+from headrace.policies import TaskGroupFactory
 from headrace.replies import Reply
 from headrace.transports import Transport
 from headrace.transports.client_certificates import load_client_certificate
@@ -96,7 +96,7 @@ class EitherTransport:
         self._librarys: HttpxTransport | None = None
         self._by_endpoint: dict[Endpoint, Transport] = {}
 
-    def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
+    def lifespan(self, group: TaskGroupFactory) -> AbstractAsyncContextManager[None]:
         """What the native transport needs."""
         return self._native.lifespan(group)
 

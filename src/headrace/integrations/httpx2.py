@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import httpx2
 
-from headrace.calls import Observer, Policy
 from headrace.integrations.bridge import Bridge, BridgedStream
 from headrace.integrations.clients import MAX_IN_FLIGHT, BridgedClient, make_client
+from headrace.policies import Observer, Policy
 
 
 class _Stream(BridgedStream, httpx2.AsyncByteStream):

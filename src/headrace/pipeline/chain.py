@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from headrace._support.interrupts import uninterrupted
-from headrace.calls import Call, Event, Observer, Policy, Send, Stage
+from headrace.calls import Call, Event
 from headrace.errors import HeadraceError, PluginError, PolicyError
 from headrace.limiters import PriorityCapacityLimiter
+from headrace.policies import Observer, Policy, Send, Stage
 from headrace.replies import Reply
 from headrace.tokens import Limiter, acquire_all, release_all, try_acquire
 

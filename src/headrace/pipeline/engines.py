@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 
-from headrace.bulk.summary import Summary
-from headrace.client import Client
-
 if TYPE_CHECKING:
     import click
+
+    from headrace.bulk.summary import Summary
+    from headrace.client import Client
 
 
 @attrs.frozen(kw_only=True)

@@ -14,8 +14,8 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from headrace.calls import Observer, Policy
     from headrace.pipeline.engines import Engine
+    from headrace.policies import Observer, Policy
     from headrace.settings import Settings
     from headrace.transports import Transport
 

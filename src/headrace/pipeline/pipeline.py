@@ -8,7 +8,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from headrace._support.interrupts import uninterrupted
-from headrace.calls import Call, Observer, Policy, Send
+from headrace.calls import Call
 from headrace.errors import (
     CallError,
     ClientStateError,
@@ -21,6 +21,7 @@ from headrace.pipeline.chain import compile_chain, compile_observers
 from headrace.pipeline.error_attribution import wrap_unexpected
 from headrace.pipeline.lifespans import TRANSPORT, Part
 from headrace.pipeline.plugin_manager import Plugins, check_observer, check_policy
+from headrace.policies import Observer, Policy, Send
 from headrace.replies import Reply
 from headrace.settings import Settings
 from headrace.tokens import Limiter

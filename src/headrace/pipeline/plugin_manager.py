@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 import pluggy
 
-from headrace.calls import Observer, Policy, Stage
-from headrace.errors import PluginError, SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import PluginError, SettingsError
 from headrace.pipeline import hookspecs
+from headrace.policies import Observer, Policy, Stage
 from headrace.settings import Settings
 from headrace.transports import Transport
 from headrace.transports.choice import OWN_TRANSPORTS

@@ -10,9 +10,10 @@ import anyio
 import anyio.to_thread
 
 from headrace._support.clock import on_asyncio
-from headrace.calls import Call, Event, Observer, Policy, Send, Stage
+from headrace.calls import Call, Event
 from headrace.client import Client
 from headrace.errors import CallError, ConnectError
+from headrace.policies import Observer, Policy, Send, Stage
 from headrace.replies import Reply
 from headrace.testing.fake import Answer, FakeEndpoint
 

@@ -11,9 +11,10 @@ import anyio
 import attrs
 import msgspec
 
-from headrace.calls import Call, Policy, Request
+from headrace.calls import Call, Request
 from headrace.client import Client
 from headrace.endpoint import EMPTY
+from headrace.policies import Policy
 from headrace.replies import Headers, Reply
 from headrace.testing.server.plan import Plan, with_quirks
 from headrace.testing.server.quirks import quirks_of

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headrace.errors import SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import SettingsError
 from headrace.settings import CoreSettings
 from headrace.transports import Transport
 
@@ -13,10 +14,11 @@ OWN_TRANSPORTS = frozenset({"native", "httpx"})
 def make_transport(settings: CoreSettings) -> Transport:
     """The transport that ``settings.transport`` names.
 
-    Raises `SettingsError` for an unknown name, a client certificate that cannot be loaded, and a proxy that
-    the transport cannot use.
+    Raises `SettingsError` for an unknown name, the native transport on a system where it cannot work, a
+    client certificate that cannot be loaded, and a proxy that the transport cannot use.
     """
     # Imported when called for: ssl, httptools and httpx are a large part of the import time.
+    from headrace.transports.polls import is_available
     from headrace.transports.proxies import chosen_proxy, environment_proxy, is_http_proxy, parsed_proxy
 
     name = settings.transport
@@ -25,8 +27,12 @@ def make_transport(settings: CoreSettings) -> Transport:
         urls = [endpoint.base_url for endpoint in settings.endpoints] or [settings.base_url]
         proxies = [chosen for url in urls if (chosen := chosen_proxy(proxy, url)) is not None]
         if name == "auto":
-            name = "native" if all(map(is_http_proxy, proxies)) else "httpx"
+            name = "native" if is_available() and all(map(is_http_proxy, proxies)) else "httpx"
     if name == "native":
+        if not is_available():
+            raise SettingsError(
+                "transport='native': needs epoll or kqueue, which this system does not have; use 'httpx'"
+            )
         from headrace.transports.native import NativeTransport
 
         for chosen in proxies:

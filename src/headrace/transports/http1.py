@@ -14,8 +14,8 @@ import re
 
 import httptools
 
+from headrace._support.text import shown
 from headrace.errors import IncompleteReply, ProtocolError, ReplyTooLarge
-from headrace.replies import shown
 from headrace.transports.incoming import MAX_HEAD_BYTES, IncomingAnswer
 from headrace.transports.keep_alive import idle_seconds
 from headrace.transports.lenient_heads import end_of_head, has_status_line, rewritten

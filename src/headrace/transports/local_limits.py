@@ -10,7 +10,6 @@ import contextlib
 import errno
 import math
 import os
-import resource
 import socket
 import ssl
 from collections import deque
@@ -70,6 +69,8 @@ def local_errors_named(where: str) -> Iterator[None]:
 
 def _because(number: int | None) -> str:
     if number == errno.EMFILE:
+        import resource  # which Windows does not have, nor this error
+
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return f"this process may open {limit} files; raise it with 'ulimit -n', or lower max_in_flight"
     return _BECAUSE[number or 0]

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import anyio
 
 from headrace._support.clock import on_asyncio
-from headrace.background import BackgroundTasks, GroupOfClient
 from headrace.calls import Call
 from headrace.endpoint import Endpoint
 from headrace.errors import ClientStateError, SettingsError
 from headrace.keys import Secret
+from headrace.policies import BackgroundTasks, TaskGroupFactory
 from headrace.replies import Reply
 from headrace.transports.client_certificates import ClientCertificate, load_client_certificate
 from headrace.transports.connecting import Connector, default_ssl_context
@@ -87,7 +87,7 @@ class NativeTransport:
         self._closed = False
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         """What is open with a client: on trio a task group, for sockets are watched by tasks there."""
         if not on_asyncio():
             self._group = await group()

@@ -10,7 +10,7 @@ from socket import socket
 from typing import TYPE_CHECKING, Protocol
 
 from headrace._support.clock import running_clock
-from headrace.background import BackgroundTasks
+from headrace.policies import BackgroundTasks
 from headrace.transports.polls import new_poll
 
 if TYPE_CHECKING:

@@ -118,6 +118,11 @@ def _flags(events: int) -> int:
     return (_READABLE if events & EVENT_READ else 0) | (_WRITABLE if events & EVENT_WRITE else 0)
 
 
+def is_available() -> bool:
+    """Whether this system has a poll that an event loop can watch as one file; Windows has none."""
+    return hasattr(selectors.DefaultSelector, "fileno")
+
+
 def new_poll() -> Poll:
     """The one that serves best on this system."""
     return Epoll() if hasattr(select, "epoll") else Selector()

@@ -11,10 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
+from headrace._support.text import shown
 from headrace.calls import Call
 from headrace.errors import ProxyError, SettingsError
 from headrace.keys import Secret, is_token
-from headrace.replies import Reply, shown
+from headrace.replies import Reply
 from headrace.transports.negotiation import Negotiation
 
 if TYPE_CHECKING:

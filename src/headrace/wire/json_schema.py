@@ -12,8 +12,8 @@ from typing import Any, TypeAlias, get_args
 
 import msgspec
 
+from headrace._support.text import printable
 from headrace.errors import RequestError
-from headrace.replies import printable
 
 Schema: TypeAlias = dict[str, Any]
 Read: TypeAlias = Callable[[bytes], Any]

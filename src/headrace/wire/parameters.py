@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat, SupportsIndex, TypeAlias, TypedDict
 
+from headrace._support.text import nearest
 from headrace.calls import Timeout
 from headrace.endpoint import FRAMING, unsendable
-from headrace.errors import RequestError, nearest
+from headrace.errors import RequestError
 
 Object: TypeAlias = Mapping[str, Any]
 """An object of the API's, as JSON has it."""
@@ -116,7 +117,7 @@ OWN_KEYWORDS = ModelOptions.__optional_keys__
 _CALL_KEYWORDS = CallOptions.__optional_keys__
 
 
-def take_own(options: dict[str, Any]) -> dict[str, Any]:
+def pop_call_options(options: dict[str, Any]) -> dict[str, Any]:
     """Take headrace's own keywords out of a call's, which leaves the API's parameters."""
     own = {}
     for name in tuple(options):

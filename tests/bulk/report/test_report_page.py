@@ -68,12 +68,12 @@ def test_a_page_is_for_its_owner_and_replaces_one_of_before(statistics: Statisti
 def test_nothing_else_is_replaced(statistics: Statistics, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     out.write_text("<h1>My diary</h1>")
-    with pytest.raises(InputError, match="no page of headrace; name another --out"):
+    with pytest.raises(InputError, match="not a page of headrace; name another --out"):
         write_page(statistics, "out.jsonl", out)
     assert out.read_text() == "<h1>My diary</h1>"
     for place, said in (
-        (tmp_path, "no page of headrace"),
-        (Path("/dev/null"), "no page of headrace"),
+        (tmp_path, "not a page of headrace"),
+        (Path("/dev/null"), "not a page of headrace"),
         (tmp_path / "nowhere" / "page.html", "cannot be written: No such file or directory"),
     ):
         with pytest.raises(InputError, match=said):

@@ -6,7 +6,7 @@ import functools
 import time
 
 from headrace import Call, CallError, Headers, Reply, StatusError, StreamResult
-from headrace.plugins import is_out_of_credit, is_per_day, most_output
+from headrace.plugins import is_daily_limit, is_out_of_credit, max_output_tokens
 from headrace_pace.headers import KINDS, RateLimitInfo, read_limits
 from headrace_pace.need import NOTHING, Admission, Need, actual_need, estimate_need
 from headrace_pace.pause import MAX_STEP
@@ -18,7 +18,7 @@ _DAILY_PAUSE = 3600.0
 
 def estimate(limiter: RateLimiter, call: Call) -> tuple[Need, bool]:
     """Return the estimated need of a call, and whether its body sets no limit to the length of its answer."""
-    output = most_output(call.request.body or {}, None)
+    output = max_output_tokens(call.request.body or {}, None)
     unbounded = output is None
     return estimate_need(
         call.content, limiter.answer_lengths.expected if output is None else output
@@ -77,7 +77,7 @@ def _record_rejection(
     retry_after, reset = error.retry_after, None
     if reported is not None:
         reset = _exhausted_until(reported, admission.need or estimate(limiter, call)[0])
-    per_day, step = is_per_day(error), MAX_STEP
+    per_day, step = is_daily_limit(error), MAX_STEP
     if per_day:
         step = _DAILY_PAUSE
         if retry_after is None and reset is None:

@@ -8,7 +8,7 @@ import anyio
 import attrs
 
 from headrace import Call, CallError, DeadlineExceeded, EndpointPaused, RateLimits, Reply, Send, Stage
-from headrace.plugins import BoundedMapping, Waiter, above_zero
+from headrace.plugins import BoundedMapping, Waiter, positive_number
 from headrace_pace.feedback import estimate, record_attempt, record_failure, record_reply
 from headrace_pace.need import REQUEST, Admission, Need
 from headrace_pace.rate_limiter import RateLimiter
@@ -44,7 +44,7 @@ class Pace(RateLimits):
     name = "pace"
     stage = Stage.PACE
 
-    max_pause: float = attrs.field(default=120.0, validator=above_zero)
+    max_pause: float = attrs.field(default=120.0, validator=positive_number)
     _limiters: BoundedMapping[tuple[str, str], RateLimiter] = attrs.field(init=False, repr=False)
 
     @_limiters.default
@@ -102,7 +102,7 @@ class Pace(RateLimits):
 
     def _new_limiter(self, endpoint: str, model: str, now: float) -> RateLimiter:
         """Return a limiter with the limits that are set for a model at an endpoint."""
-        return RateLimiter(self.a_minute(endpoint, model), self.burst, now)
+        return RateLimiter(self.per_minute(endpoint, model), self.burst, now)
 
     async def _admit(self, limiter: RateLimiter, call: Call, now: float) -> Admission:
         """Admit a call, at once or when its turn comes."""

@@ -13,15 +13,15 @@ again, before the calls that have had no turn. So a call counts at the moment wh
 not all go at once.
 
 Three things limit calls: the buckets of limits that are set or reported by responses; a rate learnt from
-rejections (`headrace_pace.learnt_rate`); and a pause. `headrace.plugins.Refusals` decides which rejections
-come from a limit.
+rejections (`headrace_pace.learnt_rate`); and a pause. `headrace.plugins.RateLimitDetector` decides which
+rejections come from a limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.plugins import Evidence, PerMinute, Refusals, Waiter, WaitingQueue
+from headrace.plugins import PerMinute, RateLimitDetector, RateLimitEvidence, Waiter, WaitingQueue
 from headrace_pace.bucket import EPSILON, TokenBucket
 from headrace_pace.headers import KINDS, RateLimitInfo
 from headrace_pace.learnt_rate import LearntRate
@@ -52,7 +52,7 @@ class RateLimiter:
     """
 
     def __init__(self, limits: PerMinute, burst: float, now: float) -> None:
-        self.rejections = Refusals()
+        self.rejections = RateLimitDetector()
         self.learnt_rate = LearntRate(now)
         self.pause = Pause()
         self.answer_lengths = AnswerLengths()
@@ -116,7 +116,7 @@ class RateLimiter:
             self.needs_results = True
         if self.learnt_rate.bucket is not None and not self.learnt_rate.take(now):
             self.learnt_rate.clear()
-            self.rejections.forget()
+            self.rejections.reset()
         return self.sent
 
     # The queue.
@@ -237,24 +237,24 @@ class RateLimiter:
             The length of the pause if one begins now, else None.
         """
         number = admission.number
-        evidence = Evidence.NOTHING
+        evidence = RateLimitEvidence.NOTHING
         if not exhausted:
-            evidence = self.rejections.refused(number, admission.begun, now, retry_after, self.sent)
+            evidence = self.rejections.record_rejection(number, admission.begun, now, retry_after, self.sent)
         self.rejected += 1
         began = None
-        if exhausted or evidence is Evidence.DOMINANT or self.pause.holds:
+        if exhausted or evidence is RateLimitEvidence.DOMINANT or self.pause.holds:
             held = self.pause.holds
             began = self.pause.record_rejection(now, number, retry_after, step)
-            if not held and (evidence is Evidence.DOMINANT or not self._buckets):
+            if not held and (evidence is RateLimitEvidence.DOMINANT or not self._buckets):
                 self.learnt_rate.blocked(now, self.pause.until, self.sent - self.rejected)
             # There is no burst after the pause.
             for _, bucket in self._buckets:
                 bucket.drain(now, self.pause.until)
-        elif evidence is Evidence.SUSPECTED:
+        elif evidence is RateLimitEvidence.SUSPECTED:
             lately, seconds = self.rejections.accepted, self.rejections.seconds
             if not self.learnt_rate.limit_reached(now, self.sent - self.rejected, lately, seconds):
-                self.rejections.put_off()
-        if evidence is Evidence.CHANCE:
+                self.rejections.postpone_test()
+        if evidence is RateLimitEvidence.CHANCE:
             self.learnt_rate.clear()
         self._refresh_flags()
         return began
@@ -262,7 +262,7 @@ class RateLimiter:
     def record_result(self, now: float, number: int, *, succeeded: bool) -> None:
         """Record the result of an attempt that was not rejected, while `needs_results` is true."""
         self.pause.record_result(number, succeeded=succeeded)
-        self.rejections.passed(number, now)
+        self.rejections.record_acceptance(number, now)
         self._refresh_flags()
 
     def paused_for(self, now: float) -> float:

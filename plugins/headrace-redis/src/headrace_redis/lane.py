@@ -25,7 +25,7 @@ from typing import TypeAlias
 import attrs
 
 from headrace import Call, CallError
-from headrace.plugins import BoundedMapping, Evidence, Refusals, Waiter, WaitingQueue
+from headrace.plugins import BoundedMapping, RateLimitDetector, RateLimitEvidence, Waiter, WaitingQueue
 from headrace_redis.gcra import GcraLimits, GcraSchedule
 from headrace_redis.token_estimator import TokenEstimator
 from headrace_redis.turns import HORIZON, Booking, ExchangeResult, TurnRequest
@@ -75,7 +75,7 @@ class SharedLane:
     pause_to_share: float = 0.0
     paused_until: float = 0.0
     local_schedule: GcraSchedule | None = None
-    rejections: Refusals = attrs.field(factory=Refusals)
+    rejections: RateLimitDetector = attrs.field(factory=RateLimitDetector)
     attempts: int = 0
     rejecting_since: int | None = None
     _tokens: TokenEstimator = attrs.field(factory=TokenEstimator)
@@ -227,8 +227,8 @@ class SharedLane:
 
         A first rejection may be chance. After a pause it shows that the pause was too short.
         """
-        evidence = self.rejections.refused(number, begun, now, retry_after, self.attempts)
-        if evidence is Evidence.DOMINANT or per_day:
+        evidence = self.rejections.record_rejection(number, begun, now, retry_after, self.attempts)
+        if evidence is RateLimitEvidence.DOMINANT or per_day:
             self.rejecting_since = self.attempts
             return True
         again = self.rejecting_since is not None and number > self.rejecting_since

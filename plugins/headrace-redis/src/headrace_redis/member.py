@@ -10,7 +10,7 @@ import anyio
 import attrs
 
 from headrace import Call
-from headrace.plugins import BoundedMapping, GroupOfClient, Waiter
+from headrace.plugins import BoundedMapping, TaskGroupFactory, Waiter
 from headrace_redis.availability import RedisAvailability
 from headrace_redis.exchanges import Exchanges
 from headrace_redis.gcra import GcraLimits
@@ -67,7 +67,7 @@ class AccountMember:
         self.link = RedisLink(self.lanes, self.budget, self.availability, self._exchanges, self._rejection)
 
     @asynccontextmanager
-    async def open(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def open(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         """Run the link to Redis inside the block; raise `SettingsError` if Redis cannot be used.
 
         The state of an earlier block is discarded: it may belong to another event loop and its clock.

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 
 from headrace import Call, CallError, Event, Reply, Send, Stage, StatusError, StreamResult
-from headrace.plugins import GroupOfClient, is_out_of_credit, is_per_day
+from headrace.plugins import TaskGroupFactory, is_daily_limit, is_out_of_credit
 from headrace_redis.lane import SharedLane
 from headrace_redis.member import AccountMember
 
@@ -26,7 +26,7 @@ class SharedPace:
 
     _member: AccountMember = attrs.field(repr=False)
 
-    def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
+    def lifespan(self, group: TaskGroupFactory) -> AbstractAsyncContextManager[None]:
         """Share the account while the client is open, also for `SharedSpending`."""
         return self._member.open(group)
 
@@ -105,7 +105,7 @@ def _record_rejection(
     if is_out_of_credit(error) or retry_after is None:
         return
     now = call.now()
-    if lane.record_rejection(number, begun, now, retry_after, per_day=is_per_day(error)):
+    if lane.record_rejection(number, begun, now, retry_after, per_day=is_daily_limit(error)):
         member.pause(lane, now, retry_after)
         call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=retry_after)
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import attrs
 
 from headrace import AnswerError, Call, CallError, Endpoint, Reply, Send, SettingsError, Stage, StreamResult
-from headrace.plugins import most_output
+from headrace.plugins import max_output_tokens
 from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
 from headrace_route.rules import Redirection, RedirectTarget, parse_target, resolve_redirection
 from headrace_route.selection import Strategy, can_fail_over, error_to_raise, has_capacity, select_endpoint
@@ -204,7 +204,7 @@ class Route:
             )
         if model is None:
             return _no_cost
-        output = most_output(call.request.body or {}, _DEFAULT_OUTPUT_TOKENS)
+        output = max_output_tokens(call.request.body or {}, _DEFAULT_OUTPUT_TOKENS)
         return lambda endpoint: estimate(model, len(call.content) // _BYTES_PER_TOKEN, output, endpoint)
 
 

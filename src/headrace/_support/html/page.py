@@ -1,7 +1,8 @@
-"""A page in one file: made of its template, and written where no other file is lost by it."""
+"""A page in one file: filled from its template, and written so that no other file is lost."""
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
@@ -11,14 +12,13 @@ from typing import Any
 
 import jinja2
 
-import headrace
-from headrace.errors import InputError
-
 _MARK = b'<meta name="generator" content="headrace '
 
 
-def render(package: str, made_at: datetime, values: Mapping[str, Any], filters: Mapping[str, Any]) -> str:
-    """The page whose template, ``page.html.j2``, is in a package; it extends ``base.html.j2`` of this one."""
+def render(
+    package: str, version: str, made_at: datetime, values: Mapping[str, Any], filters: Mapping[str, Any]
+) -> str:
+    """Fill the template ``page.html.j2`` of a package, which extends ``base.html.j2`` of this one."""
     loaders = [jinja2.PackageLoader(name, "") for name in (package, __package__)]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders),
@@ -28,30 +28,29 @@ def render(package: str, made_at: datetime, values: Mapping[str, Any], filters: 
         lstrip_blocks=True,
     )
     environment.filters |= {"number": "{:,}".format, **filters}
-    made = {"version": headrace.__version__, "made_at": f"{made_at:%Y-%m-%d %H:%M:%S} UTC"}
+    made = {"version": version, "made_at": f"{made_at:%Y-%m-%d %H:%M:%S} UTC"}
     return environment.get_template("page.html.j2").render(**made, **values)
 
 
 def write(page: str, out: str | os.PathLike[str]) -> None:
-    """Write a page in one step, for its owner's eyes alone.
+    """Write a page in one step, readable by its owner only.
 
-    Raises `InputError` where it cannot be written, or where something else than a page of headrace is there.
+    Raises:
+        FileExistsError: The file is there, and is not a page of headrace.
+        OSError: The file cannot be written.
     """
     path = Path(out)
     content = page.encode("utf-8", "replace")
-    try:
-        if path.exists() and not (path.is_file() and _is_ours(path)):
-            raise InputError(f"{path}: is there, and no page of headrace; name another --out")
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(content)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    if path.exists() and not (path.is_file() and _is_ours(path)):
+        raise FileExistsError(errno.EEXIST, "the file is not a page of headrace; name another --out")
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def _is_ours(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from headrace._support.histogram import LatencyHistogram
 from headrace._support.html.plot import Plot
 from headrace._support.html.scales import (
     count_ticks,
@@ -15,9 +16,8 @@ from headrace._support.html.scales import (
     time_unit,
     width_label,
 )
+from headrace._support.units import format_duration
 from headrace.bulk.report.timeline import Course
-from headrace.bulk.summary import Latencies
-from headrace.bulk.wording import duration
 
 PERCENTILES = (50, 95, 99)
 
@@ -32,7 +32,7 @@ _PAUSE_WORDS = {"wide": 0.16, "narrow": 0.42}
 _ROW = 15
 
 
-def latency_chart(latencies: Latencies) -> str:
+def latency_chart(latencies: LatencyHistogram) -> str:
     """How many answers took how long, on a logarithmic axis, with the percentiles marked."""
     bars = latencies.distribution(_BARS)
     low, high = bars[0][0], bars[-1][1]
@@ -43,22 +43,22 @@ def latency_chart(latencies: Latencies) -> str:
         return min(1.0, max(0.0, math.log(seconds / low) / math.log(high / low)))
 
     marks = [(f"p{percent}", latencies.percentile(percent)) for percent in PERCENTILES]
-    words = ", ".join(f"{name} {duration(seconds)}" for name, seconds in marks)
+    words = ", ".join(f"{name} {format_duration(seconds)}" for name, seconds in marks)
     plot = Plot(
         f"Histogram of the latencies of {latencies.count:,} answers, "
-        f"from {duration(bars[0][0])} to {duration(bars[-1][1])}: {words}.",
+        f"from {format_duration(bars[0][0])} to {format_duration(bars[-1][1])}: {words}.",
         count_ticks(max(count for *_, count in bars)),
         above=_ROW * len(marks) + 6,
     )
     for begin, end, count in bars:
-        title = f"{duration(begin)} to {duration(end)}: {count:,}"
+        title = f"{format_duration(begin)} to {format_duration(end)}: {count:,}"
         plot.bar(place(begin), place(end), [("done", count)], title)
     for row, (name, seconds) in enumerate(marks):
         # A row each, so that they stay apart however near to each other they are.
         at, y = place(seconds), _ROW * (len(marks) - 1 - row)
         plot.rule(at, y + 2, "mark")
         side, dx = ("end", -5) if at > 0.35 else ("start", 5)
-        plot.text(at, y + 11, f"{name} {duration(seconds)}", side, "marked", dx)
+        plot.text(at, y + 11, f"{name} {format_duration(seconds)}", side, "marked", dx)
     for kind, closest in _CLOSEST.items():
         plot.across([(place(t), latency_label(t, low, high)) for t in log_ticks(low, high, closest)], kind)
     plot.name_axis("latency (logarithmic)")
@@ -73,7 +73,7 @@ def throughput_chart(course: Course) -> str:
     bars = [bar for part in course.stretches for bar in part.bars]
     highest = max(bar.succeeded + bar.failed for bar in bars)
     plot = Plot(
-        f"Items done over {duration(course.active / 1000)}, counted every {width_label(width)}: "
+        f"Items done over {format_duration(course.active / 1000)}, counted every {width_label(width)}: "
         f"at most {highest:,} in one; {sum(bar.failed for bar in bars):,} failed in all.",
         count_ticks(highest),
         above=_ROW + 6,
@@ -89,7 +89,7 @@ def throughput_chart(course: Course) -> str:
                 begin / length,
                 end / length,
                 [("failed", bar.failed), ("done", bar.succeeded)],
-                f"after {duration(max(bar.start, 0) / 1000)}: "
+                f"after {format_duration(max(bar.start, 0) / 1000)}: "
                 f"{bar.succeeded:,} succeeded, {bar.failed:,} failed",
             )
         drawn += long
@@ -102,7 +102,7 @@ def throughput_chart(course: Course) -> str:
         room = _PAUSE_WORDS[kind]
         inside = [(min(max(at, room / 2), 1 - room / 2), pause) for at, pause in pauses]
         for at, pause in _apart(inside, room):
-            plot.text(at, 11, f"pause {duration(pause / 1000)}", "middle", f"marked {kind}")
+            plot.text(at, 11, f"pause {format_duration(pause / 1000)}", "middle", f"marked {kind}")
     plot.name_axis(f"time since the first call{', less pauses' if pauses else ''} ({unit})")
     return plot.svg()
 

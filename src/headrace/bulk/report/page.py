@@ -11,12 +11,15 @@ from pathlib import Path
 import attrs
 from markupsafe import Markup
 
+import headrace
 from headrace._support.html import page
 from headrace._support.html.scales import width_label
+from headrace._support.units import format_duration, format_usd
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import Course
-from headrace.bulk.wording import duration, label, money
+from headrace.bulk.summary_text import label
+from headrace.errors import InputError
 
 _UNKNOWN = "not known"
 
@@ -32,7 +35,10 @@ class Figure:
 
 def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
     """Write the page about ``source`` to ``out``; raises `InputError` if that is not possible."""
-    page.write(render(statistics, Path(source).name, datetime.now(UTC)), out)
+    try:
+        page.write(render(statistics, Path(source).name, datetime.now(UTC)), out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 def render(statistics: Statistics, name: str, made_at: datetime) -> str:
@@ -48,7 +54,7 @@ def render(statistics: Statistics, name: str, made_at: datetime) -> str:
         "latency": Markup(latency_chart(latencies)) if latencies.count else None,
         "throughput": None if course is None else Markup(throughput_chart(course)),
         "every": "" if course is None else width_label(course.width),
-        "pauses": [] if course is None else [duration(pause / 1000) for pause in course.pauses],
+        "pauses": [] if course is None else [format_duration(pause / 1000) for pause in course.pauses],
         "failures": [(label(kind), kind.message, kind.number) for kind in summary.kinds],
         "models": sorted(statistics.models.items(), key=lambda each: (-each[1].answers, each[0])),
         "attempts": [
@@ -56,7 +62,13 @@ def render(statistics: Statistics, name: str, made_at: datetime) -> str:
             for number, count in sorted(statistics.attempts.items())
         ],
     }
-    return page.render(__package__, made_at, values, {"money": money, "share": share, "counted": counted})
+    return page.render(
+        __package__,
+        headrace.__version__,
+        made_at,
+        values,
+        {"money": format_usd, "share": share, "counted": counted},
+    )
 
 
 def when(statistics: Statistics) -> str:
@@ -82,23 +94,27 @@ def figures(statistics: Statistics, course: Course | None) -> Iterable[Figure]:
         yield Figure("Rate", _UNKNOWN)
     else:
         pauses = course.pauses
-        less = f"without {counted(len(pauses), 'pause')} of {duration(sum(pauses) / 1000)}" if pauses else ""
+        less = (
+            f"without {counted(len(pauses), 'pause')} of {format_duration(sum(pauses) / 1000)}"
+            if pauses
+            else ""
+        )
         dated = items - statistics.undated
         seconds = course.active / 1000
-        yield Figure("Time", duration(seconds), less)
+        yield Figure("Time", format_duration(seconds), less)
         yield Figure("Rate", rate(dated / seconds) if seconds else _UNKNOWN)
     yield Figure("Tokens in", f"{summary.prompt_tokens:,}")
     yield Figure("Tokens out", f"{summary.completion_tokens:,}")
     yield Figure("Cost", *_cost(summary.cost, summary.unpriced))
     for percent in PERCENTILES:
-        known = duration(latencies.percentile(percent)) if latencies.count else _UNKNOWN
+        known = format_duration(latencies.percentile(percent)) if latencies.count else _UNKNOWN
         yield Figure(f"Latency p{percent}", known)
 
 
 def _cost(cost: Decimal | None, unpriced: int) -> tuple[str, str]:
     if cost is None:
         return _UNKNOWN, "no price for what answered" if unpriced else ""
-    return money(cost), f"{counted(unpriced, 'answer')} without a price left out" if unpriced else ""
+    return format_usd(cost), f"{counted(unpriced, 'answer')} without a price left out" if unpriced else ""
 
 
 def rate(per_second: float) -> str:

@@ -10,13 +10,14 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
+from headrace._support.text import nearest
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.parquet_rows import ParquetRows
 from headrace.bulk.sources.text_rows import CsvRows, JsonRows, decode_object, first_line
 from headrace.calls import Request
 from headrace.endpoint import EMPTY
-from headrace.errors import InputError, nearest
-from headrace.wire.batch_lines import request_of_batch_line
+from headrace.errors import InputError
+from headrace.wire.batch_lines import parse_batch_line
 
 Kind = Literal["csv", "jsonl", "batch", "parquet"]
 
@@ -139,7 +140,7 @@ class Source:
         assert isinstance(self._rows, JsonRows)
         by_custom_id = self.id_column == "custom_id"
         for index, (number, line) in enumerate(self._rows.lines()):
-            request = request_of_batch_line(line) if by_custom_id else None
+            request = parse_batch_line(line) if by_custom_id else None
             if request is not None and request.id:
                 yield Item(index, number, request.id, EMPTY, request)
             else:  # what is wrong with it, or unusual, shows when it is read like any other

@@ -6,9 +6,9 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from headrace.calls import Stage
 from headrace.cli.scaffold.names import Names
 from headrace.errors import InputError
+from headrace.policies import Stage
 
 _FILES = {
     "pyproject.toml": "pyproject.toml",

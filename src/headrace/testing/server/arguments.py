@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from headrace._support.units import parse_duration, parse_rate, parse_share
 from headrace.testing.server.behaviour import FAULT_KINDS, Behaviour
 from headrace.testing.server.certificates import Certificate
-from headrace.testing.server.units import parse_duration, parse_rate, parse_share
 
 API_KEY_VARIABLE = "SIMULATED_API_KEY"
 """Environment variable with the API key the endpoint asks for; arguments are for every user to see."""

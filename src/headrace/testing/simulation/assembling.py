@@ -8,10 +8,11 @@ from typing import Any
 
 import attrs
 
-from headrace.calls import Policy, Stage
-from headrace.errors import SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import SettingsError
 from headrace.pipeline.pipeline import ordered
 from headrace.pipeline.plugin_manager import Plugins
+from headrace.policies import Policy, Stage
 from headrace.settings import CoreSettings, settings_in
 from headrace.testing.simulation.scenario import Scenario
 

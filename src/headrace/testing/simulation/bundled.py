@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from headrace.errors import SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import SettingsError
 from headrace.testing.simulation.reading import parse_scenario, read_content
 from headrace.testing.simulation.scenario import Scenario
 

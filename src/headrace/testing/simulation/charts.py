@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from headrace._support.html.plot import Plot
 from headrace._support.html.scales import count_ticks, time_label, time_ticks, time_unit
-from headrace.bulk.wording import duration
+from headrace._support.units import format_duration
 from headrace.testing.simulation.describing import windows
 from headrace.testing.simulation.recording import CIRCUIT, Interval
 from headrace.testing.simulation.run import Result, Run
@@ -50,7 +50,7 @@ class Charts:
         highest = max(self._rate(each.served + each.failed, each) for each in self._all)
         seconds, unit = _per(highest)
         plot = self._plot(
-            f"Calls of {run.variant.name or 'the run'} over {duration(self._end)}: "
+            f"Calls of {run.variant.name or 'the run'} over {format_duration(self._end)}: "
             f"{total.served * many:,} served; failed: {failures(total, many) or 'none'}.",
             highest * seconds,
         )
@@ -97,7 +97,7 @@ class Charts:
             for variant, line in lines.items()
         }
         said = "; ".join(f"{variant or 'the run'} at most {most:,.0f}" for variant, most in highest.items())
-        plot = self._plot(f"{name} {unit} over {duration(self._end)}: {said}.", max(highest.values()))
+        plot = self._plot(f"{name} {unit} over {format_duration(self._end)}: {said}.", max(highest.values()))
         for number, (variant, line) in enumerate(lines.items()):
             middles = [(each.start + each.end) / 2 / self._end for each in self._drawn[variant]]
             plot.curve(zip(middles, line, strict=True), f"variant v{number % _COLOURS}")

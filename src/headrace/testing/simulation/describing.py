@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headrace.bulk.wording import duration
+from headrace._support.units import format_duration
 from headrace.testing.simulation.distributions import Distribution, Exponential, Fixed, Lognormal, Uniform
 from headrace.testing.simulation.profile import Profile
 from headrace.testing.simulation.run import Run
@@ -23,8 +23,8 @@ def load(scenario: Scenario) -> str:
         words = f"a map of {given.items:,} items"
     if scenario.processes > 1:
         words += f", shared by {scenario.processes:,} processes"
-    patience = "" if given.deadline is None else f"; given up after {duration(given.deadline)}"
-    return f"{words}, for {duration(scenario.duration)}{patience}"
+    patience = "" if given.deadline is None else f"; given up after {format_duration(given.deadline)}"
+    return f"{words}, for {format_duration(scenario.duration)}{patience}"
 
 
 def endpoint(scenario: Scenario) -> str:
@@ -34,9 +34,9 @@ def endpoint(scenario: Scenario) -> str:
     if given.queue is not None:
         parts.append(f"{given.queue:,} may wait")
     if given.queue_timeout is not None:
-        parts.append(f"for {duration(given.queue_timeout)} at most")
+        parts.append(f"for {format_duration(given.queue_timeout)} at most")
     if given.round_trip:
-        parts.append(f"{duration(given.round_trip)} on the way")
+        parts.append(f"{format_duration(given.round_trip)} on the way")
     for limit, what in ((given.requests_per_minute, "requests"), (given.tokens_per_minute, "tokens")):
         if limit is not None:
             parts.append(f"{limit:,} {what} a minute")
@@ -81,11 +81,11 @@ def _rates(profile: Profile) -> str:
 def _spread(given: Distribution) -> str:
     match given:
         case Fixed():
-            return duration(given.value)
+            return format_duration(given.value)
         case Exponential():
-            return f"{duration(given.mean)} on average (exponential)"
+            return f"{format_duration(given.mean)} on average (exponential)"
         case Lognormal():
-            return f"{duration(given.mean)} on average (lognormal, p95 {duration(given.p95)})"
+            return f"{format_duration(given.mean)} on average (lognormal, p95 {format_duration(given.p95)})"
         case Uniform():
-            return f"{duration(given.least)} to {duration(given.most)} (uniform)"
+            return f"{format_duration(given.least)} to {format_duration(given.most)} (uniform)"
     raise AssertionError(given)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from headrace.errors import nearest
+from headrace._support.text import nearest
 
 _Z95 = 1.6448536269514722
 """The 95th percentile of the standard normal distribution."""

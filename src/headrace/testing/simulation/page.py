@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 import attrs
 from markupsafe import Markup
 
+import headrace
 from headrace._support.html import page
-from headrace.bulk.wording import duration
+from headrace._support.units import format_duration
+from headrace.errors import InputError
 from headrace.testing.simulation import describing
 from headrace.testing.simulation.charts import Charts, not_sent
 from headrace.testing.simulation.recording import CIRCUIT
@@ -41,15 +43,18 @@ class Calls:
 
 
 def write_page(result: Result, out: str | os.PathLike[str]) -> None:
-    """Write the page to ``out``; raises `InputError` as `headrace._support.html.page.write` does."""
-    page.write(render(result, datetime.now(UTC)), out)
+    """Write the page to ``out``; raises `InputError` if that is not possible."""
+    try:
+        page.write(render(result, datetime.now(UTC)), out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 def render(result: Result, made_at: datetime) -> str:
     """The page about a result."""
     scenario, charts = result.scenario, Charts(result)
     windows = [
-        (f"{duration(begin) if begin else '0'} to {duration(end)}", said)
+        (f"{format_duration(begin) if begin else '0'} to {format_duration(end)}", said)
         for begin, end, said in describing.windows(scenario)
     ]
     values = {
@@ -68,7 +73,7 @@ def render(result: Result, made_at: datetime) -> str:
         "colours": charts.colours,
         "words": list(words(result)),
     }
-    return page.render(__package__, made_at, values, {})
+    return page.render(__package__, headrace.__version__, made_at, values, {})
 
 
 def _calls(charts: Charts, run: Run) -> Calls:

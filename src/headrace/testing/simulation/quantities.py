@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import attrs
 
-from headrace.errors import SettingsError, nearest
-from headrace.testing.server.units import parse_duration, parse_rate, parse_share
+from headrace._support.text import nearest
+from headrace._support.units import parse_duration, parse_rate, parse_share
+from headrace.errors import SettingsError
 from headrace.testing.simulation.distributions import Distribution, read_distribution
 
 T = TypeVar("T")

@@ -10,7 +10,8 @@ from typing import Any
 
 import attrs
 
-from headrace.errors import SettingsError, nearest
+from headrace._support.text import nearest
+from headrace.errors import SettingsError
 from headrace.testing.simulation.assembling import NOT_SIMULATED, assemble
 from headrace.testing.simulation.quantities import build
 from headrace.testing.simulation.scenario import (

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import attrs
 
-from headrace.bulk.summary import Latencies
+from headrace._support.histogram import LatencyHistogram
 from headrace.calls import Event
 from headrace.errors import HeadraceError
 from headrace.replies import Reply
@@ -40,7 +40,7 @@ class Interval:
     retries: int = 0
     limited: int = 0
     waits: float = 0.0
-    latencies: Latencies = attrs.field(factory=Latencies, repr=False)
+    latencies: LatencyHistogram = attrs.field(factory=LatencyHistogram, repr=False)
     areas: dict[str, float] = attrs.field(factory=lambda: dict.fromkeys(LEVELS, 0.0))
     circuit: dict[str, float] = attrs.field(factory=lambda: dict.fromkeys(CIRCUIT, 0.0))
     cost: Decimal | None = None

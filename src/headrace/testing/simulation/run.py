@@ -9,9 +9,9 @@ from functools import partial
 import attrs
 import trio
 
-from headrace.calls import Policy
 from headrace.client import Client
 from headrace.pipeline.plugin_manager import Plugins
+from headrace.policies import Policy
 from headrace.testing.simulation.assembling import assemble, seed_policies
 from headrace.testing.simulation.clockwork import run_in_virtual_time
 from headrace.testing.simulation.endpoint import SimulatedEndpoint

@@ -11,7 +11,7 @@ from typing import IO, Any
 import attrs
 
 from headrace._support.html.scales import time_label, time_unit
-from headrace.bulk.wording import duration, money
+from headrace._support.units import format_duration, format_usd
 from headrace.testing.simulation.recording import CIRCUIT, LEVELS, Interval, merged
 from headrace.testing.simulation.run import Result, Run
 
@@ -134,11 +134,11 @@ def few(intervals: Sequence[Interval], most: int) -> list[Interval]:
 
 
 def _latency(interval: Interval, percent: float) -> str:
-    return duration(interval.latencies.percentile(percent)) if interval.latencies.count else "-"
+    return format_duration(interval.latencies.percentile(percent)) if interval.latencies.count else "-"
 
 
 def _money(cost: Decimal | None, many: int) -> str:
-    return "-" if cost is None else money(cost * many)
+    return "-" if cost is None else format_usd(cost * many)
 
 
 def _plain(number: float) -> str:
@@ -172,4 +172,4 @@ def _parts(run: Run, many: int) -> str:
     said = f"{len(served):,} processes, {min(served):,} to {max(served):,} calls served in each"
     if len(firsts) < len(served):
         return f"{said}; {len(served) - len(firsts):,} made no attempt."
-    return f"{said}; the last one made its first attempt after {duration(max(firsts))}."
+    return f"{said}; the last one made its first attempt after {format_duration(max(firsts))}."

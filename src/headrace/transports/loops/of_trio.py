@@ -10,7 +10,7 @@ import outcome
 import trio
 
 if TYPE_CHECKING:
-    from headrace.background import BackgroundTasks
+    from headrace.policies import BackgroundTasks
     from headrace.transports.poller import Poller
 
 

@@ -1,0 +1,29 @@
+"""Texts for messages: the nearest known name, and words from outside in a form that is safe to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def shown(content: bytes, limit: int = 200) -> str:
+    """The beginning of a body, fit for one line of an error message."""
+    text = content[: limit * 4].decode("utf-8", "replace")[:limit]
+    return repr(text) + ("…" if len(content) > len(text.encode()) else "")
+
+
+def printable(text: str) -> str:
+    """A text from outside, fit for a terminal: what could move its cursor or set its title is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1]
+        for character in text
+    )

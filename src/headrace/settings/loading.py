@@ -1,0 +1,147 @@
+"""Settings: from a file, the environment and keywords, the last of them winning.
+
+`headrace.toml`, or the table `[tool.headrace]` of `pyproject.toml`, is looked for in the current folder
+and its parents; the nearest wins and is the only one read. The environment says `HEADRACE_MAX_IN_FLIGHT`
+for `max_in_flight` and `HEADRACE_RETRY_ATTEMPTS` for `attempts` in the section `retry`; besides,
+`OPENAI_BASE_URL` and `OPENAI_API_KEY` are honoured.
+
+The core's own keys are the attributes of `CoreSettings`. A section belongs to the plugin that claims it;
+what nobody claims is an error that names the nearest known key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from headrace._support.text import nearest
+from headrace.endpoint import Endpoint, models_by_name
+from headrace.errors import SettingsError
+from headrace.settings.core import CoreSettings
+from headrace.settings.sections import PREFIX, Settings, build, core_keys
+
+SHARED_FOLDER = "HEADRACE_SHARED_FOLDER"
+"""The variable that names a folder to the processes of one run, for what their policies share; no setting."""
+
+SPENT_BEFORE = "spent-before"
+"""The file in that folder that says what earlier sessions of the run spent, in USD."""
+
+
+def load_settings(
+    keywords: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """Merge file, environment and ``keywords``; None as a keyword's value means that it was not given.
+
+    ``environ`` and ``directory`` default to the process's own. Raises `SettingsError`.
+    """
+    environ = os.environ if environ is None else environ
+    core: dict[str, Any] = {}
+    sections: dict[str, dict[str, Any]] = {}
+    source, table = _read_file(Path.cwd() if directory is None else directory)
+    if "api_key" in table:
+        raise SettingsError(f"{source}: a key does not belong in a file; set OPENAI_API_KEY instead")
+    if "cert_password" in table:
+        raise SettingsError(f"{source}: a password does not belong in a file; set HEADRACE_CERT_PASSWORD")
+    if "@" in str(table.get("proxy", "")):
+        raise SettingsError(f"{source}: a password does not belong in a file; set HEADRACE_PROXY")
+    _sort_in(table, core, sections, f"{source}: ")
+
+    for variable, key in (("OPENAI_BASE_URL", "base_url"), ("OPENAI_API_KEY", "api_key")):
+        if environ.get(variable):
+            core[key] = environ[variable]
+    rest = {key.removeprefix(PREFIX): text for key, text in environ.items() if key.startswith(PREFIX)}
+    rest.pop(SHARED_FOLDER.removeprefix(PREFIX), None)
+    for key in core_keys():
+        if key.upper() in rest:
+            text = rest.pop(key.upper())
+            core[key] = _names(text) if key == "policies" else text
+
+    if keywords.get("base_url") is not None or environ.get("HEADRACE_BASE_URL"):
+        core.pop("endpoints", None)  # who names one means just that one; OPENAI_BASE_URL is for others, too
+    given: dict[str, dict[str, Any]] = {}
+    _sort_in({key: value for key, value in keywords.items() if value is not None}, core, given, "")
+    endpoints = core.pop("endpoints", None)
+    built = build(CoreSettings, core, "")
+    if endpoints is not None:
+        if keywords.get("base_url") is not None:
+            raise SettingsError("base_url= is one endpoint and endpoints= are several; leave one of them out")
+        built = attrs.evolve(built, endpoints=_endpoints(endpoints, environ))
+    return Settings(built, sections, rest, given)
+
+
+def settings_in(table: Mapping[str, Any]) -> Settings:
+    """The settings in ``table``, as a file would have them, and nothing but these; raises `SettingsError`.
+
+    It names no ``endpoints``.
+    """
+    core: dict[str, Any] = {}
+    sections: dict[str, dict[str, Any]] = {}
+    _sort_in(table, core, sections, "")
+    return Settings(build(CoreSettings, core, ""), sections, {})
+
+
+def _endpoints(given: Any, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    """Endpoints as such, or tables of their attributes by name, with keys by the variables that hold them."""
+    if isinstance(given, (list, tuple)) and given and all(isinstance(each, Endpoint) for each in given):
+        return tuple(given)
+    if not isinstance(given, Mapping) or not all(isinstance(each, Mapping) for each in given.values()):
+        raise SettingsError("endpoints: must be tables like [endpoints.NAME], or a list of headrace.Endpoint")
+    endpoints = []
+    for name, table in given.items():
+        values, where = {"name": name} | dict(table), f"[endpoints.{name}] "
+        if "api_key" in values:
+            raise SettingsError(f"{where}a key does not belong here; name its variable: api_key_env")
+        if "base_url" not in values:
+            raise SettingsError(f"{where}base_url is missing")
+        if "api_key_env" in values:
+            variable = values.pop("api_key_env")
+            if not isinstance(variable, str) or not environ.get(variable):
+                raise SettingsError(f"{where}api_key_env: the variable {variable!r} is not set")
+            values["api_key"] = environ[variable]
+        if isinstance(values.get("models"), list):
+            values["models"] = models_by_name(values["models"])
+        endpoints.append(build(Endpoint, values, where))
+    return tuple(endpoints)
+
+
+def _sort_in(
+    table: Mapping[str, Any], core: dict[str, Any], sections: dict[str, dict[str, Any]], source: str
+) -> None:
+    for key, value in table.items():
+        if key in core_keys():
+            core[key] = value
+        elif isinstance(value, Mapping):
+            sections[key] = sections.get(key, {}) | dict(value)
+        else:
+            raise SettingsError(f"{source}unknown setting {key!r}; {nearest(key, core_keys())}")
+
+
+def _read_file(directory: Path) -> tuple[str, Mapping[str, Any]]:
+    for folder in (directory, *directory.parents):
+        own, project = folder / "headrace.toml", folder / "pyproject.toml"
+        if own.is_file():
+            return str(own), _parse(own)
+        if project.is_file():
+            table = _parse(project).get("tool", {}).get("headrace")
+            if table is not None:
+                return f"{project} [tool.headrace]", table
+    return "", {}
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

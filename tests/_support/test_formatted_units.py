@@ -1,0 +1,26 @@
+"""Figures as people read them."""
+
+from decimal import Decimal
+
+import pytest
+
+from headrace._support.units import format_duration, format_usd
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        *((0, "0.00 s"), (0.0042, "4.2 ms"), (0.00996, "10 ms"), (0.047, "47 ms"), (0.0999, "100 ms")),
+        *((0.1, "0.10 s"), (0.42, "0.42 s"), (12.4, "12 s"), (187, "3:07"), (7530, "2:05:30")),
+    ],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert format_duration(seconds) == said
+
+
+def test_money_is_told_to_the_hundredth_of_a_cent_where_it_is_little() -> None:
+    assert [format_usd(Decimal(usd)) for usd in ("0.00004", "0.5", "1234.567")] == [
+        "$0.0000",
+        "$0.5000",
+        "$1,234.57",
+    ]
