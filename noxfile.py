@@ -19,6 +19,18 @@ nox.options.sessions = ["lint", "typing", "changelog", "tests"]
 # Without headrace-ray: Ray is large, so its plugin is tested in a session of its own.
 PLUGINS = sorted(path.name for path in Path("plugins").glob("headrace-*") if path.name != "headrace-ray")
 DIST = Path("dist")
+WITHOUT_POSIX = [
+    "tests/_support",
+    "tests/settings",
+    "tests/wire",
+    "tests/test_endpoint.py",
+    "tests/test_errors.py",
+    "tests/test_keys.py",
+    "tests/test_limiters.py",
+    "tests/test_without_posix.py",
+    "tests/transports/test_httpx.py",
+    "tests/transports/test_memory.py",
+]
 
 
 @nox.session
@@ -34,12 +46,10 @@ def typing(session: nox.Session) -> None:
     """mypy for all code; pyright for code that uses headrace, and for how complete the public types are."""
     session.run("uv", "run", "mypy")
     session.run("npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", "tests/typing")
-    python = session.run("uv", "run", "python", "-c", "import sys; print(sys.executable)", silent=True)
-    pyright(session, "--project", "tests/typing", "--pythonpath", python.strip())
-    # pyright finds py.typed in installed packages only, and an editable one counts as not installed.
-    installed = fresh_environment(session, "typing", ".", *(f"plugins/{name}" for name in PLUGINS))
+    pyright = ("uv", "run", "node", "tests/typing/node_modules/pyright/index.js")
+    session.run(*pyright, "--project", "tests/typing")
     for package in ["headrace", *(name.replace("-", "_") for name in PLUGINS)]:
-        pyright(session, "--pythonpath", installed, "--verifytypes", package, "--ignoreexternal")
+        session.run(*pyright, "--ignoreexternal", "--verifytypes", package)
 
 
 @nox.session
@@ -62,6 +72,12 @@ def coverage(session: nox.Session) -> None:
     session.run("uv", "run", "coverage", "run", "-m", "pytest", *session.posargs)
     session.run("uv", "run", "coverage", "combine", "--quiet")
     session.run("uv", "run", "coverage", "report", "--skip-covered", "--show-missing")
+
+
+@nox.session
+def windows(session: nox.Session) -> None:
+    """The tests of what works without fcntl, epoll and kqueue: calls over httpx, and all that does no I/O."""
+    session.run("uv", "run", "pytest", "--numprocesses=0", *WITHOUT_POSIX, *session.posargs)
 
 
 @nox.session(name="plugins-alone")
@@ -97,10 +113,8 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation site, into site/; `-- serve` shows it while it is written."""
-    if session.posargs:
-        session.run("uv", "run", "--group", "docs", "mkdocs", *session.posargs)
-    else:
-        session.run("uv", "run", "--group", "docs", "mkdocs", "build", "--strict")
+    mkdocs = ("uv", "run", "--isolated", "--group", "docs", "mkdocs")
+    session.run(*mkdocs, *(session.posargs or ("build", "--strict")))
 
 
 @nox.session
@@ -141,8 +155,3 @@ def fresh_environment(session: nox.Session, name: str, *packages: str) -> str:
     session.run("uv", "venv", "--quiet", "--clear", str(environment))
     session.run("uv", "pip", "install", "--quiet", "--python", str(python), *packages)
     return str(python)
-
-
-def pyright(session: nox.Session, *arguments: str) -> None:
-    """Run the pyright that package.json of tests/typing pins."""
-    session.run("node", "tests/typing/node_modules/pyright/index.js", *arguments)

@@ -25,9 +25,13 @@ def git(*arguments: str) -> str:
     return done.stdout
 
 
-def default_base() -> str:
-    """The main branch of the remote, the local one where there is no remote."""
-    return "origin/main" if git("branch", "--remotes", "--list", "origin/main").strip() else "main"
+def default_base() -> str | None:
+    """The main branch of the remote, or the local one; None where there is neither, or no repository."""
+    for branch in ("origin/main", "main"):
+        known = subprocess.run(["git", "rev-parse", "--verify", "--quiet", branch], capture_output=True)
+        if known.returncode == 0:
+            return branch
+    return None
 
 
 def changes(base: str) -> tuple[list[str], list[str]]:
@@ -44,6 +48,9 @@ def changes(base: str) -> tuple[list[str], list[str]]:
 def main() -> int:
     """Compare, and return the exit code."""
     base = sys.argv[1] if len(sys.argv) > 1 else default_base()
+    if base is None:
+        print("not checked: there is no branch main to compare with")
+        return 0
     changed, new = changes(base)
     sources = [path for path in changed if SOURCES.match(path)]
     fragments = [path for path in new if FRAGMENT.fullmatch(path)]

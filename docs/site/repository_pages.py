@@ -34,6 +34,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         in_docs = page.file.generated_by is None
         in_repository = posixpath.normpath(posixpath.join(docs if in_docs else "", folder, link["path"]))
         on_site = in_repository.removeprefix(f"{docs}/")
-        return posixpath.relpath(on_site, folder or ".") if files.get_file_from_path(on_site) else link["path"]
+        return (
+            posixpath.relpath(on_site, folder or ".") if files.get_file_from_path(on_site) else link["path"]
+        )
 
     return _LINK.sub(rewritten, markdown)

@@ -76,7 +76,7 @@ class RefreshableKey(Secret):
         self._source = source
         self._asking: _Asking | None = None
         self._redactors = Redactors()
-        self.version = 0
+        self.version: int = 0
         """How many different keys there have been in a row; 0: none was asked for yet."""
 
     def for_another_client(self) -> RefreshableKey:

@@ -251,7 +251,9 @@ def test_each_name_for_authors_of_plugins_is_there() -> None:
 
 
 def test_each_name_for_authors_of_engines_is_there() -> None:
-    text = section(page("hooks.md"), "## headrace_engines()").partition("Engines are written with")[2]
+    text = section(page("hooks.md"), "## headrace_engines()").partition(
+        "For engines, `headrace.bulk` has these names"
+    )[2]
     named = {name.strip().strip("`") for row in rows(text) for name in row[0].split(",")}
     in_python = {
         "BulkRun",

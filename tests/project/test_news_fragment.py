@@ -85,6 +85,12 @@ def test_a_release_passes(check: Check) -> None:
     assert check(release).returncode == 0
 
 
+def test_without_a_repository_nothing_is_checked(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, str(CHECK)], cwd=tmp_path, capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout) == (0, "not checked: there is no branch main to compare with\n")
+
+
 def test_an_unknown_base_is_an_error(check: Check, tmp_path: Path) -> None:
     check({})
     done = subprocess.run(

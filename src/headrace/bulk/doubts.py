@@ -7,6 +7,8 @@ later calls may share waits for what `SharedErrorDetector` makes of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from headrace.bulk.result import Result
@@ -59,7 +61,7 @@ class Doubts:
         self._trouble: Result | None = None
         self.refusal: Refusal | None = None
         self.ended_by: HeadraceError | None = None
-        self.begin = self._rule.begin
+        self.begin: Callable[[], int] = self._rule.begin
 
     @property
     def stops_drawing(self) -> bool:

@@ -71,7 +71,8 @@ class Result(msgspec.Struct, array_like=True, gc=False):
         return error
 
 
-_KINDS = {kind.code: kind for name in errors.__all__ if issubclass(kind := getattr(errors, name), CallError)}
+_ERRORS = [getattr(errors, name) for name in errors.__all__]
+_KINDS = {kind.code: kind for kind in _ERRORS if issubclass(kind, CallError)}
 
 
 def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:

@@ -100,7 +100,7 @@ class BulkRun:
         self._stopping = anyio.Event()
         self._doubts = Doubts()
         self._cut_short = False
-        self.summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
+        self.summary: Summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
 
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written.

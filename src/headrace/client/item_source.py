@@ -20,7 +20,7 @@ class ItemSource:
     """
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
-        self.awaited = isinstance(items, AsyncIterable)
+        self.awaited: bool = isinstance(items, AsyncIterable)
         self.over = False
         self.error: Exception | None = None
         self.draw: Callable[[], Any]

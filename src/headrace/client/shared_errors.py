@@ -82,7 +82,7 @@ class SharedErrorDetector(Generic[T]):
         self._most_held = most_held
         self._begun = 0
         self._suspicions: dict[str, _Suspicion[T]] = {}
-        self.held = 0
+        self.held: int = 0
         self.verdict: Verdict[T] | None = None
 
     def begin(self) -> int:

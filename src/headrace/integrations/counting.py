@@ -42,7 +42,7 @@ class PassingCounter:
         kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._may_be_json = kind in {"", "application/json", "text/event-stream"}
         self._undecided = self._may_be_json or kind.startswith("text/")
-        self.finished = False
+        self.finished: bool = False
 
     def feed(self, part: bytes) -> None:
         """Look at the next bytes."""

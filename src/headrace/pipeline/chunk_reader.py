@@ -72,9 +72,9 @@ class ChunkReader:
         self._max_bytes = max_bytes
         self._size = 0
         self._events: EventParser | None = None
-        self.accumulator = StreamAccumulator()
+        self.accumulator: StreamAccumulator = StreamAccumulator()
         self.ready: deque[Chunk] = deque()
-        self.done = False
+        self.done: bool = False
         self.failure: CallError | None = None
 
     async def more(self, until: float) -> None:

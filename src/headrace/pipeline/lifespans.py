@@ -66,7 +66,7 @@ class Lifespans:
         self._stack = AsyncExitStack()
         self._group: anyio.abc.TaskGroup | None = None
         self._task: int | None = None
-        self.entered = False
+        self.entered: bool = False
 
     @uninterrupted
     async def enter(self) -> None:

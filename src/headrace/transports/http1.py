@@ -69,7 +69,7 @@ class ReplyParser(IncomingAnswer):
         self._head_bytes = 0
         self._refusal: httptools.HttpParserError | None = None
         self._last = False
-        self.reusable = False
+        self.reusable: bool = False
         self.reset()
 
     def reset_head(self) -> None:
@@ -212,7 +212,7 @@ class ReplyParser(IncomingAnswer):
     def on_headers_complete(self) -> None:
         if self.complete:
             return
-        self.status = self._parser.get_status_code()
+        self.status: int = self._parser.get_status_code()
         self._in_head = False
         if self.status < 100:
             self._error = ProtocolError(f"the answer's status, {self.status:03}, is not a valid one")
@@ -238,7 +238,7 @@ class ReplyParser(IncomingAnswer):
         if self.status < 200:
             self.reset_head()
             return
-        self.complete = True
+        self.complete: bool = True
         self.reusable = self._parser.should_keep_alive() and not self._last
 
 

@@ -34,10 +34,10 @@ class Http1Connection:
     __slots__ = ("dropped", "idle_until", "parser", "stream")
 
     def __init__(self, stream: Stream, max_bytes: int) -> None:
-        self.stream = stream
-        self.parser = ReplyParser(max_bytes)
-        self.idle_until = 0.0
-        self.dropped = False
+        self.stream: Stream = stream
+        self.parser: ReplyParser = ReplyParser(max_bytes)
+        self.idle_until: float = 0.0
+        self.dropped: bool = False
 
 
 class StreamedBody:
@@ -85,7 +85,7 @@ class Http1Pool:
         self._now = running_clock()
         self._idle: deque[Http1Connection] = deque()
         self._closed = False
-        self.opened = 0
+        self.opened: int = 0
         shared.pools.append(self)
 
     async def send(self, call: Call, opened: Connected | None = None) -> Reply:

@@ -83,9 +83,10 @@ class Http2Connection(WatchedSocket):
         self._farewell = ""
         self._over: int | None = None
         self._last, self._newest = 2 * requests - 1, 0  # streams are numbered 1, 3, 5, …
-        self._allowed = self.room = streams
-        self.draining = False
-        self.listed = False
+        self._allowed = streams
+        self.room: int = streams
+        self.draining: bool = False
+        self.listed: bool = False
         self._liveness = Liveness(poller.now())
         self.send_soon()
         self._limit(self._liveness.next_look(busy=False))

@@ -36,16 +36,18 @@ class Exchange(IncomingAnswer):
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes)
-        self.stream = 0
+        self.stream: int = 0
         self.failure: Exception | None = None
         self.waiter: Waiter | None = None
-        self.total = self.until = math.inf
+        self.total: float = math.inf
+        self.until: float = math.inf
         self.silence: float | None = None
-        self.unread = 0
+        self.unread: int = 0
 
     def begin_answer(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The head has come."""
-        self.status, self.headers = status, headers
+        self.status: int = status
+        self.headers: list[tuple[bytes, bytes]] = headers
         by_name = dict(headers)
         self._encoded = b"content-encoding" in by_name
         length = by_name.get(b"content-length")

@@ -64,7 +64,7 @@ class Http2Pool:
     """
 
     def __init__(self, opener: Opener, poller: Poller, shared: Shared, *, protocols: Sequence[str]) -> None:
-        self.where = opener.where
+        self.where: str = opener.where
         self._opener = opener
         self._poller = poller
         self._shared = shared
@@ -77,7 +77,7 @@ class Http2Pool:
         self._requests = self._took = math.inf
         self._known = False
         self._rings_at = math.inf
-        self.closed = False
+        self.closed: bool = False
         shared.pools.append(self)
 
     @property

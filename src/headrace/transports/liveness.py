@@ -20,7 +20,8 @@ class Liveness:
     __slots__ = ("_reply_due", "heard", "used")
 
     def __init__(self, now: float) -> None:
-        self.heard = self.used = now
+        self.heard: float = now
+        self.used: float = now
         self._reply_due = math.inf
 
     def hear(self, now: float) -> None:

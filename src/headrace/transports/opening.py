@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import anyio
@@ -93,8 +93,8 @@ class Opener:
         self._connector = connector
         self._shared = shared
         self._now = running_clock()
-        self.where = connector.where
-        self.at_once = connector.connect_at_once
+        self.where: str = connector.where
+        self.at_once: Callable[[], Connected | None] = connector.connect_at_once
 
     async def open(
         self, protocols: Sequence[str], timeout: Timeout, end: float, *, again: bool = False

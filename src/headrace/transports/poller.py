@@ -51,7 +51,7 @@ class Poller:
 
     def __init__(self, group: BackgroundTasks | None) -> None:
         self._poll = new_poll()
-        self.closed = False
+        self.closed: bool = False
         self.now: Callable[[], float] = running_clock()
         self._heap: list[tuple[float, int, Timed]] = []
         self._order = itertools.count()

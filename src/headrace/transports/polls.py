@@ -46,7 +46,7 @@ class Selector:
     def __init__(self) -> None:
         selector = self._selector = selectors.DefaultSelector()
         self.fileno: Callable[[], int] = selector.fileno
-        self.close = selector.close
+        self.close: Callable[[], None] = selector.close
 
     def add(self, raw_socket: socket, events: int, watched: WatchedSocket) -> None:
         self._selector.register(raw_socket, events, watched)
@@ -77,7 +77,7 @@ class Epoll:
         self._watched: dict[int, WatchedSocket] = {}
         self._events: dict[int, int] = {}
         self.fileno: Callable[[], int] = epoll.fileno
-        self.close = epoll.close
+        self.close: Callable[[], None] = epoll.close
 
     def add(self, raw_socket: socket, events: int, watched: WatchedSocket) -> None:
         fileno = raw_socket.fileno()

@@ -38,8 +38,8 @@ class EncodedBody(Mapping[str, Any]):
     __slots__ = ("_decoded", "content", "fields")
 
     def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.fields = _read_fields(content)
+        self.content: bytes = content
+        self.fields: BodyFields = _read_fields(content)
         self._decoded: dict[str, Any] | None = None
 
     @property

@@ -104,8 +104,10 @@ class RateLimitDetector:
     )
 
     def __init__(self) -> None:
-        self.testing = self.limited = False
-        self.accepted, self.seconds = 0, 0.0
+        self.testing: bool = False
+        self.limited: bool = False
+        self.accepted: int = 0
+        self.seconds: float = 0.0
         self._recent: deque[tuple[int, float, bool]] = deque(maxlen=_REMEMBERED)
         self._chance = 0.0
         self._again_at = -math.inf

@@ -69,7 +69,7 @@ class LimitController:
     )
 
     def __init__(self, config: LimitConfig, now: float) -> None:
-        self.config = config
+        self.config: LimitConfig = config
         self._limit = float(config.start)
         self._limit_at_cut = 0.0
         self._withheld = 0.0

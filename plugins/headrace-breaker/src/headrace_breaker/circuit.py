@@ -88,7 +88,7 @@ class Circuit:
     )
 
     def __init__(self, config: CircuitConfig) -> None:
-        self.config = config
+        self.config: CircuitConfig = config
         # A condition that is off has a threshold that nothing reaches.
         self._failure_rate = math.inf if config.failure_rate is None else config.failure_rate
         self._slow_rate = math.inf if config.slow_rate is None else config.slow_rate
@@ -98,7 +98,7 @@ class Circuit:
         self._has_rates = config.failure_rate is not None or config.slow_rate is not None
         # The window never holds more results than window_calls.
         self._minimum_calls = min(config.minimum_calls, config.window_calls or config.minimum_calls)
-        self.generation = -1
+        self.generation: int = -1
         self._enter(CircuitState.CLOSED, 0.0)
 
     def admit(self, now: float) -> bool:
@@ -177,7 +177,7 @@ class Circuit:
 
     def _enter(self, state: CircuitState, now: float) -> None:
         """Change the state and begin a new generation."""
-        self.state = state
+        self.state: CircuitState = state
         self.generation += 1
         self._state_since = now
         self._probes_admitted = self._probes_succeeded = self._probes_slow = 0

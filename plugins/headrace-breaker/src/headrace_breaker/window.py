@@ -46,7 +46,9 @@ class TimeWindow:
         self._calls = [0] * BUCKETS
         self._failed = [0] * BUCKETS
         self._slow = [0] * BUCKETS
-        self.calls = self.failed = self.slow = 0
+        self.calls: int = 0
+        self.failed: int = 0
+        self.slow: int = 0
 
     def record(self, now: float, failed: bool, slow: bool) -> None:
         """Add one result, and remove those that are too old."""
@@ -82,7 +84,9 @@ class CallWindow:
     def __init__(self, size: int) -> None:
         self._size = size
         self._results: deque[tuple[bool, bool]] = deque()
-        self.calls = self.failed = self.slow = 0
+        self.calls: int = 0
+        self.failed: int = 0
+        self.slow: int = 0
 
     def record(self, now: float, failed: bool, slow: bool) -> None:
         """Add one result, and remove the oldest if the window is full."""

@@ -36,12 +36,12 @@ class Race:
             "attempts": 0,
         }
         self._notes = dict(call.notes)
-        self.stopwatch = Stopwatch(call)
+        self.stopwatch: Stopwatch = Stopwatch(call)
         self._stopwatches = {call: self.stopwatch}
         self._failures: dict[Call, CallError] = {}
         self._reply: Reply | None = None
         self.winner: Call | None = None
-        self.extra_sent = 0
+        self.extra_sent: int = 0
 
     async def run(self, after: float, most: int, budget: HedgeBudget) -> Reply:
         """Return the reply that comes first.

@@ -31,7 +31,7 @@ class Stopwatch:
         self._running = False
         self._failed = False
         self._changed = anyio.Event()
-        self.started = 0.0
+        self.started: float = 0.0
         call.notes[NOTE_KEY] = self
 
     async def time_attempt(self, send: Send) -> Reply:

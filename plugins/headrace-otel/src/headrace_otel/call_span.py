@@ -33,15 +33,15 @@ class CallSpan:
     def __init__(
         self, call: Call, target: SpanTarget, span: Span, content: bool, conventions: Conventions
     ) -> None:
-        self.call = call
-        self.target = target
-        self.span = span
+        self.call: Call = call
+        self.target: SpanTarget = target
+        self.span: Span = span
         self.first_chunk: float | None = None
         self._content = content
         self._conventions = conventions
         # At the start: an inner policy may select another endpoint, which has another key.
         self.endpoint: Endpoint = call.endpoint
-        self.model = call.request.model
+        self.model: str | None = call.request.model
 
     def change_target(self, target: SpanTarget) -> None:
         """Record that the call went to another endpoint or model than at the start."""

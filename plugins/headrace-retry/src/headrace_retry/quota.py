@@ -47,9 +47,9 @@ class Quota:
     __slots__ = ("capacity", "exhausted", "left")
 
     def __init__(self, capacity: float) -> None:
-        self.capacity = capacity
-        self.left = capacity
-        self.exhausted = False
+        self.capacity: float = capacity
+        self.left: float = capacity
+        self.exhausted: bool = False
 
     def try_acquire(self, cost: int) -> bool:
         """Take the cost of a retry and return True, or return False if too few tokens are left."""

@@ -74,7 +74,7 @@ class Source:
     ) -> None:
         self.limit = limit
         self._file = InputFile(path)
-        self.name = self._file.name
+        self.name: str = self._file.name
         self._rows: CsvRows | JsonRows | ParquetRows
         self.kind: Kind
         if self._file.is_parquet:
@@ -84,7 +84,7 @@ class Source:
             self.kind = "batch" if {"url", "body"} <= set(self._rows.columns) else "jsonl"
         else:
             self.kind, self._rows = "csv", CsvRows(self._file, first)
-        self.columns = self._rows.columns
+        self.columns: list[str] = self._rows.columns
         if id_column is None:
             id_column = next((name for name in ("custom_id", "id") if name in self.columns), None)
         elif id_column not in self.columns:

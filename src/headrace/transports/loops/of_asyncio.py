@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.transports.poller import Poller
@@ -16,7 +17,7 @@ class AsyncioLoop:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._timer: asyncio.TimerHandle | None = None
-        self.new_waiter = self._loop.create_future
+        self.new_waiter: Callable[[], asyncio.Future[Any]] = self._loop.create_future
         self._fileno = poller.fileno()
         self._loop.add_reader(self._fileno, poller.serve)
 

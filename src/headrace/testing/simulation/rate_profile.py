@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from headrace.testing.simulation.quantities import rate, seconds
+from headrace.testing.simulation.units import rate, seconds
 
 
 @attrs.frozen

@@ -122,13 +122,13 @@ class Recorder:
     """
 
     def __init__(self, width: float, processes: int) -> None:
-        self.parts = [Part(self) for _ in range(processes)]
+        self.parts: list[Part] = [Part(self) for _ in range(processes)]
         self._width = width
-        self.intervals = [Interval(0.0, width)]
+        self.intervals: list[Interval] = [Interval(0.0, width)]
         self._now = 0.0
         self._levels = dict.fromkeys(LEVELS, 0)
         self._circuits = dict.fromkeys(CIRCUIT, 0) | {CIRCUIT[0]: processes}
-        self.highest = dict.fromkeys(LEVELS, 0)
+        self.highest: dict[str, int] = dict.fromkeys(LEVELS, 0)
 
     def at(self, now: float) -> Interval:
         """The interval of this moment, the last so far; what was the case until now is added up."""

@@ -18,14 +18,14 @@ import attrs
 import msgspec
 
 from headrace.testing.server.behaviour import Behaviour, FaultKind
-from headrace.testing.server.bucket import TokenBucket
-from headrace.testing.server.chance import fingerprint, fraction
 from headrace.testing.server.chat import CREATED, ChatRequest, complete
 from headrace.testing.server.embeddings import EmbeddingsRequest, embed
 from headrace.testing.server.plan import Plan, Refusal, with_quirks
 from headrace.testing.server.quirks import quirks_of
-from headrace.testing.server.reading import read
+from headrace.testing.server.request_reading import read
 from headrace.testing.server.responses import ResponsesRequest, respond
+from headrace.testing.server.seeded_random import fingerprint, fraction
+from headrace.testing.server.token_bucket import TokenBucket
 
 MODELS = ("simulated-chat", "simulated-embedding")
 """What `GET /models` lists. Every other model name is answered just as well."""

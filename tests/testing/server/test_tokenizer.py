@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.testing.server.tokens import count_tokens, first_tokens, split_tokens
+from headrace.testing.server.tokenizer import count_tokens, first_tokens, split_tokens
 
 
 def test_words_and_signs_fall_into_pieces_of_at_most_four() -> None:

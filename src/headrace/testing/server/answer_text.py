@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from headrace.testing.server.chance import fingerprint
+from headrace.testing.server.seeded_random import fingerprint
 from headrace.testing.server.vocabulary import CUES
 
 _CHOICES = re.compile(r"one of:[ \t]*(\S.*)", re.IGNORECASE)

@@ -12,8 +12,6 @@ import attrs
 
 from headrace._support.text import nearest
 from headrace.errors import SettingsError
-from headrace.testing.simulation.assembling import NOT_SIMULATED, assemble
-from headrace.testing.simulation.quantities import build
 from headrace.testing.simulation.scenario import (
     LOADS,
     BrownOut,
@@ -24,6 +22,8 @@ from headrace.testing.simulation.scenario import (
     Scenario,
     Variant,
 )
+from headrace.testing.simulation.units import build
+from headrace.testing.simulation.variant_settings import NOT_SIMULATED, assemble
 
 _WINDOWS: dict[str, type[Outage] | type[BrownOut] | type[Errors]] = {
     "outages": Outage,

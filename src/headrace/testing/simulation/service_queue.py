@@ -27,8 +27,8 @@ class Servers:
     def __init__(
         self, capacity: int, places: int | None, timeout: float | None, changed: Callable[[], None]
     ) -> None:
-        self.capacity = capacity
-        self.busy = 0
+        self.capacity: int = capacity
+        self.busy: int = 0
         self._queue: WaitingQueue[None] = WaitingQueue()
         self._places, self._timeout, self._changed = places, timeout, changed
 

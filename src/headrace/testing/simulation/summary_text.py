@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace._support.units import format_duration
 from headrace.testing.simulation.distributions import Distribution, Exponential, Fixed, Lognormal, Uniform
-from headrace.testing.simulation.profile import Profile
+from headrace.testing.simulation.rate_profile import Profile
 from headrace.testing.simulation.run import Run
 from headrace.testing.simulation.scenario import ClosedLoad, OpenLoad, Scenario
 

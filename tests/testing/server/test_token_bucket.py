@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.testing.server.bucket import TokenBucket
+from headrace.testing.server.token_bucket import TokenBucket
 
 
 def test_a_second_s_worth_passes_at_once_and_then_one_at_a_time() -> None:
