@@ -50,7 +50,7 @@ class Exchanges:
 
     def due_lane(self, now: float) -> SharedLane | None:
         """Return the lane whose exchange is most overdue; `no_lane` if only spending or circuits are due."""
-        due = (lane for lane in self.lanes.everything() if lane.exchange_due(now))
+        due = (lane for lane in self.lanes.all_values() if lane.exchange_due(now))
         lane = min(due, key=_next_exchange_at, default=None)
         return self.no_lane if lane is None and not self.availability.away and not self.all_shared else lane
 
@@ -122,7 +122,7 @@ class Exchanges:
         self.budget.update(spent, result.spent)
         lane.last_exchange_at, lane.epoch = now, result.epoch
         if is_back:
-            for each in self.lanes.everything():
+            for each in self.lanes.all_values():
                 each.local_schedule = None
                 each.next_exchange_at = 0.0
 

@@ -122,12 +122,12 @@ class RedisLink:
             self._fail_all(error)
 
     def _fail_all(self, error: CallError) -> None:
-        for lane in self._lanes.everything():
+        for lane in self._lanes.all_values():
             lane.fail_waiters(error)
 
     async def _idle(self, now: float, until: float | None) -> None:
         """Wait until there is something to do."""
-        times = [lane.next_exchange_at for lane in self._lanes.everything() if lane.queue or lane.low]
+        times = [lane.next_exchange_at for lane in self._lanes.all_values() if lane.queue or lane.low]
         if until is not None:
             times.append(until)
         self._wake = anyio.Event()
