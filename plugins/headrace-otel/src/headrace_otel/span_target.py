@@ -1,6 +1,6 @@
-"""What a call is for, as far as it is known before it is made: operation, provider, model, server.
+"""What is known of a call before it is made: operation, provider, model and server.
 
-Samplers decide by these, and they are what metrics are split by, so they have few values each.
+Samplers use these attributes, and all metrics have them, so each has few values.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OPERATIONS = (
     (":generateContent", "generate_content"),
     (":streamGenerateContent", "generate_content"),
 )
-"""By the end of the path of a POST, the first that fits."""
+"""By the end of the path of a POST; the first match counts."""
 
 _PROVIDERS = (
     (r"openai\.azure\.com", "azure.ai.openai"),
@@ -43,22 +43,22 @@ _PROVIDERS = (
     (r"bedrock[\w.-]*\.amazonaws\.com", "aws.bedrock"),
     (r"ml\.cloud\.ibm\.com", "ibm.watsonx.ai"),
 )
-"""By the end of the host's name."""
+"""By the end of the host name."""
 
 _VERSION = re.compile(r"^/v\d\w*(?=/)")
 
 
 @attrs.frozen
-class Target:
-    """What a call is for: the name of its span, and the attributes of its span and of all metrics."""
+class SpanTarget:
+    """The operation of a call, the name of its span, and the attributes of its span and of all metrics."""
 
     span_name: str
     operation: str
     attributes: Mapping[str, Value]
 
 
-def target_of(endpoint: Endpoint, method: str, path: str, model: str | None) -> Target:
-    """The target of a call, without the endpoint's key in it, wherever somebody put that."""
+def span_target(endpoint: Endpoint, method: str, path: str, model: str | None) -> SpanTarget:
+    """Return the target of a call, without the endpoint's key, even if it is in the path or the model."""
     path = path.partition("?")[0]
     url = urlsplit(endpoint.base_url)
     host = url.hostname or ""
@@ -66,7 +66,7 @@ def target_of(endpoint: Endpoint, method: str, path: str, model: str | None) -> 
     if operation is not None:
         name = f"{operation} {model}" if model is not None else operation
     else:
-        # Only where the path begins: what follows may be the name of one file among thousands.
+        # Only the beginning of the path: the rest may be the name of one file among thousands.
         operation = _VERSION.sub("", path).lstrip("/").partition("/")[0] or "/"
         name = f"{method} /{operation.lstrip('/')}"
     attributes: dict[str, Value] = {
@@ -77,21 +77,22 @@ def target_of(endpoint: Endpoint, method: str, path: str, model: str | None) -> 
     }
     if model is not None:
         attributes["gen_ai.request.model"] = model
-    attributes = without_key(endpoint, attributes)
-    return Target(str(without_key(endpoint, {"": name})[""]), operation, attributes)
+    attributes = redact(endpoint, attributes)
+    return SpanTarget(str(redact(endpoint, {"": name})[""]), operation, attributes)
 
 
 def _operation(method: str, path: str) -> str | None:
+    """Return the operation of a path, None if it is not known."""
     if method != "POST":
         return None
     return next((operation for end, operation in _OPERATIONS if path.endswith(end)), None)
 
 
 def provider_of(host: str) -> str:
-    """The provider that a host belongs to; ``openai``, whose API it speaks, for all that are not known.
+    """Return the provider of a host; ``openai`` for unknown hosts, because they speak its API.
 
-    So the conventions have it: the name says which API's form the telemetry has, and ``server.address`` whose
-    server it is.
+    The conventions require this: the provider names the API format of the telemetry, and ``server.address``
+    the server.
     """
     for pattern, provider in _PROVIDERS:
         if re.search(rf"(^|\.){pattern}$", host):
@@ -99,16 +100,15 @@ def provider_of(host: str) -> str:
     return "openai"
 
 
-def without_key(endpoint: Endpoint, attributes: Mapping[str, Value]) -> dict[str, Value]:
-    """``attributes``, the endpoint's key blotted out of all texts: some repeat the one that they refuse."""
-
+def redact(endpoint: Endpoint, attributes: Mapping[str, Value]) -> dict[str, Value]:
+    """Return attributes without the endpoint's key; some endpoints repeat a key that they reject."""
     if not endpoint.may_show_key:
         return dict(attributes)
-    blotted = endpoint.without_key
+    redacted = endpoint.without_key
     return {
-        name: blotted(value)
+        name: redacted(value)
         if isinstance(value, str)
-        else tuple(map(blotted, value))
+        else tuple(map(redacted, value))
         if isinstance(value, tuple)
         else value
         for name, value in attributes.items()

@@ -1,6 +1,7 @@
-"""One of several processes: `python sharing.py URL REQUESTS_PER_MINUTE CALLS`, told to go by a line on stdin.
+"""One of several processes: `python member_process.py URL REQUESTS_PER_MINUTE CALLS`.
 
-Prints when each of its calls went, in seconds on the machine's clock, which all processes have.
+It starts its calls at a line on stdin. At the end it prints when each call was sent, in seconds on the
+machine's clock, which all processes share.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from headrace_redis import Account
 
 
 async def main(url: str, requests_per_minute: float, number: int) -> None:
-    endpoint, went = FakeEndpoint(), []
+    endpoint, sent_at = FakeEndpoint(), []
 
     async def handle(call: Call) -> Reply:
-        went.append(time.monotonic())
+        sent_at.append(time.monotonic())
         return await endpoint.handle(call)
 
     account = Account(url=url, requests_per_minute=requests_per_minute, timeout=20)
@@ -35,7 +36,7 @@ async def main(url: str, requests_per_minute: float, number: int) -> None:
     async with client, client.map(["Hallo"] * number) as outcomes:
         async for outcome in outcomes:
             outcome.unwrap()
-    print(*went)
+    print(*sent_at)
 
 
 anyio.run(main, sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))

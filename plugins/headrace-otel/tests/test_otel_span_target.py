@@ -1,11 +1,11 @@
-"""What is known of a call before it is made."""
+"""The target of a call: what is known before it is made."""
 
 from __future__ import annotations
 
 import pytest
 
 from headrace import Endpoint, Secret
-from headrace_otel.target import provider_of, target_of
+from headrace_otel.span_target import provider_of, span_target
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from headrace_otel.target import provider_of, target_of
     ],
 )
 def test_operation_and_name_have_few_values(method: str, path: str, operation: str, name: str) -> None:
-    target = target_of(Endpoint("http://localhost:8000/v1"), method, path, "m")
+    target = span_target(Endpoint("http://localhost:8000/v1"), method, path, "m")
     assert (target.operation, target.span_name) == (operation, name)
     assert target.attributes["gen_ai.operation.name"] == operation
 
@@ -42,8 +42,8 @@ def test_operation_and_name_have_few_values(method: str, path: str, operation: s
         ("http://[::1]:8000/v1", "::1", 8000),
     ],
 )
-def test_the_server_is_named_with_its_port(url: str, address: str, port: int) -> None:
-    named = target_of(Endpoint(url), "POST", "/embeddings", None).attributes
+def test_the_target_has_the_server_s_port(url: str, address: str, port: int) -> None:
+    named = span_target(Endpoint(url), "POST", "/embeddings", None).attributes
     assert (named["server.address"], named["server.port"]) == (address, port)
     assert "gen_ai.request.model" not in named
 
@@ -71,12 +71,12 @@ def test_the_server_is_named_with_its_port(url: str, address: str, port: int) ->
         ("localhost", "openai"),
     ],
 )
-def test_the_provider_is_known_by_the_host(host: str, provider: str) -> None:
+def test_the_host_determines_the_provider(host: str, provider: str) -> None:
     assert provider_of(host) == provider
 
 
-def test_no_key_where_somebody_put_it() -> None:
+def test_the_target_has_no_key() -> None:
     endpoint = Endpoint("http://localhost/v1", Secret("sk-canary"))
-    target = target_of(endpoint, "POST", "/embeddings", "my-sk-canary-model")
+    target = span_target(endpoint, "POST", "/embeddings", "my-sk-canary-model")
     assert target.span_name == "embeddings my-***-model"
     assert target.attributes["gen_ai.request.model"] == "my-***-model"

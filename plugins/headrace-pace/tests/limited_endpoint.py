@@ -1,4 +1,4 @@
-"""An endpoint with rate limits, simulated, for tests in virtual time."""
+"""A simulated endpoint with rate limits, for tests in virtual time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kind = Literal["bucket", "window"]
 
 @attrs.define
 class Meter:
-    """The server's side of a limit: so many a ``period`` of seconds, as a token bucket or a fixed window."""
+    """The server's side of a limit: ``limit`` per ``period`` seconds, as a token bucket or a fixed window."""
 
     limit: float
     period: float = 60.0
@@ -53,22 +53,22 @@ class Meter:
 
 
 @attrs.define
-class Limited(FakeEndpoint):
-    """Counts on acceptance what a call may need, as OpenAI does, and answers after ``latency`` seconds.
+class LimitedEndpoint(FakeEndpoint):
+    """Counts what a call may need when it accepts it, as OpenAI does, and answers after ``latency`` seconds.
 
-    A 429 costs nothing. ``says`` its limits in headers, ``asks`` by Retry-After to come back when there is
-    enough again; ``others`` a second take requests of the same account besides.
+    A 429 costs nothing. With ``send_headers`` it reports its limits. With ``send_retry_after`` it asks to
+    retry when enough is available. Other clients of the account make ``others`` requests per second.
     """
 
     requests: Meter | None = None
     tokens: Meter | None = None
     latency: float = 1.0
-    says: bool = True
-    asks: bool = True
+    send_headers: bool = True
+    send_retry_after: bool = True
     others: float = 0.0
     answer_tokens: int = 100
     accepted: list[float] = attrs.field(factory=list, init=False)
-    refused: list[float] = attrs.field(factory=list, init=False)
+    rejected: list[float] = attrs.field(factory=list, init=False)
     used: int = attrs.field(default=0, init=False)
     _others_at: float = attrs.field(default=0.0, init=False)
     _rng: random.Random = attrs.field(factory=lambda: random.Random(7), init=False)
@@ -95,11 +95,11 @@ class Limited(FakeEndpoint):
             if meter is not None:
                 if not wait:
                     meter.take(amount)
-                if self.says:
+                if self.send_headers:
                     headers |= meter.headers(name, now)
         if wait:
-            self.refused.append(now)
-            if self.asks:
+            self.rejected.append(now)
+            if self.send_retry_after:
                 headers["retry-after-ms"] = f"{wait * 1000:.3f}"
             self.then(Answer(status=429, headers=headers))
         else:
