@@ -68,7 +68,7 @@ def test_one_endpoint_that_is_named_goes_before_those_of_the_file(load: Callable
     [
         ('[endpoints.a]\nmodels = ["m"]', r"\[endpoints.a\] base_url is missing"),
         ('[endpoints.a]\nbase_ulr = "https://a.example"\nbase_url = "x"', "did you mean 'base_url'"),
-        ('[endpoints.a]\nbase_url = "https://a.example"\napi_key = "sk-1"', "name its variable: api_key_env"),
+        ('[endpoints.a]\nbase_url = "https://a.example"\napi_key = "sk-1"', "set api_key_env to"),
         ('[endpoints.a]\nbase_url = "https://a.example"\napi_key_env = "NO_KEY"', "'NO_KEY' is not set"),
         ('[endpoints.a]\nbase_url = "ftp://a.example"', "endpoint 'a': base_url"),
         ('[endpoints.a]\nbase_url = "https://a.example"\nweight = 0', "weight=0.*above 0"),
@@ -78,10 +78,10 @@ def test_one_endpoint_that_is_named_goes_before_those_of_the_file(load: Callable
         ('[endpoints.a]\nbase_url = "https://a.example"\nheaders = {"X\\n" = "a"}', "header name 'X"),
         (
             '[endpoints.a]\nbase_url = "https://a.example"\nheaders = {"X" = "a\\r\\nY: b"}',
-            "header 'X' holds a line break",
+            "header 'X' contains a line break",
         ),
         ('[endpoints.a]\nbase_url = "https://a.example"\nmodels = "m"', "models"),
-        ('[endpoints.a]\nbase_url = "https://a.example"\nmodels = [["m"]]', "must be a list of models"),
+        ('[endpoints.a]\nbase_url = "https://a.example"\nmodels = [["m"]]', "must be a list of names"),
         ("endpoints = [5]", "tables like"),
         ("endpoints = []", "tables like"),
         ('[endpoints]\nbase_url = "https://a.example"', "tables like"),
@@ -102,11 +102,11 @@ def test_keywords_take_endpoints_or_tables() -> None:
     assert [each.name for each in Client(endpoints=tables, policies=[]).endpoints] == ["a"]
     with pytest.raises(SettingsError, match=r"two endpoints are called 'a\.example'"):
         Client(endpoints=[endpoints[0], Endpoint("https://a.example/v2")], policies=[])
-    with pytest.raises(SettingsError, match="leave one of them out"):
+    with pytest.raises(SettingsError, match="remove one of them"):
         Client(endpoints=endpoints, base_url="https://c.example/v1", policies=[])
     with pytest.raises(SettingsError, match=r"endpoint 'b': .*insecure=True"):
         Client(endpoints=[Endpoint("http://b.example", Secret("k"), name="b")], policies=[])
-    with pytest.raises(SettingsError, match="must be a list of models"):
+    with pytest.raises(SettingsError, match="must be a list of names"):
         Endpoint("https://a.example", models="m")
 
 

@@ -114,6 +114,7 @@ def test_a_class_that_another_module_writes_of_a_public_one_keeps_its_own_module
         (headrace, "Answered", "ParsedReply"),
         (headrace, "Ending", "StreamResult"),
         (headrace, "Piece", "Chunk"),
+        (headrace.plugins, "Expected", "ExpectedBody"),
         (headrace.plugins, "GroupOfClient", "TaskGroupFactory"),
         (headrace.plugins, "above_zero", "positive_number"),
         (headrace.plugins, "answered", "parse_reply"),

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import PriorityCapacityLimiter
-from headrace.limiters import Waiter, WaitingQueue
+from headrace._support.waiting_queue import Waiter, WaitingQueue
 
 on_both = pytest.mark.anyio
 

@@ -172,7 +172,7 @@ async def test_clients_may_share_a_limiter() -> None:
     ("keywords", "said"),
     [
         ({"limiter": 5}, "PriorityCapacityLimiter"),
-        ({"limiter": PriorityCapacityLimiter(5), "max_in_flight": 5}, "leave one of them out"),
+        ({"limiter": PriorityCapacityLimiter(5), "max_in_flight": 5}, "remove one of them"),
     ],
 )
 async def test_a_limiter_that_is_none_is_refused(keywords: dict[str, Any], said: str) -> None:
@@ -264,7 +264,7 @@ async def test_a_map_makes_other_calls_while_some_wait_and_holds_four_times_as_m
         for _ in range(20):
             assert (await anext(outcomes)).ok
         await settle()
-        assert "32 drawn, 12 calls held, 12 of them waiting" in repr(outcomes)
+        assert "32 read, 12 calls held, 12 of them waiting" in repr(outcomes)
 
 
 async def test_while_nothing_has_succeeded_a_map_begins_few_others_for_those_that_wait() -> None:
@@ -273,7 +273,7 @@ async def test_while_nothing_has_succeeded_a_map_begins_few_others_for_those_tha
         client.map(["wait"] * 100) as outcomes,
     ):
         await settle()
-        assert "13 drawn, 13 calls held, 13 of them waiting" in repr(outcomes)
+        assert "13 read, 13 calls held, 13 of them waiting" in repr(outcomes)
 
 
 async def test_a_wait_that_is_cancelled_by_its_policy_costs_no_token_beyond_the_limit() -> None:

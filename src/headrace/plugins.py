@@ -11,7 +11,7 @@ from headrace._support.public_names import fixup_module_metadata as _fixup_modul
 from headrace._support.public_names import renamed_member as _renamed_member
 from headrace._support.task_groups import task_group
 from headrace._support.text import nearest
-from headrace.limiters import Waiter, WaitingQueue
+from headrace._support.waiting_queue import Waiter, WaitingQueue
 from headrace.pipeline.attempt import parse_reply
 from headrace.policies import BackgroundTasks, TaskGroupFactory
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE

@@ -36,7 +36,7 @@ def test_a_value_is_made_once_while_its_key_is_in_use() -> None:
         made.append(key)
         return [key]
 
-    mapping = BoundedMapping(make, most=10)
+    mapping = BoundedMapping(make, max_size=10)
     first = mapping[0]
     for key in range(1, 100):
         assert mapping[key] == [key]
@@ -45,7 +45,7 @@ def test_a_value_is_made_once_while_its_key_is_in_use() -> None:
 
 
 def test_what_was_not_used_of_late_is_dropped_and_made_anew() -> None:
-    mapping = BoundedMapping(listed, most=10)
+    mapping = BoundedMapping(listed, max_size=10)
     first = mapping[0]
     for key in range(1, 11):
         mapping[key]
@@ -55,12 +55,12 @@ def test_what_was_not_used_of_late_is_dropped_and_made_anew() -> None:
 
 @given(st.lists(st.integers(0, 40), max_size=300), st.integers(2, 12))
 def test_it_holds_no_more_than_was_said_and_keeps_the_latest(keys: list[int], most: int) -> None:
-    mapping = BoundedMapping(listed, most=most)
+    mapping = BoundedMapping(listed, max_size=most)
     for number, key in enumerate(keys):
         value = mapping[key]
         assert value == [key]
         assert mapping.find(key) is value
-        held = [each for (each,) in mapping.everything()]
+        held = [each for (each,) in mapping.all_values()]
         assert len(held) == len(set(held)) <= most
         latest = list(dict.fromkeys(reversed(keys[: number + 1])))[: most // 2]
         assert set(latest) <= set(held)
@@ -68,7 +68,7 @@ def test_it_holds_no_more_than_was_said_and_keeps_the_latest(keys: list[int], mo
 
 def test_what_is_in_use_is_never_dropped() -> None:
     busy = {3, 5}
-    mapping = BoundedMapping(listed, most=10, in_use=lambda value: value[0] in busy)
+    mapping = BoundedMapping(listed, max_size=10, in_use=lambda value: value[0] in busy)
     kept = {key: mapping[key] for key in busy}
     for key in range(100, 1000):
         mapping[key]
@@ -76,9 +76,9 @@ def test_what_is_in_use_is_never_dropped() -> None:
     busy.clear()
     for key in range(1000, 1100):
         mapping[key]
-    assert len(list(mapping.everything())) <= 10
+    assert len(list(mapping.all_values())) <= 10
     mapping.forget()
-    assert not list(mapping.everything())
+    assert not list(mapping.all_values())
 
 
 POLICIES: dict[str, Callable[[], Policy]] = {

@@ -116,7 +116,7 @@ def test_the_key_is_replaced_with_its_prefix_and_in_json_leaves_json(key: str) -
 def test_a_key_of_under_eight_characters_is_a_word_and_left_alone(key: str | None) -> None:
     redactor = Redactor(key)
     text = f"{key or ''}: model 'a' of ollama not found, EMPTY, sk-abc1"
-    assert redactor.idle
+    assert redactor.is_noop
     assert redactor.text(text) is text
 
 

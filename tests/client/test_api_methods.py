@@ -109,11 +109,11 @@ async def test_calls_of_a_model_take_its_name_and_what_only_the_endpoint_knows(
 @pytest.mark.parametrize(
     ("headers", "said"),
     [
-        ({"X-A": "1\r\nX-B: 2"}, "'X-A' holds a line break"),
-        ({"X-A": "\x00"}, "'X-A' holds a line break"),
+        ({"X-A": "1\r\nX-B: 2"}, "'X-A' contains a line break"),
+        ({"X-A": "\x00"}, "'X-A' contains a line break"),
         ({"X-A": "ü"}, "outside ASCII"),
-        ({"X A": "1"}, "'X A' holds a character"),
-        ({"": "1"}, "holds a character"),
+        ({"X A": "1"}, "'X A' contains a character"),
+        ({"": "1"}, "contains a character"),
         ({"Content-Length": "5"}, "set by headrace itself"),
         ({"host": "x"}, "set by headrace itself"),
         ({"X-A": 5}, "'X-A' must be a string"),
@@ -261,4 +261,4 @@ async def test_a_stream_shows_how_far_it_is() -> None:
         stream = client.stream("x")
         with pytest.raises(CallError):
             await stream.__aenter__()
-        assert repr(stream) == "<Stream waiting for its first piece>"
+        assert repr(stream) == "<Stream waiting for its first chunk>"

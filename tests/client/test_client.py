@@ -128,11 +128,11 @@ def test_url_and_key_come_from_openais_variables(monkeypatch: pytest.MonkeyPatch
         ({"timeout": -1}, "timeout"),
         ({"timeout": "fast"}, "timeout"),
         ({"transport": "pigeon"}, "'pigeon'"),
-        ({"transport": 5}, "no transport"),
+        ({"transport": 5}, "not a transport"),
         ({"transport": MemoryTransport}, "did you mean MemoryTransport()"),
         ({"policies": "retry"}, "policies"),
         ({"policies": Priced()}, "policies"),
-        ({"policies": ["retry"]}, "'retry' is no policy"),
+        ({"policies": ["retry"]}, "'retry' is not a policy"),
         ({"policies": [Priced]}, "did you mean Priced()"),
     ],
 )

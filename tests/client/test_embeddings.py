@@ -32,7 +32,7 @@ from headrace import (
     Stage,
     Usage,
 )
-from headrace.client.embeddings import MOST_BYTES, MOST_TEXTS, in_batches
+from headrace.client.embeddings import MAX_BYTES, MAX_TEXTS, in_batches
 from headrace.testing import Answer, FakeEndpoint
 from headrace.testing.server import Behaviour, endpoint_process
 from headrace.transports.memory import MemoryTransport
@@ -186,7 +186,7 @@ async def test_without_texts_nothing_is_sent(fake_endpoint: FakeEndpoint) -> Non
         (["a", ""], {}, "texts[1] is empty"),
         (["a", 5], {}, "texts[1] is of type int"),
         (["a", None], {}, "texts[1] is of type NoneType"),
-        (["a", "b\ud83d"], {}, "texts[1] is no Unicode text"),
+        (["a", "b\ud83d"], {}, "texts[1] is not valid Unicode"),
         (["a"], {"batch_size": 0}, "batch_size=0"),
         (["a"], {"batch_size": True}, "batch_size=True"),
         (["a"], {"batch_size": 1.5}, "batch_size=1.5"),
@@ -286,7 +286,7 @@ async def test_vectors_of_another_length_than_was_asked_for_are_an_error_that_sa
     keywords: dict[str, Any],
 ) -> None:
     async with FakeEndpoint(Answer(body=answer(packed(1.0, 2.0, 3.0)))).client() as client:
-        with pytest.raises(InvalidReply, match=r"dimensions=2 was asked for, .* have 3 numb") as caught:
+        with pytest.raises(InvalidReply, match=r"dimensions=2 was requested, .* have 3 numb") as caught:
             await client.embed(["a"], **keywords)
     assert caught.value.retryable is False
 
@@ -385,8 +385,8 @@ def test_texts_of_a_class_of_their_own_are_texts() -> None:
 
 
 def test_a_batch_is_bounded_by_number_and_by_bytes() -> None:
-    assert [len(batch) for batch in in_batches(["a"] * (MOST_TEXTS * 2 + 1), None)] == [2048, 2048, 1]
-    half, long = "ö" * (MOST_BYTES // 4), "x" * (MOST_BYTES + 1)
+    assert [len(batch) for batch in in_batches(["a"] * (MAX_TEXTS * 2 + 1), None)] == [2048, 2048, 1]
+    half, long = "ö" * (MAX_BYTES // 4), "x" * (MAX_BYTES + 1)
     assert in_batches([half, half, "a"], None) == [[half, half], ["a"]]
     assert in_batches(["a", long, "b"], None) == [["a"], [long], ["b"]]
 

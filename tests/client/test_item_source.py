@@ -177,7 +177,7 @@ async def test_what_a_source_raises_when_it_is_closed_comes_out() -> None:
 
 
 async def test_nothing_is_drawn_after_the_end() -> None:
-    drawing = ItemSource(iter("ab"))
-    assert [drawing.draw() for _ in range(5)] == ["a", "b", *[EXHAUSTED] * 3]
-    await drawing.aclose()
-    await drawing.aclose()
+    source = ItemSource(iter("ab"))
+    assert [source.next_item() for _ in range(5)] == ["a", "b", *[EXHAUSTED] * 3]
+    await source.aclose()
+    await source.aclose()

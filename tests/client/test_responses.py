@@ -36,6 +36,15 @@ async def test_a_response_is_asked_for_and_read() -> None:
 
 
 @pytest.mark.anyio
+async def test_the_old_name_respond_works_and_warns() -> None:
+    endpoint = FakeEndpoint(Answer(body=SAID))
+    async with endpoint.client() as client:
+        with pytest.warns(DeprecationWarning, match=r"use client\.responses"):
+            reply = await client.respond("Hallo")
+    assert reply.text == "Guten Tag"
+
+
+@pytest.mark.anyio
 async def test_what_a_response_says_for_itself(fake_endpoint: FakeEndpoint) -> None:
     items = [{"role": "user", "content": "Hallo"}]
     async with fake_endpoint.client() as client:

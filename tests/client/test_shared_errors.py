@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.client.shared_errors import ENOUGH, SharedErrorDetector
+from headrace.client.shared_errors import MIN_ITEMS, SharedErrorDetector
 from headrace.wire.error_scope import ErrorScope, SharedError
 
 QUOTA = SharedError("429 insufficient_quota", ErrorScope.ACCOUNT)
@@ -127,7 +127,7 @@ def test_without_any_success_since_it_stands_at_the_end() -> None:
 
 
 def test_no_more_is_held_than_is_allowed_where_every_error_is_another() -> None:
-    rule = SharedErrorDetector[int](most_held=10)
+    rule = SharedErrorDetector[int](max_held=10)
     released = []
     for item in range(100):
         released += rule.fail(item, SharedError(f"404 model {item}", ErrorScope.SETTING), item)
@@ -180,7 +180,9 @@ class Rule(RuleBasedStateMachine):
 
     @invariant()
     def stops_for_what_three_items_share(self) -> None:
-        enough = {key for key, errors in self.history.items() if len({item for _, item in errors}) >= ENOUGH}
+        enough = {
+            key for key, errors in self.history.items() if len({item for _, item in errors}) >= MIN_ITEMS
+        }
         verdict = self.rule.verdict
         assert (verdict is not None) == bool(enough)
         assert verdict is None or verdict.error.key in enough

@@ -406,7 +406,7 @@ async def test_leaving_early_closes_and_gives_the_place_back() -> None:
             async for piece in stream:
                 if piece.text == "b":
                     break
-        with pytest.raises(ClientStateError, match=r"stream\.partial is what came"):
+        with pytest.raises(ClientStateError, match=r"use stream\.partial"):
             _ = stream.reply
         assert stream.partial.text == "ab"
         assert client.in_flight == 0
@@ -457,7 +457,7 @@ async def test_a_stream_waits_for_its_place_and_is_entered_once() -> None:
             await anyio.wait_all_tasks_blocked()
             order.append("first")
         assert order == ["first", "second"]
-        with pytest.raises(ClientStateError, match="entered once"):
+        with pytest.raises(ClientStateError, match="entered only once"):
             await stream.__aenter__()
         unentered = client.stream("Hallo")
         with pytest.raises(ClientStateError, match="enter the stream first"):
@@ -605,3 +605,26 @@ async def test_an_outer_policy_that_fails_ends_the_stream_for_the_inner_ones() -
         assert client.in_flight == 0
     (ending,) = ends.endings
     assert isinstance(ending.error, InvalidReply)
+
+
+@pytest.mark.anyio
+async def test_the_old_name_at_end_works_and_warns() -> None:
+    results: list[StreamResult] = []
+
+    class Old:
+        name = "old"
+        stage = Stage.OBSERVE
+
+        def wrap(self, send: Callable[..., Any]) -> Callable[..., Any]:
+            async def watch(call: Call) -> Reply:
+                reply: Reply = await send(call)
+                with pytest.warns(DeprecationWarning, match=r"use Call\.add_done_callback"):
+                    call.at_end(results.append)
+                return reply
+
+            return watch
+
+    client, _ = playing(said("a", "stop"), DONE, policies=[Old()])
+    async with client:
+        await read(client)
+    assert [result.complete for result in results] == [True]

@@ -154,7 +154,7 @@ def test_the_text_of_a_response_is_that_of_all_its_messages(output: list[Any], t
     ],
 )
 def test_a_body_without_a_text_says_so_and_shows_its_beginning(body: object) -> None:
-    with pytest.raises(InvalidReply, match="holds no answer") as caught:
+    with pytest.raises(InvalidReply, match="contains no answer") as caught:
         _ = reply(body).text
     assert msgspec.json.encode(body).decode()[:20] in str(caught.value)
 

@@ -195,7 +195,7 @@ async def test_a_client_is_left_once() -> None:
         await client.__aexit__(None, None, None)
     async with client:
         pass
-    with pytest.raises(ClientStateError, match="leave it once"):
+    with pytest.raises(ClientStateError, match="exit it once"):
         await client.__aexit__(None, None, None)
     with pytest.raises(ClientStateError, match="opened before"):
         await client.__aenter__()

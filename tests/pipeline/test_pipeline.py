@@ -24,7 +24,7 @@ from headrace import (
 )
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline.chain import compile_chain
-from headrace.pipeline.pipeline import ordered
+from headrace.pipeline.pipeline import sort_policies
 from headrace.testing import Answer, FakeEndpoint
 
 Step = Callable[[Send, Call], Awaitable[Any]]
@@ -84,8 +84,8 @@ def named(names: Iterable[str], stage: Stage = Stage.PACE) -> list[Around]:
 
 def test_policies_stand_by_stage_and_within_a_stage_by_name() -> None:
     given = [*named("zb", Stage.OBSERVE), *named("ya", Stage.PACE), *named("x", Stage.PERSIST)]
-    assert [policy.name for policy in ordered(given)] == ["b", "z", "x", "a", "y"]
-    assert ordered(given) == ordered(reversed(given))
+    assert [policy.name for policy in sort_policies(given)] == ["b", "z", "x", "a", "y"]
+    assert sort_policies(given) == sort_policies(reversed(given))
 
 
 def test_the_stages_stand_as_the_design_says() -> None:
@@ -360,7 +360,7 @@ async def test_an_observer_that_raises_is_named_in_the_log_and_dropped(
     assert broken.seen == ["before"]
     assert sound.seen == ["before", "after"] * 2
     assert [record.getMessage() for record in caplog.records] == [
-        "observer 'broken' raised and is told nothing more"
+        "observer 'broken' raised an error and gets no more events"
     ]
 
 

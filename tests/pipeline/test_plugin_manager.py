@@ -174,12 +174,12 @@ def test_a_hook_that_is_a_generator_and_raises_is_named(install: Install) -> Non
 @pytest.mark.parametrize(
     ("nonsense", "said"),
     [
-        (5, "no list"),
-        ("retry", "no list"),
-        ([5], "no policy"),
+        (5, "not a list"),
+        ("retry", "not a list"),
+        ([5], "not a policy"),
         ([Policy], "did you mean Policy()"),
-        ([SimpleNamespace(name="x", stage=10, wrap=lambda send: send)], "no headrace.Stage"),
-        ([SimpleNamespace(name=5, stage=Stage.PACE, wrap=lambda send: send)], "no text"),
+        ([SimpleNamespace(name="x", stage=10, wrap=lambda send: send)], "not a headrace.Stage"),
+        ([SimpleNamespace(name=5, stage=Stage.PACE, wrap=lambda send: send)], "not a str"),
         ([SimpleNamespace(name="x", stage=Stage.PACE)], "needs name, stage and wrap"),
     ],
 )

@@ -262,5 +262,5 @@ async def test_a_map_gives_answers_of_a_type() -> None:
 
 
 def test_only_chats_have_a_typed_answer() -> None:
-    with pytest.raises(RequestError, match="answer= is for chats"):
+    with pytest.raises(RequestError, match="answer= needs a chat"):
         Request({"input": "text"}, "/embeddings", answer=ByAttrs)

@@ -56,10 +56,10 @@ def _redact(value: Any, endpoint: Endpoint) -> Any:
     if isinstance(value, bytes):
         return endpoint.without_key(value)
     if isinstance(value, Headers):
-        return value.less(endpoint.without_key)
+        return value.redacted(endpoint.without_key)
     if isinstance(value, Reply):
         value.content = endpoint.without_key(value.content)
-        value.headers = value.headers.less(endpoint.without_key)
+        value.headers = value.headers.redacted(endpoint.without_key)
         value.model = value.model and endpoint.without_key(value.model)
         value._body = None
     return value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from headrace._support.message_content import first_choice
 from headrace.errors import AnswerError
-from headrace.replies import Reply, first_choice
+from headrace.replies import Reply
 
 _CUT_OFF = "the answer was cut off; raise max_tokens="
 _FILTERED = "the endpoint's content filter stopped the answer"

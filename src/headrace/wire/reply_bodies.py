@@ -13,9 +13,10 @@ import attrs
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace._support.message_content import first_choice
 from headrace._support.text import shown
 from headrace.errors import InvalidReply
-from headrace.replies import Reply, first_choice
+from headrace.replies import Reply
 from headrace.wire.error_bodies import ErrorBody, find_error, to_invalid_reply
 from headrace.wire.stream_accumulator import accumulate_events
 from headrace.wire.usage import UsageFields, parse_usage

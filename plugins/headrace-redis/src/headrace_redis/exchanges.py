@@ -49,7 +49,7 @@ class Exchanges:
 
     def due(self, now: float) -> Lane | None:
         """The lane whose exchange is due longest; `nowhere` if only spending or circuits are to be told."""
-        due = min((lane for lane in self.lanes.everything() if lane.due(now)), key=_asked, default=None)
+        due = min((lane for lane in self.lanes.all_values() if lane.due(now)), key=_asked, default=None)
         return self.nowhere if due is None and not self.reach.away and not self.all_told else due
 
     def over(self, connection: Connection) -> Ask:
@@ -114,7 +114,7 @@ class Exchanges:
         self.purse.told(spent, answer.spent)
         lane.answered_at, lane.epoch = now, answer.epoch
         if back:
-            for each in self.lanes.everything():
+            for each in self.lanes.all_values():
                 each.by_itself = None
                 each.ask_at = 0.0
 

@@ -120,12 +120,12 @@ class Keeper:
             self._refuse_all(error)
 
     def _refuse_all(self, error: CallError) -> None:
-        for lane in self._lanes.everything():
+        for lane in self._lanes.all_values():
             lane.refuse(error)
 
     async def _sleep(self, now: float, until: float | None) -> None:
         """Wait until there is something to do."""
-        moments = [lane.ask_at for lane in self._lanes.everything() if lane.line or lane.low]
+        moments = [lane.ask_at for lane in self._lanes.all_values() if lane.line or lane.low]
         if until is not None:
             moments.append(until)
         self._wake = anyio.Event()
