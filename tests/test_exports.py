@@ -118,7 +118,6 @@ def test_a_class_that_another_module_writes_of_a_public_one_keeps_its_own_module
         (headrace.plugins, "GroupOfClient", "TaskGroupFactory"),
         (headrace.plugins, "above_zero", "positive_number"),
         (headrace.plugins, "answered", "parse_reply"),
-        (headrace.plugins, "Expected", "ExpectedBody"),
         (headrace.plugins, "expected_of", "expected_body"),
         (headrace.plugins, "is_per_day", "is_daily_limit"),
         (headrace.plugins, "most_output", "max_output_tokens"),

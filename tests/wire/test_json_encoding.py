@@ -253,8 +253,8 @@ def test_the_result_of_a_tool_is_encoded_like_a_body() -> None:
         """Measure."""
         return 1.5
 
-    call = {"id": "1", "function": {"name": "measure", "arguments": '{"place":"a"}'}}
-    content = msgspec.json.encode({"choices": [{"message": {"tool_calls": [call]}}]})
+    sent = {"id": "1", "function": {"name": "measure", "arguments": '{"place":"a"}'}}
+    content = msgspec.json.encode({"choices": [{"message": {"tool_calls": [sent]}}]})
     [call] = Tools(measure).calls(Reply(200, Headers([]), content))
     assert call.result([Real(1.5), Decimal("0.10")])["content"] == "[1.5,0.10]"
     with pytest.raises(RequestError, match="measure's result is nan"):
