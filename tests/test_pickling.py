@@ -105,7 +105,7 @@ async def test_an_outcome_with_a_typed_answer_can_be_pickled(kind: Any, text: st
     assert isinstance(there.reply, ParsedReply)
     assert there.reply.answer == good.unwrap().answer
     assert (there.reply.usage, there.reply.text, there.elapsed) == (good.unwrap().usage, text, good.elapsed)
-    assert carried(there.request).answer.read(text) == there.reply.answer
+    assert carried(there.request).answer.parse(text) == there.reply.answer
     failed = carried(bad).error
     assert isinstance(failed, AnswerError)
     assert failed.partial is not None

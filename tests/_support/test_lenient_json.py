@@ -74,7 +74,7 @@ WRITTEN = '{"name": "Hose", "price": 5}'
     ],
 )
 def test_the_one_object_is_found(text: str) -> None:
-    assert response_format_for(Product).read(text) == HOSE
+    assert response_format_for(Product).parse(text) == HOSE
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_the_one_object_is_found(text: str) -> None:
 )
 def test_parts_and_several_objects_are_not_the_answer(text: str) -> None:
     with pytest.raises(AnswerError):
-        response_format_for(Product).read(text)
+        response_format_for(Product).parse(text)
 
 
 class Section(StrEnum):
@@ -116,7 +116,7 @@ class Section(StrEnum):
     ],
 )
 def test_the_one_choice_is_found(kind: Any, text: str) -> None:
-    assert response_format_for(kind).read(text) == "Garten"
+    assert response_format_for(kind).parse(text) == "Garten"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_one_choice_is_found(kind: Any, text: str) -> None:
 def test_a_choice_that_may_be_negated_does_not_count(text: str) -> None:
     assert match_choice(["Garten", "Haushalt"], text) is None
     with pytest.raises(AnswerError):
-        response_format_for(Section).read(text)
+        response_format_for(Section).parse(text)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_choice_that_may_be_negated_does_not_count(text: str) -> None:
     ],
 )
 def test_a_single_value_is_accepted_without_its_object(kind: Any, text: str, value: Any) -> None:
-    assert response_format_for(kind).read(text) == value
+    assert response_format_for(kind).parse(text) == value
 
 
 @given(st.text(st.sampled_from('{}"[]:,\\ a1')))

@@ -63,7 +63,7 @@ async def test_input_items_and_options_are_sent(fake_endpoint: FakeEndpoint) -> 
         ("Hallo", {"max_tokens": 1}, "responses() has no parameter 'max_tokens'; did you mean"),
         ("Hallo", {"stream": True}, "responses() has no parameter 'stream'"),
         ("Hallo", {"extra_body": {"stream": True}}, "stream"),
-        ("Hallo", {"instructions": ["Kurz."]}, "instructions must be a text"),
+        ("Hallo", {"instructions": ["Kurz."]}, "instructions must be a string"),
         ("Hallo", {"timeout": 0}, "timeout"),
         ([], {}, "input"),
         (["Hallo"], {}, "input"),

@@ -80,7 +80,7 @@ def test_a_batch_line_may_leave_out_what_is_usual() -> None:
 
 @pytest.mark.parametrize("item", [5, None, b"x", [1], object()])
 def test_anything_else_is_no_request(item: Any) -> None:
-    with pytest.raises(RequestError, match="a request is a text"):
+    with pytest.raises(RequestError, match="a request must be a string"):
         as_request(item, "m")
 
 

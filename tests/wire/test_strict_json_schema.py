@@ -17,7 +17,7 @@ import pytest
 
 from headrace import AnswerError, Tools
 from headrace.testing import FakeEndpoint
-from headrace.wire.strict_json_schema import strict_form
+from headrace.wire.strict_json_schema import to_strict_schema
 from headrace.wire.structured_output import response_format_for
 
 
@@ -215,7 +215,7 @@ def test_a_type_that_strict_mode_can_say_goes_out_as_it_takes_it(kind: Any) -> N
 def test_a_type_that_it_cannot_say_goes_out_as_it_is_and_not_strict(kind: Any) -> None:
     answer = response_format_for(kind)
     assert not answer.is_strict
-    assert strict_form(answer.schema) is None
+    assert to_strict_schema(answer.schema) is None
     asked = answer.apply_to({"messages": []})["response_format"]["json_schema"]
     assert (asked["strict"], asked["schema"]["type"]) == (False, "object")
     jsonschema.Draft202012Validator.check_schema(asked["schema"])

@@ -257,7 +257,7 @@ async def test_a_map_gives_answers_of_a_type() -> None:
         assert isinstance(other.error, AnswerError)
         async with client.map([Request(None, "/models", "GET")], answer=ByAttrs) as outcomes:
             assert isinstance((await anext(outcomes)).error, RequestError)
-        with pytest.raises(RequestError, match="not a type"):
+        with pytest.raises(RequestError, match="not a valid type"):
             client.map([], answer=object)
 
 

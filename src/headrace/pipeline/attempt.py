@@ -201,7 +201,7 @@ def _read_answer(reply: Reply, answer: ResponseFormat) -> Any:
     if refusal is not None:
         raise AnswerError(f"{printable(refusal[:MAX_MESSAGE_CHARS])} (the model refuses)", "refusal")
     try:
-        return answer.read(reply.text)
+        return answer.parse(reply.text)
     except AnswerError as error:
         raise with_finish_reason(reply, error) from error.__cause__
 

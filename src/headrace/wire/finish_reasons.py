@@ -1,4 +1,4 @@
-"""Reasons why an answer ended that mean it is not whole."""
+"""Finish reasons of an answer that is not complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.replies import Reply
 _CUT_OFF = "the answer was cut off; raise max_tokens="
 _FILTERED = "the endpoint's content filter stopped the answer"
 
-_NOT_WHOLE = {
+_EXPLANATIONS = {
     "length": _CUT_OFF,
     "max_tokens": _CUT_OFF,
     "content_filter": _FILTERED,
@@ -20,15 +20,15 @@ _NOT_WHOLE = {
 
 
 def refusal_text(reply: Reply) -> str | None:
-    """What the model says where it refuses to answer, None where it does not."""
+    """Return what the model says when it refuses to answer, None if it does not refuse."""
     message = (first_choice(reply.body) or {}).get("message")
     refusal = message.get("refusal") if isinstance(message, dict) else None
     return refusal if isinstance(refusal, str) and refusal else None
 
 
 def with_finish_reason(reply: Reply, error: AnswerError) -> AnswerError:
-    """The error for an answer that is not what was asked for: ``error``, with why where that is known."""
+    """Return the error of an unusable answer, with the finish reason if that explains the error."""
     reason = reply.finish_reason
-    if reason not in _NOT_WHOLE:
+    if reason not in _EXPLANATIONS:
         return error
-    return AnswerError(f"{error} ({_NOT_WHOLE[reason]}; finish reason {reason!r})", reason)
+    return AnswerError(f"{error} ({_EXPLANATIONS[reason]}; finish reason {reason!r})", reason)

@@ -1,4 +1,4 @@
-"""What is written down while a scenario runs: counts and levels over time."""
+"""Metrics of a simulation: counts and levels over time."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from benchmarks.contestants.headrace_map import read
+from benchmarks.clients.headrace_map import read
 from benchmarks.measuring import KEY, TIMEOUT, Answer, Job, Stopwatch, body
 from benchmarks.policies import standard
 
@@ -43,7 +43,7 @@ async def run(job: Job, watch: Stopwatch) -> dict[str, float]:
 
 
 def write_input(path: Path, items: int) -> None:
-    """Write OpenAI's batch format, with the bodies that all contestants send."""
+    """Write OpenAI's batch format, with the bodies that all clients send."""
     encode = msgspec.json.Encoder().encode
     with path.open("wb") as file:
         for number in range(items):

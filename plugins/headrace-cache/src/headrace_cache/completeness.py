@@ -1,7 +1,8 @@
-"""Which replies are answers, and which answers are whole: ended by the model, or as long as was allowed.
+"""Which replies have an answer, and which answers are complete.
 
-The others may come out differently when they are asked for again: what a filter stopped or the model refused,
-what the endpoint broke off, a response that is not completed.
+An answer is complete if the model ended it, or if it has the length that the request allows. Others may be
+different at the next call: answers that a filter stopped, the model refused or the endpoint broke off, and
+responses that are not completed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from headrace import InvalidReply, Reply
 from headrace.plugins import ExpectedBody, expected_body
 
-_NOT_WHOLE = frozenset(
+_INCOMPLETE = frozenset(
     {
         "content_filter",
         "content_filtered",
@@ -35,24 +36,24 @@ _NOT_WHOLE = frozenset(
         "queued",
     }
 )
-"""Finish reasons, and the states of a response, lower case. One that is not here is taken for an end."""
+"""Finish reasons, and statuses of a response, in lower case. Any other means a complete answer."""
 
-_APIS = ("/chat/completions", "/completions", "/responses", "/embeddings")
+_KNOWN_PATHS = ("/chat/completions", "/completions", "/responses", "/embeddings")
 
-_ENDINGS = (b'"choices"', b'"stop_reason"', b'"output"')
-"""One of these is in every body that says how an answer ended; embeddings, which are long, have none."""
+_REASON_MARKERS = (b'"choices"', b'"stop_reason"', b'"output"')
+"""Every body with a finish reason contains one of these; embeddings, which are long, contain none."""
 
 
-def expected_at(path: str) -> ExpectedBody | None:
-    """What the answer to a POST of this path holds, wherever its API begins; None of messages."""
+def expected_for(path: str) -> ExpectedBody | None:
+    """What the reply to a POST of this path must hold, with any prefix of the path; None for messages."""
     path = path.partition("?")[0]
-    return next((expected_body(end) for end in _APIS if path.endswith(end)), None)
+    return next((expected_body(known) for known in _KNOWN_PATHS if path.endswith(known)), None)
 
 
-def is_answer(path: str, reply: Reply) -> bool:
-    """Whether a reply holds an answer.
+def has_answer(path: str, reply: Reply) -> bool:
+    """Whether a reply has an answer.
 
-    Where `headrace` itself knows the path it has looked; an SDK's paths begin with a version.
+    headrace has checked that already for the paths that it knows. The paths of an SDK begin with a version.
     """
     if expected_body(path) is not None:
         return True
@@ -60,28 +61,28 @@ def is_answer(path: str, reply: Reply) -> bool:
         body = reply.body
     except InvalidReply:
         return False
-    expected = expected_at(path)
+    expected = expected_for(path)
     if expected is None:
         return isinstance(body, Mapping) and isinstance(body.get("content"), list)
     return expected.full_check(body)
 
 
-def is_whole(reply: Reply) -> bool:
-    """Whether all that a reply holds is answers, and each of them is whole."""
-    if not any(name in reply.content for name in _ENDINGS):
+def is_complete(reply: Reply) -> bool:
+    """Whether every answer in a reply is complete."""
+    if not any(name in reply.content for name in _REASON_MARKERS):
         return True
     try:
         body = reply.body
     except InvalidReply:
         return False
-    return not isinstance(body, Mapping) or not any(_not_whole(reason) for reason in _reasons(body))
+    return not isinstance(body, Mapping) or not any(map(_is_incomplete, _finish_reasons(body)))
 
 
-def _not_whole(reason: Any) -> bool:
-    return isinstance(reason, str) and reason.lower() in _NOT_WHOLE
+def _is_incomplete(reason: Any) -> bool:
+    return isinstance(reason, str) and reason.lower() in _INCOMPLETE
 
 
-def _reasons(body: Mapping[str, Any]) -> Iterator[Any]:
+def _finish_reasons(body: Mapping[str, Any]) -> Iterator[Any]:
     for choice in _mappings(body.get("choices")):
         yield choice.get("finish_reason")
         message = choice.get("message")

@@ -1,4 +1,4 @@
-"""What the answers of vendors cost, from the bytes as they come to the sum in USD."""
+"""The cost of vendors' answers, from the bytes of a reply to USD."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from headrace.testing import Answer, FakeEndpoint
 from headrace_cost import Cost
 
 CHOICES = [{"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}]
-# Input, output, cached and written tokens at 3, 15, 0.3, 3.75 and 6 USD a million.
-OWN = {"m": {"input": "3", "output": "15", "cached": "0.3", "cache_write": "3.75", "cache_write_1h": "6"}}
+# USD per million input, output, cached and cache-written tokens.
+PRICES = {"m": {"input": "3", "output": "15", "cached": "0.3", "cache_write": "3.75", "cache_write_1h": "6"}}
 
 
 def chat(**usage: Any) -> dict[str, Any]:
@@ -23,8 +23,8 @@ def message(**usage: Any) -> dict[str, Any]:
     return {"type": "message", "model": "m", "content": [{"type": "text", "text": "ok"}], "usage": usage}
 
 
-SHAPES = {
-    "openai, of which some was cached": (
+BILLS = {
+    "openai, partly cached": (
         chat(
             prompt_tokens=10_100,
             completion_tokens=10,
@@ -34,7 +34,7 @@ SHAPES = {
         ),
         "0.00345",
     ),
-    "anthropic, whose cached tokens add to the input": (
+    "anthropic, cached tokens add to the input": (
         message(
             input_tokens=100, cache_read_input_tokens=10_000, cache_creation_input_tokens=0, output_tokens=10
         ),
@@ -50,7 +50,7 @@ SHAPES = {
         ),
         "0.0162",
     ),
-    "xai, whose reasoning is outside of the completion": (
+    "xai, reasoning is not part of the completion": (
         chat(
             prompt_tokens=10,
             completion_tokens=2,
@@ -69,11 +69,11 @@ SHAPES = {
         ),
         "0.00075",
     ),
-    "moonshot, cached tokens of the usage itself": (
+    "moonshot, cached tokens at the top level of usage": (
         chat(prompt_tokens=1100, completion_tokens=10, total_tokens=1110, cached_tokens=1000),
         "0.00075",
     ),
-    "a list of embeddings": (
+    "embeddings": (
         {
             "object": "list",
             "model": "m",
@@ -82,17 +82,17 @@ SHAPES = {
         },
         "0.000024",
     ),
-    "counts that are all null": (chat(prompt_tokens=None, completion_tokens=None, total_tokens=None), None),
-    "a usage that is null": ({"model": "m", "choices": CHOICES, "usage": None}, None),
-    "none": ({"model": "m", "choices": CHOICES}, None),
+    "all counts are null": (chat(prompt_tokens=None, completion_tokens=None, total_tokens=None), None),
+    "usage is null": ({"model": "m", "choices": CHOICES, "usage": None}, None),
+    "no usage": ({"model": "m", "choices": CHOICES}, None),
 }
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("shape", SHAPES)
-async def test_an_answer_costs_what_the_vendor_bills_for_it(shape: str) -> None:
-    body, usd = SHAPES[shape]
-    async with FakeEndpoint(Answer(body=body)).client([Cost(prices=OWN)]) as client:
+@pytest.mark.parametrize("vendor", BILLS)
+async def test_answer_costs_what_the_vendor_bills(vendor: str) -> None:
+    body, usd = BILLS[vendor]
+    async with FakeEndpoint(Answer(body=body)).client([Cost(prices=PRICES)]) as client:
         reply = await client.request("POST", "/anything", {"model": "m", "max_tokens": 1})
     assert reply.cost == (None if usd is None else Decimal(usd))
     assert (reply.possible_cost is None) == (usd is not None)
@@ -111,9 +111,7 @@ async def test_an_answer_costs_what_the_vendor_bills_for_it(shape: str) -> None:
         ("https://api.anthropic.com/v1", "claude-opus-5", {"usage": {"service_tier": "standard"}}, "0.0175"),
     ],
 )
-async def test_the_tier_that_the_endpoint_says_it_used_is_billed(
-    url: str, model: str, body: dict[str, Any], usd: str
-) -> None:
+async def test_reported_service_tier_is_billed(url: str, model: str, body: dict[str, Any], usd: str) -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 500} | body.get("usage", {})
     answer = Answer(body={"model": model, "choices": CHOICES} | body | {"usage": usage})
     async with FakeEndpoint(answer).client([Cost()], base_url=url, api_key="key") as client:
@@ -122,7 +120,7 @@ async def test_the_tier_that_the_endpoint_says_it_used_is_billed(
 
 
 @pytest.mark.anyio
-async def test_a_streamed_answer_has_the_price_of_its_tier() -> None:
+async def test_streamed_answer_has_the_price_of_its_tier() -> None:
     answer = Answer(
         body=b'data: {"choices":[{"index":0,"delta":{"content":"ok"},"finish_reason":"stop"}]}\n\n'
         b'data: {"choices":[],"service_tier":"priority",'
@@ -140,7 +138,7 @@ async def test_a_streamed_answer_has_the_price_of_its_tier() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_budget_reserves_for_the_tier_that_is_asked_for() -> None:
+async def test_budget_reserves_for_the_requested_tier() -> None:
     keywords = {"base_url": "https://api.openai.com/v1", "api_key": "key", "model": "gpt-4.1"}
     cost = Cost(budget="0.0012")
     async with FakeEndpoint().client([cost], **keywords) as client:

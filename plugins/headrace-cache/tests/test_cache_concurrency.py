@@ -1,4 +1,4 @@
-"""Identical calls at once: one is made, whatever becomes of it, and nobody waits for ever."""
+"""Identical concurrent calls: one is made, and no call waits for ever, whatever its result is."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(path=str(tmp_path / "answers.sqlite"))
 
 
-async def test_a_hundred_at_once_make_one_call(cache: Cache) -> None:
+async def test_a_hundred_identical_calls_make_one_request(cache: Cache) -> None:
     endpoint = FakeEndpoint(Answer("Guten Tag", delay=0.05))
     async with endpoint.client([cache]) as client, client.map(["Hallo"] * 100) as outcomes:
         replies = [outcome.unwrap() async for outcome in outcomes]
     assert len(endpoint.attempts) == 1
     assert {reply.text for reply in replies} == {"Guten Tag"}
     assert sorted(reply.attempts for reply in replies) == [0] * 99 + [1]
-    assert len({id(reply) for reply in replies}) == 100, "each has a reply of its own"
+    assert len({id(reply) for reply in replies}) == 100, "each has its own reply"
 
 
-async def test_those_that_wait_need_no_file(tmp_path: Path) -> None:
+async def test_waiters_get_an_answer_that_is_not_stored(tmp_path: Path) -> None:
     mebibyte = 1024 * 1024
     cache = Cache(path=str(tmp_path / "answers.sqlite"), max_bytes=mebibyte)
-    endpoint = FakeEndpoint(otherwise=Answer("x" * (mebibyte // 16), delay=0.01))  # too long to be kept
+    endpoint = FakeEndpoint(otherwise=Answer("x" * (mebibyte // 16), delay=0.01))  # too large to be stored
     async with endpoint.client([cache]) as client, client.map(["Hallo"] * 10) as outcomes:
         assert all([outcome.ok async for outcome in outcomes])
     assert len(endpoint.attempts) == 1
@@ -54,9 +54,7 @@ async def test_those_that_wait_need_no_file(tmp_path: Path) -> None:
     ],
     ids=["500", "401", "400", "429", "timeout"],
 )
-async def test_where_it_fails_all_who_wait_fail_with_it_and_no_other_call_is_made(
-    cache: Cache, failure: Answer
-) -> None:
+async def test_waiters_fail_with_the_error_of_the_call(cache: Cache, failure: Answer) -> None:
     endpoint = FakeEndpoint(failure)
     async with endpoint.client([cache], timeout=0.05) as client:
         requests = [headrace.Request(BODY, id=str(number)) for number in range(100)]
@@ -65,13 +63,15 @@ async def test_where_it_fails_all_who_wait_fail_with_it_and_no_other_call_is_mad
         assert len(endpoint.attempts) == 1
         errors = [outcome.error for outcome in seen]
         assert len({type(error) for error in errors}) == 1
-        assert len({id(error) for error in errors}) == 100, "each has an error of its own"
-        said = [error for error in errors if isinstance(error, headrace.CallError)]
-        assert sorted(int(error.request.id or -1) for error in said if error.request) == list(range(100))
-        assert sorted(error.attempts for error in said) == [0] * 99 + [1]
+        assert len({id(error) for error in errors}) == 100, "each has its own error"
+        call_errors = [error for error in errors if isinstance(error, headrace.CallError)]
+        assert sorted(int(error.request.id or -1) for error in call_errors if error.request) == list(
+            range(100)
+        )
+        assert sorted(error.attempts for error in call_errors) == [0] * 99 + [1]
 
 
-async def test_a_refused_connection_is_tried_by_one_for_all(cache: Cache) -> None:
+async def test_waiters_share_the_retries_of_one_call(cache: Cache) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = FakeEndpoint(otherwise=headrace.ConnectError("refused"))
     retry = Retry(attempts=4, base=0.001, jitter="none")
@@ -80,7 +80,7 @@ async def test_a_refused_connection_is_tried_by_one_for_all(cache: Cache) -> Non
     assert len(endpoint.attempts) == 4
 
 
-async def test_an_error_that_others_get_has_nothing_to_pay(cache: Cache) -> None:
+async def test_error_of_a_waiter_has_no_cost(cache: Cache) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     endpoint = FakeEndpoint(Answer(body=b'{"choices":[]}', delay=0.01))
     async with endpoint.client([Cost(), cache]) as client, client.map(["Hallo"] * 10) as outcomes:
@@ -89,7 +89,7 @@ async def test_an_error_that_others_get_has_nothing_to_pay(cache: Cache) -> None
     assert len(paid) <= 1
 
 
-async def test_a_call_after_the_failure_is_made(cache: Cache) -> None:
+async def test_call_after_a_failure_is_made(cache: Cache) -> None:
     endpoint = FakeEndpoint(Answer(status=500, delay=0.01), "Guten Tag")
     async with endpoint.client([cache]) as client:
         async with client.map(["Hallo"] * 10) as outcomes:
@@ -97,7 +97,7 @@ async def test_a_call_after_the_failure_is_made(cache: Cache) -> None:
         assert (await client.chat("Hallo")).text == "Guten Tag"
 
 
-async def test_where_the_answer_is_not_kept_the_others_are_made_at_once(cache: Cache) -> None:
+async def test_waiters_of_an_uncacheable_answer_are_made_at_once(cache: Cache) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(body=HALF, delay=0.02))
     async with endpoint.client([cache]) as client, client.map(["Hallo"] * 50) as outcomes:
         assert all([outcome.ok async for outcome in outcomes])
@@ -105,24 +105,24 @@ async def test_where_the_answer_is_not_kept_the_others_are_made_at_once(cache: C
     assert endpoint.most_in_flight == 49
 
 
-async def test_where_it_is_past_its_own_deadline_the_next_is_made(cache: Cache) -> None:
+async def test_next_call_is_made_after_a_deadline(cache: Cache) -> None:
     endpoint = FakeEndpoint(Answer(delay=3600), "Guten Tag")
     async with endpoint.client([cache]) as client, anyio.create_task_group() as group:
         ended = []
 
-        async def late() -> None:
+        async def call_with_deadline() -> None:
             with pytest.raises(headrace.DeadlineExceeded):
                 await client.chat("Hallo", deadline=0.05)
             ended.append("late")
 
-        group.start_soon(late)
+        group.start_soon(call_with_deadline)
         while not endpoint.in_flight:
             await anyio.lowlevel.checkpoint()
         assert (await client.chat("Hallo")).text == "Guten Tag"
     assert ended == ["late"]
 
 
-async def test_where_it_is_cancelled_the_next_is_made(cache: Cache) -> None:
+async def test_next_call_is_made_after_a_cancellation(cache: Cache) -> None:
     endpoint = FakeEndpoint(Answer(delay=3600), Answer("Guten Tag", delay=0.01))
     answered = []
 
@@ -133,11 +133,11 @@ async def test_where_it_is_cancelled_the_next_is_made(cache: Cache) -> None:
 
         first = anyio.CancelScope()
 
-        async def abandoned() -> None:
+        async def cancelled_call() -> None:
             with first:
                 await client.chat("Hallo")
 
-        group.start_soon(abandoned)
+        group.start_soon(cancelled_call)
         while not endpoint.in_flight:
             await anyio.lowlevel.checkpoint()
         for _ in range(5):
@@ -148,7 +148,7 @@ async def test_where_it_is_cancelled_the_next_is_made(cache: Cache) -> None:
     assert len(endpoint.attempts) == 2
 
 
-async def test_one_that_waits_is_cancelled_alone(cache: Cache) -> None:
+async def test_cancelled_waiter_does_not_affect_others(cache: Cache) -> None:
     endpoint = FakeEndpoint(Answer("Guten Tag", delay=0.1))
     async with endpoint.client([cache]) as client, anyio.create_task_group() as group:
         group.start_soon(client.chat, "Hallo")
@@ -160,17 +160,17 @@ async def test_one_that_waits_is_cancelled_alone(cache: Cache) -> None:
     assert len(endpoint.attempts) == 1
 
 
-class Moody(FakeEndpoint):
-    """An endpoint that answers by chance, until it has calmed down."""
+class RandomEndpoint(FakeEndpoint):
+    """An endpoint that fails at random until it is set to ``reliable``."""
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
         self.rng = rng
-        self.calm = False
+        self.reliable = False
         self.failed = 0
 
     async def handle(self, call: headrace.Call) -> headrace.Reply:
-        if not self.calm:
+        if not self.reliable:
             status = self.rng.choice([200, 200, 400, 500])
             self.then(Answer(status=status, delay=self.rng.choice([0, 0.001, 0.004])))
         reply = await super().handle(call)
@@ -179,19 +179,19 @@ class Moody(FakeEndpoint):
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_whatever_fails_and_whoever_goes_each_ends_with_an_answer_or_its_own_error(
-    cache: Cache, seed: int
-) -> None:
-    """Random delays, failures, cancellations and deadlines, over a few questions asked many times."""
+async def test_every_call_ends_with_an_answer_or_its_own_error(cache: Cache, seed: int) -> None:
+    """Random delays, failures, cancellations and deadlines, for a few questions asked many times."""
     rng = random.Random(seed)
-    endpoint = Moody(rng)
+    endpoint = RandomEndpoint(rng)
     ended: list[str] = []
 
     async with endpoint.client([cache]) as client:
 
-        async def call(question: str, begin: float, patience: float | None, deadline: float | None) -> None:
-            await anyio.sleep(begin)
-            with anyio.move_on_after(patience) as scope:
+        async def call(
+            question: str, delay: float, cancel_after: float | None, deadline: float | None
+        ) -> None:
+            await anyio.sleep(delay)
+            with anyio.move_on_after(cancel_after) as scope:
                 try:
                     assert (await client.chat(question, deadline=deadline)).text == "ok"
                     ended.append("answered")
@@ -214,8 +214,8 @@ async def test_whatever_fails_and_whoever_goes_each_ends_with_an_answer_or_its_o
                     )
         assert len(ended) == 80
         assert (client.in_flight, endpoint.in_flight) == (0, 0)
-        assert ended.count("failed") >= endpoint.failed, "each failure is told to all who waited for it"
-        endpoint.calm = True
+        assert ended.count("failed") >= endpoint.failed, "each failure reaches all calls that waited for it"
+        endpoint.reliable = True
         for question in "abcd":
             await client.chat(question)
             assert (await client.chat(question)).attempts == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from benchmarks.contestants.gathering import gather
+from benchmarks.clients.semaphore_gather import gather
 from benchmarks.measuring import HEADERS, Answer, Job, Stopwatch, body
 from pyreqwest.client import ClientBuilder  # type: ignore[import-not-found, unused-ignore]
 

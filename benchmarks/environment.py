@@ -13,7 +13,7 @@ PACKAGES = (
 )
 
 
-def circumstances() -> dict[str, str]:
+def describe_environment() -> dict[str, str]:
     """Date, machine, Python and the versions of what takes part, as words."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import openai  # type: ignore[import-not-found, unused-ignore]
-from benchmarks.contestants.gathering import gather
-from benchmarks.contestants.streams import Pieces, gather_streams, streamed_body
+from benchmarks.clients.semaphore_gather import gather
+from benchmarks.clients.streams import Pieces, gather_streams, streamed_body
 from benchmarks.measuring import KEY, TIMEOUT, Answer, Job, Stopwatch, body
 from benchmarks.policies import standard
 

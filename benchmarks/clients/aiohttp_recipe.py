@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import aiohttp  # type: ignore[import-not-found, unused-ignore]
-from benchmarks.contestants.gathering import gather
-from benchmarks.contestants.streams import Pieces, gather_streams, streamed_body
+from benchmarks.clients.semaphore_gather import gather
+from benchmarks.clients.streams import Pieces, gather_streams, streamed_body
 from benchmarks.measuring import HEADERS, Answer, Job, Stopwatch, body
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import anyio
-from benchmarks.contestants.streams import Pieces
+from benchmarks.clients.streams import Pieces
 from benchmarks.measuring import KEY, MODEL, TIMEOUT, Answer, Job, Stopwatch, body
 from benchmarks.policies import standard
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 import ngh2
-from benchmarks.contestants.wire import origin_of
-from benchmarks.contestants.working import work
+from benchmarks.clients.http_messages import origin_of
+from benchmarks.clients.worker_tasks import work
 from benchmarks.measuring import HEADERS, Answer, Job, Stopwatch, body
 
 Fields = list[tuple[bytes, bytes]]

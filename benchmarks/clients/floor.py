@@ -7,8 +7,8 @@ from typing import cast
 
 import httptools
 import msgspec
-from benchmarks.contestants.wire import Response, head_of, origin_of
-from benchmarks.contestants.working import work
+from benchmarks.clients.http_messages import Response, head_of, origin_of
+from benchmarks.clients.worker_tasks import work
 from benchmarks.measuring import Answer, Job, Stopwatch, body
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import httpx
-from benchmarks.contestants.gathering import gather
+from benchmarks.clients.semaphore_gather import gather
 from benchmarks.measuring import HEADERS, TIMEOUT, Answer, Job, Stopwatch, body
 
 
