@@ -112,7 +112,7 @@ async def test_a_budget_is_for_all_sessions_of_a_run(products: Path, read_lines:
     again = await session(limit)
     assert again.succeeded == 0
     assert first.cost is not None
-    assert f"of the budget of 0.0002 USD {first.cost.normalize():f} are spent" in str(again.stopped_by)
+    assert f"{first.cost.normalize():f} of the budget of 0.0002 USD are spent" in str(again.stopped_by)
     more = await session(limit + 2 * USD)
     assert more.succeeded == 2
     last = await session(Decimal(1))

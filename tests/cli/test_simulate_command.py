@@ -130,7 +130,7 @@ def test_the_bundled_scenarios_are_listed_and_shown(headrace: Any) -> None:
     [
         (
             ["black-fryday"],
-            "'black-fryday' is no file, and no bundled scenario; did you mean 'black-friday'?",
+            "'black-fryday' is not a file and not a bundled scenario; did you mean 'black-friday'?",
         ),
         (["nowhere.toml"], "nowhere.toml: No such file or directory"),
         (["wrong.toml"], "wrong.toml: unknown key 'duratoin'; did you mean 'duration'?"),

@@ -120,7 +120,7 @@ class Summary:
         self.completion_tokens += other.completion_tokens
         self._spend(other.cost, other.possible_cost)
         self.unpriced += other.unpriced
-        self.latencies.include(other.latencies)
+        self.latencies.merge(other.latencies)
 
     def _spend(self, cost: Decimal | None, possible_cost: Decimal | None) -> None:
         if cost is not None:

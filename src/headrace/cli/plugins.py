@@ -38,14 +38,14 @@ def plugins(ctx: click.Context) -> None:
 def _brought(found: Plugins, settings: Settings) -> dict[str, list[str]]:
     """What each plugin provides with these settings, as lines."""
     from headrace.cli.run import run
-    from headrace.pipeline.pipeline import ordered
+    from headrace.pipeline.pipeline import sort_policies
 
     policies, observers = found.contributions(settings), found.contributed_observers(settings)
     transports = [offer for offer in [found.offered_transport(settings)] if offer is not None]
     engines = run.engines_of(found)
     owner_of = {policy.name: owner for owner, policy in policies}
     lines: dict[str, list[str]] = {plugin.name: [] for plugin in found.found}
-    for policy in ordered(policy for _, policy in policies):
+    for policy in sort_policies(policy for _, policy in policies):
         lines[owner_of[policy.name].name] += [
             f"policy {policy.name}, stage {policy.stage.name}",
             *_settings_of(policy),

@@ -18,7 +18,7 @@ import anyio
 
 from headrace._support.clock import on_asyncio
 from headrace.errors import ClientStateError
-from headrace.pipeline.lifespans import TRANSPORT, Lifespans, Part
+from headrace.pipeline.lifespans import TRANSPORT, Component, Lifespans
 
 _running: set[object] = set()
 """asyncio's tasks, which the event loop itself does not keep from the garbage collector."""
@@ -30,10 +30,10 @@ class LifespansWithoutBlock:
     Warns (ResourceWarning) when it is deleted and was never closed.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._lifespans = Lifespans(parts, self._lose)
+    def __init__(self, components: Sequence[Component]) -> None:
+        self._lifespans = Lifespans(components, self._lose)
         self._needs_task = not on_asyncio() or any(
-            hasattr(part.it, "lifespan") for part in parts if part.name != TRANSPORT
+            hasattr(component.instance, "lifespan") for component in components if component.name != TRANSPORT
         )
         self._entered, self._closing, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._error: Exception | None = None
