@@ -72,9 +72,10 @@ MISTAKES = [
     (["simulate"], "missing argument 'SCENARIO'"),
     (
         ["chat", "Hi", "--model", "m", "--base-url", "http://u:p@h/v1"],
-        "--base-url holds a user name",
+        "--base-url contains a user name or password; set OPENAI_API_KEY instead",
     ),
-    (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "or say HEADRACE_INSECURE=true"),
+    (["chat", "Hi", "--model", "m", "--base-url", "https://api.openai.com/v1"], "OPENAI_API_KEY, or another --base"),
+    (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "HEADRACE_INSECURE=true"),
 ]
 
 

@@ -17,9 +17,9 @@ _OTHER_NAMES = {"schema": ["answer"], "budget": ["cost: budget", "[cost] budget"
 """Names of a parameter in messages, besides its own."""
 
 _ADVICE = {
-    "as api_key": "as OPENAI_API_KEY",
+    "pass a key as api_key= instead": "set OPENAI_API_KEY instead",
     "insecure=True": "HEADRACE_INSECURE=true",
-    "set OPENAI_API_KEY or pass api_key=, or name a base_url": "set OPENAI_API_KEY, or name a --base-url",
+    "or pass api_key= or another --base-url": "or another --base-url",
 }
 """Advice about settings that have no option."""
 
