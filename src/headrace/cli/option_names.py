@@ -19,9 +19,10 @@ _OTHER_NAMES = {"schema": ["answer"], "budget": ["cost: budget", "[cost] budget"
 _ADVICE = {
     "pass a key as api_key= instead": "set OPENAI_API_KEY instead",
     "insecure=True": "HEADRACE_INSECURE=true",
+    "the JSON schema --schema": "the JSON schema",
     "or pass api_key= or another --base-url": "or another --base-url",
 }
-"""Advice about settings that have no option."""
+"""Advice about settings without an option, and phrases that would name an option twice."""
 
 _RUNNING = "headrace.cli.running"
 _START = r"(?<![\w'\"./-])"
