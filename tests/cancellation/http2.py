@@ -28,8 +28,8 @@ import h2.exceptions
 from tests.cancellation.campaign import LeftBehindError
 
 from headrace import CallError, Client
-from headrace.transports.http2_connection import Http2Connection
-from headrace.transports.http2_pool import Http2Pool
+from headrace.transports.http2.connection import Http2Connection
+from headrace.transports.http2.connection_pool import Http2Pool
 from headrace.transports.native import NativeTransport
 
 TOGETHER = 100

@@ -21,8 +21,8 @@ from tests.fuzz.http2 import (
 from headrace import CallError, ProtocolError, ReplyTooLarge
 from headrace.errors import InvalidReply
 from headrace.replies import Headers, Reply
-from headrace.transports.encodings import Decoder, decompressed
-from headrace.transports.http1 import ReplyParser
+from headrace.transports.content_encoding import Decoder, decompressed
+from headrace.transports.http1.response_parser import ReplyParser
 from headrace.wire.sse import EventParser
 from headrace.wire.stream_accumulator import Assembly
 from headrace.wire.success_bodies import read_envelope

@@ -15,7 +15,7 @@ import h2.settings
 from tests.fuzz.answers import corrupted, cut
 
 from headrace import ProtocolError
-from headrace.transports.http2_engine import CannotBegin, Http2Engine
+from headrace.transports.http2.protocol_engine import CannotBegin, Http2Engine
 
 SECONDS = 2.0
 """Of processor time for one input; see `tests.fuzz.checks`."""

@@ -16,7 +16,7 @@ import trustme
 from tests.integrations.test_sdks import HALLO, MODEL, async_client, leaves_generators, openai
 
 from headrace import SettingsError
-from headrace.integrations import either_transport
+from headrace.integrations import hybrid_transport as either_transport
 from headrace.testing.server import endpoint_process
 from headrace_cost import Cost
 from headrace_retry import Retry

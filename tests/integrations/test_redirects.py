@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headrace.integrations.calls import REDIRECTED_FROM, Calls
+from headrace.integrations.call_factory import REDIRECTED_FROM, Calls
 from headrace_cost import Cost
 from headrace_retry import Retry
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.interrupts.campaign import WAYS, BrokenError, check_output
 
-from headrace.transports.http1 import ReplyParser
+from headrace.transports.http1.response_parser import ReplyParser
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTS = int(os.environ.get("TEST_INTERRUPTS", "1"))

@@ -154,7 +154,7 @@ async def test_http_2_is_spoken_where_it_is_asked_for(
 
 
 def test_http_2_without_h2_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.transports.httpx.find_spec", lambda name: None)
+    monkeypatch.setattr("headrace.transports.httpx.transport.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'httpx\[http2\]'"):
         Client(base_url=URL, model="m", policies=[], transport="httpx", http2=True)
     HttpxTransport(http2="auto")

@@ -11,7 +11,7 @@ import pytest
 
 import headrace
 from headrace import Call, ConnectError, Endpoint, Request, StatusError, Timeout
-from headrace.transports import http1_pool
+from headrace.transports.http1 import connection_pool as http1_pool
 from headrace.transports.native import NativeTransport
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from headrace import CallTimeout, HeadraceError, Timeout
-from headrace.transports.addresses import Address
+from headrace.transports.connecting.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

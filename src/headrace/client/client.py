@@ -41,7 +41,7 @@ from headrace.replies import ParsedReply, Reply
 from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.tokens import Limiter
 from headrace.transports import Transport
-from headrace.transports.choice import OWN_TRANSPORTS, make_transport
+from headrace.transports.factory import OWN_TRANSPORTS, make_transport
 from headrace.wire.request_bodies import RequestLike, as_request, encoded
 from headrace.wire.structured_output import AnswerFormat, answer_format
 

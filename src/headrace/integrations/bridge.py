@@ -15,17 +15,17 @@ from headrace._support.clock import running_clock
 from headrace._support.interrupts import protect_from_interrupts, uninterrupted
 from headrace.calls import Call, StreamResult
 from headrace.errors import HeadraceError, SettingsError, StatusError
-from headrace.integrations.body import PassedBody
-from headrace.integrations.calls import REDIRECTED_FROM, Calls
-from headrace.integrations.counting import count_whole
-from headrace.integrations.either_transport import (
+from headrace.integrations.call_factory import REDIRECTED_FROM, Calls
+from headrace.integrations.detached_lifespans import LifespansWithoutBlock
+from headrace.integrations.error_translation import translated
+from headrace.integrations.hybrid_transport import (
     EitherTransport,
     named_proxy,
     native_http2,
     native_ssl_context,
 )
-from headrace.integrations.translation import translated
-from headrace.integrations.without_block import LifespansWithoutBlock
+from headrace.integrations.streamed_body import PassedBody
+from headrace.integrations.usage_counter import count_whole
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline.attempt import status_error
 from headrace.pipeline.pipeline import Pipeline, resolve_policies

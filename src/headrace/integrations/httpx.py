@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import httpx
 
 from headrace.integrations.bridge import Bridge, BridgedStream
-from headrace.integrations.clients import MAX_IN_FLIGHT, BridgedClient, make_client
+from headrace.integrations.client_factory import MAX_IN_FLIGHT, BridgedClient, make_client
 from headrace.policies import Observer, Policy
 
 

@@ -18,18 +18,18 @@ from headrace.errors import ClientStateError, SettingsError
 from headrace.keys import Secret
 from headrace.policies import BackgroundTasks, GroupOfClient
 from headrace.replies import Reply
-from headrace.transports.client_certificates import ClientCertificate, load_client_certificate
-from headrace.transports.connecting import Connector, default_ssl_context
-from headrace.transports.http1_pool import CLOSED, Http1Pool
-from headrace.transports.local_limits import local_errors_named
-from headrace.transports.opening import Opener, Shared
-from headrace.transports.poller import Poller
-from headrace.transports.proxies import Forwarded, Proxy, ProxyChoice, chosen_proxy, parsed_proxy
+from headrace.transports.connecting.client_certificate import ClientCertificate, load_client_certificate
+from headrace.transports.connecting.connector import Connector, default_ssl_context
+from headrace.transports.connecting.local_limits import local_errors_named
+from headrace.transports.connecting.proxy import Forwarded, Proxy, ProxyChoice, chosen_proxy, parsed_proxy
+from headrace.transports.connecting.timed_connector import Opener, Shared
+from headrace.transports.event_loops.poller import Poller
+from headrace.transports.http1.connection_pool import CLOSED, Http1Pool
 from headrace.transports.request_writer import Http1Writer, Http2Writer
-from headrace.transports.tls import HTTP1, HTTP2
+from headrace.transports.sockets.tls_session import HTTP1, HTTP2
 
 if TYPE_CHECKING:
-    from headrace.transports.http2_sender import Http2Sender
+    from headrace.transports.http2.sender import Http2Sender
 
 
 NO_HTTP2 = "http2 = true needs ngh2: pip install 'headrace[http2]', or leave http2 at 'auto'"
@@ -140,8 +140,8 @@ class NativeTransport:
                 return http1 if forwards is None else Forwarded(http1, forwards)
         if not has_http2():
             raise SettingsError(NO_HTTP2)
-        from headrace.transports.http2_pool import Http2Pool
-        from headrace.transports.http2_sender import Http2Sender
+        from headrace.transports.http2.connection_pool import Http2Pool
+        from headrace.transports.http2.sender import Http2Sender
 
         pool = Http2Pool(
             opener, poller, self._shared, protocols=(HTTP2,) if http1 is None else (HTTP2, HTTP1)

@@ -11,7 +11,7 @@ from headrace.calls import Request
 from headrace.endpoint import FRAMING, Endpoint, unsendable
 from headrace.errors import RequestError
 from headrace.keys import RenewedKey
-from headrace.transports.proxies import Proxy
+from headrace.transports.connecting.proxy import Proxy
 
 _SCOPE = re.compile(r"%.*\]")
 """Of an IPv6 address: it means something on this machine only (RFC 6874, section 4)."""

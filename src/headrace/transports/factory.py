@@ -1,0 +1,57 @@
+"""Which transport a client gets when it is handed none."""
+
+from __future__ import annotations
+
+from headrace._support.text import nearest
+from headrace.errors import SettingsError
+from headrace.settings import CoreSettings
+from headrace.transports import Transport
+
+OWN_TRANSPORTS = frozenset({"native", "httpx"})
+"""Those that are made without asking plugins."""
+
+
+def make_transport(settings: CoreSettings) -> Transport:
+    """The transport that ``settings.transport`` names.
+
+    Raises `SettingsError` for an unknown name, a client certificate that cannot be loaded, and a proxy that
+    the transport cannot use.
+    """
+    # Imported when called for: ssl, httptools and httpx are a large part of the import time.
+    from headrace.transports.connecting.proxy import (
+        chosen_proxy,
+        environment_proxy,
+        is_http_proxy,
+        parsed_proxy,
+    )
+
+    name = settings.transport
+    proxy = settings.proxy or environment_proxy
+    if name in {"auto", "native"}:
+        urls = [endpoint.base_url for endpoint in settings.endpoints] or [settings.base_url]
+        proxies = [chosen for url in urls if (chosen := chosen_proxy(proxy, url)) is not None]
+        if name == "auto":
+            name = "native" if all(map(is_http_proxy, proxies)) else "httpx"
+    if name == "native":
+        from headrace.transports.native import NativeTransport
+
+        for chosen in proxies:
+            parsed_proxy(chosen)  # what is wrong with it is said now, and not by the first call
+        return NativeTransport(
+            max_connections=settings.max_in_flight,
+            max_response_bytes=settings.max_response_bytes,
+            cert=settings.client_certificate,
+            proxy=proxy,
+            http2=settings.http2,
+        )
+    if name == "httpx":
+        from headrace.transports.httpx import HttpxTransport
+
+        return HttpxTransport(
+            max_connections=settings.max_in_flight,
+            max_response_bytes=settings.max_response_bytes,
+            http2=settings.http2,
+            cert=settings.client_certificate,
+            proxy=settings.proxy,
+        )
+    raise SettingsError(f"no transport is called {name!r}; {nearest(name, {'auto', *OWN_TRANSPORTS})}")

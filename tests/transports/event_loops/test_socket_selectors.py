@@ -1,0 +1,135 @@
+"""Which sockets a poll serves, and for what; the same on every system."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import Any
+
+import pytest
+
+from headrace.transports.event_loops.socket_selectors import Epoll, Poll, Selector
+
+on_linux = pytest.mark.skipif(not hasattr(select, "epoll"), reason="only Linux has it")
+BOTH = EVENT_READ | EVENT_WRITE
+
+
+class Watched:
+    """Notes what it is told."""
+
+    def __init__(self, on_read: Callable[[], None] = lambda: None) -> None:
+        self.told: list[str] = []
+        self.closed = False
+        self._on_read = on_read
+
+    def readable(self) -> None:
+        self.told.append("read")
+        self._on_read()
+
+    def writable(self) -> None:
+        self.told.append("write")
+
+
+@pytest.fixture(params=[Selector, pytest.param(Epoll, marks=on_linux)])
+def poll(request: pytest.FixtureRequest) -> Iterator[Any]:
+    made: Poll = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pairs() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
+    with ExitStack() as stack:
+
+        def pair() -> tuple[socket.socket, socket.socket]:
+            ours, theirs = socket.socketpair()
+            return stack.enter_context(ours), stack.enter_context(theirs)
+
+        yield pair
+
+
+@pytest.mark.parametrize(
+    ("events", "sent", "told"),
+    [
+        (EVENT_READ, b"", []),
+        (EVENT_READ, b"x", ["read"]),
+        (EVENT_WRITE, b"x", ["write"]),
+        (BOTH, b"", ["write"]),
+        (BOTH, b"x", ["read", "write"]),
+    ],
+)
+def test_a_socket_is_told_what_it_is_watched_for(
+    poll: Any, pairs: Any, events: int, sent: bytes, told: list[str]
+) -> None:
+    ours, theirs = pairs()
+    watched = Watched()
+    poll.add(ours, EVENT_READ, watched)
+    poll.change(ours, events, watched)
+    theirs.send(sent)
+    poll.serve()
+    assert watched.told == told
+
+
+@pytest.mark.parametrize(("events", "told"), [(EVENT_READ, ["read"]), (EVENT_WRITE, ["write"])])
+def test_a_hang_up_is_told_to_what_is_watched_for_alone(
+    poll: Any, pairs: Any, events: int, told: list[str]
+) -> None:
+    ours, theirs = pairs()
+    watched = Watched()
+    poll.add(ours, events, watched)
+    theirs.close()
+    poll.serve()
+    assert watched.told == told
+
+
+def test_one_that_is_closed_by_another_is_not_served(poll: Any, pairs: Any) -> None:
+    (one, at_one), (other, at_other) = pairs(), pairs()
+
+    def close_the_rest() -> None:
+        for raw_socket, watched in ((one, first), (other, second)):
+            if not watched.told:
+                poll.remove(raw_socket)
+                watched.closed = True
+                raw_socket.close()
+
+    first, second = Watched(close_the_rest), Watched(close_the_rest)
+    poll.add(one, EVENT_READ, first)
+    poll.add(other, EVENT_READ, second)
+    at_one.send(b"x")
+    at_other.send(b"x")
+    poll.serve()
+    assert sorted([first.told, second.told]) == [[], ["read"]]
+
+
+def test_all_that_are_watched_are_known_until_they_are_removed(poll: Any, pairs: Any) -> None:
+    ours, theirs = pairs()
+    watched = Watched()
+    poll.add(ours, EVENT_READ, watched)
+    assert poll.watched() == [watched]
+    poll.remove(ours)
+    theirs.send(b"x")
+    poll.serve()
+    assert not poll.watched()
+    assert not watched.told
+
+
+@on_linux
+def test_all_that_are_ready_have_their_turn_a_few_at_a_time(pairs: Any) -> None:
+    poll = Epoll()
+    many = [Watched() for _ in range(10)]
+    held = []
+    for watched in many:
+        ours, theirs = pairs()
+        held.append((ours, theirs))
+        poll.add(ours, EVENT_READ, watched)  # type: ignore[arg-type]  # all that is asked of one
+        theirs.send(b"x")
+    for turn in range(1, 6):
+        poll.serve(2)
+        assert sum(map(len, (each.told for each in many))) == 2 * turn
+    assert [each.told for each in many] == [["read"]] * 10
+    poll.serve()
+    assert [each.told for each in many] == [["read"] * 2] * 10
+    poll.close()
