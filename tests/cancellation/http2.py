@@ -210,22 +210,26 @@ def _pool(client: Client) -> Http2Pool:
 def _check(client: Client, figures: Figures, lost: int | None) -> None:
     pool = _pool(client)
     left: dict[str, object] = {}
-    figures.connections = pool.opened
-    if lost is not None and pool.opened != lost:
-        left["connections"] = pool.opened
+    figures.connections = pool.open_count
+    if lost is not None and pool.open_count != lost:
+        left["connections"] = pool.open_count
     if pool._waiting or pool._opening:
         left["waiting"] = len(pool._waiting) + pool._opening
     if client.in_flight:
         left["in flight"] = client.in_flight
     for connection in pool._connections:
         connection.flush()
-        if connection.busy or connection._uploads or connection.room != connection._allowed:
-            left["streams"] = (connection.busy, connection.room, connection._allowed)
+        if (
+            connection.active_streams
+            or connection._uploads
+            or connection.free_streams != connection._max_streams
+        ):
+            left["streams"] = (connection.active_streams, connection.free_streams, connection._max_streams)
     gc.collect()
     connections = [found for found in gc.get_objects() if type(found) is Http2Connection]
     still_open = sum(not connection.closed for connection in connections)
-    if still_open != pool.opened:
-        left["connections that no pool has"] = still_open - pool.opened
+    if still_open != pool.open_count:
+        left["connections that no pool has"] = still_open - pool.open_count
     if left:
         raise LeftBehindError(str(left))
 

@@ -21,8 +21,8 @@ from tests.fuzz.http2 import (
 from headrace import CallError, ProtocolError, ReplyTooLarge
 from headrace.errors import InvalidReply
 from headrace.replies import Headers, Reply
-from headrace.transports.content_encoding import Decoder, decompressed
-from headrace.transports.http1.response_parser import ReplyParser
+from headrace.transports.content_encoding import Decoder, decode_body
+from headrace.transports.http1.response_parser import ResponseParser
 from headrace.wire.sse import EventParser
 from headrace.wire.stream_accumulator import Assembly
 from headrace.wire.success_bodies import read_envelope
@@ -38,9 +38,9 @@ _LAST_CHUNK = re.compile(rb"\r\n0+(;[^\r\n]*)?[ \t]*\r\n")
 Said = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
-def read(method: str, packets: list[bytes]) -> ReplyParser:
+def read(method: str, packets: list[bytes]) -> ResponseParser:
     """The answer in these packets, over a connection that is closed after them; raises `CallError`."""
-    parser = ReplyParser(LIMIT)
+    parser = ResponseParser(LIMIT)
     parser.begin(method)
     for packet in packets:
         if parser.feed(packet):
@@ -135,7 +135,7 @@ def what_httpx_decompresses_too_is_decompressed_alike(rng: random.Random) -> Non
     if rng.random() < 0.2:
         content, names = ENCODERS[0][1](content), f"{names}, gzip"
     try:
-        ours = decompressed(content, names, LIMIT)
+        ours = decode_body(content, names, LIMIT)
     except (ProtocolError, ReplyTooLarge) as error:
         assert members == 0, error  # noqa: PT017
     else:

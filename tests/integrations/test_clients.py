@@ -174,7 +174,7 @@ async def test_a_stream_that_breaks_off_is_an_error_and_one_left_early_is_none(
     body = {"model": "m", "stream": True}
     async with serve(script) as server, through(policies=[Watch(), cost], max_in_flight=1) as client:
         async with client.stream("POST", f"{server.url}/a", json=body) as response:
-            with pytest.raises(library.RemoteProtocolError, match="before the answer was complete"):
+            with pytest.raises(library.RemoteProtocolError, match="before the response was complete"):
                 await response.aread()
         async with (
             client.stream("POST", f"{server.url}/a", json=body) as response,

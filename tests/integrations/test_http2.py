@@ -16,7 +16,7 @@ import trustme
 from tests.integrations.test_sdks import HALLO, MODEL, async_client, leaves_generators, openai
 
 from headrace import SettingsError
-from headrace.integrations import hybrid_transport as either_transport
+from headrace.integrations import hybrid_transport
 from headrace.testing.server import endpoint_process
 from headrace_cost import Cost
 from headrace_retry import Retry
@@ -152,7 +152,7 @@ async def test_http_1_alone_is_offered_where_that_is_asked(
 def test_asked_for_and_not_installed_it_is_refused(
     through: Through, monkeypatch: pytest.MonkeyPatch, options: Any
 ) -> None:
-    monkeypatch.setattr(either_transport, "has_http2", lambda: False)
+    monkeypatch.setattr(hybrid_transport, "has_http2", lambda: False)
     with pytest.raises(SettingsError, match=r"pip install 'headrace\[http2\]'"):
         through(**options)
     through(http2=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headrace.integrations.call_factory import REDIRECTED_FROM, Calls
+from headrace.integrations.call_factory import REDIRECTED_FROM, CallFactory
 from headrace_cost import Cost
 from headrace_retry import Retry
 
@@ -125,7 +125,7 @@ async def test_an_origin_is_scheme_host_and_port(
         headers={"X-Api-Key": "k", "Accept": "text/plain"},
         extensions={REDIRECTED_FROM: first},
     )
-    call, _ = await Calls(library).of(request, lambda: 0.0, None)
+    call, _ = await CallFactory(library).build(request, lambda: 0.0, None)
     names = {name.lower() for name, _ in call.request.headers}
     assert (names & {"accept", "x-api-key"}) == ({"accept", "x-api-key"} if kept else {"accept"})
 

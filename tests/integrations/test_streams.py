@@ -290,7 +290,7 @@ async def test_until_its_first_bytes_a_stream_is_tried_again(
     policies = [Retry(attempts=3, base=0.001), watch, breaker]
     async with serve(script) as server, through(policies=policies, max_in_flight=1, **over) as client:
         async with client.stream("POST", f"{server.url}/speech", json={"model": "m"}) as response:
-            with pytest.raises(library.RemoteProtocolError, match="before the answer was complete"):
+            with pytest.raises(library.RemoteProtocolError, match="before the response was complete"):
                 await response.aread()
         assert server.accepted == 3
         assert watch.seen == [(False, "IncompleteReply")]

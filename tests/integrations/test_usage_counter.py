@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace import Headers, Reply, Usage
-from headrace.integrations.usage_counter import PassingCounter
+from headrace.integrations.usage_counter import UsageCounter
 
 LIMIT = 10_000
 KINDS = st.sampled_from(
@@ -47,7 +47,7 @@ KNOWN = {"model": "m", "usage": {"prompt_tokens": 10, "completion_tokens": 4}}
 def counted(kind: str, body: bytes, cuts: list[int]) -> Reply:
     """The reply after its body has passed in pieces that end at these places."""
     reply = Reply(200, Headers([(b"content-type", kind.encode())]), b"")
-    counter = PassingCounter(reply, LIMIT)
+    counter = UsageCounter(reply, LIMIT)
     places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     for begin, end in pairwise(places):
         counter.feed(body[begin:end])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.interrupts.campaign import WAYS, BrokenError, check_output
 
-from headrace.transports.http1.response_parser import ReplyParser
+from headrace.transports.http1.response_parser import ResponseParser
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTS = int(os.environ.get("TEST_INTERRUPTS", "1"))
@@ -48,8 +48,8 @@ def test_ctrl_c_in_a_callback_of_the_parser_is_not_taken_for_a_broken_answer(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ReplyParser, callback, interrupted)
-    parser = ReplyParser(1000)
+    monkeypatch.setattr(ResponseParser, callback, interrupted)
+    parser = ResponseParser(1000)
     parser.begin("POST")
     with pytest.raises(KeyboardInterrupt):
         parser.feed(f"HTTP/1.1 200 OK\r\n{refused}Content-Length: 2\r\n\r\nhi".encode())

@@ -19,7 +19,7 @@ import trustme
 from anyio.streams.tls import TLSStream
 
 from headrace import Client, Headers
-from headrace.transports.connecting.connector import default_ssl_context
+from headrace.transports.connecting.ssl_context import default_ssl_context
 
 _GONE = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError, OSError)
 

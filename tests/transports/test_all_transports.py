@@ -218,7 +218,7 @@ async def test_a_broken_answer_is_a_typed_error_that_a_retry_can_help(
 @pytest.mark.parametrize(
     ("rest", "said"),
     [
-        (b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}", "'br' was not asked for"),
+        (b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}", "'br' was not requested"),
         (b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", "damaged"),
         (b"Content-Length: 10\r\n\r\n{}", ""),
         (b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", ""),

@@ -9,7 +9,7 @@ import pytest
 
 from headrace import Client, Endpoint, Secret, SettingsError
 from headrace.settings import CoreSettings, load_settings
-from headrace.transports.connecting.proxy import environment_proxy, parsed_proxy
+from headrace.transports.connecting.proxy import environment_proxy, parse_proxy
 from headrace.transports.factory import make_transport
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport
@@ -99,7 +99,7 @@ def test_what_is_not_the_url_of_a_proxy_is_refused_without_being_shown(proxy: st
 
 
 def test_user_name_and_password_of_a_proxy_may_be_escaped() -> None:
-    proxy = parsed_proxy("http://m%C3%A9:p%40ss%3A@proxy.test")
+    proxy = parse_proxy("http://m%C3%A9:p%40ss%3A@proxy.test")
     assert proxy.port == 80
     assert proxy.authorization == "Basic " + base64.b64encode("mé:p@ss:".encode()).decode()
     assert "Basic" not in repr(proxy)

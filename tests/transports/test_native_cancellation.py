@@ -90,7 +90,7 @@ async def test_a_loop_that_is_blocked_while_it_connects_is_no_timeout(
 ) -> None:
     blocked: list[bool] = []
 
-    connected = Address.connected
+    connected = Address.connect
 
     async def blocking(address: Address) -> Any:
         if not blocked:
@@ -98,8 +98,8 @@ async def test_a_loop_that_is_blocked_while_it_connects_is_no_timeout(
             time.sleep(0.4)  # noqa: ASYNC251 - someone else's task computes for too long
         return await connected(address)
 
-    monkeypatch.setattr(Address, "connected_at_once", lambda address: None)
-    monkeypatch.setattr(Address, "connected", blocking)
+    monkeypatch.setattr(Address, "connect_nowait", lambda address: None)
+    monkeypatch.setattr(Address, "connect", blocking)
     async with serve() as server, connect(server) as client:
         await client.request("POST", "/a", {}, timeout=Timeout(5, connect=0.2))
     assert blocked

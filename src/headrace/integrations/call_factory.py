@@ -1,4 +1,4 @@
-"""From a request of the library's to a call."""
+"""Makes calls from requests of a library."""
 
 from __future__ import annotations
 
@@ -12,66 +12,66 @@ from headrace.calls import Call, Event, Request, Timeout
 from headrace.endpoint import Endpoint
 from headrace.wire.batch_lines import EncodedBody
 
-_OF_THE_CONNECTION = frozenset(
+_CONNECTION_HEADERS = frozenset(
     {b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"}
 )
-"""Headers that are not sent on: the transport has its own, and asks for the encodings that it can undo."""
+"""Headers that are not passed on: the transport sets its own, and the encodings that it can decode."""
 
-_TO_ANOTHER_ORIGIN = frozenset({b"accept", b"accept-language", b"content-type", b"range", b"user-agent"})
-"""Headers that follow a redirect to another origin; any other may hold a credential."""
+_SAFE_FOR_OTHER_ORIGINS = frozenset({b"accept", b"accept-language", b"content-type", b"range", b"user-agent"})
+"""Headers that are kept in a redirect to another origin; any other may contain a credential."""
 
 STREAMED = "headrace.streamed"
-"""Extension of a request: whether its response is to be handed over as it comes."""
+"""Extension of a request: whether the caller reads its response as a stream."""
 
 REDIRECTED_FROM = "headrace.redirected_from"
-"""Extension of a request that a redirect made: the origin that the first one of them went to."""
+"""Extension of a redirected request: the origin of the first request."""
 
-_SHORTEST = 1e-6
-"""Seconds; what a timeout of 0 is taken for."""
-
-
-_MOST_HEADS = 256
+_MIN_TIMEOUT = 1e-6
+"""Seconds; replaces a timeout of 0."""
 
 
-class _Head(NamedTuple):
-    """Headers to be sent, and what they say of the request."""
+_MAX_CACHED = 256
+
+
+class _ParsedHeaders(NamedTuple):
+    """Headers to send, and what they say about the request."""
 
     headers: tuple[tuple[str, str], ...]
     wants_events: bool
     is_retry: bool
 
 
-class Calls:
-    """Makes calls, remembering what is the same in many: origins, timeouts, headers."""
+class CallFactory:
+    """Makes calls. It caches what many calls share: endpoints, timeouts, headers."""
 
     def __init__(self, library: ModuleType) -> None:
         self._library = library
         self._timeouts: dict[tuple[Any, ...], Timeout] = {}
-        self._heads: dict[tuple[tuple[bytes, bytes], ...], _Head] = {}
+        self._heads: dict[tuple[tuple[bytes, bytes], ...], _ParsedHeaders] = {}
         self._endpoints: dict[str, Endpoint] = {}
 
-    async def of(
+    async def build(
         self, request: Any, now: Callable[[], float], notify: Callable[[Event], None] | None
     ) -> tuple[Call, bool]:
-        """The call that a request of the library's stands for, and whether an SDK makes it again."""
+        """The call for a request of the library, and whether the request is an SDK's retry."""
         content = await request.aread()
         extensions = request.extensions
-        asked = extensions.get("timeout", {})
-        key = asked.get("connect"), asked.get("read"), asked.get("write")
+        limits = extensions.get("timeout", {})
+        key = limits.get("connect"), limits.get("read"), limits.get("write")
         timeout = self._timeouts.get(key) or self._timeout(*key)
         origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
         endpoint = self._endpoints.get(origin)
         if endpoint is None:
             if request.url.scheme not in {"http", "https"}:
                 raise self._library.UnsupportedProtocol(
-                    f"headrace speaks http and https, not {request.url.scheme!r}", request=request
+                    f"headrace supports http and https, not {request.url.scheme!r}", request=request
                 )
             endpoint = self._endpoints[origin] = Endpoint(origin)
         body = _body(content)
-        raw = tuple([pair for pair in request.headers.raw if pair[0].lower() not in _OF_THE_CONNECTION])
+        raw = tuple([pair for pair in request.headers.raw if pair[0].lower() not in _CONNECTION_HEADERS])
         if REDIRECTED_FROM in extensions and not _same_origin(extensions[REDIRECTED_FROM], origin):
-            # The library takes off "Authorization" alone.
-            raw = tuple([pair for pair in raw if pair[0].lower() in _TO_ANOTHER_ORIGIN])
+            # The library removes only "Authorization".
+            raw = tuple([pair for pair in raw if pair[0].lower() in _SAFE_FOR_OTHER_ORIGINS])
         head = self._heads.get(raw) or self._head(raw)
         unbounded = extensions.get(STREAMED, False)
         streamed = unbounded or head.wants_events or (body is not None and bool(body.asked.stream))
@@ -89,31 +89,31 @@ class Calls:
         )
         return call, head.is_retry
 
-    def _head(self, raw: tuple[tuple[bytes, bytes], ...]) -> _Head:
-        """The headers of a request as headrace has them; few differ from those of the request before."""
+    def _head(self, raw: tuple[tuple[bytes, bytes], ...]) -> _ParsedHeaders:
+        """The headers of a request as headrace writes them; most requests have the same."""
         headers = tuple([(name.decode("ascii"), value.decode("latin-1")) for name, value in raw])
         named = {name.lower(): value for name, value in headers}
-        head = _Head(
+        head = _ParsedHeaders(
             headers,
             "text/event-stream" in named.get("accept", ""),
             named.get("x-stainless-retry-count", "0") != "0",
         )
-        if len(self._heads) == _MOST_HEADS:
+        if len(self._heads) == _MAX_CACHED:
             self._heads.clear()
         self._heads[raw] = head
         return head
 
     def _timeout(self, connect: float | None, read: float | None, write: float | None) -> Timeout:
-        limits = [None if limit is None else max(limit, _SHORTEST) for limit in (connect, read, write)]
+        limits = [None if limit is None else max(limit, _MIN_TIMEOUT) for limit in (connect, read, write)]
         timeout = Timeout(None, connect=limits[0], read=limits[1], write=limits[2], stall=limits[1])
-        if len(self._timeouts) == _MOST_HEADS:
+        if len(self._timeouts) == _MAX_CACHED:
             self._timeouts.clear()
         self._timeouts[connect, read, write] = timeout
         return timeout
 
 
 def _same_origin(first: str, origin: str) -> bool:
-    """Whether credentials for the one may go to the other: the same, or the same host by https."""
+    """Whether credentials may be sent on: to the same origin, or to the same host over https."""
     return origin in {first, f"https{first.removeprefix('http')}"}
 
 

@@ -1,10 +1,10 @@
-"""Lifespans for a client that is used without a block, as SDKs use theirs.
+"""Lifespans for a client without an ``async with`` block, as SDKs use theirs.
 
-headrace runs background tasks in the nursery of a block, so that none outlives it, and an error of one is
-seen. The client of an SDK is made, used and closed by calls, perhaps each in another task: there is no block.
-So this is the one file in which a task is started outside of a nursery. It enters the lifespans, waits, and
-leaves them, all in one task, as trio and anyio want it. It ends when the client is closed, and with its event
-loop at the latest. On asyncio none is started where no policy has a lifespan.
+headrace runs background tasks in the nursery of a block, so that none outlives it and no error is lost. The
+client of an SDK is made, used and closed by separate calls, perhaps in different tasks, so there is no block.
+Therefore this is the only file that starts a task outside a nursery. The task enters the lifespans, waits,
+and leaves them, because trio and anyio require one task for all three. It ends when the client is closed, or
+with the event loop. On asyncio no task is started if no policy has a lifespan.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from headrace.errors import ClientStateError
 from headrace.pipeline.lifespans import TRANSPORT, Lifespans, Part
 
 _running: set[object] = set()
-"""asyncio's tasks, which the event loop itself does not keep from the garbage collector."""
+"""References to asyncio's tasks, because the event loop does not protect them from the garbage collector."""
 
 
-class LifespansWithoutBlock:
-    """Lifespans that are entered and left by calls; of the event loop that runs when it is made.
+class DetachedLifespans:
+    """Lifespans that are entered by `open` and left by `aclose`, in the event loop that creates the object.
 
-    Warns (ResourceWarning) when it is deleted and was never closed.
+    Emits a ResourceWarning if it is deleted without being closed.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self._lifespans = Lifespans(parts, self._lose)
+        self._lifespans = Lifespans(parts, self._on_lost)
         self._needs_task = not on_asyncio() or any(
             hasattr(part.it, "lifespan") for part in parts if part.name != TRANSPORT
         )
-        self._entered, self._closing, self._left = anyio.Event(), anyio.Event(), anyio.Event()
+        self._entered, self._closing, self._exited = anyio.Event(), anyio.Event(), anyio.Event()
         self._error: Exception | None = None
         self._whole = anyio.CancelScope()
-        self._begun = self._closed = self._fails = False
+        self._opened = self._closed = self._failed = False
 
     async def open(self) -> None:
-        """Enter the lifespans, once, whoever asks; raises what that raised, or a background task has."""
-        if not self._begun:
-            self._begun = True
+        """Enter the lifespans, once. Each call raises an error of this, or of a background task."""
+        if not self._opened:
+            self._opened = True
             if self._needs_task:
                 self._start_task()
             else:
                 await self._enter()
         await self._entered.wait()
-        if self._fails:
-            await self._left.wait()
+        if self._failed:
+            await self._exited.wait()
         self._raise_error()
 
     async def aclose(self) -> None:
-        """Leave the lifespans; raises what that raised."""
+        """Leave the lifespans. Raises an error of this."""
         self._closed = True
         self._closing.set()
         if not self._needs_task:
@@ -65,13 +65,13 @@ class LifespansWithoutBlock:
         if is_entering:
             self._whole.cancel()
         with anyio.CancelScope(shield=True):
-            await self._left.wait()
+            await self._exited.wait()
         if not is_entering:
             self._raise_error()
 
     def _raise_error(self) -> None:
         if self._error is not None:
-            raise self._error.with_traceback(None)  # else each request would add its own
+            raise self._error.with_traceback(None)  # otherwise each request would extend the traceback
 
     async def _enter(self) -> None:
         try:
@@ -85,7 +85,7 @@ class LifespansWithoutBlock:
         if on_asyncio():
             import asyncio
 
-            # In a context of its own: it is not part of the request that happens to be the first.
+            # In a context of its own, because it does not belong to the first request.
             task = asyncio.get_running_loop().create_task(
                 self._run(), name="headrace lifespans", context=contextvars.Context()
             )
@@ -99,38 +99,38 @@ class LifespansWithoutBlock:
     async def _run(self) -> None:
         try:
             with self._whole:
-                await self._stay_entered()
+                await self._hold_lifespans()
             if not self._entered.is_set():
-                self._error = ClientStateError("this client was closed while it was opened")
-        except Exception as error:  # for whoever makes the next request, and not for the event loop
+                self._error = ClientStateError("this client was closed while it was opening")
+        except Exception as error:  # the next request raises it, not the event loop
             self._error = error
         except BaseException as error:
             if on_asyncio() or not _is_interrupt(error):
                 raise
-            # A task of a policy's got it. trio would take it for an error of its own here, so it is sent on
-            # to the main task.
+            # Ctrl-C reached a task of a policy. trio would report an internal error here, so the signal is
+            # sent again, for the main task.
             signal.raise_signal(signal.SIGINT)
         finally:
             self._entered.set()
-            self._left.set()
+            self._exited.set()
 
-    async def _stay_entered(self) -> None:
+    async def _hold_lifespans(self) -> None:
         await self._lifespans.enter()
         try:
             self._entered.set()
             await self._closing.wait()
         except BaseException as error:
-            self._fails = True
+            self._failed = True
             await self._lifespans.leave(type(error), error, error.__traceback__)
             raise
         else:
             await self._lifespans.leave(None, None, None)
 
-    def _lose(self, why: str) -> None:
-        self._error = ClientStateError(why)
+    def _on_lost(self, reason: str) -> None:
+        self._error = ClientStateError(reason)
 
     def __del__(self) -> None:
-        if self._begun and not self._closed:
+        if self._opened and not self._closed:
             warnings.warn(
                 "a client over headrace was never closed; await its aclose(), or use it with 'async with'",
                 ResourceWarning,

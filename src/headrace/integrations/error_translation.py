@@ -18,8 +18,8 @@ from headrace.errors import (
 _TIMEOUTS = {"connect": "ConnectTimeout", "queue": "PoolTimeout", "write": "WriteTimeout"}
 
 
-def translated(library: ModuleType, error: HeadraceError, request: Any) -> Exception:
-    """The library's exception for ``error``; itself where the library has none, as for an open circuit."""
+def translate_error(library: ModuleType, error: HeadraceError, request: Any) -> Exception:
+    """The library's exception for ``error``, or ``error`` itself if there is none, as for an open circuit."""
     name, text = None, str(error)
     if isinstance(error, CallTimeout):
         name = _TIMEOUTS.get(error.phase, "ReadTimeout")

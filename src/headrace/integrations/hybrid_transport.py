@@ -1,4 +1,4 @@
-"""The transport of an SDK's client: the native one, or the library's own where only that will do."""
+"""The transport of an SDK's client: the native one, or the library's own where that is needed."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from headrace.policies import GroupOfClient
 from headrace.replies import Reply
 from headrace.transports import Transport
 from headrace.transports.connecting.client_certificate import load_client_certificate
-from headrace.transports.connecting.connector import default_ssl_context
-from headrace.transports.connecting.proxy import environment_proxy, is_http_proxy, parsed_proxy
+from headrace.transports.connecting.proxy import environment_proxy, is_http_proxy, parse_proxy
+from headrace.transports.connecting.ssl_context import default_ssl_context
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport, has_http2
 
 Http2 = bool | Literal["auto"]
 
 
-def native_http2(options: Mapping[str, Any], otherwise: Http2) -> Http2:
-    """What ``http1`` and ``http2`` ask for in the native transport's terms; nothing asked: ``otherwise``.
+def native_http2(options: Mapping[str, Any], default: Http2) -> Http2:
+    """The native transport's ``http2`` for the options ``http1`` and ``http2``; ``default`` without them.
 
-    Raises `SettingsError` where they ask for HTTP/2 and it is not installed.
+    Raises `SettingsError` if they ask for HTTP/2 without ngh2.
     """
-    alone = not options.get("http1", True)
-    if (alone or options.get("http2")) and not has_http2():
-        raise SettingsError("http2=True needs ngh2: pip install 'headrace[http2]', or leave http2= out")
-    if alone:
+    only_http2 = not options.get("http1", True)
+    if (only_http2 or options.get("http2")) and not has_http2():
+        raise SettingsError("http2=True needs ngh2: pip install 'headrace[http2]', or remove http2=")
+    if only_http2:
         return True
     # With both, the libraries offer both and the server chooses.
-    return ("auto" if options["http2"] else False) if "http2" in options else otherwise
+    return ("auto" if options["http2"] else False) if "http2" in options else default
 
 
 def native_ssl_context(library: ModuleType, options: Mapping[str, Any]) -> SSLContext | None:
-    """What ``verify`` and ``cert`` ask for, None for the native transport's default.
+    """The SSL context for the options ``verify`` and ``cert``; None means the native transport's default.
 
-    Raises `SettingsError` for a certificate that cannot be loaded.
+    Raises `SettingsError` if the certificate cannot be loaded.
     """
     verify, cert = options.get("verify", True), options.get("cert")
     if verify is True:
@@ -52,25 +52,25 @@ def native_ssl_context(library: ModuleType, options: Mapping[str, Any]) -> SSLCo
     return context
 
 
-def named_proxy(library: ModuleType, options: Mapping[str, Any]) -> str | None:
-    """The URL of ``proxy=``; None without one, and for one that has more to it (`httpx.Proxy`).
+def proxy_url(library: ModuleType, options: Mapping[str, Any]) -> str | None:
+    """The URL of the option ``proxy``; None without it, and for an `httpx.Proxy`, which is more than a URL.
 
-    Raises `SettingsError` for what is not the URL of a proxy.
+    Raises `SettingsError` if it is not the URL of a proxy.
     """
     proxy = options.get("proxy")
     if not isinstance(proxy, (str, library.URL)):
         return None
     url = str(proxy)
     if is_http_proxy(url):
-        parsed_proxy(url)
+        parse_proxy(url)
     return url
 
 
-class EitherTransport:
-    """Sends natively, and by ``library`` over a proxy of SOCKS or https, or where ``mounts`` say so.
+class HybridTransport:
+    """Uses the native transport, and ``library`` for SOCKS or https proxies and for ``mounts``.
 
-    ``options`` are those of the library's own client, ``ssl_context`` and ``http2`` what `native_ssl_context`
-    and `native_http2` make of them.
+    ``options`` are those of the library's own client. ``ssl_context`` and ``http2`` are the results of
+    `native_ssl_context` and `native_http2`.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class EitherTransport:
             proxy=self._proxy,
             http2=http2,
         )
-        self._librarys: HttpxTransport | None = None
+        self._library_transport: HttpxTransport | None = None
         self._by_endpoint: dict[Endpoint, Transport] = {}
 
     def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
-        """What the native transport needs."""
+        """The native transport's lifespan."""
         return self._native.lifespan(group)
 
     async def send(self, call: Call) -> Reply:
@@ -105,31 +105,33 @@ class EitherTransport:
         return await (self._by_endpoint.get(call.endpoint) or self._transport(call.endpoint)).send(call)
 
     async def aclose(self) -> None:
-        """Drop all connections."""
+        """Close all connections."""
         await self._native.aclose()
-        if self._librarys is not None:
-            await self._librarys.aclose()
+        if self._library_transport is not None:
+            await self._library_transport.aclose()
 
     def _proxy(self, url: str) -> str | None:
         """The proxy for a URL, as the library chooses it."""
         if self._options.get("proxy") is not None:
-            return named_proxy(self._library, self._options)
+            return proxy_url(self._library, self._options)
         return environment_proxy(url) if self._options.get("trust_env", True) else None
 
     def _transport(self, endpoint: Endpoint) -> Transport:
         options = self._options
         proxy = self._proxy(endpoint.base_url)
-        by_library = (
+        use_library = (
             bool(options.get("mounts"))
             or (options.get("proxy") is not None and proxy is None)
             or (proxy is not None and not is_http_proxy(proxy))
         )
-        transport = self._by_endpoint[endpoint] = self._by_library() if by_library else self._native
+        transport = self._by_endpoint[endpoint] = (
+            self._get_library_transport() if use_library else self._native
+        )
         return transport
 
-    def _by_library(self) -> Transport:
-        if self._librarys is None:
+    def _get_library_transport(self) -> Transport:
+        if self._library_transport is None:
             limits = self._library.Limits(max_connections=None, max_keepalive_connections=self._max_in_flight)
             client = self._library.AsyncClient(**({"limits": limits} | dict(self._options)))
-            self._librarys = HttpxTransport(client, max_response_bytes=self._max_bytes)
-        return self._librarys
+            self._library_transport = HttpxTransport(client, max_response_bytes=self._max_bytes)
+        return self._library_transport

@@ -1,7 +1,7 @@
-"""Requests of the library's that differ from one before in their content alone: copies of that one.
+"""Copies earlier requests of the library that differ only in their content.
 
-The library takes 40 µs to build a request, most of it for a URL and headers that are the same a thousand
-times over. It builds the first of its kind; so whatever it does to a request, the copies have as well.
+The library takes 40 µs to build a request, most of it for a URL and headers that are the same each time. It
+builds the first request of a kind, and later ones are copies of it, with everything that the library adds.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 _MOST_TEMPLATES = 256
 
-_OF_ONE_REQUEST = ("content-length", "transfer-encoding", "cookie")
-"""Headers that the library adds for the content and from its cookies, unless they are given."""
+_PER_REQUEST = ("content-length", "transfer-encoding", "cookie")
+"""Headers that the library adds for the content and from its cookies, unless the caller sets them."""
 
 
-class _Template(NamedTuple):
+class _RequestTemplate(NamedTuple):
     method: str
     url: Any
     headers: Any
 
 
 class TemplatingClient:
-    """The part of a client that is the same for both libraries; comes before the library's own class."""
+    """The part of a client that both libraries share; a base class in front of the library's own."""
 
     library: ClassVar[ModuleType]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._templates: dict[Hashable, _Template] = {}
+        self._templates: dict[Hashable, _RequestTemplate] = {}
 
     def build_request(self, method: str, url: Any, **options: Any) -> Any:
-        """A request; see ``build_request`` of the library's ``AsyncClient``."""
+        """Build a request; see ``build_request`` of the library's ``AsyncClient``."""
         kind = self._kind(method, url, **options)
         template = self._templates.get(kind)
         if template is not None:
@@ -49,10 +49,10 @@ class TemplatingClient:
         *,
         content: Any = None,
         headers: Any = None,
-        timeout: object = None,  # of each request its own
+        timeout: object = None,  # not part of the kind
         **others: Any,
     ) -> Hashable | None:
-        """What a request has in common with its copies, None where it can have none."""
+        """What a request shares with its copies. None: it cannot be copied."""
         client, given = cast(Any, self), _pairs(headers)
         if (
             given is None
@@ -69,15 +69,15 @@ class TemplatingClient:
     def _keep(self, kind: Hashable, request: Any, given: Any) -> None:
         client = cast(Any, self)
         named = self.library.Headers(given)
-        if any(name in named or name in client.headers for name in _OF_ONE_REQUEST):
+        if any(name in named or name in client.headers for name in _PER_REQUEST):
             return
         headers = self.library.Headers(request.headers)
         headers.pop("cookie", None)
         if len(self._templates) == _MOST_TEMPLATES:
             self._templates.clear()
-        self._templates[kind] = _Template(request.method, request.url, headers)
+        self._templates[kind] = _RequestTemplate(request.method, request.url, headers)
 
-    def _copy(self, template: _Template, options: Mapping[str, Any]) -> Any:
+    def _copy(self, template: _RequestTemplate, options: Mapping[str, Any]) -> Any:
         library, client, content = self.library, cast(Any, self), options["content"]
         timeout = options.get("timeout", library.USE_CLIENT_DEFAULT)
         limits = client.timeout if timeout is library.USE_CLIENT_DEFAULT else library.Timeout(timeout)
@@ -96,7 +96,7 @@ class TemplatingClient:
 
 
 def _pairs(headers: Any) -> tuple[Any, ...] | None:
-    """Headers as they can be compared, None for what takes longer to compare than to build."""
+    """Headers in comparable form. None: comparing takes longer than building a request."""
     if type(headers) is list:
         return tuple(map(tuple, headers))
     if type(headers) is dict:

@@ -1,4 +1,4 @@
-"""Model and token counts of a body that passes by: those of events as they come, of JSON at its end."""
+"""Reads model and token counts from a body: from events as they arrive, from JSON at the end."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _LAST_EVENTS = frozenset({b"message_stop", b"response.completed", b"response.fai
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 
 
-def count_whole(reply: Reply) -> None:
-    """Write into ``reply`` what its body says of model and usage, if that is a JSON object."""
-    # Looked at first, because it takes 45 ms to find that a megabyte of sound is not JSON of any kind.
+def read_usage(reply: Reply) -> None:
+    """Set the model and usage of ``reply`` from its body, if that is a JSON object."""
+    # Checked first, because parsing a megabyte of audio takes 45 ms before it fails.
     if reply.content[:1] == b"{" or reply.content[:64].lstrip(_BLANK)[:1] == b"{":
         with suppress(InvalidReply):
             read_envelope(reply)
 
 
-class PassingCounter:
-    """Sees the pieces of one body, and at its end writes into ``reply`` what they say of model and usage.
+class UsageCounter:
+    """Reads the parts of one body, and at the end sets the model and usage of ``reply``.
 
-    At most ``max_bytes`` of JSON are kept until then; what is neither JSON nor events is not looked at.
-    ``finished`` becomes true with the event that is an answer's last, as ``[DONE]`` is a chat's.
+    At most ``max_bytes`` of JSON are kept until then. Bodies other than JSON and events are ignored.
+    ``finished`` becomes true with the last event of a response, such as ``[DONE]`` of a chat.
     """
 
     def __init__(self, reply: Reply, max_bytes: int) -> None:
@@ -45,9 +45,9 @@ class PassingCounter:
         self.finished = False
 
     def feed(self, part: bytes) -> None:
-        """Look at the next bytes."""
+        """Read the next bytes."""
         if self._undecided:
-            part = part.lstrip(_BLANK)  # which means nothing in either
+            part = part.lstrip(_BLANK)  # without meaning in both formats
             self._decide(part[:1])
         if self._events is not None:
             self._feed_events(self._events, part)
@@ -57,19 +57,19 @@ class PassingCounter:
                 self._json = None
 
     def end(self, *, complete: bool) -> None:
-        """No more is to come."""
+        """The body has ended."""
         if self._events is not None and complete:
-            self._look_at(self._events.end())
+            self._read_events(self._events.end())
         if self._json is None:
             self._reply.usage = self._counts.public()
             if self._reply.service_tier is None:
                 self._reply.service_tier = self._counts.tier
         elif complete:
             self._reply.content = bytes(self._json)
-            count_whole(self._reply)
+            read_usage(self._reply)
 
     def _decide(self, first: bytes) -> None:
-        """By the first byte, for some event streams are labelled as JSON, and some JSON as events."""
+        """Decide by the first byte: some servers label events as JSON, and some JSON as events."""
         if first:
             self._undecided = False
             if first != b"{":
@@ -79,19 +79,19 @@ class PassingCounter:
 
     def _feed_events(self, events: EventParser, part: bytes) -> None:
         try:
-            self._look_at(events.feed(part))
+            self._read_events(events.feed(part))
         except CallError:
             self._events = None  # these are not events
 
-    def _look_at(self, events: Iterable[tuple[bytes, bytes]]) -> None:
+    def _read_events(self, events: Iterable[tuple[bytes, bytes]]) -> None:
         for name, data in events:
             if data == _DONE or name in _LAST_EVENTS:
                 self.finished = True
             if b'"usage"' in data:
                 with suppress(*NOT_JSON):
-                    self._note(decode_json(data))
+                    self._read_event(decode_json(data))
 
-    def _note(self, event: Any) -> None:
+    def _read_event(self, event: Any) -> None:
         if not isinstance(event, Mapping):
             return
         for part in (event, event.get("message"), event.get("response")):
@@ -102,5 +102,5 @@ class PassingCounter:
                 if isinstance(part.get("service_tier"), str):
                     self._reply.service_tier = part["service_tier"]
                 if usage is not None:
-                    # The messages API counts the prompt at the beginning, and the answer at the end.
+                    # The messages API counts the prompt at the start, and the output at the end.
                     self._counts = self._counts.updated(usage)

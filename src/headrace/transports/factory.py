@@ -1,4 +1,4 @@
-"""Which transport a client gets when it is handed none."""
+"""Makes the transport of a client that is not given one."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from headrace.settings import CoreSettings
 from headrace.transports import Transport
 
 OWN_TRANSPORTS = frozenset({"native", "httpx"})
-"""Those that are made without asking plugins."""
+"""The transports that do not come from plugins."""
 
 
 def make_transport(settings: CoreSettings) -> Transport:
     """The transport that ``settings.transport`` names.
 
     Raises `SettingsError` for an unknown name, a client certificate that cannot be loaded, and a proxy that
-    the transport cannot use.
+    the transport does not support.
     """
-    # Imported when called for: ssl, httptools and httpx are a large part of the import time.
+    # Imported on demand: ssl, httptools and httpx take a large part of the import time.
     from headrace.transports.connecting.proxy import (
-        chosen_proxy,
         environment_proxy,
         is_http_proxy,
-        parsed_proxy,
+        parse_proxy,
+        select_proxy,
     )
 
     name = settings.transport
     proxy = settings.proxy or environment_proxy
     if name in {"auto", "native"}:
         urls = [endpoint.base_url for endpoint in settings.endpoints] or [settings.base_url]
-        proxies = [chosen for url in urls if (chosen := chosen_proxy(proxy, url)) is not None]
+        proxies = [chosen for url in urls if (chosen := select_proxy(proxy, url)) is not None]
         if name == "auto":
             name = "native" if all(map(is_http_proxy, proxies)) else "httpx"
     if name == "native":
         from headrace.transports.native import NativeTransport
 
         for chosen in proxies:
-            parsed_proxy(chosen)  # what is wrong with it is said now, and not by the first call
+            parse_proxy(chosen)  # so that an error comes now, and not with the first call
         return NativeTransport(
             max_connections=settings.max_in_flight,
             max_response_bytes=settings.max_response_bytes,

@@ -1,20 +1,20 @@
-"""An answer on its way in: what is the same for all versions of HTTP. Sizes are bounded, encodings undone."""
+"""A response while it arrives, for all versions of HTTP. Its size is limited, its encodings are decoded."""
 
 from __future__ import annotations
 
 from headrace.errors import CallError, ReplyTooLarge
 from headrace.replies import Headers
-from headrace.transports.content_encoding import Decoder, decompressed
+from headrace.transports.content_encoding import Decoder, decode_body
 
 MAX_HEAD_BYTES = 256 * 1024
-"""Status line and headers of one answer; the largest seen of real endpoints are below 16 KiB."""
+"""Limit for the status line and headers of a response. The largest of real endpoints are below 16 KiB."""
 
 
-class IncomingAnswer:
-    """The status, headers and body of an answer, as far as they have come.
+class IncomingResponse:
+    """The status, headers and body that have arrived so far.
 
-    While ``by_pieces`` is set, the task that waits is woken for each piece, and may `take` it. While
-    ``unbounded`` is set, what is taken may add up to any size. ``complete`` is set by a subclass.
+    While ``streaming`` is set, the waiting task is woken for each part of the body, and may call `take_body`.
+    While ``unbounded`` is set, the whole body may have any size. A subclass sets ``complete``.
     """
 
     __slots__ = (
@@ -24,10 +24,10 @@ class IncomingAnswer:
         "_error",
         "_limit",
         "_size",
-        "by_pieces",
         "complete",
         "headers",
         "status",
+        "streaming",
         "unbounded",
     )
 
@@ -35,19 +35,19 @@ class IncomingAnswer:
         self._limit = max_bytes
         self._error: CallError | None = None
         self._decoder: Decoder | None = None
-        self.by_pieces = self.unbounded = self.complete = self._encoded = False
+        self.streaming = self.unbounded = self.complete = self._encoded = False
         self.status = self._size = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self._body: bytes | bytearray = b""
 
     def reset(self) -> None:
-        """Expect another answer."""
+        """Prepare for another response."""
         self._error = self._decoder = None
-        self.by_pieces = self.unbounded = self.complete = False
+        self.streaming = self.unbounded = self.complete = False
         self.reset_head()
 
     def reset_head(self) -> None:
-        """Expect another head of the same answer: the one before was interim."""
+        """Prepare for another head of the same response; the last one was interim (1xx)."""
         self.status = self._size = 0
         self.headers = []
         self._body = b""
@@ -55,29 +55,29 @@ class IncomingAnswer:
 
     @property
     def has_head(self) -> bool:
-        """True once status and headers have come."""
+        """Whether status and headers have arrived."""
         return self.status >= 200
 
     @property
-    def is_refusal(self) -> bool:
-        """True once the head of an answer has come whose status is not 2xx."""
+    def is_error(self) -> bool:
+        """Whether a head with a status other than 2xx has arrived."""
         return self.has_head and not 200 <= self.status < 300
 
-    def add(self, data: bytes) -> None:
-        """Take a part of the body; `_error` is set once it is too large."""
+    def add_body(self, data: bytes) -> None:
+        """Add a part of the body. Sets `_error` if the body is too large."""
         self._size += len(data)
         if self._size > self._limit and not self.unbounded:
-            self._too_large()
+            self._set_too_large()
         elif not self._body:
             self._body = data
         else:
-            # One buffer: a list of pieces of two bytes each would take twenty times their size.
+            # One buffer: a list of two-byte parts would take twenty times their size.
             if isinstance(self._body, bytes):
                 self._body = bytearray(self._body)
             self._body += data
 
-    def take(self) -> bytes:
-        """What has come of the body since, decoded; raises what `content` does."""
+    def take_body(self) -> bytes:
+        """The decoded part of the body since the last call. Raises what `content` does."""
         taken, self._body = bytes(self._body), b""
         if self._encoded:
             if self._decoder is None:
@@ -89,11 +89,11 @@ class IncomingAnswer:
         return taken
 
     def content(self) -> bytes:
-        """The body, decompressed; raises `ReplyTooLarge`, `IncompleteReply` or `ProtocolError`."""
+        """The decoded body. Raises `ReplyTooLarge`, `IncompleteReply` or `ProtocolError`."""
         content = bytes(self._body)
         if self._encoded and content:
-            return decompressed(content, Headers(self.headers)["content-encoding"], self._limit)
+            return decode_body(content, Headers(self.headers)["content-encoding"], self._limit)
         return content
 
-    def _too_large(self) -> None:
-        self._error = ReplyTooLarge(f"the answer is over max_response_bytes={self._limit}")
+    def _set_too_large(self) -> None:
+        self._error = ReplyTooLarge(f"the response is over max_response_bytes={self._limit}")

@@ -13,10 +13,12 @@ import anyio
 import pytest
 
 from headrace import CallTimeout, Client, ConnectError, Endpoint, Request, Timeout
-from headrace.transports.connecting import address as addresses
+from headrace.transports.connecting import address as address_module
 from headrace.transports.connecting.address import Address
-from headrace.transports.connecting.connector import Connector, tls_name
-from headrace.transports.connecting.timed_connector import Opener, Shared
+from headrace.transports.connecting.connector import Connector
+from headrace.transports.connecting.pool_group import PoolGroup
+from headrace.transports.connecting.ssl_context import tls_name
+from headrace.transports.connecting.timed_connector import TimedConnector
 from headrace.transports.request_writer import Http1Writer
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +53,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 async def test_a_number_is_not_resolved(port: int, resolver: Callable[..., list[str]]) -> None:
     asked = resolver()
-    (await Address("127.0.0.1", port).connected()).close()
+    (await Address("127.0.0.1", port).connect()).close()
     assert not asked
 
 
@@ -68,28 +70,28 @@ async def test_a_name_is_looked_up_in_time_beside_an_event_loop_that_is_never_id
     with anyio.fail_after(8):
         async with anyio.create_task_group() as group:
             group.start_soon(be_busy)
-            (await Address("localhost", port).connected()).close()
+            (await Address("localhost", port).connect()).close()
             group.cancel_scope.cancel()
 
 
 async def test_on_this_machine_a_connect_takes_no_time(port: int, resolver: Callable[..., list[str]]) -> None:
-    raw_socket = Address("127.0.0.1", port).connected_at_once()
+    raw_socket = Address("127.0.0.1", port).connect_nowait()
     assert raw_socket is not None
     with raw_socket:
         assert raw_socket.getpeername() == ("127.0.0.1", port)
         assert not raw_socket.getblocking()
-    assert Address(DEAD, port).connected_at_once() is None, "nobody listens there"
+    assert Address(DEAD, port).connect_nowait() is None, "nobody listens there"
     resolver("127.0.0.1")
     address = Address("some.test", port)
-    assert address.connected_at_once() is None, "its name is not resolved yet"
-    (await address.connected()).close()
-    found = address.connected_at_once()
+    assert address.connect_nowait() is None, "its name is not resolved yet"
+    (await address.connect()).close()
+    found = address.connect_nowait()
     assert found is not None
     found.close()
 
 
 async def test_elsewhere_a_connect_is_waited_for() -> None:
-    assert Address("192.0.2.1", 80).connected_at_once() is None
+    assert Address("192.0.2.1", 80).connect_nowait() is None
 
 
 async def test_many_connects_at_once_resolve_a_name_once(
@@ -100,7 +102,7 @@ async def test_many_connects_at_once_resolve_a_name_once(
     reached = []
 
     async def connect() -> None:
-        with await address.connected() as raw_socket:
+        with await address.connect() as raw_socket:
             reached.append(raw_socket.getpeername()[0])
 
     async with anyio.create_task_group() as group:
@@ -125,10 +127,10 @@ async def test_who_gives_up_while_a_name_is_resolved_leaves_it_to_the_next(
 
     async def give_up() -> None:
         with scope:
-            await address.connected()
+            await address.connect()
 
     async def connect() -> None:
-        with await address.connected() as raw_socket:
+        with await address.connect() as raw_socket:
             reached.append(raw_socket.getpeername()[0])
 
     monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
@@ -148,10 +150,10 @@ async def test_a_name_is_looked_up_again_when_its_time_is_over(
     port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = resolver("127.0.0.1")
-    monkeypatch.setattr(addresses, "LIFETIME", 0.0)
+    monkeypatch.setattr(address_module, "CACHE_SECONDS", 0.0)
     address = Address("some.test", port)
     for _ in range(3):
-        (await address.connected()).close()
+        (await address.connect()).close()
     assert len(asked) == 3
 
 
@@ -160,12 +162,12 @@ async def test_an_address_that_stops_answering_is_looked_up_again(
 ) -> None:
     resolver("127.0.0.1")
     address = Address("some.test", port)
-    (await address.connected()).close()
+    (await address.connect()).close()
     with socket.create_server((DEAD, 0)) as moved:
         address._port = moved.getsockname()[1]
         address._best = (socket.AF_INET, (DEAD, port))  # where nobody is any more
         asked = resolver(DEAD)
-        with await address.connected() as raw_socket:
+        with await address.connect() as raw_socket:
             assert raw_socket.getpeername()[0] == DEAD
     assert asked == ["some.test"]
 
@@ -188,13 +190,13 @@ async def test_an_address_that_answers_no_more_fails_one_connect_timeout_and_the
     asked = resolver(DEAD, "127.0.0.1")
     nothing: Any = None
     connector = Connector("some.test", port, None, poller=nothing)
-    opener, results = Opener(connector, Shared()), list[str]()
+    timed_connector, results = TimedConnector(connector, PoolGroup()), list[str]()
     address = connector._address
-    (await opener.connect(["http/1.1"], Timeout(60.0), math.inf)).raw_socket.close()
+    (await timed_connector.connect(["http/1.1"], Timeout(60.0), math.inf)).raw_socket.close()
 
     async def connect(timeout: float) -> None:
         try:
-            connected = await opener.connect(["http/1.1"], Timeout(60.0, connect=timeout), math.inf)
+            connected = await timed_connector.connect(["http/1.1"], Timeout(60.0, connect=timeout), math.inf)
         except CallTimeout:
             results.append(f"timeout of {timeout}")
         else:
@@ -219,14 +221,14 @@ async def test_a_name_of_which_no_address_answers_fails_with_the_error_of_the_fi
         nobody.bind(("127.0.0.1", 0))
         resolver(DEAD, "127.0.0.1")
         with pytest.raises(ConnectionRefusedError):
-            await Address("some.test", nobody.getsockname()[1]).connected()
+            await Address("some.test", nobody.getsockname()[1]).connect()
 
 
 async def test_an_address_that_says_nothing_does_not_hold_up_the_next(
     port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolver(DEAD, "127.0.0.1")
-    connected = addresses._connected
+    connected = address_module._connect
     opened = []
 
     async def silent(resolved: Any) -> socket.socket:
@@ -235,9 +237,9 @@ async def test_an_address_that_says_nothing_does_not_hold_up_the_next(
             await anyio.sleep_forever()
         return await connected(resolved)
 
-    monkeypatch.setattr(addresses, "_connected", silent)
-    monkeypatch.setattr(addresses, "STAGGER", 0.01)
-    with await Address("some.test", port).connected() as raw_socket:
+    monkeypatch.setattr(address_module, "_connect", silent)
+    monkeypatch.setattr(address_module, "CONNECTION_ATTEMPT_DELAY", 0.01)
+    with await Address("some.test", port).connect() as raw_socket:
         assert raw_socket.getpeername()[0] == "127.0.0.1"
     assert opened == [DEAD, "127.0.0.1"]
 
@@ -246,9 +248,9 @@ async def test_an_address_that_refuses_hands_over_to_the_next_at_once(
     port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolver(DEAD, "127.0.0.1")
-    monkeypatch.setattr(addresses, "STAGGER", 60.0)
+    monkeypatch.setattr(address_module, "CONNECTION_ATTEMPT_DELAY", 60.0)
     with anyio.fail_after(20):
-        (await Address("some.test", port).connected()).close()
+        (await Address("some.test", port).connect()).close()
 
 
 @pytest.mark.parametrize("host", ["[::1%lo]", "[::1%25lo]", "[::1]", "127.1"])
@@ -257,7 +259,7 @@ async def test_an_address_is_reached_as_it_is_written(host: str) -> None:
     with socket.create_server(("::1" if ":" in host else "127.0.0.1", 0), family=family) as listener:
         port = listener.getsockname()[1]
         address = Address(host.strip("[]"), port)
-        (await address.connected()).close()
+        (await address.connect()).close()
         connection, _ = listener.accept()
         connection.close()
 

@@ -124,21 +124,24 @@ async def test_without_one_the_error_says_how_to_name_it(authority: trustme.CA) 
     [
         (["nowhere.pem"], "nowhere.pem cannot be read: No such file"),
         ([""], "cannot be read: Is a directory"),
-        (["empty.pem"], "empty.pem holds no certificate"),
-        (["certificate.pem"], "certificate.pem holds no private key"),
-        (["key.pem"], "key.pem holds no certificate"),
+        (["empty.pem"], "empty.pem does not contain a certificate"),
+        (["certificate.pem"], "certificate.pem does not contain a private key"),
+        (["key.pem"], "key.pem does not contain a certificate"),
         (["certificate.pem", "nowhere.pem"], "nowhere.pem cannot be read"),
-        (["certificate.pem", "certificate.pem"], "certificate.pem holds no private key"),
-        (["certificate.pem", "other.pem"], "other.pem is not that of the certificate in .*certificate.pem"),
+        (["certificate.pem", "certificate.pem"], "certificate.pem does not contain a private key"),
+        (
+            ["certificate.pem", "other.pem"],
+            "other.pem does not belong to the certificate in .*certificate.pem",
+        ),
         (["rubbish.pem"], "rubbish.pem cannot be loaded"),
         (["certificate.pem", "pkcs8.pem"], "pkcs8.pem is encrypted; give its password"),
         (["certificate.pem", "traditional.pem"], "traditional.pem is encrypted; give its password"),
-        (["certificate.pem", "pkcs8.pem", "wrong-canary"], "does not open the key in .*pkcs8.pem"),
+        (["certificate.pem", "pkcs8.pem", "wrong-canary"], "does not decrypt the key in .*pkcs8.pem"),
         (
             ["certificate.pem", "traditional.pem", "wrong-canary"],
-            "does not open the key in .*traditional.pem",
+            "does not decrypt the key in .*traditional.pem",
         ),
-        (["certificate.pem", "pkcs8.pem", "canary" * 1000], "does not open the key in .*pkcs8.pem"),
+        (["certificate.pem", "pkcs8.pem", "canary" * 1000], "does not decrypt the key in .*pkcs8.pem"),
     ],
 )
 def test_what_is_wrong_with_a_certificate_is_said_with_its_file(

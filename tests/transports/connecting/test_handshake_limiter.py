@@ -13,19 +13,24 @@ import trio
 import trio.testing
 
 from headrace import CallTimeout, Timeout
-from headrace.transports.connecting.handshake_limiter import Turns
-from headrace.transports.connecting.timed_connector import Opener, Shared
-from headrace.transports.sockets.watched_socket import Connected
+from headrace.transports.connecting.handshake_limiter import HandshakeLimiter
+from headrace.transports.connecting.pool_group import PoolGroup
+from headrace.transports.connecting.timed_connector import TimedConnector
+from headrace.transports.sockets.watched_socket import ConnectedSocket
 
 on_both = pytest.mark.anyio
 
 
 @on_both
 async def test_a_few_begin_in_each_turn_of_the_event_loop() -> None:
-    turns, begun, at_once = Turns(together=3, most=100), list[int](), list[int]()
+    limiter, begun, at_once = (
+        HandshakeLimiter(starts_per_turn=3, max_concurrent=100),
+        list[int](),
+        list[int](),
+    )
 
     async def shake_hands(number: int) -> None:
-        async with turns:
+        async with limiter:
             begun.append(number)
 
     async with anyio.create_task_group() as group:
@@ -40,12 +45,17 @@ async def test_a_few_begin_in_each_turn_of_the_event_loop() -> None:
 
 @on_both
 async def test_no_more_than_allowed_are_under_way_first_come_first_served() -> None:
-    turns, asked, begun, under_way = Turns(together=1, most=5), list[int](), list[int](), set[int]()
+    limiter, asked, begun, under_way = (
+        HandshakeLimiter(starts_per_turn=1, max_concurrent=5),
+        list[int](),
+        list[int](),
+        set[int](),
+    )
     ends = [anyio.Event() for _ in range(40)]
 
     async def shake_hands(number: int) -> None:
         asked.append(number)
-        async with turns:
+        async with limiter:
             begun.append(number)
             under_way.add(number)
             await ends[number].wait()
@@ -64,11 +74,15 @@ async def test_no_more_than_allowed_are_under_way_first_come_first_served() -> N
 @on_both
 @pytest.mark.parametrize("seed", range(20))
 async def test_turns_given_up_at_any_moment_come_back(seed: int) -> None:
-    chance, turns, ended = random.Random(seed), Turns(together=2, most=3), list[str]()
+    chance, limiter, ended = (
+        random.Random(seed),
+        HandshakeLimiter(starts_per_turn=2, max_concurrent=3),
+        list[str](),
+    )
 
     async def shake_hands(scope: anyio.CancelScope, steps: int) -> None:
         with scope:
-            async with turns:
+            async with limiter:
                 for _ in range(steps):
                     await anyio.lowlevel.checkpoint()
                 ended.append("well")
@@ -97,17 +111,17 @@ class SlowServer:
     where = "slow.example:443"
 
     def __init__(self) -> None:
-        self.turns = Turns(most=1)
+        self.limiter = HandshakeLimiter(max_concurrent=1)
 
-    def connect_at_once(self) -> None:
+    def connect_nowait(self) -> None:
         return None
 
-    def timed_out(self, began: float) -> None:
-        assert began
+    def on_connect_timeout(self, started: float) -> None:
+        assert started
 
-    async def connect(self, protocols: Any) -> Connected:
+    async def connect(self, protocols: Any) -> ConnectedSocket:
         await anyio.sleep(6)
-        return Connected(socket.socket())
+        return ConnectedSocket(socket.socket())
 
 
 def test_the_wait_for_a_turn_is_not_of_the_connect_timeout_but_of_the_total_one(
@@ -115,9 +129,9 @@ def test_the_wait_for_a_turn_is_not_of_the_connect_timeout_but_of_the_total_one(
 ) -> None:
     connected, failed = list[float](), list[str]()
 
-    async def connect(opener: Opener, end: float) -> None:
+    async def connect(connector: TimedConnector, end: float) -> None:
         try:
-            opened = await opener.open(["http/1.1"], Timeout(60.0, connect=10.0), end)
+            opened = await connector.connect_or_wait(["http/1.1"], Timeout(60.0, connect=10.0), end)
         except CallTimeout as error:
             failed.append(error.phase)
             return
@@ -126,11 +140,11 @@ def test_the_wait_for_a_turn_is_not_of_the_connect_timeout_but_of_the_total_one(
         opened.connected.raw_socket.close()
 
     async def main() -> None:
-        opener = Opener(SlowServer(), Shared())  # type: ignore[arg-type]
+        connector = TimedConnector(SlowServer(), PoolGroup())  # type: ignore[arg-type]
         start = trio.current_time()
         async with trio.open_nursery() as nursery:
             for _ in range(12):
-                nursery.start_soon(connect, opener, start + 61)
+                nursery.start_soon(connect, connector, start + 61)
         assert [round(at - start) for at in connected] == [6 * number for number in range(1, 11)]
         assert failed == ["connect"] * 2
 

@@ -16,9 +16,9 @@ import pytest
 
 from headrace import Client, Endpoint, LocalResourceError
 from headrace.testing import FakeEndpoint
-from headrace.transports.connecting import address as addresses
+from headrace.transports.connecting import address as address_module
 from headrace.transports.connecting.address import Address
-from headrace.transports.connecting.local_limits import LOCAL, Shortage, local_resource_error
+from headrace.transports.connecting.local_limits import LOCAL_ERRNOS, ResourceShortage, local_resource_error
 from headrace_breaker import Breaker
 from headrace_retry import Retry
 from headrace_route import Route
@@ -108,7 +108,7 @@ def test_with_few_connections_calls_wait_for_those_of_others(
 NO_CERTIFICATES = """
 import os, resource
 import ssl
-from headrace.transports.connecting.connector import default_ssl_context
+from headrace.transports.connecting.ssl_context import default_ssl_context
 resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
 try:
     while True:
@@ -140,7 +140,7 @@ def test_certificates_that_cannot_be_read_are_an_error_and_no_empty_store(
     assert done.stdout == "Too many open files\n"
 
 
-@pytest.fixture(params=sorted(LOCAL), ids=lambda number: errno.errorcode[number])
+@pytest.fixture(params=sorted(LOCAL_ERRNOS), ids=lambda number: errno.errorcode[number])
 def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OSError:
     """The error of a local limit, with which each further socket fails."""
     fault = OSError(request.param, os.strerror(request.param))
@@ -148,7 +148,7 @@ def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OS
     def refuse(*_: Any) -> socket.socket:
         raise fault
 
-    monkeypatch.setattr(addresses, "_new_socket", refuse)
+    monkeypatch.setattr(address_module, "_new_socket", refuse)
     return fault
 
 
@@ -174,10 +174,10 @@ async def test_no_name_is_resolved_again_for_a_local_limit(
 
     monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
     address = Address("some.test", 80)
-    address._best, address._until = (socket.AF_INET, ("127.0.0.1", 80)), anyio.current_time() + 60
+    address._best, address._expires_at = (socket.AF_INET, ("127.0.0.1", 80)), anyio.current_time() + 60
     for _ in range(3):
         with pytest.raises(OSError) as caught:
-            await address.connected()
+            await address.connect()
         assert caught.value is fault
     assert not asked
 
@@ -203,10 +203,10 @@ async def test_an_address_that_this_machine_has_no_way_to_is_no_lack_of_ports(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # As ::1 is on a machine without IPv6.
-    monkeypatch.setattr(addresses, "_has_route", lambda resolved: False)
+    monkeypatch.setattr(address_module, "_has_route", lambda resolved: False)
     monkeypatch.setattr(socket.socket, "connect_ex", lambda self, address: errno.EADDRNOTAVAIL, raising=False)
     with pytest.raises(OSError) as caught:
-        await Address("::1", 80).connected()
+        await Address("::1", 80).connect()
     assert caught.value.errno == errno.ENETUNREACH
 
 
@@ -215,15 +215,17 @@ async def test_of_several_addresses_a_local_limit_is_told(monkeypatch: pytest.Mo
         number = errno.ECONNREFUSED if resolved[1][0] == "127.0.0.1" else errno.EMFILE
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(addresses, "_connected", connected)
+    monkeypatch.setattr(address_module, "_connect", connected)
     with pytest.raises(OSError) as caught:
-        await addresses._race([(socket.AF_INET, ("127.0.0.1", 80)), (socket.AF_INET, ("127.0.0.2", 80))])
+        await address_module._happy_eyeballs(
+            [(socket.AF_INET, ("127.0.0.1", 80)), (socket.AF_INET, ("127.0.0.2", 80))]
+        )
     assert caught.value.errno == errno.EMFILE
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, most: int) -> Callable[[], int]:
     """Let a process have no more than so many connections; tells how many it had at most."""
-    real, sockets, peak = addresses._new_socket, list[socket.socket](), 0
+    real, sockets, peak = address_module._new_socket, list[socket.socket](), 0
 
     def new_socket(family: int) -> socket.socket:
         nonlocal peak
@@ -234,7 +236,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, most: int) -> Callable[[], int]:
         peak = max(peak, len(sockets))
         return sockets[-1]
 
-    monkeypatch.setattr(addresses, "_new_socket", new_socket)
+    monkeypatch.setattr(address_module, "_new_socket", new_socket)
     return lambda: peak
 
 
@@ -340,19 +342,19 @@ async def test_a_client_that_closes_ends_the_waits(
 
 async def test_put_back_is_what_came_to_a_waiter_that_gave_up_in_that_moment() -> None:
     returned: list[str] = []
-    shortage = Shortage[str](returned.append)
+    shortage = ResourceShortage[str](returned.append)
     error = LocalResourceError("none")
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
             group.start_soon(_waiting, shortage, error)
             await anyio.wait_all_tasks_blocked()
             scope.cancel()
-            shortage.give_back("a connection")
+            shortage.release("a connection")
     assert returned == ["a connection"]
     assert not shortage.waiters
 
 
-async def _waiting(shortage: Shortage[str], error: LocalResourceError) -> None:
+async def _waiting(shortage: ResourceShortage[str], error: LocalResourceError) -> None:
     await shortage.wait(error, None, again=False)
 
 

@@ -148,7 +148,7 @@ async def test_the_certificate_is_the_endpoints_and_verified(
         ),
         (
             b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno!",
-            "opens no way to llm.test:443: .*403",
+            "does not open a tunnel to llm.test:443: .*403",
             False,
         ),
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "status 404", False),

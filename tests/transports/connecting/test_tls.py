@@ -20,7 +20,7 @@ from anyio.streams.tls import TLSAttribute
 from tests.transports.conftest import server_context
 
 from headrace import Client, ConnectError, TLSError
-from headrace.transports.connecting.connector import default_ssl_context
+from headrace.transports.connecting.ssl_context import default_ssl_context
 from headrace.transports.httpx import HttpxTransport
 from headrace.transports.native import NativeTransport
 

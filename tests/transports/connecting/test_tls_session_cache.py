@@ -14,8 +14,8 @@ from anyio.streams.tls import TLSAttribute
 from tests.transports.conftest import server_context
 
 from headrace import CallTimeout, Client, ConnectError, Endpoint, Timeout, TLSError
-from headrace.transports.connecting import tls_session_cache as sessions
-from headrace.transports.connecting.connector import default_ssl_context
+from headrace.transports.connecting import tls_session_cache
+from headrace.transports.connecting.ssl_context import default_ssl_context
 from headrace.transports.native import NativeTransport
 
 if TYPE_CHECKING:
@@ -155,11 +155,11 @@ async def test_a_session_that_is_too_old_is_replaced_by_a_full_handshake(
 ) -> None:
     transport = NativeTransport(ssl_context=trusting)
     async with serve(script, of_server) as server, connect(server, transport=transport) as client:
-        monkeypatch.setattr(sessions, "LONGEST", 0.0)
+        monkeypatch.setattr(tls_session_cache, "MAX_LIFETIME", 0.0)
         await client.request("POST", "/a", {})
         await script.calls(client, 2)
         assert script.reused == [False, False]
-        monkeypatch.setattr(sessions, "LONGEST", 60.0)
+        monkeypatch.setattr(tls_session_cache, "MAX_LIFETIME", 60.0)
         await script.calls(client, 3)
     assert script.reused == [False, False, True]
 
@@ -171,11 +171,11 @@ async def test_a_session_that_is_too_old_is_replaced_by_a_full_handshake(
 async def test_a_session_lasts_as_long_as_the_server_says_and_its_certificate_is_valid(
     said: int, expires_in: float, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "LONGEST", 7200.0)
+    monkeypatch.setattr(tls_session_cache, "MAX_LIFETIME", 7200.0)
     session: Any = SimpleNamespace(ticket_lifetime_hint=said, timeout=7200)
     expires = time.strftime("%b %d %H:%M:%S %Y GMT", time.gmtime(time.time() + expires_in))
     connection: Any = SimpleNamespace(getpeercert=lambda: {"notAfter": expires})
-    assert sessions._lifetime(session, connection) == pytest.approx(expected, abs=2)
+    assert tls_session_cache._lifetime(session, connection) == pytest.approx(expected, abs=2)
 
 
 @pytest.mark.parametrize("end", ["timeout", "cancel"])

@@ -1,4 +1,4 @@
-"""Which sockets a poll serves, and for what; the same on every system."""
+"""Which sockets a selector serves, and for what; the same on every system."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from headrace.transports.event_loops.socket_selectors import Epoll, Poll, Selector
+from headrace.transports.event_loops.socket_selectors import EpollSelector, SocketSelector, StdlibSelector
 
 on_linux = pytest.mark.skipif(not hasattr(select, "epoll"), reason="only Linux has it")
 BOTH = EVENT_READ | EVENT_WRITE
 
 
-class Watched:
+class RecordingHandler:
     """Notes what it is told."""
 
     def __init__(self, on_read: Callable[[], None] = lambda: None) -> None:
@@ -25,17 +25,17 @@ class Watched:
         self.closed = False
         self._on_read = on_read
 
-    def readable(self) -> None:
+    def on_readable(self) -> None:
         self.told.append("read")
         self._on_read()
 
-    def writable(self) -> None:
+    def on_writable(self) -> None:
         self.told.append("write")
 
 
-@pytest.fixture(params=[Selector, pytest.param(Epoll, marks=on_linux)])
-def poll(request: pytest.FixtureRequest) -> Iterator[Any]:
-    made: Poll = request.param()
+@pytest.fixture(params=[StdlibSelector, pytest.param(EpollSelector, marks=on_linux)])
+def selector(request: pytest.FixtureRequest) -> Iterator[Any]:
+    made: SocketSelector = request.param()
     yield made
     made.close()
 
@@ -62,74 +62,74 @@ def pairs() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
     ],
 )
 def test_a_socket_is_told_what_it_is_watched_for(
-    poll: Any, pairs: Any, events: int, sent: bytes, told: list[str]
+    selector: Any, pairs: Any, events: int, sent: bytes, told: list[str]
 ) -> None:
     ours, theirs = pairs()
-    watched = Watched()
-    poll.add(ours, EVENT_READ, watched)
-    poll.change(ours, events, watched)
+    handler = RecordingHandler()
+    selector.add(ours, EVENT_READ, handler)
+    selector.modify(ours, events, handler)
     theirs.send(sent)
-    poll.serve()
-    assert watched.told == told
+    selector.serve()
+    assert handler.told == told
 
 
 @pytest.mark.parametrize(("events", "told"), [(EVENT_READ, ["read"]), (EVENT_WRITE, ["write"])])
 def test_a_hang_up_is_told_to_what_is_watched_for_alone(
-    poll: Any, pairs: Any, events: int, told: list[str]
+    selector: Any, pairs: Any, events: int, told: list[str]
 ) -> None:
     ours, theirs = pairs()
-    watched = Watched()
-    poll.add(ours, events, watched)
+    handler = RecordingHandler()
+    selector.add(ours, events, handler)
     theirs.close()
-    poll.serve()
-    assert watched.told == told
+    selector.serve()
+    assert handler.told == told
 
 
-def test_one_that_is_closed_by_another_is_not_served(poll: Any, pairs: Any) -> None:
+def test_one_that_is_closed_by_another_is_not_served(selector: Any, pairs: Any) -> None:
     (one, at_one), (other, at_other) = pairs(), pairs()
 
     def close_the_rest() -> None:
-        for raw_socket, watched in ((one, first), (other, second)):
-            if not watched.told:
-                poll.remove(raw_socket)
-                watched.closed = True
+        for raw_socket, handler in ((one, first), (other, second)):
+            if not handler.told:
+                selector.remove(raw_socket)
+                handler.closed = True
                 raw_socket.close()
 
-    first, second = Watched(close_the_rest), Watched(close_the_rest)
-    poll.add(one, EVENT_READ, first)
-    poll.add(other, EVENT_READ, second)
+    first, second = RecordingHandler(close_the_rest), RecordingHandler(close_the_rest)
+    selector.add(one, EVENT_READ, first)
+    selector.add(other, EVENT_READ, second)
     at_one.send(b"x")
     at_other.send(b"x")
-    poll.serve()
+    selector.serve()
     assert sorted([first.told, second.told]) == [[], ["read"]]
 
 
-def test_all_that_are_watched_are_known_until_they_are_removed(poll: Any, pairs: Any) -> None:
+def test_all_that_are_watched_are_known_until_they_are_removed(selector: Any, pairs: Any) -> None:
     ours, theirs = pairs()
-    watched = Watched()
-    poll.add(ours, EVENT_READ, watched)
-    assert poll.watched() == [watched]
-    poll.remove(ours)
+    handler = RecordingHandler()
+    selector.add(ours, EVENT_READ, handler)
+    assert selector.handlers() == [handler]
+    selector.remove(ours)
     theirs.send(b"x")
-    poll.serve()
-    assert not poll.watched()
-    assert not watched.told
+    selector.serve()
+    assert not selector.handlers()
+    assert not handler.told
 
 
 @on_linux
 def test_all_that_are_ready_have_their_turn_a_few_at_a_time(pairs: Any) -> None:
-    poll = Epoll()
-    many = [Watched() for _ in range(10)]
+    selector = EpollSelector()
+    many = [RecordingHandler() for _ in range(10)]
     held = []
-    for watched in many:
+    for handler in many:
         ours, theirs = pairs()
         held.append((ours, theirs))
-        poll.add(ours, EVENT_READ, watched)  # type: ignore[arg-type]  # all that is asked of one
+        selector.add(ours, EVENT_READ, handler)  # type: ignore[arg-type]  # all that is asked of one
         theirs.send(b"x")
     for turn in range(1, 6):
-        poll.serve(2)
+        selector.serve(2)
         assert sum(map(len, (each.told for each in many))) == 2 * turn
     assert [each.told for each in many] == [["read"]] * 10
-    poll.serve()
+    selector.serve()
     assert [each.told for each in many] == [["read"] * 2] * 10
-    poll.close()
+    selector.close()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import Endpoint, ReplyTooLarge, Request, RequestError, Secret, SettingsError
-from headrace.transports.http1.response_parser import ReplyParser
+from headrace.transports.http1.response_parser import ResponseParser
 from headrace.transports.incoming_response import MAX_HEAD_BYTES
 from headrace.transports.request_writer import Http1Writer
 
@@ -52,7 +52,7 @@ def endlessly(first: bytes, then: bytes) -> Iterator[bytes]:
     ],
 )
 def test_what_never_ends_is_refused_before_it_fills_the_memory(first: bytes, then: bytes) -> None:
-    parser = ReplyParser(200_000)
+    parser = ResponseParser(200_000)
     parser.begin("POST")
     fed = 0
     tracemalloc.start()
@@ -67,7 +67,7 @@ def test_what_never_ends_is_refused_before_it_fills_the_memory(first: bytes, the
 
 
 def test_a_body_in_tiny_chunks_takes_little_more_than_its_size() -> None:
-    parser = ReplyParser(1_000_000)
+    parser = ResponseParser(1_000_000)
     parser.begin("POST")
     parser.feed(CHUNKED)
     piece = b"2\r\nab\r\n" * 1000
@@ -82,7 +82,7 @@ def test_a_body_in_tiny_chunks_takes_little_more_than_its_size() -> None:
 
 
 def test_headers_of_a_usual_size_are_no_flood() -> None:
-    parser = ReplyParser(1000)
+    parser = ResponseParser(1000)
     parser.begin("POST")
     head = OK + b"".join(b"X-Field-%d: %s\r\n" % (n, b"v" * 1000) for n in range(200))
     assert parser.feed(head + b"Content-Length: 2\r\n\r\n{}")
@@ -91,12 +91,12 @@ def test_headers_of_a_usual_size_are_no_flood() -> None:
 
 def test_the_limit_on_a_body_is_exact() -> None:
     for size, framing in ((1000, b"Content-Length: 1000\r\n\r\n"), (1000, b"\r\n")):
-        parser = ReplyParser(1000)
+        parser = ResponseParser(1000)
         parser.begin("POST")
         parser.feed(OK + framing + b"x" * size)
         parser.finish()
         assert len(parser.content()) == size
-        parser = ReplyParser(999)
+        parser = ResponseParser(999)
         parser.begin("POST")
         with pytest.raises(ReplyTooLarge, match="999"):
             parser.feed(OK + framing + b"x" * size)

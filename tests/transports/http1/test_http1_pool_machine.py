@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from headrace import CallError, Client, Timeout
 from headrace.transports import native
 from headrace.transports.http1.connection_pool import Http1Pool
-from headrace.transports.sockets.watched_socket import Connected
+from headrace.transports.sockets.watched_socket import ConnectedSocket
 
 if TYPE_CHECKING:
     from tests.transports.conftest import Peer, RawServer, Serve
@@ -97,18 +97,18 @@ class Pool:
     async def play(self, server: RawServer, client: Client, steps: list[tuple[str, int]]) -> None:
         transport = client._transport
         assert isinstance(transport, native.NativeTransport)
-        origin = transport._sender(client.endpoints[0])
-        assert isinstance(origin, Http1Pool)
-        self.origin = origin
-        now, adopt = self.origin._now, self.origin.adopt
-        self.origin._now = lambda: now() + self.elapsed
+        pool = transport._new_sender(client.endpoints[0])
+        assert isinstance(pool, Http1Pool)
+        self.pool = pool
+        now, adopt = self.pool._now, self.pool.adopt
+        self.pool._now = lambda: now() + self.elapsed
 
-        def recorded(connected: Connected) -> Any:
+        def recorded(connected: ConnectedSocket) -> Any:
             connection = adopt(connected)
             self.streams.append(connection.stream)
             return connection
 
-        self.origin.adopt = recorded  # type: ignore[method-assign]
+        self.pool.adopt = recorded  # type: ignore[method-assign]
         async with anyio.create_task_group() as group:
             for step, which in [*steps, *[("answer", 0)] * len(steps)]:
                 if step == "begin":
@@ -147,7 +147,7 @@ class Pool:
 
     def _check(self, client: Client) -> None:
         alive = sum(not asking.over for asking in self.asked.values())
-        in_use, idle = min(PLACES, alive), list(self.origin._idle)
+        in_use, idle = min(PLACES, alive), list(self.pool._idle)
         assert client.in_flight == in_use
         assert len({id(connection.stream) for connection in idle}) == len(idle) <= PLACES
         assert not any(connection.stream.closed for connection in idle)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import IncompleteReply, ProtocolError, ReplyTooLarge
-from headrace.transports.http1.lenient_heads import end_of_head, has_status_line, rewritten
-from headrace.transports.http1.response_parser import ReplyParser
+from headrace.transports.http1.lenient_heads import end_of_head, has_status_line, rewrite_head
+from headrace.transports.http1.response_parser import ResponseParser
 from headrace.transports.incoming_response import MAX_HEAD_BYTES
 
 LF = b"HTTP/1.1 200 OK\n"
@@ -35,9 +35,9 @@ LENIENT: dict[str, tuple[bytes, list[tuple[bytes, bytes]]]] = {
 }
 
 
-def parse(pieces: list[bytes], method: str = "POST") -> ReplyParser:
+def parse(pieces: list[bytes], method: str = "POST") -> ResponseParser:
     """Feed the pieces as a connection would that is closed after them."""
-    parser = ReplyParser(1_000_000)
+    parser = ResponseParser(1_000_000)
     parser.begin(method)
     for piece in pieces:
         if parser.feed(piece):
@@ -80,14 +80,14 @@ def test_broken_trailers_cost_the_connection_and_not_the_answer(trailers: bytes)
 
 @pytest.mark.parametrize("data", [LF, LF + b"X: y\n", LF + b"X: y", OK + b"X: a\r\n b\r\n"])
 def test_a_lenient_head_cut_short_is_refused(data: bytes) -> None:
-    with pytest.raises(ProtocolError, match="breaks HTTP") as caught:
+    with pytest.raises(ProtocolError, match="violates HTTP") as caught:
         parse([data])
     assert not isinstance(caught.value, IncompleteReply)
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 2x", b"HTTP/1.1 200OK\r\n", b"HTTP/9.1 ", b"HTTP/1.1 \n"])
 def test_a_bad_status_line_is_refused_at_once(data: bytes) -> None:
-    parser = ReplyParser(1000)
+    parser = ResponseParser(1000)
     parser.begin("POST")
     with pytest.raises(ProtocolError):
         parser.feed(data)
@@ -95,7 +95,7 @@ def test_a_bad_status_line_is_refused_at_once(data: bytes) -> None:
 
 @pytest.mark.parametrize("piece", [b"y", b"X: y\n", b"X: y\n z" * 100])
 def test_a_head_without_end_is_refused_in_linear_time(piece: bytes) -> None:
-    parser = ReplyParser(1000)
+    parser = ResponseParser(1000)
     parser.begin("POST")
     parser.feed(LF + b"X: ")
     began = time.process_time()
@@ -106,11 +106,11 @@ def test_a_head_without_end_is_refused_in_linear_time(piece: bytes) -> None:
 
 
 def test_a_head_is_rewritten_line_by_line() -> None:
-    assert rewritten(b"HTTP/1.1 200 O\x01K\nA: b\r\n\t c\nContent-Length: 2\x01\n\n") == (
+    assert rewrite_head(b"HTTP/1.1 200 O\x01K\nA: b\r\n\t c\nContent-Length: 2\x01\n\n") == (
         b"HTTP/1.1 200 O K\r\nA: b c\r\nContent-Length: 2\x01\r\n\r\n"
     )
-    assert rewritten(OK + b"A: b\r\n\r\n") == OK + b"A: b\r\n\r\n"
-    assert rewritten(OK + b"A: \x00\x0b\x0c\r!\r\n\r\n") == OK + b"A: \x00\x0b\x0c\r!\r\n\r\n"
+    assert rewrite_head(OK + b"A: b\r\n\r\n") == OK + b"A: b\r\n\r\n"
+    assert rewrite_head(OK + b"A: \x00\x0b\x0c\r!\r\n\r\n") == OK + b"A: \x00\x0b\x0c\r!\r\n\r\n"
 
 
 def test_a_head_ends_with_an_empty_line() -> None:

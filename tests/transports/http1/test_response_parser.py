@@ -15,7 +15,7 @@ from headrace import (
     ProtocolError,
     ReplyTooLarge,
 )
-from headrace.transports.http1.response_parser import ReplyParser
+from headrace.transports.http1.response_parser import ResponseParser
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LIMIT = 1000
@@ -53,9 +53,9 @@ ANSWERS: dict[str, tuple[bytes, int, bytes, bool]] = {
 }
 
 
-def parse(pieces: list[bytes], method: str = "POST", limit: int = LIMIT) -> ReplyParser:
+def parse(pieces: list[bytes], method: str = "POST", limit: int = LIMIT) -> ResponseParser:
     """Feed the pieces as a connection would that is closed after them."""
-    parser = ReplyParser(limit)
+    parser = ResponseParser(limit)
     parser.begin(method)
     for piece in pieces:
         if parser.feed(piece):
@@ -114,7 +114,7 @@ def test_rubbish_ends_in_an_answer_or_a_typed_error(pieces: list[bytes], after_a
     st.lists(st.sampled_from(sorted(n for n in ANSWERS if ANSWERS[n][3])), min_size=2, max_size=6), st.data()
 )
 def test_several_answers_over_one_connection(names: list[str], draw: st.DataObject) -> None:
-    parser = ReplyParser(LIMIT)
+    parser = ResponseParser(LIMIT)
     for name in names:
         data, status, content, _ = ANSWERS[name]
         parser.begin("POST")

@@ -250,7 +250,7 @@ async def test_a_stream_that_stalls_ends_alone(serve: Serve, connect: Connect) -
     async with serve(script) as server, connect(server, http2=True) as client:
         async with client.stream("Hallo", timeout=Timeout(stall=0.1)) as stream:
             assert (await anext(stream)).text == "a"
-            with pytest.raises(CallTimeout, match="fell silent") as caught:
+            with pytest.raises(CallTimeout, match="stopped sending") as caught:
                 await anext(stream)
         assert caught.value.phase == "stall"
         await assert_sound(client)
@@ -279,7 +279,7 @@ async def test_a_connection_that_answers_no_ping_is_given_up(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, idle: bool
 ) -> None:
     monkeypatch.setattr(liveness, "PING_AFTER", 0.1)
-    monkeypatch.setattr(liveness, "PING_WITHIN", 0.1)
+    monkeypatch.setattr(liveness, "PING_TIMEOUT", 0.1)
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
@@ -307,7 +307,7 @@ async def test_a_ping_that_is_answered_keeps_the_connection(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(liveness, "PING_AFTER", 0.05)
-    monkeypatch.setattr(liveness, "PING_WITHIN", 0.5)
+    monkeypatch.setattr(liveness, "PING_TIMEOUT", 0.5)
     pings = 0
 
     async def script(peer: Peer) -> None:
@@ -331,7 +331,7 @@ async def test_a_loop_that_was_blocked_has_asked_nobody_yet(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(liveness, "PING_AFTER", 0.2)
-    monkeypatch.setattr(liveness, "PING_WITHIN", 0.2)
+    monkeypatch.setattr(liveness, "PING_TIMEOUT", 0.2)
 
     async def script(peer: Peer) -> None:
         await (await Http2Peer(peer).begin()).answer_all()

@@ -108,8 +108,8 @@ def assert_whole(client: Client) -> None:
     assert not pool._waiting
     assert pool._opening == 0
     for connection in pool._connections:
-        assert connection.busy == 0
-        assert connection.room == connection._allowed
+        assert connection.active_streams == 0
+        assert connection.free_streams == connection._max_streams
         assert not connection._uploads
     assert client.in_flight == 0
 
@@ -156,7 +156,7 @@ async def test_a_limit_that_changes_is_kept(serve: Serve, connect: Connect) -> N
                 await talk.allow(streams)
                 await heard(server, talk)
                 (connection,) = pool_of(client)._connections
-                assert connection.room == expected
+                assert connection.free_streams == expected
             await talk.allow(9)
             await heard(server, talk)
             group.start_soon(made, client, 4)
@@ -207,7 +207,7 @@ async def test_one_handshake_tells_what_the_server_speaks(
         else:
             await peer.answer_all()
 
-    connected = Address.connected
+    connected = Address.connect
     begun = 0
 
     async def counting(address: Address) -> Any:
@@ -220,9 +220,9 @@ async def test_one_handshake_tells_what_the_server_speaks(
     calls = 30
     transport = NativeTransport(ssl_context=trusting)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Address, "connected_at_once", lambda address: None)
-        patched.setattr(Address, "connected", counting)
-        patched.setattr(Address, "connected_at_once", lambda address: None)
+        patched.setattr(Address, "connect_nowait", lambda address: None)
+        patched.setattr(Address, "connect", counting)
+        patched.setattr(Address, "connect_nowait", lambda address: None)
         async with serve(script, context) as server, connect(server, transport=transport) as client:
             async with anyio.create_task_group() as group:
                 group.start_soon(made, client, calls)
@@ -243,14 +243,14 @@ async def test_a_thousand_calls_at_once_open_ten_connections(
 ) -> None:
     """Over plain http, where this suite's own server has less to do; with TLS see the test above."""
     begun: list[int] = []
-    connected = Address.connected
+    connected = Address.connect
 
     async def counting(address: Address) -> Any:
         begun.append(len(begun))
         return await connected(address)
 
-    monkeypatch.setattr(Address, "connected_at_once", lambda address: None)
-    monkeypatch.setattr(Address, "connected", counting)
+    monkeypatch.setattr(Address, "connect_nowait", lambda address: None)
+    monkeypatch.setattr(Address, "connect", counting)
     gate = Gate()
     async with serve(gate) as server:
         async with connect(server, http2=True, max_in_flight=1000, timeout=60.0) as client:
@@ -278,7 +278,7 @@ class Doors:
         self.ends = list(ends)
         self.begun = 0
         self.go_on = anyio.Event()
-        self._connected = Address.connected
+        self._connected = Address.connect
 
     async def __call__(self, address: Address) -> Any:
         self.begun += 1
@@ -301,8 +301,8 @@ def doors(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Doors]:
         async def connected(address: Address) -> Any:
             return await made(address)
 
-        monkeypatch.setattr(Address, "connected_at_once", lambda address: None)
-        monkeypatch.setattr(Address, "connected", connected)
+        monkeypatch.setattr(Address, "connect_nowait", lambda address: None)
+        monkeypatch.setattr(Address, "connect", connected)
         return made
 
     return doors
@@ -415,8 +415,8 @@ async def test_waiting_for_a_stream_ends_with_the_attempts_time(serve: Serve, co
             async def none_left(address: Address) -> Any:
                 raise OSError(errno.EMFILE, "none left")
 
-            patched.setattr(Address, "connected_at_once", lambda address: None)
-            patched.setattr(Address, "connected", none_left)
+            patched.setattr(Address, "connect_nowait", lambda address: None)
+            patched.setattr(Address, "connect", none_left)
             async with anyio.create_task_group() as group:
                 group.start_soon(client.request, "POST", "/holds", {})
                 await server.until(lambda: len(server.requests) == 2)
@@ -432,14 +432,14 @@ async def test_idle_connections_are_closed(
 ) -> None:
     monkeypatch.setattr(liveness, "KEEP_IDLE", 0.05)
     monkeypatch.setattr(liveness, "PING_AFTER", 0.02)
-    monkeypatch.setattr(liveness, "PING_WITHIN", 0.1)
+    monkeypatch.setattr(liveness, "PING_TIMEOUT", 0.1)
     gate = Gate()
     async with serve(gate) as server, connect(server, http2=True, max_in_flight=300) as client:
         for _ in range(2):
             assert await made(client, 300) == {"ok": 300}
             await server.until(lambda: server.open == 0)
             assert all(talk.said_goodbye for talk in gate.talks)
-            assert pool_of(client).opened == 0
+            assert pool_of(client).open_count == 0
         assert_whole(client)
 
 

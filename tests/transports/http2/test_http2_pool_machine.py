@@ -161,12 +161,12 @@ def assert_nothing_left(client: Client) -> None:
         assert pool._opening == 0
         for connection in pool._connections:
             connection.flush()
-            assert connection.busy == 0
-            assert connection.room == connection._allowed
+            assert connection.active_streams == 0
+            assert connection.free_streams == connection._max_streams
             assert not connection._uploads
             assert not connection.draining
-        assert set(pool._with_room) <= pool._connections
-        assert len(set(pool._with_room)) == len(pool._with_room)
+        assert set(pool._with_free_streams) <= pool._connections
+        assert len(set(pool._with_free_streams)) == len(pool._with_free_streams)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -295,7 +295,7 @@ async def test_a_malformed_answer_is_an_error_of_one_call(serve: Serve, connect:
                 replies.append(await client.request("POST", "/other", {}))
 
             group.start_soon(expect_another)
-            with pytest.raises(ProtocolError, match=r"breaks HTTP/2 \(PROTOCOL_ERROR\)") as caught:
+            with pytest.raises(ProtocolError, match=r"violates HTTP/2 \(PROTOCOL_ERROR\)") as caught:
                 await client.request("POST", "/a", {})
         assert caught.value.retryable
         assert [reply.body for reply in replies] == [{"target": "/v1/other"}]

@@ -11,8 +11,8 @@ import pytest
 from headrace._support.clock import on_asyncio
 from headrace.policies import BackgroundTasks
 from headrace.transports.event_loops.poller import Poller
-from headrace.transports.sockets.byte_stream import Stream
-from headrace.transports.sockets.watched_socket import Connected
+from headrace.transports.sockets.byte_stream import ByteStream
+from headrace.transports.sockets.watched_socket import ConnectedSocket
 
 pytestmark = pytest.mark.anyio
 
@@ -42,15 +42,15 @@ async def test_a_connection_whose_last_request_is_not_all_sent_is_not_used_again
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that there is
-    stream = Stream(Connected(ours), poller)
+    stream = ByteStream(ConnectedSocket(ours), poller)
     with theirs:
         request = b"x" * 1_000_000
         stream.send_now(request)
         theirs.sendall(b"answer")
         received: list[bytes] = []
-        assert await stream.pump(taking(received), FAR, None)
+        assert await stream.receive_into(taking(received), FAR, None)
         assert received == [b"answer"]
-        assert not stream.sound()
+        assert not stream.is_usable()
         theirs.setblocking(False)
         left = len(request)
         with anyio.fail_after(5):
@@ -60,14 +60,14 @@ async def test_a_connection_whose_last_request_is_not_all_sent_is_not_used_again
                 except BlockingIOError:
                     await anyio.lowlevel.checkpoint()
         await anyio.wait_all_tasks_blocked()
-        assert stream.sound()
+        assert stream.is_usable()
         stream.abort()
 
 
 async def test_an_answer_stands_whatever_comes_after_it(poller: Poller) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    stream = Stream(Connected(ours), poller)
+    stream = ByteStream(ConnectedSocket(ours), poller)
     received: list[bytes] = []
 
     async def answer_and_close() -> None:
@@ -76,9 +76,9 @@ async def test_an_answer_stands_whatever_comes_after_it(poller: Poller) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(answer_and_close)
-        assert await stream.pump(taking(received), FAR, None)
+        assert await stream.receive_into(taking(received), FAR, None)
         # The end comes before this task goes on, or after it: neither makes the answer another.
         assert received == [b"whole"]
-        assert not await stream.pump(lambda data: True, FAR, None)
-    assert not stream.sound()
+        assert not await stream.receive_into(lambda data: True, FAR, None)
+    assert not stream.is_usable()
     stream.abort()

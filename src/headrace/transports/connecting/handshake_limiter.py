@@ -1,4 +1,4 @@
-"""The order in which TLS handshakes with one origin begin."""
+"""Limits how many TLS handshakes with one origin start at once, and in which order."""
 
 from __future__ import annotations
 
@@ -7,86 +7,89 @@ from collections import deque
 import anyio
 import anyio.lowlevel
 
-TOGETHER = 8
-"""Handshakes that begin in one turn of the event loop.
+MAX_STARTS_PER_TURN = 8
+"""Handshakes that start in one turn of the event loop.
 
-Each takes a tenth of a millisecond or more to begin and as much to go on. In a burst, answers, and handshakes
-that are half done, are served between those that begin. With more, these fall behind.
+Each takes 0.1 ms or more to start and as much to continue. In a burst, the event loop serves responses and
+half-done handshakes between those that start. With a higher limit these would fall behind.
 """
 
-MOST = 512
-"""Handshakes under way. A server that computes for a millisecond for each keeps none waiting for a second."""
+MAX_CONCURRENT = 512
+"""Handshakes in progress. If a server computes 1 ms for each, none waits for a second."""
 
 
-class _Turn:
-    """A handshake that is to begin."""
+class _PendingHandshake:
+    """A handshake that waits to start."""
 
-    __slots__ = ("begun", "event", "given_up", "leads")
+    __slots__ = ("cancelled", "event", "is_leader", "started")
 
     def __init__(self) -> None:
         self.event = anyio.Event()
-        self.begun = self.given_up = self.leads = False
+        self.started = self.cancelled = self.is_leader = False
 
 
-class Turns:
-    """Lets a few handshakes begin in each turn of the event loop, in the order in which they were asked for.
+class HandshakeLimiter:
+    """Lets a few handshakes start in each turn of the event loop, first in, first out.
 
-    One of those that wait leads: it lets the first ones in, itself among them, and appoints the next leader,
-    who does so in the loop's next turn. Used as ``async with turns:`` around each handshake.
+    One of the waiting handshakes is the leader: it admits the first ones, itself among them, and appoints the
+    next leader, which does the same in the next turn. Use it as ``async with limiter:`` around each
+    handshake.
     """
 
-    def __init__(self, together: int = TOGETHER, most: int = MOST) -> None:
-        self._together = together
-        self._most = most
-        self._waiting: deque[_Turn] = deque()
-        self._is_led = False
-        self._under_way = 0
+    def __init__(
+        self, starts_per_turn: int = MAX_STARTS_PER_TURN, max_concurrent: int = MAX_CONCURRENT
+    ) -> None:
+        self._starts_per_turn = starts_per_turn
+        self._max_concurrent = max_concurrent
+        self._pending: deque[_PendingHandshake] = deque()
+        self._has_leader = False
+        self._in_progress = 0
 
     async def __aenter__(self) -> None:
-        turn = _Turn()
-        self._waiting.append(turn)
+        handshake = _PendingHandshake()
+        self._pending.append(handshake)
         try:
-            if self._is_led or self._under_way >= self._most:
-                await turn.event.wait()
+            if self._has_leader or self._in_progress >= self._max_concurrent:
+                await handshake.event.wait()
             else:
-                self._is_led = turn.leads = True
+                self._has_leader = handshake.is_leader = True
                 await anyio.lowlevel.checkpoint()
         except BaseException:
-            turn.given_up = True
-            if turn.begun:
-                self._end_one()
-            elif turn.leads:
-                self._appoint()
+            handshake.cancelled = True
+            if handshake.started:
+                self._finish_one()
+            elif handshake.is_leader:
+                self._appoint_leader()
             raise
-        if turn.leads and not turn.begun:
-            self._let_in()
+        if handshake.is_leader and not handshake.started:
+            self._admit()
 
     async def __aexit__(self, *_: object) -> None:
-        self._end_one()
+        self._finish_one()
 
-    def _end_one(self) -> None:
-        self._under_way -= 1
-        if not self._is_led:
-            self._appoint()
+    def _finish_one(self) -> None:
+        self._in_progress -= 1
+        if not self._has_leader:
+            self._appoint_leader()
 
-    def _let_in(self) -> None:
-        waiting = self._waiting
-        room = min(self._together, self._most - self._under_way)
-        while waiting and room:
-            turn = waiting.popleft()
-            if not turn.given_up:
-                turn.begun = True
-                turn.event.set()
-                self._under_way += 1
+    def _admit(self) -> None:
+        pending = self._pending
+        room = min(self._starts_per_turn, self._max_concurrent - self._in_progress)
+        while pending and room:
+            handshake = pending.popleft()
+            if not handshake.cancelled:
+                handshake.started = True
+                handshake.event.set()
+                self._in_progress += 1
                 room -= 1
-        self._appoint()
+        self._appoint_leader()
 
-    def _appoint(self) -> None:
-        """Have the first one that waits lead, where there is room for it."""
-        waiting = self._waiting
-        while waiting and waiting[0].given_up:
-            waiting.popleft()
-        self._is_led = bool(waiting) and self._under_way < self._most
-        if self._is_led:
-            waiting[0].leads = True
-            waiting[0].event.set()
+    def _appoint_leader(self) -> None:
+        """Make the first waiting handshake the leader, unless the limit is reached."""
+        pending = self._pending
+        while pending and pending[0].cancelled:
+            pending.popleft()
+        self._has_leader = bool(pending) and self._in_progress < self._max_concurrent
+        if self._has_leader:
+            pending[0].is_leader = True
+            pending[0].event.set()

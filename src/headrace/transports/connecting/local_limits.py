@@ -1,7 +1,7 @@
-"""Faults of this machine and process: no file, port, thread or memory left for another connection.
+"""Limits of this machine and process: no file, port, thread or memory for another connection.
 
-They say nothing about the endpoint, so they are an error of their own kind, and the attempt waits for a
-connection of another attempt where there is one.
+They say nothing about the endpoint. So they have an error type of their own, and an attempt waits for a
+connection of another attempt if there is one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import errno
 import math
 import os
-import resource
 import socket
 import ssl
 from collections import deque
@@ -24,62 +23,63 @@ from headrace.errors import LocalResourceError
 
 T = TypeVar("T")
 
-_PORTS = "this machine has no local port left for it; lower max_in_flight, or widen the range of local ports"
-_MEMORY = "the system has no memory left for sockets; lower max_in_flight"
-_BECAUSE = {
+_NO_PORT = "this machine has no local port left; lower max_in_flight, or widen the range of local ports"
+_NO_MEMORY = "the system has no memory left for sockets; lower max_in_flight"
+_REASONS = {
     errno.ENFILE: "the system's limit of open files is reached; raise fs.file-max, or lower max_in_flight",
-    errno.EADDRNOTAVAIL: _PORTS,
-    errno.EAGAIN: "this process can start no further thread; raise the limit with 'ulimit -u'",
-    errno.ENOBUFS: _MEMORY,
-    errno.ENOMEM: _MEMORY,
+    errno.EADDRNOTAVAIL: _NO_PORT,
+    errno.EAGAIN: "this process cannot start another thread; raise the limit with 'ulimit -u'",
+    errno.ENOBUFS: _NO_MEMORY,
+    errno.ENOMEM: _NO_MEMORY,
     errno.ENOSPC: "the limit of watched files is reached; raise fs.epoll.max_user_watches",
 }
 
-LOCAL = frozenset({errno.EMFILE, *_BECAUSE})
-"""Numbers of errors, met while a connection is opened, that are this side's own."""
+LOCAL_ERRNOS = frozenset({errno.EMFILE, *_REASONS})
+"""Error numbers that, while a connection is opened, have a local cause."""
 
-_TELLS_LITTLE = (socket.gaierror, ssl.SSLError)
-"""Kinds of errors that may be due to a file that could not be opened, and do not say so."""
+_AMBIGUOUS = (socket.gaierror, ssl.SSLError)
+"""Errors that may come from a file that could not be opened, without saying so."""
 
-
-_FILES_NEEDED = 8
-"""As many as resolving a name and reading certificates may take at once."""
+_PROBE_FILES = 8
+"""How many files name resolution and loading certificates may open at once."""
 
 
 def local_resource_error(error: BaseException, where: str) -> LocalResourceError | None:
-    """The error to raise in place of ``error`` where a local limit caused it, None where none did."""
+    """The error to raise instead of ``error`` if a local limit caused it, else None."""
     number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, _TELLS_LITTLE):
-        number = _no_file_left()
-    if number not in LOCAL:
+    if isinstance(error, _AMBIGUOUS):
+        number = _open_files_errno()
+    if number not in LOCAL_ERRNOS:
         return None
-    return LocalResourceError(f"no connection to {where}: {_because(number)}")
+    return LocalResourceError(f"no connection to {where}: {_reason(number)}")
 
 
 @contextlib.contextmanager
-def local_errors_named(where: str) -> Iterator[None]:
-    """Have what the block needs of this machine, and does not get, raised as `LocalResourceError`."""
+def translate_local_errors(where: str) -> Iterator[None]:
+    """Raise `LocalResourceError` for an error in the block that a local limit caused."""
     try:
         yield
     except OSError as error:
-        named = local_resource_error(error, where)
-        if named is None:
+        local = local_resource_error(error, where)
+        if local is None:
             raise
-        raise named from error
+        raise local from error
 
 
-def _because(number: int | None) -> str:
+def _reason(number: int | None) -> str:
     if number == errno.EMFILE:
+        import resource  # not at the top: Windows does not have it, nor this error
+
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return f"this process may open {limit} files; raise it with 'ulimit -n', or lower max_in_flight"
-    return _BECAUSE[number or 0]
+    return _REASONS[number or 0]
 
 
-def _no_file_left() -> int | None:
-    """The number of the error with which `_FILES_NEEDED` files cannot be opened now, None where they can."""
+def _open_files_errno() -> int | None:
+    """The error number with which `_PROBE_FILES` files cannot be opened now, else None."""
     with contextlib.ExitStack() as opened:
         try:
-            for _ in range(_FILES_NEEDED):
+            for _ in range(_PROBE_FILES):
                 opened.enter_context(open(os.devnull, "rb"))
         except OSError as error:
             return error.errno
@@ -87,60 +87,60 @@ def _no_file_left() -> int | None:
 
 
 @attrs.define(eq=False)
-class _Waiter(Generic[T]):
+class _ShortageWaiter(Generic[T]):
     served: anyio.Event = attrs.field(factory=anyio.Event)
-    given: T | None = None
+    item: T | None = None
 
 
-class Shortage(Generic[T]):
-    """Attempts that wait for what others of their transport give back, in the order in which they came.
+class ResourceShortage(Generic[T]):
+    """Attempts that wait, first in, first out, for what other attempts of their transport release.
 
-    ``T`` is what may be handed over, ``put_back`` takes it where the waiter was cancelled meanwhile.
+    ``T`` is what may be handed to a waiter. ``put_back`` takes it back if the waiter was cancelled meanwhile.
     """
 
     def __init__(self, put_back: Callable[[T], None]) -> None:
         self._put_back = put_back
-        self._given_back_at = 0.0
-        self.waiters: deque[_Waiter[T]] = deque()
+        self._last_release = 0.0
+        self.waiters: deque[_ShortageWaiter[T]] = deque()
 
-    async def wait(self, error: LocalResourceError, patience: float | None, *, again: bool) -> T | None:
-        """Wait until something is given back: what is handed over, None where a new one is to be opened.
+    async def wait(self, error: LocalResourceError, max_wait: float | None, *, again: bool) -> T | None:
+        """Wait for a release. Returns what was handed over, or None if a new resource can be opened.
 
         Args:
-            error: Raised once nothing was given back for ``patience`` seconds (None: never).
-            patience: See above.
+            error: Raised if nothing is released for ``max_wait`` seconds.
+            max_wait: See above; None means no limit.
             again: Whether this attempt has waited before; it goes first then.
         """
-        waiter = _Waiter[T]()
+        waiter = _ShortageWaiter[T]()
         (self.waiters.appendleft if again else self.waiters.append)(waiter)
-        self._given_back_at = max(self._given_back_at, anyio.current_time())
+        self._last_release = max(self._last_release, anyio.current_time())
         try:
             while not waiter.served.is_set():
-                until = math.inf if patience is None else self._given_back_at + patience
-                with anyio.CancelScope(deadline=until):
+                deadline = math.inf if max_wait is None else self._last_release + max_wait
+                with anyio.CancelScope(deadline=deadline):
                     await waiter.served.wait()
-                    return waiter.given
-                if patience is not None and anyio.current_time() >= self._given_back_at + patience:
+                    return waiter.item
+                if max_wait is not None and anyio.current_time() >= self._last_release + max_wait:
                     raise error
         except BaseException:
             if not waiter.served.is_set():
                 self.waiters.remove(waiter)
-            elif waiter.given is not None:
-                self._put_back(waiter.given)
+            elif waiter.item is not None:
+                self._put_back(waiter.item)
             else:
-                self.give_back()
+                self.release()
             raise
-        return waiter.given
+        return waiter.item
 
-    def give_back(self, given: T | None = None) -> None:
-        """Serve the attempt that has waited longest, if one waits."""
-        self._given_back_at = anyio.current_time()
+    def release(self, item: T | None = None) -> None:
+        """Serve the attempt that has waited longest, if there is one."""
+        self._last_release = anyio.current_time()
         if self.waiters:
             waiter = self.waiters.popleft()
-            waiter.given = given
+            waiter.item = item
             waiter.served.set()
 
     def close(self) -> None:
-        """Let all go on, to find that their transport is closed."""
+        """Wake all attempts; they find that their transport is closed."""
         while self.waiters:
-            self.give_back()
+            self.release()

@@ -1,11 +1,11 @@
-"""What is said over a connected socket before a connection is a pool's; driven by the poller."""
+"""A short exchange over a connected socket before a pool gets it; driven by the poller."""
 
 from __future__ import annotations
 
 from socket import socket
 from typing import TYPE_CHECKING
 
-from headrace.transports.sockets.watched_socket import Connected, WatchedSocket
+from headrace.transports.sockets.watched_socket import ConnectedSocket, WatchedSocket
 
 if TYPE_CHECKING:
     from headrace.transports.event_loops.event_loop import Waiter
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Negotiation(WatchedSocket):
-    """Sends, and takes what comes, until that is enough; the task that waits for it is woken once.
+    """Sends and receives until it is complete. The task that waits for it is woken once.
 
-    The socket is its next owner's once it is over, and closed where it fails.
+    Afterwards the next owner closes the socket; if the negotiation fails, it is already closed.
     """
 
     __slots__ = ("_complete", "_error", "_waiter")
 
     def __init__(self, raw_socket: socket, poller: Poller) -> None:
         try:
-            super().__init__(Connected(raw_socket), poller)
+            super().__init__(ConnectedSocket(raw_socket), poller)
         except BaseException:
             raw_socket.close()
             raise
@@ -30,27 +30,27 @@ class Negotiation(WatchedSocket):
         self._complete = False
         self._waiter: Waiter | None = None
 
-    # For subclasses to define; what they raise comes out of `over`.
+    # Defined by subclasses; `run` raises their errors.
 
-    def begin(self) -> bool:
-        """Say the first word; True where nothing has to come."""
+    def start(self) -> bool:
+        """Send the first message. True if no reply is needed."""
         raise NotImplementedError
 
-    def go_on(self, data: bytes) -> bool:
-        """These bytes have come; True once that is enough."""
+    def feed(self, data: bytes) -> bool:
+        """Process bytes that arrived. True once the negotiation is complete."""
         raise NotImplementedError
 
-    def lost(self) -> Exception:
-        """The error for a connection that the other side closes in the midst of it."""
+    def disconnected_error(self) -> Exception:
+        """The error for a peer that closes the connection too early."""
         raise NotImplementedError
 
     # For all.
 
-    async def over(self) -> None:
-        """Begin, and wait for the end."""
+    async def run(self) -> None:
+        """Start, and wait for the end."""
         try:
-            self._complete = self.begin()
-            if not self._complete or self._rest:
+            self._complete = self.start()
+            if not self._complete or self._unsent:
                 waiter = self._waiter = self._poller.new_waiter()
                 await waiter
             if self._error is not None:
@@ -61,25 +61,25 @@ class Negotiation(WatchedSocket):
             raise
         self._watch(0)
 
-    def received(self, data: bytes) -> None:
-        """See `WatchedSocket.received`."""
-        self._complete = self.go_on(data)
-        if self._complete and not self._rest:
+    def on_received(self, data: bytes) -> None:
+        """See `WatchedSocket.on_received`."""
+        self._complete = self.feed(data)
+        if self._complete and not self._unsent:
             self._wake()
 
-    def broken(self, error: Exception | None) -> None:
-        """See `WatchedSocket.broken`."""
-        self._error = error or self.lost()
+    def on_disconnected(self, error: Exception | None) -> None:
+        """See `WatchedSocket.on_disconnected`."""
+        self._error = error or self.disconnected_error()
         self._wake()
 
-    def sent_all(self) -> None:
-        """See `WatchedSocket.sent_all`."""
+    def on_drained(self) -> None:
+        """See `WatchedSocket.on_drained`."""
         if self._complete:
             self._wake()
 
-    def cut_off(self) -> None:
-        """See `WatchedSocket.cut_off`."""
-        self.broken(ConnectionAbortedError("this side closed it"))
+    def on_poller_closed(self) -> None:
+        """See `WatchedSocket.on_poller_closed`."""
+        self.on_disconnected(ConnectionAbortedError("this side closed it"))
 
     def _wake(self) -> None:
         self._watch(0)

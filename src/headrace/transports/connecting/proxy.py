@@ -1,41 +1,26 @@
-"""HTTP proxies: which one a URL goes by, and the tunnel through it (CONNECT; RFC 9110, 9.3.6)."""
+"""HTTP proxies: which proxy a URL goes through."""
 
 from __future__ import annotations
 
 import re
 from base64 import b64encode
 from collections.abc import Callable
-from socket import socket
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from headrace._support.text import shown
-from headrace.calls import Call
 from headrace.errors import ProxyError, SettingsError
 from headrace.keys import Secret, is_token
-from headrace.replies import Reply
-from headrace.transports.connecting.negotiation import Negotiation
-
-if TYPE_CHECKING:
-    from headrace.transports.event_loops.poller import Poller
-    from headrace.transports.http1.connection_pool import Http1Pool
-
-MAX_HEAD_BYTES = 64 * 1024
-
-_STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})(?: ([^\r\n]*))?\r?\n")
-_END = re.compile(rb"\r?\n\r?\n")
-
-_PASSING = frozenset({408, 429})
 
 ProxyChoice: TypeAlias = "str | Secret | Callable[[str], str | None] | None"
-"""The URL of a proxy for all endpoints, a function from an endpoint's URL to that of its proxy, or None."""
+"""The URL of a proxy for all endpoints, a function from an endpoint's URL to its proxy's URL, or None."""
 
 
 @attrs.frozen
 class Proxy:
-    """An HTTP proxy; ``authorization`` is the value of ``Proxy-Authorization``, None without credentials."""
+    """An HTTP proxy. ``authorization`` is the value of ``Proxy-Authorization``, None without credentials."""
 
     host: str
     port: int
@@ -44,15 +29,15 @@ class Proxy:
     def __str__(self) -> str:
         return f"the proxy {self.host}:{self.port}"
 
-    def shown(self, said: bytes) -> str:
-        """The first line of what it said, for an error; nothing where that may hold the credentials."""
-        return "" if self.authorization else shown(re.split(rb"[\r\n]", said, maxsplit=1)[0], 80)
+    def first_line(self, received: bytes) -> str:
+        """The first line of what the proxy sent, for an error; empty if it might contain the credentials."""
+        return "" if self.authorization else shown(re.split(rb"[\r\n]", received, maxsplit=1)[0], 80)
 
 
 def environment_proxy(url: str) -> str | None:
-    """The proxy by which HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY send a URL; None for no proxy."""
+    """The proxy for a URL by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, or None."""
     parts = urlsplit(url)
-    import urllib.request  # not with the module: it brings an HTTP client of its own
+    import urllib.request  # not at the top: it imports an HTTP client
 
     proxies = urllib.request.getproxies_environment()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -61,22 +46,22 @@ def environment_proxy(url: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def chosen_proxy(choice: ProxyChoice, url: str) -> str | None:
-    """The URL of the proxy for an endpoint's URL."""
+def select_proxy(choice: ProxyChoice, url: str) -> str | None:
+    """The URL of the proxy for an endpoint's URL, or None."""
     if isinstance(choice, Secret):
         return choice.reveal()
     return choice(url) if callable(choice) else choice
 
 
 def is_http_proxy(url: str) -> bool:
-    """Whether a proxy is one that is spoken to in plain HTTP, as the native transport can."""
+    """Whether the proxy speaks plain HTTP, the only kind that the native transport supports."""
     return url.partition("://")[0].lower() == "http"
 
 
-def parsed_proxy(url: str) -> Proxy:
-    """A proxy by its URL, which may hold user name and password.
+def parse_proxy(url: str) -> Proxy:
+    """A proxy from its URL, which may contain a user name and a password.
 
-    Raises `SettingsError` for what is not the URL of an HTTP proxy; the message does not repeat it.
+    Raises `SettingsError` if the URL is not that of an HTTP proxy. The message does not repeat the URL.
     """
     hint = "must be like http://proxy.example:3128, or http://USER:PASSWORD@proxy.example:3128"
     try:
@@ -86,7 +71,9 @@ def parsed_proxy(url: str) -> Proxy:
         raise SettingsError(f"proxy: {hint}") from None
     if not is_http_proxy(url):
         scheme = shown(url.partition("://")[0].encode(), 20) if "://" in url else ""
-        raise SettingsError(f"proxy: the native transport knows no proxies of kind {scheme!r}; it {hint}")
+        raise SettingsError(
+            f"proxy: the native transport does not support proxies with the scheme {scheme!r}; it {hint}"
+        )
     if not host or not is_token(url) or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise SettingsError(f"proxy: {hint}")
     authorization = None
@@ -96,95 +83,21 @@ def parsed_proxy(url: str) -> Proxy:
     return Proxy(host, port or 80, authorization)
 
 
-async def open_tunnel(raw_socket: socket, proxy: Proxy, target: str, poller: Poller) -> None:
-    """Have a connected proxy pass on what follows to ``target``, a host and port.
-
-    The socket is closed where that fails. Raises `ProxyError`, or `OSError` where this side is at fault.
-    """
-    await _Tunnel(raw_socket, proxy, target, poller).over()
-
-
-class _Tunnel(Negotiation):
-    """A request to a proxy, and its answer."""
-
-    __slots__ = ("_proxy", "_received", "_target")
-
-    def __init__(self, raw_socket: socket, proxy: Proxy, target: str, poller: Poller) -> None:
-        super().__init__(raw_socket, poller)
-        self._proxy = proxy
-        self._target = target
-        self._received = b""
-
-    def begin(self) -> bool:
-        """See `Negotiation.begin`."""
-        lines = [f"CONNECT {self._target} HTTP/1.1", f"Host: {self._target}"]
-        if self._proxy.authorization is not None:
-            lines.append(f"Proxy-Authorization: {self._proxy.authorization}")
-        self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        return False
-
-    def go_on(self, data: bytes) -> bool:
-        """See `Negotiation.go_on`."""
-        self._received += data
-        proxy = self._proxy
-        if not b"HTTP/1.".startswith(self._received[:7]):
-            raise _error(f"{proxy} does not speak HTTP {proxy.shown(self._received)}")
-        while end := _END.search(self._received):
-            head, self._received = self._received[: end.end()], self._received[end.end() :]
-            line = _STATUS_LINE.match(head)
-            if line is None:
-                raise _error(f"{proxy} does not speak HTTP {proxy.shown(head)}")
-            status = int(line[1])
-            if status >= 200:
-                self._check(status, line[2] or b"")
-                return True
-        if len(self._received) > MAX_HEAD_BYTES:
-            raise _error(f"the answer of {proxy} has headers of more than {MAX_HEAD_BYTES} bytes")
-        return False
-
-    def _check(self, status: int, reason: bytes) -> None:
-        proxy = self._proxy
-        if status == 407:
-            raise wants_credentials(proxy)
-        if status >= 300:
-            passing = status >= 500 or status in _PASSING
-            said = f"{status} {proxy.shown(reason)}".rstrip()
-            raise _error(f"{proxy} opens no way to {self._target}: status {said}", retryable=passing)
-        if self._received:
-            # The other side of a tunnel to a TLS server waits for this one.
-            raise _error(f"{proxy} sends something that nobody asked for before the endpoint can")
-
-    def lost(self) -> Exception:
-        """See `Negotiation.lost`."""
-        return _error(f"{self._proxy} closed the connection before it answered", retryable=True)
-
-
-def unreachable(proxy: Proxy, why: str) -> ProxyError:
-    """The error for a proxy that cannot be reached."""
-    return _error(f"no connection to {proxy}: {why}; check proxy=, HTTPS_PROXY, HTTP_PROXY", retryable=True)
-
-
-def wants_credentials(proxy: Proxy) -> ProxyError:
-    """The error for a proxy that answers 407."""
-    which = "other credentials" if proxy.authorization else "credentials"
-    return _error(f"{proxy} wants {which} (status 407); name it as http://USER:PASSWORD@HOST:PORT")
-
-
-class Forwarded:
-    """Attempts that a proxy of plain http makes for this side: its own 407 is not the endpoint's."""
-
-    def __init__(self, pool: Http1Pool, proxy: Proxy) -> None:
-        self._pool = pool
-        self._proxy = proxy
-
-    async def send(self, call: Call) -> Reply:
-        reply = await self._pool.send(call)
-        if reply.status == 407:
-            raise wants_credentials(self._proxy)
-        return reply
-
-
-def _error(message: str, *, retryable: bool = False) -> ProxyError:
+def proxy_error(message: str, *, retryable: bool = False) -> ProxyError:
+    """A `ProxyError` that says whether a retry can help."""
     error = ProxyError(message)
     error.retryable = retryable
     return error
+
+
+def proxy_unreachable_error(proxy: Proxy, reason: str) -> ProxyError:
+    """The error for a proxy that cannot be reached."""
+    return proxy_error(
+        f"no connection to {proxy}: {reason}; check proxy=, HTTPS_PROXY, HTTP_PROXY", retryable=True
+    )
+
+
+def proxy_credentials_error(proxy: Proxy) -> ProxyError:
+    """The error for a proxy that responds with 407."""
+    which = "other credentials" if proxy.authorization else "credentials"
+    return proxy_error(f"{proxy} requires {which} (status 407); set it as http://USER:PASSWORD@HOST:PORT")

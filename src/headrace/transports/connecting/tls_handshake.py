@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from headrace.transports.sockets.tls_session import TlsSession
 
 
-class Handshake(Negotiation):
-    """``await Handshake(…).over()`` completes the handshake of ``tls`` over a connected socket.
+class TlsHandshake(Negotiation):
+    """``await TlsHandshake(…).run()`` completes the handshake of ``tls`` over a connected socket.
 
     Raises `OSError`; `ssl.SSLError` is one.
     """
@@ -25,20 +25,20 @@ class Handshake(Negotiation):
         super().__init__(raw_socket, poller)
         self._session = tls
 
-    def begin(self) -> bool:
-        """See `Negotiation.begin`."""
-        return self._shake_hands(None)
+    def start(self) -> bool:
+        """See `Negotiation.start`."""
+        return self._continue(None)
 
-    def go_on(self, data: bytes) -> bool:
-        """See `Negotiation.go_on`."""
-        return self._shake_hands(data)
+    def feed(self, data: bytes) -> bool:
+        """See `Negotiation.feed`."""
+        return self._continue(data)
 
-    def lost(self) -> Exception:
-        """See `Negotiation.lost`."""
+    def disconnected_error(self) -> Exception:
+        """See `Negotiation.disconnected_error`."""
         return ssl.SSLEOFError("the other side closed")
 
-    def _shake_hands(self, received: bytes | None) -> bool:
+    def _continue(self, received: bytes | None) -> bool:
         try:
             return self._session.handshake(received)
-        finally:  # an alert says to the other side what is wrong
-            self._send(self._session.outgoing())
+        finally:  # on failure, an alert tells the server why
+            self._send(self._session.data_to_send())

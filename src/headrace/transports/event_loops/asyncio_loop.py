@@ -6,37 +6,38 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headrace.transports.event_loops.poller import Poller
+    from headrace.transports.event_loops.event_loop import LoopCallbacks
 
 
 class AsyncioLoop:
-    """See `headrace.transports.event_loops.event_loop.Loop`."""
+    """See `headrace.transports.event_loops.event_loop.EventLoop`."""
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, callbacks: LoopCallbacks) -> None:
         self._loop = asyncio.get_running_loop()
-        self._poller = poller
+        self._send_queued = callbacks.send_queued
+        self._on_timer = callbacks.on_timer
         self._timer: asyncio.TimerHandle | None = None
         self.new_waiter = self._loop.create_future
-        self._fileno = poller.fileno()
-        self._loop.add_reader(self._fileno, poller.serve)
+        self._fileno = callbacks.fileno()
+        self._loop.add_reader(self._fileno, callbacks.on_readable)
 
     def wake(self, waiter: asyncio.Future[None]) -> None:
         if not waiter.done():
             waiter.set_result(None)
 
-    def send_after_ready_tasks(self) -> None:
-        self._loop.call_soon(self._poller.send_all)
+    def schedule_send(self) -> None:
+        self._loop.call_soon(self._send_queued)
 
-    def alarm_at(self, when: float) -> None:
+    def set_timer(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._ring)
+        self._timer = self._loop.call_at(when, self._run_timer)
 
-    def _ring(self) -> None:
+    def _run_timer(self) -> None:
         self._timer = None
-        upcoming = self._poller.ring()
+        upcoming = self._on_timer()
         if upcoming is not None:
-            self.alarm_at(upcoming)
+            self.set_timer(upcoming)
 
     async def aclose(self) -> None:
         self._loop.remove_reader(self._fileno)

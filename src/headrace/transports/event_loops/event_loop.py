@@ -1,4 +1,4 @@
-"""What a `Poller` needs of an event loop, in a file for each kind."""
+"""The event loop as a poller needs it. asyncio and trio each have a module."""
 
 from __future__ import annotations
 
@@ -9,20 +9,39 @@ Waiter: TypeAlias = Awaitable[Any]
 """What a task awaits until it is woken."""
 
 
-class Loop(Protocol):
-    """An event loop that watches a poller's file."""
+class LoopCallbacks(Protocol):
+    """What an event loop calls. `Poller` implements it."""
+
+    def fileno(self) -> int:
+        """The file to watch: it is readable when a socket is ready."""
+
+    def on_readable(self) -> None:
+        """The watched file is readable. The loop calls this again while it stays readable."""
+
+    def on_timer(self) -> float | None:
+        """The timer has ended. Returns when to call again, or None."""
+
+    def send_queued(self) -> None:
+        """Send what tasks have queued."""
+
+    def has_queued(self) -> bool:
+        """Whether anything is queued."""
+
+
+class EventLoop(Protocol):
+    """An event loop that watches one file and has one timer."""
 
     def new_waiter(self) -> Waiter:
-        """What a task may await."""
+        """A new object for a task to await."""
 
     def wake(self, waiter: Any) -> None:
-        """Have the task that awaits ``waiter`` go on, unless it was cancelled."""
+        """Resume the task that awaits ``waiter``, unless the task was cancelled."""
 
-    def send_after_ready_tasks(self) -> None:
-        """Call the poller's `send_all` when all tasks that are ready have had their turn."""
+    def schedule_send(self) -> None:
+        """Call `LoopCallbacks.send_queued` after all tasks that are ready have run."""
 
-    def alarm_at(self, when: float) -> None:
-        """Call the poller's `ring` at ``when``, which is before any other time asked for."""
+    def set_timer(self, when: float) -> None:
+        """Call `LoopCallbacks.on_timer` at ``when``, which is earlier than any time set before."""
 
     async def aclose(self) -> None:
-        """End what runs for the poller."""
+        """Stop all calls."""

@@ -1,4 +1,4 @@
-"""One poll for all connections of a transport, one alarm for their limits, requests that leave together."""
+"""One selector for all connections of a transport, one timer for their deadlines, and batched sends."""
 
 from __future__ import annotations
 
@@ -7,98 +7,86 @@ import itertools
 from collections.abc import Callable
 from selectors import EVENT_READ
 from socket import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from headrace._support.clock import running_clock
 from headrace.policies import BackgroundTasks
-from headrace.transports.event_loops.socket_selectors import new_poll
+from headrace.transports.event_loops.socket_selectors import new_socket_selector
 
 if TYPE_CHECKING:
-    from headrace.transports.event_loops.event_loop import Loop, Waiter
-    from headrace.transports.sockets.watched_socket import WatchedSocket
+    from headrace.transports.event_loops.event_loop import EventLoop, Waiter
+    from headrace.transports.event_loops.handlers import SocketHandler, TimerHandler
 
-MOST_TOGETHER = 16
-"""Requests that are gathered before they are sent.
+MAX_QUEUED_SENDS = 16
+"""How many requests are queued before they are sent together.
 
-Those that leave together wake the other side once, where each by itself would: as measured, that takes more
-time than all the rest of a send. But none should wait for long until others are ready.
+Waking the peer process costs more than the rest of a send, and requests that are sent together wake it once.
+But no request should wait long for others.
 """
 
-MOST_SERVED = 16
-"""Sockets that are served before the tasks that wait for them have a turn.
+MAX_SOCKETS_PER_TURN = 16
+"""How many sockets are served before the tasks that wait for them run.
 
-With 1,000 in flight nearly all may be ready. If all were served together, their answers would leave the
-processor's caches, and the garbage collector would look at them again and again, before anybody read them.
+With 1,000 requests in flight nearly all sockets may be ready. If all were served at once, the responses would
+leave the processor's caches, and the garbage collector would visit them several times, before a task read
+them.
 """
-
-
-class Timed(Protocol):
-    """What has a limit in time."""
-
-    closed: bool
-
-    def ring(self, now: float, /) -> None:
-        """A timer that was set has ended."""
 
 
 class Poller:
-    """Watches the sockets of one transport for an event loop, which sees of them one file, the poll's own.
+    """Watches the sockets of one transport. The event loop sees one file: the selector's own.
 
-    So a socket is made known to the kernel once and not for each wait, and a turn of the event loop serves
-    several sockets. It has a heap entry for each socket, and one timer of the loop for all.
-    ``group`` is what trio needs for it; with None the loop is asyncio's.
+    So a socket is registered with the kernel once instead of once per wait, and one turn of the event loop
+    serves several sockets. There is one heap entry per socket, and one timer of the event loop for all.
+    ``group`` runs the background tasks that trio needs; None means asyncio.
     """
 
     def __init__(self, group: BackgroundTasks | None) -> None:
-        self._poll = new_poll()
+        self._selector = new_socket_selector()
         self.closed = False
         self.now: Callable[[], float] = running_clock()
-        self._heap: list[tuple[float, int, Timed]] = []
+        self._heap: list[tuple[float, int, TimerHandler]] = []
         self._order = itertools.count()
         self._stale = 0
-        self._outgoing: list[tuple[WatchedSocket, bytes]] = []
-        self._loop: Loop = _running_loop(self, group)
+        self._queue: list[tuple[SocketHandler, bytes]] = []
+        self._loop: EventLoop = _running_loop(self, group)
         self.new_waiter: Callable[[], Waiter] = self._loop.new_waiter
         self.wake: Callable[[Waiter], None] = self._loop.wake
 
-    def fileno(self) -> int:
-        """The file that is readable when a socket is ready."""
-        return self._poll.fileno()
+    def register(self, raw_socket: socket, handler: SocketHandler) -> None:
+        """Watch a socket for input."""
+        self._selector.add(raw_socket, EVENT_READ, handler)
 
-    def register(self, raw_socket: socket, watched: WatchedSocket) -> None:
-        """Watch a socket for what comes."""
-        self._poll.add(raw_socket, EVENT_READ, watched)
-
-    def watch(self, raw_socket: socket, watched: WatchedSocket, before: int, events: int) -> None:
+    def modify(self, raw_socket: socket, handler: SocketHandler, before: int, events: int) -> None:
         """Watch a socket for other ``events`` than ``before``."""
         if not events:
-            self._poll.remove(raw_socket)
+            self._selector.remove(raw_socket)
         elif not before:
-            self._poll.add(raw_socket, events, watched)
+            self._selector.add(raw_socket, events, handler)
         else:
-            self._poll.change(raw_socket, events, watched)
+            self._selector.modify(raw_socket, events, handler)
 
     def unregister(self, raw_socket: socket) -> None:
-        """Watch a socket no more."""
-        self._poll.remove(raw_socket)
+        """Stop watching a socket."""
+        self._selector.remove(raw_socket)
 
-    def send_soon(self, watched: WatchedSocket, data: bytes) -> None:
-        """Send together with what other tasks that are ready send; see `MOST_TOGETHER`."""
-        outgoing = self._outgoing
-        outgoing.append((watched, data))
-        if len(outgoing) == 1:
-            self._loop.send_after_ready_tasks()
-        elif len(outgoing) == MOST_TOGETHER:
-            self.send_all()
+    def queue_send(self, handler: SocketHandler, data: bytes) -> None:
+        """Send ``data`` together with what other ready tasks send; see `MAX_QUEUED_SENDS`."""
+        queue = self._queue
+        queue.append((handler, data))
+        if len(queue) == 1:
+            self._loop.schedule_send()
+        elif len(queue) == MAX_QUEUED_SENDS:
+            self.send_queued()
 
-    def set_timer(self, when: float, timed: Timed) -> None:
-        """Have ``timed`` rung at ``when``."""
-        heapq.heappush(self._heap, (when, next(self._order), timed))
+    def set_timer(self, when: float, handler: TimerHandler) -> None:
+        """Call the handler's ``on_timer`` at ``when``."""
+        heapq.heappush(self._heap, (when, next(self._order), handler))
         if self._heap[0][0] == when:
-            self._loop.alarm_at(when)
+            self._loop.set_timer(when)
 
-    def forget_timer(self) -> None:
-        """One of those that have a timer is closed; once they are the half of all, they are let go."""
+    def discard_timer(self) -> None:
+        """A handler with a timer is closed. Such timers are removed once they are half of all."""
         self._stale += 1
         if self._stale > 100 and self._stale > len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if not entry[2].closed]
@@ -106,41 +94,44 @@ class Poller:
             self._stale = 0
 
     async def aclose(self) -> None:
-        """Watch no more; tasks that wait for one of the sockets get a `ConnectionAbortedError`."""
+        """Stop watching. Tasks that wait for a socket get a `ConnectionAbortedError`."""
         self.closed = True
-        for watched in self._poll.watched():
-            watched.cut_off()
+        for handler in self._selector.handlers():
+            handler.on_poller_closed()
         await self._loop.aclose()
-        self._poll.close()
+        self._selector.close()
 
-    # What the event loop calls.
+    # Called by the event loop; see `LoopCallbacks`.
 
-    @property
-    def has_outgoing(self) -> bool:
-        """Whether something waits to be sent."""
-        return bool(self._outgoing)
+    def fileno(self) -> int:
+        """The file that is readable when a socket is ready."""
+        return self._selector.fileno()
 
-    def serve(self) -> None:
-        """Serve sockets that are ready; the event loop calls again while there are others."""
-        self._poll.serve(MOST_SERVED)
+    def has_queued(self) -> bool:
+        """Whether anything waits to be sent."""
+        return bool(self._queue)
 
-    def send_all(self) -> None:
-        """Send what tasks that were ready had to send."""
-        outgoing, self._outgoing = self._outgoing, []
-        for watched, data in outgoing:
-            watched.send_now(data)
+    def on_readable(self) -> None:
+        """Serve sockets that are ready. The event loop calls again while more are ready."""
+        self._selector.serve(MAX_SOCKETS_PER_TURN)
 
-    def ring(self) -> float | None:
-        """Ring for all whose time has come; returns when the next one's will."""
-        # A loop that was blocked finds both at once, and what has come in time has come in time.
-        self._poll.serve()
+    def send_queued(self) -> None:
+        """Send what ready tasks have queued."""
+        queue, self._queue = self._queue, []
+        for handler, data in queue:
+            handler.send_now(data)
+
+    def on_timer(self) -> float | None:
+        """Call all handlers whose time has come. Returns the time of the next one."""
+        # After the event loop was blocked, input and timers are due together. Input that came in time counts.
+        self._selector.serve()
         now = self.now()
         while self._heap and self._heap[0][0] <= now:
-            heapq.heappop(self._heap)[2].ring(now)
+            heapq.heappop(self._heap)[2].on_timer(now)
         return self._heap[0][0] if self._heap else None
 
 
-def _running_loop(poller: Poller, group: BackgroundTasks | None) -> Loop:
+def _running_loop(poller: Poller, group: BackgroundTasks | None) -> EventLoop:
     if group is None:
         from headrace.transports.event_loops.asyncio_loop import AsyncioLoop
 

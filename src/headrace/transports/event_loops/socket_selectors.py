@@ -1,4 +1,4 @@
-"""Which sockets are ready: by Linux's epoll, elsewhere by what `selectors` has for the system."""
+"""Which sockets are ready: Linux's epoll directly, other systems through `selectors`."""
 
 from __future__ import annotations
 
@@ -10,114 +10,114 @@ from socket import socket
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from headrace.transports.sockets.watched_socket import WatchedSocket
+    from headrace.transports.event_loops.handlers import SocketHandler
 
 
 _READABLE = getattr(select, "EPOLLIN", 1)
 _WRITABLE = getattr(select, "EPOLLOUT", 4)
 
 
-class Poll(Protocol):
+class SocketSelector(Protocol):
     """Watches sockets for `EVENT_READ` and `EVENT_WRITE`."""
 
     fileno: Callable[[], int]
     """The file that is readable when a socket is ready."""
     close: Callable[[], None]
 
-    def add(self, raw_socket: socket, events: int, watched: WatchedSocket) -> None:
+    def add(self, raw_socket: socket, events: int, handler: SocketHandler) -> None:
         """Watch a socket."""
 
-    def change(self, raw_socket: socket, events: int, watched: WatchedSocket) -> None:
+    def modify(self, raw_socket: socket, events: int, handler: SocketHandler) -> None:
         """Watch it for other events."""
 
     def remove(self, raw_socket: socket) -> None:
-        """Watch it no more."""
+        """Stop watching it."""
 
-    def watched(self) -> list[WatchedSocket]:
-        """All that are watched."""
+    def handlers(self) -> list[SocketHandler]:
+        """The handlers of all watched sockets."""
 
-    def serve(self, most: int | None = None) -> None:
-        """Serve those that are ready, at most ``most`` of them where the system can be asked for so many."""
+    def serve(self, limit: int | None = None) -> None:
+        """Call the handlers of ready sockets, at most ``limit`` of them where the system supports that."""
 
 
-class Selector:
-    """See `Poll`."""
+class StdlibSelector:
+    """See `SocketSelector`."""
 
     def __init__(self) -> None:
         selector = self._selector = selectors.DefaultSelector()
         self.fileno: Callable[[], int] = selector.fileno
         self.close = selector.close
 
-    def add(self, raw_socket: socket, events: int, watched: WatchedSocket) -> None:
-        self._selector.register(raw_socket, events, watched)
+    def add(self, raw_socket: socket, events: int, handler: SocketHandler) -> None:
+        self._selector.register(raw_socket, events, handler)
 
-    def change(self, raw_socket: socket, events: int, watched: WatchedSocket) -> None:
-        self._selector.modify(raw_socket, events, watched)
+    def modify(self, raw_socket: socket, events: int, handler: SocketHandler) -> None:
+        self._selector.modify(raw_socket, events, handler)
 
     def remove(self, raw_socket: socket) -> None:
         self._selector.unregister(raw_socket)
 
-    def watched(self) -> list[WatchedSocket]:
+    def handlers(self) -> list[SocketHandler]:
         return [key.data for key in self._selector.get_map().values()]
 
-    def serve(self, most: int | None = None) -> None:
+    def serve(self, limit: int | None = None) -> None:
         for key, events in self._selector.select(0):
-            watched: WatchedSocket = key.data
-            if events & EVENT_READ and not watched.closed:
-                watched.readable()
-            if events & EVENT_WRITE and not watched.closed:
-                watched.writable()
+            handler: SocketHandler = key.data
+            if events & EVENT_READ and not handler.closed:
+                handler.on_readable()
+            if events & EVENT_WRITE and not handler.closed:
+                handler.on_writable()
 
 
-class Epoll:
-    """See `Poll`. `selectors` cannot ask for a few of those that are ready."""
+class EpollSelector:
+    """See `SocketSelector`. Unlike `selectors`, it can ask for a limited number of ready sockets."""
 
     def __init__(self) -> None:
         epoll = self._epoll = select.epoll()
-        self._watched: dict[int, WatchedSocket] = {}
+        self._handlers: dict[int, SocketHandler] = {}
         self._events: dict[int, int] = {}
         self.fileno: Callable[[], int] = epoll.fileno
         self.close = epoll.close
 
-    def add(self, raw_socket: socket, events: int, watched: WatchedSocket) -> None:
+    def add(self, raw_socket: socket, events: int, handler: SocketHandler) -> None:
         fileno = raw_socket.fileno()
         self._epoll.register(fileno, _flags(events))
-        self._watched[fileno] = watched
+        self._handlers[fileno] = handler
         self._events[fileno] = events
 
-    def change(self, raw_socket: socket, events: int, watched: WatchedSocket) -> None:
+    def modify(self, raw_socket: socket, events: int, handler: SocketHandler) -> None:
         fileno = raw_socket.fileno()
         self._epoll.modify(fileno, _flags(events))
         self._events[fileno] = events
 
     def remove(self, raw_socket: socket) -> None:
         fileno = raw_socket.fileno()
-        del self._watched[fileno], self._events[fileno]
+        del self._handlers[fileno], self._events[fileno]
         self._epoll.unregister(fileno)
 
-    def watched(self) -> list[WatchedSocket]:
-        return list(self._watched.values())
+    def handlers(self) -> list[SocketHandler]:
+        return list(self._handlers.values())
 
-    def serve(self, most: int | None = None) -> None:
-        sockets = self._watched
-        for fileno, flags in self._epoll.poll(0, most or len(sockets) or 1):
-            watched = sockets.get(fileno)
-            if watched is None:  # closed by one that was served before it
+    def serve(self, limit: int | None = None) -> None:
+        handlers = self._handlers
+        for fileno, flags in self._epoll.poll(0, limit or len(handlers) or 1):
+            handler = handlers.get(fileno)
+            if handler is None:  # another handler, served before this one, has closed it
                 continue
             if flags == _READABLE:
-                watched.readable()
+                handler.on_readable()
                 continue
             events = self._events[fileno]
-            if flags & ~_WRITABLE and events & EVENT_READ:  # an error or a hang-up is for both
-                watched.readable()
-            if flags & ~_READABLE and events & EVENT_WRITE and not watched.closed:
-                watched.writable()
+            if flags & ~_WRITABLE and events & EVENT_READ:  # an error or a hang-up concerns both directions
+                handler.on_readable()
+            if flags & ~_READABLE and events & EVENT_WRITE and not handler.closed:
+                handler.on_writable()
 
 
 def _flags(events: int) -> int:
     return (_READABLE if events & EVENT_READ else 0) | (_WRITABLE if events & EVENT_WRITE else 0)
 
 
-def new_poll() -> Poll:
-    """The one that serves best on this system."""
-    return Epoll() if hasattr(select, "epoll") else Selector()
+def new_socket_selector() -> SocketSelector:
+    """The fastest selector of this system."""
+    return EpollSelector() if hasattr(select, "epoll") else StdlibSelector()

@@ -11,11 +11,11 @@ import trio
 
 if TYPE_CHECKING:
     from headrace.policies import BackgroundTasks
-    from headrace.transports.event_loops.poller import Poller
+    from headrace.transports.event_loops.event_loop import LoopCallbacks
 
 
 class _Woken(outcome.Value[None]):  # type: ignore[misc]  # final for type checkers
-    """What tasks that are woken get. It can be unwrapped again, unlike trio's own, so one serves all."""
+    """The result of a wait. Unlike trio's own, it can be unwrapped many times, so one object is enough."""
 
     __slots__ = ()
 
@@ -27,7 +27,7 @@ _WOKEN = _Woken(None)
 
 
 class TrioWaiter:
-    """What a task awaits; awaited once."""
+    """What a task awaits, once."""
 
     __slots__ = ("task",)
 
@@ -44,21 +44,24 @@ class TrioWaiter:
 
 
 class TrioLoop:
-    """See `headrace.transports.event_loops.event_loop.Loop`.
+    """See `headrace.transports.event_loops.event_loop.EventLoop`.
 
-    trio has no callbacks but tasks, and no timers but those of cancel scopes, which only a task can hold. So
-    there is a background task with three children, which begin with the first stream and have ended when
+    trio's only callbacks are tasks, and its only timers belong to cancel scopes, which only a task can hold.
+    So one background task has three children. They start with the first connection and have ended when
     `aclose` returns.
     """
 
-    def __init__(self, poller: Poller, group: BackgroundTasks) -> None:
-        self._poller = poller
-        self._fileno = poller.fileno()
+    def __init__(self, callbacks: LoopCallbacks, group: BackgroundTasks) -> None:
+        self._fileno = callbacks.fileno()
+        self._on_readable = callbacks.on_readable
+        self._on_timer = callbacks.on_timer
+        self._send_queued = callbacks.send_queued
+        self._has_queued = callbacks.has_queued
         self.new_waiter = TrioWaiter
-        self._mail = TrioWaiter()
+        self._send_waiter = TrioWaiter()
         self._sleep = trio.CancelScope()
         self._whole = trio.CancelScope()
-        self._over = trio.Event()
+        self._finished = trio.Event()
         group.start_soon(self._run, name="headrace poller")
 
     async def _run(self) -> None:
@@ -67,28 +70,28 @@ class TrioLoop:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch)
                     nursery.start_soon(self._send)
-                    nursery.start_soon(self._ring)
+                    nursery.start_soon(self._run_timers)
         finally:
-            self._over.set()
+            self._finished.set()
 
     @trio.lowlevel.enable_ki_protection
     async def _watch(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._fileno)
-            self._poller.serve()
+            self._on_readable()
 
     @trio.lowlevel.enable_ki_protection
     async def _send(self) -> None:
         while True:
-            self._mail = TrioWaiter()
-            if not self._poller.has_outgoing:
-                await self._mail
-            self._poller.send_all()
+            self._send_waiter = TrioWaiter()
+            if not self._has_queued():
+                await self._send_waiter
+            self._send_queued()
 
     @trio.lowlevel.enable_ki_protection
-    async def _ring(self) -> None:
+    async def _run_timers(self) -> None:
         while True:
-            upcoming = self._poller.ring()
+            upcoming = self._on_timer()
             self._sleep = trio.CancelScope(deadline=math.inf if upcoming is None else upcoming)
             with self._sleep:
                 await trio.sleep_forever()
@@ -99,13 +102,13 @@ class TrioLoop:
         if task is not None:
             trio.lowlevel.reschedule(task, _WOKEN)
 
-    def send_after_ready_tasks(self) -> None:
-        self.wake(self._mail)
+    def schedule_send(self) -> None:
+        self.wake(self._send_waiter)
 
-    def alarm_at(self, when: float) -> None:
+    def set_timer(self, when: float) -> None:
         if when < self._sleep.deadline:
             self._sleep.deadline = when
 
     async def aclose(self) -> None:
         self._whole.cancel()
-        await self._over.wait()
+        await self._finished.wait()

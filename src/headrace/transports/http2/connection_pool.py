@@ -16,297 +16,307 @@ from headrace.errors import (
     LocalResourceError,
     TLSError,
 )
+from headrace.transports.connecting.connection_errors import CLOSED, timeout_error
 from headrace.transports.connecting.local_limits import local_resource_error
-from headrace.transports.connecting.timed_connector import Handed, Opener, Shared, timed_out
+from headrace.transports.connecting.pool_group import PoolGroup, ReleasedConnection
+from headrace.transports.connecting.timed_connector import TimedConnector
 from headrace.transports.event_loops.event_loop import Waiter
 from headrace.transports.event_loops.poller import Poller
-from headrace.transports.http1.connection_pool import CLOSED
 from headrace.transports.http2.connection import Http2Connection
-from headrace.transports.http2.protocol_engine import ASSUMED_STREAMS
-from headrace.transports.sockets.byte_stream import LimitReached
+from headrace.transports.http2.protocol_engine import INITIAL_MAX_STREAMS
 from headrace.transports.sockets.tls_session import HTTP1, HTTP2
-from headrace.transports.sockets.watched_socket import Connected
+from headrace.transports.sockets.watched_socket import ConnectedSocket, DeadlinePassed
 
 
-class SpeaksHttp1(Exception):
-    """The server chose HTTP/1.1; ``connected`` is the connection, None where another call has it."""
+class Http1Negotiated(Exception):
+    """The server chose HTTP/1.1. ``connected`` is the connection, None if another call has it."""
 
-    def __init__(self, connected: Connected | None = None) -> None:
+    def __init__(self, connected: ConnectedSocket | None = None) -> None:
         super().__init__()
         self.connected = connected
 
 
-class _Turn:
-    """A call that waits for a stream, until ``end``; ``connect`` seconds are its limit for connecting.
+class _StreamWaiter:
+    """A call that waits for a stream until ``deadline``. ``connect_timeout`` is its limit to connect, in
+    seconds.
 
-    Once it is ``served``, it has a ``connection`` with a stream reserved, an ``error``, or is to open a
-    connection itself.
+    Once it is ``served``, it has a ``connection`` with a reserved stream, or an ``error``, or neither: then
+    it must open a connection itself.
     """
 
-    __slots__ = ("connect", "connection", "end", "error", "served", "waiter")
+    __slots__ = ("connect_timeout", "connection", "deadline", "error", "served", "waiter")
 
-    def __init__(self, waiter: Waiter, end: float, connect: float) -> None:
+    def __init__(self, waiter: Waiter, deadline: float, connect_timeout: float) -> None:
         self.waiter = waiter
-        self.end = end
-        self.connect = connect
+        self.deadline = deadline
+        self.connect_timeout = connect_timeout
         self.served = False
         self.connection: Http2Connection | None = None
         self.error: Exception | None = None
 
 
 class Http2Pool:
-    """One endpoint's connections of HTTP/2.
+    """The HTTP/2 connections of one endpoint.
 
-    A call gets the connection that was used last and has a stream free, so that those beyond need become idle
-    and are closed. Where none has, the calls that wait open as many connections as they need together, and
-    only one until it is known that the server speaks HTTP/2. Whoever opens one does so within its own limits;
-    the others wait.
+    A call gets the connection that was used last and has a free stream, so connections beyond the need become
+    idle and are closed. If no stream is free, the waiting calls open as many connections as they need
+    together, and only one until the server is known to speak HTTP/2. The call that opens a connection does so
+    within its own timeouts; the others wait.
     """
 
-    def __init__(self, opener: Opener, poller: Poller, shared: Shared, *, protocols: Sequence[str]) -> None:
-        self.where = opener.where
-        self._opener = opener
+    def __init__(
+        self,
+        connector: TimedConnector,
+        poller: Poller,
+        pool_group: PoolGroup,
+        *,
+        protocols: Sequence[str],
+    ) -> None:
+        self.where = connector.where
+        self._connector = connector
         self._poller = poller
-        self._shared = shared
+        self._pool_group = pool_group
         self._protocols = protocols
         self._connections: set[Http2Connection] = set()
-        self._with_room: list[Http2Connection] = []
-        self._waiting: deque[_Turn] = deque()
+        self._with_free_streams: list[Http2Connection] = []
+        self._waiting: deque[_StreamWaiter] = deque()
         self._opening = 0
-        self._streams = ASSUMED_STREAMS
-        self._requests = self._took = math.inf
-        self._known = False
-        self._rings_at = math.inf
+        self._max_streams = INITIAL_MAX_STREAMS
+        self._max_requests = self._last_request_limit = math.inf
+        self._speaks_http2 = False
+        self._timer_at = math.inf
         self.closed = False
-        shared.pools.append(self)
+        pool_group.pools.append(self)
 
     @property
-    def opened(self) -> int:
-        """See `Pool.opened`."""
+    def open_count(self) -> int:
+        """See `Pool.open_count`."""
         return len(self._connections)
 
-    def reserved(self) -> Http2Connection | None:
-        """A connection with a stream reserved; None: `wait_for_room`."""
-        free = self._with_room
+    def acquire_nowait(self) -> Http2Connection | None:
+        """A connection with a reserved stream. None: use `acquire`."""
+        free = self._with_free_streams
         while free:
             connection = free[-1]
-            if not connection.busy:
-                connection.check()  # where it is lost, this takes it out of the list
-            if connection.room > 0 and not connection.draining:
-                connection.room -= 1
+            if not connection.active_streams:
+                connection.process_pending_input()  # if the connection is lost, this removes it from the list
+            if connection.free_streams > 0 and not connection.draining:
+                connection.free_streams -= 1
                 return connection
-            if connection.listed:
-                connection.listed = False
+            if connection.in_free_list:
+                connection.in_free_list = False
                 free.remove(connection)
         return None
 
-    async def wait_for_room(self, timeout: Timeout, end: float) -> tuple[Http2Connection, float]:
-        """A connection with a stream reserved, and the seconds for which this machine had none left.
+    async def acquire(self, timeout: Timeout, end: float) -> tuple[Http2Connection, float]:
+        """A connection with a reserved stream, and the seconds for which this machine had no connection left.
 
-        Raises `SpeaksHttp1`, `CallTimeout` at ``end``, and what `Connector.connect` does.
+        Raises `Http1Negotiated`, `CallTimeout` at ``end``, and the errors of `Connector.connect`.
         """
-        waited, again, opens, first = 0.0, False, self._lacks_one(), False
+        waited, again, opens, first = 0.0, False, self._needs_another_connection(), False
         self._opening += opens
         while True:
             if not opens:
-                turn = await self._served(timeout, end + waited, first=first)
-                if isinstance(turn.error, LimitReached):
-                    raise timed_out(self.where, "connect", timeout, in_total=True)
+                turn = await self._wait_in_line(timeout, end + waited, first=first)
+                if isinstance(turn.error, DeadlinePassed):
+                    raise timeout_error(self.where, "connect", timeout, in_total=True)
                 if turn.error is not None:
                     raise turn.error
                 if turn.connection is not None:
                     if not turn.connection.draining:
                         return turn.connection, waited
-                    # It was lost, or is to be closed, before this task had its turn.
-                    opens, first = self._lacks_one(), True
+                    # The connection was lost, or began to drain, before this task ran.
+                    opens, first = self._needs_another_connection(), True
                     self._opening += opens
                     continue
             try:
                 return await self._open(timeout, end + waited), waited
             except LocalResourceError as error:
-                # A stream that another call gives back will do as well.
+                # A stream that another call releases is just as good.
                 opens = not self._connections
                 if opens:
                     since = self._poller.now()
-                    handed = await self._wait_for_another(error, timeout, again=again)
+                    released = await self._wait_for_connection(error, timeout, again=again)
                     waited, again = waited + self._poller.now() - since, True
-                    if handed is not None:
-                        handed[0].drop(handed[1])
+                    if released is not None:
+                        released[0].discard(released[1])
                     self._opening += 1
 
-    async def _wait_for_another(
+    async def _wait_for_connection(
         self, error: LocalResourceError, timeout: Timeout, *, again: bool
-    ) -> Handed | None:
-        """See `Shared.wait`; those in line wait for the connection that this call opens then."""
+    ) -> ReleasedConnection | None:
+        """See `PoolGroup.wait_for_connection`. Other waiting calls wait for this call's connection."""
         try:
-            return await self._shared.wait(error, timeout.total, again=again)
+            return await self._pool_group.wait_for_connection(error, timeout.total, again=again)
         except LocalResourceError as failure:
             self._fail_waiting(failure, len(self._waiting))
             raise
         except BaseException:
-            self._have_more_opened()
+            self._open_more()
             raise
 
-    def _lacks_one(self) -> bool:
-        """Whether the connections that are being opened are too few for one call more."""
-        if not self._known:
+    def _needs_another_connection(self) -> bool:
+        """Whether one more call needs more connections than are being opened."""
+        if not self._speaks_http2:
             return self._opening == 0
-        return self._opening * min(self._streams, self._requests) <= len(self._waiting)
+        return self._opening * min(self._max_streams, self._max_requests) <= len(self._waiting)
 
-    async def _served(self, timeout: Timeout, end: float, *, first: bool) -> _Turn:
-        """Wait in line, or before all ``first``, until ``end`` at most."""
-        connect = math.inf if timeout.connect is None else timeout.connect
-        turn = _Turn(self._poller.new_waiter(), end, connect)
+    async def _wait_in_line(self, timeout: Timeout, deadline: float, *, first: bool) -> _StreamWaiter:
+        """Wait at the end of the line, or at its head if ``first``, until ``deadline`` at most."""
+        connect_timeout = math.inf if timeout.connect is None else timeout.connect
+        turn = _StreamWaiter(self._poller.new_waiter(), deadline, connect_timeout)
         (self._waiting.appendleft if first else self._waiting.append)(turn)
-        if end < self._rings_at:
-            self._rings_at = end
-            self._poller.set_timer(end, self)
+        if deadline < self._timer_at:
+            self._timer_at = deadline
+            self._poller.set_timer(deadline, self)
         try:
             await turn.waiter
         except BaseException:
             if turn.connection is not None:
-                turn.connection.give_back_room()
+                turn.connection.release_stream()
             elif not turn.served:
                 self._waiting.remove(turn)
             elif turn.error is None:
                 self._opening -= 1
-                self._have_more_opened()
+                self._open_more()
             raise
         return turn
 
-    def _serve(self, turn: _Turn) -> None:
+    def _serve(self, turn: _StreamWaiter) -> None:
         turn.served = True
         self._poller.wake(turn.waiter)
 
     async def _open(self, timeout: Timeout, end: float) -> Http2Connection:
-        """Open a connection, on which a stream is reserved; it is counted in ``_opening``."""
+        """Open a connection, already counted in ``_opening``, and reserve a stream on it."""
         try:
             if self.closed:
                 raise ClientStateError(CLOSED)
-            connection = await self._connected(timeout, end)
+            connection = await self._connect(timeout, end)
         except BaseException as error:
             self._opening -= 1
             if isinstance(error, LocalResourceError):
-                raise  # the others would get no connection, either
+                raise  # the other calls would get no connection either
             if isinstance(error, CallTimeout):
-                self._fail_waiting_as_long(error, timeout, end)
-            elif isinstance(error, (CallError, SpeaksHttp1)) and not self._connections:
-                self._fail_waiting(error, self._streams if self._known else len(self._waiting))
-            self._have_more_opened()
+                self._fail_same_timeout(error, timeout, end)
+            elif isinstance(error, (CallError, Http1Negotiated)) and not self._connections:
+                self._fail_waiting(error, self._max_streams if self._speaks_http2 else len(self._waiting))
+            self._open_more()
             raise
         self._opening -= 1
-        self._known = True
-        self.has_room(connection)
-        self._have_more_opened()
+        self._speaks_http2 = True
+        self.on_free_stream(connection)
+        self._open_more()
         return connection
 
-    async def _connected(self, timeout: Timeout, end: float) -> Http2Connection:
-        connected = await self._opener.connect(self._protocols, timeout, end)
+    async def _connect(self, timeout: Timeout, end: float) -> Http2Connection:
+        connected = await self._connector.connect(self._protocols, timeout, end)
         if connected.protocol != HTTP2:
             if HTTP1 in self._protocols:
-                raise SpeaksHttp1(connected)
+                raise Http1Negotiated(connected)
             connected.raw_socket.close()
             raise TLSError(f"{self.where} does not speak HTTP/2; leave http2 at 'auto'")
         try:
-            connection = Http2Connection(connected, self._poller, self, self._streams, self._requests)
+            connection = Http2Connection(connected, self._poller, self, self._max_streams, self._max_requests)
         except OSError as error:
             connected.raw_socket.close()
             raise local_resource_error(error, self.where) or error from error
         self._connections.add(connection)
-        connection.room -= 1
-        connection.take_early()  # the server's SETTINGS, say
+        connection.free_streams -= 1
+        connection.process_early_data()  # such as the server's SETTINGS
         if connection.draining:
             raise ConnectError(f"{self.where} closed the connection before a request was sent")
         return connection
 
-    def _fail_waiting_as_long(self, error: CallTimeout, timeout: Timeout, end: float) -> None:
-        """Let those fail that would give an endpoint no more time to connect than was in vain."""
+    def _fail_same_timeout(self, error: CallTimeout, timeout: Timeout, end: float) -> None:
+        """Fail the waiting calls that allow no more time to connect than the call that timed out."""
         if self._connections or self._poller.now() >= end or timeout.connect is None:
-            return  # the time of that call was up, which says nothing of others
-        late = [turn for turn in self._waiting if turn.connect <= timeout.connect]
-        self._waiting = deque(turn for turn in self._waiting if turn.connect > timeout.connect)
-        for turn in late:
+            return  # that call ran out of its total time, which says nothing about the others
+        failed = [turn for turn in self._waiting if turn.connect_timeout <= timeout.connect]
+        self._waiting = deque(turn for turn in self._waiting if turn.connect_timeout > timeout.connect)
+        for turn in failed:
             turn.error = copy.copy(error)
             self._serve(turn)
 
     def _fail_waiting(self, error: Exception, count: int) -> None:
-        """Let the first of those fail that waited for the connection that cannot be opened."""
+        """Fail the first ``count`` waiting calls, because their connection could not be opened."""
         for _ in range(min(count, len(self._waiting))):
             turn = self._waiting.popleft()
-            turn.error = SpeaksHttp1() if isinstance(error, SpeaksHttp1) else copy.copy(error)
+            turn.error = Http1Negotiated() if isinstance(error, Http1Negotiated) else copy.copy(error)
             self._serve(turn)
 
-    def _have_more_opened(self) -> None:
-        """Have as many of those who wait open a connection as they need together."""
-        while self._waiting and self._lacks_one():
+    def _open_more(self) -> None:
+        """Let waiting calls open as many connections as they need together."""
+        while self._waiting and self._needs_another_connection():
             self._opening += 1
             self._serve(self._waiting.popleft())
 
-    # What a connection tells.
+    # Called by connections; see `ConnectionOwner`.
 
-    def has_room(self, connection: Http2Connection) -> None:
-        """See `Owner.has_room`."""
-        while self._waiting and connection.room > 0:
+    def on_free_stream(self, connection: Http2Connection) -> None:
+        """See `ConnectionOwner.on_free_stream`."""
+        while self._waiting and connection.free_streams > 0:
             turn = self._waiting.popleft()
-            connection.room -= 1
+            connection.free_streams -= 1
             turn.connection = connection
             self._serve(turn)
-        if connection.room > 0 and not connection.listed:
-            connection.listed = True
-            self._with_room.append(connection)
+        if connection.free_streams > 0 and not connection.in_free_list:
+            connection.in_free_list = True
+            self._with_free_streams.append(connection)
 
-    def lost(self, connection: Http2Connection) -> None:
-        """See `Owner.lost`."""
+    def on_connection_draining(self, connection: Http2Connection) -> None:
+        """See `ConnectionOwner.on_connection_draining`."""
         if connection in self._connections:
             self._connections.remove(connection)
-            if connection.listed:
-                connection.listed = False
-                self._with_room.remove(connection)
-            self._have_more_opened()
-            if self._shared.shortage.waiters:
-                self._shared.shortage.give_back()
+            if connection.in_free_list:
+                connection.in_free_list = False
+                self._with_free_streams.remove(connection)
+            self._open_more()
+            if self._pool_group.shortage.waiters:
+                self._pool_group.shortage.release()
 
-    def allows(self, streams: int) -> None:
-        """See `Owner.allows`."""
-        self._streams = max(1, streams)
+    def on_max_streams(self, count: int) -> None:
+        """See `ConnectionOwner.on_max_streams`."""
+        self._max_streams = max(1, count)
 
-    def took(self, requests: int) -> None:
-        """See `Owner.took`: twice the same is the server's rule, and the next ones get no more than that."""
-        if requests == self._took:
-            self._requests = requests
-        self._took = requests
+    def on_request_limit(self, requests: int) -> None:
+        """See `ConnectionOwner.on_request_limit`. A limit seen twice in a row applies from then on."""
+        if requests == self._last_request_limit:
+            self._max_requests = requests
+        self._last_request_limit = requests
 
-    def takes_more(self) -> None:
-        """See `Owner.takes_more`."""
-        self._requests *= 2
+    def on_request_limit_exceeded(self) -> None:
+        """See `ConnectionOwner.on_request_limit_exceeded`."""
+        self._max_requests *= 2
 
-    def ring(self, now: float) -> None:
-        """The poller's timer has ended: let those go whose time is up."""
-        if now < self._rings_at:
-            return  # one that was set before an earlier one
-        late = [turn for turn in self._waiting if turn.end <= now]
+    # Called by the poller.
+
+    def on_timer(self, now: float) -> None:
+        """Fail the waiting calls whose deadline has passed."""
+        if now < self._timer_at:
+            return  # a later timer, replaced by an earlier one
+        late = [turn for turn in self._waiting if turn.deadline <= now]
         for turn in late:
             self._waiting.remove(turn)
-            turn.error = LimitReached()
+            turn.error = DeadlinePassed()
             self._serve(turn)
-        self._rings_at = min((turn.end for turn in self._waiting), default=math.inf)
-        if self._rings_at < math.inf:
-            self._poller.set_timer(self._rings_at, self)
+        self._timer_at = min((turn.deadline for turn in self._waiting), default=math.inf)
+        if self._timer_at < math.inf:
+            self._poller.set_timer(self._timer_at, self)
 
-    # What the transport calls.
+    # Called by the transport; see `Pool`.
 
-    def drop(self, connection: Http2Connection) -> None:
-        """See `Pool.drop`."""
-        connection.retire()
+    def discard(self, connection: Http2Connection) -> None:
+        """See `Pool.discard`."""
+        connection.close_when_idle()
 
-    def give_back(self, connection: Http2Connection) -> None:
-        """See `Pool.give_back`: connections of HTTP/2 are not handed over, their streams are."""
+    def release(self, connection: Http2Connection) -> None:
+        """See `Pool.release`. HTTP/2 connections are not handed to other attempts, only their streams."""
 
     def close_idle(self) -> int:
         """See `Pool.close_idle`."""
-        idle = [connection for connection in self._connections if not connection.busy]
+        idle = [connection for connection in self._connections if not connection.active_streams]
         for connection in idle:
-            connection.retire()
+            connection.close_when_idle()
         return len(idle)
 
     def close(self) -> None:

@@ -1,50 +1,51 @@
-"""Whether the other side of a connection that is kept is still there."""
+"""Whether the peer of an open connection is still there."""
 
 from __future__ import annotations
 
 import math
 
 KEEP_IDLE = 60.0
-"""Seconds for which a connection without exchanges is kept."""
+"""Seconds to keep a connection without active streams."""
 
 PING_AFTER = 20.0
-"""Seconds of silence after which the other side is asked whether it is there."""
+"""Seconds of silence before a PING is sent."""
 
-PING_WITHIN = 10.0
-"""Seconds in which it has to say so."""
+PING_TIMEOUT = 10.0
+"""Seconds within which the peer must react to a PING."""
 
 
 class Liveness:
-    """When a connection was heard and used last, and what follows from that. Times are the event loop's."""
+    """When a connection last received something and was last used, and what follows. Event loop times."""
 
-    __slots__ = ("_reply_due", "heard", "used")
+    __slots__ = ("_ping_deadline", "last_received", "last_used")
 
     def __init__(self, now: float) -> None:
-        self.heard = self.used = now
-        self._reply_due = math.inf
+        self.last_received = self.last_used = now
+        self._ping_deadline = math.inf
 
-    def hear(self, now: float) -> None:
-        """Something has come."""
-        self.heard = now
-        self._reply_due = math.inf
+    def on_received(self, now: float) -> None:
+        """Something has arrived."""
+        self.last_received = now
+        self._ping_deadline = math.inf
 
-    def is_idle(self, now: float) -> bool:
-        """Whether a connection that is not in use is to be closed."""
-        return now >= self.used + KEEP_IDLE
+    def is_idle_too_long(self, now: float) -> bool:
+        """Whether to close a connection without active streams."""
+        return now >= self.last_used + KEEP_IDLE
 
-    def is_lost(self, now: float) -> bool:
-        """Whether the other side was asked, and has not replied in time."""
-        return now >= self._reply_due
+    def is_ping_overdue(self, now: float) -> bool:
+        """Whether the peer has not reacted to a PING in time."""
+        return now >= self._ping_deadline
 
-    def asks(self, now: float) -> bool:
-        """Whether the other side is to be asked now; it has to reply in time then."""
-        if now < self.heard + PING_AFTER or self._reply_due < math.inf:
+    def should_ping(self, now: float) -> bool:
+        """Whether to send a PING now. If so, its timeout starts."""
+        if now < self.last_received + PING_AFTER or self._ping_deadline < math.inf:
             return False
-        # From now on, not since it was last heard: a loop that was blocked has not asked yet.
-        self._reply_due = now + PING_WITHIN
+        # The timeout starts now and not at the last reception: a blocked loop has not sent the PING yet.
+        self._ping_deadline = now + PING_TIMEOUT
         return True
 
-    def next_look(self, *, busy: bool) -> float:
-        """When there may be something to do."""
-        silent = min(self._reply_due, self.heard + PING_AFTER if self._reply_due == math.inf else math.inf)
-        return silent if busy else min(silent, self.used + KEEP_IDLE)
+    def next_check(self, *, busy: bool) -> float:
+        """When the next check is due."""
+        ping_at = self.last_received + PING_AFTER if self._ping_deadline == math.inf else math.inf
+        silent = min(self._ping_deadline, ping_at)
+        return silent if busy else min(silent, self.last_used + KEEP_IDLE)

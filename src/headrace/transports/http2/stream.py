@@ -1,4 +1,4 @@
-"""One request and its answer on a stream of an HTTP/2 connection."""
+"""A stream of an HTTP/2 connection: one request and its response."""
 
 from __future__ import annotations
 
@@ -7,71 +7,70 @@ from typing import TYPE_CHECKING
 
 from headrace.errors import ProtocolError, ReplyTooLarge
 from headrace.transports.http2.protocol_engine import HTTP_1_1_REQUIRED, REFUSED_STREAM, error_name
-from headrace.transports.incoming_response import IncomingAnswer
+from headrace.transports.incoming_response import IncomingResponse
 
 if TYPE_CHECKING:
     from headrace.transports.event_loops.event_loop import Waiter
 
 
-class Unprocessed(Exception):
+class RequestNotProcessed(Exception):
     """The server says that it has not processed the request, so any request may be sent again."""
 
 
-class WantsHttp1(Unprocessed):
-    """It asks for HTTP/1.1 besides (RFC 9113, section 7)."""
+class Http1Required(RequestNotProcessed):
+    """The server asks for HTTP/1.1 (RFC 9113, section 7)."""
 
 
-class Lost(Exception):
-    """The stream or the connection ended before the answer was complete; it says how."""
+class StreamLost(Exception):
+    """The stream or the connection ended before the response was complete. The message says how."""
 
 
-class Exchange(IncomingAnswer):
-    """What has come of an answer, its waiter, and the limit of the wait.
+class Http2Stream(IncomingResponse):
+    """What has arrived of a response, the waiter of the task that reads it, and that task's deadline.
 
-    ``failure`` is why there will be no more of it. ``unread`` counts the bytes that came, and that `take` has
-    not given out.
+    ``failure`` is why no more will arrive. ``unread`` counts the bytes that arrived and were not taken.
     """
 
-    __slots__ = ("failure", "silence", "stream", "total", "unread", "until", "waiter")
+    __slots__ = ("deadline", "failure", "id", "max_silence", "total_deadline", "unread", "waiter")
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes)
-        self.stream = 0
+        self.id = 0
         self.failure: Exception | None = None
         self.waiter: Waiter | None = None
-        self.total = self.until = math.inf
-        self.silence: float | None = None
+        self.total_deadline = self.deadline = math.inf
+        self.max_silence: float | None = None
         self.unread = 0
 
-    def begin_answer(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """The head has come."""
+    def set_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The head has arrived."""
         self.status, self.headers = status, headers
         by_name = dict(headers)
         self._encoded = b"content-encoding" in by_name
         length = by_name.get(b"content-length")
         if length is not None and int(length) > self._limit and not self.unbounded:
-            self._too_large()
+            self._set_too_large()
 
     @property
     def too_large(self) -> ReplyTooLarge | None:
-        """The error for an answer over its limit."""
+        """The error for a response over its size limit, or None."""
         return self._error if isinstance(self._error, ReplyTooLarge) else None
 
 
-def stream_failure(code: int, *, by_peer: bool, unsent: bool, started: bool) -> Exception:
-    """Why a stream that ended left its answer incomplete.
+def stream_error(code: int, *, by_peer: bool, unsent: bool, response_started: bool) -> Exception:
+    """The error for a stream that ended before its response was complete.
 
     Args:
         code: The error code (RFC 9113, section 7).
-        by_peer: The other side reset the stream.
-        unsent: The request never left.
-        started: The answer has begun.
+        by_peer: Whether the peer reset the stream.
+        unsent: Whether the request was never sent.
+        response_started: Whether the head of the response has arrived.
     """
-    if not started:
+    if not response_started:
         if code == HTTP_1_1_REQUIRED:
-            return WantsHttp1("asks for HTTP/1.1")
+            return Http1Required("asks for HTTP/1.1")
         if code == REFUSED_STREAM or unsent:
-            return Unprocessed("refused the request, and has not processed it")
+            return RequestNotProcessed("refused the request, and has not processed it")
     if by_peer:
-        return Lost(f"reset the request's stream ({error_name(code)})")
-    return ProtocolError(f"the answer breaks HTTP/2 ({error_name(code)})")
+        return StreamLost(f"reset the request's stream ({error_name(code)})")
+    return ProtocolError(f"the response violates HTTP/2 ({error_name(code)})")

@@ -8,15 +8,15 @@ HTTP1 = "http/1.1"
 HTTP2 = "h2"
 """The protocols by their names in ALPN (RFC 7301)."""
 
-_MOST = 16 * 1024
-"""Bytes that are decrypted at a time: a record holds no more (RFC 8446, 5.1)."""
+_MAX_RECORD = 16 * 1024
+"""Bytes to decrypt at a time: a record holds at most this many (RFC 8446, 5.1)."""
 
 
 class TlsSession:
     """The client's side of one TLS connection.
 
-    ``ended``: the other side has said that nothing follows; ``error``: what it sent is not to be read. All
-    that fails does so with `ssl.SSLError`.
+    ``ended``: the peer has said that nothing follows. ``error``: what the peer sent cannot be decrypted.
+    Every failure is an `ssl.SSLError`.
     """
 
     __slots__ = ("_incoming", "_object", "_outgoing", "_read", "_write", "ended", "error")
@@ -34,18 +34,18 @@ class TlsSession:
 
     @property
     def protocol(self) -> str | None:
-        """The protocol that the other side chose of those offered by ALPN."""
+        """The protocol that the server chose by ALPN."""
         return self._object.selected_alpn_protocol()
 
     @property
     def object(self) -> ssl.SSLObject:
-        """Python's own, which knows certificates and sessions."""
+        """Python's SSL object, which knows certificates and sessions."""
         return self._object
 
     def handshake(self, received: bytes | None) -> bool:
-        """Go on with the handshake; True once it is done. `outgoing` has what is to be sent then.
+        """Continue the handshake. True once it is done. Send what `data_to_send` has after each call.
 
-        ``received``: what came since, None at first, empty where the other side has closed.
+        ``received``: what has arrived since the last call, None at first, empty if the peer has closed.
         """
         if received:
             self._incoming.write(received)
@@ -58,23 +58,23 @@ class TlsSession:
         return True
 
     @property
-    def has_early(self) -> bool:
-        """Whether bytes have come that are not decrypted."""
+    def has_early_data(self) -> bool:
+        """Whether bytes have arrived that are not decrypted."""
         return self._incoming.pending > 0
 
     def encrypt(self, data: bytes) -> bytes:
-        """What to send for ``data``."""
+        """The bytes to send for ``data``."""
         self._write(data)
         return self._outgoing.read()
 
     def decrypt(self, data: bytes) -> bytes:
-        """What these bytes say, empty where more are needed; then look at ``ended`` and ``error``."""
+        """The content of these bytes, empty if more are needed. Then check ``ended`` and ``error``."""
         incoming = self._incoming
         incoming.write(data)
         parts = []
         try:
             while incoming.pending:
-                part = self._read(_MOST)
+                part = self._read(_MAX_RECORD)
                 if not part:
                     self.ended = True
                     break
@@ -82,9 +82,9 @@ class TlsSession:
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            self.error = error  # what came before it has come
+            self.error = error  # what was decrypted before it is still valid
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def outgoing(self) -> bytes:
-        """What TLS itself has to say: of a handshake, an alert, or the answer to a change of keys."""
+    def data_to_send(self) -> bytes:
+        """What TLS itself has to send: handshake messages, an alert, or a reply to a key update."""
         return self._outgoing.read() if self._outgoing.pending else b""

@@ -1,4 +1,4 @@
-"""A connected socket as a `Poller` watches it: what streams and connections of HTTP/2 have in common."""
+"""A connected socket that a `Poller` watches: what HTTP/1.1 streams and HTTP/2 connections have in common."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ if TYPE_CHECKING:
     from headrace.transports.event_loops.poller import Poller
 
 MAX_READ = 16 * 1024
-"""Bytes that are read at a time; the tasks whose answers are in them have their turn before more are read.
+"""Bytes to read at a time. The tasks that wait for these responses run before more is read.
 
-With 1,000 calls in flight on ten connections of HTTP/2, four times as much cost 77 µs a call in place of 58:
-what the answers are made of was out of the processor's caches before anybody looked at it.
+With 1,000 calls in flight on ten HTTP/2 connections, four times as much cost 77 µs per call instead of 58:
+the data of the responses had left the processor's caches before a task read it.
 """
 
 _NOTHING = memoryview(b"")
 
 
-class Connected(NamedTuple):
-    """A connected socket, the TLS over it, and the protocol that is spoken."""
+class DeadlinePassed(Exception):
+    """The deadline of a wait has passed."""
+
+
+class ConnectedSocket(NamedTuple):
+    """A connected socket, the TLS session over it, and the protocol that was negotiated."""
 
     raw_socket: socket
     tls: TlsSession | None = None
@@ -33,39 +37,39 @@ class Connected(NamedTuple):
 
 
 class WatchedSocket:
-    """A connected, non-blocking socket that it owns, its unsent bytes, and one limit in time.
+    """A connected, non-blocking socket that it owns, its unsent bytes, and one deadline.
 
-    Each wait compares its limit with the timer that is set already. A cancel scope for each would take a
-    third of a call's time, most of it for setting a timer and taking it back. A timer that ends too early
-    is set again.
+    A new deadline is only compared with the timer that is already set. A cancel scope per wait would take a
+    third of a call's time, most of it to set a timer and to cancel it. A timer that ends too early is set
+    again.
 
-    Raises `OSError` where the poller cannot watch the socket; the socket is the caller's then.
+    Raises `OSError` if the poller cannot watch the socket; the caller still owns the socket then.
     """
 
     __slots__ = (
+        "_deadline",
         "_ended",
         "_events",
         "_poll",
         "_poller",
         "_recv",
-        "_rest",
-        "_rings_at",
         "_socket",
+        "_timer_at",
         "_tls",
-        "_until",
+        "_unsent",
         "closed",
     )
 
-    def __init__(self, connected: Connected, poller: Poller) -> None:
+    def __init__(self, connected: ConnectedSocket, poller: Poller) -> None:
         raw_socket = connected.raw_socket
         self._socket = raw_socket
         self._recv = raw_socket.recv
         self._tls = connected.tls
         self._poller = poller
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
-        self._rest = _NOTHING
+        self._unsent = _NOTHING
         self._ended = False
-        self._until = self._rings_at = math.inf
+        self._deadline = self._timer_at = math.inf
         self._events = EVENT_READ
         self.closed = False
         if poller.closed:
@@ -73,83 +77,83 @@ class WatchedSocket:
             raise ConnectionAbortedError("this side closed it")
         poller.register(raw_socket, self)
 
-    # For subclasses to define.
+    # Defined by subclasses.
 
-    def received(self, data: bytes) -> None:
-        """These bytes have come; what is raised is given to `broken`."""
+    def on_received(self, data: bytes) -> None:
+        """These bytes have arrived. An exception raised here is passed to `on_disconnected`."""
         raise NotImplementedError
 
-    def broken(self, error: Exception | None) -> None:
-        """Nothing follows: the other side has closed (None), or it cannot be read."""
+    def on_disconnected(self, error: Exception | None) -> None:
+        """Nothing more will arrive: the peer has closed the connection (None), or reading failed."""
         raise NotImplementedError
 
-    def sent_all(self) -> None:
+    def on_drained(self) -> None:
         """What `send_now` could not send at once is sent, or cannot be sent any more."""
 
-    def expired(self, now: float) -> None:
-        """The limit in time is reached."""
+    def on_deadline(self, now: float) -> None:
+        """The deadline has passed."""
         raise NotImplementedError
 
-    def cut_off(self) -> None:
+    def on_poller_closed(self) -> None:
         """The transport is closed."""
         raise NotImplementedError
 
     # For all.
 
-    def readable(self) -> None:
-        """Something has come, or the end."""
+    def on_readable(self) -> None:
+        """Bytes have arrived, or the end of the connection."""
         try:
             data = self._recv(MAX_READ)
             if data:
                 if self._tls is None:
-                    self.received(data)
+                    self.on_received(data)
                     return
-                if self._goes_on(self._tls, data):
+                if self._decrypt(self._tls, data):
                     return
         except BlockingIOError:
             return
         except Exception as error:
-            self.broken(error)
+            self.on_disconnected(error)
             return
-        self.broken(None)
+        self.on_disconnected(None)
 
-    def take_early(self) -> None:
-        """Take what came together with the end of the TLS handshake, of which the kernel says nothing."""
-        if self._tls is None or not self._tls.has_early:
+    def process_early_data(self) -> None:
+        """Process bytes that arrived with the end of the TLS handshake; the kernel does not report them."""
+        if self._tls is None or not self._tls.has_early_data:
             return
         try:
-            if self._goes_on(self._tls, b""):
+            if self._decrypt(self._tls, b""):
                 return
         except Exception as error:
-            self.broken(error)
+            self.on_disconnected(error)
             return
-        self.broken(None)
+        self.on_disconnected(None)
 
-    def _goes_on(self, tls: TlsSession, data: bytes) -> bool:
-        """Give out what these bytes say; False where they are the last."""
+    def _decrypt(self, tls: TlsSession, data: bytes) -> bool:
+        """Pass on what these bytes contain. False if they are the last ones."""
         plain = tls.decrypt(data)
         if plain:
-            self.received(plain)
-        if reply := tls.outgoing():
+            self.on_received(plain)
+        if reply := tls.data_to_send():
             self._send(reply)
         if tls.error is not None:
             raise tls.error
         return not tls.ended
 
     def send_now(self, data: bytes) -> None:
-        """Begin to send; what the socket does not take at once follows when it has room."""
+        """Start to send. What the socket does not accept at once is sent when it has room."""
         if self._tls is not None and not self.closed:
             try:
                 data = self._tls.encrypt(data)
             except OSError:
-                return  # it shows where the answer is waited for, which may have come before
+                return  # the error shows when the response is read, which may already have arrived
         self._send(data)
 
     def _send(self, data: bytes) -> None:
         if self.closed:
             return
-        if self._rest:
-            self._rest = memoryview(bytes(self._rest) + data)
+        if self._unsent:
+            self._unsent = memoryview(bytes(self._unsent) + data)
             return
         try:
             sent = self._socket.send(data)
@@ -158,27 +162,27 @@ class WatchedSocket:
         except OSError:
             return  # as above
         if sent < len(data):
-            self._rest = memoryview(data)[sent:]
+            self._unsent = memoryview(data)[sent:]
             self._watch(self._events | EVENT_WRITE)
 
-    def writable(self) -> None:
-        """There is room for more of what was not sent at once."""
+    def on_writable(self) -> None:
+        """The socket has room for bytes that are not sent yet."""
         try:
-            self._rest = self._rest[self._socket.send(self._rest) :]
-            if self._rest:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            if self._unsent:
                 return
         except BlockingIOError:
             return
         except OSError:
             pass  # as in `send_now`
         self._watch(self._events & ~EVENT_WRITE)
-        self.sent_all()
+        self.on_drained()
 
-    def nothing_came(self) -> bool:
+    def nothing_received(self) -> bool:
         """Whether the kernel has neither bytes nor the end of the connection for this side.
 
-        The poller tells of that only in the loop's next turn, and none has come since the caller's own
-        blocking work; so the kernel is asked as well.
+        The kernel is asked because the poller reports input only in the event loop's next turn, and the
+        caller may have blocked the loop since the last one.
         """
         if self._poll is None:
             poll = select.poll()
@@ -187,35 +191,35 @@ class WatchedSocket:
         return not self._poll(0)
 
     def abort(self) -> None:
-        """Close at once, without a word to the other side; again does nothing."""
+        """Close at once, without a message to the peer. A second call does nothing."""
         if self.closed:
             return
         self.closed = self._ended = True
-        self._until = math.inf
+        self._deadline = math.inf
         if self._events:
             self._poller.unregister(self._socket)
-        if self._rings_at < math.inf:
-            self._poller.forget_timer()
+        if self._timer_at < math.inf:
+            self._poller.discard_timer()
         self._socket.close()
 
-    def ring(self, now: float) -> None:
-        """The timer that was set last has ended."""
-        if now < self._rings_at:
-            return  # one that was set before an earlier one
-        self._rings_at = math.inf
-        if now >= self._until:
-            self.expired(now)
-        elif self._until < math.inf:
-            self._limit(self._until)
+    def on_timer(self, now: float) -> None:
+        """A timer has ended."""
+        if now < self._timer_at:
+            return  # a later timer, replaced by an earlier one
+        self._timer_at = math.inf
+        if now >= self._deadline:
+            self.on_deadline(now)
+        elif self._deadline < math.inf:
+            self._set_deadline(self._deadline)
 
-    def _limit(self, until: float) -> None:
-        """Have `expired` called at ``until``, unless the limit is moved before."""
-        self._until = until
-        if until < self._rings_at:
-            self._rings_at = until
-            self._poller.set_timer(until, self)
+    def _set_deadline(self, deadline: float) -> None:
+        """Call `on_deadline` at ``deadline``, unless the deadline is moved before that."""
+        self._deadline = deadline
+        if deadline < self._timer_at:
+            self._timer_at = deadline
+            self._poller.set_timer(deadline, self)
 
     def _watch(self, events: int) -> None:
         if events != self._events:
-            self._poller.watch(self._socket, self, self._events, events)
+            self._poller.modify(self._socket, self, self._events, events)
             self._events = events
