@@ -1,8 +1,8 @@
-"""`python -m tests.cancellation.http2`: cancel one stream among a hundred of a connection, again and again.
+"""`python -m tests.cancellation.http2`: cancel one stream among a hundred of a connection, many times.
 
-Each time the other calls are answered as if nothing had been, over the connections that there are; and
-calls that are cancelled at any moment leave nothing behind. Against a server of your own with ``--url`` (an
-endpoint that speaks HTTP/2; ``SSL_CERT_FILE`` names its authority), else one that is made for it.
+Each time the other calls are answered undisturbed, over the existing connections. Calls that are cancelled at
+any moment leave nothing behind. With ``--url`` it uses your own server (an HTTP/2 endpoint; ``SSL_CERT_FILE``
+sets its authority), otherwise it starts one.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from headrace.transports.http2.connection_pool import Http2Pool
 from headrace.transports.native import NativeTransport
 
 TOGETHER = 100
-"""Calls at once, as many as a connection carries."""
+"""Calls at once: as many as a connection carries."""
 
 ANSWER = b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}'
 
 CALMED = 200
-"""Rounds after which memory is to stay as it is."""
+"""Rounds after which the memory must stay the same."""
 
 
 @attrs.define
@@ -64,7 +64,7 @@ class Figures:
 
 
 class Answers:
-    """A server of HTTP/2 over plain http that answers once it has heard of ``together`` requests."""
+    """An HTTP/2 server over plain http that answers once ``together`` requests have arrived."""
 
     async def serve(self, stream: anyio.abc.SocketStream) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
@@ -82,7 +82,7 @@ class Answers:
                                 event.flow_controlled_length, event.stream_id
                             )
                     for number in asked:
-                        with contextlib.suppress(h2.exceptions.ProtocolError):  # it is reset
+                        with contextlib.suppress(h2.exceptions.ProtocolError):  # the stream is reset
                             connection.send_headers(number, [(":status", "200")])
                             connection.send_data(number, ANSWER, end_stream=True)
                     asked.clear()
@@ -178,7 +178,7 @@ async def _call(client: Client, figures: Figures) -> None:
 
 
 async def _at_random(client: Client, calls: int, rng: random.Random, figures: Figures) -> None:
-    """Cancel calls at random moments, some of which are streams that are left, or wait for a stream."""
+    """Cancel calls at random moments: whole ones, streams that are left early, and waits for a stream."""
 
     async def some(count: int) -> None:
         for _ in range(count):
@@ -235,7 +235,7 @@ def _check(client: Client, figures: Figures, lost: int | None) -> None:
 
 
 def _memory() -> tuple[int, int]:
-    """How many objects there are, and the KiB that the process has."""
+    """How many objects there are, and the KiB of memory of this process."""
     gc.collect()
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[1])

@@ -1,4 +1,4 @@
-"""What an HTTP/2 server may say: whole conversations by h2, and what corruption makes of them."""
+"""What an HTTP/2 server may send: whole conversations by h2, and corrupted ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace import ProtocolError
 from headrace.transports.http2.protocol_engine import ConnectionDraining, Http2Engine
 
 SECONDS = 2.0
-"""Of processor time for one input; see `tests.fuzz.checks`."""
+"""Limit of processor time for one input; see `tests.fuzz.checks`."""
 
 _FIELDS = [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/")]
 _NAMES = [b"content-type", b"x-request-id", b"set-cookie", b"x" * 200, b"retry-after", b"server"]
@@ -27,7 +27,7 @@ _VALUES = [b"", b"application/json", b"a=b; path=/", b"v" * 3000, b"\xc3\xa4", b
 
 @attrs.define
 class Answer:
-    """What was said of one stream; ``end``: ``open``, ``whole`` or the code of its reset."""
+    """The response of one stream. ``end`` is ``open``, ``whole`` or the code of its reset."""
 
     status: int = 0
     headers: list[tuple[bytes, bytes]] = attrs.field(factory=list)
@@ -40,7 +40,7 @@ class Answer:
 
 
 class Recorder:
-    """What an engine tells of; see `EngineEvents`."""
+    """Records the events of an engine; see `EngineEvents`."""
 
     def __init__(self) -> None:
         self.answers: dict[int, Answer] = {}
@@ -50,8 +50,8 @@ class Recorder:
         self.allowed = 100
 
     def _of(self, stream: int) -> Answer:
-        assert stream in self.answers, f"stream {stream} was not begun here"
-        assert stream not in self.closed, f"stream {stream} is over"
+        assert stream in self.answers, f"stream {stream} was not opened here"
+        assert stream not in self.closed, f"stream {stream} is closed"
         return self.answers[stream]
 
     def on_response(self, stream_id: int, status: int, headers: Any, last: bool) -> None:
@@ -101,7 +101,7 @@ def _begun(rng: random.Random, count: int) -> tuple[Http2Engine, Recorder, bytes
 
 
 def _conversation(rng: random.Random, said: bytes, streams: list[int]) -> bytes:
-    """The server's side of it, at random."""
+    """The server's side of a random conversation."""
     server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
     server.initiate_connection()
     server.receive_data(said)
@@ -170,7 +170,7 @@ def _read_by_h2(streams: list[int], said: bytes) -> dict[int, Answer]:
 
 
 def what_h2_reads_of_a_server_is_read_alike(rng: random.Random) -> None:
-    """Status, headers, body and end of each stream, however the bytes are cut."""
+    """Status, headers, body and end of each stream, however the bytes are split."""
     engine, recorder, asked = _begun(rng, rng.randrange(1, 6))
     streams = list(recorder.answers)
     said = _conversation(rng, asked, streams)
@@ -182,7 +182,7 @@ def what_h2_reads_of_a_server_is_read_alike(rng: random.Random) -> None:
 
 
 def a_corrupted_conversation_is_read_or_refused(rng: random.Random) -> None:
-    """Whatever comes, nothing but `ProtocolError` is raised, and nobody is told of others' streams."""
+    """Any bytes raise nothing but `ProtocolError`, and events name only open streams."""
     engine, recorder, asked = _begun(rng, rng.randrange(1, 6))
     streams = list(recorder.answers)
     said = _conversation(rng, asked, streams) if rng.random() < 0.8 else b""

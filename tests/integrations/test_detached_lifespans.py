@@ -1,4 +1,4 @@
-"""Policies with lifespans and background tasks, under a client that is used without a block."""
+"""Policies with lifespans and background tasks, in a client without an ``async with`` block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ on_both = pytest.mark.anyio
 
 
 class Watching:
-    """A policy that watches something in a task, which a request may have fail."""
+    """A policy that watches something in a task; a request may make the task fail."""
 
     name, stage = "watching", Stage.PROTECT
 
@@ -107,7 +107,7 @@ async def test_the_first_request_may_be_cancelled(serve: Serve, through: Through
 
 
 @on_both
-async def test_a_background_task_that_fails_is_told_to_the_next_request(
+async def test_the_error_of_a_background_task_is_raised_by_the_next_request(
     serve: Serve, through: Through
 ) -> None:
     policy = Watching()
@@ -124,14 +124,14 @@ async def test_a_background_task_that_fails_is_told_to_the_next_request(
             depth = len(caught.traceback)
         with pytest.raises(PolicyError, match="policy 'watching'"):
             await client.get(f"{server.url}/c")
-        assert len(caught.traceback) <= depth, "each request adds its own"
+        assert len(caught.traceback) <= depth, "each request extends the traceback"
         with pytest.raises(PolicyError, match="policy 'watching'"):
             await client.aclose()
     assert policy.log == ["open", "call", "close"]
 
 
 @on_both
-async def test_what_cannot_be_opened_is_told_to_all_who_ask(serve: Serve, through: Through) -> None:
+async def test_an_error_on_opening_is_raised_by_all_requests(serve: Serve, through: Through) -> None:
     policy = Watching(opening=0.05, error=OSError("no server there"))
     async with serve(script) as server:
         client = through(policies=[policy])
@@ -148,7 +148,7 @@ async def test_what_cannot_be_opened_is_told_to_all_who_ask(serve: Serve, throug
 
 
 @on_both
-async def test_closing_does_not_wait_for_what_never_opens(serve: Serve, through: Through) -> None:
+async def test_closing_does_not_wait_for_an_opening_that_never_ends(serve: Serve, through: Through) -> None:
     policy = Watching(opening=3600)
     async with serve(script) as server:
         before = tasks()
@@ -167,7 +167,7 @@ async def test_closing_does_not_wait_for_what_never_opens(serve: Serve, through:
 
 
 @pytest.mark.parametrize("run", [trio.run, lambda main: asyncio.run(main())], ids=["trio", "asyncio"])
-def test_in_a_second_event_loop_it_opens_anew_and_one_that_was_not_closed_is_warned_of(
+def test_it_opens_again_in_a_second_event_loop_and_warns_if_it_was_not_closed(
     through: Through, run: Callable[..., Any]
 ) -> None:
     policy = Watching()
@@ -196,7 +196,7 @@ def test_in_a_second_event_loop_it_opens_anew_and_one_that_was_not_closed_is_war
 
 
 @on_both
-async def test_a_request_that_is_under_way_when_a_task_fails_fails_with_the_librarys_error(
+async def test_a_request_in_progress_when_a_task_fails_raises_the_librarys_exception(
     serve: Serve, through: Through, library: ModuleType
 ) -> None:
     policy, asked = Watching(), anyio.Event()
@@ -224,7 +224,7 @@ async def test_a_request_that_is_under_way_when_a_task_fails_fails_with_the_libr
             await client.aclose()
 
 
-def test_a_loop_that_is_closed_with_its_tasks_under_way_keeps_no_lifespan_entered() -> None:
+def test_a_loop_closed_with_running_tasks_leaves_no_lifespan_entered() -> None:
     policy = Watching()
     client = FakeEndpoint().client([policy])
     loop = asyncio.new_event_loop()
@@ -241,7 +241,7 @@ def test_a_loop_that_is_closed_with_its_tasks_under_way_keeps_no_lifespan_entere
 
     asyncio.run(main())
     assert policy.log == ["open", "open", "call", "close"]
-    with warnings.catch_warnings():  # the coroutines of the loop that was closed
+    with warnings.catch_warnings():  # the coroutines of the closed loop
         warnings.simplefilter("ignore")
         held.clear()
         del client

@@ -1,4 +1,4 @@
-"""What openai's SDK shows of an answer, with its own client and through headrace: the same."""
+"""openai's SDK shows the same of a response with its own client and with headrace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ openai = pytest.importorskip("openai")
 
 pytestmark = [
     pytest.mark.anyio,
-    # Of the SDK's own generators, of which trio has a warning where they are not gone through to their end.
+    # About the SDK's own generators: trio warns if they are not read to the end.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
@@ -96,7 +96,7 @@ async def in_pieces(peer: Peer, seen: Seen) -> None:
 
 
 def shown(response: Any) -> list[Any]:
-    """What a response says of itself; how long it took differs, but is a time."""
+    """What a response shows. Its elapsed time differs, so only its type is compared."""
     own = response.http_response if hasattr(response, "http_response") else response
     headers = {name: value for name, value in own.headers.items() if name != "transfer-encoding"}
     if "transfer-encoding" in own.headers:
@@ -189,7 +189,7 @@ for _status in ("301 Moved", "302 Found", "303 See", "307 Moved", "308 Moved"):
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_openai_shows_what_it_shows_with_its_own_client(serve: Serve, case: str) -> None:
+async def test_openai_shows_the_same_as_with_its_own_client(serve: Serve, case: str) -> None:
     use, answer = CASES[case]
 
     async def script(peer: Peer) -> None:
@@ -214,7 +214,7 @@ async def test_openai_shows_what_it_shows_with_its_own_client(serve: Serve, case
     assert ours == own
 
 
-async def test_openai_streams_more_than_it_may_read_whole(
+async def test_openai_may_stream_more_than_it_may_read_as_a_whole(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADRACE_MAX_RESPONSE_BYTES", "1000")
@@ -237,7 +237,7 @@ async def test_openai_streams_more_than_it_may_read_whole(
         assert "read it as a stream" in str(caught.value.__cause__)
 
 
-async def test_openai_speaks_as_the_first_bytes_come(serve: Serve) -> None:
+async def test_openai_delivers_events_as_the_first_bytes_arrive(serve: Serve) -> None:
     heard = anyio.Event()
 
     async def script(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Requests that are copies of one before: the same as the library builds them."""
+"""Copied requests are the same as the library builds them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
 
 
 def spelled(library: ModuleType, pairs: list[tuple[str, str | bytes]], form: str) -> Any:
-    """Headers in one of the forms that the libraries take."""
+    """Headers in one of the forms that the libraries accept."""
     forms: dict[str, Callable[[], Any]] = {
         "list": lambda: pairs,
         "lists": lambda: [list(pair) for pair in pairs],
@@ -53,7 +53,7 @@ def spelled(library: ModuleType, pairs: list[tuple[str, str | bytes]], form: str
 
 
 def built(client: Any, method: str, url: str, asked: dict[str, Any]) -> Any:
-    """What there is to be seen of a request; cookies come at another place among the headers."""
+    """The visible parts of a request; cookies have another place among the headers."""
     request = client.build_request(method, url, **asked)
     pairs = [pair for pair in request.headers.raw if pair[0] != b"Cookie"]
     cookies = request.headers.get_list("cookie")
@@ -68,7 +68,7 @@ def built(client: Any, method: str, url: str, asked: dict[str, Any]) -> Any:
     data=st.data(),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
-def test_a_copy_is_what_the_library_builds(
+def test_a_copy_equals_what_the_library_builds(
     library: ModuleType, through: Through, form: str, requests: list[tuple[Any, ...]], data: st.DataObject
 ) -> None:
     options = {"base_url": "https://b.test/api", "headers": {"X-Team": "a"}}

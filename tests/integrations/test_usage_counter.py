@@ -1,4 +1,4 @@
-"""What is read in passing never stands in the way of what passes."""
+"""Reading the token counts of a body never disturbs the body."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KNOWN = {"model": "m", "usage": {"prompt_tokens": 10, "completion_tokens": 4}}
 
 
 def counted(kind: str, body: bytes, cuts: list[int]) -> Reply:
-    """The reply after its body has passed in pieces that end at these places."""
+    """The reply after its body has passed in parts that end at these positions."""
     reply = Reply(200, Headers([(b"content-type", kind.encode())]), b"")
     counter = UsageCounter(reply, LIMIT)
     places = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
@@ -60,7 +60,7 @@ def event(data: Any) -> bytes:
 
 
 @given(kind=KINDS, body=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=5))
-def test_any_bytes_pass(kind: str, body: bytes, cuts: list[int]) -> None:
+def test_any_bytes_are_accepted(kind: str, body: bytes, cuts: list[int]) -> None:
     counted(kind, body, cuts)
 
 
@@ -72,7 +72,7 @@ def test_any_bytes_pass(kind: str, body: bytes, cuts: list[int]) -> None:
     last=st.sampled_from([b"", b"data: [DONE]\n\n", b": over\n\n", b'data: {"id":']),
 )
 @settings(deadline=None)
-def test_counts_are_found_among_odd_events_wherever_they_are_cut(
+def test_counts_are_found_among_odd_events_however_they_are_split(
     kind: str, before: list[Any], after: list[Any], cuts: list[int], last: bytes
 ) -> None:
     body = b"".join(map(event, [*before, KNOWN, *after])) + last
@@ -87,7 +87,7 @@ def test_counts_are_found_among_odd_events_wherever_they_are_cut(
     cuts=st.lists(st.integers(0, 10_000), max_size=9), blank=st.sampled_from([b"", b" \n", b"\xef\xbb\xbf"])
 )
 @pytest.mark.parametrize("kind", ["", "application/json", "text/event-stream"])
-def test_a_whole_answer_is_read_at_its_end(kind: str, cuts: list[int], blank: bytes) -> None:
+def test_a_whole_response_is_read_at_its_end(kind: str, cuts: list[int], blank: bytes) -> None:
     reply = counted(kind, blank + json.dumps(KNOWN).encode(), cuts)
     assert (reply.model, reply.usage) == ("m", Usage(10, 4, 14))
 
@@ -97,6 +97,6 @@ def test_the_last_event_needs_no_blank_line() -> None:
 
 
 @pytest.mark.parametrize("body", [b"{" * LIMIT * 3, b"data: " + b"x" * LIMIT * 3 + b"\n\n" + event(KNOWN)])
-def test_no_more_is_kept_than_the_limit(body: bytes) -> None:
+def test_at_most_the_limit_is_kept(body: bytes) -> None:
     reply = counted("application/json", body, list(range(0, len(body), 1000)))
     assert (reply.usage, reply.content) == (None, b"")

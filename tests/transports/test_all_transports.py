@@ -1,4 +1,4 @@
-"""What every transport over the wire does alike: the native one, and clients of httpx and httpx2."""
+"""What all network transports have in common: the native one, and clients of httpx and httpx2."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.anyio,
-    # httpx leaves its own generators open where a body is not read or written to its end; trio minds.
+    # httpx does not close its own generators if a body is not read or written to its end; trio complains.
     pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning"),
 ]
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LIMIT = 100_000
-CONTEXT = ssl.create_default_context()  # made once: it takes longer than a test
+CONTEXT = ssl.create_default_context()  # made once, because it takes longer than a test
 
 
 @pytest.fixture(params=["native", "httpx", "httpx's client", "httpx2's client"])
@@ -62,7 +62,7 @@ def transport(request: pytest.FixtureRequest) -> Transport:
 
 @pytest.fixture
 def open_client(connect: Open, transport: Transport) -> Open:
-    """A client of a server over the transport in question."""
+    """A client of a server over the given transport."""
 
     def open_client(server: RawServer, **keywords: Any) -> Client:
         return connect(server, transport=transport, **keywords)
@@ -70,7 +70,7 @@ def open_client(connect: Open, transport: Transport) -> Open:
     return open_client
 
 
-async def test_a_request_and_its_answer(serve: Serve, open_client: Open) -> None:
+async def test_a_request_gets_its_response(serve: Serve, open_client: Open) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.answer(b'{"a":"\xc3\xa4"}', "X-Request-Id: req-7", "Set-Cookie: a=b")
@@ -91,7 +91,7 @@ async def test_a_request_and_its_answer(serve: Serve, open_client: Open) -> None
     assert (get.method, get.target, get.body) == ("GET", "/v1/models?limit=3", b"")
 
 
-async def test_a_status_is_no_error_of_the_transport(serve: Serve, open_client: Open) -> None:
+async def test_an_error_status_is_not_a_transport_error(serve: Serve, open_client: Open) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.answer(b'{"error":{"message":"slow"}}', "Retry-After: 7", status="429 Too Many")
@@ -128,7 +128,9 @@ async def test_a_redirect_is_not_followed(serve: Serve, open_client: Open) -> No
     ],
     ids=["gzip", "zlib", "raw deflate", "stacked"],
 )
-async def test_encodings_are_undone(serve: Serve, open_client: Open, encoding: str, encode: Any) -> None:
+async def test_content_encodings_are_decoded(
+    serve: Serve, open_client: Open, encoding: str, encode: Any
+) -> None:
     body = b'{"text":"' + b"wort " * 10_000 + b'"}'
 
     async def script(peer: Peer) -> None:
@@ -148,7 +150,7 @@ async def test_encodings_are_undone(serve: Serve, open_client: Open, encoding: s
     ],
     ids=["content-length", "chunked", "read to close"],
 )
-async def test_an_answer_over_the_limit_is_refused(serve: Serve, open_client: Open, answer: bytes) -> None:
+async def test_a_response_over_the_limit_is_rejected(serve: Serve, open_client: Open, answer: bytes) -> None:
     async def script(peer: Peer) -> None:
         if peer.number:
             await peer.answer_all()
@@ -165,7 +167,7 @@ async def test_an_answer_over_the_limit_is_refused(serve: Serve, open_client: Op
     ("encoding", "encode"),
     [("gzip", gzip.compress), ("gzip, gzip", lambda data: gzip.compress(gzip.compress(data)))],
 )
-async def test_a_bomb_is_defused_with_little_memory(
+async def test_a_decompression_bomb_needs_little_memory(
     serve: Serve, open_client: Open, encoding: str, encode: Any
 ) -> None:
     bomb = encode(bytes(50_000_000))
@@ -196,7 +198,7 @@ async def test_a_bomb_is_defused_with_little_memory(
     ],
     ids=["nothing", "cut", "cut chunk", "chunk size", "rubbish", "no gzip", "foreign encoding"],
 )
-async def test_a_broken_answer_is_a_typed_error_that_a_retry_can_help(
+async def test_a_broken_response_is_a_retryable_typed_error(
     serve: Serve, open_client: Open, answer: bytes, error: type[Exception]
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -237,7 +239,7 @@ async def test_a_broken_answer_is_a_typed_error_that_a_retry_can_help(
         (503, ServerError, True),
     ],
 )
-async def test_the_status_decides_where_an_error_body_cannot_be_read(
+async def test_an_error_status_counts_if_its_body_is_unreadable(
     serve: Serve,
     open_client: Open,
     status: int,
@@ -263,7 +265,7 @@ async def test_the_status_decides_where_an_error_body_cannot_be_read(
 
 
 @pytest.mark.parametrize("timeout", [Timeout(0.2), Timeout(5, read=0.2)])
-async def test_the_status_decides_where_an_error_body_does_not_come(
+async def test_an_error_status_counts_if_its_body_does_not_arrive(
     serve: Serve, open_client: Open, timeout: Timeout
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -276,7 +278,7 @@ async def test_the_status_decides_where_an_error_body_does_not_come(
             await client.request("POST", "/a", {}, timeout=timeout)
 
 
-async def test_a_reset_in_the_body_is_an_incomplete_answer(serve: Serve, open_client: Open) -> None:
+async def test_a_reset_in_the_body_is_an_incomplete_reply(serve: Serve, open_client: Open) -> None:
     go_on = anyio.Event()
 
     async def script(peer: Peer) -> None:
@@ -297,7 +299,7 @@ async def test_a_reset_in_the_body_is_an_incomplete_answer(serve: Serve, open_cl
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "none", "", "identity", "gzip, utf-8"])
-async def test_unknown_encodings_are_passed_over(serve: Serve, open_client: Open, encoding: str) -> None:
+async def test_unknown_encodings_are_ignored(serve: Serve, open_client: Open, encoding: str) -> None:
     body = gzip.compress(b'{"a":1}') + b"\0\0" if "gzip" in encoding else b'{"a":1}'
 
     async def script(peer: Peer) -> None:
@@ -313,7 +315,7 @@ async def test_unknown_encodings_are_passed_over(serve: Serve, open_client: Open
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 200 OK\nContent-Length: 7\n\n", OK + b"X: a\r\n b\r\nY: \x01\r\n\r\n"]
 )
-async def test_a_head_that_every_client_takes_is_taken(
+async def test_a_head_that_every_client_accepts_is_accepted(
     serve: Serve, open_client: Open, answer: bytes
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -347,7 +349,7 @@ async def test_a_stall_is_a_timeout_that_names_its_phase(
         assert client.in_flight == 0
 
 
-async def test_cancelled_calls_leave_no_half_answer(serve: Serve, open_client: Open) -> None:
+async def test_cancelled_calls_leave_no_partial_response(serve: Serve, open_client: Open) -> None:
     async def script(peer: Peer) -> None:
         while seen := await peer.request():
             if "cancelled" in seen.target:
@@ -367,7 +369,7 @@ async def test_cancelled_calls_leave_no_half_answer(serve: Serve, open_client: O
             assert (await client.request("POST", f"/{number}", {})).body == {"target": f"/v1/{number}"}
 
 
-async def test_no_connection_is_a_connect_error_that_says_where(serve: Serve, open_client: Open) -> None:
+async def test_a_refused_connection_names_the_address(serve: Serve, open_client: Open) -> None:
     async with serve() as server:
         pass
     async with open_client(server) as client:
@@ -377,14 +379,14 @@ async def test_no_connection_is_a_connect_error_that_says_where(serve: Serve, op
         assert not isinstance(caught.value, TLSError)
 
 
-async def test_a_name_that_does_not_resolve_is_a_connect_error(serve: Serve, open_client: Open) -> None:
+async def test_an_unresolvable_name_is_a_connect_error(serve: Serve, open_client: Open) -> None:
     async with serve() as server, open_client(server, base_url="http://nonexistent.invalid/v1") as client:
         with pytest.raises(ConnectError, match=r"nonexistent\.invalid") as caught:
             await client.request("POST", "/a", {})
         assert caught.value.retryable
 
 
-async def test_closing_closes_connections(serve: Serve, open_client: Open) -> None:
+async def test_closing_the_transport_closes_its_connections(serve: Serve, open_client: Open) -> None:
     async with serve() as server:
         async with open_client(server) as client, anyio.create_task_group() as group:
             for number in range(5):

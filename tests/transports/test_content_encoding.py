@@ -1,4 +1,4 @@
-"""Content encodings: undone within a limit, whatever the data."""
+"""Content encodings are decoded up to a limit, whatever the data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENCODE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @given(st.binary(max_size=2000), st.lists(st.sampled_from(sorted(ENCODE)), max_size=3))
-def test_whatever_is_encoded_comes_back(data: bytes, encodings: list[str]) -> None:
+def test_encoded_data_decodes_to_the_original(data: bytes, encodings: list[str]) -> None:
     content = data
     for name in encodings:
         content = ENCODE[name](content)
@@ -49,7 +49,7 @@ def test_gzip_may_have_several_members(parts: list[bytes]) -> None:
 
 
 @given(st.sampled_from([*ENCODE, "br", "zstd", "gzip, deflate"]), st.binary(max_size=200))
-def test_rubbish_ends_in_bytes_or_a_typed_error(encodings: str, rubbish: bytes) -> None:
+def test_random_bytes_decode_or_raise_a_typed_error(encodings: str, rubbish: bytes) -> None:
     try:
         assert len(decode_body(rubbish, encodings, 1000)) <= 1000
     except CallError as error:
@@ -57,7 +57,7 @@ def test_rubbish_ends_in_bytes_or_a_typed_error(encodings: str, rubbish: bytes) 
 
 
 @given(st.binary(min_size=1, max_size=300), st.sampled_from(["gzip", "deflate"]), st.data())
-def test_data_cut_short_is_incomplete(data: bytes, encoding: str, draw: st.DataObject) -> None:
+def test_truncated_data_is_incomplete(data: bytes, encoding: str, draw: st.DataObject) -> None:
     content = ENCODE[encoding](data)
     end = draw.draw(st.integers(2, len(content) - 1))
     with pytest.raises(IncompleteReply):
@@ -82,7 +82,7 @@ def test_the_limit_is_exact(encoding: str) -> None:
     ],
     ids=["gzip", "deflate", "raw deflate", "stacked"],
 )
-def test_a_bomb_takes_no_more_memory_than_the_limit(encodings: str, content: bytes) -> None:
+def test_a_bomb_needs_no_more_memory_than_the_limit(encodings: str, content: bytes) -> None:
     tracemalloc.start()
     with pytest.raises(ReplyTooLarge):
         decode_body(content, encodings, 1_000_000)
@@ -91,7 +91,7 @@ def test_a_bomb_takes_no_more_memory_than_the_limit(encodings: str, content: byt
     assert peak < 3_000_000
 
 
-def test_many_empty_members_are_refused_instead_of_taking_for_ever() -> None:
+def test_many_empty_members_are_rejected_quickly() -> None:
     with pytest.raises(ProtocolError, match="members"):
         decode_body(gzip.compress(b"") * 1_000_000, "gzip", 1000)
 
@@ -101,7 +101,7 @@ def test_many_empty_members_are_refused_instead_of_taking_for_ever() -> None:
     st.lists(st.sampled_from([*sorted(ENCODE), "UTF-8"]), max_size=3),
     st.lists(st.integers(0, 3000), max_size=9),
 )
-def test_pieces_decode_to_the_same_as_the_whole(data: bytes, encodings: list[str], cuts: list[int]) -> None:
+def test_parts_decode_to_the_same_as_the_whole(data: bytes, encodings: list[str], cuts: list[int]) -> None:
     content = data
     for name in encodings:
         content = ENCODE.get(name, bytes)(content)
@@ -113,7 +113,7 @@ def test_pieces_decode_to_the_same_as_the_whole(data: bytes, encodings: list[str
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_a_piece_is_decoded_once_the_server_has_flushed_it(encoding: str) -> None:
+def test_a_part_is_decoded_once_the_server_has_flushed_it(encoding: str) -> None:
     packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
     decoder = Decoder(encoding, 1000)
     for piece in (b"data: 1", b"data: 2"):
@@ -125,7 +125,7 @@ def test_a_piece_is_decoded_once_the_server_has_flushed_it(encoding: str) -> Non
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip"])
-def test_the_limit_is_on_all_pieces_together(encoding: str) -> None:
+def test_the_limit_applies_to_all_parts_together(encoding: str) -> None:
     decoder = Decoder(encoding, 10_000)
     content = bytes(10_001)
     for name in encoding.split(", "):
@@ -146,31 +146,31 @@ def test_bytes_after_a_gzip_member_are_ignored(behind: bytes) -> None:
     decoder.finish()
 
 
-def test_what_follows_deflated_data_is_ignored() -> None:
+def test_bytes_after_deflated_data_are_ignored() -> None:
     assert decode_body(zlib.compress(b"{}") + b"rubbish", "deflate", 1000) == b"{}"
 
 
 @pytest.mark.parametrize(
     "encodings", ["UTF-8", "none", "text", "chunked", "utf-8, none", "", "identity", ", ,", "x" * 99]
 )
-def test_unknown_encodings_are_passed_over(encodings: str) -> None:
+def test_unknown_encodings_are_ignored(encodings: str) -> None:
     assert decode_body(b"as it is", encodings, 1000) == b"as it is"
     assert decode_body(gzip.compress(b"{}"), f"{encodings}, gzip", 1000) == b"{}"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_nothing_at_all_is_whole(encoding: str) -> None:
+def test_an_empty_body_is_complete(encoding: str) -> None:
     decoder = Decoder(encoding, 1000)
     decoder.finish()
 
 
 @pytest.mark.parametrize("name", ["br", "zstd", "compress", "x-compress", "dcb", "dcz", "BR"])
-def test_encodings_that_were_not_offered_are_named(name: str) -> None:
+def test_encodings_that_were_not_requested_are_named(name: str) -> None:
     for encodings in (name, f"gzip, {name}", f"{name}, utf-8"):
         with pytest.raises(ProtocolError, match=f"'{name.lower()}' was not requested"):
             decode_body(b"x", encodings, 1000)
 
 
-def test_too_many_encodings_are_refused() -> None:
+def test_too_many_encodings_are_rejected() -> None:
     with pytest.raises(ProtocolError, match="4 content encodings"):
         decode_body(b"x", "gzip, gzip, gzip, gzip", 1000)

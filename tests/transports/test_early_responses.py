@@ -1,4 +1,4 @@
-"""Answers that come while a large request is still being sent."""
+"""Responses that arrive while a large request is still being sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 BIG = {"text": "x" * 20_000_000}
-"""More than the sockets' buffers take."""
+"""More than the sockets' buffers hold."""
 
 TOO_LARGE = b'HTTP/1.1 413 Too Large\r\nContent-Length: 36\r\n%b\r\n{"error":{"message":"at most 1 MB"}}'
 
@@ -44,7 +44,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(params=["http", "tls"])
 def security(request: pytest.FixtureRequest, authority: trustme.CA) -> tuple[Any, Any]:
-    """The server's context, and the client's."""
+    """The server's SSL context, and the client's."""
     if request.param == "http":
         return None, None
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
@@ -67,7 +67,7 @@ async def reset(peer: Peer) -> None:
 
 
 def refusing(answer: bytes, end: End) -> Callable[[Peer], Awaitable[None]]:
-    """The first connection answers once a part of the request has come, the others answer all."""
+    """The first connection answers once a part of the request has arrived, the others answer everything."""
 
     async def script(peer: Peer) -> None:
         if peer.number:
@@ -80,7 +80,7 @@ def refusing(answer: bytes, end: End) -> Callable[[Peer], Awaitable[None]]:
 
 
 async def assert_sound(client: Client, server: RawServer) -> None:
-    """The early answer took its connection with it, and was asked for once."""
+    """The connection of the early response is closed, and the request was sent once."""
     assert client.in_flight == 0
     assert (await client.request("POST", "/next", {})).body == {"target": "/v1/next"}
     assert server.accepted == 2
@@ -89,7 +89,7 @@ async def assert_sound(client: Client, server: RawServer) -> None:
 
 @pytest.mark.parametrize("end", [hold, close, reset])
 @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["kept alive", "connection: close"])
-async def test_an_early_error_status_is_raised_as_such(
+async def test_an_early_error_status_is_raised(
     serve: Serve, connect: Connect, security: tuple[Any, Any], end: End, more: bytes
 ) -> None:
     server_context, context = security
@@ -105,7 +105,7 @@ async def test_an_early_error_status_is_raised_as_such(
 
 
 @pytest.mark.parametrize("end", [close, reset])
-async def test_an_early_error_whose_body_ends_with_the_connection_or_is_lost(
+async def test_an_early_error_may_have_a_body_that_ends_with_the_connection_or_is_lost(
     serve: Serve, connect: Connect, security: tuple[Any, Any], end: End
 ) -> None:
     server_context, context = security
@@ -145,10 +145,10 @@ async def test_an_early_success_is_a_reply(serve: Serve, connect: Connect, secur
         await assert_sound(client, server)
 
 
-async def test_an_answer_in_pieces_while_the_request_goes_on(
+async def test_a_response_may_arrive_in_parts_while_the_request_is_sent(
     serve: Serve, connect: Connect, security: tuple[Any, Any]
 ) -> None:
-    """The connection carries other calls, for all of the request was read."""
+    """The connection carries other calls, because the whole request was read."""
     server_context, context = security
 
     async def script(peer: Peer) -> None:
@@ -169,7 +169,7 @@ async def test_an_answer_in_pieces_while_the_request_goes_on(
         assert len(server.requests[0].body) > 20_000_000
 
 
-async def test_an_early_answer_that_breaks_http_is_an_error(
+async def test_an_early_response_that_violates_http_is_an_error(
     serve: Serve, connect: Connect, security: tuple[Any, Any]
 ) -> None:
     server_context, context = security
@@ -183,7 +183,7 @@ async def test_an_early_answer_that_breaks_http_is_an_error(
 
 
 @pytest.mark.parametrize("end", [close, reset])
-async def test_a_connection_lost_without_an_answer_is_a_connect_error(
+async def test_a_connection_lost_without_a_response_is_a_connect_error(
     serve: Serve, connect: Connect, security: tuple[Any, Any], end: End
 ) -> None:
     server_context, context = security
@@ -198,7 +198,7 @@ async def test_a_connection_lost_without_an_answer_is_a_connect_error(
 
 
 @pytest.mark.parametrize("answer", [b"", TOO_LARGE[:40]], ids=["nothing", "a part of a head"])
-async def test_cancelling_leaves_nothing(serve: Serve, connect: Connect, answer: bytes) -> None:
+async def test_cancelling_leaves_nothing_open(serve: Serve, connect: Connect, answer: bytes) -> None:
     async with serve(refusing(answer, hold)) as server, connect(server) as client:
         with anyio.move_on_after(0.2):
             await client.request("POST", "/a", BIG)

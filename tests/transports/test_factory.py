@@ -1,4 +1,4 @@
-"""Which transport a client gets: the environment's proxies, names, plugins."""
+"""Which transport a client gets: by the environment's proxies, by name, by plugins."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PROXY = "http://proxy.test:3128"
         ({"ALL_PROXY": PROXY, "NO_PROXY": "localhost,127.0.0.1"}, "http://127.0.0.1:8000/v1", False),
     ],
 )
-def test_the_environment_names_proxies(
+def test_the_environment_selects_proxies(
     environment: dict[str, str], url: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
@@ -59,7 +59,7 @@ def test_the_environment_names_proxies(
         ("socks5h://proxy.test:1080", HttpxTransport),
     ],
 )
-def test_what_a_proxy_speaks_decides_between_native_and_httpx(
+def test_the_scheme_of_the_proxy_selects_native_or_httpx(
     proxy: str, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = Endpoint("http://127.0.0.1:8000/v1", name="local")
@@ -90,7 +90,7 @@ def test_what_a_proxy_speaks_decides_between_native_and_httpx(
         "",
     ],
 )
-def test_what_is_not_the_url_of_a_proxy_is_refused_without_being_shown(proxy: str) -> None:
+def test_an_invalid_proxy_url_is_rejected_without_showing_it(proxy: str) -> None:
     with pytest.raises(SettingsError, match="proxy") as caught:
         make_transport(CoreSettings(transport="native", proxy=Secret(proxy)))
     assert "canary" not in str(caught.value)
@@ -98,20 +98,20 @@ def test_what_is_not_the_url_of_a_proxy_is_refused_without_being_shown(proxy: st
         NativeTransport(proxy=proxy)
 
 
-def test_user_name_and_password_of_a_proxy_may_be_escaped() -> None:
+def test_credentials_of_a_proxy_may_be_percent_encoded() -> None:
     proxy = parse_proxy("http://m%C3%A9:p%40ss%3A@proxy.test")
     assert proxy.port == 80
     assert proxy.authorization == "Basic " + base64.b64encode("mé:p@ss:".encode()).decode()
     assert "Basic" not in repr(proxy)
 
 
-def test_a_name_decides_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transport_name_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(make_transport(CoreSettings(transport="httpx"))) is HttpxTransport
     monkeypatch.setenv("ALL_PROXY", PROXY)
     assert type(make_transport(CoreSettings(transport="native"))) is NativeTransport
 
 
-def test_an_unknown_name_names_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_name_suggests_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="'natve'; did you mean 'native'"):
         Client(base_url="http://localhost/v1", policies=[], transport="natve")
     settings = load_settings({}, environ={"HEADRACE_TRANSPORT": "native"}, directory=tmp_path)

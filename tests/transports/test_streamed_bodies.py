@@ -1,4 +1,4 @@
-"""Streamed answers over real sockets, through each transport."""
+"""Streamed responses over real sockets, through each transport."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def read(client: Client, **keywords: Any) -> str:
     return stream.reply.text
 
 
-async def test_a_stream_is_asked_for_in_no_encoding_and_its_connection_used_again(
+async def test_a_stream_asks_for_no_encoding_and_its_connection_is_reused(
     serve: Serve, connect: Connect, transport: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -77,7 +77,7 @@ async def test_a_stream_is_asked_for_in_no_encoding_and_its_connection_used_agai
     assert b'"stream":true' in server.requests[0].body
 
 
-async def test_packets_cut_anywhere_make_the_same_text(
+async def test_packets_split_anywhere_give_the_same_text(
     serve: Serve, connect: Connect, transport: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -89,7 +89,7 @@ async def test_packets_cut_anywhere_make_the_same_text(
         assert await read(client) == "Grüße aus Bonn"
 
 
-async def test_a_piece_is_there_before_the_next_is_sent(
+async def test_a_part_is_available_before_the_next_is_sent(
     serve: Serve, connect: Connect, transport: str
 ) -> None:
     go_on = anyio.Event()
@@ -111,7 +111,7 @@ async def test_a_piece_is_there_before_the_next_is_sent(
         assert [piece.text async for piece in stream] == ["b"]
 
 
-async def test_a_body_that_ends_with_the_connection(serve: Serve, connect: Connect, transport: str) -> None:
+async def test_a_body_may_end_with_the_connection(serve: Serve, connect: Connect, transport: str) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(HEAD + b"\r\n" + event("a") + event("b", '"stop"'))
@@ -122,7 +122,7 @@ async def test_a_body_that_ends_with_the_connection(serve: Serve, connect: Conne
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_connection_lost_in_the_midst(
+async def test_a_connection_lost_in_the_middle_is_incomplete(
     serve: Serve, connect: Connect, transport: str, how: str
 ) -> None:
     read_one = anyio.Event()
@@ -143,7 +143,7 @@ async def test_a_connection_lost_in_the_midst(
         assert caught.value.partial.text == "a"
 
 
-async def test_a_silent_connection_is_a_stall_and_is_dropped(
+async def test_a_silent_connection_is_a_stall_and_is_discarded(
     serve: Serve, connect: Connect, transport: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -160,7 +160,7 @@ async def test_a_silent_connection_is_a_stall_and_is_dropped(
         await server.until(lambda: server.open == 0)
 
 
-async def test_no_head_within_the_total(serve: Serve, connect: Connect, transport: str) -> None:
+async def test_a_missing_head_is_a_total_timeout(serve: Serve, connect: Connect, transport: str) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.request()
@@ -171,7 +171,7 @@ async def test_no_head_within_the_total(serve: Serve, connect: Connect, transpor
         await server.until(lambda: server.open == 0)
 
 
-async def test_leaving_early_drops_the_connection(serve: Serve, connect: Connect, transport: str) -> None:
+async def test_leaving_early_discards_the_connection(serve: Serve, connect: Connect, transport: str) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED + chunk(event("a") + event("b")))
@@ -184,7 +184,7 @@ async def test_leaving_early_drops_the_connection(serve: Serve, connect: Connect
         assert client.in_flight == 0
 
 
-async def test_a_connection_held_open_after_done_is_dropped_at_once(
+async def test_a_connection_held_open_after_done_is_discarded_at_once(
     serve: Serve, connect: Connect, transport: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -198,7 +198,7 @@ async def test_a_connection_held_open_after_done_is_dropped_at_once(
         await server.until(lambda: server.open == 0)
 
 
-async def test_cancelled_streams_leave_nothing(
+async def test_cancelled_streams_leave_nothing_open(
     serve: Serve, connect: Connect, transport: str, open_files: Callable[[], int]
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -218,7 +218,7 @@ async def test_cancelled_streams_leave_nothing(
         assert open_files() < 60
 
 
-async def test_an_error_is_read_whole_and_keeps_its_connection(
+async def test_an_error_is_read_as_a_whole_and_its_connection_kept(
     serve: Serve, connect: Connect, transport: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -233,11 +233,11 @@ async def test_an_error_is_read_whole_and_keeps_its_connection(
 
 
 PACKERS = {"gzip": 31, "x-gzip": 31, "deflate": 15, "Deflate": -15}
-"""What the window bits of zlib make."""
+"""The result of zlib with these window bits."""
 
 
 @pytest.mark.parametrize("encoding", PACKERS)
-async def test_a_compressed_stream_is_read_piece_by_piece(
+async def test_a_compressed_stream_is_decoded_part_by_part(
     serve: Serve, connect: Connect, transport: str, encoding: str
 ) -> None:
     go_on = anyio.Event()
@@ -283,7 +283,7 @@ async def test_identity_and_unknown_encodings_are_read(
         ("gzip, gzip, gzip, gzip", b"", "4 "),
     ],
 )
-async def test_a_stream_in_an_encoding_that_cannot_be_undone_is_refused(
+async def test_a_stream_with_an_unsupported_encoding_is_rejected(
     serve: Serve, connect: Connect, transport: str, encoding: str, body: bytes, said: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -297,7 +297,7 @@ async def test_a_stream_in_an_encoding_that_cannot_be_undone_is_refused(
         await server.until(lambda: server.open == 0)
 
 
-async def test_a_compressed_stream_cut_short_is_incomplete(
+async def test_a_truncated_compressed_stream_is_incomplete(
     serve: Serve, connect: Connect, transport: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -316,7 +316,7 @@ async def test_a_compressed_stream_cut_short_is_incomplete(
             await anext(stream)
 
 
-async def test_a_bomb_in_a_stream_is_defused_with_little_memory(
+async def test_a_decompression_bomb_in_a_stream_needs_little_memory(
     serve: Serve, connect: Connect, transport: str
 ) -> None:
     bomb = gzip.compress(event("a") + b": " + bytes(50_000_000))
@@ -336,7 +336,7 @@ async def test_a_bomb_in_a_stream_is_defused_with_little_memory(
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip"])
-async def test_the_status_decides_where_an_error_body_cannot_be_decoded(
+async def test_an_error_status_counts_if_its_body_cannot_be_decoded(
     serve: Serve, connect: Connect, transport: str, encoding: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -348,7 +348,7 @@ async def test_the_status_decides_where_an_error_body_cannot_be_decoded(
             await read(client)
 
 
-async def test_over_tls(serve: Serve, connect: Connect, transport: str) -> None:
+async def test_streams_work_over_tls(serve: Serve, connect: Connect, transport: str) -> None:
     import httpx
 
     authority = trustme.CA()
@@ -384,7 +384,7 @@ UNENDED = SAID.rstrip(b"\n")
         ("text/plain", "close"),
     ],
 )
-async def test_the_last_event_counts_without_its_blank_line_whatever_the_body_is_declared_as(
+async def test_the_last_event_counts_without_its_blank_line_for_any_framing(
     serve: Serve, connect: Connect, transport: str, kind: str, framing: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -403,7 +403,7 @@ async def test_the_last_event_counts_without_its_blank_line_whatever_the_body_is
 
 
 @pytest.mark.parametrize("at", [30, 60, len(SAID) // 2, len(UNENDED) - 1])
-async def test_a_body_that_the_close_ends_in_the_midst_of_an_event_is_incomplete(
+async def test_a_body_closed_in_the_middle_of_an_event_is_incomplete(
     serve: Serve, connect: Connect, transport: str, at: int
 ) -> None:
     async def script(peer: Peer) -> None:

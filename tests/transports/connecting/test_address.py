@@ -1,4 +1,4 @@
-"""Where an origin is: one look at its name for many connections, and the address that answers first."""
+"""Addresses: one name lookup for many connections, and the address that answers first."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DEAD = "127.0.0.7"
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A port of 127.0.0.1, and of no other address, where somebody listens."""
+    """A listening port of 127.0.0.1, and of no other address."""
     with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
         yield listener.getsockname()[1]
 
 
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Called with addresses, has every name resolve to these, and gives the list of names asked for."""
+    """``resolver(*addresses)`` makes every name resolve to these, and returns the list of looked-up names."""
 
     def resolve_to(*found: str) -> list[str]:
         asked: list[str] = []
@@ -51,14 +51,14 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     return resolve_to
 
 
-async def test_a_number_is_not_resolved(port: int, resolver: Callable[..., list[str]]) -> None:
+async def test_an_ip_address_is_not_resolved(port: int, resolver: Callable[..., list[str]]) -> None:
     asked = resolver()
     (await Address("127.0.0.1", port).connect()).close()
     assert not asked
 
 
-async def test_a_name_is_looked_up_in_time_beside_an_event_loop_that_is_never_idle(port: int) -> None:
-    """A thread does it, and a loop with short turns kept it from the interpreter's lock for a minute."""
+async def test_a_name_is_resolved_in_time_beside_a_busy_event_loop(port: int) -> None:
+    """A thread resolves it, and a loop with short turns kept the interpreter lock from it for a minute."""
 
     async def be_busy() -> None:
         while True:
@@ -74,13 +74,13 @@ async def test_a_name_is_looked_up_in_time_beside_an_event_loop_that_is_never_id
             group.cancel_scope.cancel()
 
 
-async def test_on_this_machine_a_connect_takes_no_time(port: int, resolver: Callable[..., list[str]]) -> None:
+async def test_connecting_to_loopback_takes_no_time(port: int, resolver: Callable[..., list[str]]) -> None:
     raw_socket = Address("127.0.0.1", port).connect_nowait()
     assert raw_socket is not None
     with raw_socket:
         assert raw_socket.getpeername() == ("127.0.0.1", port)
         assert not raw_socket.getblocking()
-    assert Address(DEAD, port).connect_nowait() is None, "nobody listens there"
+    assert Address(DEAD, port).connect_nowait() is None, "nothing listens there"
     resolver("127.0.0.1")
     address = Address("some.test", port)
     assert address.connect_nowait() is None, "its name is not resolved yet"
@@ -90,7 +90,7 @@ async def test_on_this_machine_a_connect_takes_no_time(port: int, resolver: Call
     found.close()
 
 
-async def test_elsewhere_a_connect_is_waited_for() -> None:
+async def test_connecting_elsewhere_needs_a_wait() -> None:
     assert Address("192.0.2.1", 80).connect_nowait() is None
 
 
@@ -112,7 +112,7 @@ async def test_many_connects_at_once_resolve_a_name_once(
     assert asked == ["some.test"]
 
 
-async def test_who_gives_up_while_a_name_is_resolved_leaves_it_to_the_next(
+async def test_a_task_cancelled_while_resolving_leaves_it_to_the_next(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, reached, address = list[str](), list[str](), Address("some.test", port)
@@ -146,7 +146,7 @@ async def test_who_gives_up_while_a_name_is_resolved_leaves_it_to_the_next(
     assert asked == ["some.test"] * 2
 
 
-async def test_a_name_is_looked_up_again_when_its_time_is_over(
+async def test_a_name_is_resolved_again_after_its_cache_time(
     port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = resolver("127.0.0.1")
@@ -157,7 +157,7 @@ async def test_a_name_is_looked_up_again_when_its_time_is_over(
     assert len(asked) == 3
 
 
-async def test_an_address_that_stops_answering_is_looked_up_again(
+async def test_an_address_that_refuses_connections_is_resolved_again(
     port: int, resolver: Callable[..., list[str]]
 ) -> None:
     resolver("127.0.0.1")
@@ -165,7 +165,7 @@ async def test_an_address_that_stops_answering_is_looked_up_again(
     (await address.connect()).close()
     with socket.create_server((DEAD, 0)) as moved:
         address._port = moved.getsockname()[1]
-        address._best = (socket.AF_INET, (DEAD, port))  # where nobody is any more
+        address._best = (socket.AF_INET, (DEAD, port))  # nothing listens there any more
         asked = resolver(DEAD)
         with await address.connect() as raw_socket:
             assert raw_socket.getpeername()[0] == DEAD
@@ -174,7 +174,7 @@ async def test_an_address_that_stops_answering_is_looked_up_again(
 
 @contextlib.contextmanager
 def that_drops_what_comes(port: int) -> Iterator[None]:
-    """An address that leaves connects without an answer: its backlog is full, and nobody accepts."""
+    """An address that leaves connects unanswered: its backlog is full, and nobody accepts."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(socket.create_server((DEAD, port), backlog=0))
         for _ in range(4):
@@ -184,7 +184,7 @@ def that_drops_what_comes(port: int) -> Iterator[None]:
         yield
 
 
-async def test_an_address_that_answers_no_more_fails_one_connect_timeout_and_then_others_are_tried(
+async def test_an_unresponsive_address_fails_one_connect_and_is_then_resolved_again(
     port: int, resolver: Callable[..., list[str]]
 ) -> None:
     asked = resolver(DEAD, "127.0.0.1")
@@ -204,9 +204,9 @@ async def test_an_address_that_answers_no_more_fails_one_connect_timeout_and_the
                 results.append(raw_socket.getpeername()[0])
 
     with that_drops_what_comes(port):
-        address._best = (socket.AF_INET, (DEAD, port))  # which it was until now
+        address._best = (socket.AF_INET, (DEAD, port))  # where it was until now
         async with anyio.create_task_group() as group:
-            group.start_soon(connect, 1.5)  # ends when another address is known, and leaves that alone
+            group.start_soon(connect, 1.5)  # ends when another address is known, and leaves that unchanged
             await connect(0.2)
             await connect(5.0)
         await connect(5.0)
@@ -214,7 +214,7 @@ async def test_an_address_that_answers_no_more_fails_one_connect_timeout_and_the
     assert asked == ["some.test"] * 2
 
 
-async def test_a_name_of_which_no_address_answers_fails_with_the_error_of_the_first(
+async def test_if_all_addresses_fail_the_error_is_that_of_the_first(
     resolver: Callable[..., list[str]],
 ) -> None:
     with socket.socket() as nobody:
@@ -224,7 +224,7 @@ async def test_a_name_of_which_no_address_answers_fails_with_the_error_of_the_fi
             await Address("some.test", nobody.getsockname()[1]).connect()
 
 
-async def test_an_address_that_says_nothing_does_not_hold_up_the_next(
+async def test_a_silent_address_does_not_delay_the_next(
     port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolver(DEAD, "127.0.0.1")
@@ -244,7 +244,7 @@ async def test_an_address_that_says_nothing_does_not_hold_up_the_next(
     assert opened == [DEAD, "127.0.0.1"]
 
 
-async def test_an_address_that_refuses_hands_over_to_the_next_at_once(
+async def test_after_a_refusal_the_next_address_is_tried_at_once(
     port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolver(DEAD, "127.0.0.1")
@@ -254,7 +254,7 @@ async def test_an_address_that_refuses_hands_over_to_the_next_at_once(
 
 
 @pytest.mark.parametrize("host", ["[::1%lo]", "[::1%25lo]", "[::1]", "127.1"])
-async def test_an_address_is_reached_as_it_is_written(host: str) -> None:
+async def test_an_address_is_used_as_written(host: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server(("::1" if ":" in host else "127.0.0.1", 0), family=family) as listener:
         port = listener.getsockname()[1]
@@ -264,14 +264,14 @@ async def test_an_address_is_reached_as_it_is_written(host: str) -> None:
         connection.close()
 
 
-async def test_a_scope_that_is_no_interface_is_an_error_that_says_so() -> None:
+async def test_an_unknown_scope_is_an_error() -> None:
     async with Client(base_url="http://[fe80::1%nosuch]:8000/v1", policies=[]) as client:
         with pytest.raises(ConnectError, match="no interface"):
             await client.request("GET", "/models")
 
 
 @pytest.mark.parametrize("scope", ["", "%lo", "%25lo"])
-def test_the_scope_of_an_address_stays_on_this_machine(scope: str) -> None:
+def test_the_scope_of_an_address_is_not_sent(scope: str) -> None:
     written = Http1Writer(Endpoint(f"http://[::1{scope}]:8000/v1")).write(
         Request(None, "/models", "GET"), b"", streamed=False
     )

@@ -1,4 +1,4 @@
-"""A client's own certificate: what is wrong with it is said in one line, before anything is sent."""
+"""Client certificates: an unusable one is a one-line error before anything is sent."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def files(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Fi
 
 @pytest.fixture
 def demanding(authority: trustme.CA) -> ssl.SSLContext:
-    """What a server has that wants a certificate of this authority."""
+    """The SSL context of a server that requires a certificate of this authority."""
     context = server_context(authority, "127.0.0.1")
     context.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(context)
@@ -92,7 +92,7 @@ def keywords(files: Files, kind: str) -> dict[str, Any]:
 @pytest.mark.usefixtures("trusted_by_all")
 @pytest.mark.parametrize("transport", ["native", "httpx"])
 @pytest.mark.parametrize("kind", ["one file", "two files", "pkcs8", "traditional"])
-async def test_a_certificate_named_by_settings_is_shown(
+async def test_a_certificate_from_settings_is_shown(
     serve: Serve, files: Files, demanding: ssl.SSLContext, transport: str, kind: str
 ) -> None:
     shown: list[Any] = []
@@ -110,7 +110,7 @@ async def test_a_certificate_named_by_settings_is_shown(
 
 @on_both
 @pytest.mark.usefixtures("trusted_by_all")
-async def test_without_one_the_error_says_how_to_name_it(authority: trustme.CA) -> None:
+async def test_without_a_certificate_the_error_says_how_to_set_one(authority: trustme.CA) -> None:
     with refusing_handshakes(authority, ssl.TLSVersion.TLSv1_3) as url:
         async with Client(base_url=url, model="m", policies=[]) as client:
             for _ in range(2):
@@ -144,7 +144,7 @@ async def test_without_one_the_error_says_how_to_name_it(authority: trustme.CA) 
         (["certificate.pem", "pkcs8.pem", "canary" * 1000], "does not decrypt the key in .*pkcs8.pem"),
     ],
 )
-def test_what_is_wrong_with_a_certificate_is_said_with_its_file(
+def test_an_unusable_certificate_is_an_error_that_names_its_file(
     files: Files, given: list[str], said: str, kind: str
 ) -> None:
     names: dict[str, Any] = dict(
@@ -160,12 +160,12 @@ def test_what_is_wrong_with_a_certificate_is_said_with_its_file(
 
 
 @pytest.mark.parametrize("given", [(), ("a", "b", "c", "d"), (1,), (None, "key.pem"), 7, ["client.pem"]])
-def test_what_is_not_a_certificate_is_refused(given: Any) -> None:
+def test_a_value_that_is_not_a_certificate_is_rejected(given: Any) -> None:
     with pytest.raises(SettingsError, match="cert"):
         NativeTransport(cert=given)
 
 
-def test_a_transport_takes_what_httpx_takes(files: Files) -> None:
+def test_a_transport_accepts_what_httpx_accepts(files: Files) -> None:
     for given in (
         files.both,
         Path(files.both),
@@ -176,14 +176,14 @@ def test_a_transport_takes_what_httpx_takes(files: Files) -> None:
         HttpxTransport(cert=given)
 
 
-def test_a_key_or_password_without_a_certificate_is_refused() -> None:
+def test_a_key_or_password_without_a_certificate_is_rejected() -> None:
     for name in ("cert_key", "cert_password"):
         settings = load_settings({name: "x"}, environ={})
         with pytest.raises(SettingsError, match=f"{name} has no effect without cert"):
             make_transport(settings.core)
 
 
-def test_passwords_do_not_belong_in_a_file(tmp_path: Path) -> None:
+def test_passwords_in_a_file_are_rejected(tmp_path: Path) -> None:
     for line in ('cert_password = "canary"', 'proxy = "http://me:canary@proxy.test"'):
         (tmp_path / "headrace.toml").write_text(line)
         with pytest.raises(SettingsError, match="does not belong in a file; set HEADRACE_") as caught:
@@ -199,7 +199,7 @@ def test_passwords_do_not_belong_in_a_file(tmp_path: Path) -> None:
     assert "canary" not in repr(core)
 
 
-def test_a_client_of_httpx_has_its_own(files: Files) -> None:
+def test_a_client_of_httpx_has_its_own_certificate(files: Files) -> None:
     import httpx
 
     either: list[dict[str, Any]] = [{"cert": files.both}, {"proxy": "http://proxy.test"}]
@@ -209,7 +209,7 @@ def test_a_client_of_httpx_has_its_own(files: Files) -> None:
 
 
 @pytest.mark.parametrize("name", ["cert", "cert_key", "cert_password", "proxy"])
-def test_what_is_for_a_transport_is_not_ignored_beside_one(name: str) -> None:
+def test_cert_together_with_a_transport_is_rejected(name: str) -> None:
     given: dict[str, Any] = {name: "x"}
     with pytest.raises(SettingsError, match=f"{name}= has no effect beside transport="):
         Client(base_url="http://localhost/v1", policies=[], transport=NativeTransport(), **given)

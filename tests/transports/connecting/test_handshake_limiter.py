@@ -1,4 +1,4 @@
-"""TLS handshakes begin a few at a time, in order, and wait for that on nobody's time but their own side's."""
+"""A few TLS handshakes start at a time, in order, and their wait does not count as connect time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ on_both = pytest.mark.anyio
 
 
 @on_both
-async def test_a_few_begin_in_each_turn_of_the_event_loop() -> None:
+async def test_a_few_handshakes_start_in_each_turn_of_the_event_loop() -> None:
     limiter, begun, at_once = (
         HandshakeLimiter(starts_per_turn=3, max_concurrent=100),
         list[int](),
@@ -40,11 +40,11 @@ async def test_a_few_begin_in_each_turn_of_the_event_loop() -> None:
             before = len(begun)
             await anyio.lowlevel.checkpoint()
             at_once.append(len(begun) - before)
-    assert max(at_once) <= 6, "tasks of one turn have it in any order"
+    assert max(at_once) <= 6, "tasks of one turn run in any order"
 
 
 @on_both
-async def test_no_more_than_allowed_are_under_way_first_come_first_served() -> None:
+async def test_handshakes_in_progress_are_limited_and_fifo() -> None:
     limiter, asked, begun, under_way = (
         HandshakeLimiter(starts_per_turn=1, max_concurrent=5),
         list[int](),
@@ -73,7 +73,7 @@ async def test_no_more_than_allowed_are_under_way_first_come_first_served() -> N
 
 @on_both
 @pytest.mark.parametrize("seed", range(20))
-async def test_turns_given_up_at_any_moment_come_back(seed: int) -> None:
+async def test_handshakes_cancelled_at_any_moment_leave_no_slot_taken(seed: int) -> None:
     chance, limiter, ended = (
         random.Random(seed),
         HandshakeLimiter(starts_per_turn=2, max_concurrent=3),
@@ -106,7 +106,7 @@ async def test_turns_given_up_at_any_moment_come_back(seed: int) -> None:
 
 
 class SlowServer:
-    """A connector whose every handshake takes six seconds, one at a time."""
+    """A connector whose handshakes take six seconds each, one at a time."""
 
     where = "slow.example:443"
 
@@ -124,7 +124,7 @@ class SlowServer:
         return ConnectedSocket(socket.socket())
 
 
-def test_the_wait_for_a_turn_is_not_of_the_connect_timeout_but_of_the_total_one(
+def test_the_wait_for_a_handshake_counts_only_for_the_total_timeout(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     connected, failed = list[float](), list[str]()

@@ -1,4 +1,6 @@
-"""A machine with no connection left: the error says so, attempts wait for others', no endpoint is blamed."""
+"""A machine with no connection left: the error names the limit, attempts wait for others, no endpoint is
+blamed.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,7 @@ async def with_few_files(serve: Serve, *arguments: str, host: str = "127.0.0.1")
 
 @KINDS
 @pytest.mark.parametrize("policies", ["none", "installed"])
-def test_where_no_connection_can_be_opened_the_error_names_the_limit_and_later_calls_work(
+def test_the_error_names_the_local_limit_and_later_calls_work(
     serve: Serve, backend: str, transport: str, policies: str
 ) -> None:
     during, after = anyio.run(with_few_files, serve, backend, transport, "0", policies)
@@ -123,7 +125,7 @@ except OSError as error:
 
 
 @pytest.mark.parametrize("certificates", ["file", "certifi"])
-def test_certificates_that_cannot_be_read_are_an_error_and_no_empty_store(
+def test_unreadable_certificates_are_an_error_and_not_an_empty_store(
     certificates: str, tmp_path: Any
 ) -> None:
     import certifi
@@ -142,7 +144,7 @@ def test_certificates_that_cannot_be_read_are_an_error_and_no_empty_store(
 
 @pytest.fixture(params=sorted(LOCAL_ERRNOS), ids=lambda number: errno.errorcode[number])
 def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OSError:
-    """The error of a local limit, with which each further socket fails."""
+    """The error of a local limit, with which each later socket fails."""
     fault = OSError(request.param, os.strerror(request.param))
 
     def refuse(*_: Any) -> socket.socket:
@@ -152,7 +154,7 @@ def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OS
     return fault
 
 
-async def test_each_local_limit_is_an_error_of_its_own_kind_that_can_be_retried(
+async def test_each_local_limit_is_a_retryable_error_of_its_own_type(
     serve: Serve, connect: Connect, fault: OSError
 ) -> None:
     async with serve() as server, connect(server) as client:
@@ -163,7 +165,7 @@ async def test_each_local_limit_is_an_error_of_its_own_kind_that_can_be_retried(
     assert f"127.0.0.1:{server.port}" in str(caught.value)
 
 
-async def test_no_name_is_resolved_again_for_a_local_limit(
+async def test_a_local_limit_does_not_cause_another_name_lookup(
     fault: OSError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -182,7 +184,7 @@ async def test_no_name_is_resolved_again_for_a_local_limit(
     assert not asked
 
 
-async def test_a_thread_that_cannot_be_started_for_a_name_is_a_local_limit(
+async def test_a_thread_that_cannot_start_is_a_local_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
@@ -195,14 +197,14 @@ async def test_a_thread_that_cannot_be_started_for_a_name_is_a_local_limit(
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(-2, "unknown"), ssl.SSLError(1, "no issuer")])
-def test_an_error_that_tells_little_is_the_endpoints_while_files_can_be_opened(error: OSError) -> None:
+def test_an_ambiguous_error_counts_for_the_endpoint_while_files_can_be_opened(error: OSError) -> None:
     assert local_resource_error(error, "some.test:80") is None
 
 
-async def test_an_address_that_this_machine_has_no_way_to_is_no_lack_of_ports(
+async def test_an_unroutable_address_is_not_a_lack_of_ports(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # As ::1 is on a machine without IPv6.
+    # Like ::1 on a machine without IPv6.
     monkeypatch.setattr(address_module, "_has_route", lambda resolved: False)
     monkeypatch.setattr(socket.socket, "connect_ex", lambda self, address: errno.EADDRNOTAVAIL, raising=False)
     with pytest.raises(OSError) as caught:
@@ -210,7 +212,7 @@ async def test_an_address_that_this_machine_has_no_way_to_is_no_lack_of_ports(
     assert caught.value.errno == errno.ENETUNREACH
 
 
-async def test_of_several_addresses_a_local_limit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_with_several_addresses_a_local_limit_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     async def connected(resolved: Any) -> Any:
         number = errno.ECONNREFUSED if resolved[1][0] == "127.0.0.1" else errno.EMFILE
         raise OSError(number, os.strerror(number))
@@ -224,7 +226,7 @@ async def test_of_several_addresses_a_local_limit_is_told(monkeypatch: pytest.Mo
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, most: int) -> Callable[[], int]:
-    """Let a process have no more than so many connections; tells how many it had at most."""
+    """Limit the connections of this process. Returns a function for the maximum it had."""
     real, sockets, peak = address_module._new_socket, list[socket.socket](), 0
 
     def new_socket(family: int) -> socket.socket:
@@ -240,7 +242,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, most: int) -> Callable[[], int]:
     return lambda: peak
 
 
-async def test_who_waits_for_a_connection_is_served_in_the_order_of_coming(
+async def test_attempts_that_wait_for_a_connection_are_fifo(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(monkeypatch, 1)
@@ -256,7 +258,7 @@ async def test_who_waits_for_a_connection_is_served_in_the_order_of_coming(
     assert server.accepted == 1
 
 
-async def test_idle_connections_of_another_endpoint_make_room(
+async def test_idle_connections_of_another_endpoint_are_closed_to_make_room(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(monkeypatch, 1)
@@ -271,7 +273,7 @@ async def test_idle_connections_of_another_endpoint_make_room(
     assert (len(one.requests), len(other.requests)) == (2, 2)
 
 
-async def test_a_waiter_that_is_cancelled_leaves_the_connection_to_the_next(
+async def test_a_cancelled_waiter_leaves_the_connection_to_the_next(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(monkeypatch, 1)
@@ -295,7 +297,7 @@ async def test_a_waiter_that_is_cancelled_leaves_the_connection_to_the_next(
         assert client.in_flight == 0
 
 
-async def test_a_wait_ends_with_the_clear_error_where_nothing_is_given_back(
+async def test_a_wait_ends_if_nothing_is_released(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(monkeypatch, 1)
@@ -316,7 +318,7 @@ async def _held(client: Client) -> None:
     await client.request("POST", "/a", {})
 
 
-async def test_a_client_that_closes_ends_the_waits(
+async def test_closing_the_client_ends_the_waits(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited(monkeypatch, 1)
@@ -340,7 +342,7 @@ async def test_a_client_that_closes_ends_the_waits(
     assert len(ended) == 3
 
 
-async def test_put_back_is_what_came_to_a_waiter_that_gave_up_in_that_moment() -> None:
+async def test_what_reaches_a_cancelled_waiter_is_put_back() -> None:
     returned: list[str] = []
     shortage = ResourceShortage[str](returned.append)
     error = LocalResourceError("none")
@@ -358,7 +360,7 @@ async def _waiting(shortage: ResourceShortage[str], error: LocalResourceError) -
     await shortage.wait(error, None, again=False)
 
 
-async def test_local_limits_open_no_circuit_go_to_no_other_endpoint_and_take_nothing_of_the_quota() -> None:
+async def test_local_limits_do_not_affect_breaker_failover_or_retry_budget() -> None:
     shortages = [LocalResourceError("no file left")] * 60
     retry, breaker = (
         Retry(attempts=100, base=0.001, cap=0.001, budget=5),

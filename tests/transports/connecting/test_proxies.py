@@ -1,4 +1,4 @@
-"""HTTP proxies natively: tunnels for https, requests by whole URLs for http, and proxies that misbehave."""
+"""HTTP proxies: tunnels for https, whole URLs for http, and misbehaving proxies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BASIC = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
 
 
 class Relay:
-    """A proxy: passes on to ``port`` of this machine what is meant for any host."""
+    """A proxy that forwards everything, for any host, to ``port`` of this machine."""
 
     def __init__(self, port: int = 0) -> None:
         self.port = port
@@ -64,7 +64,7 @@ def proxy_url(proxy: RawServer, user: str = "") -> str:
 
 @pytest.fixture
 def through(trusting: ssl.SSLContext) -> Callable[..., Client]:
-    """``through(proxy, url)``: a client by way of a proxy, with or without credentials."""
+    """``through(proxy, url)``: a client that uses a proxy, with or without credentials."""
 
     def make(proxy: RawServer, url: str, user: str = "", **keywords: Any) -> Client:
         transport = NativeTransport(ssl_context=trusting, proxy=proxy_url(proxy, user))
@@ -90,11 +90,11 @@ async def test_an_https_endpoint_is_reached_through_a_tunnel(
     assert (asked.method, asked.target) == ("CONNECT", "llm.test:8443")
     assert asked.headers["host"] == "llm.test:8443"
     assert asked.headers.get("proxy-authorization") == (f"Basic {BASIC}" if user else None)
-    assert "authorization" not in asked.headers, "the endpoint's key is none of the proxy's business"
+    assert "authorization" not in asked.headers, "the proxy must not see the endpoint's key"
     assert all("proxy-authorization" not in seen.headers for seen in server.requests)
 
 
-async def test_http_2_is_spoken_inside_of_a_tunnel(
+async def test_http2_is_spoken_inside_a_tunnel(
     serve: Serve, through: Callable[..., Client], authority: trustme.CA
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -111,7 +111,7 @@ async def test_http_2_is_spoken_inside_of_a_tunnel(
 
 
 @pytest.mark.parametrize("user", ["", "me:canary-p%40ss@"])
-async def test_an_http_endpoint_is_asked_for_by_its_whole_url(
+async def test_a_request_to_an_http_endpoint_contains_the_whole_url(
     serve: Serve, through: Callable[..., Client], user: str
 ) -> None:
     async with serve() as proxy:
@@ -126,7 +126,7 @@ async def test_an_http_endpoint_is_asked_for_by_its_whole_url(
         assert seen.headers.get("proxy-authorization") == (f"Basic {BASIC}" if user else None)
 
 
-async def test_the_certificate_is_the_endpoints_and_verified(
+async def test_the_endpoints_certificate_is_verified(
     serve: Serve, through: Callable[..., Client], authority: trustme.CA
 ) -> None:
     relay = Relay()
@@ -186,7 +186,7 @@ async def test_a_proxy_that_opens_no_tunnel_is_an_error_that_names_it(
         await proxy.until(lambda: proxy.open == 0)
 
 
-async def test_no_credential_is_shown_even_where_the_proxy_echoes_it(
+async def test_no_credential_is_shown_even_if_the_proxy_echoes_it(
     serve: Serve, through: Callable[..., Client]
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -205,9 +205,7 @@ async def test_no_credential_is_shown_even_where_the_proxy_echoes_it(
             assert BASIC[:8] not in shown
 
 
-async def test_a_proxy_that_wants_credentials_for_http_says_so_as_well(
-    serve: Serve, through: Callable[..., Client]
-) -> None:
+async def test_a_proxy_may_require_credentials_for_http(serve: Serve, through: Callable[..., Client]) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.answer(BASIC.encode(), status="407 Proxy Authentication Required")
@@ -219,7 +217,7 @@ async def test_a_proxy_that_wants_credentials_for_http_says_so_as_well(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_is_not_there_is_named_in_place_of_the_endpoint(
+async def test_an_unreachable_proxy_is_named_instead_of_the_endpoint(
     serve: Serve, through: Callable[..., Client], scheme: str
 ) -> None:
     async with serve() as proxy:
@@ -232,7 +230,7 @@ async def test_a_proxy_that_is_not_there_is_named_in_place_of_the_endpoint(
     assert "canary" not in str(caught.value)
 
 
-async def test_an_answer_may_come_in_any_pieces(
+async def test_the_proxys_response_may_arrive_in_any_parts(
     serve: Serve, through: Callable[..., Client], authority: trustme.CA
 ) -> None:
     answer = b"HTTP/1.1 200 OK\r\nVia: 1.1 somewhere\r\n\r\n"
@@ -256,7 +254,7 @@ async def test_an_answer_may_come_in_any_pieces(
             assert (await client.request("POST", "/a", {})).status == 200
 
 
-async def test_the_connect_timeout_covers_the_proxy_and_nothing_is_left_open(
+async def test_the_connect_timeout_includes_the_proxy_and_nothing_stays_open(
     serve: Serve, through: Callable[..., Client], open_files: Callable[[], int]
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -276,7 +274,7 @@ async def test_the_connect_timeout_covers_the_proxy_and_nothing_is_left_open(
                 assert open_files() <= before
 
 
-async def test_the_environment_decides_for_each_url(
+async def test_the_environment_selects_a_proxy_for_each_url(
     serve: Serve, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))

@@ -1,4 +1,4 @@
-"""TLS: verified always, downgraded never; over the native transport and over httpx."""
+"""TLS is always verified and never downgraded, over the native transport and over httpx."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=["native", "httpx", "httpx2"])
 def make(request: pytest.FixtureRequest) -> Make:
-    """A transport with the context given."""
+    """A transport with the given context."""
     if request.param == "native":
         return lambda context: NativeTransport(ssl_context=context)
     client: Any = {"httpx": httpx.AsyncClient, "httpx2": httpx2.AsyncClient}[request.param]
@@ -47,7 +47,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-async def test_a_trusted_server_is_spoken_to_with_its_name(
+async def test_a_trusted_server_gets_its_name(
     serve: Serve, connect: Connect, make: Make, authority: trustme.CA, trusting: ssl.SSLContext, host: str
 ) -> None:
     names: list[str | None] = []
@@ -75,7 +75,7 @@ def _of_localhost(getaddrinfo: Any, host: str | bytes, *rest: Any, **keywords: A
     return getaddrinfo(known, *rest, **keywords)
 
 
-async def test_the_dot_behind_a_full_name_is_no_part_of_it_in_tls(
+async def test_the_trailing_dot_of_a_host_is_not_part_of_its_tls_name(
     serve: Serve,
     connect: Connect,
     make: Make,
@@ -83,7 +83,7 @@ async def test_the_dot_behind_a_full_name_is_no_part_of_it_in_tls(
     trusting: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Not every machine's resolver knows it so.
+    # Not every machine's resolver knows this name.
     monkeypatch.setattr(socket, "getaddrinfo", partial(_of_localhost, socket.getaddrinfo))
     names: list[str | None] = []
     context = server_context(authority, "localhost")
@@ -98,10 +98,10 @@ async def test_the_dot_behind_a_full_name_is_no_part_of_it_in_tls(
 
 @pytest.mark.parametrize("has_one", [False, True], ids=["none", "unknown"])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-async def test_a_server_that_wants_another_certificate_is_a_tls_error(
+async def test_a_server_that_requires_another_certificate_is_a_tls_error(
     authority: trustme.CA, trusting: ssl.SSLContext, make: Make, has_one: bool, version: ssl.TLSVersion
 ) -> None:
-    """With TLS 1.3 it says so after the handshake, where the request is written or the answer waited for."""
+    """With TLS 1.3 the alert follows the handshake, while the request is sent or the response awaited."""
     if has_one:
         trustme.CA().issue_cert("client.example").configure_cert(trusting)
     with refusing_handshakes(authority, version) as url:
@@ -115,7 +115,7 @@ async def test_a_server_that_wants_another_certificate_is_a_tls_error(
 
 
 @pytest.mark.parametrize("size", [0, 1_000_000])
-async def test_a_server_that_wants_another_certificate_may_say_so_and_reset(
+async def test_a_server_that_requires_another_certificate_may_reset_the_connection(
     authority: trustme.CA, trusting: ssl.SSLContext, size: int
 ) -> None:
     with refusing_handshakes(authority, ssl.TLSVersion.TLSv1_3, reads_on=False) as url:
@@ -130,9 +130,10 @@ async def test_a_server_that_wants_another_certificate_may_say_so_and_reset(
 def refusing_handshakes(
     authority: trustme.CA, version: ssl.TLSVersion, *, reads_on: bool = True
 ) -> Iterator[str]:
-    """A server that wants a certificate of the authority, and says so; to two clients, no more.
+    """A server that requires a certificate of the authority, for two clients.
 
-    One that does not read on resets the connection: httpx, which writes first, does not see the alert then.
+    A server that does not read on resets the connection; httpx, which writes first, does not see the alert
+    then.
     """
     context = server_context(authority, "127.0.0.1")
     context.maximum_version = version
@@ -169,7 +170,7 @@ async def test_a_body_of_megabytes_goes_both_ways(
         assert len(reply.body["text"]) == 3_000_000
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(
+async def test_an_untrusted_certificate_is_rejected(
     serve: Serve, connect: Connect, make: Make, authority: trustme.CA
 ) -> None:
     async with serve(context=server_context(authority, "127.0.0.1")) as server:
@@ -180,7 +181,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
         assert server.requests == []
 
 
-async def test_a_certificate_for_another_name_is_refused(
+async def test_a_certificate_for_another_name_is_rejected(
     serve: Serve, connect: Connect, make: Make, authority: trustme.CA, trusting: ssl.SSLContext
 ) -> None:
     async with serve(context=server_context(authority, "other.example")) as server:
@@ -205,11 +206,11 @@ async def test_a_server_that_speaks_plain_http_is_a_tls_error(
             with pytest.raises(TLSError) as caught:
                 await client.request("POST", "/a", {})
         assert not caught.value.retryable
-        assert server.accepted == 1, "tried again, or without TLS"
+        assert server.accepted == 1, "another try, or one without TLS"
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
-async def test_a_server_that_hangs_up_during_the_handshake_is_worth_a_retry(
+async def test_a_disconnect_during_the_handshake_is_retryable(
     serve: Serve, connect: Connect, end: str, trusting: ssl.SSLContext
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -224,7 +225,7 @@ async def test_a_server_that_hangs_up_during_the_handshake_is_worth_a_retry(
         assert caught.value.retryable
 
 
-async def test_a_kept_connection_that_the_server_closed_is_replaced(
+async def test_a_reused_connection_that_the_server_closed_is_replaced(
     serve: Serve, connect: Connect, authority: trustme.CA, trusting: ssl.SSLContext
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -240,7 +241,7 @@ async def test_a_kept_connection_that_the_server_closed_is_replaced(
         assert server.targets == [f"/v1/{number}" for number in range(4)]
 
 
-async def test_the_environment_may_name_the_certificates(
+async def test_the_environment_may_select_the_certificates(
     serve: Serve, connect: Connect, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ca.pem"
@@ -260,7 +261,7 @@ def test_the_default_context_verifies() -> None:
     assert context.cert_store_stats()["x509_ca"] > 0
 
 
-def test_without_certificates_of_the_system_those_of_certifi_are_used(
+def test_without_system_certificates_those_of_certifi_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))

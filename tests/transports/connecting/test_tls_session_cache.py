@@ -1,4 +1,4 @@
-"""Further connections over TLS resume a session: for the same name, as verified before, not for ever."""
+"""Later TLS connections resume a session: for the same name, as verified before, and not for ever."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Resumptions:
-    """A script that knows which connections resumed a session; calls of /together are answered together."""
+    """A script that records which connections resumed a session; calls of /together are answered together."""
 
     def __init__(self) -> None:
         self.reused: list[bool] = []
@@ -47,7 +47,7 @@ class Resumptions:
             await peer.answer()
 
     async def calls(self, client: Client, number: int) -> None:
-        """So many at once, each over a connection of its own."""
+        """As many calls at once, each over its own connection."""
         self.together, self._all_there = number, anyio.Event()
         async with anyio.create_task_group() as group:
             for _ in range(number):
@@ -56,7 +56,7 @@ class Resumptions:
 
 @pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 def of_server(request: pytest.FixtureRequest, authority: trustme.CA) -> ssl.SSLContext:
-    """What a server on loopback has, whose only version of TLS is this one."""
+    """The context of a loopback server that speaks only this TLS version."""
     context = server_context(authority, "127.0.0.1")
     context.minimum_version = context.maximum_version = request.param
     return context
@@ -67,7 +67,7 @@ def script() -> Resumptions:
     return Resumptions()
 
 
-async def test_further_connections_resume_the_session_of_the_first(
+async def test_later_connections_resume_the_session_of_the_first(
     serve: Serve, connect: Connect, script: Resumptions, of_server: ssl.SSLContext, trusting: ssl.SSLContext
 ) -> None:
     transport = NativeTransport(ssl_context=trusting)
@@ -77,7 +77,7 @@ async def test_further_connections_resume_the_session_of_the_first(
     assert script.reused == [False, *[True] * 19]
 
 
-async def test_a_session_goes_to_no_other_client(
+async def test_a_session_is_not_shared_with_another_client(
     serve: Serve, connect: Connect, script: Resumptions, of_server: ssl.SSLContext, trusting: ssl.SSLContext
 ) -> None:
     async with serve(script, of_server) as server:
@@ -88,7 +88,7 @@ async def test_a_session_goes_to_no_other_client(
     assert script.reused == [False, True] * 2
 
 
-async def test_another_name_of_the_same_server_is_verified_and_refused(
+async def test_another_name_of_the_same_server_is_verified_and_rejected(
     serve: Serve, script: Resumptions, of_server: ssl.SSLContext, trusting: ssl.SSLContext
 ) -> None:
     async with serve(script, of_server) as server:
@@ -104,7 +104,7 @@ async def test_another_name_of_the_same_server_is_verified_and_refused(
     assert {seen.headers["host"] for seen in server.requests} == {f"127.0.0.1:{server.port}"}
 
 
-async def test_what_was_not_verified_is_not_resumed_once_it_has_to_be(
+async def test_an_unverified_session_is_not_resumed_once_verification_is_on(
     serve: Serve, connect: Connect, script: Resumptions, of_server: ssl.SSLContext
 ) -> None:
     context = default_ssl_context()  # which does not know the authority
@@ -120,7 +120,7 @@ async def test_what_was_not_verified_is_not_resumed_once_it_has_to_be(
     assert script.reused == [False, True]
 
 
-async def test_a_server_that_does_not_know_the_session_any_more_has_a_full_handshake(
+async def test_a_server_that_forgot_the_session_gets_a_full_handshake(
     serve: Serve,
     connect: Connect,
     script: Resumptions,
@@ -139,7 +139,7 @@ async def test_a_server_that_does_not_know_the_session_any_more_has_a_full_hands
 
 
 def restart(server: RawServer, authority: trustme.CA, before: ssl.SSLContext) -> None:
-    """Give the server other keys for its tickets, as after a restart."""
+    """Give the server new keys for its tickets, as after a restart."""
     context = server_context(authority, "127.0.0.1")
     context.minimum_version = context.maximum_version = before.maximum_version
     server.context = context
@@ -168,7 +168,7 @@ async def test_a_session_that_is_too_old_is_replaced_by_a_full_handshake(
     ("said", "expires_in", "expected"),
     [(300, 9_999, 300), (0, 9_999, 7200), (300, 100, 100), (300, -5, -5), (900_000, 9_999, 7200)],
 )
-async def test_a_session_lasts_as_long_as_the_server_says_and_its_certificate_is_valid(
+async def test_a_session_lasts_as_long_as_server_and_certificate_allow(
     said: int, expires_in: float, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls_session_cache, "MAX_LIFETIME", 7200.0)
@@ -179,7 +179,7 @@ async def test_a_session_lasts_as_long_as_the_server_says_and_its_certificate_is
 
 
 @pytest.mark.parametrize("end", ["timeout", "cancel"])
-async def test_a_handshake_that_is_given_up_leaves_nothing_open(
+async def test_an_aborted_handshake_leaves_nothing_open(
     serve: Serve, connect: Connect, end: str, trusting: ssl.SSLContext, open_files: Callable[[], int]
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -207,7 +207,7 @@ async def test_a_handshake_that_is_given_up_leaves_nothing_open(
                 assert open_files() <= before
 
 
-async def test_a_client_that_is_closed_ends_its_handshakes(serve: Serve, trusting: ssl.SSLContext) -> None:
+async def test_closing_a_client_ends_its_handshakes(serve: Serve, trusting: ssl.SSLContext) -> None:
     async def script(peer: Peer) -> None:
         await peer.more()
         await peer.more()

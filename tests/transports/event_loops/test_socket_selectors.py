@@ -1,4 +1,4 @@
-"""Which sockets a selector serves, and for what; the same on every system."""
+"""Which handlers a selector calls, and for what; the same on every system."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOTH = EVENT_READ | EVENT_WRITE
 
 
 class RecordingHandler:
-    """Notes what it is told."""
+    """Records what is called."""
 
     def __init__(self, on_read: Callable[[], None] = lambda: None) -> None:
         self.told: list[str] = []
@@ -61,7 +61,7 @@ def pairs() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
         (BOTH, b"x", ["read", "write"]),
     ],
 )
-def test_a_socket_is_told_what_it_is_watched_for(
+def test_a_handler_is_called_for_the_events_it_watches(
     selector: Any, pairs: Any, events: int, sent: bytes, told: list[str]
 ) -> None:
     ours, theirs = pairs()
@@ -74,7 +74,7 @@ def test_a_socket_is_told_what_it_is_watched_for(
 
 
 @pytest.mark.parametrize(("events", "told"), [(EVENT_READ, ["read"]), (EVENT_WRITE, ["write"])])
-def test_a_hang_up_is_told_to_what_is_watched_for_alone(
+def test_a_hang_up_is_reported_for_watched_events_only(
     selector: Any, pairs: Any, events: int, told: list[str]
 ) -> None:
     ours, theirs = pairs()
@@ -85,7 +85,7 @@ def test_a_hang_up_is_told_to_what_is_watched_for_alone(
     assert handler.told == told
 
 
-def test_one_that_is_closed_by_another_is_not_served(selector: Any, pairs: Any) -> None:
+def test_a_handler_closed_by_another_is_not_called(selector: Any, pairs: Any) -> None:
     (one, at_one), (other, at_other) = pairs(), pairs()
 
     def close_the_rest() -> None:
@@ -104,7 +104,7 @@ def test_one_that_is_closed_by_another_is_not_served(selector: Any, pairs: Any) 
     assert sorted([first.told, second.told]) == [[], ["read"]]
 
 
-def test_all_that_are_watched_are_known_until_they_are_removed(selector: Any, pairs: Any) -> None:
+def test_handlers_are_listed_until_they_are_removed(selector: Any, pairs: Any) -> None:
     ours, theirs = pairs()
     handler = RecordingHandler()
     selector.add(ours, EVENT_READ, handler)
@@ -117,14 +117,14 @@ def test_all_that_are_watched_are_known_until_they_are_removed(selector: Any, pa
 
 
 @on_linux
-def test_all_that_are_ready_have_their_turn_a_few_at_a_time(pairs: Any) -> None:
+def test_all_ready_handlers_are_called_a_few_at_a_time(pairs: Any) -> None:
     selector = EpollSelector()
     many = [RecordingHandler() for _ in range(10)]
     held = []
     for handler in many:
         ours, theirs = pairs()
         held.append((ours, theirs))
-        selector.add(ours, EVENT_READ, handler)  # type: ignore[arg-type]  # all that is asked of one
+        selector.add(ours, EVENT_READ, handler)  # type: ignore[arg-type]  # it has what the selector needs
         theirs.send(b"x")
     for turn in range(1, 6):
         selector.serve(2)

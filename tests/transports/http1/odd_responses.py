@@ -1,4 +1,4 @@
-"""Answers at and beyond the edge of HTTP: what servers of some kind send, and what attackers try."""
+"""Responses at and beyond the edge of HTTP: what some servers send, and what attackers try."""
 
 from __future__ import annotations
 

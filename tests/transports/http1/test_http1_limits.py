@@ -1,4 +1,4 @@
-"""What an endpoint may make this process keep, and what the writer lets out."""
+"""What an endpoint may make this process keep, and which requests the writer allows."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def endlessly(first: bytes, then: bytes) -> Iterator[bytes]:
         "body",
     ],
 )
-def test_what_never_ends_is_refused_before_it_fills_the_memory(first: bytes, then: bytes) -> None:
+def test_endless_data_is_rejected_before_it_fills_the_memory(first: bytes, then: bytes) -> None:
     parser = ResponseParser(200_000)
     parser.begin("POST")
     fed = 0
@@ -60,13 +60,13 @@ def test_what_never_ends_is_refused_before_it_fills_the_memory(first: bytes, the
         for piece in endlessly(first, then):
             fed += len(piece)
             parser.feed(piece)
-            assert fed < 2_000_000, "never refused"
+            assert fed < 2_000_000, "never rejected"
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 * MAX_HEAD_BYTES
 
 
-def test_a_body_in_tiny_chunks_takes_little_more_than_its_size() -> None:
+def test_a_body_in_tiny_chunks_needs_little_more_than_its_size() -> None:
     parser = ResponseParser(1_000_000)
     parser.begin("POST")
     parser.feed(CHUNKED)
@@ -81,7 +81,7 @@ def test_a_body_in_tiny_chunks_takes_little_more_than_its_size() -> None:
     assert parser.content() == b"ab" * 450_000
 
 
-def test_headers_of_a_usual_size_are_no_flood() -> None:
+def test_headers_of_usual_size_are_accepted() -> None:
     parser = ResponseParser(1000)
     parser.begin("POST")
     head = OK + b"".join(b"X-Field-%d: %s\r\n" % (n, b"v" * 1000) for n in range(200))
@@ -89,7 +89,7 @@ def test_headers_of_a_usual_size_are_no_flood() -> None:
     assert len(parser.headers) == 201
 
 
-def test_the_limit_on_a_body_is_exact() -> None:
+def test_the_limit_of_a_body_is_exact() -> None:
     for size, framing in ((1000, b"Content-Length: 1000\r\n\r\n"), (1000, b"\r\n")):
         parser = ResponseParser(1000)
         parser.begin("POST")
@@ -102,7 +102,7 @@ def test_the_limit_on_a_body_is_exact() -> None:
             parser.feed(OK + framing + b"x" * size)
 
 
-def test_a_request_is_written_line_by_line() -> None:
+def test_the_lines_of_a_request() -> None:
     endpoint = Endpoint("https://llm.example:8443/v1", Secret("sk-test"), {"X-Tenant": "a"})
     head, _, body = (
         Http1Writer(endpoint).write(Request(None, "/x"), b'{"a":1}', streamed=False).partition(b"\r\n\r\n")
@@ -122,7 +122,7 @@ def test_a_request_is_written_line_by_line() -> None:
         ("http://[::1]:8000/v1", "/v1/x", "[::1]:8000"),
     ],
 )
-def test_target_and_host_are_the_urls(url: str, target: str, host: str) -> None:
+def test_target_and_host_come_from_the_url(url: str, target: str, host: str) -> None:
     lines = (
         Http1Writer(Endpoint(url))
         .write(Request(None, "/x", "GET"), b"", streamed=False)
@@ -134,7 +134,7 @@ def test_target_and_host_are_the_urls(url: str, target: str, host: str) -> None:
     assert lines[-2:] == ["", ""]
 
 
-def test_paths_without_end_do_not_fill_the_memory() -> None:
+def test_endless_paths_do_not_fill_the_memory() -> None:
     writer = Http1Writer(Endpoint("http://host/v1"))
     tracemalloc.start()
     for number in range(20_000):
@@ -164,10 +164,10 @@ def test_paths_without_end_do_not_fill_the_memory() -> None:
     ],
     ids=repr,
 )
-def test_headers_that_http_cannot_carry_or_that_are_ours_are_refused(headers: dict[str, str]) -> None:
+def test_invalid_or_reserved_headers_are_rejected(headers: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="header"):
         Endpoint("http://host/v1", headers=headers)
-    # A request may be for another key, and of what is no JSON.
+    # A request may be for another key, and its body may not be JSON.
     if not headers.keys() <= {"Authorization", "Content-Type"}:
         with pytest.raises(RequestError, match="header"):
             Http1Writer(Endpoint("http://host/v1")).write(
@@ -176,7 +176,7 @@ def test_headers_that_http_cannot_carry_or_that_are_ours_are_refused(headers: di
 
 
 @given(st.text(), st.text(), st.booleans())
-def test_no_header_gets_a_line_of_its_own_in(name: str, value: str, everywhere: bool) -> None:
+def test_a_header_cannot_add_a_line(name: str, value: str, everywhere: bool) -> None:
     try:
         writer = Http1Writer(Endpoint("http://host", headers={name: value} if everywhere else {}))
         written = writer.write(Request(None, "/", "GET", headers=((name, value),)), b"", streamed=False)

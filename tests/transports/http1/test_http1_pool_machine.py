@@ -1,4 +1,4 @@
-"""The native transport's pool, whatever order calls come, end, fail and are cancelled in; real sockets."""
+"""The HTTP/1.1 pool, whatever the order in which calls begin, end, fail and are cancelled; real sockets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STEPS = st.lists(
 
 @attrs.define(eq=False)
 class Asking:
-    """A call, and how the server is to end it."""
+    """A call, and how the server ends it."""
 
     number: int
     scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
@@ -51,7 +51,7 @@ class Asking:
 
 
 class Pool:
-    """Plays steps, and looks at the connections after each."""
+    """Runs steps, and checks the connections after each."""
 
     def __init__(self) -> None:
         self.asked: dict[int, Asking] = {}
@@ -67,7 +67,7 @@ class Pool:
             raw: socket.socket = peer.stream.extra(anyio.abc.SocketAttribute.raw_socket)
             with contextlib.suppress(BlockingIOError, ConnectionResetError):
                 more = os.read(raw.fileno(), 10)
-                assert more == b"", "another call came over a connection that has one"
+                assert more == b"", "another call uses a connection that is in use"
             body = b'{"number":%d}' % asking.number
             if asking.end in {"cut", "reset"}:
                 await peer.send(OK + b"Content-Length: 99\r\n\r\n" + body)
@@ -83,7 +83,7 @@ class Pool:
                 await peer.close()
                 return
             if asking.end in {"close", "unasked", "rubbish"}:
-                assert await peer.request() is None, "a call came over a connection that is unfit"
+                assert await peer.request() is None, "a call uses a connection that is unusable"
                 return
 
     async def _ask(self, client: Client, asking: Asking) -> None:
@@ -92,7 +92,7 @@ class Pool:
             self.answered[asking.number] = reply.body
             assert asking.end not in {"cut", "reset", "rubbish"}
         asking.over = True
-        asking.go_on.set()  # where it was cancelled, its connection is to be found closed
+        asking.go_on.set()  # if the call was cancelled, the server must notice that its connection is closed
 
     async def play(self, server: RawServer, client: Client, steps: list[tuple[str, int]]) -> None:
         transport = client._transport
@@ -134,7 +134,7 @@ class Pool:
             asking.scope.cancel()
 
     async def _settle(self, server: RawServer, client: Client) -> None:
-        """Until both sides have done what they do."""
+        """Wait until both sides have done their work."""
         for _ in range(2000):
             for _ in range(8):  # anyio.wait_all_tasks_blocked sleeps for long on asyncio
                 await anyio.lowlevel.checkpoint()
@@ -152,7 +152,7 @@ class Pool:
         assert len({id(connection.stream) for connection in idle}) == len(idle) <= PLACES
         assert not any(connection.stream.closed for connection in idle)
         still_open = [stream for stream in self.streams if not stream.closed]
-        assert len(still_open) == in_use + len(idle), "a connection that nobody has"
+        assert len(still_open) == in_use + len(idle), "a connection that has no owner"
         assert {id(connection.stream) for connection in idle} <= {id(stream) for stream in still_open}
         assert all(connection.idle_until < math.inf for connection in idle)
 

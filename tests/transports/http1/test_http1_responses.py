@@ -1,4 +1,4 @@
-"""How the native transport reads answers off real sockets: framing, encodings, sizes."""
+"""How the native transport reads HTTP/1.1 responses from real sockets: framing, encodings, sizes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
         "upgrade offered",
     ],
 )
-async def test_framing(serve: Serve, connect: Connect, answer: bytes, kept: bool) -> None:
+async def test_bodies_are_framed_correctly(serve: Serve, connect: Connect, answer: bytes, kept: bool) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.send(answer)
@@ -75,7 +75,7 @@ async def test_framing(serve: Serve, connect: Connect, answer: bytes, kept: bool
         assert server.accepted == (1 if kept else 2)
 
 
-async def test_no_content_and_the_answer_to_head_have_no_body(serve: Serve, connect: Connect) -> None:
+async def test_no_content_and_the_response_to_head_have_no_body(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         while seen := await peer.request():
             if seen.method == "HEAD":
@@ -105,7 +105,9 @@ async def test_no_content_and_the_answer_to_head_have_no_body(serve: Serve, conn
     ],
     ids=["gzip", "x-gzip", "zlib", "raw deflate", "case", "stacked", "identity"],
 )
-async def test_encodings_are_undone(serve: Serve, connect: Connect, encoding: str, encode: Any) -> None:
+async def test_content_encodings_are_decoded(
+    serve: Serve, connect: Connect, encoding: str, encode: Any
+) -> None:
     body = b'{"text":"' + b"wort " * 40_000 + b'"}'
 
     async def script(peer: Peer) -> None:
@@ -144,7 +146,7 @@ LIMIT = 100_000
     ],
     ids=["content-length", "huge content-length", "chunks", "one chunk", "read to close"],
 )
-async def test_an_answer_over_the_limit_is_refused_once_it_is_known(
+async def test_a_response_over_the_limit_is_rejected_early(
     serve: Serve, connect: Connect, answer: bytes
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -161,7 +163,7 @@ async def test_an_answer_over_the_limit_is_refused_once_it_is_known(
         await server.until(lambda: server.open == 1)
 
 
-async def test_an_answer_of_just_the_limit_passes(serve: Serve, connect: Connect) -> None:
+async def test_a_response_of_exactly_the_limit_is_accepted(serve: Serve, connect: Connect) -> None:
     body = b'"' + b"x" * (LIMIT - 2) + b'"'
 
     async def script(peer: Peer) -> None:
@@ -185,7 +187,7 @@ async def test_an_answer_of_just_the_limit_passes(serve: Serve, connect: Connect
     ],
     ids=["gzip", "deflate", "stacked", "members"],
 )
-async def test_a_bomb_is_defused_with_little_memory(
+async def test_a_decompression_bomb_needs_little_memory(
     serve: Serve, connect: Connect, encoding: str, encode: Any
 ) -> None:
     bomb = encode(bytes(50_000_000))
@@ -216,7 +218,7 @@ async def test_a_bomb_is_defused_with_little_memory(
     ],
     ids=["gzip cut", "deflate cut", "no gzip", "wrong checksum", "not offered", "too many"],
 )
-async def test_damaged_or_foreign_encodings_are_typed_errors(
+async def test_corrupt_or_unsupported_encodings_are_typed_errors(
     serve: Serve, connect: Connect, encoding: str, body: bytes, error: type[ProtocolError]
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -234,7 +236,7 @@ async def test_damaged_or_foreign_encodings_are_typed_errors(
 
 
 @pytest.mark.parametrize("transport", ["native", "httpx"])
-async def test_an_endpoint_s_key_header_query_and_path_go_over_the_wire(serve: Serve, transport: str) -> None:
+async def test_an_endpoints_key_header_query_and_path_are_sent(serve: Serve, transport: str) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.answer(b'{"choices":[{"message":{"content":"!"},"finish_reason":"stop"}]}')

@@ -1,4 +1,4 @@
-"""Heads that HTTP does not allow and every client takes: read alike, and their connection not reused."""
+"""Heads that HTTP forbids and every client accepts are parsed alike, and their connection is not reused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LENIENT: dict[str, tuple[bytes, list[tuple[bytes, bytes]]]] = {
 
 
 def parse(pieces: list[bytes], method: str = "POST") -> ResponseParser:
-    """Feed the pieces as a connection would that is closed after them."""
+    """Feed the parts of a connection that is closed after them."""
     parser = ResponseParser(1_000_000)
     parser.begin(method)
     for piece in pieces:
@@ -48,7 +48,7 @@ def parse(pieces: list[bytes], method: str = "POST") -> ResponseParser:
 
 @pytest.mark.parametrize("name", LENIENT)
 @given(cuts=st.lists(st.integers(0, 200), max_size=8))
-def test_a_lenient_head_is_read_and_its_connection_not_reused(name: str, cuts: list[int]) -> None:
+def test_a_lenient_head_is_parsed_and_its_connection_not_reused(name: str, cuts: list[int]) -> None:
     data, headers = LENIENT[name]
     edges = [0, *sorted(cut % len(data) for cut in cuts), len(data)]
     parser = parse([data[start:end] for start, end in pairwise(edges) if start < end])
@@ -57,13 +57,13 @@ def test_a_lenient_head_is_read_and_its_connection_not_reused(name: str, cuts: l
 
 
 @pytest.mark.parametrize("end", [b"{}", b"{}HTTP/1.1 200 OK\n\n", b"{}\n"])
-def test_bytes_after_the_answer_are_ignored(end: bytes) -> None:
+def test_bytes_after_the_response_are_ignored(end: bytes) -> None:
     parser = parse([LF + b"Content-Length: 2\n\n" + end])
     assert (parser.content(), parser.reusable) == (b"{}", False)
 
 
 @pytest.mark.parametrize("size", [b"2 ", b"2\t", b"2 \t ", b"02 "])
-def test_blanks_after_a_chunk_size_are_ignored(size: bytes) -> None:
+def test_spaces_after_a_chunk_size_are_ignored(size: bytes) -> None:
     parser = parse([OK + b"Transfer-Encoding: chunked\r\n\r\n" + size + b"\r\n{}\r\n0 \r\n\r\n"])
     assert (parser.content(), parser.reusable) == (b"{}", True)
 
@@ -71,7 +71,7 @@ def test_blanks_after_a_chunk_size_are_ignored(size: bytes) -> None:
 @pytest.mark.parametrize(
     "trailers", [b"X: y\n\n", b"X: \x01\r\n\r\n", b"X: y\r\n z\r\n\r\n", b"\n", b"x\r\n\r\n"]
 )
-def test_broken_trailers_cost_the_connection_and_not_the_answer(trailers: bytes) -> None:
+def test_broken_trailers_cost_the_connection_but_not_the_response(trailers: bytes) -> None:
     data = OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + trailers
     for pieces in ([data], [data[n : n + 1] for n in range(len(data))]):
         parser = parse(pieces)
@@ -79,14 +79,14 @@ def test_broken_trailers_cost_the_connection_and_not_the_answer(trailers: bytes)
 
 
 @pytest.mark.parametrize("data", [LF, LF + b"X: y\n", LF + b"X: y", OK + b"X: a\r\n b\r\n"])
-def test_a_lenient_head_cut_short_is_refused(data: bytes) -> None:
+def test_a_truncated_lenient_head_is_rejected(data: bytes) -> None:
     with pytest.raises(ProtocolError, match="violates HTTP") as caught:
         parse([data])
     assert not isinstance(caught.value, IncompleteReply)
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 2x", b"HTTP/1.1 200OK\r\n", b"HTTP/9.1 ", b"HTTP/1.1 \n"])
-def test_a_bad_status_line_is_refused_at_once(data: bytes) -> None:
+def test_a_bad_status_line_is_rejected_at_once(data: bytes) -> None:
     parser = ResponseParser(1000)
     parser.begin("POST")
     with pytest.raises(ProtocolError):
@@ -94,7 +94,7 @@ def test_a_bad_status_line_is_refused_at_once(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"y", b"X: y\n", b"X: y\n z" * 100])
-def test_a_head_without_end_is_refused_in_linear_time(piece: bytes) -> None:
+def test_an_endless_head_is_rejected_in_linear_time(piece: bytes) -> None:
     parser = ResponseParser(1000)
     parser.begin("POST")
     parser.feed(LF + b"X: ")

@@ -1,4 +1,4 @@
-"""The edge of HTTP: what httpx, aiohttp and urllib3 all take alike is taken, what all refuse is refused."""
+"""The edge of HTTP: what httpx, aiohttp and urllib3 all accept is accepted, what all reject is rejected."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from headrace import CallError, Client, InvalidReply, StatusError
 
 Taken: TypeAlias = tuple[int, bytes]
 
-CONTEXT = ssl.create_default_context()  # made once: it takes longer than a test
+CONTEXT = ssl.create_default_context()  # made once, because it takes longer than a test
 
 REFUSED_ALL_THE_SAME = {
     "encoding: compress": "an encoding that exists; the others hand its bytes on as they are",
     "encoding: gzip cut": "a body cut short must not pass for a whole one",
 }
-"""What the three take alike and headrace refuses, and why."""
+"""What the three accept alike and headrace rejects, and why."""
 
 
 @contextmanager
 def serving(answer: bytes) -> Iterator[str]:
-    """The URL of a server that gives every connection these bytes and ends it."""
+    """The URL of a server that sends these bytes on every connection and closes it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_serve, args=(listener, answer))
         thread.start()
@@ -91,7 +91,7 @@ PEERS: list[tuple[Callable[[str], Taken], type[Exception]]] = [
 
 @functools.cache
 def said_by_peers(name: str) -> list[Taken | None]:
-    """What each of the three makes of an answer, None where it refuses it."""
+    """How each of the three reads a response, None if it rejects it."""
     said: list[Taken | None] = []
     with serving(ODD[name]) as url:
         for get, refusal in PEERS:
@@ -107,7 +107,7 @@ def by_headrace(answer: bytes, backend: str) -> Taken | None:
         async with Client(base_url=url, policies=[], transport="native", timeout=5) as client:
             try:
                 reply = await client.request("GET", "/")
-            except InvalidReply as error:  # which is for no transport to decide
+            except InvalidReply as error:  # which no transport decides
                 return 200, error.partial.content if error.partial else b""
             except StatusError as error:
                 return error.status, error.body
@@ -125,7 +125,7 @@ def test_headrace_agrees_where_the_peers_agree(name: str, backend: str) -> None:
     ours, theirs = by_headrace(ODD[name], backend), said_by_peers(name)
     if name in REFUSED_ALL_THE_SAME:
         assert ours is None
-        assert None not in theirs, "the reason has gone"
+        assert None not in theirs, "the reason no longer exists"
     elif len(set(theirs)) == 1:
         assert ours == theirs[0]
     else:

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 parser and writer, without I/O."""
+"""The HTTP/1.1 response parser, without I/O."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ANSWERS: dict[str, tuple[bytes, int, bytes, bool]] = {
 
 
 def parse(pieces: list[bytes], method: str = "POST", limit: int = LIMIT) -> ResponseParser:
-    """Feed the pieces as a connection would that is closed after them."""
+    """Feed the parts of a connection that is closed after them."""
     parser = ResponseParser(limit)
     parser.begin(method)
     for piece in pieces:
@@ -72,21 +72,21 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 @pytest.mark.parametrize("name", ANSWERS)
 @given(cuts=st.lists(st.integers(0, 1000), max_size=20))
-def test_any_split_of_an_answer_yields_the_same(name: str, cuts: list[int]) -> None:
+def test_any_split_of_a_response_gives_the_same_result(name: str, cuts: list[int]) -> None:
     data, status, content, reusable = ANSWERS[name]
     parser = parse(split(data, cuts))
     assert (parser.status, parser.content(), parser.reusable) == (status, content, reusable)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_an_answer_byte_by_byte_yields_the_same(name: str) -> None:
+def test_a_response_byte_by_byte_gives_the_same_result(name: str) -> None:
     data, status, content, reusable = ANSWERS[name]
     parser = parse([data[n : n + 1] for n in range(len(data))])
     assert (parser.status, parser.content(), parser.reusable) == (status, content, reusable)
 
 
 @given(st.sampled_from(sorted(ANSWERS)), st.data())
-def test_a_corrupted_answer_ends_in_an_answer_or_a_typed_error(name: str, draw: st.DataObject) -> None:
+def test_a_corrupted_response_is_parsed_or_raises_a_typed_error(name: str, draw: st.DataObject) -> None:
     data = bytearray(ANSWERS[name][0])
     for _ in range(draw.draw(st.integers(1, 4))):
         place = draw.draw(st.integers(0, len(data)))
@@ -101,7 +101,7 @@ def test_a_corrupted_answer_ends_in_an_answer_or_a_typed_error(name: str, draw: 
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.booleans())
-def test_rubbish_ends_in_an_answer_or_a_typed_error(pieces: list[bytes], after_a_head: bool) -> None:
+def test_random_bytes_are_parsed_or_raise_a_typed_error(pieces: list[bytes], after_a_head: bool) -> None:
     if after_a_head:
         pieces = [OK + b"Transfer-Encoding: chunked\r\n\r\n", *pieces]
     try:
@@ -113,7 +113,7 @@ def test_rubbish_ends_in_an_answer_or_a_typed_error(pieces: list[bytes], after_a
 @given(
     st.lists(st.sampled_from(sorted(n for n in ANSWERS if ANSWERS[n][3])), min_size=2, max_size=6), st.data()
 )
-def test_several_answers_over_one_connection(names: list[str], draw: st.DataObject) -> None:
+def test_several_responses_over_one_connection_are_parsed(names: list[str], draw: st.DataObject) -> None:
     parser = ResponseParser(LIMIT)
     for name in names:
         data, status, content, _ = ANSWERS[name]
@@ -127,7 +127,7 @@ def test_several_answers_over_one_connection(names: list[str], draw: st.DataObje
 
 @pytest.mark.parametrize("name", [name for name in ANSWERS if name != "to the end"])
 @pytest.mark.parametrize("more", [OK, OK + b"Content-Length: 2\r\n\r\n[]", b"rubbish", b"\x00"])
-def test_bytes_after_the_answer_make_the_connection_unfit(name: str, more: bytes) -> None:
+def test_bytes_after_the_response_make_the_connection_unusable(name: str, more: bytes) -> None:
     data, status, content, _ = ANSWERS[name]
     parser = parse([data + more])
     assert (parser.status, parser.content(), parser.reusable) == (status, content, False)
@@ -183,14 +183,14 @@ def test_bytes_after_the_answer_make_the_connection_unfit(name: str, more: bytes
         b"<html></html>",
     ],
 )
-def test_what_breaks_http_is_refused(data: bytes) -> None:
+def test_violations_of_http_are_rejected(data: bytes) -> None:
     for pieces in ([data], [data[n : n + 1] for n in range(len(data))]):
         with pytest.raises(ProtocolError) as caught:
             parse(pieces)
         assert not isinstance(caught.value, IncompleteReply)
 
 
-def test_an_error_shows_one_line_of_what_came() -> None:
+def test_an_error_shows_one_line_of_the_response() -> None:
     with pytest.raises(ProtocolError, match=r"SSH-2\.0") as caught:
         parse([b"SSH-2.0-x\r\nAuthorization: Bearer sk-canary\r\n"])
     assert "sk-canary" not in str(caught.value)
@@ -198,13 +198,13 @@ def test_an_error_shows_one_line_of_what_came() -> None:
 
 @pytest.mark.parametrize("name", [name for name in ANSWERS if name != "to the end"])
 @given(cut=st.integers(0, 10_000))
-def test_an_answer_cut_short_is_incomplete(name: str, cut: int) -> None:
+def test_a_truncated_response_is_incomplete(name: str, cut: int) -> None:
     data = ANSWERS[name][0]
     with pytest.raises(IncompleteReply, match="closed before"):
         parse([data[: cut % len(data)]])
 
 
-def test_head_has_no_body_whatever_the_headers_say() -> None:
+def test_the_response_to_head_has_no_body_whatever_its_headers_say() -> None:
     for field in (
         b"Content-Length: 5000\r\n",
         b"Transfer-Encoding: chunked\r\n",
@@ -219,6 +219,6 @@ def test_an_empty_body_needs_no_decompression() -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b" ", b"\t", b" \t "])
-def test_blanks_around_a_value_are_no_part_of_it(end: bytes) -> None:
+def test_spaces_around_a_value_are_removed(end: bytes) -> None:
     parser = parse([OK + b"Retry-After: \t20" + end + b"\r\nContent-Length: 2" + end + b"\r\n\r\n{}"])
     assert parser.headers == [(b"Retry-After", b"20"), (b"Content-Length", b"2")]

@@ -1,4 +1,4 @@
-"""A scripted HTTP/2 server: h2 speaks for it where it behaves, raw frames where it does not."""
+"""A scripted HTTP/2 server: h2 writes correct frames, raw bytes are the others."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = range(5)
 PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(5, 10)
 END_STREAM, ACK, END_HEADERS, PADDED = 1, 1, 4, 8
 NEVER = 2**31 - 1
-"""A last stream that a GOAWAY names before it is known."""
+"""A GOAWAY's last stream while that is not known yet."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A frame, whatever it says."""
+    """A frame with any content."""
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
 def number(value: int) -> bytes:
-    """As frames have numbers."""
+    """An integer of four bytes."""
     return struct.pack(">I", value)
 
 
@@ -59,12 +59,12 @@ def _text(text: str) -> bytes:
 
 
 def head(stream: int, *named: tuple[str, str], status: str = "200", end: bool = False) -> bytes:
-    """A HEADERS frame with a status and these."""
+    """A HEADERS frame with a status and these fields."""
     return frame(HEADERS, END_HEADERS | end, stream, fields((":status", status), *named))
 
 
 def answered(stream: int, body: bytes = b"{}") -> bytes:
-    """A whole answer."""
+    """A complete response."""
     return head(stream) + frame(DATA, END_STREAM, stream, body)
 
 
@@ -79,13 +79,13 @@ def reset(stream: int, code: int) -> bytes:
 
 
 def settings(code: int, value: int) -> bytes:
-    """A SETTINGS frame; 3 says how many streams there may be at once, 4 how large their windows are."""
+    """A SETTINGS frame. Setting 3 is the maximum of concurrent streams, 4 the initial window."""
     return frame(SETTINGS, 0, 0, struct.pack(">HI", code, value))
 
 
 @attrs.define
 class Asked:
-    """A request as it has come so far; ``connection`` counts from 0."""
+    """A request as far as it has arrived. ``connection`` counts from 0."""
 
     connection: int
     stream: int
@@ -105,8 +105,8 @@ class Asked:
 class Http2Peer:
     """One HTTP/2 connection, from the server's side.
 
-    ``streams``, ``window``: what its SETTINGS say of them, None: nothing; `allow` says it anew. It refuses
-    streams beyond that. Not ``accepts``: the client's bodies stay in its windows.
+    ``streams``, ``window``: the limits in its SETTINGS, None for the default; `allow` changes the first. It
+    refuses streams beyond that. Without ``accepts`` it does not open the client's windows.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Http2Peer:
         self.h2.local_settings = h2.settings.Settings(client=False, initial_values={})
 
     async def begin(self) -> Http2Peer:
-        """Say the SETTINGS, and hear the client's."""
+        """Send the SETTINGS, and receive the client's."""
         self.h2.initiate_connection()
         if self._window is not None:
             await self.send(settings(4, self._window))
@@ -144,18 +144,18 @@ class Http2Peer:
         await self.send()
 
     async def allow(self, streams: int) -> None:
-        """Say how many streams there may be at once."""
+        """Set how many streams may be open at once."""
         self.allowed = streams
         await self.send(settings(3, streams))
 
     async def send(self, *frames: bytes) -> None:
-        """Send frames as they are, in one piece."""
+        """Send frames unchanged, in one piece."""
         async with self._sending:
             if data := self.h2.data_to_send() + b"".join(frames):
                 await self._peer.send(data)
 
     async def more(self) -> bool:
-        """Receive some of what the client sends; False where it has closed."""
+        """Receive some of what the client sends. False if it has closed."""
         if not await self._peer.more():
             return False
         data, self._peer._received = self._peer._received, b""
@@ -165,7 +165,7 @@ class Http2Peer:
         return True
 
     def hear(self, events: list[Any]) -> None:
-        """Take note of what the client says."""
+        """Process an event of the client."""
         for event in events:
             asked = self.asked.get(getattr(event, "stream_id", 0))
             if isinstance(event, h2.events.RequestReceived):
@@ -204,32 +204,36 @@ class Http2Peer:
             self.asked[stream] = Asked(self.number, stream, Headers(named))
 
     async def widen(self, size: int, stream: int = 0) -> None:
-        """Let the client send so much more, of all its requests or of one."""
+        """Let the client send so many more bytes, for all requests or for one."""
         await self.flush()
         self.h2.increment_flow_control_window(size, stream or None)
         self.h2.clear_outbound_data_buffer()
         await self.send(frame(WINDOW_UPDATE, 0, stream, number(size)))
 
     async def until(self, condition: Callable[[], bool]) -> bool:
-        """Receive until something is true; False where the client closes before."""
+        """Receive until a condition is true. False if the client closes first."""
         while not condition():
             if not await self.more():
                 return False
         return True
 
     async def heard(self) -> bool:
-        """Wait until the client has read all so far, which a reset would take back; False: it has closed."""
+        """Wait until the client has read everything so far, which a reset would discard. False: it has
+        closed.
+        """
         pings = self.pings
         await self.send(frame(PING, 0, 0, b"received"))
         return await self.until(lambda: self.pings > pings)
 
     async def request(self) -> Asked | None:
-        """The next whole request, None when the client has closed."""
+        """The next whole request, or None if the client has closed."""
         await self.until(lambda: bool(self.whole))
         return self.whole.popleft() if self.whole else None
 
     def requests(self) -> Http2Peer:
-        """Each whole request, until the client closes; no generator, which trio wants to be closed."""
+        """Call a function with each whole request, until the client closes. Not a generator: trio wants those
+        closed.
+        """
         return self
 
     def __aiter__(self) -> Http2Peer:
@@ -249,7 +253,7 @@ class Http2Peer:
     async def answer(
         self, asked: Asked, body: bytes | None = None, *headers: tuple[str, str], status: int = 200
     ) -> None:
-        """A whole answer, as far as the client's windows allow it now or later; by default its target."""
+        """A complete response, sent as the client's windows allow it, now or later; by default its target."""
         if body is None:
             body = b'{"target":"%s"}' % asked.target.encode()
         named = [(":status", str(status)), ("content-length", str(len(body))), *headers]
@@ -258,7 +262,7 @@ class Http2Peer:
             await self.body(asked, body)
 
     async def body(self, asked: Asked, data: bytes, *, end: bool = True) -> None:
-        """A body, or a part of it, as the client's windows allow it."""
+        """A body or a part of it, as far as the client's windows allow it."""
         rest = memoryview(data)
         while rest:
             room = min(

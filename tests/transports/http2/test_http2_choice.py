@@ -1,4 +1,4 @@
-"""Which HTTP is spoken: by the setting ``http2`` of client and endpoint, and by what is installed."""
+"""Which version of HTTP is used, by the setting ``http2`` of client and endpoint and by what is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def either(peer: Peer) -> None:
-    """Speak what was chosen."""
+    """Speak the negotiated protocol."""
     from anyio.streams.tls import TLSAttribute
 
     if peer.stream.extra(TLSAttribute.alpn_protocol, None) == "h2":
@@ -53,14 +53,14 @@ async def spoken(serve: Serve, trust: Trust, **settings: Any) -> str:
         ({"http2": True, "of_endpoint": False}, "HTTP/1.1"),
     ],
 )
-async def test_the_endpoints_setting_comes_before_the_clients(
+async def test_the_endpoints_setting_takes_precedence_over_the_clients(
     serve: Serve, trust: Trust, settings: dict[str, Any], expected: str
 ) -> None:
     assert await spoken(serve, trust, **settings) == expected
 
 
 @pytest.mark.usefixtures("without_ngh2")
-async def test_without_ngh2_auto_means_http_1(serve: Serve, trust: Trust) -> None:
+async def test_without_ngh2_auto_means_http1(serve: Serve, trust: Trust) -> None:
     assert await spoken(serve, trust) == "HTTP/1.1"
 
 
@@ -74,7 +74,7 @@ async def test_without_ngh2_true_says_what_to_install() -> None:
             await client.request("POST", "/a", {})
 
 
-def test_the_setting_is_true_false_or_auto() -> None:
+def test_the_setting_must_be_true_false_or_auto() -> None:
     assert load_settings({}).core.http2 == "auto"
     for text, meant in (("true", True), ("false", False), ("auto", "auto")):
         assert load_settings({}, environ={"HEADRACE_HTTP2": text}).core.http2 == meant

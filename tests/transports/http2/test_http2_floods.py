@@ -1,6 +1,6 @@
 """Floods that an HTTP/2 server may send: each ends its connection with a typed error, in little memory.
 
-They are named by the CVEs of the implementations that were found open to them.
+They are named by the CVEs of the implementations that were vulnerable to them.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 MOST = 40 * 1024 * 1024
-"""Bytes of a flood after which it is taken for one that nothing ends."""
+"""Bytes of a flood after which the test fails: nothing stops it."""
 
 MEMORY = 16 * 1024 * 1024
-"""Bytes that may be taken for any of them."""
+"""Bytes of memory that any flood may use."""
 
 BEGUN = frame(HEADERS, 0, 1, fields((":status", "200")))
 LONG = fields(*[("a", "b" * 200)] * 70)
 ENTRY = b"\x40\1a\x7f\xa1\x1e" + b"v" * 4000
-"""A field of 4,000 bytes that the table keeps, so that one byte (0xbe) names it again."""
+"""A field of 4,000 bytes that the table keeps, so that one byte (0xbe) refers to it."""
 
 FLOODS: dict[str, tuple[bytes, bytes]] = {
-    # what comes once, and what comes for ever
+    # what is sent once, and what is sent for ever
     "CVE-2024-27316: CONTINUATION": (BEGUN, frame(CONTINUATION, 0, 1, LONG)),
     "CVE-2024-27983: CONTINUATION, and names of no length": (BEGUN, frame(CONTINUATION, 0, 1, b"\0\0\0")),
     "CVE-2024-30255: CONTINUATION, empty": (BEGUN, frame(CONTINUATION, 0, 1)),
@@ -83,7 +83,7 @@ FLOODS: dict[str, tuple[bytes, bytes]] = {
 
 
 async def flood(peer: Peer, once: bytes, again: bytes) -> None:
-    """Send this for as long as the client takes it."""
+    """Send this for as long as the client accepts it."""
     talk = await Http2Peer(peer).begin()
     await talk.request()
     await talk.send(once)
@@ -130,10 +130,10 @@ async def test_a_flood_ends_its_connection(
 
 
 HEADS: dict[str, list[bytes]] = {
-    # CVE-2016-6581: few bytes that say much
+    # CVE-2016-6581: few bytes that expand to many
     "HPACK bomb": [frame(HEADERS, END_HEADERS, 1, fields((":status", "200")) + ENTRY + b"\xbe" * 10_000)],
     "HPACK table": [frame(HEADERS, END_HEADERS, 1, b"\x3f\xe1\xff\xff\x7f" + fields((":status", "200")))],
-    # CVE-2019-9516: fields that take no bytes, and yet memory
+    # CVE-2019-9516: fields without bytes that need memory
     "names of no length": [head(1, *[("", "")] * 4000)],
     "values of no length": [head(1, *[("a", "")] * 3000)],
     "over the limit": [
@@ -156,7 +156,7 @@ HEADS: dict[str, list[bytes]] = {
 
 
 @pytest.mark.parametrize("kind", HEADS)
-async def test_a_head_that_takes_too_much_is_refused(
+async def test_a_head_that_needs_too_much_memory_is_rejected(
     serve: Serve, connect: Connect, little_memory: None, kind: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -173,7 +173,7 @@ async def test_a_head_that_takes_too_much_is_refused(
 
 
 async def test_rapid_resets_end_one_call_each(serve: Serve, connect: Connect, little_memory: None) -> None:
-    """CVE-2023-44487, the other way round: a reset ends the call that it is for, and costs nothing else."""
+    """CVE-2023-44487 in the other direction: a reset ends only its own call, and costs nothing else."""
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
@@ -194,10 +194,10 @@ async def test_rapid_resets_end_one_call_each(serve: Serve, connect: Connect, li
 
 @pytest.mark.parametrize("window", [0, 1])
 @pytest.mark.parametrize(("timeout", "phase"), [(Timeout(5, write=0.15), "write"), (Timeout(0.15), "total")])
-async def test_a_window_that_stays_shut_ends_in_a_timeout(
+async def test_a_window_that_stays_closed_causes_a_timeout(
     serve: Serve, connect: Connect, little_memory: None, window: int, timeout: Timeout, phase: str
 ) -> None:
-    """CVE-2019-9517 and CVE-2019-9511, the other way round."""
+    """CVE-2019-9517 and CVE-2019-9511 in the other direction."""
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer, window=window, accepts=False).begin()
@@ -213,8 +213,8 @@ async def test_a_window_that_stays_shut_ends_in_a_timeout(
         assert server.accepted == 1
 
 
-async def test_a_flood_between_answers_is_one_as_well(serve: Serve, connect: Connect) -> None:
-    """Beside an answer that goes on, what answers nothing is bounded by the attempt's own limits."""
+async def test_a_flood_between_responses_is_stopped(serve: Serve, connect: Connect) -> None:
+    """While a response continues, the attempt's own limits bound such frames."""
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()

@@ -53,8 +53,8 @@ async def assert_sound(client: Client) -> None:
     assert client.in_flight == 0
 
 
-async def test_an_answer_that_nobody_reads_keeps_back_no_other(serve: Serve, connect: Connect) -> None:
-    """8 MB of a stream whose consumer waits, beside 300 small answers on the same connection."""
+async def test_an_unread_response_does_not_block_others(serve: Serve, connect: Connect) -> None:
+    """8 MB of a stream whose reader waits, beside 300 small responses on the same connection."""
     body = (CHUNK % (b"x" * 8000)) * 1000 + LAST
     sent = 0
     talks: list[Http2Peer] = []
@@ -99,10 +99,10 @@ async def test_an_answer_that_nobody_reads_keeps_back_no_other(serve: Serve, con
 
 
 @pytest.mark.parametrize("window", [None, 20_000])
-async def test_a_large_upload_lets_small_requests_pass(
+async def test_a_large_upload_does_not_block_small_requests(
     serve: Serve, connect: Connect, window: int | None
 ) -> None:
-    """Also where the server opens its windows slowly."""
+    """Also if the server opens its windows slowly."""
     size = 8_000_000
     small_first = anyio.Event()
 
@@ -143,7 +143,7 @@ async def test_a_large_upload_lets_small_requests_pass(
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("status", ["413", "401", "200"])
 @pytest.mark.parametrize("write", [None, 5.0])
-async def test_an_answer_that_comes_before_the_request_is_sent_counts(
+async def test_a_response_that_arrives_before_the_request_is_sent_counts(
     serve: Serve, connect: Connect, status: str, write: float | None, streamed: bool
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -175,7 +175,7 @@ async def test_an_answer_that_comes_before_the_request_is_sent_counts(
 
 
 async def silent(talk: Http2Peer, stream: int) -> None:
-    """Say nothing."""
+    """Send nothing."""
 
 
 async def silent_in_the_body(talk: Http2Peer, stream: int) -> None:
@@ -203,7 +203,7 @@ async def drip(talk: Http2Peer, stream: int) -> None:
         (drip, Timeout(0.3, read=0.2), "total", "within 0.3 s"),
     ],
 )
-async def test_a_stall_ends_one_call_in_the_timeout_that_was_first(
+async def test_a_stall_ends_one_call_at_the_earliest_timeout(
     serve: Serve, connect: Connect, script: Any, timeout: Timeout, phase: str, said: str
 ) -> None:
     resets: list[dict[int, int]] = []
@@ -226,7 +226,7 @@ async def test_a_stall_ends_one_call_in_the_timeout_that_was_first(
         assert server.accepted == 1
 
 
-async def test_a_head_begins_the_silence_anew(serve: Serve, connect: Connect) -> None:
+async def test_a_head_restarts_the_silence_timeout(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
         await talk.request()
@@ -240,7 +240,7 @@ async def test_a_head_begins_the_silence_anew(serve: Serve, connect: Connect) ->
         await assert_sound(client)
 
 
-async def test_a_stream_that_stalls_ends_alone(serve: Serve, connect: Connect) -> None:
+async def test_a_stalled_stream_ends_alone(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
         await talk.request()
@@ -257,7 +257,7 @@ async def test_a_stream_that_stalls_ends_alone(serve: Serve, connect: Connect) -
         assert server.accepted == 1
 
 
-async def test_what_came_of_a_stream_is_given_out_before_its_end(serve: Serve, connect: Connect) -> None:
+async def test_received_parts_come_before_the_error(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
         await talk.request()
@@ -269,13 +269,13 @@ async def test_what_came_of_a_stream_is_given_out_before_its_end(serve: Serve, c
         with pytest.raises(IncompleteReply, match="INTERNAL_ERROR"):  # noqa: PT012
             async with client.stream("Hallo") as stream:
                 async for piece in stream:
-                    texts.append(piece.text)  # noqa: PERF401 - an error comes
+                    texts.append(piece.text)  # noqa: PERF401 - an error follows
         assert texts == ["a", "b"]
         await assert_sound(client)
 
 
 @pytest.mark.parametrize("idle", [False, True])
-async def test_a_connection_that_answers_no_ping_is_given_up(
+async def test_a_connection_that_answers_no_ping_is_closed(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, idle: bool
 ) -> None:
     monkeypatch.setattr(liveness, "PING_AFTER", 0.1)
@@ -327,7 +327,7 @@ async def test_a_ping_that_is_answered_keeps_the_connection(
         assert server.accepted == 1
 
 
-async def test_a_loop_that_was_blocked_has_asked_nobody_yet(
+async def test_a_blocked_loop_does_not_count_as_a_missed_ping(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(liveness, "PING_AFTER", 0.2)
@@ -339,13 +339,13 @@ async def test_a_loop_that_was_blocked_has_asked_nobody_yet(
     async with serve(script) as server, connect(server, http2=True) as client:
         await assert_sound(client)
         for _ in range(3):
-            time.sleep(0.5)  # noqa: ASYNC251 - someone else's task computes for too long
+            time.sleep(0.5)  # noqa: ASYNC251 - another task computes for too long
             await assert_sound(client)
         assert server.accepted == 1
 
 
-async def test_a_cancelled_call_resets_its_stream_and_no_more(serve: Serve, connect: Connect) -> None:
-    """Frames that cross the reset are nobody's."""
+async def test_a_cancelled_call_resets_only_its_stream(serve: Serve, connect: Connect) -> None:
+    """Frames that cross the reset are ignored."""
     resets: list[dict[int, int]] = []
     begun = anyio.Event()
 

@@ -1,4 +1,4 @@
-"""Over HTTP/2, too, no error shows the key: not what it says, nor its traceback's variables."""
+"""Over HTTP/2 no error shows the key either, in its message or in its traceback's variables."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def errors(client: Client, text: str) -> list[HeadraceError]:
 
 
 @pytest.mark.parametrize("how", HOWS)
-async def test_nothing_of_an_error_holds_the_key(
+async def test_no_part_of_an_error_holds_the_key(
     serve: Serve, connect: Callable[..., Client], caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     caplog.set_level(logging.DEBUG, "headrace")
@@ -146,7 +146,7 @@ ECHOES: dict[str, Callable[[int, str], bytes]] = {
 
 
 @pytest.mark.parametrize("where", ECHOES)
-async def test_nothing_of_an_error_shows_a_key_that_the_server_repeats(
+async def test_no_error_shows_a_key_that_the_server_repeats(
     serve: Serve, connect: Callable[..., Client], where: str
 ) -> None:
     escaping = next(iter(ESCAPINGS))
@@ -165,7 +165,7 @@ async def test_nothing_of_an_error_shows_a_key_that_the_server_repeats(
     ):
         for escaping in ESCAPINGS:
             found = await failures(client)
-            assert found, "nothing was looked at"
+            assert found, "no error was checked"
             for error in found:
                 leaks = {(place, said) for place, said in told(error) if shown(said)}
                 assert not leaks, (escaping, error)

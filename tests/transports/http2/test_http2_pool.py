@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Gate:
-    """A script that answers while it is open; knows the connections."""
+    """A script that answers while the gate is open; it knows the connections."""
 
     def __init__(self, streams: int | None = 100, *, is_open: bool = True) -> None:
         self.streams = streams
@@ -49,7 +49,7 @@ class Gate:
             going_on = await talk.more()
 
     async def open(self) -> None:
-        """Answer, what has come as well."""
+        """Answer, also what has already arrived."""
         self._is_open = True
         for talk in self.talks:
             await self._answer(talk)
@@ -68,7 +68,7 @@ class Gate:
 
 
 async def made(client: Client, count: int, **keywords: Any) -> Counter[str]:
-    """How so many calls at once ended: 'ok' or the name of their error."""
+    """How so many calls at once ended: "ok" or the name of their error."""
     ends: Counter[str] = Counter()
 
     async def make(number: int) -> None:
@@ -87,7 +87,7 @@ async def made(client: Client, count: int, **keywords: Any) -> Counter[str]:
 
 
 async def heard(server: RawServer, talk: Http2Peer) -> None:
-    """Until the client has read what this connection has said so far."""
+    """Wait until the client has read what this connection has sent so far."""
     pings = talk.pings
     await talk.send(frame(PING, 0, 0, b"received"))
     await server.until(lambda: talk.pings > pings)
@@ -103,7 +103,7 @@ def pool_of(client: Client) -> Http2Pool:
 
 
 def assert_whole(client: Client) -> None:
-    """Nothing is under way, and no stream is lost or counted twice."""
+    """Nothing is in progress, and no stream is lost or counted twice."""
     pool = pool_of(client)
     assert not pool._waiting
     assert pool._opening == 0
@@ -135,7 +135,7 @@ async def test_a_connection_carries_as_many_streams_as_the_server_allows(
 
 
 async def test_few_streams_and_many_calls_from_a_cold_client(serve: Serve, connect: Connect) -> None:
-    """The first connection is taken to allow 100; what it refuses goes where there is room."""
+    """The first connection is assumed to allow 100 streams; refused requests go where there is room."""
     gate = Gate(10)
     async with serve(gate) as server, connect(server, http2=True, max_in_flight=400) as client:
         assert await made(client, 400) == {"ok": 400}
@@ -143,7 +143,7 @@ async def test_few_streams_and_many_calls_from_a_cold_client(serve: Serve, conne
         assert server.accepted <= 41
 
 
-async def test_a_limit_that_changes_is_kept(serve: Serve, connect: Connect) -> None:
+async def test_a_changed_stream_limit_is_respected(serve: Serve, connect: Connect) -> None:
     gate = Gate(5)
     async with serve(gate) as server, connect(server, http2=True, max_in_flight=30) as client:
         await client.request("POST", "/first", {})
@@ -167,8 +167,8 @@ async def test_a_limit_that_changes_is_kept(serve: Serve, connect: Connect) -> N
         assert talk.refused == 0
 
 
-async def test_calls_that_wait_begin_when_streams_are_allowed_again(serve: Serve, connect: Connect) -> None:
-    """At a server that allows none for a while, each is begun on a connection of its own, or waits."""
+async def test_waiting_calls_start_when_streams_are_allowed_again(serve: Serve, connect: Connect) -> None:
+    """With a server that allows none for a while, each call starts on its own connection, or waits."""
     gate = Gate(1)
     async with serve(gate) as server, connect(server, http2=True, max_in_flight=10) as client:
         await client.request("POST", "/first", {})
@@ -192,7 +192,7 @@ async def test_a_server_that_never_allows_a_stream_is_an_error(serve: Serve, con
 
 
 @pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
-async def test_one_handshake_tells_what_the_server_speaks(
+async def test_one_handshake_finds_out_which_protocol_the_server_speaks(
     serve: Serve, connect: Connect, trust: Trust, protocol: str
 ) -> None:
     trusting, context = trust(protocol)
@@ -241,7 +241,7 @@ async def test_one_handshake_tells_what_the_server_speaks(
 async def test_a_thousand_calls_at_once_open_ten_connections(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over plain http, where this suite's own server has less to do; with TLS see the test above."""
+    """Over plain http, where the test's own server has less to do; the test above uses TLS."""
     begun: list[int] = []
     connected = Address.connect
 
@@ -260,7 +260,7 @@ async def test_a_thousand_calls_at_once_open_ten_connections(
         assert sum(talk.refused for talk in gate.talks) == 0
 
 
-async def test_a_server_that_speaks_no_http2_where_it_must(
+async def test_http2_true_with_a_server_without_http2_is_an_error(
     serve: Serve, connect: Connect, trust: Trust
 ) -> None:
     trusting, context = trust("http/1.1")
@@ -272,7 +272,7 @@ async def test_a_server_that_speaks_no_http2_where_it_must(
 
 
 class Doors:
-    """What becomes of the attempts to open a connection, in their order; those beyond succeed."""
+    """The results of the attempts to connect, in order; later ones succeed."""
 
     def __init__(self, *ends: str | Exception) -> None:
         self.ends = list(ends)
@@ -309,7 +309,7 @@ def doors(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Doors]:
 
 
 async def waiting(client: Client, count: int) -> None:
-    """Until so many calls wait for a connection."""
+    """Wait until so many calls wait for a connection."""
     pool = pool_of(client)
     with anyio.fail_after(10):
         while len(pool._waiting) < count:
@@ -317,7 +317,7 @@ async def waiting(client: Client, count: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "its own timeout", "its own connect timeout"])
-async def test_whoever_opens_may_give_up_and_the_others_go_on(
+async def test_a_call_that_opens_a_connection_may_be_cancelled_and_the_others_go_on(
     serve: Serve, connect: Connect, doors: Callable[..., Doors], how: str
 ) -> None:
     opening = doors("hang")
@@ -350,7 +350,7 @@ async def test_whoever_opens_may_give_up_and_the_others_go_on(
         assert server.accepted == 1
 
 
-async def test_one_connect_timeout_is_enough_for_all_who_allow_no_more(
+async def test_a_connect_timeout_fails_all_waiting_calls_that_allow_no_more_time(
     serve: Serve, connect: Connect, doors: Callable[..., Doors]
 ) -> None:
     opening = doors(*["hang"] * 100)
@@ -361,7 +361,7 @@ async def test_one_connect_timeout_is_enough_for_all_who_allow_no_more(
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_a_connection_that_is_refused_fails_those_who_wait_for_it(
+async def test_a_refused_connection_fails_the_calls_that_wait_for_it(
     serve: Serve, connect: Connect, doors: Callable[..., Doors], known: bool
 ) -> None:
     gate = Gate(10)
@@ -379,7 +379,7 @@ async def test_a_connection_that_is_refused_fails_those_who_wait_for_it(
         assert_whole(client)
 
 
-async def test_where_no_file_is_left_the_streams_of_others_do(
+async def test_with_no_file_left_the_streams_of_others_are_used(
     serve: Serve, connect: Connect, doors: Callable[..., Doors]
 ) -> None:
     gate = Gate(2)
@@ -393,7 +393,7 @@ async def test_where_no_file_is_left_the_streams_of_others_do(
         assert_whole(client)
 
 
-async def test_where_no_file_is_left_at_all_the_error_says_so(
+async def test_with_no_file_left_at_all_the_error_says_so(
     serve: Serve, connect: Connect, doors: Callable[..., Doors]
 ) -> None:
     opening = doors(*[OSError(errno.EMFILE, "none left") for _ in range(100_000)])
@@ -404,8 +404,8 @@ async def test_where_no_file_is_left_at_all_the_error_says_so(
         assert_whole(client)
 
 
-async def test_waiting_for_a_stream_ends_with_the_attempts_time(serve: Serve, connect: Connect) -> None:
-    """Where the server allows one stream a connection, and this machine no further connection."""
+async def test_waiting_for_a_stream_ends_at_the_attempts_timeout(serve: Serve, connect: Connect) -> None:
+    """The server allows one stream per connection, and this machine no further connection."""
     gate = Gate(1)
     async with serve(gate) as server, connect(server, http2=True, max_in_flight=10) as client:
         await client.request("POST", "/first", {})
@@ -443,7 +443,7 @@ async def test_idle_connections_are_closed(
         assert_whole(client)
 
 
-async def test_a_client_that_closes_ends_the_attempts_of_others(
+async def test_closing_a_client_ends_attempts_in_progress(
     serve: Serve, connect: Connect, open_files: Callable[[], int]
 ) -> None:
     ends: list[str] = []

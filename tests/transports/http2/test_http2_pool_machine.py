@@ -1,6 +1,6 @@
-"""HTTP/2 connections, whatever order calls begin, end and are cancelled in; real sockets.
+"""HTTP/2 connections, whatever the order in which calls begin, end and are cancelled; real sockets.
 
-Every call ends, and no stream, exchange, connection or watched socket is left.
+Every call ends, and no stream, connection or watched socket is left.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STEPS = st.lists(
 
 @attrs.define(eq=False)
 class Asking:
-    """A call, and where the server has it, if it has."""
+    """A call, and its stream on the server, if it has one."""
 
     number: int
     scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
@@ -49,7 +49,7 @@ class Asking:
 
 
 class Machine:
-    """Plays steps, and looks at the connections after each."""
+    """Runs steps, and checks the connections after each."""
 
     def __init__(self) -> None:
         self.asked: list[Asking] = []
@@ -127,7 +127,7 @@ class Machine:
             await talk.answer(asked)
 
     async def _finish(self) -> None:
-        """Answer all, until every call has ended."""
+        """Answer everything, until every call has ended."""
         for _ in range(500):
             if all(asking.over for asking in self.asked):
                 return
@@ -143,7 +143,7 @@ class Machine:
         )
 
     async def _settle(self) -> None:
-        """Until both sides have done what they do; what has not settled is settled later."""
+        """Wait until both sides have done their work; the rest is done later."""
         for _ in range(3):
             for _ in range(8):
                 await anyio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""What an HTTP/2 server has not processed is sent again within the attempt; what it has lost is an error."""
+"""Requests that an HTTP/2 server has not processed are sent again in the attempt; lost ones are errors."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ async def assert_three_over_two_connections(server: RawServer, client: Client) -
 
 
 async def assert_sound(client: Client) -> None:
-    """The calls that follow succeed, and get their own answers."""
+    """Later calls succeed, and get their own responses."""
     for name in ("x", "y"):
         assert (await client.request("POST", f"/{name}", {})).body == {"target": f"/v1/{name}"}
     assert client.in_flight == 0
 
 
 async def made(client: Client, count: int) -> list[Reply | CallError]:
-    """What became of so many calls at once, in the order of their streams."""
+    """The results of so many calls at once, in the order of their streams."""
     ends: dict[int, Reply | CallError] = {}
 
     async def make(number: int) -> None:
@@ -63,7 +63,7 @@ async def made(client: Client, count: int) -> list[Reply | CallError]:
 
 
 def first(behave: Callable[[Http2Peer], Awaitable[Any]]) -> Callable[[Peer], Awaitable[None]]:
-    """A script: the first connection behaves like this, the others answer all."""
+    """A script: the first connection behaves as given, the others answer everything."""
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
@@ -77,7 +77,7 @@ def first(behave: Callable[[Http2Peer], Awaitable[Any]]) -> Callable[[Peer], Awa
 
 @pytest.mark.parametrize("times", [1, 2, 3, 4])
 @pytest.mark.parametrize("method", ["POST", "GET"])
-async def test_a_refused_request_is_sent_again_three_times_at_most(
+async def test_a_refused_request_is_sent_again_at_most_three_times(
     serve: Serve, connect: Connect, method: str, times: int
 ) -> None:
     refused = 0
@@ -103,11 +103,11 @@ async def test_a_refused_request_is_sent_again_three_times_at_most(
             assert caught.value.retryable
         assert server.targets == ["/v1/a"] * min(times + 1, 4)
         await assert_sound(client)
-        assert server.accepted <= times + 1  # it goes where others than this one are counted
+        assert server.accepted <= times + 1  # it goes where other streams are counted
 
 
-async def test_a_connection_that_refuses_below_its_limit_gets_no_more(serve: Serve, connect: Connect) -> None:
-    """A server may count streams that were cancelled, nginx before one that sleeps for example."""
+async def test_a_connection_that_refuses_early_gets_no_more_requests(serve: Serve, connect: Connect) -> None:
+    """A server may still count cancelled streams, such as nginx in front of one that sleeps."""
 
     async def refuse_the_third(talk: Http2Peer) -> None:
         asked = await talk.some(3)
@@ -161,7 +161,7 @@ async def test_a_reset_ends_one_call(serve: Serve, connect: Connect, code: int, 
         assert server.accepted == 1 + moved
 
 
-async def test_a_server_that_requires_http1_gets_it(serve: Serve, connect: Connect, trust: Trust) -> None:
+async def test_a_server_that_requires_http1_gets_http1(serve: Serve, connect: Connect, trust: Trust) -> None:
     trusting, context = trust("h2", "http/1.1")
 
     async def script(peer: Peer) -> None:
@@ -183,10 +183,10 @@ async def test_a_server_that_requires_http1_gets_it(serve: Serve, connect: Conne
 @pytest.mark.parametrize("last", [0, 1, 3])
 @pytest.mark.parametrize("code", [NO_ERROR, ENHANCE_YOUR_CALM])
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_goaway_moves_what_was_not_processed(
+async def test_goaway_moves_unprocessed_requests(
     serve: Serve, connect: Connect, last: int, code: int, at_once: bool
 ) -> None:
-    """Streams 1, 3 and 5: those up to the last one are answered where they are, the others elsewhere."""
+    """Streams 1, 3 and 5: those up to the last one are answered here, the others elsewhere."""
     moved = anyio.Event()
     streams: dict[str, int] = {}
 
@@ -222,7 +222,7 @@ async def test_goaway_moves_what_was_not_processed(
         await server.until(lambda: server.open == 1)
 
 
-async def test_a_graceful_shutdown_in_two_steps_disturbs_nobody(serve: Serve, connect: Connect) -> None:
+async def test_a_graceful_shutdown_in_two_steps_disturbs_no_call(serve: Serve, connect: Connect) -> None:
     async def leave(talk: Http2Peer) -> None:
         asked = await talk.some(3)
         await talk.send(goaway(NEVER))
@@ -245,7 +245,7 @@ async def test_a_graceful_shutdown_in_two_steps_disturbs_nobody(serve: Serve, co
         (99, b"", r"\(error 99\)"),
     ],
 )
-async def test_a_close_after_goaway_is_an_error_of_what_was_processed(
+async def test_a_close_after_goaway_is_an_error_for_processed_requests(
     serve: Serve, connect: Connect, code: int, said: bytes, expected: str
 ) -> None:
     processed: list[str] = []
@@ -292,8 +292,10 @@ async def test_a_lost_connection_fails_each_of_its_calls(
         await assert_sound(client)
 
 
-async def test_an_answer_and_goaway_in_one_piece_leave_nobody_waiting(serve: Serve, connect: Connect) -> None:
-    """The call that waits gets the stream that is free, on a connection that takes no more calls."""
+async def test_response_and_goaway_in_one_packet_leave_no_call_waiting(
+    serve: Serve, connect: Connect
+) -> None:
+    """The waiting call gets the free stream, on a connection that accepts no more calls."""
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer, streams=1).begin()
@@ -302,7 +304,7 @@ async def test_an_answer_and_goaway_in_one_piece_leave_nobody_waiting(serve: Ser
             await talk.send(answered(asked.stream), goaway(asked.stream))
 
     async with serve(script) as server, connect(server, http2=True, timeout=5.0) as client:
-        await client.request("POST", "/first", {})  # so that it is known how many streams there are
+        await client.request("POST", "/first", {})  # so that the number of streams is known
         for end in await made(client, 20):
             assert isinstance(end, Reply)
             assert end.attempts == 1

@@ -1,4 +1,4 @@
-"""Answers over HTTP/2, of any form that the protocol has, and of some that it has not."""
+"""Responses over HTTP/2 in every valid form, and in some invalid ones."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def answering(*frames: bytes) -> Callable[[Peer], Awaitable[None]]:
 
 
 async def assert_sound(client: Client) -> None:
-    """The calls that follow succeed, and get their own answers."""
+    """Later calls succeed, and get their own responses."""
     for name in ("b", "c"):
         assert (await client.request("POST", f"/{name}", {})).body == {"target": f"/v1/{name}"}
     assert client.in_flight == 0
@@ -134,7 +134,7 @@ WHOLE: dict[str, Callable[[bytes], list[bytes]]] = {
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("size", [1, 10_000])
 @pytest.mark.parametrize("kind", WHOLE)
-async def test_an_answer_is_read_in_whatever_frames_it_comes(
+async def test_a_response_is_read_from_any_frames(
     serve: Serve, connect: Connect, kind: str, size: int, streamed: bool
 ) -> None:
     data = b"".join(WHOLE[kind](EVENTS if streamed else JSON))
@@ -163,7 +163,7 @@ async def test_an_answer_is_read_in_whatever_frames_it_comes(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
 @pytest.mark.parametrize("write", [None, 5.0])
-async def test_requests_and_answers_without_a_body(
+async def test_requests_and_responses_may_have_no_body(
     serve: Serve, connect: Connect, method: str, write: float | None
 ) -> None:
     status, headers = ("200", [("content-length", "1000")]) if method == "HEAD" else ("204", [])
@@ -176,7 +176,7 @@ async def test_requests_and_answers_without_a_body(
         assert "content-length" not in server.requests[0].headers
 
 
-async def test_compressed_answers_are_decompressed(serve: Serve, connect: Connect) -> None:
+async def test_compressed_responses_are_decoded(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
         async for asked in talk.requests():
@@ -200,7 +200,7 @@ async def test_compressed_answers_are_decompressed(serve: Serve, connect: Connec
     ],
     ids=["by its length", "without a length", "at its end", "compressed"],
 )
-async def test_an_answer_over_the_limit_is_reset_and_the_connection_kept(
+async def test_a_response_over_the_limit_is_reset_and_the_connection_kept(
     serve: Serve, connect: Connect, frames: list[bytes]
 ) -> None:
     resets: list[dict[int, int]] = []
@@ -249,7 +249,7 @@ MALFORMED = {
     "trailers go on": [head(1), frame(HEADERS, END_HEADERS, 1, fields(("a", "b")))],
     "interim end": [head(1, status="100", end=True)],
 }
-"""Answers that break rules of HTTP, so that their stream is reset (RFC 9113, 8.1.1)."""
+"""Responses that violate HTTP, so that their stream is reset (RFC 9113, 8.1.1)."""
 
 BROKEN = {
     "body first": [frame(DATA, 0, 1, b"x")],
@@ -271,11 +271,11 @@ BROKEN = {
     "window of 4 GB": [frame(SETTINGS, 0, 0, b"\0\4\xff\xff\xff\xff")],
     "short ping": [frame(PING, 0, 0, b"x")],
 }
-"""What breaks the protocol, so that the connection is over."""
+"""Violations of the protocol that end the connection."""
 
 
 @pytest.mark.parametrize("kind", MALFORMED)
-async def test_a_malformed_answer_is_an_error_of_one_call(serve: Serve, connect: Connect, kind: str) -> None:
+async def test_a_malformed_response_fails_one_call(serve: Serve, connect: Connect, kind: str) -> None:
     resets: list[dict[int, int]] = []
 
     async def script(peer: Peer) -> None:
@@ -306,7 +306,7 @@ async def test_a_malformed_answer_is_an_error_of_one_call(serve: Serve, connect:
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("kind", BROKEN)
-async def test_what_breaks_the_protocol_ends_the_connection(
+async def test_a_protocol_violation_ends_the_connection(
     serve: Serve, connect: Connect, kind: str, streamed: bool
 ) -> None:
     async with serve(answering(*BROKEN[kind])) as server, connect(server, http2=True) as client:
@@ -324,7 +324,7 @@ async def test_what_breaks_the_protocol_ends_the_connection(
 
 
 @pytest.mark.parametrize("frames", [MALFORMED["no status"], BROKEN["rubbish"]], ids=["answer", "protocol"])
-async def test_where_http1_is_allowed_it_comes_next(
+async def test_after_a_violation_http1_is_used_if_allowed(
     serve: Serve, connect: Connect, trust: Trust, frames: list[bytes]
 ) -> None:
     trusting, context = trust("h2", "http/1.1")

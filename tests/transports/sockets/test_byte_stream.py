@@ -1,4 +1,4 @@
-"""A stream by itself, over a pair of sockets."""
+"""A byte stream alone, over a pair of sockets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAR = 1e9
 
 
 def taking(received: list[bytes]) -> Callable[[bytes], bool]:
-    """Takes what comes, and has enough."""
+    """Records what arrives, and then has enough."""
 
     def take(data: bytes) -> bool:
         received.append(data)
@@ -38,10 +38,10 @@ async def poller() -> AsyncIterator[Poller]:
         await poller.aclose()
 
 
-async def test_a_connection_whose_last_request_is_not_all_sent_is_not_used_again(poller: Poller) -> None:
+async def test_a_connection_with_unsent_bytes_is_not_usable(poller: Poller) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that there is
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the smallest possible buffer
     stream = ByteStream(ConnectedSocket(ours), poller)
     with theirs:
         request = b"x" * 1_000_000
@@ -64,7 +64,7 @@ async def test_a_connection_whose_last_request_is_not_all_sent_is_not_used_again
         stream.abort()
 
 
-async def test_an_answer_stands_whatever_comes_after_it(poller: Poller) -> None:
+async def test_a_response_is_valid_whatever_follows_it(poller: Poller) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     stream = ByteStream(ConnectedSocket(ours), poller)
@@ -77,7 +77,7 @@ async def test_an_answer_stands_whatever_comes_after_it(poller: Poller) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(answer_and_close)
         assert await stream.receive_into(taking(received), FAR, None)
-        # The end comes before this task goes on, or after it: neither makes the answer another.
+        # The end arrives before or after this task resumes; neither changes the response.
         assert received == [b"whole"]
         assert not await stream.receive_into(lambda data: True, FAR, None)
     assert not stream.is_usable()
