@@ -48,11 +48,11 @@ PRICES = {"m": {"input": "0", "output": "100000"}, "other": {"input": "0", "outp
 
 @attrs.frozen
 class World:
-    """What one client's calls meet.
+    """The environment of one client's calls.
 
     Attributes:
-        rng: Decides all.
-        scale: Real or virtual seconds for each of the campaign's.
+        rng: The source of all randomness.
+        scale: Real or virtual seconds per second of the campaign.
         folder: For files.
     """
 
@@ -101,13 +101,13 @@ class LeftBehindError(Exception):
 
 @attrs.define
 class Figures:
-    """What a campaign has done.
+    """The results of a campaign.
 
     Attributes:
         calls: Calls made.
         ends: How they ended: ``ok``, ``cancelled`` or the code of their error.
-        attempts: Those that reached an endpoint.
-        clients: Clients, each with its policies.
+        attempts: Attempts that reached an endpoint.
+        clients: Clients, each with other policies.
     """
 
     calls: int = 0
@@ -129,10 +129,10 @@ def combinations() -> list[tuple[str, ...]]:
 
 
 def perform(calls: int, seed: int, backend: str, folder: Path, scale: float) -> Figures:
-    """Make so many calls in all, in equal parts through each combination of policies.
+    """Make ``calls`` calls, the same number through each combination of policies.
 
     Raises:
-        LeftBehindError: Something was left behind; it says what, and by which policies.
+        LeftBehindError: Something was left behind. The message says what, and by which policies.
     """
     figures = Figures()
     chosen = combinations()

@@ -43,13 +43,13 @@ CALMED = 200
 
 @attrs.define
 class Figures:
-    """What a campaign has done.
+    """The results of a campaign.
 
     Attributes:
         ends: How calls ended: ``ok``, ``cancelled`` or the code of their error.
-        connections: How many were opened.
-        objects: Python objects at the end beyond those after the first rounds.
-        resident: KiB of memory likewise.
+        connections: Connections that were opened.
+        objects: Growth of the number of Python objects since the first rounds.
+        resident: Growth of memory since then, in KiB.
     """
 
     ends: Counter[str] = attrs.field(factory=Counter)
@@ -101,7 +101,7 @@ async def _server() -> AsyncIterator[str]:
 
 
 def perform(rounds: int, calls: int, seed: int, backend: str, url: str | None = None) -> Figures:
-    """Cancel one call of a hundred in each of so many rounds, then ``calls`` at random moments.
+    """Cancel one call of a hundred in each of ``rounds`` rounds, then cancel ``calls`` at random moments.
 
     Raises:
         LeftBehindError: A call failed that was not cancelled, a connection was lost, or something is left.

@@ -175,7 +175,7 @@ _BEYOND_THE_STANDARD = re.compile(rb"(?:\A|[\r\n])(?:\s*[{\[]|error(?::|[\r\n]|\
 
 
 def events_are_those_of_httpx_sse(rng: random.Random) -> None:
-    """Corrupted or not; without empty events, and without the byte order mark, which the other parser keeps."""
+    """Any stream; without empty events, and without the byte order mark, which the other parser keeps."""
     stream = event_stream(rng)
     if rng.random() < 0.5:
         stream = corrupted(rng, stream)
