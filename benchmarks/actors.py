@@ -57,7 +57,7 @@ class Load(NamedTuple):
     limit: int
     actors: int
     items: int
-    players: tuple[str, ...] = ALL
+    runners: tuple[str, ...] = ALL
     refuses: tuple[tuple[float, float], ...] = ()
 
 
@@ -134,7 +134,7 @@ def main() -> None:
     table = {
         Entry(load.title, f"{load.actors:,}: {name}", ""): (load, name)
         for load in (QUICK if asked.quick else LOADS)
-        for name in load.players
+        for name in load.runners
     }
     rounds, failures = in_turn(list(table), lambda entry: measured(*table[entry]), asked.repeats)
     server = "none, all of it is simulated"

@@ -14,7 +14,7 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Player, Question, ask, entry
+from benchmarks.question import Load, Question, Runner, ask, entry
 from benchmarks.rounds import Target
 
 LATENCY_MS = 800
@@ -22,31 +22,31 @@ LIMIT_S = 40.0
 HTTPS, HTTP = "over https", "over plain http"
 LOOPS = ("trio", "uvloop")
 BOTH = (
-    *(Player(contestant, loop) for contestant in ("headrace-journal", "headrace") for loop in LOOPS),
-    Player("headrace", "asyncio"),
-    Player("aiohttp", "asyncio"),
-    Player("aiohttp", "uvloop"),
-    Player("pyreqwest", "uvloop"),
+    *(Runner(client, loop) for client in ("headrace-journal", "headrace") for loop in LOOPS),
+    Runner("headrace", "asyncio"),
+    Runner("aiohttp", "asyncio"),
+    Runner("aiohttp", "uvloop"),
+    Runner("pyreqwest", "uvloop"),
 )
 OVER_HTTPS = (
     *BOTH,
-    Player("headrace-http1", "trio"),
-    Player("headrace-http1", "uvloop"),
-    Player("openai", "asyncio"),
-    Player("openai-headrace", "asyncio"),
-    Player("httpx", "asyncio"),
-    Player("httpx-h2", "asyncio"),
-    Player("floor-h2", "uvloop"),
+    Runner("headrace-http1", "trio"),
+    Runner("headrace-http1", "uvloop"),
+    Runner("openai", "asyncio"),
+    Runner("openai-headrace", "asyncio"),
+    Runner("httpx", "asyncio"),
+    Runner("httpx-h2", "asyncio"),
+    Runner("floor-h2", "uvloop"),
 )
-OVER_HTTP = (*BOTH, Player("floor", "uvloop"), Player("floor-anyio", "trio"))
+OVER_HTTP = (*BOTH, Runner("floor", "uvloop"), Runner("floor-anyio", "trio"))
 
 
-def wall_clock(load: str, contestant: str, loop: str, most: float) -> Target:
+def wall_clock(load: str, client: str, loop: str, most: float) -> Target:
     """How near to physics somebody is asked to come."""
     return Target(
         f"wall clock against the 0.8 s that physics asks for, {load}",
         "wall_s",
-        entry(load, contestant, loop),
+        entry(load, client, loop),
         LATENCY_MS / 1000,
         most=most,
     )
@@ -77,9 +77,9 @@ QUESTION = Question(
     ],
     [
         *(
-            wall_clock(load, contestant, loop, most)
+            wall_clock(load, client, loop, most)
             for load, most in ((HTTPS, 1.9), (HTTP, 1.75))
-            for contestant in ("headrace-journal", "headrace")
+            for client in ("headrace-journal", "headrace")
             for loop in LOOPS
         ),
         *(target for loop in LOOPS for target in against_peers(loop)),

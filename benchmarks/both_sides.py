@@ -11,8 +11,8 @@ import httptools
 import msgspec
 import ngh2
 import trustme
-from benchmarks.contestants.floor_h2 import Fields, fields_of
-from benchmarks.contestants.wire import Response, head_of
+from benchmarks.clients.floor_h2 import Fields, fields_of
+from benchmarks.clients.http_messages import Response, head_of
 from benchmarks.measuring import body
 from benchmarks.nginx import ANSWER
 

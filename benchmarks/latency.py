@@ -14,27 +14,27 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Player, Question, ask, entry
+from benchmarks.question import Load, Question, Runner, ask, entry
 from benchmarks.rounds import Target
 
 LATENCY_MS = 47
 FAST = (
-    Player("headrace-journal", "uvloop"),
-    Player("headrace", "trio"),
-    Player("headrace", "uvloop"),
-    Player("aiohttp", "uvloop"),
-    Player("pyreqwest", "uvloop"),
+    Runner("headrace-journal", "uvloop"),
+    Runner("headrace", "trio"),
+    Runner("headrace", "uvloop"),
+    Runner("aiohttp", "uvloop"),
+    Runner("pyreqwest", "uvloop"),
 )
-SLOW = (Player("openai", "asyncio", 1_000), Player("httpx", "asyncio", 1_000))
-FLOORS = (Player("floor", "uvloop"), Player("floor-anyio", "trio"))
-JOURNAL = Player("headrace-journal", "trio")
+SLOW = (Runner("openai", "asyncio", 1_000), Runner("httpx", "asyncio", 1_000))
+FLOORS = (Runner("floor", "uvloop"), Runner("floor-anyio", "trio"))
+JOURNAL = Runner("headrace-journal", "trio")
 LOOPS = ("trio", "uvloop")
 
 
-def load(in_flight: int, *players: Player) -> Load:
+def load(in_flight: int, *runners: Runner) -> Load:
     """Some twenty answers for each place in flight, but no more than 10,000."""
     title = f"{in_flight:,} in flight"
-    return Load(title, LATENCY_MS, in_flight, min(20 * in_flight, 10_000), players, quick=in_flight == 500)
+    return Load(title, LATENCY_MS, in_flight, min(20 * in_flight, 10_000), runners, quick=in_flight == 500)
 
 
 def targets(ours: str, loop: str) -> list[Target]:
@@ -71,7 +71,7 @@ QUESTION = Question(
         load(100, *FAST, *SLOW),
         load(200, JOURNAL, *FAST, *SLOW, *FLOORS),
         load(500, JOURNAL, *FAST, *SLOW, *FLOORS),
-        load(1_000, *FAST, Player("openai", "asyncio", 2_000)),
+        load(1_000, *FAST, Runner("openai", "asyncio", 2_000)),
     ],
     [target for ours in ("headrace-journal", "headrace") for loop in LOOPS for target in targets(ours, loop)],
 )

@@ -25,7 +25,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from headrace import Client
-from headrace.testing.server.bucket import TokenBucket
+from headrace.testing.server.token_bucket import TokenBucket
 from headrace.testing.simulation import (
     BulkLoad,
     EndpointModel,

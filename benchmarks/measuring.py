@@ -1,4 +1,4 @@
-"""What every contestant is asked, what is read of its answers, and how it is timed."""
+"""What every client is asked, what is read of its answers, and how it is timed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODEL = "deepseek-v3.2"
 KEY = "sk-benchmark"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 TIMEOUT = 120.0
-"""Seconds that a call may take; no contestant's own default is to decide what is measured."""
+"""Seconds that a call may take; no client's own default is to decide what is measured."""
 
 LOOPS = ("asyncio", "uvloop", "trio")
 PROMPT = (
@@ -26,7 +26,7 @@ PROMPT = (
 
 
 class Job(NamedTuple):
-    """What a contestant is to do; ``cold``: what it does before the first call counts, too.
+    """What a client is to do; ``cold``: what it does before the first call counts, too.
 
     ``text`` is what streams have to say, None where only the token counts are known.
     """

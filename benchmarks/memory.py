@@ -14,10 +14,10 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Player, Question, ask, entry
+from benchmarks.question import Load, Question, Runner, ask, entry
 from benchmarks.rounds import Target
 
-PLAYERS = (Player("headrace-journal", "uvloop"),)
+RUNNERS = (Runner("headrace-journal", "uvloop"),)
 NUMBERS = (1_000, 10_000, 100_000, 1_000_000)
 FEWER = entry("10,000 items", "headrace-journal", "uvloop")
 MOST = entry("1,000,000 items", "headrace-journal", "uvloop")
@@ -26,7 +26,7 @@ QUESTION = Question(
     "memory",
     "Bulk runs of 1,000 to 1,000,000 items",
     [
-        Load(f"{number:,} items", 0, 100, number, PLAYERS, once=number > 100_000, quick=number <= 10_000)
+        Load(f"{number:,} items", 0, 100, number, RUNNERS, once=number > 100_000, quick=number <= 10_000)
         for number in NUMBERS
     ],
     [

@@ -1,4 +1,4 @@
-"""One contestant against one URL, in a process of its own: prints what was measured as a line of JSON.
+"""One client against one URL, in a process of its own: prints what was measured as a line of JSON.
 
 python benchmarks/one.py CONTESTANT --url http://127.0.0.1:PORT/v1 [--loop uvloop] [--calls N] [--in-flight N]
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.clients import CLIENTS
 from benchmarks.measuring import LOOPS, Job, Stopwatch, on_loop
 
 Figures = dict[str, float]
@@ -23,8 +23,8 @@ Figures = dict[str, float]
 
 def main() -> None:
     """Run as a command."""
-    parser = argparse.ArgumentParser(prog="benchmarks/one.py", description="Measure one contestant, once.")
-    parser.add_argument("contestant", choices=CONTESTANTS)
+    parser = argparse.ArgumentParser(prog="benchmarks/one.py", description="Measure one client, once.")
+    parser.add_argument("client", choices=CLIENTS)
     parser.add_argument("--url", required=True, help="base URL, ending in /v1")
     parser.add_argument("--loop", choices=(*LOOPS, "none"), default="asyncio")
     parser.add_argument("--calls", type=int, default=20_000, help="(%(default)s)")
@@ -33,19 +33,19 @@ def main() -> None:
     parser.add_argument("--text", help="what each stream has to say")
     asked = parser.parse_args()
     allow_files()
-    contestant, watch = CONTESTANTS[asked.contestant], Stopwatch()
-    function = contestant.function()
+    client, watch = CLIENTS[asked.client], Stopwatch()
+    function = client.function()
     job = Job(asked.url, asked.calls, asked.in_flight, asked.cold, asked.text)
     if job.cold:
         watch.start()
-    figures = function(job, watch) if contestant.blocking else on_its_loop(asked.loop, function, job, watch)
+    figures = function(job, watch) if client.blocking else on_its_loop(asked.loop, function, job, watch)
     print(json.dumps(figures or watch.figures()))
 
 
 def on_its_loop(
     loop: str, function: Callable[[Job, Stopwatch], Awaitable[Figures | None]], job: Job, watch: Stopwatch
 ) -> Figures | None:
-    """Run an async contestant; returns its own figures, where it has some."""
+    """Run an async client; returns its own figures, where it has some."""
     figures: Figures | None = None
 
     async def run() -> None:

@@ -1,8 +1,8 @@
-"""Puts the tables and plots of benchmarks/results/*.json into pages of docs/explanation.
+"""Puts the tables and plots of benchmarks/results/*.json into docs/explanation/benchmarks.md.
 
     python benchmarks/page.py
 
-The tables stand between two comments of a page, the plots in the folder images beside it.
+The tables are between two comments of the page. The plots are in the folder images beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from benchmarks.processes import RESULTS, ROOT
 from benchmarks.tables import real_input_tables, result_tables
 
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
-ELSEWHERE = {"actors": PAGE.with_name("scale.md"), "https_steps": PAGE.with_name("performance.md")}
 
 
 def filled(page: str, name: str, tables: str) -> str:
@@ -43,9 +42,8 @@ def main() -> None:
 
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        page = ELSEWHERE.get(path.stem, PAGE)
-        text = filled(page.read_text(encoding="utf-8"), path.stem, tables_of(path.stem, result))
-        page.write_text(text, encoding="utf-8")
+        text = filled(PAGE.read_text(encoding="utf-8"), path.stem, tables_of(path.stem, result))
+        PAGE.write_text(text, encoding="utf-8")
         if path.stem in PLOTS:
             draw(result, PAGE.parent / "images" / f"benchmark-{path.stem}.svg")
 

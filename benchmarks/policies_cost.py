@@ -21,7 +21,7 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.contestants.headrace_map import bodies, read
+from benchmarks.clients.headrace_map import bodies, read
 from benchmarks.measuring import KEY, LOOPS, TIMEOUT, cpu_seconds, on_loop
 from benchmarks.policies import standard
 from benchmarks.processes import FailedRunError, measured

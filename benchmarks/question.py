@@ -1,4 +1,4 @@
-"""A question that contestants answer by making calls: loads, targets, and the command that asks it."""
+"""A question that clients answer by making calls: loads, targets, and the command that asks it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.circumstances import circumstances
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.clients import CLIENTS
+from benchmarks.environment import describe_environment
 from benchmarks.processes import measured
 from benchmarks.rounds import Entry, Figures, Round, Target, in_turn, medians
 from benchmarks.server import Server, serving
@@ -20,10 +20,10 @@ QUICK_LEAST = 20
 LIMIT_S = 900.0
 
 
-class Player(NamedTuple):
-    """A contestant on an event loop, and how many calls it makes where that is not what the load says."""
+class Runner(NamedTuple):
+    """A client on an event loop, and how many calls it makes where that is not what the load says."""
 
-    contestant: str
+    client: str
     loop: str
     calls: int | None = None
 
@@ -32,7 +32,7 @@ class Load(NamedTuple):
     """How many calls are made, how many of them at once, by whom, and what the server does with them.
 
     ``way`` is the latency in milliseconds, or the kind of stream. ``tls``: over https; needs nginx. ``cold``:
-    from a client that has no connection yet. ``limit``: seconds after which a contestant has not finished.
+    from a client that has no connection yet. ``limit``: seconds after which a client has not finished.
     ``once``: too long to be repeated. ``quick``: what a quick look looks at.
     """
 
@@ -40,7 +40,7 @@ class Load(NamedTuple):
     way: int | str
     in_flight: int
     calls: int
-    players: Sequence[Player]
+    runners: Sequence[Runner]
     tls: bool = False
     cold: bool = False
     limit: float = LIMIT_S
@@ -50,8 +50,8 @@ class Load(NamedTuple):
     def shortened(self) -> Load:
         """The same with so few calls that it only shows that all works."""
         calls = max(self.calls // QUICK_SHARE, QUICK_LEAST)
-        players = [player._replace(calls=None) for player in self.players]
-        return self._replace(calls=calls, in_flight=min(self.in_flight, calls), players=players)
+        runners = [runner._replace(calls=None) for runner in self.runners]
+        return self._replace(calls=calls, in_flight=min(self.in_flight, calls), runners=runners)
 
 
 class Question(NamedTuple):
@@ -68,33 +68,33 @@ class Question(NamedTuple):
     whole: int | None = None
 
 
-def entry_of(load: Load, player: Player) -> Entry:
-    """How a player of a load is called in the tables."""
-    return Entry(load.title, CONTESTANTS[player.contestant].title, player.loop)
+def entry_of(load: Load, runner: Runner) -> Entry:
+    """How a runner of a load is called in the tables."""
+    return Entry(load.title, CLIENTS[runner.client].title, runner.loop)
 
 
-def entry(load: str, contestant: str, loop: str) -> Entry:
+def entry(load: str, client: str, loop: str) -> Entry:
     """The same for a target."""
-    return Entry(load, CONTESTANTS[contestant].title, loop)
+    return Entry(load, CLIENTS[client].title, loop)
 
 
 def ask(question: Question, description: str | None) -> None:
     """Run a question as a command."""
     parser = arguments(question.name, description or "", question.repeats)
-    parser.add_argument("--only", metavar="NAMES", help="only these contestants, separated by commas")
+    parser.add_argument("--only", metavar="NAMES", help="only these clients, separated by commas")
     asked = parser.parse_args()
-    names = asked.only.split(",") if asked.only else list(CONTESTANTS)
-    if unknown := [name for name in names if name not in CONTESTANTS]:
-        parser.error(f"no contestants: {', '.join(unknown)}; there are {', '.join(CONTESTANTS)}")
+    names = asked.only.split(",") if asked.only else list(CLIENTS)
+    if unknown := [name for name in names if name not in CLIENTS]:
+        parser.error(f"no clients: {', '.join(unknown)}; there are {', '.join(CLIENTS)}")
     loads = [load.shortened() for load in question.loads if load.quick] if asked.quick else question.loads
     latencies = sorted({load.way if isinstance(load.way, int) else 0 for load in loads})
     with serving(latencies, tls=any(load.tls for load in loads)) as server:
         table = {
-            entry_of(load, player): (load, player)
+            entry_of(load, runner): (load, runner)
             for load in loads
             if server.secure or not load.tls
-            for player in load.players
-            if player.contestant in names and CONTESTANTS[player.contestant].is_installed
+            for runner in load.runners
+            if runner.client in names and CLIENTS[runner.client].is_installed
         }
         for load in loads:
             if load.tls and not server.secure:
@@ -119,12 +119,12 @@ def arguments(name: str, description: str, repeats: int) -> argparse.ArgumentPar
     return parser
 
 
-def run(load: Load, player: Player, server: Server) -> Figures:
-    """Measure a player once."""
+def run(load: Load, runner: Runner, server: Server) -> Figures:
+    """Measure a runner once."""
     streams = isinstance(load.way, str)
     return measured(
-        *("-m", "benchmarks.one", player.contestant, "--loop", player.loop),
-        *("--url", server.base_url(load.way, tls=load.tls), "--calls", player.calls or load.calls),
+        *("-m", "benchmarks.one", runner.client, "--loop", runner.loop),
+        *("--url", server.base_url(load.way, tls=load.tls), "--calls", runner.calls or load.calls),
         *("--in-flight", load.in_flight),
         *(["--cold"] if load.cold else []),
         *(["--text", server.text] if streams and server.text else []),
@@ -155,7 +155,7 @@ def finish(
     result: dict[str, Any] = {
         "question": name,
         "title": title,
-        "circumstances": circumstances() | {"server": server},
+        "environment": describe_environment() | {"server": server},
         "repeats": asked.repeats,
         "quick": asked.quick,
         "targets": verdicts,

@@ -41,7 +41,7 @@ AS_IT_COMES, AS_MANY = "Ray's HTTP processor", "Ray's, as many batches at once"
 LIMIT_S = 120.0
 
 
-class Player(NamedTuple):
+class Runner(NamedTuple):
     """Who runs, and how many batches Ray's processor has under way in an actor (None: as it comes)."""
 
     name: str
@@ -57,8 +57,8 @@ class Load(NamedTuple):
     calls: dict[str, int]
 
 
-PLAYERS = {
-    player.name: player for player in (Player("headrace-ray"), Player(AS_IT_COMES), Player(AS_MANY, 50))
+RUNNERS = {
+    runner.name: runner for runner in (Runner("headrace-ray"), Runner(AS_IT_COMES), Runner(AS_MANY, 50))
 }
 LOADS = (
     Load("47 ms, 100 in flight", False, 100, {"headrace-ray": 30_000, AS_IT_COMES: 2_000, AS_MANY: 10_000}),
@@ -96,7 +96,7 @@ def main() -> None:
         entries = [
             Entry(load.title, name, "uvloop" if name == "headrace-ray" else "asyncio")
             for load in LOADS
-            for name in PLAYERS
+            for name in RUNNERS
         ]
         rounds, failures = in_turn(entries, run, asked.repeats, lambda entry: False)
     finish("ray_data", "On Ray Data", TARGETS, rounds, failures, server.name, asked)
@@ -133,15 +133,15 @@ def faulty() -> Iterator[str]:
 
 def measure(name: str, url: str, calls: int, in_flight: int, address: str, whole: int) -> Figures:
     """One measurement, in a process of its own: a long run, less what a short one takes."""
-    player = PLAYERS[name]
-    if player.batches is not None:
-        os.environ["RAY_DATA_DEFAULT_ASYNC_BATCH_UDF_MAX_CONCURRENCY"] = str(player.batches)
+    runner = RUNNERS[name]
+    if runner.batches is not None:
+        os.environ["RAY_DATA_DEFAULT_ASYNC_BATCH_UDF_MAX_CONCURRENCY"] = str(runner.batches)
     import ray
     import ray.data
 
     ray.init(address=address, logging_level="warning", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    play = with_headrace if name == "headrace-ray" else functools.partial(with_processor, player.batches)
+    play = with_headrace if name == "headrace-ray" else functools.partial(with_processor, runner.batches)
     # The first of all is slower: workers of Ray's are started for it, and kept.
     _, short, long = (timed(play, url, number, in_flight, whole) for number in (SHORT, SHORT, calls))
     more, wall, cpu = calls - SHORT, long["wall_s"] - short["wall_s"], long["cpu_s"] - short["cpu_s"]

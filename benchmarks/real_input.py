@@ -25,8 +25,8 @@ from anyio.from_thread import start_blocking_portal
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.circumstances import circumstances
 from benchmarks.debian_packages import IndexUnavailableError, write_csv
+from benchmarks.environment import describe_environment
 from benchmarks.processes import environment
 from benchmarks.tables import real_input_tables
 
@@ -50,7 +50,7 @@ def categorise(folder: Path, limit: int | None, in_flight: int) -> dict[str, Any
         wall = time.perf_counter() - began
     check_output(output, ids, sections)
     return {
-        "circumstances": circumstances() | {"server": "embedded endpoint"},
+        "environment": describe_environment() | {"server": "embedded endpoint"},
         "items": len(ids),
         "sections": len(sections),
         "input_mb": round(input.stat().st_size / 1e6, 1),

@@ -14,22 +14,20 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Player, Question, ask, entry
+from benchmarks.question import Load, Question, Runner, ask, entry
 from benchmarks.rounds import Target
 
 LATENCY_MS = 47
 TITLE = "500 in flight"
 LOOPS = ("asyncio", "uvloop")
-PLAYERS = [
-    Player(contestant, loop)
-    for contestant in ("openai", "openai-aiohttp", "openai-headrace")
-    for loop in LOOPS
+RUNNERS = [
+    Runner(client, loop) for client in ("openai", "openai-aiohttp", "openai-headrace") for loop in LOOPS
 ]
 
 QUESTION = Question(
     "sdk",
     "The official SDK over headrace",
-    [Load(TITLE, LATENCY_MS, 500, 5_000, PLAYERS)],
+    [Load(TITLE, LATENCY_MS, 500, 5_000, RUNNERS)],
     [
         Target(
             "calls/s against openai's own client",

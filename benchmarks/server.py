@@ -1,4 +1,4 @@
-"""The server that all contestants call: nginx, which answers from memory and waits without work of its own.
+"""The server that all clients call: nginx, which answers from memory and waits without work of its own.
 
 It needs Debian's nginx-light and libnginx-mod-http-echo. Where those are missing, the embedded endpoint takes
 their place: good enough to see that a benchmark works, but it is Python, and slower than what is measured.

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 import anyio
-from benchmarks.contestants.headrace_map import bodies
+from benchmarks.clients.headrace_map import bodies
 from benchmarks.leftovers import look
 from benchmarks.measuring import KEY, MODEL
 from benchmarks.policies import without_pauses

@@ -15,16 +15,16 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Player, Question, ask, entry
+from benchmarks.question import Load, Question, Runner, ask, entry
 from benchmarks.rounds import Target
 
 FAST, PACED = "as fast as they come", "every 5 ms a piece"
 CLIENTS = (
-    Player("headrace-stream", "trio"),
-    Player("headrace-stream", "uvloop"),
-    Player("aiohttp-stream", "uvloop"),
-    Player("openai-stream", "asyncio", 200),
-    Player("openai-aiohttp-stream", "asyncio", 200),
+    Runner("headrace-stream", "trio"),
+    Runner("headrace-stream", "uvloop"),
+    Runner("aiohttp-stream", "uvloop"),
+    Runner("openai-stream", "asyncio", 200),
+    Runner("openai-aiohttp-stream", "asyncio", 200),
 )
 
 QUESTION = Question(

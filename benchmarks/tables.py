@@ -94,9 +94,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (head, ruled, *rows))
 
 
-def circumstances_line(result: dict[str, Any]) -> str:
+def environment_line(result: dict[str, Any]) -> str:
     """What a result was measured on and with, in one paragraph."""
-    known = result["circumstances"]
+    known = result["environment"]
     return (
         f"Measured on {known['date']}: {known['machine']}, {known['system']}, {known['python']}; "
         f"server: {known['server']}; {known['packages']}."
@@ -117,7 +117,7 @@ def result_tables(result: dict[str, Any]) -> str:
     ]
     if result["quick"]:
         parts.append("A quick look, with few calls: these are no results.")
-    parts.append(f"Rounds: {result['repeats']}, medians shown. {circumstances_line(result)}")
+    parts.append(f"Rounds: {result['repeats']}, medians shown. {environment_line(result)}")
     return "\n\n".join(parts)
 
 
@@ -169,5 +169,5 @@ def real_input_tables(result: dict[str, Any]) -> str:
         f"{result['wall_s']:.1f}",
         f"{result['items'] / result['wall_s']:,.0f}",
     )
-    said = f"Each id is in the output exactly once. {circumstances_line(result)}"
+    said = f"Each id is in the output exactly once. {environment_line(result)}"
     return f"{table(columns, [figures])}\n\n{said}"

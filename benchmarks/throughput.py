@@ -15,37 +15,37 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Player, Question, ask, entry
+from benchmarks.question import Load, Question, Runner, ask, entry
 from benchmarks.rounds import Target
 
 CURVE = (
-    Player("headrace", "trio"),
-    Player("headrace", "uvloop"),
-    Player("aiohttp", "uvloop"),
-    Player("pyreqwest", "uvloop"),
-    Player("httpx", "asyncio", 1_000),
-    Player("openai", "asyncio", 1_000),
-    Player("floor", "uvloop"),
+    Runner("headrace", "trio"),
+    Runner("headrace", "uvloop"),
+    Runner("aiohttp", "uvloop"),
+    Runner("pyreqwest", "uvloop"),
+    Runner("httpx", "asyncio", 1_000),
+    Runner("openai", "asyncio", 1_000),
+    Runner("floor", "uvloop"),
 )
 ALL = (
-    Player("headrace-journal", "trio"),
-    Player("headrace-journal", "asyncio"),
-    Player("headrace-journal", "uvloop"),
+    Runner("headrace-journal", "trio"),
+    Runner("headrace-journal", "asyncio"),
+    Runner("headrace-journal", "uvloop"),
     *CURVE,
-    Player("headrace", "asyncio"),
-    Player("headrace-bare", "trio"),
-    Player("headrace-bare", "uvloop"),
-    Player("aiohttp", "asyncio"),
-    Player("openai-aiohttp", "asyncio", 1_000),
-    Player("floor-anyio", "trio"),
-    Player("floor-anyio", "uvloop"),
+    Runner("headrace", "asyncio"),
+    Runner("headrace-bare", "trio"),
+    Runner("headrace-bare", "uvloop"),
+    Runner("aiohttp", "asyncio"),
+    Runner("openai-aiohttp", "asyncio", 1_000),
+    Runner("floor-anyio", "trio"),
+    Runner("floor-anyio", "uvloop"),
 )
 HUNDRED = "100 in flight"
 
 
-def twice(players: Sequence[Player]) -> list[Player]:
+def twice(runners: Sequence[Runner]) -> list[Runner]:
     """The same, where slow ones make more calls: at least two for each place in flight."""
-    return [player._replace(calls=player.calls and 2 * player.calls) for player in players]
+    return [runner._replace(calls=runner.calls and 2 * runner.calls) for runner in runners]
 
 
 def targets(ours: str, loop: str) -> list[Target]:

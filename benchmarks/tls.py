@@ -15,7 +15,7 @@ from pathlib import Path
 # A script has its own folder on the path, and not the one above, from which its neighbours are imported.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Player, Question, ask, entry
+from benchmarks.question import Load, Question, Runner, ask, entry
 from benchmarks.rounds import Target
 
 LATENCY_MS = 47
@@ -24,19 +24,19 @@ LATE = f"500 in flight, {LATENCY_MS} ms"
 COLD = "500 at once, from a cold client"
 LOOPS = ("trio", "uvloop")
 
-OURS = tuple(Player(contestant, loop) for contestant in ("headrace", "headrace-http1") for loop in LOOPS)
-PEERS = (Player("aiohttp", "uvloop"), Player("pyreqwest", "uvloop"), Player("floor-h2", "uvloop"))
+OURS = tuple(Runner(client, loop) for client in ("headrace", "headrace-http1") for loop in LOOPS)
+PEERS = (Runner("aiohttp", "uvloop"), Runner("pyreqwest", "uvloop"), Runner("floor-h2", "uvloop"))
 ALL = (
-    Player("headrace-journal", "trio"),
-    Player("headrace-journal", "uvloop"),
-    Player("headrace", "asyncio"),
+    Runner("headrace-journal", "trio"),
+    Runner("headrace-journal", "uvloop"),
+    Runner("headrace", "asyncio"),
     *OURS,
-    Player("aiohttp", "asyncio"),
+    Runner("aiohttp", "asyncio"),
     *PEERS,
-    Player("httpx", "asyncio", 1_000),
-    Player("httpx-h2", "asyncio", 1_000),
-    Player("openai", "asyncio", 1_000),
-    Player("openai-headrace", "asyncio", 2_000),
+    Runner("httpx", "asyncio", 1_000),
+    Runner("httpx-h2", "asyncio", 1_000),
+    Runner("openai", "asyncio", 1_000),
+    Runner("openai-headrace", "asyncio", 2_000),
 )
 
 

@@ -45,7 +45,7 @@ def load(tmp_path: Path) -> Callable[..., Settings]:
 
 
 def test_a_file_names_endpoints_and_the_variables_of_their_keys(load: Callable[..., Settings]) -> None:
-    deepseek, azure = load().core.checked_endpoints()
+    deepseek, azure = load().core.validated_endpoints()
     assert (deepseek.name, deepseek.base_url) == ("deepseek", "https://api.deepseek.example/v1")
     assert (deepseek.weight, deepseek.max_in_flight) == (3, 200)
     assert deepseek.credentials() == {"Authorization": "Bearer sk-deep"}
@@ -58,9 +58,9 @@ def test_a_file_names_endpoints_and_the_variables_of_their_keys(load: Callable[.
 def test_one_endpoint_that_is_named_goes_before_those_of_the_file(load: Callable[..., Settings]) -> None:
     url = "https://one.example/v1"
     for settings in (load(base_url=url), load(environ=KEYS | {"HEADRACE_BASE_URL": url})):
-        assert [endpoint.base_url for endpoint in settings.core.checked_endpoints()] == [url]
+        assert [endpoint.base_url for endpoint in settings.core.validated_endpoints()] == [url]
     # What is there for every program of the shell does not.
-    assert len(load(environ=KEYS | {"OPENAI_BASE_URL": url}).core.checked_endpoints()) == 2
+    assert len(load(environ=KEYS | {"OPENAI_BASE_URL": url}).core.validated_endpoints()) == 2
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_bad_endpoint_is_an_error_that_names_it(
     load: Callable[..., Settings], text: str, said: str
 ) -> None:
     with pytest.raises(SettingsError, match=said) as caught:
-        load(text).core.checked_endpoints()
+        load(text).core.validated_endpoints()
     assert "sk-1" not in str(caught.value)
 
 

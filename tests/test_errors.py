@@ -108,7 +108,7 @@ def test_a_secret_shows_itself_only_when_asked() -> None:
 
 def test_settings_and_clients_do_not_show_the_key() -> None:
     client = Client(base_url="https://llm.example/v1", api_key=CANARY, policies=[])
-    assert CANARY not in f"{client!r} {client.settings!r} {client.settings.checked_endpoints()[0]!r}"
+    assert CANARY not in f"{client!r} {client.settings!r} {client.settings.validated_endpoints()[0]!r}"
     with pytest.raises((TypeError, AttributeError, pickle.PicklingError)) as caught:
         pickle.dumps(client.settings)
     assert CANARY not in str(caught.value)

@@ -108,6 +108,24 @@ def test_a_class_that_another_module_writes_of_a_public_one_keeps_its_own_module
     assert Derived.__module__ == __name__
 
 
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        (headrace, "Answered", "ParsedReply"),
+        (headrace, "Ending", "StreamResult"),
+        (headrace, "Piece", "Chunk"),
+        (headrace.plugins, "GroupOfClient", "TaskGroupFactory"),
+        (headrace.plugins, "above_zero", "positive_number"),
+        (headrace.plugins, "answered", "parse_answer"),
+    ],
+)
+def test_an_old_name_works_and_warns(module: ModuleType, old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"use {module.__name__}.{new}, not"):
+        assert getattr(module, old) is getattr(module, new)
+    with pytest.raises(AttributeError, match="has no attribute 'never'"):
+        getattr(module, "never")  # noqa: B009 - a type checker knows that it is missing
+
+
 def test_the_version_is_the_distributions() -> None:
     assert headrace.__version__ == importlib.metadata.version("headrace")
 
@@ -138,7 +156,11 @@ def test_importing_headrace_does_not_import_what_only_some_need() -> None:
 
 def test_importing_the_plugin_authors_names_imports_hardly_more_than_headrace() -> None:
     more = _imported_by("import headrace.plugins") - _imported_by("import headrace")
-    assert more == {"headrace._support.bounded_mapping", "headrace.plugins", "headrace.wire.rejections"}
+    assert more == {
+        "headrace._support.bounded_mapping",
+        "headrace.plugins",
+        "headrace.wire.rate_limit_detector",
+    }
 
 
 def test_what_plugin_authors_import_reports_that_module() -> None:
@@ -176,3 +198,19 @@ def test_every_module_imports_on_its_own() -> None:
     ]
     code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
     subprocess.run([sys.executable, "-W", "error", "-c", code, *reversed(names)], check=True, timeout=60)
+
+
+def test_names_of_plugins_that_changed_still_work_and_warn() -> None:
+    renamed = {
+        "Expected": "ExpectedBody",
+        "answered": "parse_reply",
+        "expected_of": "expected_body",
+        "is_per_day": "is_daily_limit",
+        "most_output": "max_output_tokens",
+        "read_envelope": "read_reply_body",
+    }
+    for old, new in renamed.items():
+        with pytest.warns(DeprecationWarning, match=f"headrace.plugins.{old} is headrace.plugins.{new} now"):
+            assert getattr(headrace.plugins, old) is getattr(headrace.plugins, new)
+    with pytest.raises(AttributeError, match="no attribute 'unknown'"):
+        getattr(headrace.plugins, "unknown")  # noqa: B009

@@ -27,10 +27,10 @@ from headrace import (
     SettingsError,
 )
 from headrace._support.redaction import MOST_KEYS
-from headrace.keys import RenewedKey
+from headrace.keys import RefreshableKey
 from headrace.testing import Answer, FakeEndpoint
 from headrace.transports.memory import MemoryTransport
-from headrace.wire.error_scope import Scope, shared_error
+from headrace.wire.error_scope import ErrorScope, shared_error
 from headrace_retry import Retry
 
 pytestmark = pytest.mark.anyio
@@ -330,7 +330,7 @@ async def test_an_error_of_the_callable_is_told_to_all_who_wait_and_the_next_cal
 def test_an_error_of_the_callable_is_about_all_calls() -> None:
     shared = shared_error(CredentialError("x"))
     assert shared is not None
-    assert shared.scope is Scope.ACCOUNT
+    assert shared.scope is ErrorScope.ACCOUNT
 
 
 @pytest.mark.parametrize("given", [None, 5, b"tok", "", "tok 1", "tok-1\n", "tök", Secret("")], ids=repr)
@@ -424,17 +424,17 @@ def test_a_key_that_is_asked_for_is_not_pickled_and_shows_nothing() -> None:
     assert "api_key=Secret(…)" in repr(endpoint)
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(endpoint)
-    assert isinstance(endpoint.api_key, RenewedKey)
+    assert isinstance(endpoint.api_key, RefreshableKey)
     with pytest.raises(CredentialError, match="before its first request"):
         endpoint.api_key.reveal()
 
 
 async def test_the_latest_keys_are_blotted_out_and_those_long_gone_are_forgotten() -> None:
     keys = [token(number) for number in range(20)]
-    key = RenewedKey(functools.partial(next, iter(keys)))
+    key = RefreshableKey(functools.partial(next, iter(keys)))
     assert key.redactor().idle
     for version in range(20):
-        assert await key.renew(version)
+        assert await key.refresh(version)
     said = " ".join(keys)
     blotted = key.redactor().text(said)
     assert key.redactor().content(said.encode()) == blotted.encode()

@@ -1,10 +1,10 @@
-"""headrace: many thousand LLM calls at once over OpenAI-compatible endpoints, on trio and asyncio."""
+"""headrace: many thousand LLM calls at once to OpenAI-compatible endpoints, on trio and asyncio."""
 
 import logging
-import warnings
-from typing import TYPE_CHECKING
+import typing
 
-from headrace._support.public_names import publish as _publish
+from headrace._support.public_names import fixup_module_metadata as _fixup_module_metadata
+from headrace._support.public_names import renamed_member as _renamed_member
 from headrace.calls import Call, Event, Outcome, Request, StreamResult, Timeout
 from headrace.client import Client
 from headrace.client.embeddings import Embeddings
@@ -27,7 +27,7 @@ from headrace.wire.tools import ToolCall, Tools
 
 __version__ = "0.1.0"
 
-# A library says nothing on stderr of its own accord.
+# Without a handler, Python would print a library's warnings to stderr.
 logging.getLogger("headrace").addHandler(logging.NullHandler())
 
 __all__ = [
@@ -64,15 +64,12 @@ __all__ = [
     "hookimpl",
 ]
 __all__ += _errors
-_publish(__all__, globals())
+_fixup_module_metadata(__all__, globals())
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of headrace
+if not typing.TYPE_CHECKING:  # with it, a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        """Names of 0.1, until 0.3."""
-        new = {"Answered": "ParsedReply", "Ending": "StreamResult", "Piece": "Chunk"}.get(name)
-        if new is None:
-            raise AttributeError(f"module 'headrace' has no attribute {name!r}")
-        warnings.warn(f"headrace.{name} is headrace.{new} now", DeprecationWarning, stacklevel=2)
-        return globals()[new]
+        """Names of version 0.1; removed in 0.3."""
+        renamed = {"Answered": "ParsedReply", "Ending": "StreamResult", "Piece": "Chunk"}
+        return _renamed_member(name, renamed, globals())

@@ -10,7 +10,7 @@ import anyio
 import attrs
 import msgspec
 
-from headrace._support.numbers import number_of
+from headrace._support.numbers import as_number
 from headrace.endpoint import EMPTY, Endpoint
 from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
 from headrace.keys import is_token
@@ -41,7 +41,7 @@ def _seconds(value: Any) -> Any:
     """A number of another library's as one of Python's, anything else as it is."""
     if value is None or type(value) is float or type(value) is int:
         return value
-    number = number_of(value)
+    number = as_number(value)
     try:
         return value if number is None else float(number)
     except (ValueError, OverflowError):  # a signaling NaN, more than any float

@@ -14,7 +14,7 @@ import attrs
 
 from headrace._support.redaction import Redactor, Redactors
 from headrace.errors import SettingsError
-from headrace.keys import RenewedKey, Secret, as_secret, is_token
+from headrace.keys import RefreshableKey, Secret, as_secret, is_token
 
 
 class _Empty(Mapping[str, str]):
@@ -152,15 +152,15 @@ class Endpoint:
     def _of_key(self) -> Redactor | Redactors:
         return Redactor(None) if self.api_key is None else self.api_key.redactor()
 
-    def checked(self, *, insecure: bool = False) -> Endpoint:
+    def validated(self, *, insecure: bool = False) -> Endpoint:
         """This endpoint for one client, its URL in the form that the rest reckons with.
 
         Raises `SettingsError` for an address that is no http(s) URL or unsafe (``insecure`` allows to send a
         key over plain http to a public host), and for a key that no header can carry.
         """
         key = self.api_key
-        if isinstance(key, RenewedKey):
-            key = key.unasked()
+        if isinstance(key, RefreshableKey):
+            key = key.for_another_client()
         elif key is not None and not is_token(key.reveal()):
             raise SettingsError(
                 "api_key is empty or holds a space, a line break or a character outside ASCII; "

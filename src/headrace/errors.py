@@ -41,7 +41,7 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
-from headrace._support.retry_after import seconds_asked
+from headrace._support.retry_after import retry_after_seconds
 
 if TYPE_CHECKING:
     from headrace.calls import Request
@@ -273,7 +273,7 @@ class StatusError(CallError):
 
         As `headrace._support.retry_after` reads its headers; without these, what its body says.
         """
-        seconds = None if self.headers is None else seconds_asked(self.headers, time.time())
+        seconds = None if self.headers is None else retry_after_seconds(self.headers, time.time())
         return self._asked if seconds is None else seconds
 
 

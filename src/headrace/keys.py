@@ -49,7 +49,7 @@ class Secret:
         raise TypeError("a Secret is not pickled; pass the name of an environment variable instead")
 
 
-KeySource: TypeAlias = Callable[[], str | Secret | Awaitable[str | Secret]]
+KeyProvider: TypeAlias = Callable[[], str | Secret | Awaitable[str | Secret]]
 """Gives a key, as a function or as an async one."""
 
 
@@ -64,24 +64,24 @@ class _Asking:
         self.failure: CredentialError | None = None
 
 
-class RenewedKey(Secret):
+class RefreshableKey(Secret):
     """The current one of the keys that a callable gives; it belongs to the event loop of one client."""
 
     __slots__ = ("_asking", "_redactors", "_source", "version")
 
     is_fixed = False
 
-    def __init__(self, source: KeySource) -> None:
+    def __init__(self, source: KeyProvider) -> None:
         super().__init__("")
         self._source = source
         self._asking: _Asking | None = None
         self._redactors = Redactors()
-        self.version = 0
+        self.version: int = 0
         """How many different keys there have been in a row; 0: none was asked for yet."""
 
-    def unasked(self) -> RenewedKey:
+    def for_another_client(self) -> RefreshableKey:
         """The same for another client: what waits in one event loop cannot be woken from another."""
-        return RenewedKey(self._source)
+        return RefreshableKey(self._source)
 
     def reveal(self) -> str:
         """The key of now; raises `CredentialError` before the first one was asked for."""
@@ -93,7 +93,7 @@ class RenewedKey(Secret):
         """What blots the latest keys out of text, those to come included."""
         return self._redactors
 
-    async def renew(self, version: int) -> bool:
+    async def refresh(self, version: int) -> bool:
         """Wait for another key than the one of ``version``, or for the first one (0).
 
         Returns False where the source gives the same one again. Raises `CredentialError` where it gives none.
@@ -149,7 +149,7 @@ class RenewedKey(Secret):
         return None
 
 
-def as_secret(key: str | Secret | KeySource | None) -> Secret | None:
+def as_secret(key: str | Secret | KeyProvider | None) -> Secret | None:
     """A string or a callable as a `Secret`, a `Secret` as it is; raises `SettingsError` for anything else."""
     if isinstance(key, str):
         return Secret(key)
@@ -159,7 +159,7 @@ def as_secret(key: str | Secret | KeySource | None) -> Secret | None:
         raise SettingsError(
             f"api_key must be a str, a headrace.Secret or a callable that gives one, not {type(key).__name__}"
         )
-    return RenewedKey(key)
+    return RefreshableKey(key)
 
 
 def is_token(value: str) -> bool:

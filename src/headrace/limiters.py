@@ -31,9 +31,9 @@ class Waiter(Generic[T]):
     __slots__ = ("_news", "error", "priority", "served", "wanted")
 
     def __init__(self, wanted: T, priority: float = 0) -> None:
-        self.wanted = wanted
-        self.priority = priority
-        self.served = False
+        self.wanted: T = wanted
+        self.priority: float = priority
+        self.served: bool = False
         self.error: Exception | None = None
         self._news = anyio.Event()
 

@@ -1,22 +1,30 @@
-"""What plugins are written with besides `headrace`: names that only their authors need.
+"""Names for authors of plugins, besides those of `headrace`.
 
-Bulk runs, and engines for them, are written with `headrace.bulk`, tests with `headrace.testing`. All other
-modules of headrace are its own, and may change without notice. Since 0.1.
+For bulk runs and their engines see `headrace.bulk`, for tests `headrace.testing`. All other modules of
+headrace are internal and may change without notice. Since 0.1.
 """
 
+import typing
+
 from headrace._support.bounded_mapping import BoundedMapping
-from headrace._support.public_names import publish as _publish
+from headrace._support.public_names import fixup_module_metadata as _fixup_module_metadata
+from headrace._support.public_names import renamed_member as _renamed_member
 from headrace._support.task_groups import task_group
 from headrace._support.text import nearest
 from headrace.limiters import Waiter, WaitingQueue
-from headrace.pipeline.attempt import answered
-from headrace.policies import BackgroundTasks, GroupOfClient
+from headrace.pipeline.attempt import parse_reply
+from headrace.policies import BackgroundTasks, TaskGroupFactory
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
-from headrace.settings.rate_limits import PerMinute, above_zero
+from headrace.settings.rate_limits import PerMinute, positive_number
 from headrace.wire.batch_lines import EncodedBody
-from headrace.wire.rejections import Evidence, Refusals, is_out_of_credit, is_per_day
-from headrace.wire.request_bodies import encode_body, most_output
-from headrace.wire.success_bodies import Expected, expected_of, read_envelope
+from headrace.wire.rate_limit_detector import (
+    RateLimitDetector,
+    RateLimitEvidence,
+    is_daily_limit,
+    is_out_of_credit,
+)
+from headrace.wire.reply_bodies import ExpectedBody, expected_body, read_reply_body
+from headrace.wire.request_bodies import encode_body, max_output_tokens
 
 __all__ = [
     "SHARED_FOLDER",
@@ -24,23 +32,40 @@ __all__ = [
     "BackgroundTasks",
     "BoundedMapping",
     "EncodedBody",
-    "Evidence",
-    "Expected",
-    "GroupOfClient",
+    "ExpectedBody",
     "PerMinute",
-    "Refusals",
+    "RateLimitDetector",
+    "RateLimitEvidence",
+    "TaskGroupFactory",
     "Waiter",
     "WaitingQueue",
-    "above_zero",
-    "answered",
     "encode_body",
-    "expected_of",
+    "expected_body",
+    "is_daily_limit",
     "is_out_of_credit",
-    "is_per_day",
-    "most_output",
+    "max_output_tokens",
     "nearest",
-    "read_envelope",
+    "parse_reply",
+    "positive_number",
+    "read_reply_body",
     "task_group",
 ]
 
-_publish(__all__, globals())
+_fixup_module_metadata(__all__, globals())
+
+
+if not typing.TYPE_CHECKING:  # with it, a type checker would accept any name
+
+    def __getattr__(name: str) -> object:
+        """Names of version 0.1; removed in 0.3."""
+        renamed = {
+            "Expected": "ExpectedBody",
+            "GroupOfClient": "TaskGroupFactory",
+            "above_zero": "positive_number",
+            "answered": "parse_reply",
+            "expected_of": "expected_body",
+            "is_per_day": "is_daily_limit",
+            "most_output": "max_output_tokens",
+            "read_envelope": "read_reply_body",
+        }
+        return _renamed_member(name, renamed, globals())

@@ -89,5 +89,5 @@ class BackgroundTasks:
             ) from error
 
 
-GroupOfClient: TypeAlias = Callable[[], Awaitable[BackgroundTasks]]
+TaskGroupFactory: TypeAlias = Callable[[], Awaitable[BackgroundTasks]]
 """What a lifespan is given: awaited, it is the client's task group, made when it is first asked for."""

@@ -30,7 +30,7 @@ class Headers(Mapping[str, str]):
     __slots__ = ("raw",)
 
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self.raw = raw
+        self.raw: list[tuple[bytes, bytes]] = raw
 
     @overload
     def get(self, name: str, /) -> str | None: ...

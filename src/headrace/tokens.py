@@ -46,7 +46,7 @@ class TokenHolder:
     on_resume: tuple[Callable[[Any], None], ...] = ()
     queue_timeout: float | None = None
     _held: tuple[Limiter, ...] = ()
-    _owed: tuple[Limiter, ...] = ()
+    _to_reacquire: tuple[Limiter, ...] = ()
     _map: MapOfCall | None = None
     _map_limiter: Limiter | None = None
 
@@ -83,7 +83,7 @@ async def acquire_all(call: TokenHolder, limiters: tuple[Limiter, ...]) -> None:
 
 def release_all(call: TokenHolder) -> None:
     """Give back all tokens that a call holds."""
-    held, call._held, call._owed = call._held, (), ()
+    held, call._held, call._to_reacquire = call._held, (), ()
     for limiter in held:
         limiter.release_on_behalf_of(call)
 
@@ -105,7 +105,7 @@ async def acquire(call: TokenHolder, limiter: Limiter) -> None:
 
 def release(call: TokenHolder, limiter: Limiter) -> None:
     """See `headrace.Call.release`."""
-    call._owed = _without(call._owed, limiter)
+    call._to_reacquire = _without(call._to_reacquire, limiter)
     if limiter in call._held:
         call._held = _without(call._held, limiter)
         limiter.release_on_behalf_of(call)
@@ -140,7 +140,7 @@ class Waiting:
                 if error is None:
                     await acquire_all(call, self._held)
                 else:  # nearly always the end of the attempt; should it be made all the same, it takes them
-                    call._owed = self._held
+                    call._to_reacquire = self._held
         finally:
             if self._outermost:
                 call.is_waiting = False

@@ -16,7 +16,7 @@ from headrace import AnswerError
 from headrace._support.lenient_json import NOT_JSON, decode_json, decode_leniently
 from headrace.wire.choice_matching import match_choice
 from headrace.wire.json_in_text import json_objects
-from headrace.wire.structured_output import answer_format
+from headrace.wire.structured_output import response_format_for
 
 VALUES = st.recursive(
     st.none()
@@ -74,7 +74,7 @@ WRITTEN = '{"name": "Hose", "price": 5}'
     ],
 )
 def test_the_one_object_is_found(text: str) -> None:
-    assert answer_format(Product).read(text) == HOSE
+    assert response_format_for(Product).read(text) == HOSE
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_the_one_object_is_found(text: str) -> None:
 )
 def test_no_part_and_none_of_several_is_taken_for_the_answer(text: str) -> None:
     with pytest.raises(AnswerError):
-        answer_format(Product).read(text)
+        response_format_for(Product).read(text)
 
 
 class Section(StrEnum):
@@ -116,7 +116,7 @@ class Section(StrEnum):
     ],
 )
 def test_the_one_choice_is_found(kind: Any, text: str) -> None:
-    assert answer_format(kind).read(text) == "Garten"
+    assert response_format_for(kind).read(text) == "Garten"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_one_choice_is_found(kind: Any, text: str) -> None:
 def test_a_choice_that_may_be_denied_does_not_count(text: str) -> None:
     assert match_choice(["Garten", "Haushalt"], text) is None
     with pytest.raises(AnswerError):
-        answer_format(Section).read(text)
+        response_format_for(Section).read(text)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_choice_that_may_be_denied_does_not_count(text: str) -> None:
     ],
 )
 def test_a_single_value_may_stand_without_its_object(kind: Any, text: str, value: Any) -> None:
-    assert answer_format(kind).read(text) == value
+    assert response_format_for(kind).read(text) == value
 
 
 @given(st.text(st.sampled_from('{}"[]:,\\ a1')))

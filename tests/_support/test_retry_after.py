@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import Headers, StatusError
-from headrace._support.retry_after import seconds_asked
+from headrace._support.retry_after import retry_after_seconds
 
 NOW = 1696004797.0  # Fri, 29 Sep 2023 16:26:37 GMT
 
@@ -39,36 +39,36 @@ NOW = 1696004797.0  # Fri, 29 Sep 2023 16:26:37 GMT
     ],
 )
 def test_retry_after(value: str, seconds: float | None) -> None:
-    assert seconds_asked({"retry-after": value}, NOW) == seconds
+    assert retry_after_seconds({"retry-after": value}, NOW) == seconds
 
 
 def test_milliseconds_come_first() -> None:
-    assert seconds_asked({"retry-after-ms": "1500", "retry-after": "20"}, NOW) == 1.5
+    assert retry_after_seconds({"retry-after-ms": "1500", "retry-after": "20"}, NOW) == 1.5
 
 
 @pytest.mark.parametrize("rubbish", ["0", "-1", "nan", "soon"])
 def test_rubbish_milliseconds_leave_the_word_to_seconds(rubbish: str) -> None:
-    assert seconds_asked({"retry-after-ms": rubbish, "retry-after": "20"}, NOW) == 20.0
+    assert retry_after_seconds({"retry-after-ms": rubbish, "retry-after": "20"}, NOW) == 20.0
 
 
 def test_a_date_is_measured_from_the_answers_own_date() -> None:
     headers = {"retry-after": "Fri, 29 Sep 2023 16:26:57 GMT", "date": "Fri, 29 Sep 2023 16:26:37 GMT"}
     for jumped in (0.0, NOW + 1e6):
-        assert seconds_asked(headers, jumped) == 20.0
+        assert retry_after_seconds(headers, jumped) == 20.0
 
 
 def test_a_date_of_rubbish_is_not_measured_from() -> None:
     headers = {"retry-after": "Fri, 29 Sep 2023 16:26:57 GMT", "date": "yesterday"}
-    assert seconds_asked(headers, NOW) == 20.0
+    assert retry_after_seconds(headers, NOW) == 20.0
 
 
 def test_nothing_asked() -> None:
-    assert seconds_asked({}, NOW) is None
+    assert retry_after_seconds({}, NOW) is None
 
 
 @given(st.text(), st.text())
 def test_any_text_gives_a_moment_to_come_or_none(value: str, milliseconds: str) -> None:
-    asked = seconds_asked({"retry-after": value, "retry-after-ms": milliseconds}, NOW)
+    asked = retry_after_seconds({"retry-after": value, "retry-after-ms": milliseconds}, NOW)
     assert asked is None or 0 < asked < float("inf")
 
 

@@ -15,11 +15,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import question, server
-from benchmarks.contestants.headrace_map import read
+from benchmarks.clients.headrace_map import read
 from benchmarks.measuring import KEY, body
 from benchmarks.nginx import find_nginx
 from benchmarks.policies import standard
-from benchmarks.question import Load, Player, Question
+from benchmarks.question import Load, Question, Runner
 
 import headrace
 
@@ -99,8 +99,8 @@ def test_loads_over_https_are_left_out_where_nginx_is_not_installed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     loads = [
-        Load("in secret", 0, 1, 20, [Player("floor", "asyncio")], tls=True),
-        Load("in plain", 0, 1, 20, [Player("floor", "asyncio")]),
+        Load("in secret", 0, 1, 20, [Runner("floor", "asyncio")], tls=True),
+        Load("in plain", 0, 1, 20, [Runner("floor", "asyncio")]),
     ]
     monkeypatch.setattr(server, "find_nginx", lambda: None)
     monkeypatch.setattr(sys, "argv", ["question", "--repeats", "1"])

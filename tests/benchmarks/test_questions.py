@@ -39,4 +39,4 @@ def test_a_quick_look_at_a_question(question: str, tmp_path: Path) -> None:
 
 def test_an_unknown_question_or_contestant_is_named() -> None:
     assert "no questions: speed" in run("all.py", "--only", "speed").stderr
-    assert "no contestants: curl" in run("throughput.py", "--only", "curl").stderr
+    assert "no clients: curl" in run("throughput.py", "--only", "curl").stderr

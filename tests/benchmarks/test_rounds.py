@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import page, soak
 from benchmarks.processes import FailedRunError, measured
-from benchmarks.question import Load, Player, extrapolate
+from benchmarks.question import Load, Runner, extrapolate
 from benchmarks.rounds import Entry, Figures, Round, Target, in_turn, medians
 from benchmarks.tables import result_tables
 
@@ -78,9 +78,9 @@ def test_the_time_for_all_is_extrapolated_from_the_rate() -> None:
 
 
 def test_a_quick_look_never_has_more_in_flight_than_calls() -> None:
-    quick = Load("many", 0, 1_000, 10_000, (Player("openai", "asyncio", 5),)).shortened()
+    quick = Load("many", 0, 1_000, 10_000, (Runner("openai", "asyncio", 5),)).shortened()
     assert quick.calls == quick.in_flight == 200
-    assert quick.players == [Player("openai", "asyncio")]
+    assert quick.runners == [Runner("openai", "asyncio")]
 
 
 def test_a_process_that_fails_says_why_in_a_line() -> None:
@@ -100,7 +100,7 @@ def test_tables_show_what_was_not_met_and_who_did_not_finish() -> None:
         "targets": [Target("rate", "per_s", OURS, THEIRS, least=3).verdict(rounds_of([299], [100]))],
         "rows": [row | OURS._asdict()],
         "failures": [[*THEIRS, "not done after 40 s"]],
-        "circumstances": dict.fromkeys(("date", "machine", "system", "python", "server", "packages"), "?"),
+        "environment": dict.fromkeys(("date", "machine", "system", "python", "server", "packages"), "?"),
         "repeats": 1,
         "quick": True,
     }

@@ -30,8 +30,8 @@ from headrace.errors import (
     StatusError,
 )
 from headrace.replies import Headers, ParsedReply, Reply, Usage
-from headrace.wire.error_scope import Scope
-from headrace.wire.success_bodies import CHAT, read_envelope
+from headrace.wire.error_scope import ErrorScope
+from headrace.wire.reply_bodies import CHAT, read_reply_body
 
 HUGE = 10**25
 NAMES = ["choices", "message", "content", "usage", "prompt_tokens", "completion_tokens", "total_tokens"]
@@ -82,7 +82,7 @@ def outcome_of(content: bytes, status: int = 200) -> Outcome:
     """What the innermost step of the pipeline makes of a body."""
     reply = Reply(status, Headers([]), content)
     try:
-        read_envelope(reply, CHAT)
+        read_reply_body(reply, CHAT)
     except InvalidReply as error:
         return Outcome(5, None, None, error, 1, 0.1)
     return Outcome(5, None, reply, None, 1, 0.1)
@@ -164,4 +164,4 @@ def test_a_circuit_and_a_rate_limit_say_when_to_come_back() -> None:
     limited = over_the_socket(result_of(5, "x", Outcome(5, None, None, error, 1, 0.1), ()))
     assert limited.retry_after == pytest.approx(300)
     assert limited.shared is not None
-    assert limited.shared.scope is Scope.RATE
+    assert limited.shared.scope is ErrorScope.RATE

@@ -49,7 +49,7 @@ CASES: dict[str, tuple[int, bytes, dict[str, str], str]] = {
         {"Content-Type": "text/html"},
         "does base_url lead to the API?",
     ),
-    "come back": (429, refusal("slow down"), {"Retry-After": "3600"}, "asks to come back in 3600 s"),
+    "come back": (429, refusal("slow down"), {"Retry-After": "3600"}, "asks to retry after 3600 s"),
 }
 
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from headrace import Client, HeadraceError, Outcome
-from headrace.client.item_source import EXHAUSTED, Drawing
+from headrace.client.item_source import EXHAUSTED, ItemSource
 from headrace.testing import FakeEndpoint
 
 pytestmark = pytest.mark.anyio
@@ -177,7 +177,7 @@ async def test_what_a_source_raises_when_it_is_closed_comes_out() -> None:
 
 
 async def test_nothing_is_drawn_after_the_end() -> None:
-    drawing = Drawing(iter("ab"))
+    drawing = ItemSource(iter("ab"))
     assert [drawing.draw() for _ in range(5)] == ["a", "b", *[EXHAUSTED] * 3]
     await drawing.aclose()
     await drawing.aclose()

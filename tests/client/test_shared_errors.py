@@ -6,20 +6,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace.client.shared_errors import ENOUGH, SharedErrors
-from headrace.wire.error_scope import Scope, SharedError
+from headrace.client.shared_errors import ENOUGH, SharedErrorDetector
+from headrace.wire.error_scope import ErrorScope, SharedError
 
-QUOTA = SharedError("429 insufficient_quota", Scope.ACCOUNT)
-MODEL = SharedError("404 model_not_found", Scope.SETTING)
-BUDGET = SharedError("budget_exceeded", Scope.RUN)
+QUOTA = SharedError("429 insufficient_quota", ErrorScope.ACCOUNT)
+MODEL = SharedError("404 model_not_found", ErrorScope.SETTING)
+BUDGET = SharedError("budget_exceeded", ErrorScope.RUN)
 
 
-def begun(rule: SharedErrors[int], number: int) -> list[int]:
+def begun(rule: SharedErrorDetector[int], number: int) -> list[int]:
     return [rule.begin() for _ in range(number)]
 
 
 def test_the_same_error_of_three_items_is_the_verdict() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     begun(rule, 5)
     for item in range(3):
         assert rule.verdict is None
@@ -30,7 +30,7 @@ def test_the_same_error_of_three_items_is_the_verdict() -> None:
 
 
 def test_one_item_that_fails_three_times_is_one_item() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     begun(rule, 3)
     for _ in range(3):
         rule.fail(7, MODEL, 7)
@@ -38,14 +38,14 @@ def test_one_item_that_fails_three_times_is_one_item() -> None:
 
 
 def test_different_errors_are_not_added_up() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     for item, error in enumerate([MODEL, QUOTA, MODEL, QUOTA]):
         rule.fail(item, error, item)
     assert rule.verdict is None
 
 
 def test_a_success_counts_only_where_its_call_began_after_the_first_error() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     early = begun(rule, 4)
     rule.fail(0, QUOTA, 0)
     rule.fail(1, QUOTA, 1)
@@ -58,7 +58,7 @@ def test_a_success_counts_only_where_its_call_began_after_the_first_error() -> N
 
 
 def test_a_verdict_is_taken_back_by_a_call_that_was_under_way() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     begun(rule, 1)
     rule.fail(0, MODEL, 0)
     late = rule.begin()
@@ -70,7 +70,7 @@ def test_a_verdict_is_taken_back_by_a_call_that_was_under_way() -> None:
 
 
 def test_the_callers_own_limit_ends_it_at_once_and_for_good() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     begun(rule, 1)
     rule.fail(0, BUDGET, 0)
     rule.succeed(rule.begin())
@@ -79,7 +79,7 @@ def test_the_callers_own_limit_ends_it_at_once_and_for_good() -> None:
 
 
 def test_at_the_end_items_that_cannot_be_at_fault_are_left_and_others_released() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     begun(rule, 2)
     rule.fail(0, MODEL, 0)
     rule.fail(1, QUOTA, 1)
@@ -88,7 +88,7 @@ def test_at_the_end_items_that_cannot_be_at_fault_are_left_and_others_released()
     assert rule.verdict.error == QUOTA
 
 
-def three_of_ten(rule: SharedErrors[int], error: SharedError) -> None:
+def three_of_ten(rule: SharedErrorDetector[int], error: SharedError) -> None:
     """Ten begin, three fail with the error, and then one of those that had begun before succeeds."""
     numbers = begun(rule, 10)
     for item in range(3):
@@ -97,14 +97,14 @@ def three_of_ten(rule: SharedErrors[int], error: SharedError) -> None:
 
 
 def test_where_nothing_is_left_to_draw_a_late_success_of_others_counts() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     three_of_ten(rule, MODEL)
     assert rule.settle(exhausted=True) == [0, 1, 2]
     assert rule.verdict is None
 
 
 def test_where_there_is_more_to_draw_it_does_not() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     three_of_ten(rule, MODEL)
     assert rule.settle(exhausted=False) == []
     assert rule.verdict is not None
@@ -112,14 +112,14 @@ def test_where_there_is_more_to_draw_it_does_not() -> None:
 
 def test_an_error_of_the_account_stands_in_both_cases() -> None:
     for exhausted in (True, False):
-        rule = SharedErrors[int]()
+        rule = SharedErrorDetector[int]()
         three_of_ten(rule, QUOTA)
         assert rule.settle(exhausted=exhausted) == []
         assert rule.verdict is not None
 
 
 def test_without_any_success_since_it_stands_at_the_end() -> None:
-    rule = SharedErrors[int]()
+    rule = SharedErrorDetector[int]()
     for item, _ in enumerate(begun(rule, 3)):
         rule.fail(item, MODEL, item)
     assert rule.settle(exhausted=True) == []
@@ -127,10 +127,10 @@ def test_without_any_success_since_it_stands_at_the_end() -> None:
 
 
 def test_no_more_is_held_than_is_allowed_where_every_error_is_another() -> None:
-    rule = SharedErrors[int](most_held=10)
+    rule = SharedErrorDetector[int](most_held=10)
     released = []
     for item in range(100):
-        released += rule.fail(item, SharedError(f"404 model {item}", Scope.SETTING), item)
+        released += rule.fail(item, SharedError(f"404 model {item}", ErrorScope.SETTING), item)
         assert rule.held <= 10
     assert released + rule.settle(exhausted=True) == list(range(100))
 
@@ -140,7 +140,7 @@ class Rule(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rule = SharedErrors[int]()
+        self.rule = SharedErrorDetector[int]()
         self.running: list[tuple[int, int]] = []
         self.begun = 0
         self.history: dict[str, list[tuple[int, int]]] = {}

@@ -9,7 +9,6 @@ import attrs
 import pytest
 from tests.docs.test_reference import page, rows, section
 
-from headrace.testing.simulation.assembling import NOT_SIMULATED
 from headrace.testing.simulation.distributions import KINDS, Fixed
 from headrace.testing.simulation.scenario import (
     ERRORS,
@@ -23,6 +22,7 @@ from headrace.testing.simulation.scenario import (
     Outage,
     Scenario,
 )
+from headrace.testing.simulation.variant_settings import NOT_SIMULATED
 
 
 def shown(default: Any) -> str:

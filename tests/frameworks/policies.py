@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from headrace import Call, Reply, Send, Stage
-from headrace.plugins import GroupOfClient
+from headrace.plugins import TaskGroupFactory
 
 
 class Ticking:
@@ -28,7 +28,7 @@ class Ticking:
         return at_tick
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         (await group()).start_soon(self._run)
         self.log.append("open")
         yield

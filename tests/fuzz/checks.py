@@ -23,9 +23,9 @@ from headrace.errors import InvalidReply
 from headrace.replies import Headers, Reply
 from headrace.transports.content_encoding import Decoder, decode_body
 from headrace.transports.http1.response_parser import ResponseParser
+from headrace.wire.reply_bodies import read_reply_body
 from headrace.wire.sse import EventParser
-from headrace.wire.stream_accumulator import Assembly
-from headrace.wire.success_bodies import read_envelope
+from headrace.wire.stream_accumulator import StreamAccumulator
 
 LIMIT = 20_000
 SECONDS = 2.0
@@ -74,7 +74,7 @@ def a_corrupted_answer_is_a_reply_or_a_typed_error(rng: random.Random) -> None:
         assert 200 <= reply.status <= 999, data
         assert len(reply.content) <= LIMIT, data
         repr((reply, reply.headers))
-        read_envelope(reply)
+        read_reply_body(reply)
     except (ProtocolError, ReplyTooLarge, InvalidReply) as error:
         assert "\n" not in str(error), data  # noqa: PT017 - either is right
         assert len(str(error)) < 1000, data  # noqa: PT017
@@ -205,7 +205,7 @@ def chunks_of_a_stream_are_pieces_or_a_typed_error(rng: random.Random) -> None:
 
 
 def _assembled(packets: list[bytes]) -> Any:
-    assembly = Assembly()
+    assembly = StreamAccumulator()
     try:
         for _, data in events_of(packets):
             if data != b"[DONE]":

@@ -19,7 +19,7 @@ from tests.test_no_loose_tasks import tasks
 
 from headrace import Call, Client, ClientStateError, PluginError, PolicyError, Reply, Send, Stage
 from headrace.integrations import httpx2
-from headrace.plugins import GroupOfClient
+from headrace.plugins import TaskGroupFactory
 from headrace.testing import FakeEndpoint
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Watching:
         self.resets += 1
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         self.log.append("open")
         (await group()).start_soon(self._watch)
         await anyio.sleep(self._opening)

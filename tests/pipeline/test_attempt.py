@@ -19,7 +19,7 @@ from headrace import (
     Usage,
 )
 from headrace.testing import Answer, FakeEndpoint
-from headrace.wire.success_bodies import read_envelope
+from headrace.wire.reply_bodies import read_reply_body
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
@@ -28,7 +28,7 @@ def reply(body: object, **headers: str) -> Reply:
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     made = Reply(200, Headers(raw), content)
-    read_envelope(made)
+    read_reply_body(made)
     return made
 
 

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from headrace import Call, Client, ClientStateError, PluginError, PolicyError, Reply, Send, Stage
-from headrace.policies import GroupOfClient
+from headrace.policies import TaskGroupFactory
 from headrace.testing import FakeEndpoint
 from headrace.transports.memory import MemoryTransport
 
@@ -39,7 +39,7 @@ class Opening:
         self.resets += 1
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         if self.has_task:
             (await group()).start_soon(self._work)
         self.log.append(f"open {self.name}")
@@ -71,7 +71,7 @@ class OpeningTransport(MemoryTransport):
         self._log = log
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         self._log.append("open transport")
         try:
             yield

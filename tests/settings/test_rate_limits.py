@@ -10,7 +10,7 @@ import pytest
 
 from headrace import RateLimits, SettingsError
 from headrace.settings import load_settings
-from headrace.settings.rate_limits import PerMinute, above_zero
+from headrace.settings.rate_limits import PerMinute, positive_number
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -19,7 +19,7 @@ class Turnstile(RateLimits):
 
     name = "turnstile"
 
-    patience: float | None = attrs.field(default=None, validator=above_zero)
+    patience: float | None = attrs.field(default=None, validator=positive_number)
 
 
 def test_of_each_key_the_nearest_counts() -> None:
@@ -32,15 +32,15 @@ def test_of_each_key_the_nearest_counts() -> None:
             "here": {"requests_per_minute": 240, "tokens_per_minute": 2400},
         },
     )
-    assert limits.a_minute("here", "m") == PerMinute(120, 1200)
-    assert limits.a_minute("there", "m") == PerMinute(180, 1200)
-    assert limits.a_minute("here", "n") == PerMinute(240, 2400)
-    assert limits.a_minute("there", "n") == PerMinute(60, 600)
+    assert limits.per_minute("here", "m") == PerMinute(120, 1200)
+    assert limits.per_minute("there", "m") == PerMinute(180, 1200)
+    assert limits.per_minute("here", "n") == PerMinute(240, 2400)
+    assert limits.per_minute("there", "n") == PerMinute(60, 600)
 
 
 def test_what_is_not_set_is_none() -> None:
-    assert Turnstile().a_minute("here", "m") == PerMinute()
-    assert Turnstile(limits={"m": {"tokens_per_minute": 5}}).a_minute("here", "m") == PerMinute(tokens=5)
+    assert Turnstile().per_minute("here", "m") == PerMinute()
+    assert Turnstile(limits={"m": {"tokens_per_minute": 5}}).per_minute("here", "m") == PerMinute(tokens=5)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_input_and_output_have_limits_of_their_own() -> None:
         input_tokens_per_minute=400_000,
         limits={"m": {"input_tokens_per_minute": 50_000, "output_tokens_per_minute": 8000}},
     )
-    assert limits.a_minute("here", "m") == PerMinute(None, None, 50_000, 8000)
-    assert limits.a_minute("here", "n") == PerMinute(None, None, 400_000, None)
+    assert limits.per_minute("here", "m") == PerMinute(None, None, 50_000, 8000)
+    assert limits.per_minute("here", "n") == PerMinute(None, None, 400_000, None)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -88,7 +88,7 @@ class Coarse(RateLimits):
 def test_what_a_policy_cannot_keep_to_is_refused_and_not_ignored(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="input_tokens_per_minute: not supported here; set tokens_per"):
         Coarse(**wrong)
-    assert Coarse(tokens_per_minute=5).a_minute("here", "m") == PerMinute(tokens=5)
+    assert Coarse(tokens_per_minute=5).per_minute("here", "m") == PerMinute(tokens=5)
 
 
 def test_a_section_has_the_keys_of_both(tmp_path: Path) -> None:
@@ -98,4 +98,4 @@ def test_a_section_has_the_keys_of_both(tmp_path: Path) -> None:
     settings = load_settings({}, environ={"HEADRACE_TURNSTILE_TOKENS_PER_MINUTE": "1000"}, directory=tmp_path)
     turnstile = settings.section("turnstile", Turnstile)
     assert (turnstile.burst, turnstile.patience) == (0.5, 3)
-    assert turnstile.a_minute("api.openai.com", "gpt-4.1") == PerMinute(500, 1000)
+    assert turnstile.per_minute("api.openai.com", "gpt-4.1") == PerMinute(500, 1000)

@@ -218,13 +218,13 @@ def test_a_value_of_the_wrong_kind_names_its_key(folder: Path, keywords: dict[st
 )
 def test_a_base_url_that_is_no_plain_address_is_refused(folder: Path, url: str) -> None:
     with pytest.raises(SettingsError, match="base_url"):
-        load(folder, base_url=url, api_key="k").core.checked_endpoints()[0]
+        load(folder, base_url=url, api_key="k").core.validated_endpoints()[0]
 
 
 @pytest.mark.parametrize("url", ["https://user:sk-canary@host/v1", "https://host/v1?key=sk-canary"])
 def test_a_secret_in_the_base_url_is_refused_and_not_shown(folder: Path, url: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load(folder, base_url=url).core.checked_endpoints()[0]
+        load(folder, base_url=url).core.validated_endpoints()[0]
     assert "canary" not in str(caught.value)
 
 
@@ -241,26 +241,28 @@ def test_a_secret_in_the_base_url_is_refused_and_not_shown(folder: Path, url: st
     ],
 )
 def test_plain_http_with_a_key_may_go_to_hosts_that_are_near(folder: Path, url: str) -> None:
-    assert load(folder, base_url=url, api_key="k").core.checked_endpoints()[0].base_url == url
+    assert load(folder, base_url=url, api_key="k").core.validated_endpoints()[0].base_url == url
 
 
 @pytest.mark.parametrize("url", ["http://llm.example/v1", "http://8.8.8.8/v1", "HTTP://llm.example/v1"])
 def test_plain_http_with_a_key_to_a_public_host_needs_an_opt_in(folder: Path, url: str) -> None:
     with pytest.raises(SettingsError, match="insecure=True"):
-        load(folder, base_url=url, api_key="k").core.checked_endpoints()[0]
-    assert load(folder, base_url=url, api_key="k", insecure=True).core.checked_endpoints()[0]
-    assert load(folder, base_url=url).core.checked_endpoints()[0], "without a key there is nothing to protect"
+        load(folder, base_url=url, api_key="k").core.validated_endpoints()[0]
+    assert load(folder, base_url=url, api_key="k", insecure=True).core.validated_endpoints()[0]
+    assert load(folder, base_url=url).core.validated_endpoints()[0], (
+        "without a key there is nothing to protect"
+    )
 
 
 def test_the_scheme_is_written_small_and_a_slash_at_the_end_left_out(folder: Path) -> None:
-    endpoint = load(folder, base_url="HTTPS://llm.example/v1/", api_key="k").core.checked_endpoints()[0]
+    endpoint = load(folder, base_url="HTTPS://llm.example/v1/", api_key="k").core.validated_endpoints()[0]
     assert endpoint.base_url == URL
 
 
 @pytest.mark.parametrize("key", ["sk\r\nX: y", "sk\n", " sk", "sk\x00", "schlüssel", ""])
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(folder: Path, key: str) -> None:
     with pytest.raises(SettingsError, match="api_key") as caught:
-        load(folder, base_url=URL, api_key=key).core.checked_endpoints()[0]
+        load(folder, base_url=URL, api_key=key).core.validated_endpoints()[0]
     assert not key.strip() or key not in str(caught.value)
 
 

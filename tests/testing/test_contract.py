@@ -14,7 +14,7 @@ import trio
 import headrace
 from headrace import Call, Event, Reply, Send, Stage
 from headrace._support.clock import on_asyncio
-from headrace.plugins import GroupOfClient
+from headrace.plugins import TaskGroupFactory
 from headrace.testing import check_policy_contract
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ class Complete(Idle):
         self.ticks += 1
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         (await group()).start_soon(self._tick)
         yield
 
@@ -230,7 +230,7 @@ class OnlyOnce(Idle):
     opened = False
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         assert not self.opened
         self.opened = True
         yield
@@ -250,7 +250,7 @@ class Keeping(Around):
 
 
 @pytest.mark.parametrize("make", [Idle, Complete])
-async def test_what_keeps_it_passes(make: Callable[[], headrace.Policy]) -> None:
+async def test_policies_that_keep_the_contract_pass(make: Callable[[], headrace.Policy]) -> None:
     await check_policy_contract(make)
 
 
@@ -260,8 +260,8 @@ async def test_what_keeps_it_passes(make: Callable[[], headrace.Policy]) -> None
         (Bare, "needs a name"),
         (Loud, "not in lower case"),
         (Nowhere, "not a headrace.Stage"),
-        (Renaming, "came out as another"),
-        (Hiding, "did not come out"),
+        (Renaming, "was replaced by another one"),
+        (Hiding, "was not raised"),
         (Swallowing, "swallowed a cancellation"),
         (Counting, "no room"),
         (Losing, "take more than"),
@@ -270,13 +270,13 @@ async def test_what_keeps_it_passes(make: Callable[[], headrace.Policy]) -> None
         (Once, "another policy sends again"),
         (Knowing, "notify raised KeyError"),
         (Whole, "no streams"),
-        (Spawning, "a task runs on"),
+        (Spawning, "a task still runs"),
         (OnlyOnce, "lifespan"),
         (Keeping, "bound to another event loop"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-async def test_what_breaks_it_is_told(
+async def test_a_broken_contract_is_an_error_that_says_how(
     make: Callable[[], headrace.Policy], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.testing.contract._PATIENCE", 0.5)

@@ -208,7 +208,7 @@ def headrace_policies(settings: Settings) -> Iterable[Policy]:
     turnstile = settings.section("turnstile", Turnstile)
     assert_type(turnstile, Turnstile)
     assert_type(turnstile.burst, float)
-    assert_type(turnstile.a_minute("api.openai.com", "gpt-4.1").tokens, float | None)
+    assert_type(turnstile.per_minute("api.openai.com", "gpt-4.1").tokens, float | None)
     Turnstile(requests_per_minute=500, patience=5)
     Turnstile(requests_per_minute="many")  # type: ignore[arg-type]
     return [Audit()]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import RequestError
-from headrace.wire.batch_lines import EncodedBody, request_of_batch_line
+from headrace.wire.batch_lines import EncodedBody, parse_batch_line
 from headrace.wire.request_bodies import as_request, encode_body
 
 _json = st.recursive(
@@ -37,7 +37,7 @@ def test_it_is_the_mapping_that_it_is_the_json_of(body: dict[str, Any]) -> None:
 @given(st.dictionaries(st.text("abä"), _json, max_size=4))
 def test_a_batch_line_read_at_once_is_the_request_of_the_decoded_one(body: dict[str, Any]) -> None:
     line = {"custom_id": "q", "method": "post", "url": "/v1/embeddings", "body": body | {"model": "m"}}
-    request = request_of_batch_line(json.dumps(line).encode())
+    request = parse_batch_line(json.dumps(line).encode())
     usual = as_request(line, None)
     assert request is not None
     assert as_request(request, None) is request
@@ -63,15 +63,15 @@ def test_a_batch_line_read_at_once_is_the_request_of_the_decoded_one(body: dict[
     ],
 )
 def test_what_is_unusual_is_left_to_who_can_say_why(line: bytes) -> None:
-    assert request_of_batch_line(line) is None
+    assert parse_batch_line(line) is None
 
 
 def test_a_model_is_filled_in_and_a_stream_refused() -> None:
-    request = as_request(request_of_batch_line(b'{"url": "/v1/a", "body": {"n": 2}}'), "m")
+    request = as_request(parse_batch_line(b'{"url": "/v1/a", "body": {"n": 2}}'), "m")
     assert request.body == {"model": "m", "n": 2}
     assert request.model == "m"
     with pytest.raises(RequestError, match="stream"):
-        as_request(request_of_batch_line(b'{"url": "/v1/a", "body": {"model": "m", "stream": true}}'), None)
+        as_request(parse_batch_line(b'{"url": "/v1/a", "body": {"model": "m", "stream": true}}'), None)
 
 
 def test_it_is_no_body_where_it_is_no_object() -> None:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from headrace import RateLimited, StatusError
 from headrace.testing import Answer, FakeEndpoint
-from headrace.wire.error_bodies import ErrorBody, read_error
+from headrace.wire.error_bodies import ErrorBody, parse_error_body
 
 OPENAI = {"message": "the reason", "type": "invalid_request_error", "param": "temperature", "code": None}
 
 
 def read(body: Any) -> ErrorBody:
-    return read_error(body if isinstance(body, bytes) else msgspec.json.encode(body))
+    return parse_error_body(body if isinstance(body, bytes) else msgspec.json.encode(body))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_message_and_code_of_every_form(body: Any, message: str | None, code: st
 )
 def test_whatever_a_body_holds_it_is_read(body: Any) -> None:
     said = read(body)
-    _ = said.limit, said.retryable, said.is_about_quota, said.says_nothing
+    _ = said.limit, said.retryable, said.is_quota_error, said.is_empty
     assert said.retry_after is None or said.retry_after > 0
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import headrace
 from headrace import CallError, HeadraceError, StatusError
 from headrace.testing import Answer, FakeEndpoint
-from headrace.wire.error_scope import Scope, shared_error
+from headrace.wire.error_scope import ErrorScope, shared_error
 
 
 def error_of(status: int, body: Any, headers: dict[str, str] | None = None) -> HeadraceError:
@@ -142,21 +142,21 @@ ITEM = {
 def test_what_is_about_the_account_never_counts_as_the_items(name: str) -> None:
     found = shared_error(error_of(*ACCOUNT[name]))
     assert found is not None
-    assert found.scope is Scope.ACCOUNT
+    assert found.scope is ErrorScope.ACCOUNT
 
 
 @pytest.mark.parametrize("name", SETTING)
 def test_what_is_about_a_model_a_path_or_a_parameter_is_shared(name: str) -> None:
     found = shared_error(error_of(*SETTING[name]))
     assert found is not None
-    assert found.scope is Scope.SETTING
+    assert found.scope is ErrorScope.SETTING
 
 
 @pytest.mark.parametrize("name", RATE)
 def test_a_rate_limit_is_shared_and_passes(name: str) -> None:
     found = shared_error(error_of(*RATE[name]))
     assert found is not None
-    assert found.scope is Scope.RATE
+    assert found.scope is ErrorScope.RATE
 
 
 @pytest.mark.parametrize("name", ITEM)
@@ -173,12 +173,12 @@ def proxy_error(*, retryable: bool) -> headrace.ProxyError:
 @pytest.mark.parametrize(
     ("error", "scope"),
     [
-        (headrace.TLSError("the certificate has expired"), Scope.ACCOUNT),
-        (proxy_error(retryable=False), Scope.ACCOUNT),
+        (headrace.TLSError("the certificate has expired"), ErrorScope.ACCOUNT),
+        (proxy_error(retryable=False), ErrorScope.ACCOUNT),
         (proxy_error(retryable=True), None),
-        (headrace.BudgetExceeded("spent"), Scope.RUN),
-        (headrace.PolicyError("policy 'audit' raised KeyError"), Scope.SETTING),
-        (headrace.RequestError("no endpoint has the model 'm'"), Scope.SETTING),
+        (headrace.BudgetExceeded("spent"), ErrorScope.RUN),
+        (headrace.PolicyError("policy 'audit' raised KeyError"), ErrorScope.SETTING),
+        (headrace.RequestError("no endpoint has the model 'm'"), ErrorScope.SETTING),
         (headrace.ConnectError("refused"), None),
         (headrace.CallTimeout("no answer"), None),
         (headrace.DeadlineExceeded("too late"), None),
@@ -188,7 +188,7 @@ def proxy_error(*, retryable: bool) -> headrace.ProxyError:
         (headrace.CircuitOpen("open"), None),
     ],
 )
-def test_errors_without_an_answer(error: HeadraceError, scope: Scope | None) -> None:
+def test_errors_without_an_answer(error: HeadraceError, scope: ErrorScope | None) -> None:
     found = shared_error(error)
     assert (None if found is None else found.scope) is scope
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from headrace import Chunk, InvalidReply, Usage
-from headrace.wire.stream_accumulator import Assembly
+from headrace.wire.stream_accumulator import StreamAccumulator
 
 
 def chunk(delta: dict[str, Any], index: int = 0, finish: str | None = None, **more: Any) -> bytes:
@@ -24,7 +24,7 @@ def chunk(delta: dict[str, Any], index: int = 0, finish: str | None = None, **mo
 
 
 def test_texts_of_several_choices_are_kept_apart() -> None:
-    made = Assembly()
+    made = StreamAccumulator()
     pieces = [
         *made.add(chunk({"role": "assistant", "content": ""})),
         *made.add(chunk({"content": "Hal"})),
@@ -56,7 +56,7 @@ def test_texts_of_several_choices_are_kept_apart() -> None:
 
 
 def test_tool_calls_are_put_together_from_their_parts() -> None:
-    made = Assembly()
+    made = StreamAccumulator()
     parts = [
         {"index": 0, "id": "t-0", "type": "function", "function": {"name": "weather", "arguments": ""}},
         {"index": 0, "function": {"arguments": '{"city":'}},
@@ -83,14 +83,14 @@ def test_tool_calls_are_put_together_from_their_parts() -> None:
 
 
 def test_whole_tool_calls_without_an_index_follow_each_other() -> None:
-    made = Assembly()
+    made = StreamAccumulator()
     made.add(chunk({"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}))
     made.add(chunk({"tool_calls": [{"id": "b", "function": None}]}))
     assert [call["id"] for call in made.body()["choices"][0]["message"]["tool_calls"]] == ["a", "b"]
 
 
 def test_thoughts_and_refusals_are_no_text() -> None:
-    made = Assembly()
+    made = StreamAccumulator()
     assert made.add(chunk({"reasoning_content": "Well"})) == [Chunk(reasoning="Well")]
     assert made.add(chunk({"reasoning": " then"})) == [Chunk(reasoning=" then")]
     assert made.add(chunk({"refusal": "No."})) == []
@@ -103,7 +103,7 @@ def test_thoughts_and_refusals_are_no_text() -> None:
 
 
 def test_what_endpoints_add_of_their_own_is_no_matter() -> None:
-    made = Assembly()
+    made = StreamAccumulator()
     assert made.add(b'{"choices":[],"prompt_filter_results":[{}]}') == []
     assert made.add(chunk({"content": "a", "audio": None}, obfuscation="x")) == [Chunk("a")]
 
@@ -128,16 +128,16 @@ def test_what_endpoints_add_of_their_own_is_no_matter() -> None:
 )
 def test_a_chunk_that_is_an_error_or_damaged_ends_the_stream(data: bytes, said: str) -> None:
     with pytest.raises(InvalidReply, match=said):
-        Assembly().add(data)
+        StreamAccumulator().add(data)
 
 
 @pytest.mark.parametrize(
     "data", [b"null", b"true", b"0", b"[1]", b'"busy"', b"<html>", b"ping", b'{"choices":"none"}', b"{}"]
 )
 def test_what_is_not_a_chunk_costs_nothing(data: bytes) -> None:
-    made = Assembly()
+    made = StreamAccumulator()
     made.add(chunk({"content": "Hal"}))
     assert made.add(data) == []
     assert made.add(chunk({"content": "lo"}, finish="stop")) == [Chunk("lo")]
     assert made.finished
-    assert made.aside == (b"" if data == b"null" else data)
+    assert made.stray_data == (b"" if data == b"null" else data)

@@ -18,7 +18,7 @@ import pytest
 from headrace import AnswerError, Tools
 from headrace.testing import FakeEndpoint
 from headrace.wire.strict_json_schema import strict_form
-from headrace.wire.structured_output import answer_format
+from headrace.wire.structured_output import response_format_for
 
 
 class Colour(enum.Enum):
@@ -205,7 +205,7 @@ def names(value: Any) -> str:
 
 @pytest.mark.parametrize("kind", STRICT, ids=names)
 def test_a_type_that_strict_mode_can_say_goes_out_as_it_takes_it(kind: Any) -> None:
-    answer = answer_format(kind)
+    answer = response_format_for(kind)
     assert answer.is_strict
     assert list(refused(answer.schema)) == []
     jsonschema.Draft202012Validator.check_schema(answer.schema)
@@ -213,10 +213,10 @@ def test_a_type_that_strict_mode_can_say_goes_out_as_it_takes_it(kind: Any) -> N
 
 @pytest.mark.parametrize("kind", LOOSE, ids=names)
 def test_a_type_that_it_cannot_say_goes_out_as_it_is_and_not_strict(kind: Any) -> None:
-    answer = answer_format(kind)
+    answer = response_format_for(kind)
     assert not answer.is_strict
     assert strict_form(answer.schema) is None
-    asked = answer.asked_for({"messages": []})["response_format"]["json_schema"]
+    asked = answer.apply_to({"messages": []})["response_format"]["json_schema"]
     assert (asked["strict"], asked["schema"]["type"]) == (False, "object")
     jsonschema.Draft202012Validator.check_schema(asked["schema"])
 
@@ -248,16 +248,16 @@ async def test_the_answer_is_of_the_type_however_it_was_asked_for(kind: Any, tex
 
 
 def test_a_description_stays_beside_its_reference() -> None:
-    inner = answer_format(Described).schema["properties"]["inner"]
+    inner = response_format_for(Described).schema["properties"]["inner"]
     assert inner == {"anyOf": [{"$ref": "#/$defs/Inner"}], "description": "the inner one"}
-    assert answer_format(ALL_OF).schema["properties"]["a"] == {
+    assert response_format_for(ALL_OF).schema["properties"]["a"] == {
         "anyOf": [{"$ref": "#/$defs/A"}],
         "description": "of one",
     }
 
 
 def test_what_is_data_or_a_name_is_not_taken_for_a_word_of_schemas() -> None:
-    properties = answer_format(CONFUSING).schema["properties"]
+    properties = response_format_for(CONFUSING).schema["properties"]
     assert set(properties) == {"default", "not", "$ref", "required"}
     assert properties["default"] == {"type": "string"}
     assert properties["not"] == {"const": "allOf", "type": "string"}
@@ -265,7 +265,7 @@ def test_what_is_data_or_a_name_is_not_taken_for_a_word_of_schemas() -> None:
 
 
 def test_values_to_choose_from_say_their_types() -> None:
-    properties = answer_format(Described).schema["properties"]
+    properties = response_format_for(Described).schema["properties"]
     assert properties["word"] == {"enum": ["a", "b"], "type": "string"}
     assert set(properties["mixed"]["type"]) == {"string", "integer", "null"}
 

@@ -14,7 +14,7 @@ import pytest
 from headrace import AnswerError, Client, InvalidReply, Request, RequestError
 from headrace.testing import Answer, FakeEndpoint
 from headrace.testing.server import endpoint_process
-from headrace.wire.structured_output import answer_format
+from headrace.wire.structured_output import response_format_for
 
 
 class Section(enum.Enum):
@@ -196,8 +196,8 @@ async def test_the_key_is_in_no_message_whatever_the_endpoint_says(body: Any) ->
 
 
 def test_a_format_is_made_once() -> None:
-    assert answer_format(ByAttrs) is answer_format(ByAttrs)
-    assert answer_format(Literal["a"]) is not answer_format(Literal["b"])
+    assert response_format_for(ByAttrs) is response_format_for(ByAttrs)
+    assert response_format_for(Literal["a"]) is not response_format_for(Literal["b"])
 
 
 SCHEMA = {

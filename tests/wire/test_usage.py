@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import Usage
-from headrace.wire.usage import MOST_TOKENS, UsageFields, usage_fields, usage_json
+from headrace.wire.usage import MAX_TOKEN_COUNT, UsageFields, parse_usage, usage_to_json
 
 NAMES = [name for name in UsageFields.__struct_fields__ if "details" not in name and name != "cache_creation"]
 DETAILS = ["cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "reasoning_tokens"]
@@ -148,20 +148,20 @@ def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     ],
 )
 def test_counts_of_vendors(said: dict[str, Any], expected: Usage | None) -> None:
-    fields = usage_fields(said)
+    fields = parse_usage(said)
     assert fields is not None
-    assert fields.public() == expected
+    assert fields.to_usage() == expected
 
 
 @given(usages(ODD))
 def test_whatever_is_said_the_counts_make_sense(said: dict[str, Any]) -> None:
-    fields = usage_fields(said)
+    fields = parse_usage(said)
     assert fields is not None
-    usage = fields.public()
+    usage = fields.to_usage()
     if usage is None:
         return
     counts = msgspec.structs.astuple(usage)
-    assert all(count is None or 0 <= count <= 5 * MOST_TOKENS for count in counts)
+    assert all(count is None or 0 <= count <= 5 * MAX_TOKEN_COUNT for count in counts)
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
     if prompt is not None:
         parts = usage.cached_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens
@@ -175,12 +175,12 @@ def test_whatever_is_said_the_counts_make_sense(said: dict[str, Any]) -> None:
 @given(usages(COUNTS))
 def test_typed_decoding_and_the_other_read_the_same(said: dict[str, Any]) -> None:
     typed = msgspec.json.decode(msgspec.json.encode(said), type=UsageFields)
-    fields = usage_fields(said)
+    fields = parse_usage(said)
     assert fields is not None
     assert typed == fields
-    usage = typed.public()
+    usage = typed.to_usage()
     if usage is not None:
-        again = msgspec.json.decode(msgspec.json.encode(usage_json(usage)), type=UsageFields).public()
+        again = msgspec.json.decode(msgspec.json.encode(usage_to_json(usage)), type=UsageFields).to_usage()
         assert again == usage, "what is written of counts is read as the same"
 
 

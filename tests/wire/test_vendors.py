@@ -14,9 +14,9 @@ from tests.wire.vendors import SHAPES, Shape
 
 from headrace import CallError, Headers, Reply
 from headrace.testing import Answer, FakeEndpoint
+from headrace.wire.reply_bodies import CHAT, read_reply_body
 from headrace.wire.sse import EventParser
-from headrace.wire.stream_accumulator import DONE, Assembly
-from headrace.wire.success_bodies import CHAT, read_envelope
+from headrace.wire.stream_accumulator import DONE, StreamAccumulator
 
 STREAMED = [shape for shape in SHAPES if shape.chunks]
 
@@ -33,19 +33,19 @@ def named(shape: Shape) -> str:
 
 def read_whole(content: bytes) -> Reply:
     reply = Reply(200, Headers([]), content)
-    read_envelope(reply, CHAT)
+    read_reply_body(reply, CHAT)
     return reply
 
 
 def read_events(stream: bytes) -> tuple[str, str, Reply]:
     """The texts and the reasoning of the pieces, and the whole reply."""
-    parser, made = EventParser(), Assembly()
+    parser, made = EventParser(), StreamAccumulator()
     pieces = []
     for name, data in [*parser.feed(stream), *parser.end()]:
         if data == DONE:
             break
         pieces += made.add(data, named_error=name == b"error")
-    pieces += made.end()
+    pieces += made.flush()
     reply = Reply(200, Headers([]), msgspec.json.encode(made.body()), made.usage, made.model)
     return "".join(each.text for each in pieces), "".join(each.reasoning for each in pieces), reply
 

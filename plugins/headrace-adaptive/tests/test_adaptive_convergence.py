@@ -1,4 +1,4 @@
-"""Where the limit goes, in virtual time, at an endpoint that bears so many calls."""
+"""Where the limit converges at an endpoint with a limit, in virtual time."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ HOST = "fake.test"
 OK, REFUSED = Answer().content("m"), Answer(status=429).content("m")
 
 
-class Limited:
-    """An endpoint that answers in about two seconds, and with 429 what comes above ``most`` or ``rate``.
+class LimitedEndpoint:
+    """An endpoint that answers in about two seconds, and refuses calls above its limit with 429.
 
-    ``most`` calls at once; ``rate`` calls a second, of which one second's worth may come at once.
+    Args:
+        seed: Of the random latencies.
+        most: Concurrent calls.
+        rate: Calls per second, with a burst of one second's worth.
     """
 
     def __init__(self, seed: int, most: int | None = None, rate: float | None = None) -> None:
@@ -59,100 +62,100 @@ class Limited:
         return True
 
 
-async def limits(world: Limited, *clients: Adaptive, seconds: int, apart: float = 0.0) -> list[list[int]]:
-    """Each client's limit, once a second, while it has more to send than it may; they begin so far apart."""
+async def limits(
+    endpoint: LimitedEndpoint, *clients: Adaptive, seconds: int, apart: float = 0.0
+) -> list[list[int]]:
+    """Each client's limit once per second, while calls wait; clients start ``apart`` seconds apart."""
     Retry = pytest.importorskip("headrace_retry").Retry
     seen: list[list[int]] = [[] for _ in clients]
 
-    async def calling(adaptive: Adaptive, after: float) -> None:
+    async def make_calls(adaptive: Adaptive, after: float) -> None:
         await trio.sleep(after)
         client = headrace.Client(
             base_url=f"http://{HOST}/v1",
             model="m",
             max_in_flight=150,
             policies=[adaptive, Retry(attempts=1000, budget=None, rng=random.Random(1))],
-            transport=MemoryTransport(world.handle),
+            transport=MemoryTransport(endpoint.handle),
         )
         async with client:
-            await client.map(itertools.repeat("?")).each(_answered)
+            await client.map(itertools.repeat("?")).each(_assert_ok)
 
     async with trio.open_nursery() as nursery:
         for number, adaptive in enumerate(clients):
-            nursery.start_soon(calling, adaptive, number * apart)
+            nursery.start_soon(make_calls, adaptive, number * apart)
         for _ in range(seconds):
             await trio.sleep(1.0)
-            for of_one, adaptive in zip(seen, clients, strict=True):
+            for client_limits, adaptive in zip(seen, clients, strict=True):
                 limit = adaptive.limit(HOST)
                 assert limit is not None
-                of_one.append(limit)
+                client_limits.append(limit)
         nursery.cancel_scope.cancel()
     return seen
 
 
-def _answered(outcome: headrace.Outcome) -> None:
+def _assert_ok(outcome: headrace.Outcome) -> None:
     assert outcome.ok
 
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("start", "most"), [(5, 30), (100, 30), (20, 10)])
-async def test_it_finds_how_many_calls_an_endpoint_bears_and_stays_there(
+async def test_limit_converges_to_a_concurrency_limit(
     start: int, most: int, seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
-    world = Limited(seed, most=most)
-    (seen,) = await limits(world, Adaptive(start=start), seconds=300)
+    endpoint = LimitedEndpoint(seed, most=most)
+    (seen,) = await limits(endpoint, Adaptive(start=start), seconds=300)
     settled = seen[120:]
     assert min(settled) >= 0.8 * most
     assert max(settled) <= 1.1 * most
-    assert world.answered >= 0.75 * most * 300 / 2
+    assert endpoint.answered >= 0.75 * most * 300 / 2
 
 
 @pytest.mark.parametrize("start", [10, 100])
-async def test_it_finds_how_many_calls_a_second_an_endpoint_bears(
-    start: int, autojump_clock: trio.testing.MockClock
-) -> None:
-    # They take two seconds each, so 20 a second are 40 at once; what was saved up hides that for a while.
-    world = Limited(1, rate=20.0)
-    (seen,) = await limits(world, Adaptive(start=start), seconds=360)
+async def test_limit_converges_to_a_rate_limit(start: int, autojump_clock: trio.testing.MockClock) -> None:
+    # Calls take two seconds each, so 20 per second are 40 at once; the burst hides that for a while.
+    endpoint = LimitedEndpoint(1, rate=20.0)
+    (seen,) = await limits(endpoint, Adaptive(start=start), seconds=360)
     assert 0.8 * 40 <= fmean(seen[120:]) <= 1.1 * 40
     assert min(seen[120:]) >= 0.8 * 40
     assert max(seen[120:]) <= 1.15 * 40
-    assert world.answered >= 0.85 * 20 * 360
+    assert endpoint.answered >= 0.85 * 20 * 360
 
 
 @pytest.mark.parametrize(("starts", "apart"), [((40, 5), 0.0), ((20, 20), 120.0)])
-async def test_two_clients_that_share_an_endpoint_come_to_equal_shares(
+async def test_two_clients_converge_to_equal_shares(
     starts: tuple[int, int], apart: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    world = Limited(1, most=40)
+    endpoint = LimitedEndpoint(1, most=40)
     clients = [Adaptive(start=start) for start in starts]
-    one, other = await limits(world, *clients, seconds=500, apart=apart)
+    one, other = await limits(endpoint, *clients, seconds=500, apart=apart)
     share = fmean(one[250:]) / (fmean(one[250:]) + fmean(other[250:]))
     assert 0.45 <= share <= 0.55
     assert 0.8 * 40 <= fmean(one[250:]) + fmean(other[250:]) <= 1.1 * 40
 
 
-async def test_without_demand_it_stays_where_it_was(autojump_clock: trio.testing.MockClock) -> None:
-    world, adaptive = Limited(1), Adaptive(start=20)
+async def test_limit_does_not_grow_without_demand(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint, adaptive = LimitedEndpoint(1), Adaptive(start=20)
     client = headrace.Client(
         base_url=f"http://{HOST}/v1",
         model="m",
         max_in_flight=15,
         policies=[adaptive],
-        transport=MemoryTransport(world.handle),
+        transport=MemoryTransport(endpoint.handle),
     )
     async with client, client.map(["?"] * 3000) as outcomes:
         assert all([outcome.ok async for outcome in outcomes])
     assert adaptive.limit(HOST) == 20
 
 
-async def test_demand_bounds_it_without_an_endpoint_s_help(autojump_clock: trio.testing.MockClock) -> None:
-    world, adaptive = Limited(1), Adaptive(start=20)
+async def test_demand_bounds_the_limit(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint, adaptive = LimitedEndpoint(1), Adaptive(start=20)
     client = headrace.Client(
         base_url=f"http://{HOST}/v1",
         model="m",
         max_in_flight=40,
         policies=[adaptive],
-        transport=MemoryTransport(world.handle),
+        transport=MemoryTransport(endpoint.handle),
     )
     async with client, client.map(["?"] * 6000) as outcomes:
         assert all([outcome.ok async for outcome in outcomes])

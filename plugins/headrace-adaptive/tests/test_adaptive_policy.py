@@ -1,4 +1,4 @@
-"""The adaptive policy in a client, on both loops."""
+"""The adaptive policy in a client, on trio and asyncio."""
 
 from __future__ import annotations
 
@@ -17,33 +17,31 @@ import headrace
 from headrace import Endpoint, Reply, SettingsError
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace.transports.memory import MemoryTransport
-from headrace.wire.rejections import DOMINANT
+from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_adaptive import Adaptive
 
 HOST = "fake.test"
 
 
 @attrs.define
-class Ear:
-    """An observer that remembers."""
+class EventRecorder:
+    """An observer that records the events of the policy."""
 
-    name: str = "ear"
-    heard: list[dict[str, Any]] = attrs.field(factory=list)
+    name: str = "recorder"
+    events: list[dict[str, Any]] = attrs.field(factory=list)
 
     def notify(self, event: headrace.Event) -> None:
         if event.name == "adaptive":
-            self.heard.append(dict(event.data))
+            self.events.append(dict(event.data))
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("start", [None, 1, 20])
-async def test_the_contract_of_policies(start: int | None) -> None:
+async def test_policy_contract(start: int | None) -> None:
     await check_policy_contract(lambda: Adaptive(start=start))
 
 
-def test_it_is_active_where_start_is_set_and_only_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_policy_is_active_only_with_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "adaptive" not in [policy.name for policy in FakeEndpoint().client(None).policies]
     client = FakeEndpoint().client(None, adaptive={"start": 7, "cooldown": 30})
@@ -54,7 +52,7 @@ def test_it_is_active_where_start_is_set_and_only_there(
     assert any(isinstance(policy, Adaptive) for policy in FakeEndpoint().client(None).policies)
 
 
-def test_without_start_it_costs_nothing() -> None:
+def test_without_start_send_is_returned_unchanged() -> None:
     async def send(call: headrace.Call) -> Reply:
         raise NotImplementedError
 
@@ -77,13 +75,13 @@ def test_without_start_it_costs_nothing() -> None:
         {"cooldown": float("inf")},
     ],
 )
-def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
+def test_out_of_range_values_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="adaptive: "):
         Adaptive(**wrong)
 
 
 @pytest.mark.anyio
-async def test_no_more_calls_are_under_way_than_the_limit_says() -> None:
+async def test_calls_in_flight_never_exceed_the_limit() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.005))
     async with (
         endpoint.client([Adaptive(start=4)], max_in_flight=50) as client,
@@ -94,21 +92,21 @@ async def test_no_more_calls_are_under_way_than_the_limit_says() -> None:
 
 
 @pytest.mark.anyio
-async def test_nothing_but_429s_cut_the_limit_once_tell_of_it_and_come_out() -> None:
-    adaptive, ear = Adaptive(start=10), Ear()
-    async with FakeEndpoint(*[429] * (DOMINANT + 1)).client([adaptive], observers=[ear]) as client:
+async def test_429s_cut_the_limit_once_and_are_raised() -> None:
+    adaptive, recorder = Adaptive(start=10), EventRecorder()
+    async with FakeEndpoint(*[429] * (DOMINANT + 1)).client([adaptive], observers=[recorder]) as client:
         for _ in range(DOMINANT + 1):
             with pytest.raises(headrace.RateLimited):
                 await client.chat("?")
         await client.chat("?")
     assert adaptive.limit(HOST) == 8
-    assert ear.heard == [{"endpoint": HOST, "model": "fake-model", "limit": 8, "why": "rate_limited"}]
+    assert recorder.events == [{"endpoint": HOST, "model": "fake-model", "limit": 8, "why": "rate_limited"}]
 
 
 @pytest.mark.anyio
-async def test_what_a_cut_takes_goes_to_nobody_else() -> None:
+async def test_tokens_removed_by_a_cut_are_not_reused() -> None:
     slow = Answer(delay=0.2)
-    refusals = DOMINANT + 1  # which of the first ten is refused is left to chance
+    refusals = DOMINANT + 1  # which one of the first ten is refused is random
     endpoint = FakeEndpoint(*[slow] * 9, *[429] * refusals, otherwise=Answer(delay=0.001))
     seen: list[int] = []
 
@@ -124,7 +122,7 @@ async def test_what_a_cut_takes_goes_to_nobody_else() -> None:
     )
     async with client, client.map(["?"] * 40) as outcomes:
         assert [outcome.ok async for outcome in outcomes].count(False) == refusals
-    # Ten at first. The limit is eight then, so of the nine left one is not replaced.
+    # Ten at first. Then the limit is eight, so one of the remaining nine is not replaced.
     assert seen[:10] == list(range(10))
     assert max(seen[9 + refusals :]) == 7
 
@@ -141,7 +139,7 @@ async def test_what_a_cut_takes_goes_to_nobody_else() -> None:
         Answer(status=429, body={"error": {"message": "no credit", "code": "insufficient_quota"}}),
     ],
 )
-async def test_nothing_else_cuts(step: Any) -> None:
+async def test_other_errors_do_not_cut_the_limit(step: Any) -> None:
     adaptive = Adaptive(start=10)
     async with FakeEndpoint(otherwise=step).client([adaptive]) as client:
         with pytest.raises(headrace.CallError):
@@ -150,13 +148,13 @@ async def test_nothing_else_cuts(step: Any) -> None:
 
 
 @pytest.mark.trio
-async def test_what_is_refused_at_once_does_not_burn_through_all_that_waits(
+async def test_immediate_refusals_do_not_fail_all_waiting_calls(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    # It bears ten calls of two seconds at once, and is called with fifty; each refusal is an item that fails.
+    # It allows ten concurrent calls of two seconds and gets fifty; each refusal fails an item.
     refused = 0
 
-    class Bears(FakeEndpoint):
+    class TenAtOnce(FakeEndpoint):
         async def handle(self, call: headrace.Call) -> Reply:
             nonlocal refused
             if self.in_flight == 10:
@@ -167,18 +165,18 @@ async def test_what_is_refused_at_once_does_not_burn_through_all_that_waits(
             return await super().handle(call)
 
     async with (
-        Bears().client([Adaptive(start=50)], max_in_flight=500) as client,
+        TenAtOnce().client([Adaptive(start=50)], max_in_flight=500) as client,
         client.map(["?"] * 1000) as outcomes,
     ):
         assert [outcome.ok async for outcome in outcomes].count(False) == refused
-    # Forty at once, and then one in five; without places withheld it would be all that waits.
+    # Forty at once, then one in five; without withheld tokens all waiting calls would be refused.
     assert 40 <= refused < 40 + 250
 
 
 @pytest.mark.trio
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.3])
-async def test_429s_at_random_cut_nothing_for_long(
+async def test_random_429s_do_not_lower_the_limit_for_long(
     autojump_clock: trio.testing.MockClock, share: float, seed: int
 ) -> None:
     rng, adaptive = random.Random(seed), Adaptive(start=50)
@@ -200,7 +198,7 @@ async def test_429s_at_random_cut_nothing_for_long(
 
 
 @pytest.mark.trio
-async def test_a_5xx_stops_growth_for_a_cooldown(autojump_clock: trio.testing.MockClock) -> None:
+async def test_5xx_stops_growth_for_the_cooldown(autojump_clock: trio.testing.MockClock) -> None:
     adaptive = Adaptive(start=2, cooldown=15.0)
     endpoint = FakeEndpoint(503, otherwise=Answer(delay=1.0))
     async with endpoint.client([adaptive], max_in_flight=2) as client:
@@ -215,7 +213,7 @@ async def test_a_5xx_stops_growth_for_a_cooldown(autojump_clock: trio.testing.Mo
 
 
 @pytest.mark.trio
-async def test_a_retry_after_is_the_cooldown_where_it_is_longer(
+async def test_longer_retry_after_replaces_the_cooldown(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     adaptive = Adaptive(start=100)
@@ -232,7 +230,7 @@ async def test_a_retry_after_is_the_cooldown_where_it_is_longer(
 
 
 @pytest.mark.anyio
-async def test_each_endpoint_has_a_limit_of_its_own() -> None:
+async def test_each_endpoint_has_its_own_limit() -> None:
     adaptive = Adaptive(start=10)
     endpoints = [Endpoint(f"http://{name}.test/v1", name=name, models=[name]) for name in ("a", "b")]
     fakes = {"a": FakeEndpoint(*[429] * DOMINANT), "b": FakeEndpoint()}
@@ -273,12 +271,12 @@ async def test_waiters_of_one_priority_are_fifo() -> None:
             group.start_soon(client.chat, f"{number}")
             await anyio.wait_all_tasks_blocked()
     bodies = [attempt.body for attempt in endpoint.attempts]
-    asked = [body["messages"][-1]["content"] for body in bodies if body is not None]
-    assert asked == [f"{number}" for number in range(20)]
+    questions = [body["messages"][-1]["content"] for body in bodies if body is not None]
+    assert questions == [f"{number}" for number in range(20)]
 
 
 @pytest.mark.anyio
-async def test_a_stream_keeps_its_token_to_its_end() -> None:
+async def test_stream_holds_its_token_until_it_ends() -> None:
     adaptive, endpoint = Adaptive(start=1), FakeEndpoint(otherwise="one two three")
     async with endpoint.client([adaptive]) as client, anyio.create_task_group() as group:
         async with client.stream("?") as stream:
@@ -286,7 +284,7 @@ async def test_a_stream_keeps_its_token_to_its_end() -> None:
             group.start_soon(client.chat, "?")
             await anyio.wait_all_tasks_blocked()
             assert len(endpoint.attempts) == 1
-            _ = [piece async for piece in stream]
+            _ = [chunk async for chunk in stream]
             await anyio.wait_all_tasks_blocked()
             assert len(endpoint.attempts) == 2
         async with client.stream("left early") as stream:
@@ -298,17 +296,17 @@ async def test_a_stream_keeps_its_token_to_its_end() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_429_to_a_stream_cuts_and_gives_the_token_back() -> None:
+async def test_429_for_a_stream_cuts_the_limit_and_releases_the_token() -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     adaptive = Adaptive(start=5, least=1)
     policies: list[headrace.Policy] = [adaptive, Retry(attempts=20, base=0)]
     async with FakeEndpoint(*[429] * DOMINANT, "ok").client(policies) as client, client.stream("?") as stream:
-        assert "".join([piece.text async for piece in stream]) == "ok"
+        assert "".join([chunk.text async for chunk in stream]) == "ok"
     assert adaptive.limit(HOST) == 4
 
 
 @pytest.mark.trio
-async def test_a_deadline_passes_while_a_call_waits(autojump_clock: trio.testing.MockClock) -> None:
+async def test_deadline_can_pass_while_a_call_waits(autojump_clock: trio.testing.MockClock) -> None:
     endpoint = FakeEndpoint(Answer(delay=50.0))
     async with endpoint.client([Adaptive(start=1)]) as client, trio.open_nursery() as nursery:
         nursery.start_soon(client.chat, "slow")
@@ -316,14 +314,14 @@ async def test_a_deadline_passes_while_a_call_waits(autojump_clock: trio.testing
         with pytest.raises(headrace.DeadlineExceeded, match=r"0 attempts"):
             await client.chat("?", deadline=3)
         assert trio.current_time() == 4.0
-        # What waited and left is in nobody's way.
+        # A waiter that gave up does not block others.
         assert (await client.chat("?", deadline=60)).text == "ok"
         assert trio.current_time() == 50.0
 
 
 @pytest.mark.trio
 @pytest.mark.parametrize("seed", range(10))
-async def test_cancelled_at_any_moment_no_token_is_lost(
+async def test_cancellation_at_any_moment_loses_no_token(
     seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
@@ -339,7 +337,7 @@ async def test_cancelled_at_any_moment_no_token_is_lost(
                 try:
                     if rng.random() < 0.3:
                         async with client.stream("?") as stream:
-                            _ = [piece async for piece in stream]
+                            _ = [chunk async for chunk in stream]
                     else:
                         await client.chat("?")
                 except headrace.CallError:
@@ -349,7 +347,7 @@ async def test_cancelled_at_any_moment_no_token_is_lost(
             for _ in range(200):
                 nursery.start_soon(one)
         assert endpoint.in_flight == 0
-        # What was withheld comes back with answers; then as many calls go at once as the limit says.
+        # Withheld tokens come back with successes; then the limit is the number of concurrent calls.
         again = FakeEndpoint(*["ok"] * 40, otherwise=Answer(delay=1.0))
         async with again.client([adaptive]) as other:
             for _ in range(40):
@@ -362,7 +360,7 @@ async def test_cancelled_at_any_moment_no_token_is_lost(
 
 
 @pytest.mark.anyio
-async def test_with_a_breaker_and_retries_around_it_a_call_gets_through() -> None:
+async def test_call_succeeds_with_breaker_and_retry() -> None:
     Breaker = pytest.importorskip("headrace_breaker").Breaker
     Retry = pytest.importorskip("headrace_retry").Retry
     adaptive = Adaptive(start=10)
@@ -373,7 +371,7 @@ async def test_with_a_breaker_and_retries_around_it_a_call_gets_through() -> Non
 
 
 @pytest.mark.trio
-async def test_a_single_call_passes_the_items_of_a_map(autojump_clock: trio.testing.MockClock) -> None:
+async def test_single_call_goes_before_items_of_a_map(autojump_clock: trio.testing.MockClock) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=1.0))
     async with (
         endpoint.client([Adaptive(start=5)], max_in_flight=100) as client,
@@ -383,13 +381,13 @@ async def test_a_single_call_passes_the_items_of_a_map(autojump_clock: trio.test
         await trio.sleep(2.5)
         began = trio.current_time()
         await client.chat("at once")
-        # Until an attempt ends, and then its own time.
+        # It waits until an attempt ends, then takes its own time.
         assert trio.current_time() - began == 1.5
         nursery.cancel_scope.cancel()
 
 
 @pytest.mark.trio
-async def test_another_model_neither_waits_for_tokens_nor_is_cut(
+async def test_limits_of_other_models_are_independent(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     adaptive = Adaptive(start=2, least=1)
@@ -414,7 +412,7 @@ async def test_another_model_neither_waits_for_tokens_nor_is_cut(
         for _ in range(20):
             nursery.start_soon(lambda: client.chat("?", model="sick"))
         await trio.testing.wait_all_tasks_blocked()
-        # Those that wait hold no token of the client.
+        # Waiting calls hold no token of the client.
         assert client.in_flight == 1
         began = trio.current_time()
         assert (await client.chat("?", model="well")).text == "ok"
@@ -423,20 +421,20 @@ async def test_another_model_neither_waits_for_tokens_nor_is_cut(
 
 
 @pytest.mark.trio
-async def test_tokens_that_wait_for_the_clients_are_not_in_use(
+async def test_waiting_attempts_do_not_count_as_in_use(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     adaptive, endpoint = Adaptive(start=40), FakeEndpoint(otherwise=Answer(delay=1.0))
     async with endpoint.client([adaptive], max_in_flight=50) as client, trio.open_nursery() as nursery:
         for _ in range(2000):
             nursery.start_soon(client.chat, "?")
-    # It grows while 80 % of it are used: fifty at once use that of no more than sixty-two.
+    # It grows while 80 % of it is in use: fifty concurrent calls are 80 % of sixty-two.
     assert adaptive.limit(HOST) in range(50, 66)
     assert endpoint.most_in_flight == 50
 
 
 @pytest.mark.trio
-async def test_of_models_without_end_those_in_use_keep_their_limit_and_others_are_forgotten(
+async def test_at_most_1000_unused_models_are_remembered(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     adaptive, endpoint = Adaptive(start=1, most=1), FakeEndpoint(Answer(delay=30.0))
@@ -445,13 +443,13 @@ async def test_of_models_without_end_those_in_use_keep_their_limit_and_others_ar
         await trio.sleep(1.0)
         for number in range(3000):
             await client.chat("?", model=f"model-{number}")
-        assert len(list(adaptive._lanes.everything())) <= 1001
+        assert len(list(adaptive._limits.everything())) <= 1001
         await client.chat("?", model="in-use")
         assert trio.current_time() == 30.0
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-def test_in_a_new_event_loop_limits_start_anew(backend: str) -> None:
+def test_limits_restart_in_a_new_event_loop(backend: str) -> None:
     adaptive = Adaptive(start=10)
 
     async def main() -> None:

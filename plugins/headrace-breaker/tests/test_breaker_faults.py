@@ -1,4 +1,4 @@
-"""What befalls a breaker in a client, in virtual time: windows, slow calls, flapping, jumps of the clock."""
+"""A breaker in a client, in virtual time: windows, slow calls, flapping, jumps of the clock."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from headrace.testing import Answer, FakeEndpoint
 from headrace_breaker import Breaker
 
 URL = "http://fake.test/v1"
-STEPS: dict[str, str | int] = {"S": "ok", "F": 500}
+RESULTS: dict[str, str | int] = {"S": "ok", "F": 500}
 
 
 async def call(client: headrace.Client) -> str:
-    """Make a call; the code of its error, or "ok"."""
+    """Make a call and return the code of its error, or "ok"."""
     try:
         return (await client.chat("Hallo")).text
     except headrace.CallError as error:
@@ -31,8 +31,8 @@ async def call(client: headrace.Client) -> str:
 
 
 async def play(breaker: Breaker, results: str, every: float = 1.0) -> str:
-    """The state after calls that succeed (S) and fail (F), so many seconds apart."""
-    async with FakeEndpoint(*(STEPS[result] for result in results)).client([breaker]) as client:
+    """Make calls that succeed (S) or fail (F), ``every`` seconds; return the state after them."""
+    async with FakeEndpoint(*(RESULTS[result] for result in results)).client([breaker]) as client:
         for _ in results:
             await call(client)
             await trio.sleep(every)
@@ -42,14 +42,14 @@ async def play(breaker: Breaker, results: str, every: float = 1.0) -> str:
 @pytest.mark.trio
 @pytest.mark.parametrize("window", [{"window": 20}, {"window_calls": 20}])
 @pytest.mark.parametrize(("results", "state"), [("SSSFF", "closed"), ("SSSFFF", "open"), ("FFFSS", "open")])
-async def test_the_sequences_of_a_window(
+async def test_result_sequences_over_both_windows(
     autojump_clock: trio.testing.MockClock, window: dict[str, Any], results: str, state: str
 ) -> None:
     assert await play(Breaker(minimum_calls=5, **window), results) == state
 
 
 @pytest.mark.trio
-async def test_a_window_of_time_forgets_and_one_of_calls_does_not(
+async def test_only_a_time_window_forgets_with_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     assert await play(Breaker(minimum_calls=5, window=20, down_after=None), "FFFFF", every=6) == "closed"
@@ -60,20 +60,20 @@ async def test_a_window_of_time_forgets_and_one_of_calls_does_not(
 @pytest.mark.parametrize(
     ("results", "every", "state"),
     [
-        ("S" * 500 + "F" * 25, 0.1, "open"),  # 25 of 525, but for two seconds nothing else
+        ("S" * 500 + "F" * 25, 0.1, "open"),  # 25 of 525, but nothing else for two seconds
         ("S" * 500 + "F" * 15, 0.1, "closed"),
-        ("S" * 500 + "F" * 15 + "S" + "F" * 15, 0.1, "closed"),  # it does answer
-        ("S" * 500 + "F" * 100, 0.01, "closed"),  # a second without an answer: a restart
+        ("S" * 500 + "F" * 15 + "S" + "F" * 15, 0.1, "closed"),  # there is one reply
+        ("S" * 500 + "F" * 100, 0.01, "closed"),  # one second without a reply: a restart
     ],
 )
-async def test_an_endpoint_that_answers_nothing_is_down_however_well_it_was_before(
+async def test_only_failures_for_down_after_seconds_open_the_circuit(
     autojump_clock: trio.testing.MockClock, results: str, every: float, state: str
 ) -> None:
     assert await play(Breaker(), results, every=every) == state
 
 
 @pytest.mark.trio
-async def test_a_fifth_probe_is_told_and_a_permit_given_back_lets_one_more_in(
+async def test_extra_probe_is_refused_and_a_released_permit_is_reused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     breaker = Breaker(minimum_calls=5, window=20, probes=4)
@@ -97,19 +97,19 @@ async def test_a_fifth_probe_is_told_and_a_permit_given_back_lets_one_more_in(
 
 @pytest.mark.trio
 @pytest.mark.parametrize(
-    "untelling",
+    "error",
     [
         headrace.DeadlineExceeded("the caller's own"),
         headrace.BudgetExceeded("of an inner policy"),
         ZeroDivisionError("a bug in an inner policy"),
     ],
 )
-async def test_a_probe_that_tells_nothing_gives_its_permit_back(
-    autojump_clock: trio.testing.MockClock, untelling: Exception
+async def test_probe_without_a_result_releases_its_permit(
+    autojump_clock: trio.testing.MockClock, error: Exception
 ) -> None:
     breaker = Breaker.classic()
     await play(breaker, "FFFFF")
-    async with FakeEndpoint(untelling).client([breaker]) as client:
+    async with FakeEndpoint(error).client([breaker]) as client:
         await trio.sleep(60)
         await call(client)
         assert breaker.state(URL) == "half_open"
@@ -118,7 +118,7 @@ async def test_a_probe_that_tells_nothing_gives_its_permit_back(
 
 
 @pytest.mark.trio
-async def test_slow_answers_open_a_circuit_and_slow_probes_open_it_again(
+async def test_slow_replies_open_the_circuit_and_slow_probes_reopen_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     breaker = Breaker(minimum_calls=5, slow_after=10, slow_rate=0.5, open_for=60, probes=2)
@@ -143,7 +143,7 @@ async def test_slow_answers_open_a_circuit_and_slow_probes_open_it_again(
 
 
 @pytest.mark.trio
-async def test_a_stream_is_slow_where_its_first_piece_is_and_not_where_its_reader_is(
+async def test_stream_is_slow_by_its_first_chunk_not_by_its_reader(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     breaker = Breaker(failure_rate=None, minimum_calls=2, slow_after=10, slow_rate=1.0)
@@ -166,10 +166,10 @@ async def test_a_stream_is_slow_where_its_first_piece_is_and_not_where_its_reade
 
 
 @pytest.mark.trio
-async def test_an_endpoint_that_flaps_is_left_alone_for_as_long_each_time(
+async def test_flapping_endpoint_opens_the_circuit_for_the_full_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    # It is well for each probe and fails again, ten hours long; what was begun before comes late, and fails.
+    # For ten hours it answers each probe and fails again; a call that began before fails late.
     breaker, late = Breaker(minimum_calls=5, probes=1), Answer(delay=90.0, status=500)
     endpoint = FakeEndpoint()
     async with endpoint.client([breaker]) as client, trio.open_nursery() as nursery:
@@ -191,7 +191,7 @@ async def test_an_endpoint_that_flaps_is_left_alone_for_as_long_each_time(
 
 @pytest.mark.trio
 @pytest.mark.parametrize("mine", [400, 401, 403, 404, 422, 429, Answer(delay=30)])
-async def test_neither_the_callers_mistakes_nor_cancellations_open_it(
+async def test_client_errors_and_cancellations_do_not_open_the_circuit(
     autojump_clock: trio.testing.MockClock, mine: Any
 ) -> None:
     breaker = Breaker(minimum_calls=5, consecutive=5)
@@ -203,7 +203,7 @@ async def test_neither_the_callers_mistakes_nor_cancellations_open_it(
 
 
 @pytest.mark.trio
-async def test_a_jump_of_the_wall_clock_changes_nothing(
+async def test_wall_clock_jumps_change_nothing(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(jump: Callable[[float], None]) -> list[tuple[float, str]]:
@@ -219,16 +219,16 @@ async def test_a_jump_of_the_wall_clock_changes_nothing(
                 await trio.sleep(1.0)
         return seen
 
-    sound = await story(lambda seconds: None)
+    expected = await story(lambda seconds: None)
     wall, real = [0.0], time.time
     monkeypatch.setattr(time, "time", lambda: real() + wall[0])
     jumping = await story(lambda seconds: wall.__setitem__(0, seconds))
-    assert jumping == sound
-    assert [code for _, code in sound].count("circuit_open") == 2 * 59
+    assert jumping == expected
+    assert [code for _, code in expected].count("circuit_open") == 2 * 59
 
 
 @pytest.mark.anyio
-async def test_the_state_by_an_endpoints_name_or_url() -> None:
+async def test_state_by_endpoint_name_or_url() -> None:
     breaker = Breaker(failure_rate=None, consecutive=1)
     endpoints = [
         Endpoint("http://one.test/v1", name="cheap", models=["small"]),
@@ -242,7 +242,7 @@ async def test_the_state_by_an_endpoints_name_or_url() -> None:
         await call_model(client, "large")
         assert breaker.state("cheap") == breaker.state("http://one.test/v1") == "closed"
         assert breaker.state("dear") == breaker.state("http://two.test/v1/") == "open"
-        # One URL is one circuit, whatever it is called.
+        # Endpoints that share a URL share its circuit.
         fake.then(500)
         await client.chat("Hallo", model="medium")
         await call_model(client, "small")
@@ -255,8 +255,8 @@ async def call_model(client: headrace.Client, model: str) -> None:
 
 
 @attrs.frozen
-class Waits:
-    """Waits for its turn in `Call.waiting`, as a policy that keeps to a rate does."""
+class WaitingPolicy:
+    """Waits in `Call.waiting`, as a rate-limiting policy does."""
 
     delay: Callable[[], float]
     name: str = "waits"
@@ -272,15 +272,15 @@ class Waits:
 
 
 @pytest.mark.trio
-async def test_time_in_which_an_attempt_waits_does_not_make_it_slow(
+async def test_waiting_time_does_not_make_an_attempt_slow(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     breaker = Breaker(slow_after=2.0, slow_rate=0.5, minimum_calls=4)
     endpoint = FakeEndpoint(otherwise=Answer(delay=1.0))
-    waits = Waits(lambda: 30.0)
+    waits = WaitingPolicy(lambda: 30.0)
     client = endpoint.client([breaker, waits], max_in_flight=1)
     async with client, trio.open_nursery() as nursery:
-        for _ in range(10):  # the last waits another nine seconds for the only token
+        for _ in range(10):  # the last one waits another nine seconds for the only token
             nursery.start_soon(call, client)
     assert len(endpoint.attempts) == 10
     assert breaker.state(URL) == "closed"
@@ -292,33 +292,30 @@ async def test_time_in_which_an_attempt_waits_does_not_make_it_slow(
 
 
 @pytest.mark.trio
-async def test_an_attempt_that_waited_while_the_circuit_opened_is_the_probe_when_one_is_due(
+async def test_attempt_that_waited_while_the_circuit_opened_becomes_the_probe(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     delays = iter([30.0, 70.0, 80.0, 0.1, 0.2])
     endpoint = FakeEndpoint(503, 503, Answer(delay=20.0))
-    policies: list[Policy] = [Breaker(consecutive=2, probes=1), Waits(lambda: next(delays))]
-    said: list[tuple[float, str]] = []
+    policies: list[Policy] = [Breaker(consecutive=2, probes=1), WaitingPolicy(lambda: next(delays))]
+    codes: list[tuple[float, str]] = []
 
     async def ask(client: headrace.Client) -> None:
         code = await call(client)
-        said.append((round(trio.current_time(), 1), code))
+        codes.append((round(trio.current_time(), 1), code))
 
     async with endpoint.client(policies) as client, trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(ask, client)
-    # A probe after 70 s, which is under way until 90.
-    assert said[2:] == [(30.0, "circuit_open"), (80.0, "circuit_open"), (90.0, "ok")]
+    # The probe starts after 70 s and is in flight until 90 s.
+    assert codes[2:] == [(30.0, "circuit_open"), (80.0, "circuit_open"), (90.0, "ok")]
     assert len(endpoint.attempts) == 3
 
 
-# One policy in two event loops.
-
-
-async def open_its_circuit(breaker: Breaker) -> None:
-    assert breaker.state(URL) in {"closed", "open"}  # as it was left
+async def open_circuit(breaker: Breaker) -> None:
+    assert breaker.state(URL) in {"closed", "open"}  # the state of an earlier loop, if any
     async with FakeEndpoint("ok", otherwise=500).client([breaker]) as client:
-        assert await call(client) == "ok", "a circuit of the loop before would refuse this"
+        assert await call(client) == "ok", "a circuit of the earlier loop would refuse this"
         assert breaker.state(URL) == "closed"
         for _ in range(5):
             await call(client)
@@ -327,15 +324,15 @@ async def open_its_circuit(breaker: Breaker) -> None:
 
 @pytest.mark.parametrize("first", ["trio", "asyncio"])
 @pytest.mark.parametrize("second", ["trio", "asyncio"])
-def test_after_its_loop_has_ended_a_policy_starts_anew_in_the_next(first: str, second: str) -> None:
+def test_circuits_restart_in_a_new_event_loop(first: str, second: str) -> None:
     breaker = Breaker(failure_rate=None, consecutive=5)
-    anyio.run(open_its_circuit, breaker, backend=first)
-    anyio.run(open_its_circuit, breaker, backend=second)
+    anyio.run(open_circuit, breaker, backend=first)
+    anyio.run(open_circuit, breaker, backend=second)
 
 
 @pytest.mark.parametrize("first", ["trio", "asyncio"])
 @pytest.mark.parametrize("second", ["trio", "asyncio"])
-def test_a_second_living_loop_is_refused(first: str, second: str) -> None:
+def test_second_running_event_loop_is_refused(first: str, second: str) -> None:
     breaker = Breaker()
     is_open, refused = threading.Event(), threading.Event()
     endpoint = FakeEndpoint()
@@ -345,21 +342,21 @@ def test_a_second_living_loop_is_refused(first: str, second: str) -> None:
             await client.chat("?")
             is_open.set()
             await anyio.to_thread.run_sync(refused.wait, 10.0)
-            assert await call(client) == "ok", "it goes on undisturbed"
+            assert await call(client) == "ok", "the first client goes on working"
 
-    async def be_refused() -> None:
+    async def expect_refusal() -> None:
         with pytest.raises(
             headrace.ClientStateError, match="policy 'breaker' is in use in another event loop"
         ):
             async with FakeEndpoint().client([breaker]):
-                pytest.fail("it opened")
+                pytest.fail("the second client opened")
 
     with concurrent.futures.ThreadPoolExecutor() as threads:
         holding = threads.submit(lambda: anyio.run(hold, backend=first))
         assert is_open.wait(10)
         try:
-            anyio.run(be_refused, backend=second)
+            anyio.run(expect_refusal, backend=second)
         finally:
             refused.set()
         holding.result()
-    anyio.run(hold, backend=second)  # now that the first has ended
+    anyio.run(hold, backend=second)  # the first has ended

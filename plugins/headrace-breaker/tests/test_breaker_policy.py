@@ -1,4 +1,4 @@
-"""The breaker in a client, on both loops, and in virtual time."""
+"""The breaker in a client, on trio and asyncio, and in virtual time."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ URL = "http://fake.test/v1"
 
 
 @attrs.define
-class Ear:
-    """An observer that remembers."""
+class EventRecorder:
+    """An observer that records events."""
 
-    name: str = "ear"
+    name: str = "recorder"
     events: list[headrace.Event] = attrs.field(factory=list)
 
     def notify(self, event: headrace.Event) -> None:
@@ -38,14 +38,14 @@ async def fail(client: headrace.Client, times: int) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_contract_of_policies() -> None:
+async def test_policy_contract() -> None:
     await check_policy_contract(Breaker)
 
 
 @pytest.mark.anyio
-async def test_the_classic_opens_after_five_failures_and_fails_fast() -> None:
-    breaker, endpoint, ear = Breaker.classic(), FakeEndpoint(otherwise=500), Ear()
-    async with endpoint.client([breaker], observers=[ear]) as client:
+async def test_classic_opens_after_five_failures_and_fails_fast() -> None:
+    breaker, endpoint, recorder = Breaker.classic(), FakeEndpoint(otherwise=500), EventRecorder()
+    async with endpoint.client([breaker], observers=[recorder]) as client:
         assert breaker.state(URL) == "closed"
         await fail(client, 5)
         assert breaker.state(URL) == breaker.state(URL + "/") == "open"
@@ -56,22 +56,18 @@ async def test_the_classic_opens_after_five_failures_and_fails_fast() -> None:
     assert len(endpoint.attempts) == 5
     because = "injected 500 (POST /chat/completions: status 500; the endpoint failed)"
     assert f"is open ({because})" in str(caught.value)
-    assert [(event.name, dict(event.data)) for event in ear.events] == [
+    assert [(event.name, dict(event.data)) for event in recorder.events] == [
         ("circuit", {"endpoint": URL, "state": "open", "open_for": 60.0, "because": because})
     ]
 
 
 @pytest.mark.anyio
-async def test_by_failure_rate() -> None:
+async def test_failure_rate_opens_the_circuit() -> None:
     breaker = Breaker(minimum_calls=10)
     endpoint = FakeEndpoint("ok", 500, "ok", 500, "ok", 500, "ok", 500, "ok", 500)
     async with endpoint.client([breaker]) as client, client.map(["Hallo"] * 10, max_in_flight=1) as outcomes:
         assert len([outcome async for outcome in outcomes]) == 10
     assert breaker.state(URL) == "open"
-
-
-def broken_answer() -> Answer:
-    return Answer(body=b"<html>")
 
 
 @pytest.mark.anyio
@@ -91,13 +87,13 @@ def broken_answer() -> Answer:
         (409, "closed"),
         (422, "closed"),
         (429, "closed"),
-        (broken_answer(), "closed"),
+        (Answer(body=b"<html>"), "closed"),
         (headrace.DeadlineExceeded("too late"), "closed"),
         (headrace.BudgetExceeded("from an inner policy"), "closed"),
         (ZeroDivisionError("a bug in an inner policy"), "closed"),
     ],
 )
-async def test_which_errors_count(step: Any, state: str) -> None:
+async def test_which_errors_count_as_failures(step: Any, state: str) -> None:
     breaker = Breaker.classic()
     async with FakeEndpoint(otherwise=step).client([breaker]) as client:
         await fail(client, 5)
@@ -105,7 +101,7 @@ async def test_which_errors_count(step: Any, state: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_cancellations_are_no_failures() -> None:
+async def test_cancellations_are_not_failures() -> None:
     breaker = Breaker.classic()
     async with FakeEndpoint(otherwise=Answer(delay=60)).client([breaker]) as client:
         for _ in range(6):
@@ -115,7 +111,7 @@ async def test_cancellations_are_no_failures() -> None:
 
 
 @pytest.mark.anyio
-async def test_each_endpoint_has_a_circuit_of_its_own() -> None:
+async def test_each_endpoint_has_its_own_circuit() -> None:
     breaker = Breaker.classic()
     async with FakeEndpoint(otherwise=500).client([breaker]) as client:
         await fail(client, 5)
@@ -126,9 +122,9 @@ async def test_each_endpoint_has_a_circuit_of_its_own() -> None:
 
 
 @pytest.mark.trio
-async def test_a_probe_after_60_seconds(autojump_clock: trio.testing.MockClock) -> None:
-    breaker, endpoint, ear = Breaker.classic(), FakeEndpoint(*[500] * 6), Ear()
-    async with endpoint.client([breaker], observers=[ear]) as client:
+async def test_probe_is_sent_after_60_seconds(autojump_clock: trio.testing.MockClock) -> None:
+    breaker, endpoint, recorder = Breaker.classic(), FakeEndpoint(*[500] * 6), EventRecorder()
+    async with endpoint.client([breaker], observers=[recorder]) as client:
         await fail(client, 5)
         await trio.sleep(59.5)
         await fail(client, 1)
@@ -144,11 +140,11 @@ async def test_a_probe_after_60_seconds(autojump_clock: trio.testing.MockClock) 
         await trio.sleep(30)
         assert (await client.chat("Hallo")).text == "ok"
         assert breaker.state(URL) == "closed"
-    assert ear.states() == ["open", "half_open", "open", "half_open", "closed"]
+    assert recorder.states() == ["open", "half_open", "open", "half_open", "closed"]
 
 
 @pytest.mark.trio
-async def test_so_many_probes_and_no_more(autojump_clock: trio.testing.MockClock) -> None:
+async def test_at_most_probes_calls_are_let_through(autojump_clock: trio.testing.MockClock) -> None:
     breaker = Breaker(failure_rate=None, consecutive=5, probes=4)
     endpoint = FakeEndpoint(*[500] * 5, otherwise=Answer(delay=1.0))
     async with endpoint.client([breaker]) as client:
@@ -165,7 +161,7 @@ async def test_so_many_probes_and_no_more(autojump_clock: trio.testing.MockClock
 
 
 @pytest.mark.trio
-async def test_a_cancelled_probe_gives_its_permit_back(autojump_clock: trio.testing.MockClock) -> None:
+async def test_cancelled_probe_releases_its_permit(autojump_clock: trio.testing.MockClock) -> None:
     breaker = Breaker.classic()
     endpoint = FakeEndpoint(*[500] * 5, Answer(delay=1000.0))
     async with endpoint.client([breaker]) as client:
@@ -180,7 +176,7 @@ async def test_a_cancelled_probe_gives_its_permit_back(autojump_clock: trio.test
 
 @pytest.mark.trio
 @pytest.mark.parametrize("late", ["ok", 500])
-async def test_a_result_from_before_it_opened_is_ignored(
+async def test_result_from_an_earlier_state_is_ignored(
     autojump_clock: trio.testing.MockClock, late: str | int
 ) -> None:
     breaker = Breaker.classic()
@@ -188,24 +184,24 @@ async def test_a_result_from_before_it_opened_is_ignored(
     endpoint = FakeEndpoint(slow, *[500] * 5)
     async with endpoint.client([breaker]) as client, trio.open_nursery() as nursery:
 
-        async def begun_before() -> None:
+        async def call_before() -> None:
             if late == "ok":
                 await client.chat("Hallo")
             else:
                 await fail(client, 1)
 
-        nursery.start_soon(begun_before)
+        nursery.start_soon(call_before)
         await trio.sleep(1)
         await fail(client, 5)
         await trio.sleep(40)
         with pytest.raises(headrace.CircuitOpen) as caught:
             await client.chat("Hallo")
-    # Neither closed by the late success nor opened anew by the late failure.
+    # The late success did not close it, and the late failure did not open it again.
     assert caught.value.retry_after == 20.0
 
 
 @pytest.mark.trio
-async def test_a_refused_request_shows_that_the_endpoint_is_back(
+async def test_client_error_of_a_probe_closes_the_circuit(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     breaker = Breaker.classic()
@@ -237,7 +233,7 @@ async def test_a_refused_request_shows_that_the_endpoint_is_back(
         {"window": None},
     ],
 )
-def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+def test_out_of_range_settings_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(headrace.SettingsError, match=next(iter(wrong))):
         Breaker(**wrong)
 
@@ -251,6 +247,6 @@ def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch:
     assert (policy.consecutive, policy.window, policy.probes, policy.open_for) == (5, 30.0, 2, 10.0)
 
 
-def test_an_unknown_setting_is_an_error() -> None:
+def test_unknown_setting_is_an_error() -> None:
     with pytest.raises(headrace.SettingsError, match="did you mean 'probes'"):
         FakeEndpoint().client(None, breaker={"probe": 5})

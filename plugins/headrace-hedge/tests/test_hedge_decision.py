@@ -1,4 +1,4 @@
-"""Which calls are hedged, when, and how many: without a loop."""
+"""Which calls are hedged, when, and how many: without an event loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import Request
-from headrace_hedge.decision import ENOUGH, REMEMBERED, Allowance, Latencies, kind_of
+from headrace_hedge.decision import (
+    MAX_CALLS_SAVED,
+    MAX_SAMPLES,
+    MIN_SAMPLES,
+    HedgeBudget,
+    LatencyWindow,
+    request_kind,
+)
 
 CHAT = {"model": "m", "messages": []}
 
@@ -29,8 +36,8 @@ CHAT = {"model": "m", "messages": []}
         ("GET", "/batches/b_1", None),
     ],
 )
-def test_what_only_asks_may_be_sent_twice(method: str, path: str, body: dict[str, Any] | None) -> None:
-    assert kind_of(Request(body, path, method)) is not None
+def test_requests_that_only_ask_may_be_hedged(method: str, path: str, body: dict[str, Any] | None) -> None:
+    assert request_kind(Request(body, path, method)) is not None
 
 
 @pytest.mark.parametrize(
@@ -49,36 +56,38 @@ def test_what_only_asks_may_be_sent_twice(method: str, path: str, body: dict[str
         ("HEAD", "/models", None),
     ],
 )
-def test_what_makes_or_ends_something_may_not(method: str, path: str, body: dict[str, Any] | None) -> None:
-    assert kind_of(Request(body, path, method)) is None
+def test_requests_that_change_something_may_not_be_hedged(
+    method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    assert request_kind(Request(body, path, method)) is None
 
 
-def test_latencies_are_compared_within_a_model_and_path() -> None:
-    chat = kind_of(Request(CHAT))
-    assert chat == kind_of(Request(CHAT | {"temperature": 1}))
-    assert chat != kind_of(Request(CHAT | {"model": "other"}))
-    assert chat != kind_of(Request({"model": "m", "input": "?"}, "/embeddings"))
-    assert kind_of(Request(None, "/models", "GET")) == kind_of(Request(None, "/files/f_1", "GET"))
+def test_kind_is_the_model_and_the_path() -> None:
+    chat = request_kind(Request(CHAT))
+    assert chat == request_kind(Request(CHAT | {"temperature": 1}))
+    assert chat != request_kind(Request(CHAT | {"model": "other"}))
+    assert chat != request_kind(Request({"model": "m", "input": "?"}, "/embeddings"))
+    assert request_kind(Request(None, "/models", "GET")) == request_kind(Request(None, "/files/f_1", "GET"))
 
 
-def test_a_percentile_needs_a_hundred_latencies() -> None:
-    latencies = Latencies()
-    for number in range(1, ENOUGH):
-        latencies.add(number)
+def test_percentile_needs_a_hundred_latencies() -> None:
+    latencies = LatencyWindow()
+    for number in range(1, MIN_SAMPLES):
+        latencies.record(number)
     assert latencies.percentile(95) is None
-    latencies.add(100)
+    latencies.record(100)
     assert [latencies.percentile(percent) for percent in (1, 50, 95, 99, 99.9)] == [1, 50, 95, 99, 100]
 
 
 @given(
-    st.lists(st.floats(0, 100), min_size=ENOUGH, max_size=REMEMBERED + 500),
+    st.lists(st.floats(0, 100), min_size=MIN_SAMPLES, max_size=MAX_SAMPLES + 500),
     st.floats(0.1, 99.9),
 )
-def test_a_percentile_is_that_of_the_latest_by_its_definition(seen: list[float], percent: float) -> None:
-    latencies = Latencies()
+def test_percentile_is_that_of_the_latest_samples(seen: list[float], percent: float) -> None:
+    latencies = LatencyWindow()
     for seconds in seen:
-        latencies.add(seconds)
-    latest = seen[-REMEMBERED:]
+        latencies.record(seconds)
+    latest = seen[-MAX_SAMPLES:]
     found = latencies.percentile(percent)
     assert found in latest
     below = sum(seconds < found for seconds in latest)
@@ -87,29 +96,27 @@ def test_a_percentile_is_that_of_the_latest_by_its_definition(seen: list[float],
     assert below < rank <= not_above
 
 
-def test_a_twentieth_of_twenty_calls_is_one() -> None:
-    allowance = Allowance(0.05)
+def test_twenty_calls_at_a_share_of_0_05_allow_one_extra_request() -> None:
+    budget = HedgeBudget(0.05)
     for _ in range(19):
-        allowance.called()
-    assert not allowance.take()
-    allowance.called()
-    assert allowance.take()
-    assert not allowance.take()
+        budget.deposit()
+    assert not budget.try_withdraw()
+    budget.deposit()
+    assert budget.try_withdraw()
+    assert not budget.try_withdraw()
 
 
 @given(
     share=st.floats(0.001, 1.0),
     runs=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 100)), max_size=30),
 )
-def test_never_more_than_the_share_and_no_more_saved_than_that_of_a_thousand(
-    share: float, runs: list[tuple[int, int]]
-) -> None:
-    allowance, calls, sent = Allowance(share), 0, 0
+def test_extra_requests_never_exceed_the_share(share: float, runs: list[tuple[int, int]]) -> None:
+    budget, calls, sent = HedgeBudget(share), 0, 0
     for called, wanted in runs:
         for _ in range(called):
-            allowance.called()
+            budget.deposit()
         calls += called
-        in_a_row = sum(allowance.take() for _ in range(wanted))
+        in_a_row = sum(budget.try_withdraw() for _ in range(wanted))
         sent += in_a_row
         assert sent <= share * calls + 1e-6
-        assert in_a_row <= share * REMEMBERED + 1e-6
+        assert in_a_row <= share * MAX_CALLS_SAVED + 1e-6

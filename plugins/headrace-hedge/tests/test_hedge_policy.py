@@ -1,4 +1,4 @@
-"""The hedge policy in a client, on both loops."""
+"""The hedge policy in a client, on trio and asyncio."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ def hedge(after: float | str = 0.01, **more: Any) -> Hedge:
     return Hedge(after=after, **{"share": 1.0} | more)
 
 
-class Staged:
-    """An endpoint in memory whose answers come in an order that no clock decides.
+class StagedEndpoint:
+    """An endpoint in memory whose replies come in a fixed order, independent of time.
 
-    Of each request, in the order in which they come, a pair says what it is answered, and after how many
-    things have happened: requests that came or ended.
+    Args:
+        turns: For each request in order, its reply and the number of events to wait for. An event is the
+            start or the end of a request.
     """
 
     def __init__(self, *turns: tuple[Any, int]) -> None:
-        self._turns = iter([(FakeEndpoint(step), things) for step, things in turns])
-        self._happened: list[anyio.Event] = []
+        self._turns = iter([(FakeEndpoint(step), count) for step, count in turns])
+        self._events: list[anyio.Event] = []
         self.in_flight = 0
 
     def client(self, policies: list[Any], **more: Any) -> headrace.Client:
@@ -48,55 +49,55 @@ class Staged:
         return headrace.Client(base_url=URL, model="m", policies=policies, transport=transport, **more)
 
     async def handle(self, call: Call) -> Reply:
-        fake, things = next(self._turns)
+        fake, count = next(self._turns)
         self.in_flight += 1
-        self._something()
+        self._count_event()
         try:
-            await self.happened(things)
+            await self.wait_for_events(count)
             return await fake.handle(call)
         finally:
             self.in_flight -= 1
-            self._something()
+            self._count_event()
 
-    async def happened(self, things: int) -> None:
-        """Wait for so many things to have happened."""
-        while sum(event.is_set() for event in self._happened) < things:
-            await self._next().wait()
+    async def wait_for_events(self, count: int) -> None:
+        """Wait for ``count`` events."""
+        while sum(event.is_set() for event in self._events) < count:
+            await self._next_event().wait()
 
-    def _something(self) -> None:
-        self._next().set()
+    def _count_event(self) -> None:
+        self._next_event().set()
 
-    def _next(self) -> anyio.Event:
-        if not self._happened or self._happened[-1].is_set():
-            self._happened.append(anyio.Event())
-        return self._happened[-1]
+    def _next_event(self) -> anyio.Event:
+        if not self._events or self._events[-1].is_set():
+            self._events.append(anyio.Event())
+        return self._events[-1]
 
 
 NEVER = 1000
-"""More things than happen."""
+"""More events than there are."""
 
 
-async def save_up(policy: Hedge) -> None:
-    """Calls that are over at once, so that a later one may have their extra requests."""
+async def fill_budget(policy: Hedge) -> None:
+    """Make quick calls, so that a later call may have several extra requests."""
     async with FakeEndpoint().client([policy]) as client:
         for _ in range(5):
             await client.chat("?")
 
 
 @attrs.define
-class Ear:
-    """An observer that remembers."""
+class EventRecorder:
+    """An observer that records the policy's events."""
 
-    name: str = "ear"
-    heard: list[dict[str, Any]] = attrs.field(factory=list)
+    name: str = "recorder"
+    events: list[dict[str, Any]] = attrs.field(factory=list)
 
     def notify(self, event: headrace.Event) -> None:
         if event.name == "hedge":
-            self.heard.append(dict(event.data))
+            self.events.append(dict(event.data))
 
 
 def tasks() -> int:
-    """How many tasks there are."""
+    """The number of running tasks."""
     try:
         return len(asyncio.all_tasks())
     except RuntimeError:
@@ -104,7 +105,7 @@ def tasks() -> int:
 
 
 @asynccontextmanager
-async def no_task_left() -> AsyncIterator[None]:
+async def no_tasks_left() -> AsyncIterator[None]:
     before = tasks()
     yield
     assert tasks() == before
@@ -112,13 +113,11 @@ async def no_task_left() -> AsyncIterator[None]:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("make", [Hedge, lambda: hedge(60.0), lambda: hedge("p95")])
-async def test_the_contract_of_policies(make: Any) -> None:
+async def test_policy_contract(make: Any) -> None:
     await check_policy_contract(make)
 
 
-def test_it_is_active_where_after_is_set_and_only_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_policy_is_active_only_with_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
     def found(**sections: Any) -> list[Hedge]:
@@ -133,7 +132,7 @@ def test_it_is_active_where_after_is_set_and_only_there(
     assert found() == []
 
 
-def test_without_after_it_costs_nothing() -> None:
+def test_without_after_send_is_returned_unchanged() -> None:
     async def send(call: Call) -> Reply:
         raise NotImplementedError
 
@@ -155,35 +154,35 @@ def test_without_after_it_costs_nothing() -> None:
         {"share": 1.1},
     ],
 )
-def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
+def test_out_of_range_values_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="hedge: "):
         Hedge(**wrong)
 
 
 @pytest.mark.anyio
-async def test_a_slow_request_is_sent_again_and_the_quicker_reply_is_used() -> None:
-    policy, ear, endpoint = hedge(), Ear(), FakeEndpoint(SLOW, "quick")
-    async with endpoint.client([policy], observers=[ear]) as client, no_task_left():
+async def test_slow_request_is_sent_again_and_the_first_reply_is_used() -> None:
+    policy, recorder, endpoint = hedge(), EventRecorder(), FakeEndpoint(SLOW, "quick")
+    async with endpoint.client([policy], observers=[recorder]) as client, no_tasks_left():
         reply = await client.chat("?")
         assert endpoint.in_flight == 0
     assert (reply.text, reply.attempts) == ("quick", 2)
     assert (policy.sent, policy.won) == (1, 1)
-    assert ear.heard == [{"state": "sent", "after": 0.01}, {"state": "won", "endpoint": "fake.test"}]
+    assert recorder.events == [{"state": "sent", "after": 0.01}, {"state": "won", "endpoint": "fake.test"}]
 
 
 @pytest.mark.anyio
-async def test_the_first_may_still_win() -> None:
-    policy, ear, endpoint = hedge(), Ear(), Staged(("first", 2), ("second", NEVER))
-    async with endpoint.client([policy], observers=[ear]) as client, no_task_left():
+async def test_first_request_may_still_win() -> None:
+    policy, recorder, endpoint = hedge(), EventRecorder(), StagedEndpoint(("first", 2), ("second", NEVER))
+    async with endpoint.client([policy], observers=[recorder]) as client, no_tasks_left():
         reply = await client.chat("?")
         assert endpoint.in_flight == 0
     assert (reply.text, reply.attempts) == ("first", 2)
     assert (policy.sent, policy.won) == (1, 0)
-    assert ear.heard == [{"state": "sent", "after": 0.01}]
+    assert recorder.events == [{"state": "sent", "after": 0.01}]
 
 
 @pytest.mark.anyio
-async def test_a_quick_call_is_sent_once() -> None:
+async def test_quick_call_is_sent_once() -> None:
     policy, endpoint = hedge(10.0), FakeEndpoint()
     async with endpoint.client([policy]) as client:
         assert (await client.chat("?")).attempts == 1
@@ -191,17 +190,17 @@ async def test_a_quick_call_is_sent_once() -> None:
 
 
 @pytest.mark.anyio
-async def test_so_many_extra_requests_and_no_more() -> None:
+async def test_most_limits_the_extra_requests() -> None:
     policy = hedge(most=3)
-    await save_up(policy)
-    endpoint = Staged(*[("no", NEVER)] * 3, ("fourth", 4))
+    await fill_budget(policy)
+    endpoint = StagedEndpoint(*[("no", NEVER)] * 3, ("fourth", 4))
     async with endpoint.client([policy]) as client:
         reply = await client.chat("?")
     assert (reply.text, reply.attempts, policy.won) == ("fourth", 4, 1)
 
 
 @pytest.mark.anyio
-async def test_a_failure_before_there_is_a_second_request_comes_out_at_once() -> None:
+async def test_failure_before_a_second_request_is_raised_at_once() -> None:
     policy, endpoint = hedge(10.0), FakeEndpoint(503)
     async with endpoint.client([policy]) as client:
         with pytest.raises(headrace.ServerError) as caught:
@@ -211,19 +210,19 @@ async def test_a_failure_before_there_is_a_second_request_comes_out_at_once() ->
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("turns", [[(503, 2), ("ok", 3)], [("ok", 3), (503, 2)]])
-async def test_whichever_fails_leaves_it_to_the_other(turns: list[tuple[Any, int]]) -> None:
+async def test_failed_request_leaves_the_call_to_the_other(turns: list[tuple[Any, int]]) -> None:
     policy = hedge()
-    async with Staged(*turns).client([policy]) as client, no_task_left():
+    async with StagedEndpoint(*turns).client([policy]) as client, no_tasks_left():
         reply = await client.chat("?")
     assert (reply.text, reply.attempts, policy.sent) == ("ok", 2, 1)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("turns", [[(503, 2), (429, 3)], [(503, 3), (429, 2)]])
-async def test_where_both_fail_the_first_one_s_error_comes_out_as_itself(
+async def test_error_of_the_first_is_raised_if_both_fail(
     turns: list[tuple[Any, int]],
 ) -> None:
-    async with Staged(*turns).client([hedge()]) as client, no_task_left():
+    async with StagedEndpoint(*turns).client([hedge()]) as client, no_tasks_left():
         with pytest.raises(headrace.ServerError) as caught:
             await client.chat("?")
     assert caught.value.attempts == 2
@@ -231,18 +230,18 @@ async def test_where_both_fail_the_first_one_s_error_comes_out_as_itself(
 
 
 @pytest.mark.anyio
-async def test_what_is_no_error_of_a_call_is_not_waited_with() -> None:
+async def test_unexpected_error_is_raised_at_once() -> None:
     policy, endpoint = hedge(), FakeEndpoint(SLOW, ZeroDivisionError("a bug"))
-    async with endpoint.client([policy]) as client, no_task_left():
+    async with endpoint.client([policy]) as client, no_tasks_left():
         with pytest.raises(headrace.PolicyError, match="the transport raised ZeroDivisionError: a bug"):
             await client.chat("?")
         assert endpoint.in_flight == 0
 
 
 @pytest.mark.anyio
-async def test_a_policy_further_in_that_raises_is_named() -> None:
-    class Faulty:
-        name = "faulty"
+async def test_inner_policy_that_raises_is_named() -> None:
+    class FailingPolicy:
+        name = "failing"
         stage = Stage.PACE
 
         def wrap(self, send: headrace.Send) -> headrace.Send:
@@ -251,54 +250,54 @@ async def test_a_policy_further_in_that_raises_is_named() -> None:
 
             return fail
 
-    async with FakeEndpoint().client([hedge(), Faulty()]) as client:
-        with pytest.raises(headrace.PolicyError, match="policy 'faulty' raised KeyError"):
+    async with FakeEndpoint().client([hedge(), FailingPolicy()]) as client:
+        with pytest.raises(headrace.PolicyError, match="policy 'failing' raised KeyError"):
             await client.chat("?")
 
 
 @pytest.mark.anyio
-async def test_streams_and_what_makes_something_are_sent_once() -> None:
+async def test_streams_and_requests_that_change_something_are_sent_once() -> None:
     policy = hedge(0.001)
     endpoint = FakeEndpoint(otherwise=Answer("one two", delay=0.03))
     async with endpoint.client([policy]) as client:
         async with client.stream("?") as stream:
-            assert "".join([piece.text async for piece in stream]) == "one two"
+            assert "".join([chunk.text async for chunk in stream]) == "one two"
         await client.request("POST", "/batches", {"input_file_id": "f"})
         await client.request("DELETE", "/files/f_1")
     assert (policy.sent, len(endpoint.attempts)) == (0, 3)
 
 
 @pytest.mark.anyio
-async def test_what_only_reads_is_hedged() -> None:
+async def test_get_requests_are_hedged() -> None:
     policy = hedge()
-    async with Staged(("first", NEVER), ("second", 0)).client([policy]) as client:
+    async with StagedEndpoint(("first", NEVER), ("second", 0)).client([policy]) as client:
         assert (await client.request("GET", "/models")).status == 200
     assert (policy.sent, policy.won) == (1, 1)
 
 
 @pytest.mark.anyio
-async def test_cancelled_from_outside_both_end() -> None:
-    policy, endpoint = hedge(), Staged(("no", NEVER), ("no", NEVER), ("ok", 0))
-    async with endpoint.client([policy]) as client, no_task_left():
+async def test_outer_cancellation_ends_both_requests() -> None:
+    policy, endpoint = hedge(), StagedEndpoint(("no", NEVER), ("no", NEVER), ("ok", 0))
+    async with endpoint.client([policy]) as client, no_tasks_left():
         async with anyio.create_task_group() as group:
             group.start_soon(client.chat, "?")
-            await endpoint.happened(2)
+            await endpoint.wait_for_events(2)
             group.cancel_scope.cancel()
         assert (policy.sent, endpoint.in_flight, client.in_flight) == (1, 0, 0)
         assert (await client.chat("?")).text == "ok"
 
 
 @pytest.mark.anyio
-async def test_the_deadline_is_both_s() -> None:
+async def test_deadline_applies_to_both_requests() -> None:
     endpoint = FakeEndpoint(SLOW, SLOW)
-    async with endpoint.client([hedge()]) as client, no_task_left():
+    async with endpoint.client([hedge()]) as client, no_tasks_left():
         with pytest.raises(headrace.DeadlineExceeded, match="2 attempts"):
             await client.chat("?", deadline=0.5)
         assert endpoint.in_flight == 0
 
 
 @pytest.mark.anyio
-async def test_the_winner_is_priced_and_what_the_loser_may_cost_is_said() -> None:
+async def test_winner_is_priced_and_loser_is_possible_cost() -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices=PRICES, budget=Decimal("0.00025"))
     endpoint = FakeEndpoint(SLOW, Answer("quick", prompt_tokens=20, completion_tokens=10))
@@ -307,7 +306,7 @@ async def test_the_winner_is_priced_and_what_the_loser_may_cost_is_said() -> Non
         assert reply.cost == Decimal("0.00004")
         assert reply.possible_cost is not None
         assert Decimal("0.00008") < reply.possible_cost < Decimal("0.00012")
-        # What the winner did not use is free again, and what the loser may cost is not.
+        # What the winner did not use is free again; what the loser may cost is not.
         await client.chat("?", max_tokens=1)
         with pytest.raises(headrace.BudgetExceeded, match="attempts that may have been billed"):
             await client.chat("?", max_tokens=10)
@@ -317,7 +316,7 @@ async def test_the_winner_is_priced_and_what_the_loser_may_cost_is_said() -> Non
 
 
 @pytest.mark.anyio
-async def test_a_hedge_that_the_budget_does_not_cover_leaves_the_first_request_alone() -> None:
+async def test_hedge_without_budget_leaves_the_first_request_alone() -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices=PRICES, budget=Decimal("0.00012"))
     endpoint = FakeEndpoint(Answer("first", delay=0.5))
@@ -327,7 +326,7 @@ async def test_a_hedge_that_the_budget_does_not_cover_leaves_the_first_request_a
 
 
 @pytest.mark.anyio
-async def test_the_cancellation_of_the_loser_is_no_failure_to_the_breaker() -> None:
+async def test_cancelled_loser_is_not_a_failure_for_the_breaker() -> None:
     Breaker = pytest.importorskip("headrace_breaker").Breaker
     breaker = Breaker.classic()
     endpoint = FakeEndpoint(*SLOW_THEN_QUICK * 10)
@@ -338,7 +337,7 @@ async def test_the_cancellation_of_the_loser_is_no_failure_to_the_breaker() -> N
 
 
 @pytest.mark.anyio
-async def test_the_loser_s_place_comes_back() -> None:
+async def test_loser_releases_its_adaptive_token() -> None:
     Adaptive = pytest.importorskip("headrace_adaptive").Adaptive
     adaptive, endpoint = Adaptive(start=2), FakeEndpoint(*SLOW_THEN_QUICK * 10)
     async with endpoint.client([hedge(), adaptive]) as client:
@@ -348,7 +347,7 @@ async def test_the_loser_s_place_comes_back() -> None:
 
 
 @pytest.mark.anyio
-async def test_each_of_the_two_is_retried_on_its_own_and_all_attempts_count() -> None:
+async def test_both_requests_are_retried_and_all_attempts_count() -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = FakeEndpoint(SLOW, 503, 503, "quick")
     async with endpoint.client([hedge(), Retry(base=0)]) as client:
@@ -357,9 +356,9 @@ async def test_each_of_the_two_is_retried_on_its_own_and_all_attempts_count() ->
 
 
 @pytest.mark.anyio
-async def test_the_second_begins_as_the_first_did_whatever_became_of_that() -> None:
-    class Writes:
-        name = "writes"
+async def test_second_request_starts_from_the_initial_state() -> None:
+    class NoteWriter:
+        name = "note_writer"
         stage = Stage.PACE
         seen = 0
 
@@ -373,8 +372,8 @@ async def test_the_second_begins_as_the_first_did_whatever_became_of_that() -> N
 
             return write
 
-    class Outside:
-        name = "outside"
+    class OuterPolicy:
+        name = "outer"
         stage = Stage.OBSERVE
         seen: Any = None
 
@@ -387,30 +386,30 @@ async def test_the_second_begins_as_the_first_did_whatever_became_of_that() -> N
 
             return observe
 
-    outside = Outside()
+    outer = OuterPolicy()
     for winner, turns in enumerate(([("first", 2), ("second", NEVER)], [("first", NEVER), ("second", 2)])):
-        async with Staged(*turns).client([hedge(), Writes(), outside]) as client:
+        async with StagedEndpoint(*turns).client([hedge(), NoteWriter(), outer]) as client:
             await client.chat("?")
-        assert outside.seen == (b"%d" % winner, {"outside": "kept", "writes": winner})
+        assert outer.seen == (b"%d" % winner, {"outer": "kept", "note_writer": winner})
 
 
 @attrs.frozen
-class Count:
+class ItemCount:
     number: int
 
 
 @pytest.mark.anyio
-async def test_what_repair_asks_of_one_is_not_asked_of_the_other() -> None:
+async def test_repair_messages_stay_with_their_request() -> None:
     Repair = pytest.importorskip("headrace_repair").Repair
     endpoint = FakeEndpoint("no number", SLOW, '{"number": 7}')
     async with endpoint.client([hedge(0.3), Repair()]) as client:
-        assert (await client.chat("How many?", answer=Count)).answer == Count(7)
+        assert (await client.chat("How many?", answer=ItemCount)).answer == ItemCount(7)
     lengths = [len(attempt.body["messages"]) for attempt in endpoint.attempts if attempt.body]
     assert lengths == [1, 3, 1]
 
 
-class World:
-    """Endpoints in memory, by name."""
+class EndpointGroup:
+    """Several endpoints in memory, by name."""
 
     def __init__(self, **fakes: FakeEndpoint) -> None:
         self.fakes = fakes
@@ -429,38 +428,41 @@ class World:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("others", [(), ("route",), ("route", "retry")])
-async def test_the_second_goes_to_another_endpoint(others: tuple[str, ...]) -> None:
+async def test_second_request_goes_to_another_endpoint(others: tuple[str, ...]) -> None:
     settings = {"route": {"by": "order"}, "retry": {}}
     more = [
         getattr(pytest.importorskip(f"headrace_{name}"), name.capitalize())(**settings[name])
         for name in others
     ]
-    world, ear = World(a=FakeEndpoint(otherwise=SLOW), b=FakeEndpoint(otherwise="from b")), Ear()
-    client = world.client(hedge(), *more)
-    client.observe(ear)
-    async with client, no_task_left():
+    endpoints, recorder = (
+        EndpointGroup(a=FakeEndpoint(otherwise=SLOW), b=FakeEndpoint(otherwise="from b")),
+        EventRecorder(),
+    )
+    client = endpoints.client(hedge(), *more)
+    client.observe(recorder)
+    async with client, no_tasks_left():
         for _ in range(3):
             assert (await client.chat("?")).text == "from b"
-    assert [len(fake.attempts) for fake in world.fakes.values()] == [3, 3]
-    assert ear.heard[-1] == {"state": "won", "endpoint": "b"}
+    assert [len(fake.attempts) for fake in endpoints.fakes.values()] == [3, 3]
+    assert recorder.events[-1] == {"state": "won", "endpoint": "b"}
 
 
 @pytest.mark.anyio
-async def test_the_winner_is_priced_as_at_its_endpoint() -> None:
+async def test_winner_is_priced_at_its_endpoint() -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     Route = pytest.importorskip("headrace_route").Route
     cost = Cost(prices={"a/m": {"input": "1", "output": "1"}, "b/m": {"input": "10", "output": "10"}})
-    world = World(a=FakeEndpoint(SLOW, "from a"), b=FakeEndpoint("from b"))
-    async with world.client(hedge(), Route(by="order"), cost) as client:
+    endpoints = EndpointGroup(a=FakeEndpoint(SLOW, "from a"), b=FakeEndpoint("from b"))
+    async with endpoints.client(hedge(), Route(by="order"), cost) as client:
         assert (await client.chat("?")).cost == Decimal("0.00015")
         assert (await client.chat("?")).cost == Decimal("0.000015")
 
 
 @pytest.mark.anyio
-async def test_three_go_to_three_and_a_fourth_where_the_first_went() -> None:
+async def test_fourth_request_returns_to_the_first_endpoint() -> None:
     policy = hedge(most=3)
-    await save_up(policy)
-    world = World(a=FakeEndpoint(SLOW, "fourth"), b=FakeEndpoint(SLOW), c=FakeEndpoint(SLOW))
-    async with world.client(policy) as client:
+    await fill_budget(policy)
+    endpoints = EndpointGroup(a=FakeEndpoint(SLOW, "fourth"), b=FakeEndpoint(SLOW), c=FakeEndpoint(SLOW))
+    async with endpoints.client(policy) as client:
         assert (await client.chat("?")).text == "fourth"
-    assert [len(fake.attempts) for fake in world.fakes.values()] == [2, 1, 1]
+    assert [len(fake.attempts) for fake in endpoints.fakes.values()] == [2, 1, 1]

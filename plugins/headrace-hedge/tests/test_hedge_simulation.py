@@ -1,4 +1,4 @@
-"""What hedging does to the slowest calls, and what it costs, in virtual time; and over sockets."""
+"""Hedging of the slowest calls and its cost: in virtual time, and over sockets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from headrace_hedge import Hedge
 OK = Answer().content("m")
 
 
-class Jittery:
-    """An endpoint that answers in about a second, and one request in fifty in half a minute."""
+class JitteryEndpoint:
+    """An endpoint that answers in about a second, but one request in fifty in half a minute."""
 
     def __init__(self, seed: int, failing: float = 0.0) -> None:
         self.rng = random.Random(seed)
@@ -51,77 +51,77 @@ class Jittery:
         )
 
 
-async def latencies(world: Jittery, calls: int, *policies: headrace.Policy) -> list[float]:
-    """Of calls of twenty tasks; further tokens are there for extra requests."""
+async def latencies(endpoint: JitteryEndpoint, calls: int, *policies: headrace.Policy) -> list[float]:
+    """The sorted latencies of calls by twenty tasks; the client has more tokens for extra requests."""
     taken: list[float] = []
     left = iter(range(calls))
 
-    async def some() -> None:
+    async def caller() -> None:
         taken.extend([(await client.chat("?")).elapsed for _ in left])
 
-    async with world.client(*policies) as client, trio.open_nursery() as nursery:
+    async with endpoint.client(*policies) as client, trio.open_nursery() as nursery:
         for _ in range(20):
-            nursery.start_soon(some)
+            nursery.start_soon(caller)
     return sorted(taken)
 
 
 @pytest.mark.trio
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("after", [2.0, "p95"])
-async def test_the_slowest_calls_are_quicker_for_few_requests_more(
+async def test_hedging_shortens_the_slowest_calls_with_few_extra_requests(
     after: float | str, seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
-    without = await latencies(Jittery(seed), 2000)
-    hedge, world = Hedge(after=after), Jittery(seed)
-    hedged = await latencies(world, 2000, hedge)
+    without = await latencies(JitteryEndpoint(seed), 2000)
+    hedge, endpoint = Hedge(after=after), JitteryEndpoint(seed)
+    hedged = await latencies(endpoint, 2000, hedge)
     assert without[1980] > 20.0
     assert hedged[1980] < 5.0
     assert 20 < hedge.won <= hedge.sent
-    assert world.requests == 2000 + hedge.sent
+    assert endpoint.requests == 2000 + hedge.sent
     assert hedge.sent <= 0.05 * 2000
-    assert world.in_flight == 0
+    assert endpoint.in_flight == 0
 
 
 @pytest.mark.trio
-async def test_a_percentile_hedges_nothing_before_it_is_known(
+async def test_unknown_percentile_hedges_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     hedge = Hedge(after="p50", share=1.0)
-    await latencies(Jittery(1), 100, hedge)
+    await latencies(JitteryEndpoint(1), 100, hedge)
     assert hedge.sent == 0
-    await latencies(Jittery(2), 100, hedge)
+    await latencies(JitteryEndpoint(2), 100, hedge)
     assert 25 < hedge.sent < 75
 
 
 @pytest.mark.trio
-async def test_an_endpoint_that_is_slow_for_all_is_not_sent_everything_twice(
+async def test_slow_endpoint_does_not_get_everything_twice(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    class Slow(Jittery):
+    class Slow(JitteryEndpoint):
         def delay(self) -> float:
             return 10.0 if self.requests > 5000 else 1.0
 
-    hedge, world = Hedge(after=2.0), Slow(1)
-    await latencies(world, 7000, hedge)
-    # The share of the calls since it became slow, and what was saved up of a thousand before.
+    hedge, endpoint = Hedge(after=2.0), Slow(1)
+    await latencies(endpoint, 7000, hedge)
+    # The share of the calls since it became slow, and that of the thousand calls before.
     assert hedge.sent <= 0.05 * 2000 + 0.05 * 1000 + 1
     assert hedge.sent >= 0.05 * 2000
 
 
 @pytest.mark.trio
 @pytest.mark.parametrize("seed", range(20))
-async def test_cancelled_at_any_moment_nothing_is_left_behind(
+async def test_cancellation_at_any_moment_leaves_nothing_behind(
     seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     Adaptive = pytest.importorskip("headrace_adaptive").Adaptive
     Breaker = pytest.importorskip("headrace_breaker").Breaker
     Retry = pytest.importorskip("headrace_retry").Retry
-    world, rng = Jittery(seed, failing=0.2), random.Random(seed)
+    endpoint, rng = JitteryEndpoint(seed, failing=0.2), random.Random(seed)
     hedge, adaptive = Hedge(after=1.0, most=2, share=1.0), Adaptive(start=60, least=60)
     policies: list[headrace.Policy] = [hedge, Retry(base=0.1, rng=rng), Breaker(failure_rate=1.0), adaptive]
     before = trio.lowlevel.current_statistics().tasks_living
     cancelled = 0
-    async with world.client(*policies) as client:
+    async with endpoint.client(*policies) as client:
 
         async def one() -> None:
             nonlocal cancelled
@@ -134,15 +134,15 @@ async def test_cancelled_at_any_moment_nothing_is_left_behind(
             async with trio.open_nursery() as nursery:
                 for _ in range(50):
                     nursery.start_soon(one)
-            # Who began a request awaited its end.
-            assert (world.in_flight, client.in_flight) == (0, 0)
+            # Each task waits for the end of its requests.
+            assert (endpoint.in_flight, client.in_flight) == (0, 0)
             assert trio.lowlevel.current_statistics().tasks_living == before
     assert cancelled
     assert hedge.sent
 
 
 @pytest.mark.anyio
-async def test_over_sockets_what_stalls_is_answered_all_the_same_and_losers_are_dropped() -> None:
+async def test_stalled_requests_are_answered_and_dropped_over_sockets() -> None:
     pytest.importorskip("uvicorn")
     hedge = Hedge(after=0.5, most=4, share=1.0)
     stalling = Behaviour(errors=0.2, faults=["stall"], stall=60.0, jitter=0.05, latency=0.05)
@@ -156,7 +156,7 @@ async def test_over_sockets_what_stalls_is_answered_all_the_same_and_losers_are_
             async with client.map(questions, max_in_flight=20) as outcomes:
                 replies = [outcome.unwrap() async for outcome in outcomes]
             while True:
-                # A stall lasts until its connection is dropped, which is done while the client is still open.
+                # A stall ends when its connection is dropped, which happens while the client is open.
                 answer = await http.get(endpoint.base_url.removesuffix("/v1") + "/headrace/counts")
                 counts = answer.json()
                 if not counts["in_flight"]:

@@ -1,4 +1,4 @@
-"""When the delay of a hedge begins, in virtual time: with the token, and not while the request waits."""
+"""When the delay of a hedge starts, in virtual time: with the token, and not while the request waits."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def hedge(after: float | str = 1.0, **more: float) -> Hedge:
     return Hedge(after=after, share=1.0, **more)  # type: ignore[arg-type]
 
 
-async def save_up(*policies: Policy) -> None:
-    """Calls that are over at once, so that a later one may have their extra requests."""
+async def fill_budget(*policies: Policy) -> None:
+    """Make quick calls, so that a later call may have several extra requests."""
     async with FakeEndpoint().client(policies) as client:
         for _ in range(5):
             await client.chat("?")
 
 
 @attrs.frozen
-class Waits:
-    """Waits in `Call.waiting` before an attempt, for so many seconds each time."""
+class WaitingPolicy:
+    """Waits in `Call.waiting` before each attempt, for the next of ``seconds``."""
 
     seconds: Iterable[float]
     stage: Stage
-    name: str = "waits"
+    name: str = "waiting"
 
     def wrap(self, send: Send) -> Send:
         seconds = iter(self.seconds)
@@ -50,15 +50,15 @@ class Waits:
 
 
 @attrs.frozen
-class AgainLater:
-    """Sends a call again after its first failure, ``seconds`` later."""
+class RetryPolicy:
+    """Sends a call again ``seconds`` after its first failure."""
 
     seconds: float
-    name: str = "retries"
+    name: str = "retrying"
     stage: Stage = Stage.PERSIST
 
     def wrap(self, send: Send) -> Send:
-        async def again(call: Call) -> Reply:
+        async def retry(call: Call) -> Reply:
             try:
                 return await send(call)
             except headrace.CallError:
@@ -66,15 +66,15 @@ class AgainLater:
                     await anyio.sleep(self.seconds)
                 return await send(call)
 
-        return again
+        return retry
 
 
 @pytest.mark.trio
-async def test_nothing_is_sent_while_the_first_request_waits_for_a_token(
+async def test_delay_does_not_run_while_the_request_waits_for_a_token(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     policy = hedge()
-    await save_up(policy)
+    await fill_budget(policy)
     endpoint = FakeEndpoint(Answer(delay=0.9), *[SLOW] * 3, otherwise="quick")
     async with endpoint.client([policy], max_in_flight=1) as client, trio.open_nursery() as nursery:
         nursery.start_soon(client.chat, "holds the token until 0.9")
@@ -91,37 +91,37 @@ async def test_nothing_is_sent_while_the_first_request_waits_for_a_token(
 
 @pytest.mark.trio
 @pytest.mark.parametrize("stage", [Stage.PERSIST, Stage.PROTECT, Stage.PACE])
-async def test_nothing_is_sent_while_the_first_request_waits_for_its_turn(
+async def test_delay_does_not_run_while_the_request_waits_in_a_policy(
     stage: Stage, autojump_clock: trio.testing.MockClock
 ) -> None:
     policy = hedge()
-    await save_up(policy)
+    await fill_budget(policy)
     endpoint = FakeEndpoint(SLOW, "quick")
-    async with endpoint.client([policy, Waits([30.0], stage)]) as client:
+    async with endpoint.client([policy, WaitingPolicy([30.0], stage)]) as client:
         assert (await client.chat("?")).text == "quick"
     assert endpoint.times == [30.0, 31.0]
 
 
 @pytest.mark.trio
-async def test_nothing_is_sent_while_the_first_request_waits_for_a_retry(
+async def test_delay_does_not_run_while_the_request_waits_for_a_retry(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     policy = hedge()
-    await save_up(policy)
+    await fill_budget(policy)
     endpoint = FakeEndpoint(503, SLOW, "quick")
-    async with endpoint.client([policy, AgainLater(30.0)]) as client:
+    async with endpoint.client([policy, RetryPolicy(30.0)]) as client:
         assert (await client.chat("?")).text == "quick"
     assert endpoint.times == [0.0, 30.0, 31.0]
 
 
 @pytest.mark.trio
-async def test_a_request_that_takes_its_token_again_after_a_wait_does_wait(
+async def test_delay_does_not_run_while_a_token_is_reacquired(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     policy = hedge(most=2)
-    await save_up(policy)
+    await fill_budget(policy)
     endpoint = FakeEndpoint("streamed", SLOW, "quick")
-    policies: list[Policy] = [policy, Waits([0.0, 10.0], Stage.PACE)]
+    policies: list[Policy] = [policy, WaitingPolicy([0.0, 10.0], Stage.PACE)]
     async with endpoint.client(policies, max_in_flight=2) as client, trio.open_nursery() as nursery:
         async with client.stream("holds a token until 20.0"):
             nursery.start_soon(client.chat, "?")
@@ -133,25 +133,25 @@ async def test_a_request_that_takes_its_token_again_after_a_wait_does_wait(
 
 
 @pytest.mark.trio
-async def test_an_extra_request_needs_a_token_and_is_not_sent_without_one(
+async def test_extra_request_is_not_sent_without_a_token(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    policy, heard = hedge(most=3), list[str]()
+    policy, events = hedge(most=3), list[str]()
 
     @attrs.frozen
-    class Ear:
-        name: str = "ear"
+    class EventRecorder:
+        name: str = "recorder"
 
         def notify(self, event: headrace.Event) -> None:
-            heard.append(event.name)
+            events.append(event.name)
 
-    await save_up(policy)
+    await fill_budget(policy)
     endpoint = FakeEndpoint(Answer(delay=5.0), otherwise="quick")
-    async with endpoint.client([policy], max_in_flight=1, observers=[Ear()]) as client:
+    async with endpoint.client([policy], max_in_flight=1, observers=[EventRecorder()]) as client:
         assert (await client.chat("?")).attempts == 1
         assert client.in_flight == client.limiter.statistics().tasks_waiting == 0
-    assert (len(endpoint.attempts), policy.sent, heard) == (1, 0, [])
-    # What it did not send it may still send.
+    assert (len(endpoint.attempts), policy.sent, events) == (1, 0, [])
+    # Extra requests that were not sent stay in the budget.
     endpoint = FakeEndpoint(*[SLOW] * 3, otherwise="quick")
     async with endpoint.client([policy]) as client:
         assert (await client.chat("?")).text == "quick"
@@ -159,9 +159,9 @@ async def test_an_extra_request_needs_a_token_and_is_not_sent_without_one(
 
 
 @pytest.mark.trio
-async def test_losers_give_their_tokens_back(autojump_clock: trio.testing.MockClock) -> None:
+async def test_losers_release_their_tokens(autojump_clock: trio.testing.MockClock) -> None:
     policy = hedge()
-    await save_up(policy)
+    await fill_budget(policy)
     endpoint = FakeEndpoint(SLOW, Answer("quick", delay=1.0), otherwise="ok")
     async with endpoint.client([policy], max_in_flight=2) as client, trio.open_nursery() as nursery:
         nursery.start_soon(client.chat, "?")
@@ -178,14 +178,14 @@ async def test_losers_give_their_tokens_back(autojump_clock: trio.testing.MockCl
 
 @pytest.mark.trio
 @pytest.mark.parametrize("waits", [0.0, 3.0])
-async def test_a_percentile_is_one_of_the_time_on_the_wire(
+async def test_percentile_counts_only_time_on_the_wire(
     waits: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     policy = hedge("p95")
-    policies: list[Policy] = [policy, Waits([waits] * 120, Stage.PACE)]
+    policies: list[Policy] = [policy, WaitingPolicy([waits] * 120, Stage.PACE)]
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.1))
     async with endpoint.client(policies, max_in_flight=1) as client, trio.open_nursery() as nursery:
-        for _ in range(120):  # the last of them waits for 12 s and more
+        for _ in range(120):  # the last one waits for 12 s or more
             nursery.start_soon(client.chat, "?")
     assert policy.sent == 0
     endpoint, began = FakeEndpoint(SLOW, "quick"), trio.current_time()
@@ -195,11 +195,11 @@ async def test_a_percentile_is_one_of_the_time_on_the_wire(
 
 
 @pytest.mark.trio
-async def test_where_an_extra_request_fails_the_next_is_sent_after_the_same_delay(
+async def test_next_extra_request_follows_a_failed_one_after_the_same_delay(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     policy = hedge(most=2)
-    await save_up(policy)
+    await fill_budget(policy)
     endpoint = FakeEndpoint(SLOW, 400, "quick")
     async with endpoint.client([policy]) as client:
         assert (await client.chat("?")).text == "quick"
@@ -207,7 +207,7 @@ async def test_where_an_extra_request_fails_the_next_is_sent_after_the_same_dela
 
 
 @pytest.mark.trio
-async def test_extra_requests_count_within_the_limit_of_a_map(autojump_clock: trio.testing.MockClock) -> None:
+async def test_extra_requests_count_toward_the_limit_of_a_map(autojump_clock: trio.testing.MockClock) -> None:
     policy, endpoint = hedge(), FakeEndpoint(otherwise=Answer(delay=5.0))
     async with endpoint.client([policy]) as client, client.map(["?"] * 20, max_in_flight=4) as outcomes:
         assert len([outcome async for outcome in outcomes if outcome.ok]) == 20

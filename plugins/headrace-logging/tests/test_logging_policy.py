@@ -1,4 +1,4 @@
-"""The log of calls: which lines, at which level, with which pairs, and without any key."""
+"""The log of calls: which lines, at which level, with which fields, and without keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import headrace
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace_logging import Logging
-from headrace_logging.fields import BODY_LIMIT, line
+from headrace_logging.fields import BODY_LIMIT, logfmt_line
 
 CANARY = "sk-canary-0123456789abcdef"
 
@@ -26,32 +26,32 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def pairs(text: str) -> dict[str, str]:
+def logfmt_fields(text: str) -> dict[str, str]:
     """The key-value pairs of a logfmt line."""
     return dict(word.split("=", 1) for word in shlex.split(text) if "=" in word)
 
 
 @pytest.mark.anyio
-async def test_the_contract_of_policies() -> None:
+async def test_policy_contract() -> None:
     await check_policy_contract(Logging)
 
 
 @pytest.mark.anyio
-async def test_the_contract_holds_while_everything_is_logged(log: pytest.LogCaptureFixture) -> None:
+async def test_policy_contract_with_everything_logged(log: pytest.LogCaptureFixture) -> None:
     await check_policy_contract(lambda: Logging(bodies=True))
 
 
 @pytest.mark.anyio
-async def test_one_line_for_a_call_that_succeeds(log: pytest.LogCaptureFixture) -> None:
+async def test_successful_call_is_one_line(log: pytest.LogCaptureFixture) -> None:
     async with FakeEndpoint().client([Logging()], model="gpt-4.1") as client:
         await client.chat("Hallo", id="7", tags={"team": "a b"})
     (record,) = log.records
     assert (record.name, record.levelno) == ("headrace.calls", logging.INFO)
     text = record.getMessage()
     assert text.startswith("call ok headrace.id=7 gen_ai.request.model=gpt-4.1 ")
-    elapsed = pairs(text).pop("headrace.elapsed_ms")
+    elapsed = logfmt_fields(text).pop("headrace.elapsed_ms")
     assert 0 <= float(elapsed) < 10_000
-    assert pairs(text) == {
+    assert logfmt_fields(text) == {
         "headrace.id": "7",
         "gen_ai.request.model": "gpt-4.1",
         "headrace.tag.team": "a b",
@@ -65,7 +65,7 @@ async def test_one_line_for_a_call_that_succeeds(log: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.anyio
-async def test_a_call_that_was_queued_says_for_how_long(log: pytest.LogCaptureFixture) -> None:
+async def test_queued_call_logs_its_queue_time(log: pytest.LogCaptureFixture) -> None:
     async with (
         FakeEndpoint().client([Logging()], max_in_flight=1) as client,
         anyio.create_task_group() as group,
@@ -75,7 +75,7 @@ async def test_a_call_that_was_queued_says_for_how_long(log: pytest.LogCaptureFi
         await anyio.sleep(0.02)
         async for _ in stream:
             pass
-    first, waited = [pairs(record.getMessage()) for record in log.records]
+    first, waited = [logfmt_fields(record.getMessage()) for record in log.records]
     assert "headrace.queued_ms" not in first
     assert float(waited["headrace.queued_ms"]) >= 10
     assert float(waited["headrace.elapsed_ms"]) < float(waited["headrace.queued_ms"])
@@ -83,7 +83,7 @@ async def test_a_call_that_was_queued_says_for_how_long(log: pytest.LogCaptureFi
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("usage", "said"),
+    ("usage", "expected"),
     [
         (None, {}),
         ({"prompt_tokens": None, "completion_tokens": None}, {}),
@@ -105,20 +105,20 @@ async def test_a_call_that_was_queued_says_for_how_long(log: pytest.LogCaptureFi
         ),
     ],
 )
-async def test_tokens_as_far_as_the_endpoint_counts_them(
-    log: pytest.LogCaptureFixture, usage: Any, said: dict[str, str]
+async def test_only_reported_token_counts_are_logged(
+    log: pytest.LogCaptureFixture, usage: Any, expected: dict[str, str]
 ) -> None:
     body = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": usage}
     async with FakeEndpoint(Answer(body=body)).client([Logging()]) as client:
         await client.chat("Hallo")
-    found = pairs(log.records[0].getMessage()).items()
+    found = logfmt_fields(log.records[0].getMessage()).items()
     prefix = "gen_ai.usage."
-    assert {name.removeprefix(prefix): value for name, value in found if name.startswith(prefix)} == said
+    assert {name.removeprefix(prefix): value for name, value in found if name.startswith(prefix)} == expected
 
 
 @pytest.mark.anyio
-async def test_the_pairs_are_attributes_of_the_record(log: pytest.LogCaptureFixture) -> None:
-    # Which is where structlog's ExtraAdder and JSON formatters look for them, with their types.
+async def test_fields_are_attributes_of_the_record(log: pytest.LogCaptureFixture) -> None:
+    # structlog's ExtraAdder and JSON formatters find them there, with their types.
     async with FakeEndpoint().client([Logging()]) as client:
         await client.chat("Hallo", id="7")
     extra = log.records[0].__dict__
@@ -130,21 +130,21 @@ async def test_the_pairs_are_attributes_of_the_record(log: pytest.LogCaptureFixt
 
 
 @pytest.mark.anyio
-async def test_what_is_not_known_is_left_out(log: pytest.LogCaptureFixture) -> None:
+async def test_unknown_fields_are_left_out(log: pytest.LogCaptureFixture) -> None:
     async with FakeEndpoint(Answer(body={"data": []}), 500).client([Logging()]) as client:
         await client.request("GET", "/models")
         with pytest.raises(headrace.ServerError):
             await client.request("GET", "/models")
-    ok, failed = (set(pairs(record.getMessage())) for record in log.records)
+    ok, failed = (set(logfmt_fields(record.getMessage())) for record in log.records)
     always = {"url.path", "headrace.attempts", "headrace.elapsed_ms", "http.response.status_code"}
     assert ok == always
     assert failed - {"headrace.error_code"} == always | {"error.type"}
 
 
-class Priced:
-    """Stands in for a cost policy."""
+class PricePolicy:
+    """A fake cost policy."""
 
-    name = "priced"
+    name = "price"
     stage = headrace.Stage.ACCOUNT
 
     def wrap(self, send: headrace.Send) -> headrace.Send:
@@ -157,14 +157,14 @@ class Priced:
 
 
 @pytest.mark.anyio
-async def test_the_cost_where_it_is_known(log: pytest.LogCaptureFixture) -> None:
-    async with FakeEndpoint().client([Logging(), Priced()]) as client:
+async def test_known_cost_is_logged(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint().client([Logging(), PricePolicy()]) as client:
         await client.chat("Hallo")
     assert "headrace.cost=0.00006" in log.text
 
 
 @pytest.mark.anyio
-async def test_one_warning_for_a_call_that_fails(log: pytest.LogCaptureFixture) -> None:
+async def test_failed_call_is_one_warning(log: pytest.LogCaptureFixture) -> None:
     secret = {"error": {"message": "you said: my secret", "code": "model_not_found"}}
     endpoint = FakeEndpoint(
         Answer(status=404, body=secret), headrace.ConnectError("refused"), ValueError("bug")
@@ -174,17 +174,17 @@ async def test_one_warning_for_a_call_that_fails(log: pytest.LogCaptureFixture) 
             with pytest.raises(headrace.CallError):
                 await client.chat("Hallo")
     assert [record.levelno for record in log.records] == [logging.WARNING] * 3
-    refused, unreached, bug = (pairs(record.getMessage()) for record in log.records)
+    refused, unreached, bug = (logfmt_fields(record.getMessage()) for record in log.records)
     assert refused["error.type"] == "status_error"
     assert refused["http.response.status_code"] == "404"
     assert refused["headrace.error_code"] == "model_not_found"
-    assert "my secret" not in log.text, "an error's message quotes the answer, which is a body"
+    assert "my secret" not in log.text, "an error's message quotes the reply, which is a body"
     assert (unreached["error.type"], unreached["error.message"]) == ("connect_error", "refused")
     assert (bug["error.type"], bug["error.message"]) == ("ValueError", "bug")
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_call_is_no_failure(log: pytest.LogCaptureFixture) -> None:
+async def test_cancelled_call_is_not_a_failure(log: pytest.LogCaptureFixture) -> None:
     async with FakeEndpoint(Answer(delay=60)).client([Logging()]) as client:
         with anyio.move_on_after(0.01):
             await client.chat("Hallo")
@@ -193,49 +193,49 @@ async def test_a_cancelled_call_is_no_failure(log: pytest.LogCaptureFixture) -> 
     assert record.getMessage().startswith("call cancelled ")
 
 
-class Telling:
-    """Tells of what a retry or a breaker would, and of something else."""
+class NotifyingPolicy:
+    """Sends the events of several policies."""
 
-    name = "telling"
+    name = "notifying"
     stage = headrace.Stage.PERSIST
 
     def wrap(self, send: headrace.Send) -> headrace.Send:
-        async def tell(call: headrace.Call) -> headrace.Reply:
+        async def notify(call: headrace.Call) -> headrace.Reply:
             call.notify("retry", attempt=1, delay=0.123456, error="server_error", status=503)
             call.notify("retry_budget", budget=500, left=0)
             call.notify("circuit", endpoint="http://fake.test/v1", state="open", open_for=60.0)
             call.notify("failover", endpoint="a", error="timeout")
             call.notify("cache", hit=True)
-            call.notify("repair", attempt=1, error="'canary' is no number")
+            call.notify("repair", attempt=1, error="'canary' is not a number")
             call.notify("hedge", state="sent", after=0.5)
             call.notify("adaptive", endpoint="a", limit=80, why="rate_limited")
             call.notify("redis", state="away")
             return await send(call)
 
-        return tell
+        return notify
 
 
 @pytest.mark.anyio
-async def test_retries_and_circuits_are_warnings(log: pytest.LogCaptureFixture) -> None:
-    async with FakeEndpoint().client([Logging(), Telling()]) as client:
+async def test_retries_and_circuit_changes_are_warnings(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint().client([Logging(), NotifyingPolicy()]) as client:
         await client.chat("Hallo", id="7")
     retry, budget, circuit, failover, *_ = log.records
     assert failover.getMessage().startswith("failover headrace.id=7 ")
     assert retry.levelno == budget.levelno == circuit.levelno == logging.WARNING
     assert retry.getMessage().startswith("retry headrace.id=7 ")
-    assert pairs(retry.getMessage())["headrace.retry.delay"] == "0.123"
-    assert pairs(retry.getMessage())["headrace.retry.status"] == "503"
+    assert logfmt_fields(retry.getMessage())["headrace.retry.delay"] == "0.123"
+    assert logfmt_fields(retry.getMessage())["headrace.retry.status"] == "503"
     assert budget.getMessage().startswith("retry_budget headrace.id=7 ")
-    assert pairs(budget.getMessage())["headrace.retry_budget.left"] == "0"
-    assert pairs(circuit.getMessage())["headrace.circuit.state"] == "open"
+    assert logfmt_fields(budget.getMessage())["headrace.retry_budget.left"] == "0"
+    assert logfmt_fields(circuit.getMessage())["headrace.circuit.state"] == "open"
     assert retry.__dict__["headrace.retry.attempt"] == 1
 
 
 @pytest.mark.anyio
-async def test_what_is_no_trouble_yet_is_information_and_what_quotes_an_answer_is_not_logged(
+async def test_harmless_events_are_info_and_events_that_quote_answers_are_not_logged(
     log: pytest.LogCaptureFixture,
 ) -> None:
-    async with FakeEndpoint().client([Logging(), Telling()]) as client:
+    async with FakeEndpoint().client([Logging(), NotifyingPolicy()]) as client:
         await client.chat("Hallo", id="7")
     *_, hedge, adaptive, redis, ok = log.records
     assert [record.levelno for record in (hedge, adaptive, redis, ok)] == [logging.INFO] * 4
@@ -248,7 +248,7 @@ async def test_what_is_no_trouble_yet_is_information_and_what_quotes_an_answer_i
 
 
 @pytest.mark.anyio
-async def test_no_bodies_unless_asked(log: pytest.LogCaptureFixture) -> None:
+async def test_bodies_are_not_logged_by_default(log: pytest.LogCaptureFixture) -> None:
     async with FakeEndpoint("an answer", 500).client([Logging()]) as client:
         await client.chat("a question")
         with pytest.raises(headrace.ServerError):
@@ -259,7 +259,7 @@ async def test_no_bodies_unless_asked(log: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.anyio
-async def test_bodies_at_debug_where_asked(log: pytest.LogCaptureFixture) -> None:
+async def test_bodies_are_logged_at_debug_with_bodies(log: pytest.LogCaptureFixture) -> None:
     answer = Answer(status=400, body={"error": {"message": "why not"}})
     async with FakeEndpoint("ü" * 3000, answer).client([Logging(bodies=True)]) as client:
         await client.chat("a question", id="7")
@@ -277,7 +277,7 @@ async def test_bodies_at_debug_where_asked(log: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.anyio
-async def test_no_bodies_below_debug(log: pytest.LogCaptureFixture) -> None:
+async def test_bodies_are_not_logged_above_debug(log: pytest.LogCaptureFixture) -> None:
     log.set_level(logging.INFO, "headrace")
     async with FakeEndpoint().client([Logging(bodies=True)]) as client:
         await client.chat("a question")
@@ -285,8 +285,10 @@ async def test_no_bodies_below_debug(log: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_below_the_level_is_not_written(log: pytest.LogCaptureFixture) -> None:
-    async with FakeEndpoint("ok", 400, Answer(delay=60), 400).client([Logging(), Telling()]) as client:
+async def test_disabled_levels_are_not_logged(log: pytest.LogCaptureFixture) -> None:
+    async with FakeEndpoint("ok", 400, Answer(delay=60), 400).client(
+        [Logging(), NotifyingPolicy()]
+    ) as client:
         log.set_level(logging.WARNING, "headrace")
         await client.chat("Hallo")
         events = [record.__dict__["headrace.event"] for record in log.records]
@@ -305,7 +307,7 @@ async def test_what_is_below_the_level_is_not_written(log: pytest.LogCaptureFixt
 
 
 @pytest.mark.anyio
-async def test_the_key_is_in_no_record(log: pytest.LogCaptureFixture) -> None:
+async def test_no_record_contains_the_key(log: pytest.LogCaptureFixture) -> None:
     echo = {"error": {"message": f"bad key {CANARY}", "code": CANARY}}
     half_cut = b'"' + b"x" * (BODY_LIMIT - 10) + CANARY.encode() * 100 + b'"'
     endpoint = FakeEndpoint(
@@ -316,7 +318,7 @@ async def test_the_key_is_in_no_record(log: pytest.LogCaptureFixture) -> None:
         Answer(status=500, body=half_cut),
         headrace.ConnectError(f"refused {CANARY}"),
     )
-    async with endpoint.client([Logging(bodies=True), Telling()], api_key=CANARY) as client:
+    async with endpoint.client([Logging(bodies=True), NotifyingPolicy()], api_key=CANARY) as client:
         for number in range(6):
             try:
                 await client.chat(f"my key is {CANARY}", id=f"{number}-{CANARY}", tags={"key": CANARY})
@@ -343,12 +345,12 @@ async def test_the_key_is_in_no_record(log: pytest.LogCaptureFixture) -> None:
         (None, "a=None"),
     ],
 )
-def test_values_as_text(value: Any, written: str) -> None:
-    assert line("event", {"a": value}) == f"event {written}"
+def test_logfmt_values(value: Any, written: str) -> None:
+    assert logfmt_line("event", {"a": value}) == f"event {written}"
 
 
 @pytest.mark.anyio
-async def test_a_tag_forges_no_line(log: pytest.LogCaptureFixture) -> None:
+async def test_tag_cannot_forge_a_line(log: pytest.LogCaptureFixture) -> None:
     async with FakeEndpoint().client([Logging()]) as client:
         await client.chat("Hallo", tags={"a\ncall ok x": "b\nc"})
     assert "\n" not in log.records[0].getMessage()
@@ -370,6 +372,6 @@ def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch:
     assert not bodies()
 
 
-def test_an_unknown_setting_is_an_error() -> None:
+def test_unknown_setting_is_an_error() -> None:
     with pytest.raises(headrace.SettingsError, match="did you mean 'bodies'"):
         FakeEndpoint().client(None, logging={"body": True})

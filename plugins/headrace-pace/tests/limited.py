@@ -10,7 +10,7 @@ import attrs
 
 import headrace
 from headrace.testing import Answer, FakeEndpoint
-from headrace.wire.request_bodies import most_output
+from headrace.wire.request_bodies import max_output_tokens
 
 Kind = Literal["bucket", "window"]
 
@@ -79,7 +79,7 @@ class Limited(FakeEndpoint):
     async def handle(self, call: headrace.Call) -> headrace.Reply:
         now = anyio.current_time()
         prompt = len(call.content) // 4
-        needed = prompt + (most_output(call.request.body or {}, 16) or 0)
+        needed = prompt + (max_output_tokens(call.request.body or {}, 16) or 0)
         wait, headers = 0.0, dict[str, str]()
         for meter, amount in ((self.requests, 1.0), (self.tokens, float(needed))):
             if meter is not None:

@@ -18,7 +18,7 @@ import trio
 import headrace
 from headrace import Endpoint
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
-from headrace.wire.rejections import DOMINANT
+from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_pace import Pace
 from headrace_pace.pause import PATIENCE
 

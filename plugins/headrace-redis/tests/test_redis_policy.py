@@ -14,7 +14,7 @@ import pytest
 import headrace
 from headrace import BudgetExceeded, CircuitOpen, Client, Event, RateLimited, SettingsError
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
-from headrace.wire.rejections import DOMINANT
+from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_redis import Account, headrace_policies
 from headrace_redis.lane import KEPT
 from headrace_redis.pace import SharedPace

@@ -16,7 +16,7 @@ import trio
 
 from headrace import Call, Client, RateLimited, Reply
 from headrace.testing import Answer, FakeEndpoint
-from headrace.wire.rejections import DOMINANT
+from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_redis import Account
 from headrace_redis.gcra import Limits, Schedule
 from headrace_redis.lane import KEPT

@@ -1,4 +1,4 @@
-"""The repair policy in a client, on both loops."""
+"""The repair policy in a client, on asyncio and trio."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ INVALID = '{"name": "Ada", "age": "thirty-six"}'
 
 
 @attrs.define
-class Ear:
-    """An observer that remembers."""
+class EventRecorder:
+    """An observer that records events."""
 
-    name: str = "ear"
+    name: str = "recorder"
     events: list[headrace.Event] = attrs.field(factory=list)
 
     def notify(self, event: headrace.Event) -> None:
         self.events.append(event)
 
 
-async def test_the_contract_of_policies() -> None:
+async def test_repair_fulfils_the_policy_contract() -> None:
     await check_policy_contract(Repair)
 
 
-async def test_an_invalid_answer_is_asked_for_again_with_the_error_shown() -> None:
-    endpoint, ear = FakeEndpoint(INVALID, VALID), Ear()
-    async with endpoint.client([Repair()], observers=[ear]) as client:
+async def test_a_repair_request_shows_the_invalid_answer_and_the_error() -> None:
+    endpoint, recorder = FakeEndpoint(INVALID, VALID), EventRecorder()
+    async with endpoint.client([Repair()], observers=[recorder]) as client:
         reply = await client.chat("Who?", answer=Person)
     assert reply.answer == Person("Ada", 36)
     assert (reply.attempts, reply.usage) == (2, headrace.Usage(20, 10, 30, 0))
@@ -52,10 +52,10 @@ async def test_an_invalid_answer_is_asked_for_again_with_the_error_shown() -> No
     assert second["response_format"] == first["response_format"]
     assert second["messages"][:2] == [*first["messages"], {"role": "assistant", "content": INVALID}]
     assert "Expected `int`, got `str` - at `$.age`" in second["messages"][2]["content"]
-    assert [(event.name, event.data["attempt"]) for event in ear.events] == [("repair", 1)]
+    assert [(event.name, event.data["attempt"]) for event in recorder.events] == [("repair", 1)]
 
 
-async def test_after_so_many_attempts_the_last_error_is_raised_and_all_is_paid() -> None:
+async def test_the_last_error_is_raised_and_all_attempts_are_charged() -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices={"fake-model": {"input": 1, "output": 1}})
     endpoint = FakeEndpoint(otherwise=INVALID)
@@ -77,7 +77,7 @@ async def test_after_so_many_attempts_the_last_error_is_raised_and_all_is_paid()
         {"message": {"content": None, "refusal": "I cannot"}, "finish_reason": "stop"},
     ],
 )
-async def test_an_answer_that_is_not_whole_is_raised_at_once(message: dict[str, Any]) -> None:
+async def test_an_incomplete_answer_is_not_repaired(message: dict[str, Any]) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(body={"choices": [message]}))
     async with endpoint.client([Repair(attempts=3)]) as client:
         with pytest.raises(headrace.AnswerError) as caught:
@@ -89,33 +89,33 @@ async def test_an_answer_that_is_not_whole_is_raised_at_once(message: dict[str, 
 @pytest.mark.parametrize(
     "failure", [503, 400, lambda: headrace.ConnectError("refused"), Answer(body=b"busy")]
 )
-async def test_a_repair_that_fails_says_what_it_was_to_mend(failure: Any) -> None:
+async def test_a_failed_repair_has_the_answer_error_as_its_cause(failure: Any) -> None:
     endpoint = FakeEndpoint(INVALID, failure() if callable(failure) else failure)
     async with endpoint.client([Repair()]) as client:
-        with pytest.raises(headrace.CallError, match="; it was asked again because its answer") as caught:
+        with pytest.raises(headrace.CallError, match="; this request was made to repair") as caught:
             await client.chat("Who?", answer=Person)
     error = caught.value
     assert not isinstance(error, headrace.AnswerError)
     assert isinstance(error.__cause__, headrace.AnswerError)
     assert "thirty-six" in str(error.__cause__)
-    assert "thirty-six" not in str(error), "only an AnswerError quotes from the answer"
+    assert "thirty-six" not in str(error), "only an AnswerError quotes the answer"
     assert error.attempts == 2
     assert error.partial is not None
     assert error.partial.text == INVALID
     assert error.partial.usage == headrace.Usage(10, 5, 15, 0)
 
 
-async def test_the_first_failure_is_nobody_s_repair() -> None:
+async def test_an_error_of_the_first_request_is_raised_unchanged() -> None:
     endpoint = FakeEndpoint(503)
     async with endpoint.client([Repair()]) as client:
         with pytest.raises(headrace.ServerError) as caught:
             await client.chat("Who?", answer=Person)
     assert caught.value.__cause__ is None
-    assert "asked again" not in str(caught.value)
+    assert "repair" not in str(caught.value)
 
 
-async def test_usage_is_the_sum_of_what_is_known() -> None:
-    def said(text: str, usage: dict[str, Any] | None) -> Answer:
+async def test_usage_is_the_sum_of_the_reported_usages() -> None:
+    def answer_with_usage(text: str, usage: dict[str, Any] | None) -> Answer:
         return Answer(body={"choices": [{"message": {"content": text}}], "usage": usage})
 
     details = {
@@ -128,12 +128,12 @@ async def test_usage_is_the_sum_of_what_is_known() -> None:
         (None, counts, headrace.Usage(10, 5, 15)),
         (None, None, None),
     ):
-        endpoint = FakeEndpoint(said(INVALID, first), said(VALID, second))
+        endpoint = FakeEndpoint(answer_with_usage(INVALID, first), answer_with_usage(VALID, second))
         async with endpoint.client([Repair()]) as client:
             assert (await client.chat("Who?", answer=Person)).usage == total
 
 
-async def test_each_try_may_be_retried() -> None:
+async def test_each_repair_request_may_be_retried() -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = FakeEndpoint(500, INVALID, 500, VALID)
     async with endpoint.client([Repair(), Retry(base=0.001)]) as client:
@@ -141,7 +141,7 @@ async def test_each_try_may_be_retried() -> None:
     assert len(endpoint.attempts) == 4
 
 
-async def test_without_a_type_nothing_is_repaired() -> None:
+async def test_a_call_without_a_type_is_not_repaired() -> None:
     error = headrace.AnswerError("another policy's")
     endpoint = FakeEndpoint(error)
     async with endpoint.client([Repair()]) as client:
@@ -150,7 +150,7 @@ async def test_without_a_type_nothing_is_repaired() -> None:
     assert caught.value is error
 
 
-def test_a_policy_with_nothing_to_do_is_none() -> None:
+def test_one_attempt_adds_no_wrapper() -> None:
     async def send(call: headrace.Call) -> headrace.Reply:
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""The retry budget in a client: on both loops, and in virtual time."""
+"""The retry budget in a client: on asyncio and trio, and in virtual time."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from headrace_retry import Retry
 
 
 @attrs.define
-class Ear:
-    """An observer that remembers."""
+class EventRecorder:
+    """An observer that records events."""
 
-    name: str = "ear"
+    name: str = "recorder"
     events: list[headrace.Event] = attrs.field(factory=list)
 
     def notify(self, event: headrace.Event) -> None:
         self.events.append(event)
 
-    def shortages(self) -> list[dict[str, Any]]:
+    def budget_events(self) -> list[dict[str, Any]]:
         return [dict(event.data) for event in self.events if event.name == "retry_budget"]
 
 
-class Watched(FakeEndpoint):
-    """An endpoint that notes what is left of a policy's budget as each attempt comes."""
+class QuotaRecordingEndpoint(FakeEndpoint):
+    """An endpoint that records, for each attempt, the tokens left in a policy's budget."""
 
     def __init__(self, policy: Retry, *steps: Any, **keywords: Any) -> None:
         super().__init__(*steps, **keywords)
@@ -50,7 +50,7 @@ async def fail(client: headrace.Client) -> headrace.CallError:
 
 
 @pytest.mark.anyio
-async def test_used_up_it_lets_the_error_through_at_once_and_says_why() -> None:
+async def test_an_exhausted_budget_raises_the_error_at_once_and_says_why() -> None:
     policy, endpoint = Retry(budget=5, base=0.001), FakeEndpoint(otherwise=503)
     async with endpoint.client([policy]) as client:
         error = await fail(client)
@@ -58,14 +58,12 @@ async def test_used_up_it_lets_the_error_through_at_once_and_says_why() -> None:
         assert error.retryable
         assert error.attempts == 2
         assert "injected 503" in str(error)
-        assert "the client's retry budget is used up, and more retries would weigh on an endpoint" in str(
-            error
-        )
+        assert "not retried: the retry budget of this client is used up" in str(error)
         assert (await fail(client)).attempts == 1
 
 
 @pytest.mark.anyio
-async def test_what_would_not_be_tried_again_anyway_takes_nothing_and_says_nothing_of_it() -> None:
+async def test_an_error_that_is_not_retried_costs_nothing_and_does_not_mention_the_budget() -> None:
     policy = Retry(budget=0, base=0.001)
     steps = (400, Answer(status=429, headers={"retry-after": "300"}))
     async with FakeEndpoint(*steps).client([policy]) as client:
@@ -74,9 +72,9 @@ async def test_what_would_not_be_tried_again_anyway_takes_nothing_and_says_nothi
 
 
 @pytest.mark.anyio
-async def test_a_timeout_costs_ten_and_its_success_returns_ten() -> None:
+async def test_a_retry_after_a_timeout_costs_ten_and_its_success_returns_ten() -> None:
     policy = Retry(base=0.001)
-    endpoint = Watched(policy, headrace.CallTimeout("slow"), otherwise="ok")
+    endpoint = QuotaRecordingEndpoint(policy, headrace.CallTimeout("slow"), otherwise="ok")
     async with endpoint.client([policy]) as client:
         await client.chat("Hallo")
     assert endpoint.left == [500, 490]
@@ -84,7 +82,7 @@ async def test_a_timeout_costs_ten_and_its_success_returns_ten() -> None:
 
 
 @pytest.mark.anyio
-async def test_first_successes_fill_it_again_and_never_over_its_capacity() -> None:
+async def test_successes_refill_the_budget_up_to_its_capacity() -> None:
     policy, endpoint = Retry(budget=10, base=0.001), FakeEndpoint(500, 500, 500)
     async with endpoint.client([policy]) as client:
         await fail(client)
@@ -96,9 +94,9 @@ async def test_first_successes_fill_it_again_and_never_over_its_capacity() -> No
 
 
 @pytest.mark.anyio
-async def test_a_stream_counts_when_its_first_piece_is_there() -> None:
+async def test_a_stream_succeeds_with_its_first_chunk() -> None:
     policy = Retry(budget=10, attempts=2, base=0.001)
-    endpoint = Watched(policy, 500, 500, "one two", 500, "one two")
+    endpoint = QuotaRecordingEndpoint(policy, 500, 500, "one two", 500, "one two")
     async with endpoint.client([policy]) as client:
         await fail(client)
         for _ in range(2):
@@ -109,7 +107,7 @@ async def test_a_stream_counts_when_its_first_piece_is_there() -> None:
 
 
 @pytest.mark.anyio
-async def test_clients_that_share_a_policy_share_its_budget_and_others_have_their_own() -> None:
+async def test_clients_share_a_budget_only_if_they_share_the_policy() -> None:
     shared, other = Retry(budget=5, base=0.001), Retry(budget=5, base=0.001)
     for policy, attempts in ((shared, 2), (shared, 1), (other, 2)):
         async with FakeEndpoint(otherwise=500).client([policy]) as client:
@@ -118,7 +116,7 @@ async def test_clients_that_share_a_policy_share_its_budget_and_others_have_thei
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("policy", [Retry(budget=None, base=0.001), Retry.classic()])
-async def test_none_switches_it_off(policy: Retry) -> None:
+async def test_a_budget_of_none_has_no_limit(policy: Retry) -> None:
     policy.base = 0.0
     endpoint = FakeEndpoint(otherwise=500)
     async with endpoint.client([policy]) as client:
@@ -128,7 +126,7 @@ async def test_none_switches_it_off(policy: Retry) -> None:
     assert policy.quota is None
 
 
-def test_it_comes_from_a_file_and_from_the_environment(
+def test_the_budget_comes_from_a_file_and_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def quota() -> int | None:
@@ -144,27 +142,29 @@ def test_it_comes_from_a_file_and_from_the_environment(
 
 
 @pytest.mark.anyio
-async def test_observers_hear_once_that_it_is_used_up() -> None:
-    policy, ear, endpoint = Retry(budget=10, base=0.001), Ear(), FakeEndpoint(otherwise=500)
-    async with endpoint.client([policy], observers=[ear]) as client:
+async def test_observers_get_one_event_per_shortage() -> None:
+    policy, recorder, endpoint = Retry(budget=10, base=0.001), EventRecorder(), FakeEndpoint(otherwise=500)
+    async with endpoint.client([policy], observers=[recorder]) as client:
         for _ in range(20):
             await fail(client)
-        assert ear.shortages() == [{"budget": 10, "left": 0}]
-        # Half of it back is the end of this shortage; four tokens are not.
+        assert recorder.budget_events() == [{"budget": 10, "left": 0}]
+        # The shortage ends when half of the tokens are back; four are too few.
         endpoint.then(*["ok"] * 4)
         for _ in range(4):
             await client.chat("Hallo")
         await fail(client)
-        assert len(ear.shortages()) == 1
+        assert len(recorder.budget_events()) == 1
         endpoint.then("ok")
         await client.chat("Hallo")
         await fail(client)
         await fail(client)
-    assert ear.shortages() == [{"budget": 10, "left": 0}] * 2
+    assert recorder.budget_events() == [{"budget": 10, "left": 0}] * 2
 
 
 @pytest.mark.trio
-async def test_cancelled_while_it_waits_a_call_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_call_cancelled_while_waiting_returns_its_tokens(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     policy, endpoint = Retry(base=60.0, cap=60.0, jitter="none"), FakeEndpoint(otherwise=503)
     async with endpoint.client([policy]) as client:
         with anyio.move_on_after(10):
@@ -174,7 +174,7 @@ async def test_cancelled_while_it_waits_a_call_loses_nothing(autojump_clock: tri
                 await trio.sleep(5)
                 assert policy.quota == 250
         assert policy.quota == 500
-        # Of one that is cancelled while its retry is under way, that retry was made.
+        # A call cancelled while its retry is in flight pays for that retry.
         endpoint.then(503, Answer(delay=100.0))
         with anyio.move_on_after(100):
             await client.chat("Hallo")
@@ -182,9 +182,9 @@ async def test_cancelled_while_it_waits_a_call_loses_nothing(autojump_clock: tri
 
 
 @pytest.mark.anyio
-async def test_a_retry_that_an_inner_policy_refuses_costs_nothing() -> None:
-    class Refusing:
-        name = "refusing"
+async def test_a_retry_that_an_inner_policy_rejects_costs_nothing() -> None:
+    class Rejecting:
+        name = "rejecting"
         stage = headrace.Stage.PROTECT
 
         def wrap(self, send: headrace.Send) -> headrace.Send:
@@ -196,7 +196,7 @@ async def test_a_retry_that_an_inner_policy_refuses_costs_nothing() -> None:
             return refuse
 
     policy = Retry(base=0.001)
-    async with FakeEndpoint(otherwise=500).client([policy, Refusing()]) as client:
+    async with FakeEndpoint(otherwise=500).client([policy, Rejecting()]) as client:
         for _ in range(3):
             assert isinstance(await fail(client), headrace.CircuitOpen)
     assert policy.quota == 500
@@ -204,25 +204,25 @@ async def test_a_retry_that_an_inner_policy_refuses_costs_nothing() -> None:
 
 @pytest.mark.trio
 @pytest.mark.parametrize("attempts", [3, 5])
-async def test_attempts_at_an_endpoint_that_only_fails_are_bounded_by_the_budget(
+async def test_the_budget_limits_attempts_at_an_endpoint_that_only_fails(
     autojump_clock: trio.testing.MockClock, attempts: int
 ) -> None:
-    # Ten minutes of ten calls a second, and a 5xx for each.
+    # Ten calls per second for ten minutes, and a 5xx for each.
     calls, policy, endpoint = 6000, Retry(attempts=attempts), FakeEndpoint(otherwise=Answer(status=503))
     async with endpoint.client([policy], max_in_flight=1000) as client, trio.open_nursery() as nursery:
         for _ in range(calls):
             nursery.start_soon(fail, client)
             await trio.sleep(0.1)
     assert policy.quota == 0
-    # Without a budget it would be all calls, each so many times.
+    # Without a budget, each call would make all of its attempts.
     assert len(endpoint.attempts) == calls + 500 // 5
 
 
 @pytest.mark.trio
-async def test_single_failures_among_successes_are_retried_without_end(
+async def test_single_failures_among_successes_are_always_retried(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    # One attempt in ten fails, and all calls come through, however many there are.
+    # One attempt in ten fails, and all calls succeed, however many there are.
     rng = random.Random(1)
     steps = [500 if rng.random() < 0.1 else "ok" for _ in range(6000)]
     policy = Retry(attempts=8, rng=random.Random(1))
@@ -235,10 +235,10 @@ async def test_single_failures_among_successes_are_retried_without_end(
 
 
 @pytest.mark.trio
-async def test_a_rate_limit_that_says_when_to_come_back_is_kept_to_and_uses_up_nothing(
+async def test_a_429_with_retry_after_is_retried_at_no_cost(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    # Every call is refused once; ten times as many as there is budget for.
+    # Every call is rejected once: ten times as many retries as the budget would allow.
     limited = Answer(status=429, headers={"retry-after": "3"})
     policy, endpoint = Retry(), FakeEndpoint(*[limited] * 1000)
     async with (
@@ -247,7 +247,7 @@ async def test_a_rate_limit_that_says_when_to_come_back_is_kept_to_and_uses_up_n
     ):
         assert all([outcome.ok async for outcome in outcomes])
     assert (policy.quota, len(endpoint.attempts)) == (500, 2000)
-    # One that does not say when is a failure as any other.
+    # A 429 without Retry-After costs as much as any other failure.
     async with FakeEndpoint(429, otherwise=Answer(delay=1.0)).client([policy]) as client:
         with anyio.move_on_after(1):
             await client.chat("Hallo")

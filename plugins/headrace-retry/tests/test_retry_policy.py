@@ -1,4 +1,4 @@
-"""The retry policy in a client, on both loops, and in virtual time."""
+"""The retry policy in a client, on asyncio and trio, and in virtual time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from headrace_retry import Retry
 
 
 @attrs.define
-class Ear:
-    """An observer that remembers."""
+class EventRecorder:
+    """An observer that records events."""
 
-    name: str = "ear"
+    name: str = "recorder"
     events: list[headrace.Event] = attrs.field(factory=list)
 
     def notify(self, event: headrace.Event) -> None:
@@ -28,13 +28,13 @@ class Ear:
 
 
 @pytest.mark.anyio
-async def test_the_contract_of_policies() -> None:
+async def test_retry_fulfils_the_policy_contract() -> None:
     await check_policy_contract(lambda: Retry(base=0.001))
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
-async def test_statuses_that_a_retry_mends(status: int) -> None:
+async def test_retryable_statuses_are_retried(status: int) -> None:
     endpoint = FakeEndpoint(status, status, "now it works")
     async with endpoint.client([Retry(base=0.001)]) as client:
         reply = await client.chat("Hallo")
@@ -43,7 +43,7 @@ async def test_statuses_that_a_retry_mends(status: int) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [301, 400, 401, 402, 403, 404, 413, 422, 501])
-async def test_statuses_that_no_retry_mends(status: int) -> None:
+async def test_other_statuses_are_not_retried(status: int) -> None:
     endpoint = FakeEndpoint(status)
     async with endpoint.client([Retry(base=0.001)]) as client:
         with pytest.raises(headrace.StatusError):
@@ -66,7 +66,7 @@ async def test_statuses_that_no_retry_mends(status: int) -> None:
         (headrace.AnswerError, 1),
     ],
 )
-async def test_which_errors_a_retry_can_mend(error: type[headrace.CallError], attempts: int) -> None:
+async def test_errors_are_retried_if_retryable(error: type[headrace.CallError], attempts: int) -> None:
     endpoint = FakeEndpoint(error("failed"))
     async with endpoint.client([Retry(base=0.001)]) as client, client.map(["Hallo"]) as outcomes:
         assert [outcome.attempts async for outcome in outcomes] == [attempts]
@@ -77,7 +77,7 @@ async def test_which_errors_a_retry_can_mend(error: type[headrace.CallError], at
     ("status", "said", "attempts"),
     [(400, "true", 2), (501, "True ", 2), (503, "false", 1), (429, "false", 1), (503, "maybe", 2)],
 )
-async def test_the_endpoint_may_say_otherwise(status: int, said: str, attempts: int) -> None:
+async def test_x_should_retry_overrides_the_status(status: int, said: str, attempts: int) -> None:
     endpoint = FakeEndpoint(Answer(status=status, headers={"x-should-retry": said}))
     async with endpoint.client([Retry(base=0.001)]) as client, client.map(["Hallo"]) as outcomes:
         assert [outcome.attempts async for outcome in outcomes] == [attempts]
@@ -85,7 +85,7 @@ async def test_the_endpoint_may_say_otherwise(status: int, said: str, attempts: 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("headers", [{}, {"x-should-retry": "true"}])
-async def test_no_credit_is_not_retried(headers: dict[str, str]) -> None:
+async def test_an_account_without_credit_is_not_retried(headers: dict[str, str]) -> None:
     error = {"error": {"message": "no credit", "code": "insufficient_quota"}}
     endpoint = FakeEndpoint(Answer(status=429, body=error, headers=headers))
     async with endpoint.client([Retry(base=0.001)]) as client:
@@ -95,7 +95,7 @@ async def test_no_credit_is_not_retried(headers: dict[str, str]) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_last_error_comes_out_as_it_is() -> None:
+async def test_the_last_error_is_raised_unchanged() -> None:
     endpoint = FakeEndpoint(headrace.ConnectError("refused"), headrace.CallTimeout("slow"), 503)
     async with endpoint.client([Retry(base=0.001)]) as client:
         with pytest.raises(headrace.ServerError) as caught:
@@ -105,7 +105,7 @@ async def test_the_last_error_comes_out_as_it_is() -> None:
 
 
 @pytest.mark.anyio
-async def test_one_attempt_is_no_wrapping() -> None:
+async def test_one_attempt_adds_no_wrapper() -> None:
     async def send(call: headrace.Call) -> headrace.Reply:
         raise NotImplementedError
 
@@ -113,7 +113,7 @@ async def test_one_attempt_is_no_wrapping() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_no_call_error_passes() -> None:
+async def test_an_error_that_is_not_a_call_error_is_not_retried() -> None:
     endpoint = FakeEndpoint(ZeroDivisionError("a bug"))
     async with endpoint.client([Retry(base=0.001)]) as client:
         with pytest.raises(headrace.PolicyError):
@@ -122,12 +122,12 @@ async def test_what_is_no_call_error_passes() -> None:
 
 
 @pytest.mark.anyio
-async def test_observers_hear_of_each_retry() -> None:
-    ear = Ear()
+async def test_observers_get_an_event_per_retry() -> None:
+    recorder = EventRecorder()
     endpoint = FakeEndpoint(503, headrace.ConnectError("refused"))
-    async with endpoint.client([Retry(base=0.001, jitter="none")], observers=[ear]) as client:
+    async with endpoint.client([Retry(base=0.001, jitter="none")], observers=[recorder]) as client:
         await client.chat("Hallo")
-    assert [(event.name, dict(event.data)) for event in ear.events] == [
+    assert [(event.name, dict(event.data)) for event in recorder.events] == [
         ("retry", {"attempt": 1, "delay": 0.001, "error": "server_error", "status": 503}),
         ("retry", {"attempt": 2, "delay": 0.002, "error": "connect_error"}),
     ]
@@ -138,7 +138,7 @@ def gaps(endpoint: FakeEndpoint) -> list[float]:
 
 
 @pytest.mark.trio
-async def test_the_classic(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_classic_policy_waits_1_2_and_4_seconds(autojump_clock: trio.testing.MockClock) -> None:
     endpoint = FakeEndpoint(otherwise=500)
     async with endpoint.client([Retry.classic()]) as client:
         with pytest.raises(headrace.ServerError):
@@ -147,7 +147,7 @@ async def test_the_classic(autojump_clock: trio.testing.MockClock) -> None:
 
 
 @pytest.mark.trio
-async def test_a_given_generator_gives_the_same_jitter(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_seeded_generator_gives_the_same_jitter(autojump_clock: trio.testing.MockClock) -> None:
     seen = []
     for _ in range(2):
         endpoint = FakeEndpoint(otherwise=500)
@@ -163,7 +163,7 @@ async def test_a_given_generator_gives_the_same_jitter(autojump_clock: trio.test
 @pytest.mark.parametrize(
     ("headers", "wait"), [({"retry-after": "20"}, 20.0), ({"retry-after-ms": "1500"}, 1.5)]
 )
-async def test_the_server_is_given_its_time(
+async def test_retry_after_is_waited_for(
     autojump_clock: trio.testing.MockClock, headers: dict[str, str], wait: float
 ) -> None:
     for jitter in ("none", "full"):
@@ -176,9 +176,7 @@ async def test_the_server_is_given_its_time(
 
 @pytest.mark.trio
 @pytest.mark.parametrize("value", ["0", "-10", "inf", "nan", "Thu, 29 Sep 2023 16:26:57 GMT"])
-async def test_rubbish_leaves_the_policys_own_backoff(
-    autojump_clock: trio.testing.MockClock, value: str
-) -> None:
+async def test_an_invalid_retry_after_is_ignored(autojump_clock: trio.testing.MockClock, value: str) -> None:
     endpoint = FakeEndpoint(Answer(status=429, headers={"retry-after": value}))
     async with endpoint.client([Retry(jitter="none")]) as client:
         await client.chat("Hallo")
@@ -186,17 +184,19 @@ async def test_rubbish_leaves_the_policys_own_backoff(
 
 
 @pytest.mark.trio
-async def test_too_long_a_wait_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_retry_after_above_the_maximum_is_not_waited_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     endpoint = FakeEndpoint(Answer(status=429, headers={"retry-after": "300"}))
     async with endpoint.client([Retry()]) as client:
-        with pytest.raises(headrace.RateLimited, match="asks to come back in 300 s") as caught:
+        with pytest.raises(headrace.RateLimited, match="asks to retry after 300 s") as caught:
             await client.chat("Hallo")
     assert caught.value.attempts == 1
     assert trio.current_time() == 0.0
 
 
 @pytest.mark.trio
-async def test_no_wait_that_the_deadline_would_cut(autojump_clock: trio.testing.MockClock) -> None:
+async def test_no_wait_reaches_the_deadline(autojump_clock: trio.testing.MockClock) -> None:
     endpoint = FakeEndpoint(otherwise=503)
     async with endpoint.client([Retry(attempts=10, base=1.0, jitter="none")]) as client:
         with pytest.raises(headrace.ServerError) as caught:
@@ -207,7 +207,7 @@ async def test_no_wait_that_the_deadline_would_cut(autojump_clock: trio.testing.
 
 
 @pytest.mark.trio
-async def test_total_time_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
+async def test_total_time_is_limited(autojump_clock: trio.testing.MockClock) -> None:
     endpoint = FakeEndpoint(otherwise=503)
     policy = Retry(attempts=1000, max_elapsed=60.0)
     async with endpoint.client([policy]) as client:
@@ -226,7 +226,7 @@ async def test_an_open_circuit_fails_fast() -> None:
 
 
 @pytest.mark.trio
-async def test_cancelled_while_it_waits(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_waiting_call_can_be_cancelled(autojump_clock: trio.testing.MockClock) -> None:
     endpoint = FakeEndpoint(Answer(status=429, headers={"retry-after": "100"}))
     async with endpoint.client([Retry()]) as client:
         with anyio.move_on_after(10) as scope:
@@ -251,7 +251,7 @@ async def test_cancelled_while_it_waits(autojump_clock: trio.testing.MockClock) 
         {"budget": -1},
     ],
 )
-def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(headrace.SettingsError, match=next(iter(wrong))):
         Retry(**wrong)
 
@@ -269,7 +269,7 @@ def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch:
     assert (policy.attempts, policy.base, policy.cap, policy.jitter) == (7, 0.25, 5.0, "none")
 
 
-def test_an_unknown_setting_is_an_error() -> None:
+def test_an_unknown_setting_is_rejected() -> None:
     with pytest.raises(headrace.SettingsError, match="did you mean 'attempts'"):
         FakeEndpoint().client(None, retry={"attempt": 5})
     with pytest.raises(headrace.SettingsError, match="rng"):

@@ -1,4 +1,4 @@
-"""The retry quota, without a loop."""
+"""The retry quota, without an event loop."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from headrace.replies import Headers
 from headrace_retry.quota import RETRY_COST, TIMEOUT_COST, Quota, cost_of_retry
 
 
-def test_a_timeout_costs_twice_as_much() -> None:
+def test_a_retry_after_a_timeout_costs_twice_as_much() -> None:
     assert cost_of_retry(headrace.CallTimeout("slow")) == TIMEOUT_COST == 10
     assert cost_of_retry(headrace.ServerError("failed", 503)) == RETRY_COST == 5
     assert cost_of_retry(headrace.ConnectError("refused")) == RETRY_COST
 
 
-def test_what_this_machine_lacks_costs_nothing() -> None:
+def test_a_retry_after_a_local_resource_error_costs_nothing() -> None:
     assert cost_of_retry(headrace.LocalResourceError("no file left")) == 0
 
 
@@ -27,66 +27,66 @@ def limited(*headers: tuple[bytes, bytes]) -> headrace.RateLimited:
     return headrace.RateLimited("too many", 429, Headers([*headers]))
 
 
-def test_keeping_to_a_rate_costs_nothing_where_the_endpoint_says_when_to_come_back() -> None:
+def test_a_retry_after_a_429_with_retry_after_costs_nothing() -> None:
     assert cost_of_retry(limited((b"retry-after", b"20"))) == 0
     assert cost_of_retry(limited()) == cost_of_retry(limited((b"retry-after", b"rubbish"))) == RETRY_COST
     busy = headrace.ServerError("busy", 503, Headers([(b"retry-after", b"20")]))
     assert cost_of_retry(busy) == RETRY_COST
     quota = Quota(0)
-    assert quota.take(0)
-    assert not quota.used_up
+    assert quota.try_acquire(0)
+    assert not quota.exhausted
 
 
-def test_what_is_not_there_is_not_taken() -> None:
+def test_a_retry_is_rejected_if_too_few_tokens_are_left() -> None:
     quota = Quota(12)
-    assert quota.take(TIMEOUT_COST)
-    assert not quota.take(RETRY_COST)
+    assert quota.try_acquire(TIMEOUT_COST)
+    assert not quota.try_acquire(RETRY_COST)
     assert quota.left == 2
 
 
-def test_a_success_at_the_first_try_is_worth_one_token_and_there_is_never_more_than_at_first() -> None:
+def test_a_success_returns_its_cost_or_one_token_up_to_the_capacity() -> None:
     quota = Quota(500)
-    quota.succeeded(0)
+    quota.record_success(0)
     assert quota.left == 500
-    assert quota.take(RETRY_COST)
-    quota.succeeded(0)
+    assert quota.try_acquire(RETRY_COST)
+    quota.record_success(0)
     assert quota.left == 496
-    quota.succeeded(RETRY_COST)
+    quota.record_success(RETRY_COST)
     assert quota.left == 500
 
 
-def test_it_is_used_up_until_half_of_it_is_there_again() -> None:
+def test_the_quota_is_exhausted_until_half_of_it_is_back() -> None:
     quota = Quota(20)
     for _ in range(4):
-        assert quota.take(RETRY_COST)
-        assert not quota.used_up
-    assert not quota.take(RETRY_COST)
-    assert quota.used_up
+        assert quota.try_acquire(RETRY_COST)
+        assert not quota.exhausted
+    assert not quota.try_acquire(RETRY_COST)
+    assert quota.exhausted
     for _ in range(9):
-        quota.succeeded(0)
-    assert quota.take(RETRY_COST)
-    quota.give_back(RETRY_COST)
-    assert quota.used_up
-    quota.succeeded(0)
-    assert not quota.used_up
+        quota.record_success(0)
+    assert quota.try_acquire(RETRY_COST)
+    quota.release(RETRY_COST)
+    assert quota.exhausted
+    quota.record_success(0)
+    assert not quota.exhausted
 
 
-def test_an_infinite_one_is_never_used_up() -> None:
+def test_an_infinite_quota_is_never_exhausted() -> None:
     quota = Quota(math.inf)
-    assert all(quota.take(TIMEOUT_COST) for _ in range(1000))
-    quota.succeeded(RETRY_COST)
+    assert all(quota.try_acquire(TIMEOUT_COST) for _ in range(1000))
+    quota.record_success(RETRY_COST)
     assert quota.left == quota.capacity == math.inf
 
 
-class AnyCalls(RuleBasedStateMachine):
-    """Calls begin, fail, wait, are cancelled and succeed in any order."""
+class QuotaMachine(RuleBasedStateMachine):
+    """Calls begin, fail, wait, succeed and are cancelled in any order."""
 
     @initialize(capacity=st.integers(0, 60))
     def make(self, capacity: int) -> None:
         self.quota = Quota(capacity)
-        self.sent: list[int] = []  # what the last retry of each call under way took, 0 for a first try
+        self.sent: list[int] = []  # cost of the last retry of each call in flight, 0 for a first attempt
         self.waiting: list[int] = []
-        self.taken = self.given_back = self.earned = 0
+        self.taken = self.released = self.earned = 0
 
     @rule()
     def begin(self) -> None:
@@ -97,7 +97,7 @@ class AnyCalls(RuleBasedStateMachine):
     def fail(self, data: st.DataObject, error: headrace.CallError) -> None:
         self.sent.pop(data.draw(st.integers(0, len(self.sent) - 1)))
         before, cost = self.quota.left, cost_of_retry(error)
-        allowed = self.quota.take(cost)
+        allowed = self.quota.try_acquire(cost)
         assert allowed == (before >= cost)
         assert self.quota.left == (before - cost if allowed else before)
         if allowed:
@@ -106,41 +106,41 @@ class AnyCalls(RuleBasedStateMachine):
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
-    def try_again(self, data: st.DataObject) -> None:
+    def retry(self, data: st.DataObject) -> None:
         self.sent.append(self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1))))
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def cancel_while_waiting(self, data: st.DataObject) -> None:
         cost, before = self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1))), self.quota.left
-        self.quota.give_back(cost)
+        self.quota.release(cost)
         assert self.quota.left == min(self.quota.capacity, before + cost)
-        self.given_back += cost
+        self.released += cost
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
     def succeed(self, data: st.DataObject) -> None:
         cost, before = self.sent.pop(data.draw(st.integers(0, len(self.sent) - 1))), self.quota.left
-        self.quota.succeeded(cost)
+        self.quota.record_success(cost)
         assert self.quota.left == min(self.quota.capacity, before + (cost or 1))
-        self.given_back += cost
+        self.released += cost
         self.earned += 0 if cost else 1
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
-    def cancel_under_way(self, data: st.DataObject) -> None:
+    def cancel_in_flight(self, data: st.DataObject) -> None:
         self.sent.pop(data.draw(st.integers(0, len(self.sent) - 1)))
 
     @invariant()
-    def it_is_within_its_bounds(self) -> None:
+    def tokens_are_between_zero_and_capacity(self) -> None:
         assert 0 <= self.quota.left <= self.quota.capacity
 
     @invariant()
-    def no_more_comes_back_than_was_taken(self) -> None:
-        under_way = sum(self.waiting) + sum(self.sent)
-        assert self.given_back + under_way <= self.taken
-        assert self.taken <= self.quota.capacity + self.given_back + self.earned
+    def no_more_tokens_return_than_were_taken(self) -> None:
+        in_flight = sum(self.waiting) + sum(self.sent)
+        assert self.released + in_flight <= self.taken
+        assert self.taken <= self.quota.capacity + self.released + self.earned
 
 
-TestAnyCalls = AnyCalls.TestCase
-TestAnyCalls.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestQuotaMachine = QuotaMachine.TestCase
+TestQuotaMachine.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

@@ -1,4 +1,4 @@
-"""The sequences of AWS's standard retry mode, without a loop and through the policy."""
+"""The sequences of AWS's standard retry mode, without an event loop and through the policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 import headrace
 from headrace.testing import FakeEndpoint
 from headrace_retry import Retry
-from headrace_retry.decision import Schedule
+from headrace_retry.decision import RetrySchedule
 from headrace_retry.quota import RETRY_COST, Quota
 
 SEQUENCES = [
@@ -23,14 +23,14 @@ SEQUENCES = [
     pytest.param(500, 5, 3.0, [500] * 5, [1.0, 2.0, 3.0, 3.0], [495, 490, 485, 480, 480], id="capped"),
 ]
 """The sequences of AWS's standard retry mode, jitter fixed at 1: quota, attempts, longest backoff, statuses;
-the delays, and the quota after each answer."""
+then the delays, and the quota after each response."""
 
 
 @pytest.mark.parametrize(("start", "attempts", "cap", "statuses", "delays", "left"), SEQUENCES)
-def test_the_sequences_of_the_standard_mode(
+def test_schedule_and_quota_follow_the_standard_mode(
     start: int, attempts: int, cap: float, statuses: list[int], delays: list[float], left: list[int]
 ) -> None:
-    schedule = Schedule(
+    schedule = RetrySchedule(
         attempts=attempts,
         base=1.0,
         factor=2.0,
@@ -39,23 +39,23 @@ def test_the_sequences_of_the_standard_mode(
         max_elapsed=None,
         max_retry_after=120.0,
     )
-    quota, taken = Quota(start), 0
+    quota, cost = Quota(start), 0
     waited: list[float] = []
     seen: list[float] = []
-    for tried, status in enumerate(statuses, 1):
+    for attempt, status in enumerate(statuses, 1):
         if status == 200:
-            quota.succeeded(taken)
+            quota.record_success(cost)
         else:
-            delay = schedule.delay(tried, None, 0.0, None, random.Random())
-            if delay is not None and quota.take(RETRY_COST):
+            delay = schedule.delay(attempt, None, 0.0, None, random.Random())
+            if delay is not None and quota.try_acquire(RETRY_COST):
                 waited.append(delay)
-                taken = RETRY_COST
+                cost = RETRY_COST
         seen.append(quota.left)
     assert (waited, seen) == (delays, left)
 
 
-class Most(random.Random):
-    """Jitter fixed at 1: what is drawn is always the most."""
+class MaximumJitter(random.Random):
+    """Jitter fixed at 1: draws always give the maximum."""
 
     def uniform(self, a: float, b: float) -> float:
         return b
@@ -64,7 +64,7 @@ class Most(random.Random):
 @pytest.mark.trio
 @pytest.mark.parametrize("jitter", ["none", "full"])
 @pytest.mark.parametrize(("budget", "attempts", "cap", "statuses", "delays", "left"), SEQUENCES)
-async def test_the_policy_goes_through_them_as_well(
+async def test_the_policy_follows_the_standard_mode(
     autojump_clock: trio.testing.MockClock,
     budget: int,
     attempts: int,
@@ -74,7 +74,7 @@ async def test_the_policy_goes_through_them_as_well(
     left: list[int],
     jitter: Any,
 ) -> None:
-    policy = Retry(budget=budget, attempts=attempts, base=1.0, cap=cap, jitter=jitter, rng=Most())
+    policy = Retry(budget=budget, attempts=attempts, base=1.0, cap=cap, jitter=jitter, rng=MaximumJitter())
     endpoint, seen = FakeEndpoint(*statuses, otherwise=418), list[int | None]()
 
     class Watcher:

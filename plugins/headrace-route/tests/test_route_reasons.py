@@ -1,4 +1,4 @@
-"""Why another model may answer: vendors' errors and answers, by what each of them really sends."""
+"""The reasons to use another model: vendors' errors and answers, as each of them really sends them."""
 
 from __future__ import annotations
 
@@ -336,22 +336,22 @@ NEITHER: list[tuple[str, int, Any]] = [
 
 
 def error_of(status: int, body: Any, message: str = "refused") -> StatusError:
-    """A body as it came, under a message that gives nothing away."""
+    """Return an error with this body, whose message shows no reason."""
     return StatusError(message, status, None, body if isinstance(body, bytes) else msgspec.json.encode(body))
 
 
 @pytest.mark.parametrize(
     ("status", "body"), [case[1:] for case in CONTEXT], ids=[case[0] for case in CONTEXT]
 )
-def test_a_context_window_that_is_exceeded(status: int, body: Any) -> None:
-    if isinstance(body, dict) and isinstance(body.get("error"), str):  # which headrace puts into its message
+def test_an_exceeded_context_window_is_recognised(status: int, body: Any) -> None:
+    if isinstance(body, dict) and isinstance(body.get("error"), str):  # headrace puts it into its message
         assert reason_of_error(error_of(status, body, body["error"])) == "context_window"
     else:
         assert reason_of_error(error_of(status, body)) == "context_window"
 
 
 @pytest.mark.parametrize(("status", "body"), [case[1:] for case in POLICY], ids=[case[0] for case in POLICY])
-def test_a_content_policy(status: int, body: Any) -> None:
+def test_a_content_policy_is_recognised(status: int, body: Any) -> None:
     if isinstance(body, dict) and isinstance(body.get("error"), str):
         assert reason_of_error(error_of(status, body, body["error"])) == "content_policy"
     else:
@@ -361,13 +361,13 @@ def test_a_content_policy(status: int, body: Any) -> None:
 @pytest.mark.parametrize(
     ("status", "body"), [case[1:] for case in NEITHER], ids=[case[0] for case in NEITHER]
 )
-def test_what_is_neither(status: int, body: Any) -> None:
+def test_other_errors_have_no_reason(status: int, body: Any) -> None:
     assert reason_of_error(error_of(status, body)) is None
 
 
-def test_an_error_under_status_200_is_known_by_its_words() -> None:
-    said = "status 200, but the body is an error: 'This model\\'s maximum context length is 8 tokens'"
-    assert reason_of_error(InvalidReply(said)) == "context_window"
+def test_an_error_under_status_200_is_recognised_by_its_message() -> None:
+    message = "status 200, but the body is an error: 'This model\\'s maximum context length is 8 tokens'"
+    assert reason_of_error(InvalidReply(message)) == "context_window"
     assert reason_of_error(InvalidReply("stopped", "content_filter")) == "content_policy"
     assert reason_of_error(InvalidReply("the body is not JSON: nothing")) is None
     assert reason_of_error(ConnectError("content exists risk")) is None
@@ -430,14 +430,14 @@ ANSWERED = {"message": {"role": "assistant", "content": "Hi"}, "finish_reason": 
         (b"", None),
     ],
 )
-def test_an_answer_that_is_none(body: Any, reason: str | None) -> None:
+def test_a_reply_without_an_answer_has_a_reason(body: Any, reason: str | None) -> None:
     assert reason_of_reply(reply_of(body)) == reason
     failed = AnswerError("the answer is not one")
     failed.partial = reply_of(body)
     assert reason_of_error(failed) == reason
 
 
-def test_an_answer_that_did_not_come_has_no_reason() -> None:
+def test_an_answer_error_without_a_reply_has_no_reason() -> None:
     assert reason_of_error(AnswerError("…")) is None
 
 
@@ -453,7 +453,7 @@ JSON = st.recursive(
 
 
 @given(body=JSON, code=st.none() | st.sampled_from(["content_filter", "x"]))
-def test_whatever_a_body_holds_nothing_is_raised(body: Any, code: str | None) -> None:
+def test_no_body_raises_an_error(body: Any, code: str | None) -> None:
     known = {None, "context_window", "content_policy", "refusal"}
     assert reason_of_reply(reply_of(body)) in known
-    assert reason_of_error(StatusError("said", 400, None, msgspec.json.encode(body), code)) in known
+    assert reason_of_error(StatusError("message", 400, None, msgspec.json.encode(body), code)) in known

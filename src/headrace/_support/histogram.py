@@ -16,7 +16,7 @@ class LatencyHistogram:
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self._sum = 0.0
-        self.count = 0
+        self.count: int = 0
 
     def add(self, seconds: float) -> None:
         """Count one latency."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 
-def number_of(value: Any) -> int | float | Decimal | None:
+def as_number(value: Any) -> int | float | Decimal | None:
     """The number that a value is; None for anything else: a bool, a string, an array of several."""
     if isinstance(value, Decimal):
         return Decimal(value)

@@ -1,17 +1,18 @@
-"""Public names report the public module: `headrace.Request`, and not the file that it is written in."""
+"""Public names: they report their public module, and old names still work with a warning."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, get_type_hints
 
 
-def publish(names: Iterable[str], namespace: Mapping[str, Any]) -> None:
-    """Have the classes among ``names`` say that they are of the module whose ``namespace`` this is.
+def fixup_module_metadata(names: Iterable[str], namespace: Mapping[str, Any]) -> None:
+    """Set ``__module__`` of the classes among ``names`` to the module whose ``namespace`` this is.
 
-    Pickles, tracebacks and documentation name them by it. Annotations are written as strings, and
-    `typing.get_type_hints` looks them up in the module that a class names; so they are resolved before, as
-    far as that is possible where they were written.
+    Pickles, tracebacks and documentation show it: `headrace.Request` instead of `headrace.calls.Request`.
+    `typing.get_type_hints` looks annotations up in that module, so they are resolved here first, where their
+    names are known.
     """
     for name in names:
         member = namespace[name]
@@ -24,6 +25,24 @@ def publish(names: Iterable[str], namespace: Mapping[str, Any]) -> None:
 def _resolve_annotations(kind: type, public: dict[str, Any]) -> None:
     try:
         hints = get_type_hints(kind, localns=public, include_extras=True)
-    except (NameError, TypeError):  # a name for type checkers only; array[float], which Python 3.12 has
+    except (NameError, TypeError):  # a name for type checkers only; array[float] needs Python 3.12
         return
     kind.__annotations__ = {name: hints[name] for name in vars(kind)["__annotations__"]}
+
+
+def renamed_member(name: str, renamed: Mapping[str, str], namespace: Mapping[str, Any]) -> Any:
+    """The member that had the old ``name``, with a DeprecationWarning; for a module's ``__getattr__``.
+
+    Args:
+        name: The name that was not found.
+        renamed: New names by old names.
+        namespace: The module's globals.
+
+    Raises:
+        AttributeError: ``name`` is not an old name either.
+    """
+    module = namespace["__name__"]
+    if name not in renamed:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    warnings.warn(f"use {module}.{renamed[name]}, not {module}.{name}", DeprecationWarning, stacklevel=3)
+    return namespace[renamed[name]]

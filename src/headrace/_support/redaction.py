@@ -58,7 +58,7 @@ class Redactor:
         if len(secret) < WINDOW:  # too short to be found in parts
             secret, self._prefix, size = key, "", max(WINDOW, len(key))
         self._windows = [secret[at : at + size] for at in range(len(secret) - size + 1)]
-        self.idle = not self._windows
+        self.idle: bool = not self._windows
         """True where nothing is ever blotted out."""
         # A key that holds what begins an escape is not in text whose escapes are undone.
         self._odd = any(character in secret for character in "\\%&")

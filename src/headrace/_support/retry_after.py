@@ -15,7 +15,7 @@ from collections.abc import Mapping
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
-def seconds_asked(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds to wait, above 0, as ``headers`` ask; None where they ask for nothing that makes sense.
 
     ``now`` is the wall clock in seconds since 1970. A date is measured from the answer's own ``Date`` where

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import msgspec
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.appending import write_all
 from headrace.errors import JournalError
-from headrace.wire.request_bodies import OUTPUT_LIMITS, encode_json
+from headrace.wire.request_bodies import OUTPUT_LIMIT_PARAMETERS, encode_json
 
 _FORMAT = 1
 _WORDS = {
@@ -31,9 +30,16 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
     """Lock ``sidecar`` for the run that writes to ``out``, and return its descriptor, which holds the lock.
 
     A new sidecar gets the fingerprint, an old one's is compared with it; ``begun`` says that there is output
-    already. Raises `JournalError` where another process has the lock, where the fingerprint differs (naming
-    what changed), and where there is output without a fingerprint.
+    already. Raises `JournalError` where the system has no such locks (Windows), where another process has
+    the lock, where the fingerprint differs (naming what changed), and where there is output without one.
     """
+    try:
+        import fcntl
+    except ImportError:
+        raise JournalError(
+            f"{out}: a bulk run locks its output with fcntl, which this system does not have; "
+            "run it on Linux or macOS"
+        ) from None
     try:
         lock = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -88,4 +94,4 @@ def _comparable(key: str, value: Any) -> Any:
     """A value of the fingerprint, less what may change: the limit of the output, which a stop may name."""
     if key != "parameters" or not isinstance(value, Mapping):
         return value
-    return {name: each for name, each in value.items() if name not in OUTPUT_LIMITS} or None
+    return {name: each for name, each in value.items() if name not in OUTPUT_LIMIT_PARAMETERS} or None

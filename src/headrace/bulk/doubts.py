@@ -2,15 +2,17 @@
 
 Two kinds are held back. What failed because the endpoint is down (no connection, a timeout, 5xx) waits for
 the endpoint's next answer, and is sent again if the circuit opens before. What failed with an error that
-later calls may share waits for what `SharedErrors` makes of it.
+later calls may share waits for what `SharedErrorDetector` makes of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from headrace.bulk.result import Result
-from headrace.client.shared_errors import SharedErrors
+from headrace.client.shared_errors import SharedErrorDetector
 from headrace.errors import (
     CallTimeout,
     CircuitOpen,
@@ -21,7 +23,7 @@ from headrace.errors import (
     ProxyError,
     ServerError,
 )
-from headrace.wire.error_scope import Scope
+from headrace.wire.error_scope import ErrorScope
 
 _OUTAGE = frozenset(
     kind.code for kind in (ConnectError, ProxyError, CallTimeout, ProtocolError, IncompleteReply, ServerError)
@@ -54,12 +56,12 @@ class Doubts:
     """
 
     def __init__(self) -> None:
-        self._rule: SharedErrors[Result] = SharedErrors()
+        self._rule: SharedErrorDetector[Result] = SharedErrorDetector()
         self._outage: list[Result] = []
         self._trouble: Result | None = None
         self.refusal: Refusal | None = None
         self.ended_by: HeadraceError | None = None
-        self.begin = self._rule.begin
+        self.begin: Callable[[], int] = self._rule.begin
 
     @property
     def stops_drawing(self) -> bool:
@@ -73,7 +75,7 @@ class Doubts:
             if result.shared is not None:
                 if result.status is not None:
                     certain += self._answered()
-                if result.shared.scope is Scope.RATE:
+                if result.shared.scope is ErrorScope.RATE:
                     self._trouble = result
                 certain += rule.fail(result.index, result.shared, result)
             elif not result.line:
@@ -107,7 +109,7 @@ class Doubts:
         if verdict is None:
             return self._answered() + certain
         self._outage.clear()
-        if verdict.error.scope is Scope.RATE:
+        if verdict.error.scope is ErrorScope.RATE:
             self.refusal = Refusal(verdict.first.error, verdict.first.retry_after, verdict.first.message)
         else:
             self.ended_by = verdict.first.error

@@ -10,7 +10,7 @@ import anyio
 import attrs
 
 from headrace.client import Client
-from headrace.pipeline.attempt import checked
+from headrace.pipeline.attempt import with_raise_for_status
 from headrace.pipeline.error_attribution import innermost_policy
 from headrace.tokens import acquire_all
 
@@ -73,4 +73,4 @@ def _is_call(frame: FrameType, client: Client) -> bool:
 
 
 def _is_attempt(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__") == checked.__module__ and "call" in frame.f_locals
+    return frame.f_globals.get("__name__") == with_raise_for_status.__module__ and "call" in frame.f_locals

@@ -40,16 +40,16 @@ class Journal:
         total: int,
         limited: bool = False,
     ) -> None:
-        self.path = Path(out)
+        self.path: Path = Path(out)
         self._sidecar = self.path.with_name(self.path.name + ".journal")
         self._fingerprint = dict(fingerprint)
         self._total = total
         self._limited = limited
         self._done = bytearray((total + 7) // 8)
         self._forgotten = bytearray()
-        self.done = 0
-        self.failed = 0
-        self.spent = Decimal(0)
+        self.done: int = 0
+        self.failed: int = 0
+        self.spent: Decimal = Decimal(0)
 
     def __enter__(self) -> Self:
         self._lock = self._claim()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import resource
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
 
 _SPARE_FILES = 64
 
 
 def allow_files(connections: int) -> None:
     """Raise the soft limit of open files as far as so many connections need it, and it is allowed."""
+    if resource is None:
+        return
     needed = connections + _SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:

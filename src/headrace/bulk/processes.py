@@ -33,7 +33,7 @@ from headrace.client import Client
 from headrace.errors import SettingsError, WorkerLost
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 from headrace.wire.request_bodies import encode_body
-from headrace.wire.structured_output import AnswerFormat
+from headrace.wire.structured_output import ResponseFormat
 
 _AHEAD = 16
 """The least of items that a worker holds beyond its calls in flight, so that it need not wait for more."""
@@ -70,7 +70,7 @@ class ProcessExecutor:
         processes: int,
         max_in_flight: int,
         choices: Sequence[str] = (),
-        answer: AnswerFormat | None = None,
+        answer: ResponseFormat | None = None,
         tell: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
         spent: Decimal = _NOTHING,
     ) -> None:

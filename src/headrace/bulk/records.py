@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -118,8 +119,8 @@ _DEEP = 100
 """Levels of nesting; no answer of a model's has ten."""
 
 _look_through = msgspec.json.Decoder(msgspec.Raw).decode
-decode_line = msgspec.json.Decoder(Line).decode
-decode_record = msgspec.json.Decoder(Record).decode
+decode_line: Callable[[bytes | str], Line] = msgspec.json.Decoder(Line).decode
+decode_record: Callable[[bytes | str], Record] = msgspec.json.Decoder(Record).decode
 
 
 def encode_line(

@@ -34,7 +34,7 @@ class Result(msgspec.Struct, array_like=True, gc=False):
     ``code``, ``status`` and ``message`` are the error's, None and empty for a success; ``shared`` is what of
     it later calls may share. There is no line where the call was not made: because of an open circuit (for
     ``retry_after`` seconds more), or of an error that ends the run. ``retry_after`` of a rate limit is what
-    the endpoint asked for. ``number`` is the call's, see `SharedErrors.begin`.
+    the endpoint asked for. ``number`` is the call's, see `SharedErrorDetector.begin`.
     """
 
     index: int
@@ -71,7 +71,8 @@ class Result(msgspec.Struct, array_like=True, gc=False):
         return error
 
 
-_KINDS = {kind.code: kind for name in errors.__all__ if issubclass(kind := getattr(errors, name), CallError)}
+_ERRORS = [getattr(errors, name) for name in errors.__all__]
+_KINDS = {kind.code: kind for kind in _ERRORS if issubclass(kind, CallError)}
 
 
 def result_of(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> Result:

@@ -73,7 +73,8 @@ class BulkRun:
     was down. Where a thousand items in a row got no answer, it is waited for without a circuit.
 
     An error that all later calls share (no credit left, a refused key, an unknown model) stops the drawing,
-    and its items are left unsent; see `SharedErrors`. If it is a rate limit, the run waits and goes on.
+    and its items are left unsent; see `SharedErrorDetector`. If it is a rate limit, the run waits and goes
+    on.
 
     Without a success in ``wait_for_endpoint`` seconds, waiting ends the session; so does ``deadline``, in
     seconds from its beginning, which drops what is in flight.
@@ -99,7 +100,7 @@ class BulkRun:
         self._stopping = anyio.Event()
         self._doubts = Doubts()
         self._cut_short = False
-        self.summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
+        self.summary: Summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
 
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written.

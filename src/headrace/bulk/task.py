@@ -13,24 +13,24 @@ from headrace.bulk.template import Template
 from headrace.calls import Request
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
 from headrace.replies import Reply
-from headrace.wire.choice_matching import match_choice, plain
-from headrace.wire.finish_reasons import unfit
+from headrace.wire.choice_matching import match_choice, normalize_choice
+from headrace.wire.finish_reasons import with_finish_reason
 from headrace.wire.request_bodies import as_request, chat_body, encode_body
-from headrace.wire.structured_output import AnswerFormat, answer_format
+from headrace.wire.structured_output import ResponseFormat, response_format_for
 
 
 def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
     found = tuple(choice.strip() for choice in choices or ())
     if choices is not None and not all(found):
         raise InputError("--choices: one of them is empty")
-    if len({plain(choice) for choice in found}) != len(found):
+    if len({normalize_choice(choice) for choice in found}) != len(found):
         raise InputError("--choices: two of them are the same but for case")
     return found
 
 
-def _as_format(answer: Any) -> AnswerFormat | None:
+def _as_format(answer: Any) -> ResponseFormat | None:
     try:
-        return None if answer is None else answer_format(answer)
+        return None if answer is None else response_format_for(answer)
     except RequestError as error:
         raise InputError(f"--schema: {error}") from None
 
@@ -52,7 +52,7 @@ class Task:
     choices: tuple[str, ...] = attrs.field(default=None, converter=_as_choices)
     system: str | None = None
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
-    answer: AnswerFormat | None = attrs.field(default=None, converter=_as_format)
+    answer: ResponseFormat | None = attrs.field(default=None, converter=_as_format)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -141,7 +141,7 @@ def judge(choices: Sequence[str], reply: Reply) -> tuple[str | None, HeadraceErr
     if choice is not None:
         return choice, None
     said = text if len(text) <= 80 else text[:79] + "…"
-    return None, unfit(reply, AnswerError(f"the answer {said!r} is not one of the choices"))
+    return None, with_finish_reason(reply, AnswerError(f"the answer {said!r} is not one of the choices"))
 
 
 def _duplicate(source: Items, ids: Distinct) -> str | None:

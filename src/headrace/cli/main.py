@@ -120,5 +120,5 @@ def cli() -> None:
     """
 
 
-for command in (run, report, chat, demo, serve, bench, simulate, plugins, plugin, completion):
-    cli.add_command(command)
+for _command in (run, report, chat, demo, serve, bench, simulate, plugins, plugin, completion):
+    cli.add_command(_command)

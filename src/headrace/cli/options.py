@@ -10,6 +10,15 @@ from headrace._support.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Protocol, TypeVar
+
+    Command = TypeVar("Command", bound=Callable[..., Any])
+
+    class Option(Protocol):
+        """Adds an option to a command."""
+
+        def __call__(self, command: Command, /) -> Command: ...
+
 
 FILE = click.Path()
 """A file's name, which shells complete. That it can be read or written is seen when it is."""
@@ -34,10 +43,10 @@ class Quantity(click.ParamType[float]):
 DURATION = Quantity("duration", parse_duration)
 
 
-model = click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
-base_url = click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")
-system = click.option("--system", metavar="TEXT", help="System message above each prompt.")
-parameters = click.option(
+model: Option = click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
+base_url: Option = click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")
+system: Option = click.option("--system", metavar="TEXT", help="System message above each prompt.")
+parameters: Option = click.option(
     "--param",
     "parameters",
     multiple=True,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace._support.units import format_usd
-from headrace.wire.request_bodies import as_request, encode_body, most_output
+from headrace.wire.request_bodies import as_request, encode_body, max_output_tokens
 
 if TYPE_CHECKING:
     from headrace.bulk import Task
@@ -36,7 +36,7 @@ class _Estimate:
         """Count a request."""
         tokens, output = (
             len(encode_body(request.body)) // _BYTES_A_TOKEN,
-            most_output(request.body or {}, None),
+            max_output_tokens(request.body or {}, None),
         )
         self.prompt_tokens += tokens
         self.output_tokens += output or 0

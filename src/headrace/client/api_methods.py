@@ -18,7 +18,7 @@ from headrace.errors import HeadraceError, RequestError
 from headrace.replies import ParsedReply, Reply
 from headrace.settings import CoreSettings
 from headrace.tokens import Limiter
-from headrace.wire.models_list import model_ids
+from headrace.wire.models_list import parse_model_ids
 from headrace.wire.parameters import (
     OWN_KEYWORDS,
     CallOptions,
@@ -27,14 +27,14 @@ from headrace.wire.parameters import (
     ResponseOptions,
     check_keywords,
     header_pairs,
-    take_own,
+    pop_call_options,
 )
 from headrace.wire.request_bodies import Message, as_request, chat_body, response_body
 
 T = TypeVar("T")
 
 
-class Api(ABC):
+class ApiMethods(ABC):
     """What a `Client` has besides `map`: each makes requests, and leaves it to the client to perform them."""
 
     _settings: CoreSettings
@@ -132,7 +132,7 @@ class Api(ABC):
         """
         try:
             given: Any = options
-            own = take_own(given)
+            own = pop_call_options(given)
             body = response_body(input, instructions, given, OWN_KEYWORDS)
             request = self._request(self._with_own(body, own), own, "/responses")
         except HeadraceError:
@@ -187,7 +187,7 @@ class Api(ABC):
         Raises:
             CallError: The call failed; of these `InvalidReply` where the answer is no such list.
         """
-        return model_ids(await self.request("GET", "/models", **options))
+        return parse_model_ids(await self.request("GET", "/models", **options))
 
     async def request(
         self,
@@ -250,7 +250,7 @@ class Api(ABC):
         answer: Any,
         stream_options: Mapping[str, Any] | None = None,
     ) -> Request:
-        own = take_own(options)
+        own = pop_call_options(options)
         body = chat_body(messages, options, OWN_KEYWORDS)
         if stream_options is not None:
             body["stream_options"] = stream_options

@@ -25,13 +25,13 @@ from headrace._support.clock import running_clock
 from headrace._support.interrupts import protect_from_interrupts, uninterrupted
 from headrace._support.text import nearest
 from headrace.calls import Call, Outcome, Request, StreamResult, Timeout
-from headrace.client.api_methods import Api
+from headrace.client.api_methods import ApiMethods
 from headrace.client.map import OutcomeStream
 from headrace.endpoint import Endpoint
 from headrace.errors import ClientStateError, HeadraceError, RequestError, SettingsError
-from headrace.keys import KeySource, Secret, as_secret
+from headrace.keys import KeyProvider, Secret, as_secret
 from headrace.limiters import PriorityCapacityLimiter
-from headrace.pipeline.attempt import checked
+from headrace.pipeline.attempt import with_raise_for_status
 from headrace.pipeline.chunk_reader import streamed_request
 from headrace.pipeline.lifespans import Lifespans
 from headrace.pipeline.pipeline import Pipeline, resolve_policies
@@ -42,8 +42,8 @@ from headrace.settings import CoreSettings, Settings, load_settings
 from headrace.tokens import Limiter
 from headrace.transports import Transport
 from headrace.transports.factory import OWN_TRANSPORTS, make_transport
-from headrace.wire.request_bodies import RequestLike, as_request, encoded
-from headrace.wire.structured_output import AnswerFormat, answer_format
+from headrace.wire.request_bodies import RequestLike, as_request, encode_request
+from headrace.wire.structured_output import ResponseFormat, response_format_for
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ _MOST_MODELS = 1000
 _OF_A_TRANSPORT = frozenset({"cert", "cert_key", "cert_password", "proxy"})
 
 
-class Client(Api):
+class Client(ApiMethods):
     """Calls OpenAI-compatible endpoints, many times at once; an async context manager.
 
     Each attempt on the wire takes a token of the client's limiter, and gives it back when it is over: a call
@@ -87,7 +87,7 @@ class Client(Api):
         self,
         *,
         base_url: str | None = None,
-        api_key: str | Secret | KeySource | None = None,
+        api_key: str | Secret | KeyProvider | None = None,
         endpoints: Sequence[Endpoint] | Mapping[str, Mapping[str, Any]] | None = None,
         model: str | None = None,
         max_in_flight: int | None = None,
@@ -112,7 +112,7 @@ class Client(Api):
         )
         core = settings.core
         self._settings = core
-        self._endpoints = core.checked_endpoints()
+        self._endpoints = core.validated_endpoints()
         self._alike = all(endpoint.models is None for endpoint in self._endpoints)
         self._serving: dict[str | None, tuple[Endpoint, ...]] = {}
         self._timeout = timeout if isinstance(timeout, Timeout) else core.timeouts()
@@ -136,7 +136,7 @@ class Client(Api):
             active,
             watching,
             _make_limiter(limiter, max_in_flight, core),
-            checked(self._transport.send, core.max_response_bytes),
+            with_raise_for_status(self._transport.send, core.max_response_bytes),
         )
         self._lifespans = Lifespans(self._pipeline.parts(self._transport), self._close)
         self._token: object = None
@@ -287,12 +287,14 @@ class Client(Api):
             raise SettingsError("the client's limiter has no limit; give the map one: max_in_flight=")
         own_limiter = None if max_in_flight is None else PriorityCapacityLimiter(max_in_flight)
         work: Callable[[OutcomeStream[Any], int, Any], Awaitable[Outcome[Any]]] = functools.partial(
-            self._outcome, own_limiter, None if answer is None else answer_format(answer)
+            self._outcome, own_limiter, None if answer is None else response_format_for(answer)
         )
         if stop_on is not None:
-            from headrace.client.stop_on import Stopping  # with its table of errors; few maps need it
+            from headrace.client.stop_on import (
+                StopOnSharedErrors,  # with its table of errors; few maps need it
+            )
 
-            requests = stopping = Stopping(requests, work)
+            requests = stopping = StopOnSharedErrors(requests, work)
             work = stopping.work
         return OutcomeStream(
             requests, work, limiter=own_limiter or self.limiter, ordered=ordered, buffer=buffer
@@ -301,7 +303,7 @@ class Client(Api):
     async def _outcome(
         self,
         limiter: Limiter | None,
-        answer: AnswerFormat | None,
+        answer: ResponseFormat | None,
         stream: OutcomeStream[Any],
         index: int,
         item: RequestLike,
@@ -331,7 +333,7 @@ class Client(Api):
         now, endpoints = self._now(), self._endpoints
         if not self._alike:
             endpoints = self._serving.get(request.model) or self._endpoints_for(request.model)
-        request, content = encoded(request)
+        request, content = encode_request(request)
         return Call(
             request,
             endpoints[0],

@@ -9,12 +9,12 @@ from typing import Any
 
 import attrs
 
-from headrace._support.numbers import number_of
+from headrace._support.numbers import as_number
 from headrace._support.task_groups import task_group
 from headrace.calls import Request
 from headrace.errors import HeadraceError, InvalidReply, RequestError
 from headrace.replies import Reply, Usage
-from headrace.wire.embeddings import read_vectors
+from headrace.wire.embeddings import parse_vectors
 from headrace.wire.error_redaction import redact_error
 
 MOST_TEXTS = 2048
@@ -100,7 +100,7 @@ async def embed(
 
 
 def _count(name: str, value: object, of: str) -> int:
-    number = number_of(value)
+    number = as_number(value)
     if not isinstance(number, int) or number < 1:
         raise RequestError(f"{name}={value!r}: must be a number of {of}, at least 1")
     return number
@@ -126,7 +126,7 @@ def _length(index: int, text: object) -> int:
 def _part(request: Request, reply: Reply, count: int) -> Embeddings:
     """One batch's answer; raises `InvalidReply` where it has not one vector for each text."""
     try:
-        vectors = read_vectors(reply, count)
+        vectors = parse_vectors(reply, count)
         _check_lengths(vectors, (request.body or {}).get("dimensions"))
     except InvalidReply as failure:
         failure.request, failure.attempts = request, reply.attempts

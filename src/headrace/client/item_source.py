@@ -11,7 +11,7 @@ EXHAUSTED: Any = object()
 """What is drawn from the end of the source on."""
 
 
-class Drawing:
+class ItemSource:
     """Draws from ``items``.
 
     ``draw()`` gives the next item, to be awaited where ``awaited`` is true: `EXHAUSTED` from the end or the
@@ -20,7 +20,7 @@ class Drawing:
     """
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
-        self.awaited = isinstance(items, AsyncIterable)
+        self.awaited: bool = isinstance(items, AsyncIterable)
         self.over = False
         self.error: Exception | None = None
         self.draw: Callable[[], Any]

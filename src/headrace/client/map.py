@@ -25,7 +25,7 @@ from anyio.lowlevel import checkpoint
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.calls import Outcome, R_co
-from headrace.client.item_source import EXHAUSTED, Drawing
+from headrace.client.item_source import EXHAUSTED, ItemSource
 from headrace.errors import ClientStateError
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.tokens import Limiter
@@ -100,12 +100,12 @@ class OutcomeStream(Generic[R_co]):
         self._follow_limiter()
         return self
 
-    def _open(self, worker: Callable[[Drawing], Coroutine[Any, Any, None]]) -> None:
+    def _open(self, worker: Callable[[ItemSource], Coroutine[Any, Any, None]]) -> None:
         if self._opened:
             raise ClientStateError("a map is entered once; call client.map again for another")
         self._opened = True
         self._run_worker = worker
-        self._drawing = Drawing(self._items)
+        self._drawing = ItemSource(self._items)
         self._context = copy_context()
         if isinstance(self._limiter, PriorityCapacityLimiter):
             self._limiter.add_callback(self._follow_limiter)
@@ -150,7 +150,7 @@ class OutcomeStream(Generic[R_co]):
             return
         ended, work, polls = False, self._work, not self._tells_changes
 
-        async def worker(drawing: Drawing) -> None:
+        async def worker(drawing: ItemSource) -> None:
             nonlocal ended
             draw = drawing.draw
             # As long as there are not too many, which the end of a wait or a smaller limit makes.
@@ -210,7 +210,7 @@ class OutcomeStream(Generic[R_co]):
             if self._running == last:
                 return
 
-    async def _run_starting_worker(self, drawing: Drawing) -> None:
+    async def _run_starting_worker(self, drawing: ItemSource) -> None:
         self._start_workers()
         await self._run_worker(drawing)
 
@@ -271,7 +271,7 @@ class OutcomeStream(Generic[R_co]):
         for _ in range(min(number, len(self._without_room))):
             self._without_room.popleft().set()
 
-    async def _worker(self, drawing: Drawing) -> None:
+    async def _worker(self, drawing: ItemSource) -> None:
         draw = drawing.draw
         while self._running - self._waiting_calls <= self._active:
             while self._held >= self._room + self._waiting_calls:

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from headrace.wire.error_scope import Scope, SharedError
+from headrace.wire.error_scope import ErrorScope, SharedError
 
 T = TypeVar("T")
 
@@ -50,18 +50,18 @@ class _Suspicion(Generic[T]):
 
     @property
     def enough(self) -> bool:
-        return len(self.items) >= ENOUGH or self.error.scope is Scope.RUN
+        return len(self.items) >= ENOUGH or self.error.scope is ErrorScope.RUN
 
     @property
     def stands(self) -> bool:
         """Whether the error is taken to be shared where no other call will tell."""
-        if self.error.scope in {Scope.ACCOUNT, Scope.RUN}:
+        if self.error.scope in {ErrorScope.ACCOUNT, ErrorScope.RUN}:
             return True
         return self.enough and not self.others_succeed
 
     def is_refuted_by(self, number: int) -> bool:
         """Whether the success of the call of this number says that the error was about its items."""
-        return self.since < number and self.error.scope is not Scope.RUN
+        return self.since < number and self.error.scope is not ErrorScope.RUN
 
 
 @attrs.define
@@ -72,7 +72,7 @@ class Verdict(Generic[T]):
     first: T
 
 
-class SharedErrors(Generic[T]):
+class SharedErrorDetector(Generic[T]):
     """Told of each call, it says for which error the drawing is to stop, and which items to hold until then.
 
     What is held, a ``T``, is the caller's own. ``verdict`` is None as long as calls may be drawn.
@@ -82,7 +82,7 @@ class SharedErrors(Generic[T]):
         self._most_held = most_held
         self._begun = 0
         self._suspicions: dict[str, _Suspicion[T]] = {}
-        self.held = 0
+        self.held: int = 0
         self.verdict: Verdict[T] | None = None
 
     def begin(self) -> int:

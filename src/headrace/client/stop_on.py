@@ -8,14 +8,14 @@ from typing import Any
 import anyio
 
 from headrace.calls import Outcome
-from headrace.client.item_source import EXHAUSTED, Drawing
-from headrace.client.shared_errors import SharedErrors
+from headrace.client.item_source import EXHAUSTED, ItemSource
+from headrace.client.shared_errors import SharedErrorDetector
 from headrace.errors import HeadraceError
 from headrace.wire.error_scope import shared_error
 
 
-class Stopping:
-    """The items and the work of a map, under the rule of `SharedErrors`.
+class StopOnSharedErrors:
+    """The items and the work of a map, under the rule of `SharedErrorDetector`.
 
     As an async iterable it gives the items. Where the rule says that nothing more is to be drawn, it waits
     for the calls under way, and raises the error unless one of them takes the verdict back.
@@ -28,12 +28,12 @@ class Stopping:
     ) -> None:
         self._items = items
         self._work = work
-        self._rule: SharedErrors[HeadraceError] = SharedErrors()
+        self._rule: SharedErrorDetector[HeadraceError] = SharedErrorDetector()
         self._under_way = 0
         self._finished = anyio.Event()
 
     async def __aiter__(self) -> AsyncGenerator[Any, None]:
-        drawing, rule = Drawing(self._items), self._rule
+        drawing, rule = ItemSource(self._items), self._rule
         try:
             while True:
                 while rule.verdict is not None:

@@ -51,7 +51,7 @@ class Stream:
         reply = self._reply
         if reply is None:
             return f"<Stream {'waiting for its first piece' if self._entered else 'not entered yet'}>"
-        came = f"{self._reader.assembly.length} characters"
+        came = f"{self._reader.accumulator.text_length} characters"
         if not self._ended:
             state = f"open, {came} so far"
         else:
@@ -156,6 +156,6 @@ class Stream:
         if reply is None:
             raise ClientStateError("enter the stream first: async with client.stream(…) as stream")
         if not self._ended:
-            body: Any = self._reader.assembly.body()
+            body: Any = self._reader.accumulator.body()
             return attrs.evolve(reply, content=reply.content or msgspec.json.encode(body), stream=None)
         return reply

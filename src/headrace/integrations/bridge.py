@@ -67,6 +67,7 @@ class BridgeTransport:
             raise SettingsError(f"max_in_flight={max_in_flight}: must be at least 1")
         settings = load_settings(dict(sections))
         plugins = Plugins() if policies is None else None
+        self.policies: tuple[Policy, ...]
         self.policies, self._observers = resolve_policies(policies, observers, plugins, settings)
         if plugins is not None:
             settings.check_claimed()

@@ -74,7 +74,7 @@ class CallFactory:
             raw = tuple([pair for pair in raw if pair[0].lower() in _SAFE_FOR_OTHER_ORIGINS])
         head = self._heads.get(raw) or self._head(raw)
         unbounded = extensions.get(STREAMED, False)
-        streamed = unbounded or head.wants_events or (body is not None and bool(body.asked.stream))
+        streamed = unbounded or head.wants_events or (body is not None and bool(body.fields.stream))
         asking = Request(body, request.url.raw_path.decode("ascii"), request.method, headers=head.headers)
         call = Call(
             asking,

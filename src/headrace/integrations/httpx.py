@@ -1,4 +1,4 @@
-"""headrace for code that takes an ``httpx.AsyncClient``: openai 2, and plain httpx."""
+"""headrace for code that takes an ``httpx.AsyncClient``, such as openai 2."""
 
 from __future__ import annotations
 

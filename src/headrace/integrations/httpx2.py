@@ -1,4 +1,4 @@
-"""headrace for code that takes an ``httpx2.AsyncClient``: openai 3, anthropic 2, mistralai 3, httpx2 itself."""
+"""headrace for code that takes an ``httpx2.AsyncClient``, such as openai 3, anthropic 2 and mistralai 3."""
 
 from __future__ import annotations
 

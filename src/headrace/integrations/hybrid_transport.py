@@ -11,7 +11,7 @@ from typing import Any, Literal
 from headrace.calls import Call
 from headrace.endpoint import Endpoint
 from headrace.errors import SettingsError
-from headrace.policies import GroupOfClient
+from headrace.policies import TaskGroupFactory
 from headrace.replies import Reply
 from headrace.transports import Transport
 from headrace.transports.connecting.client_certificate import load_client_certificate
@@ -96,7 +96,7 @@ class HybridTransport:
         self._library_transport: HttpxTransport | None = None
         self._by_endpoint: dict[Endpoint, Transport] = {}
 
-    def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
+    def lifespan(self, group: TaskGroupFactory) -> AbstractAsyncContextManager[None]:
         """The native transport's lifespan."""
         return self._native.lifespan(group)
 

@@ -9,9 +9,9 @@ from typing import Any
 from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace.errors import CallError, InvalidReply
 from headrace.replies import Reply
+from headrace.wire.reply_bodies import read_reply_body
 from headrace.wire.sse import EventParser
-from headrace.wire.success_bodies import read_envelope
-from headrace.wire.usage import UsageFields, usage_fields
+from headrace.wire.usage import UsageFields, parse_usage
 
 _DONE = b"[DONE]"
 _LAST_EVENTS = frozenset({b"message_stop", b"response.completed", b"response.failed", b"response.incomplete"})
@@ -23,7 +23,7 @@ def read_usage(reply: Reply) -> None:
     # Checked first, because parsing a megabyte of audio takes 45 ms before it fails.
     if reply.content[:1] == b"{" or reply.content[:64].lstrip(_BLANK)[:1] == b"{":
         with suppress(InvalidReply):
-            read_envelope(reply)
+            read_reply_body(reply)
 
 
 class UsageCounter:
@@ -42,7 +42,7 @@ class UsageCounter:
         kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._may_be_json = kind in {"", "application/json", "text/event-stream"}
         self._undecided = self._may_be_json or kind.startswith("text/")
-        self.finished = False
+        self.finished: bool = False
 
     def feed(self, part: bytes) -> None:
         """Read the next bytes."""
@@ -61,7 +61,7 @@ class UsageCounter:
         if self._events is not None and complete:
             self._read_events(self._events.end())
         if self._json is None:
-            self._reply.usage = self._counts.public()
+            self._reply.usage = self._counts.to_usage()
             if self._reply.service_tier is None:
                 self._reply.service_tier = self._counts.tier
         elif complete:
@@ -96,11 +96,11 @@ class UsageCounter:
             return
         for part in (event, event.get("message"), event.get("response")):
             if isinstance(part, Mapping):
-                model, usage = part.get("model"), usage_fields(part.get("usage"))
+                model, usage = part.get("model"), parse_usage(part.get("usage"))
                 if isinstance(model, str):
                     self._reply.model = model
                 if isinstance(part.get("service_tier"), str):
                     self._reply.service_tier = part["service_tier"]
                 if usage is not None:
                     # The messages API counts the prompt at the start, and the output at the end.
-                    self._counts = self._counts.updated(usage)
+                    self._counts = self._counts.merged_with(usage)

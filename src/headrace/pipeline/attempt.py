@@ -23,18 +23,18 @@ from headrace.errors import (
     ServerError,
     StatusError,
 )
-from headrace.keys import RenewedKey
+from headrace.keys import RefreshableKey
 from headrace.pipeline.chunk_reader import open_stream, stop_asking_for_usage
-from headrace.pipeline.schema_modes import WaysOfAsking, refuses_format
+from headrace.pipeline.schema_modes import SchemaModes, refuses_format
 from headrace.policies import Send
 from headrace.replies import Headers, ParsedReply, Reply
 from headrace.tokens import acquire_all
-from headrace.wire.error_bodies import MOST_SAID, is_retryable, read_error
+from headrace.wire.error_bodies import MAX_MESSAGE_CHARS, is_retryable, parse_error_body
 from headrace.wire.error_redaction import redact_error
-from headrace.wire.finish_reasons import refusal_of, unfit
+from headrace.wire.finish_reasons import refusal_text, with_finish_reason
+from headrace.wire.reply_bodies import CHAT, expected_body, read_reply_body
 from headrace.wire.request_bodies import encode_body
-from headrace.wire.structured_output import AnswerFormat, Asking
-from headrace.wire.success_bodies import CHAT, expected_of, read_envelope
+from headrace.wire.structured_output import ResponseFormat, SchemaMode
 
 _ADVICE = {
     400: "the endpoint finds the request wrong",
@@ -48,12 +48,12 @@ _ADVICE = {
 }
 
 
-def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
+def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Send:
     """Wrap a transport's ``send``: count the attempt, read the envelope, raise what is no success."""
 
     async def attempt(call: Call) -> Reply:
-        if call._owed:  # a policy was cancelled in `Call.waiting`, and goes on all the same
-            await acquire_all(call, call._owed)
+        if call._to_reacquire:  # a policy was cancelled in `Call.waiting`, and goes on all the same
+            await acquire_all(call, call._to_reacquire)
         call.attempts += 1
         endpoint, request = call.endpoint, call.request
         reply: Reply | None = None
@@ -67,7 +67,7 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
                 if not 200 <= reply.status < 300:
                     raise status_error(call, reply)
                 try:
-                    read_envelope(reply, expected_of(request.path) if request.method == "POST" else None)
+                    read_reply_body(reply, expected_body(request.path) if request.method == "POST" else None)
                 except InvalidReply:
                     if request.method != "HEAD" or reply.content:
                         raise
@@ -79,18 +79,18 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
         return reply
 
     def send_there(call: Call) -> Awaitable[Reply]:
-        there, key = addressed(call), call.endpoint.api_key
-        return sent_with(key, call, there) if isinstance(key, RenewedKey) else send(there)
+        there, key = rewrite_for_endpoint(call), call.endpoint.api_key
+        return sent_with(key, call, there) if isinstance(key, RefreshableKey) else send(there)
 
-    async def sent_with(key: RenewedKey, call: Call, there: Call) -> Reply:
+    async def sent_with(key: RefreshableKey, call: Call, there: Call) -> Reply:
         """Send with a key that changes, and once more where another one takes the place of one refused."""
         if key.version == 0:
             call.attempts -= 1  # nothing is on the wire yet
-            await asked_for(key, 0, call)
+            await refresh_key(key, 0, call)
             call.attempts += 1
         version = key.version
         reply = await send(there)
-        if reply.status == 401 and await asked_for(key, version, call):
+        if reply.status == 401 and await refresh_key(key, version, call):
             call.attempts += 1
             reply = await send(there)
         return reply
@@ -112,12 +112,12 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
             return await open_stream(call, reply, max_stream_bytes)
         raise status_error(call, reply)
 
-    async def answered_attempt(call: Call, answer: AnswerFormat) -> Reply:
+    async def answered_attempt(call: Call, answer: ResponseFormat) -> Reply:
         endpoint, model = call.endpoint, call.request.model
-        refused: list[tuple[Asking, bytes]] = []
+        refused: list[tuple[SchemaMode, bytes]] = []
         for how in ways.left(endpoint, model, answer):
             call.attempts += bool(refused)
-            ask_for_answer(call, answer, how)
+            set_response_format(call, answer, how)
             reply = await send_there(call)
             if reply.status not in {400, 422} or not refuses_format(reply.content):
                 for asked, content in refused:
@@ -126,26 +126,26 @@ def checked(send: Send, max_stream_bytes: float = math.inf) -> Send:
             refused.append((how, reply.content))
         if not 200 <= reply.status < 300:
             raise status_error(call, reply)
-        read_envelope(reply, CHAT)
-        return answered(reply, answer)
+        read_reply_body(reply, CHAT)
+        return parse_reply(reply, answer)
 
     without_usage: set[Endpoint] = set()
-    ways = WaysOfAsking()
+    ways = SchemaModes()
     return attempt
 
 
-async def asked_for(key: RenewedKey, version: int, call: Call) -> bool:
-    """See `RenewedKey.renew`; raises `CallTimeout` where that takes longer than an attempt may."""
+async def refresh_key(key: RefreshableKey, version: int, call: Call) -> bool:
+    """See `RefreshableKey.refresh`; raises `CallTimeout` where that takes longer than an attempt may."""
     if key.version != version:  # another call has asked
         return True
     limit = call.timeout.total
     async with call.waiting():
         with anyio.move_on_after(limit):
-            return await key.renew(version)
+            return await key.refresh(version)
     raise CallTimeout(f"api_key gave no key within {limit:g} s; raise timeout=")
 
 
-def addressed(call: Call) -> Call:
+def rewrite_for_endpoint(call: Call) -> Call:
     """The call as its endpoint wants it: the model by its name there, the path as it is written there."""
     endpoint, request = call.endpoint, call.request
     if endpoint.is_plain:
@@ -160,18 +160,18 @@ def addressed(call: Call) -> Call:
     return there
 
 
-def ask_for_answer(call: Call, answer: AnswerFormat, how: Asking) -> None:
+def set_response_format(call: Call, answer: ResponseFormat, how: SchemaMode) -> None:
     """Have a call's body ask for an answer in this way."""
     asking = call.request.body or {}
-    if how is Asking.BY_SCHEMA and answer.asks(asking):
+    if how is SchemaMode.JSON_SCHEMA and answer.is_requested_by(asking):
         return
-    body = answer.asked_for(asking, how)
+    body = answer.apply_to(asking, how)
     if body != asking:
         call.request = attrs.evolve(call.request, body=body)
         call.content = encode_body(body)
 
 
-def answered(reply: Reply, answer: AnswerFormat) -> ParsedReply[Any]:
+def parse_reply(reply: Reply, answer: ResponseFormat) -> ParsedReply[Any]:
     """The reply with its answer; raises `AnswerError`, of which ``partial`` is the reply."""
     try:
         value = _read_answer(reply, answer)
@@ -181,20 +181,20 @@ def answered(reply: Reply, answer: AnswerFormat) -> ParsedReply[Any]:
     return ParsedReply(reply.status, reply.headers, reply.content, reply.usage, reply.model, answer=value)
 
 
-def _read_answer(reply: Reply, answer: AnswerFormat) -> Any:
-    refusal = refusal_of(reply)
+def _read_answer(reply: Reply, answer: ResponseFormat) -> Any:
+    refusal = refusal_text(reply)
     if refusal is not None:
-        raise AnswerError(f"{printable(refusal[:MOST_SAID])} (the model refuses)", "refusal")
+        raise AnswerError(f"{printable(refusal[:MAX_MESSAGE_CHARS])} (the model refuses)", "refusal")
     try:
         return answer.read(reply.text)
     except AnswerError as error:
-        raise unfit(reply, error) from error.__cause__
+        raise with_finish_reason(reply, error) from error.__cause__
 
 
 def status_error(call: Call, reply: Reply) -> StatusError:
     """The error for an answer whose status is not 2xx, of the class that its status asks for."""
     status, content, headers = reply.status, reply.content, reply.headers
-    error = read_error(content)
+    error = parse_error_body(content)
     advice = _ADVICE.get(status, "the endpoint failed" if status >= 500 else "")
     if 300 <= status < 400:
         # Following would carry the key to wherever the answer points.
@@ -202,7 +202,9 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     elif status in {400, 422} and error.param:
         advice = f"the endpoint finds {printable(error.param[:100])} wrong; change it"
     said = (
-        printable(error.message[:MOST_SAID]) if error.message else (shown(content) if content else "no body")
+        printable(error.message[:MAX_MESSAGE_CHARS])
+        if error.message
+        else (shown(content) if content else "no body")
     )
     where = f"{call.request.method} {call.request.path}: status {status}"
     kind: type[StatusError] = StatusError
@@ -212,7 +214,7 @@ def status_error(call: Call, reply: Reply) -> StatusError:
             advice = "the endpoint refuses the key, and api_key= gave no better one when asked again"
     elif status == 429:
         kind = RateLimited
-        if error.is_about_quota:
+        if error.is_quota_error:
             advice = _ADVICE[402]
         elif error.limit == "overloaded":
             advice = "the endpoint is overloaded"
@@ -225,8 +227,8 @@ def status_error(call: Call, reply: Reply) -> StatusError:
         content,
         error.code,
         param=error.param,
-        retryable=_may_be_retried(status, headers) and not error.is_about_quota,
-        limit="quota" if error.is_about_quota or status == 402 else error.limit if status == 429 else None,
+        retryable=_may_be_retried(status, headers) and not error.is_quota_error,
+        limit="quota" if error.is_quota_error or status == 402 else error.limit if status == 429 else None,
         asked=error.retry_after,
     )
 

@@ -26,10 +26,10 @@ from headrace.errors import (
     ReplyTooLarge,
 )
 from headrace.replies import Reply
+from headrace.wire.reply_bodies import CHAT, read_reply_body
 from headrace.wire.request_bodies import encode_body
 from headrace.wire.sse import EventParser, looks_like_events, may_become_events
-from headrace.wire.stream_accumulator import DONE, Assembly, Chunk, no_answer
-from headrace.wire.success_bodies import CHAT, read_envelope
+from headrace.wire.stream_accumulator import DONE, Chunk, StreamAccumulator, empty_stream_error
 
 _LAST_WORD = 0.02
 """Seconds that a connection gets after ``[DONE]`` to end its answer, so that it can be used again."""
@@ -72,9 +72,9 @@ class ChunkReader:
         self._max_bytes = max_bytes
         self._size = 0
         self._events: EventParser | None = None
-        self.assembly = Assembly()
+        self.accumulator: StreamAccumulator = StreamAccumulator()
         self.ready: deque[Chunk] = deque()
-        self.done = False
+        self.done: bool = False
         self.failure: CallError | None = None
 
     async def more(self, until: float) -> None:
@@ -90,12 +90,12 @@ class ChunkReader:
             self._events = EventParser()
             self._take(self._events.feed(first))
         while not self.ready and not self.done and self.failure is None:
-            if self.assembly.finished:
+            if self.accumulator.finished:
                 until = min(until, anyio.current_time() + _USAGE_COMES)
             try:
                 data = await self._receive(until)
             except CallTimeout:
-                if not self.assembly.finished:
+                if not self.accumulator.finished:
                     raise
                 data = b""  # all was said but [DONE]
             if data:
@@ -129,7 +129,7 @@ class ChunkReader:
                 self._finish()
                 return
             try:
-                self.ready += self.assembly.add(data, named_error=name == b"error")
+                self.ready += self.accumulator.add(data, named_error=name == b"error")
             except InvalidReply as error:
                 self.failure = error
                 return
@@ -139,19 +139,19 @@ class ChunkReader:
         self._take([(name, data) for name, data in events.end() if not _is_cut(data)])
         if self.done:
             return
-        if self.assembly.finished:
+        if self.accumulator.finished:
             self._finish()
-        elif self.failure is None and self.assembly.aside:
-            self.failure = no_answer(self.assembly)
+        elif self.failure is None and self.accumulator.stray_data:
+            self.failure = empty_stream_error(self.accumulator)
         elif self.failure is None:
             self.failure = IncompleteReply("the stream ended before the answer was complete")
 
     def _finish(self) -> None:
-        if self.assembly.begun:
-            self.ready += self.assembly.end()
+        if self.accumulator.started:
+            self.ready += self.accumulator.flush()
             self.done = True
         else:
-            self.failure = no_answer(self.assembly)
+            self.failure = empty_stream_error(self.accumulator)
 
     async def whole(self, until: float, first: bytes = b"") -> None:
         """Take as one piece what is not a stream: an endpoint's that has none, or a cache's."""
@@ -160,15 +160,15 @@ class ChunkReader:
             received += data
         reply = self._reply
         reply.content = bytes(received)
-        read_envelope(reply, CHAT)
-        self.assembly.model, self.assembly.usage = reply.model, reply.usage
-        self.assembly.service_tier = reply.service_tier
+        read_reply_body(reply, CHAT)
+        self.accumulator.model, self.accumulator.usage = reply.model, reply.usage
+        self.accumulator.service_tier = reply.service_tier
         self.ready.append(Chunk(reply.text, 0, reply.reasoning, reply.tool_calls))
         self.done = True
 
     def complete_reply(self, call: Call) -> None:
         """Give the reply the body, usage and model that the pieces make, and the time that they took."""
-        reply, made = self._reply, self.assembly
+        reply, made = self._reply, self.accumulator
         reply.elapsed = anyio.current_time() - call.started
         if not reply.content:
             reply.content = msgspec.json.encode(made.body())
@@ -212,15 +212,15 @@ async def open_stream(call: Call, reply: Reply, max_bytes: float) -> Reply:
         if reader.failure is not None:  # nobody has seen its pieces yet, so another attempt costs nothing
             raise reader.failure
     except CallError as error:
-        if reader.assembly.begun:
-            content = msgspec.json.encode(reader.assembly.body())
-            error.partial = attrs.evolve(reply, content=content, stream=None, usage=reader.assembly.usage)
+        if reader.accumulator.started:
+            content = msgspec.json.encode(reader.accumulator.body())
+            error.partial = attrs.evolve(reply, content=content, stream=None, usage=reader.accumulator.usage)
         await reader.aclose()
         raise
     except BaseException:
         await reader.aclose()
         raise
     if reader.done and not reader.ready:  # no piece will come: policies may look at why
-        reply.content = msgspec.json.encode(reader.assembly.body())
-        reply.usage, reply.model = reader.assembly.usage, reader.assembly.model
+        reply.content = msgspec.json.encode(reader.accumulator.body())
+        reply.usage, reply.model = reader.accumulator.usage, reader.accumulator.model
     return reply

@@ -12,11 +12,11 @@ from traceback import walk_tb
 from types import FrameType, TracebackType
 
 from headrace.errors import PolicyError
-from headrace.pipeline.attempt import checked
+from headrace.pipeline.attempt import with_raise_for_status
 from headrace.policies import Policy
 
 
-def culprit(policies: Sequence[Policy], traceback: TracebackType | None) -> str | None:
+def attribute_error(policies: Sequence[Policy], traceback: TracebackType | None) -> str | None:
     """The name of the innermost policy whose own code is on ``traceback``, None if the transport raised.
 
     Looked up when something went wrong, so that a policy costs no wrapper when nothing does.
@@ -28,7 +28,7 @@ def innermost_policy(policies: Sequence[Policy], frames: Iterable[FrameType]) ->
     """The same for frames, outermost first."""
     suspect: Policy | None = None
     for frame in frames:
-        if frame.f_globals.get("__name__") == checked.__module__:
+        if frame.f_globals.get("__name__") == with_raise_for_status.__module__:
             return None
         nearness = {policy.name: _nearness(policy, frame) for policy in policies}
         nearest_to = [policy for policy in policies if nearness[policy.name] == max(nearness.values()) > 0]
@@ -39,7 +39,7 @@ def innermost_policy(policies: Sequence[Policy], frames: Iterable[FrameType]) ->
 
 def wrap_unexpected(policies: Sequence[Policy], error: Exception) -> PolicyError:
     """What a client raises in place of an error that is nobody's of headrace: it says whose it is."""
-    name = culprit(policies, error.__traceback__)
+    name = attribute_error(policies, error.__traceback__)
     who = f"policy {name!r}" if name else "the transport"
     return PolicyError(f"{who} raised {type(error).__name__}: {error}")
 

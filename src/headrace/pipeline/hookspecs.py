@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from headrace.settings import Settings
     from headrace.transports import Transport
 
-hookspec = pluggy.HookspecMarker("headrace")
-hookimpl = pluggy.HookimplMarker("headrace")
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker("headrace")
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("headrace")
 """Marks a plugin's function as the implementation of the hook of the same name."""
 
 

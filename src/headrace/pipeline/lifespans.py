@@ -19,7 +19,7 @@ import attrs
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.errors import ClientStateError, HeadraceError, PluginError
-from headrace.pipeline.loop_ownership import claim_for_this_loop
+from headrace.pipeline.loop_ownership import bind_to_running_loop
 from headrace.policies import BackgroundTasks
 
 TRANSPORT = "the transport"
@@ -66,7 +66,7 @@ class Lifespans:
         self._stack = AsyncExitStack()
         self._group: anyio.abc.TaskGroup | None = None
         self._task: int | None = None
-        self.entered = False
+        self.entered: bool = False
 
     @uninterrupted
     async def enter(self) -> None:
@@ -78,7 +78,7 @@ class Lifespans:
         """
         try:
             for part in self._parts:
-                if claim_for_this_loop(part.it, part.name):
+                if bind_to_running_loop(part.it, part.name):
                     _entered.pop(id(part.it), None)  # by a client that was never closed
                 if hasattr(part.it, "aclose"):
                     self._stack.push_async_callback(part.it.aclose)

@@ -15,7 +15,7 @@ _lock = threading.Lock()
 _used_in: WeakKeyDictionary[Any, EventLoopToken] = WeakKeyDictionary()
 
 
-def claim_for_this_loop(part: Any, name: str) -> bool:
+def bind_to_running_loop(part: Any, name: str) -> bool:
     """Have ``part`` belong to the running event loop.
 
     Its ``reset()``, where it has one, is called when the loop that it belonged to has ended.

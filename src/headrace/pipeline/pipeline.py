@@ -88,7 +88,7 @@ class Pipeline:
     def __init__(
         self, policies: Sequence[Policy], observers: Iterable[Observer], limiter: Limiter, send: Send
     ) -> None:
-        self.policies = tuple(policies)
+        self.policies: tuple[Policy, ...] = tuple(policies)
         self.limiter = limiter
         self.closed: str | None = None
         self._observers = list(observers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from headrace.endpoint import Endpoint
-from headrace.wire.structured_output import AnswerFormat, Asking
+from headrace.wire.structured_output import ResponseFormat, SchemaMode
 
 _MOST_SCHEMAS = 1000
 """Refused schemas that are remembered; a program may make schemas without end."""
@@ -28,7 +28,7 @@ def refuses_format(content: bytes) -> bool:
     return _ABOUT_IT.search(content) is not None
 
 
-class WaysOfAsking:
+class SchemaModes:
     """What endpoints refused: a way of asking, by their model, or a single schema.
 
     A schema that is refused says nothing about others. Where an endpoint does not say that it does not know
@@ -36,22 +36,22 @@ class WaysOfAsking:
     """
 
     def __init__(self) -> None:
-        self._ways: set[tuple[Endpoint, str | None, Asking]] = set()
-        self._schemas: set[tuple[Endpoint, str | None, AnswerFormat]] = set()
+        self._ways: set[tuple[Endpoint, str | None, SchemaMode]] = set()
+        self._schemas: set[tuple[Endpoint, str | None, ResponseFormat]] = set()
 
-    def left(self, endpoint: Endpoint, model: str | None, answer: AnswerFormat) -> list[Asking]:
+    def left(self, endpoint: Endpoint, model: str | None, answer: ResponseFormat) -> list[SchemaMode]:
         """The ways that are left, the strictest first; the last of them is always in words."""
-        left = [how for how in Asking if (endpoint, model, how) not in self._ways]
-        if (endpoint, model, answer) in self._schemas and left[0] is Asking.BY_SCHEMA:
+        left = [how for how in SchemaMode if (endpoint, model, how) not in self._ways]
+        if (endpoint, model, answer) in self._schemas and left[0] is SchemaMode.JSON_SCHEMA:
             del left[0]
         return left
 
     def refused(
-        self, endpoint: Endpoint, model: str | None, answer: AnswerFormat, how: Asking, content: bytes
+        self, endpoint: Endpoint, model: str | None, answer: ResponseFormat, how: SchemaMode, content: bytes
     ) -> None:
         """Remember that asking so was refused in these words, and that asking otherwise was not."""
         unknown = _NOT_KNOWN.search(content) and not _THIS_SCHEMA.search(content)
-        if how is Asking.BY_SCHEMA and not unknown:
+        if how is SchemaMode.JSON_SCHEMA and not unknown:
             if len(self._schemas) == _MOST_SCHEMAS:
                 self._schemas.clear()
             self._schemas.add((endpoint, model, answer))

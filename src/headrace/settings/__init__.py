@@ -2,7 +2,7 @@
 
 from headrace.settings.core import OPENAI_URL, CoreSettings
 from headrace.settings.loading import SHARED_FOLDER, SPENT_BEFORE, load_settings, settings_in
-from headrace.settings.rate_limits import PerMinute, RateLimits, above_zero
+from headrace.settings.rate_limits import PerMinute, RateLimits, positive_number
 from headrace.settings.sections import Settings
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "PerMinute",
     "RateLimits",
     "Settings",
-    "above_zero",
     "load_settings",
+    "positive_number",
     "settings_in",
 ]

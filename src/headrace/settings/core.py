@@ -26,9 +26,9 @@ class CoreSettings:
     ``base_url`` and ``api_key`` say which endpoint, or ``endpoints`` which several; ``model`` is sent where
     a request names none; ``max_in_flight`` is how many calls may be under way at once; ``timeout`` and the
     four timeouts below it are seconds per attempt (see `Timeout`); ``max_response_bytes`` bounds one answer,
-    decompressed; ``transport`` is "auto" (native, or httpx where a URL goes by a proxy of SOCKS or https),
-    "native", "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies to
-    use of those installed (default: all of them); ``insecure`` allows sending a key over plain http to a
+    decompressed; ``transport`` is "auto" (native, or httpx on Windows and where a proxy of SOCKS or https is
+    set), "native", "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies
+    to use of those installed (default: all of them); ``insecure`` allows sending a key over plain http to a
     public host; ``proxy`` is the URL of a proxy for all endpoints (None: as the environment says);
     ``cert`` is a PEM file with a certificate to show to servers that ask for one, ``cert_key`` its key where
     that is in a file of its own, ``cert_password`` what opens the key; ``http2`` is "auto" (HTTP/2 where an
@@ -79,13 +79,13 @@ class CoreSettings:
             stall=self.stall_timeout,
         )
 
-    def checked_endpoints(self) -> tuple[Endpoint, ...]:
+    def validated_endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints these settings name: ``endpoints``, or the one of ``base_url`` and ``api_key``.
 
         Raises `SettingsError` as `Endpoint.checked` does, and for two of one name.
         """
         if not self.endpoints:
-            return (Endpoint(self.base_url, self.api_key).checked(insecure=self.insecure),)
+            return (Endpoint(self.base_url, self.api_key).validated(insecure=self.insecure),)
         names = [endpoint.name for endpoint in self.endpoints]
         for name in names:
             if names.count(name) > 1:
@@ -95,6 +95,6 @@ class CoreSettings:
 
 def _checked(endpoint: Endpoint, insecure: bool) -> Endpoint:
     try:
-        return endpoint.checked(insecure=insecure)
+        return endpoint.validated(insecure=insecure)
     except SettingsError as error:
         raise SettingsError(f"endpoint {endpoint.name!r}: {error}") from None

@@ -28,7 +28,7 @@ class PerMinute(NamedTuple):
     output_tokens: float | None = None
 
 
-def above_zero(instance: RateLimits, attribute: attrs.Attribute[Any], value: Any) -> None:
+def positive_number(instance: RateLimits, attribute: attrs.Attribute[Any], value: Any) -> None:
     """A validator for numbers above 0, and None."""
     _check(instance.name, attribute.name, value)
 
@@ -57,12 +57,12 @@ class RateLimits:
     name: ClassVar[str]
     unsupported: ClassVar[Mapping[str, str]] = {}
 
-    requests_per_minute: float | None = attrs.field(default=None, validator=above_zero)
-    tokens_per_minute: float | None = attrs.field(default=None, validator=above_zero)
-    input_tokens_per_minute: float | None = attrs.field(default=None, validator=above_zero)
-    output_tokens_per_minute: float | None = attrs.field(default=None, validator=above_zero)
+    requests_per_minute: float | None = attrs.field(default=None, validator=positive_number)
+    tokens_per_minute: float | None = attrs.field(default=None, validator=positive_number)
+    input_tokens_per_minute: float | None = attrs.field(default=None, validator=positive_number)
+    output_tokens_per_minute: float | None = attrs.field(default=None, validator=positive_number)
     limits: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    burst: float = attrs.field(default=1.0, validator=above_zero)
+    burst: float = attrs.field(default=1.0, validator=positive_number)
 
     def __attrs_post_init__(self) -> None:
         for key in _KEYS:
@@ -85,7 +85,7 @@ class RateLimits:
         if key in self.unsupported:
             raise SettingsError(f"{self.name}: {where}: not supported here; {self.unsupported[key]}")
 
-    def a_minute(self, endpoint: str, model: str) -> PerMinute:
+    def per_minute(self, endpoint: str, model: str) -> PerMinute:
         """What a model, by its name there, is allowed a minute at the endpoint of this name."""
         tables = [self.limits.get(name, {}) for name in (f"{endpoint}/{model}", model, endpoint)]
         return PerMinute(

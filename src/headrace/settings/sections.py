@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 import attrs
 import msgspec
 
-from headrace._support.numbers import number_of
+from headrace._support.numbers import as_number
 from headrace._support.text import nearest
 from headrace.errors import SettingsError
 from headrace.keys import Secret
@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
         return str.__str__(value)
     if isinstance(value, (bool, int, float)):
         return value
-    number = number_of(value)
+    number = as_number(value)
     return value if number is None else number
 
 

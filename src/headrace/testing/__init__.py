@@ -1,4 +1,4 @@
-"""What plugin authors and users test with: an endpoint in memory, fixtures, and the policies' contract."""
+"""For tests of users and plugin authors: an endpoint in memory, fixtures, and the contract of policies."""
 
 from headrace.testing.contract import check_policy_contract
 from headrace.testing.fake import Answer, FakeEndpoint

@@ -1,4 +1,4 @@
-"""The contract that every policy keeps, as a test that plugin authors run on theirs."""
+"""The contract of policies, as a test that plugin authors run on their own."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ from headrace.replies import Reply
 from headrace.testing.fake import Answer, FakeEndpoint
 
 _PATIENCE = 30.0
-"""Seconds after which a check that makes many calls is taken to hang."""
+"""Seconds after which a check with many calls counts as hung."""
 
 Make = Callable[[], Policy]
 
 
 async def check_policy_contract(make: Make) -> None:
-    """Assert what any policy must do. Run it on trio and on asyncio.
+    """Test what every policy must do. Run this on trio and on asyncio.
 
-    - It has a name and a stage. A call that succeeds comes through with its reply, whole or streamed; a
-      failure comes out as the error that it is.
-    - A cancelled call ends at once, is not taken for a failure, and leaves the policy fit for the next call.
-    - Many calls at once do not disturb each other, and all get through where only one attempt may be on the
-      wire: what the policy waits for, it waits for in ``call.waiting()``.
-    - A policy further out may send a call again, which ``wrap_attempt`` sees as well.
-    - ``notify``, where it has one, takes any event.
-    - Clients that are open at once may share it, and one may use it after another. ``lifespan``, where it has
+    - It has a name and a stage. It passes on a reply, also of a streamed call, and raises an error unchanged.
+    - A cancelled call ends at once and does not count as a failure. The next call succeeds.
+    - Many calls at once do not affect each other. All succeed even if only one attempt may be on the wire:
+      the policy waits in ``call.waiting()``.
+    - An outer policy may send a call again; ``wrap_attempt`` sees that as well.
+    - ``notify``, if there is one, accepts any event.
+    - Several open clients may share it, and a client may use it after another one. ``lifespan``, if there is
       one, leaves no task behind, also when the client's block is cancelled.
-    - It can be used in another event loop once its own has ended: ``reset`` forgets what is bound to that.
+    - It works in another event loop after its own has ended: ``reset`` clears what belongs to that loop.
 
     Args:
         make: Returns a new policy each time.
@@ -63,13 +62,15 @@ def _check_names(policy: Policy) -> None:
 
 @asynccontextmanager
 async def _open(endpoint: FakeEndpoint, *policies: Policy, **keywords: Any) -> AsyncIterator[Client]:
-    """A client, of which nothing is left when it is closed."""
+    """A client that leaves nothing behind when it is closed."""
     before = _tasks()
     async with endpoint.client(policies, **keywords) as client:
         yield client
-        assert endpoint.in_flight == 0, "a call that is over left an attempt under way"
-        assert client.in_flight == 0, "a call that is over kept its token"
-    assert _tasks() <= before, "a task runs on after the client was closed; start it in group() of lifespan"
+        assert endpoint.in_flight == 0, "a finished call left an attempt in flight"
+        assert client.in_flight == 0, "a finished call kept its token"
+    assert _tasks() <= before, (
+        "a task still runs after the client was closed; start it in group() of lifespan"
+    )
 
 
 def _tasks() -> int:
@@ -86,7 +87,7 @@ def _tasks() -> int:
 async def _check_replies(make: Make) -> None:
     async with _open(FakeEndpoint("Guten Tag"), make()) as client:
         reply = await client.chat("Hallo")
-        assert reply.text == "Guten Tag", "a success did not come through"
+        assert reply.text == "Guten Tag", "the reply of a successful call was not returned"
 
 
 async def _check_failures(make: Make) -> None:
@@ -97,16 +98,16 @@ async def _check_failures(make: Make) -> None:
             await client.chat("Hallo")
         except Exception as error:
             if error is not failure:
-                raise AssertionError(f"a failure came out as another: {error!r}") from error
+                raise AssertionError(f"the error was replaced by another one: {error!r}") from error
         else:
-            raise AssertionError("a failure did not come out")
+            raise AssertionError("an error was not raised")
 
 
 async def _check_streams(make: Make) -> None:
     async with _open(FakeEndpoint(otherwise="Guten Tag auch"), make()) as client:
         async with client.stream("Hallo") as stream:
-            text = "".join([piece.text async for piece in stream])
-        assert text == "Guten Tag auch", "a stream did not come through"
+            text = "".join([chunk.text async for chunk in stream])
+        assert text == "Guten Tag auch", "a stream was not passed on"
         async with client.stream("Guten Abend") as stream:
             async for _ in stream:
                 break
@@ -127,27 +128,27 @@ async def _check_cancellation(make: Make) -> None:
                 cancelled = True
                 raise
             except Exception:
-                return  # told below
+                return  # asserted below
 
         async with anyio.create_task_group() as group:
             group.start_soon(call)
             with anyio.fail_after(_PATIENCE):
-                while not endpoint.in_flight:  # noqa: ASYNC110 - an attempt that begins is no event
+                while not endpoint.in_flight:  # noqa: ASYNC110 - there is no event for the begin of an attempt
                     await anyio.sleep(0.001)
             group.cancel_scope.cancel()
         assert cancelled, "the policy swallowed a cancellation"
-        assert endpoint.in_flight == 0, "a cancelled call left an attempt under way"
+        assert endpoint.in_flight == 0, "a cancelled call left an attempt in flight"
         assert client.in_flight == 0, "a cancelled call kept its token"
         assert (await client.chat("Hallo")).text == "ok", "no call succeeds after a cancelled one"
 
 
 async def _check_many_calls(make: Make) -> None:
-    # All different: to make one of those that are the same is allowed.
+    # All different, because a policy may make only one of several identical calls.
     different = [f"Hallo {number}" for number in range(50)]
     for max_in_flight in (10, 1):
         endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
         async with _open(endpoint, make(), max_in_flight=max_in_flight) as client:
-            # Most of these are cancelled on their way, and must be in nobody's way then.
+            # Most of these are cancelled in flight, and must not block others.
             for number in range(20):
                 with anyio.move_on_after(0.0001 * number):
                     await client.chat(f"Cancelled {number}")
@@ -162,8 +163,8 @@ async def _check_many_calls(make: Make) -> None:
         assert made == 50, f"50 calls made {made} attempts"
 
 
-class _Again:
-    """Sends a call once more where it failed."""
+class _SendAgain:
+    """Sends a failed call once more."""
 
     name = "contract-again"
     stage = Stage.PERSIST
@@ -181,12 +182,12 @@ class _Again:
 async def _check_sending_again(make: Make) -> None:
     failure = ConnectError("refused")
     failure.retryable = False
-    async with _open(FakeEndpoint(failure, otherwise="at last"), make(), _Again()) as client:
+    async with _open(FakeEndpoint(failure, otherwise="at last"), make(), _SendAgain()) as client:
         try:
             reply = await client.chat("Hallo")
         except CallError as error:
-            raise AssertionError(f"a call that another policy sends again fails: {error}") from error
-        assert reply.text == "at last", "the reply of a second attempt did not come through"
+            raise AssertionError(f"a call fails that another policy sends again: {error}") from error
+        assert reply.text == "at last", "the reply of a second attempt was not returned"
 
 
 async def _check_events(make: Make) -> None:
@@ -195,33 +196,33 @@ async def _check_events(make: Make) -> None:
         return
     notify = policy.notify
 
-    class Telling:
-        name = "contract-telling"
+    class Notifying:
+        name = "contract-notifying"
         stage = Stage.ACCOUNT
 
         def wrap(self, send: Send) -> Send:
-            async def telling(call: Call) -> Reply:
+            async def notify_and_send(call: Call) -> Reply:
                 try:
                     notify(Event("unheard-of", call, {"number": 1}))
                 except Exception as error:
                     raise AssertionError(f"notify raised {error!r} for an event of another policy") from error
                 return await send(call)
 
-            return telling
+            return notify_and_send
 
-    async with _open(FakeEndpoint(), policy, Telling()) as client:
+    async with _open(FakeEndpoint(), policy, Notifying()) as client:
         await client.chat("Hallo")
 
 
 async def _check_lifespan(make: Make) -> None:
     policy, endpoint = make(), FakeEndpoint()
-    # The second one may start tasks that end with the first.
+    # The second client may start tasks that end with the first one.
     async with _open(endpoint, policy) as first, endpoint.client([policy]) as second:
         for number, client in enumerate((first, second, first)):
             assert (await client.chat(f"Hallo {number}")).text == "ok", "two clients cannot share the policy"
     with anyio.CancelScope() as scope:
         async with _open(endpoint, policy) as client:
-            assert (await client.chat("Guten Tag")).text == "ok", "the policy serves no second client"
+            assert (await client.chat("Guten Tag")).text == "ok", "a second client cannot use the policy"
             scope.cancel()
             await anyio.sleep_forever()
     assert scope.cancelled_caught, "the lifespan swallowed a cancellation"
@@ -244,15 +245,15 @@ async def _check_other_event_loop(make: Make) -> None:
                 anyio.run(use, prompt, backend=backend, backend_options=_clock(backend, begins))
             except Exception as error:
                 raise AssertionError(
-                    f"the policy fails in an event loop of its own, or in the next one: {error!r}; "
-                    "reset() is to forget what is bound to an event loop"
+                    f"the policy fails in a second event loop: {error!r}; "
+                    "reset() must clear what belongs to an event loop"
                 ) from error
 
     await anyio.to_thread.run_sync(use_twice)
 
 
 def _clock(backend: str, begins: float) -> dict[str, Any]:
-    """Options of an event loop: a clock that begins then, on trio, where it would begin at random."""
+    """Options of an event loop: on trio a clock that starts at ``begins``, and not at a random value."""
     if backend == "asyncio":
         return {}
     import trio.testing

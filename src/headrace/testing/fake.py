@@ -1,4 +1,4 @@
-"""An endpoint in memory that answers as it is told, and remembers what it was asked."""
+"""An endpoint in memory: tests set its answers, and it records the requests."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ from headrace.transports.memory import MemoryTransport
 class Answer:
     """One answer of a `FakeEndpoint`.
 
-    ``text`` is the model's, streamed word by word where the call asks for it; ``body`` (a mapping, or bytes
-    as they go over the wire) replaces the whole body. ``delay`` is in seconds, on anyio's clock. Token
-    counts are as given, not counted.
+    Args:
+        text: The text of the model; a streamed call gets it word by word.
+        status: The HTTP status.
+        headers: Headers of the answer.
+        body: A mapping, or bytes as they go over the wire, in place of the whole body.
+        delay: Seconds until the answer, on the clock of the event loop.
+        prompt_tokens: Reported for the prompt; nothing is counted.
+        completion_tokens: Reported for the answer.
+        cached_tokens: Reported as part of the prompt.
     """
 
     text: str = "ok"
@@ -41,7 +47,7 @@ class Answer:
     cached_tokens: int = 0
 
     def content(self, model: str | None, request: Request | None = None) -> bytes:
-        """The body as bytes, as the path of ``request`` has it; by default a chat completion."""
+        """The body as bytes, for the path of ``request``; by default a chat completion."""
         if isinstance(self.body, bytes):
             return self.body
         if self.body is not None:
@@ -58,7 +64,7 @@ class Answer:
         return msgspec.json.encode(answer_to(request, model or "fake-model", self.text, usage))
 
     def events(self, model: str | None) -> bytes:
-        """The same as server-sent events, a word an event, for a call that is streamed."""
+        """The same as server-sent events for a streamed call, one word per event."""
         if isinstance(self.body, bytes):
             return self.body
         whole = msgspec.json.decode(self.content(model))
@@ -70,8 +76,8 @@ class Answer:
         ]
         chunks.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         chunks.append(head | {"choices": [], "usage": whole.get("usage")})
-        said = [b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks]
-        return b"".join([*said, b"data: [DONE]\n\n"])
+        events = [b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks]
+        return b"".join([*events, b"data: [DONE]\n\n"])
 
 
 Step: TypeAlias = str | int | Answer | Exception
@@ -80,11 +86,24 @@ Step: TypeAlias = str | int | Answer | Exception
 class FakeEndpoint:
     """An endpoint in memory, for tests without sockets, in real or virtual time.
 
-    Each attempt takes the next of ``steps``: a text (answered with 200), a status, an `Answer`, or an
-    exception to raise as the transport would. When they are used up, ``otherwise`` is answered for ever.
-    ``quirks`` are names of odd but real ways to answer a chat, as `headrace serve --quirks` has them.
-    ``attempts`` are the requests seen, one for each attempt, in order; ``in_flight`` and ``most_in_flight``
-    count attempts under way.
+    Args:
+        steps: Each attempt takes the next one: a text (status 200), a status, an `Answer`, or an exception
+            that the transport raises.
+        otherwise: The step of all attempts after the last of ``steps``.
+        quirks: Names of odd but real ways to answer a chat, as in ``headrace serve --quirks``.
+
+    Attributes:
+        attempts: The requests in order, one for each attempt.
+        times: When each attempt began, on the clock of the event loop.
+        in_flight: Attempts in flight now.
+        most_in_flight: The highest number of attempts in flight so far.
+
+    Example:
+        ```python
+        endpoint = FakeEndpoint(503, "Hello")
+        async with endpoint.client([Retry()]) as client:
+            assert (await client.chat("Hi")).text == "Hello"
+        ```
     """
 
     def __init__(self, *steps: Step, otherwise: Step = "ok", quirks: Iterable[str] = ()) -> None:
@@ -93,20 +112,25 @@ class FakeEndpoint:
         self._otherwise = otherwise
         self.attempts: list[Request] = []
         self.times: list[float] = []
-        self.in_flight = 0
-        self.most_in_flight = 0
+        self.in_flight: int = 0
+        self.most_in_flight: int = 0
 
     def then(self, *steps: Step) -> None:
         """Append steps."""
         self._steps.extend(steps)
 
     def client(self, policies: Iterable[Policy] | None = (), **keywords: Any) -> Client:
-        """A client whose transport is this endpoint; with no policies unless they are named."""
+        """A client whose transport is this endpoint.
+
+        Args:
+            policies: Its policies, by default none; None: those of the installed plugins.
+            **keywords: As for `headrace.Client`.
+        """
         keywords = {"base_url": "http://fake.test/v1", "model": "fake-model"} | keywords
         return Client(transport=MemoryTransport(self.handle), policies=policies, **keywords)
 
     async def handle(self, call: Call) -> Reply:
-        """Answer one attempt; what `MemoryTransport` calls."""
+        """Answer one attempt; `MemoryTransport` calls this."""
         self.attempts.append(call.request)
         self.times.append(anyio.current_time())
         self.in_flight += 1
@@ -131,10 +155,10 @@ class FakeEndpoint:
         model = call.request.model
         content = step.events(model) if streamed else step.content(model, call.request)
         if self._quirks and step.status < 300 and not isinstance(step.body, bytes):
-            return self._odd(content, call, headers)
+            return self._answer_with_quirks(content, call, headers)
         return _reply(step.status, headers, content)
 
-    def _odd(self, content: bytes, call: Call, headers: Mapping[str, str]) -> Reply:
+    def _answer_with_quirks(self, content: bytes, call: Call, headers: Mapping[str, str]) -> Reply:
         """The answer with the quirks."""
         events = tuple(content.splitlines(keepends=True)[::2]) if call.streamed else ()
         whole = b"" if events else content

@@ -9,7 +9,7 @@ from headrace.testing.fake import FakeEndpoint
 
 @pytest.fixture
 def fake_endpoint() -> FakeEndpoint:
-    """A `FakeEndpoint` that answers "ok" until it is told otherwise."""
+    """A `FakeEndpoint` that answers "ok" until a test sets other steps."""
     return FakeEndpoint()
 
 

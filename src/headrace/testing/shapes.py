@@ -1,4 +1,4 @@
-"""The bodies of answers, in the shape that each path of the API has."""
+"""Bodies of answers for each path of the API."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def chat(model: str, text: str, usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def response(model: str, text: str, usage: dict[str, Any]) -> dict[str, Any]:
-    """A response."""
-    said = {"type": "output_text", "text": text, "annotations": []}
+    """A response of the Responses API."""
+    content = {"type": "output_text", "text": text, "annotations": []}
     return {
         "id": "resp-fake",
         "object": "response",
@@ -32,7 +32,7 @@ def response(model: str, text: str, usage: dict[str, Any]) -> dict[str, Any]:
         "status": "completed",
         "error": None,
         "model": model,
-        "output": [{"type": "message", "role": "assistant", "content": [said]}],
+        "output": [{"type": "message", "role": "assistant", "content": [content]}],
         "usage": {
             "input_tokens": usage["prompt_tokens"],
             "output_tokens": usage["completion_tokens"],
@@ -53,7 +53,7 @@ def embeddings(model: str, count: int, usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def answer_to(request: Request | None, model: str, text: str, usage: dict[str, Any]) -> dict[str, Any]:
-    """The body of an answer to ``request``; a chat completion where its path says nothing else."""
+    """The body of an answer to ``request``; a chat completion for unknown paths."""
     if request is None:
         return chat(model, text, usage)
     path = request.path.partition("?")[0]

@@ -14,8 +14,8 @@ OWN_TRANSPORTS = frozenset({"native", "httpx"})
 def make_transport(settings: CoreSettings) -> Transport:
     """The transport that ``settings.transport`` names.
 
-    Raises `SettingsError` for an unknown name, a client certificate that cannot be loaded, and a proxy that
-    the transport does not support.
+    Raises `SettingsError` for an unknown name, the native transport on a system that does not support it, a
+    client certificate that cannot be loaded, and a proxy that the transport does not support.
     """
     # Imported on demand: ssl, httptools and httpx take a large part of the import time.
     from headrace.transports.connecting.proxy import (
@@ -24,6 +24,7 @@ def make_transport(settings: CoreSettings) -> Transport:
         parse_proxy,
         select_proxy,
     )
+    from headrace.transports.event_loops.socket_selectors import is_available
 
     name = settings.transport
     proxy = settings.proxy or environment_proxy
@@ -31,8 +32,12 @@ def make_transport(settings: CoreSettings) -> Transport:
         urls = [endpoint.base_url for endpoint in settings.endpoints] or [settings.base_url]
         proxies = [chosen for url in urls if (chosen := select_proxy(proxy, url)) is not None]
         if name == "auto":
-            name = "native" if all(map(is_http_proxy, proxies)) else "httpx"
+            name = "native" if is_available() and all(map(is_http_proxy, proxies)) else "httpx"
     if name == "native":
+        if not is_available():
+            raise SettingsError(
+                "transport='native': needs epoll or kqueue, which this system does not have; use 'httpx'"
+            )
         from headrace.transports.native import NativeTransport
 
         for chosen in proxies:

@@ -35,8 +35,12 @@ class IncomingResponse:
         self._limit = max_bytes
         self._error: CallError | None = None
         self._decoder: Decoder | None = None
-        self.streaming = self.unbounded = self.complete = self._encoded = False
-        self.status = self._size = 0
+        self.streaming: bool = False
+        self.unbounded: bool = False
+        self.complete: bool = False
+        self.status: int = 0
+        self._encoded = False
+        self._size = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self._body: bytes | bytearray = b""
 

@@ -16,7 +16,7 @@ from headrace.calls import Call
 from headrace.endpoint import Endpoint
 from headrace.errors import ClientStateError, SettingsError
 from headrace.keys import Secret
-from headrace.policies import BackgroundTasks, GroupOfClient
+from headrace.policies import BackgroundTasks, TaskGroupFactory
 from headrace.replies import Reply
 from headrace.transports.connecting.client_certificate import ClientCertificate, load_client_certificate
 from headrace.transports.connecting.connection_errors import CLOSED
@@ -95,7 +95,7 @@ class NativeTransport:
         self._closed = False
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         """Active while the client is open. On trio it takes a task group, where tasks watch the sockets."""
         if not on_asyncio():
             self._group = await group()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from headrace.calls import Request
 from headrace.endpoint import FRAMING, Endpoint, unsendable
 from headrace.errors import RequestError
-from headrace.keys import RenewedKey
+from headrace.keys import RefreshableKey
 from headrace.transports.connecting.proxy import Proxy
 
 _SCOPE = re.compile(r"%.*\]")
@@ -40,7 +40,7 @@ class RequestWriter(Generic[Head]):
         self._base = parts.path if proxy is None else f"http://{self._host}{parts.path}"
         self._authorization = None if proxy is None else proxy.authorization
         self._heads: dict[tuple[str, str, Any, bool], Head] = {}
-        self._renewed = endpoint.api_key if isinstance(endpoint.api_key, RenewedKey) else None
+        self._renewed = endpoint.api_key if isinstance(endpoint.api_key, RefreshableKey) else None
         self._version: int | None = None
         if self._renewed is None:
             self._common = self._base_headers()

@@ -10,7 +10,7 @@ import msgspec
 from headrace.calls import Request
 
 
-class Asked(msgspec.Struct):
+class BodyFields(msgspec.Struct):
     """What headrace itself reads of a body before it is sent."""
 
     model: str | None = None
@@ -24,22 +24,22 @@ class _BatchLine(msgspec.Struct):
     method: str = "POST"
 
 
-_read_asked = msgspec.json.Decoder(Asked).decode
+_read_fields = msgspec.json.Decoder(BodyFields).decode
 _read_line = msgspec.json.Decoder(_BatchLine).decode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class EncodedBody(Mapping[str, Any]):
-    """A body as JSON, sent as it is and decoded only where somebody looks for more than what is ``asked``.
+    """A body as JSON: sent as it is, and decoded only when more than its ``fields`` is read.
 
     Raises `msgspec.DecodeError` for what is no JSON object, or has a model that is no text.
     """
 
-    __slots__ = ("_decoded", "asked", "content")
+    __slots__ = ("_decoded", "content", "fields")
 
     def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.asked = _read_asked(content)
+        self.content: bytes = content
+        self.fields: BodyFields = _read_fields(content)
         self._decoded: dict[str, Any] | None = None
 
     @property
@@ -49,8 +49,8 @@ class EncodedBody(Mapping[str, Any]):
         return self._decoded
 
     def get(self, name: str, default: Any = None) -> Any:
-        if name == "model" and self.asked.model is not None:
-            return self.asked.model
+        if name == "model" and self.fields.model is not None:
+            return self.fields.model
         return self._all.get(name, default)
 
     def __getitem__(self, name: str) -> Any:
@@ -66,7 +66,7 @@ class EncodedBody(Mapping[str, Any]):
         return repr(self._all)
 
 
-def request_of_batch_line(line: bytes) -> Request | None:
+def parse_batch_line(line: bytes) -> Request | None:
     """The request that a line of the batch format holds, its body as it stands there.
 
     None for a line that is anything else, or not as usual; `as_request` of its JSON says why.

@@ -33,7 +33,7 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-def read_vectors(reply: Reply, count: int) -> list[Vector]:
+def parse_vectors(reply: Reply, count: int) -> list[Vector]:
     """The vectors in a reply, in the order of the texts.
 
     Raises:

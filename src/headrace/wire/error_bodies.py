@@ -13,7 +13,7 @@ from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace._support.text import printable, shown
 from headrace.errors import InvalidReply
 
-MOST_SAID = 1000
+MAX_MESSAGE_CHARS = 1000
 """Characters of an endpoint's own message that an error repeats."""
 
 _QUOTA = frozenset(
@@ -65,12 +65,12 @@ class ErrorBody:
     words: frozenset[str] = frozenset()
 
     @property
-    def says_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """True where nothing in it is understood, as in an ``"error": {}`` beside an answer."""
         return self.message is None and self.code is None and self.status is None
 
     @property
-    def is_about_quota(self) -> bool:
+    def is_quota_error(self) -> bool:
         """True where the account has no credit left, which no waiting mends."""
         if self.words & _QUOTA:
             return True
@@ -83,7 +83,7 @@ class ErrorBody:
         "quota", "overloaded", or "requests" or "tokens" with "_per_minute" or "_per_day"; None where the
         endpoint does not say.
         """
-        if self.is_about_quota:
+        if self.is_quota_error:
             return "quota"
         said = " ".join([self.message or "", *self.words])
         if re.search(_OVERLOADED, said):
@@ -95,14 +95,14 @@ class ErrorBody:
     @property
     def retryable(self) -> bool:
         """True where the same request may succeed later; for a failure that comes with status 200."""
-        if self.is_about_quota or self.words & _NOT_RETRYABLE:
+        if self.is_quota_error or self.words & _NOT_RETRYABLE:
             return False
         return self.status is None or is_retryable(self.status)
 
 
-def invalid_reply(error: ErrorBody, content: bytes, how: str) -> InvalidReply:
+def to_invalid_reply(error: ErrorBody, content: bytes, how: str) -> InvalidReply:
     """The error for a failure under a success's status: the endpoint's words, then ``how`` it came."""
-    said = printable(error.message[:MOST_SAID]) if error.message else shown(content)
+    said = printable(error.message[:MAX_MESSAGE_CHARS]) if error.message else shown(content)
     failure = InvalidReply(f"{said} ({how})", error.code)
     failure.retryable = error.retryable
     return failure
@@ -113,16 +113,16 @@ def is_retryable(status: int) -> bool:
     return status in {408, 409, 425, 429} or (status >= 500 and status not in {501, 505})
 
 
-def read_error(content: bytes) -> ErrorBody:
+def parse_error_body(content: bytes) -> ErrorBody:
     """What the body of an answer that is not a success says; empty where it is not understood."""
     try:
         decoded = decode_json(content)
     except NOT_JSON:
         return ErrorBody()
-    return error_in(decoded, failed=True) or ErrorBody()
+    return find_error(decoded, failed=True) or ErrorBody()
 
 
-def error_in(body: Any, *, failed: bool = False) -> ErrorBody | None:
+def find_error(body: Any, *, failed: bool = False) -> ErrorBody | None:
     """The error that a decoded body is or holds, None for none.
 
     ``failed``: it is known to be one, so that a bare ``detail`` or ``message`` counts as well.

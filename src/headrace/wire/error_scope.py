@@ -31,10 +31,10 @@ from headrace.errors import (
     StatusError,
     TLSError,
 )
-from headrace.wire.error_bodies import MODERATION, ErrorBody, read_error
+from headrace.wire.error_bodies import MODERATION, ErrorBody, parse_error_body
 
 
-class Scope(enum.StrEnum):
+class ErrorScope(enum.StrEnum):
     """What an error that others share says something about.
 
     ``ACCOUNT``: the account, key or certificate, so never about the request. ``SETTING``: the model, path or
@@ -51,7 +51,7 @@ class SharedError(msgspec.Struct, frozen=True, array_like=True):
     """An error that later calls may share; errors with the same ``key`` are the same."""
 
     key: str
-    scope: Scope
+    scope: ErrorScope
 
 
 _ABOUT_ALL = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 415, 421, 426, 451, 501, 505})
@@ -93,19 +93,19 @@ _SHARED_WORDS = re.compile(
 def shared_error(error: HeadraceError) -> SharedError | None:
     """What later calls may share of an error; None for one that is about its own request."""
     if isinstance(error, CallError) and error.ends_run:
-        return SharedError(error.code, Scope.RUN)
+        return SharedError(error.code, ErrorScope.RUN)
     if isinstance(error, StatusError):
         return _by_status(error)
     if isinstance(error, (TLSError, CredentialError)) or (
         isinstance(error, ProxyError) and not error.retryable
     ):
-        return SharedError(error.code, Scope.ACCOUNT)
+        return SharedError(error.code, ErrorScope.ACCOUNT)
     if isinstance(error, LocalResourceError):
-        return SharedError(error.code, Scope.SETTING)
+        return SharedError(error.code, ErrorScope.SETTING)
     if isinstance(error, InvalidReply):
         return _by_body(error)
     if isinstance(error, (PolicyError, SetupError)):
-        return SharedError(f"{type(error).__name__} {error}", Scope.SETTING)
+        return SharedError(f"{type(error).__name__} {error}", ErrorScope.SETTING)
     return None
 
 
@@ -113,17 +113,17 @@ def _by_status(error: StatusError) -> SharedError | None:
     status = error.status
     if isinstance(error, RateLimited):
         # Whether a 429 is a quota that is used up was decided where the error was made.
-        scope = Scope.RATE if error.retryable else Scope.ACCOUNT
+        scope = ErrorScope.RATE if error.retryable else ErrorScope.ACCOUNT
         return SharedError(f"{status} {scope.value}", scope)
-    about_all = _is_about_all(read_error(error.body), error.error_code)
+    about_all = _is_about_all(parse_error_body(error.body), error.error_code)
     if about_all is None:
         about_all = status in _ABOUT_ALL or 300 <= status < 400
     if not about_all or not (status in _ABOUT_ALL or status in {400, 422} or 300 <= status < 400):
         return None  # also a 5xx or 409 that uses such words, for it is over sooner or later
     key = f"{status} {error.error_code} {error.param}"
     if status in _ACCOUNT:
-        return SharedError(key, Scope.ACCOUNT)
-    return SharedError(f"{key} {_target(error)}", Scope.SETTING)
+        return SharedError(key, ErrorScope.ACCOUNT)
+    return SharedError(f"{key} {_target(error)}", ErrorScope.SETTING)
 
 
 def _is_about_all(said: ErrorBody, code: str | None) -> bool | None:
@@ -148,9 +148,9 @@ def _by_body(error: InvalidReply) -> SharedError | None:
     if code is not None:
         if _ITEM_CODE.search(code) or not _SHARED_CODE.search(code):
             return None
-        return SharedError(f"{error.code} {code} {_target(error)}", Scope.SETTING)
+        return SharedError(f"{error.code} {code} {_target(error)}", ErrorScope.SETTING)
     if not error.is_json:
-        return SharedError(f"{error.code} not JSON {_target(error)}", Scope.SETTING)
+        return SharedError(f"{error.code} not JSON {_target(error)}", ErrorScope.SETTING)
     return None
 
 

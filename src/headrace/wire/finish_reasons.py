@@ -18,14 +18,14 @@ _NOT_WHOLE = {
 }
 
 
-def refusal_of(reply: Reply) -> str | None:
+def refusal_text(reply: Reply) -> str | None:
     """What the model says where it refuses to answer, None where it does not."""
     message = (first_choice(reply.body) or {}).get("message")
     refusal = message.get("refusal") if isinstance(message, dict) else None
     return refusal if isinstance(refusal, str) and refusal else None
 
 
-def unfit(reply: Reply, error: AnswerError) -> AnswerError:
+def with_finish_reason(reply: Reply, error: AnswerError) -> AnswerError:
     """The error for an answer that is not what was asked for: ``error``, with why where that is known."""
     reason = reply.finish_reason
     if reason not in _NOT_WHOLE:

@@ -24,7 +24,7 @@ class _Models(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Models).decode
 
 
-def model_ids(reply: Reply) -> list[str]:
+def parse_model_ids(reply: Reply) -> list[str]:
     """The ids in an answer to GET /models, in its order; raises `InvalidReply` where it holds none."""
     ids = _ids_in(reply)
     if ids is None:

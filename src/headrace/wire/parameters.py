@@ -117,7 +117,7 @@ OWN_KEYWORDS = ModelOptions.__optional_keys__
 _CALL_KEYWORDS = CallOptions.__optional_keys__
 
 
-def take_own(options: dict[str, Any]) -> dict[str, Any]:
+def pop_call_options(options: dict[str, Any]) -> dict[str, Any]:
     """Take headrace's own keywords out of a call's, which leaves the API's parameters."""
     own = {}
     for name in tuple(options):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import attrs
@@ -11,9 +11,9 @@ import msgspec
 from headrace.calls import Request, plain_request
 from headrace.errors import RequestError
 from headrace.wire.batch_lines import EncodedBody
-from headrace.wire.json_values import encode_value, plain_and_encoded
+from headrace.wire.json_encoding import encode_value, to_plain_and_json
 from headrace.wire.parameters import CHAT_PARAMETERS, RESPONSE_PARAMETERS, check_parameters
-from headrace.wire.structured_output import AnswerFormat, answer_format
+from headrace.wire.structured_output import ResponseFormat, response_format_for
 
 Message: TypeAlias = Mapping[str, Any]
 
@@ -28,10 +28,10 @@ class HasRequest(Protocol):
 RequestLike: TypeAlias = str | Mapping[str, Any] | Request | HasRequest
 """What a map makes a call for: a prompt, a body, a line of OpenAI's batch format, or a request."""
 
-OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+OUTPUT_LIMIT_PARAMETERS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Parameters that limit the tokens of an answer."""
 
-encode_json = msgspec.json.Encoder().encode
+encode_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 
 def chat_body(
@@ -75,7 +75,7 @@ def _messages(name: str, messages: Iterable[Message]) -> list[Message]:
     return messages
 
 
-def as_request(item: Any, model: str | None, answer: AnswerFormat | None = None) -> Request:
+def as_request(item: Any, model: str | None, answer: ResponseFormat | None = None) -> Request:
     """The request that an item of a map stands for.
 
     A `Request` is taken as it is, a text is a chat prompt, a mapping is the body of a chat completion or
@@ -89,7 +89,7 @@ def as_request(item: Any, model: str | None, answer: AnswerFormat | None = None)
     if type(body) is dict:  # the usual one; to ask abstract classes takes 2 % of a call
         named, streamed = body.get("model"), body.get("stream")
     elif isinstance(body, EncodedBody):
-        named, streamed = body.asked.model, body.asked.stream
+        named, streamed = body.fields.model, body.fields.stream
     elif isinstance(body, Mapping):
         named, streamed = body.get("model"), body.get("stream")
     else:
@@ -106,19 +106,19 @@ def as_request(item: Any, model: str | None, answer: AnswerFormat | None = None)
             f"model {named!r} is not a string, or holds a line break or another control character"
         )
     if request.answer is not None:
-        answer = answer_format(request.answer)
+        answer = response_format_for(request.answer)
     return request if answer is None else _asking(request, request.body or {}, answer)
 
 
-def _asking(request: Request, body: Mapping[str, Any], answer: AnswerFormat) -> Request:
+def _asking(request: Request, body: Mapping[str, Any], answer: ResponseFormat) -> Request:
     """A request whose body asks for this answer."""
     if request.answer is not answer:
         request = attrs.evolve(request, answer=answer)
-    if answer.asks(body):
+    if answer.is_requested_by(body):
         return request
     if "response_format" in body:
         raise RequestError("answer= sets response_format itself; leave one of them out")
-    return attrs.evolve(request, body=answer.asked_for(body))
+    return attrs.evolve(request, body=answer.apply_to(body))
 
 
 def _request_of(item: Any, model: str | None) -> Request:
@@ -153,12 +153,14 @@ def _from_batch_line(line: Mapping[str, Any]) -> Request:
     )
 
 
-def most_output(body: Mapping[str, Any], assumed: int | None) -> int | None:
+def max_output_tokens(body: Mapping[str, Any], assumed: int | None) -> int | None:
     """The most tokens that answers to a body may have, all of its ``n`` together.
 
     ``assumed`` where the body sets no limit to one of them, None where that is not known.
     """
-    limits = [limit for limit in (_count(body.get(name)) for name in OUTPUT_LIMITS) if limit is not None]
+    limits = [
+        limit for limit in (_count(body.get(name)) for name in OUTPUT_LIMIT_PARAMETERS) if limit is not None
+    ]
     each = max(limits) if limits else assumed
     return None if each is None else each * max(1, _count(body.get("n")) or 1)
 
@@ -174,7 +176,7 @@ def encode_body(body: Mapping[str, Any] | None) -> bytes:
     return body.content if isinstance(body, EncodedBody) else encode_value(body, "body")
 
 
-def encoded(request: Request) -> tuple[Request, bytes]:
+def encode_request(request: Request) -> tuple[Request, bytes]:
     """A request and its body as JSON; what is of other libraries' types in the body is of Python's own then.
 
     Raises `RequestError` for what JSON cannot say.
@@ -184,5 +186,5 @@ def encoded(request: Request) -> tuple[Request, bytes]:
         return request, b""
     if type(body) is not dict and isinstance(body, EncodedBody):
         return request, body.content
-    plain, content = plain_and_encoded(body, "body")
+    plain, content = to_plain_and_json(body, "body")
     return (request if plain is body else attrs.evolve(request, body=plain)), content

@@ -12,11 +12,11 @@ from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace._support.message_content import ThoughtSplitter
 from headrace.errors import InvalidReply
 from headrace.replies import Usage
-from headrace.wire.error_bodies import ErrorBody, error_in, invalid_reply
+from headrace.wire.error_bodies import ErrorBody, find_error, to_invalid_reply
 from headrace.wire.sse import EventParser, looks_like_events
 from headrace.wire.stream_chunks import MERGED, ChunkChoice, read_chunk
-from headrace.wire.tool_call_parts import ToolCallParts
-from headrace.wire.usage import usage_json
+from headrace.wire.tool_call_accumulator import ToolCallAccumulator
+from headrace.wire.usage import usage_to_json
 
 DONE = b"[DONE]"
 
@@ -49,7 +49,7 @@ class _Choice:
         self.splitter: ThoughtSplitter | None = ThoughtSplitter()
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
-        self.tools: ToolCallParts | None = None
+        self.tools: ToolCallAccumulator | None = None
         self.others: dict[str, Any] = {}
         self.logprobs: Any = None
         self.finish_reason: str | None = None
@@ -73,14 +73,14 @@ class _Choice:
         return made if self.logprobs is None else made | {"logprobs": self.logprobs}
 
 
-class Assembly:
+class StreamAccumulator:
     """Takes chunks one after the other, and puts together what they say."""
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
         self._id: Any = None
         self._created: Any = None
-        self._aside = b""
+        self._stray_data = b""
         self.model: str | None = None
         self.usage: Usage | None = None
         self.service_tier: str | None = None
@@ -91,19 +91,19 @@ class Assembly:
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """Whether there is a choice."""
         return bool(self._choices)
 
     @property
-    def length(self) -> int:
+    def text_length(self) -> int:
         """Characters of the answers so far, reasoning left out."""
         return sum(len(text) for choice in self._choices.values() for text in choice.texts)
 
     @property
-    def aside(self) -> bytes:
+    def stray_data(self) -> bytes:
         """The latest data that is not part of an answer; it may say why there is none."""
-        return self._aside
+        return self._stray_data
 
     def add(self, data: bytes, *, named_error: bool = False) -> list[Chunk]:
         """The pieces of a chunk.
@@ -120,7 +120,7 @@ class Assembly:
         chunk = read_chunk(data)
         if chunk.error or chunk.object == "error":
             error = _error_of(data)
-            if not error.says_nothing:
+            if not error.is_empty:
                 raise _broken_off(error, data)
         if self._id is None:
             self._id, self._created = chunk.id, chunk.created
@@ -137,11 +137,11 @@ class Assembly:
                 choice = self._choices[part.index] = _Choice()
             self._add_part(choice, part, pieces)
             if part.error or part.finish_reason == "error":
-                raise _broken_off(error_in({"error": part.error}) or ErrorBody(code="error"), data)
+                raise _broken_off(find_error({"error": part.error}) or ErrorBody(code="error"), data)
         if usage is not None:
-            self.usage = usage.public() or self.usage
+            self.usage = usage.to_usage() or self.usage
         elif not chunk.choices and data.strip() != b"null":
-            self._aside = data
+            self._stray_data = data
         return pieces
 
     def _add_part(self, choice: _Choice, part: ChunkChoice, pieces: list[Chunk]) -> None:
@@ -166,7 +166,7 @@ class Assembly:
             choice.refusal.append(delta.refusal)
         if delta.tool_calls:
             if choice.tools is None:
-                choice.tools = ToolCallParts()
+                choice.tools = ToolCallAccumulator()
             for call in delta.tool_calls:
                 choice.tools.add(call)
         if delta.function_call or delta.audio or delta.annotations or delta.images:
@@ -177,7 +177,7 @@ class Assembly:
         if text or thought or delta.tool_calls:
             pieces.append(Chunk(text, part.index, thought, delta.tool_calls or _NO_TOOLS))
 
-    def end(self) -> list[Chunk]:
+    def flush(self) -> list[Chunk]:
         """The pieces that were held back, at the end of the stream."""
         pieces = []
         for index, choice in self._choices.items():
@@ -194,11 +194,11 @@ class Assembly:
         if self.service_tier is not None:
             body["service_tier"] = self.service_tier
         if self.usage is not None:
-            body["usage"] = usage_json(self.usage)
+            body["usage"] = usage_to_json(self.usage)
         return body
 
 
-def assembled_of(content: bytes) -> bytes | None:
+def accumulate_events(content: bytes) -> bytes | None:
     """The whole answer that a body of events makes, as JSON; None where it is not one of events.
 
     Raises:
@@ -206,25 +206,25 @@ def assembled_of(content: bytes) -> bytes | None:
     """
     if not looks_like_events(content):
         return None
-    parser, made = EventParser(), Assembly()
+    parser, made = EventParser(), StreamAccumulator()
     for name, data in [*parser.feed(content), *parser.end()]:
         if data.strip() == DONE:
             break
         made.add(data, named_error=name == b"error")
-    if not made.begun:
-        raise no_answer(made, content)
+    if not made.started:
+        raise empty_stream_error(made, content)
     return msgspec.json.encode(made.body())
 
 
-def no_answer(made: Assembly, content: bytes = b"") -> InvalidReply:
+def empty_stream_error(made: StreamAccumulator, content: bytes = b"") -> InvalidReply:
     """The error for a stream that ended without a choice, with what it said instead."""
-    aside = made.aside or content
+    aside = made.stray_data or content
     error = _error_of(aside) if aside else ErrorBody()
-    return invalid_reply(error, aside, "the stream ended without an answer")
+    return to_invalid_reply(error, aside, "the stream ended without an answer")
 
 
 def _broken_off(error: ErrorBody, data: bytes) -> InvalidReply:
-    return invalid_reply(error, data, "the endpoint broke the stream off with an error")
+    return to_invalid_reply(error, data, "the endpoint broke the stream off with an error")
 
 
 def _error_of(data: bytes) -> ErrorBody:
@@ -233,7 +233,7 @@ def _error_of(data: bytes) -> ErrorBody:
         decoded = decode_json(data)
     except NOT_JSON:
         return ErrorBody(message=data.decode("utf-8", "replace").strip() or None)
-    return error_in(decoded, failed=True) or ErrorBody()
+    return find_error(decoded, failed=True) or ErrorBody()
 
 
 def _merged(before: Any, more: Any) -> Any:

@@ -11,7 +11,7 @@ from headrace._support.lenient_json import NOT_JSON, decode_leniently
 from headrace._support.message_content import reasoning_of, split_parts
 from headrace._support.text import shown
 from headrace.errors import InvalidReply
-from headrace.wire.usage import UsageFields, usage_fields
+from headrace.wire.usage import UsageFields, parse_usage
 
 MERGED = ("function_call", "audio", "annotations", "images")
 """Parts of a delta that are put together as they are, each like the values before it."""
@@ -93,7 +93,7 @@ def _chunk_of(data: bytes) -> Chunk:
         [_choice_of(each) for each in choices if isinstance(each, Mapping)]
         if isinstance(choices, list)
         else [],
-        usage_fields(value.get("usage")) or usage_fields(aside),
+        parse_usage(value.get("usage")) or parse_usage(aside),
         model if isinstance(model, str) else None,
         value.get("id"),
         value.get("created"),
@@ -111,7 +111,7 @@ def _choice_of(value: Mapping[str, Any]) -> ChunkChoice:
         index if isinstance(index, int) else 0,
         _text(reason),
         logprobs if isinstance(logprobs, dict) else None,
-        usage_fields(value.get("usage")),
+        parse_usage(value.get("usage")),
         value.get("error"),
     )
 

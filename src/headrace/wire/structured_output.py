@@ -25,16 +25,16 @@ _BLANKS = " \t\r\n\ufeff"
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
-class Asking(enum.IntEnum):
+class SchemaMode(enum.IntEnum):
     """How an endpoint is asked for JSON, the strictest way first."""
 
-    BY_SCHEMA = 0
-    FOR_AN_OBJECT = 1
-    IN_WORDS = 2
+    JSON_SCHEMA = 0
+    JSON_OBJECT = 1
+    PROMPT = 2
 
 
 @attrs.frozen(eq=False)
-class AnswerFormat:
+class ResponseFormat:
     """What an answer is to be: ``kind``, the JSON ``schema`` of an object, and how such an object is read.
 
     A kind that is not an object (a Literal, a list) ``is_wrapped``: it is asked for as the property
@@ -66,7 +66,7 @@ class AnswerFormat:
 
     def __reduce__(self) -> Any:
         # What reads it does not go to another process; made there again, it is remembered like any other.
-        return answer_format, (self.kind,)
+        return response_format_for, (self.kind,)
 
     @property
     def choices(self) -> Sequence[str]:
@@ -77,20 +77,20 @@ class AnswerFormat:
         choices = inner.get("enum", ())
         return choices if all(isinstance(choice, str) for choice in choices) else ()
 
-    def asks(self, body: Mapping[str, Any]) -> bool:
+    def is_requested_by(self, body: Mapping[str, Any]) -> bool:
         """True for a body that asks for this answer by its schema."""
         asked = body.get("response_format")
         return asked is self._by_schema or asked == self._by_schema
 
-    def asked_for(self, body: Mapping[str, Any], how: Asking = Asking.BY_SCHEMA) -> dict[str, Any]:
+    def apply_to(self, body: Mapping[str, Any], how: SchemaMode = SchemaMode.JSON_SCHEMA) -> dict[str, Any]:
         """A chat body that asks for such an answer, however it asked before."""
         body = {name: value for name, value in body.items() if name != "response_format"}
         messages = [message for message in body["messages"] if message != self._told]
-        if how is Asking.BY_SCHEMA:
+        if how is SchemaMode.JSON_SCHEMA:
             body["response_format"] = self._by_schema
         else:
             messages.insert(0, self._told)
-            if how is Asking.FOR_AN_OBJECT:
+            if how is SchemaMode.JSON_OBJECT:
                 body["response_format"] = {"type": "json_object"}
         return body | {"messages": messages}
 
@@ -136,9 +136,9 @@ class AnswerFormat:
                 yield b'{"answer":%b}' % value.encode("utf-8", "replace")
 
 
-def answer_format(kind: Any) -> AnswerFormat:
+def response_format_for(kind: Any) -> ResponseFormat:
     """The format for a type or a JSON schema; raises `RequestError` for one that no answer can have."""
-    if isinstance(kind, AnswerFormat):
+    if isinstance(kind, ResponseFormat):
         return kind
     # Remembered: to make a schema and a decoder takes longer than all the rest of a call.
     if isinstance(kind, Mapping):
@@ -146,7 +146,7 @@ def answer_format(kind: Any) -> AnswerFormat:
     return _remembered(kind) if isinstance(kind, Hashable) else _made(kind)
 
 
-def _made(kind: Any) -> AnswerFormat:
+def _made(kind: Any) -> ResponseFormat:
     schema, read = schema_of(kind)
     is_wrapped = schema.get("type") != "object" or "properties" not in schema
     if is_wrapped:
@@ -154,12 +154,12 @@ def _made(kind: Any) -> AnswerFormat:
     named = kind.get("title") if isinstance(kind, Mapping) else getattr(kind, "__name__", None)
     name = _NOT_IN_A_NAME.sub("_", str(named or "Answer")).strip("_")[:64] or "Answer"
     strict = strict_form(schema)
-    return AnswerFormat(kind, name, strict or schema, read, is_wrapped, strict is not None)
+    return ResponseFormat(kind, name, strict or schema, read, is_wrapped, strict is not None)
 
 
 _remembered = functools.lru_cache(maxsize=256)(_made)
 
 
 @functools.lru_cache(maxsize=256)
-def _of_json_schema(encoded: bytes) -> AnswerFormat:
+def _of_json_schema(encoded: bytes) -> ResponseFormat:
     return _made(msgspec.json.decode(encoded))

@@ -14,8 +14,8 @@ from headrace._support.text import nearest
 from headrace.errors import AnswerError, RequestError
 from headrace.replies import Reply
 from headrace.wire.error_redaction import redact_error
+from headrace.wire.json_encoding import encode_value
 from headrace.wire.json_schema import NOT_READ, Read, one_line, root
-from headrace.wire.json_values import encode_value
 from headrace.wire.strict_json_schema import strict_form
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")

@@ -19,10 +19,10 @@ import msgspec
 
 from headrace.replies import Usage
 
-MOST_TOKENS = 10**12
+MAX_TOKEN_COUNT = 10**12
 """More than any answer has; a larger count is a mistake, and would not fit where counts are stored."""
 
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN_COUNT)] | None
 
 
 class _PromptDetails(msgspec.Struct, gc=False):
@@ -74,7 +74,7 @@ class UsageFields(msgspec.Struct):
             return "fast"
         return self.service_tier if isinstance(self.service_tier, str) else None
 
-    def updated(self, later: UsageFields) -> UsageFields:
+    def merged_with(self, later: UsageFields) -> UsageFields:
         """These counts, replaced by those of a later part of the same answer, where it has others."""
         merged: dict[str, Any] = {
             name: _first(getattr(later, name), getattr(self, name)) for name in self.__struct_fields__
@@ -99,7 +99,7 @@ class UsageFields(msgspec.Struct):
             and self.input_tokens_details is None
         )
 
-    def public(self) -> Usage | None:
+    def to_usage(self) -> Usage | None:
         """The counts in one form; None where there are none."""
         prompt, completion, total = self.prompt_tokens, self.completion_tokens, self.total_tokens
         details = self.prompt_tokens_details or self.input_tokens_details or _NO_PROMPT_DETAILS
@@ -200,7 +200,7 @@ def _first(*counts: int | None) -> int | None:
     return known
 
 
-def usage_fields(value: Any) -> UsageFields | None:
+def parse_usage(value: Any) -> UsageFields | None:
     """What a decoded ``usage`` says, whatever else is in it; None where it is not an object."""
     return None if not isinstance(value, Mapping) else _read(UsageFields, value)
 
@@ -232,12 +232,12 @@ _PARTS = {
 def _count(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_TOKENS:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_TOKEN_COUNT:
         return None
     return value
 
 
-def usage_json(usage: Usage) -> dict[str, Any]:
+def usage_to_json(usage: Usage) -> dict[str, Any]:
     """The counts as the chat API has them, from which `UsageFields` reads the same."""
     written, for_long = usage.cache_write_tokens, usage.cache_write_1h_tokens
     prompt = {

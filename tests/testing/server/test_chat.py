@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.testing.server import Behaviour, Simulation
 from headrace.testing.server.plan import Plan
-from headrace.testing.server.tokens import count_tokens
+from headrace.testing.server.tokenizer import count_tokens
 
 messages = st.lists(
     st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": st.text()}),

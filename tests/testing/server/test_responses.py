@@ -7,7 +7,7 @@ import pytest
 
 from headrace.testing.server import Behaviour, Simulation
 from headrace.testing.server.plan import Plan
-from headrace.testing.server.tokens import count_tokens
+from headrace.testing.server.tokenizer import count_tokens
 
 
 def ask(path: str = "/v1/responses", **body: Any) -> Plan:

@@ -1,4 +1,4 @@
-"""The adaptive policy: the async shell around `headrace_adaptive.control`."""
+"""The adaptive policy: the async shell around `headrace_adaptive.controller`."""
 
 from __future__ import annotations
 
@@ -20,186 +20,211 @@ from headrace import (
     Stage,
     StreamResult,
 )
-from headrace.plugins import BoundedMapping, Evidence, Refusals
-from headrace_adaptive.control import Control, Rules
+from headrace.plugins import BoundedMapping, RateLimitDetector, RateLimitEvidence
+from headrace_adaptive.controller import LimitConfig, LimitController
 
-_NOTICEABLE = 1.1
-"""Growth is told of when the limit is so many times what was told last."""
+_NOTIFY_FACTOR = 1.1
+"""Observers are notified of growth when the limit has grown by this factor since the last event."""
 
 GROWTH, RATE_LIMITED, CHANCE = "growth", "rate_limited", "chance"
-"""Why a limit was moved."""
+"""Why a limit was changed."""
 
 
-def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
+def _validate_at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
     if value is not None and value < 1:
         raise SettingsError(f"adaptive: {attribute.name}={value!r}: must be at least 1")
 
 
-def _share(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
+def _validate_share(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 < value < 1:
         raise SettingsError(f"adaptive: {attribute.name}={value!r}: must be above 0 and below 1")
 
 
-def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
+def _validate_positive(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
     if not 0 < value < math.inf:
         raise SettingsError(f"adaptive: {attribute.name}={value!r}: must be above 0")
 
 
 @attrs.define(eq=False)
-class _Attempt:
-    """An attempt's number among those of its lane, and when it began."""
+class _StartedAttempt:
+    """The number of an attempt under its limit, and when it started."""
 
     number: int
-    begun: float
+    started: float
 
 
-class _Lane:
-    """The limit of one model at one endpoint, and the tokens that it gives."""
+class _ModelLimit:
+    """The limit of one model at one endpoint, and its tokens."""
 
-    __slots__ = ("begun", "control", "endpoint", "limiter", "model", "refusals", "told", "under_way")
+    __slots__ = (
+        "attempts_started",
+        "controller",
+        "endpoint",
+        "in_flight",
+        "last_notified",
+        "limiter",
+        "model",
+        "refusals",
+    )
 
-    def __init__(self, endpoint: str, model: str | None, rules: Rules, now: float) -> None:
+    def __init__(self, endpoint: str, model: str | None, config: LimitConfig, now: float) -> None:
         self.endpoint = endpoint
         self.model = model
-        self.control = Control(rules, now)
-        self.refusals = Refusals()
-        self.limiter = PriorityCapacityLimiter(rules.start)
-        self.begun = 0
-        self.under_way = 0
-        self.told = rules.start
+        self.controller = LimitController(config, now)
+        self.refusals = RateLimitDetector()
+        self.limiter = PriorityCapacityLimiter(config.start)
+        self.attempts_started = 0
+        self.in_flight = 0
+        self.last_notified = config.start
 
-    def begin(self, now: float) -> _Attempt:
-        """An attempt has its tokens."""
-        self.begun += 1
-        self.under_way += 1
-        return _Attempt(self.begun, now)
+    def start_attempt(self, now: float) -> _StartedAttempt:
+        """Count an attempt that has its tokens."""
+        self.attempts_started += 1
+        self.in_flight += 1
+        return _StartedAttempt(self.attempts_started, now)
 
     @property
     def in_use(self) -> int:
         """How many attempts are on the wire.
 
-        An attempt that waits further in borrows no token meanwhile; a borrower that still waits for a token
-        of the client is not under way.
+        An attempt that waits in an inner policy borrows no token meanwhile; a borrower that still waits for a
+        token of the client is not in flight.
         """
-        return min(self.under_way, self.limiter.borrowed_tokens)
+        return min(self.in_flight, self.limiter.borrowed_tokens)
 
-    def heed(self, call: Call, attempt: _Attempt, error: RateLimited) -> None:
-        """Cut the limit, or withhold a token, where a 429 is a limit's and not chance."""
-        now, asked = call.now(), error.retry_after
-        begun = max(attempt.begun, call.resumed)
-        evidence = self.refusals.refused(attempt.number, begun, now, asked, self.begun)
-        if evidence is Evidence.CHANCE:
-            self.control.restore(now)
-            self.tell(call, CHANCE)
-        elif evidence is Evidence.SUSPECTED:
-            self.control.suspect(now, asked)
-            self.tell(call, RATE_LIMITED)
-        elif self.refusals.limited and not self.refusals.testing and self.control.rate_limited(now, asked):
-            self.tell(call, RATE_LIMITED)
+    def record_refusal(self, call: Call, attempt: _StartedAttempt, error: RateLimited) -> None:
+        """Cut the limit or withhold a token, if a limit and not chance causes the 429s."""
+        now, retry_after = call.now(), error.retry_after
+        started = max(attempt.started, call.resumed)
+        evidence = self.refusals.record_rejection(
+            attempt.number, started, now, retry_after, self.attempts_started
+        )
+        if evidence is RateLimitEvidence.CHANCE:
+            self.controller.undo_cut(now)
+            self.notify(call, CHANCE)
+        elif evidence is RateLimitEvidence.SUSPECTED:
+            self.controller.cut_as_test(now, retry_after)
+            self.notify(call, RATE_LIMITED)
+        elif (
+            self.refusals.limited
+            and not self.refusals.testing
+            and self.controller.record_rate_limit(now, retry_after)
+        ):
+            self.notify(call, RATE_LIMITED)
 
-    def passed(self, call: Call, attempt: _Attempt) -> None:
-        """Go on with the test, if one is under way: an attempt was not refused."""
-        if self.refusals.testing and self.refusals.passed(attempt.number, call.now()) is Evidence.LIMIT:
-            self.control.confirm()
+    def record_not_refused(self, call: Call, attempt: _StartedAttempt) -> None:
+        """Continue a test, if there is one, with an attempt that was not refused."""
+        if (
+            self.refusals.testing
+            and self.refusals.record_acceptance(attempt.number, call.now()) is RateLimitEvidence.LIMIT
+        ):
+            self.controller.confirm_cut()
 
-    def tell(self, call: Call, why: str) -> None:
-        """Tell of each cut, and of growth now and then."""
-        limit = self.control.limit
-        if why != GROWTH or limit >= self.told * _NOTICEABLE:
-            self.told = limit
+    def notify(self, call: Call, why: str) -> None:
+        """Notify observers of each cut, and of growth by `_NOTIFY_FACTOR`."""
+        limit = self.controller.limit
+        if why != GROWTH or limit >= self.last_notified * _NOTIFY_FACTOR:
+            self.last_notified = limit
             call.notify("adaptive", endpoint=self.endpoint, model=self.model, limit=limit, why=why)
 
 
 @attrs.define(eq=False, kw_only=True)
 class Adaptive:
-    """Lets each model at an endpoint have as many attempts at once as its rate limits bear.
+    """Finds the concurrency that an endpoint's rate limits allow, for each of its models.
 
-    Others wait by priority, and then first in, first out; they hold no token of the client meanwhile. A 429
-    comes out as it is: a retry policy may try again. A stream counts until it ends. Latency is not looked at.
+    Calls over the limit wait by priority, then first in, first out; they hold no token of the client
+    meanwhile. A 429 is raised as it is, so that a retry policy can retry it. A stream counts until it ends.
+    Latency has no effect.
 
     Args:
-        start: Attempts at once to begin with (default None: no limit, the policy does nothing).
+        start: Concurrent attempts at first (default None: no limit, the policy does nothing).
         least: The limit never falls below it (default 1).
-        most: It never grows above it (default: no bound but the client's limiter).
-        cut: A 429 cuts it to so much of itself (default 0.8), at most once in ``cooldown`` seconds, or in
-            what its Retry-After says where that is longer.
-        growth: It grows by so much of itself in a round (default 0.05), or by one where it was cut before,
-            while at least 80 % of it is in use. A round is the time of one call, and a second at least.
-        cooldown: Seconds (default 15); a 5xx stops growth for so long.
+        most: The limit never grows above it (default None: only the client's limiter bounds it).
+        cut: A 429 cuts the limit to this share of itself, above 0 and below 1 (default 0.8). It does so at
+            most once in ``cooldown`` seconds, or in its Retry-After if that is longer.
+        growth: The limit grows by this share of itself per round, above 0 and below 1 (default 0.05), or by
+            one while it is below the last cut. At least 80 % of it must be in use. A round is the time of one
+            call, but at least one second.
+        cooldown: Seconds without growth after a cut or a 5xx (default 15).
 
     Raises:
         SettingsError: A value is out of range.
+
+    Example:
+        >>> client = headrace.Client(max_in_flight=500, policies=[Adaptive(start=20)])
     """
 
     name = "adaptive"
     stage = Stage.PACE
 
-    start: int | None = attrs.field(default=None, validator=_at_least_one)
-    least: int = attrs.field(default=1, validator=_at_least_one)
-    most: int | None = attrs.field(default=None, validator=_at_least_one)
-    cut: float = attrs.field(default=0.8, validator=_share)
-    growth: float = attrs.field(default=0.05, validator=_share)
-    cooldown: float = attrs.field(default=15.0, validator=_positive)
-    _lanes: BoundedMapping[tuple[str, str, str | None], _Lane] = attrs.field(init=False, repr=False)
+    start: int | None = attrs.field(default=None, validator=_validate_at_least_one)
+    least: int = attrs.field(default=1, validator=_validate_at_least_one)
+    most: int | None = attrs.field(default=None, validator=_validate_at_least_one)
+    cut: float = attrs.field(default=0.8, validator=_validate_share)
+    growth: float = attrs.field(default=0.05, validator=_validate_share)
+    cooldown: float = attrs.field(default=15.0, validator=_validate_positive)
+    _limits: BoundedMapping[tuple[str, str, str | None], _ModelLimit] = attrs.field(init=False, repr=False)
 
-    @_lanes.default
-    def _no_lanes(self) -> BoundedMapping[tuple[str, str, str | None], _Lane]:
-        return BoundedMapping(self._new_lane, in_use=_is_used)
+    @_limits.default
+    def _no_limits(self) -> BoundedMapping[tuple[str, str, str | None], _ModelLimit]:
+        return BoundedMapping(self._new_limit, in_use=_is_used)
 
     def __attrs_post_init__(self) -> None:
         most = math.inf if self.most is None else self.most
         if self.start is not None and not self.least <= self.start <= most:
-            raise SettingsError(f"adaptive: start={self.start}: must lie from least={self.least} to {most=}")
+            raise SettingsError(
+                f"adaptive: start={self.start}: must be between least={self.least} and {most=}"
+            )
 
     def limit(self, endpoint: str, model: str | None = None) -> int | None:
-        """How many attempts may be under way at once now; None without ``start``.
+        """How many attempts may be in flight at once now; None without ``start``.
 
         Args:
             endpoint: The endpoint's name.
             model: The model's name there (default: the lowest limit of its models).
         """
         limits = [
-            lane.control.limit
-            for lane in self._lanes.everything()
-            if lane.endpoint == endpoint and (model is None or model == lane.model)
+            each.controller.limit
+            for each in self._limits.everything()
+            if each.endpoint == endpoint and (model is None or model == each.model)
         ]
         return min(limits, default=self.start)
 
     def reset(self) -> None:
-        """Forget all limits: the event loop that they belonged to has ended."""
-        self._lanes.forget()
+        """Forget all limits: they belonged to an event loop that has ended."""
+        self._limits.forget()
 
     def wrap(self, send: Send) -> Send:
-        """``send`` with a token of the call's model and endpoint; ``send`` itself without ``start``."""
+        """Return ``send`` behind the limit of the call's model; ``send`` itself without ``start``."""
         if self.start is None:
             return send
-        lanes = self._lanes
+        limits = self._limits
 
         async def pace(call: Call) -> Reply:
             endpoint, model = call.endpoint, call.request.model
             if model is not None:
                 model = endpoint.name_of(model)
-            # Not the URL alone: two accounts at one provider have a limit each.
-            lane = lanes[endpoint.name, endpoint.base_url, model]
-            await call.acquire(lane.limiter)
-            attempt = lane.begin(call.now())
+            # By name as well as URL: two accounts at one provider have separate limits.
+            limit = limits[endpoint.name, endpoint.base_url, model]
+            await call.acquire(limit.limiter)
+            attempt = limit.start_attempt(call.now())
             try:
                 reply = await send(call)
             except BaseException as error:
-                _leave(lane, call, attempt, error)
+                _finish(limit, call, attempt, error)
                 raise
             if call.streamed:
-                call.add_done_callback(functools.partial(_stream_ended, lane, call, attempt))
+                call.add_done_callback(functools.partial(_on_stream_end, limit, call, attempt))
             else:
-                _leave(lane, call, attempt, None)
+                _finish(limit, call, attempt, None)
             return reply
 
         return pace
 
-    def _new_lane(self, key: tuple[str, str, str | None]) -> _Lane:
+    def _new_limit(self, key: tuple[str, str, str | None]) -> _ModelLimit:
         assert self.start is not None
         name, _, model = key
-        rules = Rules(
+        config = LimitConfig(
             start=self.start,
             least=self.least,
             most=math.inf if self.most is None else self.most,
@@ -207,32 +232,32 @@ class Adaptive:
             growth=self.growth,
             cooldown=self.cooldown,
         )
-        return _Lane(name, model, rules, anyio.current_time())
+        return _ModelLimit(name, model, config, anyio.current_time())
 
 
-def _is_used(lane: _Lane) -> bool:
-    """Whether calls are in it; one that waits further in borrows nothing."""
-    return bool(lane.under_way or lane.limiter.borrowed_tokens)
+def _is_used(limit: _ModelLimit) -> bool:
+    """Whether calls use it; a call that waits in an inner policy borrows no token."""
+    return bool(limit.in_flight or limit.limiter.borrowed_tokens)
 
 
-def _stream_ended(lane: _Lane, call: Call, attempt: _Attempt, result: StreamResult) -> None:
-    _leave(lane, call, attempt, result.error)
+def _on_stream_end(limit: _ModelLimit, call: Call, attempt: _StartedAttempt, result: StreamResult) -> None:
+    _finish(limit, call, attempt, result.error)
 
 
-def _leave(lane: _Lane, call: Call, attempt: _Attempt, error: BaseException | None) -> None:
-    """Hear what became of an attempt, and then give its token back: what a cut takes goes to nobody else."""
-    control, limiter = lane.control, lane.limiter
+def _finish(limit: _ModelLimit, call: Call, attempt: _StartedAttempt, error: BaseException | None) -> None:
+    """Record the result of an attempt, then release its token: a token that a cut removes is not reused."""
+    controller, limiter = limit.controller, limit.limiter
     if not isinstance(error, RateLimited):
-        lane.passed(call, attempt)
+        limit.record_not_refused(call, attempt)
     if error is None:
-        if control.answered(call.now(), lane.in_use):
-            lane.tell(call, GROWTH)
+        if controller.record_success(call.now(), limit.in_use):
+            limit.notify(call, GROWTH)
     elif isinstance(error, RateLimited):
-        if error.limit != "quota":  # no pace is slow enough for an account without credit
-            lane.heed(call, attempt, error)
+        if error.limit != "quota":  # an account without credit has no rate limit to find
+            limit.record_refusal(call, attempt, error)
     elif isinstance(error, ServerError):
-        control.failed(call.now())
-    lane.under_way -= 1
-    if control.tokens != limiter.total_tokens:
-        limiter.total_tokens = control.tokens
+        controller.record_failure(call.now())
+    limit.in_flight -= 1
+    if controller.tokens != limiter.total_tokens:
+        limiter.total_tokens = controller.tokens
     call.release(limiter)

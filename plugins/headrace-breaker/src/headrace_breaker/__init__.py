@@ -1,4 +1,4 @@
-"""A circuit breaker for headrace: one circuit an endpoint, by rates of failed or slow calls."""
+"""A circuit breaker for headrace: one circuit per endpoint, opened by failed or slow calls."""
 
 import headrace
 from headrace_breaker.policy import Breaker

@@ -27,96 +27,100 @@ from headrace import (
     StatusError,
     StreamResult,
 )
-from headrace_breaker.circuit import Circuit, Rules, State
+from headrace_breaker.circuit import Circuit, CircuitConfig, CircuitState
 
-_FAULTS = (ServerError, ConnectError, CallTimeout, ProtocolError)
-_SLOW = "its answers are slow"
-_LONGEST_REASON = 300
-"""Characters of the last failure's message that a circuit repeats."""
+_FAILURES = (ServerError, ConnectError, CallTimeout, ProtocolError)
+_SLOW = "its replies are slow"
+_REASON_LIMIT = 300
+"""Characters of the last failure's message that `CircuitOpen` quotes at most."""
 
-_ANSWERS = (StatusError, InvalidReply, ReplyTooLarge, AnswerError)
+_NOT_FAILURES = (StatusError, InvalidReply, ReplyTooLarge, AnswerError)
 
 
-def endpoint_failed(error: BaseException) -> bool | None:
-    """Whether ``error`` is the endpoint's fault; None where it tells nothing about the endpoint.
+def is_endpoint_failure(error: BaseException) -> bool | None:
+    """Whether ``error`` is a failure of the endpoint; None if it says nothing about the endpoint.
 
-    Its fault: 5xx, 408, no connection, a broken or incomplete answer, a timeout. Not its fault: any other
-    answer, 4xx above all, for an endpoint that refuses a request is up. Nothing is told by the caller's
-    own deadline, by a cancellation, or by what an inner policy raised.
+    Failures are 5xx, 408, connection errors, broken or incomplete replies, and timeouts. Any other reply, 4xx
+    above all, shows that the endpoint is up. The caller's own deadline, a cancellation and errors of an inner
+    policy say nothing.
     """
     if isinstance(error, DeadlineExceeded):
         return None
-    if isinstance(error, _FAULTS):
+    if isinstance(error, _FAILURES):
         return True
-    if isinstance(error, _ANSWERS):
+    if isinstance(error, _NOT_FAILURES):
         return isinstance(error, StatusError) and error.status == 408
     return None
 
 
-def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+def _validate_positive(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
         raise SettingsError(f"breaker: {attribute.name}={value!r}: must be above 0")
 
 
-def _rate(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+def _validate_rate(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
     if value is not None and not 0 < value <= 1:
         raise SettingsError(f"breaker: {attribute.name}={value!r}: must be above 0 and at most 1")
 
 
-def _window_in_place_of_calls(breaker: Breaker) -> float | None:
+def _default_window(breaker: Breaker) -> float | None:
     return 60.0 if breaker.window_calls is None else None
 
 
 @attrs.define(eq=False, kw_only=True)
 class Breaker:
-    """Spares an endpoint that fails, and its callers the wait: one circuit for each base URL.
+    """Stops calls to an endpoint that fails, so that they fail fast: one circuit per base URL.
 
-    A circuit opens by any of four rules, each of which None switches off. While it is open, calls fail at
-    once with `CircuitOpen`. An attempt that has its token is decided on, and again when it has waited for its
-    turn. The time it waits does not make it slow; a stream is slow where its first piece is.
+    Any of four conditions opens a circuit; None switches a condition off. While a circuit is open, calls fail
+    at once with `CircuitOpen`. An attempt is checked when it has its token, and again after each wait. The
+    time it waits does not make it slow. A stream is slow if its first chunk is.
 
     Args:
-        failure_rate: Opens when at least this share of the latest calls failed (default 0.5).
-        slow_rate: Opens when at least this share of them took longer than ``slow_after`` (default None).
-        slow_after: Seconds (default None).
-        consecutive: Opens after so many failures in a row (default None).
-        down_after: Opens when so many seconds have brought failures alone, ``minimum_calls`` of them
+        failure_rate: Opens if at least this share of the latest calls failed, above 0 up to 1 (default 0.5).
+        slow_rate: Opens if at least this share of them took longer than ``slow_after`` (default None).
+        slow_after: Seconds; needed with ``slow_rate`` (default None).
+        consecutive: Opens after this many failures in a row (default None).
+        down_after: Opens after this many seconds with nothing but failures, ``minimum_calls`` at least
             (default 2).
-        window: The latest calls are those of so many seconds (default 60), or
-        window_calls: the last so many calls, in place of ``window`` (default None).
-        minimum_calls: A rate is looked at once there are so many (default 20).
+        window: Seconds; the latest calls are those of this time (default 60).
+        window_calls: Use this many of the latest calls instead of ``window`` (default None).
+        minimum_calls: Results that are needed before a rate is checked (default 20).
         open_for: Seconds until the first probe (default 60).
-        probes: Calls that are let through then (default 3). The circuit closes when all have succeeded; one
-            that fails opens it again, and so do slow ones as soon as they are ``slow_rate`` of the probes.
+        probes: Calls that are let through then (default 3). The circuit closes if all of them succeed. It
+            opens again if one fails, or if ``slow_rate`` of them are slow.
 
     Raises:
-        SettingsError: A value is out of range, no rule is on, both windows or none are set, or one of
-            ``slow_after`` and ``slow_rate`` is set without the other.
+        SettingsError: A value is out of range, no condition is on, both windows or none are set, or only one
+            of ``slow_after`` and ``slow_rate`` is set.
+
+    Example:
+        >>> client = headrace.Client(policies=[Breaker(consecutive=5, open_for=30)])
     """
 
     name = "breaker"
     stage = Stage.PROTECT
 
-    failure_rate: float | None = attrs.field(default=0.5, validator=_rate)
-    slow_after: float | None = attrs.field(default=None, validator=_positive)
-    slow_rate: float | None = attrs.field(default=None, validator=_rate)
-    window_calls: int | None = attrs.field(default=None, validator=_positive)
+    failure_rate: float | None = attrs.field(default=0.5, validator=_validate_rate)
+    slow_after: float | None = attrs.field(default=None, validator=_validate_positive)
+    slow_rate: float | None = attrs.field(default=None, validator=_validate_rate)
+    window_calls: int | None = attrs.field(default=None, validator=_validate_positive)
     window: float | None = attrs.field(
-        default=attrs.Factory(_window_in_place_of_calls, takes_self=True), validator=_positive
+        default=attrs.Factory(_default_window, takes_self=True), validator=_validate_positive
     )
-    minimum_calls: int = attrs.field(default=20, validator=_positive)
-    consecutive: int | None = attrs.field(default=None, validator=_positive)
-    down_after: float | None = attrs.field(default=2.0, validator=_positive)
-    open_for: float = attrs.field(default=60.0, validator=_positive)
-    probes: int = attrs.field(default=3, validator=_positive)
-    _rules: Rules = attrs.field(init=False, repr=False)
+    minimum_calls: int = attrs.field(default=20, validator=_validate_positive)
+    consecutive: int | None = attrs.field(default=None, validator=_validate_positive)
+    down_after: float | None = attrs.field(default=2.0, validator=_validate_positive)
+    open_for: float = attrs.field(default=60.0, validator=_validate_positive)
+    probes: int = attrs.field(default=3, validator=_validate_positive)
+    _config: CircuitConfig = attrs.field(init=False, repr=False)
     _circuits: dict[str, Circuit] = attrs.field(factory=dict, init=False, repr=False)
     _urls: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
-    _because: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
+    _open_reasons: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if all(
-            rule is None for rule in (self.failure_rate, self.slow_rate, self.consecutive, self.down_after)
+            condition is None
+            for condition in (self.failure_rate, self.slow_rate, self.consecutive, self.down_after)
         ):
             raise SettingsError(
                 "breaker: set failure_rate, slow_rate, consecutive or down_after, or leave the breaker out"
@@ -127,7 +131,7 @@ class Breaker:
             raise SettingsError(
                 "breaker: set both of slow_after (seconds) and slow_rate (a share), or neither"
             )
-        self._rules = Rules(
+        self._config = CircuitConfig(
             failure_rate=self.failure_rate,
             slow_after=self.slow_after,
             slow_rate=self.slow_rate,
@@ -142,74 +146,79 @@ class Breaker:
 
     @classmethod
     def classic(cls) -> Breaker:
-        """Opens after 5 failures in a row, for 60 s, and closes after one probe that succeeds."""
+        """A breaker that opens for 60 s after 5 failures in a row, and closes after one successful probe."""
         return cls(failure_rate=None, down_after=None, consecutive=5, open_for=60.0, probes=1)
 
     def state(self, endpoint: str) -> Literal["closed", "open", "half_open"]:
-        """The state of the circuit of an endpoint, by its name or its base URL.
+        """The state of an endpoint's circuit.
 
-        "open" lasts until a first probe is let through; what no call has gone to yet is "closed".
+        It is "open" until the first probe is let through, and "closed" before the first call.
+
+        Args:
+            endpoint: The endpoint's name or its base URL.
         """
         circuit = self._circuits.get(self._urls.get(endpoint, endpoint.rstrip("/")))
         state: Literal["closed", "open", "half_open"] = circuit.state.value if circuit else "closed"
         return state
 
     def reset(self) -> None:
-        """Forget all circuits: the event loop by whose clock they opened has ended."""
+        """Forget all circuits: they used the clock of an event loop that has ended."""
         self._circuits.clear()
-        self._because.clear()
+        self._open_reasons.clear()
 
     def wrap(self, send: Send) -> Send:
-        """``send`` behind the circuit of the call's endpoint."""
+        """Return ``send`` behind the circuit of the call's endpoint."""
         circuits: dict[Endpoint, Circuit] = {}
         timed = self.slow_after is not None
-        name, on_resume = self.name, (self._decide_anew,)
+        name, on_resume = self.name, (self._recheck,)
 
         async def protect(call: Call) -> Reply:
             circuit = circuits.get(call.endpoint)
             if circuit is None:
                 circuit = circuits[call.endpoint] = self._circuit(call.endpoint)
-            if circuit.state is not State.CLOSED:
+            if circuit.state is not CircuitState.CLOSED:
                 self._admit(circuit, call)
             call.notes[name] = circuit.generation
             others = call.on_resume
             call.on_resume = (*others, *on_resume) if others else on_resume
-            # Where nothing is slow nobody asks how long a call took.
+            # Without slow_after the duration is not used.
             began = call.now() if timed else 0.0
             try:
                 reply = await send(call)
             except BaseException as error:
-                self._settle(circuit, call, error, _seconds_since(began, call))
+                self._record(circuit, call, error, _seconds_on_wire(began, call))
                 raise
             finally:
                 call.on_resume = others
             if call.streamed:
-                # How long the rest takes is as much the reader's doing.
-                took = _seconds_since(began, call)
-                call.add_done_callback(functools.partial(self._stream_ended, circuit, call, took))
+                # The reader may delay the rest of the stream, so only the time until here counts.
+                took = _seconds_on_wire(began, call)
+                call.add_done_callback(functools.partial(self._on_stream_end, circuit, call, took))
                 return reply
             generation = call.notes[name]
             if generation == circuit.generation:
-                circuit.succeed(generation, call.now(), _seconds_since(began, call) if timed else 0.0)
+                circuit.record_success(
+                    generation, call.now(), _seconds_on_wire(began, call) if timed else 0.0
+                )
                 if generation != circuit.generation:
-                    self._tell(circuit, call)
+                    self._notify_change(circuit, call)
             return reply
 
         return protect
 
     def _circuit(self, endpoint: Endpoint) -> Circuit:
-        """The circuit of an endpoint: of its URL, for what fails there fails for all that call it so."""
+        """The circuit of the endpoint's base URL: endpoints that share a URL fail together."""
         self._urls[endpoint.name] = endpoint.base_url
-        return self._circuits.setdefault(endpoint.base_url, Circuit(self._rules))
+        return self._circuits.setdefault(endpoint.base_url, Circuit(self._config))
 
-    def _stream_ended(self, circuit: Circuit, call: Call, took: float, result: StreamResult) -> None:
-        self._settle(circuit, call, result.error, took)
+    def _on_stream_end(self, circuit: Circuit, call: Call, took: float, result: StreamResult) -> None:
+        self._record(circuit, call, result.error, took)
 
-    def _decide_anew(self, call: Call) -> None:
-        """Refuse an attempt that has waited further in if the circuit has opened meanwhile."""
+    def _recheck(self, call: Call) -> None:
+        """Refuse an attempt after a wait if the circuit has opened meanwhile."""
         circuit = self._circuits[call.endpoint.base_url]
         if call.notes[self.name] != circuit.generation:
-            if circuit.state is not State.CLOSED:
+            if circuit.state is not CircuitState.CLOSED:
                 self._admit(circuit, call)
             call.notes[self.name] = circuit.generation
 
@@ -219,41 +228,43 @@ class Breaker:
         generation = circuit.generation
         admitted = circuit.admit(now)
         if generation != circuit.generation:
-            self._tell(circuit, call)
+            self._notify_change(circuit, call)
         if admitted:
             return
-        due = circuit.due(now)
+        retry_after = circuit.retry_after(now)
         url = call.endpoint.base_url
-        said = f" ({because})" if (because := self._because.get(url)) else ""
-        if due > 0:
-            why = f"is open{said}; the next probe is due in {due:.1f} s"
+        reason = f" ({because})" if (because := self._open_reasons.get(url)) else ""
+        if retry_after > 0:
+            state = f"is open{reason}; the next probe is due in {retry_after:.1f} s"
         else:
-            why = f"is half open{said}, and its probes are under way"
-        raise CircuitOpen(f"not sent: the circuit of {url} {why}", due)
+            state = f"is half open{reason}, and its probes are under way"
+        raise CircuitOpen(f"not sent: the circuit of {url} {state}", retry_after)
 
-    def _settle(self, circuit: Circuit, call: Call, error: BaseException | None, took: float) -> None:
+    def _record(self, circuit: Circuit, call: Call, error: BaseException | None, took: float) -> None:
+        """Record the result of a call, and notify observers if that changes the state."""
         generation = call.notes[self.name]
-        failed = False if error is None else endpoint_failed(error)
+        failed = False if error is None else is_endpoint_failure(error)
         if failed is None:
-            circuit.abandon(generation)
+            circuit.release_permit(generation)
             return
         before = circuit.generation
         now = call.now()
         if failed:
-            circuit.fail(generation, now, took)
+            circuit.record_failure(generation, now, took)
         else:
-            circuit.succeed(generation, now, took)
+            circuit.record_success(generation, now, took)
         if before != circuit.generation:
-            self._tell(circuit, call, str(error)[:_LONGEST_REASON] if failed else _SLOW)
+            self._notify_change(circuit, call, str(error)[:_REASON_LIMIT] if failed else _SLOW)
 
-    def _tell(self, circuit: Circuit, call: Call, because: str = _SLOW) -> None:
-        url, more = call.endpoint.base_url, dict[str, Any]()
-        if circuit.state is State.OPEN:
-            self._because[url] = because
-            more = {"open_for": self.open_for, "because": because}
-        call.notify("circuit", endpoint=url, state=circuit.state.value, **more)
+    def _notify_change(self, circuit: Circuit, call: Call, because: str = _SLOW) -> None:
+        """Notify observers of a new state, and remember why a circuit opened."""
+        url, details = call.endpoint.base_url, dict[str, Any]()
+        if circuit.state is CircuitState.OPEN:
+            self._open_reasons[url] = because
+            details = {"open_for": self.open_for, "because": because}
+        call.notify("circuit", endpoint=url, state=circuit.state.value, **details)
 
 
-def _seconds_since(began: float, call: Call) -> float:
-    """For how long an attempt was on the wire: without what it has waited further in."""
+def _seconds_on_wire(began: float, call: Call) -> float:
+    """How long an attempt was on the wire since its last wait."""
     return call.now() - max(began, call.resumed)

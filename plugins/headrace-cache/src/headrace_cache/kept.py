@@ -7,7 +7,7 @@ from decimal import Decimal
 import attrs
 
 from headrace import AnswerError, Call, Headers, InvalidReply, Reply
-from headrace.plugins import answered, read_envelope
+from headrace.plugins import parse_reply, read_reply_body
 from headrace_cache.whole import expected_at, is_answer, is_whole
 
 _FREE = Decimal(0)
@@ -41,9 +41,9 @@ def revived(kept: Kept, call: Call) -> Reply | None:
     headers = Headers([] if kind is None else [(b"content-type", kind.encode("latin-1"))])
     reply = Reply(kept.status, headers, kept.content)
     try:
-        read_envelope(reply, expected_at(call.request.path))
+        read_reply_body(reply, expected_at(call.request.path))
         if call.request.answer is not None:
-            reply = answered(reply, call.request.answer)
+            reply = parse_reply(reply, call.request.answer)
     except (AnswerError, InvalidReply):
         return None
     reply.cost = _FREE

@@ -26,7 +26,7 @@ from headrace import (
     SettingsError,
     Stage,
 )
-from headrace.plugins import GroupOfClient
+from headrace.plugins import TaskGroupFactory
 from headrace_cache.database import Database, Row
 from headrace_cache.kept import Kept, kept_of, revived
 from headrace_cache.key import key_of, may_be_kept
@@ -105,7 +105,7 @@ class Cache:
     _store: Store | None = attrs.field(default=None, init=False, repr=False)
 
     @asynccontextmanager
-    async def lifespan(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         """The time for which the file is open."""
         if self.path is None:
             yield

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace import InvalidReply, Reply
-from headrace.plugins import Expected, expected_of
+from headrace.plugins import ExpectedBody, expected_body
 
 _NOT_WHOLE = frozenset(
     {
@@ -43,10 +43,10 @@ _ENDINGS = (b'"choices"', b'"stop_reason"', b'"output"')
 """One of these is in every body that says how an answer ended; embeddings, which are long, have none."""
 
 
-def expected_at(path: str) -> Expected | None:
+def expected_at(path: str) -> ExpectedBody | None:
     """What the answer to a POST of this path holds, wherever its API begins; None of messages."""
     path = path.partition("?")[0]
-    return next((expected_of(end) for end in _APIS if path.endswith(end)), None)
+    return next((expected_body(end) for end in _APIS if path.endswith(end)), None)
 
 
 def is_answer(path: str, reply: Reply) -> bool:
@@ -54,7 +54,7 @@ def is_answer(path: str, reply: Reply) -> bool:
 
     Where `headrace` itself knows the path it has looked; an SDK's paths begin with a version.
     """
-    if expected_of(path) is not None:
+    if expected_body(path) is not None:
         return True
     try:
         body = reply.body
@@ -63,7 +63,7 @@ def is_answer(path: str, reply: Reply) -> bool:
     expected = expected_at(path)
     if expected is None:
         return isinstance(body, Mapping) and isinstance(body.get("content"), list)
-    return expected.holds(body)
+    return expected.full_check(body)
 
 
 def is_whole(reply: Reply) -> bool:

@@ -56,8 +56,8 @@ class Budget:
 
     def __init__(self, limit: Decimal, spent: Decimal = ZERO) -> None:
         self.limit = limit
-        self.spent = spent
-        self.reserved = ZERO
+        self.spent: Decimal = spent
+        self.reserved: Decimal = ZERO
         self._waiting: WaitingQueue[Decimal] = WaitingQueue()
 
     def resume(self, spent: Decimal) -> None:

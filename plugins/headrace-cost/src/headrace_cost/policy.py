@@ -25,10 +25,9 @@ from headrace import (
     StreamResult,
     Usage,
 )
-from headrace.plugins import SHARED_FOLDER, most_output
+from headrace.plugins import SHARED_FOLDER, max_output_tokens
 from headrace_cost.budget import Account, Budget
 from headrace_cost.charges import NOTE, Charge, may_be_billed, partial_reply, total
-from headrace_cost.ledger import Ledger
 from headrace_cost.live import live_catalogue
 from headrace_cost.prices import PriceList
 from headrace_cost.rates import ZERO, Price
@@ -225,8 +224,11 @@ class Cost:
             return None
         # Looked for here and not when the policy is made: that may have been in another process.
         shared = os.environ.get(SHARED_FOLDER)
-        if shared is not None and not isinstance(self._account, Ledger):
-            self._account = Ledger(self.budget, Path(shared, "cost"))
+        if shared is not None:
+            from headrace_cost.ledger import Ledger  # it needs fcntl, which Windows does not have
+
+            if not isinstance(self._account, Ledger):
+                self._account = Ledger(self.budget, Path(shared, "cost"))
         elif self._account is None:
             self._account = Budget(self.budget)
         return self._account
@@ -255,7 +257,7 @@ class Cost:
         That bounds all that is in the body, and nothing the body only points to (an image's address, a
         file's id). Its output is bounded by the limit in the body, or else assumed, and comes ``n`` times.
         """
-        output = most_output(call.request.body or {}, self._assumed(model))
+        output = max_output_tokens(call.request.body or {}, self._assumed(model))
         assert output is not None
         return price.at_most(len(call.content), output, call.content)
 
@@ -265,7 +267,7 @@ class Cost:
 
     def _refusal(self, call: Call, amount: Decimal, account: Account) -> BudgetExceeded:
         because, advice = "", "raise the budget"
-        if most_output(call.request.body or {}, None) is None:
+        if max_output_tokens(call.request.body or {}, None) is None:
             assumed = self._assumed(call.request.model or "")
             because = f" because no max_tokens is set ({assumed:,} output tokens are assumed)"
             advice += ", or set max_tokens"

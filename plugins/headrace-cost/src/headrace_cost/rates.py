@@ -17,8 +17,8 @@ MONEY = decimal.Context(prec=60)
 decimal context, whose precision may be anything."""
 
 # Bound once: to look them up in a context takes longer than they do.
-add = MONEY.add
-subtract = MONEY.subtract
+add: Callable[[Decimal, Decimal], Decimal] = MONEY.add
+subtract: Callable[[Decimal, Decimal], Decimal] = MONEY.subtract
 _multiply: Callable[[int, Decimal], Decimal] = MONEY.multiply
 
 ZERO = Decimal(0)

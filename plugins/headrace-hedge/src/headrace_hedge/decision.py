@@ -1,7 +1,7 @@
 """Which calls may be hedged, when, and how many of them; without clock, loop or I/O.
 
 After Jeffrey Dean and Luiz André Barroso, "The Tail at Scale", Communications of the ACM 56 (2013), 2: a
-second request is sent when the first has been on the wire for longer than most are, so that few are sent.
+second request is sent when the first has been on the wire for longer than most requests, so few are sent.
 """
 
 from __future__ import annotations
@@ -13,26 +13,30 @@ from typing import TypeAlias
 
 from headrace import Request
 
-Kind: TypeAlias = tuple[str, str | None]
+RequestKind: TypeAlias = tuple[str, str | None]
+"""A path (or the method GET) and a model: requests of one kind have similar latencies."""
 
-ENOUGH = 100
-"""So many latencies must be known before a percentile of them says anything."""
+MIN_SAMPLES = 100
+"""Latencies that are needed for a percentile."""
 
-REMEMBERED = 1000
-"""So many latencies, and so many calls' share of extra requests, are remembered."""
+MAX_SAMPLES = 1000
+"""Latencies that are remembered."""
+
+MAX_CALLS_SAVED = 1000
+"""Calls whose share of extra requests is saved up."""
 
 _REPEATABLE = ("/completions", "/embeddings", "/responses")
-"""The ends of the paths of those POSTs that may be sent twice; the first is that of chats as well."""
+"""Ends of the paths of POSTs that may be sent twice; the first includes ``/chat/completions``."""
 
-_LASTING = ("background", "conversation")
-"""Members of a response's body that leave something behind there: a job, another turn."""
+_STATEFUL = ("background", "conversation")
+"""Members of a ``/responses`` body that create something on the server: a job, or a turn."""
 
 
-def kind_of(request: Request) -> Kind | None:
-    """What the request's latency is compared with; None for one that must not be sent twice.
+def request_kind(request: Request) -> RequestKind | None:
+    """The kind of a request, None if it must not be sent twice.
 
-    Sent twice are what only reads, and what asks a model: a file, a batch, a background job or a turn of a
-    stored conversation would be there twice.
+    A request that only reads, or only asks a model, may be sent twice. A file, a batch, a background job or a
+    turn of a stored conversation would then exist twice.
     """
     if request.method == "GET":
         return "GET", None
@@ -41,13 +45,13 @@ def kind_of(request: Request) -> Kind | None:
     path = request.path.partition("?")[0]
     if not path.endswith(_REPEATABLE):
         return None
-    if path.endswith("/responses") and any((request.body or {}).get(name) for name in _LASTING):
+    if path.endswith("/responses") and any((request.body or {}).get(name) for name in _STATEFUL):
         return None
     return path, request.model
 
 
-class Latencies:
-    """The latest `REMEMBERED` latencies of one kind of call, in seconds."""
+class LatencyWindow:
+    """The latest `MAX_SAMPLES` latencies of one kind of request, in seconds."""
 
     __slots__ = ("_in_order", "_sorted")
 
@@ -55,47 +59,47 @@ class Latencies:
         self._in_order: deque[float] = deque()
         self._sorted: list[float] = []
 
-    def add(self, seconds: float) -> None:
-        """Remember one, and forget the oldest where there are too many."""
+    def record(self, seconds: float) -> None:
+        """Add a latency, and remove the oldest if there are too many."""
         self._in_order.append(seconds)
         insort(self._sorted, seconds)
-        if len(self._in_order) > REMEMBERED:
+        if len(self._in_order) > MAX_SAMPLES:
             del self._sorted[bisect_left(self._sorted, self._in_order.popleft())]
 
     def percentile(self, percent: float) -> float | None:
-        """The latency that ``percent`` of them do not exceed; None while fewer than `ENOUGH` are known."""
+        """The latency that ``percent`` of them do not exceed; None if fewer than `MIN_SAMPLES` are known."""
         known = len(self._sorted)
-        if known < ENOUGH:
+        if known < MIN_SAMPLES:
             return None
         return self._sorted[math.ceil(known * percent / 100) - 1]
 
 
-class Allowance:
-    """How many extra requests may be sent: ``share`` of the calls, as a bucket of tokens that begins empty.
+class HedgeBudget:
+    """How many extra requests may be sent: a token bucket that is empty at first.
 
-    Each call adds its share and each extra request takes a whole one, so that there are never more of them
-    than that. No more is saved than the share of `REMEMBERED` calls: a quiet day does not allow for an hour
-    in which everything is sent twice, least of all to an endpoint that is slow because it has too much to do.
+    Each call adds ``share`` of a token and each extra request takes one, so extra requests are never more
+    than that share of the calls. At most the share of `MAX_CALLS_SAVED` calls is saved. So a quiet day does
+    not allow an hour in which everything is sent twice, above all to an endpoint that is slow from overload.
     """
 
-    __slots__ = ("_saved", "_share")
+    __slots__ = ("_balance", "_share")
 
     def __init__(self, share: float) -> None:
         self._share = share
-        self._saved = 0.0
+        self._balance = 0.0
 
-    def called(self) -> None:
-        """A call was made that could be hedged."""
-        self._saved = min(self._saved + self._share, self._share * REMEMBERED)
+    def deposit(self) -> None:
+        """Add the share of one call that could be hedged."""
+        self._balance = min(self._balance + self._share, self._share * MAX_CALLS_SAVED)
 
-    def take(self) -> bool:
-        """Whether an extra request may be sent; if so, it is counted."""
-        # Twenty times a twentieth is a little less than one.
-        if self._saved < 1.0 - 1e-9:
+    def try_withdraw(self) -> bool:
+        """Take a token for an extra request; return whether there was one."""
+        # The sum of twenty times 0.05 is slightly less than 1.
+        if self._balance < 1.0 - 1e-9:
             return False
-        self._saved -= 1.0
+        self._balance -= 1.0
         return True
 
-    def give_back(self) -> None:
-        """One that was counted was not sent."""
-        self._saved += 1.0
+    def refund(self) -> None:
+        """Return the token of an extra request that was not sent."""
+        self._balance += 1.0

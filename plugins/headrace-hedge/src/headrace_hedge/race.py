@@ -1,115 +1,114 @@
-"""Several requests for one call, of which the first that is answered wins."""
+"""Several requests for one call; the first one that is answered wins."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.abc
 
 from headrace import Call, CallError, Reply, Send
 from headrace.plugins import task_group
+from headrace_hedge.decision import HedgeBudget
 from headrace_hedge.stopwatch import Stopwatch
 
 
-class MaySend(Protocol):
-    """How many extra requests may be sent."""
-
-    def take(self) -> bool:
-        """Whether one may be sent; if so, it is counted."""
-
-    def give_back(self) -> None:
-        """One that was counted was not sent."""
-
-
 class Race:
-    """Sends a call, and again while no answer comes.
+    """Sends a call, and sends it again while no reply comes.
 
-    The first request is the call itself. Each further one is a `Call` of its own, because policies further in
-    write to theirs, and it holds a token of its own: it begins as the call was at the beginning, with notes
-    of its own. What of it is the call's is put there when all is over.
+    The first request is the call itself. Each extra request is a `Call` of its own with its own token and
+    notes, because inner policies write to them. It starts from the state that the call had at the start. At
+    the end, the call takes over the state of the winner.
 
     Attributes:
-        won_by: The request that brought the reply.
-        sent: How many extra requests had a token; another one may have waited for it in vain.
-        watch: That of the first request.
+        winner: The request whose reply came first.
+        extra_sent: Extra requests that got a token; one more may have waited for a token in vain.
+        stopwatch: The stopwatch of the first request.
     """
 
     def __init__(self, send: Send, call: Call) -> None:
         self._send = send
         self._call = call
-        self._beginning: dict[str, Any] = {
+        self._initial: dict[str, Any] = {
             "request": call.request,
             "content": call.content,
             "endpoint": call.endpoint,
             "attempts": 0,
         }
         self._notes = dict(call.notes)
-        self.watch = Stopwatch(call)
-        self._watches = {call: self.watch}
+        self.stopwatch: Stopwatch = Stopwatch(call)
+        self._stopwatches = {call: self.stopwatch}
         self._failures: dict[Call, CallError] = {}
         self._reply: Reply | None = None
-        self.won_by: Call | None = None
-        self.sent = 0
+        self.winner: Call | None = None
+        self.extra_sent: int = 0
 
-    async def run(self, after: float, most: int, allowance: MaySend) -> Reply:
-        """The reply that came first; raises the first request's error where none came.
+    async def run(self, after: float, most: int, budget: HedgeBudget) -> Reply:
+        """Return the reply that comes first.
 
-        When the latest request has been on the wire for ``after`` seconds, another one is sent, up to
-        ``most`` times, if ``allowance`` has one. Who fails while others are under way leaves it to them.
-        Nothing is under way any more when this returns.
+        A request that fails leaves the call to those still in flight. No request is in flight any more when
+        this returns.
+
+        Args:
+            after: Seconds that the latest request is on the wire before the next one is sent.
+            most: Extra requests at most.
+            budget: Must have a token for each extra request.
+
+        Raises:
+            CallError: All requests failed; this is the error of the first.
         """
         call = latest = self._call
         try:
             async with task_group() as group:
-                group.start_soon(self._make, group, call)
+                group.start_soon(self._send_one, group, call)
                 for _ in range(most):
-                    await self._watches[latest].until_running_for(after)
-                    if not allowance.take():
+                    await self._stopwatches[latest].wait_until_elapsed(after)
+                    if not budget.try_withdraw():
                         break
-                    latest = self._another(after)
-                    group.start_soon(self._make, group, latest)
+                    latest = self._new_extra(after)
+                    group.start_soon(self._send_one, group, latest)
         finally:
-            others = [other for other in self._watches if other is not call]
-            call.attempts += sum(other.attempts for other in others)
-            for other in others:
-                if not self._watches[other].began:
-                    allowance.give_back()
-        if self._reply is None or self.won_by is None:
+            extras = [extra for extra in self._stopwatches if extra is not call]
+            call.attempts += sum(extra.attempts for extra in extras)
+            for extra in extras:
+                if not self._stopwatches[extra].started:
+                    budget.refund()
+        if self._reply is None or self.winner is None:
             raise self._failures.pop(call)
-        if self.won_by is not call:
-            self._take_over(self.won_by)
+        if self.winner is not call:
+            self._take_over(self.winner)
         return self._reply
 
-    async def _make(self, group: anyio.abc.TaskGroup, one: Call) -> None:
+    async def _send_one(self, group: anyio.abc.TaskGroup, request: Call) -> None:
+        """Send one of the requests; end the race if it wins, or if it is the last one to fail."""
         try:
-            reply = await self._send(one)
+            reply = await self._send(request)
         except CallError as error:
-            self._failures[one] = error
-            if len(self._failures) == len(self._watches):
-                group.cancel_scope.cancel()  # no further one is sent
-            self._watches[one].fail()
+            self._failures[request] = error
+            if len(self._failures) == len(self._stopwatches):
+                group.cancel_scope.cancel()  # send no further one
+            self._stopwatches[request].mark_failed()
             return
-        if self.won_by is None:
-            self.won_by, self._reply = one, reply
+        if self.winner is None:
+            self.winner, self._reply = request, reply
             group.cancel_scope.cancel()
 
-    def _another(self, after: float) -> Call:
-        """A call like this one, for another endpoint where there is one that was not tried."""
+    def _new_extra(self, after: float) -> Call:
+        """A new call like this one, for an endpoint that was not tried if there is one."""
         call = self._call
-        tried = {one.endpoint for one in self._watches}
+        tried = {request.endpoint for request in self._stopwatches}
         untried = tuple([endpoint for endpoint in call.endpoints if endpoint not in tried])
-        elsewhere = {"endpoint": untried[0], "endpoints": untried} if untried else {}
-        other = call.another(**self._beginning | elsewhere, notes=dict(self._notes))
-        self._watches[other] = Stopwatch(other, lambda: self._is_sent(after))
-        return other
+        target = {"endpoint": untried[0], "endpoints": untried} if untried else {}
+        extra = call.another(**self._initial | target, notes=dict(self._notes))
+        self._stopwatches[extra] = Stopwatch(extra, lambda: self._on_sent(after))
+        return extra
 
-    def _is_sent(self, after: float) -> None:
-        self.sent += 1
+    def _on_sent(self, after: float) -> None:
+        self.extra_sent += 1
         self._call.notify("hedge", state="sent", after=after)
 
-    def _take_over(self, other: Call) -> None:
-        """What policies further out read of the call is that of the request whose reply they get."""
+    def _take_over(self, winner: Call) -> None:
+        """Copy the winner's state to the call, because outer policies read it there."""
         call = self._call
-        call.request, call.content = other.request, other.content
-        call.endpoint, call.notes = other.endpoint, other.notes
+        call.request, call.content = winner.request, winner.content
+        call.endpoint, call.notes = winner.endpoint, winner.notes

@@ -1,4 +1,4 @@
-"""For how long a request has been on the wire: without the time in which it waits."""
+"""How long a request has been on the wire, without the time in which it waits."""
 
 from __future__ import annotations
 
@@ -8,69 +8,69 @@ import anyio
 
 from headrace import Call, Reply, Send
 
-NOTE = "hedge.stopwatch"
-"""What the stopwatch of a request is called in the notes of its call."""
+NOTE_KEY = "hedge.stopwatch"
+"""The key of a request's stopwatch in the notes of its call."""
 
 
 class Stopwatch:
-    """Runs while an attempt of a request has its token and waits for nothing but its answer.
+    """Runs while an attempt of a request has its token and waits only for the reply.
 
-    It begins anew with each attempt, and with each end of a wait.
+    It starts again with each attempt, and at the end of each wait.
 
     Args:
         call: The request; its notes get the stopwatch.
-        first: Called when it runs for the first time.
+        on_first_start: Called when the stopwatch starts for the first time.
 
     Attributes:
-        began: When it began last, on the call's clock; 0.0 before.
+        started: When it started last, on the call's clock; 0.0 before the first start.
     """
 
-    def __init__(self, call: Call, first: Callable[[], None] | None = None) -> None:
+    def __init__(self, call: Call, on_first_start: Callable[[], None] | None = None) -> None:
         self._call = call
-        self._first = first
-        self._runs = False
-        self._has_failed = False
-        self._news = anyio.Event()
-        self.began = 0.0
-        call.notes[NOTE] = self
+        self._on_first_start = on_first_start
+        self._running = False
+        self._failed = False
+        self._changed = anyio.Event()
+        self.started: float = 0.0
+        call.notes[NOTE_KEY] = self
 
-    async def attempt(self, send: Send) -> Reply:
-        """Make an attempt, and run meanwhile."""
+    async def time_attempt(self, send: Send) -> Reply:
+        """Make an attempt, and run while it is made."""
         call = self._call
         others = call.on_resume
-        call.on_resume = (*others, self._begin)
-        self._begin(call)
+        call.on_resume = (*others, self._start)
+        self._start(call)
         try:
             return await send(call)
         finally:
-            self._runs = False
+            self._running = False
             call.on_resume = others
 
-    def _begin(self, call: Call) -> None:
-        if not self.began and self._first is not None:
-            self._first()
-        self.began = call.now()
-        self._runs = True
-        self._news.set()
+    def _start(self, call: Call) -> None:
+        if not self.started and self._on_first_start is not None:
+            self._on_first_start()
+        self.started = call.now()
+        self._running = True
+        self._changed.set()
 
-    def fail(self) -> None:
-        """The request has failed: nothing will begin any more, and time goes on from where it began last."""
-        self._has_failed = True
-        self._news.set()
+    def mark_failed(self) -> None:
+        """The request has failed and starts no more attempts: count on from the last start."""
+        self._failed = True
+        self._changed.set()
 
-    def put_away(self) -> None:
-        """All is over: take it out of the notes."""
-        self._call.notes.pop(NOTE, None)
+    def remove(self) -> None:
+        """Remove the stopwatch from the call's notes."""
+        self._call.notes.pop(NOTE_KEY, None)
 
-    async def until_running_for(self, seconds: float) -> None:
-        """Wait until it has run for so long."""
+    async def wait_until_elapsed(self, seconds: float) -> None:
+        """Wait until it has run for ``seconds`` since its last start."""
         call = self._call
         while True:
-            if self._has_failed or (self._runs and not call.is_waiting):
-                left = self.began + seconds - call.now()
+            if self._failed or (self._running and not call.is_waiting):
+                left = self.started + seconds - call.now()
                 if left <= 0:
                     return
                 await anyio.sleep(left)
             else:
-                self._news = anyio.Event()
-                await self._news.wait()
+                self._changed = anyio.Event()
+                await self._changed.wait()

@@ -1,7 +1,7 @@
-"""What is said of a call: key-value pairs under OpenTelemetry's names where it has one, and their text.
+"""The fields of a log line: key-value pairs about a call, and their text.
 
-Names: OpenTelemetry semantic conventions for generative AI (``gen_ai.*``), HTTP (``http.*``) and errors
-(``error.*``); ``headrace.*`` for what they do not name.
+Names follow the OpenTelemetry semantic conventions for generative AI (``gen_ai.*``), HTTP (``http.*``) and
+errors (``error.*``). Fields that these do not define are named ``headrace.*``.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from typing import Any
 from headrace import AnswerError, Call, CallError, Endpoint, InvalidReply, Reply, StatusError, Usage
 
 BODY_LIMIT = 2_000
-"""So many characters of a body are logged at most."""
+"""The number of characters of a body that are logged at most."""
 
-_UNFIT = re.compile(r'[\s"=]')
-
-
-def line(event: str, fields: Mapping[str, Any]) -> str:
-    """``event key=value …``, values quoted where they need it (logfmt); always one line."""
-    return " ".join([event, *(f"{key}={_written(value)}" for key, value in fields.items())])
+_NEEDS_QUOTES = re.compile(r'[\s"=]')
 
 
-def _written(value: Any) -> str:
+def logfmt_line(event: str, fields: Mapping[str, Any]) -> str:
+    """``event key=value …`` in logfmt: values are quoted if needed, and the result is always one line."""
+    return " ".join([event, *(f"{key}={_logfmt_value(value)}" for key, value in fields.items())])
+
+
+def _logfmt_value(value: Any) -> str:
     if isinstance(value, (int, float)):
         return str(value)
     text = str(value)
-    if text and text.isprintable() and not _UNFIT.search(text):
+    if text and text.isprintable() and not _NEEDS_QUOTES.search(text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    # A line break from outside must not begin a new line, and with it a forged entry.
+    # A line break in a value must not start a new line, which could forge an entry.
     return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped) + '"'
 
 
 def call_fields(call: Call, now: float) -> dict[str, Any]:
-    """What is known of any call: its id and model, attempts so far, milliseconds it took and was queued."""
+    """The fields of every call: its id, model and attempts, and milliseconds elapsed and queued."""
     request = call.request
     fields: dict[str, Any] = {}
     if request.id is not None:
@@ -45,7 +45,7 @@ def call_fields(call: Call, now: float) -> dict[str, Any]:
     if request.model is not None:
         fields["gen_ai.request.model"] = request.model
     for key, value in request.tags.items():
-        fields["headrace.tag." + _UNFIT.sub("_", key)] = value
+        fields["headrace.tag." + _NEEDS_QUOTES.sub("_", key)] = value
     fields["headrace.attempts"] = call.attempts
     fields["headrace.elapsed_ms"] = round((now - call.started) * 1000, 1)
     if call.queued:
@@ -54,7 +54,7 @@ def call_fields(call: Call, now: float) -> dict[str, Any]:
 
 
 def reply_fields(reply: Reply) -> dict[str, Any]:
-    """What a reply adds: status, model, tokens, cost in USD."""
+    """The fields of a reply: status, model, tokens and cost in USD."""
     fields: dict[str, Any] = {"http.response.status_code": reply.status}
     if reply.model is not None:
         fields["gen_ai.response.model"] = reply.model
@@ -66,7 +66,7 @@ def reply_fields(reply: Reply) -> dict[str, Any]:
 
 
 def _usage_fields(usage: Usage) -> dict[str, int]:
-    """The counts of tokens that the endpoint gave; those of a kind only where there are some."""
+    """The token counts that the endpoint reported; those of special kinds only if above 0."""
     totals = {
         "gen_ai.usage.input_tokens": usage.prompt_tokens,
         "gen_ai.usage.output_tokens": usage.completion_tokens,
@@ -82,9 +82,9 @@ def _usage_fields(usage: Usage) -> dict[str, int]:
 
 
 def error_fields(call: Call, error: Exception, bodies: bool) -> dict[str, Any]:
-    """What an error adds: its code, status and message.
+    """The fields of an error: its code, status and message.
 
-    The message of an error about an answer quotes from that answer, so it is given only with ``bodies``.
+    The message of an error about a reply quotes the reply, so it is included only with ``bodies``.
     """
     fields: dict[str, Any] = {
         "error.type": error.code if isinstance(error, CallError) else type(error).__name__
@@ -99,17 +99,17 @@ def error_fields(call: Call, error: Exception, bodies: bool) -> dict[str, Any]:
 
 
 def body_text(content: bytes, endpoint: Endpoint) -> str:
-    """The beginning of a body, without the endpoint's key."""
-    # Before the cut, so that no half of a key stays at the end.
+    """The start of a body, without the endpoint's key."""
+    # The key is removed before the cut, so that no half of it remains at the end.
     text = endpoint.without_key(content).decode("utf-8", "replace")
     return text if len(text) <= BODY_LIMIT else text[:BODY_LIMIT] + "…"
 
 
-def without_key(fields: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
-    """``fields``, the endpoint's key in any text of them blotted out.
+def redact_fields(fields: Mapping[str, Any], endpoint: Endpoint) -> Mapping[str, Any]:
+    """Return ``fields`` with the endpoint's key redacted in all texts.
 
-    Headers are never logged, but an endpoint may echo the key that it refuses in its answer, and a caller
-    may put it where it does not belong.
+    Headers are never logged, but an endpoint may quote a refused key in its reply, and a caller may put the
+    key in a tag or a message.
     """
     return {
         name: endpoint.without_key(value) if isinstance(value, str) else value

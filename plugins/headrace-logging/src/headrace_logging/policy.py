@@ -1,4 +1,4 @@
-"""The logging policy: one line a call, and what calls told of: retries, circuits, pauses and others."""
+"""The logging policy: one line per call, and one per event such as a retry, a circuit change or a pause."""
 
 from __future__ import annotations
 
@@ -14,33 +14,41 @@ from headrace_logging.fields import (
     body_text,
     call_fields,
     error_fields,
-    line,
+    logfmt_line,
+    redact_fields,
     reply_fields,
-    without_key,
 )
 
 _log = logging.getLogger("headrace.calls")
 
 _LEVELS = dict.fromkeys(("retry", "retry_budget", "failover", "circuit", "pause"), logging.WARNING)
 _LEVELS |= dict.fromkeys(("hedge", "adaptive", "redis"), logging.INFO)
-"""The events that make a line, and its level. Others are not for here: what they tell may quote an answer.
+"""The events that are logged, and their levels. Other events are not, because they may quote an answer.
 
-Redis is no warning, because headrace-redis has one of its own.
+``redis`` is not a warning, because headrace-redis logs its own.
 """
 
 
 @attrs.define(eq=False, kw_only=True)
 class Logging:
-    """Logs calls through the standard library, under the logger ``headrace.calls``.
+    """Logs calls through the standard library, with the logger ``headrace.calls``.
 
-    INFO: one line for each call that succeeded or was cancelled, each hedge sent or won, each limit that
-    headrace-adaptive changes, and Redis away or back. WARNING: one for each call that failed, each retry and
-    failover, a retry budget used up, each circuit that opens, half opens or closes, and each pause that a 429
-    begins. DEBUG: the bodies of request and answer, up to 2,000 characters each, only with
-    ``bodies`` (default False). The pairs of a line are attributes of its record as well (``extra``), for
-    structlog and JSON formatters. Keys are never logged.
+    One line for each of these:
 
-    Levels are asked for at each call, so they may be changed at any time; a level that is off costs a look.
+    - INFO: a call that succeeded or was cancelled, a hedge sent or won, a limit that headrace-adaptive
+      changed, and Redis lost or found again.
+    - WARNING: a call that failed, a retry, a failover, a retry budget used up, a change of a circuit, and a
+      pause after a 429.
+    - DEBUG: the bodies of request and reply, only with ``bodies``.
+
+    The fields of a line are also attributes of its record (``extra``), for structlog and JSON formatters.
+    Keys are never logged. Levels are checked at each call, so they may change at any time.
+
+    Args:
+        bodies: Log the bodies at DEBUG, up to 2,000 characters each (default False).
+
+    Example:
+        >>> client = headrace.Client(policies=[Logging(bodies=True)])
     """
 
     name = "logging"
@@ -49,73 +57,73 @@ class Logging:
     bodies: bool = False
 
     def wrap(self, send: Send) -> Send:
-        """``send``, and a line when it is over."""
+        """Return ``send`` with one line logged at the end of each call."""
 
         async def observe(call: Call) -> Reply:
             try:
                 reply = await send(call)
             except Exception as error:
                 if _log.isEnabledFor(logging.WARNING):
-                    self._failed(call, error)
+                    self._log_failure(call, error)
                 raise
             except BaseException:
-                # Not an Exception: a cancellation, which is nobody's failure.
-                self._cancelled(call)
+                # Not an Exception: a cancellation, which is not a failure.
+                self._log_cancelled(call)
                 raise
             if call.streamed:
-                call.add_done_callback(functools.partial(self._stream_ended, call, reply))
+                call.add_done_callback(functools.partial(self._on_stream_end, call, reply))
             elif _log.isEnabledFor(logging.INFO):
-                self._ok(call, reply, "call ok")
+                self._log_success(call, reply, "call ok")
             return reply
 
         return observe
 
-    def _stream_ended(self, call: Call, reply: Reply, result: StreamResult) -> None:
+    def _on_stream_end(self, call: Call, reply: Reply, result: StreamResult) -> None:
         if isinstance(result.error, Exception):
             if _log.isEnabledFor(logging.WARNING):
-                self._failed(call, result.error)
+                self._log_failure(call, result.error)
         elif result.error is not None:
-            self._cancelled(call)
+            self._log_cancelled(call)
         elif _log.isEnabledFor(logging.INFO):
-            self._ok(call, reply, "call ok" if result.complete else "stream left early")
+            self._log_success(call, reply, "call ok" if result.complete else "stream left early")
 
-    def _ok(self, call: Call, reply: Reply, event: str) -> None:
-        _write(call, logging.INFO, event, call_fields(call, call.now()) | reply_fields(reply))
-        self._bodies(call, reply.content)
+    def _log_success(self, call: Call, reply: Reply, event: str) -> None:
+        _log_event(call, logging.INFO, event, call_fields(call, call.now()) | reply_fields(reply))
+        self._log_bodies(call, reply.content)
 
-    def _cancelled(self, call: Call) -> None:
+    def _log_cancelled(self, call: Call) -> None:
         if _log.isEnabledFor(logging.INFO):
-            _write(call, logging.INFO, "call cancelled", call_fields(call, call.now()))
+            _log_event(call, logging.INFO, "call cancelled", call_fields(call, call.now()))
 
     def notify(self, event: Event) -> None:
-        """Log what happened to a call, where it is one of the events that are logged."""
+        """Log an event of a call, if it is one of those in ``_LEVELS``."""
         level = _LEVELS.get(event.name)
         if level is not None and _log.isEnabledFor(level):
-            data = {f"headrace.{event.name}.{key}": _plain(value) for key, value in event.data.items()}
+            data = {f"headrace.{event.name}.{key}": _rounded(value) for key, value in event.data.items()}
             fields = call_fields(event.call, event.call.now()) | data
-            _write(event.call, level, event.name, fields)
+            _log_event(event.call, level, event.name, fields)
 
-    def _failed(self, call: Call, error: Exception) -> None:
+    def _log_failure(self, call: Call, error: Exception) -> None:
         fields = call_fields(call, call.now()) | error_fields(call, error, self.bodies)
-        _write(call, logging.WARNING, "call failed", fields)
-        self._bodies(call, error.body if isinstance(error, StatusError) else b"")
+        _log_event(call, logging.WARNING, "call failed", fields)
+        self._log_bodies(call, error.body if isinstance(error, StatusError) else b"")
 
-    def _bodies(self, call: Call, answer: bytes) -> None:
+    def _log_bodies(self, call: Call, reply: bytes) -> None:
         if not self.bodies or not _log.isEnabledFor(logging.DEBUG):
             return
-        whose = {} if call.request.id is None else {"headrace.id": call.request.id}
-        for event, content in (("request body", call.content), ("answer body", answer)):
+        call_id = {} if call.request.id is None else {"headrace.id": call.request.id}
+        for event, content in (("request body", call.content), ("answer body", reply)):
             if content:
-                _write(
-                    call, logging.DEBUG, event, whose | {"headrace.body": body_text(content, call.endpoint)}
+                _log_event(
+                    call, logging.DEBUG, event, call_id | {"headrace.body": body_text(content, call.endpoint)}
                 )
 
 
-def _plain(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def _write(call: Call, level: int, event: str, fields: Mapping[str, Any]) -> None:
-    fields = without_key(fields, call.endpoint)
-    # The line is an argument, so that a percent sign in it is no format.
-    _log.log(level, "%s", line(event, fields), extra={"headrace.event": event, **fields})
+def _log_event(call: Call, level: int, event: str, fields: Mapping[str, Any]) -> None:
+    fields = redact_fields(fields, call.endpoint)
+    # The line is an argument, so that a percent sign in it is not taken for a format.
+    _log.log(level, "%s", logfmt_line(event, fields), extra={"headrace.event": event, **fields})

@@ -33,15 +33,15 @@ class Observation:
     def __init__(
         self, call: Call, target: Target, span: Span, content: bool, conventions: Conventions
     ) -> None:
-        self.call = call
-        self.target = target
-        self.span = span
+        self.call: Call = call
+        self.target: Target = target
+        self.span: Span = span
         self.first: float | None = None
         self._content = content
         self._conventions = conventions
         # Of the beginning: a policy further in may choose another one, which has another key.
         self.endpoint: Endpoint = call.endpoint
-        self.model = call.request.model
+        self.model: str | None = call.request.model
 
     def went_to(self, target: Target) -> None:
         """Say that another endpoint or model was chosen than at the beginning."""

@@ -10,7 +10,7 @@ if the limits still allow it (`Lane.wait`), or else stands in line again, before
 So what goes counts at the moment when it goes, and turns that have become old do not go all at once.
 
 Three things limit a lane: the buckets of the limits that are set or that answers say; a rate that was learnt
-from refusals (`headrace_pace.learnt`); and a pause. `headrace.plugins.Refusals` says which refusals
+from refusals (`headrace_pace.learnt`); and a pause. `headrace.plugins.RateLimitDetector` says which refusals
 come from a limit.
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import attrs
 
-from headrace.plugins import Evidence, PerMinute, Refusals, Waiter, WaitingQueue
+from headrace.plugins import PerMinute, RateLimitDetector, RateLimitEvidence, Waiter, WaitingQueue
 from headrace_pace.allowance import Allowance
 from headrace_pace.bucket import INSTANT, Bucket
 from headrace_pace.headers import KINDS, Said
@@ -68,7 +68,7 @@ class Lane:
     """
 
     def __init__(self, limits: PerMinute, burst: float, now: float) -> None:
-        self.refusals = Refusals()
+        self.refusals = RateLimitDetector()
         self.learnt = Learnt(now)
         self.pause = Pause()
         self.lengths = Lengths()
@@ -119,7 +119,7 @@ class Lane:
             self.watched = True
         if self.learnt.bucket is not None and not self.learnt.take(now):
             self.learnt.lift()
-            self.refusals.forget()
+            self.refusals.reset()
         return self.sent
 
     def join(self, waiter: Waiter[Need]) -> None:
@@ -228,24 +228,24 @@ class Lane:
         long the pause is that begins with it, None where none does.
         """
         number = passage.number
-        evidence = Evidence.NOTHING
+        evidence = RateLimitEvidence.NOTHING
         if not exhausted:
-            evidence = self.refusals.refused(number, passage.begun, now, asked, self.sent)
+            evidence = self.refusals.record_rejection(number, passage.begun, now, asked, self.sent)
         self.refused += 1
         began = None
-        if exhausted or evidence is Evidence.DOMINANT or self.pause.holds:
+        if exhausted or evidence is RateLimitEvidence.DOMINANT or self.pause.holds:
             held = self.pause.holds
             began = self.pause.refused(now, number, asked, step)
-            if not held and (evidence is Evidence.DOMINANT or not self._buckets):
+            if not held and (evidence is RateLimitEvidence.DOMINANT or not self._buckets):
                 self.learnt.stopped(now, self.pause.until, self.sent - self.refused)
             # Nothing has been saved up when it is over.
             for _, bucket in self._buckets:
                 bucket.drain(now, self.pause.until)
-        elif evidence is Evidence.SUSPECTED:
+        elif evidence is RateLimitEvidence.SUSPECTED:
             lately, seconds = self.refusals.accepted, self.refusals.seconds
             if not self.learnt.found(now, self.sent - self.refused, lately, seconds):
-                self.refusals.put_off()
-        if evidence is Evidence.CHANCE:
+                self.refusals.postpone_test()
+        if evidence is RateLimitEvidence.CHANCE:
             self.learnt.lift()
         self._see_state()
         return began
@@ -253,7 +253,7 @@ class Lane:
     def passed(self, now: float, number: int, *, succeeded: bool) -> None:
         """What becomes of an attempt that was not refused, while the lane is ``watched``."""
         self.pause.ended(number, succeeded=succeeded)
-        self.refusals.passed(number, now)
+        self.refusals.record_acceptance(number, now)
         self._see_state()
 
     def paused_for(self, now: float) -> float:

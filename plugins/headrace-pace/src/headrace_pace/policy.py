@@ -25,10 +25,10 @@ from headrace import (
 from headrace.plugins import (
     BoundedMapping,
     Waiter,
-    above_zero,
+    is_daily_limit,
     is_out_of_credit,
-    is_per_day,
-    most_output,
+    max_output_tokens,
+    positive_number,
 )
 from headrace_pace.headers import KINDS, Said, read_limits
 from headrace_pace.lane import Lane, Passage, State
@@ -61,7 +61,7 @@ class Pace(RateLimits):
     name = "pace"
     stage = Stage.PACE
 
-    max_pause: float = attrs.field(default=120.0, validator=above_zero)
+    max_pause: float = attrs.field(default=120.0, validator=positive_number)
     _lanes: BoundedMapping[tuple[str, str], Lane] = attrs.field(init=False, repr=False)
 
     @_lanes.default
@@ -123,7 +123,7 @@ class Pace(RateLimits):
         return pace
 
     def _new_lane(self, endpoint: str, model: str, now: float) -> Lane:
-        return Lane(self.a_minute(endpoint, model), self.burst, now)
+        return Lane(self.per_minute(endpoint, model), self.burst, now)
 
     async def _admit(self, lane: Lane, call: Call, now: float) -> Passage:
         """Let a call through, at once or when it is its turn."""
@@ -223,7 +223,7 @@ class Pace(RateLimits):
         asked, reset = error.retry_after, None
         if said is not None:
             reset = _reset(said, passage.need or _need(lane, call)[0])
-        per_day, step = is_per_day(error), LONGEST_STEP
+        per_day, step = is_daily_limit(error), LONGEST_STEP
         if per_day:
             step = _DAYS_STEP
             if asked is None and reset is None:
@@ -249,7 +249,7 @@ def _whose(call: Call) -> str:
 
 def _need(lane: Lane, call: Call) -> tuple[Need, bool]:
     """What a call is taken to need, and whether its body leaves open how long its answer may be."""
-    output = most_output(call.request.body or {}, None)
+    output = max_output_tokens(call.request.body or {}, None)
     unbounded = output is None
     return need(call.content, lane.lengths.usual if output is None else output), unbounded
 

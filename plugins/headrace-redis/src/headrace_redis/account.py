@@ -10,7 +10,7 @@ from typing import ClassVar
 import attrs
 
 from headrace import Policy, RateLimits, Secret, SettingsError
-from headrace.plugins import above_zero
+from headrace.plugins import positive_number
 from headrace_redis.gcra import Limits
 from headrace_redis.link import Link
 from headrace_redis.pace import SharedPace
@@ -64,10 +64,10 @@ class Account(RateLimits):
 
     url: Secret | None = attrs.field(default=None, converter=_as_secret)
     budget: Decimal | None = attrs.field(default=None, converter=_amount)
-    max_pause: float = attrs.field(default=120.0, validator=above_zero)
+    max_pause: float = attrs.field(default=120.0, validator=positive_number)
     prefix: str = "headrace"
-    timeout: float = attrs.field(default=0.5, validator=above_zero)
-    processes: int | None = attrs.field(default=None, validator=above_zero)
+    timeout: float = attrs.field(default=0.5, validator=positive_number)
+    processes: int | None = attrs.field(default=None, validator=positive_number)
 
     @property
     def budget_nano(self) -> int | None:
@@ -88,5 +88,5 @@ class Account(RateLimits):
 
     def limits_of(self, endpoint: str, model: str) -> Limits:
         """What is allowed of a model at the endpoint of this name."""
-        allowed = self.a_minute(endpoint, model)
+        allowed = self.per_minute(endpoint, model)
         return Limits.a_minute(allowed.requests, allowed.tokens, self.burst)

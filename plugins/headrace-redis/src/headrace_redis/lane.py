@@ -26,7 +26,14 @@ from typing import TypeAlias
 import attrs
 
 from headrace import Call, CallError
-from headrace.plugins import BoundedMapping, Evidence, Refusals, Waiter, WaitingQueue, most_output
+from headrace.plugins import (
+    BoundedMapping,
+    RateLimitDetector,
+    RateLimitEvidence,
+    Waiter,
+    WaitingQueue,
+    max_output_tokens,
+)
 from headrace_redis.gcra import Limits, Schedule
 
 KEPT = 0.1
@@ -109,7 +116,7 @@ class Lane:
     pause_asked: float = 0.0
     paused_until: float = 0.0
     by_itself: Schedule | None = None
-    refusals: Refusals = attrs.field(factory=Refusals)
+    refusals: RateLimitDetector = attrs.field(factory=RateLimitDetector)
     begun: int = 0
     refusing_since: int | None = None
     _held: int = 0
@@ -127,7 +134,7 @@ class Lane:
         if tokens are not limited."""
         if not self.limits.per_token:
             return 0
-        output = most_output(call.request.body or {}, None)
+        output = max_output_tokens(call.request.body or {}, None)
         tokens = len(call.content) // 4 + (self._usual_output if output is None else output)
         self._mean_tokens += (tokens - self._mean_tokens) / 16
         return tokens
@@ -262,8 +269,8 @@ class Lane:
 
         A first refusal may be chance. After a pause it says that the pause was too short.
         """
-        evidence = self.refusals.refused(number, begun, now, asked, self.begun)
-        if evidence is Evidence.DOMINANT or per_day:
+        evidence = self.refusals.record_rejection(number, begun, now, asked, self.begun)
+        if evidence is RateLimitEvidence.DOMINANT or per_day:
             self.refusing_since = self.begun
             return True
         again = self.refusing_since is not None and number > self.refusing_since

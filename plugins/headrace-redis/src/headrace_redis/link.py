@@ -10,7 +10,7 @@ import anyio
 import attrs
 
 from headrace import Call
-from headrace.plugins import BoundedMapping, GroupOfClient, Waiter
+from headrace.plugins import BoundedMapping, TaskGroupFactory, Waiter
 from headrace_redis.exchanges import Exchanges
 from headrace_redis.gcra import Limits
 from headrace_redis.keeper import Keeper
@@ -64,7 +64,7 @@ class Link:
         self.keeper = Keeper(self.lanes, self.purse, self.reach, self._exchanges, self._refusals)
 
     @asynccontextmanager
-    async def open(self, group: GroupOfClient) -> AsyncIterator[None]:
+    async def open(self, group: TaskGroupFactory) -> AsyncIterator[None]:
         """Run the keeper while the block lasts; raises `SettingsError` if Redis cannot be used.
 
         State of an earlier block is forgotten: it may belong to another event loop and its clock.

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 
 from headrace import Call, CallError, Event, Reply, Send, Stage, StatusError, StreamResult
-from headrace.plugins import GroupOfClient, is_out_of_credit, is_per_day
+from headrace.plugins import TaskGroupFactory, is_daily_limit, is_out_of_credit
 from headrace_redis.lane import Lane
 from headrace_redis.link import Link
 
@@ -26,7 +26,7 @@ class SharedPace:
 
     _link: Link = attrs.field(repr=False)
 
-    def lifespan(self, group: GroupOfClient) -> AbstractAsyncContextManager[None]:
+    def lifespan(self, group: TaskGroupFactory) -> AbstractAsyncContextManager[None]:
         """Share the account while the client is open, also for `SharedSpending`."""
         return self._link.open(group)
 
@@ -96,13 +96,13 @@ def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -
 def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int, begun: float) -> None:
     """Have all processes pause where a 429 is not chance.
 
-    Refusals dominate, a day's worth is used up, or nothing was accepted since the last pause.
+    RateLimitDetector dominate, a day's worth is used up, or nothing was accepted since the last pause.
     """
     asked = error.retry_after
     if is_out_of_credit(error) or asked is None:
         return
     now = call.now()
-    if lane.refused(number, begun, now, asked, per_day=is_per_day(error)):
+    if lane.refused(number, begun, now, asked, per_day=is_daily_limit(error)):
         link.pause(lane, now, asked)
         call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=asked)
 

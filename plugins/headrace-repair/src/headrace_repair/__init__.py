@@ -1,4 +1,4 @@
-"""For headrace: asks the model again where its answer is not of the type that was asked for."""
+"""Repair plugin for headrace: asks the model again when its answer does not match the requested type."""
 
 import headrace
 from headrace_repair.policy import Repair
@@ -8,5 +8,5 @@ __all__ = ["Repair"]
 
 @headrace.hookimpl
 def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
-    """The repair policy, with the settings of the section ``repair``."""
+    """Return the repair policy, configured by the section ``repair``."""
     return [settings.section("repair", Repair)]

@@ -1,4 +1,4 @@
-"""The repair policy: shows the model its own answer and what is wrong with it."""
+"""The repair policy: shows the model its invalid answer and the error, and asks again."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int) ->
 
 @attrs.define(eq=False, kw_only=True)
 class Repair:
-    """Asks again, up to ``attempts`` times in all (default 2; 1: never), where an answer is not ``answer=``.
+    """Asks the model again when its answer does not match ``answer=``.
 
-    The model is shown its answer and what is wrong with it. An answer that is not whole (cut off, stopped by
-    a filter, refused: `AnswerError.finish_reason`) is not asked for again, nor is anything asked for without
-    ``answer=``. The usage of a reply, and so its cost, are those of all that was asked. The last
-    `AnswerError` is raised as it is. If asking again fails otherwise, that error is raised, with the
-    `AnswerError` as its cause. Raises `SettingsError` for ``attempts`` below 1.
+    The new request shows the model its answer and the error. An incomplete answer (cut off, filtered or
+    refused: `AnswerError.finish_reason` is set) is not repaired. Calls without ``answer=`` pass unchanged.
+    The usage of a reply, and so its cost, is the sum over all requests.
+
+    Args:
+        attempts: Requests per call, including the first one (default 2; 1: no repairs).
+
+    Raises:
+        SettingsError: ``attempts`` is below 1.
+        AnswerError: From a call, when its last answer is still invalid. If a repair request fails in another
+            way, that error is raised, with the `AnswerError` as its cause.
     """
 
     name = "repair"
@@ -33,17 +39,17 @@ class Repair:
     attempts: int = attrs.field(default=2, validator=_at_least_one)
 
     def wrap(self, send: Send) -> Send:
-        """``send`` with repairs; ``send`` itself where ``attempts`` is 1."""
+        """Return ``send`` with repairs, or ``send`` itself if ``attempts`` is 1."""
         if self.attempts == 1:
             return send
 
         def repair(call: Call) -> Awaitable[Reply]:
-            # A call without a type is handed on as it is, at no price.
-            return send(call) if call.request.answer is None else ask(call)
+            # A call without a type gets no coroutine of its own, so it costs nothing.
+            return send(call) if call.request.answer is None else send_with_repairs(call)
 
-        async def ask(call: Call) -> Reply:
-            spent: list[Usage] = []
-            asked, failed = 0, None
+        async def send_with_repairs(call: Call) -> Reply:
+            usages: list[Usage] = []
+            attempts, failed = 0, None
             while True:
                 try:
                     reply = await send(call)
@@ -51,47 +57,48 @@ class Repair:
                     invalid = error.partial
                     if invalid is None:
                         raise
-                    asked += 1
-                    _add_usage(spent, invalid)
-                    # An answer that is not whole does not get better by being asked for in another form.
-                    if asked == self.attempts or error.finish_reason is not None:
+                    attempts += 1
+                    _add_usage(usages, invalid)
+                    # An incomplete answer would be incomplete again.
+                    if attempts == self.attempts or error.finish_reason is not None:
                         raise
                     failed = error
-                    _ask_again(call, invalid, error)
-                    call.notify("repair", attempt=asked, error=str(error))
+                    _request_repair(call, invalid, error)
+                    call.notify("repair", attempt=attempts, error=str(error))
                 except CallError as error:
                     if failed is None:
                         raise
-                    raise _failed_repair(error, failed, spent) from failed
+                    raise _failed_repair(error, failed, usages) from failed
                 else:
-                    if asked:
-                        _add_usage(spent, reply)
+                    if attempts:
+                        _add_usage(usages, reply)
                     return reply
 
         return repair
 
 
-def _add_usage(spent: list[Usage], reply: Reply) -> None:
-    """Have a reply count the tokens of all answers so far; nothing where no endpoint has said any."""
+def _add_usage(usages: list[Usage], reply: Reply) -> None:
+    """Set the usage of a reply to the sum over all requests so far; None if no endpoint reported usage."""
     if reply.usage is not None:
-        spent.append(reply.usage)
-    reply.usage = sum(spent[1:], spent[0]) if spent else None
+        usages.append(reply.usage)
+    reply.usage = sum(usages[1:], usages[0]) if usages else None
 
 
-def _failed_repair(error: CallError, failed: AnswerError, spent: list[Usage]) -> CallError:
-    """The error of a call that was made to mend ``failed``; its ``partial`` is what was paid until then.
+def _failed_repair(error: CallError, failed: AnswerError, usages: list[Usage]) -> CallError:
+    """Complete the error of a repair request: its message, and ``partial`` with what was paid so far.
 
-    The message quotes nothing of the answer: `AnswerError` alone does, and is the cause.
+    The message does not quote the answer: only `AnswerError` does, and that is the cause.
     """
-    error.args = (f"{error}; it was asked again because its answer was not valid", *error.args[1:])
+    error.args = (f"{error}; this request was made to repair an invalid answer", *error.args[1:])
     if error.partial is None:
         error.partial = failed.partial
     else:
-        _add_usage(spent, error.partial)
+        _add_usage(usages, error.partial)
     return error
 
 
-def _ask_again(call: Call, reply: Reply, error: AnswerError) -> None:
+def _request_repair(call: Call, reply: Reply, error: AnswerError) -> None:
+    """Extend the conversation of a call by the invalid answer and the error."""
     body = dict(call.request.body or {})
     body["messages"] = [
         *body["messages"],

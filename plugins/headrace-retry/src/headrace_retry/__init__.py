@@ -1,4 +1,4 @@
-"""Retries for headrace: exponential backoff with full jitter, and the waits that servers ask for."""
+"""Retry plugin for headrace: exponential backoff with full jitter, and `Retry-After`."""
 
 import headrace
 from headrace_retry.policy import Retry
@@ -8,5 +8,5 @@ __all__ = ["Retry"]
 
 @headrace.hookimpl
 def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
-    """The retry policy, with the settings of the section ``retry``."""
+    """Return the retry policy, configured by the section ``retry``."""
     return [settings.section("retry", Retry)]

@@ -1,11 +1,11 @@
-"""Whether to try again, and after how long: a pure function of what happened.
+"""Whether to retry, and after how long: a pure function of what happened.
 
-The backoff before try n + 1 is ``min(cap, base * factor ** (n - 1))`` seconds, and with full jitter a
-random part of it, evenly drawn from 0 to all of it (Marc Brooker, "Exponential Backoff And Jitter", AWS
-Architecture Blog, 2015): callers that failed together do not come back together.
+The backoff after attempt n is ``min(cap, base * factor ** (n - 1))`` seconds. Full jitter draws the wait
+uniformly from 0 to the backoff (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015),
+so calls that failed together do not retry together.
 
-A delay asked for by the endpoint (``Retry-After``) takes the backoff's place; jitter is added to it and
-never taken from it.
+A delay that the endpoint asks for (``Retry-After``) replaces the backoff. With full jitter, a random part of
+the backoff is added to it; the wait is never shorter than the endpoint asks.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import attrs
 
 
 @attrs.frozen(kw_only=True)
-class Schedule:
-    """How often and how soon to try again; times are in seconds, see `headrace_retry.Retry`."""
+class RetrySchedule:
+    """How often and when to retry. Times are in seconds; see `headrace_retry.Retry`."""
 
     attempts: int
     base: float
@@ -29,27 +29,37 @@ class Schedule:
     max_retry_after: float
 
     def delay(
-        self, tried: int, asked: float | None, elapsed: float, remaining: float | None, rng: random.Random
+        self,
+        attempt: int,
+        retry_after: float | None,
+        elapsed: float,
+        remaining: float | None,
+        rng: random.Random,
     ) -> float | None:
-        """Seconds to wait before the next try, None where there is to be none.
+        """Return the seconds to wait before the next attempt, or None for no further attempt.
 
-        ``tried``: how many tries were made; ``asked``: the wait asked for, None where none was;
-        ``elapsed``: since the call began; ``remaining``: until its deadline, None where it has none.
+        Args:
+            attempt: Attempts made so far.
+            retry_after: Seconds that the endpoint asks to wait, None if it does not say.
+            elapsed: Seconds since the call began.
+            remaining: Seconds until the call's deadline, None without a deadline.
+            rng: Source of the jitter.
         """
-        if tried >= self.attempts or (asked is not None and asked > self.max_retry_after):
+        if attempt >= self.attempts or (retry_after is not None and retry_after > self.max_retry_after):
             return None
-        delay = self._backoff(tried, rng)
-        if asked is not None:
-            delay = asked + (delay if self.jitter == "full" else 0.0)
+        delay = self._backoff(attempt, rng)
+        if retry_after is not None:
+            delay = retry_after + (delay if self.jitter == "full" else 0.0)
         if remaining is not None and delay >= remaining:
             return None
         if self.max_elapsed is not None and elapsed + delay > self.max_elapsed:
             return None
         return delay
 
-    def _backoff(self, tried: int, rng: random.Random) -> float:
+    def _backoff(self, attempt: int, rng: random.Random) -> float:
+        """Return the seconds of backoff after an attempt, with jitter."""
         try:
-            ceiling = min(self.cap, self.base * self.factor ** (tried - 1))
+            ceiling = min(self.cap, self.base * self.factor ** (attempt - 1))
         except OverflowError:
             ceiling = self.cap
         return rng.uniform(0.0, ceiling) if self.jitter == "full" else ceiling

@@ -10,12 +10,12 @@ import anyio
 import attrs
 
 from headrace import Call, CallError, Reply, Send, SettingsError, Stage, StatusError
-from headrace_retry.decision import Schedule
+from headrace_retry.decision import RetrySchedule
 from headrace_retry.quota import Quota, cost_of_retry
 
-_USED_UP = (
-    "not tried again: the client's retry budget is used up, "
-    "and more retries would weigh on an endpoint in trouble"
+_BUDGET_EXHAUSTED = (
+    "not retried: the retry budget of this client is used up, and more retries would overload an endpoint "
+    "that is failing"
 )
 
 
@@ -34,22 +34,28 @@ def _known_jitter(instance: Any, attribute: attrs.Attribute[Any], value: str) ->
 
 @attrs.define(eq=False, kw_only=True)
 class Retry:
-    """Sends a call again when it failed in a way that a second try can mend.
+    """Sends a call again when it failed with a retryable error.
 
-    ``attempts``: how many tries a call gets in all, the first one included (default 3; 1: no retries).
-    ``base``, ``factor``, ``cap``: the backoff in seconds (default 0.5, doubled each time, at most 20).
-    ``jitter``: "full" draws the wait evenly from 0 to the backoff, "none" waits all of it.
-    ``max_elapsed``: no try begins later than this many seconds after the call began, without those for which
-    it was queued (default: no bound).
-    ``max_retry_after``: the longest wait in seconds that the endpoint may ask for (default 120); when it
-    asks for more, the call is not tried again. ``budget``: the tokens that all calls together have for
-    retries (default 500; None: no such bound). A retry takes 5, after a timeout 10, and none after a 429 that
-    says when to come back; a success gives back what its last retry took, one at the first try 1. ``rng``:
-    where the jitter comes from.
+    The last error is raised unchanged. It is raised at once if the next wait would reach the call's deadline,
+    or if the retry budget is used up. Clients that share a policy share its budget.
 
-    The last error is raised as it is, and at once where the next wait would reach the call's deadline or the
-    budget is used up. The budget belongs to the policy: clients that share one share it.
-    Raises `SettingsError` for a value out of range.
+    Args:
+        attempts: Attempts per call, including the first one (default 3; 1: no retries).
+        base: Seconds of the first backoff (default 0.5).
+        factor: Each further backoff is longer by this factor (default 2).
+        cap: Longest backoff in seconds (default 20).
+        jitter: "full" draws the wait uniformly from 0 to the backoff; "none" waits the whole backoff.
+        max_elapsed: Seconds after the call began, without its time in the queue, after which no attempt
+            begins (default: no limit).
+        max_retry_after: Longest `Retry-After` honoured, in seconds (default 120). If the endpoint asks for
+            more, the call is not retried.
+        budget: Tokens for the retries of all calls together (default 500; None: no limit). A retry costs 5,
+            after a timeout 10, after a 429 with `Retry-After` nothing. A success returns the cost of its last
+            retry; a success at the first attempt returns 1.
+        rng: Source of the jitter.
+
+    Raises:
+        SettingsError: A value is out of range.
     """
 
     name = "retry"
@@ -67,24 +73,24 @@ class Retry:
     _quota: Quota = attrs.field(init=False, repr=False)
 
     @_quota.default
-    def _full(self) -> Quota:
+    def _new_quota(self) -> Quota:
         return Quota(math.inf if self.budget is None else self.budget)
 
     @classmethod
     def classic(cls) -> Retry:
-        """Three retries after 1 s, 2 s and 4 s, without jitter and without a budget."""
+        """Return a policy with three retries after 1 s, 2 s and 4 s, without jitter and without a budget."""
         return cls(attempts=4, base=1.0, factor=2.0, jitter="none", budget=None)
 
     @property
     def quota(self) -> int | None:
-        """How many tokens of the budget are left now; None without a budget."""
+        """Tokens of the budget that are left now; None without a budget."""
         return None if self.budget is None else int(self._quota.left)
 
     def wrap(self, send: Send) -> Send:
-        """``send`` with retries; ``send`` itself where ``attempts`` is 1."""
+        """Return ``send`` with retries, or ``send`` itself if ``attempts`` is 1."""
         if self.attempts == 1:
             return send
-        schedule = Schedule(
+        schedule = RetrySchedule(
             attempts=self.attempts,
             base=self.base,
             factor=self.factor,
@@ -95,10 +101,10 @@ class Retry:
         )
         quota = self._quota
 
-        async def persist(call: Call) -> Reply:
-            # Tries, not call.attempts: what an inner policy refuses is no trip over the wire, but must come
-            # to an end as well.
-            tried = taken = begun = 0
+        async def retry(call: Call) -> Reply:
+            # Not call.attempts: a call that an inner policy rejects makes no trip over the wire, but its
+            # retries must be limited as well.
+            attempt = cost = sent_before = 0
             delay: float | None = None
             while True:
                 try:
@@ -107,54 +113,56 @@ class Retry:
                             await anyio.sleep(delay)
                     reply = await send(call)
                 except BaseException as error:
-                    if taken and call.attempts == begun:
-                        # Cancelled while it waited, or refused by an inner policy: a retry that is not sent
+                    if cost and call.attempts == sent_before:
+                        # Cancelled while waiting, or rejected by an inner policy: a retry that was not sent
                         # costs nothing.
-                        quota.give_back(taken)
+                        quota.release(cost)
                     if not isinstance(error, CallError):
                         raise
-                    tried += 1
-                    taken, begun = cost_of_retry(error), call.attempts
-                    delay = self._delay(schedule, call, tried, error, taken)
+                    attempt += 1
+                    cost, sent_before = cost_of_retry(error), call.attempts
+                    delay = self._delay(schedule, call, attempt, error, cost)
                     if delay is None:
                         raise
-                    # Waited for outside the handler, so that the next error has not this one as its context.
+                    # The wait is outside the handler, so that this error is not the context of the next one.
                 else:
                     if quota.left < quota.capacity:
-                        quota.succeeded(taken)
+                        quota.record_success(cost)
                     return reply
 
-        return persist
+        return retry
 
-    def _delay(self, schedule: Schedule, call: Call, tried: int, error: CallError, cost: int) -> float | None:
-        """Seconds until the next try, whose cost is then taken; None where there is to be none."""
+    def _delay(
+        self, schedule: RetrySchedule, call: Call, attempt: int, error: CallError, cost: int
+    ) -> float | None:
+        """Take the cost of a retry and return the seconds until then, or None for no retry."""
         if not error.retryable:
             return None
-        asked = error.retry_after if isinstance(error, StatusError) else None
+        retry_after = error.retry_after if isinstance(error, StatusError) else None
         now = call.now()
         remaining = None if call.deadline is None else call.deadline - now
-        delay = schedule.delay(tried, asked, now - call.started, remaining, self.rng)
+        delay = schedule.delay(attempt, retry_after, now - call.started, remaining, self.rng)
         if delay is None:
-            if asked is not None:
-                _say(error, f"the endpoint asks to come back in {math.ceil(asked)} s")
+            if retry_after is not None:
+                _append_to_message(error, f"the endpoint asks to retry after {math.ceil(retry_after)} s")
             return None
-        if not self._take(call, error, cost):
+        if not self._acquire(call, error, cost):
             return None
         status = {"status": error.status} if isinstance(error, StatusError) else {}
-        call.notify("retry", attempt=tried, delay=delay, error=error.code, **status)
+        call.notify("retry", attempt=attempt, delay=delay, error=error.code, **status)
         return delay
 
-    def _take(self, call: Call, error: CallError, cost: int) -> bool:
-        """Whether the budget has room for a retry, whose cost is then taken."""
-        quota, told = self._quota, self._quota.used_up
-        if quota.take(cost):
+    def _acquire(self, call: Call, error: CallError, cost: int) -> bool:
+        """Take the cost of a retry from the budget; return False if the budget is used up."""
+        quota, already_reported = self._quota, self._quota.exhausted
+        if quota.try_acquire(cost):
             return True
-        _say(error, _USED_UP)
-        if not told:
+        _append_to_message(error, _BUDGET_EXHAUSTED)
+        if not already_reported:
             call.notify("retry_budget", budget=self.budget, left=self.quota)
         return False
 
 
-def _say(error: CallError, more: str) -> None:
-    """Add to the message of an error, which is raised as it is otherwise."""
-    error.args = (f"{error}; {more}", *error.args[1:])
+def _append_to_message(error: CallError, text: str) -> None:
+    """Append to the message of an error that is raised otherwise unchanged."""
+    error.args = (f"{error}; {text}", *error.args[1:])

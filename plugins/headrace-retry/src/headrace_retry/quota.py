@@ -1,23 +1,23 @@
-"""The retry quota: how many retries all calls of a client may make together; without I/O.
+"""The retry quota: how many retries all calls of a client may make together. No I/O.
 
-A bucket of tokens, as the standard retry mode of AWS's SDKs has it:
+It is a token bucket, as in the standard retry mode of AWS's SDKs:
 
-    what happens                                    tokens
-    ----------------------------------------------  --------------------------------------------------------
-    a retry is about to be made                     - `RETRY_COST`; after a timeout - `TIMEOUT_COST`
-    the same, after a 429 that says when            none
-    the same, where this machine has no connection  none
-    there are fewer than that                       none are taken, and there is no retry
-    a call succeeds at its first try                + 1
-    a call succeeds at a later try                  + what its last retry took
-    a retry is not made after all (cancelled)       + what it took
+    event                                      tokens
+    -----------------------------------------  --------------------------------------------------------------
+    a retry is about to be made                - `RETRY_COST`; after a timeout - `TIMEOUT_COST`
+    ... after a 429 with `Retry-After`         none
+    ... after a local resource error           none
+    fewer tokens are left than the retry costs none are taken, and there is no retry
+    a call succeeds at its first attempt       + 1
+    a call succeeds at a later attempt         + the cost of its last retry
+    a retry is not sent after all (cancelled)  + its cost
 
-and never more than ``capacity``, with which it begins. So single failures among many successes cost nothing,
-while an endpoint that only fails is sent no more than ``capacity`` / `RETRY_COST` retries in all, however
-many calls there are: a call more is an attempt more, and not one for each of its tries.
+There are never more than ``capacity`` tokens, and the quota starts with that many. Single failures among many
+successes therefore cost nothing. An endpoint that only fails gets at most ``capacity`` / `RETRY_COST` retries
+in total, however many calls there are: each further call adds one attempt.
 
-A 429 that says when to come back is no trouble but a date: waiting for it is how a client keeps to the
-endpoint's rate. In this the quota differs from that of AWS.
+A 429 with `Retry-After` costs nothing, unlike at AWS: waiting for that long is how a client keeps to the
+endpoint's rate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TIMEOUT_COST = 10
 
 
 def cost_of_retry(error: CallError) -> int:
-    """What a retry after ``error`` costs: a timeout has kept the endpoint busy for longer."""
+    """Return the cost of a retry after ``error``; a timeout costs more: it kept the endpoint busy longer."""
     if isinstance(error, LocalResourceError) or (
         isinstance(error, RateLimited) and error.retry_after is not None
     ):
@@ -38,33 +38,33 @@ def cost_of_retry(error: CallError) -> int:
 
 
 class Quota:
-    """So many tokens are ``left`` of ``capacity``; without end where that is infinite.
+    """A token bucket: ``left`` tokens of ``capacity``, which may be infinite.
 
-    ``used_up`` is true from the moment when a retry is refused until half of the tokens are there again: an
-    endpoint that fails on and off is one shortage, not as many as it has refusals.
+    ``exhausted`` is true from the first rejected retry until half of the tokens are back. So an endpoint that
+    fails on and off causes one shortage, and not one for each rejected retry.
     """
 
-    __slots__ = ("capacity", "left", "used_up")
+    __slots__ = ("capacity", "exhausted", "left")
 
     def __init__(self, capacity: float) -> None:
-        self.capacity = capacity
-        self.left = capacity
-        self.used_up = False
+        self.capacity: float = capacity
+        self.left: float = capacity
+        self.exhausted: bool = False
 
-    def take(self, cost: int) -> bool:
-        """Whether a retry may be made; if so, its cost is taken."""
+    def try_acquire(self, cost: int) -> bool:
+        """Take the cost of a retry and return True, or return False if too few tokens are left."""
         if cost > self.left:
-            self.used_up = True
+            self.exhausted = True
             return False
         self.left -= cost
         return True
 
-    def succeeded(self, taken: int) -> None:
-        """A call succeeded; ``taken`` is what its last retry took, 0 where it had none."""
-        self.give_back(taken or 1)
+    def record_success(self, cost: int) -> None:
+        """Note that a call succeeded; ``cost`` is the cost of its last retry, 0 without a retry."""
+        self.release(cost or 1)
 
-    def give_back(self, tokens: int) -> None:
-        """Put back what was taken for a retry that is not made."""
+    def release(self, tokens: int) -> None:
+        """Return tokens, up to the capacity."""
         self.left = min(self.capacity, self.left + tokens)
         if self.left >= self.capacity / 2:
-            self.used_up = False
+            self.exhausted = False

@@ -1,7 +1,7 @@
-"""Why another model may answer where one did not: what vendors say, as one table; pure.
+"""Why another model may answer a request that one did not: one table of what vendors send; pure functions.
 
-A reason is known by the code of an error, by the words of its message where a vendor has no code for it, or
-by the finish reason of an answer. Only messages are searched: some endpoints repeat the request in an error.
+A reason is recognised by the code of an error, by its message if a vendor has no code for it, or by the
+finish reason of an answer. Only messages are searched, because some endpoints repeat the request in an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CODES: Mapping[str, Reason] = {
     "data_inspection_failed": "content_policy",  # DashScope
     "datainspectionfailed": "content_policy",
 }
-_WORDS: tuple[tuple[Reason, re.Pattern[str]], ...] = (
+_MESSAGE_PATTERNS: tuple[tuple[Reason, re.Pattern[str]], ...] = (
     (
         "context_window",
         re.compile(
@@ -82,7 +82,7 @@ _WORDS: tuple[tuple[Reason, re.Pattern[str]], ...] = (
         ),
     ),
 )
-_FINISHES: Mapping[str, Reason] = {
+_FINISH_REASONS: Mapping[str, Reason] = {
     "content_filter": "content_policy",
     "content_filtered": "content_policy",  # Bedrock
     "guardrail_intervened": "content_policy",
@@ -97,32 +97,32 @@ _FINISHES: Mapping[str, Reason] = {
     "model_context_window_exceeded": "context_window",  # Anthropic
 }
 
-_ENDINGS = (b'"choices"', b'"stop_reason"', b'"output"')
-"""One of these is in every body that says how an answer ended; embeddings, which are long, have none."""
+_BODY_MARKERS = (b'"choices"', b'"stop_reason"', b'"output"')
+"""Every body with a finish reason contains one of these. Embeddings, which are long, contain none."""
 
-_STATUSES = frozenset({400, 403, 413, 422, 500})
-"""Those under which vendors say so. Not 429: what is too large for a minute's tokens fits the model."""
+_REASON_STATUSES = frozenset({400, 403, 413, 422, 500})
+"""Statuses of such errors. Not 429: a request too large for the tokens of a minute still fits the model."""
 
-_LONGEST_ERROR = 64 * 1024
-_PROMPTS = ("messages", "input", "prompt")
+_MAX_ERROR_BYTES = 64 * 1024
+_PROMPT_PARAMETERS = ("messages", "input", "prompt")
 
 
 def reason_of_error(error: CallError) -> Reason | None:
-    """Why a call failed, None where that is none of the reasons."""
+    """Return why a call failed, None for any other reason."""
     if isinstance(error, AnswerError):
         return None if error.partial is None else reason_of_reply(error.partial)
     if isinstance(error, StatusError):
-        if error.status not in _STATUSES:
+        if error.status not in _REASON_STATUSES:
             return None
-        return _reason_in(error.body, error.error_code, str(error))
-    if isinstance(error, InvalidReply):  # an error under status 200, or in place of a stream's first piece
-        return _reason_in(b"", error.error_code, str(error))
+        return _match_error(error.body, error.error_code, str(error))
+    if isinstance(error, InvalidReply):  # an error under status 200, or instead of a stream's first chunk
+        return _match_error(b"", error.error_code, str(error))
     return None
 
 
 def reason_of_reply(reply: Reply) -> Reason | None:
-    """Why the answer of a reply is not one, None where at least one of its choices is."""
-    if not any(name in reply.content for name in _ENDINGS):
+    """Return why a reply has no answer, None if at least one of its choices is an answer."""
+    if not any(name in reply.content for name in _BODY_MARKERS):
         return None
     try:
         body = reply.body
@@ -130,51 +130,59 @@ def reason_of_reply(reply: Reply) -> Reason | None:
         return None
     if not isinstance(body, Mapping):
         return None
-    reasons = list(_answers(body))
+    reasons = list(_choice_reasons(body))
     return reasons[0] if reasons and None not in reasons else None
 
 
-def _answers(body: Mapping[str, Any]) -> Iterator[Reason | None]:
-    """The reason of each choice of a chat, or of the one answer of a response or message."""
+def _choice_reasons(body: Mapping[str, Any]) -> Iterator[Reason | None]:
+    """Yield the reason of each choice of a chat completion, or of the one answer of a response or message."""
     for choice in _mappings(body.get("choices")):
         message = choice.get("message")
         refused = isinstance(message, Mapping) and message.get("refusal")
-        yield "refusal" if refused else _finish(choice.get("finish_reason"))
+        yield "refusal" if refused else _known_finish_reason(choice.get("finish_reason"))
     if "stop_reason" in body:
-        yield _finish(body["stop_reason"])
+        yield _known_finish_reason(body["stop_reason"])
     if items := _mappings(body.get("output")):
         details = body.get("incomplete_details")
         parts = [part.get("type") for item in items for part in _mappings(item.get("content"))]
         refused = "refusal" in parts and "output_text" not in parts
         yield (
-            "refusal" if refused else _finish(details.get("reason") if isinstance(details, Mapping) else None)
+            "refusal"
+            if refused
+            else _known_finish_reason(details.get("reason") if isinstance(details, Mapping) else None)
         )
 
 
-def _finish(reason: Any) -> Reason | None:
-    return _FINISHES.get(reason.lower()) if isinstance(reason, str) else None
+def _known_finish_reason(reason: Any) -> Reason | None:
+    """Return the reason that a finish reason stands for."""
+    return _FINISH_REASONS.get(reason.lower()) if isinstance(reason, str) else None
 
 
-def _reason_in(content: bytes, code: str | None, message: str) -> Reason | None:
-    """The reason in an error's body, its code and its message as headrace has them."""
+def _match_error(content: bytes, code: str | None, message: str) -> Reason | None:
+    """Return the reason that an error's body, code or message shows."""
     codes, messages, parameter = [code], [message], None
-    for part in _parts(_decoded(content)):
+    for part in _error_objects(_decode(content)):
         codes += [part.get("code"), part.get("type")]
         codes += [name for name in part if name == "contentFilter"]
         messages += [text for name in ("message", "raw") if isinstance(text := part.get(name), str)]
         parameter = part.get("param") or parameter
-    named = [each.lower() for each in codes if isinstance(each, str)]
-    if "string_above_max_length" in named and isinstance(parameter, str) and parameter.startswith(_PROMPTS):
+    names = [each.lower() for each in codes if isinstance(each, str)]
+    if (
+        "string_above_max_length" in names
+        and isinstance(parameter, str)
+        and parameter.startswith(_PROMPT_PARAMETERS)
+    ):
         return "context_window"
-    for name in named:
+    for name in names:
         if name in _CODES:
             return _CODES[name]
-    said = "\n".join(messages)
-    return next((reason for reason, words in _WORDS if words.search(said)), None)
+    text = "\n".join(messages)
+    return next((reason for reason, pattern in _MESSAGE_PATTERNS if pattern.search(text)), None)
 
 
-def _decoded(content: bytes) -> Any:
-    if len(content) > _LONGEST_ERROR:
+def _decode(content: bytes) -> Any:
+    """Return the JSON value of an error's body; None if it is not JSON or too long."""
+    if len(content) > _MAX_ERROR_BYTES:
         return None
     try:
         return msgspec.json.decode(content)
@@ -182,16 +190,17 @@ def _decoded(content: bytes) -> Any:
         return None
 
 
-def _parts(body: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """The objects of an error's body in which vendors put codes and messages."""
+def _error_objects(body: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of an error's body in which vendors put codes and messages."""
     if isinstance(body, list):
         body = body[0] if body else None
     if not isinstance(body, Mapping) or depth > 3:
         return
     yield body
     for name in ("error", "innererror", "metadata"):
-        yield from _parts(body.get(name), depth + 1)
+        yield from _error_objects(body.get(name), depth + 1)
 
 
 def _mappings(items: Any) -> list[Mapping[str, Any]]:
+    """Return the objects in a JSON array."""
     return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []

@@ -1,4 +1,4 @@
-"""Where a call goes that another model or endpoint is to answer."""
+"""Where a rule sends a call: to another model or endpoint."""
 
 from __future__ import annotations
 
@@ -12,55 +12,57 @@ from headrace.plugins import encode_body, nearest
 
 
 @attrs.frozen
-class Target:
-    """An ``endpoint`` (None: any that has the model) and a ``model`` (None: the call's own)."""
+class RedirectTarget:
+    """An ``endpoint`` (None: any that serves the model) and a ``model`` (None: the call's own)."""
 
     endpoint: Endpoint | None
     model: str | None
 
 
-def target_of(setting: str, value: str, endpoints: Sequence[Endpoint]) -> Target:
-    """What a rule's value names among the client's endpoints.
+def parse_target(setting: str, value: str, endpoints: Sequence[Endpoint]) -> RedirectTarget:
+    """Return what a rule's value names among the client's endpoints.
 
-    ``"ENDPOINT/MODEL"``, a model that an endpoint lists, an endpoint's name, or any model where an endpoint
-    lists none: the first of these that fits, for the names of models may hold a slash. Raises `SettingsError`
-    where none does.
+    The first of these that fits, because a model's name may contain a slash: ``"ENDPOINT/MODEL"``, a model
+    that an endpoint lists, an endpoint's name, or any model if an endpoint lists none.
+
+    Raises:
+        SettingsError: None of these fits.
     """
     for endpoint in endpoints:
         model = value.removeprefix(f"{endpoint.name}/")
         if model not in {"", value} and endpoint.serves(model):
-            return Target(endpoint, model)
+            return RedirectTarget(endpoint, model)
     if any(value in (endpoint.models or ()) for endpoint in endpoints):
-        return Target(None, value)
+        return RedirectTarget(None, value)
     for endpoint in endpoints:
         if endpoint.name == value:
-            return Target(endpoint, None)
+            return RedirectTarget(endpoint, None)
     if value and any(endpoint.serves(value) for endpoint in endpoints):
-        return Target(None, value)
+        return RedirectTarget(None, value)
     known = {endpoint.name for endpoint in endpoints}
     known |= {model for endpoint in endpoints for model in endpoint.models or ()}
     raise SettingsError(
-        f"route: {setting}={value!r}: no endpoint is called so or has it; {nearest(value, known)}"
+        f"route: {setting}={value!r}: must be the name of an endpoint or of a model; {nearest(value, known)}"
     )
 
 
 @attrs.frozen
 class Redirection:
-    """Another destination of a call: the endpoints that serve it there, and its body (None: as it is)."""
+    """The new destination of a call: the endpoints that serve it, and its new body (None: unchanged)."""
 
     endpoints: tuple[Endpoint, ...]
     body: Mapping[str, Any] | None
 
     def apply(self, call: Call) -> None:
-        """Have the call go there."""
+        """Change the call to go there."""
         if self.body is not None:
             call.request = attrs.evolve(call.request, body=self.body)
             call.content = encode_body(self.body)
         call.endpoints, call.endpoint = self.endpoints, self.endpoints[0]
 
 
-def redirection(call: Call, target: Target) -> Redirection | None:
-    """How a call gets to ``target``; None where it comes from there, or cannot go."""
+def resolve_redirection(call: Call, target: RedirectTarget) -> Redirection | None:
+    """Return how a call gets to ``target``; None if it is already there or cannot go there."""
     model, body = call.request.model, call.request.body
     wanted = model if target.model is None else target.model
     endpoints = call.all_endpoints if target.endpoint is None else (target.endpoint,)

@@ -14,7 +14,7 @@ from headrace.bulk.result import Result
 from headrace.bulk.summary import Summary
 from headrace.errors import InvalidReply
 from headrace.replies import Headers, Reply, Usage
-from headrace.wire.success_bodies import read_envelope
+from headrace.wire.reply_bodies import read_reply_body
 
 MANY_ATTEMPTS = 10
 """So many and more are counted as one."""
@@ -106,5 +106,5 @@ def _model_and_usage(record: Record) -> tuple[str, Usage]:
     assert record.response is not None
     reply = Reply(200, Headers([]), bytes(record.response.body))
     with suppress(InvalidReply):
-        read_envelope(reply)
+        read_reply_body(reply)
     return reply.model or _UNNAMED, reply.usage or Usage()

@@ -84,7 +84,7 @@ class Timeline:
         self._step = 0
         self._counts: dict[int, tuple[int, int]] = {}
         self.first: int | None = None
-        self.last = 0
+        self.last: int = 0
 
     def add(self, completed_at: float, elapsed: float, *, failed: bool) -> None:
         """Count an item: when it was done, in Unix seconds, and how many seconds it took."""

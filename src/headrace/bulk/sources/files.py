@@ -26,13 +26,13 @@ class InputFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.name = "<stdin>" if str(path) == "-" else str(path)
+        self.name: str = "<stdin>" if str(path) == "-" else str(path)
         self._path = Path(path)
         self._spooled = _spool_stdin() if str(path) == "-" else None
         with self.raw() as file:
             self._compression = compression_of(file.read(MAGIC_SIZE))
         with self.open() as content:
-            self.is_parquet = content.read(4) == b"PAR1"
+            self.is_parquet: bool = content.read(4) == b"PAR1"
         if self.is_parquet and self._compression:
             raise InputError(f"{self.name}: is Parquet inside {self._compression}; decompress it first")
 

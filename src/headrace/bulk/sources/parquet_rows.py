@@ -30,7 +30,7 @@ class ParquetRows:
     def __init__(self, file: InputFile) -> None:
         self._file = file
         with self._errors(), file.open() as content:
-            self.schema = _reader(content, file.name).schema_arrow
+            self.schema: Any = _reader(content, file.name).schema_arrow
         self.columns: list[str] = self.schema.names
         if len(set(self.columns)) != len(self.columns):
             raise InputError(f"{file.name}: a column's name stands twice in it")

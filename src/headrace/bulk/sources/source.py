@@ -17,7 +17,7 @@ from headrace.bulk.sources.text_rows import CsvRows, JsonRows, decode_object, fi
 from headrace.calls import Request
 from headrace.endpoint import EMPTY
 from headrace.errors import InputError
-from headrace.wire.batch_lines import request_of_batch_line
+from headrace.wire.batch_lines import parse_batch_line
 
 Kind = Literal["csv", "jsonl", "batch", "parquet"]
 
@@ -74,7 +74,7 @@ class Source:
     ) -> None:
         self.limit = limit
         self._file = InputFile(path)
-        self.name = self._file.name
+        self.name: str = self._file.name
         self._rows: CsvRows | JsonRows | ParquetRows
         self.kind: Kind
         if self._file.is_parquet:
@@ -84,7 +84,7 @@ class Source:
             self.kind = "batch" if {"url", "body"} <= set(self._rows.columns) else "jsonl"
         else:
             self.kind, self._rows = "csv", CsvRows(self._file, first)
-        self.columns = self._rows.columns
+        self.columns: list[str] = self._rows.columns
         if id_column is None:
             id_column = next((name for name in ("custom_id", "id") if name in self.columns), None)
         elif id_column not in self.columns:
@@ -140,7 +140,7 @@ class Source:
         assert isinstance(self._rows, JsonRows)
         by_custom_id = self.id_column == "custom_id"
         for index, (number, line) in enumerate(self._rows.lines()):
-            request = request_of_batch_line(line) if by_custom_id else None
+            request = parse_batch_line(line) if by_custom_id else None
             if request is not None and request.id:
                 yield Item(index, number, request.id, EMPTY, request)
             else:  # what is wrong with it, or unusual, shows when it is read like any other

@@ -48,7 +48,7 @@ class JsonRows:
 
     def __init__(self, file: InputFile, first: str) -> None:
         self._file = file
-        self.columns = list(decode_object(first, f"{file.name}:1"))
+        self.columns: list[str] = list(decode_object(first, f"{file.name}:1"))
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for number, line in self.lines():
@@ -71,7 +71,7 @@ class CsvRows:
         self._file = file
         self._delimiter = max(",;\t", key=first.count)
         with closing(self._values()) as rows:
-            self.columns = next(row for _, row in rows if row)
+            self.columns: list[str] = next(row for _, row in rows if row)
         if len(set(self.columns)) != len(self.columns):
             raise InputError(f"{file.name}:1: a column's name stands twice in the header")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,7 +61,7 @@ class Record(Line, kw_only=True):
         return None if error is None else f"{error.code}: {error.message}"
 
 
-decode_answered = msgspec.json.Decoder(Record).decode
+decode_answered: Callable[[bytes | str], Record] = msgspec.json.Decoder(Record).decode
 _read_error = msgspec.json.Decoder(_Error | None).decode
 
 
@@ -74,8 +75,8 @@ class Answers:
     def __init__(self, out: Path, limit: int | None = None) -> None:
         self._out = out
         self._offsets = array("q")
-        self.keys = Kinds()
-        self.texts = False
+        self.keys: Kinds = Kinds()
+        self.texts: bool = False
         try:
             self._file = out.open("rb")
         except OSError as error:

@@ -18,7 +18,7 @@ class Layout:
     """
 
     def __init__(self, source: Source, answers: Answers) -> None:
-        self.inputs = _inputs(source)
+        self.inputs: dict[str, Kind] = _inputs(source)
         taken = set(self.inputs)
         self.ids: str | None = None
         if source.id_column not in self.inputs:
@@ -30,7 +30,7 @@ class Layout:
             rest = {"answer": "text", **rest}
         names = {name: _free(name, taken) for name in rest}
         self._keys = list(keys)
-        self.own = {_free(key, taken): kind for key, kind in keys.items()}
+        self.own: dict[str, Kind] = {_free(key, taken): kind for key, kind in keys.items()}
         self.own |= {names[name]: kind for name, kind in rest.items()}
 
     @property

@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.testing.server.behaviour import Behaviour
 from headrace.testing.server.plan import Plan, Refusal
-from headrace.testing.server.simulation import Simulation
+from headrace.testing.server.simulated_model import Simulation
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -49,7 +49,7 @@ class Endpoint:
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         self._simulation = Simulation(behaviour)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

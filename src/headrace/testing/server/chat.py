@@ -8,10 +8,10 @@ import attrs
 import msgspec
 from msgspec import Meta
 
-from headrace.testing.server.chance import fingerprint
-from headrace.testing.server.speech import choices_in, closest, sentences
-from headrace.testing.server.structured import structured_answer
-from headrace.testing.server.tokens import count_tokens, first_tokens, split_tokens
+from headrace.testing.server.answer_text import choices_in, closest, sentences
+from headrace.testing.server.schema_answers import structured_answer
+from headrace.testing.server.seeded_random import fingerprint
+from headrace.testing.server.tokenizer import count_tokens, first_tokens, split_tokens
 
 CREATED = 1_700_000_000
 """When everything was created, in Unix seconds: one moment, so that bodies are equal for a seed."""

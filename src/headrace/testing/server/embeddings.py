@@ -10,8 +10,8 @@ import attrs
 import msgspec
 from msgspec import Meta
 
-from headrace.testing.server.chance import fingerprint
-from headrace.testing.server.tokens import count_tokens
+from headrace.testing.server.seeded_random import fingerprint
+from headrace.testing.server.tokenizer import count_tokens
 
 DIMENSIONS = 256
 """How long a vector is when the request does not say."""

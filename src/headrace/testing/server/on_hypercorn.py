@@ -23,10 +23,10 @@ try:
     from hypercorn.events import RawData
     from hypercorn.trio.tcp_server import TCPServer
     from hypercorn.trio.worker_context import WorkerContext
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "over TLS the embedded endpoint runs on hypercorn: pip install 'headrace[serve-tls]'"
-    ) from error
+    ) from _error
 
 _KEEP_ALIVE = 600
 

@@ -80,8 +80,8 @@ class Refusal(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = headers or {}
-        self.error = {"message": message, "type": type, "param": param, "code": code}
+        self.headers: Mapping[str, str] = headers or {}
+        self.error: dict[str, str | None] = {"message": message, "type": type, "param": param, "code": code}
 
     def plan(self, headers: Mapping[str, str], *, delay: float = 0.0, fault: FaultKind | None = None) -> Plan:
         """The plan that sends this error with these headers besides its own."""

@@ -1,9 +1,8 @@
 """The laboratory: what policies do to a load and an endpoint, simulated in virtual time."""
 
 from headrace.testing.simulation.distributions import Exponential, Fixed, Lognormal, Uniform
-from headrace.testing.simulation.profile import Profile
-from headrace.testing.simulation.reading import parse_scenario, read_scenario, with_settings
-from headrace.testing.simulation.recording import Interval, Part
+from headrace.testing.simulation.metrics import Interval, Part
+from headrace.testing.simulation.rate_profile import Profile
 from headrace.testing.simulation.run import Result, Run, simulate
 from headrace.testing.simulation.scenario import (
     BrownOut,
@@ -16,6 +15,7 @@ from headrace.testing.simulation.scenario import (
     Scenario,
     Variant,
 )
+from headrace.testing.simulation.scenario_files import parse_scenario, read_scenario, with_settings
 
 __all__ = [
     "BrownOut",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from headrace._support.text import nearest
 from headrace.errors import SettingsError
-from headrace.testing.simulation.reading import parse_scenario, read_content
 from headrace.testing.simulation.scenario import Scenario
+from headrace.testing.simulation.scenario_files import parse_scenario, read_content
 
 _ENDING = ".toml"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from headrace._support.html.plot import Plot
 from headrace._support.html.scales import count_ticks, time_label, time_ticks, time_unit
 from headrace._support.units import format_duration
-from headrace.testing.simulation.describing import windows
-from headrace.testing.simulation.recording import CIRCUIT, Interval
+from headrace.testing.simulation.metrics import CIRCUIT, Interval
 from headrace.testing.simulation.run import Result, Run
+from headrace.testing.simulation.summary_text import windows
 from headrace.testing.simulation.tables import failures, few
 
 NOT_SENT = frozenset({"circuit_open", "budget_exceeded"})

@@ -24,11 +24,11 @@ import trio
 from headrace.calls import Call
 from headrace.errors import ConnectError, IncompleteReply
 from headrace.replies import Reply
-from headrace.testing.server.bucket import TokenBucket
-from headrace.testing.simulation.answering import answer, asked_to_wait, refusal
-from headrace.testing.simulation.recording import Recorder
+from headrace.testing.server.token_bucket import TokenBucket
+from headrace.testing.simulation.metrics import Recorder
+from headrace.testing.simulation.responses import answer, asked_to_wait, refusal
 from headrace.testing.simulation.scenario import Errors, Outage, Scenario
-from headrace.testing.simulation.servers import Servers, Turn
+from headrace.testing.simulation.service_queue import Servers, Turn
 
 _MINUTE = 60.0
 

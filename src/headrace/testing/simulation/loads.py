@@ -11,7 +11,7 @@ from headrace.calls import Outcome, Request
 from headrace.client import Client
 from headrace.errors import HeadraceError
 from headrace.replies import Reply
-from headrace.testing.simulation.recording import Recorder
+from headrace.testing.simulation.metrics import Recorder
 from headrace.testing.simulation.scenario import ClosedLoad, OpenLoad, Scenario
 
 

@@ -12,9 +12,9 @@ import headrace
 from headrace._support.html import page
 from headrace._support.units import format_duration
 from headrace.errors import InputError
-from headrace.testing.simulation import describing
+from headrace.testing.simulation import summary_text
 from headrace.testing.simulation.charts import Charts, not_sent
-from headrace.testing.simulation.recording import CIRCUIT
+from headrace.testing.simulation.metrics import CIRCUIT
 from headrace.testing.simulation.run import Result, Run
 from headrace.testing.simulation.tables import Table, overview, words
 
@@ -55,14 +55,14 @@ def render(result: Result, made_at: datetime) -> str:
     scenario, charts = result.scenario, Charts(result)
     windows = [
         (f"{format_duration(begin) if begin else '0'} to {format_duration(end)}", said)
-        for begin, end, said in describing.windows(scenario)
+        for begin, end, said in summary_text.windows(scenario)
     ]
     values = {
         "title": scenario.title or "A simulation",
         "about": scenario.about,
         "facts": [
-            ("Load", describing.load(scenario)),
-            ("Endpoint", describing.endpoint(scenario)),
+            ("Load", summary_text.load(scenario)),
+            ("Endpoint", summary_text.endpoint(scenario)),
             *windows,
         ],
         "windows": bool(windows),
@@ -81,7 +81,7 @@ def _calls(charts: Charts, run: Run) -> Calls:
     refused = not_sent(run.total)
     return Calls(
         run.variant.name,
-        describing.settings(run),
+        summary_text.settings(run),
         unit,
         Markup(svg),
         failed=run.total.failed > refused,

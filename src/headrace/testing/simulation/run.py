@@ -12,12 +12,12 @@ import trio
 from headrace.client import Client
 from headrace.pipeline.plugin_manager import Plugins
 from headrace.policies import Policy
-from headrace.testing.simulation.assembling import assemble, seed_policies
-from headrace.testing.simulation.clockwork import run_in_virtual_time
 from headrace.testing.simulation.endpoint import SimulatedEndpoint
 from headrace.testing.simulation.loads import Caller
-from headrace.testing.simulation.recording import Interval, Part, Recorder, merged
+from headrace.testing.simulation.metrics import Interval, Part, Recorder, merged
 from headrace.testing.simulation.scenario import BulkLoad, Scenario, Variant
+from headrace.testing.simulation.variant_settings import assemble, seed_policies
+from headrace.testing.simulation.virtual_time import run_in_virtual_time
 from headrace.transports.memory import MemoryTransport
 
 _URL = "https://simulated.invalid/v1"

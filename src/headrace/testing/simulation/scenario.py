@@ -9,8 +9,8 @@ from typing import Any, ClassVar, TypeAlias
 import attrs
 
 from headrace.testing.simulation.distributions import Distribution, Fixed
-from headrace.testing.simulation.profile import Profile, profile
-from headrace.testing.simulation.quantities import (
+from headrace.testing.simulation.rate_profile import Profile, profile
+from headrace.testing.simulation.units import (
     count,
     durations,
     factor,

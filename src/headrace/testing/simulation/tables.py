@@ -12,7 +12,7 @@ import attrs
 
 from headrace._support.html.scales import time_label, time_unit
 from headrace._support.units import format_duration, format_usd
-from headrace.testing.simulation.recording import CIRCUIT, LEVELS, Interval, merged
+from headrace.testing.simulation.metrics import CIRCUIT, LEVELS, Interval, merged
 from headrace.testing.simulation.run import Result, Run
 
 PERCENTILES = (50, 95, 99)

@@ -41,7 +41,7 @@ class Connector:
     ) -> None:
         self._name = tls_name(host)
         self._target = f"[{self._name}]:{port}" if ":" in host else f"{self._name}:{port}"
-        self.where = f"{host}:{port}" if proxy is None else f"{host}:{port} through {proxy}"
+        self.where: str = f"{host}:{port}" if proxy is None else f"{host}:{port} through {proxy}"
         self._address = Address(host, port) if proxy is None else Address(proxy.host, proxy.port)
         self._proxy = proxy
         self._context = context

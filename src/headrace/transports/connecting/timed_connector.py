@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import attrs
@@ -39,8 +39,8 @@ class TimedConnector:
         self._connector = connector
         self._pool_group = pool_group
         self._now = running_clock()
-        self.where = connector.where
-        self.connect_nowait = connector.connect_nowait
+        self.where: str = connector.where
+        self.connect_nowait: Callable[[], ConnectedSocket | None] = connector.connect_nowait
 
     async def connect_or_wait(
         self, protocols: Sequence[str], timeout: Timeout, end: float, *, again: bool = False

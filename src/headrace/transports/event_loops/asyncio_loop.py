@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.transports.event_loops.event_loop import LoopCallbacks
@@ -17,7 +18,7 @@ class AsyncioLoop:
         self._send_queued = callbacks.send_queued
         self._on_timer = callbacks.on_timer
         self._timer: asyncio.TimerHandle | None = None
-        self.new_waiter = self._loop.create_future
+        self.new_waiter: Callable[[], asyncio.Future[Any]] = self._loop.create_future
         self._fileno = callbacks.fileno()
         self._loop.add_reader(self._fileno, callbacks.on_readable)
 

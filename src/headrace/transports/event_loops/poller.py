@@ -43,7 +43,7 @@ class Poller:
 
     def __init__(self, group: BackgroundTasks | None) -> None:
         self._selector = new_socket_selector()
-        self.closed = False
+        self.closed: bool = False
         self.now: Callable[[], float] = running_clock()
         self._heap: list[tuple[float, int, TimerHandler]] = []
         self._order = itertools.count()

@@ -46,7 +46,7 @@ class StdlibSelector:
     def __init__(self) -> None:
         selector = self._selector = selectors.DefaultSelector()
         self.fileno: Callable[[], int] = selector.fileno
-        self.close = selector.close
+        self.close: Callable[[], None] = selector.close
 
     def add(self, raw_socket: socket, events: int, handler: SocketHandler) -> None:
         self._selector.register(raw_socket, events, handler)
@@ -77,7 +77,7 @@ class EpollSelector:
         self._handlers: dict[int, SocketHandler] = {}
         self._events: dict[int, int] = {}
         self.fileno: Callable[[], int] = epoll.fileno
-        self.close = epoll.close
+        self.close: Callable[[], None] = epoll.close
 
     def add(self, raw_socket: socket, events: int, handler: SocketHandler) -> None:
         fileno = raw_socket.fileno()
@@ -116,6 +116,11 @@ class EpollSelector:
 
 def _flags(events: int) -> int:
     return (_READABLE if events & EVENT_READ else 0) | (_WRITABLE if events & EVENT_WRITE else 0)
+
+
+def is_available() -> bool:
+    """Whether this system has a selector that an event loop can watch as one file. Windows has none."""
+    return hasattr(selectors.DefaultSelector, "fileno")
 
 
 def new_socket_selector() -> SocketSelector:

@@ -38,10 +38,10 @@ class Http1Connection:
     __slots__ = ("discarded", "idle_until", "parser", "stream")
 
     def __init__(self, stream: ByteStream, max_bytes: int) -> None:
-        self.stream = stream
-        self.parser = ResponseParser(max_bytes)
-        self.idle_until = 0.0
-        self.discarded = False
+        self.stream: ByteStream = stream
+        self.parser: ResponseParser = ResponseParser(max_bytes)
+        self.idle_until: float = 0.0
+        self.discarded: bool = False
 
 
 class Http1Body:
@@ -89,7 +89,7 @@ class Http1Pool:
         self._now = running_clock()
         self._idle: deque[Http1Connection] = deque()
         self._closed = False
-        self.open_count = 0
+        self.open_count: int = 0
         pool_group.pools.append(self)
 
     async def send(self, call: Call, connected: ConnectedSocket | None = None) -> Reply:

@@ -69,7 +69,7 @@ class ResponseParser(IncomingResponse):
         self._head_bytes = 0
         self._rejection: httptools.HttpParserError | None = None
         self._close_after = False
-        self.reusable = False
+        self.reusable: bool = False
         self.reset()
 
     def reset_head(self) -> None:
@@ -214,7 +214,7 @@ class ResponseParser(IncomingResponse):
     def on_headers_complete(self) -> None:
         if self.complete:
             return
-        self.status = self._parser.get_status_code()
+        self.status: int = self._parser.get_status_code()
         self._in_head = False
         if self.status < 100:
             self._error = ProtocolError(f"the response's status {self.status:03} is not a valid status")

@@ -72,7 +72,7 @@ class Http2Pool:
         *,
         protocols: Sequence[str],
     ) -> None:
-        self.where = connector.where
+        self.where: str = connector.where
         self._connector = connector
         self._poller = poller
         self._pool_group = pool_group
@@ -85,7 +85,7 @@ class Http2Pool:
         self._max_requests = self._last_request_limit = math.inf
         self._speaks_http2 = False
         self._timer_at = math.inf
-        self.closed = False
+        self.closed: bool = False
         pool_group.pools.append(self)
 
     @property

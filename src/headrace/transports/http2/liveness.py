@@ -20,7 +20,8 @@ class Liveness:
     __slots__ = ("_ping_deadline", "last_received", "last_used")
 
     def __init__(self, now: float) -> None:
-        self.last_received = self.last_used = now
+        self.last_received: float = now
+        self.last_used: float = now
         self._ping_deadline = math.inf
 
     def on_received(self, now: float) -> None:

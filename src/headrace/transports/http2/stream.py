@@ -35,16 +35,18 @@ class Http2Stream(IncomingResponse):
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes)
-        self.id = 0
+        self.id: int = 0
         self.failure: Exception | None = None
         self.waiter: Waiter | None = None
-        self.total_deadline = self.deadline = math.inf
+        self.total_deadline: float = math.inf
+        self.deadline: float = math.inf
         self.max_silence: float | None = None
-        self.unread = 0
+        self.unread: int = 0
 
     def set_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The head has arrived."""
-        self.status, self.headers = status, headers
+        self.status: int = status
+        self.headers: list[tuple[bytes, bytes]] = headers
         by_name = dict(headers)
         self._encoded = b"content-encoding" in by_name
         length = by_name.get(b"content-length")

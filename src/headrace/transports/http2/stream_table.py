@@ -78,9 +78,10 @@ class StreamTable(WatchedSocket):
         self._terminated: int | None = None
         self._last_stream_id = 2 * max_requests - 1  # stream ids are 1, 3, 5, …
         self._newest_stream_id = 0
-        self._max_streams = self.free_streams = max_streams
-        self.draining = False
-        self.in_free_list = False
+        self._max_streams = max_streams
+        self.free_streams: int = max_streams
+        self.draining: bool = False
+        self.in_free_list: bool = False
 
     @property
     def active_streams(self) -> int:

@@ -29,7 +29,7 @@ class TlsSession:
             self._incoming, self._outgoing, server_hostname=server_hostname, session=session
         )
         self._read, self._write = self._object.read, self._object.write
-        self.ended = False
+        self.ended: bool = False
         self.error: ssl.SSLError | None = None
 
     @property

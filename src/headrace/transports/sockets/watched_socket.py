@@ -71,7 +71,7 @@ class WatchedSocket:
         self._ended = False
         self._deadline = self._timer_at = math.inf
         self._events = EVENT_READ
-        self.closed = False
+        self.closed: bool = False
         if poller.closed:
             raw_socket.close()
             raise ConnectionAbortedError("this side closed it")

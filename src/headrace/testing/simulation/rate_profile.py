@@ -1,0 +1,67 @@
+"""A rate that changes over time, and the arrivals of a Poisson process that has it."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import attrs
+
+from headrace.testing.simulation.units import rate, seconds
+
+
+@attrs.frozen
+class Profile:
+    """Points of time (seconds) and rate (a second), in order, with straight lines between them.
+
+    Before the first and after the last the rate is theirs. Two points of one time are a step.
+    """
+
+    points: tuple[tuple[float, float], ...]
+
+    def at(self, time: float) -> float:
+        """The rate at a time."""
+        after = bisect_right(self.points, time, key=lambda point: point[0])
+        if after == 0:
+            return self.points[0][1]
+        if after == len(self.points):
+            return self.points[-1][1]
+        (begin, low), (end, high) = self.points[after - 1], self.points[after]
+        return low + (high - low) * (time - begin) / (end - begin)
+
+    @property
+    def highest(self) -> float:
+        """The highest rate."""
+        return max(rate for _, rate in self.points)
+
+    def arrivals(self, rng: random.Random, until: float, divided_by: float) -> Iterator[float]:
+        """When calls come: a Poisson process of this rate, divided, in order.
+
+        By thinning (Lewis and Shedler, 1979): arrivals at the highest rate, of which each is kept with the
+        share that the rate of its moment is of the highest.
+        """
+        highest = self.highest / divided_by
+        steady = all(rate == self.highest for _, rate in self.points)
+        time = rng.expovariate(highest)
+        while time < until:
+            if steady or rng.random() * self.highest < self.at(time):
+                yield time
+            time += rng.expovariate(highest)
+
+
+def profile(given: Any) -> Profile:
+    """A rate alone, or points like ``[[0, 100], ["10min", "500/s"]]``; raises ValueError."""
+    if not isinstance(given, list):
+        points: tuple[tuple[float, float], ...] = ((0.0, rate(given)),)
+    else:
+        if not given or not all(isinstance(point, list) and len(point) == 2 for point in given):
+            raise ValueError("must be a rate, or points like [[0, 100], ['10min', 500]]")
+        points = tuple((seconds(time), rate(value)) for time, value in given)
+        if any(later[0] < earlier[0] for earlier, later in pairwise(points)):
+            raise ValueError("the times of its points must not go back")
+    if not any(value for _, value in points):
+        raise ValueError("must be above 0 somewhere")
+    return Profile(points)

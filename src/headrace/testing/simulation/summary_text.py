@@ -1,0 +1,91 @@
+"""A scenario in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from headrace._support.units import format_duration
+from headrace.testing.simulation.distributions import Distribution, Exponential, Fixed, Lognormal, Uniform
+from headrace.testing.simulation.rate_profile import Profile
+from headrace.testing.simulation.run import Run
+from headrace.testing.simulation.scenario import ClosedLoad, OpenLoad, Scenario
+
+
+def load(scenario: Scenario) -> str:
+    """How calls come."""
+    given = scenario.load
+    if isinstance(given, OpenLoad):
+        words = f"{_rates(given.rate)} calls a second, whatever becomes of them"
+    elif isinstance(given, ClosedLoad):
+        words = f"{given.customers:,} customers, who think for {_spread(given.think)} between calls"
+    else:
+        words = f"a map of {given.items:,} items"
+    if scenario.processes > 1:
+        words += f", shared by {scenario.processes:,} processes"
+    patience = "" if given.deadline is None else f"; given up after {format_duration(given.deadline)}"
+    return f"{words}, for {format_duration(scenario.duration)}{patience}"
+
+
+def endpoint(scenario: Scenario) -> str:
+    """What is at the other end."""
+    given = scenario.endpoint
+    parts = [f"works on {given.capacity:,} at once, {_spread(given.service)} each"]
+    if given.queue is not None:
+        parts.append(f"{given.queue:,} may wait")
+    if given.queue_timeout is not None:
+        parts.append(f"for {format_duration(given.queue_timeout)} at most")
+    if given.round_trip:
+        parts.append(f"{format_duration(given.round_trip)} on the way")
+    for limit, what in ((given.requests_per_minute, "requests"), (given.tokens_per_minute, "tokens")):
+        if limit is not None:
+            parts.append(f"{limit:,} {what} a minute")
+    return ", ".join(parts)
+
+
+def windows(scenario: Scenario) -> Iterable[tuple[float, float, str]]:
+    """What befalls the endpoint: from, to, and in words."""
+    for outage in scenario.outages:
+        yield outage.from_, outage.to, f"outage ({outage.kind})"
+    for brown_out in scenario.brown_outs:
+        parts = (("capacity", brown_out.capacity), ("speed", brown_out.speed))
+        less = ", ".join(f"{name} × {factor:g}" for name, factor in parts if factor != 1)
+        yield brown_out.from_, brown_out.to, f"brown-out ({less})"
+    for errors in scenario.errors:
+        yield errors.from_, errors.to, f"errors ({100 * errors.share:g}%: {', '.join(errors.kinds)})"
+    if scenario.endpoint.key_revoked_at is not None:
+        yield scenario.endpoint.key_revoked_at, scenario.duration, "key revoked"
+
+
+def settings(run: Run) -> str:
+    """The policies of a variant, and what is set."""
+    policies = ", ".join(run.policies) or "none"
+    set_ = "; ".join(_flat(run.variant.settings))
+    return f"policies {policies}{'; ' if set_ else ''}{set_}"
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterable[str]:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        elif f"{before}{name}" != "policies":
+            yield f"{before}{name} = {value}"
+
+
+def _rates(profile: Profile) -> str:
+    rates = [rate for _, rate in profile.points]
+    low, high = min(rates), max(rates)
+    return f"{high:,g}" if low == high else f"{low:,g} to {high:,g}"
+
+
+def _spread(given: Distribution) -> str:
+    match given:
+        case Fixed():
+            return format_duration(given.value)
+        case Exponential():
+            return f"{format_duration(given.mean)} on average (exponential)"
+        case Lognormal():
+            return f"{format_duration(given.mean)} on average (lognormal, p95 {format_duration(given.p95)})"
+        case Uniform():
+            return f"{format_duration(given.least)} to {format_duration(given.most)} (uniform)"
+    raise AssertionError(given)
