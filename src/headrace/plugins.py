@@ -17,6 +17,7 @@ from headrace.policies import BackgroundTasks, TaskGroupFactory
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 from headrace.settings.rate_limits import PerMinute, positive_number
 from headrace.wire.batch_lines import EncodedBody
+from headrace.wire.finish_reasons import classify_finish_reason
 from headrace.wire.rate_limit_detector import (
     RateLimitDetector,
     RateLimitEvidence,
@@ -39,6 +40,7 @@ __all__ = [
     "TaskGroupFactory",
     "Waiter",
     "WaitingQueue",
+    "classify_finish_reason",
     "encode_body",
     "expected_body",
     "is_daily_limit",

@@ -13,6 +13,7 @@ from headrace._support.text import nearest
 from headrace.errors import SettingsError
 from headrace.keys import Secret
 from headrace.settings.core import CoreSettings
+from headrace.settings.known_plugins import missing_plugin, missing_plugin_of
 
 T = TypeVar("T")
 
@@ -81,15 +82,19 @@ class Settings:
         """
         for name in [*self._sections, *self._keywords]:
             if name not in self._claimed:
+                distribution = missing_plugin(name)
                 known = [*self._claimed, *core_keys(), *also]
-                raise SettingsError(f"no plugin has settings called {name!r}; {nearest(name, known)}")
+                hint = nearest(name, known) if distribution is None else f"install {distribution}"
+                raise SettingsError(f"no plugin has settings called {name!r}; {hint}")
         known = [f"{PREFIX}{key.upper()}" for key in core_keys()]
         known += [f"{PREFIX}{name}_{key}".upper() for name, keys in self._claimed.items() for key in keys]
         prefixes = tuple(f"{name.upper()}_" for name in self._claimed)
         for key in self._environment:
             if not key.startswith(prefixes):
                 name = PREFIX + key
-                raise SettingsError(f"unknown environment variable {name}; {nearest(name, known)}")
+                distribution = missing_plugin_of(key)
+                hint = nearest(name, known) if distribution is None else f"install {distribution}"
+                raise SettingsError(f"unknown environment variable {name}; {hint}")
 
 
 def core_keys() -> list[str]:

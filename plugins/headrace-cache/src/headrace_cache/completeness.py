@@ -11,32 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace import InvalidReply, Reply
-from headrace.plugins import ExpectedBody, expected_body
+from headrace.plugins import ExpectedBody, classify_finish_reason, expected_body
 
-_INCOMPLETE = frozenset(
-    {
-        "content_filter",
-        "content_filtered",
-        "guardrail_intervened",
-        "sensitive",
-        "safety",
-        "image_safety",
-        "prohibited_content",
-        "blocklist",
-        "spii",
-        "recitation",
-        "refusal",
-        "insufficient_system_resource",
-        "network_error",
-        "error",
-        "abort",
-        "cancelled",
-        "failed",
-        "in_progress",
-        "queued",
-    }
-)
-"""Finish reasons, and statuses of a response, in lower case. Any other means a complete answer."""
+_INCOMPLETE = frozenset({"filtered", "refused", "failed", "pending"})
 
 _KNOWN_PATHS = ("/chat/completions", "/completions", "/responses", "/embeddings")
 
@@ -79,7 +56,7 @@ def is_complete(reply: Reply) -> bool:
 
 
 def _is_incomplete(reason: Any) -> bool:
-    return isinstance(reason, str) and reason.lower() in _INCOMPLETE
+    return classify_finish_reason(reason) in _INCOMPLETE
 
 
 def _finish_reasons(body: Mapping[str, Any]) -> Iterator[Any]:
