@@ -18,11 +18,11 @@ import trio
 
 from headrace._support.histogram import LatencyHistogram
 from headrace_redis import Account
-from headrace_redis.gcra import Limits, Schedule
-from headrace_redis.lane import Answer
-from headrace_redis.link import Link
+from headrace_redis.gcra import GcraLimits, GcraSchedule
+from headrace_redis.member import AccountMember
 from headrace_redis.pace import SharedPace
-from headrace_redis.server import REMEMBERED, Connection, Server
+from headrace_redis.server import MEMBER_TTL, RedisConnection, RedisServer
+from headrace_redis.turns import ExchangeResult
 
 
 @attrs.define(eq=False)
@@ -36,7 +36,7 @@ class Limiter:
     exchanges: int = 0
     in_vain: int = 0
     delays: LatencyHistogram = attrs.field(factory=LatencyHistogram)
-    _schedules: dict[str, Schedule] = attrs.field(factory=dict)
+    _schedules: dict[str, GcraSchedule] = attrs.field(factory=dict)
     _members: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
     _circuits: dict[str, tuple[str, float]] = attrs.field(factory=dict)
     _spent: dict[str, int] = attrs.field(factory=dict)
@@ -45,7 +45,7 @@ class Limiter:
     def policy(self, account: Account) -> SharedPace:
         """The policy `redis` for one client, over this server."""
         return SharedPace(
-            Link(_Simulated("redis://simulated", account.prefix, account.timeout, self), account)
+            AccountMember(_Simulated("redis://simulated", account.prefix, account.timeout, self), account)
         )
 
     def turn(self, now: float) -> float:
@@ -61,35 +61,35 @@ class Limiter:
         member: str,
         lane: str,
         base_url: str,
-        limits: Limits,
-        asked: list[int],
+        limits: GcraLimits,
+        tokens: list[int],
         *,
         horizon: float,
         seconds_per_call: float,
-        back: tuple[int, int],
+        refund: tuple[int, int],
         pause: float,
         spent: int,
         epoch: str,
-    ) -> Answer:
+    ) -> ExchangeResult:
         """What ``exchange.lua`` does, where no lane is ever forgotten."""
         self.exchanges += 1
         self._spent[member] = max(spent, self._spent.get(member, 0))
         self._members[member] = now
         self._members.move_to_end(member)
-        while next(iter(self._members.values())) <= now - REMEMBERED:
+        while next(iter(self._members.values())) <= now - MEMBER_TTL:
             self._members.popitem(last=False)
         opener, open_until = self._circuits.get(base_url, (member, 0.0))
-        schedule = self._schedules.setdefault(lane, Schedule(limits))
-        schedule.give_back(*back)
+        schedule = self._schedules.setdefault(lane, GcraSchedule(limits))
+        schedule.refund(*refund)
         if pause:
             schedule.pause(now, pause)
-        slots, wait = schedule.book_all(now, asked, horizon + len(self._members) * seconds_per_call)
-        self.in_vain += bool(asked) and not slots
-        return Answer(
+        slots, wait = schedule.book_all(now, tokens, horizon + len(self._members) * seconds_per_call)
+        self.in_vain += bool(tokens) and not slots
+        return ExchangeResult(
             spent=sum(self._spent.values()),
             members=len(self._members),
             open_for=max(0.0, open_until - now) if opener != member else 0.0,
-            paused_for=max(0.0, schedule.paused - now),
+            paused_for=max(0.0, schedule.paused_until - now),
             wait=wait,
             slots=slots,
         )
@@ -100,21 +100,21 @@ class Limiter:
 
 
 @attrs.frozen
-class _Simulated(Server):
+class _Simulated(RedisServer):
     limiter: Limiter
 
     @asynccontextmanager
-    async def connected(self, member: str) -> AsyncIterator[Connection]:
+    async def connected(self, member: str) -> AsyncIterator[RedisConnection]:
         """A connection, after one round trip for itself and one for the greeting."""
         await trio.sleep(2 * self.limiter.round_trip)
         yield _SimulatedConnection(self.limiter, member)
 
 
-class _SimulatedConnection(Connection):
+class _SimulatedConnection(RedisConnection):
     def __init__(self, limiter: Limiter, member: str) -> None:
         self._limiter, self._member = limiter, member
 
-    async def exchange(self, *about: Any, **told: Any) -> Answer:
+    async def exchange(self, *about: Any, **told: Any) -> ExchangeResult:
         done = await self._way_there()
         answer = self._limiter.exchange(done, self._member, *about, **told)
         await self._way_back(done)

@@ -1,4 +1,4 @@
-"""Griffe extension: a public name in backticks in a docstring, like `Client.chat`, is a link to its reference."""
+"""Griffe extension: a public name in backticks in a docstring, like `Client.chat`, is a link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Griffe extension: classes of attrs and msgspec, and named tuples, get the signature that their fields give them."""
+"""Griffe extension: classes of attrs and msgspec, and named tuples, get the signature of their fields."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Record a terminal session of ``headrace demo`` as ``docs/images/demo.svg``, which plays once and then stays.
+"""Record a terminal session of ``headrace demo`` as ``docs/images/demo.svg``, which plays once.
 
     uv run --isolated --no-dev --extra standard --group docs python docs/site/record_demo.py
 
-The command runs in a terminal of its own; every change of a line becomes an element that is shown for its time.
+The command runs in a terminal of its own. Each text of a line is an element that is shown for its time.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ COLUMNS, ROWS = 88, 20
 CELL, LINE, MARGIN, BAR = 7.8, 19, 18, 34
 TYPING = 0.06  # seconds for each letter of the command
 STEP = 0.15  # seconds; changes that follow sooner are one
+PAUSE = 1.0  # seconds; the recording shortens longer pauses, such as the start of Python, to this
 COLORS = {
     "default": "#d5dde3",
     "black": "#6b7a86",
@@ -62,7 +63,7 @@ def record(screen: pyte.Screen) -> list[tuple[float, dict[int, str]]]:
         }
         os.execvp("headrace", COMMAND.split())
     stream = pyte.ByteStream(screen)
-    begin = time.monotonic()
+    last, shown_at = time.monotonic(), 0.0
     frames: list[tuple[float, dict[int, str]]] = []
     while True:
         try:
@@ -72,11 +73,12 @@ def record(screen: pyte.Screen) -> list[tuple[float, dict[int, str]]]:
         if not read:
             break
         stream.feed(read)
-        now = time.monotonic() - begin
-        if frames and now - frames[-1][0] < STEP:
+        now = time.monotonic()
+        shown_at, last = shown_at + min(now - last, PAUSE), now
+        if frames and shown_at - frames[-1][0] < STEP:
             frames[-1] = (frames[-1][0], lines_of(screen))
         else:
-            frames.append((now, lines_of(screen)))
+            frames.append((shown_at, lines_of(screen)))
     _, status = os.waitpid(child, 0)
     assert status == 0, f"the demo ended with status {status}"
     return frames
@@ -140,7 +142,8 @@ def drawn(texts: list[Shown]) -> str:
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img">
 <title>A terminal session of {COMMAND}</title>
 <style>
-text {{ font: 13px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; white-space: pre; visibility: hidden }}
+text {{ font: 13px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; white-space: pre }}
+text {{ visibility: hidden }}
 text.last {{ animation-fill-mode: forwards !important }}
 @keyframes show {{ from, to {{ visibility: visible }} }}
 @media (prefers-reduced-motion: reduce) {{

@@ -1,6 +1,6 @@
 """MkDocs hook: pages outside of ``docs`` are pages of the site as well, at their paths in the repository.
 
-Links are written as they work in the repository; links across the edge of ``docs`` are rewritten for the site.
+Links are written as they work in the repository. Those across the edge of ``docs`` are rewritten.
 """
 
 from __future__ import annotations

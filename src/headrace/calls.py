@@ -1,7 +1,8 @@
-"""The nouns: request, call, outcome, event; stage, policy and observer."""
+"""What is asked and what becomes of it: request, timeout, call, event, outcome."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
@@ -10,14 +11,14 @@ import anyio
 import attrs
 import msgspec
 
-from headrace._support.numbers import as_number
+from headrace._support.numbers import as_seconds, is_duration
 from headrace.endpoint import EMPTY, Endpoint
 from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
 from headrace.keys import is_token
 from headrace.replies import Reply
 from headrace.tokens import Limiter, TokenHolder, Waiting, acquire, release
 
-if TYPE_CHECKING:  # for their default, which typing has from Python 3.13 on
+if TYPE_CHECKING:  # for default=, which typing has since Python 3.13
     from typing_extensions import TypeVar
 
     R_co = TypeVar("R_co", bound=Reply, default=Reply, covariant=True)
@@ -28,60 +29,56 @@ else:
 
 
 def positive_seconds(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Validates a setting that is a duration or None."""
-    if value is not None and not _is_duration(value):
+    """An attrs validator for a duration in seconds, or None."""
+    if value is not None and not is_duration(value):
         raise SettingsError(f"{attribute.name}={value!r}: must be a number of seconds above 0")
 
 
-def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-
-
-def _seconds(value: Any) -> Any:
-    """A number of another library's as one of Python's, anything else as it is."""
-    if value is None or type(value) is float or type(value) is int:
-        return value
-    number = as_number(value)
-    try:
-        return value if number is None else float(number)
-    except (ValueError, OverflowError):  # a signaling NaN, more than any float
-        return value
-
-
 def _duration(name: str, value: Any) -> Any:
-    value = _seconds(value)
-    if not _is_duration(value):
+    value = as_seconds(value)
+    if not is_duration(value):
         raise RequestError(f"{name}={value!r}: must be a number of seconds above 0")
     return value
 
 
 @attrs.frozen
 class Timeout:
-    """How long one attempt may take, in seconds; None leaves a phase to ``total``.
+    """The time limits of one attempt, in seconds. None sets no limit for a phase.
 
-    ``connect``: name resolution, TCP and TLS. ``write``: handing over the request. ``read``: the wait
-    for each piece of the answer. ``total``: all of it; of a stream, all until its first piece. ``stall``:
-    from one piece of a stream to the next.
+    Attributes:
+        total: For the whole attempt; for a stream, until its first chunk (default 60).
+        connect: For name resolution, TCP and TLS together (default 10).
+        write: For sending the request (default None).
+        read: For each wait for a part of the response (default None).
+        stall: Between two chunks of a stream (default 60).
+
+    Raises:
+        SettingsError: A value is not a number above 0.
+
+    Example:
+        ```python
+        client = headrace.Client(timeout=headrace.Timeout(120, connect=5))
+        ```
     """
 
-    total: float | None = attrs.field(default=60.0, converter=_seconds, validator=positive_seconds)
+    total: float | None = attrs.field(default=60.0, converter=as_seconds, validator=positive_seconds)
     connect: float | None = attrs.field(
-        default=10.0, converter=_seconds, validator=positive_seconds, kw_only=True
+        default=10.0, converter=as_seconds, validator=positive_seconds, kw_only=True
     )
     write: float | None = attrs.field(
-        default=None, converter=_seconds, validator=positive_seconds, kw_only=True
+        default=None, converter=as_seconds, validator=positive_seconds, kw_only=True
     )
     read: float | None = attrs.field(
-        default=None, converter=_seconds, validator=positive_seconds, kw_only=True
+        default=None, converter=as_seconds, validator=positive_seconds, kw_only=True
     )
     stall: float | None = attrs.field(
-        default=60.0, converter=_seconds, validator=positive_seconds, kw_only=True
+        default=60.0, converter=as_seconds, validator=positive_seconds, kw_only=True
     )
 
 
 @attrs.define(eq=False, repr=False)
 class RequestFields:
-    """The fields of a `Request`, which a frozen class sets three times as slowly; see `plain_request`."""
+    """The fields of a `Request`; a frozen class would set them three times as slowly, see `plain_request`."""
 
     body: Mapping[str, Any] | None
     path: str = "/chat/completions"
@@ -98,30 +95,43 @@ class RequestFields:
 
 @attrs.frozen
 class Request(RequestFields):
-    """One call to be made.
+    """One call to make. Immutable; requests with equal attributes are equal.
 
-    ``body`` is the JSON body, a mapping (None: no body); ``path`` is appended to the endpoint's base URL.
-    Numbers, strings and arrays of NumPy's kind are sent as JSON's, a Decimal with all its digits; NaN and
-    what JSON cannot say is a `RequestError` that names its place. ``id`` is the caller's own name for it,
-    carried into outcomes and errors.
-    ``timeout`` (seconds or `Timeout`) is per attempt and overrides the client's; ``deadline`` is in
-    seconds from the call's start and spans all attempts and the waits between them. ``tags`` are for
-    accounting and logs (totals per tag); they are not sent. ``headers``, pairs of texts, are sent besides the
-    endpoint's, or in place of those of the same name. Where calls wait, those of higher ``priority`` go
-    first; those of a map wait as if theirs were one lower. ``answer`` is the type that the answer is to have;
-    see `Client.chat`. ``fresh``: no answer from a cache; the new one takes the place of the one it has kept.
+    Requests have no hash, because the body is a mapping that may change. Use ``id`` as a key instead.
 
-    Requests are equal where all of that is. They have no hash, because the body is a mapping that may change:
-    to keep something by request, give each an ``id``.
+    Attributes:
+        body: The JSON body as a mapping; None for no body. NumPy's numbers, strings and arrays are sent as
+            JSON, a Decimal with all its digits. A value that JSON does not have, such as NaN, raises a
+            `RequestError` that names its position when the request is sent.
+        path: Appended to the endpoint's base URL (default ``/chat/completions``).
+        method: The HTTP method (default POST).
+        id: Your name for the request; outcomes and errors show it.
+        timeout: Seconds for each attempt, or a `Timeout` (default: the client's).
+        deadline: Seconds for the whole call: all attempts and the waits between them (default: no limit).
+        tags: For accounting and logs, which show totals per tag; not sent.
+        headers: Pairs of strings, sent in addition to the endpoint's headers; a header of the same name
+            replaces the endpoint's.
+        answer: The type of the answer, see `Client.chat`.
+        priority: Among calls that wait, those with a higher priority go first (default 0). Calls of a map
+            wait with priority − 1.
+        fresh: Take no answer from a cache; a cache stores the new answer instead (default False).
 
-    Raises `RequestError` for a path or method that no HTTP request may carry, for a timeout or deadline that
-    is no duration, and for an ``answer`` that is no such type, or of anything but a chat.
+    Raises:
+        RequestError: The path or the method is not valid in HTTP, a timeout or deadline is not a number of
+            seconds above 0, or ``answer`` is used without messages.
+
+    Example:
+        ```python
+        messages = [{"role": "user", "content": "Hello"}]
+        request = headrace.Request({"messages": messages}, id="greeting", deadline=30)
+        reply = await client.send(request)
+        ```
     """
 
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __attrs_post_init__(self) -> None:
-        # No converters: they would be called for all the requests that have neither.
+        # Not converters: attrs would call them for every request, also without a timeout.
         if self.timeout is not None and not isinstance(self.timeout, Timeout):
             object.__setattr__(self, "timeout", _duration("timeout", self.timeout))
         if self.deadline is not None:
@@ -132,27 +142,27 @@ class Request(RequestFields):
             if not is_token(self.path):
                 raise RequestError(f"path {self.path!r} must be ASCII without spaces; percent-encode it")
         if self.method != "POST" and not (self.method.isascii() and self.method.isalpha()):
-            raise RequestError(f"method {self.method!r} is not an HTTP method")
+            raise RequestError(f"method {self.method!r} must be an HTTP method like GET")
         if self.answer is not None and "messages" not in (self.body or ()):
-            raise RequestError("answer= is for chats: the body has no messages")
+            raise RequestError("answer= needs a chat: the body has no messages")
 
     def __reduce__(self) -> Any:
         body = self.body
         tools = None if body is None else body.get("tools")
         if body is not None and isinstance(tools, list) and type(tools) is not list:
-            body = {**body, "tools": list(tools)}  # the functions of Tools may be known to this process only
+            body = {**body, "tools": list(tools)}  # functions in Tools may not exist in another process
         fields = {field.name: getattr(self, field.name) for field in attrs.fields(Request)} | {"body": body}
         return _request, (fields,)
 
     @property
     def model(self) -> str | None:
-        """The model named in the body, None where there is none."""
+        """The model in the body; None if the body names none."""
         model = None if self.body is None else self.body.get("model")
         return model if isinstance(model, str) else None
 
 
 def plain_request(body: Mapping[str, Any]) -> Request:
-    """``Request(body)``, in a third of the time: there is nothing to check in its other fields."""
+    """``Request(body)`` in a third of the time, because the other fields need no checks."""
     request: Any = RequestFields(body)
     request.__class__ = Request
     made: Request = request
@@ -165,10 +175,12 @@ def _request(fields: dict[str, Any]) -> Request:
 
 @attrs.frozen
 class Event:
-    """Something that happened to a call, told to observers.
+    """Something that happened to a call, reported to observers.
 
-    ``name`` is ``retry``, ``circuit`` or another policy's own word, ``data`` says the particulars
-    (plain values, no secrets), ``call`` is the call during which it happened.
+    Attributes:
+        name: ``retry``, ``circuit``, or a name that another policy defines.
+        call: The call to which it happened.
+        data: Details as plain values, without secrets.
     """
 
     name: str
@@ -178,35 +190,46 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class StreamResult:
-    """How a stream ended: ``complete``; with an ``error`` (a cancellation is one); or neither: left early."""
+    """How a stream ended.
+
+    Attributes:
+        complete: Whether the stream was read to its end.
+        error: The error that ended it; a cancellation counts as one. None for a stream that is complete, or
+            whose block was left early.
+    """
 
     complete: bool = False
     error: BaseException | None = None
 
 
-# Without slots, so that what few calls need takes no time where it has its default: see `TokenHolder`.
+# Without slots: attributes that few calls need stay class attributes and cost nothing; see `TokenHolder`.
 @attrs.define(eq=False, slots=False)
 class Call(TokenHolder):
-    """The life of one request on its way through the pipeline.
+    """One request on its way through the pipeline, with its attempts and what policies note about it.
 
     Attributes:
-        request: What is asked.
+        request: The request.
         endpoint: Where the next attempt goes: the first of ``endpoints``, unless a policy sets another one.
         content: The encoded body.
-        timeout: The limits of each attempt.
-        started: When the call began, on the clock that ``now()`` asks; later by the time it has queued.
-        deadline: When the call fails at the latest, on the same clock; None for never.
-        attempts: How many trips over the wire have begun.
-        notes: What policies keep with the call, each under its own name.
-        streamed: The reply comes with its first chunk; `add_done_callback` is for what is to be done at its
-            end.
-        unbounded: The body of a streamed call is handed on and not kept, so it may have any size.
-        now: `anyio.current_time`, asked directly.
-        endpoints: Those that serve the request's model.
-        priority: Where calls wait, those of a higher priority go first.
-        all_endpoints: The client's.
-
-    How long it has waited is told by the attributes of `TokenHolder`.
+        timeout: The time limits of each attempt.
+        started: Start of the call in seconds on the clock of ``now()``, moved by the time spent in the queue.
+        deadline: Latest end of the call on the same clock; None for no limit.
+        attempts: How many attempts have begun.
+        notes: Data that policies keep with the call, each policy under its own name.
+        streamed: Whether the reply comes with its first chunk; see `add_done_callback`.
+        unbounded: Whether the body of a streamed call is passed on without being kept, so that it may have
+            any size.
+        now: The clock, as `anyio.current_time`.
+        endpoints: The endpoints that serve the model of the request.
+        priority: Among calls that wait, those with a higher priority go first.
+        all_endpoints: All endpoints of the client.
+        queued: Seconds for which the call waited for tokens of the client's limiter or of its map's.
+        resumed: When the call last continued after `waiting`, on the clock of ``now()``; 0.0 if never.
+        is_waiting: Whether the call is inside a `waiting` block, or takes its tokens again at its end.
+        on_resume: Functions to call with this call when it continues after a `waiting` block. An error that
+            one raises comes out of the block, so the attempt is not made. Remove your function when ``send``
+            has returned.
+        queue_timeout: Seconds for which the call waits for a token; None for no limit.
     """
 
     request: Request
@@ -229,25 +252,31 @@ class Call(TokenHolder):
     )
 
     def notify(self, name: str, **data: Any) -> None:
-        """Tell the client's observers; costs nothing where there are none."""
+        """Report an event to the client's observers.
+
+        Args:
+            name: The name of the event.
+            **data: Details as plain values, without secrets.
+        """
         if self._notify is not None:
             self._notify(Event(name, self, data))
 
     def another(self, **changes: Any) -> Call:
-        """One more request on behalf of this call, as a hedge sends: with tokens of its own, of the same map.
+        """A second call for the same request and map, with tokens of its own, as a hedge needs it.
 
-        ``changes`` are attributes that are to differ.
+        Args:
+            **changes: Attributes that differ.
         """
         other = attrs.evolve(self, **changes)
         other._map_limiter = self._map_limiter
         return other
 
     def waiting(self) -> AbstractAsyncContextManager[None]:
-        """A block in which a policy waits for anything but the answer: a delay, its turn, another call.
+        """A block in which a policy waits for something else than the reply: a delay, a slot, another call.
 
-        For that time the call gives back every token that it holds, and its map may make another call. It
-        takes the tokens again, by its priority, before the block is left; so much time may have passed by
-        then that the policy has to decide anew. Limits on the time to wait belong inside the block.
+        Inside the block the call holds no tokens, and its map may make another call. At the end of the block
+        the call takes its tokens again, by its priority. That may take so long that the policy has to decide
+        again. Put time limits for the wait inside the block.
 
         Example:
             ```python
@@ -258,47 +287,56 @@ class Call(TokenHolder):
         return Waiting(self)
 
     async def acquire(self, limiter: Limiter) -> None:
-        """Borrow a token of a policy's own limiter on behalf of this call, in `waiting` if need be.
+        """Borrow a token of a policy's own limiter for this call; waits as in `waiting` if none is free.
 
-        `waiting` gives this token back as well, until `release`.
+        Until `release`, each `waiting` block returns this token too.
         """
         await acquire(self, limiter)
 
     def release(self, limiter: Limiter) -> None:
-        """Give back what `acquire` has borrowed; does nothing where the call has no such token any more."""
+        """Return the token that `acquire` borrowed; does nothing if the call does not hold it."""
         release(self, limiter)
 
-    def add_done_callback(self, do: Callable[[StreamResult], None]) -> None:
-        """Have ``do`` called once, when the stream has ended; inner policies' first."""
+    def add_done_callback(self, callback: Callable[[StreamResult], None]) -> None:
+        """Call ``callback`` once, when the stream has ended; callbacks of inner policies come first."""
         if self._done_callbacks is None:
             self._done_callbacks = []
-        self._done_callbacks.append(do)
+        self._done_callbacks.append(callback)
+
+    def at_end(self, callback: Callable[[StreamResult], None]) -> None:
+        """Deprecated name of `add_done_callback`; removed in 0.3."""
+        warnings.warn("use Call.add_done_callback, not Call.at_end", DeprecationWarning, stacklevel=2)
+        self.add_done_callback(callback)
 
     def end(self, result: StreamResult) -> None:
-        """The stream is over: do what was to be done, once; what one raises keeps no other from it."""
-        waiting, self._done_callbacks = self._done_callbacks, None
+        """Mark the stream as ended and call all callbacks, even if one raises an error.
+
+        Raises:
+            Exception: The first error of a callback, if the stream ended without an error.
+        """
+        callbacks, self._done_callbacks = self._done_callbacks, None
         failures = []
-        for do in waiting or ():
+        for callback in callbacks or ():
             try:
-                do(result)
+                callback(result)
             except Exception as error:
                 failures.append(error)
         if failures and result.error is None:
             raise failures[0]
 
 
-# A Struct, for one is made for each call: attrs.frozen takes 2 µs more.
+# A Struct, because each call makes one: attrs.frozen takes 2 µs more.
 class Outcome(msgspec.Struct, Generic[R_co], frozen=True, eq=False):
-    """What became of one item of a map or bulk run: a reply or an error.
+    """The result of one item of a map or bulk run: a reply or an error.
 
     Attributes:
-        index: The item's place in the input, from 0.
-        request: The request that was made for the item; None where there is none for it.
-        reply: None where there is an error.
-        error: None where there is a reply.
-        attempts: How many trips over the wire were made.
-        elapsed: Seconds that all attempts took, the waits between them included.
-        item: The item as it was given.
+        index: The position of the item in the input, from 0.
+        request: The request made for the item; None if none could be made.
+        reply: The reply; None if there is an error.
+        error: The error; None if there is a reply.
+        attempts: The number of attempts.
+        elapsed: Seconds for all attempts and the waits between them.
+        item: The item of the input.
     """
 
     index: int
@@ -310,21 +348,25 @@ class Outcome(msgspec.Struct, Generic[R_co], frozen=True, eq=False):
     item: Any = None
 
     def __repr__(self) -> str:
-        became = f"reply={self.reply!r}" if self.error is None else f"error={self.error!r}"
-        return f"Outcome(index={self.index}, {became}, attempts={self.attempts}, elapsed={self.elapsed:.3f})"
+        result = f"reply={self.reply!r}" if self.error is None else f"error={self.error!r}"
+        return f"Outcome(index={self.index}, {result}, attempts={self.attempts}, elapsed={self.elapsed:.3f})"
 
     @property
     def id(self) -> str | None:
-        """The id of the item's request."""
+        """The id of the request; None without one."""
         return self.request.id if self.request else None
 
     @property
     def ok(self) -> bool:
-        """True where there is a reply."""
+        """Whether there is a reply."""
         return self.reply is not None
 
     def unwrap(self) -> R_co:
-        """The reply; raises the error where there is none."""
+        """The reply.
+
+        Raises:
+            HeadraceError: The error, if there is no reply.
+        """
         if self.reply is None:
             raise cast("CallError", self.error)
         return self.reply

@@ -1,4 +1,4 @@
-"""An endpoint: where it is, what opens it, what it serves, and how requests are written there."""
+"""An endpoint: its URL, its key, its models, and how requests to it are written."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 
-from headrace._support.redaction import Redactor, Redactors
+from headrace._support.redaction import MultiRedactor, Redactor
 from headrace.errors import SettingsError
 from headrace.keys import RefreshableKey, Secret, as_secret, is_token
 
 
 class _Empty(Mapping[str, str]):
-    """An empty mapping that nobody can fill, and that pickles (as MappingProxyType does not)."""
+    """An immutable empty mapping that can be pickled, unlike MappingProxyType."""
 
     __slots__ = ()
 
@@ -42,12 +42,14 @@ EMPTY: Mapping[str, str] = _Empty()
 
 
 def models_by_name(models: Mapping[str, str] | Iterable[str] | None) -> Mapping[str, str] | None:
-    """What each model is called at an endpoint; those of a list as they are. None: any model."""
+    """The name of each model at an endpoint, from a mapping or a list; None stays None, for any model."""
     if models is None or isinstance(models, Mapping):
         return models
     names = None if isinstance(models, str) else list(models)
     if names is None or not all(isinstance(name, str) for name in names):
-        raise SettingsError(f"models={models!r}: must be a list of models, or what each is called there")
+        raise SettingsError(
+            f"models={models!r}: must be a list of names, or a mapping to names at the endpoint"
+        )
     return {name: name for name in names}
 
 
@@ -62,20 +64,20 @@ def _is_http2(instance: Any, attribute: attrs.Attribute[Any], value: object) -> 
 
 
 FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-"""Headers that are the transport's own to set."""
+"""Headers that only the transport may set."""
 
 _OWN = FRAMING | {"authorization", "content-type"}
 
 
 def unsendable(headers: Mapping[str, str], forbidden: frozenset[str]) -> str | None:
-    """What is wrong with headers, None for nothing: what HTTP cannot carry, and what is ``forbidden``."""
+    """What is wrong with headers: not valid in HTTP, or ``forbidden``; None if nothing is."""
     for name, value in headers.items():
         if name.lower() in forbidden:
             return f"header {name!r} is set by headrace itself"
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            return f"header name {name!r} holds a character that HTTP forbids"
+            return f"header name {name!r} contains a character that HTTP forbids"
         if not value.isascii() or not value.isprintable():
-            return f"header {name!r} holds a line break or a character outside ASCII"
+            return f"header {name!r} contains a line break or a character outside ASCII"
     return None
 
 
@@ -88,7 +90,7 @@ def _sendable(instance: Any, attribute: attrs.Attribute[Any], headers: Mapping[s
 def _host_of(endpoint: Endpoint) -> str:
     try:
         return urlsplit(endpoint.base_url).netloc.rpartition("@")[2]
-    except ValueError:  # which `checked` says
+    except ValueError:  # `validated` raises it
         return endpoint.base_url
 
 
@@ -96,24 +98,41 @@ def _host_of(endpoint: Endpoint) -> str:
 class Endpoint:
     """A server that speaks the API.
 
-    ``base_url``, ``api_key`` and ``headers``, which every request to it carries. The key is a string, a
-    `Secret`, or a callable that gives one, also an async one: a client asks it before its first request and
-    after each 401, once for all calls that wait, and sends a refused attempt once more with the new key. A
-    function that blocks blocks the event loop; put it into a thread (``anyio.to_thread.run_sync``).
-    ``name`` is for settings, logs and prices, by default the URL's host. ``models``: those that it serves,
-    as a list, or as a mapping from the name that is asked for to its name there; None: any, as they are
-    called. ``weight`` is its share of the calls beside other endpoints, ``max_in_flight`` how many it may
-    have at once (None: as many as the client); both are what a policy that chooses among endpoints goes by.
+    Attributes:
+        base_url: Where it is, like ``https://host/v1``.
+        api_key: A string, a `Secret`, or a function that returns one (it may be async). A client calls the
+            function before its first request and after each 401, once for all calls that wait, and repeats a
+            rejected attempt once with the new key. A function that blocks also blocks the event loop; call it
+            in a thread (``anyio.to_thread.run_sync``).
+        headers: Sent with every request.
+        name: For settings, logs and prices (default: the host of the URL).
+        models: The models that it serves: a list, or a mapping from the name in requests to the name at the
+            endpoint. None means any model (default).
+        weight: Its share of the calls, relative to other endpoints (default 1). For policies that choose
+            among endpoints.
+        max_in_flight: How many attempts it gets at the same time (default: as many as the client allows). For
+            policies that choose among endpoints.
+        path: How the path of a request is written (default ``{path}``).
+        query: Query parameters appended to each path.
+        key_header: The header that carries just the key (default: ``Authorization`` with ``Bearer``).
+        http2: True for HTTP/2 only, False for HTTP/1.1 only, "auto" for what the server chooses (default: as
+            the client's settings say).
+        is_plain: Whether requests are sent unchanged: no model is renamed, no path or query is set, and the
+            key does not change.
 
-    ``path`` is how a request's path is written there, ``query`` what follows it, ``key_header`` the header
-    that carries the key alone (None: ``Authorization: Bearer``), as for Azure's deployments:
-    ``path="/deployments/{model}{path}"``, ``query={"api-version": "…"}``, ``key_header="api-key"``.
+    Raises:
+        SettingsError: A value is out of range, a header is not valid in HTTP, or ``path`` lacks ``{path}``.
 
-    ``http2``: True for HTTP/2 only, False for HTTP/1.1 only, "auto" for what the server chooses; None: as the
-    client has it.
-
-    Raises `SettingsError` for values out of range, headers that HTTP cannot carry, and a path without
-    ``{path}``.
+    Example:
+        ```python
+        azure = headrace.Endpoint(
+            "https://name.openai.azure.com/openai",
+            key,
+            path="/deployments/{model}{path}",
+            query={"api-version": "2024-10-21"},
+            key_header="api-key",
+        )
+        ```
     """
 
     base_url: str
@@ -128,9 +147,7 @@ class Endpoint:
     key_header: str | None = attrs.field(default=None, kw_only=True)
     http2: bool | Literal["auto"] | None = attrs.field(default=None, validator=_is_http2, kw_only=True)
     is_plain: bool = attrs.field(init=False, repr=False)
-    """True where requests are written there as anywhere: no model renamed, no path or query of its own, and a
-    key that does not change."""
-    _redactor: Redactor | Redactors = attrs.field(init=False, repr=False)
+    _redactor: Redactor | MultiRedactor = attrs.field(init=False, repr=False)
 
     @path.validator
     def _has_path(self, attribute: attrs.Attribute[Any], value: str) -> None:
@@ -149,37 +166,45 @@ class Endpoint:
         return not renamed and self.path == "{path}" and not self.query and self.has_fixed_key
 
     @_redactor.default
-    def _of_key(self) -> Redactor | Redactors:
+    def _of_key(self) -> Redactor | MultiRedactor:
         return Redactor(None) if self.api_key is None else self.api_key.redactor()
 
     def validated(self, *, insecure: bool = False) -> Endpoint:
-        """This endpoint for one client, its URL in the form that the rest reckons with.
+        """A copy for one client, with its URL in normal form.
 
-        Raises `SettingsError` for an address that is no http(s) URL or unsafe (``insecure`` allows to send a
-        key over plain http to a public host), and for a key that no header can carry.
+        Args:
+            insecure: Allow sending a key over plain http to a public host.
+
+        Raises:
+            SettingsError: The URL is not an http(s) URL or not safe, or the key is not valid in a header.
         """
         key = self.api_key
         if isinstance(key, RefreshableKey):
             key = key.for_another_client()
         elif key is not None and not is_token(key.reveal()):
             raise SettingsError(
-                "api_key is empty or holds a space, a line break or a character outside ASCII; "
-                "was a line end copied with it?"
+                "api_key is empty or contains a space, a line break or a character outside ASCII; "
+                "remove it (a line break is easily copied with a key)"
             )
         return attrs.evolve(self, base_url=_checked_url(self.base_url, key, insecure), api_key=key)
 
     def serves(self, model: str | None) -> bool:
-        """Whether it has a model; what names none may go to any endpoint."""
+        """Whether it has this model; a request without a model may go to any endpoint."""
         return model is None or self.models is None or model in self.models
 
     def name_of(self, model: str) -> str:
-        """What a model is called there."""
+        """The name of a model at this endpoint."""
         return model if self.models is None else self.models.get(model, model)
 
     def target(self, path: str, model: str | None) -> str:
-        """What is appended to the base URL for a path of the API; ``model`` by its name there."""
+        """What to append to the base URL for a path of the API.
+
+        Args:
+            path: Like ``/chat/completions``.
+            model: By its name at this endpoint; None if the request names none.
+        """
         if model is None and "{model}" in self.path:
-            written = path  # a list of models, which is no model's
+            written = path  # such as the list of models
         else:
             written = self.path.replace("{model}", quote(model or "", safe="")).replace("{path}", path)
         if not self.query:
@@ -188,11 +213,11 @@ class Endpoint:
 
     @property
     def has_fixed_key(self) -> bool:
-        """False where the key is asked for, and so changes."""
+        """Whether the key never changes: it does not come from a function."""
         return self.api_key is None or self.api_key.is_fixed
 
     def credentials(self) -> dict[str, str]:
-        """The header that carries the key of now, none without one."""
+        """The header with the current key; empty without a key."""
         if self.api_key is None:
             return {}
         key = self.api_key.reveal()
@@ -200,16 +225,22 @@ class Endpoint:
 
     @property
     def may_show_key(self) -> bool:
-        """True where words of the endpoint may hold a key that must not be shown."""
-        return not self._redactor.idle
+        """Whether text from the endpoint may contain a key that must not be shown."""
+        return not self._redactor.is_noop
 
     def without_key(self, said: AnyStr) -> AnyStr:
-        """What the endpoint said, less its key: some repeat the one that they refuse.
+        """Text from the endpoint with its key replaced; some endpoints repeat a key that they reject.
 
-        Any 8 characters of the key in a row are replaced, counted after its public prefix (``sk-proj-``), in
-        any escaping. A key of fewer characters is a word, and is left alone.
+        Any 8 consecutive characters of the key are replaced, in any escaping; its public prefix
+        (``sk-proj-``) does not count. A key of fewer characters is a plain word and stays.
         """
         return self._redactor.text(said) if isinstance(said, str) else self._redactor.content(said)
+
+
+_OPERATION = re.compile(
+    r"(/chat/completions|/completions|/embeddings|/responses|(?<=/v[0-9])/models)/*$", re.ASCII
+)
+"""Paths of calls, which headrace adds itself. ``/models`` alone ends the base URL of Azure AI Foundry."""
 
 
 def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
@@ -219,30 +250,34 @@ def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
     except ValueError as error:
         raise SettingsError(f"base_url: {error}") from None
     if parts.username is not None or parts.password is not None:
-        raise SettingsError("base_url holds a user name or password; pass a key as api_key instead")
+        raise SettingsError("base_url contains a user name or password; pass a key as api_key= instead")
     if not is_token(url):
-        raise SettingsError("base_url holds a space, a line break or a character outside ASCII")
+        raise SettingsError("base_url contains a space, a line break or a character outside ASCII")
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise SettingsError(f"base_url {url!r} must be like https://host/v1")
     if not _is_host(parts.hostname):
-        raise SettingsError(f"base_url {url!r}: its host is not a host name, nor an address")
+        raise SettingsError(f"base_url {url!r}: the host must be a host name or an IP address")
     if parts.query or parts.fragment:
-        # Not shown: some put their key there.
+        # The URL is not shown: it may contain a key there.
         raise SettingsError("base_url must end with its path, without '?' and '#'")
+    operation = _OPERATION.search(parts.path)
+    if operation is not None:
+        base = f"{parts.scheme}://{parts.netloc}{parts.path[: operation.start(1)]}"
+        raise SettingsError(f"base_url {url!r} must not include {operation[1]!r}; use {base!r}")
     if parts.scheme == "http" and key is not None and not insecure and _public(parts.hostname):
         raise SettingsError(
             f"base_url {url!r} would send the key unencrypted over the network; use https, "
-            "or say insecure=True if the way there is safe"
+            "or pass insecure=True if the network is safe"
         )
     if url.startswith("https://api.openai.com") and key is None:
         raise SettingsError(
-            "no key for api.openai.com: set OPENAI_API_KEY or pass api_key=, or name a base_url"
+            "no key for api.openai.com: set OPENAI_API_KEY, or pass api_key= or another base_url="
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
 def _is_host(host: str) -> bool:
-    """Whether a resolver can be asked for a host at all."""
+    """Whether a resolver accepts a host."""
     if ":" in host:
         with contextlib.suppress(ValueError):
             return bool(ipaddress.IPv6Address(host))
@@ -255,7 +290,7 @@ def _is_host(host: str) -> bool:
 
 
 def _public(host: str) -> bool:
-    """False for loopback and private addresses and for names that only a local resolver knows."""
+    """Whether a host is public: not a loopback or private address, and not a name of the local network."""
     try:
         return not ipaddress.ip_address(host).is_private
     except ValueError:

@@ -1,38 +1,37 @@
-"""What can go wrong, and whose mistake it is.
+"""All errors that headrace raises, in one tree.
 
     HeadraceError
-      SetupError                 yours, found before anything is sent
-        SettingsError            an unknown key, a value of the wrong kind, an unsafe address
-        PluginError              a plugin that does not import, or returns nonsense
-        RequestError             a request that cannot be sent as it is
+      SetupError                 the caller's mistake, found before anything is sent
+        SettingsError            an unknown setting, a value of the wrong type, an unsafe URL
+        PluginError              a plugin that cannot be imported, or returns the wrong thing
+        RequestError             a request that cannot be sent
         ClientStateError         a client that is closed, not open yet, or of another event loop
-        InputError               a bulk run's input, template or output; names the file and the line
+        InputError               the input, template or output of a bulk run; names the file and the line
         JournalError             a journal that belongs to another run, is in use, or is damaged
-      WorkerLost                 the processes of a bulk run die
-      CallError                  one call failed; says to which request and whether a retry can help
-        ConnectError             refused, unresolved, reset before an answer
+      WorkerLost                 the processes of a bulk run keep dying
+      CallError                  a call failed; names the request and whether a retry can help
+        ConnectError             refused, not resolved, or reset before a response
           TLSError               handshake or certificate; never retried, never downgraded
-          ProxyError             the proxy cannot be reached, or opens no way to the endpoint
-        LocalResourceError       this machine has no file, port, thread or memory left for a connection
-        CallTimeout              no connection, no bytes or no end within the time allowed
-          DeadlineExceeded       the request's own deadline, over all its attempts
-        ProtocolError            an answer that breaks HTTP
-          IncompleteReply        an answer cut short
-        ReplyTooLarge            an answer over max_response_bytes
-        InvalidReply             a success by status whose body is no answer
-        StatusError              any status that is not 2xx
+          ProxyError             the proxy is not reachable, or does not connect to the endpoint
+        LocalResourceError       no file, port, thread or memory is left here for a connection
+        CallTimeout              no connection, no data or no end within the time limit
+          DeadlineExceeded       the deadline of the request, over all its attempts
+        ProtocolError            a response that violates HTTP
+          IncompleteReply        a response that is cut off
+        ReplyTooLarge            a response larger than max_response_bytes
+        InvalidReply             a successful status, but no answer in the body
+        StatusError              any status but 2xx
           AuthenticationError    401
           RateLimited            429
           ServerError            5xx
-        AnswerError              an answer outside what was asked for
-        CircuitOpen              not sent: the endpoint's circuit is open
-          EndpointPaused         not sent: the endpoint asked to stay away for longer than is waited
-        BudgetExceeded           not sent: the budget would be overdrawn
-        CredentialError          not sent: the callable given as api_key gave no key
-        PolicyError              a policy raised something that is no HeadraceError
+        AnswerError              an answer that is not what was asked for
+        CircuitOpen              not sent: the circuit of the endpoint is open
+          EndpointPaused         not sent: the endpoint asked for a longer pause than calls wait
+        BudgetExceeded           not sent: the call could exceed the budget
+        CredentialError          not sent: the function passed as api_key= returned no key
+        PolicyError              a policy raised an error that is not a HeadraceError
 
-A foreign exception (OSError, ssl, anyio, httpx) is translated at the transport, its one boundary, and
-stays visible as ``__cause__``.
+Transports translate foreign exceptions (OSError, ssl, anyio, httpx) and keep them as ``__cause__``.
 """
 
 from __future__ import annotations
@@ -82,31 +81,31 @@ __all__ = [
 
 
 class HeadraceError(Exception):
-    """The base of everything that headrace raises."""
+    """The base class of all errors of headrace."""
 
 
 class SetupError(HeadraceError):
-    """The caller's mistake, found before anything is sent."""
+    """A mistake of the caller, found before anything is sent."""
 
 
 class SettingsError(SetupError, ValueError):
-    """A setting that is unknown, of the wrong kind, or unsafe."""
+    """A setting that is unknown, of the wrong type, or unsafe."""
 
 
 class PluginError(SetupError):
-    """A plugin that does not import, or whose hook returns something else than its contract says."""
+    """A plugin that cannot be imported, or whose hook does not return what it must."""
 
 
 class RequestError(SetupError, ValueError):
-    """A request that cannot be sent as it is."""
+    """A request that cannot be sent."""
 
 
 class ClientStateError(SetupError, RuntimeError):
-    """A client used before it is open, after it is closed, or from another event loop."""
+    """A client that is used before it is open, after it is closed, or in another event loop."""
 
 
 class InputError(SetupError, ValueError):
-    """The input, template or output of a bulk run; the message begins with file and line."""
+    """A mistake in the input, template or output of a bulk run; the message begins with file and line."""
 
 
 class JournalError(SetupError):
@@ -114,18 +113,22 @@ class JournalError(SetupError):
 
 
 class WorkerLost(HeadraceError):
-    """The worker processes of a bulk run die one after the other; what is done is in the journal."""
+    """The worker processes of a bulk run keep dying. Finished items are in the journal."""
 
 
 class CallError(HeadraceError):
-    """One call failed.
+    """A call failed.
 
-    ``code`` is a short machine-readable name, the same in logs, summaries and output files;
-    ``retryable`` says whether sending the request again can help; ``ends_run`` whether one of them is enough
-    to end a bulk run, because no later call can succeed. ``request`` and ``attempts``
-    are filled in by the client; ``partial`` is what came of a stream that broke, None without one.
-    ``cost`` and ``possible_cost`` are in USD and filled in by the cost policy: what the call has to be paid
-    for all the same, and what attempts whose cost is not known may have cost at most; None for nothing.
+    Attributes:
+        code: A short machine-readable name, the same in logs, summaries and output files.
+        retryable: Whether sending the request again can help.
+        ends_run: Whether one such error ends a bulk run, because no later call can succeed.
+        request: The request; set by the client.
+        attempts: The number of attempts; set by the client.
+        partial: The reply as far as it was received; None if nothing was.
+        cost: USD to pay although the call failed; None for nothing. Set by the cost policy.
+        possible_cost: Maximum cost in USD of attempts whose cost is unknown, in addition to ``cost``; None
+            for nothing. Set by the cost policy.
     """
 
     code: ClassVar[str] = "call_failed"
@@ -139,10 +142,11 @@ class CallError(HeadraceError):
 
 
 class ConnectError(CallError):
-    """No connection, or one that was lost before any byte of an answer.
+    """There is no connection, or it was lost before the first byte of a response.
 
-    ``sent``: True where it was lost when the request was on its way, so that the endpoint may have acted on
-    it.
+    Attributes:
+        sent: Whether the connection was lost after sending began, so that the endpoint may have processed
+            the request.
     """
 
     code = "connect_error"
@@ -158,9 +162,9 @@ class TLSError(ConnectError):
 
 
 class ProxyError(ConnectError):
-    """The proxy cannot be reached, or opens no way to the endpoint.
+    """The proxy is not reachable, or does not connect to the endpoint.
 
-    ``retryable`` unless it says no: it wants credentials, or forbids that host.
+    Not ``retryable`` if the proxy demands credentials or forbids the host.
     """
 
     code = "proxy_error"
@@ -169,7 +173,7 @@ class ProxyError(ConnectError):
 class LocalResourceError(CallError):
     """This process or machine has no file, local port, thread or memory left for another connection.
 
-    It says nothing about the endpoint, so no policy counts it against one. Nothing was sent.
+    Nothing was sent, and no policy counts it as a failure of the endpoint.
     """
 
     code = "local_resources"
@@ -177,7 +181,12 @@ class LocalResourceError(CallError):
 
 
 class CallTimeout(CallError):
-    """An attempt ran out of time; ``phase`` is queue, connect, write, read, total or stall."""
+    """An attempt took too long.
+
+    Attributes:
+        phase: ``queue``, ``connect``, ``write``, ``read``, ``total`` or ``stall``, as in `Timeout`;
+            ``deadline`` for a `DeadlineExceeded`.
+    """
 
     code = "timeout"
     retryable = True
@@ -188,36 +197,37 @@ class CallTimeout(CallError):
 
 
 class DeadlineExceeded(CallTimeout):
-    """The request's deadline passed; it spans all attempts and the waits between them."""
+    """The deadline of the request passed; it covers all attempts and the waits between them."""
 
     code = "deadline_exceeded"
     retryable = False
 
 
 class ProtocolError(CallError):
-    """The answer breaks HTTP; its connection was dropped."""
+    """The response violates HTTP; its connection was closed."""
 
     code = "protocol_error"
     retryable = True
 
 
 class IncompleteReply(ProtocolError):
-    """The connection ended before the answer did."""
+    """The connection ended before the end of the response."""
 
     code = "incomplete_reply"
 
 
 class ReplyTooLarge(CallError):
-    """The answer, as sent or once decompressed, is over ``max_response_bytes``."""
+    """The response is larger than ``max_response_bytes``, as received or decompressed."""
 
     code = "reply_too_large"
 
 
 class InvalidReply(CallError):
-    """Status 2xx, but the body is not JSON, is an error, or holds no answer.
+    """The status is 2xx, but the body is not JSON, is an error, or contains no answer.
 
-    ``error_code`` is the endpoint's own short name for its error, None where it gives none; ``is_json`` is
-    False where the body is a page or a text.
+    Attributes:
+        error_code: The ``code`` of the endpoint's error object; None without one.
+        is_json: False if the body is an HTML page or plain text.
     """
 
     code = "invalid_reply"
@@ -233,13 +243,13 @@ class StatusError(CallError):
     """The endpoint answered with a status that is not 2xx.
 
     Attributes:
-        status: The status.
-        headers: The answer's, less the key where they hold it.
-        body: The answer's bytes, less the key.
-        error_code: The ``code`` of its error object, or its ``type`` where that is the word.
-        param: The parameter of the request that the endpoint blames, None where it names none.
-        limit: Which limit a 429 is about: "requests_per_minute", "tokens_per_minute", "requests_per_day",
-            "tokens_per_day", "quota" (no credit left), "overloaded"; None where the endpoint does not say.
+        status: The HTTP status.
+        headers: The response headers, with the key removed.
+        body: The response body, with the key removed.
+        error_code: The ``code`` of the error object, or its ``type`` if it has no code.
+        param: The parameter of the request that the endpoint rejects; None if it names none.
+        limit: The limit that a 429 is about: "requests_per_minute", "tokens_per_minute", "requests_per_day",
+            "tokens_per_day", "quota" (no credit left) or "overloaded"; None if the endpoint does not say.
     """
 
     code = "status_error"
@@ -255,7 +265,7 @@ class StatusError(CallError):
         param: str | None = None,
         retryable: bool = False,
         limit: str | None = None,
-        asked: float | None = None,
+        body_retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -265,26 +275,26 @@ class StatusError(CallError):
         self.param = param
         self.retryable = retryable
         self.limit = limit
-        self._asked = asked
+        self._body_retry_after = body_retry_after
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the endpoint asks to stay away from now on; None where it asks for nothing sensible.
+        """Seconds from now to wait before the next request; None if the endpoint gives no valid value.
 
-        As `headrace._support.retry_after` reads its headers; without these, what its body says.
+        It comes from the headers, or else from the body.
         """
         seconds = None if self.headers is None else retry_after_seconds(self.headers, time.time())
-        return self._asked if seconds is None else seconds
+        return self._body_retry_after if seconds is None else seconds
 
 
 class AuthenticationError(StatusError):
-    """401: the endpoint refuses the key."""
+    """401: the endpoint rejects the key."""
 
     code = "authentication_error"
 
 
 class RateLimited(StatusError):
-    """429: too many requests or tokens, or (``insufficient_quota``) no credit left."""
+    """429: too many requests or tokens, or no credit left (``insufficient_quota``)."""
 
     code = "rate_limited"
 
@@ -296,10 +306,11 @@ class ServerError(StatusError):
 
 
 class AnswerError(CallError):
-    """The model answered, but outside what was asked for.
+    """The model answered, but not what was asked for.
 
-    ``finish_reason`` says why, where the answer is not whole (``length``, ``content_filter``, ``refusal``,
-    …): asking again for the right form does not mend that. Else it is None.
+    Attributes:
+        finish_reason: Why the answer is incomplete (``length``, ``content_filter``, ``refusal``, …), which
+            asking for the right form again cannot repair. None for a complete answer in the wrong form.
     """
 
     code = "answer_error"
@@ -310,10 +321,13 @@ class AnswerError(CallError):
 
 
 class CircuitOpen(CallError):
-    """Not sent: the endpoint's circuit is open, and this fails fast instead of waiting for it.
+    """Not sent: the circuit of the endpoint is open, so the call fails at once.
 
-    ``retry_after``: seconds until the next probe is due. Who has the time (a bulk run has) waits so long and
-    makes the call again; a retry within the call would keep its caller waiting for the endpoint's recovery.
+    A bulk run waits and makes the call again. A retry within the call would make its caller wait until the
+    endpoint recovers.
+
+    Attributes:
+        retry_after: Seconds until the next probe is due.
     """
 
     code = "circuit_open"
@@ -324,26 +338,29 @@ class CircuitOpen(CallError):
 
 
 class EndpointPaused(CircuitOpen):
-    """Not sent: the endpoint refused others and asked to stay away, for longer than a call waits.
+    """Not sent: the endpoint rejected other calls and asked for a longer pause than a call waits.
 
-    ``retry_after``: seconds until it may be called again. A kind of `CircuitOpen`, because the same is to be
-    done about it: another endpoint, or the same one later.
+    A kind of `CircuitOpen`, because the remedy is the same: another endpoint, or the same one later.
+
+    Attributes:
+        retry_after: Seconds until the end of the pause.
     """
 
     code = "endpoint_paused"
 
 
 class BudgetExceeded(CallError):
-    """Not sent: with this call the budget could be overdrawn."""
+    """Not sent: this call could exceed the budget."""
 
     code = "budget_exceeded"
     ends_run = True
 
 
 class CredentialError(CallError):
-    """Not sent: the callable given as ``api_key`` raised an error, or gave no key that can be sent.
+    """Not sent: the function passed as ``api_key=`` raised an error, or returned no valid key.
 
-    ``__cause__`` is what it raised; the message does not repeat that, because it may hold a secret.
+    ``__cause__`` is the error of the function. The message does not repeat it, because it may contain a
+    secret.
     """
 
     code = "credential_error"
@@ -351,6 +368,6 @@ class CredentialError(CallError):
 
 
 class PolicyError(CallError):
-    """A policy raised something that is no HeadraceError; the message names the policy."""
+    """A policy raised an error that is not a HeadraceError; the message names the policy."""
 
     code = "policy_error"

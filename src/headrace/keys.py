@@ -1,14 +1,14 @@
-"""Keys of endpoints: a secret that shows itself to nobody, and one that a callable gives, again and again.
+"""Keys of endpoints: a secret that is never shown, and a key that comes from a function.
 
-A key that expires is asked for before the first request of a client, and again when the endpoint refused it
-with a 401. The rule for those who need a key at the same time:
+A client calls the function before its first request, and again when the endpoint rejects the key with a 401.
+Calls that need the key at the same time share one call of the function:
 
-    what the asking comes to                  what happens to all who wait for it
+    result of the function                    what the waiting calls do
     ----------------------------------------  ---------------------------------------------------------
-    another key                               they go on with it
-    the key that was refused                  they go on without: it is not sent again
-    the callable raises, or gives no key      each raises a `CredentialError`; whoever comes later asks anew
-    the task that asks is cancelled           one of the others asks
+    a new key                                 continue with it
+    the rejected key again                    fail with the 401; the key is not sent again
+    an error, or not a valid key              raise a `CredentialError`; later calls call the function again
+    its task is cancelled                     one of the waiting calls calls the function
 """
 
 from __future__ import annotations
@@ -19,129 +19,133 @@ from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import anyio
 
-from headrace._support.redaction import Redactor, Redactors
+from headrace._support.redaction import MultiRedactor, Redactor
 from headrace.errors import CredentialError, SettingsError
 
 
 class Secret:
-    """A string that shows itself to nobody who does not ask: not in repr, str, logs or pickles."""
+    """A string that repr, str, logs and pickles do not show; see `reveal`.
+
+    Args:
+        value: The string.
+    """
 
     __slots__ = ("_value",)
 
     is_fixed: ClassVar[bool] = True
-    """False for a key that is asked for, and so changes."""
+    """False for a key that comes from a function, and so may change."""
 
     def __init__(self, value: str) -> None:
         self._value = value
 
     def reveal(self) -> str:
-        """The string itself."""
+        """The string."""
         return self._value
 
-    def redactor(self) -> Redactor | Redactors:
-        """What blots it out of text."""
+    def redactor(self) -> Redactor | MultiRedactor:
+        """Removes the secret from text."""
         return Redactor(self._value)
 
     def __repr__(self) -> str:
         return "Secret(…)"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not pickled; pass the name of an environment variable instead")
+        raise TypeError("a Secret cannot be pickled; pass the name of an environment variable instead")
 
 
 KeyProvider: TypeAlias = Callable[[], str | Secret | Awaitable[str | Secret]]
-"""Gives a key, as a function or as an async one."""
+"""A function that returns a key; it may be async."""
 
 
-class _Asking:
-    """One call of the source, for all who wait for it."""
+class _Refresh:
+    """One call of the key provider, shared by all tasks that wait for it."""
 
-    __slots__ = ("failure", "is_done", "over")
+    __slots__ = ("failure", "finished", "is_done")
 
     def __init__(self) -> None:
-        self.over = anyio.Event()
+        self.finished = anyio.Event()
         self.is_done = False
         self.failure: CredentialError | None = None
 
 
 class RefreshableKey(Secret):
-    """The current one of the keys that a callable gives; it belongs to the event loop of one client."""
+    """The current key of a key provider; belongs to the event loop of one client."""
 
-    __slots__ = ("_asking", "_redactors", "_source", "version")
+    __slots__ = ("_provider", "_redactors", "_refresh", "version")
 
     is_fixed = False
 
-    def __init__(self, source: KeyProvider) -> None:
+    def __init__(self, provider: KeyProvider) -> None:
         super().__init__("")
-        self._source = source
-        self._asking: _Asking | None = None
-        self._redactors = Redactors()
+        self._provider = provider
+        self._refresh: _Refresh | None = None
+        self._redactors = MultiRedactor()
         self.version: int = 0
-        """How many different keys there have been in a row; 0: none was asked for yet."""
+        """The number of key changes so far; 0 before the first key."""
 
     def for_another_client(self) -> RefreshableKey:
-        """The same for another client: what waits in one event loop cannot be woken from another."""
-        return RefreshableKey(self._source)
+        """A copy for another client, because tasks of one event loop cannot be woken from another."""
+        return RefreshableKey(self._provider)
 
     def reveal(self) -> str:
-        """The key of now; raises `CredentialError` before the first one was asked for."""
+        """The current key; raises `CredentialError` before there is one."""
         if self.version == 0:
-            raise CredentialError("no key yet: a client asks for it before its first request")
+            raise CredentialError("no key yet: a client gets it before its first request")
         return self._value
 
-    def redactor(self) -> Redactor | Redactors:
-        """What blots the latest keys out of text, those to come included."""
+    def redactor(self) -> Redactor | MultiRedactor:
+        """Removes the latest keys from text, including future ones."""
         return self._redactors
 
     async def refresh(self, version: int) -> bool:
-        """Wait for another key than the one of ``version``, or for the first one (0).
+        """Get a newer key than that of ``version`` (0 for the first key), and wait for it.
 
-        Returns False where the source gives the same one again. Raises `CredentialError` where it gives none.
+        Returns False if the provider returns the same key again; raises `CredentialError` if it returns none.
         """
         while self.version == version:
-            asking = self._asking
-            if asking is None:
-                asking = self._asking = _Asking()
+            refresh = self._refresh
+            if refresh is None:
+                refresh = self._refresh = _Refresh()
                 try:
-                    await self._ask(asking)
+                    await self._call_provider(refresh)
                 finally:
-                    self._asking = None
-                    asking.over.set()
+                    self._refresh = None
+                    refresh.finished.set()
             else:
-                await asking.over.wait()
-            if asking.failure is not None:
-                # One for each who waits: a client writes into it which request it was.
-                raise CredentialError(*asking.failure.args) from asking.failure.__cause__
-            if asking.is_done:
+                await refresh.finished.wait()
+            if refresh.failure is not None:
+                # A new error for each waiting task, because a client adds its request to it.
+                raise CredentialError(*refresh.failure.args) from refresh.failure.__cause__
+            if refresh.is_done:
                 break
         return self.version != version
 
-    async def _ask(self, asking: _Asking) -> None:
+    async def _call_provider(self, refresh: _Refresh) -> None:
         try:
-            given: Any = self._source()
+            given: Any = self._provider()
             if inspect.isawaitable(given):
                 given = await given
         except Exception as error:
-            # Its words may hold a secret that nobody here knows; where the cause is shown, it is the user's.
-            asking.failure = self._failure(f"raised {type(error).__name__} (see __cause__)")
-            asking.failure.__cause__ = error
+            # Its message may contain a secret that is not known here; the cause keeps it.
+            refresh.failure = self._failure(f"raised {type(error).__name__} (see __cause__)")
+            refresh.failure.__cause__ = error
         else:
-            wrong = self._take(given.reveal() if isinstance(given, Secret) else given)
+            wrong = self._set_key(given.reveal() if isinstance(given, Secret) else given)
             if wrong:
-                asking.failure = self._failure(f"gave {wrong}")
-        asking.is_done = True
+                refresh.failure = self._failure(f"returned {wrong}")
+        refresh.is_done = True
 
     def _failure(self, what: str) -> CredentialError:
-        name = getattr(self._source, "__qualname__", None) or type(self._source).__name__
-        so = "there is none in place of the refused one (401)" if self.version else "nothing was sent"
-        return CredentialError(f"no key: {name}, given as api_key, {what}, so {so}")
+        name = getattr(self._provider, "__qualname__", None) or type(self._provider).__name__
+        so = "no new key replaces the rejected one (401)" if self.version else "nothing was sent"
+        return CredentialError(f"no key: {name}, passed as api_key=, {what}, so {so}")
 
-    def _take(self, key: Any) -> str | None:
-        """Make this the current key; returns what is wrong with one that cannot be sent."""
+    def _set_key(self, key: Any) -> str | None:
+        """Make this the current key; returns what is wrong with a key that cannot be sent."""
         if not isinstance(key, str):
             return f"a {type(key).__name__}, not a str or Secret"
         if not is_token(key):
-            return "a key that is empty or holds a space, a line break or a character outside ASCII"
+            return "a key that is empty or contains a space, a line break or a character outside ASCII"
         if key != self._value:
             self._redactors.add(key)
             self._value = key
@@ -150,18 +154,19 @@ class RefreshableKey(Secret):
 
 
 def as_secret(key: str | Secret | KeyProvider | None) -> Secret | None:
-    """A string or a callable as a `Secret`, a `Secret` as it is; raises `SettingsError` for anything else."""
+    """A string or a function as a `Secret`; raises `SettingsError` for a value of another type."""
     if isinstance(key, str):
         return Secret(key)
     if key is None or isinstance(key, Secret):
         return key
     if isinstance(key, type) or not callable(key):
         raise SettingsError(
-            f"api_key must be a str, a headrace.Secret or a callable that gives one, not {type(key).__name__}"
+            "api_key= must be a str, a headrace.Secret or a function that returns one, "
+            f"not {type(key).__name__}"
         )
     return RefreshableKey(key)
 
 
 def is_token(value: str) -> bool:
-    """True for printable ASCII without spaces: what a URL, a path or a key may be made of."""
+    """Whether a value is printable ASCII without spaces, as a URL, a path or a key must be."""
     return bool(value) and value.isascii() and value.isprintable() and " " not in value

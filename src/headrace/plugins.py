@@ -11,12 +11,13 @@ from headrace._support.public_names import fixup_module_metadata as _fixup_modul
 from headrace._support.public_names import renamed_member as _renamed_member
 from headrace._support.task_groups import task_group
 from headrace._support.text import nearest
-from headrace.limiters import Waiter, WaitingQueue
+from headrace._support.waiting_queue import Waiter, WaitingQueue
 from headrace.pipeline.attempt import parse_reply
 from headrace.policies import BackgroundTasks, TaskGroupFactory
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 from headrace.settings.rate_limits import PerMinute, positive_number
 from headrace.wire.batch_lines import EncodedBody
+from headrace.wire.finish_reasons import classify_finish_reason
 from headrace.wire.rate_limit_detector import (
     RateLimitDetector,
     RateLimitEvidence,
@@ -39,6 +40,7 @@ __all__ = [
     "TaskGroupFactory",
     "Waiter",
     "WaitingQueue",
+    "classify_finish_reason",
     "encode_body",
     "expected_body",
     "is_daily_limit",

@@ -1,4 +1,4 @@
-"""The contract of policies: what one is, where it stands in the pipeline, and what its lifespan is given."""
+"""The contract of policies: their methods, their stages, and background tasks for their lifespans."""
 
 from __future__ import annotations
 
@@ -15,10 +15,23 @@ from headrace.errors import PluginError, PolicyError
 from headrace.replies import Reply
 
 Send: TypeAlias = Callable[[Call], Awaitable[Reply]]
+"""Sends a call on through the rest of the pipeline and returns its reply."""
 
 
 class Stage(enum.IntEnum):
-    """Where in the pipeline a policy stands, outermost first."""
+    """The stage of a policy in the pipeline, outermost first.
+
+    A token of the limiter is taken between PERSIST and PROTECT, so the last two stages are part of each
+    attempt.
+
+    Attributes:
+        OBSERVE: Logging, tracing.
+        ACCOUNT: Cost, budget.
+        ANSWER: Cache.
+        PERSIST: Retry, hedge, failover.
+        PROTECT: Circuit breaker.
+        PACE: Rate limits.
+    """
 
     OBSERVE = 10
     ACCOUNT = 20
@@ -30,33 +43,59 @@ class Stage(enum.IntEnum):
 
 @runtime_checkable
 class Policy(Protocol):
-    """A piece of behaviour around a call.
+    """Behaviour around a call, such as retries or a cache.
 
-    ``wrap`` is called once, when a client is made. What it returns may call the inner ``send`` never,
-    once or many times; a policy with nothing to do returns ``send`` itself.
+    Example:
+        ```python
+        class Audit:
+            name, stage = "audit", headrace.Stage.OBSERVE
+
+            def wrap(self, send: headrace.Send) -> headrace.Send:
+                async def audited(call: headrace.Call) -> headrace.Reply:
+                    reply = await send(call)
+                    print(call.request.id, reply.status)
+                    return reply
+
+                return audited
+        ```
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name; no two policies of a client have the same."""
+
     @property
-    def stage(self) -> Stage: ...
-    def wrap(self, send: Send, /) -> Send: ...
+    def stage(self) -> Stage:
+        """The stage. Within a stage, policies are ordered by name."""
+
+    def wrap(self, send: Send, /) -> Send:
+        """Return a function to use instead of ``send``; called once, when a client is made.
+
+        The function may call ``send`` never, once or many times. A policy that has nothing to do returns
+        ``send`` itself.
+        """
 
 
 @runtime_checkable
 class Observer(Protocol):
-    """Somebody who is told of events. Sync and cheap; one that raises is named in the log and dropped."""
+    """Receives the events of a client, synchronously, so it must be fast.
+
+    An observer that raises an error is named in the log and gets no more events.
+    """
 
     @property
-    def name(self) -> str: ...
-    def notify(self, event: Event, /) -> None: ...
+    def name(self) -> str:
+        """The name, for the log."""
+
+    def notify(self, event: Event, /) -> None:
+        """Receive an event."""
 
 
 class BackgroundTasks:
-    """Starts tasks in the task group of a client; they are cancelled when its block ends.
+    """Starts tasks in the task group of a client; they are cancelled when the client closes.
 
-    What a task raises cancels the client's block, and comes out of it as a `PolicyError` that names
-    ``owner``.
+    An error of a task cancels the client's block and is raised from it, as a `PolicyError` that names the
+    policy or transport.
     """
 
     def __init__(self, group: anyio.abc.TaskGroup, owner: str) -> None:
@@ -90,4 +129,4 @@ class BackgroundTasks:
 
 
 TaskGroupFactory: TypeAlias = Callable[[], Awaitable[BackgroundTasks]]
-"""What a lifespan is given: awaited, it is the client's task group, made when it is first asked for."""
+"""The argument of ``lifespan``: ``await group()`` gives the client's task group, made at the first call."""

@@ -1,4 +1,4 @@
-"""What came back of a call: headers, usage, reply."""
+"""What a successful call returns: reply, headers, usage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from headrace._support.lenient_json import NOT_JSON, decode_json
-from headrace._support.message_content import content_of, output_text, split_thoughts, tool_calls_in
+from headrace._support.message_content import first_choice, text_and_reasoning, tool_calls_in
 from headrace._support.text import shown
 from headrace.errors import InvalidReply
 
@@ -22,9 +22,12 @@ T = TypeVar("T")
 
 
 class Headers(Mapping[str, str]):
-    """The headers of an answer: a read-only mapping whose keys ignore case.
+    """Response headers: a read-only mapping whose keys ignore case.
 
-    A header sent several times is joined with ", " (RFC 9110, section 5.3).
+    Values of a header that occurs several times are joined with ", " (RFC 9110, section 5.3).
+
+    Args:
+        raw: Pairs of name and value as received; also an attribute.
     """
 
     __slots__ = ("raw",)
@@ -37,7 +40,8 @@ class Headers(Mapping[str, str]):
     @overload
     def get(self, name: str, default: T, /) -> str | T: ...
     def get(self, name: str, default: T | None = None, /) -> str | T | None:
-        # Mapping's would raise and catch for each header that is not there.
+        """The value of a header, or ``default``."""
+        # Mapping.get would raise and catch an error for each missing header.
         values = self._values(name)
         return b", ".join(values).decode("latin-1") if values else default
 
@@ -49,7 +53,7 @@ class Headers(Mapping[str, str]):
 
     def _values(self, name: str) -> list[bytes]:
         wanted = name.lower().encode("latin-1", "replace")
-        length = len(wanted)  # compared first: it tells most of them apart
+        length = len(wanted)  # compared first, because most lengths differ
         return [value for key, value in self.raw if len(key) == length and key.lower() == wanted]
 
     def __iter__(self) -> Iterator[str]:
@@ -58,32 +62,32 @@ class Headers(Mapping[str, str]):
     def __len__(self) -> int:
         return len({key.lower() for key, _ in self.raw})
 
-    def less(self, redact: Callable[[bytes], bytes]) -> Headers:
-        """These headers, with what ``redact`` makes of each value."""
+    def redacted(self, redact: Callable[[bytes], bytes]) -> Headers:
+        """A copy with each value replaced by ``redact(value)``."""
         return Headers([(name, redact(value)) for name, value in self.raw])
 
     def __repr__(self) -> str:
         return f"Headers({dict(self)!r})"
 
 
-# A Struct, for it is made for each call: with so many fields, attrs.frozen takes 0.7 µs more.
+# A Struct, because each call makes one: attrs.frozen takes 0.7 µs more for so many fields.
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer as the endpoint counted them; a count is None where it said nothing.
+    """Token counts of one reply, from the endpoint; None for a count that it does not give.
+
+    Adding two usages adds their counts; where one is None, the sum is the other.
 
     Attributes:
-        prompt_tokens: All of the input, cached tokens included.
-        completion_tokens: All of the output, reasoning included.
-        total_tokens: Both together.
-        cached_tokens: Part of the prompt, read from the endpoint's cache.
-        cache_write_tokens: Part of the prompt, written to its cache for 5 minutes, or for a time not said.
-        cache_write_1h_tokens: Part of the prompt, written to its cache for an hour.
+        prompt_tokens: The whole input, including cached tokens.
+        completion_tokens: The whole output, including reasoning.
+        total_tokens: Input and output.
+        cached_tokens: Part of the prompt that was read from the endpoint's cache.
+        cache_write_tokens: Part of the prompt that was written to its cache for 5 minutes or an unknown time.
+        cache_write_1h_tokens: Part of the prompt that was written to its cache for one hour.
         reasoning_tokens: Part of the completion.
         prompt_audio_tokens: Part of the prompt.
         completion_audio_tokens: Part of the completion.
         prompt_image_tokens: Part of the prompt.
         completion_image_tokens: Part of the completion.
-
-    A sum of two counts what is known of either.
     """
 
     prompt_tokens: int | None = None
@@ -113,35 +117,43 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 
 class Body(Protocol):
-    """The body of an answer, as it comes; what a transport gives a call that is ``streamed``."""
+    """A response body that is still being received; a transport returns it for a ``streamed`` call."""
 
     async def receive(self, until: float) -> bytes:
-        """The next bytes, empty at the end; raises `CallError`, of these `CallTimeout` at ``until``."""
+        """The next bytes; empty at the end.
+
+        Args:
+            until: The time limit, on the clock of `anyio.current_time`.
+
+        Raises:
+            CallTimeout: The time is over.
+            CallError: The connection failed.
+        """
 
     async def aclose(self) -> None:
-        """Be done with it: an answer that is not over takes its connection with it."""
+        """Release the body; closes its connection unless the body was read to its end."""
 
 
 @attrs.define(eq=False)
 class Reply:
-    """What came back of a call that succeeded.
+    """The result of a successful call.
 
     Attributes:
         status: The HTTP status.
-        headers: The headers.
-        content: The body as received, decompressed.
-        usage: Token counts; None where the endpoint said none.
-        model: The model that the endpoint says it used.
-        cost: USD; None where it is not known. The cost policy fills it in.
-        attempts: How many trips over the wire the call made.
-        elapsed: Seconds from the call's first token of the limiter to the last byte, waits included.
-        stream: What a transport gives a streamed call in place of ``content``.
-        time_to_first_token: Seconds until the first piece; None where the answer was not streamed.
-        possible_cost: What attempts of the call whose cost is not known may have cost at most, in USD, beside
-            ``cost``; None where there are none.
-        service_tier: The service tier that the endpoint says it used.
-        queued: Seconds that the call waited for tokens of the limiter; not part of ``elapsed``.
-        http_version: What was spoken: "HTTP/1.1" or "HTTP/2".
+        headers: The response headers.
+        content: The body, decompressed.
+        usage: Token counts; None if the endpoint gives none.
+        model: The model that the endpoint names in its response.
+        cost: USD; None if unknown. Set by the cost policy.
+        attempts: The number of attempts.
+        elapsed: Seconds from the first token of the limiter to the last byte, including waits.
+        stream: The body of a streamed call, from the transport, instead of ``content``.
+        time_to_first_token: Seconds until the first chunk; None if the reply was not streamed.
+        possible_cost: Maximum cost in USD of attempts whose cost is unknown, in addition to ``cost``; None
+            without such attempts.
+        service_tier: The service tier that the endpoint names in its response.
+        queued: Seconds of waiting for tokens of the limiter; not part of ``elapsed``.
+        http_version: "HTTP/1.1" or "HTTP/2".
     """
 
     status: int
@@ -163,10 +175,13 @@ class Reply:
     _endpoint: Endpoint | None = attrs.field(default=None, kw_only=True, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process gets: no open stream, and no key in what the endpoint said."""
+        """The state for another process: no open stream, and no keys in text of the endpoint."""
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
-        state |= {"content": self.without_key(self.content), "headers": self.headers.less(self.without_key)}
-        state |= {"model": self.model and self.without_key(self.model)}
+        state |= {
+            "content": self.without_key(self.content),
+            "headers": self.headers.redacted(self.without_key),
+            "model": self.model and self.without_key(self.model),
+        }
         return state | dict.fromkeys(("stream", "_body", "_reader", "_endpoint"))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -174,7 +189,7 @@ class Reply:
             setattr(self, name, value)
 
     def without_key(self, said: AnyStr) -> AnyStr:
-        """What the endpoint said, less the key that it was sent, as `Endpoint.without_key` has it."""
+        """Text from the endpoint with the key replaced; see `Endpoint.without_key`."""
         return said if self._endpoint is None else self._endpoint.without_key(said)
 
     def _shown(self) -> str:
@@ -182,7 +197,11 @@ class Reply:
 
     @property
     def body(self) -> Any:
-        """The body decoded from JSON, once; raises `InvalidReply` where it is not JSON."""
+        """The body decoded from JSON (once).
+
+        Raises:
+            InvalidReply: The body is not JSON.
+        """
         if self._body is None:
             try:
                 self._body = decode_json(self.content)
@@ -190,109 +209,91 @@ class Reply:
                 pass
             else:
                 return self._body
-            # Not in the handler: with the decoder's error goes all that the endpoint said, and the key in it.
+            # Raised outside the handler: the decoder's error contains the body, and so perhaps the key.
             raise InvalidReply(f"{self._shown()} (the body is not JSON)", is_json=False)
         return self._body
 
     @property
     def text(self) -> str:
-        """The text of a response, or of the first choice of a chat or plain completion.
+        """The text of a response, or of the first choice of a chat or plain completion, without reasoning.
 
-        It is "" where the model called tools, or was stopped, and said nothing. Reasoning is not part of it.
+        It is "" if the model called tools or was stopped before any text.
 
         Raises:
-            InvalidReply: The body holds no answer.
+            InvalidReply: The body contains no answer.
         """
-        return self._said()[0]
+        return self._text_and_reasoning()[0]
 
     @property
     def reasoning(self) -> str:
-        """The reasoning that the endpoint shows for the same answer, "" for none.
+        """The reasoning of the same answer; "" if the endpoint shows none.
 
-        It comes as ``reasoning_content``, ``reasoning``, in parts of the content, or in a ``<think>`` block.
+        It is read from ``reasoning_content``, ``reasoning``, parts of the content, or a ``<think>`` block.
 
         Raises:
-            InvalidReply: The body holds no answer.
+            InvalidReply: The body contains no answer.
         """
-        return self._said()[1]
+        return self._text_and_reasoning()[1]
 
-    def _said(self) -> tuple[str, str]:
-        said = _text_and_reasoning(self.body)
+    def _text_and_reasoning(self) -> tuple[str, str]:
+        said = text_and_reasoning(self.body)
         if said is None:
-            raise InvalidReply(f"{self._shown()} (the body holds no answer)")
+            raise InvalidReply(f"{self._shown()} (the body contains no answer)")
         return said
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the first choice ended (``stop``, ``length``, ``tool_calls``, …), None where it is not said."""
+        """Why the first choice ended: ``stop``, ``length``, ``tool_calls``, …; None if not given."""
         reason = (first_choice(self.body) or {}).get("finish_reason")
         return reason if isinstance(reason, str) else None
 
     @property
     def tool_calls(self) -> list[dict[str, Any]]:
-        """The tool calls of the first choice, as the API has them; empty where there are none."""
+        """The tool calls of the first choice, in the form of the API; empty if there are none."""
         message = (first_choice(self.body) or {}).get("message")
         return tool_calls_in(message.get("tool_calls")) if isinstance(message, Mapping) else []
 
     @property
     def message(self) -> dict[str, Any]:
-        """The message of the first choice as it came, to be sent along where a conversation goes on.
+        """The message of the first choice, to append to the messages of the next request.
 
-        Raises `InvalidReply` for a body that has none.
+        Raises:
+            InvalidReply: The body contains no message.
         """
         message = (first_choice(self.body) or {}).get("message")
         if not isinstance(message, dict):
-            message = None  # there are tools that show a traceback's variables
-            raise InvalidReply(f"{self._shown()} (the body holds no message)")
-        calls = self.tool_calls  # each with the id that its result names
+            message = None  # some tools show the variables of a traceback
+            raise InvalidReply(f"{self._shown()} (the body contains no message)")
+        calls = self.tool_calls  # each with an id that its result can refer to
         return {**message, "tool_calls": calls} if calls else message
 
     @property
     def request_id(self) -> str | None:
-        """The endpoint's own name for the call (``x-request-id``)."""
+        """The endpoint's id for the request (the header ``x-request-id``)."""
         return self.headers.get("x-request-id")
 
 
 @attrs.define(eq=False, getstate_setstate=False)
 class ParsedReply(Reply, Generic[T]):
-    """A reply whose text was asked for as a type, and is one: ``answer``."""
+    """A reply with its text parsed as the type that was passed as ``answer=``.
+
+    Attributes:
+        answer: An instance of that type.
+    """
 
     answer: T = attrs.field(kw_only=True)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if state["content"] is not self.content:
-            state["answer"] = _each_text(self.answer, self.without_key)
+            state["answer"] = _redact_strings(self.answer, self.without_key)
         return state
 
 
-def _each_text(value: Any, redact: Callable[[str], str]) -> Any:
-    """JSON's value, with what ``redact`` makes of its texts; an object of the caller's own stays as it is."""
+def _redact_strings(value: Any, redact: Callable[[str], str]) -> Any:
+    """A JSON value with ``redact`` applied to all strings; an object of another type stays unchanged."""
     if type(value) is str:
         return redact(value)
     if type(value) is dict:
-        return {redact(name): _each_text(each, redact) for name, each in value.items()}
-    return [_each_text(each, redact) for each in value] if type(value) is list else value
-
-
-def _text_and_reasoning(body: Any) -> tuple[str, str] | None:
-    choice = first_choice(body)
-    if choice is not None:
-        message = choice.get("message")
-        if isinstance(message, Mapping):
-            return content_of(message)
-        return split_thoughts(choice["text"])[::-1]
-    if isinstance(body, Mapping) and isinstance(body.get("output"), list):
-        return output_text(body["output"])
-    return None
-
-
-def first_choice(body: Any) -> Mapping[str, Any] | None:
-    """The first choice of a decoded body that has a message or a text, None where there is none."""
-    choices = body.get("choices") if isinstance(body, Mapping) else None
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, Mapping) and (
-            isinstance(choice.get("message"), Mapping) or isinstance(choice.get("text"), str)
-        ):
-            return choice
-    return None
+        return {redact(name): _redact_strings(each, redact) for name, each in value.items()}
+    return [_redact_strings(each, redact) for each in value] if type(value) is list else value

@@ -1,4 +1,4 @@
-"""The tokens that a call holds: taken for an attempt, and given back while the call waits for something."""
+"""The tokens that a call holds: borrowed for an attempt, and returned while the call waits."""
 
 from __future__ import annotations
 
@@ -16,25 +16,16 @@ Limiter: TypeAlias = PriorityCapacityLimiter | CapacityLimiter
 
 
 class MapOfCall(Protocol):
-    """The map that a call belongs to: it makes other calls while this one waits."""
+    """The map of a call; it makes other calls while this one waits."""
 
     def call_waits(self) -> None: ...
     def call_resumes(self) -> None: ...
 
 
 class TokenHolder:
-    """What a `headrace.Call` has of tokens.
+    """The part of a `headrace.Call` that deals with tokens; its attributes are described there.
 
-    The values are of the class until one is set, so that they take no time where a call is made.
-
-    Attributes:
-        queued: Seconds for which it waited for tokens of the client's limiter, or of its map's.
-        resumed: When it last went on after `headrace.Call.waiting`, on the clock that ``now()`` asks; 0.0
-            while it has not waited.
-        is_waiting: Whether it is in such a block, or takes its tokens again at the end of one.
-        on_resume: Each is called with the call when it goes on after such a block. What one raises comes out
-            of the block: the attempt is not made. Who adds one takes it out when ``send`` has returned.
-        queue_timeout: Seconds for which it waits for a token at most; None for no limit.
+    They are class attributes until one is set, so that making a call costs no time for them.
     """
 
     priority: int
@@ -52,7 +43,7 @@ class TokenHolder:
 
 
 def try_acquire(limiter: Limiter, call: TokenHolder) -> bool:
-    """Borrow a token on behalf of a call if one is free; returns whether it was."""
+    """Borrow a token for a call if one is free; returns whether one was."""
     if isinstance(limiter, PriorityCapacityLimiter):
         return limiter.try_acquire(call)
     try:
@@ -63,7 +54,7 @@ def try_acquire(limiter: Limiter, call: TokenHolder) -> bool:
 
 
 async def acquire_all(call: TokenHolder, limiters: tuple[Limiter, ...]) -> None:
-    """Borrow a token of each limiter; the time that this takes counts as time in the queue."""
+    """Borrow a token of each limiter; the time that this takes counts as ``queued``."""
     began: float | None = None
     try:
         for limiter in limiters:
@@ -82,7 +73,7 @@ async def acquire_all(call: TokenHolder, limiters: tuple[Limiter, ...]) -> None:
 
 
 def release_all(call: TokenHolder) -> None:
-    """Give back all tokens that a call holds."""
+    """Return all tokens that a call holds."""
     held, call._held, call._to_reacquire = call._held, (), ()
     for limiter in held:
         limiter.release_on_behalf_of(call)
@@ -91,15 +82,15 @@ def release_all(call: TokenHolder) -> None:
 async def acquire(call: TokenHolder, limiter: Limiter) -> None:
     """See `headrace.Call.acquire`.
 
-    All calls take their tokens in one order, from the innermost policy's to the client's: were one to wait
-    for a policy's with the client's in hand, and another the other way round, neither would go on.
+    All calls take their tokens in the same order, from the innermost policy's to the client's. Otherwise two
+    calls could each wait for a token that the other holds.
     """
     if try_acquire(limiter, call):
         call._held = (limiter, *call._held)
         return
     async with Waiting(call):
         await _wait_for_token(limiter, call)
-        # At once: should the block fail to take the others again, this one is given back with them.
+        # Before the block ends: if it cannot take the other tokens again, this one is returned with them.
         call._held += (limiter,)
 
 
@@ -139,15 +130,15 @@ class Waiting:
             if self._held:
                 if error is None:
                     await acquire_all(call, self._held)
-                else:  # nearly always the end of the attempt; should it be made all the same, it takes them
+                else:  # usually the attempt is over; if the policy makes it anyway, the attempt takes them
                     call._to_reacquire = self._held
         finally:
             if self._outermost:
                 call.is_waiting = False
         call.resumed = call.now()
         if error is None and self._outermost:
-            for do in call.on_resume:
-                do(call)
+            for callback in call.on_resume:
+                callback(call)
 
 
 async def _wait_in_time(limiter: Limiter, call: TokenHolder) -> None:

@@ -1,4 +1,4 @@
-"""State by model or tag: a hundred thousand of them take no more room than a thousand."""
+"""Bounded mappings, and policies with state per model or tag: their memory is limited."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def listed(key: int) -> list[int]:
     return [key]
 
 
-def test_a_value_is_made_once_while_its_key_is_in_use() -> None:
+def test_a_value_is_made_once_while_its_key_is_used() -> None:
     made: list[int] = []
 
     def make(key: int) -> list[int]:
         made.append(key)
         return [key]
 
-    mapping = BoundedMapping(make, most=10)
+    mapping = BoundedMapping(make, max_size=10)
     first = mapping[0]
     for key in range(1, 100):
         assert mapping[key] == [key]
@@ -44,8 +44,8 @@ def test_a_value_is_made_once_while_its_key_is_in_use() -> None:
     assert made == list(range(100))
 
 
-def test_what_was_not_used_of_late_is_dropped_and_made_anew() -> None:
-    mapping = BoundedMapping(listed, most=10)
+def test_keys_not_used_recently_are_dropped_and_made_again() -> None:
+    mapping = BoundedMapping(listed, max_size=10)
     first = mapping[0]
     for key in range(1, 11):
         mapping[key]
@@ -54,21 +54,21 @@ def test_what_was_not_used_of_late_is_dropped_and_made_anew() -> None:
 
 
 @given(st.lists(st.integers(0, 40), max_size=300), st.integers(2, 12))
-def test_it_holds_no_more_than_was_said_and_keeps_the_latest(keys: list[int], most: int) -> None:
-    mapping = BoundedMapping(listed, most=most)
+def test_the_size_is_limited_and_the_latest_keys_are_kept(keys: list[int], most: int) -> None:
+    mapping = BoundedMapping(listed, max_size=most)
     for number, key in enumerate(keys):
         value = mapping[key]
         assert value == [key]
         assert mapping.find(key) is value
-        held = [each for (each,) in mapping.everything()]
+        held = [each for (each,) in mapping.all_values()]
         assert len(held) == len(set(held)) <= most
         latest = list(dict.fromkeys(reversed(keys[: number + 1])))[: most // 2]
         assert set(latest) <= set(held)
 
 
-def test_what_is_in_use_is_never_dropped() -> None:
+def test_values_in_use_are_never_dropped() -> None:
     busy = {3, 5}
-    mapping = BoundedMapping(listed, most=10, in_use=lambda value: value[0] in busy)
+    mapping = BoundedMapping(listed, max_size=10, in_use=lambda value: value[0] in busy)
     kept = {key: mapping[key] for key in busy}
     for key in range(100, 1000):
         mapping[key]
@@ -76,9 +76,9 @@ def test_what_is_in_use_is_never_dropped() -> None:
     busy.clear()
     for key in range(1000, 1100):
         mapping[key]
-    assert len(list(mapping.everything())) <= 10
+    assert len(list(mapping.all_values())) <= 10
     mapping.forget()
-    assert not list(mapping.everything())
+    assert not list(mapping.all_values())
 
 
 POLICIES: dict[str, Callable[[], Policy]] = {
@@ -98,8 +98,8 @@ EACH = 2000
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES)
-async def test_models_and_tags_without_end_take_no_more_room(make: Callable[[], Policy]) -> None:
-    """Measured over as many as there are at first: what grows with each would show as often as it likes."""
+async def test_any_number_of_models_and_tags_takes_constant_memory(make: Callable[[], Policy]) -> None:
+    """The second half must need no more memory than the first one of equal size."""
 
     async def calls(begin: int) -> None:
         requests = (

@@ -21,7 +21,8 @@ from headrace.testing.simulation import (
     simulate,
 )
 from headrace_redis import Account
-from headrace_redis.lane import HORIZON, KEPT, LOOK
+from headrace_redis.lane import BOOKING_TTL, MAX_EXCHANGE_INTERVAL
+from headrace_redis.turns import HORIZON
 
 A_SECOND = 10
 BURST = 1.0
@@ -61,7 +62,7 @@ def test_the_limit_holds_in_sum_and_nothing_of_it_is_left(processes: int) -> Non
     assert run.total.served == 500
     for begin in range(0, 500, 20):
         for end in range(begin, 500, 20):
-            span = moments[end] - moments[begin] + BURST + KEPT
+            span = moments[end] - moments[begin] + BURST + BOOKING_TTL
             assert end - begin + 1 <= span * A_SECOND + 1
     assert moments[-1] <= (500 / A_SECOND) + 1
 
@@ -73,7 +74,7 @@ def test_many_processes_take_turns_and_ask_hardly_more_often_than_there_are_call
     # As long as there are items that no process holds: until then all have something to do.
     assert {sum(moment < 100.0 for moment in each) for each in went} <= {9, 10, 11}
     assert max(each[0] for each in went) <= 100 / A_SECOND + 5
-    looks = 100 * in_order(went)[-1] / LOOK
+    looks = 100 * in_order(went)[-1] / MAX_EXCHANGE_INTERVAL
     assert limiter.exchanges <= 1.2 * items + looks
     assert limiter.in_vain <= 2 * 100
 

@@ -1,4 +1,4 @@
-"""Bodies that are JSON already."""
+"""Bodies that are already JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _json = st.recursive(
 
 
 @given(st.dictionaries(st.text("abä"), _json, max_size=4))
-def test_it_is_the_mapping_that_it_is_the_json_of(body: dict[str, Any]) -> None:
+def test_an_encoded_body_is_a_mapping_of_its_json(body: dict[str, Any]) -> None:
     content = json.dumps(body | {"model": "m"}).encode()
     encoded = EncodedBody(content)
     assert encoded == body | {"model": "m"}
@@ -35,14 +35,14 @@ def test_it_is_the_mapping_that_it_is_the_json_of(body: dict[str, Any]) -> None:
 
 
 @given(st.dictionaries(st.text("abä"), _json, max_size=4))
-def test_a_batch_line_read_at_once_is_the_request_of_the_decoded_one(body: dict[str, Any]) -> None:
+def test_parse_batch_line_and_as_request_give_equal_requests(body: dict[str, Any]) -> None:
     line = {"custom_id": "q", "method": "post", "url": "/v1/embeddings", "body": body | {"model": "m"}}
     request = parse_batch_line(json.dumps(line).encode())
-    usual = as_request(line, None)
+    expected = as_request(line, None)
     assert request is not None
     assert as_request(request, None) is request
-    assert (request.id, request.path, request.method) == (usual.id, usual.path, usual.method)
-    assert request.body == usual.body
+    assert (request.id, request.path, request.method) == (expected.id, expected.path, expected.method)
+    assert request.body == expected.body
     assert request.body is not None
     assert json.loads(encode_body(request.body)) == line["body"]
 
@@ -62,11 +62,11 @@ def test_a_batch_line_read_at_once_is_the_request_of_the_decoded_one(body: dict[
         b'{"url": "/v1/a", "body": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
     ],
 )
-def test_what_is_unusual_is_left_to_who_can_say_why(line: bytes) -> None:
+def test_an_unusual_line_gives_none(line: bytes) -> None:
     assert parse_batch_line(line) is None
 
 
-def test_a_model_is_filled_in_and_a_stream_refused() -> None:
+def test_a_missing_model_is_added_and_a_stream_is_rejected() -> None:
     request = as_request(parse_batch_line(b'{"url": "/v1/a", "body": {"n": 2}}'), "m")
     assert request.body == {"model": "m", "n": 2}
     assert request.model == "m"
@@ -74,6 +74,6 @@ def test_a_model_is_filled_in_and_a_stream_refused() -> None:
         as_request(parse_batch_line(b'{"url": "/v1/a", "body": {"model": "m", "stream": true}}'), None)
 
 
-def test_it_is_no_body_where_it_is_no_object() -> None:
+def test_a_body_must_be_a_json_object() -> None:
     with pytest.raises(msgspec.DecodeError):
         EncodedBody(b"[1]")

@@ -1,4 +1,4 @@
-"""What a failure's body says: message, code, parameter, limit and wait, in every form that endpoints have."""
+"""Error bodies: message, code, parameter, limit and wait, in every form that endpoints use."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read(body: Any) -> ErrorBody:
         (b"", None, None),
     ],
 )
-def test_message_and_code_of_every_form(body: Any, message: str | None, code: str | None) -> None:
+def test_message_and_code_are_found_in_every_form(body: Any, message: str | None, code: str | None) -> None:
     said = read(body)
     assert (said.message, said.code) == (message, code)
 
@@ -89,7 +89,7 @@ def test_message_and_code_of_every_form(body: Any, message: str | None, code: st
         max_leaves=12,
     )
 )
-def test_whatever_a_body_holds_it_is_read(body: Any) -> None:
+def test_any_body_is_parsed_without_an_exception(body: Any) -> None:
     said = read(body)
     _ = said.limit, said.retryable, said.is_quota_error, said.is_empty
     assert said.retry_after is None or said.retry_after > 0
@@ -159,7 +159,7 @@ GOOGLE = "type.googleapis.com/google.rpc."
         ),
     ],
 )
-async def test_refusals_by_rate_are_told_apart(error: Any, limit: str | None, retryable: bool) -> None:
+async def test_a_429_names_its_limit(error: Any, limit: str | None, retryable: bool) -> None:
     async with FakeEndpoint(Answer(status=429, body={"error": error})).client() as client:
         with pytest.raises(RateLimited) as caught:
             await client.chat("?")
@@ -182,7 +182,7 @@ async def test_refusals_by_rate_are_told_apart(error: Any, limit: str | None, re
         ({"retry_after": 0}, {}, None),
     ],
 )
-async def test_a_wait_in_the_body_counts_where_no_header_says_one(
+async def test_a_wait_in_the_body_is_used_without_a_header(
     error: Any, headers: dict[str, str], seconds: float | None
 ) -> None:
     async with FakeEndpoint(Answer(status=429, body={"error": error}, headers=headers)).client() as client:
@@ -193,7 +193,7 @@ async def test_a_wait_in_the_body_counts_where_no_header_says_one(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [501, 505])
-async def test_what_the_endpoint_cannot_do_is_not_asked_again(status: int) -> None:
+async def test_an_unsupported_request_is_not_retryable(status: int) -> None:
     async with FakeEndpoint(status).client() as client:
         with pytest.raises(StatusError) as caught:
             await client.chat("?")
@@ -201,7 +201,7 @@ async def test_what_the_endpoint_cannot_do_is_not_asked_again(status: int) -> No
 
 
 @pytest.mark.anyio
-async def test_the_parameter_that_is_blamed_is_named() -> None:
+async def test_the_error_names_the_wrong_parameter() -> None:
     async with FakeEndpoint(Answer(status=400, body={"error": OPENAI})).client() as client:
         with pytest.raises(StatusError) as caught:
             await client.chat("?")

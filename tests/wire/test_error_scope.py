@@ -1,4 +1,4 @@
-"""Which errors are about one request, and which about all: what providers send, and what we raise."""
+"""Errors of vendors and of headrace: which concern one request, and which are shared by all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.wire.error_scope import ErrorScope, shared_error
 
 
 def error_of(status: int, body: Any, headers: dict[str, str] | None = None) -> HeadraceError:
-    """The error that a client raises for this answer."""
+    """Return the error that a client raises for this reply."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     async def ask() -> HeadraceError:
@@ -139,28 +139,28 @@ ITEM = {
 
 
 @pytest.mark.parametrize("name", ACCOUNT)
-def test_what_is_about_the_account_never_counts_as_the_items(name: str) -> None:
+def test_account_errors_have_the_scope_account(name: str) -> None:
     found = shared_error(error_of(*ACCOUNT[name]))
     assert found is not None
     assert found.scope is ErrorScope.ACCOUNT
 
 
 @pytest.mark.parametrize("name", SETTING)
-def test_what_is_about_a_model_a_path_or_a_parameter_is_shared(name: str) -> None:
+def test_errors_of_model_path_and_parameter_have_the_scope_setting(name: str) -> None:
     found = shared_error(error_of(*SETTING[name]))
     assert found is not None
     assert found.scope is ErrorScope.SETTING
 
 
 @pytest.mark.parametrize("name", RATE)
-def test_a_rate_limit_is_shared_and_passes(name: str) -> None:
+def test_a_rate_limit_has_the_scope_rate(name: str) -> None:
     found = shared_error(error_of(*RATE[name]))
     assert found is not None
     assert found.scope is ErrorScope.RATE
 
 
 @pytest.mark.parametrize("name", ITEM)
-def test_what_is_about_the_content_of_a_request_is_not_shared(name: str) -> None:
+def test_errors_of_the_content_are_not_shared(name: str) -> None:
     assert shared_error(error_of(*ITEM[name])) is None
 
 
@@ -188,7 +188,7 @@ def proxy_error(*, retryable: bool) -> headrace.ProxyError:
         (headrace.CircuitOpen("open"), None),
     ],
 )
-def test_errors_without_an_answer(error: HeadraceError, scope: ErrorScope | None) -> None:
+def test_the_scope_of_errors_without_a_reply(error: HeadraceError, scope: ErrorScope | None) -> None:
     found = shared_error(error)
     assert (None if found is None else found.scope) is scope
 
@@ -198,7 +198,7 @@ def with_request(error: CallError, model: str, path: str = "/chat/completions") 
     return error
 
 
-def test_errors_are_the_same_by_status_code_parameter_and_what_was_asked_for() -> None:
+def test_shared_errors_are_equal_by_status_code_parameter_path_and_model() -> None:
     def key(status: int, model: str, code: str | None = None, path: str = "/chat/completions") -> str:
         found = shared_error(with_request(StatusError("no", status, error_code=code), model, path))
         assert found is not None
@@ -207,7 +207,7 @@ def test_errors_are_the_same_by_status_code_parameter_and_what_was_asked_for() -
     assert key(404, "a") == key(404, "a")
     assert len({key(404, "a"), key(404, "b"), key(405, "a"), key(404, "a", "model_not_found")}) == 4
     assert key(404, "a") != key(404, "a", path="/embeddings")
-    assert key(402, "a") == key(402, "b"), "the account is one, whatever the model"
+    assert key(402, "a") == key(402, "b"), "all models share the account"
 
 
 json_values = st.recursive(
@@ -227,11 +227,11 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from([301, 400, 401, 404, 422, 429, 500]), json_values)
-def test_no_body_is_too_odd(status: int, body: Any) -> None:
+def test_any_json_body_has_a_scope_or_none(status: int, body: Any) -> None:
     shared_error(StatusError("no", status, body=json.dumps(body).encode()))
     shared_error(StatusError("no", status, body=json.dumps({"error": body, "detail": body}).encode()))
 
 
 @given(st.binary())
-def test_no_bytes_are_too_odd(body: bytes) -> None:
+def test_any_bytes_have_a_scope_or_none(body: bytes) -> None:
     shared_error(StatusError("no", 400, body=body))

@@ -1,4 +1,4 @@
-"""What goes into a body: numbers and strings of other libraries, Decimals, and numbers that are none."""
+"""Values in a body: numbers and strings of other libraries, Decimals, NaN and infinity."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from headrace.wire.json_encoding import encode_value
 
 
 class Text(str):
-    """As markupsafe's and NumPy's strings are."""
+    """Like the strings of markupsafe and NumPy."""
 
 
 class Whole(int):
-    """An int of somebody's own."""
+    """A subclass of int."""
 
 
 class Real(float):
-    """As NumPy's float64 is."""
+    """Like NumPy's float64."""
 
 
 class Scalar:
-    """As NumPy's other scalars are: of no type of Python's."""
+    """Like NumPy's other scalars, which are not of Python's types."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -49,14 +49,14 @@ class Scalar:
 
 
 class Index:
-    """A number by what it can do."""
+    """A number by its methods."""
 
     def __index__(self) -> int:
         return 5
 
 
 class Wide:
-    """As NumPy's longdouble: its tolist is itself."""
+    """Like NumPy's longdouble: tolist returns the same object."""
 
     def tolist(self) -> Wide:
         return self
@@ -116,7 +116,7 @@ NO_NUMBERS = [
 
 
 @pytest.mark.parametrize(("value", "said"), SAID)
-def test_a_value_is_written_as_what_it_stands_for(value: Any, said: Any) -> None:
+def test_a_value_of_another_library_is_encoded(value: Any, said: Any) -> None:
     for holder in (value, [value], {"a": {"b": [value]}}):
         written = json.loads(encode_value(holder, "body"))
         assert written in (said, [said], {"a": {"b": [said]}})
@@ -129,7 +129,7 @@ def test_a_decimal_is_a_number_with_all_its_digits() -> None:
 
 
 @pytest.mark.parametrize("number", NO_NUMBERS)
-def test_a_number_that_is_none_is_refused_with_its_place(number: Any) -> None:
+def test_nan_and_infinity_are_rejected_with_their_place(number: Any) -> None:
     body = {"model": "m", "content": None, "messages": [{"a": 1}, {"logit_bias": {"50256": number}}]}
     with pytest.raises(RequestError, match=r"^body\.messages\[1\]\.logit_bias\.50256 is -?(nan|inf|NaN|Inf)"):
         encode_value(body, "body")
@@ -139,14 +139,14 @@ def test_a_number_that_is_none_is_refused_with_its_place(number: Any) -> None:
 
 class NotATime:
     def tolist(self) -> None:
-        """As NumPy's NaT."""
+        """Like NumPy's NaT."""
 
 
 @pytest.mark.parametrize(
     "value",
     [object(), 1j, NotATime(), iter([1]), {None: 1}, {True: 1}, lambda: 1, Point(object())],
 )
-def test_what_json_cannot_say_is_refused_with_its_place(value: Any) -> None:
+def test_an_unsupported_value_is_rejected_with_its_place(value: Any) -> None:
     with pytest.raises(RequestError, match=r"^body\.a\[0\](\.x)? "):
         encode_value({"a": [value]}, "body")
     cyclic: list[Any] = [Text("a")]
@@ -163,22 +163,22 @@ values = st.recursive(
 
 
 @given(values)
-def test_any_value_is_written_as_strict_json_or_refused(value: Any) -> None:
+def test_any_value_becomes_strict_json_or_is_rejected(value: Any) -> None:
     def none(name: str) -> None:
         raise AssertionError(name)
 
     try:
         written = encode_value(value, "body")
     except RequestError as error:
-        refused = str(error).lower()
+        rejected = str(error).lower()
     else:
-        refused = "nan"
+        rejected = "nan"
         json.loads(written, parse_constant=none)
         assert written.count(b"null") <= str(value).count("null") + str(value).count("None")
-    assert any(reason in refused for reason in ("nan", "inf", "surrogate"))
+    assert any(reason in rejected for reason in ("nan", "inf", "surrogate"))
 
 
-def test_numpy_is_understood() -> None:
+def test_numpy_values_are_encoded() -> None:
     np = pytest.importorskip("numpy")
     body = {
         "max_tokens": np.int64(5),
@@ -207,7 +207,7 @@ def test_numpy_is_understood() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_call_sends_and_its_policies_see_pythons_own_types() -> None:
+async def test_a_call_and_its_policies_have_only_pythons_types() -> None:
     endpoint = FakeEndpoint("ok", "ok")
     five: Any = Index()
     seven: Any = Scalar(7)
@@ -241,20 +241,20 @@ def test_durations_and_settings_may_be_numbers_and_strings_of_other_libraries() 
 @pytest.mark.parametrize(
     "bad", [True, Text("5"), Scalar(5), math.nan, -Fraction(1, 2), Decimal("sNaN"), [5], 1j]
 )
-def test_what_is_no_duration_is_refused(bad: Any) -> None:
+def test_an_invalid_duration_is_rejected(bad: Any) -> None:
     with pytest.raises(SettingsError, match="number of seconds above 0"):
         Timeout(bad)
     with pytest.raises(RequestError, match="number of seconds above 0"):
         Request({}, deadline=bad)
 
 
-def test_the_result_of_a_tool_is_written_like_a_body() -> None:
+def test_the_result_of_a_tool_is_encoded_like_a_body() -> None:
     def measure(place: str) -> float:
         """Measure."""
         return 1.5
 
-    asked = {"id": "1", "function": {"name": "measure", "arguments": '{"place":"a"}'}}
-    content = msgspec.json.encode({"choices": [{"message": {"tool_calls": [asked]}}]})
+    sent = {"id": "1", "function": {"name": "measure", "arguments": '{"place":"a"}'}}
+    content = msgspec.json.encode({"choices": [{"message": {"tool_calls": [sent]}}]})
     [call] = Tools(measure).calls(Reply(200, Headers([]), content))
     assert call.result([Real(1.5), Decimal("0.10")])["content"] == "[1.5,0.10]"
     with pytest.raises(RequestError, match="measure's result is nan"):

@@ -1,4 +1,4 @@
-"""The models that an endpoint lists."""
+"""The list of an endpoint's models."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ async def test_the_ids_come_in_the_endpoints_order() -> None:
         (b"[]", []),
     ],
 )
-async def test_a_list_in_any_usual_form_is_read_and_an_odd_entry_costs_itself(
-    body: Any, ids: list[str]
-) -> None:
+async def test_lists_of_all_vendors_are_parsed_and_odd_entries_skipped(body: Any, ids: list[str]) -> None:
     async with FakeEndpoint(Answer(body=body)).client() as client:
         assert await client.models() == ids
 
@@ -48,7 +46,7 @@ async def test_a_list_in_any_usual_form_is_read_and_an_odd_entry_costs_itself(
 @pytest.mark.parametrize(
     "body", [{}, {"data": None}, {"data": [5, None, {}]}, {"data": {"id": "a"}}, b"5", b'"a"', b"null"]
 )
-async def test_an_answer_that_is_not_a_list_of_models_says_what_to_look_at(body: Any) -> None:
+async def test_a_reply_without_models_is_an_error_that_names_base_url(body: Any) -> None:
     async with FakeEndpoint(Answer(body=body)).client() as client:
         with pytest.raises(InvalidReply, match="not a list of models; check base_url") as caught:
             await client.models()
@@ -56,7 +54,7 @@ async def test_an_answer_that_is_not_a_list_of_models_says_what_to_look_at(body:
 
 
 @pytest.mark.anyio
-async def test_an_answer_of_another_kind_is_not_a_list_of_models() -> None:
+async def test_a_reply_of_another_content_type_is_an_error() -> None:
     answer = Answer(body=b"all of them", headers={"content-type": "text/plain"})
     async with FakeEndpoint(answer).client() as client:
         with pytest.raises(InvalidReply, match=r"^'all of them' .*not a list of models"):

@@ -1,4 +1,4 @@
-"""Chunks and events that are odd but meant: nothing of the text is lost, and a failure is not a success."""
+"""Unusual chunks and events: no text is lost, and an error is never a success."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ HELLO = chunk({"content": "Hel"}) + chunk({"content": "lo"}, "stop")
     ],
 )
 @pytest.mark.parametrize("at", [0, 1, 2])
-async def test_an_odd_chunk_costs_nothing(odd: str, at: int) -> None:
+async def test_an_odd_chunk_loses_no_text(odd: str, at: int) -> None:
     parts = [chunk({"content": "Hel"}), chunk({"content": "lo"}, "stop")]
     parts.insert(at, f"data: {odd}\n\n")
     pieces, reply = await streamed(*parts, DONE)
@@ -97,7 +97,7 @@ async def test_an_odd_chunk_costs_nothing(odd: str, at: int) -> None:
         ("many", None),
     ],
 )
-async def test_odd_counts_cost_themselves(usage: Any, expected: Usage | None) -> None:
+async def test_odd_token_counts_are_ignored(usage: Any, expected: Usage | None) -> None:
     _, reply = await streamed(HELLO, data({"choices": [], "usage": usage}), DONE)
     assert (reply.text, reply.usage, reply.model) == ("Hello", expected, "m-1")
     body = {"model": "m-1", "choices": [{"message": {"content": "Hello"}}], "usage": usage}
@@ -127,7 +127,7 @@ async def test_odd_counts_cost_themselves(usage: Any, expected: Usage | None) ->
         ('data: {"choices":[{"delta":{"content":"lo', "before the answer was complete"),
     ],
 )
-async def test_a_stream_that_breaks_off_says_why_and_keeps_what_came(broken: str, said: str) -> None:
+async def test_a_failed_stream_says_why_and_keeps_the_partial_answer(broken: str, said: str) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(body=(chunk({"content": "Hel"}) + broken).encode()))
     async with endpoint.client([Retry(attempts=2, base=0.001)]) as client:
         with pytest.raises(CallError, match=said) as caught:
@@ -135,13 +135,13 @@ async def test_a_stream_that_breaks_off_says_why_and_keeps_what_came(broken: str
     assert isinstance(caught.value, (InvalidReply, IncompleteReply))
     assert caught.value.retryable
     in_one_packet = broken.endswith("\n\n")
-    assert caught.value.attempts == 1 + in_one_packet, "until a piece is seen, another attempt costs nothing"
+    assert caught.value.attempts == 1 + in_one_packet, "before the first chunk, another attempt loses nothing"
     assert caught.value.partial is not None
     assert caught.value.partial.text == "Hel"
 
 
 @pytest.mark.anyio
-async def test_what_came_with_the_failure_is_handed_out_before_it() -> None:
+async def test_chunks_that_came_with_an_error_are_returned_before_it() -> None:
     class Body:
         def __init__(self) -> None:
             self.parts = [
@@ -172,7 +172,7 @@ async def test_what_came_with_the_failure_is_handed_out_before_it() -> None:
 @pytest.mark.parametrize(
     "body", ["upstream overloaded", '{"error": {"message": "overloaded"}}', "event: error\ndata: overloaded"]
 )
-async def test_a_stream_that_does_not_begin_says_why(body: str) -> None:
+async def test_a_stream_without_a_chunk_says_why(body: str) -> None:
     async with FakeEndpoint(Answer(body=body.encode())).client() as client:
         with pytest.raises(InvalidReply, match="overloaded"):
             await begin(client)
@@ -183,28 +183,28 @@ async def test_a_stream_that_does_not_begin_says_why(body: str) -> None:
 @pytest.mark.parametrize(
     "kind", ["text/event-stream", "Text/Event-Stream; charset=utf-8", "application/json", "text/plain", ""]
 )
-async def test_events_are_read_whatever_they_are_declared_as(kind: str, end: str) -> None:
+async def test_events_are_parsed_with_any_content_type(kind: str, end: str) -> None:
     pieces, reply = await streamed(HELLO, end, content_type=kind)
     assert [piece.text for piece in pieces] == ["Hel", "lo"]
     assert reply.finish_reason == "stop"
 
 
 @pytest.mark.anyio
-async def test_the_last_event_counts_without_its_blank_line() -> None:
+async def test_the_last_event_needs_no_blank_line() -> None:
     _, reply = await streamed(chunk({"content": "Hel"}), chunk({"content": "lo"}, "stop").rstrip())
     assert (reply.text, reply.finish_reason) == ("Hello", "stop")
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
-async def test_a_whole_answer_to_a_stream_is_one_piece(kind: str) -> None:
+async def test_a_complete_answer_instead_of_a_stream_is_one_chunk(kind: str) -> None:
     body = {"choices": [{"message": {"content": "<think>Well</think>Hi"}}], "usage": {"total_tokens": 5}}
     _, reply = await streamed(msgspec.json.encode(body).decode(), content_type=kind)
     assert (reply.text, reply.reasoning) == ("Hi", "Well")
 
 
 @pytest.mark.anyio
-async def test_events_that_nobody_asked_for_are_an_answer_all_the_same() -> None:
+async def test_events_instead_of_a_complete_answer_are_joined() -> None:
     async with FakeEndpoint(Answer(body=(HELLO + DONE).encode())).client() as client:
         reply = await client.chat("?")
     assert (reply.text, reply.finish_reason) == ("Hello", "stop")
@@ -236,7 +236,7 @@ def call(index: int | str | None, id: str | None, name: str | None, arguments: A
             ],
             [("a", "f", '{"x":1}'), ("b", "f", "{}")],
         ),
-        (  # the name and the id repeated in each part
+        (  # name and id in each part
             [call(0, "a", "f", '{"x"'), call(0, "a", "f", ":1"), call(0, "a", "f", "}")],
             [("a", "f", '{"x":1}')],
         ),
@@ -257,7 +257,7 @@ def call(index: int | str | None, id: str | None, name: str | None, arguments: A
         ([call(0, "a", "f", None)], [("a", "f", "")]),
     ],
 )
-def test_tool_calls_in_parts_of_every_kind(
+def test_tool_calls_of_all_vendors_are_joined(
     parts: list[dict[str, Any]], calls: list[tuple[str, str, str]]
 ) -> None:
     stream = "".join(chunk({"tool_calls": [part]}) for part in parts) + chunk({}, "tool_calls") + DONE
@@ -272,13 +272,13 @@ def test_tool_calls_in_parts_of_every_kind(
 @pytest.mark.parametrize(
     "calls", ["rubbish", [None], [5], ["f"], [{}], [{"function": None}], {"function": []}, [[]]]
 )
-def test_rubbish_for_tool_calls_is_not_a_foreign_error(calls: Any) -> None:
+def test_invalid_tool_calls_raise_only_headrace_errors(calls: Any) -> None:
     text, _, reply = read_events((chunk({"content": "Hi", "tool_calls": calls}) + chunk({}, "stop")).encode())
     assert text == "Hi"
     assert isinstance(reply.tool_calls, list)
 
 
-def test_what_comes_beside_the_text_is_put_together() -> None:
+def test_fields_beside_the_text_are_joined() -> None:
     _, _, reply = read_events(
         "".join(
             [
@@ -305,7 +305,7 @@ THOUGHTS = st.lists(
 
 
 @given(THOUGHTS.map("".join), st.data())
-def test_thoughts_are_told_from_the_text_wherever_pieces_are_cut(whole: str, data: st.DataObject) -> None:
+def test_reasoning_is_separated_from_the_text_at_any_split(whole: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
     pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
     splitter = ThoughtSplitter()

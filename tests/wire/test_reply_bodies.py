@@ -1,4 +1,4 @@
-"""A success by status that holds no answer is an error, for each path whose answers headrace knows."""
+"""A success status without an answer is an error, for each path that headrace knows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def encoded(body: Any) -> bytes:
 
 @pytest.mark.parametrize("body", NOT_ANSWERS.values(), ids=NOT_ANSWERS)
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "Text/Event-Stream", None])
-async def test_a_chat_without_an_answer_is_an_error_that_is_tried_again(body: Any, kind: str | None) -> None:
+async def test_a_chat_without_an_answer_is_a_retryable_error(body: Any, kind: str | None) -> None:
     headers = {} if kind is None else {"content-type": kind}
     endpoint = FakeEndpoint(otherwise=Answer(body=encoded(body), headers=headers))
     async with endpoint.client([Retry(attempts=2, base=0.001)]) as client:
@@ -85,7 +85,7 @@ OF_OTHER_PATHS: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("path", "body"), [(path, body) for path, bodies in OF_OTHER_PATHS.items() for body in bodies]
 )
-async def test_other_paths_have_answers_of_their_own(path: str, body: Any) -> None:
+async def test_each_path_has_its_own_form_of_answer(path: str, body: Any) -> None:
     async with FakeEndpoint(Answer(body=encoded(body))).client() as client:
         with pytest.raises(InvalidReply):
             await client.request("POST", path, {"input": "Hallo"})
@@ -107,7 +107,7 @@ async def test_other_paths_have_answers_of_their_own(path: str, body: Any) -> No
         ("POST", "/chat/completions", {"choices": [{"message": {"content": "Hi"}}], "detail": "cached"}),
     ],
 )
-async def test_what_is_an_answer_stays_one(method: str, path: str, body: Any) -> None:
+async def test_unusual_answers_are_accepted(method: str, path: str, body: Any) -> None:
     async with FakeEndpoint(Answer(body=encoded(body))).client() as client:
         assert (await client.request(method, path, {"input": "Hallo"})).body == body
 
@@ -131,7 +131,7 @@ async def test_what_is_an_answer_stays_one(method: str, path: str, body: Any) ->
     ],
 )
 @pytest.mark.parametrize("where", ["top", "choice", "stream", "choice of a stream"])
-async def test_an_error_under_a_success_is_retryable_by_its_code(
+async def test_the_code_decides_whether_an_error_with_status_200_is_retryable(
     error: Any, retryable: bool, code: str | None, where: str
 ) -> None:
     holder: dict[str, Any] = {"error": error}
@@ -146,7 +146,7 @@ async def test_an_error_under_a_success_is_retryable_by_its_code(
     assert (caught.value.retryable, caught.value.error_code) == (retryable, code)
 
 
-async def test_the_half_answer_of_a_choice_that_failed_is_kept() -> None:
+async def test_the_partial_answer_of_a_failed_choice_is_kept() -> None:
     choice = {"message": {"content": "Hal"}, "finish_reason": "error", "error": {"message": "lost"}}
     async with FakeEndpoint(
         Answer(body={"choices": [choice], "usage": {"total_tokens": 9}})
@@ -170,7 +170,7 @@ async def test_the_half_answer_of_a_choice_that_failed_is_kept() -> None:
         ({"content": None, "refusal": "I cannot."}, "stop", r"\AI cannot. \(the model refuses\)"),
     ],
 )
-async def test_an_answer_that_is_not_whole_names_its_finish_reason(
+async def test_an_incomplete_answer_names_its_finish_reason(
     message: dict[str, Any], finish_reason: str, said: str
 ) -> None:
     choice = {"message": {"role": "assistant", **message}, "finish_reason": finish_reason}
@@ -184,13 +184,13 @@ async def test_an_answer_that_is_not_whole_names_its_finish_reason(
     assert caught.value.partial is not None
 
 
-async def test_a_whole_answer_stands_whatever_its_finish_reason() -> None:
+async def test_a_valid_answer_is_accepted_with_any_finish_reason() -> None:
     choice = {"message": {"content": '{"answer": true}'}, "finish_reason": "length"}
     async with FakeEndpoint(Answer(body={"choices": [choice]})).client() as client:
         assert (await client.chat("?", answer=bool)).answer is True
 
 
-async def test_a_status_that_is_not_a_success_is_told_in_the_endpoints_words_first() -> None:
+async def test_an_error_begins_with_the_endpoints_message() -> None:
     body = {"error": {"message": "Insufficient Balance", "type": "unknown_error", "code": "invalid_request"}}
     async with FakeEndpoint(Answer(status=402, body=body)).client() as client:
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""From what a caller has to a request, and what is refused before anything is sent."""
+"""Requests from prompts, bodies and batch lines, and what is rejected before anything is sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from headrace.wire.request_bodies import (
 MESSAGES = [{"role": "user", "content": "Hallo"}]
 
 
-def test_a_text_is_a_chat_prompt() -> None:
+def test_a_string_is_a_chat_prompt() -> None:
     request = as_request("Hallo", "m")
     assert request == Request({"model": "m", "messages": MESSAGES})
     assert request.path == "/chat/completions"
@@ -46,7 +46,7 @@ def test_a_mapping_is_the_body_of_a_chat_completion() -> None:
     }
 
 
-def test_a_request_is_taken_as_it_is_but_for_the_model() -> None:
+def test_a_request_changes_only_in_its_model() -> None:
     request = Request({"input": "x"}, "/embeddings", id="7", deadline=3.0, tags={"a": "b"})
     assert as_request(request, "m") == attrs.evolve(request, body={"model": "m", "input": "x"})
     complete = Request({"model": "own", "messages": MESSAGES})
@@ -54,7 +54,7 @@ def test_a_request_is_taken_as_it_is_but_for_the_model() -> None:
 
 
 @pytest.mark.parametrize("named", [{}, {"model": None}])
-def test_the_model_is_filled_in_where_the_body_names_none(named: dict[str, Any]) -> None:
+def test_a_missing_model_is_added(named: dict[str, Any]) -> None:
     assert as_request({"messages": MESSAGES, **named}, "m").model == "m"
     with pytest.raises(RequestError, match="no model"):
         as_request({"messages": MESSAGES, **named}, None)
@@ -66,33 +66,33 @@ def test_the_callers_body_is_not_changed() -> None:
     assert body == {"messages": MESSAGES}
 
 
-def test_a_batch_line_says_path_method_and_id() -> None:
+def test_a_batch_line_has_path_method_and_id() -> None:
     line = {"custom_id": "7", "method": "post", "url": "/v1/embeddings", "body": {"model": "e", "input": "x"}}
     request = as_request(line, "m")
     assert (request.id, request.method, request.path) == ("7", "POST", "/embeddings")
     assert request.body == {"model": "e", "input": "x"}
 
 
-def test_a_batch_line_may_leave_out_what_is_usual() -> None:
+def test_method_and_id_of_a_batch_line_are_optional() -> None:
     request = as_request({"url": "/chat/completions", "body": {"messages": MESSAGES}}, "m")
     assert (request.id, request.method, request.path) == (None, "POST", "/chat/completions")
 
 
 @pytest.mark.parametrize("item", [5, None, b"x", [1], object()])
-def test_anything_else_is_no_request(item: Any) -> None:
-    with pytest.raises(RequestError, match="a request is a text"):
+def test_anything_else_is_not_a_request(item: Any) -> None:
+    with pytest.raises(RequestError, match="a request must be a string"):
         as_request(item, "m")
 
 
 @pytest.mark.parametrize("model", ["a\r\nX: y", "a\x00", "a\n", 5, ["m"]])
-def test_a_model_with_a_line_break_or_of_no_text_is_refused(model: Any) -> None:
+def test_a_model_must_be_a_printable_string(model: Any) -> None:
     with pytest.raises(RequestError, match="model"):
         as_request({"messages": MESSAGES, "model": model}, None)
     with pytest.raises(RequestError, match="model"):
         as_request({"messages": MESSAGES}, model)
 
 
-def test_a_model_may_have_spaces_and_umlauts() -> None:
+def test_a_model_may_contain_spaces_and_umlauts() -> None:
     assert as_request({"messages": MESSAGES}, "Größe 7 (lokal)").model == "Größe 7 (lokal)"
 
 
@@ -100,26 +100,26 @@ def test_a_model_may_have_spaces_and_umlauts() -> None:
     "path",
     ["", "embeddings", "https://evil.example/", "/a b", "/a\r\nX: y", "/a\x00", "/größe", "/a\tb", "/a\x7f"],
 )
-def test_a_path_that_no_request_line_can_carry_is_refused(path: str) -> None:
+def test_an_invalid_path_is_rejected(path: str) -> None:
     with pytest.raises(RequestError, match="path"):
         Request({}, path)
 
 
 @pytest.mark.parametrize("method", ["", "GE T", "GET\r\n", "G\x00", "GÄT", "5"])
-def test_a_method_that_no_request_line_can_carry_is_refused(method: str) -> None:
+def test_an_invalid_method_is_rejected(method: str) -> None:
     with pytest.raises(RequestError, match="method"):
         Request({}, "/x", method)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), "5", True, [5]])
-def test_a_timeout_or_deadline_that_is_no_duration_is_refused(seconds: Any) -> None:
+def test_an_invalid_timeout_or_deadline_is_rejected(seconds: Any) -> None:
     with pytest.raises(RequestError, match="timeout"):
         Request({}, timeout=seconds)
     with pytest.raises(RequestError, match="deadline"):
         Request({}, deadline=seconds)
 
 
-def test_a_timeout_may_say_its_phases() -> None:
+def test_a_timeout_may_name_its_phases() -> None:
     assert Request({}, timeout=Timeout(5, read=1)).timeout == Timeout(5, read=1)
 
 
@@ -128,7 +128,7 @@ def test_every_parameter_of_the_api_reaches_the_body(parameter: str) -> None:
     assert chat_body("Hallo", {parameter: 1}) == {"messages": MESSAGES, parameter: 1}
 
 
-def test_an_unknown_parameter_names_the_nearest_and_the_way_out() -> None:
+def test_the_error_for_an_unknown_parameter_suggests_another() -> None:
     with pytest.raises(RequestError, match=r"'max_token'; did you mean 'max_tokens'.*extra_body"):
         chat_body("Hallo", {"max_token": 1})
 
@@ -143,12 +143,12 @@ def test_messages_may_be_any_iterable() -> None:
 
 
 @pytest.mark.parametrize("body", [{"a": object()}, {"a": {1, 2j}}, {(1, 2): 3}])
-def test_a_body_that_json_cannot_say_is_refused(body: Any) -> None:
+def test_a_body_that_is_not_json_is_rejected(body: Any) -> None:
     with pytest.raises(RequestError, match="JSON"):
         encode_body(body)
 
 
-def test_a_body_that_holds_itself_is_refused() -> None:
+def test_a_body_that_contains_itself_is_rejected() -> None:
     body: dict[str, Any] = {}
     body["self"] = body
     with pytest.raises(RequestError, match="JSON"):
@@ -181,7 +181,7 @@ _anything = st.recursive(
 
 
 @given(_anything, st.none() | st.text(max_size=3))
-def test_whatever_comes_becomes_a_request_or_a_request_error(item: Any, model: str | None) -> None:
+def test_any_item_becomes_a_request_or_a_request_error(item: Any, model: str | None) -> None:
     try:
         request = as_request(item, model)
         encode_body(request.body)

@@ -1,4 +1,4 @@
-"""Server-sent events: the same whatever their line ends are and wherever packets are cut."""
+"""Server-sent events are parsed the same with any line ends and any split into packets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def events_of(*packets: bytes) -> list[tuple[bytes, bytes]]:
     ],
 )
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
-def test_events_as_the_standard_and_endpoints_have_them(
+def test_events_of_the_standard_and_of_endpoints_are_parsed(
     stream: bytes, events: list[tuple[bytes, bytes]], line_end: bytes
 ) -> None:
     stream = stream.replace(b"\n", line_end)
@@ -62,14 +62,14 @@ def test_events_as_the_standard_and_endpoints_have_them(
     st.lists(st.tuples(DATA, st.sampled_from([b"\n", b"\r", b"\r\n"])), max_size=6),
     st.lists(st.integers(0, 400)),
 )
-def test_any_data_comes_through_any_cuts(sent: list[tuple[bytes, bytes]], cuts: list[int]) -> None:
+def test_data_is_the_same_at_any_split(sent: list[tuple[bytes, bytes]], cuts: list[int]) -> None:
     stream = b"".join(b"data: %b%b%b" % (data, end, end) for data, end in sent)
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     packets = [stream[a:b] for a, b in itertools.pairwise(places)]
     assert events_of(*packets) == [(b"", data) for data, _ in sent]
 
 
-def test_an_event_is_there_with_its_last_byte() -> None:
+def test_an_event_is_returned_with_its_last_byte() -> None:
     parser = EventParser()
     assert parser.feed(b"data: a\r\n\r") == [(b"", b"a")]
     assert parser.feed(b"\ndata: b\r\n\r\n") == [(b"", b"b")]
@@ -84,11 +84,11 @@ def test_an_event_of_very_many_lines_takes_linear_time(line: bytes, packet: int)
     assert time.process_time() - began < 10, "quadratic time would take hours"
 
 
-def test_a_line_without_end_is_capped() -> None:
+def test_an_event_over_the_maximum_is_an_error() -> None:
     parser = EventParser(MANY_BYTES)
 
     def feed() -> None:
-        # In packets so small that this would take hours if each were joined to all before it.
+        # Joining each of these small packets to all earlier ones would take hours.
         for _ in range(MANY_BYTES // 8 + 1):
             parser.feed(b"x" * 8)
 
@@ -98,7 +98,7 @@ def test_a_line_without_end_is_capped() -> None:
 
 @pytest.mark.parametrize("head", [b"data:", b"event: a", b": ping", b"id: 1", b"retry: 3", b"error: {}"])
 @pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b"\r\n\r\n"])
-def test_a_stream_of_events_is_told_by_its_beginning(head: bytes, before: bytes) -> None:
+def test_a_stream_of_events_is_recognised_by_its_beginning(head: bytes, before: bytes) -> None:
     assert looks_like_events(before + head + b"\n\n")
 
 
@@ -109,6 +109,6 @@ def test_other_bodies_do_not_look_like_events(body: bytes) -> None:
     assert not looks_like_events(body)
 
 
-def test_a_few_bytes_do_not_tell_yet() -> None:
+def test_a_few_bytes_are_not_enough_to_decide() -> None:
     assert may_become_events(b"\n\nda")
     assert not may_become_events(b'{"error": 1}')

@@ -1,4 +1,4 @@
-"""What chunks of a streamed answer say, and what they make together."""
+"""Chunks of a streamed answer, and the complete answer that they make."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_texts_of_several_choices_are_kept_apart() -> None:
         *made.add(chunk({}, finish="stop")),
     ]
     assert pieces == [Chunk("Hal"), Chunk("Gut", 1), Chunk("lo")]
-    assert not made.finished, "the second choice has not said why it ended"
+    assert not made.finished, "the second choice has no finish reason"
     made.add(chunk({}, 1, finish="length"))
     assert made.finished
     made.add(msgspec.json.encode({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}))
@@ -55,7 +55,7 @@ def test_texts_of_several_choices_are_kept_apart() -> None:
     }
 
 
-def test_tool_calls_are_put_together_from_their_parts() -> None:
+def test_parts_of_tool_calls_are_joined() -> None:
     made = StreamAccumulator()
     parts = [
         {"index": 0, "id": "t-0", "type": "function", "function": {"name": "weather", "arguments": ""}},
@@ -82,14 +82,14 @@ def test_tool_calls_are_put_together_from_their_parts() -> None:
     }
 
 
-def test_whole_tool_calls_without_an_index_follow_each_other() -> None:
+def test_complete_tool_calls_without_an_index_are_kept_apart() -> None:
     made = StreamAccumulator()
     made.add(chunk({"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}))
     made.add(chunk({"tool_calls": [{"id": "b", "function": None}]}))
     assert [call["id"] for call in made.body()["choices"][0]["message"]["tool_calls"]] == ["a", "b"]
 
 
-def test_thoughts_and_refusals_are_no_text() -> None:
+def test_reasoning_and_refusals_are_not_text() -> None:
     made = StreamAccumulator()
     assert made.add(chunk({"reasoning_content": "Well"})) == [Chunk(reasoning="Well")]
     assert made.add(chunk({"reasoning": " then"})) == [Chunk(reasoning=" then")]
@@ -102,7 +102,7 @@ def test_thoughts_and_refusals_are_no_text() -> None:
     }
 
 
-def test_what_endpoints_add_of_their_own_is_no_matter() -> None:
+def test_additional_fields_are_ignored() -> None:
     made = StreamAccumulator()
     assert made.add(b'{"choices":[],"prompt_filter_results":[{}]}') == []
     assert made.add(chunk({"content": "a", "audio": None}, obfuscation="x")) == [Chunk("a")]
@@ -134,7 +134,7 @@ def test_a_chunk_that_is_an_error_or_damaged_ends_the_stream(data: bytes, said: 
 @pytest.mark.parametrize(
     "data", [b"null", b"true", b"0", b"[1]", b'"busy"', b"<html>", b"ping", b'{"choices":"none"}', b"{}"]
 )
-def test_what_is_not_a_chunk_costs_nothing(data: bytes) -> None:
+def test_data_that_is_not_a_chunk_is_ignored(data: bytes) -> None:
     made = StreamAccumulator()
     made.add(chunk({"content": "Hal"}))
     assert made.add(data) == []

@@ -1,4 +1,4 @@
-"""The form in which schemas go out: strict mode's where it has words for a type, else as they are."""
+"""Schemas are sent in the form for strict mode if it supports the type, else unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from headrace import AnswerError, Tools
 from headrace.testing import FakeEndpoint
-from headrace.wire.strict_json_schema import strict_form
+from headrace.wire.strict_json_schema import to_strict_schema
 from headrace.wire.structured_output import response_format_for
 
 
@@ -165,8 +165,8 @@ LOOSE: list[Any] = [
 ]
 
 
-def refused(schema: Any, place: str = "$", *, is_root: bool = True) -> Iterator[str]:
-    """What OpenAI refuses in a schema of strict mode, by its guide and its errors."""
+def strict_mode_errors(schema: Any, place: str = "$", *, is_root: bool = True) -> Iterator[str]:
+    """Return what OpenAI rejects in a schema for strict mode, by its guide and its errors."""
     if not isinstance(schema, Mapping):
         yield f"{place}: not an object"
         return
@@ -196,7 +196,7 @@ def refused(schema: Any, place: str = "$", *, is_root: bool = True) -> Iterator[
     inner += [(f"anyOf[{number}]", each) for number, each in enumerate(schema.get("anyOf", ()))]
     inner += [("items", schema["items"])] if "items" in schema else []
     for name, each in inner:
-        yield from refused(each, f"{place}.{name}", is_root=False)
+        yield from strict_mode_errors(each, f"{place}.{name}", is_root=False)
 
 
 def names(value: Any) -> str:
@@ -204,21 +204,21 @@ def names(value: Any) -> str:
 
 
 @pytest.mark.parametrize("kind", STRICT, ids=names)
-def test_a_type_that_strict_mode_can_say_goes_out_as_it_takes_it(kind: Any) -> None:
+def test_a_supported_type_is_sent_in_strict_mode(kind: Any) -> None:
     answer = response_format_for(kind)
     assert answer.is_strict
-    assert list(refused(answer.schema)) == []
+    assert list(strict_mode_errors(answer.schema)) == []
     jsonschema.Draft202012Validator.check_schema(answer.schema)
 
 
 @pytest.mark.parametrize("kind", LOOSE, ids=names)
-def test_a_type_that_it_cannot_say_goes_out_as_it_is_and_not_strict(kind: Any) -> None:
+def test_an_unsupported_type_is_sent_unchanged_and_not_strict(kind: Any) -> None:
     answer = response_format_for(kind)
     assert not answer.is_strict
-    assert strict_form(answer.schema) is None
-    asked = answer.apply_to({"messages": []})["response_format"]["json_schema"]
-    assert (asked["strict"], asked["schema"]["type"]) == (False, "object")
-    jsonschema.Draft202012Validator.check_schema(asked["schema"])
+    assert to_strict_schema(answer.schema) is None
+    requested = answer.apply_to({"messages": []})["response_format"]["json_schema"]
+    assert (requested["strict"], requested["schema"]["type"]) == (False, "object")
+    jsonschema.Draft202012Validator.check_schema(requested["schema"])
 
 
 VALUES: list[tuple[Any, str, Any]] = [
@@ -237,17 +237,17 @@ VALUES: list[tuple[Any, str, Any]] = [
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("kind", "text", "value"), VALUES, ids=lambda each: names(each))
-async def test_the_answer_is_of_the_type_however_it_was_asked_for(kind: Any, text: str, value: Any) -> None:
+async def test_the_answer_has_the_type_in_either_mode(kind: Any, text: str, value: Any) -> None:
     endpoint = FakeEndpoint(text, "5 of them")
     async with endpoint.client() as client:
         assert (await client.chat("?", answer=kind)).answer == value
         with pytest.raises(AnswerError):
             await client.chat("?", answer=kind)
-    asked = (endpoint.attempts[0].body or {})["response_format"]["json_schema"]
-    jsonschema.validate(json.loads(text), asked["schema"])
+    requested = (endpoint.attempts[0].body or {})["response_format"]["json_schema"]
+    jsonschema.validate(json.loads(text), requested["schema"])
 
 
-def test_a_description_stays_beside_its_reference() -> None:
+def test_a_description_beside_a_reference_is_kept() -> None:
     inner = response_format_for(Described).schema["properties"]["inner"]
     assert inner == {"anyOf": [{"$ref": "#/$defs/Inner"}], "description": "the inner one"}
     assert response_format_for(ALL_OF).schema["properties"]["a"] == {
@@ -256,7 +256,7 @@ def test_a_description_stays_beside_its_reference() -> None:
     }
 
 
-def test_what_is_data_or_a_name_is_not_taken_for_a_word_of_schemas() -> None:
+def test_data_and_property_names_are_not_taken_for_keywords() -> None:
     properties = response_format_for(CONFUSING).schema["properties"]
     assert set(properties) == {"default", "not", "$ref", "required"}
     assert properties["default"] == {"type": "string"}
@@ -264,13 +264,13 @@ def test_what_is_data_or_a_name_is_not_taken_for_a_word_of_schemas() -> None:
     assert properties["$ref"]["type"] == ["string", "null"]
 
 
-def test_values_to_choose_from_say_their_types() -> None:
+def test_an_enum_gets_the_type_of_its_values() -> None:
     properties = response_format_for(Described).schema["properties"]
     assert properties["word"] == {"enum": ["a", "b"], "type": "string"}
     assert set(properties["mixed"]["type"]) == {"string", "integer", "null"}
 
 
-def test_a_tool_is_strict_where_strict_mode_has_words_for_all_its_parameters() -> None:
+def test_a_tool_is_strict_if_strict_mode_supports_all_its_parameters() -> None:
     def strictly(inner: Inner, colour: Colour) -> None:
         """Strict."""
 
@@ -279,7 +279,7 @@ def test_a_tool_is_strict_where_strict_mode_has_words_for_all_its_parameters() -
 
     first, second = (tool["function"] for tool in Tools(strictly, loosely))
     assert first["strict"] is True
-    assert list(refused(first["parameters"])) == []
+    assert list(strict_mode_errors(first["parameters"])) == []
     assert "strict" not in second
     assert second["parameters"]["properties"]["counts"] == {
         "type": "object",

@@ -1,4 +1,4 @@
-"""Answers of a type."""
+"""Answers of a type (structured output)."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def schema_of(endpoint: FakeEndpoint) -> Any:
     body = endpoint.attempts[-1].body
     assert body is not None
     assert body["response_format"]["type"] == "json_schema"
-    asked = body["response_format"]["json_schema"]
-    assert asked["strict"] is True
-    return asked["schema"]
+    requested = body["response_format"]["json_schema"]
+    assert requested["strict"] is True
+    return requested["schema"]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", KINDS)
-async def test_the_answer_is_an_instance_of_what_was_asked_for(kind: type[Any]) -> None:
+async def test_the_answer_is_an_instance_of_the_type(kind: type[Any]) -> None:
     endpoint = FakeEndpoint(HOSE)
     async with endpoint.client() as client:
         reply = await client.chat("Sort: hose", answer=kind)
@@ -89,7 +89,7 @@ async def test_the_answer_is_an_instance_of_what_was_asked_for(kind: type[Any]) 
     ],
     ids=str,
 )
-async def test_what_is_no_object_is_the_property_of_one(kind: Any, said: str, value: Any) -> None:
+async def test_a_type_that_is_not_an_object_is_wrapped_in_one(kind: Any, said: str, value: Any) -> None:
     endpoint = FakeEndpoint(said)
     async with endpoint.client() as client:
         assert (await client.chat("?", answer=kind)).answer == value
@@ -101,7 +101,7 @@ async def test_what_is_no_object_is_the_property_of_one(kind: Any, said: str, va
 @pytest.mark.parametrize(
     "said", ["", "Garten", "[]", '{"name": "Hose"}', '{"name": "Hose", "section": "Küche"}']
 )
-async def test_an_answer_that_is_none_says_why_and_is_kept(kind: type[Any], said: str) -> None:
+async def test_an_invalid_answer_is_an_error_with_the_reply(kind: type[Any], said: str) -> None:
     async with FakeEndpoint(said).client() as client:
         with pytest.raises(AnswerError) as caught:
             await client.chat("Sort: hose", answer=kind)
@@ -112,15 +112,15 @@ async def test_an_answer_that_is_none_says_why_and_is_kept(kind: type[Any], said
 
 
 @pytest.mark.anyio
-async def test_a_fence_around_it_is_taken_off() -> None:
+async def test_a_code_fence_is_removed() -> None:
     async with FakeEndpoint(f"```json\n{HOSE}\n```\n").client() as client:
         assert (await client.chat("?", answer=ByAttrs)).answer.name == "Hose"
 
 
 @pytest.mark.anyio
-async def test_an_endpoint_is_asked_as_strictly_as_it_takes_and_that_is_remembered() -> None:
-    refused = Answer(status=400, body={"error": {"message": "unknown parameter: response_format"}})
-    endpoint = FakeEndpoint(refused, refused, HOSE, HOSE)
+async def test_the_strictest_accepted_mode_is_used_and_remembered() -> None:
+    rejected = Answer(status=400, body={"error": {"message": "unknown parameter: response_format"}})
+    endpoint = FakeEndpoint(rejected, rejected, HOSE, HOSE)
     async with endpoint.client() as client:
         for _ in range(2):
             assert (await client.chat("?", answer=ByAttrs)).answer.name == "Hose"
@@ -132,7 +132,7 @@ async def test_an_endpoint_is_asked_as_strictly_as_it_takes_and_that_is_remember
 
 
 @pytest.mark.anyio
-async def test_another_400_is_the_error_that_it_is() -> None:
+async def test_a_400_for_another_reason_is_raised() -> None:
     endpoint = FakeEndpoint(400)
     async with endpoint.client() as client:
         with pytest.raises(Exception, match="injected 400"):
@@ -154,7 +154,7 @@ async def test_another_400_is_the_error_that_it_is() -> None:
     ],
     ids=str,
 )
-async def test_a_type_that_no_answer_can_have_is_found_before_anything_is_sent(kind: Any) -> None:
+async def test_an_unsupported_type_is_an_error_before_anything_is_sent(kind: Any) -> None:
     endpoint = FakeEndpoint()
     async with endpoint.client() as client:
         with pytest.raises(RequestError, match="answer=") as caught:
@@ -187,7 +187,7 @@ async def test_a_real_endpoint_gives_answers_of_each_type() -> None:
     ],
     ids=["answer", "refusal", "error", "rubbish"],
 )
-async def test_the_key_is_in_no_message_whatever_the_endpoint_says(body: Any) -> None:
+async def test_no_message_contains_the_key(body: Any) -> None:
     async with FakeEndpoint(Answer(body=body)).client(api_key="sk-canary", insecure=True) as client:
         with pytest.raises((AnswerError, InvalidReply)) as caught:
             await client.chat("?", answer=ByAttrs)
@@ -195,7 +195,7 @@ async def test_the_key_is_in_no_message_whatever_the_endpoint_says(body: Any) ->
     assert "***" in str(caught.value)
 
 
-def test_a_format_is_made_once() -> None:
+def test_a_format_is_cached() -> None:
     assert response_format_for(ByAttrs) is response_format_for(ByAttrs)
     assert response_format_for(Literal["a"]) is not response_format_for(Literal["b"])
 
@@ -214,7 +214,7 @@ SCHEMA = {
 
 
 @pytest.mark.anyio
-async def test_an_answer_may_be_asked_for_by_a_json_schema() -> None:
+async def test_the_type_may_be_a_json_schema() -> None:
     endpoint = FakeEndpoint(HOSE, '{"name": "H", "section": "Garten"}', '{"name": "Hose", "section": "Gart"}')
     async with endpoint.client() as client:
         reply = await client.chat("Sort: hose", answer=SCHEMA)
@@ -223,7 +223,7 @@ async def test_an_answer_may_be_asked_for_by_a_json_schema() -> None:
             await client.chat("Sort: hose", answer=SCHEMA)
         with pytest.raises(AnswerError, match=r"'Gart' is not one of \['Garten', 'Haushalt'\]"):
             await client.chat("Sort: hose", answer=SCHEMA)
-    # Strict mode knows no property that may be left out; a model that does so is right by the schema.
+    # Strict mode requires every property. An answer without one still fits the schema.
     assert schema_of(endpoint)["required"] == ["name", "section", "note"]
 
 
@@ -237,7 +237,7 @@ async def test_an_answer_may_be_asked_for_by_a_json_schema() -> None:
     ],
     ids=["schema", "pydantic", "msgspec"],
 )
-async def test_what_is_no_object_is_asked_for_as_the_property_of_one(kind: Any, value: Any) -> None:
+async def test_a_schema_that_is_not_an_object_is_wrapped_in_one(kind: Any, value: Any) -> None:
     endpoint = FakeEndpoint('{"answer": [1, 2]}', '{"answer": ["a"]}')
     async with endpoint.client() as client:
         assert (await client.chat("?", answer=kind)).answer == value
@@ -257,10 +257,10 @@ async def test_a_map_gives_answers_of_a_type() -> None:
         assert isinstance(other.error, AnswerError)
         async with client.map([Request(None, "/models", "GET")], answer=ByAttrs) as outcomes:
             assert isinstance((await anext(outcomes)).error, RequestError)
-        with pytest.raises(RequestError, match="not a type"):
+        with pytest.raises(RequestError, match="not a valid type"):
             client.map([], answer=object)
 
 
-def test_an_answer_belongs_to_a_chat() -> None:
-    with pytest.raises(RequestError, match="answer= is for chats"):
+def test_only_chats_have_a_typed_answer() -> None:
+    with pytest.raises(RequestError, match="answer= needs a chat"):
         Request({"input": "text"}, "/embeddings", answer=ByAttrs)

@@ -1,4 +1,4 @@
-"""Tools: functions described to a model, and its calls read back."""
+"""Tools: functions are described to a model, and its calls are parsed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def now() -> str:
 
 
 def replying(*calls: tuple[str, str]) -> dict[str, Any]:
-    """The body of an answer that calls tools."""
+    """Return the body of a reply that calls tools."""
     called = [
         {"id": f"call-{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
         for number, (name, arguments) in enumerate(calls)
@@ -71,7 +71,7 @@ def test_functions_are_described_by_their_types_and_docstrings() -> None:
     assert schema["$defs"]["Unit"]["enum"] == ["C", "F"]
     assert schema["$defs"]["Place"]["additionalProperties"] is False
 
-    # What has a default may be left out, which strict mode does not know.
+    # A parameter with a default is optional, which strict mode does not support.
     loose = second["function"]
     assert ("strict" in loose, "description" in loose) == (False, False)
     assert loose["parameters"]["required"] == ["text"]
@@ -90,10 +90,10 @@ async def test_a_conversation_with_tools() -> None:
     messages: list[Any] = [{"role": "user", "content": "Weather?"}]
     async with endpoint.client() as client:
         reply = await client.chat(messages, tools=tools)
-        asked, found, at = tools.calls(reply)
-        assert asked.arguments == {"place": Place("Kiel"), "days": 2, "unit": Unit.CELSIUS}
+        first, found, at = tools.calls(reply)
+        assert first.arguments == {"place": Place("Kiel"), "days": 2, "unit": Unit.CELSIUS}
         assert found.arguments == {"text": "a", "limit": 2, "near": None}
-        messages += [reply.message, asked.result(asked()), found.result(await found()), at.result(at())]
+        messages += [reply.message, first.result(first()), found.result(await found()), at.result(at())]
         assert (await client.chat(messages, tools=tools)).text == "It rains."
     body = endpoint.attempts[1].body
     assert body is not None
@@ -124,7 +124,7 @@ def test_a_reply_without_calls_has_none() -> None:
         ((None, "{}"), "without saying which"),
     ],
 )
-def test_a_call_that_is_none_is_an_error_with_the_reply(call: Any, said: str) -> None:
+def test_an_invalid_call_is_an_error_with_the_reply(call: Any, said: str) -> None:
     reply = reply_of(("now", "{}"), call)
     with pytest.raises(AnswerError, match=said) as caught:
         Tools(weather, search, now).calls(reply)
@@ -140,7 +140,7 @@ def test_a_call_that_is_none_is_an_error_with_the_reply(call: Any, said: str) ->
         ),
     )
 )
-def test_whatever_stands_for_a_call_gives_calls_or_an_error(rubbish: Any) -> None:
+def test_any_value_of_a_call_gives_calls_or_an_answer_error(rubbish: Any) -> None:
     body = {"choices": [{"message": {"tool_calls": [rubbish]}}]}
     try:
         calls = Tools(now).calls(Reply(200, Headers([]), msgspec.json.encode(body)))
@@ -181,7 +181,7 @@ def of_nothing_known(what: Missing) -> None: ...  # type: ignore[name-defined]  
         ([now, now], "two tools are called 'now'"),
     ],
 )
-def test_what_cannot_be_a_tool_is_found_at_once(functions: list[Any], said: str) -> None:
+def test_an_unsupported_function_is_an_error_at_once(functions: list[Any], said: str) -> None:
     with pytest.raises(RequestError, match=said) as caught:
         Tools(*functions)
     assert "\n" not in str(caught.value)

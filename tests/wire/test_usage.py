@@ -1,4 +1,4 @@
-"""Token counts of every vendor in one form: what is part of what, and what is unknown."""
+"""Token counts of all vendors, converted to one form."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
             },
             Usage(36, 87, 123, 30, reasoning_tokens=64),
         ),
-        # Anthropic: cached tokens are beside the input
+        # Anthropic: the input does not include cached tokens
         (
             {
                 "input_tokens": 100,
@@ -64,7 +64,7 @@ def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
             },
             Usage(1_656, 10, 1_666, 1_000, 456, 100),
         ),
-        # the same through a proxy that has OpenAI's names, and adds them
+        # the same through a proxy that uses OpenAI's names and includes them
         (
             {
                 "prompt_tokens": 10_100,
@@ -76,7 +76,7 @@ def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
             },
             Usage(10_100, 10, 10_110, 10_000, 0),
         ),
-        # a proxy that has OpenAI's names, and forgets them in the prompt but not in the total
+        # a proxy that uses OpenAI's names, and includes them in the total but not in the prompt
         (
             {
                 "prompt_tokens": 100,
@@ -86,7 +86,7 @@ def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
             },
             Usage(10_100, 10, 10_110, 10_000),
         ),
-        # xAI: reasoning is beside the completion
+        # xAI: the completion does not include reasoning
         (
             {
                 "prompt_tokens": 10,
@@ -139,7 +139,7 @@ def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
         ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8, 0, 8)),
         ({"prompt_tokens": 8}, Usage(8)),
         ({"total_tokens": 8}, Usage(total_tokens=8)),
-        # nothing said, or nothing that is a count
+        # no counts, or invalid ones
         ({}, None),
         ({"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}, None),
         ({"prompt_tokens": -1, "completion_tokens": 2.5, "total_tokens": "7"}, None),
@@ -147,14 +147,14 @@ def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
         ({"prompt_tokens": 5.0, "completion_tokens": 3}, Usage(5, 3, 8)),
     ],
 )
-def test_counts_of_vendors(said: dict[str, Any], expected: Usage | None) -> None:
+def test_counts_of_vendors_are_converted(said: dict[str, Any], expected: Usage | None) -> None:
     fields = parse_usage(said)
     assert fields is not None
     assert fields.to_usage() == expected
 
 
 @given(usages(ODD))
-def test_whatever_is_said_the_counts_make_sense(said: dict[str, Any]) -> None:
+def test_counts_are_consistent_for_any_usage(said: dict[str, Any]) -> None:
     fields = parse_usage(said)
     assert fields is not None
     usage = fields.to_usage()
@@ -173,7 +173,7 @@ def test_whatever_is_said_the_counts_make_sense(said: dict[str, Any]) -> None:
 
 
 @given(usages(COUNTS))
-def test_typed_decoding_and_the_other_read_the_same(said: dict[str, Any]) -> None:
+def test_both_ways_of_decoding_give_equal_counts(said: dict[str, Any]) -> None:
     typed = msgspec.json.decode(msgspec.json.encode(said), type=UsageFields)
     fields = parse_usage(said)
     assert fields is not None
@@ -181,9 +181,9 @@ def test_typed_decoding_and_the_other_read_the_same(said: dict[str, Any]) -> Non
     usage = typed.to_usage()
     if usage is not None:
         again = msgspec.json.decode(msgspec.json.encode(usage_to_json(usage)), type=UsageFields).to_usage()
-        assert again == usage, "what is written of counts is read as the same"
+        assert again == usage, "encoded counts are parsed to the same"
 
 
-def test_a_sum_counts_what_is_known_of_either() -> None:
+def test_a_sum_has_the_counts_known_of_either() -> None:
     assert Usage(1, None, 3, None) + Usage(4, 5, None, None) == Usage(5, 5, 3, None)
     assert sum([Usage(1, 2, 3), Usage(1, 2, 3)], Usage()) == Usage(2, 4, 6)

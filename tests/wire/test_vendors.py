@@ -1,4 +1,4 @@
-"""What vendors send is read as they mean it, whole and streamed, also with a field of it gone wrong."""
+"""Answers of all vendors are parsed, complete and streamed, also with an invalid field."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_whole(content: bytes) -> Reply:
 
 
 def read_events(stream: bytes) -> tuple[str, str, Reply]:
-    """The texts and the reasoning of the pieces, and the whole reply."""
+    """Return the text and the reasoning of the chunks, and the complete reply."""
     parser, made = EventParser(), StreamAccumulator()
     pieces = []
     for name, data in [*parser.feed(stream), *parser.end()]:
@@ -55,14 +55,14 @@ def tools_of(reply: Reply) -> tuple[tuple[str, str], ...]:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=named)
-def test_a_whole_answer(shape: Shape) -> None:
+def test_a_complete_answer_is_parsed(shape: Shape) -> None:
     reply = read_whole(msgspec.json.encode(shape.body))
     assert (reply.text, reply.reasoning, tools_of(reply)) == (shape.text, shape.reasoning, shape.tools)
     assert (reply.usage, reply.model, reply.finish_reason) == (shape.usage, "m-1", shape.finish_reason)
 
 
 @pytest.mark.parametrize("shape", STREAMED, ids=named)
-def test_a_streamed_answer(shape: Shape) -> None:
+def test_a_streamed_answer_is_parsed(shape: Shape) -> None:
     text, reasoning, reply = read_events(shape.events())
     assert (text, reasoning) == (reply.text, reply.reasoning) == (shape.text, shape.reasoning)
     assert tools_of(reply) == shape.tools
@@ -70,12 +70,12 @@ def test_a_streamed_answer(shape: Shape) -> None:
     if shape.vendor != "openrouter":
         assert reply.usage == shape.usage
     read_again = read_whole(reply.content)
-    assert read_again.usage == reply.usage, "the assembled body says the same counts"
+    assert read_again.usage == reply.usage, "the joined body has the same counts"
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("shape", STREAMED, ids=named)
-async def test_a_client_reads_it(shape: Shape) -> None:
+async def test_a_client_parses_it(shape: Shape) -> None:
     endpoint = FakeEndpoint(Answer(body=shape.body), Answer(body=shape.events()))
     async with endpoint.client() as client:
         whole = await client.chat("?")
@@ -90,7 +90,7 @@ Path = tuple[str | int, ...]
 
 
 def paths(value: Any, at: Path = ()) -> Iterator[Path]:
-    """The places of all values within a value."""
+    """Yield the paths of all values within a value."""
     inner = (
         value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     )
@@ -109,13 +109,12 @@ def replaced(value: Any, path: Path, by: Any) -> Any:
 
 
 MEANT = {"choices", "message", "delta", "content", "text", "index", "error", "finish_reason", "object"}
-"""Fields that are the answer, that number it, or that say how it ended; what stands in one of them counts.
-"""
+"""Fields with the answer, its index or its finish reason. Their values matter."""
 IN_A_CONTENT = {"type", "thinking"}
 
 
 def costs_itself(path: Path) -> bool:
-    """Whether a value at this place says nothing of the text."""
+    """Return whether a value at this path does not belong to the text."""
     last = [name for name in path if isinstance(name, str)][-1]
     return last not in MEANT | IN_A_CONTENT and not (set(path) & {"content"})
 
@@ -134,7 +133,7 @@ OF_A_CHUNK = [
 
 @settings(max_examples=400)
 @given(st.sampled_from(OPTIONAL), JSON)
-def test_any_value_of_an_optional_field_costs_itself_only(place: tuple[Shape, Path], value: Any) -> None:
+def test_an_odd_optional_field_loses_only_itself(place: tuple[Shape, Path], value: Any) -> None:
     shape, path = place
     reply = read_whole(msgspec.json.encode(replaced(shape.body, path, value)))
     assert reply.text == shape.text
@@ -147,7 +146,7 @@ def test_any_value_of_an_optional_field_costs_itself_only(place: tuple[Shape, Pa
 
 @settings(max_examples=400)
 @given(st.sampled_from(OF_A_CHUNK), JSON)
-def test_any_value_of_an_optional_field_of_a_chunk_costs_itself_only(
+def test_an_odd_optional_field_of_a_chunk_loses_only_itself(
     place: tuple[Shape, int, Path], value: Any
 ) -> None:
     shape, number, path = place
@@ -161,7 +160,7 @@ def test_any_value_of_an_optional_field_of_a_chunk_costs_itself_only(
 
 @settings(max_examples=400)
 @given(st.data())
-def test_whatever_stands_anywhere_nothing_but_a_call_error_is_raised(data: st.DataObject) -> None:
+def test_any_odd_value_raises_only_call_errors(data: st.DataObject) -> None:
     shape = data.draw(st.sampled_from(STREAMED))
     value = data.draw(JSON)
     whole = data.draw(st.sampled_from(list(paths(shape.body))))

@@ -1,4 +1,4 @@
-"""Answers in the shapes of vendors' API references, whole and as events, and what is to be read in them."""
+"""Answers as in the vendors' API references, complete and as events, with the expected results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace import Usage
 
 @attrs.frozen
 class Shape:
-    """A vendor's answer: its body, or its chunks, and what they mean."""
+    """A vendor's answer: its body or chunks, and the expected result."""
 
     vendor: str
     body: dict[str, Any] | None
@@ -24,7 +24,7 @@ class Shape:
     finish_reason: str | None = "stop"
 
     def events(self) -> bytes:
-        """The chunks as a stream of events."""
+        """Return the chunks as a stream of events."""
         said = [b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in self.chunks]
         return b"".join([*said, b"data: [DONE]\n\n"])
 

@@ -443,7 +443,7 @@ async def test_at_most_1000_unused_models_are_remembered(
         await trio.sleep(1.0)
         for number in range(3000):
             await client.chat("?", model=f"model-{number}")
-        assert len(list(adaptive._limits.everything())) <= 1001
+        assert len(list(adaptive._limits.all_values())) <= 1001
         await client.chat("?", model="in-use")
         assert trio.current_time() == 30.0
 

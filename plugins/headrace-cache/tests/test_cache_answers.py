@@ -1,4 +1,4 @@
-"""Which answers are kept, and whose they are."""
+"""Which answers are cached, and to whom they belong."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from headrace.bulk import run
 from headrace.replies import Headers, Reply
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cache import Cache
-from headrace_cache.whole import is_answer, is_whole
+from headrace_cache.completeness import has_answer, is_complete
 
 pytestmark = pytest.mark.anyio
 
-ASKED = {"messages": [{"role": "user", "content": "Hallo"}]}
+BODY = {"messages": [{"role": "user", "content": "Hallo"}]}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def response(status: str, reason: str | None = None, kind: str = "output_text") 
 
 
 @pytest.mark.parametrize(
-    ("asked", "body", "is_kept"),
+    ("request_path", "body", "is_cached"),
     [
         ("/chat/completions", {"choices": [choice("stop")]}, True),
         ("/chat/completions", {"choices": [choice(None)]}, True),
@@ -74,19 +74,21 @@ def response(status: str, reason: str | None = None, kind: str = "output_text") 
         ("/embeddings", {"data": [{"index": 0, "embedding": [1.0]}], "model": "content_filter"}, True),
     ],
 )
-async def test_whole_answers_are_kept(path: str, asked: str, body: dict[str, Any], is_kept: bool) -> None:
+async def test_complete_answers_are_cached(
+    path: str, request_path: str, body: dict[str, Any], is_cached: bool
+) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(body=body))
     async with endpoint.client([Cache(path=path)]) as client:
         for _ in range(2):
-            await client.request("POST", asked, {"input": "Hallo"})
-    assert len(endpoint.attempts) == 2 - is_kept
+            await client.request("POST", request_path, {"input": "Hallo"})
+    assert len(endpoint.attempts) == 2 - is_cached
 
 
 @pytest.mark.parametrize(
     "body",
     [{}, {"choices": []}, {"choices": None}, [1], "busy", {"detail": "no"}, b"", b"<html>", b"upstream"],
 )
-async def test_what_is_no_answer_is_asked_for_again(path: str, body: Any) -> None:
+async def test_replies_without_an_answer_are_not_cached(path: str, body: Any) -> None:
     endpoint = FakeEndpoint(Answer(body=json.dumps(body).encode() if isinstance(body, list | str) else body))
     async with endpoint.client([Cache(path=path)]) as client:
         with pytest.raises(headrace.InvalidReply):
@@ -96,7 +98,7 @@ async def test_what_is_no_answer_is_asked_for_again(path: str, body: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("path_of_api", "body", "is_kept"),
+    ("request_path", "body", "is_cached"),
     [
         ("/v1/chat/completions", {"choices": [choice("stop")]}, True),
         ("/v1/chat/completions", {"choices": []}, False),
@@ -109,14 +111,14 @@ async def test_what_is_no_answer_is_asked_for_again(path: str, body: Any) -> Non
         ("/v1/messages", {"detail": "busy"}, False),
     ],
 )
-async def test_an_sdk_s_answers_are_looked_at_too(
-    path: str, path_of_api: str, body: Any, is_kept: bool
+async def test_answers_to_sdk_paths_are_checked(
+    path: str, request_path: str, body: Any, is_cached: bool
 ) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(body=json.dumps(body).encode()))
     async with endpoint.client([Cache(path=path)]) as client:
         for _ in range(2):
-            await client.request("POST", path_of_api, {"input": "Hallo"})
-    assert len(endpoint.attempts) == 2 - is_kept
+            await client.request("POST", request_path, {"input": "Hallo"})
+    assert len(endpoint.attempts) == 2 - is_cached
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ async def test_an_sdk_s_answers_are_looked_at_too(
         ({"headers": {"openai-project": "p"}}, {"headers": {"openai-project": "q"}}),
     ],
 )
-async def test_another_deployment_s_answer_is_another_answer(
+async def test_answers_belong_to_one_deployment(
     path: str, first: dict[str, Any], second: dict[str, Any]
 ) -> None:
     made = []
@@ -144,14 +146,14 @@ async def test_another_deployment_s_answer_is_another_answer(
     assert made == [1, 1, 0]
 
 
-async def test_a_fresh_request_goes_past_what_was_kept_and_replaces_it(path: str) -> None:
+async def test_fresh_request_replaces_the_cached_answer(path: str) -> None:
     endpoint = FakeEndpoint("old", "new")
     async with endpoint.client([Cache(path=path)]) as client:
 
         async def text(*, fresh: bool) -> str:
-            async with client.map([Request(ASKED, fresh=fresh)]) as outcomes:
-                (said,) = [outcome.unwrap().text async for outcome in outcomes]
-            return said
+            async with client.map([Request(BODY, fresh=fresh)]) as outcomes:
+                (reply,) = [outcome.unwrap() async for outcome in outcomes]
+            return reply.text
 
         assert [await text(fresh=fresh) for fresh in (False, False, True, False)] == [
             "old",
@@ -162,16 +164,16 @@ async def test_a_fresh_request_goes_past_what_was_kept_and_replaces_it(path: str
     assert len(endpoint.attempts) == 2
 
 
-async def test_fresh_requests_at_once_are_all_made(path: str) -> None:
+async def test_concurrent_fresh_requests_are_all_made(path: str) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
     async with endpoint.client([Cache(path=path)]) as client:
         with anyio.fail_after(5):
-            async with client.map([Request(ASKED, fresh=True)] * 5) as outcomes:
+            async with client.map([Request(BODY, fresh=True)] * 5) as outcomes:
                 assert all([outcome.ok async for outcome in outcomes])
     assert len(endpoint.attempts) == 5
 
 
-async def test_a_failed_item_of_a_run_is_asked_for_again(path: str, tmp_path: Path) -> None:
+async def test_failed_item_of_a_run_is_sent_again(path: str, tmp_path: Path) -> None:
     source = tmp_path / "products.csv"
     source.write_text("id,name\n1,hose\n2,spade\n")
     endpoint = FakeEndpoint("garden", "neither", "neither again", "house")
@@ -190,11 +192,11 @@ async def test_a_failed_item_of_a_run_is_asked_for_again(path: str, tmp_path: Pa
 
         assert await classify("out.jsonl") == (1, 1)
         assert await classify("other.jsonl") == (1, 1)
-        assert len(endpoint.attempts) == 2, "another output has both answers from the cache"
+        assert len(endpoint.attempts) == 2, "another output gets both answers from the cache"
         assert await classify("out.jsonl", retry_failed=True) == (0, 1)
         assert await classify("out.jsonl", retry_failed=True) == (1, 0)
         assert len(endpoint.attempts) == 4
-        assert await classify("third.jsonl") == (2, 0), "the answer that was right is kept"
+        assert await classify("third.jsonl") == (2, 0), "the right answer is cached"
     assert len(endpoint.attempts) == 4
 
 
@@ -211,7 +213,7 @@ PATHS = st.sampled_from(["/v1/chat/completions", "/v1/responses", "/v1/messages"
 
 
 @given(body=JSON, path=PATHS)
-def test_whatever_a_reply_holds_nothing_is_raised(body: Any, path: str) -> None:
+def test_no_reply_raises_an_error(body: Any, path: str) -> None:
     reply = Reply(200, Headers([]), msgspec.json.encode(body))
-    assert is_answer(path, reply) in {True, False}
-    assert is_whole(reply) in {True, False}
+    assert has_answer(path, reply) in {True, False}
+    assert is_complete(reply) in {True, False}

@@ -1,4 +1,4 @@
-"""The cache's file: of several processes, of processes that die, damaged, of others, and on a full disk."""
+"""The cache's file: shared, left by a killed process, damaged, foreign, and on a full disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import headrace
 from headrace.testing import FakeEndpoint
 from headrace_cache import Cache
 
-ASKING = """
+PROGRAM = """
 import sys, anyio, headrace
 from headrace.testing import FakeEndpoint
 from headrace_cache import Cache
@@ -38,17 +38,18 @@ anyio.run(main, backend=sys.argv[4])
 """
 
 
-def asking(path: Path, begin: int, end: int, backend: str = "asyncio") -> subprocess.Popen[str]:
-    """A process that asks questions by number, of an endpoint of its own; prints how many it had to send."""
+def start_process(path: Path, begin: int, end: int, backend: str = "asyncio") -> subprocess.Popen[str]:
+    """Start a process that asks numbered questions of its own endpoint, and prints how many it sent."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", ASKING, str(path), str(begin), str(end), backend],
+        [sys.executable, "-W", "error", "-c", PROGRAM, str(path), str(begin), str(end), backend],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def sent(process: subprocess.Popen[str]) -> int:
+def wait_for_requests(process: subprocess.Popen[str]) -> int:
+    """Wait for a process; return how many requests it sent."""
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     return int(out.splitlines()[-1])
@@ -59,29 +60,28 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "answers.sqlite"
 
 
-def number_kept(path: Path) -> int:
+def count_entries(path: Path) -> int:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         number: int = connection.execute("SELECT count(*) FROM replies").fetchone()[0]
         return number
 
 
-def check(path: Path) -> int:
-    """How many replies are in a file, which must be sound."""
+def count_intact_entries(path: Path) -> int:
+    """The number of entries in a file, which must be intact."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    return number_kept(path)
+    return count_entries(path)
 
 
-def scribble_over(path: Path) -> None:
-    """Write over all but the first pages."""
+def overwrite(path: Path) -> None:
+    """Overwrite all but the first pages."""
     with path.open("r+b") as file:
         file.seek(8192)
         file.write(b"\xff" * (path.stat().st_size - 8192))
 
 
-def opened(path: Path) -> list[Path]:
-    """Open a client with this file and close it; the files that are there meanwhile."""
-
+def open_and_close(path: Path) -> list[Path]:
+    """Open and close a client with this file; return the files that exist meanwhile."""
     folder = path.expanduser().parent
 
     async def main() -> list[Path]:
@@ -91,32 +91,32 @@ def opened(path: Path) -> list[Path]:
     return anyio.run(main)
 
 
-def test_processes_share_a_file_that_they_make_at_once(path: Path) -> None:
+def test_processes_share_a_file_that_they_create_together(path: Path) -> None:
     processes = [
-        asking(path, number * 300, number * 300 + 400, backend)
+        start_process(path, number * 300, number * 300 + 400, backend)
         for number, backend in enumerate(["asyncio", "trio", "asyncio", "trio"])
     ]
-    assert sum(sent(process) for process in processes) <= 1600
-    assert check(path) == 1300
-    assert sent(asking(path, 0, 1300)) == 0, "a process of later has them all"
+    assert sum(wait_for_requests(process) for process in processes) <= 1600
+    assert count_intact_entries(path) == 1300
+    assert wait_for_requests(start_process(path, 0, 1300)) == 0, "a later process has all of them"
 
 
-def test_what_is_left_by_a_process_that_was_killed_is_used(path: Path) -> None:
+def test_entries_of_a_killed_process_are_used(path: Path) -> None:
     for _ in range(3):
-        with asking(path, 0, 1_000_000) as process:
+        with start_process(path, 0, 1_000_000) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "open\n"
-            before = number_kept(path)
-            while number_kept(path) < before + 50:
+            before = count_entries(path)
+            while count_entries(path) < before + 50:
                 assert process.poll() is None
             os.kill(process.pid, signal.SIGKILL)
-    kept = check(path)
+    kept = count_intact_entries(path)
     assert kept > 0
-    assert sent(asking(path, 0, kept + 100)) < kept + 100
-    assert check(path) >= kept + 100
+    assert wait_for_requests(start_process(path, 0, kept + 100)) < kept + 100
+    assert count_intact_entries(path) >= kept + 100
 
 
-def test_the_file_and_its_log_are_for_their_owner_alone(path: Path) -> None:
+def test_only_the_owner_can_read_the_files(path: Path) -> None:
     modes = []
 
     async def main() -> list[Path]:
@@ -128,75 +128,77 @@ def test_the_file_and_its_log_are_for_their_owner_alone(path: Path) -> None:
     files = anyio.run(main)
     assert [file.name for file in files] == ["answers.sqlite", "answers.sqlite-shm", "answers.sqlite-wal"]
     assert set(modes) == {0o600}
-    assert list(path.parent.iterdir()) == [path], "the last one to close it folds the log into it"
+    assert list(path.parent.iterdir()) == [path], "the last one to close it merges the log into it"
 
 
-def test_a_path_may_begin_at_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_may_start_with_a_tilde(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(path.parent))
-    opened(Path("~") / "mine.sqlite")
-    assert path.with_name("mine.sqlite").is_file()
+    open_and_close(Path("~") / "answers-2.sqlite")
+    assert path.with_name("answers-2.sqlite").is_file()
 
 
-def test_a_file_that_is_another_programs_is_refused_and_left_as_it_is(path: Path) -> None:
+def test_file_of_another_program_is_refused_and_unchanged(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE theirs (a)")
+        connection.execute("CREATE TABLE other (a)")
     before = path.read_bytes()
-    with pytest.raises(headrace.SettingsError, match=r"answers.sqlite' is another program's database; name"):
-        opened(path)
+    with pytest.raises(
+        headrace.SettingsError, match=r"answers.sqlite' is another program's database; choose"
+    ):
+        open_and_close(path)
     assert path.read_bytes() == before
     path.write_text("A letter to my aunt, of more than a hundred bytes. " * 20)
     with pytest.raises(
-        headrace.SettingsError, match=r"cannot be used \(file is not a database\); name another"
+        headrace.SettingsError, match=r"cannot be used \(file is not a database\); choose another"
     ):
-        opened(path)
+        open_and_close(path)
     assert path.read_text().startswith("A letter to my aunt")
 
 
-def test_a_file_of_another_version_is_refused(path: Path) -> None:
-    opened(path)
+def test_file_of_another_version_is_refused(path: Path) -> None:
+    open_and_close(path)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 2")
     with pytest.raises(
-        headrace.SettingsError, match=r"of another headrace-cache \(its version is 2, here it is 1\)"
+        headrace.SettingsError, match=r"by another version of headrace-cache \(format 2, expected 1\)"
     ):
-        opened(path)
+        open_and_close(path)
 
 
 @pytest.mark.parametrize("place", ["missing/answers.sqlite", "."])
-def test_a_place_where_no_file_can_be_is_named(tmp_path: Path, place: str) -> None:
+def test_invalid_path_is_named(tmp_path: Path, place: str) -> None:
     with pytest.raises(headrace.SettingsError, match="cache: path="):
-        opened(tmp_path / place)
+        open_and_close(tmp_path / place)
 
 
-def test_a_file_that_was_cut_off_is_refused(path: Path) -> None:
-    assert sent(asking(path, 0, 500)) == 500
+def test_truncated_file_is_refused(path: Path) -> None:
+    assert wait_for_requests(start_process(path, 0, 500)) == 500
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(headrace.SettingsError, match=r"cannot be used \(database disk image is malformed\)"):
-        opened(path)
+        open_and_close(path)
 
 
 @pytest.mark.anyio
-async def test_damage_that_shows_later_fails_no_call(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert sent(asking(path, 0, 500)) == 500
+async def test_later_damage_fails_no_call(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert wait_for_requests(start_process(path, 0, 500)) == 500
     endpoint = FakeEndpoint()
     client = endpoint.client([Cache(path=str(path))])
     async with client:
-        scribble_over(path)
+        overwrite(path)
         async with client.map(f"{number}" for number in range(500)) as outcomes:
             assert [outcome.error async for outcome in outcomes if not outcome.ok] == []
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "headrace.cache"]
-    assert said.startswith("the cache is not used any more: ")
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "headrace.cache"]
+    assert warning.startswith("the cache is disabled: ")
     assert endpoint.attempts
 
 
-def test_a_full_disk_fails_no_call(path: Path) -> None:
-    # The largest file that the process may write: as on a full disk, writing fails, and reading does not.
+def test_full_disk_fails_no_call(path: Path) -> None:
+    # The process may write only small files: as on a full disk, writes fail and reads do not.
     program = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
         "import logging; logging.basicConfig(format='%(message)s')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program + ASKING, str(path), "0", "500", "asyncio"],
+        [sys.executable, "-W", "error", "-c", program + PROGRAM, str(path), "0", "500", "asyncio"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -204,6 +206,6 @@ def test_a_full_disk_fails_no_call(path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "open\n500\n"), done.stderr
     (line,) = done.stderr.splitlines()
-    assert line.startswith("the cache is not used any more: ")
-    kept = check(path)
-    assert sent(asking(path, 0, 500)) == 500 - kept
+    assert line.startswith("the cache is disabled: ")
+    kept = count_intact_entries(path)
+    assert wait_for_requests(start_process(path, 0, 500)) == 500 - kept

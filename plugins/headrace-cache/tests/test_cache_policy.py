@@ -1,4 +1,4 @@
-"""The cache in a client, on both loops: what is a hit, and what a hit is."""
+"""The cache in a client, on trio and asyncio: which calls are hits, and what a hit returns."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ MIB = 1024 * 1024
 
 
 @attrs.define
-class Ear:
-    """An observer that remembers."""
+class EventRecorder:
+    """An observer that records events."""
 
-    name: str = "ear"
+    name: str = "recorder"
     events: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
 
     def notify(self, event: headrace.Event) -> None:
@@ -42,7 +42,7 @@ class Ear:
 
 
 @attrs.define
-class Clock:
+class FakeClock:
     now: float = 1_700_000_000.0
 
     def __call__(self) -> float:
@@ -56,21 +56,21 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def cache(path: str) -> Callable[..., Cache]:
-    """Makes caches on one file."""
+    """A function that makes caches on one file."""
     return lambda **settings: Cache(path=path, **settings)
 
 
-async def test_the_contract_of_policies(tmp_path: Path) -> None:
+async def test_policy_contract(tmp_path: Path) -> None:
     numbers = itertools.count()
     await check_policy_contract(lambda: Cache(path=str(tmp_path / f"{next(numbers)}.sqlite")))
     await check_policy_contract(Cache)
 
 
-async def test_a_hit_is_the_same_reply_without_an_attempt_and_without_a_cost(
+async def test_hit_is_the_same_reply_without_attempts_and_cost(
     cache: Callable[..., Cache],
 ) -> None:
-    endpoint, ear = FakeEndpoint(Answer("Guten Tag", headers={"x-request-id": "req-1"})), Ear()
-    async with endpoint.client([cache()], observers=[ear]) as client:
+    endpoint, recorder = FakeEndpoint(Answer("Guten Tag", headers={"x-request-id": "req-1"})), EventRecorder()
+    async with endpoint.client([cache()], observers=[recorder]) as client:
         first = await client.chat("Hallo")
         second = await client.chat("Hallo")
         other = await client.chat("Hallo", temperature=0)
@@ -81,10 +81,10 @@ async def test_a_hit_is_the_same_reply_without_an_attempt_and_without_a_cost(
     assert second.headers == {"content-type": "application/json"}
     assert (first.request_id, second.request_id) == ("req-1", None)
     assert len(endpoint.attempts) == 2
-    assert ear.events == [("cache", {"hit": hit}) for hit in (False, True, False)]
+    assert recorder.events == [("cache", {"hit": hit}) for hit in (False, True, False)]
 
 
-async def test_it_outlives_the_client(cache: Callable[..., Cache]) -> None:
+async def test_entries_outlive_the_client(cache: Callable[..., Cache]) -> None:
     endpoint = FakeEndpoint("Guten Tag")
     for _ in range(2):
         async with endpoint.client([cache()]) as client:
@@ -92,7 +92,7 @@ async def test_it_outlives_the_client(cache: Callable[..., Cache]) -> None:
     assert len(endpoint.attempts) == 1
 
 
-async def test_what_failed_is_not_kept(cache: Callable[..., Cache]) -> None:
+async def test_failures_are_not_cached(cache: Callable[..., Cache]) -> None:
     endpoint = FakeEndpoint(500, headrace.ConnectError("refused"), Answer(body={"error": {}}), "ok")
     async with endpoint.client([cache()]) as client:
         for _ in range(3):
@@ -102,7 +102,7 @@ async def test_what_failed_is_not_kept(cache: Callable[..., Cache]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "asked", "body"),
+    ("method", "request_path", "body"),
     [
         ("GET", "/models", None),
         ("POST", "/files", {}),
@@ -112,39 +112,41 @@ async def test_what_failed_is_not_kept(cache: Callable[..., Cache]) -> None:
         ("POST", "/responses", {"input": "Hallo", "conversation": "c"}),
     ],
 )
-async def test_what_does_more_than_answer_is_always_sent(
-    cache: Callable[..., Cache], method: str, asked: str, body: dict[str, Any] | None
+async def test_requests_with_effects_are_always_sent(
+    cache: Callable[..., Cache], method: str, request_path: str, body: dict[str, Any] | None
 ) -> None:
-    endpoint, ear = FakeEndpoint(), Ear()
-    async with endpoint.client([cache()], observers=[ear]) as client:
+    endpoint, recorder = FakeEndpoint(), EventRecorder()
+    async with endpoint.client([cache()], observers=[recorder]) as client:
         for _ in range(2):
-            assert (await client.request(method, asked, body)).attempts == 1
-    assert ear.events == []
+            assert (await client.request(method, request_path, body)).attempts == 1
+    assert recorder.events == []
 
 
 @pytest.mark.parametrize(
-    "asked", ["/responses", "/embeddings", "/completions", "/v1/messages", "/x/embeddings?v=1"]
+    "request_path", ["/responses", "/embeddings", "/completions", "/v1/messages", "/x/embeddings?v=1"]
 )
-async def test_other_answers_are_kept_too(cache: Callable[..., Cache], asked: str) -> None:
+async def test_answers_of_other_paths_are_cached(cache: Callable[..., Cache], request_path: str) -> None:
     message = Answer(body={"type": "message", "content": [{"type": "text", "text": "Hi"}]})
-    endpoint = FakeEndpoint(otherwise=message if asked.endswith("/messages") else "ok")
+    endpoint = FakeEndpoint(otherwise=message if request_path.endswith("/messages") else "ok")
     async with endpoint.client([cache()]) as client:
-        attempts = [(await client.request("POST", asked, {"input": "Hallo"})).attempts for _ in range(2)]
+        attempts = [
+            (await client.request("POST", request_path, {"input": "Hallo"})).attempts for _ in range(2)
+        ]
     assert attempts == [1, 0]
 
 
-async def test_a_stream_passes_by(cache: Callable[..., Cache]) -> None:
+async def test_streams_are_not_cached(cache: Callable[..., Cache]) -> None:
     endpoint = FakeEndpoint("Guten Tag")
     async with endpoint.client([cache()]) as client:
         for _ in range(2):
             async with client.stream("Hallo") as stream:
-                assert [piece.text async for piece in stream]
+                assert [chunk.text async for chunk in stream]
             assert stream.reply.attempts == 1
 
 
-async def test_another_url_key_or_header_is_another_call(path: str) -> None:
+async def test_url_key_and_headers_are_part_of_the_cache_key(path: str) -> None:
     endpoint = FakeEndpoint()
-    asked = {"messages": [{"role": "user", "content": "Hallo"}]}
+    body = {"messages": [{"role": "user", "content": "Hallo"}]}
     made = []
     for url, key, headers in (
         ("http://a.test/v1", None, ()),
@@ -156,23 +158,23 @@ async def test_another_url_key_or_header_is_another_call(path: str) -> None:
         ("http://a.test/v1", KEY, (("x-stainless-retry-count", "1"),)),
     ):
         async with endpoint.client([Cache(path=path)], base_url=url, api_key=key) as client:
-            request = headrace.Request(asked, headers=headers)
+            request = headrace.Request(body, headers=headers)
             async with client.map([request]) as outcomes:
                 made += [outcome.attempts async for outcome in outcomes]
     assert made == [1, 1, 1, 1, 1, 0, 0]
 
 
-async def test_no_key_is_in_the_file(path: str, tmp_path: Path) -> None:
+async def test_file_contains_no_api_key(path: str, tmp_path: Path) -> None:
     client = FakeEndpoint().client([Cache(path=path)], api_key=KEY)
     async with client:
         await client.chat("Hallo")
     written = b"".join(file.read_bytes() for file in tmp_path.iterdir())  # noqa: ASYNC240
     assert b"chatcmpl-fake" in written
     assert KEY.encode() not in written
-    assert b"Hallo" not in written, "what was asked is not in it either"
+    assert b"Hallo" not in written, "it contains no question either"
 
 
-async def test_an_answer_of_a_type_is_one_again(cache: Callable[..., Cache]) -> None:
+async def test_typed_answers_are_cached_by_schema(cache: Callable[..., Cache]) -> None:
     Repair = pytest.importorskip("headrace_repair").Repair
 
     @attrs.define
@@ -190,11 +192,11 @@ async def test_an_answer_of_a_type_is_one_again(cache: Callable[..., Cache]) -> 
         second = await client.chat("Who?", answer=Person)
         assert (second.answer, second.attempts) == (Person(36), 0)
         assert isinstance(second, headrace.ParsedReply)
-        assert (await client.chat("Who?", answer=Ghost)).attempts == 1, "another schema is another question"
+        assert (await client.chat("Who?", answer=Ghost)).attempts == 1, "another schema is another key"
         assert (await client.chat("Who?")).text == "untyped"
 
 
-async def test_an_answer_that_is_valid_no_more_is_asked_for_again(cache: Callable[..., Cache]) -> None:
+async def test_answer_that_is_no_longer_valid_is_requested_again(cache: Callable[..., Cache]) -> None:
     limit = 10
 
     class Small(msgspec.Struct):
@@ -213,10 +215,10 @@ async def test_an_answer_that_is_valid_no_more_is_asked_for_again(cache: Callabl
     assert len(endpoint.attempts) == 2
 
 
-async def test_beside_the_cost_policy_a_hit_costs_nothing_and_uses_no_tokens(
+async def test_hit_has_no_cost_and_no_tokens(
     cache: Callable[..., Cache],
 ) -> None:
-    # Of what is at most set aside for a call, no four would fit, had hits a cost.
+    # If hits had a cost, the budget would cover fewer than four calls.
     Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices=PRICES, budget=Decimal("0.00015"), assumed_output_tokens=5)
     async with FakeEndpoint().client([cache(), cost]) as client:
@@ -227,106 +229,106 @@ async def test_beside_the_cost_policy_a_hit_costs_nothing_and_uses_no_tokens(
     assert (totals.cost, totals.unpriced) == (Decimal("0.00002"), 0)
 
 
-async def test_an_answer_grows_old_also_while_nobody_runs(path: str) -> None:
-    clock, endpoint = Clock(), FakeEndpoint("old", "new")
-    for seconds, said, attempts in ((0, "old", 1), (59, "old", 0), (2, "new", 1), (59, "new", 0)):
+async def test_max_age_applies_across_clients(path: str) -> None:
+    clock, endpoint = FakeClock(), FakeEndpoint("old", "new")
+    for seconds, text, attempts in ((0, "old", 1), (59, "old", 0), (2, "new", 1), (59, "new", 0)):
         clock.now += seconds
         async with endpoint.client([Cache(path=path, max_age=60, clock=clock)]) as client:
             reply = await client.chat("Hallo")
-        assert (reply.text, reply.attempts) == (said, attempts)
+        assert (reply.text, reply.attempts) == (text, attempts)
     async with endpoint.client([Cache(path=path, clock=clock)]) as client:
         clock.now += 1e9
         assert (await client.chat("Hallo")).attempts == 0
 
 
-async def test_what_was_not_used_for_the_longest_time_goes_first(path: str) -> None:
-    clock, endpoint = Clock(), FakeEndpoint(otherwise="x" * 40_000)
+async def test_least_recently_used_entries_are_evicted(path: str) -> None:
+    clock, endpoint = FakeClock(), FakeEndpoint(otherwise="x" * 40_000)
     async with endpoint.client([Cache(path=path, max_bytes=MIB, clock=clock)]) as client:
         for number in range(60):
             clock.now += 1
             await client.chat(f"{number}")
             clock.now += 1
-            assert (await client.chat("0")).attempts == 0, f"used all the time, and gone after {number}"
-        # The first and the last are there, 1 is not; what was put in place of it is small.
+            assert (await client.chat("0")).attempts == 0, f"used all the time, but evicted after {number}"
+        # 0 and 59 are cached, 1 was evicted.
         assert [(await client.chat(name)).attempts for name in ("59", "0", "1")] == [0, 0, 1]
     assert os.stat(path).st_size < 1.25 * MIB
 
 
-async def test_a_reply_that_would_drive_out_all_others_is_not_kept(path: str) -> None:
+async def test_very_large_replies_are_not_cached(path: str) -> None:
     endpoint = FakeEndpoint("small", "x" * (MIB // 16))
     async with endpoint.client([Cache(path=path, max_bytes=MIB)]) as client:
         attempts = [(await client.chat(name)).attempts for name in ("a", "b", "b", "a")]
     assert attempts == [1, 1, 1, 0]
 
 
-async def test_what_another_sdk_asks_is_kept_with_its_content_type(path: str) -> None:
+async def test_sdk_replies_are_cached_with_their_content_type(path: str) -> None:
     pytest.importorskip("uvicorn")
     body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hallo"}]}
     async with endpoint_process(Behaviour(seed=7)) as endpoint:
-        said = []
+        replies = []
         async with async_client(policies=[Cache(path=path)]) as client:
             for retry in ("0", "1"):
                 headers = {"x-stainless-retry-count": retry, "authorization": f"Bearer {KEY}"}
                 answer = await client.post(
                     f"{endpoint.base_url}/chat/completions", json=body, headers=headers
                 )
-                said.append((answer.status_code, answer.headers["content-type"], answer.json()))
+                replies.append((answer.status_code, answer.headers["content-type"], answer.json()))
             counts = await client.get(f"{endpoint.base_url.removesuffix('/v1')}/headrace/counts")
-    assert said[0] == said[1]
+    assert replies[0] == replies[1]
     assert counts.json()["requests"] == 1, counts.json()
 
 
-async def test_nothing_can_be_written_and_the_calls_go_on(
+async def test_locked_file_fails_no_call(
     path: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace_cache.database.PATIENCE", 0.01)
+    monkeypatch.setattr("headrace_cache.database.WRITE_TIMEOUT", 0.01)
     endpoint = FakeEndpoint()
     async with endpoint.client([Cache(path=path)]) as client:
         await client.chat("kept")
-        # Another program has the file for itself.
+        # Another program has locked the file.
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             async with client.map([f"{number}" for number in range(20)]) as outcomes:
                 assert [outcome.unwrap().text async for outcome in outcomes] == ["ok"] * 20
         assert (await client.chat("kept")).attempts == 1
     assert [record.getMessage() for record in caplog.records if record.name == "headrace.cache"] == [
-        "the cache is not used any more: database is locked; calls go on without it"
+        "the cache is disabled: database is locked; calls continue without it"
     ]
 
 
-def late(path: str) -> int:
-    """How many replies were used at 2000."""
+def count_used_late(path: str) -> int:
+    """The number of entries last used at 2000."""
     with contextlib.closing(sqlite3.connect(path)) as other:
         number: int = other.execute("SELECT count(*) FROM replies WHERE used = 2000.0").fetchone()[0]
         return number
 
 
-async def test_many_hits_are_written_down_before_the_end(path: str) -> None:
-    clock, endpoint = Clock(1000.0), FakeEndpoint()
+async def test_hits_are_written_in_batches(path: str) -> None:
+    clock, endpoint = FakeClock(1000.0), FakeEndpoint()
     async with endpoint.client([Cache(path=path, clock=clock)]) as client:
         for wanted in (1, 0):
             async with client.map([f"{number}" for number in range(700)]) as outcomes:
                 assert {outcome.attempts async for outcome in outcomes} == {wanted}
             clock.now = 2000.0
-        assert 500 <= late(path) < 700
-    assert late(path) == 700, "and the rest at the end"
+        assert 500 <= count_used_late(path) < 700
+    assert count_used_late(path) == 700, "the rest is written at the end"
 
 
-def test_settings_that_cannot_be() -> None:
+def test_invalid_settings_are_rejected() -> None:
     with pytest.raises(headrace.SettingsError, match="max_age=0: must be a number of seconds above 0"):
         Cache(max_age=0)
     with pytest.raises(headrace.SettingsError, match="max_bytes=1000: must be at least 1048576"):
         Cache(max_bytes=1000)
 
 
-def test_installed_it_does_nothing_until_it_is_given_a_path(
+def test_policy_is_active_only_with_a_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "cache" not in [policy.name for policy in FakeEndpoint().client(None).policies]
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("HEADRACE_POLICIES", "cache")
-    with pytest.raises(headrace.SettingsError, match="no path= to a file"):
+    with pytest.raises(headrace.SettingsError, match="path is not set; set it to a file"):
         FakeEndpoint().client(None)
     monkeypatch.setenv("HEADRACE_CACHE_PATH", path)
     (cache,) = FakeEndpoint().client(None).policies
@@ -339,7 +341,7 @@ def test_installed_it_does_nothing_until_it_is_given_a_path(
     assert Cache().wrap(send) is send
 
 
-async def test_a_loop_over_hits_lets_others_have_a_turn(cache: Callable[..., Cache]) -> None:
+async def test_loop_over_hits_lets_other_tasks_run(cache: Callable[..., Cache]) -> None:
     turns = 0
 
     async def others() -> None:
@@ -359,19 +361,19 @@ async def test_a_loop_over_hits_lets_others_have_a_turn(cache: Callable[..., Cac
         group.cancel_scope.cancel()
 
 
-async def test_the_file_is_closed_with_the_last_of_the_clients_that_share_it(path: str) -> None:
+async def test_file_is_closed_with_the_last_client_that_shares_it(path: str) -> None:
     cache, endpoint, (folder, name) = Cache(path=path), FakeEndpoint(), os.path.split(path)
     async with endpoint.client([cache]) as first:
         async with endpoint.client([cache]) as second:
             await second.chat("Hallo")
         assert (await first.chat("Hallo")).attempts == 0
         assert os.listdir(folder) != [name]
-    assert os.listdir(folder) == [name], "the last one to close the file folds the log into it"
+    assert os.listdir(folder) == [name], "the last one to close the file merges the log into it"
     async with endpoint.client([cache]) as again:
         assert (await again.chat("Hallo")).attempts == 0
 
 
-async def test_outside_of_its_clients_block_it_says_so(path: str) -> None:
+async def test_call_outside_the_client_block_is_an_error(path: str) -> None:
     async def send(call: headrace.Call) -> headrace.Reply:
         raise AssertionError
 
@@ -382,5 +384,5 @@ async def test_outside_of_its_clients_block_it_says_so(path: str) -> None:
         headrace.Timeout(),
         0.0,
     )
-    with pytest.raises(headrace.ClientStateError, match="in the block of its client"):
+    with pytest.raises(headrace.ClientStateError, match="inside the block of its client"):
         await Cache(path=path).wrap(send)(call)

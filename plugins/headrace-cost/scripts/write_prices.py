@@ -1,6 +1,6 @@
 """Writes ``prices.json`` from the installed genai-prices.
 
-Run it by ``uv run python plugins/headrace-cost/scripts/write_prices.py``. A test fails where the two differ.
+Run it with ``uv run python plugins/headrace-cost/scripts/write_prices.py``. A test fails if the two differ.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import msgspec
 PATH = Path(__file__).parents[1] / "src" / "headrace_cost" / "prices.json"
 
 
-def written() -> bytes:
-    """The file as it is to be: a line a model, so that a change is seen as one."""
+def render() -> bytes:
+    """The content of the file: one line per model, so that each change is one line of a diff."""
     from genai_prices.data import providers
 
-    from headrace_cost.conversion import catalogue_of
+    from headrace_cost.conversion import to_catalogue
 
     encode = msgspec.json.encode
     blocks = []
-    for provider in catalogue_of(providers):
+    for provider in to_catalogue(providers):
         models = b",\n".join(map(encode, provider.pop("models")))
         blocks.append(encode(provider)[:-1] + b',"models":[\n' + models + b"\n]}")
     source = {"source": f"genai-prices {version('genai-prices')}, MIT licence"}
@@ -29,4 +29,4 @@ def written() -> bytes:
 
 
 if __name__ == "__main__":
-    PATH.write_bytes(written())
+    PATH.write_bytes(render())

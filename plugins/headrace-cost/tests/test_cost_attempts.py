@@ -1,4 +1,4 @@
-"""Every attempt is charged: answered, repaired, retried, hedged or cut off; and the budget holds for all."""
+"""All attempts are charged and covered by the budget: repaired, retried, hedged and broken ones."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from headrace_cost.charges import may_be_billed
 
 PRICES = {"fake-model": {"input": "1", "output": "2"}}
 USD = Decimal("0.00002")
-"""What an answer of a fake costs at these prices: 10 prompt tokens and 5 others."""
+"""The cost of a fake answer at these prices: 10 prompt and 5 completion tokens."""
 
 
-def cut(phase: str = "total") -> CallTimeout:
+def timed_out(phase: str = "total") -> CallTimeout:
     return CallTimeout("too late", phase)
 
 
-def lost(sent: bool) -> ConnectError:
+def lost_connection(sent: bool) -> ConnectError:
     error = ConnectError("lost")
     error.sent = sent
     return error
@@ -42,13 +42,13 @@ def lost(sent: bool) -> ConnectError:
 @pytest.mark.parametrize(
     ("error", "billed"),
     [
-        (cut("connect"), False),
-        (cut("write"), False),
-        (cut("read"), True),
-        (cut("total"), True),
-        (cut("stall"), True),
-        (lost(sent=False), False),
-        (lost(sent=True), True),
+        (timed_out("connect"), False),
+        (timed_out("write"), False),
+        (timed_out("read"), True),
+        (timed_out("total"), True),
+        (timed_out("stall"), True),
+        (lost_connection(sent=False), False),
+        (lost_connection(sent=True), True),
         (headrace.TLSError("bad certificate"), False),
         (IncompleteReply("cut"), True),
         (InvalidReply("no JSON"), True),
@@ -70,7 +70,7 @@ def test_which_failures_may_be_billed(error: BaseException, billed: bool) -> Non
 
 
 @pytest.mark.anyio
-async def test_repaired_answers_are_all_paid() -> None:
+async def test_repaired_answers_cost_all_attempts() -> None:
     Repair = pytest.importorskip("headrace_repair").Repair
     cost = Cost(prices=PRICES)
     endpoint = FakeEndpoint(Answer("no JSON", prompt_tokens=20), '{"answer": 7}')
@@ -83,7 +83,7 @@ async def test_repaired_answers_are_all_paid() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_answer_that_stays_wrong_says_what_it_cost() -> None:
+async def test_answer_error_has_the_cost_of_all_attempts() -> None:
     Repair = pytest.importorskip("headrace_repair").Repair
     cost = Cost(prices=PRICES)
     async with FakeEndpoint("no", "no").client([cost, Repair()]) as client:
@@ -96,24 +96,24 @@ async def test_an_answer_that_stays_wrong_says_what_it_cost() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_timed_out_may_have_been_billed_and_is_said() -> None:
+async def test_timed_out_attempt_is_a_possible_cost() -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     cost = Cost(prices=PRICES)
-    async with FakeEndpoint(cut(), "ok").client([cost, Retry(base=0)]) as client:
+    async with FakeEndpoint(timed_out(), "ok").client([cost, Retry(base=0)]) as client:
         reply = await client.chat("?", max_tokens=50)
     assert reply.cost == USD
     worst = reply.possible_cost
     assert worst is not None
-    assert Decimal("0.0001") < worst < Decimal("0.0002")  # 50 tokens of output, and a byte a token of input
+    assert Decimal("0.0001") < worst < Decimal("0.0002")  # 50 output tokens, and one input token per byte
     totals = cost.totals
     assert (totals.calls, totals.cost, totals.uncertain, totals.possible_cost) == (1, USD, 1, worst)
 
 
 @pytest.mark.anyio
-async def test_an_error_says_what_its_attempts_may_have_cost() -> None:
+async def test_error_has_the_possible_cost_of_its_attempts() -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     cost = Cost(prices=PRICES)
-    async with FakeEndpoint(cut(), cut()).client([cost, Retry(attempts=2, base=0)]) as client:
+    async with FakeEndpoint(timed_out(), timed_out()).client([cost, Retry(attempts=2, base=0)]) as client:
         with pytest.raises(CallTimeout) as caught:
             await client.chat("?", max_tokens=50)
     assert caught.value.cost is None
@@ -124,9 +124,9 @@ async def test_an_error_says_what_its_attempts_may_have_cost() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_attempt_may_be_billed_unless_it_was_never_begun() -> None:
-    class Holding:
-        name = "holding"
+async def test_cancelled_attempt_may_be_billed_once_it_was_sent() -> None:
+    class SlowPolicy:
+        name = "slow"
         stage = headrace.Stage.PACE
 
         def wrap(self, send: headrace.Send) -> headrace.Send:
@@ -136,7 +136,7 @@ async def test_a_cancelled_attempt_may_be_billed_unless_it_was_never_begun() -> 
 
             return hold
 
-    for policies, uncertain in (([], 1), ([Holding()], 0)):
+    for policies, uncertain in (([], 1), ([SlowPolicy()], 0)):
         cost = Cost(prices=PRICES)
         async with FakeEndpoint(Answer(delay=3600)).client([cost, *policies]) as client:
             with anyio.move_on_after(0.01):
@@ -145,7 +145,7 @@ async def test_a_cancelled_attempt_may_be_billed_unless_it_was_never_begun() -> 
 
 
 @pytest.mark.anyio
-async def test_without_usage_the_cost_is_unknown_and_its_bound_is_said(
+async def test_reply_without_usage_has_a_possible_cost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cost = Cost(prices=PRICES)
@@ -162,7 +162,7 @@ CHUNK = {"id": "c", "model": "fake-model", "choices": [{"index": 0, "delta": {"c
 
 
 @pytest.mark.anyio
-async def test_a_stream_that_broke_off_may_be_billed_for_all_of_it() -> None:
+async def test_broken_stream_may_be_billed_completely() -> None:
     cost = Cost(prices=PRICES, budget=1)
     torn = Answer(body=b"data: %b\n\n" % msgspec.json.encode(CHUNK))
     async with FakeEndpoint(torn, "one two").client([cost]) as client:
@@ -180,7 +180,7 @@ async def test_a_stream_that_broke_off_may_be_billed_for_all_of_it() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_answer_from_a_cache_takes_nothing_of_the_budget() -> None:
+async def test_cached_answer_takes_nothing_from_the_budget() -> None:
     class Cache:
         name = "cache"
         stage = headrace.Stage.ANSWER
@@ -197,10 +197,10 @@ async def test_an_answer_from_a_cache_takes_nothing_of_the_budget() -> None:
     assert cost.totals.calls == 1
 
 
-# The budget: what is spent stays within one call's worst case of it, whatever sends the attempts.
+# The budget is never overdrawn by more than one attempt's worst case, whichever policy sends the attempts.
 
-ONE = Decimal("0.000102")
-"""About what one attempt of the calls below may cost: 90 bytes, and 5 tokens of output."""
+WORST_CASE = Decimal("0.000102")
+"""About the worst case of an attempt below: 90 bytes, and 5 output tokens."""
 
 
 @pytest.mark.anyio
@@ -208,13 +208,13 @@ ONE = Decimal("0.000102")
     ("others", "answer", "steps"),
     [
         ({"repair": {"attempts": 5}}, int, "no"),
-        ({"retry": {"attempts": 9, "base": 0}}, None, "cut"),
+        ({"retry": {"attempts": 9, "base": 0}}, None, "timeout"),
         ({"hedge": {"after": 0.001, "share": 1.0, "most": 3}}, None, "no"),
         ({"repair": {}, "retry": {"base": 0}, "hedge": {"after": 0.001, "share": 1.0}}, int, "mixed"),
     ],
     ids=["repairs", "timeouts", "hedges", "all"],
 )
-async def test_no_way_of_sending_again_overdraws_the_budget(
+async def test_retries_repairs_and_hedges_never_overdraw_the_budget(
     others: dict[str, dict[str, Any]], answer: Any, steps: str
 ) -> None:
     policies = [
@@ -222,9 +222,13 @@ async def test_no_way_of_sending_again_overdraws_the_budget(
         for name, settings in others.items()
     ]
     limit = Decimal("0.0015")
-    # Each answer uses up all that its request allows.
+    # Each answer is as long as its request allows.
     billed = Answer("no", completion_tokens=5, prompt_tokens=70, delay=0.01)
-    sent: dict[str, list[Any]] = {"no": [billed], "cut": [cut()], "mixed": [billed, cut(), billed]}
+    sent: dict[str, list[Any]] = {
+        "no": [billed],
+        "timeout": [timed_out()],
+        "mixed": [billed, timed_out(), billed],
+    }
     endpoint = FakeEndpoint(*(sent[steps] * 500))
     cost = Cost(prices=PRICES, budget=limit)
     calls = [{"messages": [{"role": "user", "content": "?"}], "max_tokens": 5}] * 60
@@ -235,13 +239,13 @@ async def test_no_way_of_sending_again_overdraws_the_budget(
         seen = [outcome async for outcome in outcomes]
     assert any(isinstance(outcome.error, headrace.BudgetExceeded) for outcome in seen)
     billed_at_most = len(endpoint.attempts) * Decimal("0.00008")
-    assert billed_at_most <= limit + ONE
+    assert billed_at_most <= limit + WORST_CASE
     assert limit / 2 < cost.spent <= limit
     assert cost.spent == cost.totals.cost + cost.totals.possible_cost
 
 
 @pytest.mark.anyio
-async def test_what_was_paid_for_is_said_where_the_budget_covers_no_repair() -> None:
+async def test_refused_repair_raises_the_answer_error_with_its_cost() -> None:
     Repair = pytest.importorskip("headrace_repair").Repair
     cost = Cost(prices=PRICES, budget=Decimal("0.0005"))
     answer = Answer("no", completion_tokens=40)
@@ -253,7 +257,7 @@ async def test_what_was_paid_for_is_said_where_the_budget_covers_no_repair() -> 
 
 
 @pytest.mark.anyio
-async def test_negative_or_absurd_counts_do_not_enlarge_a_budget() -> None:
+async def test_invalid_token_counts_do_not_enlarge_a_budget() -> None:
     for tokens in (-(10**9), 10**25):
         body = {
             "choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}],
@@ -271,13 +275,13 @@ async def test_negative_or_absurd_counts_do_not_enlarge_a_budget() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_refusal_says_what_was_assumed() -> None:
+async def test_budget_error_names_the_assumed_output() -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.001"))
     async with FakeEndpoint().client([cost]) as client:
         with pytest.raises(
             headrace.BudgetExceeded,
             match=r"may cost 0\.00\d+ USD because no max_tokens is set \(4,096 output tokens are assumed\), "
-            r"but of the budget of 0\.001 USD 0 are spent",
+            r"but 0 of the budget of 0\.001 USD are spent",
         ):
             await client.chat("Hallo")
         with pytest.raises(headrace.BudgetExceeded) as caught:
@@ -286,17 +290,17 @@ async def test_a_refusal_says_what_was_assumed() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_earlier_sessions_spent_counts() -> None:
+async def test_spending_of_earlier_sessions_counts() -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.001"))
     cost.resume(Decimal("0.00085"))
     async with FakeEndpoint().client([cost]) as client:
         await client.chat("Hallo", max_tokens=5)
-        with pytest.raises(headrace.BudgetExceeded, match=r"of the budget of 0\.001 USD 0\.00087 are spent"):
+        with pytest.raises(headrace.BudgetExceeded, match=r"0\.00087 of the budget of 0\.001 USD are spent"):
             await client.chat("Hallo", max_tokens=50)
 
 
 @pytest.mark.anyio
-async def test_all_clients_of_one_policy_have_one_budget() -> None:
+async def test_clients_of_one_policy_share_its_budget() -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.00011"))
     for _ in range(2):
         async with FakeEndpoint().client([cost]) as client:
@@ -306,33 +310,36 @@ async def test_all_clients_of_one_policy_have_one_budget() -> None:
             await client.chat("Hallo", max_tokens=5)
 
 
-# A budget that could not be kept is refused when the client is made.
+# A budget that cannot be enforced is rejected when the client is made.
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "expected"),
     [
         ({"policies": ("retry",), "cost": {"budget": 1}}, r"'cost' is not among policies=\['retry'\]"),
-        ({"cost": {"budget": 1}, "model": "nobody's"}, 'model "nobody\'s" has no price at fake.test'),
+        (
+            {"cost": {"budget": 1}, "model": "unknown-model"},
+            "model 'unknown-model' has no price at fake.test",
+        ),
     ],
 )
-def test_a_budget_that_could_not_be_kept_is_refused(
-    settings: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+def test_budget_that_cannot_be_enforced_is_rejected(
+    settings: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "policies" in settings:
         monkeypatch.setenv("HEADRACE_POLICIES", ",".join(settings.pop("policies")))
-    with pytest.raises(headrace.SettingsError, match=said):
+    with pytest.raises(headrace.SettingsError, match=expected):
         FakeEndpoint().client(None, **settings)
 
 
-def test_a_budget_that_can_be_kept_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget_that_can_be_enforced_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeEndpoint().client(None, cost={"budget": 1}, model="gpt-4.1")
     monkeypatch.setenv("HEADRACE_POLICIES", "cost")
     FakeEndpoint().client(None, cost={"budget": 1}, model="gpt-4.1")
 
 
 @pytest.mark.anyio
-async def test_many_names_of_models_and_tags_share_a_tally(caplog: pytest.LogCaptureFixture) -> None:
+async def test_further_models_and_tags_share_one_tally(caplog: pytest.LogCaptureFixture) -> None:
     cost = Cost()
     requests = [
         headrace.Request({"messages": [], "model": f"m{number}"}, tags={"user": str(number)})

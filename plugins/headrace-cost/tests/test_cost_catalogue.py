@@ -1,4 +1,4 @@
-"""The price list that comes with the package, against genai-prices, from which it is made."""
+"""The price list in the package, compared with genai-prices, from which it is made."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ import headrace
 from headrace import Endpoint, Usage
 from headrace_cost import Cost
 from headrace_cost.catalogue import Catalogue
-from headrace_cost.conversion import catalogue_of
-from headrace_cost.prices import shipped
+from headrace_cost.conversion import to_catalogue
+from headrace_cost.prices import packaged_catalogue
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "write_prices.py"
 TIERS: list[tuple[str | None, dict[str, str] | None]] = [
@@ -32,7 +32,7 @@ TIERS: list[tuple[str | None, dict[str, str] | None]] = [
 ]
 
 
-def script() -> ModuleType:
+def load_script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("write_prices", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
@@ -41,13 +41,13 @@ def script() -> ModuleType:
     return module
 
 
-def test_the_list_is_what_the_script_makes_of_the_installed_genai_prices() -> None:
-    module = script()
-    assert module.PATH.read_bytes() == module.written(), f"run {SCRIPT.name}"
+def test_price_list_is_up_to_date_with_genai_prices() -> None:
+    module = load_script()
+    assert module.PATH.read_bytes() == module.render(), f"run {SCRIPT.name}"
 
 
 def clauses(clause: Any) -> Iterator[str]:
-    """Names that a rule of matching is made for."""
+    """Names that a matching rule is made for."""
     for each in [*getattr(clause, "or_", ()), *getattr(clause, "and_", ())]:
         yield from clauses(each)
     for kind in ("equals", "starts_with", "ends_with", "contains"):
@@ -56,9 +56,9 @@ def clauses(clause: Any) -> Iterator[str]:
 
 
 def example(pattern: str) -> str | None:
-    """An address that a provider's pattern is for."""
+    """A URL that a provider's pattern matches."""
     plain = pattern.replace("\\", "").replace("(/|$)", "").replace("(?:/|$)", "").replace("(api.)?", "")
-    for written, meant in (
+    for pattern, text in (
         ("[a-z0-9-]+", "us-east-1"),
         ("[^/]+", "x"),
         ("(.*.)?", "x."),
@@ -74,11 +74,11 @@ def example(pattern: str) -> str | None:
         ("(?:com|io)", "com"),
         ("(?:run|direct)", "run"),
     ):
-        plain = plain.replace(written, meant)
+        plain = plain.replace(pattern, text)
     return plain
 
 
-def as_theirs(usage: Usage) -> types.Usage:
+def to_their_usage(usage: Usage) -> types.Usage:
     writes = (usage.cache_write_tokens or 0) + (usage.cache_write_1h_tokens or 0)
     return types.Usage(
         input_tokens=usage.prompt_tokens,
@@ -91,7 +91,7 @@ def as_theirs(usage: Usage) -> types.Usage:
         output_audio_tokens=usage.completion_audio_tokens or 0,
         output_image_tokens=usage.completion_image_tokens or 0,
         output_reasoning_tokens=usage.reasoning_tokens or 0,
-        # What no reply says apart: none of it.
+        # No reply reports these separately.
         **dict.fromkeys(
             (
                 "cache_audio_read_tokens",
@@ -106,7 +106,7 @@ def as_theirs(usage: Usage) -> types.Usage:
 
 
 def random_usage(rng: random.Random) -> Usage:
-    """Kinds that do not overlap, and no more of them than there are tokens."""
+    """Counts of kinds that do not overlap and do not exceed the tokens."""
     prompt, output = (round(10 ** rng.uniform(0, 6)) for _ in range(2))
 
     def part(whole: int) -> int | None:
@@ -127,23 +127,23 @@ def random_usage(rng: random.Random) -> Usage:
     )
 
 
-def counted(prices: types.ModelPrice) -> bool:
-    """Whether usage counts all that a price is for."""
+def is_counted(prices: types.ModelPrice) -> bool:
+    """Whether usage counts every unit of a price."""
     return not any(
         value is not None and unit.endswith(("hours", "kpages", "mchars", "messages_kcount"))
         for unit, value in prices.__dict__.items()
     )
 
 
-def test_costs_are_those_of_genai_prices_for_all_providers_and_models() -> None:
+def test_costs_equal_those_of_genai_prices() -> None:
     rng, now, compared = random.Random(5), datetime(2026, 11, 28, 3, 20, tzinfo=UTC), 0
     times = [now, now - timedelta(days=100), now.replace(hour=20), now + timedelta(days=400)]
-    snapshot, ours = data_snapshot.DataSnapshot(data.providers, False), shipped()
+    snapshot, ours = data_snapshot.DataSnapshot(data.providers, False), packaged_catalogue()
     for provider in data.providers:
         url = example(provider.api_pattern)
         assert url is not None
         if snapshot.find_provider(None, None, url) is not provider:
-            assert provider.id == "openai-decisions"  # of the same address as another
+            assert provider.id == "openai-decisions"  # it has the same URL as another provider
             continue
         names = {name for model in provider.models for name in (model.id, *clauses(model.match))}
         for name in sorted(names):
@@ -155,70 +155,70 @@ def test_costs_are_those_of_genai_prices_for_all_providers_and_models() -> None:
             price = ours.price(url, name, tier, when)
             own = any(model is each for each in provider.models)
             theirs = model.get_prices(when, context if own else None)
-            if not counted(theirs):
+            if not is_counted(theirs):
                 assert price is None, (url, name)
                 continue
             assert price is not None, (url, name)
             for usage in (random_usage(rng), random_usage(rng), Usage(1, 0)):
                 paid = model.calc_price(
-                    as_theirs(usage), provider, genai_request_timestamp=when, price_context=context
+                    to_their_usage(usage), provider, genai_request_timestamp=when, price_context=context
                 )
                 assert price.cost(usage) == paid.total_price, (url, name, tier, when, usage)
                 compared += 1
     assert compared > 6000
 
 
-def test_models_at_unknown_addresses_are_those_that_genai_prices_finds_by_name() -> None:
-    snapshot, ours = data_snapshot.DataSnapshot(data.providers, False), shipped()
+def test_costs_at_unknown_urls_equal_those_of_genai_prices() -> None:
+    snapshot, ours = data_snapshot.DataSnapshot(data.providers, False), packaged_catalogue()
     usage, now, found = Usage(1000, 100), datetime.now(UTC), 0
     names = {model.id for provider in data.providers for model in provider.models if "/" not in model.id}
     names |= {f"{provider.id}/{model.id}" for provider in data.providers for model in provider.models}
     for name in sorted(names):
         price = ours.price("https://proxy.test/v1", name, None, now)
         try:
-            # As LiteLLM has it, a name may begin with its provider's.
+            # As in LiteLLM, a name may begin with its provider.
             litellm = "litellm" if "/" in name else None
             provider, model = snapshot.find_provider_model(name, None, litellm, None)
         except LookupError:
             continue
-        if counted(model.get_prices(now)):
+        if is_counted(model.get_prices(now)):
             assert price is not None, name
-            paid = model.calc_price(as_theirs(usage), provider, genai_request_timestamp=now)
+            paid = model.calc_price(to_their_usage(usage), provider, genai_request_timestamp=now)
             assert price.cost(usage) == paid.total_price, name
             found += 1
     assert found > 2000
 
 
-def test_an_unknown_unit_or_rule_is_said_and_not_left_out() -> None:
+def test_unknown_unit_or_rule_is_an_error() -> None:
     def provider(match: Any, prices: types.ModelPrice) -> types.Provider:
         model = types.ModelInfo("m", match, prices=prices)
         return types.Provider("p", "P", "https://p", models=[model])
 
     with pytest.raises(ValueError, match="unknown unit 'input_smells'"):
-        catalogue_of([provider(types.ClauseEquals("m"), types.ModelPrice(input_smells=Decimal(1)))])
+        to_catalogue([provider(types.ClauseEquals("m"), types.ModelPrice(input_smells=Decimal(1)))])
     resembles: Any = type("ClauseResembles", (), {})()
     resembles.resembles = "m"
-    with pytest.raises(ValueError, match="unknown rule of matching 'resembles'"):
-        catalogue_of([provider(resembles, types.ModelPrice())])
+    with pytest.raises(ValueError, match="unknown matching rule 'resembles'"):
+        to_catalogue([provider(resembles, types.ModelPrice())])
 
 
-def test_nothing_is_imported_or_read_before_the_first_price() -> None:
+def test_price_list_is_not_read_before_the_first_price() -> None:
     program = (
         "import sys, headrace_cost\n"
-        "from headrace_cost.prices import shipped\n"
+        "from headrace_cost.prices import packaged_catalogue\n"
         "headrace_cost.Cost()\n"
         "print([name for name in ('genai_prices', 'pydantic', 'httpx2') if name in sys.modules], "
-        "shipped.cache_info().currsize)"
+        "packaged_catalogue.cache_info().currsize)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[] 0\n"
 
 
-# With live=True, the prices are those that the library has at the time.
+# With live=True, prices are the current ones of the library.
 
 
 @pytest.mark.anyio
-async def test_live_prices_are_the_librarys_and_follow_its_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_live_prices_follow_updates_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint = Endpoint("https://api.openai.com/v1", "k")
     cost = Cost(live=True)
     assert cost.estimate("gpt-4.1", 1_000_000, 0, endpoint) == 2
@@ -235,18 +235,20 @@ async def test_live_prices_are_the_librarys_and_follow_its_updates(monkeypatch: 
     now = datetime.now(UTC).timestamp()
     data_snapshot.set_custom_snapshot(data_snapshot.DataSnapshot([cheaper], True))
     try:
-        assert cost.estimate("gpt-4.1", 1_000_000, 0, endpoint) == 2  # remembered, for a minute
+        assert cost.estimate("gpt-4.1", 1_000_000, 0, endpoint) == 2  # cached for a minute
         monkeypatch.setattr("time.time", lambda: now + 61)
         assert cost.estimate("gpt-4.1", 1_000_000, 0, endpoint) == 1
     finally:
         data_snapshot.set_custom_snapshot(None)
 
 
-def test_live_without_the_library_is_a_mistake_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_without_the_library_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(headrace.SettingsError, match=r"install headrace-cost\[live\]"):
         Cost(live=True)
 
 
-def test_a_list_that_is_in_bytes_is_read_as_it_is_written() -> None:
-    assert Catalogue(script().PATH.read_bytes()).price("https://x.test", "gpt-4.1", None, datetime.now(UTC))
+def test_rendered_price_list_can_be_read() -> None:
+    assert Catalogue(load_script().PATH.read_bytes()).price(
+        "https://x.test", "gpt-4.1", None, datetime.now(UTC)
+    )

@@ -1,4 +1,4 @@
-"""The cost policy in a client, on both loops."""
+"""The cost policy in a client, on trio and asyncio."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import trio
 
@@ -14,7 +15,7 @@ import headrace
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace_cost import Cost
 
-# 10 prompt and 5 completion tokens, as a fake answer has them, at 1 and 2 USD a million tokens.
+# A fake answer has 10 prompt and 5 completion tokens, at 1 and 2 USD per million tokens.
 PRICES = {"fake-model": {"input": "1", "output": "2"}}
 USD = Decimal("0.00002")
 CHOICES = [{"message": {"content": "ok"}, "finish_reason": "stop"}]
@@ -22,13 +23,13 @@ NO_USAGE = {"choices": CHOICES}
 
 
 @pytest.mark.anyio
-async def test_the_contract_of_policies() -> None:
+async def test_policy_contract() -> None:
     await check_policy_contract(lambda: Cost(prices=PRICES))
     await check_policy_contract(lambda: Cost(prices=PRICES, budget=Decimal(1000)))
 
 
 @pytest.mark.anyio
-async def test_a_reply_says_what_it_cost() -> None:
+async def test_reply_has_its_cost() -> None:
     cost = Cost()
     async with FakeEndpoint().client([cost], model="gpt-4.1") as client:
         reply = await client.chat("Hallo")
@@ -38,30 +39,30 @@ async def test_a_reply_says_what_it_cost() -> None:
 
 
 @pytest.mark.anyio
-async def test_cached_tokens_have_their_price() -> None:
+async def test_cached_tokens_have_their_own_price() -> None:
     endpoint = FakeEndpoint(Answer(prompt_tokens=1000, completion_tokens=0, cached_tokens=600))
     async with endpoint.client([Cost()], model="gpt-4.1") as client:
         assert (await client.chat("Hallo")).cost == Decimal("0.0011")
 
 
 @pytest.mark.anyio
-async def test_an_unknown_price_is_none_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unknown_price_is_a_cost_of_none_and_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     cost = Cost()
     async with FakeEndpoint().client([cost]) as client:
         with caplog.at_level(logging.WARNING, "headrace"):
             replies = [await client.chat("Hallo") for _ in range(3)]
             await client.chat("Hallo", model="another")
     assert [reply.cost for reply in replies] == [None, None, None]
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 2
-    assert "'fake-model' is unknown" in said[0]
-    assert "'another' is unknown" in said[1]
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 2
+    assert "'fake-model' is unknown" in warnings[0]
+    assert "'another' is unknown" in warnings[1]
     assert (cost.totals.calls, cost.totals.unpriced, cost.totals.cost) == (4, 4, Decimal(0))
     assert cost.totals.by_model["fake-model"].unpriced == 3
 
 
 @pytest.mark.anyio
-async def test_no_usage_is_an_unknown_cost(caplog: pytest.LogCaptureFixture) -> None:
+async def test_reply_without_usage_has_an_unknown_cost(caplog: pytest.LogCaptureFixture) -> None:
     cost = Cost(prices=PRICES)
     async with FakeEndpoint(Answer(body=NO_USAGE)).client([cost]) as client:
         assert (await client.chat("Hallo")).cost is None
@@ -69,7 +70,7 @@ async def test_no_usage_is_an_unknown_cost(caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.anyio
-async def test_the_requests_model_comes_first_then_the_replys() -> None:
+async def test_price_is_that_of_the_request_model_then_of_the_reply_model() -> None:
     usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
     endpoint = FakeEndpoint(otherwise=Answer(body={"model": "gpt-4.1", "choices": CHOICES, "usage": usage}))
     cost = Cost(prices=PRICES)
@@ -80,7 +81,7 @@ async def test_the_requests_model_comes_first_then_the_replys() -> None:
 
 
 @pytest.mark.anyio
-async def test_totals_per_run_per_model_per_tag() -> None:
+async def test_totals_by_model_and_tag() -> None:
     cost = Cost(prices=PRICES)
     endpoint = FakeEndpoint("ok", "ok", 500, "ok")
     async with endpoint.client([cost]) as client:
@@ -102,18 +103,29 @@ async def test_totals_per_run_per_model_per_tag() -> None:
 
 @pytest.mark.anyio
 async def test_totals_are_exact_under_1000_concurrent_calls() -> None:
-    # The classic mistake is to read a sum, await, and write it back: all that was added meanwhile is lost.
-    # Between reading and writing there must be no await; then no lock is needed, on either loop.
+    # An await between the read and the write of a sum would lose what other calls add meanwhile. Without one,
+    # no lock is needed on trio or asyncio.
     cost = Cost(prices=PRICES)
-    # A map starts its calls in several turns of the event loop; the first ones last until all have begun.
-    endpoint = FakeEndpoint(otherwise=Answer(delay=0.5))
+    sent, all_sent = 0, anyio.Event()
+
+    class WaitingEndpoint(FakeEndpoint):
+        """Answers no call before all calls are sent."""
+
+        async def handle(self, call: headrace.Call) -> headrace.Reply:
+            nonlocal sent
+            sent += 1
+            if sent == 1000:
+                all_sent.set()
+            await all_sent.wait()
+            return await super().handle(call)
+
+    endpoint = WaitingEndpoint()
     requests = [
         headrace.Request({"messages": [], "model": "fake-model"}, tags={"parity": str(number % 2)})
         for number in range(1000)
     ]
     async with endpoint.client([cost], max_in_flight=1000) as client, client.map(requests) as outcomes:
         assert all([outcome.ok async for outcome in outcomes])
-    assert endpoint.most_in_flight == 1000
     totals = cost.totals
     assert (totals.calls, totals.prompt_tokens, totals.completion_tokens) == (1000, 10_000, 5_000)
     assert totals.cost == totals.by_model["fake-model"].cost == 1000 * USD
@@ -121,7 +133,7 @@ async def test_totals_are_exact_under_1000_concurrent_calls() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_answer_from_a_cache_costs_nothing() -> None:
+async def test_cached_answer_costs_nothing() -> None:
     class Cache:
         name = "cache"
         stage = headrace.Stage.ANSWER
@@ -144,7 +156,7 @@ async def test_an_answer_from_a_cache_costs_nothing() -> None:
 
 
 @pytest.mark.anyio
-async def test_calls_without_a_model_are_not_accounted_for(caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_without_a_model_are_not_counted(caplog: pytest.LogCaptureFixture) -> None:
     for cost in (Cost(), Cost(budget=Decimal(0))):
         endpoint = FakeEndpoint(Answer(body={"data": []}))
         async with endpoint.client([cost]) as client:
@@ -153,11 +165,11 @@ async def test_calls_without_a_model_are_not_accounted_for(caplog: pytest.LogCap
     assert caplog.text == ""
 
 
-# With a budget: "Hallo" with max_tokens=5 has a body of some 90 bytes, so it may cost about 0.0001 USD.
+# Budget tests: "Hallo" with max_tokens=5 has a body of about 90 bytes, so it may cost about 0.0001 USD.
 
 
 @pytest.mark.anyio
-async def test_a_budget_stops_calls_before_it_is_overdrawn() -> None:
+async def test_budget_refuses_calls_before_it_is_overdrawn() -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.001"))
     endpoint = FakeEndpoint()
     async with endpoint.client([cost]) as client:
@@ -171,27 +183,27 @@ async def test_a_budget_stops_calls_before_it_is_overdrawn() -> None:
     assert len(endpoint.attempts) == cost.totals.calls
     assert refusal.attempts == 0
     assert "of the budget of 0.001 USD" in str(refusal)
-    assert f"{cost.totals.cost.normalize():f} are spent" in str(refusal)
+    assert f"but {cost.totals.cost.normalize():f} of the budget" in str(refusal)
 
 
 @pytest.mark.anyio
-async def test_a_budget_holds_with_many_calls_in_flight() -> None:
+async def test_budget_is_not_overdrawn_by_concurrent_calls() -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.001"))
-    # Each answer uses up all that its request allows.
+    # Each answer is as long as its request allows.
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.001, completion_tokens=50))
     requests = [{"messages": [], "max_tokens": 50}] * 200
     async with endpoint.client([cost]) as client, client.map(requests, max_in_flight=200) as outcomes:
         seen = [outcome async for outcome in outcomes]
     done = [outcome for outcome in seen if outcome.ok]
     assert cost.totals.cost == len(done) * Decimal("0.00011") <= Decimal("0.001")
-    # What the reservations of calls in flight held back was given to calls that waited for it.
+    # Amounts released by calls in flight went to waiting calls.
     assert len(done) == 8
     assert all(isinstance(outcome.error, headrace.BudgetExceeded) for outcome in seen if not outcome.ok)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
-async def test_the_worst_case_counts_every_choice(limit: str) -> None:
+async def test_worst_case_counts_every_choice(limit: str) -> None:
     cost = Cost(prices={"fake-model": {"input": "0", "output": "2"}}, budget=Decimal("0.001"))
     async with FakeEndpoint().client([cost]) as client:
         await client.chat("Hallo", extra_body={"n": 5, limit: 99})
@@ -200,7 +212,7 @@ async def test_the_worst_case_counts_every_choice(limit: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_request_without_a_limit_is_reckoned_with_what_was_seen() -> None:
+async def test_request_without_an_output_limit_reserves_the_longest_answer() -> None:
     prices = {"fake-model": {"input": "0", "output": "1000000"}}
     cost = Cost(prices=prices, budget=Decimal(100), assumed_output_tokens=10)
     endpoint = FakeEndpoint(Answer(completion_tokens=30))
@@ -214,7 +226,7 @@ async def test_a_request_without_a_limit_is_reckoned_with_what_was_seen() -> Non
 
 
 @pytest.mark.anyio
-async def test_calls_that_the_endpoint_refused_give_their_reservation_back() -> None:
+async def test_refused_calls_release_their_reservation() -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.00015"))
     endpoint = FakeEndpoint(500, 429, 400, "ok")
     async with endpoint.client([cost]) as client:
@@ -225,7 +237,7 @@ async def test_calls_that_the_endpoint_refused_give_their_reservation_back() -> 
 
 
 @pytest.mark.anyio
-async def test_an_unknown_cost_is_booked_at_its_worst() -> None:
+async def test_unknown_cost_counts_as_its_worst_case() -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.0003"))
     async with FakeEndpoint(Answer(body=NO_USAGE)).client([cost]) as client:
         await client.chat("Hallo", max_tokens=100)
@@ -234,7 +246,7 @@ async def test_an_unknown_cost_is_booked_at_its_worst() -> None:
 
 
 @pytest.mark.anyio
-async def test_no_budget_is_kept_with_an_unknown_price() -> None:
+async def test_budget_refuses_calls_of_unknown_price() -> None:
     endpoint = FakeEndpoint()
     async with endpoint.client([Cost(budget=Decimal(5))]) as client:
         with pytest.raises(headrace.BudgetExceeded, match=r"'fake-model' has no price.*\[cost\.prices"):
@@ -243,7 +255,7 @@ async def test_no_budget_is_kept_with_an_unknown_price() -> None:
 
 
 @pytest.mark.trio
-async def test_a_deadline_ends_the_wait_for_a_reservation(autojump_clock: trio.testing.MockClock) -> None:
+async def test_deadline_ends_the_wait_for_a_reservation(autojump_clock: trio.testing.MockClock) -> None:
     cost = Cost(prices=PRICES, budget=Decimal("0.00015"))
     endpoint = FakeEndpoint(Answer(delay=50))
     async with endpoint.client([cost]) as client, trio.open_nursery() as nursery:
@@ -258,7 +270,7 @@ async def test_a_deadline_ends_the_wait_for_a_reservation(autojump_clock: trio.t
 @pytest.mark.parametrize(
     "wrong", [{"budget": "much"}, {"budget": -1}, {"budget": "nan"}, {"assumed_output_tokens": -1}]
 )
-def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+def test_out_of_range_settings_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(headrace.SettingsError, match=next(iter(wrong))):
         Cost(**wrong)
 
@@ -281,6 +293,6 @@ async def test_settings_from_file_environment_and_keyword(
     assert reply.cost == USD
 
 
-def test_an_unknown_setting_is_an_error() -> None:
+def test_unknown_setting_is_an_error() -> None:
     with pytest.raises(headrace.SettingsError, match="did you mean 'budget'"):
         FakeEndpoint().client(None, cost={"budgett": 5})

@@ -308,7 +308,7 @@ async def test_winner_is_priced_and_loser_is_possible_cost() -> None:
         assert Decimal("0.00008") < reply.possible_cost < Decimal("0.00012")
         # What the winner did not use is free again; what the loser may cost is not.
         await client.chat("?", max_tokens=1)
-        with pytest.raises(headrace.BudgetExceeded, match="attempts that may have been billed"):
+        with pytest.raises(headrace.BudgetExceeded, match="that may have been billed"):
             await client.chat("?", max_tokens=10)
     assert cost.totals.calls == 2
     assert cost.totals.cost == Decimal("0.00006")

@@ -1,4 +1,4 @@
-"""OpenTelemetry's own SDK for tests, with exporters that keep in memory what they are given."""
+"""OpenTelemetry's SDK for tests, with exporters that keep everything in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace_otel import Otel
 
 
 class Telemetry:
-    """What was exported."""
+    """The telemetry that was exported."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -26,22 +26,22 @@ class Telemetry:
         self.meters = MeterProvider([self._reader])
 
     def policy(self, **settings: Any) -> Otel:
-        """The policy, exporting to here."""
+        """Return the policy that exports to this object."""
         return Otel(**{"tracer_provider": self.tracers, "meter_provider": self.meters} | settings)
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        """The spans that ended, in the order in which they did."""
+        """The ended spans, in the order in which they ended."""
         return list(self._exporter.get_finished_spans())
 
     @property
     def span(self) -> ReadableSpan:
-        """The one span that ended."""
+        """The only span that ended."""
         (span,) = self.spans
         return span
 
     def points(self) -> dict[str, list[Any]]:
-        """The data points of each metric, by its name."""
+        """Return the data points of each metric, by its name."""
         data = self._reader.get_metrics_data()
         if data is None:
             return {}
@@ -60,7 +60,7 @@ class Telemetry:
         return {str(scope.schema_url) for resource in resources for scope in resource.scope_metrics}
 
     def everything(self) -> str:
-        """All that was exported, as text."""
+        """Return everything that was exported, as text."""
         spans = "".join(span.to_json() for span in self.spans)
         return spans + "".join(str(points) for points in self.points().values())
 
@@ -70,13 +70,13 @@ class Telemetry:
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
-    """The attributes of a span."""
+    """Return the attributes of a span."""
     return dict(span.attributes or {})
 
 
 @pytest.fixture
 def telemetry() -> Iterator[Telemetry]:
-    """An SDK for one test, not the global one."""
+    """Provide an SDK for one test, not the global one."""
     telemetry = Telemetry()
     yield telemetry
     telemetry.shutdown()

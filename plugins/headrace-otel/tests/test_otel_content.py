@@ -1,4 +1,4 @@
-"""Prompts and answers are exported only where that is wanted, and keys never."""
+"""Prompts and answers are exported only if ``content`` is on, and keys never."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ class Person:
     name: str
 
 
-class Telling:
-    """A third party's policy that tells what it should not."""
+class LeakingPolicy:
+    """A third-party policy whose events contain the prompt and the key."""
 
-    name = "telling"
+    name = "leaking"
     stage = headrace.Stage.ANSWER
 
     def wrap(self, send: headrace.Send) -> headrace.Send:
-        async def tell(call: headrace.Call) -> headrace.Reply:
-            call.notify("told", text=f"{PROMPT} {KEY}", body=call.request.body, number=7)
+        async def leak(call: headrace.Call) -> headrace.Reply:
+            call.notify("leaked", text=f"{PROMPT} {KEY}", body=call.request.body, number=7)
             return await send(call)
 
-        return tell
+        return leak
 
 
-async def everything_goes_wrong(telemetry: Telemetry, content: bool) -> str:
-    """All that is exported when keys, prompts and answers are wherever they can be."""
+async def export_failing_calls(telemetry: Telemetry, content: bool) -> str:
+    """Return all exports of calls with keys, prompts and answers in every possible place."""
     Cost = pytest.importorskip("headrace_cost").Cost
     Repair = pytest.importorskip("headrace_repair").Repair
     echo = {"error": {"message": f"bad {KEY} {PROMPT}", "code": f"{KEY}"}}
-    whole = Answer(f"{ANSWER} {KEY}")
+    complete = Answer(f"{ANSWER} {KEY}")
     named = {"id": KEY, "model": KEY, "choices": [{"message": {"content": ANSWER}, "finish_reason": KEY}]}
     endpoint = FakeEndpoint(
-        whole,
+        complete,
         Answer(body=named),
         Answer(status=401, body=echo),
         Answer(status=400, body=echo),
@@ -54,16 +54,16 @@ async def everything_goes_wrong(telemetry: Telemetry, content: bool) -> str:
         Answer(body=f"{ANSWER} {KEY}".encode()),
         headrace.ConnectError(f"refused {KEY}"),
         ValueError(f"{PROMPT} {ANSWER}"),
-        *[whole] * 4,
+        *[complete] * 4,
         Answer(body=b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % ANSWER.encode()),
         Answer(body=b'data: {"error":{"message":"%b"}}\n\n' % f"{PROMPT} {KEY}".encode()),
     )
-    policies: list[headrace.Policy] = [telemetry.policy(content=content), Telling(), Repair(), Cost()]
+    policies: list[headrace.Policy] = [telemetry.policy(content=content), LeakingPolicy(), Repair(), Cost()]
     async with endpoint.client(policies, api_key=KEY) as client:
 
         async def stream() -> None:
-            async with client.stream(f"{PROMPT} {KEY}") as pieces:
-                [_ async for _ in pieces]
+            async with client.stream(f"{PROMPT} {KEY}") as chunks:
+                [_ async for _ in chunks]
 
         for _ in range(8):
             try:
@@ -83,39 +83,39 @@ async def everything_goes_wrong(telemetry: Telemetry, content: bool) -> str:
 
 
 @pytest.mark.anyio
-async def test_no_prompt_no_answer_and_no_key(telemetry: Telemetry) -> None:
-    exported = await everything_goes_wrong(telemetry, content=False)
+async def test_without_content_no_prompt_answer_or_key_is_exported(telemetry: Telemetry) -> None:
+    exported = await export_failing_calls(telemetry, content=False)
     for canary in (PROMPT, ANSWER, KEY, KEY[:12]):
         assert canary not in exported
 
 
 @pytest.mark.anyio
-async def test_with_content_no_key_all_the_same(telemetry: Telemetry) -> None:
-    exported = await everything_goes_wrong(telemetry, content=True)
+async def test_with_content_no_key_is_exported(telemetry: Telemetry) -> None:
+    exported = await export_failing_calls(telemetry, content=True)
     assert PROMPT in exported
     assert ANSWER in exported
     assert KEY[:12] not in exported
 
 
 @pytest.mark.anyio
-async def test_prompt_and_answer_where_they_are_wanted(telemetry: Telemetry) -> None:
+async def test_with_content_prompt_and_answer_are_exported(telemetry: Telemetry) -> None:
     async with FakeEndpoint("Guten Tag").client([telemetry.policy(content=True)]) as client:
         await client.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hallo"}])
-    said = attributes(telemetry.span)
-    assert json.loads(said["gen_ai.input.messages"]) == [
+    exported = attributes(telemetry.span)
+    assert json.loads(exported["gen_ai.input.messages"]) == [
         {"role": "system", "parts": [{"type": "text", "content": "Be brief."}]},
         {"role": "user", "parts": [{"type": "text", "content": "Hallo"}]},
     ]
-    assert json.loads(said["gen_ai.output.messages"]) == [
+    assert json.loads(exported["gen_ai.output.messages"]) == [
         {"role": "assistant", "parts": [{"type": "text", "content": "Guten Tag"}], "finish_reason": "stop"}
     ]
 
 
-def read(found: dict[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix("gen_ai."): json.loads(text) for name, text in found.items()}
+def decode_attributes(encoded: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("gen_ai."): json.loads(text) for name, text in encoded.items()}
 
 
-def test_tools_and_parts_of_a_chat() -> None:
+def test_tools_and_parts_of_a_chat_are_converted() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     body = {
@@ -125,46 +125,48 @@ def test_tools_and_parts_of_a_chat() -> None:
             {"role": "tool", "tool_call_id": "c1", "content": "rainy"},
         ]
     }
-    asked = {"type": "tool_call", "id": "c1", "name": "weather", "arguments": {"city": "Paris"}}
-    assert read(input_attributes(body, RELEASED)) == {
+    tool_call = {"type": "tool_call", "id": "c1", "name": "weather", "arguments": {"city": "Paris"}}
+    assert decode_attributes(input_attributes(body, RELEASED)) == {
         "input.messages": [
             {"role": "user", "parts": [{"type": "text", "content": "Weather here?"}, {"type": "image_url"}]},
-            {"role": "assistant", "parts": [asked]},
+            {"role": "assistant", "parts": [tool_call]},
             {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "rainy"}]},
         ]
     }
     broken = {"id": "c2", "function": {"name": "f", "arguments": '{"a'}}
     message = {"role": "assistant", "reasoning_content": "Hm.", "tool_calls": [call, broken]}
     answer = {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
-    unread = {"type": "tool_call", "id": "c2", "name": "f", "arguments": '{"a'}
-    assert read(output_attributes(answer, RELEASED)) == {
+    invalid_call = {"type": "tool_call", "id": "c2", "name": "f", "arguments": '{"a'}
+    assert decode_attributes(output_attributes(answer, RELEASED)) == {
         "output.messages": [
             {
                 "role": "assistant",
-                "parts": [{"type": "reasoning", "content": "Hm."}, asked, unread],
+                "parts": [{"type": "reasoning", "content": "Hm."}, tool_call, invalid_call],
                 "finish_reason": "tool_call",
             }
         ]
     }
 
 
-def test_a_response() -> None:
+def test_a_response_is_converted() -> None:
     body: dict[str, Any] = {"instructions": "Be brief.", "input": "Hallo"}
-    assert read(input_attributes(body, RELEASED)) == {
+    assert decode_attributes(input_attributes(body, RELEASED)) == {
         "input.messages": [{"role": "user", "parts": [{"type": "text", "content": "Hallo"}]}],
         "system_instructions": [{"type": "text", "content": "Be brief."}],
     }
-    made = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
-    given = {"type": "function_call_output", "call_id": "c1", "output": "42"}
+    function_call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+    function_output = {"type": "function_call_output", "call_id": "c1", "output": "42"}
     call = {"type": "tool_call", "id": "c1", "name": "f", "arguments": {}}
-    assert read(input_attributes({"input": [made, given]}, RELEASED)) == {
+    assert decode_attributes(input_attributes({"input": [function_call, function_output]}, RELEASED)) == {
         "input.messages": [
             {"role": "assistant", "parts": [call]},
             {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "42"}]},
         ]
     }
-    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
-    assert read(output_attributes({"status": "completed", "output": [said, made]}, RELEASED)) == {
+    message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
+    assert decode_attributes(
+        output_attributes({"status": "completed", "output": [message, function_call]}, RELEASED)
+    ) == {
         "output.messages": [
             {"role": "assistant", "parts": [{"type": "text", "content": "Hi"}, call], "finish_reason": "stop"}
         ]
@@ -172,6 +174,6 @@ def test_a_response() -> None:
 
 
 @pytest.mark.parametrize("body", [None, {}, {"messages": 5}, {"messages": ["a"]}, {"input": [1]}])
-def test_what_is_no_conversation_says_nothing(body: Any) -> None:
+def test_a_body_without_a_conversation_has_no_attributes(body: Any) -> None:
     assert input_attributes(body, RELEASED) == {}
     assert output_attributes(body, RELEASED) == {}

@@ -1,4 +1,4 @@
-"""Which names are sent: those of the released conventions, or with the opt-in those of the latest."""
+"""Names are those of the released conventions, or with the opt-in those of the latest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 import headrace
 from headrace.testing import Answer, FakeEndpoint
-from headrace_otel.conventions import LATEST, OPT_IN, RELEASED, conventions_of
+from headrace_otel.conventions import LATEST, OPT_IN, RELEASED, select_conventions
 from headrace_otel.messages import input_attributes, output_attributes, tool_definitions
 from telemetry import Telemetry, attributes
 
@@ -55,16 +55,16 @@ COMMON = {
 
 @pytest.fixture
 def latest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The opt-in, beside one for other conventions."""
+    """Set the opt-in, together with one for other conventions."""
     monkeypatch.setenv(OPT_IN, "http, gen_ai_latest_experimental")
 
 
-def usage_in(said: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in said.items() if name.startswith("gen_ai.usage.")}
+def usage_in(exported: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in exported.items() if name.startswith("gen_ai.usage.")}
 
 
 @pytest.mark.parametrize(
-    ("variable", "chosen"),
+    ("variable", "conventions"),
     [
         (None, RELEASED),
         ("", RELEASED),
@@ -74,12 +74,12 @@ def usage_in(said: dict[str, Any]) -> dict[str, Any]:
         ("database/dup, gen_ai_latest_experimental ,http", LATEST),
     ],
 )
-def test_the_variable_is_the_conventions_own(variable: str | None, chosen: Any) -> None:
+def test_the_environment_selects_the_conventions(variable: str | None, conventions: Any) -> None:
     assert OPT_IN == "OTEL_SEMCONV_STABILITY_OPT_IN"
-    assert conventions_of({} if variable is None else {OPT_IN: variable}) is chosen
+    assert select_conventions({} if variable is None else {OPT_IN: variable}) is conventions
 
 
-async def test_released_names(telemetry: Telemetry) -> None:
+async def test_released_names_are_sent_by_default(telemetry: Telemetry) -> None:
     async with FakeEndpoint(CHAT).client([telemetry.policy()], model="m") as client:
         await client.chat("Hi", reasoning_effort="low")
     span = telemetry.span
@@ -97,7 +97,7 @@ async def test_released_names(telemetry: Telemetry) -> None:
 
 
 @pytest.mark.usefixtures("latest")
-async def test_latest_names(telemetry: Telemetry) -> None:
+async def test_latest_names_are_sent_with_the_opt_in(telemetry: Telemetry) -> None:
     async with FakeEndpoint(CHAT).client([telemetry.policy()], model="m") as client:
         await client.chat("Hi", reasoning_effort="low")
     span = telemetry.span
@@ -128,23 +128,23 @@ async def test_latest_names(telemetry: Telemetry) -> None:
     assert tuple(duration.explicit_bounds[:2]) == (0.01, 0.02)
 
 
-def counted(points: dict[str, list[Any]], name: str) -> dict[str, int]:
-    """The values of a counter by modality."""
+def count_by_modality(points: dict[str, list[Any]], name: str) -> dict[str, int]:
+    """Return the values of a counter by modality."""
     found = points[f"gen_ai.client.inference.usage.{name}"]
     return {point.attributes["gen_ai.token.modality"]: point.value for point in found}
 
 
 @pytest.mark.usefixtures("latest")
-async def test_tokens_are_counted_by_modality_and_add_up(telemetry: Telemetry) -> None:
+async def test_tokens_by_modality_add_up(telemetry: Telemetry) -> None:
     async with FakeEndpoint(CHAT, CHAT).client([telemetry.policy()], model="m") as client:
         await client.chat("Hi")
         await client.chat("Hi")
     points = telemetry.points()
-    assert counted(points, "input_tokens") == {"audio": 60, "unknown": 140}
-    assert counted(points, "output_tokens") == {"audio": 10, "unknown": 90}
-    assert counted(points, "cache_read.input_tokens") == {"unknown": 80}
-    assert counted(points, "cache_write.input_tokens") == {"unknown": 40}
-    assert counted(points, "reasoning.output_tokens") == {"unknown": 30}
+    assert count_by_modality(points, "input_tokens") == {"audio": 60, "unknown": 140}
+    assert count_by_modality(points, "output_tokens") == {"audio": 10, "unknown": 90}
+    assert count_by_modality(points, "cache_read.input_tokens") == {"unknown": 80}
+    assert count_by_modality(points, "cache_write.input_tokens") == {"unknown": 40}
+    assert count_by_modality(points, "reasoning.output_tokens") == {"unknown": 30}
     (inputs,) = points["gen_ai.client.inference.operation.input_tokens"]
     assert (inputs.count, inputs.sum, inputs.attributes) == (2, 200, ANSWERED)
     assert inputs.explicit_bounds[-1] == 67108864
@@ -157,7 +157,7 @@ async def test_tokens_are_counted_by_modality_and_add_up(telemetry: Telemetry) -
 
 
 @pytest.mark.usefixtures("latest")
-async def test_failed_inference_is_counted_with_what_is_known(telemetry: Telemetry) -> None:
+async def test_a_failed_inference_is_counted(telemetry: Telemetry) -> None:
     cut = {"choices": [{"message": {"content": "no number"}}], "usage": USAGE}
     async with FakeEndpoint(500, Answer(body=cut)).client([telemetry.policy()], model="m") as client:
         with pytest.raises(headrace.ServerError):
@@ -170,14 +170,14 @@ async def test_failed_inference_is_counted_with_what_is_known(telemetry: Telemet
         for point in points["gen_ai.client.inference.operation.input_tokens"]
     }
     assert inputs == {"server_error": 0, "answer_error": 100}
-    assert counted(points, "input_tokens") == {"audio": 30, "unknown": 70}
+    assert count_by_modality(points, "input_tokens") == {"audio": 30, "unknown": 70}
     assert all(
         "error.type" not in point.attributes for point in points["gen_ai.client.inference.usage.input_tokens"]
     )
 
 
 @pytest.mark.usefixtures("latest")
-async def test_streams_embeddings_and_others_have_metrics_of_their_own(telemetry: Telemetry) -> None:
+async def test_streams_embeddings_and_other_calls_have_separate_metrics(telemetry: Telemetry) -> None:
     vectors = {"model": "e", "data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 7}}
     endpoint = FakeEndpoint("one two", Answer(body=vectors), Answer(body={"data": []}))
     async with endpoint.client([telemetry.policy()], model="m") as client:
@@ -201,13 +201,13 @@ async def test_streams_embeddings_and_others_have_metrics_of_their_own(telemetry
     assert list(operations.values()) == [["chat"], ["embeddings"], ["models"]]
 
 
-async def test_counts_that_nobody_gave_are_left_out_of_spans(telemetry: Telemetry) -> None:
-    said = {
+async def test_unreported_counts_are_not_in_spans(telemetry: Telemetry) -> None:
+    body = {
         "choices": [{"message": {"content": "Hi"}}],
         "usage": {"completion_tokens": 0, "prompt_tokens": None},
     }
     bare = {"choices": [{"message": {"content": "Hi"}}]}
-    async with FakeEndpoint(Answer(body=said), Answer(body=bare)).client([telemetry.policy()]) as client:
+    async with FakeEndpoint(Answer(body=body), Answer(body=bare)).client([telemetry.policy()]) as client:
         await client.chat("Hi")
         await client.chat("Hi")
     first, second = map(attributes, telemetry.spans)
@@ -217,26 +217,32 @@ async def test_counts_that_nobody_gave_are_left_out_of_spans(telemetry: Telemetr
 
 
 @pytest.mark.usefixtures("latest")
-async def test_finish_reasons_have_a_place_for_each_choice(telemetry: Telemetry) -> None:
+async def test_there_is_a_finish_reason_for_each_choice(telemetry: Telemetry) -> None:
     body = {
         "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}, {"message": {"content": ""}}]
     }
     async with FakeEndpoint(Answer(body=body)).client([telemetry.policy()]) as client:
         await client.chat("Hi", extra_body={"top_k": 40, "previous_response_id": "resp_1"})
-    said = attributes(telemetry.span)
-    assert said["gen_ai.response.finish_reasons"] == ("stop", "error")
-    assert (said["gen_ai.request.top_k"], said["gen_ai.request.previous_response.id"]) == (40, "resp_1")
-    assert isinstance(said["gen_ai.request.top_k"], int)
+    exported = attributes(telemetry.span)
+    assert exported["gen_ai.response.finish_reasons"] == ("stop", "error")
+    assert (
+        exported["gen_ai.request.top_k"],
+        exported["gen_ai.request.previous_response.id"],
+    ) == (40, "resp_1")
+    assert isinstance(exported["gen_ai.request.top_k"], int)
 
 
-async def test_the_model_that_a_rule_chose_is_the_request_s(telemetry: Telemetry) -> None:
+async def test_the_request_model_is_the_one_a_rule_selected(telemetry: Telemetry) -> None:
     Route = pytest.importorskip("headrace_route").Route
     too_long = {"error": {"message": "…", "code": "context_length_exceeded"}}
     endpoint = FakeEndpoint(Answer(status=400, body=too_long))
     async with endpoint.client([telemetry.policy(), Route(on_context_window="large")], model="m") as client:
         await client.chat("Hi")
-    said = attributes(telemetry.span)
-    assert (said["gen_ai.request.model"], said["gen_ai.response.model"]) == ("large", "large")
+    exported = attributes(telemetry.span)
+    assert (exported["gen_ai.request.model"], exported["gen_ai.response.model"]) == (
+        "large",
+        "large",
+    )
     (event,) = telemetry.span.events
     assert (event.name, dict(event.attributes or {})) == (
         "headrace.failover",
@@ -276,11 +282,11 @@ WEATHER = {"type": "function", "name": "weather", "description": "Of a city.", "
         ({}, []),
     ],
 )
-def test_tools_are_defined_in_one_form(body: dict[str, Any], tools: list[Any]) -> None:
+def test_tools_are_converted_to_one_format(body: dict[str, Any], tools: list[Any]) -> None:
     assert tool_definitions(body) == tools
 
 
-async def test_tools_are_content(telemetry: Telemetry) -> None:
+async def test_tools_are_exported_only_with_content(telemetry: Telemetry) -> None:
     tools = [{"type": "function", "function": {k: v for k, v in WEATHER.items() if k != "type"}}]
     for content in (False, True):
         async with FakeEndpoint().client([telemetry.policy(content=content)]) as client:
@@ -290,15 +296,15 @@ async def test_tools_are_content(telemetry: Telemetry) -> None:
     assert json.loads(with_content["gen_ai.tool.definitions"]) == [WEATHER]
 
 
-def test_messages_of_the_latest_form() -> None:
+def test_messages_in_the_latest_format() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     asked = input_attributes({"messages": [{"role": "user", "content": [image]}]}, LATEST)
     assert json.loads(str(asked["gen_ai.input.messages"])) == [
         {"role": "user", "parts": [{"type": "generic", "generic_type": "image_url"}]}
     ]
     choice = {"message": {"role": "assistant", "content": "Hi", "reasoning": "Hm."}, "finish_reason": "stop"}
-    said = output_attributes({"choices": [choice]}, LATEST)
-    assert json.loads(str(said["gen_ai.output.messages"])) == [
+    exported = output_attributes({"choices": [choice]}, LATEST)
+    assert json.loads(str(exported["gen_ai.output.messages"])) == [
         {
             "role": "assistant",
             "parts": [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "Hi"}],

@@ -1,4 +1,4 @@
-"""Every span that begins ends once, whatever happens; and what OpenTelemetry raises fails no call."""
+"""Every span ends exactly once, and errors of OpenTelemetry fail no call."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ STEPS: dict[str, str | int | Answer | Exception] = {
 ENDS = ["read", "left early", "cancelled", "failed"]
 
 
-class Counting(SpanProcessor):
-    """Counts spans as they begin and end."""
+class SpanCounter(SpanProcessor):
+    """Counts spans that start and end."""
 
     def __init__(self) -> None:
         self.open: list[object] = []
@@ -45,7 +45,7 @@ class Counting(SpanProcessor):
         self.open.remove(span.get_span_context())
 
 
-async def one(client: headrace.Client, kind: str, end: str) -> None:
+async def make_call(client: headrace.Client, kind: str, end: str) -> None:
     with anyio.move_on_after(0.005 if kind == "slow" else 5) as scope:
         try:
             if end == "read" and kind != "cut":
@@ -69,24 +69,24 @@ async def one(client: headrace.Client, kind: str, end: str) -> None:
 @given(plan=st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.sampled_from(ENDS)), max_size=12))
 def test_every_span_ends_once(backend: str, plan: list[tuple[str, str]]) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
-    telemetry, counting = Telemetry(), Counting()
-    telemetry.tracers.add_span_processor(counting)
+    telemetry, counter = Telemetry(), SpanCounter()
+    telemetry.tracers.add_span_processor(counter)
 
     async def main() -> None:
         for kind, end in plan:
             endpoint = FakeEndpoint(STEPS[kind])
             async with endpoint.client([telemetry.policy(), Retry(attempts=2, base=0)]) as client:
-                await one(client, kind, end)
+                await make_call(client, kind, end)
 
     anyio.run(main, backend=backend)
-    assert counting.open == []
-    assert counting.begun == len(plan) == len(telemetry.spans)
+    assert counter.open == []
+    assert counter.begun == len(plan) == len(telemetry.spans)
     assert all(point.value == 0 for point in telemetry.points().get("headrace.client.in_flight", ()))
     telemetry.shutdown()
 
 
-class Broken(SpanProcessor):
-    """Raises whenever it can."""
+class BrokenProcessor(SpanProcessor):
+    """A span processor that raises at the start or the end of a span."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -101,7 +101,7 @@ class Broken(SpanProcessor):
 
 
 class BrokenMeters(MeterProvider):
-    """Its instruments raise."""
+    """A meter provider whose instruments raise."""
 
     def get_meter(self, name: str, *arguments: Any, **options: Any) -> NoOpMeter:
         class Meter(NoOpMeter):
@@ -128,10 +128,10 @@ class BrokenSampler(sampling.Sampler):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("where", ["sampler", "start", "end", "meters"])
-async def test_what_opentelemetry_raises_fails_no_call(where: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_errors_of_opentelemetry_fail_no_call(where: str, caplog: pytest.LogCaptureFixture) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     tracers = TracerProvider(sampler=BrokenSampler() if where == "sampler" else sampling.ALWAYS_ON)
-    tracers.add_span_processor(Broken(where))
+    tracers.add_span_processor(BrokenProcessor(where))
     meters = BrokenMeters() if where == "meters" else None
     async with FakeEndpoint("ok", 503, "ok").client(
         [Otel(tracer_provider=tracers, meter_provider=meters), Retry(base=0)]
@@ -139,14 +139,14 @@ async def test_what_opentelemetry_raises_fails_no_call(where: str, caplog: pytes
         for _ in range(2):
             assert (await client.chat("Hallo")).text == "ok"
         async with client.stream("Hallo") as stream:
-            assert [piece.text async for piece in stream] == ["ok"]
-    complaints = [record for record in caplog.records if record.name == "headrace.otel"]
-    assert len(complaints) == 1, "once, not for each call"
+            assert [chunk.text async for chunk in stream] == ["ok"]
+    errors = [record for record in caplog.records if record.name == "headrace.otel"]
+    assert len(errors) == 1, "logged once, not per call"
     tracers.shutdown()
 
 
 @pytest.mark.anyio
-async def test_without_an_sdk_nothing_happens_and_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_an_sdk_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     async with FakeEndpoint(503, "ok").client([Otel(), Retry(base=0)]) as client:
         assert (await client.chat("Hallo")).text == "ok"

@@ -1,4 +1,4 @@
-"""What was recorded is exported when a client ends."""
+"""Telemetry is exported when a client closes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from telemetry import Telemetry, attributes
 
 
 @attrs.define
-class Flushed:
-    """A provider of an SDK's, as far as it is flushed."""
+class FlushRecorder:
+    """A provider that records when it is flushed."""
 
     inner: Any
     timeouts: list[float] = attrs.field(factory=list)
@@ -33,11 +33,13 @@ class Flushed:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("chosen", [{}, {"traces": False}, {"metrics": False}], ids=str)
-async def test_a_clients_end_flushes_what_it_uses(telemetry: Telemetry, chosen: dict[str, bool]) -> None:
-    tracers: Any = Flushed(telemetry.tracers)
-    meters: Any = Flushed(telemetry.meters)
-    otel = Otel(tracer_provider=tracers, meter_provider=meters, **chosen)
+@pytest.mark.parametrize("settings", [{}, {"traces": False}, {"metrics": False}], ids=str)
+async def test_closing_a_client_flushes_the_providers_it_uses(
+    telemetry: Telemetry, settings: dict[str, bool]
+) -> None:
+    tracers: Any = FlushRecorder(telemetry.tracers)
+    meters: Any = FlushRecorder(telemetry.meters)
+    otel = Otel(tracer_provider=tracers, meter_provider=meters, **settings)
     async with FakeEndpoint().client([otel]) as client:
         await client.chat("?")
         assert tracers.timeouts == meters.timeouts == []
@@ -47,8 +49,8 @@ async def test_a_clients_end_flushes_what_it_uses(telemetry: Telemetry, chosen: 
 
 
 @pytest.mark.anyio
-async def test_it_is_flushed_when_the_block_is_cancelled(telemetry: Telemetry) -> None:
-    tracers = Flushed(telemetry.tracers)
+async def test_providers_are_flushed_when_the_block_is_cancelled(telemetry: Telemetry) -> None:
+    tracers = FlushRecorder(telemetry.tracers)
     with anyio.CancelScope() as scope:
         async with FakeEndpoint().client([telemetry.policy(tracer_provider=tracers)]):
             scope.cancel()
@@ -57,18 +59,20 @@ async def test_it_is_flushed_when_the_block_is_cancelled(telemetry: Telemetry) -
 
 
 @pytest.mark.anyio
-async def test_a_flush_that_hangs_is_given_up(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_flush_is_abandoned(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "FLUSH_TIMEOUT", 0.01)
     begun, end = threading.Event(), threading.Event()
 
-    class Hangs(Flushed):
+    class HangingProvider(FlushRecorder):
         def force_flush(self, timeout_millis: float) -> bool:
             begun.set()
             return end.wait(10)
 
     try:
         with anyio.fail_after(5):
-            async with FakeEndpoint().client([telemetry.policy(tracer_provider=Hangs(telemetry.tracers))]):
+            async with FakeEndpoint().client(
+                [telemetry.policy(tracer_provider=HangingProvider(telemetry.tracers))]
+            ):
                 pass
         assert begun.is_set()
     finally:
@@ -76,16 +80,14 @@ async def test_a_flush_that_hangs_is_given_up(telemetry: Telemetry, monkeypatch:
 
 
 @pytest.mark.anyio
-async def test_a_flush_that_fails_is_logged_and_fails_nothing(
-    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Fails(Flushed):
+async def test_a_failing_flush_is_only_logged(telemetry: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
+    class FailingProvider(FlushRecorder):
         def force_flush(self, timeout_millis: float) -> bool:
             raise OSError("no collector")
 
     with caplog.at_level(logging.ERROR, "headrace.otel"):
         async with FakeEndpoint().client(
-            [telemetry.policy(tracer_provider=Fails(telemetry.tracers))]
+            [telemetry.policy(tracer_provider=FailingProvider(telemetry.tracers))]
         ) as client:
             await client.chat("?")
     assert "no collector" in caplog.text
@@ -100,7 +102,7 @@ async def test_without_an_sdk_there_is_nothing_to_flush() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_span_says_how_long_its_call_was_queued(telemetry: Telemetry) -> None:
+async def test_a_span_has_the_queue_time_of_its_call(telemetry: Telemetry) -> None:
     limiter_held = FakeEndpoint()
     async with limiter_held.client([telemetry.policy()], max_in_flight=1) as client:
         await client.chat("?")

@@ -24,11 +24,11 @@ TARGET = {
 ANSWERED = TARGET | {"gen_ai.response.model": "m"}
 
 
-def split(points: list[Any]) -> list[dict[str, Any]]:
+def attributes_of_points(points: list[Any]) -> list[dict[str, Any]]:
     return [dict(point.attributes) for point in points]
 
 
-async def test_duration_tokens_cost_and_retries(telemetry: Telemetry) -> None:
+async def test_duration_tokens_cost_and_retries_are_recorded(telemetry: Telemetry) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     Retry = pytest.importorskip("headrace_retry").Retry
     cost = Cost(prices={"m": {"input": 1, "output": 2}})
@@ -56,18 +56,18 @@ async def test_duration_tokens_cost_and_retries(telemetry: Telemetry) -> None:
     assert "gen_ai.client.operation.time_to_first_chunk" not in points
 
 
-async def test_failures_are_counted_apart(telemetry: Telemetry) -> None:
+async def test_failures_have_an_error_type(telemetry: Telemetry) -> None:
     async with FakeEndpoint("ok", 500, Answer(delay=60)).client([telemetry.policy()], model="m") as client:
         await client.chat("Hallo")
         with pytest.raises(headrace.ServerError):
             await client.chat("Hallo")
         with anyio.move_on_after(0.01):
             await client.chat("Hallo")
-    durations = split(telemetry.points()["gen_ai.client.operation.duration"])
+    durations = attributes_of_points(telemetry.points()["gen_ai.client.operation.duration"])
     assert sorted(point.get("error.type", "") for point in durations) == ["", "cancelled", "server_error"]
 
 
-async def test_calls_in_flight(telemetry: Telemetry) -> None:
+async def test_calls_in_flight_are_counted(telemetry: Telemetry) -> None:
     seen = []
 
     async def look(client: headrace.Client) -> None:
@@ -87,7 +87,7 @@ async def test_calls_in_flight(telemetry: Telemetry) -> None:
     assert point.value == 0
 
 
-async def test_streams_have_a_time_to_the_first_piece(telemetry: Telemetry) -> None:
+async def test_streams_have_a_time_to_the_first_chunk(telemetry: Telemetry) -> None:
     endpoint = FakeEndpoint("one two")
     async with (
         endpoint.client([telemetry.policy()], model="m") as client,
@@ -97,11 +97,11 @@ async def test_streams_have_a_time_to_the_first_piece(telemetry: Telemetry) -> N
         assert point.value == 1, "until its end"
         [_ async for _ in stream]
     points = telemetry.points()
-    assert split(points["gen_ai.client.operation.time_to_first_chunk"]) == [ANSWERED]
+    assert attributes_of_points(points["gen_ai.client.operation.time_to_first_chunk"]) == [ANSWERED]
     assert points["headrace.client.in_flight"][0].value == 0
 
 
-async def test_one_without_the_other(telemetry: Telemetry) -> None:
+async def test_traces_and_metrics_can_be_used_separately(telemetry: Telemetry) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     endpoint = FakeEndpoint(503)
     async with endpoint.client([telemetry.policy(traces=False), Retry(base=0)], model="m") as client:
@@ -110,7 +110,7 @@ async def test_one_without_the_other(telemetry: Telemetry) -> None:
     assert telemetry.points()["headrace.client.retries"][0].value == 1
 
 
-async def test_no_metrics_where_none_are_wanted(telemetry: Telemetry) -> None:
+async def test_no_metrics_are_recorded_if_they_are_off(telemetry: Telemetry) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     async with FakeEndpoint(503).client([telemetry.policy(metrics=False), Retry(base=0)]) as client:
         await client.chat("Hallo")

@@ -1,4 +1,4 @@
-"""Spans of calls: what they say, when they end, what is current meanwhile."""
+"""Spans of calls: their attributes, when they end, and which span is current."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ CUT = b'data: {"id":"c","choices":[{"delta":{"content":"It all began when"}}]}\n
 
 
 @pytest.mark.anyio
-async def test_the_contract_of_policies(telemetry: Telemetry) -> None:
+async def test_otel_fulfils_the_policy_contract(telemetry: Telemetry) -> None:
     await check_policy_contract(telemetry.policy)
     await check_policy_contract(Otel)
     await check_policy_contract(lambda: Otel(traces=False, metrics=False))
 
 
-def test_a_policy_with_nothing_to_do_is_none() -> None:
+def test_without_traces_and_metrics_there_is_no_wrapper() -> None:
     async def send(call: headrace.Call) -> headrace.Reply:
         raise NotImplementedError
 
@@ -39,7 +39,7 @@ def test_a_policy_with_nothing_to_do_is_none() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_span_of_a_call_that_succeeds(telemetry: Telemetry) -> None:
+async def test_the_span_of_a_successful_call(telemetry: Telemetry) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices={"gpt-4.1": {"input": 1, "output": 2}})
     endpoint = FakeEndpoint(Answer(prompt_tokens=10, cached_tokens=4))
@@ -90,7 +90,7 @@ async def test_the_span_of_a_call_that_succeeds(telemetry: Telemetry) -> None:
 
 
 @pytest.mark.anyio
-async def test_bodies_that_are_json_already_and_bodies_that_are_odd(telemetry: Telemetry) -> None:
+async def test_encoded_and_unusual_bodies(telemetry: Telemetry) -> None:
     from headrace.wire.batch_lines import EncodedBody
 
     ready = EncodedBody(b'{"model":"m","messages":[],"temperature":0.5,"stop":"x","n":1}')
@@ -118,31 +118,31 @@ async def test_bodies_that_are_json_already_and_bodies_that_are_odd(telemetry: T
 
 
 @pytest.mark.anyio
-async def test_embeddings(telemetry: Telemetry) -> None:
+async def test_the_span_of_an_embeddings_call(telemetry: Telemetry) -> None:
     body = {"data": [{"index": 0, "embedding": [0.5]}], "model": "e", "usage": {"prompt_tokens": 3}}
     async with FakeEndpoint(Answer(body=body)).client([telemetry.policy()], model="e") as client:
         await client.request(
             "POST", "/embeddings", {"input": "x", "dimensions": 1, "encoding_format": "float"}
         )
-    said = attributes(telemetry.span)
+    exported = attributes(telemetry.span)
     assert telemetry.span.name == "embeddings e"
-    assert said["gen_ai.embeddings.dimension.count"] == 1
-    assert said["gen_ai.request.encoding_formats"] == ("float",)
-    assert said["gen_ai.usage.input_tokens"] == 3
-    assert "gen_ai.usage.output_tokens" not in said
+    assert exported["gen_ai.embeddings.dimension.count"] == 1
+    assert exported["gen_ai.request.encoding_formats"] == ("float",)
+    assert exported["gen_ai.usage.input_tokens"] == 3
+    assert "gen_ai.usage.output_tokens" not in exported
 
 
 @pytest.mark.anyio
-async def test_errors_have_a_type_of_few_values_and_a_status(telemetry: Telemetry) -> None:
-    quoting = Answer(status=429, body={"error": {"message": "you said: my secret", "code": "slow"}})
+async def test_errors_have_a_type_and_a_status(telemetry: Telemetry) -> None:
+    quoting = Answer(status=429, body={"error": {"message": "you exported: my secret", "code": "slow"}})
     refused = headrace.ConnectError("refused")
     endpoint = FakeEndpoint(quoting, refused, ValueError("my secret"), Answer(body=b"my secret"))
     async with endpoint.client([telemetry.policy()]) as client:
         for _ in range(4):
             with pytest.raises(headrace.CallError):
                 await client.chat("Hallo")
-    said = [(attributes(span)["error.type"], span.status.description) for span in telemetry.spans]
-    assert said == [
+    exported = [(attributes(span)["error.type"], span.status.description) for span in telemetry.spans]
+    assert exported == [
         ("rate_limited", "status 429"),
         ("connect_error", "refused"),
         ("ValueError", None),
@@ -154,7 +154,7 @@ async def test_errors_have_a_type_of_few_values_and_a_status(telemetry: Telemetr
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_call_is_no_error_and_no_success(telemetry: Telemetry) -> None:
+async def test_a_cancelled_call_is_neither_an_error_nor_a_success(telemetry: Telemetry) -> None:
     async with FakeEndpoint(Answer(delay=60)).client([telemetry.policy()]) as client:
         with anyio.move_on_after(0.01):
             await client.chat("Hallo")
@@ -164,7 +164,7 @@ async def test_a_cancelled_call_is_no_error_and_no_success(telemetry: Telemetry)
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_deadline_that_passes_is_an_error(telemetry: Telemetry, streamed: bool) -> None:
+async def test_an_exceeded_deadline_is_an_error(telemetry: Telemetry, streamed: bool) -> None:
     async with FakeEndpoint(Answer(delay=60)).client([telemetry.policy()]) as client:
         call = client.stream("Hallo", deadline=0.01).__aenter__() if streamed else None
         with pytest.raises(headrace.DeadlineExceeded):
@@ -174,7 +174,7 @@ async def test_a_deadline_that_passes_is_an_error(telemetry: Telemetry, streamed
 
 
 @pytest.mark.anyio
-async def test_what_other_policies_tell_becomes_events(telemetry: Telemetry) -> None:
+async def test_events_of_other_policies_are_span_events(telemetry: Telemetry) -> None:
     Breaker = pytest.importorskip("headrace_breaker").Breaker
     Repair = pytest.importorskip("headrace_repair").Repair
     Retry = pytest.importorskip("headrace_retry").Retry
@@ -207,8 +207,8 @@ async def test_what_other_policies_tell_becomes_events(telemetry: Telemetry) -> 
     assert telemetry.span.status.status_code is StatusCode.UNSET, "a retried error is none of the call's"
 
 
-class Inner:
-    """Traces what it does, as an instrumentation further in would."""
+class InnerPolicy:
+    """A policy that traces its own work, like an inner instrumentation."""
 
     name = "inner"
     stage = headrace.Stage.PACE
@@ -237,9 +237,9 @@ async def test_the_server_is_the_one_that_answered(telemetry: Telemetry) -> None
 
 
 @pytest.mark.anyio
-async def test_spans_nest_within_the_callers_and_around_those_further_in(telemetry: Telemetry) -> None:
+async def test_spans_nest_between_outer_and_inner_spans(telemetry: Telemetry) -> None:
     tracer = telemetry.tracers.get_tracer("application")
-    async with FakeEndpoint().client([telemetry.policy(), Inner(telemetry)]) as client:
+    async with FakeEndpoint().client([telemetry.policy(), InnerPolicy(telemetry)]) as client:
         with tracer.start_as_current_span("outer") as outer:
             await client.chat("Hallo")
             assert trace.get_current_span() is outer
@@ -250,11 +250,11 @@ async def test_spans_nest_within_the_callers_and_around_those_further_in(telemet
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("each", [False, True])
-async def test_calls_of_a_map_are_children_of_the_span_in_which_it_began(
+async def test_calls_of_a_map_are_children_of_the_span_in_which_it_started(
     telemetry: Telemetry, each: bool
 ) -> None:
     tracer = telemetry.tracers.get_tracer("application")
-    async with FakeEndpoint().client([telemetry.policy(), Inner(telemetry)]) as client:
+    async with FakeEndpoint().client([telemetry.policy(), InnerPolicy(telemetry)]) as client:
         with tracer.start_as_current_span("outer") as outer:
             if each:
                 await client.map(["Hallo"] * 20).each(lambda outcome: None)
@@ -268,44 +268,47 @@ async def test_calls_of_a_map_are_children_of_the_span_in_which_it_began(
 
 
 @pytest.mark.anyio
-async def test_what_is_not_sampled_is_not_sampled_further_in(telemetry: Telemetry) -> None:
+async def test_inner_spans_of_an_unsampled_span_are_not_sampled(telemetry: Telemetry) -> None:
     off = TracerProvider(sampler=sampling.ALWAYS_OFF)
     policy = telemetry.policy(tracer_provider=off)
-    async with FakeEndpoint().client([policy, Inner(telemetry)]) as client:
+    async with FakeEndpoint().client([policy, InnerPolicy(telemetry)]) as client:
         await client.chat("Hallo")
     assert telemetry.spans == []
     off.shutdown()
 
 
 @pytest.mark.anyio
-async def test_a_streams_span_ends_with_the_stream(telemetry: Telemetry) -> None:
+async def test_the_span_of_a_stream_ends_with_the_stream(telemetry: Telemetry) -> None:
     endpoint = FakeEndpoint("one two three")
     async with endpoint.client([telemetry.policy()]) as client, client.stream("Hallo") as stream:
         await anext(stream)
         assert telemetry.spans == []
         assert not trace.get_current_span().get_span_context().is_valid
-        assert [piece.text async for piece in stream] == [" two", " three"]
+        assert [chunk.text async for chunk in stream] == [" two", " three"]
         first = stream.reply.time_to_first_token
-    said = attributes(telemetry.span)
-    assert said["gen_ai.request.stream"] is True
-    assert said["gen_ai.response.time_to_first_chunk"] == pytest.approx(first, abs=0.1)
-    assert (said["gen_ai.usage.output_tokens"], said["gen_ai.response.finish_reasons"]) == (5, ("stop",))
-    assert "headrace.stream.left_early" not in said
+    exported = attributes(telemetry.span)
+    assert exported["gen_ai.request.stream"] is True
+    assert exported["gen_ai.response.time_to_first_chunk"] == pytest.approx(first, abs=0.1)
+    assert (exported["gen_ai.usage.output_tokens"], exported["gen_ai.response.finish_reasons"]) == (
+        5,
+        ("stop",),
+    )
+    assert "headrace.stream.left_early" not in exported
 
 
 @pytest.mark.anyio
-async def test_a_stream_that_is_left_early_is_no_error(telemetry: Telemetry) -> None:
+async def test_a_stream_left_early_is_not_an_error(telemetry: Telemetry) -> None:
     endpoint = FakeEndpoint("one two three")
     async with endpoint.client([telemetry.policy()]) as client, client.stream("Hallo") as stream:
         await anext(stream)
-    said = attributes(telemetry.span)
-    assert said["headrace.stream.left_early"] is True
-    assert "error.type" not in said
+    exported = attributes(telemetry.span)
+    assert exported["headrace.stream.left_early"] is True
+    assert "error.type" not in exported
     assert telemetry.span.status.status_code is StatusCode.UNSET
 
 
 @pytest.mark.anyio
-async def test_a_stream_that_is_cut_is_an_error(telemetry: Telemetry) -> None:
+async def test_a_broken_stream_is_an_error(telemetry: Telemetry) -> None:
     async with FakeEndpoint(Answer(body=CUT)).client([telemetry.policy()]) as client:
         with pytest.raises(headrace.IncompleteReply):
             async with client.stream("Hallo") as stream:
@@ -315,7 +318,7 @@ async def test_a_stream_that_is_cut_is_an_error(telemetry: Telemetry) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_stream_that_is_cancelled(telemetry: Telemetry) -> None:
+async def test_the_span_of_a_cancelled_stream(telemetry: Telemetry) -> None:
     async with FakeEndpoint("one two").client([telemetry.policy()]) as client:
         with anyio.CancelScope() as scope:
             async with client.stream("Hallo") as stream:
@@ -327,15 +330,15 @@ async def test_a_stream_that_is_cancelled(telemetry: Telemetry) -> None:
 
 
 @pytest.mark.anyio
-async def test_an_invalid_answer_was_paid_for_all_the_same(telemetry: Telemetry) -> None:
+async def test_the_span_of_an_invalid_answer_has_its_usage(telemetry: Telemetry) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices={"fake-model": {"input": 1, "output": 1}})
     async with FakeEndpoint("no number").client([telemetry.policy(), cost]) as client:
         with pytest.raises(headrace.AnswerError):
             await client.chat("How many?", answer=int)
-    said = attributes(telemetry.span)
-    assert (said["error.type"], said["gen_ai.usage.output_tokens"]) == ("answer_error", 5)
-    assert said["headrace.cost_usd"] == float(Decimal("0.000015"))
+    exported = attributes(telemetry.span)
+    assert (exported["error.type"], exported["gen_ai.usage.output_tokens"]) == ("answer_error", 5)
+    assert exported["headrace.cost_usd"] == float(Decimal("0.000015"))
 
 
 def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +361,7 @@ def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.trio
-async def test_durations_are_on_the_clock_of_the_loop(
+async def test_durations_use_the_clock_of_the_event_loop(
     telemetry: Telemetry, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with FakeEndpoint(Answer(delay=3)).client([telemetry.policy()]) as client:
@@ -367,7 +370,7 @@ async def test_durations_are_on_the_clock_of_the_loop(
     assert point.sum == 3.0
 
 
-LATE = """
+LATE_PROVIDERS = """
 import anyio
 from headrace.testing import FakeEndpoint
 from headrace_otel import Otel
@@ -390,10 +393,10 @@ anyio.run(main)
 
 
 def test_the_global_providers_may_be_set_late() -> None:
-    # In a process of its own: they are set once.
+    # In a separate process, because they can be set only once.
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", LATE],
-        cwd=Path(__file__).parent,  # where telemetry.py is
+        [sys.executable, "-W", "error", "-c", LATE_PROVIDERS],
+        cwd=Path(__file__).parent,  # the folder of telemetry.py
         capture_output=True,
         text=True,
         timeout=60,
@@ -403,7 +406,7 @@ def test_the_global_providers_may_be_set_late() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_was_kept_of_a_call_is_gone_when_it_has_ended(telemetry: Telemetry) -> None:
+async def test_nothing_is_kept_of_an_ended_call(telemetry: Telemetry) -> None:
     seen: list[headrace.Call] = []
 
     class Seeing:

@@ -1,4 +1,4 @@
-"""Calls that an SDK makes over headrace are traced as its own are."""
+"""Calls that an SDK makes through headrace are traced like other calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEY = "sk-canary-0123456789abcdef"
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.anyio
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_calls_of_an_sdk_over_headrace(telemetry: Telemetry, streamed: bool) -> None:
+async def test_calls_of_an_sdk_through_headrace_are_traced(telemetry: Telemetry, streamed: bool) -> None:
     pytest.importorskip("uvicorn")
     openai = pytest.importorskip("openai")
     async_client = pytest.importorskip("headrace.integrations.httpx2").async_client
@@ -33,9 +33,9 @@ async def test_calls_of_an_sdk_over_headrace(telemetry: Telemetry, streamed: boo
                 pass
         else:
             await sdk.chat.completions.create(**asked)
-    said = attributes(telemetry.span)
+    exported = attributes(telemetry.span)
     assert telemetry.span.name == "chat m"
-    assert said["gen_ai.request.temperature"] == 0.5
-    assert said["gen_ai.usage.output_tokens"] > 0
-    assert said.get("gen_ai.request.stream", False) is streamed
+    assert exported["gen_ai.request.temperature"] == 0.5
+    assert exported["gen_ai.usage.output_tokens"] > 0
+    assert exported.get("gen_ai.request.stream", False) is streamed
     assert KEY not in telemetry.everything()

@@ -1,4 +1,4 @@
-"""What answers say of limits is text from outside."""
+"""Rate-limit headers of info provider, and untrusted values."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_pace.allowance import Allowance
-from headrace_pace.headers import LONGEST, Said, read_limits
+from headrace_pace.headers import MAX_SECONDS, RateLimitInfo, read_limits
+from headrace_pace.limit_tracker import LimitTracker
 
 NOW = 1_700_000_000.0
 
 
 def seconds_until(text: str) -> float | None:
-    """How long it is until a reset that is said like this."""
-    said = read_limits([(b"x-ratelimit-reset-tokens", text.encode("latin-1", "ignore"))], NOW)
-    return None if said is None else said["tokens"].reset
+    """Return the seconds until a reset that a header reports as ``text``."""
+    reported = read_limits([(b"x-ratelimit-reset-tokens", text.encode("latin-1", "ignore"))], NOW)
+    return None if reported is None else reported["tokens"].reset
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def seconds_until(text: str) -> float | None:
         ("2023-11-14T22:14:20", 60.0),
     ],
 )
-def test_durations_numbers_and_moments(text: str, seconds: float) -> None:
+def test_durations_numbers_and_timestamps_are_parsed(text: str, seconds: float) -> None:
     assert seconds_until(text) == pytest.approx(seconds)
 
 
@@ -69,22 +69,22 @@ def test_durations_numbers_and_moments(text: str, seconds: float) -> None:
         *("1600000000", "2020-01-01T00:00:00Z", "2023-13-45", "9999-12-31T23:59:59Z"),
     ],
 )
-def test_rubbish_counts_as_not_said(text: str) -> None:
+def test_invalid_times_are_ignored(text: str) -> None:
     assert seconds_until(text) is None
 
 
 @given(st.text() | st.from_regex(r"([0-9.]*(d|h|m|s|ms)?){1,4}", fullmatch=True))
 def test_any_text_is_a_sensible_time_or_none(text: str) -> None:
     seconds = seconds_until(text)
-    assert seconds is None or 0 <= seconds <= LONGEST
+    assert seconds is None or 0 <= seconds <= MAX_SECONDS
 
 
 @given(st.integers(0, 23), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
-def test_what_is_written_as_a_duration_is_read_as_it(h: int, m: int, s: int, ms: int) -> None:
+def test_durations_are_parsed_exactly(h: int, m: int, s: int, ms: int) -> None:
     assert seconds_until(f"{h}h{m}m{s}.{ms:03}s") == pytest.approx(h * 3600 + m * 60 + s + ms / 1000)
 
 
-VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
+VENDORS: dict[str, tuple[dict[str, str], dict[str, RateLimitInfo]]] = {
     "OpenAI": (
         {
             "x-ratelimit-limit-requests": "5000",
@@ -97,8 +97,8 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
             "x-ratelimit-reset-tokens": "6m0s",
         },
         {
-            "requests": Said(5000.0, 4999.0, 0.012, "requests"),
-            "tokens": Said(160_000.0, 159_976.0, 360.0, "tokens"),
+            "requests": RateLimitInfo(5000.0, 4999.0, 0.012, "requests"),
+            "tokens": RateLimitInfo(160_000.0, 159_976.0, 360.0, "tokens"),
         },
     ),
     "OpenAI, of a project": (
@@ -110,8 +110,8 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
             "x-ratelimit-reset-project-tokens": "250ms",
         },
         {
-            "tokens": Said(30_000.0, 29_900.0, None, "tokens"),
-            "project_tokens": Said(100_000.0, 99_000.0, 0.25, "tokens"),
+            "tokens": RateLimitInfo(30_000.0, 29_900.0, None, "tokens"),
+            "project_tokens": RateLimitInfo(100_000.0, 99_000.0, 0.25, "tokens"),
         },
     ),
     "Azure": (
@@ -122,8 +122,8 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
             "x-ratelimit-reset-tokens": "37",
         },
         {
-            "requests": Said(None, 11.0, 10.0, "requests"),
-            "tokens": Said(None, 9540.0, 37.0, "tokens"),
+            "requests": RateLimitInfo(None, 11.0, 10.0, "requests"),
+            "tokens": RateLimitInfo(None, 9540.0, 37.0, "tokens"),
         },
     ),
     "Azure, which does not know": (
@@ -132,7 +132,7 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
             "x-ratelimit-remaining-tokens": "-1",
             "x-ratelimit-reset-tokens": "0",
         },
-        {"tokens": Said(None, None, 0.0, "tokens")},
+        {"tokens": RateLimitInfo(None, None, 0.0, "tokens")},
     ),
     "Groq: requests of a day, tokens of a minute": (
         {
@@ -144,8 +144,8 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
             "x-ratelimit-reset-tokens": "7.66s",
         },
         {
-            "requests": Said(14_400.0, 14_370.0, 179.56, "requests"),
-            "tokens": Said(18_000.0, 17_997.0, 7.66, "tokens"),
+            "requests": RateLimitInfo(14_400.0, 14_370.0, 179.56, "requests"),
+            "tokens": RateLimitInfo(18_000.0, 17_997.0, 7.66, "tokens"),
         },
     ),
     "Mistral": (
@@ -159,8 +159,8 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
             "x-ratelimit-tokens-query-cost": "2804",
         },
         {
-            "requests": Said(60.0, 59.0, None, "requests", 60.0),
-            "tokens": Said(50_000.0, 47_196.0, None, "tokens", 60.0),
+            "requests": RateLimitInfo(60.0, 59.0, None, "requests", 60.0),
+            "tokens": RateLimitInfo(50_000.0, 47_196.0, None, "tokens", 60.0),
         },
     ),
     "Mistral, before": (
@@ -172,7 +172,7 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
             "x-ratelimitbysize-remaining-minute": "467993",
             "x-ratelimitbysize-remaining-month": "9947839",
         },
-        {"tokens": Said(500_000.0, 467_993.0, None, "tokens", 60.0)},
+        {"tokens": RateLimitInfo(500_000.0, 467_993.0, None, "tokens", 60.0)},
     ),
     "Cerebras": (
         {
@@ -184,8 +184,8 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
             "x-ratelimit-reset-tokens-minute": "26.28409242630005",
         },
         {
-            "requests/day": Said(14_400.0, 13_693.0, 11_726.2840924263, "requests", 86_400.0),
-            "tokens": Said(60_000.0, 60_000.0, 26.28409242630005, "tokens", 60.0),
+            "requests/day": RateLimitInfo(14_400.0, 13_693.0, 11_726.2840924263, "requests", 86_400.0),
+            "tokens": RateLimitInfo(60_000.0, 60_000.0, 26.28409242630005, "tokens", 60.0),
         },
     ),
     "Anthropic": (
@@ -205,11 +205,11 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
             "anthropic-ratelimit-tokens-reset": "2025-08-21T12:41:06Z",
         },
         {
-            # Reset before it was sent: there is nothing to wait for, and that says nothing of the period.
-            "requests": Said(1000.0, 999.0, None, "requests"),
-            "input_tokens": Said(80_000.0, 72_000.0, 6.0, "input_tokens"),
-            "output_tokens": Said(16_000.0, 16_000.0, 0.0, "output_tokens"),
-            "tokens": Said(96_000.0, 88_000.0, 6.0, "tokens"),
+            # The reset is before the response: nothing to wait for, and nothing known of the period.
+            "requests": RateLimitInfo(1000.0, 999.0, None, "requests"),
+            "input_tokens": RateLimitInfo(80_000.0, 72_000.0, 6.0, "input_tokens"),
+            "output_tokens": RateLimitInfo(16_000.0, 16_000.0, 0.0, "output_tokens"),
+            "tokens": RateLimitInfo(96_000.0, 88_000.0, 6.0, "tokens"),
         },
     ),
     "none of these": (
@@ -225,11 +225,11 @@ VENDORS: dict[str, tuple[dict[str, str], dict[str, Said]]] = {
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_what_each_provider_sends(vendor: str) -> None:
-    headers, said = VENDORS[vendor]
+def test_headers_of_each_provider(vendor: str) -> None:
+    headers, reported = VENDORS[vendor]
     for write in (str.lower, str.title, str.upper):
         raw = [(write(name).encode(), value.encode()) for name, value in headers.items()]
-        assert (read_limits(raw, NOW) or {}) == said
+        assert (read_limits(raw, NOW) or {}) == reported
 
 
 @pytest.mark.parametrize(
@@ -241,40 +241,40 @@ def test_what_each_provider_sends(vendor: str) -> None:
         ("Mistral", "tokens", 50_000 / 60),
     ],
 )
-def test_a_limit_of_a_day_is_not_taken_for_one_of_a_minute(vendor: str, limit: str, rate: float) -> None:
+def test_a_daily_limit_is_not_taken_as_one_per_minute(vendor: str, limit: str, rate: float) -> None:
     headers, _ = VENDORS[vendor]
-    said = read_limits([(name.encode(), value.encode()) for name, value in headers.items()], NOW)
-    assert said is not None
-    # Where the name does not say the period, it is known once half of the limit is used up.
-    learnt, each = Allowance(None, 1.0, 1.0, 0.0), said[limit]
-    if each.period is None:
-        assert each.limit is not None
-        each = attrs.evolve(each, remaining=each.limit / 2, reset=each.limit / 2 / rate)
-    learnt.hear(each, 0.0, 0.0, 0.0)
-    assert learnt.bucket is not None
-    assert learnt.bucket.rate == pytest.approx(rate)
+    reported = read_limits([(name.encode(), value.encode()) for name, value in headers.items()], NOW)
+    assert reported is not None
+    # If the name does not contain the period, it is known once half of the limit is used.
+    tracker, info = LimitTracker(None, 1.0, 1.0, 0.0), reported[limit]
+    if info.period is None:
+        assert info.limit is not None
+        info = attrs.evolve(info, remaining=info.limit / 2, reset=info.limit / 2 / rate)
+    tracker.update(info, 0.0, 0.0, 0.0)
+    assert tracker.bucket is not None
+    assert tracker.bucket.rate == pytest.approx(rate)
 
 
-def test_moments_are_measured_by_the_answers_own_clock() -> None:
+def test_timestamps_are_relative_to_the_response_s_date() -> None:
     raw = [
-        (b"Date", b"Tue, 14 Nov 2023 23:13:20 GMT"),  # an hour ahead of ours
+        (b"Date", b"Tue, 14 Nov 2023 23:13:20 GMT"),  # an hour ahead of our clock
         (b"anthropic-ratelimit-requests-reset", b"2023-11-14T23:13:50Z"),
     ]
-    assert read_limits(raw, NOW) == {"requests": Said(reset=30.0)}
-    assert read_limits([(b"date", b"rubbish"), *raw[1:]], NOW) == {"requests": Said(reset=3630.0)}
+    assert read_limits(raw, NOW) == {"requests": RateLimitInfo(reset=30.0)}
+    assert read_limits([(b"date", b"rubbish"), *raw[1:]], NOW) == {"requests": RateLimitInfo(reset=3630.0)}
 
 
 @pytest.mark.parametrize(
     "value", [b"", b"-1", b"0", b"1e9", b"many", b"9" * 400, b"0.5", b"\xff", "٣".encode()]
 )
-def test_a_limit_that_makes_no_sense_is_none(value: bytes) -> None:
+def test_an_invalid_limit_is_ignored(value: bytes) -> None:
     assert read_limits([(b"x-ratelimit-limit-requests", value)], NOW) is None
 
 
 @given(st.lists(st.tuples(st.sampled_from([*map(str.encode, ["x-ratelimit-limit-tokens",
     "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"])]) | st.binary(), st.binary())))  # fmt: skip
-def test_any_headers(raw: list[tuple[bytes, bytes]]) -> None:
-    for said in (read_limits(raw, NOW) or {}).values():
-        assert said.limit is None or said.limit > 0
-        assert said.remaining is None or said.remaining >= 0
-        assert said.reset is None or 0 <= said.reset <= LONGEST
+def test_any_headers_give_valid_limits(raw: list[tuple[bytes, bytes]]) -> None:
+    for reported in (read_limits(raw, NOW) or {}).values():
+        assert reported.limit is None or reported.limit > 0
+        assert reported.remaining is None or reported.remaining >= 0
+        assert reported.reset is None or 0 <= reported.reset <= MAX_SECONDS

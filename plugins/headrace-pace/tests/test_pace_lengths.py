@@ -1,4 +1,4 @@
-"""Tokens a minute where calls do not say how long their answers may be, in virtual time."""
+"""Tokens per minute when calls set no limit to their answers, in virtual time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import headrace
 from headrace.testing import Answer, FakeEndpoint
 from headrace_pace import Pace
 
-LIMIT, PROMPT, USUAL = 120_000, 200, 100
-SECONDS, GROWN_AT = 300.0, 150.0
+LIMIT, PROMPT, TYPICAL = 120_000, 200, 100
+SECONDS, GROWTH_AT = 300.0, 150.0
 
 
-class Answering(FakeEndpoint):
-    """Answers after ``latency`` seconds with so many tokens as ``length`` says at that moment."""
+class VariableLengthEndpoint(FakeEndpoint):
+    """Answers after ``latency`` seconds with ``length(now)`` tokens."""
 
     def __init__(self, latency: float, length: Callable[[float], int]) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Answering(FakeEndpoint):
         return await super().handle(call)
 
     def most_in_a_minute(self) -> int:
-        """Tokens of the fullest minute."""
+        """Return the tokens of the busiest minute."""
         most = total = begin = 0
         for now, tokens in self.used:
             total += tokens
@@ -46,7 +46,7 @@ class Answering(FakeEndpoint):
         return most
 
 
-async def load(endpoint: Answering) -> None:
+async def load(endpoint: VariableLengthEndpoint) -> None:
     async with endpoint.client([Pace(tokens_per_minute=LIMIT)], max_in_flight=300) as client:
         with trio.move_on_after(SECONDS):
             await client.map(itertools.repeat("x" * 4 * PROMPT)).each(lambda outcome: None)
@@ -54,10 +54,10 @@ async def load(endpoint: Answering) -> None:
 
 @pytest.mark.trio
 @pytest.mark.parametrize(("times", "latency"), [(4, 0.5), (4, 1.5), (10, 0.3), (10, 0.5)])
-async def test_answers_that_grow_suddenly_use_little_more_than_the_limit(
+async def test_suddenly_longer_answers_use_little_more_than_the_limit(
     autojump_clock: trio.testing.MockClock, times: int, latency: float
 ) -> None:
-    endpoint = Answering(latency, lambda now: USUAL if now < GROWN_AT else USUAL * times)
+    endpoint = VariableLengthEndpoint(latency, lambda now: TYPICAL if now < GROWTH_AT else TYPICAL * times)
     await load(endpoint)
     assert endpoint.most_in_a_minute() <= 1.1 * LIMIT
     assert sum(tokens for _, tokens in endpoint.used) >= 0.93 * LIMIT * SECONDS / 60
@@ -65,13 +65,12 @@ async def test_answers_that_grow_suddenly_use_little_more_than_the_limit(
 
 @pytest.mark.trio
 @pytest.mark.parametrize("latency", [1.0, 5.0])
-async def test_what_is_set_aside_for_long_answers_comes_back_with_short_ones(
+async def test_unused_tokens_of_short_answers_are_returned(
     autojump_clock: trio.testing.MockClock, latency: float
 ) -> None:
     rng = random.Random(3)
-    endpoint = Answering(latency, lambda now: round(USUAL * rng.lognormvariate(-0.3, 0.8)))
+    endpoint = VariableLengthEndpoint(latency, lambda now: round(TYPICAL * rng.lognormvariate(-0.3, 0.8)))
     await load(endpoint)
-    # Before the first answer 500 tokens are set aside for each; what they did not need comes back within
-    # a minute.
+    # Before the first answer, each call reserves 500 tokens; unused ones are returned within a minute.
     assert endpoint.most_in_a_minute() <= 1.15 * LIMIT
     assert sum(tokens for _, tokens in endpoint.used) >= 0.9 * LIMIT * SECONDS / 60

@@ -1,4 +1,4 @@
-"""What waits for a turn holds no token; what was booked meanwhile keeps to the limit. In virtual time."""
+"""Waiting calls hold no tokens, and booked turns keep to the limit; in virtual time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace_pace import Pace
 HOST, MODEL = "fake.test", "fake-model"
 SECONDS = 120.0
 
-NOTHING_IS_LEFT = Answer(
+EXHAUSTED = Answer(
     status=429,
     headers={
         "retry-after": "60",
@@ -32,39 +32,39 @@ NOTHING_IS_LEFT = Answer(
 
 
 @attrs.define
-class Models(FakeEndpoint):
-    """An endpoint whose models each take their time: by ``delays``, and else none."""
+class SlowModels(FakeEndpoint):
+    """An endpoint whose models answer after ``delays`` seconds, by name; others at once."""
 
     delays: dict[str, float] = attrs.field(factory=dict)
-    went: dict[str, list[float]] = attrs.field(factory=dict, init=False)
+    sent_at: dict[str, list[float]] = attrs.field(factory=dict, init=False)
 
     def __attrs_pre_init__(self) -> None:
         super().__init__()
 
     async def handle(self, call: headrace.Call) -> headrace.Reply:
         model = call.request.model or ""
-        self.went.setdefault(model, []).append(anyio.current_time())
+        self.sent_at.setdefault(model, []).append(anyio.current_time())
         if model in self.delays:
             self.then(Answer(delay=self.delays[model]))
         return await super().handle(call)
 
 
-def asked(endpoint: FakeEndpoint) -> list[str]:
+def prompts(endpoint: FakeEndpoint) -> list[str]:
     return [str((request.body or {})["messages"][0]["content"]) for request in endpoint.attempts]
 
 
-def keeps_to(limit: float, burst: float, went: Sequence[float]) -> bool:
-    """Whether no window of any length saw more than ``limit`` a second and ``burst`` seconds' worth."""
+def within_limit(limit: float, burst: float, sent_at: Sequence[float]) -> bool:
+    """Return whether every window saw at most ``limit`` per second plus ``burst`` seconds' worth."""
     most = max(limit * burst, 1.0)
     return all(
-        len(went) - begin - rest <= most + limit * (until - since) + 1e-6
-        for begin, since in enumerate(went)
-        for rest, until in enumerate(reversed(went[begin:]))
+        len(sent_at) - begin - rest <= most + limit * (until - since) + 1e-6
+        for begin, since in enumerate(sent_at)
+        for rest, until in enumerate(reversed(sent_at[begin:]))
     )
 
 
 @pytest.mark.trio
-async def test_a_call_that_waits_for_its_pace_lets_another_model_pass(
+async def test_a_waiting_call_does_not_block_another_model(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     endpoint = FakeEndpoint()
@@ -82,7 +82,7 @@ async def test_a_call_that_waits_for_its_pace_lets_another_model_pass(
 
 
 @pytest.mark.anyio
-async def test_a_call_that_waits_for_its_pace_lets_another_model_pass_in_real_time() -> None:
+async def test_a_waiting_call_does_not_block_another_model_in_real_time() -> None:
     endpoint = FakeEndpoint()
     async with (
         endpoint.client([Pace(limits={MODEL: {"requests_per_minute": 200}})], max_in_flight=1) as client,
@@ -93,14 +93,14 @@ async def test_a_call_that_waits_for_its_pace_lets_another_model_pass_in_real_ti
         group.start_soon(client.chat, "later")
         await anyio.wait_all_tasks_blocked()
         await client.chat("another model", model="another")
-    assert asked(endpoint)[-2:] == ["another model", "later"]
+    assert prompts(endpoint)[-2:] == ["another model", "later"]
 
 
 @pytest.mark.trio
-async def test_a_pause_of_a_minute_delays_neither_another_model_nor_a_call_of_higher_priority(
+async def test_a_pause_delays_neither_another_model_nor_urgent_calls_after_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    endpoint = FakeEndpoint(NOTHING_IS_LEFT)
+    endpoint = FakeEndpoint(EXHAUSTED)
     async with endpoint.client([Pace()], max_in_flight=2) as client, trio.open_nursery() as nursery:
         with pytest.raises(headrace.RateLimited):
             await client.chat("refused")
@@ -110,11 +110,11 @@ async def test_a_pause_of_a_minute_delays_neither_another_model_nor_a_call_of_hi
         await client.chat("urgent, of another model", model="another", priority=5)
         assert trio.current_time() == 1.0
         await client.chat("urgent", priority=5)
-        assert trio.current_time() == 60.0, "when the pause is over, before those that have waited longer"
-    assert asked(endpoint)[:4] == ["refused", "another model", "urgent, of another model", "urgent"]
+        assert trio.current_time() == 60.0, "when the pause is over, before calls that have waited longer"
+    assert prompts(endpoint)[:4] == ["refused", "another model", "urgent, of another model", "urgent"]
 
 
-def test_a_call_of_higher_priority_passes_ten_thousand_that_wait_for_their_pace() -> None:
+def test_an_urgent_call_goes_before_ten_thousand_waiters() -> None:
     endpoint = FakeEndpoint()
 
     async def main() -> None:
@@ -124,7 +124,7 @@ def test_a_call_of_higher_priority_passes_ten_thousand_that_wait_for_their_pace(
             client.map(["bulk"] * 20_000, buffer=0),
         ):
             await trio.testing.wait_all_tasks_blocked()
-            assert pace.state(HOST, MODEL).waiting >= 10_000, "while they wait, others may begin"
+            assert pace.state(HOST, MODEL).waiting >= 10_000, "other calls may begin while these wait"
             assert client.in_flight == 0
             await trio.sleep(3.5)
             await client.chat("urgent")
@@ -132,16 +132,16 @@ def test_a_call_of_higher_priority_passes_ten_thousand_that_wait_for_their_pace(
         assert pace.state(HOST, MODEL).waiting == client.limiter.statistics().tasks_waiting == 0
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    assert asked(endpoint)[-1] == "urgent"
+    assert prompts(endpoint)[-1] == "urgent"
 
 
 @pytest.mark.trio
-@pytest.mark.parametrize("a_minute", [60, 600])
-async def test_turns_that_were_booked_while_tokens_were_scarce_do_not_go_all_at_once(
-    autojump_clock: trio.testing.MockClock, a_minute: int
+@pytest.mark.parametrize("per_minute", [60, 600])
+async def test_turns_booked_while_tokens_are_scarce_do_not_go_all_at_once(
+    autojump_clock: trio.testing.MockClock, per_minute: int
 ) -> None:
     delays = {f"slow-{number}": 100.0 + number / 1000 for number in range(20)}
-    endpoint, pace = Models(delays=delays), Pace(limits={MODEL: {"requests_per_minute": a_minute}})
+    endpoint, pace = SlowModels(delays=delays), Pace(limits={MODEL: {"requests_per_minute": per_minute}})
     async with (
         endpoint.client([pace], max_in_flight=20, timeout=300) as client,
         trio.open_nursery() as nursery,
@@ -153,28 +153,28 @@ async def test_turns_that_were_booked_while_tokens_were_scarce_do_not_go_all_at_
             nursery.start_soon(functools.partial(client.chat, "takes all tokens", model=model))
         await trio.sleep(50.0)
         waiting = pace.state(HOST, MODEL).waiting
-        assert len(endpoint.went[MODEL]) == a_minute / 60
-        assert waiting < 99, "some have booked"
-    went = endpoint.went[MODEL]
-    assert keeps_to(a_minute / 60, 1.0, went)
-    # What was booked waits no longer than the limit asks for, now that there are tokens.
-    late = [moment for moment in went if moment >= 100.0]
+        assert len(endpoint.sent_at[MODEL]) == per_minute / 60
+        assert waiting < 99, "some calls have booked"
+    sent_at = endpoint.sent_at[MODEL]
+    assert within_limit(per_minute / 60, 1.0, sent_at)
+    # Booked calls wait no longer than the limit requires, now that tokens are free.
+    late = [moment for moment in sent_at if moment >= 100.0]
     assert late[-1] - late[0] == pytest.approx(
-        (len(late) - max(1.0, a_minute / 60)) * 60 / a_minute, abs=1.01
+        (len(late) - max(1.0, per_minute / 60)) * 60 / per_minute, abs=1.01
     )
-    of_model = [text for text in asked(endpoint) if text != "takes all tokens"]
-    assert of_model == sorted(of_model, key=int), "in the order in which they came"
+    of_model = [text for text in prompts(endpoint) if text != "takes all tokens"]
+    assert of_model == sorted(of_model, key=int), "in order of arrival"
 
 
 @pytest.mark.trio
 @pytest.mark.parametrize("seed", range(3))
-async def test_while_tokens_are_scarce_a_limit_is_kept_and_used(
+async def test_a_limit_is_used_and_kept_while_tokens_are_scarce(
     autojump_clock: trio.testing.MockClock, seed: int
 ) -> None:
-    """Calls of another model want all tokens, and a call that has booked waits some 9 s for its own."""
+    """Calls of another model want all tokens, and a booked call waits about 9 s for its own."""
     rng = random.Random(seed)
 
-    class Uneven(Models):
+    class Uneven(SlowModels):
         async def handle(self, call: headrace.Call) -> headrace.Reply:
             self.delays["other"] = rng.uniform(0.5, 1.5)
             return await super().handle(call)
@@ -192,18 +192,18 @@ async def test_while_tokens_are_scarce_a_limit_is_kept_and_used(
             nursery.start_soon(call, MODEL)
         await trio.sleep(SECONDS)
         nursery.cancel_scope.cancel()
-    went = endpoint.went[MODEL]
-    assert keeps_to(5.0, 1.0, went)
-    assert len(went) >= 0.8 * 5.0 * SECONDS
+    sent_at = endpoint.sent_at[MODEL]
+    assert within_limit(5.0, 1.0, sent_at)
+    assert len(sent_at) >= 0.8 * 5.0 * SECONDS
     assert client.in_flight == client.limiter.statistics().tasks_waiting == 0
 
 
 @pytest.mark.trio
-async def test_sleepers_on_one_model_do_not_throttle_a_healthy_one(
+async def test_waiters_of_one_model_do_not_slow_down_another(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Ten tokens, and one model whose calls wait 20 s each: the other has all of them."""
-    endpoint, pace = Models(delays={"healthy": 1.0}), Pace(limits={MODEL: {"requests_per_minute": 3}})
+    """Ten tokens, and a model whose calls wait 20 s each: the other model gets all tokens."""
+    endpoint, pace = SlowModels(delays={"healthy": 1.0}), Pace(limits={MODEL: {"requests_per_minute": 3}})
     async with endpoint.client([pace], max_in_flight=10) as client, trio.open_nursery() as nursery:
         for _ in range(100):
             nursery.start_soon(client.chat, "sleeps")
@@ -216,11 +216,11 @@ async def test_sleepers_on_one_model_do_not_throttle_a_healthy_one(
 
 
 @pytest.mark.trio
-async def test_a_probe_waits_for_its_tokens_and_no_other_goes_in_its_place(
+async def test_no_other_call_goes_while_a_probe_waits_for_its_tokens(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    endpoint, pace = Models(delays={"slow": 100.0}), Pace()
-    endpoint.then(NOTHING_IS_LEFT)
+    endpoint, pace = SlowModels(delays={"slow": 100.0}), Pace()
+    endpoint.then(EXHAUSTED)
     async with (
         endpoint.client([pace], max_in_flight=1, timeout=300) as client,
         trio.open_nursery() as nursery,
@@ -233,16 +233,16 @@ async def test_a_probe_waits_for_its_tokens_and_no_other_goes_in_its_place(
         nursery.start_soon(functools.partial(client.chat, "takes the token", model="slow"))
         await trio.sleep(90.0)
         assert pace.state(HOST, MODEL).waiting == 2
-    assert asked(endpoint)[2:] == ["0", "1", "2"]
+    assert prompts(endpoint)[2:] == ["0", "1", "2"]
     assert endpoint.times[2] == 100.0
 
 
 @pytest.mark.trio
-async def test_a_booked_call_that_is_cancelled_while_it_waits_for_tokens_leaves_its_turn_to_the_next(
+async def test_a_booked_call_cancelled_while_waiting_for_tokens_leaves_its_turn_to_the_next(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    endpoint, pace = Models(delays={"slow": 100.0}), Pace()
-    endpoint.then(NOTHING_IS_LEFT)
+    endpoint, pace = SlowModels(delays={"slow": 100.0}), Pace()
+    endpoint.then(EXHAUSTED)
     async with (
         endpoint.client([pace], max_in_flight=1, timeout=300) as client,
         trio.open_nursery() as nursery,
@@ -256,14 +256,16 @@ async def test_a_booked_call_that_is_cancelled_while_it_waits_for_tokens_leaves_
                 nursery.start_soon(client.chat, "goes")
                 await trio.testing.wait_all_tasks_blocked()
                 nursery.start_soon(functools.partial(client.chat, "takes the token", model="slow"))
-    assert asked(endpoint) == ["refused", "takes the token", "goes"]
+    assert prompts(endpoint) == ["refused", "takes the token", "goes"]
     assert endpoint.times == [0.0, 0.0, 100.0]
 
 
 @pytest.mark.trio
-async def test_whoever_could_not_go_in_time_is_told_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    """A turn that is booked and lost, as tokens came too late, leaves none before the deadline."""
-    endpoint = Models(delays={"slow": 12.0})
+async def test_a_call_that_loses_its_turn_fails_at_once_if_no_other_comes_in_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """After a booked turn is lost because tokens came too late, no turn is left before the deadline."""
+    endpoint = SlowModels(delays={"slow": 12.0})
     pace = Pace(limits={MODEL: {"requests_per_minute": 6}})
     async with (
         endpoint.client([pace], max_in_flight=1, timeout=300) as client,
@@ -272,29 +274,29 @@ async def test_whoever_could_not_go_in_time_is_told_at_once(autojump_clock: trio
         await client.chat("first")
 
         async def too_late() -> None:
-            with pytest.raises(headrace.DeadlineExceeded, match="no turn for"):
+            with pytest.raises(headrace.DeadlineExceeded, match="at the earliest"):
                 await client.chat("second", deadline=25.0)
-            told.append(trio.current_time())
+            failed_at.append(trio.current_time())
 
-        told: list[float] = []
+        failed_at: list[float] = []
         nursery.start_soon(too_late)
         await trio.testing.wait_all_tasks_blocked()
-        # It books at 10 and waits for a token until 21.5, when a call of a higher priority has just gone.
+        # It books at 10 s and waits for a token until 21.5 s, when a call of higher priority has just gone.
         await trio.sleep(9.5)
         nursery.start_soon(functools.partial(client.chat, "slow", model="slow"))
         await trio.sleep(1.0)
         nursery.start_soon(functools.partial(client.chat, "passes", priority=1))
-    assert told == [21.5]
+    assert failed_at == [21.5]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("seed", range(20))
-async def test_calls_cancelled_at_random_leave_tokens_line_and_buckets_as_they_were(seed: int) -> None:
+async def test_calls_cancelled_at_random_release_everything(seed: int) -> None:
     Retry = pytest.importorskip("headrace_retry").Retry
     rng = random.Random(seed)
 
     @attrs.define
-    class Moody(FakeEndpoint):
+    class UnreliableEndpoint(FakeEndpoint):
         def __attrs_pre_init__(self) -> None:
             super().__init__()
 
@@ -310,7 +312,7 @@ async def test_calls_cancelled_at_random_leave_tokens_line_and_buckets_as_they_w
     pace = Pace(requests_per_minute=60_000, tokens_per_minute=6_000_000, burst=0.01)
     policies: list[headrace.Policy] = [pace, Retry(attempts=4, base=0.002, budget=None, rng=rng)]
     ended = 0
-    async with Moody().client(policies, max_in_flight=3) as client:
+    async with UnreliableEndpoint().client(policies, max_in_flight=3) as client:
 
         async def call(patience: float, priority: int) -> None:
             nonlocal ended
@@ -329,16 +331,16 @@ async def test_calls_cancelled_at_random_leave_tokens_line_and_buckets_as_they_w
         assert client.in_flight == client.limiter.statistics().tasks_waiting == 0
         with anyio.fail_after(5):
             await client.chat("?", max_tokens=1)
-        lane = pace._lanes[HOST, MODEL]
-        assert (len(lane.line), lane.unsent) == (0, 0)
+        limiter = pace._limiters[HOST, MODEL]
+        assert (len(limiter.queue), limiter.pending) == (0, 0)
     await anyio.sleep(0.05)
     now = anyio.current_time()
-    for _, bucket in lane._buckets:
+    for _, bucket in limiter._buckets:
         assert bucket.available(now) == bucket.level(now) == bucket.capacity
 
 
 @pytest.mark.trio
-async def test_a_policy_starts_anew_when_its_loop_has_ended(autojump_clock: trio.testing.MockClock) -> None:
+async def test_reset_forgets_the_state(autojump_clock: trio.testing.MockClock) -> None:
     pace = Pace(requests_per_minute=60)
     async with FakeEndpoint().client([pace]) as client:
         await client.chat("?")
@@ -347,7 +349,7 @@ async def test_a_policy_starts_anew_when_its_loop_has_ended(autojump_clock: trio
     assert pace.state(HOST, MODEL).requests == 1
 
 
-def test_one_policy_in_two_loops_one_after_the_other_does_not_wait_for_the_clock_of_the_first() -> None:
+def test_a_policy_can_be_used_in_one_event_loop_after_another() -> None:
     pace, endpoint = Pace(requests_per_minute=60), FakeEndpoint()
 
     async def main() -> list[Any]:

@@ -1,4 +1,4 @@
-"""The fixture of the tests here."""
+"""The fixture of these tests."""
 
 from redis_server import redis
 

@@ -1,4 +1,4 @@
-"""A real redis-server (or valkey-server) for tests: on a free port of this machine, with nothing kept."""
+"""A real redis-server (or valkey-server) for tests, on a free port, without persistence."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from headrace_redis import Account
 
 
-class RedisServer:
-    """A server that can be killed and started again at the same address."""
+class RedisProcess:
+    """A server that can be killed and restarted at the same address."""
 
     def __init__(self, program: str, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -29,7 +29,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         until = time.monotonic() + 20
         while True:
@@ -43,14 +43,14 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """SIGKILL: what it knew is gone."""
+        """Send SIGKILL: its data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def stop(self) -> None:
-        """Have it answer nothing, with its connections open."""
+        """Send SIGSTOP: it does not answer, and its connections stay open."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -59,31 +59,31 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
     def ask(self, *command: str) -> bytes:
-        """The beginning of what it answers to a command."""
+        """Return the beginning of the response to a command."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             connection.sendall((" ".join(command) + "\r\n").encode())
             return connection.recv(65536)
 
     def account(self, **settings: Any) -> Account:
-        """An account over it; patient, because a machine that runs tests is slow."""
-        given: dict[str, Any] = {"url": self.url, "timeout": 5.0} | settings
-        return Account(**given)
+        """Return an account over this server, with a long timeout because test machines are slow."""
+        values: dict[str, Any] = {"url": self.url, "timeout": 5.0} | settings
+        return Account(**values)
 
 
-def started(program: str, folder: Path) -> RedisServer:
-    """One that runs; the test is skipped where it is not installed, except in CI."""
+def start_server(program: str, folder: Path) -> RedisProcess:
+    """Return a running server; skip the test if it is not installed, except in CI."""
     found = shutil.which(program)
     if found is None:
         assert program != "redis-server" or not os.environ.get("CI"), "redis-server is not installed"
         pytest.skip(f"{program} is not installed")
-    server = RedisServer(found, folder)
+    server = RedisProcess(found, folder)
     server.start()
     return server
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A redis-server for one test."""
-    server = started("redis-server", tmp_path)
+def redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    """Provide a redis-server for one test."""
+    server = start_server("redis-server", tmp_path)
     yield server
     server.kill()

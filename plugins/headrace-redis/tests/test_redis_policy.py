@@ -16,17 +16,17 @@ from headrace import BudgetExceeded, CircuitOpen, Client, Event, RateLimited, Se
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_redis import Account, headrace_policies
-from headrace_redis.lane import KEPT
+from headrace_redis.lane import BOOKING_TTL
 from headrace_redis.pace import SharedPace
-from redis_server import RedisServer, started
+from redis_server import RedisProcess, start_server
 
 pytestmark = pytest.mark.anyio
 
 PRICES = {"fake-model": {"input": "100000", "output": "0"}}  # 10 prompt tokens: 1 USD
 
 
-class Seen:
-    """An observer of one kind of event."""
+class EventDataRecorder:
+    """An observer that records the data of one kind of event."""
 
     name = "seen"
 
@@ -39,31 +39,35 @@ class Seen:
             self.data.append(event.data)
 
 
-def a_client(account: Account, endpoint: FakeEndpoint | None = None, *more: Any, **keywords: Any) -> Client:
+def make_client(
+    account: Account, endpoint: FakeEndpoint | None = None, *more: Any, **keywords: Any
+) -> Client:
     return (endpoint or FakeEndpoint()).client([*account.policies(), *more], **keywords)
 
 
 async def until(done: Callable[[], bool]) -> None:
     with anyio.fail_after(20):
-        while not done():  # noqa: ASYNC110 - of what happens elsewhere there is no event
+        while not done():  # noqa: ASYNC110 - there is no event to wait for
             await anyio.sleep(0.005)
 
 
-async def keep_the_contract(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    # With calls booked ahead.
-    monkeypatch.setattr("headrace_redis.lane.KEPT", 60.0)
+async def check_contract(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With turns booked ahead.
+    monkeypatch.setattr("headrace_redis.lane.BOOKING_TTL", 60.0)
     await check_policy_contract(lambda: account.policies()[0])
     await check_policy_contract(lambda: account.policies()[1])
 
 
-async def test_the_contract(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    await keep_the_contract(redis.account(requests_per_minute=600_000, budget=5), monkeypatch)
+async def test_the_policies_fulfil_the_contract(redis: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_contract(redis.account(requests_per_minute=600_000, budget=5), monkeypatch)
 
 
-async def test_the_contract_over_valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = started("valkey-server", tmp_path)
+async def test_the_policies_fulfil_the_contract_over_valkey(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_server("valkey-server", tmp_path)
     try:
-        await keep_the_contract(server.account(requests_per_minute=600_000, budget=5), monkeypatch)
+        await check_contract(server.account(requests_per_minute=600_000, budget=5), monkeypatch)
     finally:
         server.kill()
 
@@ -74,7 +78,7 @@ def test_without_a_url_there_are_no_policies(monkeypatch: pytest.MonkeyPatch, tm
     assert list(headrace_policies(settings)) == []
 
 
-def test_with_one_they_are_active(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_with_a_url_the_policies_are_active(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("headrace_cost")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADRACE_REDIS_URL", "redis://:canary@localhost/1")
@@ -93,7 +97,7 @@ def test_the_password_is_never_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"requests_per_minute": 0}, "above 0"),
         ({"limits": {"m": 5}}, "must be a table"),
@@ -102,12 +106,12 @@ def test_the_password_is_never_shown() -> None:
         ({"burst": float("inf")}, "above 0"),
     ],
 )
-def test_nonsense_is_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_invalid_settings_are_rejected(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         Account(**settings)
 
 
-def test_of_each_limit_the_nearest_counts() -> None:
+def test_the_most_specific_limit_applies() -> None:
     account = Account(
         requests_per_minute=60,
         limits={
@@ -120,11 +124,11 @@ def test_of_each_limit_the_nearest_counts() -> None:
     assert account.limits_of("e", "other").interval == 1
 
 
-async def test_clients_share_one_limit(redis: RedisServer) -> None:
+async def test_clients_share_one_limit(redis: RedisProcess) -> None:
     endpoint, account = FakeEndpoint(), redis.account(requests_per_minute=6000, burst=0.2)
     async with (
-        a_client(account, endpoint) as one,
-        a_client(account, endpoint) as other,
+        make_client(account, endpoint) as one,
+        make_client(account, endpoint) as other,
         anyio.create_task_group() as group,
     ):
         for client in (one, other):
@@ -132,26 +136,26 @@ async def test_clients_share_one_limit(redis: RedisServer) -> None:
                 group.start_soon(client.chat, "Hallo")
     times = sorted(endpoint.times)
     assert len(times) == 60
-    assert times[-1] - times[0] >= (60 - 20 - 1) / 100  # a burst of 20, then 100 a second
+    assert times[-1] - times[0] >= (60 - 20 - 1) / 100  # a burst of 20, then 100 per second
 
 
-async def test_tokens_are_settled_by_what_was_used(redis: RedisServer) -> None:
-    # 10,000 tokens reckoned with a call, 15 used: what is left over comes back with the next exchange.
+async def test_estimates_are_replaced_by_usage(redis: RedisProcess) -> None:
+    # A call is estimated at 10,000 tokens and uses 15; the difference is refunded with the next exchange.
     account = redis.account(tokens_per_minute=600_000, burst=1.5)
-    async with a_client(account) as client:
+    async with make_client(account) as client:
         with anyio.fail_after(20):
             for _ in range(50):
                 await client.chat("Hallo", max_tokens=10_000)
 
 
-async def test_a_cancelled_call_leaves_its_turn_to_others(redis: RedisServer) -> None:
+async def test_a_cancelled_call_leaves_its_turn_to_others(redis: RedisProcess) -> None:
     account = redis.account(requests_per_minute=60, burst=1)
-    async with a_client(account) as client:
+    async with make_client(account) as client:
         await client.chat("Hallo")
         for _ in range(5):
             with anyio.move_on_after(0.02):
                 await client.chat("Hallo")
-        with anyio.fail_after(10):  # six seconds and more, if each had taken its turn along
+        with anyio.fail_after(10):  # six seconds and more if cancelled calls kept their turns
             begun = anyio.current_time()
             await client.chat("Hallo")
             assert anyio.current_time() - begun < 5
@@ -160,10 +164,10 @@ async def test_a_cancelled_call_leaves_its_turn_to_others(redis: RedisServer) ->
 DAYS = {"error": {"message": "Rate limit reached on requests per day (RPD): Limit 200, Used 200"}}
 
 
-async def test_a_429_of_chance_pauses_nobody(redis: RedisServer) -> None:
+async def test_a_single_429_causes_no_pause(redis: RedisProcess) -> None:
     refusing = FakeEndpoint(Answer(status=429, headers={"retry-after": "60"}))
-    pauses = Seen("pause")
-    async with a_client(redis.account(), refusing, observers=[pauses]) as client:
+    pauses = EventDataRecorder("pause")
+    async with make_client(redis.account(), refusing, observers=[pauses]) as client:
         with pytest.raises(RateLimited):
             await client.chat("Hallo")
         with anyio.fail_after(10):
@@ -171,23 +175,23 @@ async def test_a_429_of_chance_pauses_nobody(redis: RedisServer) -> None:
     assert pauses.data == []
 
 
-async def test_where_refusals_dominate_all_pause(redis: RedisServer) -> None:
+async def test_all_processes_pause_when_rejections_dominate(redis: RedisProcess) -> None:
     refusing = FakeEndpoint(*[Answer(status=429, headers={"retry-after": "60"})] * DOMINANT)
-    pauses = Seen("pause")
-    async with a_client(redis.account(), refusing, observers=[pauses]) as client:
+    pauses = EventDataRecorder("pause")
+    async with make_client(redis.account(), refusing, observers=[pauses]) as client:
         for _ in range(DOMINANT):
             with pytest.raises(RateLimited):
                 await client.chat("Hallo")
     assert [pause["seconds"] for pause in pauses.data] == [60.0]
 
 
-async def test_a_429_that_says_that_a_days_worth_is_used_up_pauses_all(redis: RedisServer) -> None:
+async def test_an_exhausted_daily_quota_pauses_all_processes(redis: RedisProcess) -> None:
     refusing = FakeEndpoint(Answer(status=429, headers={"retry-after-ms": "600"}, body=DAYS))
-    pauses, answering = Seen("pause"), FakeEndpoint()
+    pauses, answering = EventDataRecorder("pause"), FakeEndpoint()
     account = redis.account()
     async with (
-        a_client(account, refusing, observers=[pauses]) as one,
-        a_client(account, answering) as other,
+        make_client(account, refusing, observers=[pauses]) as one,
+        make_client(account, answering) as other,
     ):
         with pytest.raises(RateLimited):
             await one.chat("Hallo")
@@ -200,30 +204,30 @@ async def test_a_429_that_says_that_a_days_worth_is_used_up_pauses_all(redis: Re
     assert pauses.data == [{"endpoint": "fake.test", "model": "fake-model", "seconds": 0.6}]
 
 
-async def test_a_long_pause_is_not_waited_for(redis: RedisServer) -> None:
+async def test_calls_fail_in_a_pause_above_the_maximum(redis: RedisProcess) -> None:
     refusing = FakeEndpoint(Answer(status=429, headers={"retry-after": "3600"}, body=DAYS))
-    async with a_client(redis.account(), refusing) as client:
+    async with make_client(redis.account(), refusing) as client:
         with pytest.raises(RateLimited):
             await client.chat("Hallo")
-        with pytest.raises(CircuitOpen, match="come back in") as raised:
+        with pytest.raises(CircuitOpen, match="are paused; retry after") as raised:
             await client.chat("Hallo")
     assert 3500 < raised.value.retry_after <= 3600
 
 
-async def test_an_account_without_credit_pauses_nobody(redis: RedisServer) -> None:
+async def test_an_account_without_credit_causes_no_pause(redis: RedisProcess) -> None:
     body = {"error": {"message": "no credit", "code": "insufficient_quota"}}
     refusing = FakeEndpoint(Answer(status=429, headers={"retry-after": "3600"}, body=body))
-    async with a_client(redis.account(), refusing) as client:
+    async with make_client(redis.account(), refusing) as client:
         with pytest.raises(RateLimited):
             await client.chat("Hallo")
         assert (await client.chat("Hallo")).text == "ok"
 
 
-async def test_a_circuit_that_one_has_found_open_is_open_for_the_others(redis: RedisServer) -> None:
+async def test_a_circuit_opened_by_one_process_is_open_in_the_others(redis: RedisProcess) -> None:
     Breaker = pytest.importorskip("headrace_breaker").Breaker
     failing, answering, account = FakeEndpoint(503), FakeEndpoint(), redis.account()
     breaker = Breaker(consecutive=1, open_for=0.5, probes=1)
-    async with a_client(account, failing, breaker) as one, a_client(account, answering) as other:
+    async with make_client(account, failing, breaker) as one, make_client(account, answering) as other:
         with pytest.raises(headrace.ServerError):
             await one.chat("Hallo")
         await until(lambda: b"circuit" in redis.ask("KEYS", "*circuit*"))
@@ -232,40 +236,40 @@ async def test_a_circuit_that_one_has_found_open_is_open_for_the_others(redis: R
         assert 0 < raised.value.retry_after <= 2.5
         assert not answering.attempts
         await anyio.sleep(0.5)
-        await one.chat("Hallo")  # the probe, which the shared circuit does not hold up
+        await one.chat("Hallo")  # the probe; the shared circuit does not block it
         await until(lambda: b"circuit" not in redis.ask("KEYS", "*circuit*"))
         assert (await other.chat("Hallo")).text == "ok"
 
 
-async def test_a_budget_is_one_for_all(redis: RedisServer) -> None:
+async def test_all_processes_share_one_budget(redis: RedisProcess) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     account = redis.account(budget=Decimal(3))
     async with (
-        a_client(account, None, Cost(prices=PRICES)) as one,
-        a_client(account, None, Cost(prices=PRICES)) as other,
+        make_client(account, None, Cost(prices=PRICES)) as one,
+        make_client(account, None, Cost(prices=PRICES)) as other,
     ):
         for client in (one, other, one):
             await client.chat("Hallo")
         for client in (one, other):
-            await anyio.sleep(2 * KEPT)  # what it knows of the others' spending is old by then
+            await anyio.sleep(2 * BOOKING_TTL)  # by then it must ask again what the others have spent
             with pytest.raises(BudgetExceeded, match="shared budget of 3 USD is spent"):
                 await client.chat("Hallo")
     assert b"3000000000" in redis.ask("HGET", "headrace:spent", "total")
 
 
-async def test_a_stream_is_counted_at_its_end(redis: RedisServer) -> None:
+async def test_the_cost_of_a_stream_is_counted_at_its_end(redis: RedisProcess) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     account = redis.account(budget=Decimal(3))
-    async with a_client(account, None, Cost(prices=PRICES)) as client:
+    async with make_client(account, None, Cost(prices=PRICES)) as client:
         async with client.stream("Hallo") as stream:
             async for _ in stream:
                 pass
         await until(lambda: b"1000000000" in redis.ask("HGET", "headrace:spent", "total"))
 
 
-async def test_what_is_spent_outlives_a_server_that_forgets(redis: RedisServer) -> None:
+async def test_spending_survives_a_server_that_loses_its_data(redis: RedisProcess) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
-    async with a_client(redis.account(budget=Decimal(9)), None, Cost(prices=PRICES)) as client:
+    async with make_client(redis.account(budget=Decimal(9)), None, Cost(prices=PRICES)) as client:
         await client.chat("Hallo")
         redis.kill()
         await client.chat("Hallo")
@@ -273,10 +277,12 @@ async def test_what_is_spent_outlives_a_server_that_forgets(redis: RedisServer) 
         await until(lambda: b"2000000000" in redis.ask("HGET", "headrace:spent", "total"))
 
 
-async def test_redis_is_killed_and_comes_back(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_continue_while_redis_is_killed_and_restarted(
+    redis: RedisProcess, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "headrace.redis")
-    events, account = Seen("redis"), redis.account(requests_per_minute=60_000)
-    async with a_client(account, observers=[events]) as client:
+    events, account = EventDataRecorder("redis"), redis.account(requests_per_minute=60_000)
+    async with make_client(account, observers=[events]) as client:
 
         async def calls(number: int) -> None:
             async with client.map(["Hallo"] * number, max_in_flight=20) as outcomes:
@@ -292,28 +298,28 @@ async def test_redis_is_killed_and_comes_back(redis: RedisServer, caplog: pytest
         await calls(50)
         assert b"member" in redis.ask("KEYS", "*member*")
     assert events.data == [{"state": "away"}, {"state": "back"}]
-    said = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert [level for level, _ in said] == ["WARNING", "INFO"]
-    assert f"Redis at 127.0.0.1:{redis.port} is away" in said[0][1]
+    message = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in message] == ["WARNING", "INFO"]
+    assert f"Redis at 127.0.0.1:{redis.port} is unavailable" in message[0][1]
 
 
-async def test_a_server_that_forgets_gives_no_second_burst(redis: RedisServer) -> None:
+async def test_a_server_that_loses_its_data_allows_no_second_burst(redis: RedisProcess) -> None:
     endpoint = FakeEndpoint()
-    async with a_client(redis.account(requests_per_minute=600), endpoint) as client:
+    async with make_client(redis.account(requests_per_minute=600), endpoint) as client:
         for _ in range(10):  # the burst: a second's worth
             await client.chat("Hallo")
         redis.ask("FLUSHALL")
         forgotten = anyio.current_time()
         for _ in range(11):
             await client.chat("Hallo")
-    # A second burst would let ten of these go at once. A slow machine only makes it longer.
+    # A second burst would let ten of these go at once. On a slow machine it only takes longer.
     assert endpoint.times[-1] - forgotten >= 0.95
 
 
-async def test_a_server_that_answers_nothing_holds_up_no_call_for_long(redis: RedisServer) -> None:
-    async with a_client(redis.account(timeout=0.05)) as client:
+async def test_a_server_that_does_not_answer_delays_calls_only_briefly(redis: RedisProcess) -> None:
+    async with make_client(redis.account(timeout=0.05)) as client:
         await client.chat("Hallo")
-        await anyio.sleep(0.15)  # what is known is old by then
+        await anyio.sleep(0.15)  # by then it must ask again
         redis.stop()
         try:
             with anyio.fail_after(10):
@@ -322,24 +328,24 @@ async def test_a_server_that_answers_nothing_holds_up_no_call_for_long(redis: Re
             redis.resume()
 
 
-async def test_away_from_the_start_each_has_its_share(
-    redis: RedisServer, caplog: pytest.LogCaptureFixture
+async def test_each_process_has_its_share_if_redis_is_unavailable_at_the_start(
+    redis: RedisProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis.kill()
     endpoint = FakeEndpoint()
     account = redis.account(requests_per_minute=6000, processes=4)
-    async with a_client(account, endpoint) as client:
+    async with make_client(account, endpoint) as client:
         begun = anyio.current_time()
         async with client.map(["Hallo"] * 11) as outcomes:
             assert all([outcome.ok async for outcome in outcomes])
-    assert endpoint.times[-1] - begun >= 10 / 25 - 0.01  # 100 a second, a quarter of it, no burst
+    assert endpoint.times[-1] - begun >= 10 / 25 - 0.01  # a quarter of 100 per second, no burst
     assert "with 1/4 of the limits" in caplog.text
 
 
-async def test_away_each_may_spend_its_share_of_the_rest(redis: RedisServer) -> None:
+async def test_each_process_may_spend_its_share_of_the_rest_without_redis(redis: RedisProcess) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     account = redis.account(budget=Decimal(9), processes=4)
-    async with a_client(account, None, Cost(prices=PRICES)) as client:
+    async with make_client(account, None, Cost(prices=PRICES)) as client:
         await client.chat("Hallo")
         redis.kill()
         await client.chat("Hallo")
@@ -348,19 +354,19 @@ async def test_away_each_may_spend_its_share_of_the_rest(redis: RedisServer) -> 
             await client.chat("Hallo")
 
 
-async def test_the_keeper_ends_with_its_client_and_begins_with_the_next_one(redis: RedisServer) -> None:
+async def test_the_link_ends_with_its_client_and_starts_with_the_next_one(redis: RedisProcess) -> None:
     policies = redis.account(requests_per_minute=6000).policies()
     (pace,) = policies
     assert isinstance(pace, SharedPace)
-    keeper = pace._link.keeper
+    link = pace._member.link
     for _ in range(3):
         async with FakeEndpoint().client(policies) as client:
             await client.chat("Hallo")
-            assert keeper.running
-        assert not keeper.running
+            assert link.running
+        assert not link.running
 
 
-def test_another_event_loop_of_the_other_kind_may_use_the_policies_next(redis: RedisServer) -> None:
+def test_policies_can_be_used_in_one_event_loop_after_another(redis: RedisProcess) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     policies = [*redis.account(budget=Decimal(9)).policies(), Cost(prices=PRICES)]
 
@@ -373,103 +379,101 @@ def test_another_event_loop_of_the_other_kind_may_use_the_policies_next(redis: R
     assert b"3000000000" in redis.ask("HGET", "headrace:spent", "total")
 
 
-async def test_what_a_stream_did_cost_is_told_before_the_client_has_ended(redis: RedisServer) -> None:
+async def test_the_cost_of_a_stream_is_reported_before_the_client_closes(redis: RedisProcess) -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
-    client = a_client(redis.account(budget=Decimal(9)), None, Cost(prices=PRICES))
+    client = make_client(redis.account(budget=Decimal(9)), None, Cost(prices=PRICES))
     async with client, client.stream("Hallo") as stream:
         async for _ in stream:
             pass
     assert b"1000000000" in redis.ask("HGET", "headrace:spent", "total")
 
 
-async def wrong_password(redis: RedisServer) -> Account:
+async def wrong_password(redis: RedisProcess) -> Account:
     redis.ask("CONFIG", "SET", "requirepass", "right")
     return redis.account(url=redis.url.replace("redis://", "redis://:wrong-secret@"))
 
 
-async def no_password(redis: RedisServer) -> Account:
+async def no_password(redis: RedisProcess) -> Account:
     redis.ask("CONFIG", "SET", "requirepass", "right")
     return redis.account()
 
 
-async def nothing_listens(redis: RedisServer) -> Account:
+async def nothing_listens(redis: RedisProcess) -> Account:
     redis.kill()
     return redis.account()
 
 
-async def memory_full(redis: RedisServer) -> Account:
+async def memory_full(redis: RedisProcess) -> Account:
     redis.ask("CONFIG", "SET", "maxmemory", "1")
     return redis.account()
 
 
-async def too_late(redis: RedisServer) -> Account:
+async def too_late(redis: RedisProcess) -> Account:
     redis.stop()
     return redis.account(timeout=0.05)
 
 
-Trouble = Callable[[RedisServer], Awaitable[Account]]
+Trouble = Callable[[RedisProcess], Awaitable[Account]]
 
 
 @pytest.mark.parametrize("trouble", [wrong_password, no_password])
 @pytest.mark.parametrize("processes", [None, 4])
-async def test_a_login_that_is_refused_is_found_at_the_start(
-    redis: RedisServer, trouble: Trouble, processes: int | None
+async def test_a_rejected_login_is_an_error_at_the_start(
+    redis: RedisProcess, trouble: Trouble, processes: int | None
 ) -> None:
     account = await trouble(redis)
     account.processes = processes
-    with pytest.raises(SettingsError, match="refuses the login") as caught:
-        async with a_client(account):
+    with pytest.raises(SettingsError, match="rejects the login") as caught:
+        async with make_client(account):
             pass
     assert "wrong-secret" not in str(caught.value)
     assert "ExceptionGroup" not in str(caught.value)
 
 
 @pytest.mark.parametrize("trouble", [nothing_listens, memory_full, too_late])
-async def test_a_server_that_cannot_be_used_is_found_at_the_start(
-    redis: RedisServer, trouble: Trouble
-) -> None:
+async def test_an_unusable_server_is_an_error_at_the_start(redis: RedisProcess, trouble: Trouble) -> None:
     account = await trouble(redis)
     with pytest.raises(SettingsError, match=r"cannot be used \(.*set \[redis\] processes"):
-        async with a_client(account):
+        async with make_client(account):
             pass
 
 
 @pytest.mark.parametrize("trouble", [nothing_listens, memory_full, too_late])
-async def test_with_processes_each_has_its_share_of_the_limit_without_the_server(
-    redis: RedisServer, trouble: Trouble, caplog: pytest.LogCaptureFixture
+async def test_with_processes_set_each_has_its_share_without_the_server(
+    redis: RedisProcess, trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
     account = await trouble(redis)
     account.processes = 4
     account.limits = {"fake-model": {"requests_per_minute": 6000}}
     endpoint = FakeEndpoint()
-    async with a_client(account, endpoint) as client:
+    async with make_client(account, endpoint) as client:
         begun = anyio.current_time()
         async with client.map(["Hallo"] * 11) as outcomes:
             assert all([outcome.ok async for outcome in outcomes])
-    assert endpoint.times[-1] - begun >= 10 / 25 - 0.01  # 100 a second, a quarter of it, and no burst
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "headrace.redis"]
-    assert "with 1/4 of the limits" in said
-    assert "ExceptionGroup" not in said
+    assert endpoint.times[-1] - begun >= 10 / 25 - 0.01  # a quarter of 100 per second, and no burst
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "headrace.redis"]
+    assert "with 1/4 of the limits" in message
+    assert "ExceptionGroup" not in message
 
 
-async def test_calls_cancelled_at_any_moment_leave_all_sound(redis: RedisServer) -> None:
+async def test_calls_cancelled_at_random_release_everything(redis: RedisProcess) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
-    async with a_client(redis.account(requests_per_minute=60_000, burst=0.05), endpoint) as client:
+    async with make_client(redis.account(requests_per_minute=60_000, burst=0.05), endpoint) as client:
 
-        async def hasty(patience: float) -> None:
+        async def call_with_timeout(patience: float) -> None:
             with anyio.move_on_after(patience):
                 await client.chat("Hallo")
 
         async with anyio.create_task_group() as group:
             for number in range(300):
-                group.start_soon(hasty, number % 30 / 1000)
+                group.start_soon(call_with_timeout, number % 30 / 1000)
         with anyio.fail_after(10):
             await client.chat("Hallo")
         assert client.in_flight == 0
 
 
 @pytest.mark.parametrize("key", ["input_tokens_per_minute", "output_tokens_per_minute"])
-def test_limits_that_processes_cannot_share_are_refused(key: str) -> None:
+def test_limits_that_processes_cannot_share_are_rejected(key: str) -> None:
     for wrong in ({key: 5}, {"limits": {"m": {key: 5}}}):
         with pytest.raises(SettingsError, match=f"{key}: not supported here; processes share requests"):
             Account(**wrong)

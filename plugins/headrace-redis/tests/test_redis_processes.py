@@ -1,4 +1,4 @@
-"""Several processes on one account: one limit for all of them, and what becomes of it when one is killed."""
+"""Several processes on one account: they share one limit, also when one or the server is killed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace_redis.lane import HORIZON, KEPT
-from redis_server import RedisServer
+from headrace_redis.lane import BOOKING_TTL
+from headrace_redis.turns import HORIZON
+from redis_server import RedisProcess
 
 BURST = 1.0
 FORGETTING_SECONDS = int(os.environ.get("TEST_FORGETTING_SECONDS", "8"))
@@ -22,111 +23,111 @@ COMMAND = [sys.executable, "-c", "from headrace_command import main; main()"]
 
 
 @contextmanager
-def sharing(
-    redis: RedisServer, processes: int, a_minute: float, calls: int
+def start_processes(
+    redis: RedisProcess, processes: int, per_minute: float, calls: int
 ) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes that have all begun, and wait for a line on stdin."""
+    """Provide processes that have started and wait for a line on stdin."""
     command = [
         sys.executable,
-        str(Path(__file__).with_name("sharing.py")),
+        str(Path(__file__).with_name("member_process.py")),
         redis.url,
-        str(a_minute),
+        str(per_minute),
         str(calls),
     ]
     with ExitStack() as stack:
-        started = [
+        start_server = [
             stack.enter_context(
                 subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             )
             for _ in range(processes)
         ]
         try:
-            for process in started:
+            for process in start_server:
                 assert process.stdout is not None
                 assert process.stdout.readline() == "ready\n"
-            yield started
+            yield start_server
         finally:
-            for process in started:
+            for process in start_server:
                 if process.poll() is None:
                     process.kill()
 
 
-def go(processes: list[subprocess.Popen[str]]) -> None:
+def start_calls(processes: list[subprocess.Popen[str]]) -> None:
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
 
 
-def went(process: subprocess.Popen[str]) -> list[float]:
+def read_times(process: subprocess.Popen[str]) -> list[float]:
     out, _ = process.communicate(timeout=60 + 10 * FORGETTING_SECONDS)
     assert process.returncode == 0
     return [float(moment) for moment in out.split()]
 
 
-def check_rate(moments: list[float], a_second: float, besides: float = BURST + KEPT) -> None:
-    """As many as the limit allows from first to last, and so many seconds' worth: of a minute 1.2 are 2 %."""
-    assert len(moments) <= (moments[-1] - moments[0] + besides) * a_second + 3
+def check_rate(times: list[float], per_second: float, besides: float = BURST + BOOKING_TTL) -> None:
+    """Check that all calls together keep to the limit, plus ``besides`` seconds' worth."""
+    assert len(times) <= (times[-1] - times[0] + besides) * per_second + 3
 
 
-def test_eight_processes_keep_to_one_limit(redis: RedisServer) -> None:
-    with sharing(redis, 8, a_minute=12_000, calls=150) as processes:
-        go(processes)
-        each = [went(process) for process in processes]
-    moments = sorted(moment for process in each for moment in process)
-    assert len(moments) == 1200
-    check_rate(moments, 200)
+def test_eight_processes_keep_to_one_limit(redis: RedisProcess) -> None:
+    with start_processes(redis, 8, per_minute=12_000, calls=150) as processes:
+        start_calls(processes)
+        each = [read_times(process) for process in processes]
+    times = sorted(moment for process in each for moment in process)
+    assert len(times) == 1200
+    check_rate(times, 200)
 
 
-def test_redis_killed_and_started_again_costs_no_call(redis: RedisServer) -> None:
-    with sharing(redis, 3, a_minute=6000, calls=150) as processes:
-        go(processes)
-        # Once all are members, and so know of each other.
+def test_no_call_fails_when_redis_is_killed_and_restarted(redis: RedisProcess) -> None:
+    with start_processes(redis, 3, per_minute=6000, calls=150) as processes:
+        start_calls(processes)
+        # Wait until all are members, and so know of each other.
         while b":3" not in redis.ask("ZCARD", "headrace:members"):
             pass
         redis.kill()
         redis.start()
-        moments = sorted(moment for process in processes for moment in went(process))
-    assert len(moments) == 450
-    # There is no second burst; what was booked on either side of the gap may go besides.
-    check_rate(moments, 100, BURST + KEPT + 2 * HORIZON)
+        times = sorted(moment for process in processes for moment in read_times(process))
+    assert len(times) == 450
+    # There is no second burst; turns booked before and after the gap may go in addition.
+    check_rate(times, 100, BURST + BOOKING_TTL + 2 * HORIZON)
 
 
-def flush(redis: RedisServer) -> None:
+def flush(redis: RedisProcess) -> None:
     redis.ask("FLUSHALL")
 
 
-def restart(redis: RedisServer) -> None:
+def restart(redis: RedisProcess) -> None:
     redis.kill()
     redis.start()
 
 
 @pytest.mark.parametrize(("forget", "every"), [(flush, 1.0), (restart, 2.0)], ids=["flushed", "restarted"])
-def test_a_server_that_forgets_again_and_again_lets_no_more_go(
-    redis: RedisServer, forget: Callable[[RedisServer], None], every: float
+def test_a_server_that_loses_its_data_repeatedly_keeps_the_limit(
+    redis: RedisProcess, forget: Callable[[RedisProcess], None], every: float
 ) -> None:
-    # For longer: TEST_FORGETTING_SECONDS=120 pytest -k forgets_again
-    with sharing(redis, 4, a_minute=6000, calls=25 * FORGETTING_SECONDS) as processes:
-        go(processes)
+    # To run it longer: TEST_FORGETTING_SECONDS=120 pytest -k loses_its_data_repeatedly
+    with start_processes(redis, 4, per_minute=6000, calls=25 * FORGETTING_SECONDS) as processes:
+        start_calls(processes)
         while b":4" not in redis.ask("ZCARD", "headrace:members"):
             pass
         while any(process.poll() is None for process in processes):
             time.sleep(every)
             forget(redis)
-        moments = sorted(moment for process in processes for moment in went(process))
-    assert len(moments) == 100 * FORGETTING_SECONDS
-    took = moments[-1] - moments[0]
-    print(f"{len(moments) / (took + BURST) / 100:.1%} of the limit")
-    assert len(moments) <= (took + BURST) * 100 * 1.1
+        times = sorted(moment for process in processes for moment in read_times(process))
+    assert len(times) == 100 * FORGETTING_SECONDS
+    took = times[-1] - times[0]
+    print(f"{len(times) / (took + BURST) / 100:.1%} of the limit")
+    assert len(times) <= (took + BURST) * 100 * 1.1
 
 
-def test_what_a_killed_process_had_booked_is_all_that_is_lost(redis: RedisServer) -> None:
-    with sharing(redis, 2, a_minute=6000, calls=200) as (victim, survivor):
-        go([victim, survivor])
+def test_a_killed_process_loses_only_its_booked_turns(redis: RedisProcess) -> None:
+    with start_processes(redis, 2, per_minute=6000, calls=200) as (victim, survivor):
+        start_calls([victim, survivor])
         while b":2" not in redis.ask("ZCARD", "headrace:members"):
             pass
         victim.kill()
-        assert len(went(survivor)) == 200
+        assert len(read_times(survivor)) == 200
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def items(tmp_path: Path) -> Path:
     return path
 
 
-def test_three_bulk_runs_on_one_account_meet_hardly_a_429(redis: RedisServer, items: Path) -> None:
+def test_three_bulk_runs_on_one_account_get_almost_no_429(redis: RedisProcess, items: Path) -> None:
     pytest.importorskip("uvicorn")
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "OPENAI_"))
@@ -168,14 +169,14 @@ def test_three_bulk_runs_on_one_account_meet_hardly_a_429(redis: RedisServer, it
         finally:
             endpoint.terminate()
     refused = sum(items.with_name(f"{number}.jsonl").read_text().count("rate_limited") for number in range(3))
-    # Each by itself they meet some 200. A process that the machine holds up sends at once what it missed.
+    # Alone, they get about 200. A process that the machine delays sends at once what it missed.
     assert refused <= 15, said
     assert sum(len(items.with_name(f"{number}.jsonl").read_text().splitlines()) for number in range(3)) == 300
 
 
 @pytest.mark.parametrize("processes", [None, "2"])
-def test_a_run_without_its_server_ends_at_the_start_or_says_once_that_it_has_a_share(
-    redis: RedisServer, items: Path, processes: str | None
+def test_a_run_without_its_server_fails_at_the_start_or_warns_once(
+    redis: RedisProcess, items: Path, processes: str | None
 ) -> None:
     pytest.importorskip("jinja2", reason="the command line is not installed")
     redis.kill()
@@ -205,4 +206,4 @@ def test_a_run_without_its_server_ends_at_the_start_or_says_once_that_it_has_a_s
         assert "cannot be used" in done.stderr
     else:
         assert done.returncode == 0
-        assert done.stderr.count("goes on by itself, with 1/2 of the limits") == 1
+        assert done.stderr.count("continues alone, with 1/2 of the limits") == 1

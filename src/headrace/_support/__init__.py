@@ -1,1 +1,1 @@
-"""What the other rooms share, and nobody outside: the clock, task groups, text, units, HTML."""
+"""Internal helpers of all packages: clock, task groups, waiting queue, redaction, text, units, HTML."""

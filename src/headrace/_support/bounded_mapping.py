@@ -1,4 +1,4 @@
-"""A mapping for what callers may invent without end, as models and tags are."""
+"""A mapping whose size is bounded, for keys that callers choose freely, such as models and tags."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ V = TypeVar("V")
 
 
 class BoundedMapping(dict[K, V]):
-    """Makes the value of a key that is not there, and drops keys that were not used of late.
+    """A mapping that makes missing values and drops keys that were not used recently.
 
-    ``mapping[key]`` is a plain look-up for a key that is in use. Of others it holds ``most`` at most: as soon
-    as half as many are young, those that are old are dropped, and the young ones are old. A key that is asked
-    for is young again. Reads besides ``mapping[key]`` see young keys alone; `everything` sees all.
+    It has two generations. When the young one has ``max_size / 2`` keys, the old one is dropped and the young
+    one becomes old. ``mapping[key]`` makes an old key young again, and is a plain dict look-up for a young
+    one. Other reads see young keys only; `all_values` sees both generations.
 
     Args:
-        make: Makes the value of a key.
-        most: How many keys are held at most, besides those whose value is in use.
-        in_use: Whether a value must not be dropped, because somebody waits for it, say.
+        make: Makes the value of a missing key.
+        max_size: Maximum number of keys, not counting those whose value is in use.
+        in_use: Returns whether a value must not be dropped, for example because a call waits for it.
     """
 
     def __init__(
-        self, make: Callable[[K], V], *, most: int = 1000, in_use: Callable[[V], bool] | None = None
+        self, make: Callable[[K], V], *, max_size: int = 1000, in_use: Callable[[V], bool] | None = None
     ) -> None:
         super().__init__()
         self._make = make
-        self._half = most // 2
+        self._half = max_size // 2
         self._in_use = in_use
         self._old: dict[K, V] = {}
 
@@ -41,15 +41,15 @@ class BoundedMapping(dict[K, V]):
         return value
 
     def find(self, key: K) -> V | None:
-        """The value of a key where there is one, old or young; it is not made, and gets no younger."""
+        """The value of a key, or None; it is not made, and an old key stays old."""
         return self[key] if key in self else self._old.get(key)
 
-    def everything(self) -> Iterator[V]:
-        """All values, young and old."""
+    def all_values(self) -> Iterator[V]:
+        """The values of both generations."""
         yield from self.values()
         yield from self._old.values()
 
     def forget(self) -> None:
-        """Drop all."""
+        """Drop all keys of both generations."""
         self.clear()
         self._old.clear()

@@ -1,4 +1,4 @@
-"""The clock of the event loop, asked without the way through anyio's layers."""
+"""The clock of the running event loop, without the overhead of anyio's layers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 
 
 def running_clock() -> Callable[[], float]:
-    """What `anyio.current_time` asks in the end: trio's clock, virtual or real, or that of asyncio's loop."""
+    """The clock that `anyio.current_time` reads: trio's (real or virtual), or that of the asyncio loop."""
     if on_asyncio():
         import asyncio
 
         return asyncio.get_running_loop().time
-    import trio  # takes as long to import as all the rest, and whoever runs it has done so
+    import trio  # importing it takes long; a program on trio has imported it already
 
     return trio.lowlevel.current_clock().current_time
 
 
 def on_asyncio() -> bool:
-    """Whether asyncio runs here, or else trio; asyncio is not imported for the question."""
+    """Whether the running event loop is asyncio's and not trio's; this does not import asyncio."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return False

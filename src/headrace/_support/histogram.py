@@ -1,4 +1,4 @@
-"""A histogram of latencies, in memory that does not grow with their number."""
+"""A histogram of latencies whose memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import Counter
 
 _GROWTH = math.log(1.01)
 _FINEST = 3
-"""Buckets that a distribution merges at least: 3 %."""
+"""Minimum number of 1 % buckets that one bucket of `LatencyHistogram.distribution` merges."""
 
 
 class LatencyHistogram:
-    """A histogram of seconds whose buckets grow by 1 %: percentiles are right to that."""
+    """A histogram of seconds with buckets that grow by 1 %, so percentiles are exact to 1 %."""
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
@@ -24,32 +24,32 @@ class LatencyHistogram:
         self._sum += seconds
         self.count += 1
 
-    def include(self, other: LatencyHistogram) -> None:
-        """Count all that another has counted."""
+    def merge(self, other: LatencyHistogram) -> None:
+        """Add the counts of another histogram."""
         self._buckets.update(other._buckets)
         self._sum += other._sum
         self.count += other.count
 
     @property
     def mean(self) -> float:
-        """The mean in seconds, 0 where nothing was counted."""
+        """The mean in seconds; 0.0 if nothing was counted."""
         return self._sum / self.count if self.count else 0.0
 
     def percentile(self, percent: float) -> float:
-        """The latency in seconds that ``percent`` of those counted do not exceed."""
-        left = max(1, math.ceil(self.count * percent / 100))
+        """The latency in seconds that ``percent`` of all latencies do not exceed."""
+        remaining = max(1, math.ceil(self.count * percent / 100))
         for bucket in sorted(self._buckets):
-            left -= self._buckets[bucket]
-            if left <= 0:
+            remaining -= self._buckets[bucket]
+            if remaining <= 0:
                 return math.exp((bucket + 0.5) * _GROWTH)
         return 0.0
 
-    def distribution(self, most: int) -> list[tuple[float, float, int]]:
-        """From, to and count of at most ``most`` buckets, in seconds; empty ones are left out."""
+    def distribution(self, max_buckets: int) -> list[tuple[float, float, int]]:
+        """At most ``max_buckets`` buckets that are not empty: start and end in seconds, and count."""
         if not self._buckets:
             return []
         lowest = min(self._buckets)
-        merged = max(_FINEST, math.ceil((max(self._buckets) - lowest + 1) / most))
+        merged = max(_FINEST, math.ceil((max(self._buckets) - lowest + 1) / max_buckets))
         counts: Counter[int] = Counter()
         for bucket, count in self._buckets.items():
             counts[(bucket - lowest) // merged] += count

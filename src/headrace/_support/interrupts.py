@@ -1,8 +1,8 @@
-"""Ctrl-C on trio: where KeyboardInterrupt must not be raised, because it would leave something half done.
+"""Ctrl-C on trio: functions in which KeyboardInterrupt must not be raised.
 
-trio raises it in whatever runs, unless that is protected; then it raises it at the main task's next
-checkpoint. Protected is what opens and closes nurseries, starts tasks, serves other tasks, or makes a call:
-a call that broke off between two lines could keep its token, or leave half an answer in a connection.
+trio raises it in the code that runs, or at the main task's next checkpoint if that code is protected.
+headrace protects functions that open or close nurseries, start tasks, serve other tasks, or make calls. A
+call that is interrupted between two lines could keep its token, or leave half a response in its connection.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _codes: set[CodeType] = set()
 
 
 def uninterrupted(function: F) -> F:
-    """Mark a function that trio is to protect, with all that it calls; see `protect_from_interrupts`."""
-    _codes.add(function.__code__)  # and not the function, which may be a client's
+    """Mark a function that trio protects, including all that it calls; see `protect_from_interrupts`."""
+    _codes.add(function.__code__)  # the function itself could keep a client alive
     return function
 
 
 def protect_from_interrupts() -> None:
-    """Have trio protect what is `uninterrupted`; does nothing where trio is not imported.
+    """Have trio protect the functions marked `uninterrupted`; does nothing if trio is not imported.
 
-    Called when a client opens: the decorator cannot do it, because it would have to import trio, which
+    A client calls this when it opens. The decorator cannot do it: it would have to import trio, which
     programs on asyncio do not need.
     """
     trio = sys.modules.get("trio")

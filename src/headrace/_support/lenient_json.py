@@ -1,7 +1,7 @@
-"""JSON as endpoints write it: strictly first, and leniently where the strict decoder refuses.
+"""JSON as endpoints write it: decoded strictly first, then leniently if the strict decoder fails.
 
-What is taken besides RFC 8259: a byte order mark, bytes that are not UTF-8 and halves of surrogate pairs
-(both become U+FFFD), control characters within strings, ``NaN`` and ``Infinity``.
+The lenient decoder also accepts a byte order mark, bytes that are not UTF-8 and lone surrogates (both become
+U+FFFD), control characters in strings, ``NaN`` and ``Infinity``, all of which RFC 8259 forbids.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes that are not JSON, or that are nested too deeply for this process."""
+"""What decoding raises for bytes that are not JSON, or are nested too deeply."""
 
 _BOM = "\ufeff"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -22,7 +22,7 @@ _strict = msgspec.json.Decoder().decode
 
 
 def decode_json(content: bytes) -> Any:
-    """The value that ``content`` holds; raises one of `NOT_JSON` where it holds none."""
+    """Decode JSON, leniently if necessary; raises one of `NOT_JSON`."""
     try:
         return _strict(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -30,17 +30,17 @@ def decode_json(content: bytes) -> Any:
 
 
 def decode_leniently(content: bytes) -> Any:
-    """The same for what the strict decoder has refused."""
+    """Decode content that the strict decoder has refused; raises one of `NOT_JSON`."""
     text = content.decode("utf-8", "replace").removeprefix(_BOM).strip()
     try:
         value = _lenient(text)
-    except ValueError as error:  # also an integer of more digits than Python converts
+    except ValueError as error:  # also an integer with more digits than Python converts
         raise msgspec.DecodeError(str(error)) from None
     return without_surrogates(value) if "\\" in text else value
 
 
 def without_surrogates(value: Any) -> Any:
-    """A JSON value whose strings can be written as UTF-8."""
+    """A JSON value with lone surrogates replaced by U+FFFD, so that it can be encoded as UTF-8."""
     if isinstance(value, str):
         return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What a message says: its text, its reasoning and its tool calls, however an endpoint writes them."""
+"""Reads a message: text, reasoning and tool calls, in the forms that endpoints use."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import msgspec
 
 _TAGS = ("<think>", "<thought>")
-"""What models (DeepSeek, Qwen; Gemini) put around their reasoning when nobody takes it out."""
+"""Tags that models (DeepSeek, Qwen; Gemini) put around reasoning if the server does not remove it."""
 
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 
 def content_of(message: Mapping[str, Any]) -> tuple[str, str]:
-    """The text and the reasoning of a message, "" for none."""
+    """The text and the reasoning of a message; "" if it has none."""
     text, reasoning = split_parts(message.get("content"))
     thoughts, text = split_thoughts(text)
     return text, "".join([reasoning_of(message), reasoning, thoughts])
 
 
 def split_parts(content: Any) -> tuple[str, str]:
-    """The text and the reasoning of a ``content``, which is a string or a list of parts."""
+    """The text and the reasoning of a message's ``content``: a string or a list of parts."""
     if isinstance(content, str):
         return content, ""
     if isinstance(content, Mapping):
@@ -42,7 +42,7 @@ def split_parts(content: Any) -> tuple[str, str]:
 
 
 def _text_in(part: Mapping[str, Any], *names: str) -> str:
-    """The text under the first of the names that holds some; Mistral's thinking is a list of parts."""
+    """The text of the first of these fields that holds one; Mistral's ``thinking`` is a list of parts."""
     for name in names:
         found = part.get(name)
         if isinstance(found, str):
@@ -53,7 +53,7 @@ def _text_in(part: Mapping[str, Any], *names: str) -> str:
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str:
-    """The reasoning that stands beside the content of a message or delta."""
+    """The reasoning in a field of its own, next to the content of a message or delta."""
     for name in _REASONING_FIELDS:
         found = message.get(name)
         if found and isinstance(found, str):
@@ -62,15 +62,15 @@ def reasoning_of(message: Mapping[str, Any]) -> str:
             text, thoughts = split_parts(found)
             if text or thoughts:
                 return text + thoughts
-    details = message.get("reasoning_details")  # OpenRouter: the same once more, by parts
+    details = message.get("reasoning_details")  # OpenRouter: the same reasoning in parts
     if isinstance(details, list):
         return "".join(_text_in(part, "text", "summary") for part in details if isinstance(part, Mapping))
     return ""
 
 
 def split_thoughts(text: str) -> tuple[str, str]:
-    """The reasoning in a think block at the beginning of a text, and what follows it."""
-    if "<th" not in text:  # nearly all are like this
+    """The reasoning in a think block at the start of a text, and the rest of the text."""
+    if "<th" not in text:  # true for nearly all texts
         return "", text
     splitter = ThoughtSplitter()
     parts = [splitter.feed(text), splitter.end()]
@@ -78,10 +78,10 @@ def split_thoughts(text: str) -> tuple[str, str]:
 
 
 class ThoughtSplitter:
-    """Tells the reasoning in a think block from the text, piece by piece.
+    """Separates the reasoning in a think block from the text, chunk by chunk.
 
-    A block counts at the beginning only: further on, a model may write about such tags. What may yet become
-    a tag is held back until it is clear.
+    Only a block at the start counts: later in the text, a model may write about such tags. Characters that
+    could be the start of a tag are held back until that is clear.
     """
 
     __slots__ = ("_close", "_held", "_state")
@@ -93,14 +93,14 @@ class ThoughtSplitter:
 
     @property
     def in_text(self) -> bool:
-        """True once all that follows is text."""
+        """True once everything that follows is text."""
         return self._state == "text"
 
-    def feed(self, piece: str) -> tuple[str, str]:
-        """The text and the reasoning that are clear with ``piece``."""
+    def feed(self, chunk: str) -> tuple[str, str]:
+        """Add a chunk; returns the text and the reasoning that are certain now."""
         if self._state == "text":
-            return piece, ""
-        held = self._held + piece
+            return chunk, ""
+        held = self._held + chunk
         if self._state == "start":
             begun = held.lstrip()
             tag = next((tag for tag in _TAGS if begun.startswith(tag)), None)
@@ -113,44 +113,44 @@ class ThoughtSplitter:
             self._state, self._close = "thoughts", tag.replace("<", "</")
             held = begun[len(tag) :]
         if self._state == "thoughts":
-            thoughts, closed, held_on = held.partition(self._close)
+            thoughts, closed, rest = held.partition(self._close)
             if not closed:
                 kept = _overlap(held, self._close)
                 self._held = held[len(held) - kept :]
                 return "", held[: len(held) - kept]
-            self._state, held = "gap", held_on
+            self._state, held = "gap", rest
         else:
             thoughts = ""
-        held = held.lstrip()  # the line feeds after the block
+        held = held.lstrip()  # line feeds after the block
         self._held = ""
         if held:
             self._state = "text"
         return held, thoughts
 
     def end(self) -> tuple[str, str]:
-        """What was held back."""
+        """The text and the reasoning that were held back."""
         held, self._held = self._held, ""
         return ("", held) if self._state == "thoughts" else (held, "")
 
 
 def _overlap(text: str, tag: str) -> int:
-    """How many characters at the end of ``text`` may be the beginning of ``tag``."""
+    """How many characters at the end of ``text`` could be the start of ``tag``."""
     return next((n for n in range(min(len(text), len(tag) - 1), 0, -1) if tag.startswith(text[-n:])), 0)
 
 
 def tool_calls_in(calls: Any) -> list[dict[str, Any]]:
-    """Tool calls in the form that the API has them: with an id, a name, and arguments as a JSON text.
+    """Tool calls in the form of the API: an id, a name, and arguments as JSON text.
 
-    One without an id gets one by its place, so that its result can name it.
+    A call without an id gets one made from its index, so that its result can refer to it.
     """
     if isinstance(calls, Mapping):
         calls = [calls]
     if not isinstance(calls, list):
         return []
-    return [_in_usual_form(number, call) for number, call in enumerate(calls)]
+    return [_normalized(index, call) for index, call in enumerate(calls)]
 
 
-def _in_usual_form(number: int, call: Any) -> Any:
+def _normalized(index: int, call: Any) -> Any:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         return call
@@ -158,18 +158,18 @@ def _in_usual_form(number: int, call: Any) -> Any:
     if id and isinstance(id, str) and (arguments is None or isinstance(arguments, str)):
         return call
     function = {**function, "arguments": arguments_text(arguments)}
-    return {**call, "id": str(id or f"call_{number}"), "type": "function", "function": function}
+    return {**call, "id": str(id or f"call_{index}"), "type": "function", "function": function}
 
 
 def arguments_text(arguments: Any) -> str:
-    """The arguments of a call as a JSON text; some endpoints send the object itself."""
+    """The arguments of a tool call as JSON text; some endpoints send the object itself."""
     if arguments is None:
         return ""
     return arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
 
 
 def output_text(output: Any) -> tuple[str, str]:
-    """The text and the reasoning of a response's output items."""
+    """The text and the reasoning of the output items of a response."""
     texts, thoughts = [], []
     for item in output if isinstance(output, list) else ():
         if isinstance(item, Mapping):
@@ -182,3 +182,27 @@ def output_text(output: Any) -> tuple[str, str]:
                 texts.append(text)
                 thoughts.append(thought)
     return "".join(texts), "".join(thoughts)
+
+
+def first_choice(body: Any) -> Mapping[str, Any] | None:
+    """The first choice with a message or a text in a decoded body; None if there is none."""
+    choices = body.get("choices") if isinstance(body, Mapping) else None
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, Mapping) and (
+            isinstance(choice.get("message"), Mapping) or isinstance(choice.get("text"), str)
+        ):
+            return choice
+    return None
+
+
+def text_and_reasoning(body: Any) -> tuple[str, str] | None:
+    """The text and the reasoning of a decoded body; None if it contains no answer."""
+    choice = first_choice(body)
+    if choice is not None:
+        message = choice.get("message")
+        if isinstance(message, Mapping):
+            return content_of(message)
+        return split_thoughts(choice["text"])[::-1]
+    if isinstance(body, Mapping) and isinstance(body.get("output"), list):
+        return output_text(body["output"])
+    return None

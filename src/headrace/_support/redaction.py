@@ -1,8 +1,8 @@
-"""Blots a key out of text from outside, wherever 8 characters of it stand in a row.
+"""Removes a key from foreign text, wherever 8 consecutive characters of it appear.
 
-The 8 are counted after the public prefix of a key (``sk-proj-``), which is the same for everybody. Text is
-looked through as it stands, and with JSON's, Python's, HTML's and percent escapes undone, one in another too.
-A key under 8 characters (``ollama``) is a word: it protects nothing, and to blot it out would spoil the text.
+The public prefix of a key (``sk-proj-``) is not part of those 8 characters, because all keys share it. The
+text is searched as it is and with JSON, Python, HTML and percent escapes undone, nested ones too. A key of
+fewer than 8 characters (``ollama``) is a plain word: it protects nothing, and removing it would damage text.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from collections import deque
 from collections.abc import Iterator
 
-BLOT = "***"
+MASK = "***"
 
 WINDOW = 8
-"""So many characters of a key in a row are too many."""
+"""This many consecutive characters of a key are removed."""
 
-MOST_KEYS = 4
-"""So many keys of an endpoint are blotted out where they follow each other; those before have expired."""
+MAX_KEYS = 4
+"""How many of the latest keys of an endpoint are removed; earlier ones have expired."""
 
 _PREFIX = re.compile(
     r"sk-ant-(?:[a-z]+\d\d-)?|sk-or-(?:v\d-)?|sk-(?:proj|svcacct|service|admin|None)-|[sp]k[-_]|csk-|gsk_|xai-|"
@@ -26,13 +26,13 @@ _PREFIX = re.compile(
 
 _FROM_COMMON_TO_RARE = 'eaitnorsldcuhmpgfbyv"0192kw_348576-.xTICSAEMPRzLBDNqjFOGHWUYVJKXQZ'
 _SIDE = 4
-"""Of the 8 characters around one of them, at least so many are on one side of it."""
+"""Of 8 characters that contain a mark, at least this many are on one side of it."""
 
 _SHORT = 4096
-"""Characters of a text in which it is faster to look at each place of one character than for several."""
+"""Up to this text length, checking each position of one character beats searching for several."""
 
 _DEPTH = 4
-"""Escapes of different kinds, one in another; of one kind any number is undone at once."""
+"""How many nested escapes of different kinds are undone; any number of one kind is undone at once."""
 
 _BYTE = "([2-7][0-9a-fA-F])"
 _CODE = rf"u00{_BYTE}|x{_BYTE}"
@@ -40,14 +40,14 @@ _PERCENT = rf"%(?:25)*{_BYTE}"
 _HTML = rf"&(?:amp;)*(?:#0*(\d{{2,3}})(?!\d);?|#[xX]0*{_BYTE};?|(\w+);)"
 
 _ESCAPE = re.compile(rf"\\+(?:{_CODE}|(.))|{_PERCENT}|{_HTML}", re.DOTALL)
-# Each by itself begins with a character that is searched for at the speed of memory.
+# Each of these begins with a fixed character, which is searched for at the speed of memory.
 _EACH = [re.compile(rf"\\(?:{_CODE})"), re.compile(_PERCENT), re.compile(_HTML)]
 
 
 class Redactor:
-    """Blots one key out; with a key of under 8 characters, or none, everything stays as it is."""
+    """Removes one key from text; does nothing for a key of fewer than 8 characters, or for none."""
 
-    __slots__ = ("_marks", "_odd", "_prefix", "_windows", "idle")
+    __slots__ = ("_marks", "_odd", "_prefix", "_windows", "is_noop")
 
     def __init__(self, key: str | None) -> None:
         key = key or ""
@@ -58,9 +58,9 @@ class Redactor:
         if len(secret) < WINDOW:  # too short to be found in parts
             secret, self._prefix, size = key, "", max(WINDOW, len(key))
         self._windows = [secret[at : at + size] for at in range(len(secret) - size + 1)]
-        self.idle: bool = not self._windows
-        """True where nothing is ever blotted out."""
-        # A key that holds what begins an escape is not in text whose escapes are undone.
+        self.is_noop: bool = not self._windows
+        """True if nothing is ever removed."""
+        # A key with a character that begins an escape cannot be found in unescaped text.
         self._odd = any(character in secret for character in "\\%&")
         self._marks = [
             (
@@ -73,31 +73,31 @@ class Redactor:
         ]
 
     def content(self, content: bytes) -> bytes:
-        """``content`` without the key; the same object where it is not in it."""
-        if self.idle:
+        """``content`` without the key; the same object if it is not in it."""
+        if self.is_noop:
             return content
         text = content.decode("latin-1")  # in strings, characters are found several times as fast
-        return self._blotted(text).encode("latin-1") if self._may_be_in(text) else content
+        return self._redacted(text).encode("latin-1") if self._may_be_in(text) else content
 
     def text(self, text: str) -> str:
-        """``text`` without the key; the same object where it is not in it."""
-        return text if self.idle or not self._may_be_in(text) else self._blotted(text)
+        """``text`` without the key; the same object if it is not in it."""
+        return text if self.is_noop or not self._may_be_in(text) else self._redacted(text)
 
     def _may_be_in(self, text: str) -> bool:
-        """False where the key is surely not in it: what is asked of each answer, and so has to be fast."""
+        """False if the key is certainly not in the text; called for each reply, so it must be fast."""
         if self._odd:
             return True
         if "\\" in text or "%" in text or "&" in text:
             text = _flattened(text)
-        # One character is searched for ten times as fast as several, and a rare one is seldom there.
+        # Searching for one character is ten times as fast as for several, and a rare one is seldom found.
         for mark, left, right, windows in self._marks:
-            if mark in text and _stands_in(text, mark, left, right):
+            if mark in text and _is_near(text, mark, left, right):
                 for window in windows:
                     if window in text:
                         return True
         return False
 
-    def _blotted(self, text: str) -> str:
+    def _redacted(self, text: str) -> str:
         found: list[tuple[int, int]] = []
         layer, places = text, list(range(len(text) + 1))
         for _ in range(_DEPTH + 1):
@@ -111,7 +111,7 @@ class Redactor:
         parts, done = [], 0
         for begin, end in _merged(found):
             before = text[done:begin]
-            parts += [before.removesuffix(self._prefix) if self._prefix else before, BLOT]
+            parts += [before.removesuffix(self._prefix) if self._prefix else before, MASK]
             done = end
         return "".join([*parts, text[done:]])
 
@@ -123,38 +123,38 @@ class Redactor:
                 at = text.find(window, at + 1)
 
 
-class Redactors:
-    """Blots out the latest `MOST_KEYS` of the keys that follow each other at one endpoint."""
+class MultiRedactor:
+    """Removes the latest `MAX_KEYS` keys of an endpoint whose key changes."""
 
     __slots__ = ("_each",)
 
     def __init__(self) -> None:
-        self._each: deque[Redactor] = deque(maxlen=MOST_KEYS)
+        self._each: deque[Redactor] = deque(maxlen=MAX_KEYS)
 
     def add(self, key: str) -> None:
-        """Blot this key out as well from now on."""
+        """Remove this key as well from now on."""
         self._each.append(Redactor(key))
 
     @property
-    def idle(self) -> bool:
-        """True where nothing is blotted out yet."""
-        return all(each.idle for each in self._each)
+    def is_noop(self) -> bool:
+        """True if nothing is removed yet."""
+        return all(each.is_noop for each in self._each)
 
     def content(self, content: bytes) -> bytes:
-        """``content`` without the keys; the same object where none is in it."""
+        """``content`` without the keys; the same object if none is in it."""
         for each in self._each:
             content = each.content(content)
         return content
 
     def text(self, text: str) -> str:
-        """``text`` without the keys; the same object where none is in it."""
+        """``text`` without the keys; the same object if none is in it."""
         for each in self._each:
             text = each.text(text)
         return text
 
 
-def _stands_in(text: str, mark: str, left: str, right: str) -> bool:
-    """Whether what is on one side of a mark in the key is there in a text."""
+def _is_near(text: str, mark: str, left: str, right: str) -> bool:
+    """Whether ``text`` holds the neighbours that ``mark`` has in the key, on one side of it."""
     if len(text) > _SHORT:
         return left in text or right in text
     before = len(left) - 1
@@ -167,7 +167,7 @@ def _stands_in(text: str, mark: str, left: str, right: str) -> bool:
 
 
 def _rare_places(secret: str) -> Iterator[int]:
-    """Places in a key of which each 8 characters hold one, where its characters are rare in other text."""
+    """Positions of rare characters in a key, at least one in each 8 characters."""
     at = -1
     while at + WINDOW < len(secret):
         ahead = range(at + 1, at + 1 + WINDOW)
@@ -181,7 +181,7 @@ def _rarity(character: str) -> int:
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans in order, those that touch each other as one."""
+    """Sorted spans; those that touch or overlap become one."""
     merged: list[tuple[int, int]] = []
     for begin, end in sorted(spans):
         if merged and begin <= merged[-1][1]:
@@ -192,22 +192,22 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _unescaped(text: str, places: list[int]) -> tuple[str, list[int]]:
-    """A text with its escapes undone, and where each of its characters, and its end, was to begin with."""
+    """A text with its escapes undone, and the original position of each of its characters and its end."""
     parts: list[str] = []
-    left: list[int] = []
+    origins: list[int] = []
     done = 0
     for match in _ESCAPE.finditer(text):
         begin, end = match.span()
         parts += [text[done:begin], _character(match)]
-        left += places[done:begin]
-        left += [places[begin]] * len(parts[-1])
+        origins += places[done:begin]
+        origins += [places[begin]] * len(parts[-1])
         done = end
-    left += places[done:]
-    return "".join([*parts, text[done:]]), left
+    origins += places[done:]
+    return "".join([*parts, text[done:]]), origins
 
 
 def _character(match: re.Match[str]) -> str:
-    """What an escape stands for; a named one of another alphabet stays as it is."""
+    """The character of an escape; a named one outside ASCII stays as it is."""
     unicode, python, itself, percent, decimal, hexadecimal, name = match.groups()
     if itself is not None:
         return itself
@@ -216,29 +216,29 @@ def _character(match: re.Match[str]) -> str:
         return chr(int(code, 16))
     if decimal is not None:
         return chr(int(decimal))
-    from html.entities import html5  # 2,000 names, for what hardly ever comes
+    from html.entities import html5  # 2,000 names that are hardly ever needed
 
     character = html5.get(f"{name};", "")
     return character if len(character) == 1 and character.isascii() else match[0]
 
 
 def _flattened(text: str) -> str:
-    """What `_unescaped` makes of it in the end, as far as a key's characters are concerned."""
+    """A text with its escapes undone like `_unescaped`, as far as characters of keys are concerned."""
     codes, percent, html = _EACH
     for _ in range(_DEPTH):
         before = text
         if "\\" in text:
             if "\\u00" in text or "\\x" in text:
-                text = codes.sub(_one, text)
+                text = codes.sub(_unescape_match, text)
             text = text.replace("\\", "")
         if "%" not in text and "&" not in text:
             break
-        text = html.sub(_one, percent.sub(_one, text))
+        text = html.sub(_unescape_match, percent.sub(_unescape_match, text))
         if text == before:
             break
     return text
 
 
-def _one(match: re.Match[str]) -> str:
+def _unescape_match(match: re.Match[str]) -> str:
     whole = _ESCAPE.fullmatch(match[0])
     return match[0] if whole is None else _character(whole)

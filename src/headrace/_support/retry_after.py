@@ -1,8 +1,8 @@
-"""How long an answer asks its caller to stay away, read from its headers.
+"""The ``Retry-After`` of a response: how long to wait before the next request.
 
-``retry-after-ms`` (milliseconds, as OpenAI and Azure send it) comes before ``Retry-After`` (seconds or a
-date: RFC 9110, section 10.2.3), being the finer of the two. Both are text from outside: whatever is not a
-moment to come, plainly written, counts as not said.
+``retry-after-ms`` (milliseconds; OpenAI and Azure send it) takes precedence over ``Retry-After`` (seconds or
+a date: RFC 9110, section 10.2.3), because it is more precise. Values that are malformed or not in the future
+are ignored.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import math
 import re
 from collections.abc import Mapping
 
-# Neither "inf", "nan", "-10", "1_000" nor digits of other scripts, all of which float() would take.
+# float() would also accept "inf", "nan", "-10", "1_000" and digits of other scripts.
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait, above 0, as ``headers`` ask; None where they ask for nothing that makes sense.
+    """Seconds to wait (above 0) as ``headers`` ask; None if they hold no valid value.
 
-    ``now`` is the wall clock in seconds since 1970. A date is measured from the answer's own ``Date`` where
-    it has one, so that neither a skewed clock nor one that jumps changes the wait.
+    ``now`` is the wall clock in seconds since 1970. A date is compared with the ``Date`` of the same response
+    if it has one, so that a wrong or jumping local clock does not change the wait.
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
@@ -45,13 +45,13 @@ def _number(text: str) -> float | None:
 
 
 def _date(text: str) -> float | None:
-    """Seconds since 1970 of an HTTP date (IMF-fixdate), None for anything else."""
-    from email.utils import format_datetime, parsedate_to_datetime  # not with the module: few need it
+    """An HTTP date (IMF-fixdate) as seconds since 1970; None for anything else."""
+    from email.utils import format_datetime, parsedate_to_datetime  # imported late: few responses need it
 
     text = text.strip()
     try:
         moment = parsedate_to_datetime(text)
-        # Written back, it must be what was read: the parser overlooks wrong weekdays and much else.
+        # Formatted again, it must be the same text: the parser accepts wrong weekdays and other mistakes.
         return moment.timestamp() if format_datetime(moment, usegmt=True) == text else None
     except (ValueError, TypeError, OverflowError):
         return None

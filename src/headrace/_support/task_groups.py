@@ -1,4 +1,4 @@
-"""A task group whose single error comes out of it as itself."""
+"""A task group that raises a single error as itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import anyio.abc
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[anyio.abc.TaskGroup]:
-    """`anyio.create_task_group`, whose ExceptionGroup reaches the caller only if several errors happened.
+    """`anyio.create_task_group` that raises an ExceptionGroup only for several different errors.
 
-    One that several tasks met, as of a file that all write to, is one.
+    One exception object that several tasks raise counts once, for example that of a file all write to.
     """
     try:
         async with anyio.create_task_group() as group:
@@ -23,5 +23,5 @@ async def task_group() -> AsyncIterator[anyio.abc.TaskGroup]:
         if len(found) > 1:
             raise
         (error,) = found.values()
-        # The cause stays: without this, the group would be named as what the error came from.
+        # "from" keeps the cause; otherwise the traceback would name the group as the cause.
         raise error from error.__cause__

@@ -1,4 +1,4 @@
-"""Texts for messages: the nearest known name, and words from outside in a form that is safe to show."""
+"""Text for messages: suggestions of known names, and foreign text made safe to show."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from difflib import get_close_matches
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or all of them."""
+    """The end of a message about an unknown name: the most similar known name, or all known names."""
     known = sorted(known)
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
 def shown(content: bytes, limit: int = 200) -> str:
-    """The beginning of a body, fit for one line of an error message."""
+    """The start of a body, on one line, for an error message."""
     text = content[: limit * 4].decode("utf-8", "replace")[:limit]
     return repr(text) + ("…" if len(content) > len(text.encode()) else "")
 
 
 def printable(text: str) -> str:
-    """A text from outside, fit for a terminal: what could move its cursor or set its title is escaped."""
+    """Foreign text made safe for a terminal: control characters are escaped."""
     if text.isprintable():
         return text
     return "".join(

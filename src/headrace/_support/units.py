@@ -1,6 +1,6 @@
-"""Durations, shares, rates and amounts as people write them: `800ms`, `5%`, `600/min`, `$0.42`.
+"""Parses and formats durations, shares, rates and amounts: `800ms`, `5%`, `600/min`, `$0.42`.
 
-A number without a unit is in seconds, a fraction of one, or calls per second.
+A number without a unit means seconds, a fraction between 0 and 1, or calls per second.
 """
 
 import math
@@ -12,10 +12,10 @@ _QUANTITY = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(.*?)\s*", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a duration such as `800ms`, `1.5s`, `2m`, `2min` or `1h`; a bare number is seconds.
+    """Seconds in a duration such as `800ms`, `1.5s`, `2m`, `2min` or `1h`; without a unit, seconds.
 
     Raises:
-        ValueError: it is no such duration, or it is negative.
+        ValueError: The text is not a duration, or it is negative.
     """
     number, unit = _quantity(text, "a duration such as 800ms, 1.5s, 2m")
     if unit not in _SECONDS:
@@ -27,29 +27,29 @@ def parse_share(text: str) -> float:
     """The share in `5%` or `0.05`, from 0 to 1.
 
     Raises:
-        ValueError: it is no such share, or outside 0 to 1.
+        ValueError: The text is not a share, or it is not between 0 and 1.
     """
     number, unit = _quantity(text, "a share such as 5% or 0.05")
     if unit not in ("", "%"):
         raise ValueError(f"{text!r} is not a share: write 5% or 0.05")
     share = number / 100 if unit else number
     if share > 1:
-        raise ValueError(f"{text!r} is more than the whole: a share lies between 0 and 1, or 0% and 100%")
+        raise ValueError(f"{text!r} is not a share: it must be between 0 and 1, or 0% and 100%")
     return share
 
 
 def parse_rate(text: str) -> float:
-    """Calls per second in a rate such as `100/s`, `600/min` or `3600/h`; a bare number is per second.
+    """Calls per second in a rate such as `100/s`, `600/min` or `3600/h`; without a unit, per second.
 
     Raises:
-        ValueError: it is no such rate, or not above zero.
+        ValueError: The text is not a rate, or it is not above zero.
     """
     number, unit = _quantity(text, "a rate such as 100/s or 600/min")
     per = unit.removeprefix("/").strip()
     if unit and (not unit.startswith("/") or per not in ("s", "m", "min", "h")):
         raise ValueError(f"{text!r} is not a rate: write it per /s, /min (or /m) or /h")
     if number == 0:
-        raise ValueError(f"{text!r} lets nothing through: a rate is above zero")
+        raise ValueError(f"{text!r} is not a rate: it must be above zero")
     return number / _SECONDS[per]
 
 
@@ -65,7 +65,7 @@ def _quantity(text: str, expected: str) -> tuple[float, str]:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as people say them: 4.2 ms, 0.42 s, 12 s, 3:07, 2:05:30."""
+    """Seconds for a person: 4.2 ms, 0.42 s, 12 s, 3:07, 2:05:30."""
     if 0 < seconds < 0.1:
         return f"{seconds * 1000:.{1 if seconds < 0.00995 else 0}f} ms"
     if seconds < 10:
@@ -78,5 +78,5 @@ def format_duration(seconds: float) -> str:
 
 
 def format_usd(usd: Decimal) -> str:
-    """US dollars, to the hundredth of a cent below one dollar."""
+    """US dollars, with four decimals below one dollar and two above."""
     return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"

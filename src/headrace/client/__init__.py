@@ -1,4 +1,4 @@
-"""The client: its API methods, maps and streams."""
+"""The client: calls of the API, maps and streams."""
 
 from headrace.client.client import Client
 

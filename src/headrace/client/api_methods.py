@@ -1,4 +1,4 @@
-"""The API's own calls: chat, stream, responses, embed, models, and anything else that an endpoint has."""
+"""The methods of a client that call the API: chat, stream, responses, embed, models, request, send."""
 
 from __future__ import annotations
 
@@ -35,33 +35,39 @@ T = TypeVar("T")
 
 
 class ApiMethods(ABC):
-    """What a `Client` has besides `map`: each makes requests, and leaves it to the client to perform them."""
+    """The API methods of a `Client`. They build requests; the client runs them."""
 
     _settings: CoreSettings
     _now: Callable[[], float]
 
     @abstractmethod
     def _check_usable(self) -> None:
-        """Raise `ClientStateError` unless the client is open, and in this event loop."""
+        """Raise `ClientStateError` unless the client is open in this event loop."""
 
     @property
     @abstractmethod
     def limiter(self) -> Limiter:
-        """What gives each attempt its token."""
+        """Gives each attempt its token."""
 
     @abstractmethod
     async def _send_request(self, request: Request, until: float | None = None) -> Reply:
-        """Perform a request, its model filled in, within its own deadline or by a time that several share."""
+        """Run a request, with the default model, within its deadline or until a time shared with others."""
 
     @abstractmethod
     def _begin_stream(self, request: Request) -> AbstractAsyncContextManager[tuple[Call, Reply]]:
-        """Perform a request as a stream: the call, and its reply with the first piece."""
+        """Run a request as a stream; the block gets the call, and the reply with its first chunk."""
 
     async def send(self, request: Request) -> Reply:
-        """Perform one request.
+        """Send one request, as `map` does for many.
 
-        What `map` does for many: the model is filled in where the body names none, and the reply to a request
-        with an ``answer`` is an `ParsedReply`. Raises as `chat` does.
+        Args:
+            request: The request; the client's model is used if its body names none.
+
+        Returns:
+            The reply; a `ParsedReply` if the request has an ``answer``.
+
+        Raises:
+            HeadraceError: As for `chat`.
         """
         if not isinstance(request, Request):
             await checkpoint()
@@ -85,23 +91,33 @@ class ApiMethods(ABC):
     async def chat(
         self, messages: str | Iterable[Message], *, answer: Any = None, **options: Unpack[ChatOptions]
     ) -> Reply:
-        """Ask for one chat completion.
+        """Get one chat completion (``POST /chat/completions``).
 
         Args:
             messages: A prompt, or a list of messages.
-            answer: A type: a dataclass, an attrs class, a msgspec Struct, a pydantic model, a Literal, an
-                Enum or a list of these; or a JSON schema as a mapping. It is sent as ``response_format``, or
-                in a message to an endpoint that refuses that, and ``reply.answer`` is an instance of it.
-            **options: ``model``, by default the client's; ``timeout`` in seconds per attempt, or a `Timeout`;
-                ``deadline`` in seconds for all of it; ``headers``, a mapping, sent besides the endpoint's or
-                in place of those of the same name; ``id``, ``tags`` and ``priority``, see `Request`;
-                ``extra_body``, what only your endpoint knows. All others are the API's own parameters
-                (``temperature``, ``max_tokens``, ``tools``: as it has them or as `Tools`, …).
+            answer: The type of the answer: a dataclass, an attrs class, a msgspec Struct, a pydantic model, a
+                Literal, an Enum or a list of these, or a JSON schema as a mapping. It is sent as
+                ``response_format``, or as a message if the endpoint rejects that. ``reply.answer`` is an
+                instance of it.
+            **options: ``model`` (default: the client's); ``timeout`` in seconds per attempt, or a `Timeout`;
+                ``deadline`` in seconds for the whole call; ``headers``, a mapping that adds to the endpoint's
+                headers or replaces them; ``id``, ``tags`` and ``priority``, see `Request`; ``extra_body``, a
+                mapping of parameters that only your endpoint knows. All other options are parameters of the
+                API (``temperature``, ``max_tokens``, …); ``tools`` may also be `Tools`.
+
+        Returns:
+            The reply; a `ParsedReply` with ``answer=``.
 
         Raises:
-            RequestError: Before anything is sent.
-            CallError: The call failed; of these `AnswerError` where the answer is no ``answer``, and
-                ``error.partial`` is the reply as it came.
+            RequestError: The request is not valid; nothing was sent.
+            AnswerError: The answer does not fit ``answer=``; ``error.partial`` is the reply.
+            CallError: The call failed.
+
+        Example:
+            ```python
+            reply = await client.chat("Is a tomato a fruit?", answer=Literal["yes", "no"], temperature=0)
+            print(reply.answer, reply.usage.total_tokens)
+            ```
         """
         try:
             request = self._chat_request(messages, options, answer)
@@ -117,24 +133,25 @@ class ApiMethods(ABC):
         instructions: str | None = None,
         **options: Unpack[ResponseOptions],
     ) -> Reply:
-        """Ask for one response (``POST /responses``), whole.
-
-        ``reply.text`` is the text of all its messages, ``reply.body["output"]`` all its items.
+        """Get one response (``POST /responses``).
 
         Args:
             input: A prompt, or a list of input items.
-            instructions: What stands above it.
-            **options: As with `chat`; the API's own parameters are those of responses
-                (``max_output_tokens``, ``reasoning``, ``tools``, …).
+            instructions: The system message.
+            **options: As for `chat`, with the parameters of the Responses API (``max_output_tokens``,
+                ``reasoning``, ``tools``, …).
+
+        Returns:
+            The reply: ``reply.text`` is the text of all messages, ``reply.body["output"]`` has all items.
 
         Raises:
-            HeadraceError: As `chat` does.
+            HeadraceError: As for `chat`.
         """
         try:
             given: Any = options
-            own = pop_call_options(given)
+            call_options = pop_call_options(given)
             body = response_body(input, instructions, given, OWN_KEYWORDS)
-            request = self._request(self._with_own(body, own), own, "/responses")
+            request = self._request(self._with_call_options(body, call_options), call_options, "/responses")
         except HeadraceError:
             await checkpoint()
             raise
@@ -148,27 +165,35 @@ class ApiMethods(ABC):
         batch_size: int | None = None,
         **options: Unpack[ModelOptions],
     ) -> Embeddings:
-        """Embed any number of texts: one vector for each, in their order.
+        """Embed any number of texts (``POST /embeddings``).
 
-        They are sent in batches of at most ``batch_size`` texts and 300,000 bytes: all batches at once, as
-        far as ``max_in_flight`` allows. Without texts nothing is sent.
+        The texts are sent in batches of at most ``batch_size`` texts and 300,000 bytes, and all batches at
+        the same time, within ``max_in_flight``. Without texts, nothing is sent.
 
         Args:
-            texts: A list or another iterable.
-            dimensions: The length of the vectors, by default the model's own.
-            batch_size: Texts in a request, by default 2048, which is what OpenAI takes.
-            **options: As with `chat`, the same for each batch; ``deadline`` is in seconds for all of them.
+            texts: A list or another iterable of strings.
+            dimensions: The length of the vectors (default: that of the model).
+            batch_size: Maximum number of texts per request (default 2048, OpenAI's maximum).
+            **options: As for `chat`, the same for each batch; ``deadline`` is in seconds for all batches.
+
+        Returns:
+            One vector for each text, in the order of the texts.
 
         Raises:
-            RequestError: Before anything is sent: for one text in place of a list, and for an empty text or
-                what is no text, with its index.
-            CallError: A batch failed, and those still under way were cancelled; of these `InvalidReply` where
-                it has not one vector for each text.
+            RequestError: ``texts`` is one string, or a text is empty or not a string; nothing was sent.
+            InvalidReply: A reply does not have one vector for each text.
+            CallError: A batch failed; the remaining batches are cancelled.
+
+        Example:
+            ```python
+            embeddings = await client.embed(["river", "mill"], model="bge-m3")
+            matrix = numpy.array(embeddings.vectors)
+            ```
         """
         try:
             self._check_usable()
             check_keywords("embed", options, OWN_KEYWORDS)
-            body = self._with_own(embeddings_body(dimensions), options)
+            body = self._with_call_options(embeddings_body(dimensions), options)
             request = as_request(self._request(body, options, "/embeddings"), self._settings.model)
             batches = in_batches(texts, batch_size)
         except HeadraceError:
@@ -179,13 +204,17 @@ class ApiMethods(ABC):
         return await embed(send, request, batches, self.limiter.total_tokens)
 
     async def models(self, **options: Unpack[CallOptions]) -> list[str]:
-        """The ids of the models that the endpoint lists, in its order.
+        """List the models of the endpoint (``GET /models``).
 
         Args:
-            **options: As with `request`.
+            **options: As for `request`.
+
+        Returns:
+            The ids of the models, in the order of the endpoint.
 
         Raises:
-            CallError: The call failed; of these `InvalidReply` where the answer is no such list.
+            InvalidReply: The reply is not a list of models.
+            CallError: The call failed.
         """
         return parse_model_ids(await self.request("GET", "/models", **options))
 
@@ -196,17 +225,22 @@ class ApiMethods(ABC):
         body: Mapping[str, Any] | None = None,
         **options: Unpack[CallOptions],
     ) -> Reply:
-        """Call anything else that the endpoint has, with the same policies.
+        """Call any other path of the endpoint, with the same policies.
 
         Args:
-            method: Of HTTP.
-            path: What is appended to the base URL.
-            body: Sent as JSON; the model is filled in where it names none.
-            **options: ``id``, ``timeout``, ``deadline``, ``tags``, ``headers`` and ``priority``, as with
+            method: The HTTP method.
+            path: Appended to the base URL.
+            body: Sent as JSON; the client's model is used if it names none.
+            **options: ``id``, ``timeout``, ``deadline``, ``tags``, ``headers`` and ``priority``, as for
                 `chat`.
 
         Raises:
-            HeadraceError: As `chat` does.
+            HeadraceError: As for `chat`.
+
+        Example:
+            ```python
+            reply = await client.request("POST", "/rerank", {"query": query, "documents": documents})
+            ```
         """
         try:
             check_keywords("request", options)
@@ -223,23 +257,33 @@ class ApiMethods(ABC):
         stream_options: Mapping[str, Any] | None = None,
         **options: Unpack[ChatOptions],
     ) -> Stream:
-        """Ask for one chat completion and read it as it is made: an async context manager over its pieces.
+        """Get one chat completion while it is generated.
 
-        In the block iterate over the stream for each `Chunk`; after the last one ``stream.reply`` is the
-        whole `Reply`, with usage, cost and the time to its first token. Leaving the block early drops the
-        rest. A stream counts as in flight until its block ends.
+        Leaving the block early drops the rest of the answer. A stream counts as in flight until its block
+        ends.
 
         Args:
-            messages: As with `chat`.
-            stream_options: The API's; token counts are asked for unless these say
-                ``{"include_usage": False}``.
-            **options: As with `chat`. ``timeout`` bounds the wait for the first piece (``total``) and from
-                piece to piece (``stall``, default 60 s), ``deadline`` all of it.
+            messages: As for `chat`.
+            stream_options: Those of the API; token counts are requested unless
+                ``{"include_usage": False}`` is passed.
+            **options: As for `chat`. ``timeout`` limits the wait for the first chunk (``total``) and between
+                chunks (``stall``, default 60 s), ``deadline`` the whole stream.
+
+        Returns:
+            The stream; enter it with ``async with``.
 
         Raises:
-            HeadraceError: What `chat` raises: before the first piece when the block is entered, having
-                retried as the policies say, and later out of the iteration, where nothing is sent again and
-                ``error.partial`` is what had come.
+            HeadraceError: As for `chat`. Until the first chunk, policies may retry, and errors are raised
+                when the block is entered. Later errors are raised by the iteration; nothing is sent again,
+                and ``error.partial`` is the reply so far.
+
+        Example:
+            ```python
+            async with client.stream("Tell me a story") as stream:
+                async for chunk in stream:
+                    print(chunk.text, end="")
+            print(stream.reply.usage)
+            ```
         """
         return Stream(self._begin_stream(self._chat_request(messages, options, None, stream_options)))
 
@@ -250,21 +294,21 @@ class ApiMethods(ABC):
         answer: Any,
         stream_options: Mapping[str, Any] | None = None,
     ) -> Request:
-        own = pop_call_options(options)
+        call_options = pop_call_options(options)
         body = chat_body(messages, options, OWN_KEYWORDS)
         if stream_options is not None:
             body["stream_options"] = stream_options
-        return self._request(self._with_own(body, own), own, answer=answer)
+        return self._request(self._with_call_options(body, call_options), call_options, answer=answer)
 
-    def _with_own(self, body: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-        """Put in what a call says besides the API's parameters, and the model."""
-        extra = own.get("extra_body")
+    def _with_call_options(self, body: dict[str, Any], call_options: Mapping[str, Any]) -> dict[str, Any]:
+        """Add ``extra_body`` and the model to a body."""
+        extra = call_options.get("extra_body")
         if extra is not None:
             if not isinstance(extra, Mapping):
                 raise RequestError(f"extra_body must be a mapping, not {type(extra).__name__}")
             body.update(extra)
-        # The model at once: a request that is made anew for it takes twice as long.
-        model = own.get("model")
+        # The model is added here, because changing a finished request takes twice as long.
+        model = call_options.get("model")
         if model is None and body.get("model") is None:
             model = self._settings.model
         if model is not None:
@@ -274,22 +318,22 @@ class ApiMethods(ABC):
     @staticmethod
     def _request(
         body: Mapping[str, Any] | None,
-        own: Mapping[str, Any],
+        call_options: Mapping[str, Any],
         path: str = "/chat/completions",
         method: str = "POST",
         answer: Any = None,
     ) -> Request:
-        """The request of a call that says ``own`` of the keywords that all calls have."""
-        headers = own.get("headers")
+        """A request with the options that all calls have."""
+        headers = call_options.get("headers")
         return Request(
             body,
             path,
             method,
-            own.get("id"),
-            own.get("timeout"),
-            own.get("deadline"),
-            own.get("tags") or EMPTY,
+            call_options.get("id"),
+            call_options.get("timeout"),
+            call_options.get("deadline"),
+            call_options.get("tags") or EMPTY,
             () if headers is None else header_pairs(headers),
             answer,
-            own.get("priority", 0),
+            call_options.get("priority", 0),
         )

@@ -1,86 +1,83 @@
-"""The client: owns the transport, the pipeline and the places in flight."""
+"""The client: settings, policies, transport and pipeline in one async context manager."""
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-    Sequence,
-)
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import warnings
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
-import anyio
 import anyio.lowlevel
-from anyio.lowlevel import checkpoint
 
 from headrace._support.clock import running_clock
 from headrace._support.interrupts import protect_from_interrupts, uninterrupted
-from headrace._support.text import nearest
-from headrace.calls import Call, Outcome, Request, StreamResult, Timeout
-from headrace.client.api_methods import ApiMethods
+from headrace.calls import Outcome, Timeout
+from headrace.client.arguments import (
+    check_keywords,
+    check_keywords_have_effect,
+    check_map_arguments,
+    choose_limiter,
+    choose_transport,
+)
+from headrace.client.call_runner import CallRunner
 from headrace.client.map import OutcomeStream
 from headrace.endpoint import Endpoint
-from headrace.errors import ClientStateError, HeadraceError, RequestError, SettingsError
+from headrace.errors import ClientStateError
 from headrace.keys import KeyProvider, Secret, as_secret
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline.attempt import with_raise_for_status
-from headrace.pipeline.chunk_reader import streamed_request
 from headrace.pipeline.lifespans import Lifespans
 from headrace.pipeline.pipeline import Pipeline, resolve_policies
 from headrace.pipeline.plugin_manager import Plugins, check_observer
 from headrace.policies import Observer, Policy
 from headrace.replies import ParsedReply, Reply
-from headrace.settings import CoreSettings, Settings, load_settings
+from headrace.settings import CoreSettings, load_settings
 from headrace.tokens import Limiter
 from headrace.transports import Transport
-from headrace.transports.factory import OWN_TRANSPORTS, make_transport
-from headrace.wire.request_bodies import RequestLike, as_request, encode_request
-from headrace.wire.structured_output import ResponseFormat, response_format_for
+from headrace.wire.request_bodies import RequestLike
+from headrace.wire.structured_output import response_format_for
 
 T = TypeVar("T")
 
-_MOST_MODELS = 1000
-_OF_A_TRANSPORT = frozenset({"cert", "cert_key", "cert_password", "proxy"})
 
-
-class Client(ApiMethods):
+class Client(CallRunner):
     """Calls OpenAI-compatible endpoints, many times at once; an async context manager.
 
-    Each attempt on the wire takes a token of the client's limiter, and gives it back when it is over: a call
-    that waits before a retry, or for its turn, has none. Further attempts wait for a token, by priority.
-
-    The client belongs to the event loop in which it is entered.
+    Each attempt on the wire holds a token of the client's limiter. A call that waits, for a retry or for a
+    rate limit, holds none; its next attempt waits for a token, by priority. The client belongs to the event
+    loop in which it is entered.
 
     Args:
-        base_url: Where the endpoint is (default: ``OPENAI_BASE_URL``, or OpenAI's own).
-        api_key: What opens it (default: ``OPENAI_API_KEY``); a callable for keys that expire, see `Endpoint`.
-        endpoints: Several endpoints in place of the one, as `Endpoint` or as tables by name. A call goes to
-            the first that has its model, unless a policy chooses another one of those.
-        model: Sent where a call names none.
-        max_in_flight: How many attempts may be on the wire at once (default 100).
-        limiter: What gives the tokens, in place of ``max_in_flight``: a `PriorityCapacityLimiter`, or an
-            `anyio.CapacityLimiter`, which serves first come, first served. Clients of one event loop may
-            share it.
+        base_url: The URL of the endpoint (default: ``OPENAI_BASE_URL``, or else OpenAI's).
+        api_key: Its key (default: ``OPENAI_API_KEY``), or a function that returns one, see `Endpoint`.
+        endpoints: Several endpoints instead of ``base_url``, as a list of `Endpoint` or as tables by name. A
+            call goes to the first one that serves its model, unless a policy chooses another one.
+        model: The model for calls that name none.
+        max_in_flight: How many attempts may be on the wire at the same time (default 100).
+        limiter: A limiter instead of ``max_in_flight``: a `PriorityCapacityLimiter`, or an
+            `anyio.CapacityLimiter`, which ignores priorities. Clients of one event loop may share it.
         timeout: Seconds for each attempt (default 60), or a `Timeout`.
-        policies: Exactly these; by default those of the installed plugins, with their settings. A policy that
-            has ``notify`` observes as well.
-        transport: "native", "httpx" or a `Transport` (default: native, or httpx where a URL goes by a proxy
-            of SOCKS or https).
-        observers: More who are told of events.
-        sections: Any other keyword is another setting of the core, like ``proxy=`` or ``cert=``, or a section
-            of settings for the plugin of that name, like ``retry={"attempts": 5}``.
+        policies: Exactly these policies (default: those of the installed plugins, with their settings). A
+            policy with a method ``notify`` is also an observer.
+        transport: "native", "httpx" or a `Transport` (default: native, or httpx on Windows and behind a SOCKS
+            or https proxy).
+        observers: Further observers of events.
+        **sections: Other settings of the core, like ``proxy=`` or ``cert=``, and sections for plugins, like
+            ``retry={"attempts": 5}``.
 
     Raises:
-        SettingsError: A setting is unknown or out of range.
+        SettingsError: A setting is unknown or not valid.
         PluginError: A plugin cannot be used.
+
+    Example:
+        ```python
+        async with headrace.Client(model="deepseek-v3.2", max_in_flight=500) as client:
+            reply = await client.chat("Hello")
+            async with client.map(prompts) as outcomes:
+                async for outcome in outcomes:
+                    print(outcome.index, outcome.unwrap().text)
+        ```
     """
 
     def __init__(
@@ -98,6 +95,7 @@ class Client(ApiMethods):
         observers: Iterable[Observer] = (),
         **sections: Any,
     ) -> None:
+        check_keywords(sections, Client.__init__.__kwdefaults__ or ())
         settings = load_settings(
             {
                 "base_url": base_url,
@@ -107,39 +105,32 @@ class Client(ApiMethods):
                 "max_in_flight": max_in_flight,
                 "timeout": None if isinstance(timeout, Timeout) else timeout,
                 "transport": transport if isinstance(transport, str) else None,
-                **_checked_keywords(sections),
+                **sections,
             }
         )
         core = settings.core
         self._settings = core
         self._endpoints = core.validated_endpoints()
-        self._alike = all(endpoint.models is None for endpoint in self._endpoints)
-        self._serving: dict[str | None, tuple[Endpoint, ...]] = {}
+        self._any_model = all(endpoint.models is None for endpoint in self._endpoints)
+        self._endpoints_by_model = {}
         self._timeout = timeout if isinstance(timeout, Timeout) else core.timeouts()
         plugins = Plugins() if policies is None else None
-        active, watching = resolve_policies(policies, observers, plugins, settings)
-        self._transport = _make_transport(transport, plugins, settings)
-        if self._transport is transport:
-            for name in _OF_A_TRANSPORT.intersection(sections):
-                raise SettingsError(
-                    f"{name}= has no effect beside transport=; give it to the transport itself"
-                )
-        if plugins is not None:
-            settings.check_claimed()
-        else:
-            for name in sections:
-                if name not in CoreSettings.__annotations__ and not settings.is_claimed(name):
-                    raise SettingsError(
-                        f"{name}= has no effect beside policies=; give it to the policy itself"
-                    )
+        active, observing = resolve_policies(policies, observers, plugins, settings)
+        self._transport = choose_transport(transport, plugins, settings)
+        check_keywords_have_effect(
+            sections,
+            settings,
+            own_transport=self._transport is transport,
+            own_policies=policies is not None,
+        )
         self._pipeline = Pipeline(
             active,
-            watching,
-            _make_limiter(limiter, max_in_flight, core),
+            observing,
+            choose_limiter(limiter, max_in_flight, core),
             with_raise_for_status(self._transport.send, core.max_response_bytes),
         )
-        self._lifespans = Lifespans(self._pipeline.parts(self._transport), self._close)
-        self._token: object = None
+        self._lifespans = Lifespans(self._pipeline.components(self._transport), self._close)
+        self._token = None
 
     @uninterrupted
     async def __aenter__(self) -> Self:
@@ -160,12 +151,12 @@ class Client(ApiMethods):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._lifespans.entered:
-            raise ClientStateError("this client is not open; enter it once, and leave it once")
+            raise ClientStateError("this client is not open; enter it once and exit it once")
         self._close("this client is closed; make the call inside its 'async with' block")
         await self._lifespans.leave(kind, error, traceback)
 
-    def _close(self, why: str) -> None:
-        self._pipeline.closed = why
+    def _close(self, reason: str) -> None:
+        self._pipeline.closed = reason
 
     def __repr__(self) -> str:
         where = ", ".join(endpoint.base_url for endpoint in self._endpoints)
@@ -180,29 +171,34 @@ class Client(ApiMethods):
 
     @property
     def limiter(self) -> Limiter:
-        """What gives each attempt its token; ``limiter.total_tokens`` can be set while calls are made."""
+        """Gives each attempt its token. Its ``total_tokens`` can be set at any time."""
         return self._pipeline.limiter
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """The endpoints that calls may go to, in the order in which they were named."""
+        """The endpoints that calls may go to, in the given order."""
         return self._endpoints
 
     @property
     def settings(self) -> CoreSettings:
-        """The core's settings as they were resolved."""
+        """The settings of the core, merged from file, environment and keywords."""
         return self._settings
 
     def observe(self, observer: Observer) -> None:
-        """Have ``observer`` told of events as well; raises `ClientStateError` once the client is open."""
+        """Add an observer.
+
+        Raises:
+            ClientStateError: The client was opened already.
+            PluginError: It is not an observer.
+        """
         if self._token is not None:
-            raise ClientStateError("observers are added before the client is opened")
+            raise ClientStateError("this client is open already; add observers before that")
         check_observer(observer, "observe()")
         self._pipeline.observe(observer)
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire; of all clients that share the limiter."""
+        """How many attempts are on the wire now, of all clients that share the limiter."""
         return self._pipeline.limiter.borrowed_tokens
 
     @overload
@@ -248,51 +244,50 @@ class Client(ApiMethods):
         buffer: int | None = None,
         stop_on: Literal["shared_errors"] | None = None,
     ) -> OutcomeStream[Any]:
-        """Make a call for each of ``requests``; an async context manager that yields outcomes.
+        """Make a call for each of ``requests``; an async context manager and iterator of outcomes.
 
-        Items are drawn as they are needed: at most ``max_in_flight`` calls are active at once, and four times
-        as many are held with those that wait for a retry or for their turn. A slow consumer slows the
-        sending. An item that fails becomes an outcome with an error, and touches no other. Leaving the block
-        cancels what is in flight.
+        Requests are read when they are needed. A slow consumer slows the sending. An item that fails becomes
+        an outcome with an error and does not affect others. Leaving the block cancels the remaining calls.
+
+        Besides the calls on the wire, up to three times as many calls may wait for a retry or a rate limit.
 
         Args:
-            requests: Prompts, bodies, lines of OpenAI's batch format, `Request` objects, or objects whose
-                ``request`` is one; an iterable or an async iterable of any length.
-            answer: The type of each answer, as with `chat`, for requests that name none of their own.
-            max_in_flight: How many attempts of this map may be on the wire at once, within the limiter of the
-                client (default: as many as that allows, also when its ``total_tokens`` changes).
-            ordered: Have the outcomes in the order of the input (default: as they complete).
+            requests: An iterable or async iterable of any length, of prompts, bodies, lines in OpenAI's batch
+                format, `Request` objects, or objects with a `Request` as their attribute ``request``.
+            answer: The type of the answers, as for `chat`, for requests without a type of their own.
+            max_in_flight: How many attempts of this map may be on the wire at the same time, within the
+                client's limit (default: as many as the client's limiter allows, also when that changes).
+            ordered: Yield outcomes in the order of the input (default: as they complete).
             buffer: How many finished outcomes may wait for the consumer while other items are sent (default:
-                as many as may be in flight; 0: nothing is sent while an outcome was not taken).
-            stop_on: "shared_errors" stops the map at an error that all later calls share, like no credit
-                left, a refused key or an unknown model: when three items have failed with it and no call that
-                began after the first of them has succeeded. Nothing more is drawn then, and the error is
-                raised after the outcomes of what was drawn before. None: no error stops it.
+                as many as may be in flight). With 0, nothing is sent while an outcome waits.
+            stop_on: "shared_errors" stops the map at an error that all later calls share, such as no credit
+                left, a rejected key or an unknown model: when three items have failed with it, and no call
+                that began after the first of them has succeeded. The map then reads no more requests, and
+                raises the error after the outcomes of those it has read. By default, no error stops it.
+
+        Returns:
+            The stream of outcomes; enter it with ``async with``, or use `OutcomeStream.each`.
 
         Raises:
-            SettingsError: ``max_in_flight`` is below 1, ``buffer`` below 0, or ``stop_on`` is another word.
-            RequestError: ``answer`` is not such a type.
-            Exception: What iterating over ``requests`` raises, after the outcomes of what was drawn before.
+            SettingsError: ``max_in_flight`` is below 1, ``buffer`` below 0, or ``stop_on`` is not valid.
+            RequestError: ``answer`` is not a type that answers can have.
+            Exception: An error of ``requests`` itself, after the outcomes of the items before it.
+
+        Example:
+            ```python
+            async with client.map(f"Explain {word}" for word in words) as outcomes:
+                async for outcome in outcomes:
+                    print(outcome.reply.text if outcome.ok else outcome.error)
+            ```
         """
         self._check_usable()
-        if max_in_flight is not None and max_in_flight < 1:
-            raise SettingsError(f"max_in_flight={max_in_flight}: must be at least 1")
-        if buffer is not None and buffer < 0:
-            raise SettingsError(f"buffer={buffer}: must not be below 0")
-        if isinstance(requests, (str, Mapping)) or not isinstance(requests, (Iterable, AsyncIterable)):
-            raise RequestError(f"map takes an iterable of requests, not a {type(requests).__name__}")
-        if stop_on not in {None, "shared_errors"}:
-            raise SettingsError(f"stop_on={stop_on!r}: must be 'shared_errors' or None")
-        if max_in_flight is None and self.limiter.total_tokens == math.inf:
-            raise SettingsError("the client's limiter has no limit; give the map one: max_in_flight=")
+        check_map_arguments(requests, max_in_flight, buffer, stop_on, self.limiter)
         own_limiter = None if max_in_flight is None else PriorityCapacityLimiter(max_in_flight)
         work: Callable[[OutcomeStream[Any], int, Any], Awaitable[Outcome[Any]]] = functools.partial(
             self._outcome, own_limiter, None if answer is None else response_format_for(answer)
         )
         if stop_on is not None:
-            from headrace.client.stop_on import (
-                StopOnSharedErrors,  # with its table of errors; few maps need it
-            )
+            from headrace.client.stop_on import StopOnSharedErrors  # imported late: few maps need it
 
             requests = stopping = StopOnSharedErrors(requests, work)
             work = stopping.work
@@ -300,134 +295,7 @@ class Client(ApiMethods):
             requests, work, limiter=own_limiter or self.limiter, ordered=ordered, buffer=buffer
         )
 
-    async def _outcome(
-        self,
-        limiter: Limiter | None,
-        answer: ResponseFormat | None,
-        stream: OutcomeStream[Any],
-        index: int,
-        item: RequestLike,
-    ) -> Outcome:
-        try:
-            if self._pipeline.closed:
-                self._check_usable()
-            request = as_request(item, self._settings.model, answer)
-            call = self._call(request)
-        except HeadraceError as error:
-            await checkpoint()
-            return Outcome(index, item if isinstance(item, Request) else None, None, error, item=item)
-        call.priority -= 1  # somebody may be waiting for a single one
-        call._map, call._map_limiter = stream, limiter
-        try:
-            reply = await self._pipeline.perform(call)
-        except HeadraceError as error:
-            return Outcome(index, request, None, error, call.attempts, self._now() - call.started, item)
-        return Outcome(index, request, reply, None, reply.attempts, reply.elapsed, item)
-
-    def _call(self, request: Request, *, streamed: bool = False) -> Call:
-        timeout = request.timeout
-        if timeout is None:
-            timeout = self._timeout
-        elif not isinstance(timeout, Timeout):
-            timeout = Timeout(timeout, connect=self._timeout.connect, stall=self._timeout.stall)
-        now, endpoints = self._now(), self._endpoints
-        if not self._alike:
-            endpoints = self._serving.get(request.model) or self._endpoints_for(request.model)
-        request, content = encode_request(request)
-        return Call(
-            request,
-            endpoints[0],
-            content,
-            timeout,
-            now,
-            None if request.deadline is None else now + request.deadline,
-            notify=self._pipeline.notify,
-            streamed=streamed,
-            now=self._now,
-            endpoints=endpoints,
-            priority=request.priority,
-            all_endpoints=self._endpoints,
-        )
-
-    def _endpoints_for(self, model: str | None) -> tuple[Endpoint, ...]:
-        """The endpoints that have a model."""
-        endpoints = tuple([endpoint for endpoint in self._endpoints if endpoint.serves(model)])
-        if not endpoints:
-            known = {name for endpoint in self._endpoints for name in endpoint.models or ()}
-            raise RequestError(f"no endpoint has the model {model!r}; {nearest(str(model), known)}")
-        if len(self._serving) < _MOST_MODELS:
-            self._serving[model] = endpoints
-        return endpoints
-
-    async def _send_request(self, request: Request, until: float | None = None) -> Reply:
-        try:
-            self._check_usable()
-            call = self._call(as_request(request, self._settings.model))
-        except HeadraceError:
-            await checkpoint()
-            raise
-        if until is not None:
-            call.deadline = until
-        return await self._pipeline.perform(call)
-
-    def _begin_stream(self, request: Request) -> AbstractAsyncContextManager[tuple[Call, Reply]]:
-        self._check_usable()
-        return self._streaming(streamed_request(as_request(request, self._settings.model)))
-
-    @asynccontextmanager
-    async def _streaming(self, request: Request) -> AsyncIterator[tuple[Call, Reply]]:
-        """The call, and the reply with its first piece; at the end of the block the call has ended."""
-        call = self._call(request, streamed=True)
-        try:
-            reply = await self._pipeline.perform(call)
-        except BaseException as error:
-            call.end(StreamResult(error=error))
-            raise
-        yield call, reply
-
-    def _check_usable(self) -> None:
-        if self._pipeline.closed is not None:
-            raise ClientStateError(self._pipeline.closed)
-        if self._token is None:
-            raise ClientStateError("this client is not open yet; enter it with 'async with'")
-        if anyio.lowlevel.current_token() != self._token:
-            raise ClientStateError(
-                "this client was opened in another event loop; open one client in each loop"
-            )
-
-
-def _make_limiter(limiter: Limiter | None, max_in_flight: int | None, core: CoreSettings) -> Limiter:
-    if limiter is None:
-        return PriorityCapacityLimiter(core.max_in_flight)
-    if max_in_flight is not None:
-        raise SettingsError("limiter= and max_in_flight= both say how many at once; leave one of them out")
-    if not isinstance(limiter, (PriorityCapacityLimiter, anyio.CapacityLimiter)):
-        raise SettingsError(
-            f"limiter={limiter!r}: must be a headrace.PriorityCapacityLimiter or an anyio.CapacityLimiter"
-        )
-    return limiter
-
-
-def _make_transport(
-    transport: Transport | str | None, plugins: Plugins | None, settings: Settings
-) -> Transport:
-    if transport is None or isinstance(transport, str):
-        if settings.core.transport in OWN_TRANSPORTS:
-            return make_transport(settings.core)
-        return (plugins or Plugins()).transport(settings) or make_transport(settings.core)
-    if isinstance(transport, type):
-        raise SettingsError(
-            f"transport= is the class {transport.__name__}; did you mean {transport.__name__}()?"
-        )
-    if not isinstance(transport, Transport):
-        raise SettingsError(f"transport={transport!r} is no transport: it needs send(call) and aclose()")
-    return transport
-
-
-def _checked_keywords(sections: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Keywords that are no parameters: the core's other settings, and sections for plugins."""
-    known = {*(Client.__init__.__kwdefaults__ or ()), *CoreSettings.__annotations__}
-    for name, value in sections.items():
-        if name not in known and not isinstance(value, Mapping):
-            raise SettingsError(f"Client has no keyword {name!r}; {nearest(name, known)}")
-    return sections
+    def respond(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Reply]:
+        """Deprecated name of `responses`; removed in 0.3."""
+        warnings.warn("use client.responses, not client.respond", DeprecationWarning, stacklevel=2)
+        return self.responses(*args, **options)

@@ -1,4 +1,4 @@
-"""Many texts to vectors: split into batches that an endpoint takes, sent at once, put together in order."""
+"""Embeds many texts: splits them into batches, sends these at the same time, and joins the vectors."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from headrace.replies import Reply, Usage
 from headrace.wire.embeddings import parse_vectors
 from headrace.wire.error_redaction import redact_error
 
-MOST_TEXTS = 2048
-"""Texts in one request, as OpenAI's reference of POST /embeddings has it."""
+MAX_TEXTS = 2048
+"""Maximum number of texts in one request, from OpenAI's reference of POST /embeddings."""
 
-MOST_BYTES = 300_000
-"""Bytes of text in one request. OpenAI takes 300,000 tokens, and a token stands for at least one byte."""
+MAX_BYTES = 300_000
+"""Maximum bytes of text in one request. OpenAI takes 300,000 tokens, and a token has at least one byte."""
 
 
 @attrs.frozen
 class Embeddings:
-    """The vectors of some texts, in the order of the texts, and what they took.
+    """The vectors of texts, in the order of the texts.
 
-    ``vectors`` has an ``array('f')`` for each text: 4 bytes a number, which ``numpy.array(vectors)`` takes
-    as they are. ``usage`` and ``cost`` (USD) are sums over all batches, None where one of them is unknown;
-    ``model`` is the one the endpoint says it used, None where it says none or nothing was sent;
-    ``attempts`` counts the trips over the wire.
+    Attributes:
+        vectors: An ``array('f')`` for each text, with 4 bytes per number; ``numpy.array(vectors)`` makes a
+            matrix of them.
+        usage: Token counts of all batches; None if one is unknown.
+        cost: USD for all batches; None if one is unknown.
+        model: The model that the endpoint names; None if it names none or nothing was sent.
+        attempts: The number of attempts for all batches.
     """
 
     vectors: list[array[float]] = attrs.field(repr=False)
@@ -42,7 +45,7 @@ class Embeddings:
 
 
 def embeddings_body(dimensions: int | None) -> dict[str, Any]:
-    """The body of all batches, but for the texts; raises `RequestError` for ``dimensions`` below 1."""
+    """The body of all batches, without the texts; raises `RequestError` for ``dimensions`` below 1."""
     body: dict[str, Any] = {"encoding_format": "base64"}
     if dimensions is not None:
         body["dimensions"] = _count("dimensions", dimensions, "numbers in a vector")
@@ -50,12 +53,12 @@ def embeddings_body(dimensions: int | None) -> dict[str, Any]:
 
 
 def in_batches(texts: Iterable[str], batch_size: int | None) -> list[list[str]]:
-    """The texts in batches of at most ``batch_size`` (default `MOST_TEXTS`) texts and `MOST_BYTES` bytes.
+    """Split texts into batches of at most ``batch_size`` (default `MAX_TEXTS`) texts and `MAX_BYTES` bytes.
 
-    A text that is longer than that comes alone: whether it is too long is for the endpoint to say. Raises
-    `RequestError` for what is no list of texts that can be embedded.
+    A longer text gets a batch of its own; the endpoint decides whether it is too long. Raises `RequestError`
+    for texts that cannot be embedded.
     """
-    batch_size = MOST_TEXTS if batch_size is None else _count("batch_size", batch_size, "texts in a request")
+    batch_size = MAX_TEXTS if batch_size is None else _count("batch_size", batch_size, "texts in a request")
     if isinstance(texts, (str, bytes)):
         raise RequestError("embed takes a list of texts, not one text; write client.embed([text])")
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
@@ -65,29 +68,32 @@ def in_batches(texts: Iterable[str], batch_size: int | None) -> list[list[str]]:
     for index, text in enumerate(texts):
         length = _length(index, text)
         size += length
-        if not batches or len(batches[-1]) == batch_size or size > MOST_BYTES:
+        if not batches or len(batches[-1]) == batch_size or size > MAX_BYTES:
             batches.append([])
             size = length
-        batches[-1].append(str(text))  # NumPy's texts are of a class of their own, which JSON has not
+        batches[-1].append(str(text))  # NumPy's strings have a class of their own, which JSON does not know
     return batches
 
 
 async def embed(
-    send: Callable[[Request], Awaitable[Reply]], asked: Request, batches: Sequence[list[str]], workers: float
+    send: Callable[[Request], Awaitable[Reply]],
+    template: Request,
+    batches: Sequence[list[str]],
+    workers: float,
 ) -> Embeddings:
-    """Send ``asked`` for each of the batches, ``workers`` at once; the first error cancels the others."""
+    """Send ``template`` with each batch, ``workers`` at a time; the first error cancels the others."""
     parts: dict[int, Embeddings] = {}
     failures: list[HeadraceError] = []
-    waiting = iter(enumerate(batches))
+    remaining = iter(enumerate(batches))
 
     async def work() -> None:
         try:
-            for number, texts in waiting:
-                # Made here and not beforehand: only what is in flight is held a second time, as JSON.
-                request = attrs.evolve(asked, body={**(asked.body or {}), "input": texts})
+            for number, texts in remaining:
+                # Made here, so that only batches in flight are held a second time, as JSON.
+                request = attrs.evolve(template, body={**(template.body or {}), "input": texts})
                 parts[number] = _part(request, await send(request), len(texts))
         except HeadraceError as error:
-            # Kept and not raised: of batches that fail at the same moment, a group would raise them all.
+            # Not raised here: a task group would raise all errors of batches that fail at the same moment.
             failures.append(error)
             group.cancel_scope.cancel()
 
@@ -107,7 +113,7 @@ def _count(name: str, value: object, of: str) -> int:
 
 
 def _length(index: int, text: object) -> int:
-    """How many bytes a text has as UTF-8; raises `RequestError` for what no endpoint embeds."""
+    """The length of a text in bytes of UTF-8; raises `RequestError` for a text that cannot be embedded."""
     if not isinstance(text, str):
         raise RequestError(f"texts[{index}] is of type {type(text).__name__}; embed takes texts (str) only")
     if not text:
@@ -118,13 +124,13 @@ def _length(index: int, text: object) -> int:
         return len(text.encode())
     except UnicodeEncodeError as error:
         raise RequestError(
-            f"texts[{index}] is no Unicode text: half a character (a surrogate) at {error.start}; "
+            f"texts[{index}] is not valid Unicode: a lone surrogate at {error.start}; "
             "read it with errors='replace'"
         ) from None
 
 
 def _part(request: Request, reply: Reply, count: int) -> Embeddings:
-    """One batch's answer; raises `InvalidReply` where it has not one vector for each text."""
+    """The embeddings of one batch; raises `InvalidReply` if it does not have one vector for each text."""
     try:
         vectors = parse_vectors(reply, count)
         _check_lengths(vectors, (request.body or {}).get("dimensions"))
@@ -137,11 +143,11 @@ def _part(request: Request, reply: Reply, count: int) -> Embeddings:
 
 
 def _check_lengths(vectors: Sequence[array[float]], wanted: object) -> None:
-    """Raise `InvalidReply` for vectors that cannot be compared, or are not of the length that was wanted."""
+    """Raise `InvalidReply` for vectors of different lengths, or of another length than requested."""
     lengths = {len(vector) for vector in vectors}
     if isinstance(wanted, int) and lengths - {wanted}:
-        said = f"dimensions={wanted} was asked for, and the vectors have {_listed(lengths)} numbers; "
-        failure = InvalidReply(f"{said}the model cannot shorten them, so leave dimensions out")
+        found = f"dimensions={wanted} was requested, but the vectors have {_listed(lengths)} numbers; "
+        failure = InvalidReply(f"{found}the model cannot shorten them, so omit dimensions=")
     elif len(lengths) > 1:
         failure = InvalidReply(f"the vectors differ in length: {_listed(lengths)} numbers")
     else:
@@ -157,7 +163,7 @@ def _listed(lengths: set[int]) -> str:
 
 def _joined(parts: Sequence[Embeddings]) -> Embeddings:
     vectors = [vector for part in parts for vector in part.vectors]
-    _check_lengths(vectors, None)  # another model may have answered a batch
+    _check_lengths(vectors, None)  # batches may come from different models
     usages = [part.usage for part in parts if part.usage is not None]
     costs = [part.cost for part in parts if part.cost is not None]
     return Embeddings(

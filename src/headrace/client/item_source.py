@@ -1,4 +1,4 @@
-"""The items of a map: drawn one at a time from a sync or async source, which is closed in the end."""
+"""The input of a map: an iterable or async iterable, read one item at a time and closed at the end."""
 
 from __future__ import annotations
 
@@ -8,75 +8,75 @@ from typing import Any
 import anyio
 
 EXHAUSTED: Any = object()
-"""What is drawn from the end of the source on."""
+"""What `ItemSource.next_item` returns when there are no more items."""
 
 
 class ItemSource:
-    """Draws from ``items``.
+    """Reads items from an iterable or async iterable.
 
-    ``draw()`` gives the next item, to be awaited where ``awaited`` is true: `EXHAUSTED` from the end or the
-    first error on, which is kept as ``error``, and once ``over`` was set. `aclose` comes when all who draw
-    have ended.
+    Attributes:
+        next_item: Returns the next item, or `EXHAUSTED` after the last item, after an error, and once
+            ``is_over`` is set. The result must be awaited if ``is_async`` is true.
+        is_async: Whether the input is an async iterable.
+        is_over: Whether no more items are read.
+        error: The error that the input raised; None without one.
     """
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
-        self.awaited: bool = isinstance(items, AsyncIterable)
-        self.over = False
+        self.is_async: bool = isinstance(items, AsyncIterable)
+        self.is_over: bool = False
         self.error: Exception | None = None
-        self.draw: Callable[[], Any]
+        self.next_item: Callable[[], Any]
         self._close: Callable[[], object] | None = None
         if isinstance(items, AsyncIterable):
             async_iterator = aiter(items)
-            self.draw = self._drawing_async(async_iterator.__anext__)
+            self.next_item = self._reading_async(async_iterator.__anext__)
             if isinstance(async_iterator, AsyncGenerator) or async_iterator is not items:
                 self._close = getattr(async_iterator, "aclose", None)
         else:
             iterator = iter(items)
-            self.draw = self._drawing(iterator.__next__)
-            # An iterator that the caller made is the caller's to close, as a file is. A generator's code has
-            # nobody else who could end it.
+            self.next_item = self._reading(iterator.__next__)
+            # The caller closes an iterator that it made itself, such as a file. Generators are closed here,
+            # because nothing else ends their code.
             if isinstance(iterator, Generator) or iterator is not items:
                 self._close = getattr(iterator, "close", None)
 
-    def _drawing(self, advance: Callable[[], Any]) -> Callable[[], Any]:
-        def draw() -> Any:
-            if self.over:
+    def _reading(self, advance: Callable[[], Any]) -> Callable[[], Any]:
+        def next_item() -> Any:
+            if self.is_over:
                 return EXHAUSTED
             try:
                 return advance()
             except StopIteration:
-                self.over = True
+                self.is_over = True
             except Exception as error:
-                self.over, self.error = True, error
+                self.is_over, self.error = True, error
             return EXHAUSTED
 
-        return draw
+        return next_item
 
-    def _drawing_async(self, advance: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+    def _reading_async(self, advance: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
         lock = anyio.Lock(fast_acquire=True)
 
-        async def draw() -> Any:
-            # One at a time: an async generator cannot be advanced by two tasks at once.
+        async def next_item() -> Any:
+            # One task at a time: two tasks cannot advance an async generator at once.
             async with lock:
-                if self.over:
+                if self.is_over:
                     return EXHAUSTED
                 try:
                     return await advance()
                 except StopAsyncIteration:
-                    self.over = True
+                    self.is_over = True
                 except Exception as error:
-                    self.over, self.error = True, error
+                    self.is_over, self.error = True, error
                 return EXHAUSTED
 
-        return draw
+        return next_item
 
     async def aclose(self) -> None:
-        """Close the source where it is a generator, or an iterator that was made here.
-
-        Raises what its own code raises when it is closed.
-        """
+        """Close the input if it is a generator or an iterator made here; raises what its own code raises."""
         close, self._close = self._close, None
         if close is not None:
             closed = close()
-            if self.awaited and isinstance(closed, Awaitable):
+            if self.is_async and isinstance(closed, Awaitable):
                 await closed

@@ -1,12 +1,13 @@
-"""Many calls at once: tasks that draw requests lazily, and an iterator of their outcomes.
+"""Many calls at once: tasks that read requests when needed, and an iterator of their outcomes.
 
-An item is held from the moment it is drawn until its outcome has been handed out, and only so many are
-held at a time. That one rule keeps memory flat, slows the sending when the consumer is slow, and bounds
-how far an ordered run gets ahead of its slowest call.
+An item is *held* from the moment it is read until its outcome is yielded, and the number of held items is
+limited. This keeps memory constant, slows the sending for a slow consumer, and limits how far an ordered map
+runs ahead of its slowest call.
 
-As many calls are *active* as the limiter has tokens. One that waits, for a retry or for its turn, is not: for
-its time another one begins, up to `MOST_HELD` times as many in all. But while nothing has succeeded only few
-begin: all may fail for the same reason, and each would cost the endpoint as many attempts as the first ones.
+A call is *active* unless it waits for a retry or a rate limit. As many calls are active as the limiter has
+tokens. For each waiting call another one begins, up to `MAX_HELD` times as many in all. While no call
+has succeeded, only a few begin: all may fail for the same reason, and each would cost the endpoint as many
+attempts as the first ones.
 """
 
 from __future__ import annotations
@@ -30,28 +31,27 @@ from headrace.errors import ClientStateError
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.tokens import Limiter
 
-MOST_HELD = 4
-"""So many times as many calls as may be active are held, with those that wait."""
+MAX_HELD = 4
+"""How many calls are held at most, waiting ones included, as a multiple of those that may be active."""
 
-_AT_FIRST = 3
-"""Calls that begin in place of waiting ones before any has succeeded; one more with each that does."""
+_INITIAL_EXTRA = 3
+"""How many calls begin for waiting ones before any call has succeeded; each success allows one more."""
 
-_IN_A_TURN = 64
-"""Workers that start in one turn of the event loop.
+_STARTS_PER_TURN = 64
+"""How many workers start in one turn of the event loop.
 
-With 5,000 at once, the first requests would leave only when all 5,000 are made.
+If 5,000 started at once, the first request would be sent only after all 5,000 were made.
 """
 
-_IN_A_ROW = 16
-"""Outcomes that are handed out before the event loop gets a turn."""
+_OUTCOMES_PER_TURN = 16
+"""How many outcomes are yielded before other tasks get a turn."""
 
 
 class OutcomeStream(Generic[R_co]):
-    """An async context manager and iterator: outcomes of ``work(stream, index, item)`` for each item.
+    """The outcomes of a map: an async context manager and iterator; see `Client.map`.
 
-    Outcomes come as they complete, or in input order with ``ordered``. An error raised by the input comes out
-    of the iteration, after the outcomes of all that was drawn before it. Leaving the block cancels what is
-    under way.
+    Outcomes come as calls complete, or in the order of the input. An error of the input is raised by the
+    iteration, after the outcomes of the items before it. Leaving the block cancels the remaining calls.
     """
 
     def __init__(
@@ -67,28 +67,28 @@ class OutcomeStream(Generic[R_co]):
         self._work = work
         self._limiter = limiter
         self._size = len(items) if isinstance(items, Sized) else math.inf
-        self._tells_changes = isinstance(limiter, PriorityCapacityLimiter)
-        self._active = self._room = 0
+        self._reports_changes = isinstance(limiter, PriorityCapacityLimiter)
+        self._active = self._max_held = 0
         self._ordered = ordered
         self._buffer = buffer
         self._opened = False
-        self._drawn = 0
+        self._read = 0
         self._held = 0
         self._running = 0
         self._waiting_calls = 0
         self._succeeded = 0
-        self._without_room: deque[anyio.Event] = deque()
+        self._blocked_workers: deque[anyio.Event] = deque()
         self._finished: deque[Outcome[R_co]] = deque()
-        self._handed_out = 0
-        self._news: anyio.Event | None = None
-        self._early: dict[int, Outcome[R_co]] = {}
-        self._next = 0
+        self._yielded = 0
+        self._outcome_event: anyio.Event | None = None
+        self._out_of_order: dict[int, Outcome[R_co]] = {}
+        self._next_index = 0
 
     def __repr__(self) -> str:
         state = "not entered" if not self._opened else "over" if not self._running else "running"
-        ready = len(self._finished) + len(self._early)
+        ready = len(self._finished) + len(self._out_of_order)
         return (
-            f"<{type(self).__name__}: {state}, {self._drawn} drawn, {self._running} calls held, "
+            f"<{type(self).__name__}: {state}, {self._read} read, {self._running} calls held, "
             f"{self._waiting_calls} of them waiting, {ready} outcomes ready>"
         )
 
@@ -102,16 +102,16 @@ class OutcomeStream(Generic[R_co]):
 
     def _open(self, worker: Callable[[ItemSource], Coroutine[Any, Any, None]]) -> None:
         if self._opened:
-            raise ClientStateError("a map is entered once; call client.map again for another")
+            raise ClientStateError("a map can be entered only once; call client.map again")
         self._opened = True
         self._run_worker = worker
-        self._drawing = ItemSource(self._items)
+        self._source = ItemSource(self._items)
         self._context = copy_context()
         if isinstance(self._limiter, PriorityCapacityLimiter):
             self._limiter.add_callback(self._follow_limiter)
 
     def _close(self) -> None:
-        self._drawing.over = True
+        self._source.is_over = True
         if isinstance(self._limiter, PriorityCapacityLimiter):
             self._limiter.remove_callback(self._follow_limiter)
 
@@ -124,8 +124,8 @@ class OutcomeStream(Generic[R_co]):
         try:
             await self._group.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            # A single error surfaces as itself, be it the block's own or a bug in a worker. The block's own
-            # may be a group, of which trio hands on a copy.
+            # A single error is raised as itself: that of the block, or a bug in a worker. If the error of the
+            # block is a group, trio has made a copy of it.
             if len(group.exceptions) > 1:
                 raise
             if isinstance(error, Exception):
@@ -133,44 +133,54 @@ class OutcomeStream(Generic[R_co]):
             raise group.exceptions[0] from group.exceptions[0].__cause__
         finally:
             self._running = 0
-            await self._drawing.aclose()
+            await self._source.aclose()
 
     @uninterrupted
-    async def each(self, do: Callable[[Outcome[R_co]], None]) -> None:
-        """Call ``do`` for each outcome: in place of the block and the iteration, for what awaits nothing.
+    async def each(self, callback: Callable[[Outcome[R_co]], None]) -> None:
+        """Call ``callback`` for each outcome, instead of entering the block and iterating.
 
-        It is called by the task that made the call, before it draws its next item, so that no outcome waits
-        and no task is woken for one. What it raises ends the map and comes out of here; so does an error
-        of the input, after the outcomes of all that was drawn before it.
+        This is the fastest way for a callback that awaits nothing: the task that made the call also calls
+        ``callback``, so that no other task must be woken.
+
+        Args:
+            callback: An error that it raises ends the map.
+
+        Raises:
+            Exception: An error of ``callback``; or of the input, after the outcomes of the items before it.
+
+        Example:
+            ```python
+            await client.map(prompts).each(lambda outcome: print(outcome.index, outcome.ok))
+            ```
         """
         if self._ordered:
             async with self:
                 async for outcome in self:
-                    do(outcome)
+                    callback(outcome)
             return
-        ended, work, polls = False, self._work, not self._tells_changes
+        ended, work, must_poll = False, self._work, not self._reports_changes
 
-        async def worker(drawing: ItemSource) -> None:
+        async def worker(source: ItemSource) -> None:
             nonlocal ended
-            draw = drawing.draw
-            # As long as there are not too many, which the end of a wait or a smaller limit makes.
+            next_item = source.next_item
+            # There can be too many calls after the end of a wait, or with a smaller limit.
             while self._running - self._waiting_calls <= self._active:
-                drawn = draw()
-                item = await drawn if drawing.awaited else drawn
+                result = next_item()
+                item = await result if source.is_async else result
                 if item is EXHAUSTED:
                     break
-                index = self._drawn
-                self._drawn += 1
+                index = self._read
+                self._read += 1
                 outcome = await work(self, index, item)
                 self._succeeded += outcome.error is None
-                if polls:
+                if must_poll:
                     self._follow_limiter()
                 elif self._waiting_calls:
                     self._start_workers()
                 if ended:
                     return
                 try:
-                    do(outcome)
+                    callback(outcome)
                 except BaseException:
                     ended = True
                     raise
@@ -182,133 +192,133 @@ class OutcomeStream(Generic[R_co]):
                 self._follow_limiter()
         finally:
             self._close()
-            await self._drawing.aclose()
-        if self._drawing.error is not None:
-            raise self._drawing.error
+            await self._source.aclose()
+        if self._source.error is not None:
+            raise self._source.error
 
-    # How many calls are held.
+    # The number of calls.
 
     def _follow_limiter(self) -> None:
-        """See how many tokens there are now."""
+        """Adapt the number of calls to that of tokens."""
         self._active = max(1, int(min(self._limiter.total_tokens, self._size)))
-        self._room = self._active + (self._active if self._buffer is None else self._buffer)
+        self._max_held = self._active + (self._active if self._buffer is None else self._buffer)
         self._start_workers()
 
     @uninterrupted
     def _start_workers(self) -> None:
-        """Start as many as may run, `_IN_A_TURN` at most; the last of these starts the next ones."""
-        last = self._running + _IN_A_TURN
+        """Start up to `_STARTS_PER_TURN` workers; the last one of these starts more."""
+        last = self._running + _STARTS_PER_TURN
         while (
-            not self._drawing.over
+            not self._source.is_over
             and self._running - self._waiting_calls < self._active
-            and self._running < min(MOST_HELD * self._active, self._active + _AT_FIRST + self._succeeded)
+            and self._running < min(MAX_HELD * self._active, self._active + _INITIAL_EXTRA + self._succeeded)
         ):
             self._running += 1
-            # In the context of the map, not in that of the call that waits, which a span may be part of.
+            # In the context of the map: that of the waiting call may contain a tracing span.
             run = self._run_worker if self._running < last else self._run_starting_worker
-            self._context.copy().run(lambda: self._group.start_soon(run, self._drawing))  # noqa: B023 - at once
+            self._context.copy().run(lambda: self._group.start_soon(run, self._source))  # noqa: B023 - at once
             if self._running == last:
                 return
 
-    async def _run_starting_worker(self, drawing: ItemSource) -> None:
+    async def _run_starting_worker(self, source: ItemSource) -> None:
         self._start_workers()
-        await self._run_worker(drawing)
+        await self._run_worker(source)
 
     def call_waits(self) -> None:
-        """A call gives its token back for a time; see `headrace.Call.waiting`."""
+        """A call enters a `headrace.Call.waiting` block."""
         self._waiting_calls += 1
         self._start_workers()
-        self._make_room(1)
+        self._unblock_workers(1)
 
     def call_resumes(self) -> None:
-        """The time is over."""
+        """A call leaves its `headrace.Call.waiting` block."""
         self._waiting_calls -= 1
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Outcome[R_co]:
-        if not await self._any_finished():
+        if not await self._wait_for_outcome():
             raise StopAsyncIteration
         outcome = self._finished.popleft()
         self._held -= 1
-        self._make_room(1)
+        self._unblock_workers(1)
         return outcome
 
     async def batch(self) -> list[Outcome[R_co]]:
-        """All outcomes that are ready, waiting for at least one; empty at the end."""
-        return self.ready() if await self._any_finished() else []
+        """Wait for at least one outcome and return all that are ready; empty at the end."""
+        return self.ready() if await self._wait_for_outcome() else []
 
     def ready(self) -> list[Outcome[R_co]]:
-        """The outcomes that are ready now, without waiting."""
+        """Return the outcomes that are ready, without waiting."""
         outcomes = list(self._finished)
         self._finished.clear()
         self._held -= len(outcomes)
-        self._make_room(len(outcomes))
+        self._unblock_workers(len(outcomes))
         return outcomes
 
-    async def _any_finished(self) -> bool:
-        """Wait for an outcome; False at the end, or the input's error, raised once."""
+    async def _wait_for_outcome(self) -> bool:
+        """Wait for an outcome; returns False at the end; raises the error of the input once."""
         if self._finished:
-            self._handed_out += 1
-            if self._handed_out % _IN_A_ROW == 0:
+            self._yielded += 1
+            if self._yielded % _OUTCOMES_PER_TURN == 0:
                 await checkpoint()
         while not self._finished:
             if not self._running:
                 if not self._opened:
                     raise ClientStateError("enter the map first: async with client.map(…) as outcomes")
-                error, self._drawing.error = self._drawing.error, None
+                error, self._source.error = self._source.error, None
                 if error is not None:
                     raise error
                 await checkpoint()
                 return False
-            if self._news is None:  # else another task waits for it, too
-                self._news = anyio.Event()
-            await self._news.wait()
+            if self._outcome_event is None:  # otherwise another task waits for it already
+                self._outcome_event = anyio.Event()
+            await self._outcome_event.wait()
         return True
 
-    def _make_room(self, number: int) -> None:
-        for _ in range(min(number, len(self._without_room))):
-            self._without_room.popleft().set()
+    def _unblock_workers(self, number: int) -> None:
+        for _ in range(min(number, len(self._blocked_workers))):
+            self._blocked_workers.popleft().set()
 
-    async def _worker(self, drawing: ItemSource) -> None:
-        draw = drawing.draw
+    async def _worker(self, source: ItemSource) -> None:
+        next_item = source.next_item
         while self._running - self._waiting_calls <= self._active:
-            while self._held >= self._room + self._waiting_calls:
-                room = anyio.Event()
-                self._without_room.append(room)
-                await room.wait()
+            while self._held >= self._max_held + self._waiting_calls:
+                unblocked = anyio.Event()
+                self._blocked_workers.append(unblocked)
+                await unblocked.wait()
             self._held += 1
-            drawn = draw()
-            item = await drawn if drawing.awaited else drawn
+            result = next_item()
+            item = await result if source.is_async else result
             if item is EXHAUSTED:
                 self._held -= 1
                 break
-            index = self._drawn
-            self._drawn += 1
+            index = self._read
+            self._read += 1
             outcome = await self._work(self, index, item)
             self._succeeded += outcome.error is None
-            if not self._tells_changes:
+            if not self._reports_changes:
                 self._follow_limiter()
             elif self._waiting_calls:
                 self._start_workers()
-            self._hand_out(outcome)
-        # Not in a finally: to a consumer that is cancelled with its workers, they must not look done.
+            self._add_outcome(outcome)
+        # Not in a finally: to a consumer that is cancelled with its workers, these must not look finished.
         self._running -= 1
-        self._tell()
+        self._wake_consumers()
 
-    def _hand_out(self, outcome: Outcome[R_co]) -> None:
+    def _add_outcome(self, outcome: Outcome[R_co]) -> None:
         if not self._ordered:
             self._finished.append(outcome)
         else:
-            self._early[outcome.index] = outcome
-            while self._next in self._early:
-                self._finished.append(self._early.pop(self._next))
-                self._next += 1
-        self._tell()
+            self._out_of_order[outcome.index] = outcome
+            while self._next_index in self._out_of_order:
+                self._finished.append(self._out_of_order.pop(self._next_index))
+                self._next_index += 1
+        self._wake_consumers()
 
-    def _tell(self) -> None:
-        """Wake whoever waits for an outcome."""
-        news, self._news = self._news, None
-        if news is not None:
-            news.set()
+    def _wake_consumers(self) -> None:
+        """Wake the tasks that wait for an outcome."""
+        event, self._outcome_event = self._outcome_event, None
+        if event is not None:
+            event.set()

@@ -1,4 +1,4 @@
-"""A map that stops at an error which all its later calls share."""
+"""Stops a map at an error that all later calls share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from headrace.wire.error_scope import shared_error
 
 
 class StopOnSharedErrors:
-    """The items and the work of a map, under the rule of `SharedErrorDetector`.
+    """Wraps the input and the work of a map, and reports each call to a `SharedErrorDetector`.
 
-    As an async iterable it gives the items. Where the rule says that nothing more is to be drawn, it waits
-    for the calls under way, and raises the error unless one of them takes the verdict back.
+    It is an async iterable of the items. While the detector has a verdict, it waits for the running calls.
+    It then raises the error, unless one of them has revoked the verdict.
     """
 
     def __init__(
@@ -28,42 +28,42 @@ class StopOnSharedErrors:
     ) -> None:
         self._items = items
         self._work = work
-        self._rule: SharedErrorDetector[HeadraceError] = SharedErrorDetector()
-        self._under_way = 0
-        self._finished = anyio.Event()
+        self._detector: SharedErrorDetector[HeadraceError] = SharedErrorDetector()
+        self._running = 0
+        self._call_finished = anyio.Event()
 
     async def __aiter__(self) -> AsyncGenerator[Any, None]:
-        drawing, rule = ItemSource(self._items), self._rule
+        source, detector = ItemSource(self._items), self._detector
         try:
             while True:
-                while rule.verdict is not None:
-                    if not self._under_way:
-                        raise rule.verdict.first
-                    self._finished = anyio.Event()
-                    await self._finished.wait()
-                drawn = drawing.draw()
-                item = await drawn if drawing.awaited else drawn
+                while detector.verdict is not None:
+                    if not self._running:
+                        raise detector.verdict.first
+                    self._call_finished = anyio.Event()
+                    await self._call_finished.wait()
+                result = source.next_item()
+                item = await result if source.is_async else result
                 if item is EXHAUSTED:
                     break
                 yield item
         finally:
-            await drawing.aclose()
-        if drawing.error is not None:
-            raise drawing.error
+            await source.aclose()
+        if source.error is not None:
+            raise source.error
 
     async def work(self, stream: Any, index: int, item: Any) -> Outcome[Any]:
-        """The outcome of an item, of which the rule is told."""
-        rule = self._rule
-        number = rule.begin()
-        self._under_way += 1
+        """Do the work for an item and report its outcome to the detector."""
+        detector = self._detector
+        number = detector.begin()
+        self._running += 1
         try:
             outcome = await self._work(stream, index, item)
         finally:
-            self._under_way -= 1
+            self._running -= 1
         if outcome.error is None:
-            if rule.held:
-                rule.succeed(number)
+            if detector.held:
+                detector.succeed(number)
         elif (shared := shared_error(outcome.error)) is not None:
-            rule.fail(index, shared, outcome.error)
-        self._finished.set()
+            detector.fail(index, shared, outcome.error)
+        self._call_finished.set()
         return outcome

@@ -1,4 +1,4 @@
-"""A streamed answer as a caller reads it: chunk by chunk, finished exactly once."""
+"""A streamed answer, read chunk by chunk."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from headrace.replies import Reply
 from headrace.wire.error_redaction import redact_error
 from headrace.wire.stream_accumulator import Chunk
 
-_IN_A_ROW = 16
-"""Pieces that are handed out before the event loop gets a turn."""
+_CHUNKS_PER_TURN = 16
+"""How many chunks are yielded before other tasks get a turn."""
 
 
-async def _reader_of_whole(reply: Reply) -> ChunkReader:
-    """For a reply that comes from a policy."""
+async def _reader_of_complete(reply: Reply) -> ChunkReader:
+    """A reader for a complete reply, from a policy such as a cache."""
     reader = ChunkReader(reply)
-    await reader.whole(math.inf)
+    await reader.read_whole(math.inf)
     return reader
 
 
 class Stream:
-    """An async context manager and iterator over the pieces of one answer; see `Client.stream`."""
+    """The chunks of one answer: an async context manager and iterator; see `Client.stream`."""
 
     def __init__(self, begin: AbstractAsyncContextManager[tuple[Call, Reply]]) -> None:
         self._begin = begin
@@ -45,28 +45,28 @@ class Stream:
         self._reply: Reply | None = None
         self._ended = False
         self._complete = False
-        self._in_a_row = 0
+        self._yielded_in_turn = 0
 
     def __repr__(self) -> str:
         reply = self._reply
         if reply is None:
-            return f"<Stream {'waiting for its first piece' if self._entered else 'not entered yet'}>"
-        came = f"{self._reader.accumulator.text_length} characters"
+            return f"<Stream {'waiting for its first chunk' if self._entered else 'not entered yet'}>"
+        received = f"{self._reader.accumulator.text_length} characters"
         if not self._ended:
-            state = f"open, {came} so far"
+            state = f"open, {received} so far"
         else:
-            state = f"{'complete' if self._complete else 'broken off'}, {came} in {reply.elapsed:.1f} s"
+            state = f"{'complete' if self._complete else 'broken off'}, {received} in {reply.elapsed:.1f} s"
         return f"<Stream from {self._call.endpoint.name} {state}>"
 
     @uninterrupted
     async def __aenter__(self) -> Self:
         if self._entered:
-            raise ClientStateError("a stream is entered once; call client.stream again for another")
+            raise ClientStateError("a stream can be entered only once; call client.stream again")
         self._entered = True
         self._call, reply = await self._begin.__aenter__()
         try:
-            self._reader: ChunkReader = reply._reader or await _reader_of_whole(reply)
-        except BaseException as error:  # what a policy gave is no answer: the block does not begin
+            self._reader: ChunkReader = reply._reader or await _reader_of_complete(reply)
+        except BaseException as error:  # the reply of a policy is not valid
             self._call.end(StreamResult(error=error))
             await self._begin.__aexit__(None, None, None)
             raise
@@ -79,7 +79,7 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            # Leaving early is no failure, whatever the block's own error; nor is being cancelled.
+            # Leaving early is not a failure of the call, whatever the error of the block.
             self._finish(StreamResult(error=None if isinstance(error, Exception) else error))
             await self._reader.aclose()
         finally:
@@ -93,29 +93,29 @@ class Stream:
             raise ClientStateError("enter the stream first: async with client.stream(…) as stream")
         reader = self._reader
         if reader.ready:
-            self._in_a_row += 1
-            if self._in_a_row == _IN_A_ROW:
-                self._in_a_row = 0
+            self._yielded_in_turn += 1
+            if self._yielded_in_turn == _CHUNKS_PER_TURN:
+                self._yielded_in_turn = 0
                 await checkpoint()
         else:
-            self._in_a_row = 0
+            self._yielded_in_turn = 0
             if self._ended:
                 raise StopAsyncIteration
             if not reader.done:
-                await self._read_on()
+                await self._read_more()
             if not reader.ready:
                 self._finish(StreamResult(complete=True))
                 raise StopAsyncIteration
         return reader.ready.popleft()
 
     @uninterrupted
-    async def _read_on(self) -> None:
+    async def _read_more(self) -> None:
         call = self._call
         stall = call.timeout.stall
         deadline = math.inf if call.deadline is None else call.deadline
         until = math.inf if stall is None else anyio.current_time() + stall
         try:
-            await self._reader.more(min(until, deadline))
+            await self._reader.read_more(min(until, deadline))
         except CallError as error:
             failure = error
             if isinstance(error, CallTimeout) and deadline <= until:
@@ -133,7 +133,7 @@ class Stream:
             raise
 
     def _finish(self, result: StreamResult) -> None:
-        """Once: complete the reply, and let the policies do what they have to do at the end."""
+        """Complete the reply and call the callbacks of policies; only the first call has an effect."""
         if self._ended:
             return
         self._ended, self._complete = True, result.complete
@@ -142,16 +142,24 @@ class Stream:
 
     @property
     def reply(self) -> Reply:
-        """The whole answer; raises `ClientStateError` where not all of it was read."""
+        """The complete reply, with usage, cost and the time to the first token.
+
+        Raises:
+            ClientStateError: The stream was not read to its end.
+        """
         if not self._complete:
             raise ClientStateError(
-                "the stream was not read to its end, so there is no reply; stream.partial is what came"
+                "the stream was not read to its end, so there is no reply; use stream.partial"
             )
         return self.partial
 
     @property
     def partial(self) -> Reply:
-        """What has come so far; its usage is None until the end, and its text may stop anywhere."""
+        """The reply so far; its usage is None until the end.
+
+        Raises:
+            ClientStateError: The stream was not entered.
+        """
         reply = self._reply
         if reply is None:
             raise ClientStateError("enter the stream first: async with client.stream(…) as stream")

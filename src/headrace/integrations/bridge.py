@@ -163,7 +163,7 @@ class BridgeTransport:
             )
             limiter = PriorityCapacityLimiter(self._max_in_flight)
             self._pipeline = Pipeline(self.policies, self._observers, limiter, self._attempt)
-            self._lifespans = DetachedLifespans(self._pipeline.parts(self._transport))
+            self._lifespans = DetachedLifespans(self._pipeline.components(self._transport))
         await self._lifespans.open()
 
     async def _attempt(self, call: Call) -> Reply:

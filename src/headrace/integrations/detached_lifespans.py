@@ -18,7 +18,7 @@ import anyio
 
 from headrace._support.clock import on_asyncio
 from headrace.errors import ClientStateError
-from headrace.pipeline.lifespans import TRANSPORT, Lifespans, Part
+from headrace.pipeline.lifespans import TRANSPORT, Component, Lifespans
 
 _running: set[object] = set()
 """References to asyncio's tasks, because the event loop does not protect them from the garbage collector."""
@@ -30,10 +30,10 @@ class DetachedLifespans:
     Emits a ResourceWarning if it is deleted without being closed.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._lifespans = Lifespans(parts, self._on_lost)
+    def __init__(self, components: Sequence[Component]) -> None:
+        self._lifespans = Lifespans(components, self._on_lost)
         self._needs_task = not on_asyncio() or any(
-            hasattr(part.it, "lifespan") for part in parts if part.name != TRANSPORT
+            hasattr(component.instance, "lifespan") for component in components if component.name != TRANSPORT
         )
         self._entered, self._closing, self._exited = anyio.Event(), anyio.Event(), anyio.Event()
         self._error: Exception | None = None

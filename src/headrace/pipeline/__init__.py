@@ -1,1 +1,1 @@
-"""Policies around a transport: plugins are found, policies ordered and compiled into one chain."""
+"""Policies around a transport: finds plugins, orders policies and compiles them into one chain."""

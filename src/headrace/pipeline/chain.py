@@ -1,4 +1,4 @@
-"""Folds policies around the innermost step, with the token of each attempt between PERSIST and PROTECT."""
+"""Compiles policies into one function; each attempt takes its token between PERSIST and PROTECT."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from headrace.tokens import Limiter, acquire_all, release_all, try_acquire
 
 _log = logging.getLogger("headrace")
 
-_OWN = frozenset(
+_FIRST_PARTY = frozenset(
     f"headrace_{name}"
     for name in "adaptive breaker cache cost hedge logging otel pace redis repair retry route".split()
 )
-"""The packages whose policies are known to return replies, and so need no check of what they return.
-
-The check takes 0.12 us for each policy of each call.
-"""
+"""Packages whose policies are known to return replies. Checking that costs 0.12 µs per policy and call."""
 
 
 def compile_chain(
     policies: Sequence[Policy], send: Send, limiter: Limiter, check_open: Callable[[], None]
 ) -> Send:
-    """Fold ordered policies around ``send``, which makes an attempt.
+    """Wrap ordered policies around ``send``, which makes an attempt.
 
-    An attempt begins with its token, inside all that repeat a call. Then comes what policies have as
-    ``wrap_attempt``, and then all that an attempt has to pass. ``check_open`` raises where the client was
-    closed while an attempt waited for its token.
+    The order, from outside: policies up to PERSIST, which may repeat an attempt; the token of an attempt; all
+    ``wrap_attempt``; policies from PROTECT on.
+
+    Args:
+        policies: Outermost first.
+        send: Makes an attempt.
+        limiter: Gives each attempt its token.
+        check_open: Raises an error if the client was closed while an attempt waited for its token.
     """
     repeating = [policy for policy in policies if policy.stage <= Stage.PERSIST]
     for policy in reversed(policies[len(repeating) :]):
@@ -48,33 +50,33 @@ def compile_chain(
 
 
 def with_token(limiter: Limiter, send: Send, check_open: Callable[[], None]) -> Send:
-    """``send`` while the call holds a token of its map's limiter, if it has one, and of ``limiter``.
+    """``send`` with a token of ``limiter``, and one of the map's limiter if the call has one.
 
-    A stream holds them until it has ended.
+    A stream holds its tokens until it has ended.
     """
-    alone = (limiter,)
+    single = (limiter,)
     release = limiter.release_on_behalf_of
     acquire_at_once = (
         limiter.try_acquire if isinstance(limiter, PriorityCapacityLimiter) else partial(try_acquire, limiter)
     )
 
-    @uninterrupted  # also in a task that a policy has started for it, which inherits no protection
+    @uninterrupted  # also in a task started by a policy, which inherits no protection
     async def attempt(call: Call) -> Reply:
-        if call._held:  # those of a stream that a policy has dropped without ending it
+        if call._held:  # tokens of a stream that a policy has dropped without ending it
             release_all(call)
         try:
             if call._map_limiter is None and acquire_at_once(call):
-                call._held = alone
+                call._held = single
             else:
-                await acquire_all(call, alone if call._map_limiter is None else (call._map_limiter, limiter))
+                await acquire_all(call, single if call._map_limiter is None else (call._map_limiter, limiter))
                 check_open()
             reply = await send(call)
         except BaseException:
             release_all(call)
             raise
         if call.streamed:
-            call.add_done_callback(lambda ending: release_all(call))
-        elif call._held is alone:  # as nearly always
+            call.add_done_callback(lambda result: release_all(call))
+        elif call._held is single:  # nearly always
             call._held = ()
             release(call)
         else:
@@ -95,13 +97,13 @@ def _wrapped(policy: Policy, method: str, send: Send) -> Send:
         ) from error
     if not callable(wrapped):
         raise PluginError(f"policy {policy.name!r}: {method} returned {wrapped!r}, which cannot be called")
-    if wrapped is send or type(policy).__module__.partition(".")[0] in _OWN:
+    if wrapped is send or type(policy).__module__.partition(".")[0] in _FIRST_PARTY:
         return wrapped
     return _returning_replies(policy, wrapped)
 
 
 def _returning_replies(policy: Policy, send: Send) -> Send:
-    """``send``, checked: else the policy that is next outward would fail, and be blamed."""
+    """``send`` with a check of its result; otherwise the next outer policy would fail and be blamed."""
 
     async def check(call: Call) -> Reply:
         reply = await send(call)
@@ -113,10 +115,10 @@ def _returning_replies(policy: Policy, send: Send) -> Send:
 
 
 def compile_observers(observers: Iterable[Observer]) -> Callable[[Event], None] | None:
-    """One function that tells all observers, None where there are none.
+    """One function that notifies all observers; None without observers.
 
-    An observer that raises is named in the log and told nothing more: it must not fail the call that it
-    only watches.
+    An observer that raises an error is named in the log and gets no more events, so that it cannot make calls
+    fail.
     """
     active = list(observers)
     if not active:
@@ -128,6 +130,6 @@ def compile_observers(observers: Iterable[Observer]) -> Callable[[Event], None] 
                 observer.notify(event)
             except Exception:
                 active[:] = [other for other in active if other is not observer]
-                _log.exception("observer %r raised and is told nothing more", observer.name)
+                _log.exception("observer %r raised an error and gets no more events", observer.name)
 
     return notify

@@ -1,8 +1,7 @@
-"""A streamed answer: read piece by piece, finished exactly once.
+"""Reads a streamed response chunk by chunk.
 
-The pipeline gives a streamed call back once its first piece is there: until then a retry costs nobody
-anything, after it nothing is sent again. A policy registers with `Call.add_done_callback` what it has to do
-at the end.
+The pipeline returns the reply of a streamed call when its first chunk is there. Until then policies may
+retry; afterwards nothing is sent again. A policy uses `Call.add_done_callback` to act at the end.
 """
 
 from __future__ import annotations
@@ -31,28 +30,29 @@ from headrace.wire.request_bodies import encode_body
 from headrace.wire.sse import EventParser, looks_like_events, may_become_events
 from headrace.wire.stream_accumulator import DONE, Chunk, StreamAccumulator, empty_stream_error
 
-_LAST_WORD = 0.02
-"""Seconds that a connection gets after ``[DONE]`` to end its answer, so that it can be used again."""
+_DONE_GRACE = 0.02
+"""Seconds after ``[DONE]`` in which the response must end, so that the connection can be used again."""
 
-_USAGE_COMES = 2.0
-"""Seconds that the token counts and ``[DONE]`` get after the finish reason; nothing else is missing then."""
+_USAGE_GRACE = 2.0
+"""Seconds to wait for token counts and ``[DONE]`` after the finish reason, when the answer is complete."""
 
-
-_USAGE_ASKED = {"include_usage": True}
+_INCLUDE_USAGE = {"include_usage": True}
 
 
 def streamed_request(request: Request) -> Request:
-    """The request, asking for a stream, and for the token counts at its end unless it says otherwise."""
+    """The request with ``stream`` set, and ``include_usage`` unless its ``stream_options`` say otherwise."""
     body = dict(request.body or {})
     options = body.get("stream_options")
-    body["stream_options"] = _USAGE_ASKED | dict(options) if isinstance(options, Mapping) else _USAGE_ASKED
+    body["stream_options"] = (
+        _INCLUDE_USAGE | dict(options) if isinstance(options, Mapping) else _INCLUDE_USAGE
+    )
     return attrs.evolve(request, body=body | {"stream": True})
 
 
 def stop_asking_for_usage(call: Call) -> bool:
-    """Take out of a call what `streamed_request` put in for the token counts; False where it did not."""
+    """Remove the ``stream_options`` that `streamed_request` set; returns False if it did not set them."""
     body = dict(call.request.body or {})
-    if body.pop("stream_options", None) != _USAGE_ASKED:
+    if body.pop("stream_options", None) != _INCLUDE_USAGE:
         return False
     call.request = attrs.evolve(call.request, body=body)
     call.content = encode_body(body)
@@ -60,10 +60,10 @@ def stop_asking_for_usage(call: Call) -> bool:
 
 
 class ChunkReader:
-    """Reads the pieces of a reply whose status is a success.
+    """Reads the chunks of a successful reply.
 
-    What is an answer of events and what is a whole one is told by its first bytes: endpoints label either
-    as the other.
+    The first bytes decide whether the body is a stream of events or a whole answer, because some endpoints
+    declare the wrong content type.
     """
 
     def __init__(self, reply: Reply, max_bytes: float = math.inf) -> None:
@@ -77,27 +77,27 @@ class ChunkReader:
         self.done: bool = False
         self.failure: CallError | None = None
 
-    async def more(self, until: float) -> None:
-        """Wait for a piece, or the end; raises `CallError`.
+    async def read_more(self, until: float) -> None:
+        """Wait for a chunk or the end; raises `CallError`.
 
-        A ``failure`` that came together with pieces is raised after these.
+        A ``failure`` that was received together with chunks is raised after these.
         """
         if self._events is None:
             first = await self._first_bytes(until)
-            if not _is_of_events(self._reply, first):
-                await self.whole(until, first)
+            if not _is_event_stream(self._reply, first):
+                await self.read_whole(until, first)
                 return
             self._events = EventParser()
             self._take(self._events.feed(first))
         while not self.ready and not self.done and self.failure is None:
             if self.accumulator.finished:
-                until = min(until, anyio.current_time() + _USAGE_COMES)
+                until = min(until, anyio.current_time() + _USAGE_GRACE)
             try:
                 data = await self._receive(until)
             except CallTimeout:
                 if not self.accumulator.finished:
                     raise
-                data = b""  # all was said but [DONE]
+                data = b""  # only [DONE] is missing
             if data:
                 self._take(self._events.feed(data))
             else:
@@ -106,21 +106,21 @@ class ChunkReader:
             raise self.failure
 
     async def _first_bytes(self, until: float) -> bytes:
-        """Enough of the body to tell what it is; empty where it is."""
+        """Enough of the body to tell what it is; empty if the body is."""
         first = b""
         while may_become_events(first) and (data := await self._receive(until)):
             first += data
         return first
 
     async def _receive(self, until: float) -> bytes:
-        """What comes next of the body, empty at its end."""
+        """The next bytes of the body; empty at its end."""
         if self._body is None:
             data, self._reply.content = self._reply.content, b""
         else:
             data = await self._body.receive(until)
         self._size += len(data)
         if self._size > self._max_bytes:
-            raise ReplyTooLarge(f"the answer is over max_response_bytes={self._max_bytes}")
+            raise ReplyTooLarge(f"the response is larger than max_response_bytes={self._max_bytes}; raise it")
         return data
 
     def _take(self, events: list[tuple[bytes, bytes]]) -> None:
@@ -135,7 +135,7 @@ class ChunkReader:
                 return
 
     def _end(self, events: EventParser) -> None:
-        """The body is over: an answer is complete if it said why it ended."""
+        """Handle the end of the body: with a finish reason the answer is complete."""
         self._take([(name, data) for name, data in events.end() if not _is_cut(data)])
         if self.done:
             return
@@ -153,8 +153,8 @@ class ChunkReader:
         else:
             self.failure = empty_stream_error(self.accumulator)
 
-    async def whole(self, until: float, first: bytes = b"") -> None:
-        """Take as one piece what is not a stream: an endpoint's that has none, or a cache's."""
+    async def read_whole(self, until: float, first: bytes = b"") -> None:
+        """Read a body that is not a stream as one chunk: from a cache, or an endpoint without streams."""
         received = bytearray(first)
         while data := await self._receive(until):
             received += data
@@ -167,27 +167,28 @@ class ChunkReader:
         self.done = True
 
     def complete_reply(self, call: Call) -> None:
-        """Give the reply the body, usage and model that the pieces make, and the time that they took."""
-        reply, made = self._reply, self.accumulator
+        """Set the body, usage, model and elapsed time of the reply from the chunks."""
+        reply, accumulator = self._reply, self.accumulator
         reply.elapsed = anyio.current_time() - call.started
         if not reply.content:
-            reply.content = msgspec.json.encode(made.body())
-        reply.usage, reply.model, reply.service_tier = made.usage, made.model, made.service_tier
+            reply.content = msgspec.json.encode(accumulator.body())
+        reply.usage, reply.model = accumulator.usage, accumulator.model
+        reply.service_tier = accumulator.service_tier
         reply.stream = reply._reader = None
 
     async def aclose(self) -> None:
-        """Give the connection back where the answer is over, drop it where it is not."""
+        """Release the connection if the response is over; close it otherwise."""
         if self._body is None:
             return
-        with anyio.CancelScope(shield=True):  # for at most the last word's time
+        with anyio.CancelScope(shield=True):  # for at most _DONE_GRACE
             if self.done:
                 with suppress(CallError):
-                    await self._body.receive(anyio.current_time() + _LAST_WORD)
+                    await self._body.receive(anyio.current_time() + _DONE_GRACE)
             await self._body.aclose()
 
 
 def _is_cut(data: bytes) -> bool:
-    """True for a last event that the end of the body cuts."""
+    """Whether the last event is cut off by the end of the body."""
     try:
         decode_json(data)
     except NOT_JSON:
@@ -195,8 +196,8 @@ def _is_cut(data: bytes) -> bool:
     return False
 
 
-def _is_of_events(reply: Reply, first: bytes) -> bool:
-    """Whether the body is events; where its first bytes do not show it, as it is declared."""
+def _is_event_stream(reply: Reply, first: bytes) -> bool:
+    """Whether the body is a stream of events, by its first bytes, or else by its content type."""
     if looks_like_events(first):
         return True
     declared = "event-stream" in reply.headers.get("content-type", "event-stream").lower()
@@ -204,12 +205,12 @@ def _is_of_events(reply: Reply, first: bytes) -> bool:
 
 
 async def open_stream(call: Call, reply: Reply, max_bytes: float) -> Reply:
-    """Wait for the first piece of an answer; raises `CallError`, the connection dropped."""
+    """Wait for the first chunk of a reply; on a `CallError` the connection is closed."""
     reader = reply._reader = ChunkReader(reply, max_bytes)
     limit = call.timeout.total
     try:
-        await reader.more(math.inf if limit is None else anyio.current_time() + limit)
-        if reader.failure is not None:  # nobody has seen its pieces yet, so another attempt costs nothing
+        await reader.read_more(math.inf if limit is None else anyio.current_time() + limit)
+        if reader.failure is not None:  # no chunk was passed on yet, so the attempt may be retried
             raise reader.failure
     except CallError as error:
         if reader.accumulator.started:
@@ -220,7 +221,7 @@ async def open_stream(call: Call, reply: Reply, max_bytes: float) -> Reply:
     except BaseException:
         await reader.aclose()
         raise
-    if reader.done and not reader.ready:  # no piece will come: policies may look at why
+    if reader.done and not reader.ready:  # no chunk will come; policies may look at the reason
         reply.content = msgspec.json.encode(reader.accumulator.body())
         reply.usage, reply.model = reader.accumulator.usage, reader.accumulator.model
     return reply

@@ -1,4 +1,4 @@
-"""Engines: what a bulk run can be handed to in place of this machine's own processes."""
+"""Engines: other ways to execute a bulk run than processes of this machine, such as Ray."""
 
 from __future__ import annotations
 
@@ -16,11 +16,24 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """A bulk run as it was asked for, not looked at yet.
+    """A bulk run as requested on the command line, before any check.
 
-    ``input`` and ``out`` are as they were written, for the engine to make sense of; what is asked is as for
-    `headrace.bulk.run`, ``schema`` a JSON schema. ``make_client`` makes a client, in any process: it is
-    picklable. ``max_in_flight`` is for all of them together; in ``deadline`` seconds the run is to stop.
+    Attributes:
+        input: The input as written; the engine interprets it.
+        out: The output as written; the engine interprets it.
+        prompt: The prompt template; see `headrace.bulk.run`, also for the following.
+        model: The model; None for the client's.
+        choices: The choices to answer with; None for other answers.
+        schema: The JSON schema of the answers; None for other answers.
+        system: The system message; None for none.
+        parameters: Further parameters of the API.
+        id_column: The column with the ids; None for line numbers.
+        limit: Maximum number of rows; None for all.
+        make_client: Makes a client, in any process; can be pickled.
+        max_in_flight: Maximum number of attempts on the wire in all processes together.
+        deadline: Seconds after which the run stops; None for no limit.
+        wait_for_endpoint: Seconds to wait for an endpoint that fails.
+        retry_failed: Whether failed rows of an earlier run are sent again.
     """
 
     input: str
@@ -42,14 +55,23 @@ class Job:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs a job; what ``headrace run --engine NAME`` hands one to.
-
-    ``options`` are added to the command's own; their values come with the job, by the options' names. ``run``
-    returns the summary, and raises `InputError`, `JournalError` or `SettingsError` before anything is sent.
-    """
+    """Executes jobs for ``headrace run --engine NAME``."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name for ``--engine``."""
+
     @property
-    def options(self) -> Sequence[click.Option]: ...
-    def run(self, job: Job, options: Mapping[str, Any], /) -> Summary: ...
+    def options(self) -> Sequence[click.Option]:
+        """Options to add to the command."""
+
+    def run(self, job: Job, options: Mapping[str, Any], /) -> Summary:
+        """Execute a job and return its summary.
+
+        Args:
+            job: The run.
+            options: The values of `options`, by name.
+
+        Raises:
+            InputError, JournalError, SettingsError: Before anything is sent.
+        """

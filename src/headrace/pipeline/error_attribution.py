@@ -1,13 +1,12 @@
-"""Whose an error is that no headrace error stands for: a policy's, or the transport's.
+"""Finds out which policy, or the transport, raised an unexpected error.
 
-It is found out when something went wrong, from the traceback. A marker around each policy would know it
-without looking, and costs 0.12 us for each policy of each call (0.47 us with four): more than the 0.3 us that
-it is worth.
+It looks at the traceback, and only after an error. A wrapper around each policy would cost 0.12 µs per policy
+and call (0.47 µs for four), more than the 0.3 µs that this is worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from traceback import walk_tb
 from types import FrameType, TracebackType
 
@@ -16,43 +15,69 @@ from headrace.pipeline.attempt import with_raise_for_status
 from headrace.policies import Policy
 
 
-def attribute_error(policies: Sequence[Policy], traceback: TracebackType | None) -> str | None:
-    """The name of the innermost policy whose own code is on ``traceback``, None if the transport raised.
+def wrap_unexpected(policies: Sequence[Policy], error: Exception) -> PolicyError:
+    """A `PolicyError` that names the policy or transport which raised a foreign error."""
+    name = attribute_error(policies, error.__traceback__)
+    source = f"policy {name!r}" if name else "the transport"
+    return PolicyError(f"{source} raised {type(error).__name__}: {error}")
 
-    Looked up when something went wrong, so that a policy costs no wrapper when nothing does.
-    """
+
+def attribute_error(policies: Sequence[Policy], traceback: TracebackType | None) -> str | None:
+    """The name of the innermost policy whose code is in ``traceback``; None if the transport raised."""
     return innermost_policy(policies, [frame for frame, _ in walk_tb(traceback)])
 
 
 def innermost_policy(policies: Sequence[Policy], frames: Iterable[FrameType]) -> str | None:
     """The same for frames, outermost first."""
-    suspect: Policy | None = None
+    innermost: Policy | None = None
     for frame in frames:
         if frame.f_globals.get("__name__") == with_raise_for_status.__module__:
             return None
-        nearness = {policy.name: _nearness(policy, frame) for policy in policies}
-        nearest_to = [policy for policy in policies if nearness[policy.name] == max(nearness.values()) > 0]
-        if nearest_to and suspect not in nearest_to:
-            suspect = nearest_to[0]
-    return suspect.name if suspect else None
+        owners = _owners(policies, frame)
+        if owners and innermost not in owners:
+            innermost = owners[0]
+    return innermost.name if innermost else None
 
 
-def wrap_unexpected(policies: Sequence[Policy], error: Exception) -> PolicyError:
-    """What a client raises in place of an error that is nobody's of headrace: it says whose it is."""
-    name = attribute_error(policies, error.__traceback__)
-    who = f"policy {name!r}" if name else "the transport"
-    return PolicyError(f"{who} raised {type(error).__name__}: {error}")
+def _owners(policies: Sequence[Policy], frame: FrameType) -> list[Policy]:
+    """The policies that a frame may belong to, by the most specific rule that applies to any of them."""
+    for rule in _RULES:
+        owners = [policy for policy in policies if rule(policy, frame)]
+        if owners:
+            return owners
+    return []
 
 
-def _nearness(policy: Policy, frame: FrameType) -> int:
-    """How near a frame is to a policy: it holds it, or runs its class's, module's or package's code."""
-    if any(value is policy for value in frame.f_locals.values()):
-        return 4
-    module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
-    for kind in type(policy).__mro__:
-        if module == kind.__module__ and function.startswith(f"{kind.__qualname__}."):
-            return 3
-    home: str = type(policy).__module__
-    if module == home:
-        return 2
-    return int(module.partition(".")[0] == home.partition(".")[0] != "headrace")
+def _is_local_variable(policy: Policy, frame: FrameType) -> bool:
+    return any(value is policy for value in frame.f_locals.values())
+
+
+def _defines_function_in_class(policy: Policy, frame: FrameType) -> bool:
+    module, function = _module_of(frame), frame.f_code.co_qualname
+    return any(
+        module == kind.__module__ and function.startswith(f"{kind.__qualname__}.")
+        for kind in type(policy).__mro__
+    )
+
+
+def _is_of_same_module(policy: Policy, frame: FrameType) -> bool:
+    return _module_of(frame) == type(policy).__module__
+
+
+def _is_of_same_package(policy: Policy, frame: FrameType) -> bool:
+    package = type(policy).__module__.partition(".")[0]
+    return _module_of(frame).partition(".")[0] == package != "headrace"
+
+
+def _module_of(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name
+
+
+_RULES: tuple[Callable[[Policy, FrameType], bool], ...] = (
+    _is_local_variable,
+    _defines_function_in_class,
+    _is_of_same_module,
+    _is_of_same_package,
+)
+"""Most specific first."""

@@ -1,7 +1,7 @@
-"""The contract with plugins: pluggy hooks, each called once, when a client or the CLI starts.
+"""The hooks that plugins implement. Each is called once, when a client is made or the CLI starts.
 
-Hooks are synchronous factories. What they return is sorted by stage and name and folded into one chain
-of coroutines; no hook is called on the path of a call. The order in which plugins are found means nothing.
+Hooks are synchronous factories. No hook is called during a call, and the order in which plugins are found
+does not matter: policies are sorted by stage and name.
 """
 
 from __future__ import annotations
@@ -21,49 +21,69 @@ if TYPE_CHECKING:
 
 hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker("headrace")
 hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("headrace")
-"""Marks a plugin's function as the implementation of the hook of the same name."""
+"""Marks a function of a plugin as the implementation of the hook with the same name."""
 
 
 @hookspec
 def headrace_policies(settings: Settings) -> Iterable[Policy] | None:
-    """The policies this plugin contributes to every client that names none itself.
+    """The policies of this plugin, for every client without ``policies=``.
 
-    Called when a client is made. Claim settings with ``settings.section(name, kind)``. None or an empty
-    iterable: nothing for this client. Since 0.1.
+    Called when a client is made. Since 0.1.
+
+    Args:
+        settings: The settings of the client; claim a section with ``settings.section(name, kind)``.
+
+    Returns:
+        Policies; None or an empty iterable for none.
     """
 
 
 @hookspec
 def headrace_observers(settings: Settings) -> Iterable[Observer] | None:
-    """Observers that are told of events; a policy that has ``notify`` is one without this hook.
+    """The observers of this plugin. A policy with a method ``notify`` is an observer without this hook.
 
-    Called when a client is made that names no policies itself. Claim settings with
-    ``settings.section(name, kind)``. None or an empty iterable: nothing for this client. Since 0.1.
+    Called when a client without ``policies=`` is made. Since 0.1.
+
+    Args:
+        settings: The settings of the client; claim a section with ``settings.section(name, kind)``.
+
+    Returns:
+        Observers; None or an empty iterable for none.
     """
 
 
 @hookspec
 def headrace_transport(settings: Settings) -> Transport | None:
-    """The transport for a client, None to leave it to others.
+    """The transport for a client; two plugins that both return one are an error.
 
-    Called when a client is made without a transport of its own, unless ``settings.core.transport`` is
-    "native" or "httpx". Claim settings with ``settings.section(name, kind)``. Two plugins that both answer
-    are an error. Since 0.1.
+    Called when a client without ``transport=`` is made, unless ``settings.core.transport`` is "native" or
+    "httpx". Since 0.1.
+
+    Args:
+        settings: The settings of the client; claim a section with ``settings.section(name, kind)``.
+
+    Returns:
+        A transport; None to leave the choice to others.
     """
 
 
 @hookspec
 def headrace_engines() -> Iterable[Engine] | None:
-    """Engines that bulk runs can be handed to, by ``headrace run --engine NAME``.
+    """Engines for bulk runs, for ``headrace run --engine NAME``; two engines of one name are an error.
 
-    Called once, when that command starts. None or an empty iterable: nothing. Two engines of one name are an
-    error. Since 0.1.
+    Called once, when that command starts. Since 0.1.
+
+    Returns:
+        Engines; None or an empty iterable for none.
     """
 
 
 @hookspec
 def headrace_commands(cli: click.Group) -> None:
-    """Add commands to the ``headrace`` command line, by ``cli.add_command`` or ``cli.command``.
+    """Add commands to the ``headrace`` command line with ``cli.add_command`` or ``cli.command``.
 
     Called once, when it starts. Since 0.1.
+
+    Args:
+        cli: The group of commands.
     """

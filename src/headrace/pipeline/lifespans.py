@@ -1,8 +1,8 @@
 """What a client opens and closes: the lifespans of its transport and policies, and its task group.
 
-A transport or policy may have ``lifespan(group)``, which returns an async context manager. It is entered with
-the client and left with it, in reverse order. ``await group()`` gives the client's task group, for background
-tasks; it is made when it is first asked for, so that a client without background tasks has none.
+A transport or policy may have ``lifespan(group)``, which returns an async context manager. The client enters
+it when it opens and exits it when it closes, in reverse order. ``await group()`` gives the client's task
+group for background tasks. It is made at the first call, so a client without background tasks has none.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ TRANSPORT = "the transport"
 
 
 @attrs.frozen
-class Part:
-    """A transport, policy or limiter of a client, and what errors call it."""
+class Component:
+    """A transport, policy or limiter of a client, with its name for errors."""
 
     name: str
-    it: Any
+    instance: Any
 
 
 @attrs.define(eq=False)
 class _Entered:
-    """A lifespan that was entered by ``owner``, and all clients that use it now."""
+    """A lifespan that ``owner`` has entered, and all clients that use it now."""
 
-    part: Part
+    component: Component
     manager: AbstractAsyncContextManager[None]
     owner: Lifespans
     has_tasks: bool
@@ -45,23 +45,24 @@ class _Entered:
 
 
 _entered: dict[int, _Entered] = {}
-"""By the id of the transport or policy, which lives as long as it is in here."""
+"""By the id of the transport or policy, which stays alive while it is in here."""
 
 
 class Lifespans:
     """The lifespans of one client.
 
-    A part that several clients of one event loop share is entered by the first of them and left by the last.
-    If it has background tasks, it ends with the first: such clients are left in reverse order.
+    If several clients of one event loop share a component, the first one enters its lifespan and the last one
+    exits it. If it has background tasks, it ends with the first client, so such clients must be closed in
+    reverse order.
 
     Args:
-        parts: In the order in which they are entered.
-        on_loss: Called with what to say when another client is closed that has the background tasks of a part
-            of this one.
+        components: In the order in which they are entered.
+        on_loss: Called with a message when another client closes that runs the background tasks of a
+            component of this client.
     """
 
-    def __init__(self, parts: Sequence[Part], on_loss: Callable[[str], None]) -> None:
-        self._parts = parts
+    def __init__(self, components: Sequence[Component], on_loss: Callable[[str], None]) -> None:
+        self._parts = components
         self._on_loss = on_loss
         self._stack = AsyncExitStack()
         self._group: anyio.abc.TaskGroup | None = None
@@ -70,20 +71,20 @@ class Lifespans:
 
     @uninterrupted
     async def enter(self) -> None:
-        """Enter all; where one fails, those before it are left.
+        """Enter all lifespans; if one fails, exit those before it.
 
         Raises:
-            ClientStateError: A part is in use in another event loop.
-            PluginError: A lifespan raised an error that is not headrace's.
+            ClientStateError: A component is in use in another event loop.
+            PluginError: A lifespan raised an error that is not a HeadraceError.
         """
         try:
-            for part in self._parts:
-                if bind_to_running_loop(part.it, part.name):
-                    _entered.pop(id(part.it), None)  # by a client that was never closed
-                if hasattr(part.it, "aclose"):
-                    self._stack.push_async_callback(part.it.aclose)
-                if hasattr(part.it, "lifespan"):
-                    await self._enter(part)
+            for component in self._parts:
+                if bind_to_running_loop(component.instance, component.name):
+                    _entered.pop(id(component.instance), None)  # entered by a client that was never closed
+                if hasattr(component.instance, "aclose"):
+                    self._stack.push_async_callback(component.instance.aclose)
+                if hasattr(component.instance, "lifespan"):
+                    await self._enter(component)
         except BaseException as error:
             await self._stack.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -93,7 +94,7 @@ class Lifespans:
     async def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave all, in reverse order.
+        """Exit all lifespans, in reverse order.
 
         Raises:
             ClientStateError: The client has background tasks, and another task entered it.
@@ -107,20 +108,20 @@ class Lifespans:
             )
         await self._stack.__aexit__(kind, error, traceback)
 
-    async def _enter(self, part: Part) -> None:
-        entered = _entered.get(id(part.it))
+    async def _enter(self, component: Component) -> None:
+        entered = _entered.get(id(component.instance))
         if entered is None:
             has_tasks = False
 
             async def group() -> BackgroundTasks:
                 nonlocal has_tasks
                 has_tasks = True
-                return BackgroundTasks(await self._open_group(), part.name)
+                return BackgroundTasks(await self._open_group(), component.name)
 
-            with _named(part):
-                manager: AbstractAsyncContextManager[None] = part.it.lifespan(group)
+            with _named_in_errors(component):
+                manager: AbstractAsyncContextManager[None] = component.instance.lifespan(group)
                 await manager.__aenter__()
-            entered = _entered[id(part.it)] = _Entered(part, manager, self, has_tasks)
+            entered = _entered[id(component.instance)] = _Entered(component, manager, self, has_tasks)
         entered.users.append(self)
 
         async def leave(*details: Any) -> None:
@@ -130,16 +131,16 @@ class Lifespans:
 
     async def _leave(self, entered: _Entered, *details: Any) -> None:
         entered.users.remove(self)
-        is_left = _entered.get(id(entered.part.it)) is not entered
+        is_left = _entered.get(id(entered.component.instance)) is not entered
         if is_left or (entered.users and not (entered.has_tasks and entered.owner is self)):
             return
-        del _entered[id(entered.part.it)]
+        del _entered[id(entered.component.instance)]
         for user in entered.users:
             user._on_loss(
-                f"the client that opened {entered.part.name} is closed; close clients that share it in "
+                f"the client that opened {entered.component.name} is closed; close clients that share it in "
                 "reverse order"
             )
-        with _named(entered.part):
+        with _named_in_errors(entered.component):
             await entered.manager.__aexit__(*details)
 
     async def _open_group(self) -> anyio.abc.TaskGroup:
@@ -159,10 +160,10 @@ async def _cancelled_at_the_end() -> AsyncIterator[anyio.abc.TaskGroup]:
 
 
 @contextmanager
-def _named(part: Part) -> Iterator[None]:
+def _named_in_errors(component: Component) -> Iterator[None]:
     try:
         yield
     except HeadraceError:
         raise
     except Exception as error:
-        raise PluginError(f"{part.name}: its lifespan raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"{component.name}: its lifespan raised {type(error).__name__}: {error}") from error

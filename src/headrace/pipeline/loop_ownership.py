@@ -1,4 +1,4 @@
-"""Which event loop a policy, transport or limiter belongs to: its state is bound to that loop's clock."""
+"""Binds policies, transports and limiters to an event loop, because their state depends on its clock."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ _lock = threading.Lock()
 _used_in: WeakKeyDictionary[Any, EventLoopToken] = WeakKeyDictionary()
 
 
-def bind_to_running_loop(part: Any, name: str) -> bool:
-    """Have ``part`` belong to the running event loop.
+def bind_to_running_loop(component: Any, name: str) -> bool:
+    """Bind a component to the running event loop.
 
-    Its ``reset()``, where it has one, is called when the loop that it belonged to has ended.
+    If it was bound to a loop that has ended, its ``reset()`` is called, if it has one.
 
     Returns:
-        Whether it belonged to another one before.
+        Whether it was bound to another loop before.
 
     Raises:
-        ClientStateError: The loop that it belongs to has not ended.
+        ClientStateError: It is bound to another loop that has not ended.
     """
     token = anyio.lowlevel.current_token()
     with _lock:
         try:
-            before = _used_in.get(part)
-            _used_in[part] = token
-        except TypeError:  # not hashable, or without weak references: nothing is remembered of it
+            before = _used_in.get(component)
+            _used_in[component] = token
+        except TypeError:  # not hashable, or without weak references: it cannot be remembered
             return False
         if before is None or before == token:
             return False
         if not _has_ended(before):
-            _used_in[part] = before
+            _used_in[component] = before
             raise ClientStateError(
                 f"{name} is in use in another event loop; make one for each event loop and thread"
             )
-        reset = getattr(part, "reset", None)
+        reset = getattr(component, "reset", None)
         if reset is not None:
             reset()
         return True

@@ -1,4 +1,4 @@
-"""Orders policies and compiles them into one chain that ends in the transport."""
+"""The pipeline of a client: its ordered policies, compiled into one chain that ends in the transport."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.errors import (
 )
 from headrace.pipeline.chain import compile_chain, compile_observers
 from headrace.pipeline.error_attribution import wrap_unexpected
-from headrace.pipeline.lifespans import TRANSPORT, Part
+from headrace.pipeline.lifespans import TRANSPORT, Component
 from headrace.pipeline.plugin_manager import Plugins, check_observer, check_policy
 from headrace.policies import Observer, Policy, Send
 from headrace.replies import Reply
@@ -29,24 +29,24 @@ from headrace.transports import Transport
 from headrace.wire.error_redaction import redact_error
 
 
-def ordered(policies: Iterable[Policy]) -> tuple[Policy, ...]:
-    """Policies outermost first: by stage, within a stage by name; raises `PluginError` for a name twice."""
+def sort_policies(policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    """Policies outermost first: by stage, then by name; raises `PluginError` for a duplicate name."""
     result = sorted(policies, key=lambda policy: (policy.stage, policy.name))
     names = [policy.name for policy in result]
     for name in names:
         if names.count(name) > 1:
-            raise PluginError(f"two policies are called {name!r}; a client takes one of a name")
+            raise PluginError(f"two policies are called {name!r}; remove one of them")
     return tuple(result)
 
 
-def checked_policies(policies: Iterable[Policy]) -> tuple[Policy, ...]:
-    """What was given as ``policies=``, in order; raises `SettingsError` for what is no list of policies."""
+def validate_policies(policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    """The value of ``policies=``, sorted; raises `SettingsError` or `PluginError`."""
     if isinstance(policies, str) or not isinstance(policies, Iterable):
-        raise SettingsError(f"policies={policies!r} is no list of policies, like [Retry()]")
+        raise SettingsError(f"policies={policies!r}: must be a list of policies, like [Retry()]")
     given = tuple(policies)
     for policy in given:
         check_policy(policy, "policies=")
-    return ordered(given)
+    return sort_policies(given)
 
 
 def resolve_policies(
@@ -55,34 +55,41 @@ def resolve_policies(
     plugins: Plugins | None,
     settings: Settings,
 ) -> tuple[tuple[Policy, ...], list[Observer]]:
-    """The policies of a client, in order, and all who are told of events: policies among them, and observers.
+    """The sorted policies of a client, and all its observers, including policies that observe.
 
-    ``policies`` are just those, or with None those of ``plugins``, whose observers come as well. Raises
-    `SettingsError` or `PluginError`.
+    Args:
+        policies: Exactly these; None for those of ``plugins``, together with the observers of ``plugins``.
+        observers: Further observers.
+        plugins: Needed if ``policies`` is None.
+        settings: The settings of the client.
+
+    Raises:
+        SettingsError: ``policies`` is not a list.
+        PluginError: A policy or observer is not valid, or two policies have the same name.
     """
     own = list(observers)
     for observer in own:
         check_observer(observer, "observers=")
     if policies is not None:
-        active = checked_policies(policies)
+        active = validate_policies(policies)
     else:
         assert plugins is not None
-        active = ordered(plugins.policies(settings))
+        active = sort_policies(plugins.policies(settings))
         own = [*plugins.observers(settings), *own]
     return active, [*(policy for policy in active if isinstance(policy, Observer)), *own]
 
 
 class Pipeline:
-    """What every call goes through: policies, the token of an attempt, a deadline, and errors that say whose.
+    """What each call goes through: policies, tokens, its deadline, and the completion of its reply or error.
 
     Args:
         policies: Outermost first.
-        observers: Those who are told of events.
+        observers: Receive events.
         limiter: Gives each attempt its token.
         send: Makes an attempt.
 
     Attributes:
-        closed: Why no attempt is made any more; None while there is no reason.
+        closed: Why no attempt is made any more; None while the pipeline is in use.
     """
 
     def __init__(
@@ -96,14 +103,15 @@ class Pipeline:
         self._send = compile_chain(self.policies, send, limiter, self._check_open)
 
     def observe(self, observer: Observer) -> None:
-        """Have one more observer told of events."""
+        """Add an observer."""
         self._observers.append(observer)
         self.notify = compile_observers(self._observers)
 
-    def parts(self, transport: Transport) -> list[Part]:
-        """What is opened and closed with a client: from the transport outwards."""
-        parts = [Part(TRANSPORT, transport), Part("the limiter", self.limiter)]
-        return parts + [Part(f"policy {policy.name!r}", policy) for policy in reversed(self.policies)]
+    def components(self, transport: Transport) -> list[Component]:
+        """What a client opens and closes, beginning with the transport."""
+        components = [Component(TRANSPORT, transport), Component("the limiter", self.limiter)]
+        policies = [Component(f"policy {policy.name!r}", policy) for policy in reversed(self.policies)]
+        return components + policies
 
     def _check_open(self) -> None:
         if self.closed is not None:
@@ -111,9 +119,9 @@ class Pipeline:
 
     @uninterrupted
     async def perform(self, call: Call) -> Reply:
-        """Send a call through, within its deadline; complete its reply or its error.
+        """Send a call through the pipeline within its deadline, and complete its reply or error.
 
-        This is a checkpoint in any case: an attempt is one, and so is an answer or a refusal without any.
+        This is always a checkpoint, also if a policy answers or rejects the call without an attempt.
 
         Raises:
             HeadraceError: The call failed.
@@ -149,7 +157,7 @@ class Pipeline:
 
 
 def deadline_exceeded(call: Call) -> DeadlineExceeded:
-    """The error of a call whose deadline has passed."""
+    """The error for a call whose deadline has passed."""
     error = DeadlineExceeded(
         f"no answer within the request's deadline of {call.request.deadline:g} s ({call.attempts} attempts)",
         "deadline",

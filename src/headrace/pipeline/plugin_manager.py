@@ -1,4 +1,4 @@
-"""Finds plugins and calls their hooks; checks what they bring."""
+"""Finds plugins, calls their hooks, and checks what the hooks return."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HOOKS = tuple(name for name in vars(hookspecs) if name.startswith(_PREFIX))
 
 @attrs.frozen
 class Plugin:
-    """An installed plugin: its entry point's name, its distribution and version, and what it registers."""
+    """An installed plugin: the name of its entry point, its distribution and version, and its module."""
 
     name: str
     distribution: str
@@ -36,10 +36,10 @@ class Plugin:
 
 
 class Plugins:
-    """The plugins one client or command line sees: installed ones, found once, under one manager."""
+    """All installed plugins, for one client or command line."""
 
     def __init__(self) -> None:
-        import importlib.metadata  # not with the module: it takes a tenth of headrace's own import
+        import importlib.metadata  # imported late: it takes a tenth of the time of `import headrace`
 
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
@@ -60,8 +60,8 @@ class Plugins:
         """Register a plugin.
 
         Raises:
-            PluginError: One of its functions looks like a hook but is not one, or takes an argument that its
-                hook does not have; or the plugin's name is taken already.
+            PluginError: A function looks like a hook but is not one, or takes an argument that its hook does
+                not have, or a plugin of this name is registered already.
         """
         self._check_names(plugin)
         try:
@@ -71,7 +71,7 @@ class Plugins:
         self.found.append(plugin)
 
     def _check_names(self, plugin: Plugin) -> None:
-        """Raise `PluginError` for a function that is meant as a hook and would never be called."""
+        """Raise `PluginError` for a function that looks like a hook but would never be called."""
         for name in dir(plugin.module):
             if name.startswith("__"):
                 continue
@@ -94,11 +94,11 @@ class Plugins:
         return {caller.name for caller in self._manager.get_hookcallers(plugin.module) or ()}
 
     def call(self, hook: str, **arguments: Any) -> list[tuple[Plugin, Any]]:
-        """What each plugin's implementation of ``hook`` returns, None left out."""
+        """The results of ``hook`` of all plugins, without None."""
         return [(plugin, answer) for plugin in self.found for answer in self._ask(plugin, hook, arguments)]
 
     def _ask(self, plugin: Plugin, hook: str, arguments: dict[str, Any]) -> list[Any]:
-        """What one plugin returns. Each is called on its own, so that an error names its plugin."""
+        """The results of ``hook`` of one plugin; plugins are called one by one, so that errors name them."""
         others = [other.module for other in self.found if other is not plugin]
         try:
             answers = self._manager.subset_hook_caller(hook, others)(**arguments)
@@ -109,7 +109,7 @@ class Plugins:
         return [answer for answer in answers if answer is not None]
 
     def contributions(self, settings: Settings) -> list[tuple[Plugin, Policy]]:
-        """Each plugin's policies; raises `PluginError` for what is no policy, or has another's name."""
+        """The policies of each plugin; raises `PluginError` for an invalid policy or a duplicate name."""
         owners: dict[str, Plugin] = {}
         contributions = []
         for plugin, policies in self.call("headrace_policies", settings=settings):
@@ -117,7 +117,7 @@ class Plugins:
                 check_policy(policy, str(plugin))
                 if policy.name in owners:
                     raise PluginError(
-                        f"{plugin} and {owners[policy.name]} both bring a policy called {policy.name!r}; "
+                        f"{plugin} and {owners[policy.name]} both have a policy called {policy.name!r}; "
                         "uninstall one of them"
                     )
                 owners[policy.name] = plugin
@@ -125,7 +125,7 @@ class Plugins:
         return contributions
 
     def policies(self, settings: Settings) -> list[Policy]:
-        """The policies of all plugins, or those of them that ``settings.core.policies`` names."""
+        """The policies of all plugins, or only those named in ``settings.core.policies``."""
         found = {policy.name: policy for _, policy in self.contributions(settings)}
         if settings.core.policies is None:
             return list(found.values())
@@ -139,7 +139,7 @@ class Plugins:
         return [observer for _, observer in self.contributed_observers(settings)]
 
     def contributed_observers(self, settings: Settings) -> list[tuple[Plugin, Observer]]:
-        """Each plugin's observers; raises `PluginError` for what is not an observer."""
+        """The observers of each plugin; raises `PluginError` for an invalid observer."""
         observers = []
         for plugin, given in self.call("headrace_observers", settings=settings):
             for observer in _each(plugin, "headrace_observers", given):
@@ -148,14 +148,15 @@ class Plugins:
         return observers
 
     def transport(self, settings: Settings) -> Transport | None:
-        """The one transport that plugins offer for these settings, None where they offer none."""
+        """The transport of a plugin for these settings; None if no plugin offers one."""
         offer = self.offered_transport(settings)
         return None if offer is None else offer[1]
 
     def offered_transport(self, settings: Settings) -> tuple[Plugin, Transport] | None:
-        """That transport and its plugin; no plugin is asked where the settings name one of headrace's own.
+        """The same with its plugin; None also if the settings name one of headrace's own transports.
 
-        Raises `PluginError` for two offers, and for what is not a transport.
+        Raises:
+            PluginError: Two plugins offer a transport, or a result is not a transport.
         """
         if settings.core.transport in OWN_TRANSPORTS:
             return None
@@ -172,7 +173,7 @@ class Plugins:
         return None
 
     def engines(self) -> list[tuple[Plugin, Any]]:
-        """What each plugin brings as engines of bulk runs."""
+        """The engines of each plugin, not checked."""
         return [
             (plugin, engine)
             for plugin, engines in self.call("headrace_engines")
@@ -190,29 +191,31 @@ class Plugins:
 
 def _each(plugin: Plugin, hook: str, answer: Any) -> Iterable[Any]:
     if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
-        raise PluginError(f"{plugin}: {hook} returned {answer!r}, which is no list")
+        raise PluginError(f"{plugin}: {hook} returned {answer!r}, which is not a list")
     try:
         return list(answer)
     except SettingsError:
         raise
-    except Exception as error:  # a hook written as a generator does its work only here
+    except Exception as error:  # a hook that is a generator runs only here
         raise PluginError(f"{plugin}: {hook} raised {type(error).__name__}: {error}") from error
 
 
 def check_observer(observer: Any, source: str) -> None:
-    """Raise `PluginError`, naming ``source``, for something that is no observer."""
+    """Raise a `PluginError` that names ``source`` if ``observer`` is not an observer."""
     if isinstance(observer, type) or not isinstance(observer, Observer):
-        raise PluginError(f"{source}: {observer!r} is no observer: it needs name and notify")
+        raise PluginError(f"{source}: {observer!r} is not an observer: it needs name and notify(event)")
 
 
 def check_policy(policy: Any, source: str) -> None:
-    """Raise `PluginError`, naming ``source``, for something that is no policy."""
+    """Raise a `PluginError` that names ``source`` if ``policy`` is not a policy."""
     if isinstance(policy, type):
         name = policy.__name__
         raise PluginError(f"{source}: {name} is a class, not a policy; did you mean {name}()?")
     if not isinstance(policy, Policy):
-        raise PluginError(f"{source}: {policy!r} is no policy: it needs name, stage and wrap(send)")
+        raise PluginError(f"{source}: {policy!r} is not a policy: it needs name, stage and wrap(send)")
     if not isinstance(policy.name, str):
-        raise PluginError(f"{source}: {policy!r} has name {policy.name!r}, which is no text")
+        raise PluginError(f"{source}: {policy!r} has name {policy.name!r}, which is not a str")
     if not isinstance(policy.stage, Stage):
-        raise PluginError(f"{source}: {policy.name!r} has stage {policy.stage!r}, which is no headrace.Stage")
+        raise PluginError(
+            f"{source}: {policy.name!r} has stage {policy.stage!r}, which is not a headrace.Stage"
+        )

@@ -1,4 +1,4 @@
-"""How an endpoint is asked for an answer of a type: in the strictest way that it has not refused."""
+"""Chooses how to ask an endpoint for a typed answer: in the strictest mode that it has not rejected."""
 
 from __future__ import annotations
 
@@ -7,53 +7,53 @@ import re
 from headrace.endpoint import Endpoint
 from headrace.wire.structured_output import ResponseFormat, SchemaMode
 
-_MOST_SCHEMAS = 1000
-"""Refused schemas that are remembered; a program may make schemas without end."""
+_MAX_SCHEMAS = 1000
+"""How many rejected schemas are remembered; a program may use any number of schemas."""
 
-_ABOUT_IT = re.compile(rb"response[_ ]?format|json[_ ]?(schema|object)|schema|grammar", re.IGNORECASE)
-_NOT_KNOWN = re.compile(
+_ABOUT_FORMAT = re.compile(rb"response[_ ]?format|json[_ ]?(schema|object)|schema|grammar", re.IGNORECASE)
+_NOT_SUPPORTED = re.compile(
     rb"support|unavailable|not available|unknown|unrecogni[sz]ed|unexpected|extra|"
     rb"not (permitted|allowed|implemented)|(must|should) be|expected|one of",
     re.IGNORECASE,
 )
-_THIS_SCHEMA = re.compile(
+_ABOUT_THIS_SCHEMA = re.compile(
     rb"invalid (json[_ ])?schema|schema (is |was )?(invalid|not valid)|schema for|schema conversion|"
     rb"(compil|convert|pars|process)\w* [^.]{0,30}schema|grammar|in context=",
     re.IGNORECASE,
 )
 
 
-def refuses_format(content: bytes) -> bool:
-    """Whether an answer of status 400 or 422 is about the way in which it was asked for."""
-    return _ABOUT_IT.search(content) is not None
+def rejects_format(content: bytes) -> bool:
+    """Whether the body of a 400 or 422 is about the format that was asked for."""
+    return _ABOUT_FORMAT.search(content) is not None
 
 
 class SchemaModes:
-    """What endpoints refused: a way of asking, by their model, or a single schema.
+    """Remembers which modes an endpoint rejects for a model, and which schemas.
 
-    A schema that is refused says nothing about others. Where an endpoint does not say that it does not know
-    schemas at all, each is tried once.
+    A rejected schema says nothing about other schemas. As long as an endpoint does not say that it supports
+    no schemas at all, each schema is tried once.
     """
 
     def __init__(self) -> None:
-        self._ways: set[tuple[Endpoint, str | None, SchemaMode]] = set()
-        self._schemas: set[tuple[Endpoint, str | None, ResponseFormat]] = set()
+        self._rejected_modes: set[tuple[Endpoint, str | None, SchemaMode]] = set()
+        self._rejected_schemas: set[tuple[Endpoint, str | None, ResponseFormat]] = set()
 
-    def left(self, endpoint: Endpoint, model: str | None, answer: ResponseFormat) -> list[SchemaMode]:
-        """The ways that are left, the strictest first; the last of them is always in words."""
-        left = [how for how in SchemaMode if (endpoint, model, how) not in self._ways]
-        if (endpoint, model, answer) in self._schemas and left[0] is SchemaMode.JSON_SCHEMA:
-            del left[0]
-        return left
+    def remaining(self, endpoint: Endpoint, model: str | None, answer: ResponseFormat) -> list[SchemaMode]:
+        """The modes to try, strictest first; the last one is always PROMPT."""
+        modes = [mode for mode in SchemaMode if (endpoint, model, mode) not in self._rejected_modes]
+        if (endpoint, model, answer) in self._rejected_schemas and modes[0] is SchemaMode.JSON_SCHEMA:
+            del modes[0]
+        return modes
 
-    def refused(
-        self, endpoint: Endpoint, model: str | None, answer: ResponseFormat, how: SchemaMode, content: bytes
+    def reject(
+        self, endpoint: Endpoint, model: str | None, answer: ResponseFormat, mode: SchemaMode, content: bytes
     ) -> None:
-        """Remember that asking so was refused in these words, and that asking otherwise was not."""
-        unknown = _NOT_KNOWN.search(content) and not _THIS_SCHEMA.search(content)
-        if how is SchemaMode.JSON_SCHEMA and not unknown:
-            if len(self._schemas) == _MOST_SCHEMAS:
-                self._schemas.clear()
-            self._schemas.add((endpoint, model, answer))
+        """Remember that this mode was rejected with this body while a later mode was accepted."""
+        unknown = _NOT_SUPPORTED.search(content) and not _ABOUT_THIS_SCHEMA.search(content)
+        if mode is SchemaMode.JSON_SCHEMA and not unknown:
+            if len(self._rejected_schemas) == _MAX_SCHEMAS:
+                self._rejected_schemas.clear()
+            self._rejected_schemas.add((endpoint, model, answer))
         else:
-            self._ways.add((endpoint, model, how))
+            self._rejected_modes.add((endpoint, model, mode))

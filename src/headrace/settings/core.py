@@ -1,4 +1,4 @@
-"""The settings that belong to no plugin."""
+"""The settings of the core, which belong to no plugin."""
 
 from __future__ import annotations
 
@@ -21,19 +21,30 @@ def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int) ->
 
 @attrs.frozen(kw_only=True)
 class CoreSettings:
-    """The keys that belong to no plugin.
+    """The settings that belong to no plugin.
 
-    ``base_url`` and ``api_key`` say which endpoint, or ``endpoints`` which several; ``model`` is sent where
-    a request names none; ``max_in_flight`` is how many calls may be under way at once; ``timeout`` and the
-    four timeouts below it are seconds per attempt (see `Timeout`); ``max_response_bytes`` bounds one answer,
-    decompressed; ``transport`` is "auto" (native, or httpx on Windows and where a proxy of SOCKS or https is
-    set), "native", "httpx", or the name that a plugin's transport answers to; ``policies`` names the policies
-    to use of those installed (default: all of them); ``insecure`` allows sending a key over plain http to a
-    public host; ``proxy`` is the URL of a proxy for all endpoints (None: as the environment says);
-    ``cert`` is a PEM file with a certificate to show to servers that ask for one, ``cert_key`` its key where
-    that is in a file of its own, ``cert_password`` what opens the key; ``http2`` is "auto" (HTTP/2 where an
-    https server chooses it and ngh2 is installed, else HTTP/1.1), true (HTTP/2 only) or false (HTTP/1.1
-    only), for endpoints that do not say it themselves.
+    Attributes:
+        base_url: The URL of the endpoint (default: OpenAI's).
+        api_key: Its key.
+        endpoints: Several endpoints, instead of ``base_url`` and ``api_key``.
+        model: The model for requests that name none.
+        max_in_flight: How many attempts may be on the wire at the same time (default 100).
+        timeout: Seconds for an attempt (default 60); this and the next four are those of `Timeout`.
+        connect_timeout: Seconds for name resolution, TCP and TLS (default 10).
+        write_timeout: Seconds for sending the request (default None).
+        read_timeout: Seconds for each wait for a part of the response (default None).
+        stall_timeout: Seconds between two chunks of a stream (default 60).
+        max_response_bytes: Maximum size of a response, decompressed (default 64 MiB).
+        transport: "auto" (native, or httpx on Windows and behind a SOCKS or https proxy; the default),
+            "native", "httpx", or a name that the transport of a plugin accepts.
+        http2: "auto" (HTTP/2 if an https server chooses it and ngh2 is installed, otherwise HTTP/1.1; the
+            default), true (HTTP/2 only) or false (HTTP/1.1 only), for endpoints that do not set it.
+        proxy: The URL of a proxy for all endpoints (default: from the environment).
+        cert: A PEM file with the client certificate.
+        cert_key: The file with the private key, if ``cert`` does not contain it.
+        cert_password: The password of the private key.
+        policies: Names of installed policies to use (default: all).
+        insecure: Allow sending a key over plain http to a public host (default false).
     """
 
     base_url: str = OPENAI_URL
@@ -58,19 +69,22 @@ class CoreSettings:
 
     @property
     def client_certificate(self) -> tuple[str, str | None, Secret | None] | None:
-        """Certificate, key and password, None where there is none.
+        """The client certificate, its key and its password; None without a certificate.
 
-        Raises `SettingsError` for a key or password without a certificate.
+        Raises:
+            SettingsError: A key or password is set without a certificate.
         """
         if self.cert is not None:
             return self.cert, self.cert_key, self.cert_password
         for name in ("cert_key", "cert_password"):
             if getattr(self, name) is not None:
-                raise SettingsError(f"{name} has no effect without cert, the file of the certificate")
+                raise SettingsError(
+                    f"{name} has no effect without cert; set cert to the file of the certificate"
+                )
         return None
 
     def timeouts(self) -> Timeout:
-        """The five timeouts as the transport wants them."""
+        """The five timeouts as one object."""
         return Timeout(
             self.timeout,
             connect=self.connect_timeout,
@@ -80,20 +94,21 @@ class CoreSettings:
         )
 
     def validated_endpoints(self) -> tuple[Endpoint, ...]:
-        """The endpoints these settings name: ``endpoints``, or the one of ``base_url`` and ``api_key``.
+        """``endpoints``, or the one endpoint with ``base_url`` and ``api_key``, validated.
 
-        Raises `SettingsError` as `Endpoint.checked` does, and for two of one name.
+        Raises:
+            SettingsError: As `Endpoint.validated` does, or if two endpoints have the same name.
         """
         if not self.endpoints:
             return (Endpoint(self.base_url, self.api_key).validated(insecure=self.insecure),)
         names = [endpoint.name for endpoint in self.endpoints]
         for name in names:
             if names.count(name) > 1:
-                raise SettingsError(f"two endpoints are called {name!r}; give each a name of its own")
-        return tuple([_checked(endpoint, self.insecure) for endpoint in self.endpoints])
+                raise SettingsError(f"two endpoints are called {name!r}; give them different names")
+        return tuple([_validated(endpoint, self.insecure) for endpoint in self.endpoints])
 
 
-def _checked(endpoint: Endpoint, insecure: bool) -> Endpoint:
+def _validated(endpoint: Endpoint, insecure: bool) -> Endpoint:
     try:
         return endpoint.validated(insecure=insecure)
     except SettingsError as error:

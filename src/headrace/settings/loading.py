@@ -1,12 +1,12 @@
-"""Settings: from a file, the environment and keywords, the last of them winning.
+"""Loads settings from a file, the environment and keywords; later ones override earlier ones.
 
-`headrace.toml`, or the table `[tool.headrace]` of `pyproject.toml`, is looked for in the current folder
-and its parents; the nearest wins and is the only one read. The environment says `HEADRACE_MAX_IN_FLIGHT`
-for `max_in_flight` and `HEADRACE_RETRY_ATTEMPTS` for `attempts` in the section `retry`; besides,
-`OPENAI_BASE_URL` and `OPENAI_API_KEY` are honoured.
+`headrace.toml`, or the table `[tool.headrace]` of `pyproject.toml`, is searched for in the current folder and
+its parents. Only the file in the closest folder is read. In the environment, `HEADRACE_MAX_IN_FLIGHT` sets
+`max_in_flight`, and `HEADRACE_RETRY_ATTEMPTS` sets `attempts` in the section `retry`. `OPENAI_BASE_URL` and
+`OPENAI_API_KEY` are read as well.
 
-The core's own keys are the attributes of `CoreSettings`. A section belongs to the plugin that claims it;
-what nobody claims is an error that names the nearest known key.
+The keys of the core are the attributes of `CoreSettings`. A section belongs to the plugin that claims it. An
+unknown key is an error that names the most similar known key.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from headrace.settings.core import CoreSettings
 from headrace.settings.sections import PREFIX, Settings, build, core_keys
 
 SHARED_FOLDER = "HEADRACE_SHARED_FOLDER"
-"""The variable that names a folder to the processes of one run, for what their policies share; no setting."""
+"""The environment variable with a folder that the processes of one run share; not a setting."""
 
 SPENT_BEFORE = "spent-before"
-"""The file in that folder that says what earlier sessions of the run spent, in USD."""
+"""The file in that folder with the cost of earlier sessions of the run, in USD."""
 
 
 def load_settings(
@@ -38,20 +38,26 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ) -> Settings:
-    """Merge file, environment and ``keywords``; None as a keyword's value means that it was not given.
+    """Merge the settings file, the environment and keywords.
 
-    ``environ`` and ``directory`` default to the process's own. Raises `SettingsError`.
+    Args:
+        keywords: Settings by name; a value of None means that it is not set.
+        environ: The environment (default: that of the process).
+        directory: Where the search for a file starts (default: the current folder).
+
+    Raises:
+        SettingsError: A setting is not valid.
     """
     environ = os.environ if environ is None else environ
     core: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
     source, table = _read_file(Path.cwd() if directory is None else directory)
     if "api_key" in table:
-        raise SettingsError(f"{source}: a key does not belong in a file; set OPENAI_API_KEY instead")
+        raise SettingsError(f"{source}: a key must not be in a file; set OPENAI_API_KEY instead")
     if "cert_password" in table:
-        raise SettingsError(f"{source}: a password does not belong in a file; set HEADRACE_CERT_PASSWORD")
+        raise SettingsError(f"{source}: a password must not be in a file; set HEADRACE_CERT_PASSWORD instead")
     if "@" in str(table.get("proxy", "")):
-        raise SettingsError(f"{source}: a password does not belong in a file; set HEADRACE_PROXY")
+        raise SettingsError(f"{source}: a password must not be in a file; set HEADRACE_PROXY instead")
     _sort_in(table, core, sections, f"{source}: ")
 
     for variable, key in (("OPENAI_BASE_URL", "base_url"), ("OPENAI_API_KEY", "api_key")):
@@ -65,23 +71,22 @@ def load_settings(
             core[key] = _names(text) if key == "policies" else text
 
     if keywords.get("base_url") is not None or environ.get("HEADRACE_BASE_URL"):
-        core.pop("endpoints", None)  # who names one means just that one; OPENAI_BASE_URL is for others, too
+        core.pop(
+            "endpoints", None
+        )  # naming one endpoint replaces several; OPENAI_BASE_URL does not, because other programs use it too
     given: dict[str, dict[str, Any]] = {}
     _sort_in({key: value for key, value in keywords.items() if value is not None}, core, given, "")
     endpoints = core.pop("endpoints", None)
     built = build(CoreSettings, core, "")
     if endpoints is not None:
         if keywords.get("base_url") is not None:
-            raise SettingsError("base_url= is one endpoint and endpoints= are several; leave one of them out")
+            raise SettingsError("base_url= names one endpoint and endpoints= several; remove one of them")
         built = attrs.evolve(built, endpoints=_endpoints(endpoints, environ))
     return Settings(built, sections, rest, given)
 
 
 def settings_in(table: Mapping[str, Any]) -> Settings:
-    """The settings in ``table``, as a file would have them, and nothing but these; raises `SettingsError`.
-
-    It names no ``endpoints``.
-    """
+    """The settings of a table without ``endpoints``, from neither a file nor the environment."""
     core: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
     _sort_in(table, core, sections, "")
@@ -89,7 +94,7 @@ def settings_in(table: Mapping[str, Any]) -> Settings:
 
 
 def _endpoints(given: Any, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
-    """Endpoints as such, or tables of their attributes by name, with keys by the variables that hold them."""
+    """Endpoints from a list, or from tables by name, in which ``api_key_env`` names the variable of a key."""
     if isinstance(given, (list, tuple)) and given and all(isinstance(each, Endpoint) for each in given):
         return tuple(given)
     if not isinstance(given, Mapping) or not all(isinstance(each, Mapping) for each in given.values()):
@@ -98,7 +103,7 @@ def _endpoints(given: Any, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
     for name, table in given.items():
         values, where = {"name": name} | dict(table), f"[endpoints.{name}] "
         if "api_key" in values:
-            raise SettingsError(f"{where}a key does not belong here; name its variable: api_key_env")
+            raise SettingsError(f"{where}a key must not be here; set api_key_env to the name of its variable")
         if "base_url" not in values:
             raise SettingsError(f"{where}base_url is missing")
         if "api_key_env" in values:

@@ -1,4 +1,4 @@
-"""Rate limits as settings have them: for every model at every endpoint, and other ones by name."""
+"""Rate limits as settings: for every model at every endpoint, with exceptions by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ _KEYS = (
 
 
 class PerMinute(NamedTuple):
-    """What a model is allowed a minute; None where no limit is set. ``tokens``: input and output together."""
+    """The limits of a model per minute; None for no limit.
+
+    Attributes:
+        requests: Requests.
+        tokens: Input and output tokens together.
+        input_tokens: Input tokens.
+        output_tokens: Output tokens.
+    """
 
     requests: float | None = None
     tokens: float | None = None
@@ -29,7 +36,7 @@ class PerMinute(NamedTuple):
 
 
 def positive_number(instance: RateLimits, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """A validator for numbers above 0, and None."""
+    """An attrs validator for a number above 0, or None."""
     _check(instance.name, attribute.name, value)
 
 
@@ -42,16 +49,20 @@ def _check(whose: str, name: str, value: Any) -> None:
 
 @attrs.define(eq=False, kw_only=True)
 class RateLimits:
-    """The settings of whatever keeps to rate limits: derive from it, and give it a section's ``name``.
+    """Base class for policies with rate limits; a subclass sets ``name`` to that of its section. Since 0.1.
 
-    ``requests_per_minute``, ``tokens_per_minute`` (input and output together), ``input_tokens_per_minute``,
-    ``output_tokens_per_minute``: for each model at each endpoint (default None: not set).
-    ``limits``: other ones, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``; of each key, the first of
-    these that has it counts. ``burst``: how many seconds' worth of a limit may go at once (default 1).
-    A class that cannot keep to some of them names them in ``unsupported``, with what to do instead.
+    Attributes:
+        requests_per_minute: For each model at each endpoint (default: no limit).
+        tokens_per_minute: Input and output together, for each model at each endpoint (default: no limit).
+        input_tokens_per_minute: For each model at each endpoint (default: no limit).
+        output_tokens_per_minute: For each model at each endpoint (default: no limit).
+        limits: Tables of the four limits above by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``, which
+            override them. For each limit, the first of these three tables that has it counts.
+        burst: Burst size: how many seconds' worth of a limit may be used at once (default 1).
+        unsupported: Limits that a subclass does not support, with a hint what to do instead.
 
-    Raises `SettingsError` for a value that is not above 0, an unknown key in ``limits``, and an unsupported
-    one. Since 0.1.
+    Raises:
+        SettingsError: A value is not above 0, or ``limits`` has an unknown or unsupported limit.
     """
 
     name: ClassVar[str]
@@ -70,7 +81,7 @@ class RateLimits:
                 self._check_supported(key, key)
 
     @limits.validator
-    def _known(self, attribute: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
+    def _are_known(self, attribute: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
         for name, table in value.items():
             where = f"limits: {name!r}"
             if not isinstance(table, Mapping):
@@ -86,7 +97,12 @@ class RateLimits:
             raise SettingsError(f"{self.name}: {where}: not supported here; {self.unsupported[key]}")
 
     def per_minute(self, endpoint: str, model: str) -> PerMinute:
-        """What a model, by its name there, is allowed a minute at the endpoint of this name."""
+        """The limits of a model at an endpoint.
+
+        Args:
+            endpoint: The name of the endpoint.
+            model: The name of the model at this endpoint.
+        """
         tables = [self.limits.get(name, {}) for name in (f"{endpoint}/{model}", model, endpoint)]
         return PerMinute(
             *[next((table[key] for table in tables if key in table), getattr(self, key)) for key in _KEYS]

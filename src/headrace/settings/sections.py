@@ -1,4 +1,4 @@
-"""All settings of one client, and how values of files, variables and keywords become classes."""
+"""All settings of one client, and the conversion of their values to typed classes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from headrace._support.text import nearest
 from headrace.errors import SettingsError
 from headrace.keys import Secret
 from headrace.settings.core import CoreSettings
+from headrace.settings.known_plugins import missing_plugin, missing_plugin_of
 
 T = TypeVar("T")
 
 PREFIX = "HEADRACE_"
-"""What the names of headrace's variables begin with."""
+"""The prefix of headrace's environment variables."""
 
 _SECRETS = frozenset({"api_key", "cert_password", "proxy"})
-"""Settings whose value is not shown."""
+"""Settings whose values are not shown in messages."""
 
 
 @attrs.define
 class Settings:
-    """All settings of one client: the core's, and a section for each plugin that claims one."""
+    """All settings of one client: those of the core, and a section for each plugin that claims one.
+
+    Attributes:
+        core: The settings of the core.
+    """
 
     core: CoreSettings
     _sections: dict[str, dict[str, Any]]
@@ -34,10 +39,21 @@ class Settings:
     _claimed: dict[str, list[str]] = attrs.field(factory=dict, init=False)
 
     def section(self, name: str, kind: type[T]) -> T:
-        """Claim the section called ``name`` and build ``kind``, an attrs class, from it.
+        """Claim a section and build an object from it.
 
-        Values are converted to the annotated types (text from the environment included). Raises
-        `SettingsError` for an unknown key, naming the nearest known one, and for a value of the wrong kind.
+        Args:
+            name: The name of the section.
+            kind: An attrs class; values are converted to the annotated types of its attributes.
+
+        Raises:
+            SettingsError: A key is unknown, or a value has the wrong type or is out of range.
+
+        Example:
+            ```python
+            @headrace.hookimpl
+            def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
+                return [settings.section("audit", Audit)]
+            ```
         """
         fields = {field.name: field for field in attrs.fields(kind) if field.init}  # type: ignore[arg-type]
         self._claimed[name] = list(fields)
@@ -52,32 +68,42 @@ class Settings:
         return build(kind, values, f"[{name}] ")
 
     def is_claimed(self, name: str) -> bool:
-        """True once a plugin has claimed the section called ``name``."""
+        """Whether a plugin has claimed the section."""
         return name in self._claimed
 
     def check_claimed(self, also: Iterable[str] = ()) -> None:
-        """Raise `SettingsError` for sections and variables that no plugin has claimed.
+        """Check that all sections and variables were claimed.
 
-        ``also``: what else may have been meant by a section's name.
+        Args:
+            also: Further names to suggest for an unknown section.
+
+        Raises:
+            SettingsError: No plugin has claimed a section or variable.
         """
         for name in [*self._sections, *self._keywords]:
             if name not in self._claimed:
+                distribution = missing_plugin(name)
                 known = [*self._claimed, *core_keys(), *also]
-                raise SettingsError(f"no plugin has settings called {name!r}; {nearest(name, known)}")
+                hint = nearest(name, known) if distribution is None else f"install {distribution}"
+                raise SettingsError(f"no plugin has settings called {name!r}; {hint}")
         known = [f"{PREFIX}{key.upper()}" for key in core_keys()]
         known += [f"{PREFIX}{name}_{key}".upper() for name, keys in self._claimed.items() for key in keys]
         prefixes = tuple(f"{name.upper()}_" for name in self._claimed)
         for key in self._environment:
             if not key.startswith(prefixes):
                 name = PREFIX + key
-                raise SettingsError(f"unknown environment variable {name}; {nearest(name, known)}")
+                distribution = missing_plugin_of(key)
+                hint = nearest(name, known) if distribution is None else f"install {distribution}"
+                raise SettingsError(f"unknown environment variable {name}; {hint}")
 
 
 def core_keys() -> list[str]:
+    """The names of the core's settings."""
     return [field.name for field in attrs.fields(CoreSettings)]
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Make an attrs object from values, converted to its annotated types; raises `SettingsError`."""
     known = {field.name: field for field in attrs.fields(kind) if field.init}  # type: ignore[arg-type]
     hints = get_type_hints(kind)
     converted = {}
@@ -93,7 +119,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def _plain(value: Any) -> Any:
-    """A string or number of another library's as one of Python's, anything else as it is."""
+    """A string or number as one of Python's own; any other value unchanged."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, (bool, int, float)):

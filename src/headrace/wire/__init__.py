@@ -1,1 +1,1 @@
-"""What the API says, without I/O: request bodies, answers, streams, schemas, tools, errors."""
+"""The OpenAI API's formats, without I/O: request and reply bodies, streams, schemas, tools, errors."""

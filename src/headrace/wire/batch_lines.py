@@ -1,4 +1,4 @@
-"""Bodies that are JSON already, as in a line of OpenAI's batch format."""
+"""Bodies that are already JSON, as in the lines of OpenAI's batch format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.calls import Request
 
 
 class BodyFields(msgspec.Struct):
-    """What headrace itself reads of a body before it is sent."""
+    """The fields of a body that headrace reads before it sends the body."""
 
     model: str | None = None
     stream: bool | None = None
@@ -24,58 +24,68 @@ class _BatchLine(msgspec.Struct):
     method: str = "POST"
 
 
-_read_fields = msgspec.json.Decoder(BodyFields).decode
-_read_line = msgspec.json.Decoder(_BatchLine).decode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_fields = msgspec.json.Decoder(BodyFields).decode
+_decode_line = msgspec.json.Decoder(_BatchLine).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class EncodedBody(Mapping[str, Any]):
-    """A body as JSON: sent as it is, and decoded only when more than its ``fields`` is read.
+    """A body that is already JSON.
 
-    Raises `msgspec.DecodeError` for what is no JSON object, or has a model that is no text.
+    It is sent unchanged. It is decoded only when more than its ``fields`` is read.
+
+    Args:
+        content: A JSON object.
+
+    Raises:
+        msgspec.DecodeError: The content is not a JSON object, or its model is not a string.
     """
 
     __slots__ = ("_decoded", "content", "fields")
 
     def __init__(self, content: bytes) -> None:
         self.content: bytes = content
-        self.fields: BodyFields = _read_fields(content)
+        self.fields: BodyFields = _decode_fields(content)
         self._decoded: dict[str, Any] | None = None
 
     @property
-    def _all(self) -> dict[str, Any]:
+    def _members(self) -> dict[str, Any]:
         if self._decoded is None:
-            self._decoded = _decode(self.content)
+            self._decoded = _decode_object(self.content)
         return self._decoded
 
     def get(self, name: str, default: Any = None) -> Any:
         if name == "model" and self.fields.model is not None:
             return self.fields.model
-        return self._all.get(name, default)
+        return self._members.get(name, default)
 
     def __getitem__(self, name: str) -> Any:
-        return self._all[name]
+        return self._members[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all)
+        return iter(self._members)
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._members)
 
     def __repr__(self) -> str:
-        return repr(self._all)
+        return repr(self._members)
+
+
+def path_of_batch_url(url: str) -> str:
+    """Return the path of a batch line's ``url``, which begins with the version that a base URL contains."""
+    return url.removeprefix("/v1")
 
 
 def parse_batch_line(line: bytes) -> Request | None:
-    """The request that a line of the batch format holds, its body as it stands there.
+    """Return the request in a line of the batch format, with the body's bytes unchanged.
 
-    None for a line that is anything else, or not as usual; `as_request` of its JSON says why.
+    Returns None for any other line, and for an unusual one: `as_request` of its JSON says what is wrong.
     """
     try:
-        line.decode()  # a body is looked through, which does not show whether it is UTF-8
-        read = _read_line(line)
-        # The format writes the API's version into the path; here it is part of the base URL.
-        path = read.url.removeprefix("/v1")
-        return Request(EncodedBody(bytes(read.body)), path, read.method.upper(), read.custom_id)
-    except (ValueError, RecursionError):  # msgspec.DecodeError and RequestError are such
+        line.decode()  # msgspec skips over the body without checking its UTF-8
+        found = _decode_line(line)
+        body = EncodedBody(bytes(found.body))
+        return Request(body, path_of_batch_url(found.url), found.method.upper(), found.custom_id)
+    except (ValueError, RecursionError):  # msgspec.DecodeError and RequestError are ValueErrors
         return None

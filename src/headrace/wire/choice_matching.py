@@ -1,4 +1,4 @@
-"""Which of several given answers a text is."""
+"""Finds the choice that a model's answer names."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import re
 from collections.abc import Sequence
 
 _AROUND_A_WORD = " \t\r\n\"'`*.!,;:„“”»«\ufeff"
-_SET_APART = re.compile(
+_MARKED_PART = re.compile(
     r"\*\*(.+?)\*\*|`([^`\n]+)`|\"([^\"\n]+)\"|“([^”\n]+)”|„([^“\n]+)“|:[ \t]*([^:\n]+)$", re.MULTILINE
 )
 
 
 def normalize_choice(text: str) -> str:
-    """A text without case and without what models put around a word."""
+    """Return a text in lower case, without the quotes and punctuation that models put around a word."""
     return text.strip(_AROUND_A_WORD).casefold()
 
 
 def match_choice(choices: Sequence[str], text: str) -> str | None:
-    """The choice that a text makes, None where it makes none or several.
+    """Return the one choice that a text names, None if it names none or several.
 
-    It may stand alone, alone on a line, after a colon, in bold, in code or in quotation marks. A choice in
-    the midst of a sentence does not count: the sentence may deny it.
+    The choice may be the whole text, a line of its own, follow a colon, or stand in bold, in code or in
+    quotation marks. A choice within a sentence does not count: the sentence may deny it.
     """
-    by_plain = {normalize_choice(choice): choice for choice in choices}
-    whole = by_plain.get(normalize_choice(text))
+    by_normalized = {normalize_choice(choice): choice for choice in choices}
+    whole = by_normalized.get(normalize_choice(text))
     if whole is not None:
         return whole
     parts = [line for line in text.splitlines() if not line.lstrip().startswith("```")]
-    parts += [part for groups in _SET_APART.findall(text) for part in groups if part]
-    found = {by_plain[each] for each in map(normalize_choice, parts) if each in by_plain}
+    parts += [part for groups in _MARKED_PART.findall(text) for part in groups if part]
+    found = {by_normalized[part] for part in map(normalize_choice, parts) if part in by_normalized}
     return found.pop() if len(found) == 1 else None

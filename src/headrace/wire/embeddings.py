@@ -1,4 +1,7 @@
-"""The vectors in an answer to POST /embeddings: read typed where it is as usual, else item by item."""
+"""The vectors in an answer to POST /embeddings.
+
+A usual answer is decoded in one step, by types; any other item by item.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,28 @@ Vector: TypeAlias = "array[float]"
 
 
 class _Vector(msgspec.Struct):
-    # Asked for as base64 of 32-bit floats: measured, a fourth of the bytes and a fifteenth of the time of
-    # numbers in text. Endpoints that know no encoding_format answer with numbers all the same.
+    # Requests ask for base64 of 32-bit floats: measured, that takes a quarter of the bytes and a fifteenth of
+    # the time of decimal numbers. Endpoints that do not support encoding_format still answer with numbers.
     embedding: bytes | list[float]
     index: int | None = None
 
 
-class _Answer(msgspec.Struct):
+class _EmbeddingsBody(msgspec.Struct):
     data: list[_Vector]
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = msgspec.json.Decoder(_EmbeddingsBody).decode
 
 
 def parse_vectors(reply: Reply, count: int) -> list[Vector]:
-    """The vectors in a reply, in the order of the texts.
+    """Return the vectors in a reply, in the order of the texts.
+
+    Args:
+        reply: The reply to POST /embeddings.
+        count: How many texts were sent.
 
     Raises:
-        InvalidReply: There is not one for each of ``count`` texts, or one is not of numbers.
+        InvalidReply: There is not one vector for each text, or a vector does not consist of numbers.
     """
     try:
         found = [(vector.index, vector.embedding) for vector in _decode(reply.content).data]
@@ -45,58 +52,60 @@ def parse_vectors(reply: Reply, count: int) -> list[Vector]:
         found = _read_leniently(reply)
     if len(found) != count:
         raise InvalidReply(f"POST /embeddings: {len(found)} vectors came for {count} texts")
-    places = _places([index for index, _ in found], count)
+    positions = _text_positions([index for index, _ in found], count)
     vectors: list[Vector] = [array("f")] * count
-    for place, (_, embedding) in zip(places, found, strict=True):
+    for position, (_, embedding) in zip(positions, found, strict=True):
         try:
-            vectors[place] = _numbers(embedding)
+            vectors[position] = _to_vector(embedding)
         except (ValueError, TypeError, OverflowError) as error:
-            raise InvalidReply(f"POST /embeddings: the vector of text {place} {error}") from None
+            raise InvalidReply(f"POST /embeddings: the vector of text {position} {error}") from None
     return vectors
 
 
 def _read_leniently(reply: Reply) -> list[tuple[int | None, Any]]:
-    """Indices and embeddings of an unusual answer."""
+    """Return the index and the embedding of each item of an unusual answer."""
     body = reply.body
     if isinstance(body, Mapping):
         body = next((body[name] for name in ("data", "embeddings") if isinstance(body.get(name), list)), None)
     if not isinstance(body, list):
         raise InvalidReply("POST /embeddings: the answer holds no list of vectors")
     return [
-        (_index(entry.get("index")), entry.get("embedding")) if isinstance(entry, Mapping) else (None, entry)
+        (_parse_index(entry.get("index")), entry.get("embedding"))
+        if isinstance(entry, Mapping)
+        else (None, entry)
         for entry in body
     ]
 
 
-def _index(index: Any) -> int | None:
+def _parse_index(index: Any) -> int | None:
     try:
         return int(index) if float(index) == int(index) else None
     except (ValueError, TypeError, OverflowError):
         return None
 
 
-def _places(indices: list[int | None], count: int) -> list[int]:
-    """For each vector the place of its text: its index, or its own place where none has an index."""
+def _text_positions(indices: list[int | None], count: int) -> list[int]:
+    """Return the position of each vector's text: its index, or its own position if no vector has an index."""
     if count == 1 or all(index is None or index == 0 for index in indices):
         return list(range(count))
-    places = [-1 if index is None else index for index in indices]
-    if sorted(places) != list(range(count)):
+    positions = [-1 if index is None else index for index in indices]
+    if sorted(positions) != list(range(count)):
         raise InvalidReply(f"POST /embeddings: the vectors' indices are not 0 to {count - 1}, each once")
-    return places
+    return positions
 
 
-def _numbers(embedding: Any) -> Vector:
+def _to_vector(embedding: Any) -> Vector:
     if isinstance(embedding, list):
         if len(embedding) == 1 and isinstance(embedding[0], list):
-            embedding = embedding[0]  # llama.cpp's, of a model without pooling
+            embedding = embedding[0]  # llama.cpp, for a model without pooling
         vector = array("f", embedding) if all(map(_is_number, embedding)) else array("f")
     else:
         vector = array("f")
-        vector.frombytes(_decoded(embedding))
+        vector.frombytes(_to_bytes(embedding))
         if sys.byteorder == "big":
             vector.byteswap()
     if not vector:
-        raise ValueError("is empty, or holds what is not a number")
+        raise ValueError("is empty, or contains a value that is not a number")
     return vector
 
 
@@ -104,7 +113,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _decoded(embedding: Any) -> bytes:
+def _to_bytes(embedding: Any) -> bytes:
     if isinstance(embedding, bytes):
         return embedding
     if not isinstance(embedding, str):

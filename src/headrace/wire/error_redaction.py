@@ -1,4 +1,4 @@
-"""Errors of calls on their way out of the pipeline: no key in what they say, hold, or were caused by."""
+"""Removes the API key from errors before they leave the pipeline: from messages, attributes and causes."""
 
 from __future__ import annotations
 
@@ -11,54 +11,55 @@ from headrace.replies import Headers, Reply
 
 
 def redact_error(error: CallError, endpoint: Endpoint) -> CallError:
-    """The same error, less the endpoint's key in its message, its attributes and its causes.
+    """Return the same error without the endpoint's key in its message, attributes and causes.
 
-    The frames of parsers and decoders go as well: their variables hold what the endpoint said, and there are
-    tools that show a traceback's variables.
+    Tracebacks are removed as well: their frames have variables with the endpoint's words, and some tools show
+    these.
     """
     if not endpoint.may_show_key:
         return error
-    for each in list(_chain(error)):
+    for each in list(_error_chain(error)):
         each.__traceback__ = None
         if isinstance(each, HeadraceError):
-            each.args = tuple(_redacted(value, endpoint) for value in each.args)
+            each.args = tuple(_redact(value, endpoint) for value in each.args)
             for name, value in vars(each).items():
-                setattr(each, name, _redacted(value, endpoint))
+                setattr(each, name, _redact(value, endpoint))
         for name in ("__cause__", "__context__"):
-            if _tells_key(getattr(each, name), endpoint):
+            if _foreign_error_has_key(getattr(each, name), endpoint):
                 setattr(each, name, None)
     return error
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _error_chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and all its causes and contexts, each once."""
     seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        each = waiting.pop()
+    pending = [error]
+    while pending:
+        each = pending.pop()
         if each is not None and id(each) not in seen:
             seen.add(id(each))
             yield each
-            waiting += [each.__cause__, each.__context__]
+            pending += [each.__cause__, each.__context__]
 
 
-def _tells_key(error: BaseException | None, endpoint: Endpoint) -> bool:
-    """True for somebody else's error, which cannot be rewritten, where it repeats the key."""
+def _foreign_error_has_key(error: BaseException | None, endpoint: Endpoint) -> bool:
+    """Return whether another library's error, which cannot be rewritten, contains the key."""
     if error is None or isinstance(error, HeadraceError):
         return False
-    said = f"{error} {error!r} {getattr(error, '__dict__', '')}"
-    return endpoint.without_key(said) != said
+    text = f"{error} {error!r} {getattr(error, '__dict__', '')}"
+    return endpoint.without_key(text) != text
 
 
-def _redacted(value: Any, endpoint: Endpoint) -> Any:
+def _redact(value: Any, endpoint: Endpoint) -> Any:
     if isinstance(value, str):
         return endpoint.without_key(value)
     if isinstance(value, bytes):
         return endpoint.without_key(value)
     if isinstance(value, Headers):
-        return value.less(endpoint.without_key)
+        return value.redacted(endpoint.without_key)
     if isinstance(value, Reply):
         value.content = endpoint.without_key(value.content)
-        value.headers = value.headers.less(endpoint.without_key)
+        value.headers = value.headers.redacted(endpoint.without_key)
         value.model = value.model and endpoint.without_key(value.model)
         value._body = None
     return value

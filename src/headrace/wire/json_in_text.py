@@ -1,4 +1,4 @@
-"""JSON objects that stand in a text, with words or a fence around them."""
+"""Finds JSON objects in a text that also contains words or code fences."""
 
 from __future__ import annotations
 
@@ -6,42 +6,43 @@ import json
 import re
 from collections.abc import Iterator
 
-_FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
-_IN_BRACES = re.compile(r'"(?:\\.|[^"\\])*"|[{}]', re.DOTALL)
-_MOST_TRIES = 100
+_FENCED_BLOCK = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
+_STRING_OR_BRACE = re.compile(r'"(?:\\.|[^"\\])*"|[{}]', re.DOTALL)
+_MAX_OBJECTS = 100
 _decode_from = json.JSONDecoder(strict=False).raw_decode
 
 
 def json_objects(text: str) -> Iterator[bytes]:
-    """Each outermost object, as it stands there.
+    """Yield each outermost JSON object, as it is written in the text.
 
-    What is in braces but not JSON is passed over whole: a part of it could be taken for an answer that it is
-    not. So is an object that the end of the text cuts.
+    A block in braces that is not JSON is skipped as a whole: a part of it could be mistaken for an answer. An
+    object that the end of the text cuts off is skipped too.
     """
-    at = text.find("{")
-    for _ in range(_MOST_TRIES):
-        if at < 0:
+    start = text.find("{")
+    for _ in range(_MAX_OBJECTS):
+        if start < 0:
             return
         try:
-            _, end = _decode_from(text, at)
+            _, end = _decode_from(text, start)
         except (ValueError, RecursionError):
-            end = _end_of_braces(text, at)
+            end = _end_of_braces(text, start)
             if end < 0:
                 return
         else:
-            yield text[at:end].encode("utf-8", "replace")
-        at = text.find("{", end)
+            yield text[start:end].encode("utf-8", "replace")
+        start = text.find("{", end)
 
 
 def unfenced(text: str) -> str:
-    """What stands in the one fence of a text, else the text."""
-    blocks = _FENCE.findall(text)
+    """Return the content of the only code fence in a text; without exactly one, the text."""
+    blocks = _FENCED_BLOCK.findall(text)
     return blocks[0].strip() if len(blocks) == 1 else text.strip()
 
 
-def _end_of_braces(text: str, at: int) -> int:
+def _end_of_braces(text: str, start: int) -> int:
+    """Return the index after the closing brace that matches the one at ``start``, -1 if there is none."""
     depth = 0
-    for found in _IN_BRACES.finditer(text, at):
+    for found in _STRING_OR_BRACE.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(found[0], 0)
         if depth == 0:
             return found.end()

@@ -1,7 +1,8 @@
-"""From a type, or from a JSON schema, to what is sent of it, and to what reads JSON of that kind.
+"""Makes a JSON schema and a decoder of a type.
 
-Types are msgspec's (attrs classes, dataclasses, Structs, TypedDicts, Literals, Enums, lists of these) and
-pydantic's models, whose own validation is used. A JSON schema (a mapping) is checked by ``jsonschema``.
+The types are those that msgspec supports (attrs classes, dataclasses, Structs, TypedDicts, Literals, Enums,
+lists of these), pydantic's models, which validate by themselves, and JSON schemas (mappings), which
+``jsonschema`` checks.
 """
 
 from __future__ import annotations
@@ -16,80 +17,80 @@ from headrace._support.text import printable
 from headrace.errors import RequestError
 
 Schema: TypeAlias = dict[str, Any]
-Read: TypeAlias = Callable[[bytes], Any]
-"""Reads JSON; raises `ValueError` for what is none, or of another kind."""
+Decode: TypeAlias = Callable[[bytes], Any]
+"""Decodes JSON; raises one of `DECODE_ERRORS` for invalid JSON or JSON of another type."""
 
-NOT_READ = (ValueError, RecursionError)
-"""What a `Read` raises: msgspec's, pydantic's and decoding's errors are of the former."""
+DECODE_ERRORS = (ValueError, RecursionError)
+"""What a `Decode` raises: the errors of msgspec, pydantic and bytes.decode are ValueErrors."""
 
 
-class _Holder(msgspec.Struct):
+class _Wrapper(msgspec.Struct):
     answer: msgspec.Raw
 
 
-_read_holder = msgspec.json.Decoder(_Holder).decode
+_decode_wrapper = msgspec.json.Decoder(_Wrapper).decode
 
 
-def schema_of(kind: Any) -> tuple[Schema, Read]:
-    """The JSON schema of a kind and what reads it.
+def schema_of(kind: Any) -> tuple[Schema, Decode]:
+    """Return the JSON schema of a type or schema, and a decoder for it.
 
-    Raises `RequestError` for a type that JSON cannot say, or nobody can check, and for a bad schema.
+    Raises `RequestError` for a type that has no JSON schema, and for an invalid schema.
     """
     if isinstance(kind, Mapping):
-        return _of_json_schema(kind)
+        return _from_json_schema(kind)
     if is_pydantic(kind):
-        return root(kind.model_json_schema()), kind.model_validate_json
+        return inline_root(kind.model_json_schema()), kind.model_validate_json
     try:
-        return root(msgspec.json.schema(kind)), msgspec.json.Decoder(kind).decode
+        return inline_root(msgspec.json.schema(kind)), msgspec.json.Decoder(kind).decode
     except (TypeError, RuntimeError, NameError) as error:
-        adapted = _adapted(kind)
-        if adapted is not None:
-            return adapted
+        by_pydantic = _by_pydantic(kind)
+        if by_pydantic is not None:
+            return by_pydantic
         raise RequestError(
-            f"answer={kind!r} is not a type that an answer can have ({one_line(error)}); use a dataclass, "
+            f"answer={kind!r} is not a valid type of an answer ({one_line(error)}); use a dataclass, "
             "an attrs class, a msgspec.Struct, a pydantic model, a Literal, an Enum or a JSON schema"
         ) from error
 
 
-def _adapted(kind: Any) -> tuple[Schema, Read] | None:
-    """The same by pydantic, for a list of its models and the like; None for any other kind."""
-    if not _holds_model(kind):
+def _by_pydantic(kind: Any) -> tuple[Schema, Decode] | None:
+    """Return the same by pydantic for a type that contains its models, such as a list; None for others."""
+    if not _contains_model(kind):
         return None
     adapter = sys.modules["pydantic"].TypeAdapter(kind)
-    return root(adapter.json_schema()), adapter.validate_json
+    return inline_root(adapter.json_schema()), adapter.validate_json
 
 
-def _holds_model(kind: Any) -> bool:
-    return is_pydantic(kind) or any(_holds_model(each) for each in get_args(kind))
+def _contains_model(kind: Any) -> bool:
+    return is_pydantic(kind) or any(_contains_model(each) for each in get_args(kind))
 
 
-def wrapped(kind: Any, schema: Schema, read: Read) -> tuple[Schema, Read]:
-    """A kind that is not an object as the property ``answer`` of one, and what reads the kind out of that."""
+def wrap_in_object(kind: Any, schema: Schema, decode: Decode) -> tuple[Schema, Decode]:
+    """Return the schema of an object whose property ``answer`` has a type, and a decoder of the property."""
     if isinstance(kind, Mapping):
-        holder, read_whole = _of_json_schema(_holding(_moved(schema, "#/properties/answer")))
-        return holder, lambda content: read_whole(content)["answer"]
+        wrapper, decode_wrapper = _from_json_schema(_wrap(_move_references(schema, "#/properties/answer")))
+        return wrapper, lambda content: decode_wrapper(content)["answer"]
     try:
         struct: Any = msgspec.defstruct("Answer", [("answer", kind)])
-        read_struct = msgspec.json.Decoder(struct).decode
-        return root(msgspec.json.schema(struct)), lambda content: read_struct(content).answer
-    except (TypeError, RuntimeError, NameError):  # pydantic's
-        return _holding(schema), lambda content: read(bytes(_read_holder(content).answer))
+        decode_struct = msgspec.json.Decoder(struct).decode
+        return inline_root(msgspec.json.schema(struct)), lambda content: decode_struct(content).answer
+    except (TypeError, RuntimeError, NameError):  # a type of pydantic
+        return _wrap(schema), lambda content: decode(bytes(_decode_wrapper(content).answer))
 
 
-def _holding(schema: Schema) -> Schema:
-    """An object whose one property is of a schema."""
+def _wrap(schema: Schema) -> Schema:
+    """Return the schema of an object with the property ``answer``."""
     inner = {name: value for name, value in schema.items() if name != "$defs"}
-    holder = {"type": "object", "properties": {"answer": inner}, "required": ["answer"]}
-    return holder | {"$defs": schema["$defs"]} if "$defs" in schema else holder
+    wrapper = {"type": "object", "properties": {"answer": inner}, "required": ["answer"]}
+    return wrapper | {"$defs": schema["$defs"]} if "$defs" in schema else wrapper
 
 
-def _moved(schema: Any, place: str) -> Any:
-    """A schema that stands at another place than the root, its references into itself with it."""
+def _move_references(schema: Any, place: str) -> Any:
+    """Return a schema whose references fit its new place, which is not the root."""
     if isinstance(schema, list):
-        return [_moved(each, place) for each in schema]
+        return [_move_references(each, place) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
-    moved = {name: _moved(value, place) for name, value in schema.items()}
+    moved = {name: _move_references(value, place) for name, value in schema.items()}
     reference = moved.get("$ref")
     if isinstance(reference, str) and reference[:1] == "#" and not reference.startswith("#/$defs/"):
         moved["$ref"] = place + reference[1:]
@@ -97,13 +98,13 @@ def _moved(schema: Any, place: str) -> Any:
 
 
 def is_pydantic(kind: Any) -> bool:
-    """True for a pydantic model."""
-    pydantic = sys.modules.get("pydantic")  # whoever has a model has imported it
+    """Return whether a type is a pydantic model."""
+    pydantic = sys.modules.get("pydantic")  # imported already if there is a model
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
 
-def root(schema: Mapping[str, Any]) -> Schema:
-    """A schema whose root is not a reference, as the API wants it."""
+def inline_root(schema: Mapping[str, Any]) -> Schema:
+    """Return the schema with a root that is not a reference, as the API requires."""
     reference = schema.get("$ref")
     if not isinstance(reference, str) or not reference.startswith("#/$defs/"):
         return dict(schema)
@@ -114,18 +115,20 @@ def root(schema: Mapping[str, Any]) -> Schema:
 
 
 def one_line(error: object) -> str:
-    """What an error says, on one line and not too long."""
+    """Return an error's message on one line, shortened to 300 characters."""
     return printable(" ".join(str(error).split())[:300])
 
 
-def _of_json_schema(schema: Mapping[str, Any]) -> tuple[Schema, Read]:
+def _from_json_schema(schema: Mapping[str, Any]) -> tuple[Schema, Decode]:
     try:
-        import jsonschema  # only for those who have a schema
+        import jsonschema  # imported only if a schema is used
         import referencing
         from jsonschema.validators import validator_for
         from referencing.jsonschema import DRAFT202012
     except ImportError as error:
-        raise RequestError("a JSON schema is checked by jsonschema: pip install jsonschema") from error
+        raise RequestError(
+            "answer= is a JSON schema, which needs jsonschema: pip install jsonschema"
+        ) from error
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(dict(schema))
@@ -133,7 +136,7 @@ def _of_json_schema(schema: Mapping[str, Any]) -> tuple[Schema, Read]:
         raise RequestError(
             f"the JSON schema answer= is wrong at {error.json_path}: {one_line(error.message)}"
         ) from None
-    # An empty registry: jsonschema would fetch what a schema refers to elsewhere.
+    # With an empty registry, jsonschema does not fetch schemas from elsewhere.
     resource = DRAFT202012.create_resource(schema)
     resolver = referencing.Registry().with_resource("", resource).resolver()
     for reference in _references(schema):
@@ -141,21 +144,22 @@ def _of_json_schema(schema: Mapping[str, Any]) -> tuple[Schema, Read]:
             resolver.lookup(reference)
         except referencing.exceptions.Unresolvable:
             raise RequestError(
-                f"the JSON schema answer= refers to {reference!r}, which is not in it; put it into its $defs"
+                f"the JSON schema answer= refers to {reference!r}, which it does not contain; add it to $defs"
             ) from None
     validator = kind(schema, registry=referencing.Registry())
 
-    def read(content: bytes) -> Any:
+    def decode(content: bytes) -> Any:
         value = msgspec.json.decode(content)
         error = jsonschema.exceptions.best_match(validator.iter_errors(value))
         if error is not None:
             raise ValueError(f"{error.message} - at `{error.json_path}`")
         return value
 
-    return dict(schema), read
+    return dict(schema), decode
 
 
 def _references(schema: Any) -> Iterator[str]:
+    """Yield all references in a schema."""
     if isinstance(schema, list):
         for each in schema:
             yield from _references(each)

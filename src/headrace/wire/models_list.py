@@ -1,4 +1,4 @@
-"""What an endpoint's list of models says."""
+"""The model ids in an endpoint's answer to GET /models."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ class _Model(msgspec.Struct):
     id: str
 
 
-class _Models(msgspec.Struct):
+class _ModelsList(msgspec.Struct):
     data: list[_Model]
 
 
-_decode = msgspec.json.Decoder(_Models).decode
+_decode = msgspec.json.Decoder(_ModelsList).decode
 
 
 def parse_model_ids(reply: Reply) -> list[str]:
-    """The ids in an answer to GET /models, in its order; raises `InvalidReply` where it holds none."""
-    ids = _ids_in(reply)
+    """Return the ids in an answer to GET /models, in its order; raise `InvalidReply` if it has none."""
+    ids = _find_ids(reply)
     if ids is None:
-        said = shown(reply.without_key(reply.content))
-        failure = InvalidReply(f"{said} (GET /models: not a list of models; check base_url)")
-        failure.attempts = reply.attempts
-        raise failure
+        content = shown(reply.without_key(reply.content))
+        error = InvalidReply(f"{content} (GET /models: not a list of models; check base_url)")
+        error.attempts = reply.attempts
+        raise error
     return ids
 
 
-def _ids_in(reply: Reply) -> list[str] | None:
+def _find_ids(reply: Reply) -> list[str] | None:
+    """Return the ids, None if there is no list or no id in a list that is not empty."""
     try:
         return [model.id for model in _decode(reply.content).data]
     except NOT_JSON:
-        found = _listed(reply)
-    ids = list(_names(found or []))
-    return None if found is None or (found and not ids) else ids
+        entries = _find_list(reply)
+    ids = list(_entry_names(entries or []))
+    return None if entries is None or (entries and not ids) else ids
 
 
-def _listed(reply: Reply) -> list[Any] | None:
-    """The list, which is under ``data``, ``models`` (Ollama, Gemini), or by itself (Together)."""
+def _find_list(reply: Reply) -> list[Any] | None:
+    """Return the list: under ``data``, under ``models`` (Ollama, Gemini), or the whole body (Together)."""
     try:
         body = reply.body
     except InvalidReply:
@@ -55,9 +56,9 @@ def _listed(reply: Reply) -> list[Any] | None:
     return body if isinstance(body, list) else None
 
 
-def _names(found: list[Any]) -> Iterator[str]:
-    """The names of its entries; an odd one costs itself only."""
-    for entry in found:
+def _entry_names(entries: list[Any]) -> Iterator[str]:
+    """Yield the name of each entry, and skip an entry without one."""
+    for entry in entries:
         names = [entry.get(key) for key in ("id", "model", "name")] if isinstance(entry, Mapping) else [entry]
         name = next((name for name in names if isinstance(name, str) and name), None)
         if name is not None:

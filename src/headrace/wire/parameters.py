@@ -1,7 +1,8 @@
-"""The keywords of single calls: headrace's own, the same for all, and the API's parameters with their types.
+"""The keywords of the client's methods: headrace's own, and the API's parameters with their types.
 
-They are declared here and nowhere else: type checkers read them from the signatures (``Unpack``), and what a
-call does not know is told by them at run time. What only some endpoints know goes into ``extra_body``.
+This module is the only place that declares them: type checkers read them from the signatures (``Unpack``),
+and at run time they are compared with the keywords of a call. Parameters of a single vendor go into
+``extra_body``.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ from headrace.calls import Timeout
 from headrace.endpoint import FRAMING, unsendable
 from headrace.errors import RequestError
 
-Object: TypeAlias = Mapping[str, Any]
-"""An object of the API's, as JSON has it."""
-
+JsonObject: TypeAlias = Mapping[str, Any]
+"""A JSON object of the API."""
 
 Number: TypeAlias = float | SupportsFloat
 Count: TypeAlias = int | SupportsIndex
-"""Of Python or of another library, as NumPy's."""
+"""An integer of Python or of another library, such as NumPy."""
 
 
 class CallOptions(TypedDict, total=False):
-    """What each single call may be told; see `headrace.Request`.
+    """The options of every call; see `headrace.Request`.
 
-    ``timeout`` is in seconds per attempt, ``deadline`` in seconds for all of the call. ``headers`` are sent
-    besides the endpoint's, or in place of those of the same name.
+    Attributes:
+        id: The call's id, for logs and outcomes.
+        timeout: Seconds per attempt.
+        deadline: Seconds for the whole call.
+        tags: Labels for policies and observers.
+        headers: Headers that are added to those of the endpoint, or replace them.
+        priority: Calls with a higher priority go first.
     """
 
     id: str | None
@@ -39,14 +44,19 @@ class CallOptions(TypedDict, total=False):
 
 
 class ModelOptions(CallOptions, total=False):
-    """The same for calls of a model: which one (None: the client's), and what only your endpoint knows."""
+    """The options of calls of a model.
+
+    Attributes:
+        model: The model; None for the client's.
+        extra_body: Parameters of your endpoint that the API does not have.
+    """
 
     model: str | None
-    extra_body: Object | None
+    extra_body: JsonObject | None
 
 
 class SamplingParameters(TypedDict, total=False):
-    """Parameters that chats and responses have in common."""
+    """The parameters that chats and responses share."""
 
     metadata: Mapping[str, str] | None
     parallel_tool_calls: bool | None
@@ -55,55 +65,55 @@ class SamplingParameters(TypedDict, total=False):
     service_tier: str | None
     store: bool | None
     temperature: Number | None
-    tool_choice: str | Object | None
-    tools: Iterable[Object] | None
+    tool_choice: str | JsonObject | None
+    tools: Iterable[JsonObject] | None
     top_logprobs: Count | None
     top_p: Number | None
     user: str | None
 
 
 class ChatParameters(SamplingParameters, total=False):
-    """Of ``POST /chat/completions``, as OpenAI's reference has them."""
+    """The parameters of ``POST /chat/completions``, as in OpenAI's reference."""
 
-    audio: Object | None
+    audio: JsonObject | None
     frequency_penalty: Number | None
-    function_call: str | Object | None
-    functions: Iterable[Object] | None
+    function_call: str | JsonObject | None
+    functions: Iterable[JsonObject] | None
     logit_bias: Mapping[str, Number] | None
     logprobs: bool | None
     max_completion_tokens: Count | None
     max_tokens: Count | None
     modalities: Sequence[str] | None
     n: Count | None
-    prediction: Object | None
+    prediction: JsonObject | None
     presence_penalty: Number | None
     reasoning_effort: str | None
-    response_format: Object | None
+    response_format: JsonObject | None
     seed: Count | None
     stop: str | Sequence[str] | None
     verbosity: str | None
-    web_search_options: Object | None
+    web_search_options: JsonObject | None
 
 
 class ChatOptions(ModelOptions, ChatParameters, total=False):
-    """The keywords of `headrace.Client.chat`, but for ``answer``."""
+    """The keywords of `headrace.Client.chat`, without ``answer``."""
 
 
 class ResponseParameters(SamplingParameters, total=False):
-    """Of ``POST /responses``, less what is of streams."""
+    """The parameters of ``POST /responses``, without those for streams."""
 
     background: bool | None
-    context_management: Iterable[Object] | None
-    conversation: str | Object | None
+    context_management: Iterable[JsonObject] | None
+    conversation: str | JsonObject | None
     include: Sequence[str] | None
     max_output_tokens: Count | None
     max_tool_calls: Count | None
-    moderation: Object | None
+    moderation: JsonObject | None
     previous_response_id: str | None
-    prompt: Object | None
+    prompt: JsonObject | None
     prompt_cache_retention: str | None
-    reasoning: Object | None
-    text: Object | None
+    reasoning: JsonObject | None
+    text: JsonObject | None
     truncation: str | None
 
 
@@ -118,7 +128,7 @@ _CALL_KEYWORDS = CallOptions.__optional_keys__
 
 
 def pop_call_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Take headrace's own keywords out of a call's, which leaves the API's parameters."""
+    """Remove headrace's own keywords from a call's and return them; the API's parameters remain."""
     own = {}
     for name in tuple(options):
         if name in OWN_KEYWORDS:
@@ -129,24 +139,24 @@ def pop_call_options(options: dict[str, Any]) -> dict[str, Any]:
 def check_parameters(
     method: str, parameters: Iterable[str], known: frozenset[str], also: Iterable[str] = ()
 ) -> None:
-    """Raise `RequestError` for a parameter that the API has not; ``also`` are keywords that may be meant."""
+    """Raise `RequestError` for a parameter that the API does not have; ``also`` are suggested as well."""
     for name in parameters:
         if name not in known:
             raise RequestError(
                 f"{method}() has no parameter {name!r}; {nearest(name, {*known, *also})} "
-                "What only your endpoint knows goes into extra_body={…}"
+                "pass a parameter of your endpoint in extra_body={…}"
             )
 
 
 def check_keywords(method: str, options: Iterable[str], known: frozenset[str] = _CALL_KEYWORDS) -> None:
-    """Raise `RequestError` for a keyword of a call that takes no parameters of the API."""
+    """Raise `RequestError` for an unknown keyword of a call without parameters of the API."""
     for name in options:
         if name not in known:
             raise RequestError(f"{method}() has no keyword {name!r}; {nearest(name, known)}")
 
 
 def header_pairs(headers: Any) -> tuple[tuple[str, str], ...]:
-    """A call's own headers as a request has them; raises `RequestError` for what HTTP cannot carry."""
+    """Return a call's headers in a request's form; raise `RequestError` for invalid ones."""
     if not isinstance(headers, Mapping):
         raise RequestError(f"headers must be a mapping of names to values, not {type(headers).__name__}")
     for name, value in headers.items():

@@ -1,7 +1,7 @@
-"""What headrace itself reads of every answer: model, usage, and whether there is an answer in it.
+"""Reads what headrace needs of every reply: the model, the usage, and whether there is an answer.
 
-Typed decoding does it for the usual answer. Whatever that refuses is decoded without types and read field
-by field, so that an odd field costs itself and not the answer.
+A usual body is decoded by types. Any other is decoded without types and read field by field, so that a field
+of the wrong type is ignored and the answer is kept.
 """
 
 from __future__ import annotations
@@ -13,80 +13,86 @@ import attrs
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace._support.message_content import first_choice
 from headrace._support.text import shown
 from headrace.errors import InvalidReply
-from headrace.replies import Reply, first_choice
+from headrace.replies import Reply
 from headrace.wire.error_bodies import ErrorBody, find_error, to_invalid_reply
 from headrace.wire.stream_accumulator import accumulate_events
 from headrace.wire.usage import UsageFields, parse_usage
 
-_NOTHING = msgspec.Raw(b"")
+_MISSING = msgspec.Raw(b"")
 
 
-class _Message(msgspec.Struct):
-    """Any object."""
+class _AnyObject(msgspec.Struct):
+    """An object of any form."""
 
 
 class _Choice(msgspec.Struct):
-    message: _Message | None = None
+    message: _AnyObject | None = None
     finish_reason: str | None = None
     error: Any = None
 
 
-class _Envelope(msgspec.Struct):
+class _ReplyBody(msgspec.Struct):
     model: str | None = None
     usage: UsageFields | None = None
     error: Any = None
     choices: list[_Choice] | None = None
-    output: msgspec.Raw = _NOTHING
-    data: msgspec.Raw = _NOTHING
+    output: msgspec.Raw = _MISSING
+    data: msgspec.Raw = _MISSING
     service_tier: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Envelope).decode
+_decode = msgspec.json.Decoder(_ReplyBody).decode
 
 
 @attrs.frozen(eq=False)
 class ExpectedBody:
-    """What an answer must hold: a quick look for the usual answer, and a careful one for the others."""
+    """What a reply's body must contain to be an answer.
 
-    quick_check: Callable[[_Envelope], bool]
+    Attributes:
+        quick_check: Whether a body decoded by types is a usual answer. If not, ``full_check`` decides.
+        full_check: Whether a body decoded without types contains an answer.
+    """
+
+    quick_check: Callable[[_ReplyBody], bool]
     full_check: Callable[[Any], bool]
 
 
-def _usual_choices(envelope: _Envelope) -> bool:
-    if not envelope.choices:
+def _all_choices_are_answers(decoded: _ReplyBody) -> bool:
+    if not decoded.choices:
         return False
-    for choice in envelope.choices:
+    for choice in decoded.choices:
         if choice.message is None or choice.error or choice.finish_reason == "error":
             return False
     return True
 
 
-def _holds_choice(body: Any) -> bool:
+def _has_choice(body: Any) -> bool:
     choice = first_choice(body)
     return choice is not None and choice.get("finish_reason") != "error" and not choice.get("error")
 
 
-def _holds_output(body: Any) -> bool:
+def _has_output(body: Any) -> bool:
     if not isinstance(body, Mapping) or not isinstance(body.get("output"), list):
         return False
     return bool(body["output"]) or body.get("status") in ("queued", "in_progress", "incomplete")
 
 
-def _holds_data(body: Any) -> bool:
+def _has_data(body: Any) -> bool:
     data = (body.get("data") or body.get("embeddings")) if isinstance(body, Mapping) else body
     return isinstance(data, list) and bool(data)
 
 
 def _is_filled_list(raw: msgspec.Raw) -> bool:
-    written = memoryview(raw)
-    return len(written) > 2 and written[0] == ord("[")
+    content = memoryview(raw)
+    return len(content) > 2 and content[0] == ord("[")
 
 
-CHAT = ExpectedBody(_usual_choices, _holds_choice)
-_RESPONSE = ExpectedBody(lambda envelope: _is_filled_list(envelope.output), _holds_output)
-_EMBEDDINGS = ExpectedBody(lambda envelope: _is_filled_list(envelope.data), _holds_data)
+CHAT = ExpectedBody(_all_choices_are_answers, _has_choice)
+_RESPONSE = ExpectedBody(lambda decoded: _is_filled_list(decoded.output), _has_output)
+_EMBEDDINGS = ExpectedBody(lambda decoded: _is_filled_list(decoded.data), _has_data)
 
 _EXPECTED = {
     "/chat/completions": CHAT,
@@ -97,75 +103,75 @@ _EXPECTED = {
 
 
 def expected_body(path: str) -> ExpectedBody | None:
-    """What the answer to a POST of this path must hold; None where headrace does not know."""
+    """Return what the answer to a POST of this path must contain, None if headrace does not know the path."""
     return _EXPECTED.get(path) or _EXPECTED.get(path.partition("?")[0])
 
 
 def read_reply_body(reply: Reply, expected: ExpectedBody | None = None) -> None:
-    """Fill in a reply's usage and model from its body.
+    """Set a reply's model, usage and service tier from its body.
 
     Args:
-        reply: One whose status is a success.
-        expected: What the answer must hold; None: anything will do.
+        reply: A reply with a success status.
+        expected: What the body must contain; None allows any body.
 
     Raises:
-        InvalidReply: It holds an error, nothing, no answer, or something that is neither JSON nor declared
-            as another content type.
+        InvalidReply: The body is an error, is empty, contains no answer, or is not JSON although its content
+            type does not name another format.
     """
     try:
-        envelope = _decode(reply.content)
-    except msgspec.ValidationError:  # JSON, but shaped otherwise
+        decoded = _decode(reply.content)
+    except msgspec.ValidationError:  # JSON of another form
         _read_leniently(reply, expected)
         return
     except NOT_JSON:
-        if expected is not None or not (reply.status == 204 or _declared_otherwise(reply)):
+        if expected is not None or not (reply.status == 204 or _has_other_content_type(reply)):
             _read_leniently(reply, expected)
         return
-    if envelope.error or (expected is not None and not expected.quick_check(envelope)):
+    if decoded.error or (expected is not None and not expected.quick_check(decoded)):
         _read_leniently(reply, expected)
         return
-    reply.model, reply.service_tier = envelope.model, envelope.service_tier
-    if envelope.usage is not None:
-        reply.usage = envelope.usage.to_usage()
+    reply.model, reply.service_tier = decoded.model, decoded.service_tier
+    if decoded.usage is not None:
+        reply.usage = decoded.usage.to_usage()
         if reply.service_tier is None:
-            reply.service_tier = envelope.usage.tier
+            reply.service_tier = decoded.usage.tier
 
 
 def _read_leniently(reply: Reply, expected: ExpectedBody | None) -> None:
+    """Do the same field by field, for an unusual body."""
     if expected is CHAT:
-        assembled = accumulate_events(reply.content)  # some endpoints stream to everybody
-        if assembled is not None:
-            reply.content = assembled
+        answer = accumulate_events(reply.content)  # some endpoints always stream
+        if answer is not None:
+            reply.content = answer
     try:
         body = reply.body
     except InvalidReply:
-        said = shown(reply.content) if reply.content else "an empty body"
+        content = shown(reply.content) if reply.content else "an empty body"
         hint = "; does base_url lead to the API?" if reply.content.lstrip().startswith(b"<") else ""
         raise InvalidReply(
-            f"{said} (status {reply.status}, but the body is not JSON{hint})", is_json=False
+            f"{content} (status {reply.status}, but the body is not JSON{hint})", is_json=False
         ) from None
     if isinstance(body, Mapping):
         model, usage, tier = body.get("model"), parse_usage(body.get("usage")), body.get("service_tier")
         reply.model = model if isinstance(model, str) else None
         reply.usage = None if usage is None else usage.to_usage()
         reply.service_tier = tier if isinstance(tier, str) else None if usage is None else usage.tier
-    found = expected is not None and expected.full_check(body)
-    fault = find_error(body)
-    if expected is not None and not found:
-        fault = fault or _error_of_choice(body) or find_error(body, failed=True)
-        if fault is None or fault.is_empty:
+    error = find_error(body)
+    if expected is not None and not expected.full_check(body):
+        error = error or _find_error_in_choices(body) or find_error(body, failed=True)
+        if error is None or error.is_empty:
             raise InvalidReply(
                 f"{shown(reply.content)} (status {reply.status}, but there is no answer in it)"
             )
-    if fault is not None and not fault.is_empty:
-        failure = to_invalid_reply(fault, reply.content, f"status {reply.status}, but the body is an error")
+    if error is not None and not error.is_empty:
+        exception = to_invalid_reply(error, reply.content, f"status {reply.status}, but the body is an error")
         if first_choice(body) is not None:
-            failure.partial = reply
-        raise failure
+            exception.partial = reply
+        raise exception
 
 
-def _error_of_choice(body: Any) -> ErrorBody | None:
-    """What a choice says that ended with an error."""
+def _find_error_in_choices(body: Any) -> ErrorBody | None:
+    """Return the error of the first choice that ended with one."""
     choices = body.get("choices") if isinstance(body, Mapping) else None
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, Mapping) and (choice.get("error") or choice.get("finish_reason") == "error"):
@@ -173,6 +179,6 @@ def _error_of_choice(body: Any) -> ErrorBody | None:
     return None
 
 
-def _declared_otherwise(reply: Reply) -> bool:
-    kind = reply.headers.get("content-type", "").lower()
-    return bool(kind) and "json" not in kind and not kind.startswith("text/html")
+def _has_other_content_type(reply: Reply) -> bool:
+    content_type = reply.headers.get("content-type", "").lower()
+    return bool(content_type) and "json" not in content_type and not content_type.startswith("text/html")

@@ -1,4 +1,4 @@
-"""From what a caller has (a prompt, messages, a body, a line of a batch file) to a request."""
+"""Makes requests of a prompt, messages, a body, or a line of a batch file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.calls import Request, plain_request
 from headrace.errors import RequestError
-from headrace.wire.batch_lines import EncodedBody
+from headrace.wire.batch_lines import EncodedBody, path_of_batch_url
 from headrace.wire.json_encoding import encode_value, to_plain_and_json
 from headrace.wire.parameters import CHAT_PARAMETERS, RESPONSE_PARAMETERS, check_parameters
 from headrace.wire.structured_output import ResponseFormat, response_format_for
@@ -19,14 +19,14 @@ Message: TypeAlias = Mapping[str, Any]
 
 
 class HasRequest(Protocol):
-    """An item of a map that carries its request: a row, say, which comes back as `Outcome.item`."""
+    """An item of a map that has its request, such as a row, which comes back as `Outcome.item`."""
 
     @property
     def request(self) -> Request: ...
 
 
 RequestLike: TypeAlias = str | Mapping[str, Any] | Request | HasRequest
-"""What a map makes a call for: a prompt, a body, a line of OpenAI's batch format, or a request."""
+"""An item of a map: a prompt, a body, a line of OpenAI's batch format, or a request."""
 
 OUTPUT_LIMIT_PARAMETERS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Parameters that limit the tokens of an answer."""
@@ -37,10 +37,15 @@ encode_json: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 def chat_body(
     messages: str | Iterable[Message], parameters: Mapping[str, Any], also: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """The body of a chat completion.
+    """Return the body of a chat completion.
 
-    Raises `RequestError` for parameters that the API does not have; ``also`` are keywords that may have been
-    meant.
+    Args:
+        messages: A prompt, or the messages.
+        parameters: The API's parameters.
+        also: Other keywords of the calling function, suggested for a misspelt parameter.
+
+    Raises:
+        RequestError: The API does not have such a parameter, or the messages are not messages.
     """
     check_parameters("chat", parameters, CHAT_PARAMETERS, also)
     if isinstance(messages, str):
@@ -56,46 +61,52 @@ def response_body(
     parameters: Mapping[str, Any],
     also: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The body of a response; arguments and errors as with `chat_body`."""
+    """Return the body of a request to /responses; arguments and errors as in `chat_body`."""
     check_parameters("responses", parameters, RESPONSE_PARAMETERS, also)
     body = {"input": input if isinstance(input, str) else _messages("input", input), **parameters}
     if instructions is not None:
         if not isinstance(instructions, str):
-            raise RequestError(f"instructions must be a text, not {type(instructions).__name__}")
+            raise RequestError(f"instructions must be a string, not {type(instructions).__name__}")
         body["instructions"] = instructions
     return body
 
 
 def _messages(name: str, messages: Iterable[Message]) -> list[Message]:
+    """Return the messages as a list; raise `RequestError` for anything else."""
     if isinstance(messages, Mapping) or not isinstance(messages, Iterable):
-        raise RequestError(f"{name} must be a text or a list of messages, not {type(messages).__name__}")
+        raise RequestError(f"{name} must be a string or a list of messages, not {type(messages).__name__}")
     messages = list(messages)
     if not messages or not all(isinstance(message, Mapping) for message in messages):
-        raise RequestError(f"{name} must be a text or a list of mappings like {{'role': …, 'content': …}}")
+        raise RequestError(f"{name} must be a string or a list of mappings like {{'role': …, 'content': …}}")
     return messages
 
 
 def as_request(item: Any, model: str | None, answer: ResponseFormat | None = None) -> Request:
-    """The request that an item of a map stands for.
+    """Return the request for an item of a map.
 
-    A `Request` is taken as it is, a text is a chat prompt, a mapping is the body of a chat completion or
-    a line of OpenAI's batch format (``custom_id``, ``method``, ``url``, ``body``). ``model`` is filled in
-    where the body names none, ``answer`` where the request has none. Raises `RequestError` for anything else.
+    Args:
+        item: A `Request`; a string, which is a chat prompt; a mapping, which is the body of a chat completion
+            or a line of OpenAI's batch format (``custom_id``, ``method``, ``url``, ``body``).
+        model: The model if the body names none.
+        answer: The format of the answer if the request has none.
+
+    Raises:
+        RequestError: The item is something else, or the request lacks a model or contradicts itself.
     """
-    request = item if isinstance(item, Request) else _request_of(item, model)
+    request = item if isinstance(item, Request) else _to_request(item, model)
     body = request.body
     if body is None:
         return request if answer is None else attrs.evolve(request, answer=answer)
-    if type(body) is dict:  # the usual one; to ask abstract classes takes 2 % of a call
+    if type(body) is dict:  # the usual type; a check against Mapping takes 2 % of a call
         named, streamed = body.get("model"), body.get("stream")
     elif isinstance(body, EncodedBody):
         named, streamed = body.fields.model, body.fields.stream
     elif isinstance(body, Mapping):
         named, streamed = body.get("model"), body.get("stream")
     else:
-        raise RequestError(f"a request's body is a mapping, not {type(body).__name__}")
+        raise RequestError(f"a request's body must be a mapping, not {type(body).__name__}")
     if streamed:
-        raise RequestError("the body says 'stream': a call gives a whole answer; leave it out")
+        raise RequestError("remove 'stream' from the body: this call returns a complete answer")
     if named is None:
         if model is None:
             raise RequestError("no model: pass model= to the client or to the call")
@@ -107,11 +118,11 @@ def as_request(item: Any, model: str | None, answer: ResponseFormat | None = Non
         )
     if request.answer is not None:
         answer = response_format_for(request.answer)
-    return request if answer is None else _asking(request, request.body or {}, answer)
+    return request if answer is None else _with_response_format(request, request.body or {}, answer)
 
 
-def _asking(request: Request, body: Mapping[str, Any], answer: ResponseFormat) -> Request:
-    """A request whose body asks for this answer."""
+def _with_response_format(request: Request, body: Mapping[str, Any], answer: ResponseFormat) -> Request:
+    """Return the request with a body that requests this format."""
     if request.answer is not answer:
         request = attrs.evolve(request, answer=answer)
     if answer.is_requested_by(body):
@@ -121,42 +132,48 @@ def _asking(request: Request, body: Mapping[str, Any], answer: ResponseFormat) -
     return attrs.evolve(request, body=answer.apply_to(body))
 
 
-def _request_of(item: Any, model: str | None) -> Request:
-    # The model goes in here already: a copy of the request with another body takes twice as long to make.
+def _to_request(item: Any, model: str | None) -> Request:
+    # The model is added here: a copy of the request with another body would take twice as long.
     if isinstance(item, str):
         messages = [{"role": "user", "content": item}]
         body = {"messages": messages} if model is None else {"model": model, "messages": messages}
         return plain_request(body)
-    own = getattr(item, "request", None)
-    if isinstance(own, Request):
-        return own
+    request = getattr(item, "request", None)
+    if isinstance(request, Request):
+        return request
     if isinstance(item, Mapping):
         if "url" in item and "body" in item:
             return _from_batch_line(item)
         named = model is None or item.get("model") is not None
         return plain_request(item if named else {"model": model, **item} | {"model": model})
-    raise RequestError(f"a request is a text, a mapping or a headrace.Request, not {type(item).__name__}")
+    raise RequestError(
+        f"a request must be a string, a mapping or a headrace.Request, not {type(item).__name__}"
+    )
 
 
 def _from_batch_line(line: Mapping[str, Any]) -> Request:
     url, custom_id = line["url"], line.get("custom_id")
     if not isinstance(url, str) or not isinstance(line["body"], Mapping):
-        raise RequestError("a batch line needs 'url' as a text and 'body' as an object")
+        raise RequestError("a batch line needs 'url', a string, and 'body', an object")
     if custom_id is not None and not isinstance(custom_id, str):
-        raise RequestError(f"custom_id {custom_id!r} is no text")
+        raise RequestError(f"custom_id {custom_id!r} must be a string")
     return Request(
         line["body"],
-        # The format writes the API's version into the path; here it is part of the base URL.
-        path=url.removeprefix("/v1"),
+        path=path_of_batch_url(url),
         method=str(line.get("method", "POST")).upper(),
         id=custom_id,
     )
 
 
 def max_output_tokens(body: Mapping[str, Any], assumed: int | None) -> int | None:
-    """The most tokens that answers to a body may have, all of its ``n`` together.
+    """Return the maximum number of output tokens for a request body, for all its ``n`` choices together.
 
-    ``assumed`` where the body sets no limit to one of them, None where that is not known.
+    Args:
+        body: The body.
+        assumed: The maximum for one choice if the body sets no limit; None if unknown.
+
+    Returns:
+        The maximum, None if it is unknown.
     """
     limits = [
         limit for limit in (_count(body.get(name)) for name in OUTPUT_LIMIT_PARAMETERS) if limit is not None
@@ -170,16 +187,16 @@ def _count(value: Any) -> int | None:
 
 
 def encode_body(body: Mapping[str, Any] | None) -> bytes:
-    """The body as JSON; raises `RequestError` for what JSON cannot say."""
+    """Return the body as JSON; raise `RequestError` for a value that JSON does not have."""
     if body is None:
         return b""
     return body.content if isinstance(body, EncodedBody) else encode_value(body, "body")
 
 
 def encode_request(request: Request) -> tuple[Request, bytes]:
-    """A request and its body as JSON; what is of other libraries' types in the body is of Python's own then.
+    """Return a request and its body as JSON, in the request with Python's types for those of other libraries.
 
-    Raises `RequestError` for what JSON cannot say.
+    Raises `RequestError` for a value that JSON does not have.
     """
     body = request.body
     if body is None:

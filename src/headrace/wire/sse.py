@@ -1,11 +1,11 @@
-"""Server-sent events without I/O, as the HTML standard has them (9.2.6, "Interpreting an event stream").
+"""Parses server-sent events, by the HTML standard (9.2.6, "Interpreting an event stream"). No I/O.
 
-Lines end with LF, CR or CRLF, wherever packets are cut; a byte order mark at the beginning is left out;
-comments and unknown fields say nothing; several lines of data are joined by LF. An event whose data is empty
-is left out: some endpoints keep a connection alive by it. Reconnecting (``id``, ``retry``) is not for a call.
+Lines end with LF, CR or CRLF, wherever packets are split. A byte order mark at the beginning, comments and
+unknown fields are ignored. Several lines of data are joined by LF. An event without data is skipped: some
+endpoints send it to keep a connection alive. ``id`` and ``retry`` are ignored: a call does not reconnect.
 
-Three things differ from the standard, because endpoints do them: the last event counts without its blank
-line, ``error:`` is a field and means an event of that name, and a JSON object without a field is data.
+Three things differ from the standard, because endpoints do them: the last event needs no blank line after
+it, ``error:`` is a field and gives the event that name, and a JSON object without a field is data.
 """
 
 from __future__ import annotations
@@ -16,83 +16,88 @@ import re
 from headrace.errors import ReplyTooLarge
 
 _BOM = b"\xef\xbb\xbf"
-_FIELD = re.compile(rb"\A(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry|error):|:)")
-_HAS_FIELD = re.compile(rb"^(?:data|event|id|retry|error|):", re.MULTILINE)
-_CUT_FIELD = re.compile(
+_FIRST_FIELD = re.compile(rb"\A(?:\xef\xbb\xbf)?[\r\n]*(?:(?:data|event|id|retry|error):|:)")
+_ANY_FIELD = re.compile(rb"^(?:data|event|id|retry|error|):", re.MULTILINE)
+_INCOMPLETE_FIELD = re.compile(
     rb"\s*(?:d|da|dat|data|e|ev|eve|even|event|er|err|erro|error|i|id|r|re|ret|retr|retry)?\s*"
 )
-_LONGEST_FIELD = len(_BOM) + len("event:")
+_MIN_BYTES_TO_DECIDE = len(_BOM) + len("event:")
 
 
 def looks_like_events(content: bytes) -> bool:
-    """True for a body that begins like a stream of events, whatever it is declared as."""
-    return bool(_FIELD.match(content))
+    """Return whether a body begins like a stream of events, whatever its content type is."""
+    return bool(_FIRST_FIELD.match(content))
 
 
 def may_become_events(content: bytes) -> bool:
-    """True while too little has come to tell."""
-    return len(content.strip()) < _LONGEST_FIELD
+    """Return whether too few bytes have come to decide that."""
+    return len(content.strip()) < _MIN_BYTES_TO_DECIDE
 
 
 class EventParser:
-    """Cuts a stream of bytes into events: pairs of the event's name (empty for most) and its data."""
+    """Splits a stream of bytes into events: pairs of the event's name, which is usually empty, and its data.
 
-    __slots__ = ("_after_cr", "_begun", "_max_bytes", "_rest")
+    Args:
+        max_bytes: The maximum size of one event, in bytes.
+    """
+
+    __slots__ = ("_after_cr", "_max_bytes", "_rest", "_started")
 
     def __init__(self, max_bytes: float = math.inf) -> None:
-        """``max_bytes``: the most that one event may have; `feed` raises `ReplyTooLarge` over it."""
         self._max_bytes = max_bytes
         self._rest = bytearray()
         self._after_cr = False
-        self._begun = False
+        self._started = False
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
-        """The events that are complete with ``data``; raises `ReplyTooLarge`."""
+        """Return the events that ``data`` completes; raise `ReplyTooLarge` for an event over the maximum."""
         if self._after_cr or b"\r" in data:
             data = self._with_line_feeds(data)
         rest = self._rest
         if b"\n\n" not in data and not (data[:1] == b"\n" and rest[-1:] == b"\n"):
-            # Not joined and searched again with each packet: that would take quadratic time for a long one.
+            # Joining and searching again for each packet would take quadratic time for a long event.
             rest += data
             if len(rest) > self._max_bytes:
                 raise ReplyTooLarge(f"an event of the answer is over max_response_bytes={self._max_bytes}")
             return []
         *blocks, after = (bytes(rest) + data).split(b"\n\n") if rest else data.split(b"\n\n")
         self._rest = bytearray(after)
-        if not self._begun:
-            self._begun = True
+        if not self._started:
+            self._started = True
             blocks[0] = blocks[0].removeprefix(_BOM)
         events = []
         for block in blocks:
-            if len(block) > 6 and block[:6] == b"data: " and b"\n" not in block:  # nearly all are like this
+            if len(block) > 6 and block[:6] == b"data: " and b"\n" not in block:  # the usual case
                 events.append((b"", block[6:]))
             else:
-                event = _event(block)
+                event = _parse_event(block)
                 if event is not None:
                     events.append(event)
         return events
 
     def end(self) -> list[tuple[bytes, bytes]]:
-        """The event that the end of the stream completes, if there is one."""
+        """Return the event that the end of the stream completes, if there is one."""
         block = bytes(self._rest)
         self._rest.clear()
-        block = block if self._begun else block.removeprefix(_BOM)
-        event = _event(block)
-        if event is None and not _HAS_FIELD.search(block) and not _CUT_FIELD.fullmatch(block):
-            event = b"", block.strip()  # a proxy's own words, on which the stream ends
+        block = block if self._started else block.removeprefix(_BOM)
+        event = _parse_event(block)
+        if event is None and not _ANY_FIELD.search(block) and not _INCOMPLETE_FIELD.fullmatch(block):
+            event = b"", block.strip()  # a proxy's message at the end of the stream
         return [] if event is None or not event[1] else [event]
 
     def _with_line_feeds(self, data: bytes) -> bytes:
+        """Return data with LF as the only line end."""
         if self._after_cr and data[:1] == b"\n":
             data = data[1:]
             self._after_cr = False
         if data:
-            # Its line is over at once: an LF that belongs to it may come with the next packet, or never.
+            # A CR ends its line at once: its LF may come with the next packet, or never.
             self._after_cr = data[-1:] == b"\r"
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _event(block: bytes) -> tuple[bytes, bytes] | None:
+def _parse_event(block: bytes) -> tuple[bytes, bytes] | None:
+    """Return the event that a block of lines makes, None if it has no data."""
     if block.lstrip()[:1] in {b"{", b"["}:
         return b"", block.strip()
     name, lines = b"", []

@@ -1,4 +1,4 @@
-"""What the chunks of a streamed chat completion say, and the whole answer that they make; no I/O."""
+"""Joins the chunks of a streamed chat completion to the complete answer. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.errors import InvalidReply
 from headrace.replies import Usage
 from headrace.wire.error_bodies import ErrorBody, find_error, to_invalid_reply
 from headrace.wire.sse import EventParser, looks_like_events
-from headrace.wire.stream_chunks import MERGED, ChunkChoice, read_chunk
+from headrace.wire.stream_chunks import MERGED_FIELDS, ChunkChoice, parse_chunk
 from headrace.wire.tool_call_accumulator import ToolCallAccumulator
 from headrace.wire.usage import usage_to_json
 
@@ -25,9 +25,11 @@ DONE = b"[DONE]"
 class Chunk:
     """A part of a streamed answer.
 
-    ``text``: what the answer goes on with; ``reasoning``: what the model's shown thoughts go on with;
-    ``tool_calls``: parts of tool calls, as the endpoint sends them. ``index``: of which choice, 0 where there
-    is one.
+    Attributes:
+        text: The next part of the answer's text.
+        index: The index of the choice, 0 if there is only one.
+        reasoning: The next part of the reasoning, if the endpoint shows it.
+        tool_calls: Parts of tool calls, as the endpoint sends them.
     """
 
     text: str = ""
@@ -36,11 +38,11 @@ class Chunk:
     tool_calls: list[dict[str, Any]] = attrs.field(factory=list)
 
 
-_NO_TOOLS: list[dict[str, Any]] = []
+_NO_TOOL_CALLS: list[dict[str, Any]] = []
 
 
-class _Choice:
-    """One of the answers, as far as it has come."""
+class _PartialChoice:
+    """One choice, as far as it has come."""
 
     __slots__ = ("finish_reason", "logprobs", "others", "reasoning", "refusal", "splitter", "texts", "tools")
 
@@ -55,7 +57,7 @@ class _Choice:
         self.finish_reason: str | None = None
 
     def message(self) -> dict[str, Any]:
-        """The message that the parts make."""
+        """Return the message that the parts make."""
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self.texts) or None}
         if self.tools is None and not self.refusal:
             message["content"] = "".join(self.texts)
@@ -67,17 +69,17 @@ class _Choice:
             message["tool_calls"] = self.tools.calls()
         return message | self.others
 
-    def described(self, index: int) -> dict[str, Any]:
-        """The choice as it would have been without streaming."""
+    def to_choice(self, index: int) -> dict[str, Any]:
+        """Return the choice in the form that it has without streaming."""
         made = {"index": index, "message": self.message(), "finish_reason": self.finish_reason}
         return made if self.logprobs is None else made | {"logprobs": self.logprobs}
 
 
 class StreamAccumulator:
-    """Takes chunks one after the other, and puts together what they say."""
+    """Joins chunks, which are added in their order, to a chat completion."""
 
     def __init__(self) -> None:
-        self._choices: dict[int, _Choice] = {}
+        self._choices: dict[int, _PartialChoice] = {}
         self._id: Any = None
         self._created: Any = None
         self._stray_data = b""
@@ -87,41 +89,42 @@ class StreamAccumulator:
 
     @property
     def finished(self) -> bool:
-        """Whether each choice that began has said why it ended."""
+        """Whether each choice that has started has a finish reason."""
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
 
     @property
     def started(self) -> bool:
-        """Whether there is a choice."""
+        """Whether a choice has started."""
         return bool(self._choices)
 
     @property
     def text_length(self) -> int:
-        """Characters of the answers so far, reasoning left out."""
+        """Characters of all choices so far, without the reasoning."""
         return sum(len(text) for choice in self._choices.values() for text in choice.texts)
 
     @property
     def stray_data(self) -> bytes:
-        """The latest data that is not part of an answer; it may say why there is none."""
+        """The latest data that is not part of an answer. It may say why there is no answer."""
         return self._stray_data
 
     def add(self, data: bytes, *, named_error: bool = False) -> list[Chunk]:
-        """The pieces of a chunk.
+        """Add a chunk of the endpoint, and return the parts that it adds to the answer.
 
         Args:
-            data: The chunk. What is not an object, as a ``null`` that keeps a connection alive, says nothing.
-            named_error: The event that brought it is called "error".
+            data: The chunk. Data that is not an object, such as a ``null`` that keeps a connection alive, is
+                ignored.
+            named_error: The name of the chunk's event is "error".
 
         Raises:
-            InvalidReply: It is an error, or damaged, so that a part of the answer is lost.
+            InvalidReply: The chunk is an error, or damaged, so that a part of the answer is lost.
         """
         if named_error:
-            raise _broken_off(_error_of(data), data)
-        chunk = read_chunk(data)
+            raise _stream_failed(_parse_error_chunk(data), data)
+        chunk = parse_chunk(data)
         if chunk.error or chunk.object == "error":
-            error = _error_of(data)
+            error = _parse_error_chunk(data)
             if not error.is_empty:
-                raise _broken_off(error, data)
+                raise _stream_failed(error, data)
         if self._id is None:
             self._id, self._created = chunk.id, chunk.created
         if self.model is None:
@@ -129,39 +132,40 @@ class StreamAccumulator:
         if chunk.service_tier is not None:
             self.service_tier = chunk.service_tier
         usage = chunk.usage or (None if chunk.x_groq is None else chunk.x_groq.usage)
-        pieces: list[Chunk] = []
+        chunks: list[Chunk] = []
         for part in chunk.choices:
             usage = usage or part.usage
             choice = self._choices.get(part.index)
             if choice is None:
-                choice = self._choices[part.index] = _Choice()
-            self._add_part(choice, part, pieces)
+                choice = self._choices[part.index] = _PartialChoice()
+            self._add_part(choice, part, chunks)
             if part.error or part.finish_reason == "error":
-                raise _broken_off(find_error({"error": part.error}) or ErrorBody(code="error"), data)
+                raise _stream_failed(find_error({"error": part.error}) or ErrorBody(code="error"), data)
         if usage is not None:
             self.usage = usage.to_usage() or self.usage
         elif not chunk.choices and data.strip() != b"null":
             self._stray_data = data
-        return pieces
+        return chunks
 
-    def _add_part(self, choice: _Choice, part: ChunkChoice, pieces: list[Chunk]) -> None:
+    def _add_part(self, choice: _PartialChoice, part: ChunkChoice, chunks: list[Chunk]) -> None:
+        """Add a part to its choice, and what it adds to the answer to ``chunks``."""
         delta, text = part.delta, ""
-        thought = delta.reasoning_content or delta.reasoning or ""
-        if thought:
-            choice.reasoning.append(thought)
+        reasoning = delta.reasoning_content or delta.reasoning or ""
+        if reasoning:
+            choice.reasoning.append(reasoning)
         if delta.content:
             text = delta.content
             choice.texts.append(text)
             if choice.splitter is not None:
                 text, in_block = choice.splitter.feed(text)
-                thought += in_block
+                reasoning += in_block
                 if choice.splitter.in_text:
-                    choice.splitter = None  # no need to look any more
+                    choice.splitter = None  # a block of reasoning stands at the beginning only
         if part.finish_reason is not None:
             choice.finish_reason = part.finish_reason
             if choice.splitter is not None:
                 rest, in_block = choice.splitter.end()
-                text, thought = text + rest, thought + in_block
+                text, reasoning = text + rest, reasoning + in_block
         if delta.refusal:
             choice.refusal.append(delta.refusal)
         if delta.tool_calls:
@@ -170,25 +174,25 @@ class StreamAccumulator:
             for call in delta.tool_calls:
                 choice.tools.add(call)
         if delta.function_call or delta.audio or delta.annotations or delta.images:
-            parts = {name: getattr(delta, name) for name in MERGED}
-            choice.others = _merged(choice.others, {name: part for name, part in parts.items() if part})
+            parts = {name: getattr(delta, name) for name in MERGED_FIELDS}
+            choice.others = _merge(choice.others, {name: part for name, part in parts.items() if part})
         if part.logprobs:
-            choice.logprobs = _merged(choice.logprobs, part.logprobs)
-        if text or thought or delta.tool_calls:
-            pieces.append(Chunk(text, part.index, thought, delta.tool_calls or _NO_TOOLS))
+            choice.logprobs = _merge(choice.logprobs, part.logprobs)
+        if text or reasoning or delta.tool_calls:
+            chunks.append(Chunk(text, part.index, reasoning, delta.tool_calls or _NO_TOOL_CALLS))
 
     def flush(self) -> list[Chunk]:
-        """The pieces that were held back, at the end of the stream."""
-        pieces = []
+        """Return the text that was held back, at the end of the stream."""
+        chunks = []
         for index, choice in self._choices.items():
-            text, thought = ("", "") if choice.splitter is None else choice.splitter.end()
-            if text or thought:
-                pieces.append(Chunk(text, index, thought))
-        return pieces
+            text, reasoning = ("", "") if choice.splitter is None else choice.splitter.end()
+            if text or reasoning:
+                chunks.append(Chunk(text, index, reasoning))
+        return chunks
 
     def body(self) -> dict[str, Any]:
-        """The answer as it would have been without streaming, so far as it has come."""
-        choices = [choice.described(index) for index, choice in sorted(self._choices.items())]
+        """Return the answer so far, in the form that it has without streaming."""
+        choices = [choice.to_choice(index) for index, choice in sorted(self._choices.items())]
         body: dict[str, Any] = {"id": self._id, "object": "chat.completion", "created": self._created}
         body |= {"model": self.model, "choices": choices}
         if self.service_tier is not None:
@@ -199,36 +203,42 @@ class StreamAccumulator:
 
 
 def accumulate_events(content: bytes) -> bytes | None:
-    """The whole answer that a body of events makes, as JSON; None where it is not one of events.
+    """Join a body of server-sent events to the complete answer, as JSON.
+
+    Args:
+        content: The body.
+
+    Returns:
+        The answer; None if the body does not consist of events.
 
     Raises:
-        InvalidReply: The events are an error, or no answer.
+        InvalidReply: The events are an error, or contain no answer.
     """
     if not looks_like_events(content):
         return None
-    parser, made = EventParser(), StreamAccumulator()
+    parser, accumulator = EventParser(), StreamAccumulator()
     for name, data in [*parser.feed(content), *parser.end()]:
         if data.strip() == DONE:
             break
-        made.add(data, named_error=name == b"error")
-    if not made.started:
-        raise empty_stream_error(made, content)
-    return msgspec.json.encode(made.body())
+        accumulator.add(data, named_error=name == b"error")
+    if not accumulator.started:
+        raise empty_stream_error(accumulator, content)
+    return msgspec.json.encode(accumulator.body())
 
 
-def empty_stream_error(made: StreamAccumulator, content: bytes = b"") -> InvalidReply:
-    """The error for a stream that ended without a choice, with what it said instead."""
-    aside = made.stray_data or content
-    error = _error_of(aside) if aside else ErrorBody()
-    return to_invalid_reply(error, aside, "the stream ended without an answer")
+def empty_stream_error(accumulator: StreamAccumulator, content: bytes = b"") -> InvalidReply:
+    """Return the error for a stream that ended without a choice, with the data that came instead."""
+    data = accumulator.stray_data or content
+    error = _parse_error_chunk(data) if data else ErrorBody()
+    return to_invalid_reply(error, data, "the stream ended without an answer")
 
 
-def _broken_off(error: ErrorBody, data: bytes) -> InvalidReply:
+def _stream_failed(error: ErrorBody, data: bytes) -> InvalidReply:
     return to_invalid_reply(error, data, "the endpoint broke the stream off with an error")
 
 
-def _error_of(data: bytes) -> ErrorBody:
-    """What a chunk says that is known to be an error."""
+def _parse_error_chunk(data: bytes) -> ErrorBody:
+    """Parse a chunk that is known to be an error."""
     try:
         decoded = decode_json(data)
     except NOT_JSON:
@@ -236,12 +246,12 @@ def _error_of(data: bytes) -> ErrorBody:
     return find_error(decoded, failed=True) or ErrorBody()
 
 
-def _merged(before: Any, more: Any) -> Any:
-    """Two parts of a value: texts and lists one after the other, objects by their names, else the later."""
+def _merge(before: Any, more: Any) -> Any:
+    """Join two parts of a value: append strings and lists, merge objects, else take the later part."""
     if isinstance(before, str) and isinstance(more, str):
         return before + more
     if isinstance(before, list) and isinstance(more, list):
         return before + more
     if isinstance(before, Mapping) and isinstance(more, Mapping):
-        return {**before, **{name: _merged(before.get(name), value) for name, value in more.items()}}
+        return {**before, **{name: _merge(before.get(name), value) for name, value in more.items()}}
     return before if more is None else more

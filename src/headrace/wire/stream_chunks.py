@@ -1,4 +1,4 @@
-"""One chunk of a streamed chat completion, as endpoints write it; no I/O."""
+"""Parses one chunk of a streamed chat completion. No I/O."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from headrace._support.text import shown
 from headrace.errors import InvalidReply
 from headrace.wire.usage import UsageFields, parse_usage
 
-MERGED = ("function_call", "audio", "annotations", "images")
-"""Parts of a delta that are put together as they are, each like the values before it."""
+MERGED_FIELDS = ("function_call", "audio", "annotations", "images")
+"""Fields of a delta that are joined with those of earlier deltas, whatever they contain."""
 
 
 class Delta(msgspec.Struct):
-    """What a choice goes on with."""
+    """What a chunk adds to a choice."""
 
     content: str | None = None
     refusal: str | None = None
@@ -32,13 +32,13 @@ class Delta(msgspec.Struct):
 
 
 class ChunkChoice(msgspec.Struct):
-    """A part of one of the answers."""
+    """The part of one choice that a chunk contains."""
 
     delta: Delta = msgspec.field(default_factory=Delta)
     index: int = 0
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
-    usage: UsageFields | None = None  # Moonshot's place for it
+    usage: UsageFields | None = None  # Moonshot
     error: Any = None
 
 
@@ -46,8 +46,8 @@ class _Groq(msgspec.Struct):
     usage: UsageFields | None = None
 
 
-class Chunk(msgspec.Struct):
-    """What headrace reads of a chunk."""
+class ChatChunk(msgspec.Struct):
+    """The fields of a chunk that headrace reads."""
 
     choices: list[ChunkChoice] = []
     usage: UsageFields | None = None
@@ -60,54 +60,54 @@ class Chunk(msgspec.Struct):
     service_tier: str | None = None
 
 
-_decode = msgspec.json.Decoder(Chunk).decode
+_decode = msgspec.json.Decoder(ChatChunk).decode
 
 
-def read_chunk(data: bytes) -> Chunk:
-    """A chunk; empty for data that is not one, as a ``null`` that keeps a connection alive.
+def parse_chunk(data: bytes) -> ChatChunk:
+    """Parse a chunk; other data, such as a ``null`` that keeps a connection alive, gives an empty chunk.
 
     Raises:
-        InvalidReply: It is damaged, so that a part of the answer is lost.
+        InvalidReply: The chunk is damaged, so that a part of the answer is lost.
     """
     try:
         return _decode(data)
     except NOT_JSON:
-        return _chunk_of(data)
+        return _parse_leniently(data)
 
 
-def _chunk_of(data: bytes) -> Chunk:
-    """A chunk, read field by field."""
+def _parse_leniently(data: bytes) -> ChatChunk:
+    """Parse a chunk field by field, and ignore fields of the wrong type."""
     try:
         value = decode_leniently(data)
     except NOT_JSON as error:
         if data.lstrip()[:1] != b"{":
-            return Chunk()  # a word that keeps the connection alive
+            return ChatChunk()  # a word that keeps the connection alive
         raise InvalidReply(f"{shown(data)} (the stream holds a damaged chunk)") from error
     if isinstance(value, list):  # Gemini: an error in a list
         value = next((each for each in value if isinstance(each, Mapping) and each.get("error")), None)
     if not isinstance(value, Mapping):
-        return Chunk()
-    choices, kind, groq = value.get("choices"), value.get("object"), value.get("x_groq")
-    model, aside = value.get("model"), groq.get("usage") if isinstance(groq, Mapping) else None
-    return Chunk(
-        [_choice_of(each) for each in choices if isinstance(each, Mapping)]
+        return ChatChunk()
+    choices, object_type, groq = value.get("choices"), value.get("object"), value.get("x_groq")
+    model, groq_usage = value.get("model"), groq.get("usage") if isinstance(groq, Mapping) else None
+    return ChatChunk(
+        [_parse_choice(each) for each in choices if isinstance(each, Mapping)]
         if isinstance(choices, list)
         else [],
-        parse_usage(value.get("usage")) or parse_usage(aside),
+        parse_usage(value.get("usage")) or parse_usage(groq_usage),
         model if isinstance(model, str) else None,
         value.get("id"),
         value.get("created"),
         value.get("error"),
-        kind if isinstance(kind, str) else None,
+        object_type if isinstance(object_type, str) else None,
         service_tier=_text(value.get("service_tier")),
     )
 
 
-def _choice_of(value: Mapping[str, Any]) -> ChunkChoice:
+def _parse_choice(value: Mapping[str, Any]) -> ChunkChoice:
     index, reason, logprobs = value.get("index"), value.get("finish_reason"), value.get("logprobs")
-    delta = value.get("delta") or value.get("message")  # a whole answer in a stream
+    delta = value.get("delta") or value.get("message")  # some endpoints send a whole message
     return ChunkChoice(
-        _delta_of(delta) if isinstance(delta, Mapping) else Delta(_text(value.get("text"))),
+        _parse_delta(delta) if isinstance(delta, Mapping) else Delta(_text(value.get("text"))),
         index if isinstance(index, int) else 0,
         _text(reason),
         logprobs if isinstance(logprobs, dict) else None,
@@ -116,23 +116,23 @@ def _choice_of(value: Mapping[str, Any]) -> ChunkChoice:
     )
 
 
-def _delta_of(value: Mapping[str, Any]) -> Delta:
-    text, thoughts = split_parts(value.get("content"))
+def _parse_delta(value: Mapping[str, Any]) -> Delta:
+    text, reasoning = split_parts(value.get("content"))
     calls = value.get("tool_calls")
     if isinstance(calls, Mapping):
         calls = [calls]
     parts = [each for each in calls if isinstance(each, dict)] if isinstance(calls, list) else None
-    made = Delta(
+    delta = Delta(
         text,
         _text(value.get("refusal")),
-        reasoning_of(value) + thoughts,
+        reasoning_of(value) + reasoning,
         None,
         parts,
     )
-    for name in MERGED:
+    for name in MERGED_FIELDS:
         if isinstance(value.get(name), (dict, list)):
-            setattr(made, name, value[name])
-    return made
+            setattr(delta, name, value[name])
+    return delta
 
 
 def _text(value: Any) -> str | None:

@@ -1,9 +1,9 @@
-"""JSON schemas in the form that OpenAI's strict mode takes, for those that it can say.
+"""Converts JSON schemas to the form that OpenAI's strict mode accepts.
 
-Strict mode holds a model to a schema while it writes. It wants every property required and none besides, the
-type of each value, and a reference alone in its place; it knows no maps, no tuples and no conditions. What
-only narrows a value (``uniqueItems``, a ``format`` that it does not know) is left out: the answer is checked
-against the whole type when it is there.
+Strict mode makes a model follow a schema while it writes. In a strict schema every property is required, no
+others are allowed, each value has a type, and a reference has no other keys beside it. Strict mode does not
+support maps, tuples and conditions. Keywords that only narrow a value (``uniqueItems``, an unsupported
+``format``) are removed: the answer is checked against the complete type afterwards.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any, TypeAlias
 
 Schema: TypeAlias = dict[str, Any]
 
-_LEFT_OUT = frozenset(
+_REMOVED = frozenset(
     "default discriminator uniqueItems minProperties maxProperties contains minContains maxContains "
     "propertyNames unevaluatedItems contentEncoding contentMediaType $schema $id $comment".split()
 )
-_UNKNOWN = frozenset(
+_UNSUPPORTED = frozenset(
     "patternProperties prefixItems not if then else dependentRequired dependentSchemas "
     "unevaluatedProperties $dynamicRef".split()
 )
-_FORMATS = frozenset("date-time time date duration email hostname ipv4 ipv6 uuid".split())
-_NOTES = ("title", "description")
+_SUPPORTED_FORMATS = frozenset("date-time time date duration email hostname ipv4 ipv6 uuid".split())
+_ANNOTATIONS = ("title", "description")
 _TYPES: dict[type, str] = {
     str: "string",
     bool: "boolean",
@@ -32,77 +32,78 @@ _TYPES: dict[type, str] = {
 }
 
 
-class _NotSaid(Exception):
-    """Strict mode has no words for a schema."""
+class _NotSupportedError(Exception):
+    """Strict mode does not support a schema."""
 
 
-def strict_form(schema: Mapping[str, Any]) -> Schema | None:
-    """The schema as strict mode takes it, None where it has no words for it."""
+def to_strict_schema(schema: Mapping[str, Any]) -> Schema | None:
+    """Return the schema in the form for strict mode, None if strict mode does not support it."""
     try:
-        return _strict(schema)
-    except _NotSaid:
+        return _convert(schema)
+    except _NotSupportedError:
         return None
 
 
-def _strict(given: Any) -> Schema:
-    if not isinstance(given, Mapping) or _UNKNOWN & given.keys():
-        raise _NotSaid
-    schema: Schema = {name: value for name, value in given.items() if name not in _LEFT_OUT}
-    if schema.get("format", "date") not in _FORMATS:
+def _convert(given: Any) -> Schema:
+    """Return a part of a schema in the form for strict mode."""
+    if not isinstance(given, Mapping) or _UNSUPPORTED & given.keys():
+        raise _NotSupportedError
+    schema: Schema = {name: value for name, value in given.items() if name not in _REMOVED}
+    if schema.get("format", "date") not in _SUPPORTED_FORMATS:
         del schema["format"]
     for name in ("$defs", "definitions"):
         if name in schema:
-            schema[name] = {each: _strict(value) for each, value in schema[name].items()}
+            schema[name] = {each: _convert(value) for each, value in schema[name].items()}
     if "allOf" in schema:
-        schema = _merged(schema)
+        schema = _merge_all_of(schema)
     if "oneOf" in schema:
         schema["anyOf"] = schema.pop("oneOf")
     if "$ref" in schema:
-        return _reference(schema)
+        return _isolate_reference(schema)
     if "anyOf" in schema:
-        schema["anyOf"] = [_strict(each) for each in schema["anyOf"]]
+        schema["anyOf"] = [_convert(each) for each in schema["anyOf"]]
     elif "enum" in schema or "const" in schema:
-        return _typed(schema)
+        return _add_type(schema)
     elif "type" not in schema:
-        raise _NotSaid  # anything
-    kinds = schema.get("type", ())
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if "object" in kinds or "properties" in schema:
-        _close(schema)
-    if "array" in kinds:
-        schema["items"] = _strict(schema.get("items"))
+        raise _NotSupportedError  # a value of any type
+    types = schema.get("type", ())
+    types = [types] if isinstance(types, str) else types
+    if "object" in types or "properties" in schema:
+        _require_all_properties(schema)
+    if "array" in types:
+        schema["items"] = _convert(schema.get("items"))
     return schema
 
 
-def _close(schema: Schema) -> None:
-    """Allow an object its own properties only, and want all of them."""
+def _require_all_properties(schema: Schema) -> None:
+    """Require all properties of an object, and allow no others."""
     if "properties" not in schema or schema.get("additionalProperties", False) is not False:
-        raise _NotSaid  # a map
-    schema["properties"] = {name: _strict(value) for name, value in schema["properties"].items()}
+        raise _NotSupportedError  # a map
+    schema["properties"] = {name: _convert(value) for name, value in schema["properties"].items()}
     schema |= {"required": list(schema["properties"]), "additionalProperties": False}
 
 
-def _merged(schema: Schema) -> Schema:
-    """A schema without its ``allOf`` of one, as some write a reference with a description."""
+def _merge_all_of(schema: Schema) -> Schema:
+    """Replace an ``allOf`` of one schema, as some libraries write a reference with a description."""
     parts = schema.pop("allOf")
-    if len(parts) != 1 or not isinstance(parts[0], Mapping) or schema.keys() - {*_NOTES, "$defs"}:
-        raise _NotSaid
-    return {**{name: value for name, value in parts[0].items() if name not in _LEFT_OUT}, **schema}
+    if len(parts) != 1 or not isinstance(parts[0], Mapping) or schema.keys() - {*_ANNOTATIONS, "$defs"}:
+        raise _NotSupportedError
+    return {**{name: value for name, value in parts[0].items() if name not in _REMOVED}, **schema}
 
 
-def _reference(schema: Schema) -> Schema:
-    """A reference alone, or with a title or description as the one alternative beside these."""
+def _isolate_reference(schema: Schema) -> Schema:
+    """Return a reference alone; beside a title or description, as the only alternative of an ``anyOf``."""
     reference = {"$ref": schema["$ref"]}
-    beside = {name: schema[name] for name in (*_NOTES, "$defs", "definitions") if name in schema}
+    beside = {name: schema[name] for name in (*_ANNOTATIONS, "$defs", "definitions") if name in schema}
     return {"anyOf": [reference], **beside} if beside else reference
 
 
-def _typed(schema: Schema) -> Schema:
-    """Values to choose from, with their types."""
+def _add_type(schema: Schema) -> Schema:
+    """Add the type to an ``enum`` or ``const``."""
     values = schema["enum"] if "enum" in schema else [schema["const"]]
     if not all(type(value) in _TYPES for value in values):
-        raise _NotSaid
+        raise _NotSupportedError
     if "type" not in schema:
-        kinds = list(dict.fromkeys(_TYPES[type(value)] for value in values))
-        schema["type"] = kinds[0] if len(kinds) == 1 else kinds
+        types = list(dict.fromkeys(_TYPES[type(value)] for value in values))
+        schema["type"] = types[0] if len(types) == 1 else types
     return schema

@@ -1,7 +1,7 @@
-"""Answers of a type: its JSON schema goes out with the request, and what comes back is checked against it.
+"""Structured output: a request sends the JSON schema of a type, and the answer is checked against the type.
 
-An endpoint is asked in the strictest way that it takes: ``json_schema``, else ``json_object`` with the schema
-in a message, else with the message alone.
+The request uses the strictest mode that the endpoint accepts: ``json_schema``, else ``json_object`` with the
+schema in a message, else the message alone.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import msgspec
 from headrace.errors import AnswerError
 from headrace.wire.choice_matching import match_choice
 from headrace.wire.json_in_text import json_objects, unfenced
-from headrace.wire.json_schema import NOT_READ, Read, one_line, schema_of, wrapped
-from headrace.wire.strict_json_schema import strict_form
+from headrace.wire.json_schema import DECODE_ERRORS, Decode, one_line, schema_of, wrap_in_object
+from headrace.wire.strict_json_schema import to_strict_schema
 
-_BLANKS = " \t\r\n\ufeff"
+_WHITESPACE = " \t\r\n\ufeff"
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 class SchemaMode(enum.IntEnum):
-    """How an endpoint is asked for JSON, the strictest way first."""
+    """How a request asks for JSON; the strictest mode is the first."""
 
     JSON_SCHEMA = 0
     JSON_OBJECT = 1
@@ -35,29 +35,33 @@ class SchemaMode(enum.IntEnum):
 
 @attrs.frozen(eq=False)
 class ResponseFormat:
-    """What an answer is to be: ``kind``, the JSON ``schema`` of an object, and how such an object is read.
+    """The type of an answer, with its JSON schema and decoder.
 
-    A kind that is not an object (a Literal, a list) ``is_wrapped``: it is asked for as the property
-    ``answer`` of one. One that strict mode has no words for (a map, a tuple) is not ``is_strict``: its
-    schema is sent as it is.
+    Attributes:
+        kind: The type, or a JSON schema.
+        name: Its name, because the API requires one.
+        schema: The JSON schema of an object, which is sent.
+        is_wrapped: The type is not an object (a Literal, a list), so it is requested as the property
+            ``answer`` of an object.
+        is_strict: Strict mode supports the type. If not (a map, a tuple), the schema is sent unchanged.
     """
 
     kind: Any
     name: str
     schema: Mapping[str, Any] = attrs.field(repr=False)
-    _read: Read = attrs.field(repr=False)
+    _decode: Decode = attrs.field(repr=False)
     is_wrapped: bool = attrs.field(default=False, repr=False)
     is_strict: bool = attrs.field(default=True, repr=False)
-    _by_schema: Mapping[str, Any] = attrs.field(init=False, repr=False)
-    _told: Mapping[str, str] = attrs.field(init=False, repr=False)
+    _json_schema_format: Mapping[str, Any] = attrs.field(init=False, repr=False)
+    _system_message: Mapping[str, str] = attrs.field(init=False, repr=False)
 
-    @_by_schema.default
-    def _describe(self) -> Mapping[str, Any]:
-        described = {"name": self.name, "schema": self.schema, "strict": self.is_strict}
-        return {"type": "json_schema", "json_schema": described}
+    @_json_schema_format.default
+    def _make_json_schema_format(self) -> Mapping[str, Any]:
+        json_schema = {"name": self.name, "schema": self.schema, "strict": self.is_strict}
+        return {"type": "json_schema", "json_schema": json_schema}
 
-    @_told.default
-    def _tell(self) -> Mapping[str, str]:
+    @_system_message.default
+    def _make_system_message(self) -> Mapping[str, str]:
         schema = msgspec.json.encode(self.schema).decode()
         return {
             "role": "system",
@@ -65,12 +69,12 @@ class ResponseFormat:
         }
 
     def __reduce__(self) -> Any:
-        # What reads it does not go to another process; made there again, it is remembered like any other.
+        # A decoder cannot be pickled, so the other process makes its own.
         return response_format_for, (self.kind,)
 
     @property
     def choices(self) -> Sequence[str]:
-        """The texts of which the answer is one, none where it may be anything else."""
+        """The strings of which the answer must be one; empty if other answers are allowed."""
         inner = self.schema["properties"].get("answer", {}) if self.is_wrapped else {}
         if "$ref" in inner:
             inner = self.schema["$defs"].get(inner["$ref"].removeprefix("#/$defs/"), {})
@@ -78,88 +82,89 @@ class ResponseFormat:
         return choices if all(isinstance(choice, str) for choice in choices) else ()
 
     def is_requested_by(self, body: Mapping[str, Any]) -> bool:
-        """True for a body that asks for this answer by its schema."""
-        asked = body.get("response_format")
-        return asked is self._by_schema or asked == self._by_schema
+        """Return whether a body requests this format by its schema."""
+        requested = body.get("response_format")
+        return requested is self._json_schema_format or requested == self._json_schema_format
 
-    def apply_to(self, body: Mapping[str, Any], how: SchemaMode = SchemaMode.JSON_SCHEMA) -> dict[str, Any]:
-        """A chat body that asks for such an answer, however it asked before."""
+    def apply_to(self, body: Mapping[str, Any], mode: SchemaMode = SchemaMode.JSON_SCHEMA) -> dict[str, Any]:
+        """Return a chat body that requests this format in this mode, and in no other."""
         body = {name: value for name, value in body.items() if name != "response_format"}
-        messages = [message for message in body["messages"] if message != self._told]
-        if how is SchemaMode.JSON_SCHEMA:
-            body["response_format"] = self._by_schema
+        messages = [message for message in body["messages"] if message != self._system_message]
+        if mode is SchemaMode.JSON_SCHEMA:
+            body["response_format"] = self._json_schema_format
         else:
-            messages.insert(0, self._told)
-            if how is SchemaMode.JSON_OBJECT:
+            messages.insert(0, self._system_message)
+            if mode is SchemaMode.JSON_OBJECT:
                 body["response_format"] = {"type": "json_object"}
         return body | {"messages": messages}
 
-    def read(self, text: str) -> Any:
-        """The answer that a text holds; raises `AnswerError` saying what is wrong with it.
+    def parse(self, text: str) -> Any:
+        """Return the answer in a text; raise `AnswerError` with what is wrong if there is none.
 
-        Models put words, a fence or their thoughts around the JSON that they were asked for, and leave the
-        object out that a single value was to be in.
+        Models put words, a code fence or their reasoning around the JSON, and leave out the object around a
+        single value.
         """
-        text = text.strip(_BLANKS)
+        text = text.strip(_WHITESPACE)
         try:
-            return self._read(text.encode())
-        except NOT_READ as error:
-            found = list(self._within(text))
+            return self._decode(text.encode())
+        except DECODE_ERRORS as error:
+            found = list(self._find_answers(text))
             if len(found) == 1:
                 return found[0]
-            said = text if len(text) <= 80 else text[:79] + "…"
+            start = text if len(text) <= 80 else text[:79] + "…"
             what = f"holds {len(found)} of {self.name}" if found else f"is not {self.name}"
-            raise AnswerError(f"the answer {said!r} {what}: {one_line(error)}") from error
+            raise AnswerError(f"the answer {start!r} {what}: {one_line(error)}") from error
 
-    def _within(self, text: str) -> Iterator[Any]:
-        """The different answers that are found in a text."""
+    def _find_answers(self, text: str) -> Iterator[Any]:
+        """Yield the different answers in a text."""
         seen: set[bytes] = set()
-        for written in self._candidates(text):
+        for content in self._candidates(text):
             try:
-                value = self._read(written)
-            except NOT_READ:
+                value = self._decode(content)
+            except DECODE_ERRORS:
                 continue
-            if written not in seen:
-                seen.add(written)
+            if content not in seen:
+                seen.add(content)
                 yield value
 
     def _candidates(self, text: str) -> Iterator[bytes]:
-        said = text.rpartition("</think>")[2]  # of models whose prompt begins the block
-        yield from json_objects(said)
+        """Yield the parts of a text that may be the answer, as JSON."""
+        text = text.rpartition("</think>")[2]  # some prompts begin the block, so there is no <think>
+        yield from json_objects(text)
         if self.choices:
-            choice = match_choice(self.choices, said)
+            choice = match_choice(self.choices, text)
             if choice is not None:
                 yield msgspec.json.encode({"answer": choice})
         elif self.is_wrapped:
-            value = unfenced(said)
-            if value[:1] != '"':  # a text could be anything
+            value = unfenced(text)
+            if value[:1] != '"':  # any text could be a string
                 yield b'{"answer":%b}' % value.encode("utf-8", "replace")
 
 
 def response_format_for(kind: Any) -> ResponseFormat:
-    """The format for a type or a JSON schema; raises `RequestError` for one that no answer can have."""
+    """Return the format for a type or a JSON schema; raise `RequestError` for an unsupported one."""
     if isinstance(kind, ResponseFormat):
         return kind
-    # Remembered: to make a schema and a decoder takes longer than all the rest of a call.
+    # Cached, because making a schema and a decoder takes longer than the rest of a call.
     if isinstance(kind, Mapping):
-        return _of_json_schema(msgspec.json.encode(kind))
-    return _remembered(kind) if isinstance(kind, Hashable) else _made(kind)
+        return _from_json_schema(msgspec.json.encode(kind))
+    return _cached_format(kind) if isinstance(kind, Hashable) else _make_format(kind)
 
 
-def _made(kind: Any) -> ResponseFormat:
-    schema, read = schema_of(kind)
+def _make_format(kind: Any) -> ResponseFormat:
+    schema, decode = schema_of(kind)
     is_wrapped = schema.get("type") != "object" or "properties" not in schema
     if is_wrapped:
-        schema, read = wrapped(kind, schema, read)
-    named = kind.get("title") if isinstance(kind, Mapping) else getattr(kind, "__name__", None)
-    name = _NOT_IN_A_NAME.sub("_", str(named or "Answer")).strip("_")[:64] or "Answer"
-    strict = strict_form(schema)
-    return ResponseFormat(kind, name, strict or schema, read, is_wrapped, strict is not None)
+        schema, decode = wrap_in_object(kind, schema, decode)
+    title = kind.get("title") if isinstance(kind, Mapping) else getattr(kind, "__name__", None)
+    name = _NOT_IN_A_NAME.sub("_", str(title or "Answer")).strip("_")[:64] or "Answer"
+    strict = to_strict_schema(schema)
+    return ResponseFormat(kind, name, strict or schema, decode, is_wrapped, strict is not None)
 
 
-_remembered = functools.lru_cache(maxsize=256)(_made)
+_cached_format = functools.lru_cache(maxsize=256)(_make_format)
 
 
 @functools.lru_cache(maxsize=256)
-def _of_json_schema(encoded: bytes) -> ResponseFormat:
-    return _made(msgspec.json.decode(encoded))
+def _from_json_schema(content: bytes) -> ResponseFormat:
+    return _make_format(msgspec.json.decode(content))

@@ -1,4 +1,4 @@
-"""Tools: functions that a model may call, described to it by their types, its calls read back by the same."""
+"""Tools: functions that a model may call. Their types describe them to the model and check its calls."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from headrace.errors import AnswerError, RequestError
 from headrace.replies import Reply
 from headrace.wire.error_redaction import redact_error
 from headrace.wire.json_encoding import encode_value
-from headrace.wire.json_schema import NOT_READ, Read, one_line, root
-from headrace.wire.strict_json_schema import strict_form
+from headrace.wire.json_schema import DECODE_ERRORS, Decode, inline_root, one_line
+from headrace.wire.strict_json_schema import to_strict_schema
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_BY_NAME = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+_VALID_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_KEYWORD_KINDS = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 
 
 @attrs.frozen
 class ToolCall:
-    """A function that a model wants called: ``arguments`` are by name and of the function's types.
+    """A model's call of a function.
 
-    Calling it calls the ``function``, which is awaited like any other if it is async. `result` makes the
-    message that tells the model what came of it.
+    Calling this object calls the function; await the result if the function is async. `result` makes the
+    message that returns a value to the model.
+
+    Attributes:
+        id: The endpoint's id of the call.
+        name: The name of the function.
+        arguments: The arguments by name, of the function's types.
+        function: The function.
     """
 
     id: str
@@ -39,85 +45,94 @@ class ToolCall:
         return self.function(**self.arguments)
 
     def result(self, value: Any) -> dict[str, Any]:
-        """The message for the model: a string as it is, anything else as JSON.
+        """Return the message for the model.
 
-        Raises `RequestError` for a value that JSON cannot say.
+        Args:
+            value: The result: a string is sent unchanged, any other value as JSON.
+
+        Raises:
+            RequestError: JSON does not have such a value.
         """
         content = value if isinstance(value, str) else encode_value(value, f"{self.name}'s result").decode()
         return {"role": "tool", "tool_call_id": self.id, "content": content}
 
 
-class _Function(msgspec.Struct):
+class _CalledFunction(msgspec.Struct):
     name: str
     arguments: str | None = None
 
 
-class _Called(msgspec.Struct):
+class _ToolCall(msgspec.Struct):
     id: str
-    function: _Function
+    function: _CalledFunction
 
 
 class Tools(list[dict[str, Any]]):
-    """The functions that a model may call, as the list that the API wants for ``tools``.
+    """Functions that a model may call, as the API's list for ``tools``.
 
-    Each is described by its name, the first paragraph of its docstring and its parameters' types, which are
-    any that msgspec knows (``Annotated[str, msgspec.Meta(description="…")]`` describes a parameter). Where no
-    parameter has a default, and none is a map or a tuple, the model is held to the schema strictly.
+    A function is described by its name, the first paragraph of its docstring, and the types of its
+    parameters. These are all types that msgspec supports; ``Annotated[str, msgspec.Meta(description="…")]``
+    describes a parameter. If no parameter has a default, and none is a map or a tuple, strict mode is used.
 
-    Raises `RequestError` for a function without annotations or with ``*args``, for a type that JSON cannot
-    say, and for two of one name.
+    Raises:
+        RequestError: A function has a parameter without annotation or ``*args``, JSON does not have a
+            parameter's type, or two functions have the same name.
     """
 
     def __init__(self, *functions: Callable[..., Any]) -> None:
         super().__init__()
-        self._tools: dict[str, tuple[Callable[..., Any], Read]] = {}
+        self._tools: dict[str, tuple[Callable[..., Any], Decode]] = {}
         for function in functions:
             name = getattr(function, "__name__", type(function).__name__)
-            if not _NAME.fullmatch(name):
-                raise RequestError(f"a tool cannot be called {name!r}; use a function with a name of its own")
+            if not _VALID_NAME.fullmatch(name):
+                raise RequestError(
+                    f"a tool cannot be called {name!r}; name the function with letters, digits, _ and -"
+                )
             if name in self._tools:
                 raise RequestError(f"two tools are called {name!r}; rename one of them")
-            described, read = _described(name, function)
-            self._tools[name] = function, read
-            self.append(described)
+            description, decode = _describe(name, function)
+            self._tools[name] = function, decode
+            self.append(description)
 
     def __reduce__(self) -> Any:
         return Tools, tuple(function for function, _ in self._tools.values())
 
     def calls(self, reply: Reply) -> list[ToolCall]:
-        """The calls that a reply asks for, in its order; empty where it asks for none.
+        """Return the calls in a reply, in its order; empty if it has none.
 
-        Raises `AnswerError`, of which ``partial`` is the reply, for a call of a function that is not among
-        these, and for arguments that are not of its types.
+        Raises:
+            AnswerError: The model called an unknown function, or used arguments of other types. Its
+                ``partial`` is the reply.
         """
         try:
-            return [self._read(call) for call in reply.tool_calls]
+            return [self._parse_call(call) for call in reply.tool_calls]
         except AnswerError as error:
             error.partial = reply
             if reply._endpoint is not None:
                 redact_error(error, reply._endpoint)
             raise
 
-    def _read(self, call: Any) -> ToolCall:
+    def _parse_call(self, call: Any) -> ToolCall:
+        """Return a call with its arguments decoded; raise `AnswerError` for a wrong one."""
         try:
-            called = msgspec.convert(call, _Called)
+            called = msgspec.convert(call, _ToolCall)
         except msgspec.ValidationError as error:
-            said = f"{str(call)[:80]!r} ({one_line(error)})"
-            raise AnswerError(f"the model called a tool without saying which: {said}") from None
+            details = f"{str(call)[:80]!r} ({one_line(error)})"
+            raise AnswerError(f"the model called a tool without saying which: {details}") from None
         name, arguments = called.function.name, called.function.arguments
         if name not in self._tools:
             raise AnswerError(f"the model called a tool {name!r}; {nearest(name, self._tools)}")
-        function, read = self._tools[name]
+        function, decode = self._tools[name]
         try:
-            # Some endpoints write nothing where there is nothing to be said.
-            return ToolCall(called.id, name, read((arguments or "{}").encode()), function)
-        except NOT_READ as error:
-            said = f"{arguments[:80]!r}: {one_line(error)}" if arguments else one_line(error)
-            raise AnswerError(f"the model called {name} with {said}") from error
+            # Some endpoints send empty arguments instead of {}.
+            return ToolCall(called.id, name, decode((arguments or "{}").encode()), function)
+        except DECODE_ERRORS as error:
+            details = f"{arguments[:80]!r}: {one_line(error)}" if arguments else one_line(error)
+            raise AnswerError(f"the model called {name} with {details}") from error
 
 
-def _described(name: str, function: Callable[..., Any]) -> tuple[dict[str, Any], Read]:
-    """What the API is told of a function, and what reads the arguments of its calls."""
+def _describe(name: str, function: Callable[..., Any]) -> tuple[dict[str, Any], Decode]:
+    """Return a function's description for the API, and a decoder for the arguments of its calls."""
     parameters = inspect.signature(function).parameters
     try:
         hints = get_type_hints(function, include_extras=True)
@@ -125,29 +140,31 @@ def _described(name: str, function: Callable[..., Any]) -> tuple[dict[str, Any],
         raise RequestError(f"tool {name!r}: its annotations cannot be read: {error}") from error
     fields: list[Any] = []
     for parameter in parameters.values():
-        if parameter.kind not in _BY_NAME:
-            raise RequestError(f"tool {name!r}: {parameter} cannot be given by name; name each parameter")
+        if parameter.kind not in _KEYWORD_KINDS:
+            raise RequestError(
+                f"tool {name!r}: {parameter} cannot be passed by keyword; use named parameters only"
+            )
         if parameter.name not in hints:
             raise RequestError(f"tool {name!r}: parameter {parameter.name!r} has no type; annotate it")
         field = (parameter.name, hints[parameter.name])
         fields.append(field if parameter.default is parameter.empty else (*field, parameter.default))
     try:
         struct = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
-        schema, read = root(msgspec.json.schema(struct)), msgspec.json.Decoder(struct).decode
+        schema, decode = inline_root(msgspec.json.schema(struct)), msgspec.json.Decoder(struct).decode
     except (TypeError, RuntimeError) as error:
         raise RequestError(f"tool {name!r}: {one_line(error)}") from error
     schema.pop("title", None)
-    described: dict[str, Any] = {"name": name}
-    text = inspect.getdoc(function)
-    if text:
-        described["description"] = " ".join(text.partition("\n\n")[0].split())
-    # Strictly, the model would have to say what it may leave out.
-    whole = all(parameter.default is parameter.empty for parameter in parameters.values())
-    strict = strict_form(schema) if whole else None
-    described |= {"parameters": schema} if strict is None else {"parameters": strict, "strict": True}
+    description: dict[str, Any] = {"name": name}
+    docstring = inspect.getdoc(function)
+    if docstring:
+        description["description"] = " ".join(docstring.partition("\n\n")[0].split())
+    # In strict mode the model must pass every parameter, so a default would never be used.
+    all_required = all(parameter.default is parameter.empty for parameter in parameters.values())
+    strict = to_strict_schema(schema) if all_required else None
+    description |= {"parameters": schema} if strict is None else {"parameters": strict, "strict": True}
 
-    def arguments(content: bytes) -> dict[str, Any]:
-        given = read(content)
-        return {name: getattr(given, name) for name in parameters}
+    def decode_arguments(content: bytes) -> dict[str, Any]:
+        arguments = decode(content)
+        return {name: getattr(arguments, name) for name in parameters}
 
-    return {"type": "function", "function": described}, arguments
+    return {"type": "function", "function": description}, decode_arguments

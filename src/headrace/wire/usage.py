@@ -1,13 +1,13 @@
-"""Token counts as endpoints write them, brought to one form.
+"""Parses token counts, and converts them from the forms of several vendors to one.
 
-Endpoints differ in names, and in what a count includes. Here ``prompt_tokens`` includes what was read from
-or written to a cache, and ``completion_tokens`` includes the tokens of reasoning, as OpenAI counts them:
+Vendors differ in names, and in what a count includes. Here ``prompt_tokens`` includes the tokens read from or
+written to a cache, and ``completion_tokens`` includes the reasoning tokens, as OpenAI counts them:
 
-- Anthropic's ``input_tokens`` leaves cached tokens out; they are added.
-- xAI's and Gemini's ``completion_tokens`` leaves reasoning out; ``total_tokens`` shows it, and it is added.
-- DeepSeek, Moonshot and Mistral have names of their own for cached tokens.
+- Anthropic's ``input_tokens`` does not include cached tokens; they are added.
+- ``completion_tokens`` of xAI and Gemini does not include reasoning; ``total_tokens`` does, so it is added.
+- DeepSeek, Moonshot and Mistral have other names for cached tokens.
 
-A count that is negative, has a fraction, or is too large to be one is unknown.
+A count that is negative, has a fraction, or is impossibly large is unknown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from headrace.replies import Usage
 
 MAX_TOKEN_COUNT = 10**12
-"""More than any answer has; a larger count is a mistake, and would not fit where counts are stored."""
+"""More than any answer has. A larger count is an error, and would not fit where counts are stored."""
 
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN_COUNT)] | None
 
@@ -45,7 +45,7 @@ class _CacheCreation(msgspec.Struct, gc=False):
 
 
 class UsageFields(msgspec.Struct):
-    """Usage under the names of the chat, messages, responses and embeddings APIs, and of vendors."""
+    """The fields of ``usage`` in the chat, messages, responses and embeddings APIs, and those of vendors."""
 
     prompt_tokens: _Count = None
     completion_tokens: _Count = None
@@ -69,20 +69,20 @@ class UsageFields(msgspec.Struct):
 
     @property
     def tier(self) -> str | None:
-        """The service tier, where the usage says it, as Anthropic's does: "fast" is one by another name."""
+        """The service tier, if the usage names it, as Anthropic's does: its speed "fast" is a tier, too."""
         if self.speed == "fast":
             return "fast"
         return self.service_tier if isinstance(self.service_tier, str) else None
 
     def merged_with(self, later: UsageFields) -> UsageFields:
-        """These counts, replaced by those of a later part of the same answer, where it has others."""
+        """Return these counts, updated with those of a later part of the same answer."""
         merged: dict[str, Any] = {
             name: _first(getattr(later, name), getattr(self, name)) for name in self.__struct_fields__
         }
         return UsageFields(**merged)
 
-    def _usual(self) -> bool:
-        """Whether there is nothing but OpenAI's own fields of a chat."""
+    def _has_openai_fields_only(self) -> bool:
+        """Return whether only the fields of OpenAI's chat API are set."""
         details = self.prompt_tokens_details
         return (
             (
@@ -100,13 +100,20 @@ class UsageFields(msgspec.Struct):
         )
 
     def to_usage(self) -> Usage | None:
-        """The counts in one form; None where there are none."""
+        """Return the counts in OpenAI's form, None if there are none."""
         prompt, completion, total = self.prompt_tokens, self.completion_tokens, self.total_tokens
         details = self.prompt_tokens_details or self.input_tokens_details or _NO_PROMPT_DETAILS
-        made_of = self.completion_tokens_details or self.output_tokens_details or _NO_COMPLETION_DETAILS
-        if prompt is not None and completion is not None and total == prompt + completion and self._usual():
-            # OpenAI's own form, as most have it: taken as it is, for this is on the path of each call.
-            cached, reasoning = details.cached_tokens, made_of.reasoning_tokens
+        completion_details = (
+            self.completion_tokens_details or self.output_tokens_details or _NO_COMPLETION_DETAILS
+        )
+        if (
+            prompt is not None
+            and completion is not None
+            and total == prompt + completion
+            and self._has_openai_fields_only()
+        ):
+            # OpenAI's form, which most endpoints use. This shortcut is on the hot path of each call.
+            cached, reasoning = details.cached_tokens, completion_details.reasoning_tokens
             if (cached or 0) <= prompt and (reasoning or 0) <= completion:
                 return Usage(
                     prompt,
@@ -117,9 +124,9 @@ class UsageFields(msgspec.Struct):
                     None,
                     reasoning,
                     details.audio_tokens,
-                    made_of.audio_tokens,
+                    completion_details.audio_tokens,
                     details.image_tokens,
-                    made_of.image_tokens,
+                    completion_details.image_tokens,
                 )
         cached = _first(
             details.cached_tokens,
@@ -131,44 +138,46 @@ class UsageFields(msgspec.Struct):
         written = _first(
             self.cache_creation_input_tokens, details.cache_write_tokens, details.cache_creation_tokens
         )
-        written_for_long = None
+        written_1h = None
         if self.cache_creation is not None:
-            written_for_long = self.cache_creation.ephemeral_1h_input_tokens
-            if written_for_long is not None and written is not None:
-                written = max(0, written - written_for_long)
+            written_1h = self.cache_creation.ephemeral_1h_input_tokens
+            if written_1h is not None and written is not None:
+                written = max(0, written - written_1h)
             elif written is None:
                 written = self.cache_creation.ephemeral_5m_input_tokens
-                if written is None and written_for_long is not None:
+                if written is None and written_1h is not None:
                     written = 0
-        reasoning = _first(made_of.reasoning_tokens, self.reasoning_tokens)
-        aside = (cached or 0) + (written or 0) + (written_for_long or 0)
+        reasoning = _first(completion_details.reasoning_tokens, self.reasoning_tokens)
+        cache_tokens = (cached or 0) + (written or 0) + (written_1h or 0)
         if prompt is None:
             prompt = self.input_tokens
-            # Only Anthropic has these names beside "input_tokens", which then leaves them out.
-            beside = self.cache_read_input_tokens is not None or self.cache_creation_input_tokens is not None
-            if prompt is not None and beside:
-                prompt += aside
+            # Only Anthropic uses these names; its "input_tokens" does not include them.
+            is_anthropic = (
+                self.cache_read_input_tokens is not None or self.cache_creation_input_tokens is not None
+            )
+            if prompt is not None and is_anthropic:
+                prompt += cache_tokens
             elif prompt is None and self.prompt_cache_miss_tokens is not None:
-                prompt = aside + self.prompt_cache_miss_tokens
-        if prompt is not None and aside > prompt:
-            prompt += aside  # a part cannot be more than the whole
+                prompt = cache_tokens + self.prompt_cache_miss_tokens
+        if prompt is not None and cache_tokens > prompt:
+            prompt += cache_tokens  # a part cannot exceed the total
         if completion is None:
             completion = self.output_tokens
         if total is not None and prompt is None and completion is not None:
-            prompt = max(aside, total - completion)
+            prompt = max(cache_tokens, total - completion)
         elif total is not None and prompt is not None:
             if completion is None:
                 completion = max(0, total - prompt)
             elif total > prompt + completion:
-                if total - prompt - completion == aside:
-                    prompt += aside
+                if total - prompt - completion == cache_tokens:
+                    prompt += cache_tokens
                 else:
                     completion = total - prompt
         if completion is not None and reasoning is not None and reasoning > completion:
             completion += reasoning
         if prompt is not None and completion is not None:
             total = prompt + completion
-        elif prompt is None and completion is None and total is None and not aside and not reasoning:
+        elif prompt is None and completion is None and total is None and not cache_tokens and not reasoning:
             return None
         return Usage(
             prompt,
@@ -176,12 +185,12 @@ class UsageFields(msgspec.Struct):
             total,
             cached,
             written,
-            written_for_long,
+            written_1h,
             reasoning,
             details.audio_tokens,
-            made_of.audio_tokens,
+            completion_details.audio_tokens,
             details.image_tokens,
-            made_of.image_tokens,
+            completion_details.image_tokens,
         )
 
 
@@ -190,7 +199,7 @@ _NO_COMPLETION_DETAILS = _CompletionDetails()
 
 
 def _first(*counts: int | None) -> int | None:
-    """The first count that is known and not 0, else 0 where one is known."""
+    """Return the first count that is known and not 0, else 0 if one is known."""
     known = None
     for count in counts:
         if count:
@@ -201,26 +210,27 @@ def _first(*counts: int | None) -> int | None:
 
 
 def parse_usage(value: Any) -> UsageFields | None:
-    """What a decoded ``usage`` says, whatever else is in it; None where it is not an object."""
-    return None if not isinstance(value, Mapping) else _read(UsageFields, value)
+    """Parse a decoded ``usage``, and ignore fields of the wrong type; None if it is not an object."""
+    return None if not isinstance(value, Mapping) else _parse_fields(UsageFields, value)
 
 
-def _read(kind: type[Any], value: Mapping[str, Any]) -> Any:
+def _parse_fields(struct: type[Any], value: Mapping[str, Any]) -> Any:
+    """Return a struct with the valid fields of an object."""
     found: dict[str, Any] = {}
-    for name in kind.__struct_fields__:
-        given, part = value.get(name), _PARTS.get(name)
-        if name in _TEXTS:
+    for name in struct.__struct_fields__:
+        given, part = value.get(name), _NESTED_STRUCTS.get(name)
+        if name in _TEXT_FIELDS:
             found[name] = given
         elif part is None:
-            found[name] = _count(given)
+            found[name] = _parse_count(given)
         elif isinstance(given, Mapping):
-            found[name] = _read(part, given)
-    return kind(**found)
+            found[name] = _parse_fields(part, given)
+    return struct(**found)
 
 
-_TEXTS = frozenset({"service_tier", "speed"})
+_TEXT_FIELDS = frozenset({"service_tier", "speed"})
 
-_PARTS = {
+_NESTED_STRUCTS = {
     "prompt_tokens_details": _PromptDetails,
     "input_tokens_details": _PromptDetails,
     "completion_tokens_details": _CompletionDetails,
@@ -229,7 +239,7 @@ _PARTS = {
 }
 
 
-def _count(value: Any) -> int | None:
+def _parse_count(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_TOKEN_COUNT:
@@ -238,11 +248,11 @@ def _count(value: Any) -> int | None:
 
 
 def usage_to_json(usage: Usage) -> dict[str, Any]:
-    """The counts as the chat API has them, from which `UsageFields` reads the same."""
-    written, for_long = usage.cache_write_tokens, usage.cache_write_1h_tokens
+    """Return the counts in the form of the chat API, which `UsageFields` can parse again."""
+    written, written_1h = usage.cache_write_tokens, usage.cache_write_1h_tokens
     prompt = {
         "cached_tokens": usage.cached_tokens,
-        "cache_write_tokens": written if for_long is None else (written or 0) + for_long,
+        "cache_write_tokens": written if written_1h is None else (written or 0) + written_1h,
         "audio_tokens": usage.prompt_audio_tokens,
         "image_tokens": usage.prompt_image_tokens,
     }
@@ -251,16 +261,16 @@ def usage_to_json(usage: Usage) -> dict[str, Any]:
         "audio_tokens": usage.completion_audio_tokens,
         "image_tokens": usage.completion_image_tokens,
     }
-    made: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": _known(prompt),
-        "completion_tokens_details": _known(completion),
-        "cache_creation": None if for_long is None else {"ephemeral_1h_input_tokens": for_long},
+        "prompt_tokens_details": _without_none(prompt),
+        "completion_tokens_details": _without_none(completion),
+        "cache_creation": None if written_1h is None else {"ephemeral_1h_input_tokens": written_1h},
     }
-    return {name: value for name, value in made.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _known(counts: dict[str, int | None]) -> dict[str, int] | None:
+def _without_none(counts: dict[str, int | None]) -> dict[str, int] | None:
     return {name: count for name, count in counts.items() if count is not None} or None

@@ -49,7 +49,7 @@ def test_people_may_write_units() -> None:
     [
         ("--latency=soon", "'soon' is not a duration"),
         ("--faults=earthquake", "there is no fault 'earthquake'"),
-        ("--errors=200%", "more than the whole"),
+        ("--errors=200%", "between 0 and 1"),
         ("--key=key.pem", "--key is the key of a --certificate"),
     ],
 )

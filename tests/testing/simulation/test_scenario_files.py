@@ -152,7 +152,8 @@ WRONG = {
     LEAST + "[[outages]]\nto = 5": "[[outages]] no. 1: from is missing",
     LEAST + '[[outages]]\nfrom = 1\nto = 5\nkind = "refusd"': "kind: 'refusd': did you mean 'refused'?",
     LEAST + "[outages]\nfrom = 1": "outages: must be tables like [[outages]]",
-    LEAST + '[[errors]]\nto = 5\nshare = "150%"': "[[errors]] no. 1: share: '150%' is more than the whole",
+    LEAST
+    + '[[errors]]\nto = 5\nshare = "150%"': "[[errors]] no. 1: share: '150%' is not a share: it must be",
     LEAST + '[[errors]]\nto = 5\nshare = 0.1\nkinds = ["501"]': "kinds: '501': did you mean",
     LEAST + "[retry]\nattemps = 3": "[retry] unknown setting 'attemps'; did you mean 'attempts'?",
     LEAST + "[retry]\nattempts = 0": "retry: attempts=0: must be a number of at least 1",
@@ -162,7 +163,7 @@ WRONG = {
     ),
     LEAST + "[variants]\na = 3": "variants: must be tables of settings",
     'policies = ["retri"]\n' + LEAST: "no plugin has a policy called 'retri'; did you mean 'retry'?",
-    'base_url = "https://a.example/v1"\n' + LEAST: "base_url has no place here: the endpoint is simulated",
+    'base_url = "https://a.example/v1"\n' + LEAST: "base_url cannot be set: the endpoint is simulated",
     "every = 0.001\n" + LEAST: "every: 0.001 s makes more than 10,000 rows",
     "processes = 0\n" + LEAST: "processes: 0 is not a whole number of at least 1",
     "processes = 5\n" + LEAST.replace('"open"', '"bulk"').replace("rate = 10", "items = 4"): (

@@ -186,7 +186,7 @@ def test_a_key_or_password_without_a_certificate_is_rejected() -> None:
 def test_passwords_in_a_file_are_rejected(tmp_path: Path) -> None:
     for line in ('cert_password = "canary"', 'proxy = "http://me:canary@proxy.test"'):
         (tmp_path / "headrace.toml").write_text(line)
-        with pytest.raises(SettingsError, match="does not belong in a file; set HEADRACE_") as caught:
+        with pytest.raises(SettingsError, match="must not be in a file; set HEADRACE_") as caught:
             load_settings({}, environ={}, directory=tmp_path)
         assert "canary" not in str(caught.value)
     (tmp_path / "headrace.toml").write_text('proxy = "http://proxy.test"')

@@ -185,7 +185,7 @@ class Adaptive:
         """
         limits = [
             each.controller.limit
-            for each in self._limits.everything()
+            for each in self._limits.all_values()
             if each.endpoint == endpoint and (model is None or model == each.model)
         ]
         return min(limits, default=self.start)

@@ -1,4 +1,4 @@
-"""Answers kept in an SQLite file, for headrace."""
+"""A response cache in an SQLite file, for headrace."""
 
 import headrace
 from headrace_cache.policy import Cache
@@ -8,10 +8,12 @@ __all__ = ["Cache"]
 
 @headrace.hookimpl
 def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
-    """The cache, with the settings of the section ``cache``; none where these name no ``path``."""
+    """The cache policy, with the settings of the section ``cache``; none if ``path`` is not set."""
     cache = settings.section("cache", Cache)
     if cache.path is not None:
         return [cache]
     if "cache" in (settings.core.policies or ()):
-        raise headrace.SettingsError("cache: no path= to a file; without one nothing is kept")
+        raise headrace.SettingsError(
+            "cache: path is not set; set it to a file, or remove 'cache' from policies"
+        )
     return []

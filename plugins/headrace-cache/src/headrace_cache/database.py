@@ -1,8 +1,7 @@
 """The file: a table of replies in SQLite. Nothing here is asynchronous.
 
-Two connections, because one would not do: whoever reads over the connection that writes waits for the
-writing, and in WAL mode nobody else does. So reads are made where the event loop runs, and writes in a
-thread.
+There are two connections. A read over the connection that writes would wait for the write; in WAL mode, a
+read over another connection does not. So reads run in the event loop, and writes run in a thread.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from pathlib import Path
 import attrs
 
 from headrace import SettingsError
-from headrace_cache.kept import Kept
+from headrace_cache.entry import CacheEntry
 
-APPLICATION = 0x68726361
+APPLICATION_ID = 0x68726361
 """SQLite's application_id: "hrca"."""
 
 VERSION = 1
 
-PATIENCE = 5.0
-"""Seconds in which another process is to be done with the file."""
+WRITE_TIMEOUT = 5.0
+"""Seconds to wait for another process that writes to the file."""
 
-GLANCE = 0.5
-"""The same for reads, which hold up the event loop. They wait only where another mends what a crash left."""
+READ_TIMEOUT = 0.5
+"""Seconds for reads, which block the event loop; they wait only while another process recovers the file."""
 
 _SCHEMA = (
     """
@@ -42,57 +41,58 @@ _SCHEMA = (
     )
     """,
     "CREATE INDEX replies_by_use ON replies (used)",
-    f"PRAGMA application_id = {APPLICATION}",
+    f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
 
-_LARGEST = 16
-"""A reply of more than this part of ``max_bytes`` is not kept: it would drive out all others."""
+_MAX_ENTRY_DIVISOR = 16
+"""A reply larger than ``max_bytes`` divided by this is not stored: it would evict too many others."""
 
 
 @attrs.frozen
-class Row:
-    """A reply to be kept, and when it was made (seconds since 1970)."""
+class CacheRow:
+    """An entry to store, its key, and when it was created (seconds since 1970)."""
 
     key: bytes
-    kept: Kept
-    made: float
+    entry: CacheEntry
+    created: float
 
 
 class Database:
-    """The replies in a file of at most ``max_bytes``, which several processes may have open.
+    """The entries in a file of at most ``max_bytes``, which several processes may have open.
 
-    Raises `SettingsError` for a file that cannot be opened, is damaged, or is another program's.
+    Raises:
+        SettingsError: The file cannot be opened, is damaged, or belongs to another program.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         try:
             with ExitStack() as opened:
-                _create(path)
+                _create_file(path)
                 self._writer = opened.enter_context(closing(_connect(path)))
-                _prepare(self._writer, path)
+                _prepare_tables(self._writer, path)
                 self._reader = opened.enter_context(closing(_connect(path)))
-                _look_into(self._reader)
-                self._page = self._number("page_size")
+                _prepare_reader(self._reader)
+                self._page_size = self._read_pragma("page_size")
                 opened.pop_all()
         except OSError as error:
             raise SettingsError(f"cache: path={str(path)!r}: {error.strerror}") from error
         except sqlite3.Error as error:
             raise SettingsError(
-                f"cache: path={str(path)!r} cannot be used ({error}); name another file, or remove this one"
+                f"cache: path={str(path)!r} cannot be used ({error}); choose another file, or remove this one"
             ) from error
 
-    def find(self, key: bytes, since: float) -> Kept | None:
-        """What is kept under ``key``, unless it was made before ``since``."""
+    def get(self, key: bytes, since: float) -> CacheEntry | None:
+        """The entry of ``key``, unless it was created before ``since``."""
         row = self._reader.execute(
             "SELECT status, content_type, content FROM replies WHERE key = ? AND made >= ?", (key, since)
         ).fetchone()
-        return None if row is None else Kept(*row)
+        return None if row is None else CacheEntry(*row)
 
-    def write(self, rows: Iterable[Row], used: Mapping[bytes, float]) -> None:
-        """Keep ``rows``, note what was used when, and make room: all of it or nothing."""
-        most = self._max_bytes // _LARGEST
+    def write(self, rows: Iterable[CacheRow], used: Mapping[bytes, float]) -> None:
+        """Store ``rows``, update when keys were used, and evict if needed, all in one transaction."""
+        max_entry_bytes = self._max_bytes // _MAX_ENTRY_DIVISOR
         with _transaction(self._writer, "IMMEDIATE"):
             self._writer.executemany(
                 "UPDATE replies SET used = ? WHERE key = ?", [(when, key) for key, when in used.items()]
@@ -100,23 +100,31 @@ class Database:
             self._writer.executemany(
                 "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)",
                 [
-                    (row.key, row.kept.status, row.kept.content_type, row.kept.content, row.made, row.made)
+                    (
+                        row.key,
+                        row.entry.status,
+                        row.entry.content_type,
+                        row.entry.content,
+                        row.created,
+                        row.created,
+                    )
                     for row in rows
-                    if len(row.kept.content) <= most
+                    if len(row.entry.content) <= max_entry_bytes
                 ],
             )
-            self._make_room()
+            self._evict()
 
     def close(self) -> None:
-        """Close the file; the last one to do so folds the log into it."""
+        """Close the file; the last one to close it merges the log into it."""
         self._reader.close()
         self._writer.close()
 
-    def _make_room(self) -> None:
+    def _evict(self) -> None:
+        """Delete the least recently used entries if the file is too large."""
         if self._size() <= self._max_bytes:
             return
         number = 1
-        while self._size() > self._max_bytes - self._max_bytes // _LARGEST:
+        while self._size() > self._max_bytes - self._max_bytes // _MAX_ENTRY_DIVISOR:
             deleted = self._writer.execute(
                 "DELETE FROM replies WHERE rowid IN (SELECT rowid FROM replies ORDER BY used LIMIT ?)",
                 (number,),
@@ -126,74 +134,76 @@ class Database:
             number *= 2
 
     def _size(self) -> int:
-        """Bytes of the file that hold something; what was let go of is written over."""
-        return (self._number("page_count") - self._number("freelist_count")) * self._page
+        """Bytes of the file that are in use; free pages are reused."""
+        return (self._read_pragma("page_count") - self._read_pragma("freelist_count")) * self._page_size
 
-    def _number(self, pragma: str) -> int:
+    def _read_pragma(self, pragma: str) -> int:
         number: int = self._writer.execute(f"PRAGMA {pragma}").fetchone()[0]
         return number
 
 
-def _create(path: Path) -> None:
-    """Make an empty file that nobody else may read; SQLite gives its log the same mode."""
-    # Only one that is not there: to open and close another's would drop the locks this process has on it.
+def _create_file(path: Path) -> None:
+    """Create an empty file that only its owner can read; SQLite gives its log the same mode."""
+    # Only if it does not exist: opening and closing it would drop the locks that this process has on it.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(path, timeout=WRITE_TIMEOUT, isolation_level=None, check_same_thread=False)
 
 
-def _look_into(reader: sqlite3.Connection) -> None:
+def _prepare_reader(reader: sqlite3.Connection) -> None:
+    """Make the connection read-only, and read from the file to find damage."""
     reader.execute("PRAGMA query_only = 1")
-    # Both trees: of a file that was cut off, one of them is likely to be gone.
+    # Both trees: a truncated file probably lacks one of them.
     for order in ("key", "used"):
         reader.execute(f"SELECT content FROM replies ORDER BY {order} DESC LIMIT 1").fetchone()
-    reader.execute(f"PRAGMA busy_timeout = {GLANCE * 1000:.0f}")
+    reader.execute(f"PRAGMA busy_timeout = {READ_TIMEOUT * 1000:.0f}")
 
 
-def _prepare(writer: sqlite3.Connection, path: Path) -> None:
-    """Have the tables there; processes that begin at once wait for each other."""
-    with _transaction(writer, "DEFERRED"):  # before anything is changed in what may be another program's
-        _is_new(writer, path)
-    begun = time.monotonic()
+def _prepare_tables(writer: sqlite3.Connection, path: Path) -> None:
+    """Create the tables if needed; processes that start at the same time wait for each other."""
+    with _transaction(writer, "DEFERRED"):  # check first: the file may belong to another program
+        _is_empty(writer, path)
+    started = time.monotonic()
     while True:
         try:
-            # What changes the mode does not wait for its turn, as all else does.
+            # SQLite's timeout does not apply to a change of the journal mode.
             writer.execute("PRAGMA journal_mode = WAL")
             break
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > begun + PATIENCE:
+            if (
+                error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY
+                or time.monotonic() > started + WRITE_TIMEOUT
+            ):
                 raise
             time.sleep(0.01)
-    # After a loss of power the last replies may be gone; the file is sound.
+    # After a power loss the last entries may be missing, but the file is intact.
     writer.execute("PRAGMA synchronous = NORMAL")
     with _transaction(writer, "IMMEDIATE"):
-        if _is_new(writer, path):
+        if _is_empty(writer, path):
             for statement in _SCHEMA:
                 writer.execute(statement)
 
 
-def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file is empty; raises `SettingsError` where it is not of this version, nor ours at all.
+def _is_empty(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file is empty; raises `SettingsError` if it is of another version or another program.
 
-    To be asked in a transaction, for the three answers have to be about one moment.
+    Call it in a transaction, so that the three values are consistent.
     """
     application, version, tables = (
-        connection.execute(question).fetchone()[0]
-        for question in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
+        connection.execute(query).fetchone()[0]
+        for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
     )
     if not application and not version and not tables:
         return True
-    if application != APPLICATION:
-        raise SettingsError(
-            f"cache: path={str(path)!r} is another program's database; name a file of its own"
-        )
+    if application != APPLICATION_ID:
+        raise SettingsError(f"cache: path={str(path)!r} is another program's database; choose another file")
     if version != VERSION:
         raise SettingsError(
-            f"cache: path={str(path)!r} is of another headrace-cache (its version is {version}, "
-            f"here it is {VERSION}); name another file, or remove this one"
+            f"cache: path={str(path)!r} was made by another version of headrace-cache (format {version}, "
+            f"expected {VERSION}); choose another file, or remove this one"
         )
     return False
 
@@ -205,6 +215,6 @@ def _transaction(writer: sqlite3.Connection, kind: str) -> Iterator[None]:
         yield
         writer.execute("COMMIT")
     except BaseException:
-        with suppress(sqlite3.Error):  # it may have been rolled back already, as on a full disk
+        with suppress(sqlite3.Error):  # SQLite may have rolled it back already, for example on a full disk
             writer.execute("ROLLBACK")
         raise

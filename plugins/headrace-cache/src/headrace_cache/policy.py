@@ -1,4 +1,4 @@
-"""The cache policy: a call that was answered before gets that answer; identical calls at once make one."""
+"""The cache policy: repeated calls get the stored answer, and identical concurrent calls make one request."""
 
 from __future__ import annotations
 
@@ -27,90 +27,100 @@ from headrace import (
     Stage,
 )
 from headrace.plugins import TaskGroupFactory
-from headrace_cache.database import Database, Row
-from headrace_cache.kept import Kept, kept_of, revived
-from headrace_cache.key import key_of, may_be_kept
-from headrace_cache.store import Store
+from headrace_cache.database import CacheRow, Database
+from headrace_cache.entry import CacheEntry, to_entry, to_reply
+from headrace_cache.keys import cache_key, is_cacheable
+from headrace_cache.store import CacheStore
 
 MEBIBYTE = 1024 * 1024
 
 
-def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+def _validate_max_age(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
         raise SettingsError(f"cache: max_age={value!r}: must be a number of seconds above 0")
 
 
-def _bytes(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
+def _validate_max_bytes(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
     if value < MEBIBYTE:
         raise SettingsError(f"cache: max_bytes={value!r}: must be at least {MEBIBYTE}, one mebibyte")
 
 
 @attrs.define(eq=False)
-class _Flight:
-    """A call under way that others wait for: when it is over, and what came of it for them.
+class _SharedCall:
+    """A call in flight whose result identical calls wait for.
 
-    ``kept`` is what is kept of its reply, ``error`` how it failed. With neither, the call has a reply that is
-    of no use to the others (``useless``), or it was given up, and the next of them makes it.
+    Attributes:
+        done: Set when the result is known.
+        entry: The cached reply.
+        error: How the call failed.
+        uncacheable: The call has a reply, but others cannot use it. Without any of these three, the call was
+            cancelled or too late, and the next waiter makes it.
     """
 
-    over: anyio.Event = attrs.field(factory=anyio.Event)
-    kept: Kept | None = None
+    done: anyio.Event = attrs.field(factory=anyio.Event)
+    entry: CacheEntry | None = None
     error: CallError | None = None
-    useless: bool = False
+    uncacheable: bool = False
 
 
-def _shared_by_all(error: CallError) -> bool:
-    """Whether the same call, made by another caller at the same time, would have failed in this way."""
+def _applies_to_waiters(error: CallError) -> bool:
+    """Whether the same call of another caller would have failed with the same error."""
     return not isinstance(error, (DeadlineExceeded, PolicyError))
 
 
-def _for_another(error: CallError) -> CallError:
-    """An error of its own for a call that waited for the one that failed, and has nothing to pay."""
+def _copy_for_waiter(error: CallError) -> CallError:
+    """A copy of the error for a call that waited for the failed one; it has no cost."""
     own = copy.copy(error)
     own.cost = own.possible_cost = None
     own.__cause__ = error
     return own
 
 
-def _database(path: str, max_bytes: int) -> Database:
+def _open_database(path: str, max_bytes: int) -> Database:
     return Database(Path(path).expanduser().absolute(), max_bytes)
 
 
 @attrs.define(eq=False, kw_only=True)
 class Cache:
-    """Keeps the answers to calls in the file ``path``, and gives them to later calls that are the same.
+    """Stores the answers to calls in an SQLite file, and gives them to later calls that are the same.
 
-    ``path``: an SQLite file, made where there is none; without one (the default) nothing is kept.
-    ``max_age``: seconds after which an answer is not given any more (default: none, for ever).
-    ``max_bytes``: what the file may hold (default 1 GiB); what was not used for the longest time goes first.
-    ``clock``: seconds since 1970.
+    Cached are complete answers to chat and other completions, embeddings, responses and messages, of the
+    model that was asked for. Streams are not cached. An answer belongs to the endpoint that gave it. The file
+    is open while a client with this policy is open.
 
-    Kept are chat and other completions, embeddings, responses and messages, where they are whole answers of
-    the model that was asked for, and were not streamed. An answer belongs to the endpoint that gave it.
-    Identical calls at once make one. Where it fails, all fail with its error; where its answer is not kept,
-    the others are made at once; where it is given up (cancelled, or past its own deadline), the next of them
-    is made. A request that is ``fresh`` is made, and its answer replaces the one that was kept.
+    Identical concurrent calls make one request. If it fails, all fail with its error. If its answer cannot be
+    cached, the others are made at once. If it is cancelled or passes its own deadline, the next one is made.
+    A request with ``fresh=True`` is always made, and its answer replaces the stored one.
 
-    The file is open while a client with this policy is. Raises `SettingsError` for a value out of range, and
-    when the client is entered, for a file that cannot be used.
+    Args:
+        path: The file, which is created if it does not exist (default None: nothing is cached).
+        max_age: Seconds for which an answer is used (default None: for ever).
+        max_bytes: Size limit of the file (default 1 GiB). The least recently used answers are deleted first.
+        clock: Returns seconds since 1970 (default `time.time`).
+
+    Raises:
+        SettingsError: A value is out of range; or, when the client is entered, the file cannot be used.
+
+    Example:
+        >>> client = headrace.Client(policies=[Cache(path="answers.sqlite")])
     """
 
     name = "cache"
     stage = Stage.ANSWER
 
     path: str | None = None
-    max_age: float | None = attrs.field(default=None, validator=_seconds)
-    max_bytes: int = attrs.field(default=1024 * MEBIBYTE, validator=_bytes)
+    max_age: float | None = attrs.field(default=None, validator=_validate_max_age)
+    max_bytes: int = attrs.field(default=1024 * MEBIBYTE, validator=_validate_max_bytes)
     clock: Callable[[], float] = attrs.field(default=time.time, repr=False)
-    _store: Store | None = attrs.field(default=None, init=False, repr=False)
+    _store: CacheStore | None = attrs.field(default=None, init=False, repr=False)
 
     @asynccontextmanager
     async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
-        """The time for which the file is open."""
+        """Keep the file open while a client is open."""
         if self.path is None:
             yield
             return
-        store = self._store = Store(_database(self.path, self.max_bytes))
+        store = self._store = CacheStore(_open_database(self.path, self.max_bytes))
         try:
             yield
         finally:
@@ -118,73 +128,71 @@ class Cache:
             store.close()
 
     def wrap(self, send: Send) -> Send:
-        """``send``, for calls that were not answered before; ``send`` itself without a ``path``."""
+        """Return ``send`` behind the cache; ``send`` itself without a ``path``."""
         if self.path is None:
             return send
-        flights: dict[bytes, _Flight] = {}
+        shared_calls: dict[bytes, _SharedCall] = {}
         clock = self.clock
         max_age = math.inf if self.max_age is None else self.max_age
 
         def answer(call: Call) -> Awaitable[Reply]:
-            return ask(call) if may_be_kept(call) else send(call)
+            return answer_cacheable(call) if is_cacheable(call) else send(call)
 
-        async def ask(call: Call) -> Reply:
+        async def answer_cacheable(call: Call) -> Reply:
             store = self._store
             if store is None:
-                raise ClientStateError("the cache is used in the block of its client")
-            keys = {endpoint: key_of(call, endpoint) for endpoint in call.endpoints or (call.endpoint,)}
-            reply = None if call.request.fresh else await found(store, keys, call)
+                raise ClientStateError("the cache is closed; make calls inside the block of its client")
+            keys = {endpoint: cache_key(call, endpoint) for endpoint in call.endpoints or (call.endpoint,)}
+            reply = None if call.request.fresh else await look_up(store, keys, call)
             call.notify("cache", hit=reply is not None)
             if reply is None:
-                return await make(store, keys, call)
-            if store.due:
-                await store.write()
+                return await make_call(store, keys, call)
+            if store.needs_flush:
+                await store.flush()
             else:
-                await (
-                    checkpoint()
-                )  # or a loop over answers that are all here would let nobody else have a turn
+                await checkpoint()  # a loop over hits must let other tasks run
             return reply
 
-        async def found(store: Store, keys: Mapping[Endpoint, bytes], call: Call) -> Reply | None:
-            """What one of the endpoints has answered, also to a call that is under way."""
-            kept: Kept | None = None
-            own = keys[call.endpoint]
-            while kept is None and (flight := flights.get(own)) is not None:
+        async def look_up(store: CacheStore, keys: Mapping[Endpoint, bytes], call: Call) -> Reply | None:
+            """The answer of one of the endpoints, including that of a call in flight."""
+            entry: CacheEntry | None = None
+            own_key = keys[call.endpoint]
+            while entry is None and (shared := shared_calls.get(own_key)) is not None:
                 async with call.waiting():
-                    await flight.over.wait()
-                if flight.error is not None:
-                    raise _for_another(flight.error)
-                kept = flight.kept
-                if flight.useless:
+                    await shared.done.wait()
+                if shared.error is not None:
+                    raise _copy_for_waiter(shared.error)
+                entry = shared.entry
+                if shared.uncacheable:
                     break
             now = clock()
             for key in keys.values():
-                if kept is None:
-                    kept = store.find(key, now - max_age, now)
-            return None if kept is None else revived(kept, call)
+                if entry is None:
+                    entry = store.get(key, now - max_age, now)
+            return None if entry is None else to_reply(entry, call)
 
-        async def make(store: Store, keys: Mapping[Endpoint, bytes], call: Call) -> Reply:
-            # From the look at the flights until here nothing was awaited: nobody else makes this call.
-            own, model = keys[call.endpoint], call.request.model
-            flight = flights[own] = _Flight()
+        async def make_call(store: CacheStore, keys: Mapping[Endpoint, bytes], call: Call) -> Reply:
+            # look_up awaited nothing after its check of shared_calls, so no other task makes this call.
+            own_key, model = keys[call.endpoint], call.request.model
+            shared = shared_calls[own_key] = _SharedCall()
             try:
                 reply = await send(call)
                 key = keys.get(call.endpoint)
-                if key is not None and call.request.model == model:  # not what another model answered
-                    flight.kept = kept_of(call, reply)
-                    if flight.kept is not None:
-                        # Nobody waits for the file; and until it is there, it is had from here.
-                        flight.over.set()
-                        await store.keep(Row(key, flight.kept, clock()))
-                flight.useless = flight.kept is None
+                if key is not None and call.request.model == model:  # not the answer of another model
+                    shared.entry = to_entry(call, reply)
+                    if shared.entry is not None:
+                        # Waiters get the entry now, and not only when it is in the file.
+                        shared.done.set()
+                        await store.put(CacheRow(key, shared.entry, clock()))
+                shared.uncacheable = shared.entry is None
                 return reply
             except CallError as error:
-                if _shared_by_all(error):
-                    flight.error = error
+                if _applies_to_waiters(error):
+                    shared.error = error
                 raise
             finally:
-                flight.over.set()
-                if flights.get(own) is flight:
-                    del flights[own]
+                shared.done.set()
+                if shared_calls.get(own_key) is shared:
+                    del shared_calls[own_key]
 
         return answer

@@ -1,6 +1,6 @@
-"""The asynchronous shell around the file: reads at once, writes in a thread, many in one transaction.
+"""Asynchronous access to the file: reads run at once, writes run in a thread, many in one transaction.
 
-What goes wrong with the file once it is open fails no call: it is logged, once, and the calls go on without.
+An error of the open file fails no call: it is logged once, and calls continue without the cache.
 """
 
 from __future__ import annotations
@@ -12,97 +12,100 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from headrace_cache.database import Database, Row
-from headrace_cache.kept import Kept
+from headrace_cache.database import CacheRow, Database
+from headrace_cache.entry import CacheEntry
 
 _log = logging.getLogger("headrace.cache")
 
-MOST_USED = 500
-"""Hits that are remembered before they are written down; a process that is killed forgets them."""
+MAX_UNWRITTEN_HITS = 500
+"""Hits that are remembered before they are written; a process that is killed loses them."""
 
 
 @attrs.define(eq=False)
-class _Batch:
-    rows: list[Row] = attrs.field(factory=list)
+class _WriteBatch:
+    """Rows and hits that one transaction writes."""
+
+    rows: list[CacheRow] = attrs.field(factory=list)
     used: dict[bytes, float] = attrs.field(factory=dict)
     written: bool = False
 
 
 @attrs.define(eq=False)
-class _Writing:
-    """What is to be written, and whether the file can be used; a thread has this alone."""
+class _Writer:
+    """The next batch, and whether the file is usable; the writing thread uses nothing else."""
 
     database: Database
-    batch: _Batch = attrs.field(factory=_Batch)
+    batch: _WriteBatch = attrs.field(factory=_WriteBatch)
     usable: bool = True
 
-    def write(self, batch: _Batch) -> None:
+    def write(self, batch: _WriteBatch) -> None:
         try:
             if self.usable:
                 self.database.write(batch.rows, batch.used)
         except sqlite3.Error as error:
-            self.give_up(error)
+            self.disable(error)
 
-    def give_up(self, error: sqlite3.Error) -> None:
+    def disable(self, error: sqlite3.Error) -> None:
         if self.usable:
             self.usable = False
-            _log.warning("the cache is not used any more: %s; calls go on without it", error)
+            _log.warning("the cache is disabled: %s; calls continue without it", error)
 
     def close(self) -> None:
         self.write(self.batch)
         self.database.close()
 
 
-class Store:
-    """What is kept while a client is open, which closes it."""
+class CacheStore:
+    """The entries of a file while a client is open; the client closes it."""
 
     def __init__(self, database: Database) -> None:
-        self._writing = _Writing(database)
-        self._turn = anyio.Lock()
-        self._thread = anyio.CapacityLimiter(1)  # one of its own: not to wait for an application's threads
+        self._writer = _Writer(database)
+        self._lock = anyio.Lock()
+        # Its own limiter, so that it never waits for an application's threads.
+        self._thread = anyio.CapacityLimiter(1)
 
     def close(self) -> None:
-        """Write down what is left, and close the file."""
-        self._writing.close()
+        """Write the rest, and close the file."""
+        self._writer.close()
 
-    def find(self, key: bytes, since: float, now: float) -> Kept | None:
-        """What is kept under ``key`` and was not made before ``since``."""
-        writing = self._writing
-        if not writing.usable:
+    def get(self, key: bytes, since: float, now: float) -> CacheEntry | None:
+        """The entry of ``key``, unless it was created before ``since``."""
+        writer = self._writer
+        if not writer.usable:
             return None
         try:
-            kept = writing.database.find(key, since)
+            entry = writer.database.get(key, since)
         except sqlite3.Error as error:
-            writing.give_up(error)
+            writer.disable(error)
             return None
-        if kept is not None:
-            writing.batch.used[key] = now
-        return kept
+        if entry is not None:
+            writer.batch.used[key] = now
+        return entry
 
     @property
-    def due(self) -> bool:
-        """Whether so much is unwritten that somebody had better `write`."""
-        return len(self._writing.batch.used) >= MOST_USED
+    def needs_flush(self) -> bool:
+        """Whether `MAX_UNWRITTEN_HITS` is reached."""
+        return len(self._writer.batch.used) >= MAX_UNWRITTEN_HITS
 
-    async def keep(self, row: Row) -> None:
-        """Write a reply down, along with what others have to write by then."""
-        if self._writing.usable:
-            self._writing.batch.rows.append(row)
-            await self.write()
+    async def put(self, row: CacheRow) -> None:
+        """Write an entry, together with what others have to write by then."""
+        if self._writer.usable:
+            self._writer.batch.rows.append(row)
+            await self.flush()
 
-    async def write(self) -> None:
-        """Have written what there is to write now.
+    async def flush(self) -> None:
+        """Write everything that is not written yet.
 
-        Whose turn it is writes for all who came before it; these then find that done. A cancelled one leaves
-        its reply to the next.
+        The first waiter writes for all waiters, and the others find it done. A cancelled waiter leaves its
+        entry to the next one.
         """
-        writing = self._writing
-        batch = writing.batch
-        async with self._turn:
+        writer = self._writer
+        batch = writer.batch
+        async with self._lock:
             if batch.written:
                 return
-            writing.batch = _Batch()
+            writer.batch = _WriteBatch()
             batch.written = True
-            # A thread cannot be cancelled; shielded, it cannot be cancelled just before it begins either.
+            # A thread cannot be cancelled. The shield prevents a cancellation just before it starts.
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(writing.write, batch, limiter=self._thread)
+                await anyio.to_thread.run_sync(writer.write, batch, limiter=self._thread)

@@ -1,7 +1,8 @@
 """Cost accounting and budgets for headrace, in decimal."""
 
 import headrace
-from headrace_cost.policy import Cost, no_price
+from headrace_cost.policy import Cost
+from headrace_cost.prices import no_price_message
 from headrace_cost.totals import Tally, Totals
 
 __all__ = ["Cost", "Tally", "Totals"]
@@ -11,22 +12,24 @@ __all__ = ["Cost", "Tally", "Totals"]
 def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
     """The cost policy, with the settings of the section ``cost``.
 
-    Raises `SettingsError` for a budget that could not be kept: without this policy, or without a price.
+    Raises `SettingsError` if the budget cannot be enforced: without this policy, or without a price.
     """
     cost = settings.section("cost", Cost)
     if cost.budget is not None:
-        _check_that_budgets_can_be_kept(cost, settings)
+        _check_budget(cost, settings)
     return [cost]
 
 
-def _check_that_budgets_can_be_kept(cost: Cost, settings: headrace.Settings) -> None:
+def _check_budget(cost: Cost, settings: headrace.Settings) -> None:
     core = settings.core
     if core.policies is not None and cost.name not in core.policies:
         raise headrace.SettingsError(
             f"cost: a budget of {cost.budget} USD is set, but 'cost' is not among "
-            f"policies={list(core.policies)}; add it, or leave out the budget"
+            f"policies={list(core.policies)}; add it, or remove the budget"
         )
     model = core.model
     for endpoint in core.endpoints or (headrace.Endpoint(core.base_url),):
         if model is not None and endpoint.serves(model) and cost.estimate(model, 0, 0, endpoint) is None:
-            raise headrace.SettingsError(f"cost: no budget can be kept: {no_price(model, endpoint)}")
+            raise headrace.SettingsError(
+                f"cost: the budget cannot be enforced: {no_price_message(model, endpoint)}"
+            )

@@ -1,9 +1,9 @@
 """A budget that is never overdrawn: each attempt reserves the most it can cost before it is sent.
 
-What is spent and what is reserved together stay within the budget. An attempt that fits beside neither is
-refused if it would not fit even when all reservations came back unspent; otherwise it waits, because
-attempts cost less than they reserve. Waiters are served by priority, then first in, first out, and none of
-the same or a lower priority overtakes them: a large call does not starve among small ones.
+The sum of spent and reserved amounts never exceeds the budget. An attempt that would not fit even if nothing
+were reserved is refused. One that does not fit now waits, because attempts cost less than they reserve.
+Waiters are served by priority, then first in, first out. No attempt of the same or a lower priority overtakes
+them, so a large call does not starve among small ones.
 """
 
 from __future__ import annotations
@@ -15,44 +15,49 @@ from headrace.plugins import Waiter, WaitingQueue
 from headrace_cost.rates import ZERO, add, subtract
 
 
-class Account(Protocol):
-    """Where attempts reserve what they may cost, and book what they did cost; all amounts in USD."""
+class BudgetAccount(Protocol):
+    """Where attempts reserve what they may cost, and record what they did cost; all amounts are in USD."""
 
     limit: Decimal
 
     @property
     def spent(self) -> Decimal:
-        """What was booked, and what was spent before."""
+        """The cost recorded so far, including earlier sessions of the run."""
 
     def reserve_nowait(self, amount: Decimal, priority: float = 0) -> bool | None:
-        """Set ``amount`` aside; False where it can never fit, None where it may once others are settled."""
+        """Reserve ``amount``; False if it can never fit, None if it may fit later."""
 
     async def reserve(self, amount: Decimal, priority: float = 0) -> bool:
-        """Set ``amount`` aside once it fits; False where it can never fit."""
+        """Wait until ``amount`` fits, and reserve it; False if it can never fit."""
 
     def settle(self, amount: Decimal, cost: Decimal) -> None:
-        """Give a reservation of ``amount`` back and book what the attempt cost."""
+        """Release a reservation of ``amount`` and record the attempt's ``cost``."""
 
     def successor(self) -> Self:
-        """The account that takes this one's place: what was reserved here is spent there.
+        """The account for a new event loop; amounts reserved in this account count as spent in it.
 
-        For when the event loop has ended: nobody knows what its attempts did cost. Those that end even later
-        settle with this one, which nobody reads any more.
+        The attempts of the ended loop have unknown costs. An attempt that ends later settles with this
+        account, which is not read any more.
         """
 
 
-def goes_first(waiting: WaitingQueue[Decimal], amount: Decimal, priority: float) -> bool:
-    """Whether an attempt may reserve before those that wait: what costs nothing takes nothing from them."""
+def precedes_waiters(waiting: WaitingQueue[Decimal], amount: Decimal, priority: float) -> bool:
+    """Whether an attempt may reserve before those that wait; one that costs nothing may."""
     first = waiting.first()
     return first is None or first.priority < priority or not amount
 
 
 class _NeverFitsError(Exception):
-    """What a waiter is refused with."""
+    """Refuses a waiter."""
 
 
-class Budget:
-    """The `Account` of one process: ``limit`` USD, of which ``spent`` and ``reserved`` are not free."""
+class LocalBudget:
+    """The `BudgetAccount` of one process.
+
+    Args:
+        limit: USD.
+        spent: USD of it that are spent already.
+    """
 
     def __init__(self, limit: Decimal, spent: Decimal = ZERO) -> None:
         self.limit = limit
@@ -61,21 +66,21 @@ class Budget:
         self._waiting: WaitingQueue[Decimal] = WaitingQueue()
 
     def resume(self, spent: Decimal) -> None:
-        """Take at least so much as spent: by earlier sessions of a run, or by one of these already."""
+        """Count at least ``spent`` USD as spent, by all sessions of the run so far."""
         self.spent = max(self.spent, spent)
 
-    def successor(self) -> Budget:
-        """See `Account.successor`."""
-        return Budget(self.limit, add(self.spent, self.reserved))
+    def successor(self) -> LocalBudget:
+        """See `BudgetAccount.successor`."""
+        return LocalBudget(self.limit, add(self.spent, self.reserved))
 
     def reserve_nowait(self, amount: Decimal, priority: float = 0) -> bool | None:
-        """See `Account.reserve_nowait`."""
-        if goes_first(self._waiting, amount, priority) and self._take(amount):
+        """See `BudgetAccount.reserve_nowait`."""
+        if precedes_waiters(self._waiting, amount, priority) and self._try_reserve(amount):
             return True
-        return False if self._hopeless(amount) else None
+        return False if self._can_never_fit(amount) else None
 
     async def reserve(self, amount: Decimal, priority: float = 0) -> bool:
-        """See `Account.reserve`."""
+        """See `BudgetAccount.reserve`."""
         granted = self.reserve_nowait(amount, priority)
         if granted is not None:
             return granted
@@ -85,35 +90,35 @@ class Budget:
         except _NeverFitsError:
             return False
         except BaseException:
-            self._serve()  # the next one may fit
+            self._wake_waiters()  # the next one may fit
             raise
         return True
 
     def settle(self, amount: Decimal, cost: Decimal) -> None:
-        """See `Account.settle`."""
+        """See `BudgetAccount.settle`."""
         self.reserved = subtract(self.reserved, amount)
         self.spent = add(self.spent, cost)
-        self._serve()
+        self._wake_waiters()
 
-    def _serve(self) -> None:
-        """Decide about waiters from the front, as far as that is possible now.
+    def _wake_waiters(self) -> None:
+        """Grant or refuse waiters from the front, as far as possible.
 
-        The front one always is decided in the end: once nothing is reserved, it fits or is hopeless.
+        Each waiter is decided in the end: once nothing is reserved, it fits or can never fit.
         """
         while (waiter := self._waiting.first()) is not None:
-            if self._take(waiter.wanted):
+            if self._try_reserve(waiter.wanted):
                 self._waiting.serve(waiter)
-            elif self._hopeless(waiter.wanted):
+            elif self._can_never_fit(waiter.wanted):
                 self._waiting.serve(waiter, _NeverFitsError())
             else:
                 return
 
-    def _take(self, amount: Decimal) -> bool:
+    def _try_reserve(self, amount: Decimal) -> bool:
         reserved = add(self.reserved, amount)
         if add(self.spent, reserved) > self.limit:
             return False
         self.reserved = reserved
         return True
 
-    def _hopeless(self, amount: Decimal) -> bool:
+    def _can_never_fit(self, amount: Decimal) -> bool:
         return add(self.spent, amount) > self.limit

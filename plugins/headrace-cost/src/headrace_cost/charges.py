@@ -1,4 +1,4 @@
-"""What one attempt has to be paid for, and whether one that failed has to be paid at all."""
+"""Charges: what one attempt cost, and whether a failed attempt may be billed."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ from headrace import (
 )
 from headrace_cost.rates import ZERO, add
 
-NOTE = "cost.charges"
-"""What the list of charges is called in the notes of a call."""
+NOTE_KEY = "cost.charges"
+"""The key of a call's list of charges in its notes."""
 
 _GATEWAY_TIMEOUTS = frozenset({408, 504, 524})
-"""Statuses by which a gateway says that it waited no longer; the model behind it may have gone on."""
+"""Statuses of a gateway that stopped waiting; the model behind it may have finished the answer."""
 
-_ANSWERED = (AnswerError, InvalidReply, ProtocolError, ReplyTooLarge, PolicyError)
+_BILLED_ERRORS = (AnswerError, InvalidReply, ProtocolError, ReplyTooLarge, PolicyError)
 
 
 Charge: TypeAlias = tuple[str | None, Usage | None, Decimal | None, Decimal | None, BaseException | None]
-"""One attempt, as a tuple because each call has one: its model; its tokens; its cost in USD where that is
-known; what it may have cost at most where it is not known, None where no bound is known either; and how it
-failed, None for a reply."""
+"""The charge of one attempt; a tuple for speed, because each call has one.
+
+Its items: the model; the tokens; the cost in USD, None if unknown; the most that it may have cost if the cost
+is unknown, None if there is no bound; the error, None for a reply.
+"""
 
 
 def may_be_billed(error: BaseException) -> bool:
-    """Whether an attempt that was begun and failed so may have to be paid.
+    """Whether an attempt that failed with ``error`` may be billed.
 
-    Not what the endpoint refused, and not what never reached it whole. A cancelled attempt may be billed:
-    most endpoints go on with it.
+    An attempt that the endpoint refused, or that did not reach it completely, is not billed. A cancelled one
+    may be, because most endpoints finish it.
     """
     if isinstance(error, CallTimeout):
         return error.phase not in {"connect", "write"}
@@ -49,26 +51,26 @@ def may_be_billed(error: BaseException) -> bool:
         return error.sent
     if isinstance(error, StatusError):
         return error.status in _GATEWAY_TIMEOUTS
-    return not isinstance(error, CallError) or isinstance(error, _ANSWERED)
+    return not isinstance(error, CallError) or isinstance(error, _BILLED_ERRORS)
 
 
 def partial_reply(error: BaseException) -> Reply | None:
-    """What was received of an answer that was no good."""
+    """The part of the reply that a failed attempt received."""
     return error.partial if isinstance(error, CallError) and not isinstance(error, CircuitOpen) else None
 
 
-def total(charges: Sequence[Charge]) -> Charge:
-    """All charges of a call as one. Its cost is None where one of them is unknown without a bound."""
+def sum_charges(charges: Sequence[Charge]) -> Charge:
+    """The sum of a call's charges. Its cost is None if the cost of a charge is unknown and has no bound."""
     usage: Usage | None = None
     cost, possible = ZERO, ZERO
     known = bounded = unknown = False
-    for _, used, its_cost, at_most, _ in charges:
-        if used is not None:
-            usage = used if usage is None else usage + used
-        if its_cost is not None:
-            known, cost = True, add(cost, its_cost)
-        elif at_most is not None:
-            bounded, possible = True, add(possible, at_most)
+    for _, attempt_usage, attempt_cost, attempt_possible, _ in charges:
+        if attempt_usage is not None:
+            usage = attempt_usage if usage is None else usage + attempt_usage
+        if attempt_cost is not None:
+            known, cost = True, add(cost, attempt_cost)
+        elif attempt_possible is not None:
+            bounded, possible = True, add(possible, attempt_possible)
         else:
             unknown = True
     model, *_ = charges[-1]

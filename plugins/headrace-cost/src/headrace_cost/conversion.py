@@ -1,6 +1,6 @@
-"""From genai-prices' providers to the form of ``prices.json``: for the script that writes it, and ``live``.
+"""Conversion of genai-prices' providers to the format of ``prices.json``, for its script and for ``live``.
 
-The caller imports genai-prices, not this module.
+The caller imports genai-prices; this module does not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genai_prices import types
 
-_RATES = {
+_KIND_OF_UNIT = {
     "input_mtok": "input",
     "output_mtok": "output",
     "cache_read_mtok": "cached",
@@ -25,24 +25,24 @@ _RATES = {
     "output_reasoning_mtok": "reasoning",
     "requests_kcount": "requests",
 }
-"""Units that a reply's usage counts, by genai-prices' names for their prices."""
+"""Our kind of each unit that a reply's usage counts; the keys are genai-prices' names."""
 
-_PART_OF_OTHERS = frozenset(
+_INCLUDED_UNITS = frozenset(
     {
-        # Which of the cached tokens are audio or an image, no usage says.
+        # Usage does not say which cached tokens are audio or images.
         "cache_audio_read_mtok",
         "cache_image_read_mtok",
-        # No usage counts these apart; their tokens are part of the prompt's or the completion's.
+        # Usage does not count these separately; they are part of the prompt or the completion.
         "input_video_mtok",
         "output_video_mtok",
         "output_citation_mtok",
-        # Fees of tools that the endpoint runs.
+        # Fees of tools that the endpoint runs, which are in no cost.
         "web_searches_kcount",
         "storage_searches_kcount",
     }
 )
 
-_NOT_COUNTED = frozenset(
+_UNCOUNTED_UNITS = frozenset(
     {
         "audio_hours",
         "input_audio_hours",
@@ -52,40 +52,43 @@ _NOT_COUNTED = frozenset(
         "input_text_messages_kcount",
     }
 )
-"""Units that no usage counts: a model that is billed by one has no price."""
+"""Units that no usage counts; a model that is billed by one has no price."""
 
 
-def catalogue_of(providers: Iterable[types.Provider]) -> list[dict[str, Any]]:
-    """The providers as ``prices.json`` has them.
+def to_catalogue(providers: Iterable[types.Provider]) -> list[dict[str, Any]]:
+    """The providers in the format of ``prices.json``.
 
-    Raises ValueError for a unit or a rule of matching that this does not know.
+    Raises:
+        ValueError: A unit or a matching rule is unknown.
     """
-    return [_provider(provider) for provider in providers]
+    return [_convert_provider(provider) for provider in providers]
 
 
-def _provider(provider: types.Provider) -> dict[str, Any]:
-    said: dict[str, Any] = {"id": provider.id, "url": provider.api_pattern}
+def _convert_provider(provider: types.Provider) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": provider.id, "url": provider.api_pattern}
     if provider.model_match is not None:
-        said["makes"] = _clause(provider.model_match)
+        entry["makes"] = _convert_clause(provider.model_match)
     if provider.provider_match is not None:
-        said["called"] = _clause(provider.provider_match)
+        entry["called"] = _convert_clause(provider.provider_match)
     if provider.fallback_model_providers:
-        said["resells"] = provider.fallback_model_providers
-    return said | {"models": [_model(model) for model in provider.models]}
+        entry["resells"] = provider.fallback_model_providers
+    return entry | {"models": [_convert_model(model) for model in provider.models]}
 
 
-def _model(model: types.ModelInfo) -> dict[str, Any]:
+def _convert_model(model: types.ModelInfo) -> dict[str, Any]:
     prices = model.prices if isinstance(model.prices, list) else [_unconditional(model.prices)]
-    said = {
-        "match": _clause(model.match),
-        "prices": [_condition(each.constraint) | {"rates": _rates(each.prices)} for each in prices],
+    entry = {
+        "match": _convert_clause(model.match),
+        "prices": [
+            _convert_condition(each.constraint) | {"rates": _convert_rates(each.prices)} for each in prices
+        ],
     }
     tiers = [
-        {"tier": tier} | _condition(each.constraint) | {"rates": _rates(each.prices)}
+        {"tier": tier} | _convert_condition(each.constraint) | {"rates": _convert_rates(each.prices)}
         for each in model.price_variants or ()
-        if (tier := _tier(each.when)) is not None
+        if (tier := _convert_tier(each.when)) is not None
     ]
-    return said | {"tiers": tiers} if tiers else said
+    return entry | {"tiers": tiers} if tiers else entry
 
 
 def _unconditional(prices: types.ModelPrice) -> types.ConditionalPrice:
@@ -94,8 +97,8 @@ def _unconditional(prices: types.ModelPrice) -> types.ConditionalPrice:
     return ConditionalPrice(prices=prices)
 
 
-def _tier(when: Mapping[str, str]) -> str | None:
-    """The service tier that a variant is for; None for the default one, and for what no reply says."""
+def _convert_tier(when: Mapping[str, str]) -> str | None:
+    """The service tier of a variant; None for the default one, and for a condition that no reply reports."""
     if len(when) != 1:
         return None
     ((kind, value),) = when.items()
@@ -104,7 +107,7 @@ def _tier(when: Mapping[str, str]) -> str | None:
     return value if (kind, value) in {("processing", "batch"), ("speed", "fast")} else None
 
 
-def _condition(constraint: Any) -> dict[str, Any]:
+def _convert_condition(constraint: Any) -> dict[str, Any]:
     if constraint is None:
         return {}
     since = getattr(constraint, "start_date", None)
@@ -115,37 +118,37 @@ def _condition(constraint: Any) -> dict[str, Any]:
 
 def _utc(time: Any) -> str:
     if time.utcoffset() and time.utcoffset().total_seconds():
-        raise ValueError(f"{time!r}: not in UTC")
+        raise ValueError(f"{time!r}: must be in UTC")
     return str(time.strftime("%H:%M"))
 
 
-def _rates(prices: types.ModelPrice) -> dict[str, Any] | None:
-    """USD a million tokens, and a thousand requests; None where they are not all that is billed."""
+def _convert_rates(prices: types.ModelPrice) -> dict[str, Any] | None:
+    """USD per million tokens and per thousand requests; None if something else is billed too."""
     rates: dict[str, Any] = {}
     for unit, price in sorted(prices.__dict__.items()):
-        if price is None or unit in _PART_OF_OTHERS:
+        if price is None or unit in _INCLUDED_UNITS:
             continue
-        if unit in _NOT_COUNTED:
+        if unit in _UNCOUNTED_UNITS:
             return None
-        if unit not in _RATES:
-            raise ValueError(f"unknown unit {unit!r}: say in {__name__} what becomes of it")
-        rates[_RATES[unit]] = _rate(price)
+        if unit not in _KIND_OF_UNIT:
+            raise ValueError(f"unknown unit {unit!r}: add it to a table in {__name__}")
+        rates[_KIND_OF_UNIT[unit]] = _convert_rate(price)
     return rates
 
 
-def _rate(price: Decimal | types.TieredPrices) -> Any:
+def _convert_rate(price: Decimal | types.TieredPrices) -> Any:
     if isinstance(price, Decimal):
         return format(price, "f")
     return [format(price.base, "f"), *([tier.start, format(tier.price, "f")] for tier in price.tiers)]
 
 
-def _clause(clause: Any) -> list[Any]:
+def _convert_clause(clause: Any) -> list[Any]:
     ((kind, value),) = clause.__dict__.items()
     kind = kind.rstrip("_")
     if kind in {"or", "and"}:
-        return [kind, *map(_clause, value)]
+        return [kind, *map(_convert_clause, value)]
     if kind == "regex":
         return [kind, value]
     if kind not in {"starts_with", "ends_with", "contains", "equals"}:
-        raise ValueError(f"unknown rule of matching {kind!r}")
+        raise ValueError(f"unknown matching rule {kind!r}")
     return [kind, value.lower()]

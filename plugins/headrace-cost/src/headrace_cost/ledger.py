@@ -1,7 +1,7 @@
-"""A budget that several processes share: a file under a lock, in which each has what it reserved.
+"""A budget that several processes share: a locked file with the reservations of each process.
 
-A process that dies leaves its reservations behind. Nobody knows what its attempts did cost, so they count as
-spent: the budget is not overdrawn.
+A process that dies leaves its reservations in the file. The cost of its attempts is unknown, so the
+reservations count as spent, and the budget is not overdrawn.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import anyio
 import msgspec
 
 from headrace.plugins import SPENT_BEFORE, Waiter, WaitingQueue
-from headrace_cost.budget import goes_first
+from headrace_cost.budget import precedes_waiters
 from headrace_cost.rates import ZERO, add, subtract
 
-POLL = 0.05
-"""Seconds after which an attempt that waits looks whether others have come back with less."""
+POLL_INTERVAL = 0.05
+"""Seconds between two checks of a waiting attempt for amounts that others released."""
 
 
 class _LedgerPage(msgspec.Struct):
-    """What stands in the file: USD spent in this session and ``before``, and reserved by process id."""
+    """The content of the file: USD spent in this session and ``before``, and reserved by process id."""
 
     before: Decimal = ZERO
     spent: Decimal = ZERO
@@ -33,38 +33,38 @@ class _LedgerPage(msgspec.Struct):
 
 
 class Ledger:
-    """The `headrace_cost.budget.Account` of all processes that name the same file.
+    """The `headrace_cost.budget.BudgetAccount` of all processes that use the same file.
 
-    The attempts of a process wait by priority, and the first of them looks whether something has come back.
-    Those of several processes have no order: the first that looks takes it.
+    The attempts of one process wait by priority, and the first of them polls the file. There is no order
+    between processes: the first to poll gets a released amount.
     """
 
     def __init__(self, limit: Decimal, path: Path) -> None:
         self.limit = limit
         self._path = path
-        self._own = str(os.getpid())
+        self._process_id = str(os.getpid())
         self._reserved = ZERO
         self._waiting: WaitingQueue[Decimal] = WaitingQueue()
-        self._is_over = False
+        self._closed = False
 
     def successor(self) -> Ledger:
-        """See `headrace_cost.budget.Account.successor`."""
+        """See `headrace_cost.budget.BudgetAccount.successor`."""
         self.settle(self._reserved, self._reserved)
-        self._is_over = True
+        self._closed = True
         return Ledger(self.limit, self._path)
 
     @property
     def spent(self) -> Decimal:
-        """USD spent by all, and before."""
-        with self._open() as page:
+        """USD spent by all processes, including earlier sessions of the run."""
+        with self._locked_page() as page:
             return add(page.before, page.spent)
 
     def reserve_nowait(self, amount: Decimal, priority: float = 0) -> bool | None:
-        """See `headrace_cost.budget.Account.reserve_nowait`."""
-        return self._look(amount, may_take=goes_first(self._waiting, amount, priority))
+        """See `headrace_cost.budget.BudgetAccount.reserve_nowait`."""
+        return self._try_reserve(amount, may_take=precedes_waiters(self._waiting, amount, priority))
 
     async def reserve(self, amount: Decimal, priority: float = 0) -> bool:
-        """See `headrace_cost.budget.Account.reserve`."""
+        """See `headrace_cost.budget.BudgetAccount.reserve`."""
         granted = self.reserve_nowait(amount, priority)
         if granted is not None:
             return granted
@@ -73,8 +73,8 @@ class Ledger:
         try:
             while True:
                 if self._waiting.first() is waiter:
-                    await anyio.sleep(POLL)
-                    granted = self._look(amount, may_take=self._waiting.first() is waiter)
+                    await anyio.sleep(POLL_INTERVAL)
+                    granted = self._try_reserve(amount, may_take=self._waiting.first() is waiter)
                     if granted is not None:
                         return granted
                 else:
@@ -84,25 +84,26 @@ class Ledger:
             if (first := self._waiting.first()) is not None:
                 first.wake()
 
-    def _look(self, amount: Decimal, *, may_take: bool) -> bool | None:
-        with self._open() as page:
+    def _try_reserve(self, amount: Decimal, *, may_take: bool) -> bool | None:
+        """Reserve ``amount`` if it fits and ``may_take``; False if it can never fit, None otherwise."""
+        with self._locked_page() as page:
             _reclaim_dead(page)
             spent = add(page.before, page.spent)
             if add(spent, amount) > self.limit:
                 return False
-            if not may_take or add(add(spent, _sum(page)), amount) > self.limit:
+            if not may_take or add(add(spent, _total_reserved(page)), amount) > self.limit:
                 return None
-            page.reserved[self._own] = add(page.reserved.get(self._own, ZERO), amount)
+            page.reserved[self._process_id] = add(page.reserved.get(self._process_id, ZERO), amount)
         self._reserved = add(self._reserved, amount)
         return True
 
     def settle(self, amount: Decimal, cost: Decimal) -> None:
-        """See `headrace_cost.budget.Account.settle`."""
-        if self._is_over:
+        """See `headrace_cost.budget.BudgetAccount.settle`."""
+        if self._closed:
             return
         self._reserved = subtract(self._reserved, amount)
-        with self._open() as page:
-            page.reserved[self._own] = subtract(page.reserved.get(self._own, ZERO), amount)
+        with self._locked_page() as page:
+            page.reserved[self._process_id] = subtract(page.reserved.get(self._process_id, ZERO), amount)
             page.spent = add(page.spent, cost)
 
     def _spent_before(self) -> Decimal:
@@ -112,8 +113,8 @@ class Ledger:
             return ZERO
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[_LedgerPage]:
-        """The page, locked for the block, and written back at its end."""
+    def _locked_page(self) -> Iterator[_LedgerPage]:
+        """The page; the file is locked during the block, and the page is written at its end."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -124,14 +125,14 @@ class Ledger:
                 else _LedgerPage(before=self._spent_before())
             )
             yield page
-            # In one write of one size or more: what a kill between could leave is what was there before.
+            # One write that is at least as long as the old page: a kill leaves the old page or the new one.
             data = msgspec.json.encode(page)
             os.pwrite(file, data.ljust(len(written)), 0)
         finally:
             os.close(file)
 
 
-def _sum(page: _LedgerPage) -> Decimal:
+def _total_reserved(page: _LedgerPage) -> Decimal:
     total = ZERO
     for amount in page.reserved.values():
         total = add(total, amount)
@@ -139,13 +140,13 @@ def _sum(page: _LedgerPage) -> Decimal:
 
 
 def _reclaim_dead(page: _LedgerPage) -> None:
-    """Count as spent what processes that are no more had reserved."""
+    """Count the reservations of dead processes as spent."""
     for process in list(page.reserved):
-        if not _lives(int(process)):
+        if not _is_alive(int(process)):
             page.spent = add(page.spent, page.reserved.pop(process))
 
 
-def _lives(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What calls used and cost, summed up."""
+"""Totals of what calls used and cost."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from headrace import Usage
 from headrace_cost.rates import ZERO, add
 
 OTHERS = "(others)"
-"""The name of the tally of all that has none of its own."""
+"""The name of the tally for all names without their own."""
 
-_MOST_TALLIES = 1000
+_MAX_TALLIES = 1000
 
 
 @attrs.define(eq=False)
 class Tally:
-    """Calls counted, the tokens of all their attempts that were answered, and what these cost in USD.
+    """Number of calls, and the tokens and cost of all their attempts that were answered.
 
-    ``cached_tokens`` are part of ``prompt_tokens``. ``unpriced`` counts the calls whose cost is unknown and
-    therefore not in ``cost``. ``uncertain`` counts the calls with attempts that may have been billed though
-    their answer did not come or does not say, for at most ``possible_cost``, which is not in ``cost``.
+    Attributes:
+        calls: Calls counted.
+        prompt_tokens: Tokens of the prompts.
+        completion_tokens: Tokens of the answers.
+        cached_tokens: Prompt tokens that the endpoint read from its cache; part of ``prompt_tokens``.
+        cost: USD, as far as known.
+        unpriced: Calls of unknown cost, which is not in ``cost``.
+        uncertain: Calls with attempts that may have been billed although their cost is unknown.
+        possible_cost: USD that these attempts cost at most; not in ``cost``.
     """
 
     calls: int = 0
@@ -54,19 +60,19 @@ class Tally:
 
 
 class Tallies(dict[str, Tally]):
-    """Tallies by name, made when they are asked for; from the thousandth name on, all others have one."""
+    """Tallies by name, created at first use; after a thousand names, all further names share one tally."""
 
     def __missing__(self, name: str) -> Tally:
-        if len(self) >= _MOST_TALLIES:
+        if len(self) >= _MAX_TALLIES:
             name = OTHERS
         return self.setdefault(name, Tally())
 
 
 @attrs.define(eq=False)
 class Totals:
-    """The tallies of a run by model, and by tag under ``key=value``; its own figures are sums over models.
+    """The tallies by model, and by tag under ``key=value``; the totals are sums over models.
 
-    With more than a thousand models or tags, the later ones are counted together, as ``(others)``.
+    After a thousand models or tags, further ones are counted together as ``(others)``.
     """
 
     by_model: Tallies = attrs.field(factory=Tallies)
@@ -80,17 +86,17 @@ class Totals:
         cost: Decimal | None,
         possible: Decimal | None,
     ) -> None:
-        """Count one call; not without a model, for then nothing is paid by the token."""
+        """Count one call, unless it has no model: such calls are not paid by tokens."""
         if model is None:
             return
         self.by_model[model].add(usage, cost, possible)
-        if tags:  # hardly ever; its items are a mapping's, which take four calls to be none
+        if tags:  # most calls have none, and iterating over an empty Mapping is slow
             for key, value in tags.items():
                 self.by_tag[f"{key}={value}"].add(usage, cost, possible)
 
     @property
     def calls(self) -> int:
-        """Calls that were answered, or have something to pay."""
+        """Calls that were answered or have a cost."""
         return sum(tally.calls for tally in self.by_model.values())
 
     @property
@@ -105,12 +111,12 @@ class Totals:
 
     @property
     def cached_tokens(self) -> int:
-        """Of the prompts' tokens, those read from the endpoint's cache."""
+        """Prompt tokens read from the endpoint's cache."""
         return sum(tally.cached_tokens for tally in self.by_model.values())
 
     @property
     def cost(self) -> Decimal:
-        """What they cost in USD, as far as that is known."""
+        """Their cost in USD, as far as known."""
         return self._sum([tally.cost for tally in self.by_model.values()])
 
     @property
@@ -120,12 +126,12 @@ class Totals:
 
     @property
     def uncertain(self) -> int:
-        """Calls with attempts that may have been billed."""
+        """Calls with attempts that may have been billed although their cost is unknown."""
         return sum(tally.uncertain for tally in self.by_model.values())
 
     @property
     def possible_cost(self) -> Decimal:
-        """What those attempts cost at most, in USD."""
+        """USD that these attempts cost at most."""
         return self._sum([tally.possible_cost for tally in self.by_model.values()])
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces and metrics for headrace, by the semantic conventions for generative AI."""
+"""OpenTelemetry plugin for headrace: traces and metrics by the semantic conventions for generative AI."""
 
 import headrace
 from headrace_otel.policy import Otel
@@ -8,5 +8,5 @@ __all__ = ["Otel"]
 
 @headrace.hookimpl
 def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
-    """The policy that traces and measures calls, with the settings of the section ``otel``."""
+    """Return the policy that traces and measures calls, configured by the section ``otel``."""
     return [settings.section("otel", Otel)]

@@ -1,4 +1,4 @@
-"""The policy that traces and measures calls: spans and metrics by the conventions for generative AI."""
+"""The policy that traces and measures calls, by the conventions for generative AI."""
 
 from __future__ import annotations
 
@@ -18,38 +18,40 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer, TracerProv
 
 from headrace import Call, Event, Reply, Send, Stage, StreamResult
 from headrace_otel.attributes import error_type
-from headrace_otel.conventions import Conventions, conventions_of
-from headrace_otel.instruments import Ended, Instruments, ReleasedInstruments
+from headrace_otel.call_span import CallSpan
+from headrace_otel.conventions import Conventions, select_conventions
+from headrace_otel.instruments import CallResult, Instruments, ReleasedInstruments
 from headrace_otel.latest_instruments import LatestInstruments
-from headrace_otel.observation import Observation
-from headrace_otel.target import Target, target_of
+from headrace_otel.span_target import SpanTarget, span_target
 
 _log = logging.getLogger("headrace.otel")
 
 _DISTRIBUTION = "headrace-otel"
-_TARGETS = 512
-"""So many combinations of path, model and endpoint are remembered."""
+_CACHED_TARGETS = 512
+"""How many combinations of path, model and endpoint are cached."""
 
 FLUSH_TIMEOUT = 5.0
-"""Seconds that the end of a client waits at most until what it has recorded is exported."""
+"""Longest time in seconds that closing a client waits for the export of its telemetry."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Otel:
-    """Traces and measures calls through OpenTelemetry's API; without an SDK it does next to nothing.
+    """Traces and measures calls through OpenTelemetry's API; without an SDK it does almost nothing.
 
-    ``traces``: a span for each call, its retries and the like as events (default True). ``metrics``:
-    duration, tokens, cost, retries, calls in flight (default True). ``content``: record prompts, answers and
-    what quotes from them as well (default False). ``tracer_provider``, ``meter_provider``: in place of the
-    global ones, which may be set after the client is made.
+    Names are those of the released conventions, or of the latest ones if the environment variable
+    ``OTEL_SEMCONV_STABILITY_OPT_IN`` contains ``gen_ai_latest_experimental`` when the policy is made.
 
-    Names are those of the released conventions, or of the latest ones where the environment's
-    ``OTEL_SEMCONV_STABILITY_OPT_IN`` holds ``gen_ai_latest_experimental`` as the policy is made.
+    The span is current while the call is made, so spans of inner code are its children. The span of a stream
+    is current until its first chunk, and ends with the stream. When a client closes, its providers are
+    flushed, for 5 seconds at most. Errors of OpenTelemetry are logged once, under ``headrace.otel``, and fail
+    no call.
 
-    The span is current while the call is made, so that what is traced further in lies within it; a stream's
-    only until its first piece, though it ends with the stream. When a client ends, its providers are flushed,
-    for 5 seconds at most. What OpenTelemetry raises is logged once,
-    under ``headrace.otel``, and fails no call.
+    Args:
+        traces: Record a span for each call, with retries and other events (default True).
+        metrics: Record duration, tokens, cost, retries and calls in flight (default True).
+        content: Also record prompts, answers and texts that quote them (default False).
+        tracer_provider: Used instead of the global one, which may be set after the client is made.
+        meter_provider: The same for metrics.
     """
 
     name = "otel"
@@ -63,29 +65,29 @@ class Otel:
     _conventions: Conventions = attrs.field(init=False, repr=False)
     _tracer: Tracer = attrs.field(init=False, repr=False)
     _instruments: Instruments = attrs.field(init=False, repr=False)
-    _target: Callable[..., Target] = attrs.field(init=False, repr=False)
-    _complained: bool = attrs.field(default=False, init=False, repr=False)
+    _target: Callable[..., SpanTarget] = attrs.field(init=False, repr=False)
+    _error_logged: bool = attrs.field(default=False, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         version = importlib.metadata.version(_DISTRIBUTION)
-        self._conventions = chosen = conventions_of(os.environ)
-        self._tracer = trace.get_tracer(_DISTRIBUTION, version, self.tracer_provider, chosen.schema_url)
-        meter = metrics.get_meter(_DISTRIBUTION, version, self.meter_provider, chosen.schema_url)
-        self._instruments = LatestInstruments(meter) if chosen.is_latest else ReleasedInstruments(meter)
-        self._target = functools.lru_cache(_TARGETS)(target_of)
+        self._conventions = conventions = select_conventions(os.environ)
+        self._tracer = trace.get_tracer(_DISTRIBUTION, version, self.tracer_provider, conventions.schema_url)
+        meter = metrics.get_meter(_DISTRIBUTION, version, self.meter_provider, conventions.schema_url)
+        self._instruments = LatestInstruments(meter) if conventions.is_latest else ReleasedInstruments(meter)
+        self._target = functools.lru_cache(_CACHED_TARGETS)(span_target)
 
     def wrap(self, send: Send) -> Send:
-        """``send``, traced and measured; ``send`` itself where neither is wanted."""
+        """Return ``send`` with traces and metrics, or ``send`` itself if both are off."""
         if not (self.traces or self.metrics):
             return send
 
         async def observe(call: Call) -> Reply:
-            seen = self._begin(call)
-            if seen is None:
+            call_span = self._begin(call)
+            if call_span is None:
                 return await send(call)
             try:
-                if seen.span.get_span_context().is_valid:
-                    token = context.attach(trace.set_span_in_context(seen.span))
+                if call_span.span.get_span_context().is_valid:
+                    token = context.attach(trace.set_span_in_context(call_span.span))
                     try:
                         reply = await send(call)
                     finally:
@@ -93,20 +95,20 @@ class Otel:
                 else:
                     reply = await send(call)
             except BaseException as error:
-                self._end(seen, getattr(error, "partial", None), error)
+                self._end(call_span, getattr(error, "partial", None), error)
                 raise
             if call.streamed:
-                seen.first = call.now() - call.started
-                call.add_done_callback(functools.partial(self._end_of_stream, seen, reply))
+                call_span.first_chunk = call.now() - call.started
+                call.add_done_callback(functools.partial(self._end_of_stream, call_span, reply))
             else:
-                self._end(seen, reply)
+                self._end(call_span, reply)
             return reply
 
         return observe
 
     @asynccontextmanager
     async def lifespan(self, group: object) -> AsyncIterator[None]:
-        """At its end, what was recorded is exported, as far as that is done in `FLUSH_TIMEOUT` seconds."""
+        """Flush the providers at the end of the block, for at most `FLUSH_TIMEOUT` seconds."""
         try:
             yield
         finally:
@@ -118,7 +120,7 @@ class Otel:
                     )
 
     def _flushes(self) -> list[Callable[[int], object]]:
-        """How the providers are flushed; those of the API alone have nothing to flush."""
+        """Return the flush functions of the providers; without an SDK there are none."""
         providers: list[object] = []
         if self.traces:
             providers.append(self.tracer_provider or trace.get_tracer_provider())
@@ -132,73 +134,75 @@ class Otel:
             self._safely(flush, int(FLUSH_TIMEOUT * 1000))
 
     def notify(self, event: Event) -> None:
-        """Add what other policies tell of to the call's span; count retries."""
-        seen = event.call.notes.get(self.name)
-        if isinstance(seen, Observation):
-            self._safely(seen.happened, event.name, event.data)
+        """Add the events of other policies to the call's span, and count retries."""
+        call_span = event.call.notes.get(self.name)
+        if isinstance(call_span, CallSpan):
+            self._safely(call_span.record_event, event.name, event.data)
             if self.metrics and event.name == "retry":
-                self._safely(self._instruments.retried, seen.target, event.data.get("error"))
+                self._safely(self._instruments.call_retried, call_span.target, event.data.get("error"))
 
-    def _begin(self, call: Call) -> Observation | None:
+    def _begin(self, call: Call) -> CallSpan | None:
+        """Start the span and the metrics of a call."""
         request = call.request
-        target: Target | None = self._safely(
+        target: SpanTarget | None = self._safely(
             self._target, call.endpoint, request.method, request.path, request.model
         )
         if target is None:
             return None
         span = (self._safely(self._start, target) if self.traces else None) or INVALID_SPAN
-        seen = call.notes[self.name] = Observation(call, target, span, self.content, self._conventions)
+        call_span = call.notes[self.name] = CallSpan(call, target, span, self.content, self._conventions)
         if span.is_recording():
-            self._safely(seen.asked)
+            self._safely(call_span.record_request)
         if self.metrics:
-            self._safely(self._instruments.begun, target)
-        return seen
+            self._safely(self._instruments.call_started, target)
+        return call_span
 
-    def _start(self, target: Target) -> Span:
+    def _start(self, target: SpanTarget) -> Span:
         return self._tracer.start_span(target.span_name, kind=SpanKind.CLIENT, attributes=target.attributes)
 
-    def _end_of_stream(self, seen: Observation, reply: Reply, result: StreamResult) -> None:
-        self._end(seen, reply, result.error, left_early=not result.complete and result.error is None)
+    def _end_of_stream(self, call_span: CallSpan, reply: Reply, result: StreamResult) -> None:
+        """End the span of a stream."""
+        self._end(call_span, reply, result.error, left_early=not result.complete and result.error is None)
 
     def _end(
         self,
-        seen: Observation,
+        call_span: CallSpan,
         reply: Reply | None,
         error: BaseException | None = None,
         *,
         left_early: bool = False,
     ) -> None:
-        """Once for each call that began."""
-        call, span, begun = seen.call, seen.span, seen.target
-        call.notes.pop(self.name, None)  # a cycle, for the garbage collector
+        """End the span and record the metrics; called once per call."""
+        call, span, begun = call_span.call, call_span.span, call_span.target
+        call.notes.pop(self.name, None)  # breaks a reference cycle
         request = call.request
-        if call.endpoint is not seen.endpoint or request.model != seen.model:
-            # A policy further in has chosen another endpoint, or another model.
+        if call.endpoint is not call_span.endpoint or request.model != call_span.model:
+            # An inner policy has selected another endpoint or model.
             target = self._safely(self._target, call.endpoint, request.method, request.path, request.model)
-            self._safely(seen.went_to, target or begun)
-        kind = None if error is None else error_type(call, error)
+            self._safely(call_span.change_target, target or begun)
+        error_kind = None if error is None else error_type(call, error)
         if self.metrics:
-            end = Ended(
+            end = CallResult(
                 seconds=call.now() - call.started,
                 reply=reply,
-                model=self._safely(seen.model_of, reply),
-                error_type=kind,
-                first=seen.first,
+                model=self._safely(call_span.model_of, reply),
+                error_type=error_kind,
+                first_chunk=call_span.first_chunk,
             )
-            self._safely(self._instruments.over, begun)
-            self._safely(self._instruments.ended, seen.target, end)
+            self._safely(self._instruments.call_finished, begun)
+            self._safely(self._instruments.record, call_span.target, end)
         if span.is_recording():
-            self._safely(seen.answered, reply, left_early)
-            if error is not None and kind is not None:
-                self._safely(seen.failed, error, kind)
+            self._safely(call_span.record_reply, reply, left_early)
+            if error is not None and error_kind is not None:
+                self._safely(call_span.record_error, error, error_kind)
         self._safely(span.end)
 
-    def _safely(self, do: Callable[..., Any], *arguments: Any) -> Any:
-        """What ``do`` returns, None where it raises: who watches must not fail what is watched."""
+    def _safely(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function; return None if it raises: telemetry must not fail a call."""
         try:
-            return do(*arguments)
+            return function(*arguments)
         except Exception:
-            if not self._complained:
-                self._complained = True
-                _log.exception("OpenTelemetry raised; what it raises from now on is not logged")
+            if not self._error_logged:
+                self._error_logged = True
+                _log.exception("OpenTelemetry raised an error; further errors are not logged")
             return None

@@ -1,13 +1,13 @@
-"""For headrace: calls at the rate that an endpoint allows, by settings and by what its answers say."""
+"""Pace plugin for headrace: sends calls at the rate that an endpoint allows."""
 
 import headrace
-from headrace_pace.lane import State
 from headrace_pace.policy import Pace
+from headrace_pace.state import PaceState
 
-__all__ = ["Pace", "State"]
+__all__ = ["Pace", "PaceState"]
 
 
 @headrace.hookimpl
 def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
-    """The pace policy, with the settings of the section ``pace``."""
+    """Return the pace policy, configured by the section ``pace``."""
     return [settings.section("pace", Pace)]

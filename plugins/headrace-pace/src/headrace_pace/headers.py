@@ -1,19 +1,19 @@
-"""What an answer says of rate limits, by the headers of the providers that send any.
+"""Rate limits in response headers, for the providers that send any.
 
     header                                                  sent by
     ------------------------------------------------------  -------------------------------------------------
-    ``x-ratelimit-{limit,remaining,reset}-KIND``            OpenAI, Azure, xAI; Groq, whose
-                                                            requests are a day's and whose tokens a minute's
-    ``x-ratelimit-…-project-tokens``                        OpenAI, of a project within an organisation
+    ``x-ratelimit-{limit,remaining,reset}-KIND``            OpenAI, Azure, xAI; Groq, with requests per
+                                                            day and tokens per minute
+    ``x-ratelimit-…-project-tokens``                        OpenAI, for a project of an organisation
     ``x-ratelimit-…-KIND-{minute,hour,day}``                Cerebras; Mistral, with ``req`` for requests
     ``x-ratelimitbysize-{limit,remaining}-minute``          Mistral: tokens
-    ``anthropic-ratelimit-KIND-{limit,remaining,reset}``    Anthropic, with moments by RFC 3339
+    ``anthropic-ratelimit-KIND-{limit,remaining,reset}``    Anthropic, with times by RFC 3339
 
-KIND is ``requests``, ``tokens``, ``input-tokens`` or ``output-tokens``. Where the name does not say the time
-that a limit is for, it is learnt (`headrace_pace.allowance`): a day's limit is not taken for a minute's. What
-is said of a month is not read; no pace is slow enough for it.
+KIND is ``requests``, ``tokens``, ``input-tokens`` or ``output-tokens``. If the name does not contain the
+period of a limit, the period is learnt (`headrace_pace.limit_tracker`): a daily limit is not taken as one per
+minute. Monthly limits are not read; no pace is slow enough for them.
 
-All of it is text from outside: what is not a sensible number or time counts as not said. Azure's -1 is one.
+The values are untrusted text: a value that is not a sensible number or time, such as Azure's -1, is ignored.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ from email.utils import parsedate_to_datetime
 
 import attrs
 
-LONGEST = 86_400.0
-"""Seconds; what is said to last longer than a day is not believed."""
+MAX_SECONDS = 86_400.0
+"""Longer times than a day are ignored."""
 
 KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
-_WHAT = ("limit", "remaining", "reset")
+_FIELDS = ("limit", "remaining", "reset")
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 
 
-def _names() -> Iterator[tuple[str, tuple[str, str, float | None, str]]]:
-    """Each header's name, and what it says of which limit: its name, kind and period."""
+def _header_names() -> Iterator[tuple[str, tuple[str, str, float | None, str]]]:
+    """Yield the name of each header, and the name, kind, period and field of the limit it reports."""
     for kind in KINDS:
-        written = kind.replace("_", "-")
-        for what in _WHAT:
-            yield f"x-ratelimit-{what}-{written}", (kind, kind, None, what)
-            yield f"anthropic-ratelimit-{written}-{what}", (kind, kind, None, what)
+        suffix = kind.replace("_", "-")
+        for field in _FIELDS:
+            yield f"x-ratelimit-{field}-{suffix}", (kind, kind, None, field)
+            yield f"anthropic-ratelimit-{suffix}-{field}", (kind, kind, None, field)
             for period, seconds in _PERIODS.items():
-                # A limit by the minute is the one that settings can name.
+                # Settings name limits per minute.
                 name = kind if period == "minute" else f"{kind}/{period}"
-                for also in (written, "req") if kind == "requests" else (written,):
-                    yield f"x-ratelimit-{what}-{also}-{period}", (name, kind, seconds, what)
-    for what in _WHAT:
-        yield f"x-ratelimit-{what}-project-tokens", ("project_tokens", "tokens", None, what)
-        yield f"x-ratelimitbysize-{what}-minute", ("tokens", "tokens", 60.0, what)
+                for alias in (suffix, "req") if kind == "requests" else (suffix,):
+                    yield f"x-ratelimit-{field}-{alias}-{period}", (name, kind, seconds, field)
+    for field in _FIELDS:
+        yield f"x-ratelimit-{field}-project-tokens", ("project_tokens", "tokens", None, field)
+        yield f"x-ratelimitbysize-{field}-minute", ("tokens", "tokens", 60.0, field)
 
 
-_NAMES = {name.encode(): meant for name, meant in _names()}
-_SHORTEST_NAME = min(map(len, _NAMES))
+_HEADERS = {name.encode(): meaning for name, meaning in _header_names()}
+_MIN_NAME_LENGTH = min(map(len, _HEADERS))
 _COUNT = re.compile(rb" *[0-9]{1,15}(\.0+)? *")
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
-_PIECE = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(d|h|ms|m|s|us|µs|Âµs|ns)"  # UTF-8 read as Latin-1: Âµ
-_DURATION = re.compile(f"({_PIECE})+")
-_PIECES = re.compile(_PIECE)
+_DURATION_PART = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(d|h|ms|m|s|us|µs|Âµs|ns)"  # UTF-8 read as Latin-1: Âµ
+_DURATION = re.compile(f"({_DURATION_PART})+")
+_DURATION_PARTS = re.compile(_DURATION_PART)
 _UNITS = {
     "d": 86_400.0,
     "h": 3600.0,
@@ -69,16 +69,20 @@ _UNITS = {
     "Âµs": 1e-6,
     "ns": 1e-9,
 }
-_FIRST_MOMENT = 1e9
-"""A number from here on is no duration but seconds since 1970; from a thousand times that, milliseconds."""
+_FIRST_TIMESTAMP = 1e9
+"""A number from here on is a time in seconds since 1970; from a thousand times that, in milliseconds."""
 
 
 @attrs.define
-class Said:
-    """What is said of one limit; None for what is not said.
+class RateLimitInfo:
+    """What a response reports of one limit; None for what it does not report.
 
-    ``limit`` and ``remaining`` are numbers of its ``kind``, one of `KINDS`; ``reset`` the seconds until
-    ``remaining`` is ``limit`` again if nothing is sent; ``period`` the seconds that the limit is for.
+    Attributes:
+        limit: Requests or tokens per period.
+        remaining: Requests or tokens left.
+        reset: Seconds until ``remaining`` is ``limit`` again if nothing is sent.
+        kind: One of `KINDS`.
+        period: Seconds that the limit is for.
     """
 
     limit: float | None = None
@@ -88,39 +92,40 @@ class Said:
     period: float | None = None
 
 
-def read_limits(raw: Sequence[tuple[bytes, bytes]], wall: float) -> dict[str, Said] | None:
-    """What the headers of an answer say of each limit, by its name; None for nothing, as most do.
+def read_limits(raw: Sequence[tuple[bytes, bytes]], wall: float) -> dict[str, RateLimitInfo] | None:
+    """Return what response headers report of each limit, by its name; None if they report nothing.
 
-    Moments are measured from the answer's own ``Date``, or else from ``wall``, the wall clock in seconds
+    Times are measured from the response's own ``Date``, or else from ``wall``, the wall clock in seconds
     since 1970.
     """
-    found: dict[str, Said] | None = None
+    found: dict[str, RateLimitInfo] | None = None
     for name, value in raw:
-        if len(name) < _SHORTEST_NAME:
+        if len(name) < _MIN_NAME_LENGTH:
             continue
-        meant = _NAMES.get(name.lower())
-        if meant is None:
+        meaning = _HEADERS.get(name.lower())
+        if meaning is None:
             continue
-        limit, kind, period, what = meant
-        if what != "reset":
-            number = _count(value)
+        limit, kind, period, field = meaning
+        if field != "reset":
+            number = _parse_count(value)
         else:
             text = value.decode("latin-1").strip()
-            number = _up_to_a_day(duration(text))
-            if number is None and (moment := _moment(text)) is not None:
-                number = _up_to_a_day(moment - _date(raw, wall))
-        if number is None or (what == "limit" and not number):
+            number = _within_a_day(parse_duration(text))
+            if number is None and (timestamp := _parse_timestamp(text)) is not None:
+                number = _within_a_day(timestamp - _response_time(raw, wall))
+        if number is None or (field == "limit" and not number):
             continue
         if found is None:
             found = {}
-        said = found.get(limit)
-        if said is None:
-            said = found[limit] = Said(kind=kind, period=period)
-        setattr(said, what, number)
+        info = found.get(limit)
+        if info is None:
+            info = found[limit] = RateLimitInfo(kind=kind, period=period)
+        setattr(info, field, number)
     return found
 
 
-def _date(raw: Sequence[tuple[bytes, bytes]], wall: float) -> float:
+def _response_time(raw: Sequence[tuple[bytes, bytes]], wall: float) -> float:
+    """Return the ``Date`` of a response in seconds since 1970, or else ``wall``."""
     for name, value in raw:
         if name.lower() == b"date":
             try:
@@ -130,35 +135,37 @@ def _date(raw: Sequence[tuple[bytes, bytes]], wall: float) -> float:
     return wall
 
 
-def _count(value: bytes) -> float | None:
+def _parse_count(value: bytes) -> float | None:
+    """Return a number of requests or tokens."""
     return float(value) if _COUNT.fullmatch(value) else None
 
 
-def _up_to_a_day(seconds: float | None) -> float | None:
-    return seconds if seconds is not None and 0 <= seconds <= LONGEST else None
+def _within_a_day(seconds: float | None) -> float | None:
+    """Return a time from now if it is sensible, else None."""
+    return seconds if seconds is not None and 0 <= seconds <= MAX_SECONDS else None
 
 
 @functools.lru_cache(maxsize=4096)
-def duration(text: str) -> float | None:
-    """The seconds of a duration (``6m0s``, ``20ms``) or number of seconds; None for anything else.
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of a duration (``6m0s``, ``20ms``) or number of seconds; None for anything else.
 
-    Many answers say the same one.
+    Cached, because many responses report the same duration.
     """
     if _NUMBER.fullmatch(text):
         seconds = float(text)
-        return seconds if seconds < _FIRST_MOMENT else None
+        return seconds if seconds < _FIRST_TIMESTAMP else None
     if not _DURATION.fullmatch(text):
         return None
-    return sum(float(number) * _UNITS[unit] for number, unit in _PIECES.findall(text))
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PARTS.findall(text))
 
 
-def _moment(text: str) -> float | None:
-    """Seconds since 1970 of a moment: ISO 8601, or a number of seconds or milliseconds since then."""
+def _parse_timestamp(text: str) -> float | None:
+    """Parse a time (ISO 8601, or seconds or milliseconds since 1970); return it in seconds since 1970."""
     if _NUMBER.fullmatch(text):
         number = float(text)
-        return number / 1000 if number >= 1000 * _FIRST_MOMENT else number
+        return number / 1000 if number >= 1000 * _FIRST_TIMESTAMP else number
     try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""What a call needs of each kind of limit, and how long answers are taken to be."""
+"""What a call needs of each kind of limit: its estimate, what it used, and how long answers are."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import math
 from collections import deque
 from typing import NamedTuple
 
+import attrs
+
 from headrace import Usage
 
-_BYTES_A_TOKEN = 4
-_FIRST_GUESS = 500
-"""Tokens of an answer, while none has come; as headrace-route has it."""
+_BYTES_PER_TOKEN = 4
+_DEFAULT_OUTPUT_TOKENS = 500
+"""Expected length of an answer before the first one came; the same as in headrace-route."""
 _LATEST, _QUANTILE = 20, 0.9
-_MOST_OUTPUT = 10**9
+_MAX_OUTPUT = 10**9
 
 
 class Need(NamedTuple):
-    """In the order of `headrace_pace.headers.KINDS`; ``tokens`` are those of input and output together."""
+    """What a call needs, in the order of `headrace_pace.headers.KINDS`; ``tokens`` are input plus output."""
 
     requests: float = 1.0
     tokens: float = 0.0
@@ -27,44 +29,64 @@ class Need(NamedTuple):
 REQUEST, NOTHING = Need(), Need(0.0)
 
 
-def need(content: bytes, output: int) -> Need:
-    """What a call with this body is taken to need, whose answer is taken to have so many tokens."""
-    prompt, output = len(content) // _BYTES_A_TOKEN + 1, min(output, _MOST_OUTPUT)
+def estimate_need(content: bytes, output: int) -> Need:
+    """Return what a call with this body needs if its answer has ``output`` tokens."""
+    prompt, output = len(content) // _BYTES_PER_TOKEN + 1, min(output, _MAX_OUTPUT)
     return Need(1.0, prompt + output, prompt, output)
 
 
-def used(usage: Usage, taken: Need) -> Need:
-    """What a call did use; where the endpoint did not say, what it was taken to need.
+def actual_need(usage: Usage, estimate: Need) -> Need:
+    """Return what a call used; where the endpoint does not report it, the estimate.
 
-    Input that came from a cache is left out of ``input_tokens``: those who limit input do not count it.
+    Cached input is not part of ``input_tokens``: providers that limit input do not count it.
     """
     prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
     if total is None:
         total = None if prompt is None or completion is None else prompt + completion
     return Need(
         1.0,
-        taken.tokens if total is None else total,
-        taken.input_tokens if prompt is None else max(0, prompt - (usage.cached_tokens or 0)),
-        taken.output_tokens if completion is None else completion,
+        estimate.tokens if total is None else total,
+        estimate.input_tokens if prompt is None else max(0, prompt - (usage.cached_tokens or 0)),
+        estimate.output_tokens if completion is None else completion,
     )
 
 
-class Lengths:
-    """How long the answers of a model are: a high quantile of the latest ones.
+@attrs.define(eq=False)
+class Admission:
+    """A call that was admitted.
 
-    Not their mean: half of them are longer, and those that are on their way would need more than there is.
-    With 90 % of the latest 20, three long answers are enough to raise it, and one alone is not.
+    Attributes:
+        begun: When it was admitted.
+        number: The number of its attempt.
+        taken: What all calls admitted by then were estimated to need.
+        need: What this call is estimated to need; None if tokens are not counted.
+        unbounded: Its body sets no limit to the length of its answer.
     """
 
-    __slots__ = ("_latest", "usual")
+    begun: float
+    number: int
+    taken: Need
+    need: Need | None = None
+    unbounded: bool = False
+
+
+class AnswerLengths:
+    """The expected length of a model's answers: a high quantile of the latest ones.
+
+    The mean would be too low: half of the answers are longer, and the calls in flight would need more than is
+    available. With the 90 % quantile of the latest 20, three long answers raise the estimate, and one does
+    not.
+    """
+
+    __slots__ = ("_latest", "expected")
 
     def __init__(self) -> None:
         self._latest: deque[int] = deque(maxlen=_LATEST)
-        self.usual = _FIRST_GUESS
+        self.expected: int = _DEFAULT_OUTPUT_TOKENS
 
-    def learn(self, tokens: int) -> int:
-        """An answer had so many tokens; returns by how much those under way are longer than was thought."""
-        self._latest.append(min(tokens, _MOST_OUTPUT))
-        before = self.usual
-        self.usual = sorted(self._latest)[math.ceil(_QUANTILE * len(self._latest)) - 1]
-        return max(0, self.usual - before)
+    def record(self, tokens: int) -> int:
+        """Record the length of an answer; return by how much the expected length has grown."""
+        self._latest.append(min(tokens, _MAX_OUTPUT))
+        before = self.expected
+        self.expected = sorted(self._latest)[math.ceil(_QUANTILE * len(self._latest)) - 1]
+        return max(0, self.expected - before)

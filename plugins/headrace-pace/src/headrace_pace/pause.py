@@ -1,87 +1,91 @@
-"""A pause of all calls to one model: when it begins, which attempt goes to see, and when it is over; pure.
+"""A pause of all calls to one model: when it begins, which attempt is the probe, when it ends. No I/O.
 
-It lasts as long as the endpoint asks, or else a second. Then one attempt goes, the *probe*, and the others
-wait for what becomes of it:
+A pause lasts as long as the endpoint asks, or else one second. Then one attempt goes, the *probe*, and the
+other calls wait for its result:
 
-    it succeeds                                the pause is over it has not been refused for `PATIENCE`
-    the pause is over: a refusal comes early, an answer takes its time it is refused
-    the pause goes on for twice as long, up to `LONGEST_STEP`, or for as
-                                               long as is asked, where that is more
-    it fails otherwise, or is cancelled        the next one may go
+    it succeeds                             the pause is over
+    it is not rejected for `PROBE_TIMEOUT`  the pause is over: a rejection comes early, an answer takes longer
+    it is rejected                          the pause goes on for twice as long, up to `MAX_STEP`, or for as
+                                            long as the endpoint asks, if that is longer
+    it fails otherwise, or is cancelled     the next call may be the probe
 
-What was sent before the pause changes nothing, but may ask for longer.
+Attempts sent before the pause cannot end it, but they may extend it.
 
-A call may have to wait before it can go as the probe. It reserves that, and then no other goes in its place.
+A call may have to wait for its tokens before it can go as the probe. It reserves the probe, and then no other
+call goes in its place.
 """
 
 from __future__ import annotations
 
 import math
 
-from headrace_pace.headers import LONGEST
+from headrace_pace.headers import MAX_SECONDS
 
-FIRST, LONGEST_STEP = 1.0, 60.0
-PATIENCE = 2.0
+FIRST_PAUSE, MAX_STEP = 1.0, 60.0
+PROBE_TIMEOUT = 2.0
 
 
 class Pause:
-    """While it ``holds`` nothing goes but probes, and these not before ``until``."""
+    """While the pause ``holds``, only probes go, and not before ``until``."""
 
     __slots__ = ("_length", "_probe", "_probe_began", "_reserved_for", "holds", "until")
 
     def __init__(self) -> None:
-        self.holds = False
-        self.until = float("-inf")
+        self.holds: bool = False
+        self.until: float = float("-inf")
         self._length = 0.0
         self._probe: int | None = None
         self._probe_began = 0.0
         self._reserved_for: object = None
 
-    def wait(self, now: float) -> float:
-        """Seconds until a call may go, as far as is known; 0 for at once."""
+    def delay(self, now: float) -> float:
+        """Return the seconds until a call may go, as far as is known; 0 for at once."""
         if not self.holds:
             return 0.0
         if self._probe is None or now < self.until:
             return max(0.0, self.until - now)
-        left = self._probe_began + PATIENCE - now
+        left = self._probe_began + PROBE_TIMEOUT - now
         if left > 0:
             return left
         self.holds, self._probe = False, None
         return 0.0
 
-    def wait_behind(self, now: float) -> float:
-        """The same for those who let the one go first that has reserved the probe."""
-        wait = self.wait(now)
-        return math.inf if self.holds and not wait and self._reserved_for is not None else wait
+    def delay_behind(self, now: float) -> float:
+        """Return the same for a call that comes after the one that has reserved the probe."""
+        delay = self.delay(now)
+        return math.inf if self.holds and not delay and self._reserved_for is not None else delay
 
-    def left(self, now: float) -> float:
-        """Seconds until a probe may go; 0 where no pause holds."""
+    def remaining(self, now: float) -> float:
+        """Return the seconds until a probe may go; 0 without a pause."""
         return max(0.0, self.until - now) if self.holds else 0.0
 
-    def refused(
-        self, now: float, number: int, asked: float | None, step: float = LONGEST_STEP
+    def record_rejection(
+        self, now: float, number: int, retry_after: float | None, step: float = MAX_STEP
     ) -> float | None:
-        """An attempt was refused: begin, or go on. Returns how long the pause is that begins, else None.
+        """Begin or extend the pause after a rejected attempt.
 
-        ``step``: the seconds up to which a pause that did not help is made twice as long.
+        Args:
+            now: The current time in seconds.
+            number: The number of the attempt.
+            retry_after: Seconds that the endpoint asks to wait, None if it does not say.
+            step: A pause that did not help is doubled, up to so many seconds.
+
+        Returns:
+            The length of the pause if it begins now, else None.
         """
-        asked = None if asked is None else min(asked, LONGEST)
+        retry_after = None if retry_after is None else min(retry_after, MAX_SECONDS)
         if not self.holds:
             self.holds, self._probe = True, None
-            self._length = asked or FIRST
+            self._length = retry_after or FIRST_PAUSE
             self.until = now + self._length
             return self._length
         if number == self._probe:
             self._probe = None
-            self._length = max(min(2 * self._length, step), asked or 0.0)
+            self._length = max(min(2 * self._length, step), retry_after or 0.0)
             self.until = now + self._length
-        elif asked is not None:
-            self.until = max(self.until, now + asked)
+        elif retry_after is not None:
+            self.until = max(self.until, now + retry_after)
         return None
-
-    def probes(self, number: int) -> bool:
-        """Whether this attempt is the probe."""
-        return self.holds and number == self._probe
 
     def reserve(self, caller: object) -> None:
         """While the pause holds, keep the probe for ``caller``, which goes as soon as it can."""
@@ -89,16 +93,16 @@ class Pause:
             self._reserved_for = caller
 
     def release(self, caller: object) -> None:
-        """End that."""
+        """End the reservation of ``caller``."""
         if self._reserved_for is caller:
             self._reserved_for = None
 
-    def sent(self, now: float, number: int) -> None:
-        """While it holds, an attempt goes: it is the probe."""
+    def record_probe(self, now: float, number: int) -> None:
+        """Note that an attempt goes while the pause holds: it is the probe."""
         self._probe, self._probe_began = number, now
 
-    def ended(self, number: int, *, succeeded: bool) -> None:
-        """What becomes of an attempt that was not refused."""
+    def record_result(self, number: int, *, succeeded: bool) -> None:
+        """Note the result of an attempt that was not rejected."""
         if number == self._probe:
             self._probe = None
             if succeeded:

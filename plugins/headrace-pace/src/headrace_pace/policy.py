@@ -1,91 +1,75 @@
-"""The pace policy: the async shell around `headrace_pace.lane`."""
+"""The pace policy: the async shell around `headrace_pace.rate_limiter`; a call waits here for its turn."""
 
 from __future__ import annotations
 
-import functools
 import math
-import time
 
 import anyio
 import attrs
 
-from headrace import (
-    Call,
-    CallError,
-    DeadlineExceeded,
-    EndpointPaused,
-    Headers,
-    RateLimits,
-    Reply,
-    Send,
-    Stage,
-    StatusError,
-    StreamResult,
-)
-from headrace.plugins import (
-    BoundedMapping,
-    Waiter,
-    is_daily_limit,
-    is_out_of_credit,
-    max_output_tokens,
-    positive_number,
-)
-from headrace_pace.headers import KINDS, Said, read_limits
-from headrace_pace.lane import Lane, Passage, State
-from headrace_pace.need import NOTHING, REQUEST, Need, need, used
-from headrace_pace.pause import LONGEST_STEP
+from headrace import Call, CallError, DeadlineExceeded, EndpointPaused, RateLimits, Reply, Send, Stage
+from headrace.plugins import BoundedMapping, Waiter, positive_number
+from headrace_pace.feedback import estimate, record_attempt, record_failure, record_reply
+from headrace_pace.need import REQUEST, Admission, Need
+from headrace_pace.rate_limiter import RateLimiter
+from headrace_pace.state import PaceState
 
-_DAYS_STEP = 3600.0
-"""Seconds for which nothing goes where a day's worth is used up and nobody says until when."""
-
-_AGAIN = 0.5
-"""Added to the priority, a whole number, of calls that stand in line again: they go before others of it."""
+_REQUEUE_BONUS = 0.5
+"""Added to the priority, an integer, of a call that queues again: it goes before others of its priority."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Pace(RateLimits):
-    """Sends calls at the rate that their endpoint and model allow, and has all pause where nothing goes.
+    """Sends calls at the rate that their endpoint and model allow, and pauses when the endpoint rejects all.
 
-    ``requests_per_minute``, ``tokens_per_minute`` (input and output together), ``input_tokens_per_minute``,
-    ``output_tokens_per_minute``: for each model at each endpoint (default: learnt from the rate-limit headers
-    of answers, or from what is refused). ``limits``: other ones, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or
-    ``"ENDPOINT"``; of each key, the first of these that has it counts. ``burst``: how many seconds' worth of
-    a limit that is set may go at once (default 1), but always one call. ``max_pause``: the longest pause in
-    seconds that is waited for (default 120); in a longer one, calls fail at once with `EndpointPaused`, which
-    says when to come back.
+    Limits that are not set are learnt from the rate-limit headers of responses, or from rejections. A call
+    whose turn comes after its deadline fails at once with `DeadlineExceeded`. Calls without a model are not
+    paced.
 
-    A call whose deadline comes before its turn fails at once with `DeadlineExceeded`. Calls that name no
-    model are not paced. Raises `SettingsError` for a value out of range and an unknown key in ``limits``.
+    Args:
+        requests_per_minute: For each model at each endpoint (default None: learnt).
+        tokens_per_minute: The same for input and output tokens together.
+        input_tokens_per_minute: The same for input tokens, without cached ones.
+        output_tokens_per_minute: The same for output tokens.
+        limits: Other limits, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``. For each key, the first
+            of these that has it applies.
+        burst: Burst size, as seconds' worth of a limit that is set (default 1); one call at least.
+        max_pause: The longest pause in seconds that calls wait for (default 120). In a longer one, calls fail
+            at once with `EndpointPaused`, which has the seconds to wait in ``retry_after``.
+
+    Raises:
+        SettingsError: A value is out of range, or ``limits`` has an unknown key.
     """
 
     name = "pace"
     stage = Stage.PACE
 
     max_pause: float = attrs.field(default=120.0, validator=positive_number)
-    _lanes: BoundedMapping[tuple[str, str], Lane] = attrs.field(init=False, repr=False)
+    _limiters: BoundedMapping[tuple[str, str], RateLimiter] = attrs.field(init=False, repr=False)
 
-    @_lanes.default
-    def _no_lanes(self) -> BoundedMapping[tuple[str, str], Lane]:
+    @_limiters.default
+    def _no_limiters(self) -> BoundedMapping[tuple[str, str], RateLimiter]:
         return BoundedMapping(
-            lambda key: self._new_lane(*key, anyio.current_time()), in_use=lambda lane: bool(lane.line)
+            lambda key: self._new_limiter(*key, anyio.current_time()),
+            in_use=lambda limiter: bool(limiter.queue),
         )
 
-    def state(self, endpoint: str, model: str) -> State:
-        """What may be sent at once now to a model, by its name there, at the endpoint of this name.
+    def state(self, endpoint: str, model: str) -> PaceState:
+        """Return what may be sent at once now to a model, by its name there, at the endpoint of this name.
 
-        To be asked on the event loop whose calls are paced.
+        Call it on the event loop whose calls are paced.
         """
         now = anyio.current_time()
-        lane = self._lanes.find((endpoint, model)) or self._new_lane(endpoint, model, now)
-        return lane.state(now)
+        limiter = self._limiters.find((endpoint, model)) or self._new_limiter(endpoint, model, now)
+        return limiter.state(now)
 
     def reset(self) -> None:
-        """Forget all that was learnt: its event loop, and so its clock, has ended."""
-        self._lanes.clear()
+        """Forget everything learnt: its event loop, and so its clock, has ended."""
+        self._limiters.clear()
 
     def wrap(self, send: Send) -> Send:
-        """``send`` when it is the call's turn."""
-        lanes = self._lanes
+        """Return ``send`` that waits for the call's turn."""
+        limiters = self._limiters
 
         async def pace(call: Call) -> Reply:
             model, endpoint = call.request.model, call.endpoint
@@ -94,215 +78,111 @@ class Pace(RateLimits):
             if endpoint.models is not None:
                 model = endpoint.name_of(model)
             now = call.now()
-            lane = lanes[endpoint.name, model]
-            if lane.free:
-                lane.sent += 1
-                passage = Passage(now, lane.sent, lane.spent)
+            limiter = limiters[endpoint.name, model]
+            if limiter.unlimited:
+                limiter.sent += 1
+                admission = Admission(now, limiter.sent, limiter.taken)
             else:
-                passage = await self._admit(lane, call, now)
+                admission = await self._admit(limiter, call, now)
             try:
                 reply = await send(call)
             except CallError as error:
-                self._failed(lane, call, passage, error)
+                record_failure(limiter, call, admission, error, self.max_pause)
                 raise
             except BaseException:
-                if lane.watched:
-                    _passed(lane, call, passage, succeeded=False)
+                if limiter.needs_results:
+                    record_attempt(limiter, call, admission, succeeded=False)
                 raise
-            if lane.watched:
-                _passed(lane, call, passage, succeeded=True)
-            if passage.need is None:
-                pass
-            elif call.streamed:
-                call.add_done_callback(functools.partial(_stream_ended, lane, call, passage, reply))
-            else:
-                _settle(lane, call, passage, reply)
-            _hear(lane, call, passage, reply.headers)
+            if limiter.needs_results:
+                record_attempt(limiter, call, admission, succeeded=True)
+            record_reply(limiter, call, admission, reply)
             return reply
 
         return pace
 
-    def _new_lane(self, endpoint: str, model: str, now: float) -> Lane:
-        return Lane(self.per_minute(endpoint, model), self.burst, now)
+    def _new_limiter(self, endpoint: str, model: str, now: float) -> RateLimiter:
+        """Return a limiter with the limits that are set for a model at an endpoint."""
+        return RateLimiter(self.per_minute(endpoint, model), self.burst, now)
 
-    async def _admit(self, lane: Lane, call: Call, now: float) -> Passage:
-        """Let a call through, at once or when it is its turn."""
-        needed, unbounded = REQUEST, False
-        counted = lane.counts_tokens
+    async def _admit(self, limiter: RateLimiter, call: Call, now: float) -> Admission:
+        """Admit a call, at once or when its turn comes."""
+        need, unbounded = REQUEST, False
+        counted = limiter.counts_tokens
         if counted:
-            needed, unbounded = _need(lane, call)
-        if (lane.line or lane.wait_behind(now, needed)) if lane.unsent else lane.wait(now, needed):
-            await self._wait(lane, call, needed)
+            need, unbounded = estimate(limiter, call)
+        if limiter.pending:
+            must_wait = bool(limiter.queue) or limiter.delay_behind(now, need) > 0
+        else:
+            must_wait = limiter.delay(now, need) > 0
+        if must_wait:
+            await self._wait(limiter, call, need)
             now = call.now()
-        number = lane.go(now, needed)
-        if lane.unsent:
-            _wake_in_time(lane, call)
-        passage = Passage(now, number, lane.spent, needed if counted else None, unbounded)
+        number = limiter.admit(now, need)
+        if limiter.pending:
+            limiter.wake_if_earlier(call.now)
+        admission = Admission(now, number, limiter.taken, need if counted else None, unbounded)
         if unbounded:
-            lane.begin(passage)
-        return passage
+            limiter.track(admission)
+        return admission
 
-    async def _wait(self, lane: Lane, call: Call, needed: Need) -> None:
-        """Return when it is the call's turn and it holds its tokens again."""
+    async def _wait(self, limiter: RateLimiter, call: Call, need: Need) -> None:
+        """Wait until the call's turn has come and it holds its tokens again."""
         priority: float = call.priority
         while True:
-            self._check_turn(lane, call, priority)
-            waiter = Waiter(needed, priority)
-            lane.join(waiter)
+            self._check_turn(limiter, call, priority)
+            waiter = Waiter(need, priority)
+            limiter.join(waiter)
             try:
                 async with call.waiting():
-                    await self._stand_in_line(lane, call, waiter)
+                    await self._wait_in_queue(limiter, call, waiter)
             except BaseException:
-                lane.leave(call.now(), waiter)
-                _wake_first(lane)
+                limiter.leave(call.now(), waiter)
+                limiter.wake_first()
                 raise
             now = call.now()
-            lane.leave(now, waiter)
-            if not lane.wait(now, needed):
+            limiter.leave(now, waiter)
+            if not limiter.delay(now, need):
                 return
-            # The tokens came too late for the turn that was booked.
-            _wake_in_time(lane, call)
-            priority = call.priority + _AGAIN
+            # The tokens came too late for the booked turn.
+            limiter.wake_if_earlier(call.now)
+            priority = call.priority + _REQUEUE_BONUS
 
-    async def _stand_in_line(self, lane: Lane, call: Call, waiter: Waiter[Need]) -> None:
-        """Wait until a turn is booked; who stands first watches the clock for all."""
+    async def _wait_in_queue(self, limiter: RateLimiter, call: Call, waiter: Waiter[Need]) -> None:
+        """Wait until a turn is booked; the first waiter watches the clock for all."""
         while not waiter.served:
             now = call.now()
-            self._check_pause(lane, call, now)
-            if lane.line.first() is not waiter:
+            self._check_pause(limiter, call, now)
+            if limiter.queue.first() is not waiter:
                 await waiter.until_woken()
-            elif wait := lane.wait_behind(now, waiter.wanted):
-                lane.due = now + wait
-                with anyio.move_on_after(wait):
+            elif delay := limiter.delay_behind(now, waiter.wanted):
+                limiter.next_turn_at = now + delay
+                with anyio.move_on_after(delay):
                     await waiter.until_woken()
             else:
-                lane.serve(now)
-                _wake_first(lane)
+                limiter.serve(now)
+                limiter.wake_first()
 
-    def _check_turn(self, lane: Lane, call: Call, priority: float) -> None:
-        """Raise where there is no use in waiting."""
+    def _check_turn(self, limiter: RateLimiter, call: Call, priority: float) -> None:
+        """Raise an error if waiting is pointless."""
         now = call.now()
-        self._check_pause(lane, call, now)
-        turn = lane.turn(now, priority)
-        if call.deadline is not None and now + turn >= call.deadline:
+        self._check_pause(limiter, call, now)
+        delay = limiter.minimum_delay(now, priority)
+        if call.deadline is not None and now + delay >= call.deadline:
             raise DeadlineExceeded(
-                f"not sent: the rate limit of {_whose(call)} leaves no turn for {turn:.1f} s, "
-                "and the request's deadline is before that",
+                f"not sent: the rate limit of {_describe(call)} allows this call in {delay:.1f} s at the "
+                "earliest, which is after its deadline",
                 "deadline",
             )
 
-    def _check_pause(self, lane: Lane, call: Call, now: float) -> None:
-        left = lane.paused_for(now)
+    def _check_pause(self, limiter: RateLimiter, call: Call, now: float) -> None:
+        """Raise `EndpointPaused` in a pause that is longer than `max_pause`."""
+        left = limiter.paused_for(now)
         if left > self.max_pause:
             raise EndpointPaused(
-                f"not sent: {_whose(call)} asks to stay away; come back in {math.ceil(left)} s", left
+                f"not sent: calls of {_describe(call)} are paused; retry after {math.ceil(left)} s", left
             )
 
-    def _failed(self, lane: Lane, call: Call, passage: Passage, error: CallError) -> None:
-        """Settle what failed, and find out what a 429 says."""
-        if not isinstance(error, StatusError):
-            # What came but is not what was asked for says its usage. Of what broke or took too long nothing
-            # is known, and the endpoint counted what it accepted: the estimate stands.
-            if error.partial is not None:
-                _settle(lane, call, passage, error.partial)
-                _hear(lane, call, passage, error.partial.headers)
-            _passed(lane, call, passage, succeeded=False)
-            return
-        if 400 <= error.status < 500 and passage.need is not None:
-            lane.settle(call.now(), passage, NOTHING)  # refused, so no tokens were used
-            _wake_in_time(lane, call)
-        said = None if error.headers is None else _hear(lane, call, passage, error.headers)
-        if error.status != 429 or is_out_of_credit(error):
-            _passed(lane, call, passage, succeeded=False)
-            return
-        self._refused(lane, call, passage, error, said)
 
-    def _refused(
-        self, lane: Lane, call: Call, passage: Passage, error: StatusError, said: dict[str, Said] | None
-    ) -> None:
-        asked, reset = error.retry_after, None
-        if said is not None:
-            reset = _reset(said, passage.need or _need(lane, call)[0])
-        per_day, step = is_daily_limit(error), LONGEST_STEP
-        if per_day:
-            step = _DAYS_STEP
-            if asked is None and reset is None:
-                asked = _DAYS_STEP
-        seconds = lane.refuse(
-            call.now(),
-            passage,
-            reset if asked is None else asked,
-            exhausted=per_day or reset is not None,
-            step=step,
-        )
-        if lane.paused_for(call.now()) > self.max_pause:
-            for waiter in lane.line:
-                waiter.wake()  # to be told
-        _wake_in_time(lane, call)
-        if seconds is not None:
-            call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=seconds)
-
-
-def _whose(call: Call) -> str:
+def _describe(call: Call) -> str:
+    """Return the model and the endpoint of a call, for messages."""
     return f"{call.request.model!r} at {call.endpoint.name}"
-
-
-def _need(lane: Lane, call: Call) -> tuple[Need, bool]:
-    """What a call is taken to need, and whether its body leaves open how long its answer may be."""
-    output = max_output_tokens(call.request.body or {}, None)
-    unbounded = output is None
-    return need(call.content, lane.lengths.usual if output is None else output), unbounded
-
-
-def _reset(said: dict[str, Said], needed: Need) -> float | None:
-    """When there is again what a 429 shows is used up, None where it does not show that."""
-    resets = [
-        each.reset
-        for each in said.values()
-        if each.reset and each.remaining is not None and each.remaining < needed[KINDS.index(each.kind)]
-    ]
-    return max(resets, default=None)
-
-
-def _settle(lane: Lane, call: Call, passage: Passage, reply: Reply) -> None:
-    usage = reply.usage
-    if usage is not None and passage.need is not None:
-        if usage.completion_tokens is not None:
-            lane.learn_length(call.now(), usage.completion_tokens)
-        lane.settle(call.now(), passage, used(usage, passage.need))
-        _wake_in_time(lane, call)
-
-
-def _stream_ended(lane: Lane, call: Call, passage: Passage, reply: Reply, result: StreamResult) -> None:
-    _settle(lane, call, passage, reply)
-
-
-def _passed(lane: Lane, call: Call, passage: Passage, *, succeeded: bool) -> None:
-    """An attempt was not refused."""
-    if lane.watched:
-        lane.passed(call.now(), passage.number, succeeded=succeeded)
-        _wake_in_time(lane, call)
-
-
-def _hear(lane: Lane, call: Call, passage: Passage, headers: Headers) -> dict[str, Said] | None:
-    """Take account of what an answer says of limits, and return it."""
-    said = read_limits(headers.raw, time.time())
-    if said is not None:
-        lane.hear(said, call.now(), passage, passage.need or _need(lane, call)[0])
-        _wake_in_time(lane, call)
-    return said
-
-
-def _wake_in_time(lane: Lane, call: Call) -> None:
-    """Wake who stands first where its turn has come nearer."""
-    waiter = lane.line.first() if lane.unsent else None
-    if waiter is not None:
-        now = call.now()
-        if now + lane.wait_behind(now, waiter.wanted) < lane.due:
-            waiter.wake()
-
-
-def _wake_first(lane: Lane) -> None:
-    waiter = lane.line.first()
-    if waiter is not None:
-        waiter.wake()

@@ -1,4 +1,4 @@
-"""Bulk runs on Ray Data: `headrace run --engine ray`, and `map_dataset` for who has a dataset."""
+"""Ray plugin for headrace: bulk runs on Ray Data, by `headrace run --engine ray` or `map_dataset`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["map_dataset", "read_results"]
 
 @hookimpl
 def headrace_engines() -> list[RayEngine]:
-    """The engine called ``ray``."""
+    """Return the engine ``ray``."""
     from headrace_ray.engine import RayEngine
 
     return [RayEngine()]
 
 
 def __getattr__(name: str) -> Any:
-    # Importing Ray takes a second or more, and every client of headrace's imports its plugins.
+    # Importing Ray takes a second or more, and every headrace client imports its plugins.
     if name == "map_dataset":
         from headrace_ray.dataset import map_dataset
 

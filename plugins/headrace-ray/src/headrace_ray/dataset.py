@@ -1,4 +1,4 @@
-"""A prompt over a dataset of Ray Data's."""
+"""Run a prompt over a Ray Data dataset."""
 
 from __future__ import annotations
 
@@ -12,49 +12,53 @@ import numpy
 import ray
 
 from headrace import Client, InputError
-from headrace.bulk import WAIT_FOR_ENDPOINT, Item, Kind, Summary, json_values
+from headrace.bulk import WAIT_FOR_ENDPOINT, Item, SourceKind, Summary, json_values
 from headrace.plugins import nearest
-from headrace_ray.blocks import key_of, tables
-from headrace_ray.done import Keys
-from headrace_ray.files import Asked
-from headrace_ray.folder import Folder, shared
-from headrace_ray.session import Crowd, cluster, perform
-from headrace_ray.shards import by_id
-from headrace_ray.stop import Stop
+from headrace_ray.blocks import key_of, request_tables
+from headrace_ray.files import JobSpec
+from headrace_ray.folder import OutputFolder, put_shared
+from headrace_ray.key_sets import SortedKeys
+from headrace_ray.session import ActorPoolConfig, ray_cluster, run_session
+from headrace_ray.shards import key_by_id
+from headrace_ray.stop import StopSignal
 
 
 @attrs.frozen
-class Rows:
-    """Rows of a dataset, as a task has them; none where it is only what they are called that counts."""
+class DatasetRows:
+    """Rows of a dataset, as the source of a task; without a ``table``, only their name and digest."""
 
     id_column: str | None
     table: Any = None
     name: str = "the dataset"
-    kind: Kind = "jsonl"
+    kind: SourceKind = "jsonl"
 
     def where(self, line: int) -> str:
-        """The dataset: its rows have no numbers."""
+        """Return the dataset's name: its rows have no numbers."""
         return self.name
 
     def digest(self) -> str:
-        """Whose ids these are: what they belong to is not looked at."""
+        """Return the name of the id column: the content of the rows is not compared."""
         return f"dataset, ids of {self.id_column or 'custom_id or id'}"
 
     def items(self) -> Iterator[Item]:
-        """The items; raises `InputError` where one has no id."""
+        """Yield the items; raise `InputError` if one has no id."""
         if self.table is None or not self.table.num_rows:
             return
         names = self.table.column_names
         wanted = self.id_column or next((name for name in ("custom_id", "id") if name in names), None)
         if wanted not in names:
-            said = "" if wanted is None else f" {wanted!r}; {nearest(wanted, names)}"
-            raise InputError(f"{self.name}: no column{said} for the ids, by which a run is resumed")
+            hint = "" if wanted is None else f" {wanted!r}; {nearest(wanted, names)}"
+            raise InputError(
+                f"{self.name}: no id column{hint}; a run needs ids to be resumed, name id_column"
+            )
         columns = [json_values(column) for column in self.table.columns]
         for index, values in enumerate(zip(*columns, strict=True)):
             row = dict(zip(names, values, strict=True))
             id = row[wanted]
             if id is None or id == "" or not isinstance(id, str | int):
-                raise InputError(f"{self.name}: {wanted!r} must be a text that is not empty, not {id!r}")
+                raise InputError(
+                    f"{self.name}: {wanted!r} must be a non-empty string or an integer, not {id!r}"
+                )
             yield Item(index, index + 1, str(id), row)
 
 
@@ -76,55 +80,73 @@ def map_dataset(
     retry_failed: bool = False,
     backend: str = "asyncio",
 ) -> Summary:
-    """Run a prompt over a dataset, and return the summary; `read_results` of ``out`` has the answers.
+    """Run a prompt over a dataset.
 
-    ``prompt``, ``choices``, ``answer``, ``system`` and ``parameters`` are as for `headrace.bulk.run`, over
-    the dataset's columns. ``id_column`` names the column of ids (default: ``custom_id`` or ``id``), which are
-    to be distinct: called again, a run goes on with the rows whose ids have no line in ``out``, a folder that
-    all machines of the cluster see. ``make_client`` makes the client of an actor. ``actors`` (default: half
-    as many as the cluster has processors) share ``max_in_flight`` calls (default: the client's setting);
-    each has an event loop of its own, of ``backend`` "asyncio" or "trio".
+    A later call with the same ``out`` continues with the rows whose ids have no output line.
 
-    Raises `InputError`, `JournalError` or `SettingsError`; for a row that is wrong, when it is come to.
+    Args:
+        dataset: The rows.
+        out: The output folder; all machines of the cluster must share it. See `read_results`.
+        prompt: The prompt template over the dataset's columns, as for `headrace.bulk.run`.
+        make_client: Makes the client of an actor.
+        choices: As for `headrace.bulk.run`.
+        answer: As for `headrace.bulk.run`.
+        id_column: The column of ids, which must be unique (default: ``custom_id`` or ``id``).
+        system: As for `headrace.bulk.run`.
+        parameters: As for `headrace.bulk.run`.
+        actors: Actors that share the calls (default: half as many as the cluster has processors).
+        max_in_flight: Calls in flight of all actors together (default: the client's setting).
+        wait_for_endpoint: Seconds to wait for an endpoint that fails.
+        deadline: Seconds after which the run stops (default: no limit).
+        retry_failed: Run failed items again.
+        backend: The event loop of each actor, "asyncio" or "trio".
+
+    Returns:
+        The summary of the run.
+
+    Raises:
+        InputError: A row or the prompt is invalid; for a row, when it is read.
+        JournalError: ``out`` belongs to another run, is in use, or is damaged.
+        SettingsError: A setting is invalid.
     """
     settings = make_client().settings
-    asked = Asked(
+    spec = JobSpec(
         prompt, settings.model, None if choices is None else tuple(choices), system, parameters or {}, answer
     )
-    task = asked.of(Rows(id_column))
+    task = spec.task(DatasetRows(id_column))
     with (
-        cluster(None),
-        Folder(os.fspath(out), task.fingerprint(), by_id, retry_failed=retry_failed) as folder,
+        ray_cluster(None),
+        OutputFolder(os.fspath(out), task.fingerprint(), key_by_id, retry_failed=retry_failed) as folder,
     ):
-        get_done = shared(Keys.of(folder.keys))
+        get_done = put_shared(SortedKeys.of(folder.keys))
         requests = dataset.map_batches(
-            partial(_requests, asked=asked, id_column=id_column, get_done=get_done, stop=folder.stop),
+            partial(_requests, spec=spec, id_column=id_column, get_done=get_done, stop=folder.stop),
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
         )
-        crowd = Crowd(
+        pool = ActorPoolConfig(
             actors=actors,
             make_client=make_client,
             max_in_flight=max_in_flight or settings.max_in_flight,
             choices=task.choices,
             answer=answer,
-            key=by_id,
+            key=key_by_id,
             wait_for_endpoint=wait_for_endpoint,
             deadline=deadline,
             retry_failed=retry_failed,
             backend=backend,
         )
-        return perform(requests, folder, crowd, None)
+        return run_session(requests, folder, pool, None)
 
 
 def _requests(
-    table: Any, *, asked: Asked, id_column: str | None, get_done: Callable[[], Keys], stop: Stop
+    table: Any, *, spec: JobSpec, id_column: str | None, get_done: Callable[[], SortedKeys], stop: StopSignal
 ) -> Iterator[Any]:
-    """The requests for those rows that are not done."""
-    rows = Rows(id_column, table)
-    items = [] if stop.given else list(rows.items())
+    """Yield the requests for the rows that are not done."""
+    rows = DatasetRows(id_column, table)
+    items = [] if stop.requested else list(rows.items())
     keys = [key_of(item.id) for item in items]
-    done = get_done().has(numpy.array(keys, numpy.uint64)).tolist()
+    done = get_done().contains(numpy.array(keys, numpy.uint64)).tolist()
     left = [(key, item) for key, item, is_done in zip(keys, items, done, strict=True) if not is_done]
-    yield from tables(left, asked.of(rows))
+    yield from request_tables(left, spec.task(rows))

@@ -1,4 +1,4 @@
-"""`headrace run --engine ray`."""
+"""The engine of `headrace run --engine ray`."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from headrace.bulk import Job, Summary
 
 
 class RayEngine:
-    """The engine called ``ray``."""
+    """The engine ``ray``."""
 
     name = "ray"
 
     @property
     def options(self) -> Sequence[click.Option]:
-        """Those that ``headrace run`` has besides its own."""
+        """The additional options of ``headrace run``."""
         return [
             click.Option(
-                ["--ray-address"], metavar="ADDRESS", help="Of a Ray cluster, like auto; default: one here."
+                ["--ray-address"],
+                metavar="ADDRESS",
+                help="Address of a Ray cluster, like auto; default: a cluster on this machine.",
             ),
             click.Option(
                 ["--actors"],
                 type=click.IntRange(min=1),
                 metavar="N",
-                help="Ray actors that share the calls; default: half of the processors.",
+                help="Ray actors that share the calls; default: half as many as the cluster has processors.",
             ),
-            click.Option(["--parquet"], is_flag=True, help="At the end, OUT/parquet with what is done."),
+            click.Option(
+                ["--parquet"], is_flag=True, help="Write the finished items to OUT/parquet at the end."
+            ),
         ]
 
     def run(self, job: Job, options: Mapping[str, Any]) -> Summary:

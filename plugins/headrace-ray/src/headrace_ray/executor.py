@@ -1,4 +1,4 @@
-"""An executor for several blocks at once: one map of one client, which goes on from block to block."""
+"""An executor for several blocks at once: one map of one client for all blocks."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import anyio
 import attrs
 
 from headrace import Client, Outcome, Request
-from headrace.bulk import Result, Take, WorkItem, result_of
+from headrace.bulk import ItemResult, ResultHandler, WorkItem, item_result
 
-_TOGETHER = 16
-"""Results that are taken together at most, as in a local run."""
+_RESULT_BATCH = 16
+"""Most results that are delivered together, as in a local run."""
 
 
 @attrs.define(eq=False)
-class _Share:
-    """What one call of `work` wants done."""
+class _WorkShare:
+    """The items of one call of `work`."""
 
     items: Iterator[WorkItem]
-    take: Take
+    take: ResultHandler
     exhausted: bool = False
-    under_way: int = 0
-    results: list[Result] = attrs.field(factory=list)
+    in_flight: int = 0
+    results: list[ItemResult] = attrs.field(factory=list)
     error: Exception | None = None
-    news: anyio.Event = attrs.field(factory=anyio.Event)
+    changed: anyio.Event = attrs.field(factory=anyio.Event)
 
-    def hand_over(self) -> None:
-        """Have what there is taken; what that raises is for `work` to raise."""
+    def deliver(self) -> None:
+        """Deliver the results so far; `work` raises the error if that fails."""
         results, self.results = self.results, []
         try:
             if results and self.error is None:
@@ -38,14 +38,15 @@ class _Share:
 
     @property
     def over(self) -> bool:
-        return self.error is not None or (self.exhausted and not self.under_way)
+        """Whether all items are done, or an error ends the work."""
+        return self.error is not None or (self.exhausted and not self.in_flight)
 
 
 @attrs.frozen(eq=False)
-class _Drawn:
-    """An item of the map, and whose it is."""
+class _DrawnItem:
+    """An item of the map, and the share it belongs to."""
 
-    share: _Share
+    share: _WorkShare
     item: WorkItem
 
     @property
@@ -54,10 +55,10 @@ class _Drawn:
 
 
 class BlockExecutor:
-    """Makes the calls of several blocks with ``max_in_flight`` tokens, of which no block has its own.
+    """Makes the calls of several blocks; all blocks share ``max_in_flight`` tokens.
 
-    Items of the block that came first are drawn first, and where it has none left those of the next, so that
-    the end of a block leaves no token unused. ``run`` is to be running meanwhile.
+    Items of the first block are drawn first, then those of the next one. So no token is unused at the end of
+    a block. `run` must be running meanwhile.
     """
 
     def __init__(self, client: Client, max_in_flight: int, choices: tuple[str, ...], answer: Any) -> None:
@@ -65,29 +66,29 @@ class BlockExecutor:
         self._client = client
         self._choices = choices
         self._answer = answer
-        self._shares: list[_Share] = []
-        self._came = anyio.Event()
+        self._shares: list[_WorkShare] = []
+        self._share_added = anyio.Event()
 
     @property
     def in_flight(self) -> int:
-        """How many attempts are on the wire."""
+        """Attempts in flight."""
         return self._client.in_flight
 
     async def run(self) -> None:
         """Make the calls, until cancelled."""
         await self._client.map(self, answer=self._answer).each(self._finish)
 
-    async def work(self, items: Iterator[WorkItem], take: Take) -> None:
-        """See `headrace.bulk.Executor.work`; may be called while another is under way."""
-        share = _Share(items, take)
+    async def work(self, items: Iterator[WorkItem], take: ResultHandler) -> None:
+        """See `headrace.bulk.Executor.work`; several calls may run at once."""
+        share = _WorkShare(items, take)
         self._shares.append(share)
-        self._came.set()
+        self._share_added.set()
         try:
             while not share.over:
-                await share.news.wait()
-                share.news = anyio.Event()
-                share.hand_over()
-            share.hand_over()
+                await share.changed.wait()
+                share.changed = anyio.Event()
+                share.deliver()
+            share.deliver()
             if share.error is not None:
                 raise share.error
         finally:
@@ -97,17 +98,18 @@ class BlockExecutor:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> _Drawn:
+    async def __anext__(self) -> _DrawnItem:
         while True:
             for share in self._shares.copy():
                 item = self._draw(share)
                 if item is not None:
-                    share.under_way += 1
-                    return _Drawn(share, item)
-            self._came = anyio.Event()
-            await self._came.wait()
+                    share.in_flight += 1
+                    return _DrawnItem(share, item)
+            self._share_added = anyio.Event()
+            await self._share_added.wait()
 
-    def _draw(self, share: _Share) -> WorkItem | None:
+    def _draw(self, share: _WorkShare) -> WorkItem | None:
+        """Return the next item of a share, None if there is none."""
         try:
             if share.error is None:
                 return next(share.items)
@@ -117,15 +119,16 @@ class BlockExecutor:
             share.error = error
         share.exhausted = True
         self._shares.remove(share)
-        share.news.set()
+        share.changed.set()
         return None
 
     def _finish(self, outcome: Outcome) -> None:
+        """Keep the result of an item."""
         share, item = outcome.item.share, outcome.item.item
-        share.under_way -= 1
-        result = result_of(item.index, item.id, outcome, self._choices)
+        share.in_flight -= 1
+        result = item_result(item.index, item.id, outcome, self._choices)
         result.number = item.number
         share.results.append(result)
-        if len(share.results) == _TOGETHER or result.may_stop_drawing:
-            share.hand_over()
-        share.news.set()
+        if len(share.results) == _RESULT_BATCH or result.may_pause_drawing:
+            share.deliver()
+        share.changed.set()

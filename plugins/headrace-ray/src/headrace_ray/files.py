@@ -1,4 +1,4 @@
-"""The files of an input: which there are, how many items each has, and how they are read."""
+"""The input files: which there are, how many items each has, and how they are read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import numpy
 
 from headrace import InputError
 from headrace.bulk import Item, Source, Task, Template
-from headrace_ray.blocks import tables
-from headrace_ray.done import Places
-from headrace_ray.stop import Stop
+from headrace_ray.blocks import request_tables
+from headrace_ray.key_sets import IndexBitmap
+from headrace_ray.stop import StopSignal
 
 
 @attrs.frozen
-class Asked:
-    """What is asked of each item, as it goes to Ray's processes: a `Task` less its source."""
+class JobSpec:
+    """The request for each item, as it goes to Ray's processes: a `Task` without its source."""
 
     prompt: str | None
     model: str | None
@@ -31,18 +31,22 @@ class Asked:
     parameters: Mapping[str, Any]
     answer: Any
 
-    def of(self, source: Any) -> Task:
-        """The task over a source."""
+    def task(self, source: Any) -> Task:
+        """Return the task over a source."""
         prompt = None if self.prompt is None else Template(self.prompt)
         return Task(source, prompt, self.model, self.choices, self.system, self.parameters, self.answer)
 
 
 @attrs.frozen
-class InputFile:
-    """A file of the input.
+class IndexedFile:
+    """An input file, and its position in the whole input.
 
-    ``prefix`` stands before the ids of items that have none of their own: the file's name where there are
-    several. ``first`` is the place of its first item in the whole input, of which it has ``items``.
+    Attributes:
+        path: The file.
+        prefix: Prefix for the ids of items without an id: the file's name if there are several files.
+        first: The index of its first item in the whole input.
+        items: How many items it has.
+        digest: The digest of its content.
     """
 
     path: str
@@ -51,13 +55,13 @@ class InputFile:
     items: int = 0
     digest: str = ""
 
-    def source(self, id_column: str | None, limit: int | None) -> _Named:
-        """Its items."""
-        return _Named(self.path, id_column, limit, self.prefix)
+    def source(self, id_column: str | None, limit: int | None) -> _PrefixedSource:
+        """Return the source of its items."""
+        return _PrefixedSource(self.path, id_column, limit, self.prefix)
 
 
-class _Named(Source):
-    """A file among others: items without an id of their own have the file's name in it."""
+class _PrefixedSource(Source):
+    """A source that prefixes the ids of items without an id with the file's name."""
 
     def __init__(self, path: str, id_column: str | None, limit: int | None, prefix: str) -> None:
         super().__init__(path, id_column, limit)
@@ -71,83 +75,93 @@ class _Named(Source):
         return (attrs.evolve(item, id=f"{self._prefix}:{item.id}") for item in items)
 
 
-def files_of(named: str) -> list[InputFile]:
-    """The files that INPUT names, in the order of their names.
+def find_files(input_name: str) -> list[IndexedFile]:
+    """Return the files that INPUT names, sorted by name.
 
-    A file; a folder, with all that is in it and in folders in it; or a pattern. What begins with a dot or
-    an underscore is left out. Raises `InputError` for what names none.
+    INPUT is a file, a folder (with all its subfolders) or a pattern. Names that begin with a dot or an
+    underscore are skipped.
+
+    Raises:
+        InputError: No file matches.
     """
-    if named == "-":
-        raise InputError("-: an engine cannot read stdin; name a file, a folder or a pattern")
-    if "://" in named:
-        raise InputError(f"{named}: is no path; read it with Ray Data and call headrace_ray.map_dataset")
-    if os.path.isfile(named):
-        return [InputFile(os.path.abspath(named), "")]
-    if os.path.isdir(named):
-        base, found = Path(named), Path(named).rglob("*")
+    if input_name == "-":
+        raise InputError("-: --engine ray cannot read stdin; name a file, a folder or a pattern")
+    if "://" in input_name:
+        raise InputError(
+            f"{input_name}: is not a local path; read it with Ray Data and call headrace_ray.map_dataset"
+        )
+    if os.path.isfile(input_name):
+        return [IndexedFile(os.path.abspath(input_name), "")]
+    if os.path.isdir(input_name):
+        base, found = Path(input_name), Path(input_name).rglob("*")
     else:
-        base = Path(os.path.dirname(glob.escape(named).partition("[")[0]) or ".")
-        found = (Path(each) for each in glob.iglob(named, recursive=True))
+        base = Path(os.path.dirname(glob.escape(input_name).partition("[")[0]) or ".")
+        found = (Path(each) for each in glob.iglob(input_name, recursive=True))
     paths = sorted(path for path in found if path.is_file() and not _is_hidden(path.relative_to(base)))
     if not paths:
-        raise InputError(f"{named}: no such file, and no files in a folder or of a pattern of that name")
-    return [InputFile(str(path.absolute()), str(path.relative_to(base))) for path in paths]
+        raise InputError(f"{input_name}: no such file, and no files match this folder or pattern")
+    return [IndexedFile(str(path.absolute()), str(path.relative_to(base))) for path in paths]
 
 
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.parts)
 
 
-def look_through(file: InputFile, asked: Asked, id_column: str | None, limit: int | None) -> tuple[int, str]:
-    """The number of a file's items and its digest; raises `InputError` for a bad item."""
-    task = asked.of(file.source(id_column, limit))
+def scan(file: IndexedFile, spec: JobSpec, id_column: str | None, limit: int | None) -> tuple[int, str]:
+    """Return the number of a file's items and its digest; raise `InputError` for an invalid item."""
+    task = spec.task(file.source(id_column, limit))
     return task.check(), task.source.digest()
 
 
-def placed(
-    files: Iterable[InputFile], found: Iterable[tuple[int, str]], limit: int | None
-) -> list[InputFile]:
-    """The files with what was found in them, up to the limit."""
-    placed, first = [], 0
-    for file, (items, digest) in zip(files, found, strict=True):
+def assign_positions(
+    files: Iterable[IndexedFile], scanned: Iterable[tuple[int, str]], limit: int | None
+) -> list[IndexedFile]:
+    """Return the files with the results of `scan` and their positions, up to the limit."""
+    positioned, first = [], 0
+    for file, (items, digest) in zip(files, scanned, strict=True):
         left = items if limit is None else min(items, limit - first)
-        placed.append(attrs.evolve(file, first=first, items=left, digest=digest))
+        positioned.append(attrs.evolve(file, first=first, items=left, digest=digest))
         first += left
-    return placed
+    return positioned
 
 
-def digest_of(files: Sequence[InputFile]) -> str:
-    """What tells these files from others: that of the one, or of all with their names."""
+def combined_digest(files: Sequence[IndexedFile]) -> str:
+    """Return the digest of a single file, or of all files with their names."""
     if len(files) == 1:
         return files[0].digest
-    said = "\n".join(f"{file.prefix} {file.digest}" for file in files)
-    return hashlib.sha256(said.encode()).hexdigest()
+    text = "\n".join(f"{file.prefix} {file.digest}" for file in files)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def reads(
-    files: Sequence[InputFile],
-    asked: Asked,
+def read_functions(
+    files: Sequence[IndexedFile],
+    spec: JobSpec,
     id_column: str | None,
-    get_done: Callable[[], Places],
-    stop: Stop,
+    get_done: Callable[[], IndexBitmap],
+    stop: StopSignal,
 ) -> list[Callable[[], Iterator[Any]]]:
-    """What reads each file: its items that are not done, with their requests, until the stop is given."""
-    return [partial(_read, file, asked, id_column, get_done, stop) for file in files if file.items]
+    """Return a function for each file that reads the requests of its items, except for finished items."""
+    return [partial(_read, file, spec, id_column, get_done, stop) for file in files if file.items]
 
 
 def _read(
-    file: InputFile, asked: Asked, id_column: str | None, get_done: Callable[[], Places], stop: Stop
+    file: IndexedFile,
+    spec: JobSpec,
+    id_column: str | None,
+    get_done: Callable[[], IndexBitmap],
+    stop: StopSignal,
 ) -> Iterator[Any]:
+    """Yield tables of the requests of a file's items that are not done."""
     source = file.source(id_column, file.items)
-    places = numpy.arange(file.first, file.first + file.items, dtype=numpy.uint64)
-    todo = numpy.packbits(~get_done().has(places), bitorder="little").tobytes()
+    indexes = numpy.arange(file.first, file.first + file.items, dtype=numpy.uint64)
+    todo = numpy.packbits(~get_done().contains(indexes), bitorder="little").tobytes()
 
-    def left() -> Iterator[tuple[int, Item]]:
+    def remaining() -> Iterator[tuple[int, Item]]:
         for item in source.items():
             if todo[item.index >> 3] >> (item.index & 7) & 1:
                 yield file.first + item.index, item
 
-    for table in tables(left(), asked.of(source)):
-        if stop.given:
+    for table in request_tables(remaining(), spec.task(source)):
+        if stop.requested:
             return
         yield table

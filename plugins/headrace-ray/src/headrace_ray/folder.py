@@ -1,4 +1,4 @@
-"""The folder of an output: claimed for a session, its shards read and mended, by tasks of Ray."""
+"""The output folder: locked for a session; Ray tasks read and repair its shards."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ import attrs
 import ray
 
 from headrace import HeadraceError, JournalError
-from headrace.bulk import lock_run, note_dropped, spent_on_dropped
+from headrace.bulk import dropped_cost, lock_run, record_dropped_cost
 from headrace.plugins import SPENT_BEFORE
 from headrace_ray import shards
-from headrace_ray.done import Array
-from headrace_ray.shards import Content, KeyOf
-from headrace_ray.stop import Stop
+from headrace_ray.key_sets import Array
+from headrace_ray.shards import KeyOf, ShardContent
+from headrace_ray.stop import StopSignal
 
 SIDECAR = "run.journal"
 T = TypeVar("T")
 
 
-class Folder:
+class OutputFolder:
     """The output folder of one session; a context manager that holds its lock.
 
-    Entering mends what a crash left behind. ``keys`` are those of the items done, and ``failed`` those of
-    the items among them that failed. With ``retry_failed`` their lines are taken out. Raises `JournalError`
-    as a journal does: another run's, in use, or damaged.
+    Entering it repairs the shards after a crash. ``keys`` are the keys of the items that are done, and
+    ``failed`` the keys of those that failed. With ``retry_failed``, the lines of failed items are removed.
+
+    Raises:
+        JournalError: The folder belongs to another run, is in use, or is damaged.
     """
 
     def __init__(self, out: str, fingerprint: Mapping[str, Any], key: KeyOf, *, retry_failed: bool) -> None:
@@ -41,13 +43,13 @@ class Folder:
         self._key = key
         self._retry_failed = retry_failed
         self.session = secrets.token_hex(4)
-        self.stop = Stop(self.path, self.session)
+        self.stop = StopSignal(self.path, self.session)
 
     def __enter__(self) -> Self:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise JournalError(f"{self.path}: cannot be a folder of shards: {error.strerror}") from error
+            raise JournalError(f"{self.path}: cannot create the output folder: {error.strerror}") from error
         begun = next(self.path.glob(shards.PATTERN), None) is not None
         self._lock = lock_run(self.path, self.path / SIDECAR, self._fingerprint, begun=begun)
         try:
@@ -57,7 +59,7 @@ class Folder:
             shards.wait_for_release(found)
             self._clear(found)
             arguments = [(shard, self._key, self._retry_failed, self.stop) for shard in found]
-            contents = on_ray(_read_and_mend, arguments)
+            contents = run_tasks(_read_and_repair, arguments)
             self._note_spent(contents)
         except BaseException:
             self._end(self.stop.shared)
@@ -77,32 +79,32 @@ class Folder:
         self.stop.clear()
         os.close(self._lock)
 
-    def _note_spent(self, contents: list[Content]) -> None:
-        """Say for this session's policies what earlier ones spent, also on lines that were taken out."""
-        dropped = spent_on_dropped(self._lock)
+    def _note_spent(self, contents: list[ShardContent]) -> None:
+        """Store what earlier sessions spent, also on removed lines, for the policies of this session."""
+        dropped = dropped_cost(self._lock)
         spent = dropped + sum(content.spent for content in contents)
         if self._retry_failed:
-            note_dropped(self._lock, dropped + sum(content.spent_on_failed for content in contents))
+            record_dropped_cost(self._lock, dropped + sum(content.spent_on_failed for content in contents))
         (self.stop.shared / SPENT_BEFORE).write_text(str(spent))
 
     def _end_earlier_sessions(self) -> None:
-        """Have what is left of sessions that were killed end: before their shards are looked for.
+        """End the remaining actors of killed sessions, before their shards are searched.
 
-        An actor that comes to life meanwhile makes its shard, and then looks whether its session is over:
-        either it sees that, or its shard is found.
+        An actor that starts meanwhile creates its shard first, and then checks whether its session has ended.
+        So either it sees that, or its shard is found.
         """
         for shared in self.path.glob(".shared-*"):
             self._end(shared)
 
     def _end(self, shared: Path) -> None:
-        """Make a session over, in one step, whatever stands in its folder or is being written there."""
-        gone = self.path / f".gone-{shared.name.removeprefix('.shared-')}"
+        """End a session in one atomic step, even if files in its folder are being written."""
+        ended = self.path / f".gone-{shared.name.removeprefix('.shared-')}"
         with suppress(FileNotFoundError):
-            shared.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+            shared.rename(ended)
+        shutil.rmtree(ended, ignore_errors=True)
 
     def _clear(self, found: list[Path]) -> None:
-        """Remove what sessions that were killed have left: their stops, and shards with nothing in them."""
+        """Remove the stop files and empty shards of killed sessions."""
         for pattern in (".stop-*", ".drop-*", ".shard-*.new"):
             for file in self.path.glob(pattern):
                 file.unlink(missing_ok=True)
@@ -115,34 +117,35 @@ class Folder:
                 found.remove(shard)
 
 
-def _read_and_mend(shard: Path, key: KeyOf, retry_failed: bool, stop: Stop) -> Content:
-    content = shards.read(shard, key)
+def _read_and_repair(shard: Path, key: KeyOf, retry_failed: bool, stop: StopSignal) -> ShardContent:
+    """Remove a torn line, and failed items with ``retry_failed``; return the content of the shard."""
+    content = shards.read_shard(shard, key)
     if content.torn or (retry_failed and content.failed.any()):
-        with shards.held(shard):
-            if stop.over:
-                raise JournalError(f"{shard}: another run has taken the place of this one")
+        with shards.locked(shard):
+            if stop.session_ended:
+                raise JournalError(f"{shard}: another run has replaced this one")
             shards.rewrite(shard, lambda line: not (retry_failed and line.failed))
-        before, content = content, shards.read(shard, key)
+        before, content = content, shards.read_shard(shard, key)
         content = attrs.evolve(content, spent=before.spent, spent_on_failed=before.spent_on_failed)
     return content
 
 
-def on_ray(do: Callable[..., T], arguments: Sequence[Iterable[Any]]) -> list[T]:
-    """Call a function for each of these arguments, as tasks of Ray; headrace's errors come as themselves."""
-    task = ray.remote(do)
-    with translated():
-        found: list[T] = ray.get([task.remote(*each) for each in arguments])
-    return found
+def run_tasks(function: Callable[..., T], arguments: Sequence[Iterable[Any]]) -> list[T]:
+    """Call a function for each tuple of arguments, as Ray tasks; headrace's errors are raised unwrapped."""
+    task = ray.remote(function)
+    with translated_errors():
+        results: list[T] = ray.get([task.remote(*each) for each in arguments])
+    return results
 
 
-def shared(thing: T) -> Callable[[], T]:
-    """Put a thing into Ray's object store, and return what gets it in any of its processes."""
-    get: Callable[[], T] = partial(ray.get, ray.put(thing))
+def put_shared(value: T) -> Callable[[], T]:
+    """Put a value into Ray's object store, and return a function that gets it in any of its processes."""
+    get: Callable[[], T] = partial(ray.get, ray.put(value))
     return get
 
 
-class translated:
-    """A context manager in which what Ray wraps around headrace's errors is taken off them."""
+class translated_errors:
+    """A context manager that raises headrace's errors without the errors that Ray wraps around them."""
 
     def __enter__(self) -> None:
         pass
@@ -158,5 +161,5 @@ class translated:
 
 
 def _is_wrapped(error: BaseException) -> bool:
-    """True for Ray's own errors, which are made to be of the kind of what they wrap, too."""
+    """Return whether this is one of Ray's errors, which are also instances of the wrapped error's class."""
     return isinstance(error, ray.exceptions.RayError)

@@ -1,4 +1,4 @@
-"""A job of `headrace run --engine ray`, from its files to its folder."""
+"""A job of `headrace run --engine ray`, from the input files to the output folder."""
 
 from __future__ import annotations
 
@@ -11,82 +11,93 @@ import attrs
 import ray.data
 
 from headrace import InputError, JournalError
-from headrace.bulk import Item, Job, Kind, Summary
-from headrace_ray.done import Places
-from headrace_ray.files import Asked, InputFile, digest_of, files_of, look_through, placed, reads
-from headrace_ray.folder import Folder, on_ray, shared
+from headrace.bulk import Item, Job, SourceKind, Summary
+from headrace_ray.datasource import FunctionDatasource
+from headrace_ray.files import (
+    IndexedFile,
+    JobSpec,
+    assign_positions,
+    combined_digest,
+    find_files,
+    read_functions,
+    scan,
+)
+from headrace_ray.folder import OutputFolder, put_shared, run_tasks
+from headrace_ray.key_sets import IndexBitmap
 from headrace_ray.results import read_results
-from headrace_ray.session import Crowd, cluster, perform
-from headrace_ray.shards import by_place
-from headrace_ray.source import Pieces
+from headrace_ray.session import ActorPoolConfig, ray_cluster, run_session
+from headrace_ray.shards import key_by_index
 
 
 @attrs.frozen
-class Files:
-    """All files of a job, as its task has them: what they are called, and what tells them from others."""
+class InputFiles:
+    """All input files of a job, as the source of its task: their name and their digest."""
 
     name: str
-    files: Sequence[InputFile]
+    files: Sequence[IndexedFile]
     id_column: str | None
-    kind: Kind
+    kind: SourceKind
 
     def where(self, line: int) -> str:
-        """The input and a line."""
+        """Return the input and a line, for messages."""
         return f"{self.name}:{line}"
 
     def items(self) -> Iterator[Item]:
-        """None here: they are read by Ray's processes."""
+        """Yield nothing: Ray's processes read the items."""
         return iter(())
 
     def digest(self) -> str:
-        """That of all files."""
-        return digest_of(self.files)
+        """Return the digest of all files."""
+        return combined_digest(self.files)
 
 
 def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
     """Run a job on Ray; see `headrace.bulk.Engine.run`."""
-    files = files_of(job.input)
-    asked = Asked(job.prompt, job.model, job.choices, job.system, job.parameters, job.schema)
+    files = find_files(job.input)
+    spec = JobSpec(job.prompt, job.model, job.choices, job.system, job.parameters, job.schema)
     kind = files[0].source(job.id_column, 1).kind
-    asked.of(Files(job.input, files, job.id_column, kind))  # what is wrong with it shows here
+    spec.task(InputFiles(job.input, files, job.id_column, kind))  # raises errors of prompt and options
     if Path(job.out).is_file():
-        raise JournalError(f"{job.out}: is a file; an engine writes to a folder, name another --out")
+        raise JournalError(f"{job.out}: is a file; --engine ray writes to a folder, so name another --out")
     job.make_client()
-    with cluster(options["ray_address"]):
-        arguments = [(file, asked, job.id_column, job.limit) for file in files]
-        files = placed(files, on_ray(look_through, arguments), job.limit)
+    with ray_cluster(options["ray_address"]):
+        arguments = [(file, spec, job.id_column, job.limit) for file in files]
+        files = assign_positions(files, run_tasks(scan, arguments), job.limit)
         total = sum(file.items for file in files)
-        task = asked.of(Files(job.input, files, job.id_column, kind))
-        with Folder(job.out, task.fingerprint(), by_place, retry_failed=job.retry_failed) as folder:
-            done = Places.of(folder.keys, total)
-            folder.keys = [keys[keys < total] for keys in folder.keys]  # of a run with a higher limit
+        task = spec.task(InputFiles(job.input, files, job.id_column, kind))
+        with OutputFolder(job.out, task.fingerprint(), key_by_index, retry_failed=job.retry_failed) as folder:
+            done = IndexBitmap.of(folder.keys, total)
+            # An earlier run may have had a higher limit.
+            folder.keys = [keys[keys < total] for keys in folder.keys]
             folder.failed = [keys[keys < total] for keys in folder.failed]
-            get_done = shared(done)
-            pieces = reads(files, asked, job.id_column, get_done, folder.stop)
-            crowd = Crowd(
+            get_done = put_shared(done)
+            functions = read_functions(files, spec, job.id_column, get_done, folder.stop)
+            pool = ActorPoolConfig(
                 actors=options["actors"],
                 make_client=job.make_client,
                 max_in_flight=job.max_in_flight,
                 choices=task.choices,
                 answer=job.schema,
-                key=by_place,
+                key=key_by_index,
                 wait_for_endpoint=job.wait_for_endpoint,
                 deadline=job.deadline,
                 retry_failed=job.retry_failed,
             )
-            dataset = ray.data.read_datasource(Pieces(pieces), override_num_blocks=len(pieces))
-            summary = perform(dataset, folder, crowd, total)
+            dataset = ray.data.read_datasource(
+                FunctionDatasource(functions), override_num_blocks=len(functions)
+            )
+            summary = run_session(dataset, folder, pool, total)
             if options["parquet"]:
                 write_parquet(folder.path, folder.session)
     return summary
 
 
 def write_parquet(out: Path, session: str) -> None:
-    """What is done as Parquet files in a folder of the output, which replaces an older one."""
-    fresh, wanted = out / f".parquet-{session}.new", out / "parquet"
-    read_results(out).write_parquet(str(fresh))
-    shutil.rmtree(wanted, ignore_errors=True)
+    """Write the finished items as Parquet files to a folder of the output; replace an older one."""
+    temporary, target = out / f".parquet-{session}.new", out / "parquet"
+    read_results(out).write_parquet(str(temporary))
+    shutil.rmtree(target, ignore_errors=True)
     try:
-        fresh.rename(wanted)
+        temporary.rename(target)
     except OSError as error:
-        raise InputError(f"{wanted}: {error.strerror}; what is done is in {out}") from error
+        raise InputError(f"{target}: {error.strerror}; the finished items are in {out}") from error

@@ -1,4 +1,4 @@
-"""One session of a run: a dataset of requests through the actors, what stops it, and what comes of it."""
+"""One session of a run: sends a dataset of requests through the actors, and returns the summary."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ import ray
 
 from headrace import Client, DeadlineExceeded, SettingsError
 from headrace.bulk import Summary
-from headrace_ray.actor import Asker, Setup
-from headrace_ray.blocks import ROWS
-from headrace_ray.folder import SIDECAR, Folder, translated
+from headrace_ray.actor import ActorSetup, CallActor
+from headrace_ray.blocks import BLOCK_ROWS
+from headrace_ray.folder import SIDECAR, OutputFolder, translated_errors
 from headrace_ray.shards import KeyOf
-from headrace_ray.stop import INTERRUPT, Stop
+from headrace_ray.stop import INTERRUPT, StopSignal
 
-_BLOCKS = 3
-"""Blocks that an actor works on at once: the end of one and the beginning of the next overlap."""
+_BLOCKS_PER_ACTOR = 3
+"""Blocks that an actor works on at once: the end of one overlaps with the beginning of the next."""
 
-_READ_BYTES = 16 << 20
-"""The size of the blocks in which the input is read, before they are cut to `ROWS` items."""
+_READ_BLOCK_BYTES = 16 << 20
+"""The size of the blocks in which the input is read, before they are split into `BLOCK_ROWS` items."""
 
 _PREFIXES, _SUFFIX = ("OPENAI_", "HEADRACE_", "SSL_CERT_"), "_KEY"
 
 
 @attrs.frozen(kw_only=True)
-class Crowd:
-    """The actors: how many (None: one for every two processors of the cluster), and what each is to do."""
+class ActorPoolConfig:
+    """How many actors there are (None: half as many as the cluster has processors), and their settings."""
 
     actors: int | None
     make_client: Callable[[], Client]
@@ -48,8 +48,8 @@ class Crowd:
     retry_failed: bool
     backend: str = "asyncio"
 
-    def number(self) -> int:
-        """How many actors; raises `SettingsError` where there are not as many places in flight."""
+    def actor_count(self) -> int:
+        """Return the number of actors; raise `SettingsError` if it is above ``max_in_flight``."""
         number = self.actors or min(max(1, int(_processors() // 2)), self.max_in_flight)
         if not 1 <= number <= self.max_in_flight:
             raise SettingsError(
@@ -59,72 +59,74 @@ class Crowd:
 
 
 def _processors() -> float:
+    """Return the number of processors of the cluster."""
     return float(ray.cluster_resources().get("CPU", 1))
 
 
-def perform(requests: Any, folder: Folder, crowd: Crowd, total: int | None) -> Summary:
-    """Send a dataset of requests; ``total`` is the number of all items, None where it is not known."""
-    actors, started = crowd.number(), time.monotonic()
+def run_session(requests: Any, folder: OutputFolder, pool: ActorPoolConfig, total: int | None) -> Summary:
+    """Send a dataset of requests; ``total`` is the number of all items, None if it is not known."""
+    actors, started = pool.actor_count(), time.monotonic()
     done_before = sum(len(keys) for keys in folder.keys)
     failed_before = sum(len(keys) for keys in folder.failed)
     summary = Summary(0, done_before=done_before, failed_before=failed_before)
-    came = 0
-    with _stops(folder.stop, crowd.deadline), translated():
-        for batch in _mapped(requests, folder, crowd, actors).iter_batches(
+    processed = 0
+    with _stop_handlers(folder.stop, pool.deadline), translated_errors():
+        for batch in _map_requests(requests, folder, pool, actors).iter_batches(
             batch_size=None, batch_format="pyarrow", prefetch_batches=0
         ):
             for pickled in batch.column("summary").to_pylist():
                 block: Summary = pickle.loads(pickled)
                 summary.merge(block)
-                came += block.total
-    summary.total = done_before + came if total is None else total
+                processed += block.total
+    summary.total = done_before + processed if total is None else total
     summary.elapsed = time.monotonic() - started
     summary.stopped_by = folder.stop.reason()
     return summary
 
 
-def _mapped(requests: Any, folder: Folder, crowd: Crowd, actors: int) -> Any:
+def _map_requests(requests: Any, folder: OutputFolder, pool: ActorPoolConfig, actors: int) -> Any:
+    """Map a dataset of requests over the actors; the result has one pickled summary per block."""
     from ray.data import ActorPoolStrategy
 
-    # What is left over goes to no actor: a place or two, of many.
-    setup = Setup(
-        make_client=crowd.make_client,
+    # The remainder of max_in_flight goes to no actor.
+    setup = ActorSetup(
+        make_client=pool.make_client,
         out=folder.path,
         sidecar=SIDECAR,
         session=folder.session,
-        key=crowd.key,
-        choices=crowd.choices,
-        answer=crowd.answer,
-        max_in_flight=crowd.max_in_flight // actors,
-        wait_for_endpoint=crowd.wait_for_endpoint,
-        retry_failed=crowd.retry_failed,
+        key=pool.key,
+        choices=pool.choices,
+        answer=pool.answer,
+        max_in_flight=pool.max_in_flight // actors,
+        wait_for_endpoint=pool.wait_for_endpoint,
+        retry_failed=pool.retry_failed,
         environment=_environment(),
         folder=os.getcwd(),
         path=tuple(sys.path),
-        backend=crowd.backend,
-        backend_options={"use_uvloop": True} if crowd.backend == "asyncio" and _has_uvloop() else {},
+        backend=pool.backend,
+        backend_options={"use_uvloop": True} if pool.backend == "asyncio" and _has_uvloop() else {},
     )
-    requests.context.target_max_block_size = _READ_BYTES
+    requests.context.target_max_block_size = _READ_BLOCK_BYTES
     requests.context.enable_progress_bars = sys.stderr.isatty()
-    return requests.repartition(target_num_rows_per_block=ROWS).map_batches(
-        Asker,
+    return requests.repartition(target_num_rows_per_block=BLOCK_ROWS).map_batches(
+        CallActor,
         fn_constructor_args=[setup],
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,
         compute=ActorPoolStrategy(
             size=actors,
-            max_tasks_in_flight_per_actor=_BLOCKS + 1,
-            max_concurrent_calls_per_actor=_BLOCKS,
+            max_tasks_in_flight_per_actor=_BLOCKS_PER_ACTOR + 1,
+            max_concurrent_calls_per_actor=_BLOCKS_PER_ACTOR,
             enable_true_multi_threading=True,
         ),
-        # Half of the processors at most are the actors', so that there are some to read with.
+        # The actors get at most half of the processors, so that some are left for reading.
         num_cpus=min(1.0, _processors() / (2 * actors)),
     )
 
 
 def _environment() -> dict[str, str]:
-    """What of this process's environment settings are read from: an actor's machine may have another."""
+    """Return the environment variables that hold settings; the machine of an actor may have other values."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -139,23 +141,23 @@ def _has_uvloop() -> bool:
 
 
 @contextmanager
-def _stops(stop: Stop, deadline: float | None) -> Iterator[None]:
-    """What stops a session from here: its deadline, and signals (the second one drops calls in flight)."""
+def _stop_handlers(stop: StopSignal, deadline: float | None) -> Iterator[None]:
+    """StopSignal the session at its deadline and on signals; the second signal drops calls in flight."""
     handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
 
-    def obey(number: int, frame: FrameType | None) -> None:
-        if stop.given:
-            for each in handled:  # the next one ends this process
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.requested:
+            for each in handled:  # the next signal ends this process
                 signal.signal(each, before[each])
-            stop.give(INTERRUPT, drop=True)
+            stop.request(INTERRUPT, drop=True)
             return
-        stop.give(INTERRUPT)
+        stop.request(INTERRUPT)
         print("Stopping: calls in flight are being finished. Ctrl-C again drops them.", file=sys.stderr)
 
     def pass_deadline() -> None:
-        stop.give(DeadlineExceeded(f"the run's deadline of {deadline:g} s passed"), drop=True)
+        stop.request(DeadlineExceeded(f"the run's deadline of {deadline:g} s passed"), drop=True)
 
-    before = {each: signal.signal(each, obey) for each in handled}
+    before = {each: signal.signal(each, handle) for each in handled}
     timer = None if deadline is None else threading.Timer(deadline, pass_deadline)
     if timer is not None:
         timer.daemon = True
@@ -170,20 +172,20 @@ def _stops(stop: Stop, deadline: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """Ray, for the block: as it is where it is started already, else that at an address, or one here."""
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """Use Ray inside the block: as it is running, or at an address, or started on this machine."""
     if ray.is_initialized():
         yield
         return
-    # Said by nobody: a run tells no third party of itself, and workers have this environment, not another.
+    # A run reports nothing to third parties, and workers use this environment.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    ours = {"include_dashboard": False} if address is None else {}
+    options = {"include_dashboard": False} if address is None else {}
     try:
-        ray.init(address=address or "local", logging_level="warning", log_to_driver=False, **ours)
+        ray.init(address=address or "local", logging_level="warning", log_to_driver=False, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        said = str(error).splitlines()[0]
-        raise SettingsError(f"--ray-address {address}: no cluster there: {said}") from error
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"--ray-address {address}: cannot connect to a Ray cluster: {reason}") from error
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""How a session's processes, on whatever machine, are told to stop: by what is in its output's folder."""
+"""The stop signal of a session, for processes on all machines: files in the output folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import attrs
 import msgspec
 
 from headrace import CircuitOpen, HeadraceError, JournalError, StatusError, WorkerLost
-from headrace.bulk import Result
+from headrace.bulk import ItemResult
 
 
-class _Why(msgspec.Struct):
+class _StopReason(msgspec.Struct):
+    """Why a session stops, as it is stored."""
+
     kind: str
     message: str
     code: str | None = None
@@ -22,14 +24,15 @@ class _Why(msgspec.Struct):
 
 INTERRUPT = "interrupt"
 
-_OTHERS: dict[str, type[HeadraceError]] = {"journal": JournalError, "lost": WorkerLost}
+_ERRORS: dict[str, type[HeadraceError]] = {"journal": JournalError, "lost": WorkerLost}
 
 
 @attrs.frozen
-class Stop:
-    """The stop of a session: not given, given (calls in flight are finished), or to drop those too.
+class StopSignal:
+    """The stop signal of a session.
 
-    The first who gives it says why; the folder is one that all machines see, as the output is.
+    After a stop, calls in flight finish, unless they are dropped as well. The first request sets the reason.
+    All machines see the signal, because they share the output folder.
     """
 
     out: Path
@@ -37,67 +40,68 @@ class Stop:
 
     @property
     def shared(self) -> Path:
-        """The folder that the session's processes have in common, there for as long as the session is."""
+        """The folder that the session's processes share; it exists as long as the session."""
         return self.out / f".shared-{self.session}"
 
     @property
-    def over(self) -> bool:
-        """True once the session has ended, or another one has taken its place."""
+    def session_ended(self) -> bool:
+        """Whether the session has ended, or another one has replaced it."""
         return not self.shared.exists()
 
     @property
-    def _why(self) -> Path:
+    def _reason_file(self) -> Path:
         return self.out / f".stop-{self.session}"
 
     @property
-    def _drop(self) -> Path:
+    def _drop_file(self) -> Path:
         return self.out / f".drop-{self.session}"
 
     @property
-    def given(self) -> bool:
-        """True once nothing more is to be drawn."""
-        return self._why.exists()
+    def requested(self) -> bool:
+        """Whether no more items may be drawn."""
+        return self._reason_file.exists()
 
     @property
-    def dropping(self) -> bool:
-        """True once calls in flight are to be dropped."""
-        return self._drop.exists()
+    def drop_requested(self) -> bool:
+        """Whether calls in flight must be dropped."""
+        return self._drop_file.exists()
 
-    def give(self, reason: HeadraceError | str, *, drop: bool = False) -> None:
-        """Give it: for an error, or `INTERRUPT`."""
-        if not self.given:
-            fresh = self.out / f".stop-{self.session}.{os.getpid()}"
-            fresh.write_bytes(msgspec.json.encode(_why(reason)))
-            os.replace(fresh, self._why)
+    def request(self, reason: HeadraceError | str, *, drop: bool = False) -> None:
+        """Request a stop because of an error or `INTERRUPT`; ``drop`` also drops calls in flight."""
+        if not self.requested:
+            temporary = self.out / f".stop-{self.session}.{os.getpid()}"
+            temporary.write_bytes(msgspec.json.encode(_stop_reason(reason)))
+            os.replace(temporary, self._reason_file)
         if drop:
-            self._drop.touch()
+            self._drop_file.touch()
 
     def reason(self) -> HeadraceError | str | None:
-        """Why it was given, None where it was not."""
+        """Return stored the stop was requested, None if it was not."""
         try:
-            why = msgspec.json.decode(self._why.read_bytes(), type=_Why)
+            stored = msgspec.json.decode(self._reason_file.read_bytes(), type=_StopReason)
         except FileNotFoundError:
             return None
-        if why.kind == INTERRUPT:
+        if stored.kind == INTERRUPT:
             return INTERRUPT
-        if why.kind in _OTHERS:
-            return _OTHERS[why.kind](why.message)
-        return Result(
-            0, code=why.code, message=why.message, retry_after=why.retry_after, status=why.status
+        if stored.kind in _ERRORS:
+            return _ERRORS[stored.kind](stored.message)
+        return ItemResult(
+            0, code=stored.code, message=stored.message, retry_after=stored.retry_after, status=stored.status
         ).error
 
     def clear(self) -> None:
-        """Remove its files."""
-        for file in (self._why, self._drop):
+        """Remove the files of the signal."""
+        for file in (self._reason_file, self._drop_file):
             file.unlink(missing_ok=True)
 
 
-def _why(reason: HeadraceError | str) -> _Why:
+def _stop_reason(reason: HeadraceError | str) -> _StopReason:
+    """Return a reason as it is stored."""
     if isinstance(reason, str):
-        return _Why(reason, reason)
-    for kind, error in _OTHERS.items():
+        return _StopReason(reason, reason)
+    for kind, error in _ERRORS.items():
         if isinstance(reason, error):
-            return _Why(kind, str(reason))
+            return _StopReason(kind, str(reason))
     wait = reason.retry_after if isinstance(reason, CircuitOpen) else None
     status = reason.status if isinstance(reason, StatusError) else None
-    return _Why("call", str(reason), getattr(reason, "code", None), wait, status)
+    return _StopReason("call", str(reason), getattr(reason, "code", None), wait, status)

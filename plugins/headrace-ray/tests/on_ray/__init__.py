@@ -1,1 +1,1 @@
-"""Tests that need Ray, and a cluster."""
+"""Tests that need Ray and a cluster."""

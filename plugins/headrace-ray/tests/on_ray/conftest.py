@@ -1,4 +1,4 @@
-"""A cluster of Ray on this machine, once for all tests, and what they call and look at."""
+"""A Ray cluster on this machine, shared by all tests, and their helpers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from anyio.from_thread import start_blocking_portal
 from headrace.testing.server import Behaviour, endpoint_process
 from headrace.testing.server.process import EndpointProcess
 
-# Before Ray is imported: it tells nobody of itself, and who wants to use the cluster needs its token.
+# Set before Ray is imported: no usage reports, and a token to use the cluster.
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -30,13 +30,12 @@ os.environ |= {
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
 }
 
-# Ray is a group of dependencies of its own; pytest ends with an error where it is asked for these tests and
-# there are none.
+# Ray is in its own dependency group. Without it, no test here is collected.
 collect_ignore_glob = [] if find_spec("ray") else ["test_*.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What Ray and what it is made of warn of is not ours to mend."""
+    """Ignore the warnings of Ray and its dependencies."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -52,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """A cluster of two processors; its address."""
+    """Provide the address of a cluster with two processors."""
     import warnings
 
     with warnings.catch_warnings():
@@ -60,7 +59,7 @@ def cluster() -> Iterator[str]:
         import ray
         import ray.data
 
-        # Not pytest's folder: the paths of sockets are to be short. Ray itself would leave its logs behind.
+        # Not pytest's folder: paths of sockets must be short. By default, Ray would leave its logs behind.
         folder = tempfile.mkdtemp(prefix="ray-")
         try:
             context = ray.init(
@@ -78,7 +77,7 @@ def cluster() -> Iterator[str]:
 
 @contextmanager
 def serving_process(behaviour: Behaviour) -> Iterator[EndpointProcess]:
-    """The embedded endpoint, for a block."""
+    """Run the embedded endpoint inside the block."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(endpoint_process(behaviour)) as endpoint,
@@ -88,7 +87,7 @@ def serving_process(behaviour: Behaviour) -> Iterator[EndpointProcess]:
 
 @pytest.fixture
 def serving() -> Callable[[Behaviour], Any]:
-    """Runs the embedded endpoint for a block; its URL."""
+    """Return a context manager that runs the embedded endpoint and provides its URL."""
 
     @contextmanager
     def run(behaviour: Behaviour) -> Iterator[str]:
@@ -100,7 +99,7 @@ def serving() -> Callable[[Behaviour], Any]:
 
 @pytest.fixture
 def requests_at() -> Callable[[str], int]:
-    """How many requests an endpoint has had."""
+    """Return a function that counts the requests of an endpoint."""
 
     def read(url: str) -> int:
         counts = httpx.get(f"{url.removesuffix('/v1')}/headrace/counts", trust_env=False).json()
@@ -110,7 +109,7 @@ def requests_at() -> Callable[[str], int]:
 
 
 def lines_in(out: Path) -> list[dict[str, Any]]:
-    """The whole lines of all shards."""
+    """Return the whole lines of all shards."""
     return [
         json.loads(line)
         for shard in sorted(out.glob("shard-*.jsonl"))
@@ -119,7 +118,7 @@ def lines_in(out: Path) -> list[dict[str, Any]]:
 
 
 def write_rows(folder: Path, files: int, rows: int) -> None:
-    """CSV files without ids."""
+    """Write CSV files without ids."""
     folder.mkdir()
     for number in range(files):
         lines = [f"{number}-{row},{row}.90" for row in range(rows)]
@@ -128,7 +127,7 @@ def write_rows(folder: Path, files: int, rows: int) -> None:
 
 @pytest.fixture
 def command(cluster: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts ``headrace run --engine ray`` on the cluster; what has not ended by the test's end is killed."""
+    """Return a function that starts ``headrace run --engine ray``; kill its processes after the test."""
     started = []
 
     def start(url: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:

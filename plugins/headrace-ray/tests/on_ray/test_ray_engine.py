@@ -1,4 +1,4 @@
-"""`headrace run --engine ray`: many files, one answer for each row, and what is killed on the way."""
+"""`headrace run --engine ray`: one answer per row, also when processes are killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PATIENT = {"HEADRACE_TIMEOUT": "600", "HEADRACE_STALL_TIMEOUT": "600"}
 
 def job(folder: Path, url: str, **changed: Any) -> Job:
     client = {"base_url": url, "model": "m", "max_in_flight": IN_FLIGHT, **changed.pop("client", {})}
-    said: dict[str, Any] = {
+    text: dict[str, Any] = {
         "input": str(folder / "in"),
         "out": str(folder / "out"),
         "prompt": "Sort {name} at {price}",
@@ -49,11 +49,11 @@ def job(folder: Path, url: str, **changed: Any) -> Job:
         "wait_for_endpoint": 600.0,
         "retry_failed": False,
     }
-    return Job(**said | changed)
+    return Job(**text | changed)
 
 
-def run(asked: Job, **options: Any) -> Summary:
-    return RayEngine().run(asked, {"ray_address": None, "actors": 2, "parquet": False} | options)
+def run(arguments: Job, **options: Any) -> Summary:
+    return RayEngine().run(arguments, {"ray_address": None, "actors": 2, "parquet": False} | options)
 
 
 def expected(files: int, rows: int) -> set[str]:
@@ -61,7 +61,7 @@ def expected(files: int, rows: int) -> set[str]:
 
 
 def check_once_each(out: Path, files: int, rows: int) -> None:
-    """One line a row, with the answer to its own prompt, and the place that it has in the input."""
+    """Check that each row has one line, with the answer to its own prompt and its index in the input."""
     lines = lines_in(out)
     assert {line["custom_id"] for line in lines} == expected(files, rows)
     assert len(lines) == files * rows
@@ -112,21 +112,21 @@ def test_failed_items_are_sent_past_the_cache(
 ) -> None:
     write_rows(tmp_path / "in", 1, 50)
     client = {"cache": {"path": str(tmp_path / "answers.sqlite")}}
-    # Each answer is cut off after a token, so that it is not one of the choices.
-    said = {"choices": ("garden tools", "household goods"), "parameters": {"max_tokens": 1}}
+    # Each answer is cut off after one token, so it is not one of the choices.
+    text = {"choices": ("garden tools", "household goods"), "parameters": {"max_tokens": 1}}
     with serving(Behaviour()) as url:
-        assert run(job(tmp_path, url, client=client, **said)).failed == 50
+        assert run(job(tmp_path, url, client=client, **text)).failed == 50
         assert requests_at(url) == 50
-        assert run(job(tmp_path, url, client=client, retry_failed=True, **said)).failed == 50
+        assert run(job(tmp_path, url, client=client, retry_failed=True, **text)).failed == 50
         assert requests_at(url) == 100
 
 
 def holders(out: Path) -> list[int]:
-    """The processes that have a shard open: the actors."""
+    """Return the processes that have a shard open: the actors."""
     found = set()
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            with suppress(OSError):  # of a process, or a file, that is gone meanwhile
+            with suppress(OSError):  # the process or file may be gone meanwhile
                 for file in os.listdir(process / "fd"):
                     with suppress(OSError):
                         if os.readlink(process / "fd" / file).startswith(f"{out}/shard-"):
@@ -134,40 +134,40 @@ def holders(out: Path) -> list[int]:
     return sorted(found)
 
 
-def test_an_actor_that_is_killed_costs_what_it_had_in_flight(
+def test_a_killed_actor_loses_only_its_calls_in_flight(
     tmp_path: Path, serving: Serving, command: Command, requests_at: Callable[[str], int]
 ) -> None:
     write_rows(tmp_path / "in", 2, 1500)
     out = tmp_path / "out"
-    asked = ("in", "--out", "out", "--prompt", "Sort {name} at {price}", "--model", "m", "--actors", "2")
+    arguments = ("in", "--out", "out", "--prompt", "Sort {name} at {price}", "--model", "m", "--actors", "2")
     with serving(Behaviour(latency=0.1)) as url:
-        process = command(url, *asked, "--max-in-flight", str(IN_FLIGHT))
+        process = command(url, *arguments, "--max-in-flight", str(IN_FLIGHT))
         wait_for_lines(out, 500, process)
         os.kill(holders(out)[0], signal.SIGKILL)
-        said, errors = process.communicate(timeout=LIMIT)
+        text, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, errors
         sent = requests_at(url)
-    assert "3,000 of 3,000 items done" in said
+    assert "3,000 of 3,000 items done" in text
     check_once_each(out, 2, 1500)
     assert sent <= 3000 + IN_FLIGHT // 2 + 15, "more was sent again than the actor had in flight"
 
 
-def test_a_command_that_is_killed_is_gone_on_with(
+def test_a_killed_command_can_be_continued(
     tmp_path: Path, command: Command, requests_at: Callable[[str], int]
 ) -> None:
     write_rows(tmp_path / "in", 2, 1000)
     out = tmp_path / "out"
-    asked = ("in", "--out", "out", "--prompt", "Sort {name} at {price}", "--model", "m", "--actors", "2")
+    arguments = ("in", "--out", "out", "--prompt", "Sort {name} at {price}", "--model", "m", "--actors", "2")
     with serving_process(Behaviour(latency=0.2)) as endpoint:
         url = endpoint.base_url
-        start = functools.partial(command, url, *asked, "--max-in-flight", str(IN_FLIGHT), **PATIENT)
+        start = functools.partial(command, url, *arguments, "--max-in-flight", str(IN_FLIGHT), **PATIENT)
         process = start()
         wait_for_lines(out, 400, process)
-        # However long the second command takes to start: the first one cannot come to its end meanwhile.
+        # The first command cannot finish while the second one starts.
         os.kill(endpoint.pid, signal.SIGSTOP)
         second = start()
-        said, refused = second.communicate(timeout=LIMIT)
-        assert (second.returncode, said) == (2, ""), refused
+        text, refused = second.communicate(timeout=LIMIT)
+        assert (second.returncode, text) == (2, ""), refused
         assert "another run is writing to it" in refused
         assert process.poll() is None, process.communicate()
         process.kill()
@@ -178,38 +178,48 @@ def test_a_command_that_is_killed_is_gone_on_with(
             time.sleep(0.1)
         assert 400 <= len(lines_in(out)) < 2000
         os.kill(endpoint.pid, signal.SIGCONT)
-        # As after a crash of the machine: a line that was begun.
+        # As after a crash of the machine: a torn line.
         with max(out.glob("shard-*"), key=lambda shard: shard.stat().st_size).open("ab") as shard:
             shard.write(b'{"id":"headrace-17","custom')
         process = start()
-        said, errors = process.communicate(timeout=LIMIT)
+        text, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == 0, errors
         sent = requests_at(url)
-    assert "2,000 of 2,000 items done" in said
+    assert "2,000 of 2,000 items done" in text
     check_once_each(out, 2, 1000)
     assert sent <= 2000 + IN_FLIGHT + 2 * 15, "more was sent again than was in flight"
 
 
-def test_ctrl_c_lets_calls_in_flight_end(tmp_path: Path, serving: Serving, command: Command) -> None:
+def test_ctrl_c_lets_calls_in_flight_finish(tmp_path: Path, serving: Serving, command: Command) -> None:
     write_rows(tmp_path / "in", 1, 3000)
     out = tmp_path / "out"
-    asked = ("in", "--out", "out", "--prompt", "{name}", "--model", "m", "--max-in-flight", str(IN_FLIGHT))
+    arguments = (
+        "in",
+        "--out",
+        "out",
+        "--prompt",
+        "{name}",
+        "--model",
+        "m",
+        "--max-in-flight",
+        str(IN_FLIGHT),
+    )
     with serving(Behaviour(latency=0.2)) as url:
-        process = command(url, *asked)
+        process = command(url, *arguments)
         wait_for_lines(out, 100, process)
         process.send_signal(signal.SIGINT)
-        said, errors = process.communicate(timeout=LIMIT)
+        text, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, errors
-    assert "the same command again goes on from here" in said
+    assert "the same command again goes on from here" in text
     assert "Traceback" not in errors
     done = len(lines_in(out))
-    assert f"{done:,} of 3,000 items done" in said
+    assert f"{done:,} of 3,000 items done" in text
     assert done < 3000
     assert not list(out.glob(".*"))
 
 
 @pytest.mark.usefixtures("cluster")
-def test_what_all_later_calls_would_share_ends_the_run(tmp_path: Path, serving: Serving) -> None:
+def test_an_error_that_all_calls_would_get_stops_the_run(tmp_path: Path, serving: Serving) -> None:
     write_rows(tmp_path / "in", 2, 2000)
     with serving(Behaviour(api_key="sk-right")) as url:
         summary = run(job(tmp_path, url, client={"api_key": "sk-wrong"}))
@@ -220,22 +230,22 @@ def test_what_all_later_calls_would_share_ends_the_run(tmp_path: Path, serving: 
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_endpoint_that_is_down_is_waited_for_and_a_deadline_kept(tmp_path: Path) -> None:
+def test_a_run_waits_for_a_failing_endpoint_and_keeps_its_deadline(tmp_path: Path) -> None:
     write_rows(tmp_path / "in", 1, 600)
-    nobody = "http://127.0.0.1:9/v1"
+    unreachable = "http://127.0.0.1:9/v1"
     impatient = {"retry": {"attempts": 1}, "breaker": {"open_for": 0.2}}
-    given_up = run(job(tmp_path, nobody, wait_for_endpoint=0.5, client=impatient))
+    given_up = run(job(tmp_path, unreachable, wait_for_endpoint=0.5, client=impatient))
     assert getattr(given_up.stopped_by, "code", None) == "circuit_open"
-    stopped = run(job(tmp_path, nobody, deadline=3.0, client=impatient))
+    stopped = run(job(tmp_path, unreachable, deadline=3.0, client=impatient))
     assert "deadline of 3 s passed" in str(stopped.stopped_by)
-    assert stopped.left == 600, "those that opened the circuit are sent again as well"
+    assert stopped.left == 600, "items that opened the circuit are run again as well"
     with pytest.raises(JournalError, match="is a file"):
-        run(job(tmp_path, nobody, out=str(tmp_path / "in" / "part0.csv")))
+        run(job(tmp_path, unreachable, out=str(tmp_path / "in" / "part0.csv")))
 
 
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize(
-    ("changed", "error", "said"),
+    ("changed", "error", "text"),
     [
         (
             {"prompt": "{nam}"},
@@ -249,10 +259,10 @@ def test_an_endpoint_that_is_down_is_waited_for_and_a_deadline_kept(tmp_path: Pa
         ({"max_in_flight": 1}, SettingsError, "actors=2: must be at least 1, and at most max_in_flight=1"),
     ],
 )
-def test_mistakes_are_said_before_anything_is_sent(
-    tmp_path: Path, changed: dict[str, Any], error: type[Exception], said: str
+def test_mistakes_are_reported_before_anything_is_sent(
+    tmp_path: Path, changed: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     write_rows(tmp_path / "in", 2, 3)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=text):
         run(job(tmp_path, "http://127.0.0.1:9/v1", **changed))
     assert lines_in(tmp_path / "out") == []

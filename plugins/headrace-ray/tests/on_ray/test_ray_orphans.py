@@ -1,4 +1,4 @@
-"""No row is done twice: actors that outlive their command, that Ray replaced, or that it gives work again."""
+"""No row is done twice by actors that outlive their command, are replaced, or get a block again."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from headrace import Client
 from headrace.errors import JournalError
 from headrace.testing.server import Behaviour
 from headrace_ray import shards
-from headrace_ray.files import Asked, files_of
-from headrace_ray.shards import OwnShard, by_place
+from headrace_ray.files import JobSpec, find_files
+from headrace_ray.shards import ActorShard, key_by_index
 
 from .conftest import lines_in, write_rows
 from .test_ray_engine import LIMIT, check_once_each, job, run
@@ -27,17 +27,17 @@ ROWS = 800
 
 
 def start_actor(folder: Path, url: str, session: str, max_in_flight: int) -> Any:
-    """An actor of a session whose command is no more, and which Ray does not end."""
+    """Start an actor of a session whose command is gone; Ray does not end it."""
     import ray
 
-    from headrace_ray.actor import Asker, Setup
+    from headrace_ray.actor import ActorSetup, CallActor
 
-    setup = Setup(
+    setup = ActorSetup(
         make_client=functools.partial(Client, base_url=url, model="m"),
         out=folder / "out",
         sidecar="run.journal",
         session=session,
-        key=by_place,
+        key=key_by_index,
         choices=(),
         answer=None,
         max_in_flight=max_in_flight,
@@ -51,29 +51,29 @@ def start_actor(folder: Path, url: str, session: str, max_in_flight: int) -> Any
     )
 
     class Worker:
-        """As Ray Data's: its calls are made in threads, which those of a class with coroutines are not."""
+        """An actor like Ray Data's: its methods run in threads, which needs a class without coroutines."""
 
         def __init__(self) -> None:
-            self._asker = Asker(setup)
+            self._actor = CallActor(setup)
 
         def ask(self, table: Any) -> Any:
-            return self._asker(table)
+            return self._actor(table)
 
     return ray.remote(Worker).options(num_cpus=0, max_concurrency=4).remote()
 
 
 def first_block(folder: Path) -> Any:
-    """The first items of the input, as an actor gets them."""
-    from headrace_ray.blocks import tables
+    """Return the first items of the input, as an actor gets them."""
+    from headrace_ray.blocks import request_tables
 
-    asked = Asked("Sort {name} at {price}", "m", None, None, {}, None)
-    (file,) = files_of(str(folder / "in"))
+    spec = JobSpec("Sort {name} at {price}", "m", None, None, {}, None)
+    (file,) = find_files(str(folder / "in"))
     source = file.source(None, None)
-    return next(tables(((item.index, item) for item in source.items()), asked.of(source)))
+    return next(request_tables(((item.index, item) for item in source.items()), spec.task(source)))
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_actor_that_outlives_its_command_ends_when_the_run_is_gone_on_with(
+def test_an_actor_that_outlives_its_command_ends_when_the_run_continues(
     tmp_path: Path, serving: Serving
 ) -> None:
     import ray
@@ -99,20 +99,20 @@ def test_an_actor_that_outlives_its_command_ends_when_the_run_is_gone_on_with(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_an_actor_that_comes_to_life_after_its_session_does_nothing(tmp_path: Path) -> None:
+def test_an_actor_that_starts_after_its_session_does_nothing(tmp_path: Path) -> None:
     import ray
 
     write_rows(tmp_path / "in", 1, ROWS)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "run.journal").touch()
     actor = start_actor(tmp_path, "http://127.0.0.1:9/v1", "late", max_in_flight=2)
-    with pytest.raises(ray.exceptions.RayActorError, match="another run has taken the place of this one"):
+    with pytest.raises(ray.exceptions.RayActorError, match="another run has replaced this one"):
         ray.get(actor.ask.remote(first_block(tmp_path)), timeout=LIMIT)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.journal"]
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_block_that_an_actor_is_given_again_is_done_once(
+def test_a_block_sent_to_an_actor_again_is_done_once(
     tmp_path: Path, serving: Serving, requests_at: Callable[[str], int]
 ) -> None:
     import ray
@@ -132,18 +132,18 @@ def test_a_block_that_an_actor_is_given_again_is_done_once(
     assert len({line["custom_id"] for line in lines_in(out)}) == len(lines_in(out)) == block.num_rows
 
 
-def test_an_actor_that_is_started_again_waits_for_its_earlier_process(
+def test_a_restarted_actor_waits_for_its_earlier_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shards, "_RELEASE_LIMIT", 0.3)
-    monkeypatch.setattr(shards, "_SAY_AFTER", 0.1)
-    before = OwnShard(tmp_path, "session", "a")
-    OwnShard(tmp_path, "session", "another").wait_for_predecessors()
-    again = OwnShard(tmp_path, "session", "a")
-    with pytest.raises(JournalError, match="an actor that should have ended still has it; end its process"):
+    monkeypatch.setattr(shards, "_NOTICE_DELAY", 0.1)
+    before = ActorShard(tmp_path, "session", "a")
+    ActorShard(tmp_path, "session", "another").wait_for_predecessors()
+    again = ActorShard(tmp_path, "session", "a")
+    with pytest.raises(JournalError, match="an actor that should have ended still holds it; end its process"):
         again.wait_for_predecessors()
-    said = capfd.readouterr().err
-    assert said == f"Waiting for an earlier actor to end: it still has {before.path.name}.\n"
+    notice = capfd.readouterr().err
+    assert notice == f"Waiting for an earlier actor to end: it still holds {before.path.name}.\n"
     before.lines.close()
     again.wait_for_predecessors()
     assert not list(tmp_path.glob(".*"))

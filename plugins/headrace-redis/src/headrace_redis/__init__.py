@@ -1,4 +1,4 @@
-"""For headrace: one rate limit, one view of circuits, one budget for all processes that use an account."""
+"""Redis plugin for headrace: processes of one account share rate limits, circuits and a budget."""
 
 import headrace
 from headrace_redis.account import Account
@@ -8,5 +8,5 @@ __all__ = ["Account"]
 
 @headrace.hookimpl
 def headrace_policies(settings: headrace.Settings) -> list[headrace.Policy]:
-    """The policies of an account, with the settings of the section ``redis``; none without a ``url``."""
+    """Return the policies of an account, configured by the section ``redis``; none without a ``url``."""
     return settings.section("redis", Account).policies()

@@ -1,4 +1,4 @@
-"""The settings of an account, and the policies that share it."""
+"""The settings of a shared account, and its policies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import attrs
 
 from headrace import Policy, RateLimits, Secret, SettingsError
 from headrace.plugins import positive_number
-from headrace_redis.gcra import Limits
-from headrace_redis.link import Link
+from headrace_redis.gcra import GcraLimits
+from headrace_redis.member import AccountMember
 from headrace_redis.pace import SharedPace
-from headrace_redis.purse import NANO
-from headrace_redis.server import Server
+from headrace_redis.server import RedisServer
+from headrace_redis.shared_budget import NANO
 from headrace_redis.spending import SharedSpending
 
 
@@ -23,7 +23,7 @@ def _as_secret(url: str | Secret | None) -> Secret | None:
     return Secret(url) if isinstance(url, str) else url
 
 
-def _amount(value: Decimal | int | float | str | None) -> Decimal | None:
+def _as_amount(value: Decimal | int | float | str | None) -> Decimal | None:
     if value is None:
         return None
     try:
@@ -37,33 +37,39 @@ def _amount(value: Decimal | int | float | str | None) -> Decimal | None:
 
 @attrs.define(eq=False, kw_only=True)
 class Account(RateLimits):
-    """What all processes share that use one account, over a Redis or Valkey server.
+    """What all processes of one account share, over a Redis or Valkey server.
 
-    ``url``: the server, like ``redis://:password@host:6379/0``, ``rediss://…`` or ``unix://…``; without one
-    (the default) there are no policies. ``requests_per_minute``, ``tokens_per_minute``: of all processes
-    together, for each model at each endpoint (default: no limit); input and output tokens are not limited
-    each by itself. ``limits``: other ones, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``; of each
-    key, the first of these that has it counts. ``burst``: how many seconds' worth of a limit may go at once
-    (default 1), but always one call. ``budget``: USD that all processes together may spend (default: no
-    limit), by what headrace-cost says. ``max_pause``: the longest pause in seconds that is waited for after a
-    429 (default 120); in a longer one calls fail with `CircuitOpen`. ``prefix``: what all keys begin with
-    (default "headrace"). ``timeout``: seconds for a connection or an exchange, after which Redis is taken to
-    be away (default 0.5). ``processes``: how many share the limits while Redis is away (default: as many as
-    there were of late; Redis must be there at the start then).
+    Args:
+        url: The server: ``redis://:password@host:6379/0``, ``rediss://…`` or ``unix://…`` (default None: no
+            policies).
+        requests_per_minute: For all processes together, for each model at each endpoint (default: no limit).
+        tokens_per_minute: The same for input and output tokens together. They cannot be limited separately.
+        limits: Other limits, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``. For each key, the first
+            of these that has it applies.
+        burst: Burst size, as seconds' worth of the limit (default 1); one call at least. budget: USD that all
+        processes together may spend, by headrace-cost (default: no limit). max_pause: The longest pause in
+        seconds that calls wait for after a 429 (default 120). In a longer one,
+            calls fail with `CircuitOpen`.
+        prefix: Prefix of all keys (default "headrace").
+        timeout: Seconds for a connection or an exchange, after which Redis counts as unavailable (default
+            0.5).
+        processes: How many processes share the limits while Redis is unavailable (default: as many as there
+            were recently; then Redis must be available when a client is opened).
 
-    Raises `SettingsError` for a value out of range and an unknown key in ``limits``; and when a client is
-    opened, for a login that is refused, and for a server that cannot be used where ``processes`` is not set.
+    Raises:
+        SettingsError: A value is out of range, or ``limits`` has an unknown key. When a client is opened: the
+            login is rejected, or the server cannot be used and ``processes`` is not set.
     """
 
     name = "redis"
     unsupported: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("input_tokens_per_minute", "output_tokens_per_minute"),
-        "processes share requests and tokens; set tokens_per_minute, or divide this one among the processes "
-        "in [pace]",
+        "processes share requests and tokens; set tokens_per_minute, or divide this limit among the "
+        "processes in [pace]",
     )
 
     url: Secret | None = attrs.field(default=None, converter=_as_secret)
-    budget: Decimal | None = attrs.field(default=None, converter=_amount)
+    budget: Decimal | None = attrs.field(default=None, converter=_as_amount)
     max_pause: float = attrs.field(default=120.0, validator=positive_number)
     prefix: str = "headrace"
     timeout: float = attrs.field(default=0.5, validator=positive_number)
@@ -71,22 +77,22 @@ class Account(RateLimits):
 
     @property
     def budget_nano(self) -> int | None:
-        """The budget in billionths of a USD, which is how Redis counts."""
+        """The budget in nano-USD, the unit in Redis."""
         return None if self.budget is None else int(self.budget * NANO)
 
     def policies(self) -> list[Policy]:
-        """The policies for one client: `SharedPace`, and with a ``budget`` `SharedSpending`."""
+        """Return the policies for one client: `SharedPace`, and with a ``budget`` `SharedSpending`."""
         if self.url is None:
             return []
-        import coredis  # noqa: F401 - takes a second, and that had better not be the first call's
+        import coredis  # noqa: F401 - takes a second, which the first call should not wait for
 
-        link = Link(Server(self.url.reveal(), self.prefix, self.timeout), self)
-        policies: list[Policy] = [SharedPace(link)]
+        member = AccountMember(RedisServer(self.url.reveal(), self.prefix, self.timeout), self)
+        policies: list[Policy] = [SharedPace(member)]
         if self.budget is not None:
-            policies.append(SharedSpending(link))
+            policies.append(SharedSpending(member))
         return policies
 
-    def limits_of(self, endpoint: str, model: str) -> Limits:
-        """What is allowed of a model at the endpoint of this name."""
-        allowed = self.per_minute(endpoint, model)
-        return Limits.a_minute(allowed.requests, allowed.tokens, self.burst)
+    def limits_of(self, endpoint: str, model: str) -> GcraLimits:
+        """Return the limits of a model at the endpoint of this name."""
+        limits = self.per_minute(endpoint, model)
+        return GcraLimits.per_minute(limits.requests, limits.tokens, self.burst)

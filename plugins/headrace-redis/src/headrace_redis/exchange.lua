@@ -1,21 +1,21 @@
--- One exchange between a process and all others: what it has to tell, and when its calls may go.
+-- One exchange between a process and all others: what it reports, and when its calls may go.
 --
 -- KEYS  1 lane (hash: r, t the theoretical arrival times of requests and tokens, p the end of a pause,
---         e its epoch: when it was made)
---       2 spent (hash: total, and what each member spent)   3 members (by when they were last heard of)
---       4 circuit (there while it is open; holds who opened it)
--- ARGV  1 now; '' takes the server's time, which is the only clock that all have; a number is for tests
---       2 member  3 µs a request, 0 for no limit  4 µs a token, 0 for no limit  5 burst (µs)
---       6 horizon (µs), and 7 µs that it is farther ahead for each member, so that there is a turn for each
---       8 requests and 9 tokens to give back (or, below 0, to take)  10 pause asked for (µs)
---       11 nano-USD that this member has spent since it began  12 µs that a member is remembered
---       13 the epoch of the lane that this member knows, '' for none. Where it is another one, the server has
---       forgotten the lane since: nothing is booked, and the member tells what it had booked with the next
---       exchange
---       14 … the tokens of each call that wants to go
--- gives { spent (as text: nano-USD), members, ms for which the circuit is open, µs for which all pause,
---         µs until it is worth asking again, epoch (as text), µs since then, and for each call that may go: in
---         how many µs }
+--         e its epoch: when it was created)
+--       2 spent (hash: total, and what each member spent)   3 members (by the time of their last exchange)
+--       4 circuit (exists while it is open; holds the member that opened it)
+-- ARGV  1 now; '' takes the server's time, the only clock that all members share; a number is for tests
+--       2 member  3 µs per request, 0 for no limit  4 µs per token, 0 for no limit  5 burst (µs)
+--       6 horizon (µs)  7 µs added to it for each member, so that there is a turn for each
+--       8 requests and 9 tokens to refund (negative: to take)  10 pause to begin (µs)
+--       11 nano-USD that this member has spent since it began  12 µs for which a member counts
+--       13 the epoch of the lane that this member knows, '' for none. If it differs from the lane's epoch, the
+--       server has lost the lane since then: nothing is booked, and the member reports its bookings with the
+--       next exchange
+--       14 … the tokens of each call to book
+-- returns { spent (as text: nano-USD), members, ms for which the circuit is open, µs for which all pause,
+--         µs until the next exchange is worthwhile, epoch (as text), µs since the epoch, and for each booked
+--         call the µs until its slot }
 local now
 if ARGV[1] == '' then
     local time = redis.call('TIME')
@@ -26,7 +26,7 @@ end
 local member, interval, per_token = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local burst = tonumber(ARGV[5])
 
--- What a member has spent comes as its sum: told twice, after an answer that was lost, it counts once.
+-- A member reports the sum of its spending: if it reports twice because a result was lost, it counts once.
 local spent = redis.call('HGET', KEYS[2], 'total') or '0'
 local mine = tonumber(ARGV[11])
 if mine > 0 then
@@ -54,7 +54,7 @@ local limited = interval > 0 or per_token > 0
 local epoch = kept[4] or string.format('%.0f', now)
 local forgotten = limited and ARGV[13] ~= '' and ARGV[13] ~= epoch
 if forgotten and not kept[4] then
-    -- What went before is not known any more: as if the burst had just gone.
+    -- Earlier bookings are not known any more: start as if the burst had just been used.
     r, t = now + math.max(burst - interval, 0), now + burst
 end
 r = r - tonumber(ARGV[8]) * interval
@@ -62,12 +62,12 @@ t = t - tonumber(ARGV[9]) * per_token
 local asked = tonumber(ARGV[10])
 if asked > 0 and now + asked > pause then
     pause = now + asked
-    -- No burst after it: the endpoint is asked for no more than its rate from the first call on.
+    -- No burst after the pause: from the first call on, calls go at the rate only.
     r = math.max(r, pause + math.max(burst - interval, 0))
 end
 
--- The generic cell rate algorithm as virtual scheduling; headrace_redis/gcra.py says the same in Python.
--- Counted here: a member may not have heard yet of those that came since its last exchange.
+-- The generic cell rate algorithm as virtual scheduling; headrace_redis/gcra.py does the same in Python.
+-- Members are counted here, because a member may not know those that joined since its last exchange.
 local horizon = tonumber(ARGV[6]) + members * tonumber(ARGV[7])
 local slots, wait = {}, 0
 for index = 14, forgotten and 13 or #ARGV do

@@ -1,4 +1,4 @@
-"""One exchange: what a member tells all others and asks for, over Redis or without it."""
+"""One exchange: what a member reports to the others and books, with Redis or without it."""
 
 from __future__ import annotations
 
@@ -9,115 +9,123 @@ from collections.abc import Awaitable, Callable
 import anyio
 import attrs
 
-from headrace_redis.alone import answer_alone
-from headrace_redis.gcra import Limits
-from headrace_redis.lane import HORIZON, Answer, Lane, Lanes
-from headrace_redis.purse import Purse
-from headrace_redis.reach import Reach
-from headrace_redis.server import Connection
+from headrace_redis.availability import RedisAvailability
+from headrace_redis.gcra import GcraLimits
+from headrace_redis.lane import SharedLane, SharedLanes
+from headrace_redis.local_fallback import local_fallback
+from headrace_redis.server import RedisConnection
+from headrace_redis.shared_budget import SharedBudget
+from headrace_redis.turns import HORIZON, ExchangeResult
 
-FORGOTTEN = 60.0
-"""Seconds for which Redis keeps a lane at least: if it is gone earlier, the server has forgotten it."""
+MIN_LANE_TTL = 60.0
+"""Seconds for which Redis keeps a lane at least: if it is gone earlier, the server has lost its data."""
 
-GRACE = 2.0
-"""Seconds for which others wait longer than the process that opened a circuit, while it probes."""
+PROBE_GRACE = 2.0
+"""Seconds for which other processes wait longer than the one that opened a circuit, while it probes."""
 
-Ask = Callable[[Lane, list[int], float], Awaitable[Answer]]
-"""Called with a lane, the tokens of each turn to ask for, and the time."""
+Exchange = Callable[[SharedLane, list[int], float], Awaitable[ExchangeResult]]
+"""Called with a lane, the tokens of each turn to book, and the current time."""
 
 
 @attrs.define(eq=False)
 class Exchanges:
-    """The exchanges of one client, which is one member of those that share."""
+    """The exchanges of one client, which is one member of those that share an account."""
 
-    lanes: Lanes
-    purse: Purse
-    reach: Reach
-    member: str = attrs.field(factory=lambda: f"{os.getpid()}-{secrets.token_hex(4)}")
-    nowhere: Lane = attrs.field(factory=lambda: Lane("", "", Limits()))
-    """The lane of an exchange that only tells spending or circuits."""
+    lanes: SharedLanes
+    budget: SharedBudget
+    availability: RedisAvailability
+    member_id: str = attrs.field(factory=lambda: f"{os.getpid()}-{secrets.token_hex(4)}")
+    no_lane: SharedLane = attrs.field(factory=lambda: SharedLane("", "", GcraLimits()))
+    """The lane of an exchange that only reports spending or circuits."""
     _circuits: dict[str, float | None] = attrs.field(factory=dict)
 
-    def tell_circuit(self, base_url: str, open_for: float | None) -> None:
-        """Have the next exchange tell that a circuit is open for so long, or (None) is closed."""
+    def share_circuit(self, base_url: str, open_for: float | None) -> None:
+        """Have the next exchange report that a circuit is open for ``open_for`` seconds, None for closed."""
         self._circuits[base_url] = open_for
 
     @property
-    def all_told(self) -> bool:
-        """Whether the others know of all that was spent here, and of all circuits."""
-        return self.purse.all_told and not self._circuits
+    def all_shared(self) -> bool:
+        """Whether all spending and all circuits of this member have been reported."""
+        return self.budget.all_shared and not self._circuits
 
-    def due(self, now: float) -> Lane | None:
-        """The lane whose exchange is due longest; `nowhere` if only spending or circuits are to be told."""
-        due = min((lane for lane in self.lanes.everything() if lane.due(now)), key=_asked, default=None)
-        return self.nowhere if due is None and not self.reach.away and not self.all_told else due
+    def due_lane(self, now: float) -> SharedLane | None:
+        """Return the lane whose exchange is most overdue; `no_lane` if only spending or circuits are due."""
+        due = (lane for lane in self.lanes.all_values() if lane.exchange_due(now))
+        lane = min(due, key=_next_exchange_at, default=None)
+        return self.no_lane if lane is None and not self.availability.away and not self.all_shared else lane
 
-    def over(self, connection: Connection) -> Ask:
-        """Exchanges with Redis."""
+    def over(self, connection: RedisConnection) -> Exchange:
+        """Return a function that makes exchanges with Redis."""
 
-        async def ask(lane: Lane, asked: list[int], now: float) -> Answer:
-            with anyio.fail_after(self.reach.server.timeout):
-                await self._tell_circuits(connection)
-                known = lane.epoch if now - lane.answered_at < FORGOTTEN else ""
-                answer = await self._exchange(connection, lane, asked, known)
-                if known and answer.epoch != known and not lane.limits.none:
-                    # The others do the same, each with its next exchange.
+        async def exchange(lane: SharedLane, tokens: list[int], now: float) -> ExchangeResult:
+            with anyio.fail_after(self.availability.server.timeout):
+                await self._share_circuits(connection)
+                known = lane.epoch if now - lane.last_exchange_at < MIN_LANE_TTL else ""
+                result = await self._exchange(connection, lane, tokens, known)
+                if known and result.epoch != known and not lane.limits.none:
+                    # The server has lost the lane. The others report their bookings with their next
+                    # exchanges.
                     now = anyio.current_time()
-                    lane.hand_over(now - answer.age)
-                    lane.pause_asked = max(lane.pause_asked, lane.paused_until - now, 0.0)
-                    answer = await self._exchange(connection, lane, asked, answer.epoch)
-            return answer
+                    lane.rebook_since(now - result.age)
+                    lane.pause_to_share = max(lane.pause_to_share, lane.paused_until - now, 0.0)
+                    result = await self._exchange(connection, lane, tokens, result.epoch)
+            return result
 
-        return ask
+        return exchange
 
-    async def _exchange(self, connection: Connection, lane: Lane, asked: list[int], known: str) -> Answer:
-        pause, lane.pause_asked = lane.pause_asked, 0.0
-        back, lane.back_requests, lane.back_tokens = (lane.back_requests, lane.back_tokens), 0, 0
-        spent = self.purse.spent_here
+    async def _exchange(
+        self, connection: RedisConnection, lane: SharedLane, tokens: list[int], known: str
+    ) -> ExchangeResult:
+        """Make one exchange; ``known`` is the epoch of the lane that this member knows."""
+        pause, lane.pause_to_share = lane.pause_to_share, 0.0
+        refund, lane.refund_requests, lane.refund_tokens = (lane.refund_requests, lane.refund_tokens), 0, 0
+        spent = self.budget.spent_here
         try:
-            answer = await connection.exchange(
+            result = await connection.exchange(
                 lane.key,
                 lane.base_url,
                 lane.limits,
-                asked,
+                tokens,
                 horizon=HORIZON,
                 seconds_per_call=lane.seconds_per_call,
-                back=back,
+                refund=refund,
                 pause=pause,
                 spent=spent,
                 epoch=known,
             )
         except BaseException:
-            # A pause told twice does no harm. Turns given back twice would raise the limit.
-            lane.pause_asked = max(lane.pause_asked, pause)
+            # Reporting a pause twice does no harm. Refunding turns twice would raise the limit.
+            lane.pause_to_share = max(lane.pause_to_share, pause)
             raise
-        self._succeeded(lane, answer, spent)
-        return answer
+        self._succeeded(lane, result, spent)
+        return result
 
-    async def alone(self, lane: Lane, asked: list[int], now: float) -> Answer:
-        """Stand in for an exchange while Redis is away, with this member's share."""
-        return answer_alone(lane, asked, now, self.reach.sharers)
+    async def without_redis(self, lane: SharedLane, tokens: list[int], now: float) -> ExchangeResult:
+        """Replace an exchange while Redis is unavailable, with this member's share of the limits."""
+        return local_fallback(lane, tokens, now, self.availability.sharers)
 
-    async def _tell_circuits(self, connection: Connection) -> None:
+    async def _share_circuits(self, connection: RedisConnection) -> None:
+        """Report circuits that opened or closed."""
         while self._circuits:
             base_url, open_for = next(iter(self._circuits.items()))
             if open_for is None:
                 await connection.close_circuit(base_url)
             else:
-                await connection.open_circuit(base_url, open_for + GRACE)
+                await connection.open_circuit(base_url, open_for + PROBE_GRACE)
             if self._circuits.get(base_url) == open_for:
                 del self._circuits[base_url]
 
-    def _succeeded(self, lane: Lane, answer: Answer, spent: int) -> None:
+    def _succeeded(self, lane: SharedLane, result: ExchangeResult, spent: int) -> None:
+        """Note the result of an exchange with Redis."""
         now = anyio.current_time()
-        back = self.reach.found(answer.members, now)
-        self.purse.told(spent, answer.spent)
-        lane.answered_at, lane.epoch = now, answer.epoch
-        if back:
-            for each in self.lanes.everything():
-                each.by_itself = None
-                each.ask_at = 0.0
+        is_back = self.availability.record_success(result.members, now)
+        self.budget.update(spent, result.spent)
+        lane.last_exchange_at, lane.epoch = now, result.epoch
+        if is_back:
+            for each in self.lanes.all_values():
+                each.local_schedule = None
+                each.next_exchange_at = 0.0
 
 
-def _asked(lane: Lane) -> float:
-    return lane.ask_at
+def _next_exchange_at(lane: SharedLane) -> float:
+    return lane.next_exchange_at

@@ -1,19 +1,18 @@
 """The calls of one process to one model at one endpoint: which of them wait, and what is booked.
 
-A call that needs an exchange waits in a queue: by priority, and then first come, first served. While one
-exchange is under way other calls gather, so the more calls there are, the more of them one exchange serves.
-What it books goes to the calls that are first in the queue when the answer comes. If calls come fast, it also
-books a few turns *ahead*, for calls that have not come yet. A turn that no call takes within `KEPT` seconds
-is given back.
+A call that needs an exchange waits in a queue, by priority and then FIFO. While one exchange is in flight,
+other calls gather, so under load one exchange serves many calls. The turns it books go to the calls that are
+first in the queue when the result arrives. If calls come fast, it also books some turns *ahead*, for calls
+that have not come yet. A turn that no call takes within `BOOKING_TTL` seconds is refunded.
 
 If there are more processes than the limit has turns in a quarter of a second, each process books one turn
-behind those of all others, however far ahead that is. The lane keeps it, and hands it to the first call in
-the queue when it is near.
+behind those of all others, however far ahead it is. The lane keeps it, and gives it to the first call in the
+queue shortly before its time.
 
-A call that waits has given back the tokens of its client's limiter, and takes them again when its turn has
-come. If that takes longer than `KEPT`, the turn is over. The call still goes if all calls that waited and
-went here keep to this process's share of the limits; otherwise it joins the queue again. So old turns do not
-go all at once.
+A waiting call has released the tokens of its client's concurrency limiter, and acquires them again when its
+turn comes. If that takes longer than `BOOKING_TTL`, the turn has expired. The call still goes if all calls
+that waited and went here keep to this process's share of the limits. Otherwise it queues again. So expired
+turns do not all go at once.
 """
 
 from __future__ import annotations
@@ -26,294 +25,253 @@ from typing import TypeAlias
 import attrs
 
 from headrace import Call, CallError
-from headrace.plugins import (
-    BoundedMapping,
-    RateLimitDetector,
-    RateLimitEvidence,
-    Waiter,
-    WaitingQueue,
-    max_output_tokens,
-)
-from headrace_redis.gcra import Limits, Schedule
+from headrace.plugins import BoundedMapping, RateLimitDetector, RateLimitEvidence, Waiter, WaitingQueue
+from headrace_redis.gcra import GcraLimits, GcraSchedule
+from headrace_redis.token_estimator import TokenEstimator
+from headrace_redis.turns import HORIZON, Booking, ExchangeResult, TurnRequest
 
-KEPT = 0.1
-"""Seconds for which a booking waits for a call. It adds to the burst: a minute sees ``burst + KEPT`` more."""
+BOOKING_TTL = 0.1
+"""Seconds for which a booking waits for a call. It adds to the burst."""
 
-HORIZON = 0.25
-"""Seconds ahead for which turns are booked, besides one for each process: what one process books the others
-do not get. A turn that is farther ahead belongs to no call yet."""
+MAX_EXCHANGE_INTERVAL = 10.0
+"""Seconds after which there is an exchange even without calls to book: it reports pauses, and counts this
+process as a member."""
 
-LOOK = 10.0
-"""Seconds after which there is an exchange even if nothing is to be booked: it brings news of pauses, and has
-this process count as a member."""
+BOOKING_MEMORY = 60.0
+"""Seconds for which a member remembers its bookings, to report them to a server that lost its data."""
 
-REMEMBERED = 60.0
-"""Seconds for which a member remembers what it has booked, to tell a server that has forgotten it."""
-
-MOST = 64
+MAX_BOOKINGS = 64
 """Most turns booked in one exchange: while it runs, Redis serves no other client."""
 
-_UNKNOWN_OUTPUT = 256
-"""Output tokens that a call is taken to need before the first answer has come."""
-
-_LATEST, _QUANTILE = 20, 0.9
-"""After it: this quantile of the latest answers, as in headrace-pace."""
-
-
-@attrs.frozen
-class Booking:
-    """A turn: a call that needs so many tokens may go at ``at``, on the loop's clock."""
-
-    at: float
-    tokens: int
-
-
-@attrs.frozen(kw_only=True)
-class Answer:
-    """What an exchange says; times in seconds.
-
-    ``slots`` are those of the first calls that were asked for. ``epoch`` names the moment at which the server
-    made the lane, ``age`` seconds ago; "" if no server was asked.
-    """
-
-    spent: int = 0
-    members: int = 1
-    open_for: float = 0.0
-    paused_for: float = 0.0
-    wait: float = 0.0
-    epoch: str = ""
-    age: float = 0.0
-    slots: tuple[float, ...] = ()
-
 
 @attrs.define(eq=False)
-class Turn:
-    """What a call waits for: a booking for so many tokens, and from ``came`` on its client's tokens."""
+class SharedLane:
+    """The queue of one process for one model at one endpoint; ``key`` is its name in all processes.
 
-    tokens: int
-    booking: Booking | None = None
-    came: float = 0.0
-
-
-@attrs.define(eq=False)
-class Lane:
-    """One process's line before one model at one endpoint; ``key`` is its name for all processes.
-
-    ``begun`` counts the attempts. ``refusing_since`` is the number of the last one before this process found
-    that nothing goes; None once a later one was accepted.
+    Attributes:
+        queue: The calls that wait for a turn.
+        ahead: Turns booked for calls that have not come yet.
+        next_exchange_at: When the next exchange is due.
+        last_exchange_at: When the last exchange succeeded.
+        epoch: `ExchangeResult.epoch` of the last exchange.
+        refund_requests, refund_tokens: What the next exchange returns to the limits; negative to take more.
+        pause_to_share: Seconds of a pause that the next exchange reports, 0 for none.
+        local_schedule: The schedule of this process while Redis is unavailable.
+        attempts: How many attempts have begun.
+        rejecting_since: The number of the last attempt before this process found that the endpoint rejects
+            all; None once a later attempt succeeded.
     """
 
     key: str
     base_url: str
-    limits: Limits
-    line: WaitingQueue[Turn] = attrs.field(factory=WaitingQueue)
+    limits: GcraLimits
+    queue: WaitingQueue[TurnRequest] = attrs.field(factory=WaitingQueue)
     ahead: deque[Booking] = attrs.field(factory=deque)
-    ask_at: float = 0.0
-    answered_at: float = -math.inf
+    next_exchange_at: float = 0.0
+    last_exchange_at: float = -math.inf
     epoch: str = ""
-    back_requests: int = 0
-    back_tokens: int = 0
-    pause_asked: float = 0.0
+    refund_requests: int = 0
+    refund_tokens: int = 0
+    pause_to_share: float = 0.0
     paused_until: float = 0.0
-    by_itself: Schedule | None = None
-    refusals: RateLimitDetector = attrs.field(factory=RateLimitDetector)
-    begun: int = 0
-    refusing_since: int | None = None
-    _held: int = 0
-    _free_until: float = 0.0
-    _wanted_ahead: int = 0
+    local_schedule: GcraSchedule | None = None
+    rejections: RateLimitDetector = attrs.field(factory=RateLimitDetector)
+    attempts: int = 0
+    rejecting_since: int | None = None
+    _tokens: TokenEstimator = attrs.field(factory=TokenEstimator)
+    _unbooked_tokens: int = 0
+    _unlimited_until: float = 0.0
+    _target_ahead: int = 0
     _booked: deque[Booking] = attrs.field(factory=deque)
-    _outputs: deque[int] = attrs.field(factory=lambda: deque(maxlen=_LATEST))
-    _usual_output: int = _UNKNOWN_OUTPUT
-    _mean_tokens: float = 0.0
     _members: int = 1
-    _went: Schedule = attrs.field(factory=lambda: Schedule(Limits()))
+    _went: GcraSchedule = attrs.field(factory=lambda: GcraSchedule(GcraLimits()))
 
     def estimate(self, call: Call) -> int:
-        """Tokens that a call will need: a quarter of its bytes, and its output limit or the usual output; 0
-        if tokens are not limited."""
-        if not self.limits.per_token:
-            return 0
-        output = max_output_tokens(call.request.body or {}, None)
-        tokens = len(call.content) // 4 + (self._usual_output if output is None else output)
-        self._mean_tokens += (tokens - self._mean_tokens) / 16
-        return tokens
+        """Return the tokens that a call will need; 0 if tokens are not limited."""
+        return self._tokens.estimate(call) if self.limits.per_token else 0
 
-    def take(self, now: float, tokens: int) -> Booking | None:
-        """What was booked ahead for a call that comes now; None if it has to wait in the queue."""
-        if self.line or now < self.paused_until:
+    def take_ahead(self, now: float, tokens: int) -> Booking | None:
+        """Take a turn booked ahead for a call that comes now; None if the call must queue."""
+        if self.queue or now < self.paused_until:
             return None
         if self.limits.none:
-            return Booking(now, 0) if now < self._free_until else None
-        self._forget(now)
+            return Booking(now, 0) if now < self._unlimited_until else None
+        self._expire(now)
         if not self.ahead or self.ahead[0].at > now + HORIZON:
             return None
         booking = self.ahead.popleft()
-        self.back_tokens += booking.tokens - tokens
+        self.refund_tokens += booking.tokens - tokens
         return Booking(booking.at, tokens)
 
     @property
     def low(self) -> bool:
-        """Whether less than half of what is wanted is booked ahead."""
-        return len(self.ahead) * 2 < self._wanted_ahead
+        """Whether less than half of the wanted turns are booked ahead."""
+        return len(self.ahead) * 2 < self._target_ahead
 
-    def due(self, now: float) -> bool:
-        """Whether an exchange has something to do."""
-        return bool(self.pause_asked) or ((bool(self.line) or self.low) and now >= self.ask_at)
+    def exchange_due(self, now: float) -> bool:
+        """Return whether an exchange has something to do."""
+        return bool(self.pause_to_share) or ((bool(self.queue) or self.low) and now >= self.next_exchange_at)
 
-    def join(self, waiter: Waiter[Turn]) -> None:
-        """Wait in the queue."""
-        self.line.join(waiter)
-        self._ask_for_less()
+    def join(self, waiter: Waiter[TurnRequest]) -> None:
+        """Queue a call."""
+        self.queue.join(waiter)
+        self._ask_if_smaller_first()
 
-    def leave(self, waiter: Waiter[Turn]) -> None:
-        """Take a call out of the queue; what is booked for it is given back."""
+    def leave(self, waiter: Waiter[TurnRequest]) -> None:
+        """Remove a call from the queue, and refund what is booked for it."""
         turn = waiter.wanted
         if not waiter.served:
-            self.line.leave(waiter)
-            self._ask_for_less()
+            self.queue.leave(waiter)
+            self._ask_if_smaller_first()
         elif turn.booking is not None:
-            self.give_back(turn.booking)
+            self.refund(turn.booking)
 
-    def may_go(self, now: float, turn: Turn) -> bool:
-        """Whether a booked call goes now that it has its tokens again; if not, its booking is gone."""
+    def may_go(self, now: float, turn: TurnRequest) -> bool:
+        """Return whether a booked call may go now that it holds its tokens; if not, its booking is lost."""
         if now < self.paused_until:  # the server has moved its schedule behind the pause
             return False
         if self.limits.none:
             return True
         self._went.limits = self.limits.share(self._members)
-        if now > turn.came + KEPT and self._went.slot(now, turn.tokens) > now:
+        if now > turn.came + BOOKING_TTL and self._went.slot(now, turn.tokens) > now:
             return False
         self._went.book(now, turn.tokens, math.inf)
         return True
 
-    def next_asked(self, now: float, members: int) -> list[int]:
-        """The tokens of each turn to ask for next: for the first in the queue, and to book ahead."""
+    def tokens_to_book(self, now: float, members: int) -> list[int]:
+        """Return the tokens of each turn to book next: for the first calls in the queue, and ahead."""
         self._members = members
-        forgotten = self._forget(now)
-        # What was booked into a pause is gone: the server has moved its schedule behind the pause.
+        expired = self._expire(now)
+        # Turns booked into a pause are lost: the server has moved its schedule behind the pause.
         while self.ahead and self.ahead[0].at < self.paused_until:
             self.ahead.popleft()
         self._serve_ahead(now)
-        fair = max(0, self._fair(HORIZON, members) - len(self.ahead))
-        asked = [waiter.wanted.tokens for waiter in islice(self.line, fair)]
-        most = 0 if self.limits.none else self._fair(KEPT, members) - 1
-        # Twice as many if most of what was booked ahead was used in time; half if it was not (`_forget`).
-        if len(self.ahead) * 2 <= self._wanted_ahead and not forgotten:
-            self._wanted_ahead = max(1, self._wanted_ahead * 2)
-        self._wanted_ahead = min(self._wanted_ahead, most)
-        more = max(0, min(self._wanted_ahead - len(self.ahead), MOST - len(asked)))
-        return asked + [round(self._mean_tokens)] * more
+        fair = max(0, self._fair_share(HORIZON, members) - len(self.ahead))
+        tokens = [waiter.wanted.tokens for waiter in islice(self.queue, fair)]
+        most = 0 if self.limits.none else self._fair_share(BOOKING_TTL, members) - 1
+        # Twice as many if most turns booked ahead were used in time; half if they were not (`_expire`).
+        if len(self.ahead) * 2 <= self._target_ahead and not expired:
+            self._target_ahead = max(1, self._target_ahead * 2)
+        self._target_ahead = min(self._target_ahead, most)
+        more = max(0, min(self._target_ahead - len(self.ahead), MAX_BOOKINGS - len(tokens)))
+        return tokens + [round(self._tokens.mean)] * more
 
-    def answered(self, now: float, answer: Answer, asked: list[int]) -> None:
-        """Hand out what was booked of what was asked for, and decide when to ask next."""
-        booked = [Booking(now + slot, tokens) for slot, tokens in zip(answer.slots, asked, strict=False)]
+    def apply(self, now: float, result: ExchangeResult, tokens: list[int]) -> None:
+        """Give the booked turns to the first calls in the queue, and decide when the next exchange is due.
+
+        Args:
+            now: The current time.
+            result: What the exchange returned.
+            tokens: The tokens of the turns that the exchange was to book.
+        """
+        booked = [Booking(now + slot, each) for slot, each in zip(result.slots, tokens, strict=False)]
         self.ahead.extend(booked)
         if not self.limits.none:
             self._booked.extend(booked)
-        while self._booked and self._booked[0].at < now - REMEMBERED:
+        while self._booked and self._booked[0].at < now - BOOKING_MEMORY:
             self._booked.popleft()
         self._serve_ahead(now)
-        if answer.paused_for:
-            self.paused_until = max(self.paused_until, now + answer.paused_for)
-        elif not self.pause_asked:
+        if result.paused_for:
+            self.paused_until = max(self.paused_until, now + result.paused_for)
+        elif not self.pause_to_share:
             self.paused_until = 0.0
-        self._free_until = now + KEPT
-        self._held = 0
-        if len(answer.slots) < len(asked):
-            self._held = asked[len(answer.slots)]
-            self.ask_at = now + answer.wait + HORIZON / 8  # a little later there is room for several
-        elif answer.slots:
-            self.ask_at = now + max(0.0, answer.slots[-1] - HORIZON / 2)
+        self._unlimited_until = now + BOOKING_TTL
+        self._unbooked_tokens = 0
+        if len(result.slots) < len(tokens):
+            self._unbooked_tokens = tokens[len(result.slots)]
+            self.next_exchange_at = now + result.wait + HORIZON / 8  # a little later, several can be booked
+        elif result.slots:
+            self.next_exchange_at = now + max(0.0, result.slots[-1] - HORIZON / 2)
         if self.ahead and self.ahead[0].at > now + HORIZON:
-            self.ask_at = min(self.ahead[0].at - HORIZON / 2, now + LOOK)
-        self._ask_for_less()
+            self.next_exchange_at = min(self.ahead[0].at - HORIZON / 2, now + MAX_EXCHANGE_INTERVAL)
+        self._ask_if_smaller_first()
 
-    def hand_over(self, since: float) -> None:
+    def rebook_since(self, since: float) -> None:
         """Have the next exchange book again what was booked for later than ``since``.
 
-        The server has forgotten the lane since then. What went before it counts as the burst.
+        The server has lost the lane since then. What went before counts as the burst.
         """
         requests, tokens = self.booked_after(since)
-        self.back_requests -= requests
-        self.back_tokens -= tokens
+        self.refund_requests -= requests
+        self.refund_tokens -= tokens
 
     def booked_after(self, moment: float) -> tuple[int, int]:
-        """Requests that were booked for later than ``moment``, and their tokens."""
+        """Return how many requests were booked for later than ``moment``, and their tokens."""
         tokens = [booking.tokens for booking in self._booked if booking.at > moment]
         return len(tokens), sum(tokens)
 
-    def unanswered(self) -> None:
-        """An exchange failed: ask again as soon as possible."""
-        self.ask_at = 0.0
+    def exchange_failed(self) -> None:
+        """Have the next exchange made as soon as possible."""
+        self.next_exchange_at = 0.0
 
-    def give_back(self, booking: Booking) -> None:
-        """Give back a booking that is not used."""
-        self.back_requests += 1
-        self.back_tokens += booking.tokens
+    def refund(self, booking: Booking) -> None:
+        """Have the next exchange return a booking that is not used."""
+        self.refund_requests += 1
+        self.refund_tokens += booking.tokens
 
     def settle(self, estimated: int, used: int, output: int | None = None) -> None:
-        """Correct the estimate of a call by the tokens that it used."""
-        self.back_tokens += estimated - used
+        """Replace the estimate of a call by the tokens that it used."""
+        self.refund_tokens += estimated - used
         if output is not None:
-            self._outputs.append(output)
-            self._usual_output = sorted(self._outputs)[math.ceil(_QUANTILE * len(self._outputs)) - 1]
+            self._tokens.record_output(output)
 
-    def accepted(self, number: int) -> None:
-        """An attempt succeeded: if it began after a pause was asked for, the endpoint serves again."""
-        if self.refusing_since is not None and number > self.refusing_since:
-            self.refusing_since = None
+    def record_success(self, number: int) -> None:
+        """Note that an attempt succeeded: if it began after the rejections, the endpoint serves again."""
+        if self.rejecting_since is not None and number > self.rejecting_since:
+            self.rejecting_since = None
 
-    def refused(self, number: int, begun: float, now: float, asked: float, *, per_day: bool) -> bool:
-        """An attempt was refused, for ``asked`` seconds; whether all have to pause because of it.
+    def record_rejection(
+        self, number: int, begun: float, now: float, retry_after: float, *, per_day: bool
+    ) -> bool:
+        """Record a 429 that asks for a wait; return whether all processes must pause.
 
-        A first refusal may be chance. After a pause it says that the pause was too short.
+        A first rejection may be chance. After a pause it shows that the pause was too short.
         """
-        evidence = self.refusals.record_rejection(number, begun, now, asked, self.begun)
+        evidence = self.rejections.record_rejection(number, begun, now, retry_after, self.attempts)
         if evidence is RateLimitEvidence.DOMINANT or per_day:
-            self.refusing_since = self.begun
+            self.rejecting_since = self.attempts
             return True
-        again = self.refusing_since is not None and number > self.refusing_since
+        again = self.rejecting_since is not None and number > self.rejecting_since
         return again or now < self.paused_until
 
-    def refuse(self, error: CallError) -> None:
+    def fail_waiters(self, error: CallError) -> None:
         """Fail all calls in the queue."""
-        for waiter in self.line:
-            self.line.serve(waiter, error)
+        for waiter in self.queue:
+            self.queue.serve(waiter, error)
 
     def _serve_ahead(self, now: float) -> None:
-        """Give what was booked ahead to the queue first: a call that comes now must not overtake it."""
-        while self.ahead and self.ahead[0].at <= now + HORIZON and (waiter := self.line.first()):
+        """Give turns booked ahead to the queue first: a call that comes now must not overtake it."""
+        while self.ahead and self.ahead[0].at <= now + HORIZON and (waiter := self.queue.first()):
             booking, turn = self.ahead.popleft(), waiter.wanted
-            self.back_tokens += booking.tokens - turn.tokens
+            self.refund_tokens += booking.tokens - turn.tokens
             turn.booking = Booking(booking.at, turn.tokens)
-            self.line.serve(waiter)
+            self.queue.serve(waiter)
 
-    def _ask_for_less(self) -> None:
-        """Ask at once if a smaller call is first now than the one that was told to wait."""
-        first = self.line.first()
-        if first is not None and first.wanted.tokens < self._held:
-            self._held, self.ask_at = 0, 0.0
+    def _ask_if_smaller_first(self) -> None:
+        """Make an exchange at once if the first call is smaller now than the one that was not booked."""
+        first = self.queue.first()
+        if first is not None and first.wanted.tokens < self._unbooked_tokens:
+            self._unbooked_tokens, self.next_exchange_at = 0, 0.0
 
-    def _fair(self, seconds: float, members: int) -> int:
-        """This process's part of the turns in so many seconds, at least one."""
+    def _fair_share(self, seconds: float, members: int) -> int:
+        """Return this process's share of the turns in so many seconds, at least one."""
         each = self.seconds_per_call
-        return max(1, min(MOST, int(seconds / each / members))) if each else MOST
+        return max(1, min(MAX_BOOKINGS, int(seconds / each / members))) if each else MAX_BOOKINGS
 
     @property
     def seconds_per_call(self) -> float:
         """Seconds between two calls at the limits."""
-        return max(self.limits.interval, self._mean_tokens * self.limits.per_token)
+        return max(self.limits.interval, self._tokens.mean * self.limits.per_token)
 
-    def _forget(self, now: float) -> bool:
-        """Give back what no call took in time; returns whether there was any."""
-        if not self.ahead or self.ahead[0].at + KEPT >= now:
+    def _expire(self, now: float) -> bool:
+        """Refund turns that no call took in time; return whether there were any."""
+        if not self.ahead or self.ahead[0].at + BOOKING_TTL >= now:
             return False
-        self._wanted_ahead //= 2
-        while self.ahead and self.ahead[0].at + KEPT < now:
-            self.give_back(self.ahead.popleft())
+        self._target_ahead //= 2
+        while self.ahead and self.ahead[0].at + BOOKING_TTL < now:
+            self.refund(self.ahead.popleft())
         return True
 
 
-Lanes: TypeAlias = BoundedMapping[tuple[str, str, str], Lane]
+SharedLanes: TypeAlias = BoundedMapping[tuple[str, str, str], SharedLane]
 """By the endpoint's URL and name, and the model's name there."""

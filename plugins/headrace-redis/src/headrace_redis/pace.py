@@ -9,39 +9,39 @@ import attrs
 
 from headrace import Call, CallError, Event, Reply, Send, Stage, StatusError, StreamResult
 from headrace.plugins import TaskGroupFactory, is_daily_limit, is_out_of_credit
-from headrace_redis.lane import Lane
-from headrace_redis.link import Link
+from headrace_redis.lane import SharedLane
+from headrace_redis.member import AccountMember
 
 
 @attrs.define(eq=False)
 class SharedPace:
-    """Has each call wait for its turn among those of all processes; made by `headrace_redis.Account`.
+    """Makes each call wait for its turn among the calls of all processes; made by `headrace_redis.Account`.
 
-    Clients of one event loop that share it count as one process. It is an observer as well: it tells the
-    other processes of circuits that headrace-breaker opens and closes.
+    Clients of one event loop that share this policy count as one process. It is also an observer: it reports
+    circuits that headrace-breaker opens and closes to the other processes.
     """
 
     name = "redis"
     stage = Stage.PACE
 
-    _link: Link = attrs.field(repr=False)
+    _member: AccountMember = attrs.field(repr=False)
 
     def lifespan(self, group: TaskGroupFactory) -> AbstractAsyncContextManager[None]:
         """Share the account while the client is open, also for `SharedSpending`."""
-        return self._link.open(group)
+        return self._member.open(group)
 
     def notify(self, event: Event) -> None:
-        """Tell the other processes of a circuit that opens or closes."""
+        """Report a circuit that opens or closes to the other processes."""
         if event.name != "circuit":
             return
         if event.data["state"] == "open":
-            self._link.tell_circuit(event.data["endpoint"], event.data["open_for"])
+            self._member.share_circuit(event.data["endpoint"], event.data["open_for"])
         elif event.data["state"] == "closed":
-            self._link.tell_circuit(event.data["endpoint"], None)
+            self._member.share_circuit(event.data["endpoint"], None)
 
     def wrap(self, send: Send) -> Send:
-        """``send`` when the call's turn has come."""
-        link, lanes = self._link, self._link.lanes
+        """Return ``send`` that waits for the call's turn."""
+        member, lanes = self._member, self._member.lanes
 
         async def pace(call: Call) -> Reply:
             model, endpoint = call.request.model, call.endpoint
@@ -52,22 +52,22 @@ class SharedPace:
             lane = lanes[endpoint.base_url, endpoint.name, model]
             tokens = lane.estimate(call)
             try:
-                await link.admit(lane, call, tokens)
+                await member.admit(lane, call, tokens)
             finally:
-                _tell(link, call)
-            lane.begun += 1
-            number, begun = lane.begun, call.now()
+                _notify_availability(member, call)
+            lane.attempts += 1
+            number, begun = lane.attempts, call.now()
             try:
                 reply = await send(call)
             except CallError as error:
-                _failed(link, lane, call, tokens, error)
+                _settle_failure(lane, tokens, error)
                 if isinstance(error, StatusError) and error.status == 429:
-                    _refused(link, lane, call, error, number, begun)
+                    _record_rejection(member, lane, call, error, number, begun)
                 raise
-            if lane.refusing_since is not None:
-                lane.accepted(number)
+            if lane.rejecting_since is not None:
+                lane.record_success(number)
             if tokens and call.streamed:
-                call.add_done_callback(functools.partial(_stream_ended, lane, tokens, reply))
+                call.add_done_callback(functools.partial(_settle_stream, lane, tokens, reply))
             elif tokens:
                 _settle(lane, tokens, reply)
             return reply
@@ -75,17 +75,18 @@ class SharedPace:
         return pace
 
 
-def _tell(link: Link, call: Call) -> None:
-    """Tell observers that Redis is away or back; events need a call, so the next one does it."""
-    if link.reach.untold is not None:
-        state, link.reach.untold = link.reach.untold, None
+def _notify_availability(member: AccountMember, call: Call) -> None:
+    """Notify observers that Redis is away or back. Events need a call, so the next call does it."""
+    availability = member.availability
+    if availability.pending_event is not None:
+        state, availability.pending_event = availability.pending_event, None
         call.notify("redis", state=state)
 
 
-def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -> None:
-    """Correct the estimate of an attempt that failed."""
+def _settle_failure(lane: SharedLane, tokens: int, error: CallError) -> None:
+    """Correct the estimate of a failed attempt."""
     if not isinstance(error, StatusError):
-        # The endpoint counted what it accepted, and how much that was is not known: the estimate stands.
+        # The endpoint counted what it accepted, and how much that was is not known: the estimate stays.
         if error.partial is not None:
             _settle(lane, tokens, error.partial)
         return
@@ -93,25 +94,29 @@ def _failed(link: Link, lane: Lane, call: Call, tokens: int, error: CallError) -
         lane.settle(tokens, 0)
 
 
-def _refused(link: Link, lane: Lane, call: Call, error: StatusError, number: int, begun: float) -> None:
-    """Have all processes pause where a 429 is not chance.
+def _record_rejection(
+    member: AccountMember, lane: SharedLane, call: Call, error: StatusError, number: int, begun: float
+) -> None:
+    """Have all processes pause if a 429 is not chance.
 
-    RateLimitDetector dominate, a day's worth is used up, or nothing was accepted since the last pause.
+    That is so if rejections dominate, a daily quota is used up, or no attempt succeeded since the last pause.
     """
-    asked = error.retry_after
-    if is_out_of_credit(error) or asked is None:
+    retry_after = error.retry_after
+    if is_out_of_credit(error) or retry_after is None:
         return
     now = call.now()
-    if lane.refused(number, begun, now, asked, per_day=is_daily_limit(error)):
-        link.pause(lane, now, asked)
-        call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=asked)
+    if lane.record_rejection(number, begun, now, retry_after, per_day=is_daily_limit(error)):
+        member.pause(lane, now, retry_after)
+        call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=retry_after)
 
 
-def _settle(lane: Lane, tokens: int, reply: Reply) -> None:
+def _settle(lane: SharedLane, tokens: int, reply: Reply) -> None:
+    """Replace the estimate of a call by the usage of its reply."""
     usage = reply.usage
     if tokens and usage is not None and usage.total_tokens is not None:
         lane.settle(tokens, usage.total_tokens, usage.completion_tokens)
 
 
-def _stream_ended(lane: Lane, tokens: int, reply: Reply, result: StreamResult) -> None:
+def _settle_stream(lane: SharedLane, tokens: int, reply: Reply, result: StreamResult) -> None:
+    """Settle a stream at its end."""
     _settle(lane, tokens, reply)

@@ -1,4 +1,4 @@
-"""The Redis or Valkey server, spoken to through coredis: the one place that knows of either."""
+"""The Redis or Valkey server, through coredis: the only module that knows either."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from headrace import SettingsError
-from headrace_redis.gcra import Limits
-from headrace_redis.lane import Answer
+from headrace_redis.gcra import GcraLimits
+from headrace_redis.turns import ExchangeResult
 
 if TYPE_CHECKING:
     import coredis
 
-REMEMBERED = 30.0
+MEMBER_TTL = 30.0
 """Seconds for which a member counts after its last exchange."""
 
-_SECOND = 1_000_000  # of µs, in which the script counts
+_MICROSECONDS = 1_000_000  # per second; the script counts in µs
 
 
 @attrs.frozen
-class Server:
-    """Where the server is, and which keys there are ours. The URL holds the password and is never shown.
+class RedisServer:
+    """The address of the server, and the prefix of our keys. The URL holds the password and is never shown.
 
-    Raises `SettingsError` for a URL that is none.
+    Raises:
+        SettingsError: The URL is not valid.
     """
 
     url: str = attrs.field(repr=False)
@@ -39,25 +40,25 @@ class Server:
     def __attrs_post_init__(self) -> None:
         try:
             parts = urlsplit(self.url)
-            fits = parts.path if parts.scheme == "unix" else parts.hostname and parts.port != 0
+            valid = parts.path if parts.scheme == "unix" else parts.hostname and parts.port != 0
         except ValueError:
-            parts, fits = None, False
-        if parts is None or parts.scheme not in ("redis", "rediss", "unix") or not fits:
+            parts, valid = None, False
+        if parts is None or parts.scheme not in ("redis", "rediss", "unix") or not valid:
             raise SettingsError("redis: url: must be like redis://localhost:6379/0 (or rediss://, unix://)")
 
     def __str__(self) -> str:
         parts = urlsplit(self.url)
         return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
 
-    def blotted(self, text: str) -> str:
-        """``text`` without the password."""
+    def redact(self, text: str) -> str:
+        """Return ``text`` without the password."""
         password = urlsplit(self.url).password
         return text.replace(password, "…") if password else text
 
     @asynccontextmanager
-    async def connected(self, member: str) -> AsyncIterator[Connection]:
-        """A connection for the length of the block, made with the first exchange."""
-        import coredis  # not with the module: it takes longer to import than all of headrace
+    async def connected(self, member_id: str) -> AsyncIterator[RedisConnection]:
+        """Provide a connection inside the block; it is made with the first exchange."""
+        import coredis  # imported late: it takes longer to import than all of headrace
         from coredis.retry import NoRetryPolicy
 
         client = coredis.Redis.from_url(
@@ -71,30 +72,30 @@ class Server:
             retry_policy=NoRetryPolicy(),
         )
         pool = client.connection_pool
-        pool.connection_class = _tidy(pool.connection_class)
+        pool.connection_class = _closing_streams(pool.connection_class)
         async with client:
-            yield Connection(client, self.prefix, member)
+            yield RedisConnection(client, self.prefix, member_id)
 
 
-def is_refused_login(error: BaseException | None) -> bool:
-    """Whether the server wants another user or password."""
+def is_rejected_login(error: BaseException | None) -> bool:
+    """Return whether the server rejects the user or the password."""
     from coredis.exceptions import AuthenticationError, AuthorizationError
 
-    if isinstance(error, BaseExceptionGroup) and any(map(is_refused_login, error.exceptions)):
+    if isinstance(error, BaseExceptionGroup) and any(map(is_rejected_login, error.exceptions)):
         return True
     if error is None or isinstance(error, (AuthenticationError, AuthorizationError)):
         return error is not None
-    return is_refused_login(error.__cause__)
+    return is_rejected_login(error.__cause__)
 
 
-def _tidy(kind: Any) -> Any:
-    """A kind of coredis' connections that leaves nothing open where it cannot connect.
+def _closing_streams(kind: Any) -> Any:
+    """Return a subclass of a coredis connection that closes its streams if it cannot connect.
 
-    coredis closes its buffers with a connection that there was. Of one that was refused it leaves them to the
-    garbage collector, which warns of each.
+    coredis closes its buffers when an established connection ends. After a failed connection it leaves them
+    to the garbage collector, which warns about each.
     """
 
-    class Tidy(kind):  # type: ignore[misc]
+    class ClosingConnection(kind):  # type: ignore[misc]
         async def run(self, **keywords: Any) -> None:
             try:
                 await super().run(**keywords)
@@ -103,82 +104,90 @@ def _tidy(kind: Any) -> Any:
                     if isinstance(value, (MemoryObjectSendStream, MemoryObjectReceiveStream)):
                         value.close()
 
-    return Tidy
+    return ClosingConnection
 
 
 @functools.cache
 def _script() -> str:
+    """Return the source of ``exchange.lua``."""
     return files("headrace_redis").joinpath("exchange.lua").read_text(encoding="utf-8")
 
 
-class Connection:
-    """What is asked of the server, and told to it."""
+class RedisConnection:
+    """A connection to the server: makes exchanges, and reports circuits."""
 
-    def __init__(self, client: coredis.Redis[bytes], prefix: str, member: str) -> None:
+    def __init__(self, client: coredis.Redis[bytes], prefix: str, member_id: str) -> None:
         self._client = client
         self._prefix = prefix
-        self._member = member
+        self._member_id = member_id
         self._script = client.register_script(_script())
 
     async def exchange(
         self,
         lane: str,
         base_url: str,
-        limits: Limits,
-        asked: list[int],
+        limits: GcraLimits,
+        tokens: list[int],
         *,
         horizon: float,
         seconds_per_call: float = 0.0,
-        back: tuple[int, int] = (0, 0),
+        refund: tuple[int, int] = (0, 0),
         pause: float = 0.0,
         spent: int = 0,
         epoch: str = "",
         now: str = "",
-    ) -> Answer:
-        """Run ``exchange.lua`` on a lane: book for calls of so many tokens as are ``asked`` for.
+    ) -> ExchangeResult:
+        """Run ``exchange.lua`` on a lane.
 
-        ``horizon``: seconds ahead for which is booked; ``seconds_per_call`` are added for each member, so
-        that there is a turn for each. ``back``: requests and tokens given back. ``pause``: seconds for which
-        all are to pause. ``spent``: nano-USD that this member has spent in all. ``epoch``: that of the lane,
-        as the last answer about it said; "" where there was none. ``now``: µs, in place of the server's
-        clock, for tests.
+        Args:
+            lane: The lane's key.
+            base_url: The endpoint whose circuit is looked up.
+            limits: The lane's limits.
+            tokens: The tokens of each call to book a turn for.
+            horizon: Seconds ahead for which turns are booked.
+            seconds_per_call: Added to ``horizon`` for each member, so that there is a turn for each.
+            refund: Requests and tokens to return to the limits.
+            pause: Seconds for which all members must pause.
+            spent: Nano-USD that this member has spent since it began.
+            epoch: The epoch of the lane in the last result, "" without one.
+            now: Time in µs instead of the server's clock, for tests.
         """
-        given: list[Any] = await self._script(
+        values: list[Any] = await self._script(
             keys=[self._key("lane", lane), self._key("spent"), self._key("members"), self._circuit(base_url)],
             args=[
                 now,
-                self._member,
-                limits.interval * _SECOND,
-                limits.per_token * _SECOND,
-                limits.burst * _SECOND,
-                horizon * _SECOND,
-                seconds_per_call * _SECOND,
-                *back,
-                pause * _SECOND,
+                self._member_id,
+                limits.interval * _MICROSECONDS,
+                limits.per_token * _MICROSECONDS,
+                limits.burst * _MICROSECONDS,
+                horizon * _MICROSECONDS,
+                seconds_per_call * _MICROSECONDS,
+                *refund,
+                pause * _MICROSECONDS,
                 spent,
-                REMEMBERED * _SECOND,
+                MEMBER_TTL * _MICROSECONDS,
                 epoch,
-                *asked,
+                *tokens,
             ],
         )
-        total, members, open_for, paused_for, wait, made, age, *slots = map(int, given)
-        return Answer(
+        total, members, open_for, paused_for, wait, epoch_us, age, *slots = map(int, values)
+        return ExchangeResult(
             spent=total,
             members=members,
             open_for=open_for / 1000,
-            paused_for=paused_for / _SECOND,
-            wait=wait / _SECOND,
-            epoch=str(made),
-            age=age / _SECOND,
-            slots=tuple([slot / _SECOND for slot in slots]),
+            paused_for=paused_for / _MICROSECONDS,
+            wait=wait / _MICROSECONDS,
+            epoch=str(epoch_us),
+            age=age / _MICROSECONDS,
+            slots=tuple([slot / _MICROSECONDS for slot in slots]),
         )
 
     async def open_circuit(self, base_url: str, seconds: float) -> None:
-        """Let all others know that an endpoint's circuit is open, for at most so long."""
-        await self._client.set(self._circuit(base_url), self._member, px=max(1, round(seconds * 1000)))
+        """Report that an endpoint's circuit is open, for at most so long."""
+        await self._client.set(self._circuit(base_url), self._member_id, px=max(1, round(seconds * 1000)))
 
     async def close_circuit(self, base_url: str) -> None:
-        """Let them know that it is not any more."""
+        """Report that an endpoint's circuit is closed."""
         await self._client.delete([self._circuit(base_url)])
 
     def _circuit(self, base_url: str) -> str:

@@ -1,4 +1,4 @@
-"""The policy `redis-budget`: counts what calls cost where all processes see it."""
+"""The policy `redis-budget`: counts what the calls of all processes cost."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import logging
 import attrs
 
 from headrace import Call, CallError, Reply, Send, Stage, StreamResult
-from headrace_redis.link import Link
-from headrace_redis.purse import NANO
+from headrace_redis.member import AccountMember
+from headrace_redis.shared_budget import NANO
 
 _log = logging.getLogger("headrace.redis")
 
 
 @attrs.define(eq=False)
 class SharedSpending:
-    """Counts what each call cost towards the budget of all; made by `headrace_redis.Account`.
+    """Counts the cost of each call towards the shared budget; made by `headrace_redis.Account`.
 
-    It is outside headrace-cost, because only there a reply's cost is known. `SharedPace` checks the budget,
-    because its exchanges say what all have spent. A reply is handed out once its cost is counted.
+    It is outside headrace-cost, because only there is the cost of a reply known. `SharedPace` checks the
+    budget, because its exchanges return what all have spent. A reply is returned when its cost is reported.
     """
 
     name = "redis-budget"
     stage = Stage.OBSERVE
 
-    _link: Link = attrs.field(repr=False)
-    _said: bool = attrs.field(default=False, init=False, repr=False)
+    _member: AccountMember = attrs.field(repr=False)
+    _warned: bool = attrs.field(default=False, init=False, repr=False)
 
     def wrap(self, send: Send) -> Send:
-        """``send``, with the cost of its replies counted."""
+        """Return ``send`` that counts the cost of its replies."""
 
         async def count(call: Call) -> Reply:
             try:
                 reply = await send(call)
-            except CallError as error:  # its attempts may be billed all the same
+            except CallError as error:  # its attempts may be billed anyway
                 if error.cost is not None or error.possible_cost is not None:
                     await self._count(error)
                 raise
@@ -46,21 +46,23 @@ class SharedSpending:
         return count
 
     async def _count(self, ended: Reply | CallError) -> None:
+        """Count the cost of a call, and wait until it is reported."""
         if self._add(ended):
-            await self._link.spending_told()
+            await self._member.wait_until_spending_is_shared()
 
     def _stream_ended(self, reply: Reply, result: StreamResult) -> None:
-        self._add(reply)  # cannot wait until it is told; `Link.open` does, before the client is closed
+        """Count the cost of a stream. `AccountMember.open` waits until it is reported, before it closes."""
+        self._add(reply)
 
     def _add(self, ended: Reply | CallError) -> bool:
-        """Count what attempts cost, or may have cost at most; returns whether there was anything to count."""
-        if ended.cost is None and ended.possible_cost is None and not self._said:
-            self._said = True
+        """Count what attempts cost, or may have cost at most; return whether there was anything to count."""
+        if ended.cost is None and ended.possible_cost is None and not self._warned:
+            self._warned = True
             _log.warning(
-                "the shared budget does not count calls of unknown cost; headrace-cost has their prices"
+                "the shared budget does not count calls of unknown cost; set their prices in headrace-cost"
             )
         spent = (ended.cost or 0) + (ended.possible_cost or 0)
         if not spent:
             return False
-        self._link.spend(-int(-spent * NANO // 1))
+        self._member.spend(-int(-spent * NANO // 1))
         return True

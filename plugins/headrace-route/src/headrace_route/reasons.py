@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from headrace import AnswerError, CallError, InvalidReply, Reply, StatusError
+from headrace.plugins import classify_finish_reason
 
 Reason: TypeAlias = Literal["context_window", "content_policy", "refusal"]
 
@@ -82,19 +83,10 @@ _MESSAGE_PATTERNS: tuple[tuple[Reason, re.Pattern[str]], ...] = (
         ),
     ),
 )
-_FINISH_REASONS: Mapping[str, Reason] = {
-    "content_filter": "content_policy",
-    "content_filtered": "content_policy",  # Bedrock
-    "guardrail_intervened": "content_policy",
-    "sensitive": "content_policy",  # Zhipu
-    "safety": "content_policy",  # Gemini and what translates it
-    "image_safety": "content_policy",
-    "prohibited_content": "content_policy",
-    "blocklist": "content_policy",
-    "spii": "content_policy",
-    "recitation": "content_policy",
-    "refusal": "refusal",  # Anthropic
-    "model_context_window_exceeded": "context_window",  # Anthropic
+_FINISH_REASONS: Mapping[str | None, Reason] = {
+    "filtered": "content_policy",
+    "refused": "refusal",
+    "context_window": "context_window",
 }
 
 _BODY_MARKERS = (b'"choices"', b'"stop_reason"', b'"output"')
@@ -155,7 +147,7 @@ def _choice_reasons(body: Mapping[str, Any]) -> Iterator[Reason | None]:
 
 def _known_finish_reason(reason: Any) -> Reason | None:
     """Return the reason that a finish reason stands for."""
-    return _FINISH_REASONS.get(reason.lower()) if isinstance(reason, str) else None
+    return _FINISH_REASONS.get(classify_finish_reason(reason))
 
 
 def _match_error(content: bytes, code: str | None, message: str) -> Reason | None:

@@ -1,1 +1,1 @@
-"""What pages for a browser are made of: plots, scales, the style they share, and how they are written."""
+"""HTML pages: plots, scales, a shared style, and how a page is rendered and written."""

@@ -1,4 +1,4 @@
-"""A page in one file: filled from its template, and written so that no other file is lost."""
+"""An HTML page in one file: rendered from its template, and written without losing another file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MARK = b'<meta name="generator" content="headrace '
 def render(
     package: str, version: str, made_at: datetime, values: Mapping[str, Any], filters: Mapping[str, Any]
 ) -> str:
-    """Fill the template ``page.html.j2`` of a package, which extends ``base.html.j2`` of this one."""
+    """Render the template ``page.html.j2`` of a package; it extends this package's ``base.html.j2``."""
     loaders = [jinja2.PackageLoader(name, "") for name in (package, __package__)]
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders),
@@ -33,10 +33,10 @@ def render(
 
 
 def write(page: str, out: str | os.PathLike[str]) -> None:
-    """Write a page in one step, readable by its owner only.
+    """Write a page atomically, readable by its owner only.
 
     Raises:
-        FileExistsError: The file is there, and is not a page of headrace.
+        FileExistsError: The file exists and is not a page of headrace.
         OSError: The file cannot be written.
     """
     path = Path(out)

@@ -1,8 +1,8 @@
-"""An SVG that is as wide as there is room, with text that stays as large as it is.
+"""An SVG that is as wide as its page, with text of a fixed size.
 
-Across, places are shares of the width; down, they are pixels. The frame's padding holds what stands left of
-the axis. Marks of the axis across come in two sets, for wide and for narrow pages, of which the page's style
-shows one.
+Horizontal positions are shares of the width, vertical ones are pixels. The labels of the vertical axis stand
+in the padding of the frame. The horizontal axis has two sets of ticks, for wide and for narrow pages; the
+style of the page shows one of them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ _HEIGHT = 170
 _BELOW = 44
 _DIGIT = 7.5
 _OVERLAP = 0.0002
-"""By which bars go into their neighbours, so that no rounding leaves a seam."""
+"""Share of the width by which neighbouring bars overlap, so that rounding leaves no gap."""
 
 
 class Plot:
-    """A frame to draw in: ``above`` pixels over it are for words, ``label`` says all in a sentence."""
+    """A plot with room for text in the ``above`` pixels at its top; ``label`` describes it in a sentence."""
 
     def __init__(self, label: str, counts: Sequence[int], above: int) -> None:
         self._above = above
@@ -47,12 +47,12 @@ class Plot:
         ET.SubElement(self._svg, "line", {"class": kind, **places})
 
     def text(self, at: float, y: float, text: str, anchor: str, kind: str, dx: float = 0) -> None:
-        """Write, at a share of the width and so many pixels from the top."""
+        """Write text at a share of the width and ``y`` pixels from the top."""
         places = {"x": _share(at), "y": _pixels(y), "dx": _pixels(dx), "text-anchor": anchor}
         ET.SubElement(self._svg, "text", {"class": kind, **places}).text = text
 
     def bar(self, begin: float, end: float, parts: Iterable[tuple[str, float]], title: str) -> None:
-        """Draw counts on top of each other between two shares of the width; the smallest is seen."""
+        """Draw stacked counts between two shares of the width; even the smallest count is visible."""
         group = ET.SubElement(self._svg, "g")
         ET.SubElement(group, "title").text = title
         floor = float(self._above + _HEIGHT)
@@ -65,16 +65,16 @@ class Plot:
                 ET.SubElement(group, "rect", {"class": kind, **places})
 
     def band(self, begin: float, end: float, kind: str, title: str, height: float | None = None) -> None:
-        """Shade a part of the width: all of the plot, or a strip of so many pixels along its top."""
+        """Shade a part of the width: over the whole height, or ``height`` pixels at the top."""
         top, high = (self._above, _HEIGHT) if height is None else (0, height)
         places = {"x": _share(begin), "width": _share(end - begin + _OVERLAP)}
         places |= {"y": _pixels(top), "height": _pixels(high)}
         ET.SubElement(ET.SubElement(self._svg, "rect", {"class": kind, **places}), "title").text = title
 
     def curve(self, points: Iterable[tuple[float, float | None]], kind: str) -> None:
-        """Draw a line through counts at shares of the width; where there is None it is broken.
+        """Draw a line through counts at shares of the width; None makes a gap.
 
-        It is made of single lines: no other shape has places that are shares.
+        It consists of single lines, because no other SVG shape accepts shares as positions.
         """
         before: tuple[float, float] | None = None
         for at, count in points:
@@ -83,22 +83,22 @@ class Plot:
             before = None if count is None else (at, count)
 
     def rule(self, at: float, y: float, kind: str) -> None:
-        """Draw a line from so many pixels below the top down to the axis."""
+        """Draw a vertical line from ``y`` pixels below the top to the axis."""
         self._line(_share(at), y, _share(at), self._above + _HEIGHT, kind)
 
     def across(self, ticks: Iterable[tuple[float, str]], kind: str) -> None:
-        """Write at places of the axis across, for pages of one ``kind``: wide or narrow."""
+        """Draw the ticks of the horizontal axis, for pages of one ``kind``: wide or narrow."""
         bottom = self._above + _HEIGHT
         for at, text in ticks:
             self._line(_share(at), bottom, _share(at), bottom + 4, f"axis {kind}")
             self.text(at, bottom + 18, text, "middle", f"tick {kind}")
 
     def name_axis(self, name: str) -> None:
-        """Say what the axis across shows."""
+        """Write the name of the horizontal axis."""
         self.text(0.5, self._above + _HEIGHT + 38, name, "middle", "name")
 
     def svg(self) -> str:
-        """The markup, in which all text is escaped."""
+        """The markup, with all text escaped."""
         return ET.tostring(self._svg, encoding="unicode")
 
 

@@ -1,4 +1,4 @@
-"""Where the marks of an axis are, and what stands at them."""
+"""Positions and labels of the ticks of an axis."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _TIME_STEPS = (
 
 
 def count_ticks(most: float, about: int = 4) -> list[int]:
-    """Round numbers from 0 on, of which only the last may be above ``most``."""
+    """Round numbers from 0; only the last may be above ``most``."""
     step = next(step for step in _round_numbers(1) if step * about >= most)
     return [int(step * n) for n in range(math.ceil(most / step) + 1)]
 
 
 def time_ticks(seconds: float, closest: float) -> list[float]:
-    """Round times from 0 to ``seconds``, no closer than that share of it to each other."""
+    """Round times from 0 to ``seconds``, at least the share ``closest`` of it apart."""
     step = next((step for step in _TIME_STEPS if step >= seconds * closest), None)
     if step is None:
         step = next(days * _DAY for days in _round_numbers(10) if days * _DAY >= seconds * closest)
@@ -30,7 +30,7 @@ def time_ticks(seconds: float, closest: float) -> list[float]:
 
 
 def log_ticks(low: float, high: float, closest: float) -> list[float]:
-    """Round numbers from ``low`` to ``high``, no closer than that share of the axis, which is logarithmic."""
+    """Round numbers from ``low`` to ``high``, at least the share ``closest`` of a logarithmic axis apart."""
     least = (high / low) ** closest
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     if high / low > 4:
@@ -53,7 +53,7 @@ def _apart(ticks: Sequence[float], least: float) -> bool:
 
 
 def _round_numbers(first: float) -> Iterator[float]:
-    """1, 2, 5, 10, 20, … times a power of ten, from about ``first`` on."""
+    """1, 2, 5, 10, 20, … times a power of ten, starting near ``first``."""
     decade = math.floor(math.log10(first))
     while True:
         yield from (step * 10.0**decade for step in _STEPS)
@@ -75,7 +75,7 @@ def width_label(milliseconds: int) -> str:
 
 
 def time_unit(ticks: Sequence[float]) -> str:
-    """In what the times at these ticks, and at fewer of them, are told."""
+    """The unit for times at these ticks, or at some of them."""
     if ticks[-1] < 120:
         return "s"
     if ticks[-1] < 3600:
@@ -84,7 +84,7 @@ def time_unit(ticks: Sequence[float]) -> str:
 
 
 def time_label(seconds: float, unit: str) -> str:
-    """A time in such a unit."""
+    """A time in a unit that `time_unit` returns."""
     if unit == "s":
         return f"{seconds:.5g}"
     if unit == "days":

@@ -1,4 +1,4 @@
-"""`python -m headrace.testing.server`: the embedded endpoint as a process of its own."""
+"""`python -m headrace.testing.server`: the embedded endpoint as a separate process."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from headrace.testing.server.server import serve
 
 
 def main() -> None:
-    """Serve until a signal comes or, if so asked, until standard input closes."""
+    """Serve until a signal comes or, with the option, until standard input closes."""
     arguments = from_arguments(sys.argv[1:], os.environ)
     if arguments.until_stdin_closes:
         Thread(target=_stop_when_stdin_closes, daemon=True).start()

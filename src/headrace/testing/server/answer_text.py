@@ -1,9 +1,9 @@
-"""What the simulated model says.
+"""The text of the simulated model's answers.
 
 This simulates a model and understands nothing. Asked to choose (`one of: A | B | C`), it takes the choice
 that has the most letters in common with the last user message, helped by a list of German cue words for the
 eight shop categories of the demo; otherwise it puts ready-made sentences together. The answers look like a
-model's so that code around them can be tried; they are no measure of what a model would say.
+model's, so that code around them can be tested. They say nothing about a real model.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The embedded endpoint as an ASGI 3 application: carries out what the simulation plans."""
+"""The embedded endpoint as an ASGI 3 application: it executes the plans of the simulated model."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -25,11 +25,14 @@ class ConnectionCut(Exception):
 
 @attrs.define
 class Counts:
-    """What an endpoint has done since it started, requests for these counts not counted.
+    """Counts of an endpoint since its start, without requests for these counts.
 
-    `requests` is how many came; `by_status` how many were answered with which status, a reply that was then
-    cut or stalled included; `faults` how many attempts got which fault; `in_flight` how many are being
-    answered now, and `peak_in_flight` how many were at most.
+    Attributes:
+        requests: Number of requests.
+        by_status: Answers by status, with those that were then cut or stalled.
+        faults: Attempts by the fault that they got.
+        in_flight: Requests that are being answered now.
+        peak_in_flight: The highest number of these so far.
     """
 
     requests: int = 0
@@ -42,10 +45,10 @@ class Counts:
 class Endpoint:
     """An ASGI application that simulates an OpenAI-compatible endpoint.
 
-    Besides the API it serves its `counts` as JSON at `GET /headrace/counts`, which asks for no key.
+    In addition to the API it serves its `counts` as JSON at `GET /headrace/counts`, without a key.
 
     Args:
-        behaviour: how quick, how limited, how faulty.
+        behaviour: Latency, limits and faults.
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
@@ -102,7 +105,7 @@ def create_app(behaviour: Behaviour | None = None) -> Endpoint:
     """An endpoint as an ASGI application, for any ASGI server or for an in-memory transport.
 
     Args:
-        behaviour: how quick, how limited, how faulty. Default: at once, without limit or fault.
+        behaviour: Latency, limits and faults. Default: at once, without limit or fault.
     """
     return Endpoint(behaviour or Behaviour())
 

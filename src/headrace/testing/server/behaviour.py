@@ -1,4 +1,4 @@
-"""How the embedded endpoint is to behave: quick or slow, limited, faulty."""
+"""The behaviour of the embedded endpoint: latency, limits, faults."""
 
 from collections.abc import Iterable
 from typing import Literal, cast, get_args

@@ -49,7 +49,7 @@ class Certificate:
 
 @attrs.frozen
 class SelfMade(Certificate):
-    """A certificate of an authority of its own.
+    """A certificate that is signed by a new authority.
 
     Args:
         authority: path of the authority's certificate, which clients are to trust.
@@ -67,9 +67,7 @@ def self_made(host: str = "127.0.0.1") -> Iterator[SelfMade]:
     try:
         import trustme
     except ImportError as error:
-        raise ImportError(
-            "a certificate of its own is made by trustme: pip install 'headrace[serve-tls]'"
-        ) from error
+        raise ImportError("trustme makes the certificate: pip install 'headrace[serve-tls]'") from error
     authority = trustme.CA()
     issued = authority.issue_cert(*dict.fromkeys((host, *_OF_THIS_MACHINE)))
     with TemporaryDirectory(prefix="headrace-tls-") as folder:

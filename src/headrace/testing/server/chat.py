@@ -21,7 +21,7 @@ _Positive = Annotated[int, Meta(ge=1)]
 
 @attrs.frozen
 class Part:
-    """A part of a message; what is not text is neither read nor counted."""
+    """A part of a message; only text is read and counted."""
 
     type: str
     text: str | None = None
@@ -36,7 +36,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The message's text, of whatever parts it consists."""
+        """The text of the message, from all its parts."""
         if isinstance(self.content, str):
             return self.content
         return "\n".join(part.text for part in self.content or () if part.text)
@@ -44,7 +44,7 @@ class Message:
 
 @attrs.frozen
 class StreamOptions:
-    """What a stream is to carry besides the text."""
+    """What a stream has in addition to the text."""
 
     include_usage: bool | None = None
 
@@ -110,7 +110,7 @@ class Completion:
         )
 
     def events(self, *, include_usage: bool) -> tuple[bytes, ...]:
-        """The server-sent events of a streamed reply, one token a choice an event, the choices in turn."""
+        """The server-sent events of a streamed reply: one token per event, the choices in turn."""
         head = self._head("chat.completion.chunk")
         # OpenAI gives every chunk a usage when it was asked for, null in all but the last.
         tail = {"usage": None} if include_usage else {}

@@ -32,10 +32,10 @@ _KEEP_ALIVE = 600
 
 
 class OnHypercorn:
-    """The server of an endpoint. Raises `SettingsError` where the certificate cannot be used.
+    """The server of an endpoint. Raises `SettingsError` if the certificate cannot be used.
 
-    It accepts the connections itself, for hypercorn's own server ends with the first one that fails. It is on
-    trio because hypercorn's connections do not stand being cancelled on asyncio.
+    It accepts the connections itself, because hypercorn's own server ends with the first one that fails. It
+    runs on trio, because hypercorn's connections cannot be cancelled on asyncio.
     """
 
     def __init__(self, app: Endpoint, backlog: int, certificate: Certificate) -> None:
@@ -46,7 +46,7 @@ class OnHypercorn:
         self._config.loglevel = "WARNING"
         self._config.include_server_header = False
         self._config.keep_alive_timeout = _KEEP_ALIVE
-        # After so many requests it would say GOAWAY, and not answer those that are under way.
+        # After this many requests hypercorn would send GOAWAY and not answer the requests in flight.
         self._config.keep_alive_max_requests = sys.maxsize
 
     def run(self, listener: socket.socket, ready: Callable[[], None]) -> None:
@@ -64,14 +64,14 @@ class OnHypercorn:
             with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                 ready()
                 async for _ in signals:
-                    # Requests under way are simulated: nobody misses them.
+                    # Requests in flight are simulated, so they need not be finished.
                     nursery.cancel_scope.cancel()
 
     async def _speak(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
         try:
             await _Connection(self._answer, self._config, WorkerContext(None), {}, stream)
         except Exception:
-            # One connection's failure is not to end the others.
+            # The failure of one connection must not end the others.
             await self._config.log.exception("A connection failed")
 
     async def _answer(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
@@ -82,7 +82,7 @@ class OnHypercorn:
 
 
 class _Connection(TCPServer):
-    """A connection whose requests end with it: hypercorn waits for ever for what it cannot send any more."""
+    """A connection whose requests end with it: hypercorn would wait without end for what it cannot send."""
 
     async def _read_data(self) -> None:
         await super()._read_data()
@@ -94,8 +94,8 @@ class _Connection(TCPServer):
 async def _reset(send: Any) -> None:
     """Reset the stream of an answer that is not complete.
 
-    hypercorn closes a connection of HTTP/1.1 on which an application failed, but leaves a stream of HTTP/2
-    open for ever. It has no way for an application to reset it, so this, as the class above, reaches into
+    hypercorn closes an HTTP/1.1 connection on which an application failed, but it leaves an HTTP/2 stream
+    open. An application cannot reset it, so this function and the class above use private parts of
     hypercorn, whose version is pinned.
     """
     stream = send.__self__

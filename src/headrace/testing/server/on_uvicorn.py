@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import uvicorn
 
 _KEEP_ALIVE = 600
-# Seconds for requests under way when the server is told to stop. They are simulated: nobody misses them.
+# Seconds for requests in flight when the server stops. They are simulated, so they need not be finished.
 _GRACE = 1
 
 
 class OnUvicorn:
-    """The server of an endpoint. Raises `ImportError` where uvicorn is not installed."""
+    """The server of an endpoint. Raises `ImportError` if uvicorn is not installed."""
 
     def __init__(self, app: Endpoint, backlog: int) -> None:
         try:
@@ -52,8 +52,8 @@ class OnUvicorn:
 
 @contextmanager
 def _stopped_by_signals(server: "uvicorn.Server") -> Iterator[None]:
-    # uvicorn handles signals only while its loop runs, and then raises them again for the handlers
-    # of before: without these handlers that would be the default, and the process would die of a clean stop.
+    # uvicorn handles signals only while its loop runs, and then raises them again for the earlier handlers.
+    # Without these handlers those would be the default ones, and a clean stop would kill the process.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -71,7 +71,7 @@ def _stopped_by_signals(server: "uvicorn.Server") -> Iterator[None]:
 
 @contextmanager
 def _without_planned_failures() -> Iterator[None]:
-    """Keeps out of uvicorn's log what is meant to happen: connections cut, requests dropped at the end."""
+    """Keep planned failures out of uvicorn's log: connections cut, requests dropped at the end."""
 
     def unplanned(record: logging.LogRecord) -> bool:
         dropped = str(record.msg).startswith("Cancel ")

@@ -1,4 +1,4 @@
-"""What the endpoint is to do about one request, as data: the app carries it out."""
+"""The plan for one request, as data: the application executes it."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,7 +11,7 @@ from headrace.testing.server.quirks import DONE, Draft, Quirk, offered_tools
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What to send, when, and what is to go wrong with it.
+    """What to send, when, and with which fault.
 
     Args:
         delay: seconds to wait before the headers.
@@ -36,7 +36,7 @@ class Plan:
 
 
 def with_quirks(quirks: Iterable[Quirk], plan: Plan, asked: bytes) -> Plan:
-    """The plan of an answer to a chat, with these oddities; ``asked`` is the request's body."""
+    """The plan of an answer to a chat with these quirks; ``asked`` is the request's body."""
     draft = Draft(dict(plan.headers), tools=offered_tools(asked))
     if plan.events:
         draft.chunks = [
@@ -57,15 +57,15 @@ def with_quirks(quirks: Iterable[Quirk], plan: Plan, asked: bytes) -> Plan:
 
 
 class Refusal(Exception):
-    """A request that gets no answer but an error in OpenAI's shape.
+    """A request that gets an error in OpenAI's form in place of an answer.
 
     Args:
         status: HTTP status.
-        message: for the person who reads it; never holds a secret.
+        message: for a person; it never contains a secret.
         param: the field of the body that is wrong, if one is.
         code: OpenAI's short name for the error, if it has one.
         type: OpenAI's class of the error.
-        headers: to send besides the usual ones.
+        headers: added to the usual ones.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Refusal(Exception):
         self.error: dict[str, str | None] = {"message": message, "type": type, "param": param, "code": code}
 
     def plan(self, headers: Mapping[str, str], *, delay: float = 0.0, fault: FaultKind | None = None) -> Plan:
-        """The plan that sends this error with these headers besides its own."""
+        """The plan that sends this error with these headers and its own."""
         return Plan(
             delay=delay,
             status=self.status,

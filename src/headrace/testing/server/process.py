@@ -1,4 +1,4 @@
-"""Runs the embedded endpoint as a process of its own, from trio or asyncio."""
+"""Runs the embedded endpoint as a separate process, from trio or asyncio."""
 
 import os
 import subprocess
@@ -26,10 +26,10 @@ _STOP_LIMIT = 5.0
 
 @attrs.frozen
 class EndpointProcess:
-    """An endpoint that runs as its own process.
+    """An endpoint that runs as a separate process.
 
     Args:
-        base_url: where it is to be called, such as `http://127.0.0.1:43017/v1`.
+        base_url: Its address, such as `http://127.0.0.1:43017/v1`.
         pid: its process id.
         authority: path of the certificate authority to trust, for `SSL_CERT_FILE`; None without TLS.
     """
@@ -43,13 +43,13 @@ class EndpointProcess:
 async def endpoint_process(
     behaviour: Behaviour | None = None, *, tls: bool = False
 ) -> AsyncIterator[EndpointProcess]:
-    """Start the endpoint on a free port of 127.0.0.1, and stop it at the end of the block, cancelled or not.
+    """Start the endpoint on a free port of 127.0.0.1, and stop it at the end of the block, also if cancelled.
 
-    It does not compete with the caller for its event loop, and it ends when the calling process dies. What it
-    wrote to its standard error appears on the caller's when it has ended.
+    It does not use the caller's event loop, and it ends when the calling process dies. After its end, its
+    standard error is written to that of the caller.
 
     Args:
-        behaviour: how quick, how limited, how faulty. Default: at once, without limit or fault.
+        behaviour: Latency, limits and faults. Default: it answers at once, without limits or faults.
         tls: serve HTTP/2 and HTTP/1.1 over TLS, with a certificate made for the block.
 
     Raises:
@@ -63,14 +63,14 @@ async def endpoint_process(
     command = [sys.executable, "-m", "headrace.testing.server", "--port=0", "--until-stdin-closes"]
     with ExitStack() as stack:
         certificate = stack.enter_context(self_made()) if tls else None
-        # A file and not a pipe for its errors: nobody has to read along for the child not to block.
+        # A file and not a pipe for its errors: a child with a full pipe would block until somebody reads it.
         errors = stack.enter_context(TemporaryFile())
         process = await anyio.open_process(
             command + to_arguments(behaviour, certificate),
             stdin=subprocess.PIPE,
             stderr=errors,
             env=environment,
-            # Ctrl+C in a terminal goes to a whole group; calls under way here still need their endpoint.
+            # Ctrl-C in a terminal goes to a whole process group; calls in flight still need their endpoint.
             start_new_session=sys.platform != "win32",
         )
         try:
@@ -111,7 +111,7 @@ async def _stop(process: Process) -> None:
 
 def _written(errors: IO[bytes]) -> str:
     """What the process, which has ended, wrote since this was last asked."""
-    # The file's position is shared with the process, so it stands at the end of what that wrote.
+    # The process shares the file's position, so it is at the end of what that wrote.
     errors.seek(0)
     text = errors.read().decode(errors="replace")
     errors.seek(0)

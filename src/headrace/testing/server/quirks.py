@@ -1,4 +1,4 @@
-"""Odd but real ways to answer, as switches: what people have reported of endpoints in use.
+"""Odd ways to answer that people have reported of real endpoints, as switches.
 
 Each quirk changes a draft of an answer to a chat, whole or streamed. Those of `READ` leave an answer in it,
 which headrace reads; those of `REFUSED` leave none, and headrace raises an error.
@@ -165,7 +165,7 @@ def no_last_blank_line(draft: Draft) -> None:
 
 
 def plain_label(draft: Draft) -> None:
-    """``Content-Type: text/plain``, whatever the answer is."""
+    """``Content-Type: text/plain`` for every answer."""
     draft.headers["content-type"] = "text/plain"
 
 

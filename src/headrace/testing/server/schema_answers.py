@@ -1,4 +1,4 @@
-"""Answers in the shape a `response_format` asks for, as far as a few JSON Schema words go.
+"""Answers in the form of a `response_format`, for a few keywords of JSON Schema.
 
 Of a schema it reads `enum`, `const`, `$ref` into the schema itself, `anyOf` and its like (the first), `type`,
 `properties` and `items`; patterns and limits it does not.
@@ -39,7 +39,7 @@ class _Filler:
         self._text = text
 
     def fill(self, schema: Any, depth: int = 0) -> Any:
-        """A value for the schema; None for what is no schema or lies too deep."""
+        """A value for the schema; None for an invalid schema or one that is nested too deeply."""
         if depth > _DEEPEST:
             return None
         match schema:

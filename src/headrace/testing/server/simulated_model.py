@@ -4,7 +4,7 @@ This simulates a model and understands nothing; `speech` says how its words come
 
 Theory of operation. What is said is a pure function of the seed and the request's body. What goes wrong is a
 pure function of the seed, the body, and how often this body was seen: the second attempt at a request fares
-the same in every run, whatever else is under way at the time. Only the rate limit depends on the time, so
+the same in every run, with any other requests in flight. Only the rate limit depends on the time, so
 attempts it refuses are not counted as seen. A request that is wrong in itself is refused at once and never
 draws a fault.
 """

@@ -1,4 +1,4 @@
-"""The endpoint's rate limit: a token bucket that knows no clock but the time it is told."""
+"""The rate limit of the endpoint: a token bucket without a clock; callers pass the time."""
 
 import math
 
@@ -20,7 +20,7 @@ class TokenBucket:
         self._filled_at = -math.inf
 
     def wait(self, now: float, amount: float = 1.0) -> float:
-        """Seconds until there will be so many tokens, 0.0 if there are. More than it holds is all it holds.
+        """Seconds until that many tokens are there, 0.0 if they are. At most the capacity is needed.
 
         Args:
             now: seconds on a clock that never goes back.
@@ -31,7 +31,7 @@ class TokenBucket:
         return max(0.0, (min(amount, self._capacity) - self._tokens) / self._rate)
 
     def take(self, now: float, amount: float = 1.0) -> float:
-        """Take tokens. Returns 0.0 if there were so many, else the seconds until there will be.
+        """Take tokens. Returns 0.0 if they were there, else the seconds until they will be.
 
         Args:
             now: seconds on a clock that never goes back.

@@ -1,7 +1,7 @@
 """German words that give away which of eight shop categories a product belongs to.
 
 They let the demo's answers look sensible. Each is a piece of a word, looked for in case-folded text without
-signs, so `schlauch` is found in `Gartenschlauch`; `_` stands for the space between words.
+signs, so `schlauch` is found in `Gartenschlauch`; `_` is the space between words.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The laboratory: what policies do to a load and an endpoint, simulated in virtual time."""
+"""Simulations in virtual time: what policies do with a load and an endpoint."""
 
 from headrace.testing.simulation.distributions import Exponential, Fixed, Lognormal, Uniform
 from headrace.testing.simulation.metrics import Interval, Part

@@ -20,18 +20,18 @@ def bundled_names() -> list[str]:
 
 
 def content_of(name: str) -> str:
-    """What stands in a scenario's file, of ours or of the caller's; raises `SettingsError`."""
+    """The content of a bundled scenario or of a file; raises `SettingsError`."""
     known = bundled_names()
     if name in known:
         file = resources.files(__package__).joinpath("scenarios", name + _ENDING)
         return file.read_text(encoding="utf-8")
     if not name.endswith(_ENDING) and not Path(name).exists():
-        raise SettingsError(f"{name!r} is no file, and no bundled scenario; {nearest(name, known)}")
+        raise SettingsError(f"{name!r} is not a file and not a bundled scenario; {nearest(name, known)}")
     return read_content(name)
 
 
 def find_scenario(name: str) -> Scenario:
-    """The scenario that comes with headrace under this name, or the one in the file of this name.
+    """The bundled scenario or the file with this name.
 
     Raises `SettingsError` as `read_scenario` does.
     """

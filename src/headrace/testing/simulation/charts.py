@@ -16,12 +16,12 @@ NOT_SENT = frozenset({"circuit_open", "budget_exceeded"})
 """Failures of calls that policies refused: the endpoint saw nothing of them."""
 
 _COLOURS = 6
-"""Lines of so many variants have a colour of their own."""
+"""The number of variants that have different colours."""
 
 _MOST_INTERVALS = 120
 _STRIP = 6
 _CLOSEST = {"wide": 0.08, "narrow": 0.2}
-_PER = ((1, "a second"), (60, "a minute"), (3600, "an hour"))
+_PER = ((1, "per second"), (60, "per minute"), (3600, "per hour"))
 _FEW = 4
 
 
@@ -35,7 +35,7 @@ class Charts:
         self._scenario = result.scenario
         self._drawn = {run.variant.name: few(run.intervals, _MOST_INTERVALS) for run in result.runs}
         self._all = [interval for drawn in self._drawn.values() for interval in drawn]
-        # A map that is over at once, as when all is refused, has no length of its own.
+        # A map that ends at once, for example when all calls are refused, has no length.
         self._end = max(run.intervals[-1].end for run in result.runs) or result.scenario.width
         self._unit = time_unit(time_ticks(self._end, _CLOSEST["wide"]))
 
@@ -124,5 +124,5 @@ def not_sent(interval: Interval) -> int:
 
 
 def _per(highest: float) -> tuple[int, str]:
-    """The shortest unit in which a rate, which is a second, is a few at least."""
+    """The shortest unit in which a rate per second is at least a few."""
     return next((each for each in _PER if highest * each[0] >= _FEW), _PER[-1])

@@ -1,16 +1,16 @@
-"""The simulated endpoint: what becomes of an attempt, and when.
+"""The simulated endpoint: the result of an attempt, and when it comes.
 
-    an attempt comes, after the round trip: all of the way is gone at once, there and back
-      an outage            it is refused, or gets a 503, or hangs until the outage is over and is cut then
+    an attempt arrives after the round trip; the delay of both ways comes first
+      an outage            it is refused, or gets a 503, or hangs until the end of the outage and is cut
       the key is revoked   401
-      a burst of errors    a status at once; a reset takes its turn like any other, and gets no answer
-      the rate limits      429, with the time until there would be room
-      no free server       it waits in the queue; 503 where that is full, or takes too long
-      a server             works on it for the service time
-    and the answer is there
+      errors               a status at once; a reset is served like other attempts, and gets no answer
+      the rate limits      429, with the time to wait
+      no free server       it waits in the queue; 503 if that is full, or the wait is too long
+      a server             serves it for the service time
+    then the answer comes
 
-An attempt whose caller gives up leaves the queue or its server at once, as where a server notices that
-the connection is gone. How long something takes is drawn when a server begins with it, at the speed of then.
+A cancelled attempt leaves the queue or its server at once, as if the server noticed that the connection is
+closed. The service time is drawn when a server begins, at its current speed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from headrace.testing.server.token_bucket import TokenBucket
 from headrace.testing.simulation.metrics import Recorder
 from headrace.testing.simulation.responses import answer, asked_to_wait, refusal
 from headrace.testing.simulation.scenario import Errors, Outage, Scenario
-from headrace.testing.simulation.service_queue import Servers, Turn
+from headrace.testing.simulation.service_queue import Servers, WaitResult
 
 _MINUTE = 60.0
 
@@ -36,7 +36,7 @@ W = TypeVar("W", Outage, Errors)
 
 
 class SimulatedEndpoint:
-    """Answers attempts as a scenario has it; `handle` is what a `MemoryTransport` calls."""
+    """Answers attempts as the scenario says; a `MemoryTransport` calls `handle`."""
 
     def __init__(self, scenario: Scenario, recorder: Recorder) -> None:
         endpoint, self._scenario, self._recorder = scenario.endpoint, scenario, recorder
@@ -84,12 +84,12 @@ class SimulatedEndpoint:
                 limits |= bucket.headers(what)
         if wait:
             return self._too_many(now, wait, limits)
-        if await self._servers.take() is not Turn.SERVED:
+        if await self._servers.acquire() is not WaitResult.SERVED:
             return refusal(503)
         try:
             await trio.sleep(self._endpoint.service.draw(self._services) / self._speed)
         finally:
-            self._servers.give_back()
+            self._servers.release()
         if error is not None:
             raise IncompleteReply("the connection was reset before the answer was complete")
         return answer(call.request.model or "", prompt, completion, limits)
@@ -103,14 +103,14 @@ class SimulatedEndpoint:
         raise ConnectError("the connection was reset before an answer")
 
     def _error(self, now: float) -> str | None:
-        """What an attempt of this moment gets in place of an answer, if anything."""
+        """The error that an attempt gets now, or None."""
         burst = _current(self._scenario.errors, now)
         if burst is None or self._faults.random() >= burst.share:
             return None
         return self._faults.choice(burst.kinds)
 
     def _limited(self, now: float, tokens: int) -> float:
-        """Seconds until there would be room where a limit is reached; else 0, and the attempt is counted."""
+        """Seconds until a limit allows the attempt; 0 if it does now, and then it is counted."""
         amounts = {"requests": 1.0, "tokens": float(tokens)}
         wait = max((bucket.wait(now, amounts[what]) for what, bucket in self._limits), default=0.0)
         if not wait:
@@ -124,13 +124,13 @@ class SimulatedEndpoint:
         return refusal(429, asked | limits)
 
     async def live(self) -> None:
-        """Change capacity and speed as brown-outs begin and end; over when the last has ended."""
+        """Change capacity and speed when brown-outs begin and end, until the last has ended."""
         brown_outs = self._scenario.brown_outs
         for moment in sorted({time for each in brown_outs for time in (each.from_, each.to)}):
             await trio.sleep_until(moment)
-            under_way = [each for each in brown_outs if each.from_ <= moment < each.to]
-            self._speed = math.prod(each.speed for each in under_way)
-            capacity = self._endpoint.capacity * math.prod(each.capacity for each in under_way)
+            current = [each for each in brown_outs if each.from_ <= moment < each.to]
+            self._speed = math.prod(each.speed for each in current)
+            capacity = self._endpoint.capacity * math.prod(each.capacity for each in current)
             self._servers.resize(max(1, self._scenario.divided(capacity)))
 
     def _changed(self) -> None:

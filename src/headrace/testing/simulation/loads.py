@@ -16,9 +16,9 @@ from headrace.testing.simulation.scenario import ClosedLoad, OpenLoad, Scenario
 
 
 class Caller:
-    """Makes a process' part of the calls over its client, and has them recorded.
+    """Makes the calls of one process with its client, and records them.
 
-    ``numbers``: of a bulk load, the items not drawn yet; whichever process has a place in flight draws one.
+    ``numbers``: the items of a bulk load that are left; processes with free capacity take the next one.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Caller:
         self._deadline = scenario.load.deadline
 
     async def make_calls(self) -> None:
-        """Make this process' calls of the scenario's load; over when the last of them is."""
+        """Make the calls of this process; return when the last one has ended."""
         load = self._scenario.load
         if isinstance(load, OpenLoad):
             await self._open(load)
@@ -72,7 +72,7 @@ class Caller:
         async with trio.open_nursery() as nursery:
             customers = self._scenario.divided(load.customers)
             for number in range(self._process, customers, self._scenario.processes):
-                # Each with chance of its own: who is answered sooner takes nothing from another's.
+                # Each customer has its own random stream, so one does not change another's numbers.
                 nursery.start_soon(customer, self._scenario.chance(f"customer {number}"))
 
     async def _bulk(self) -> None:

@@ -1,4 +1,4 @@
-"""What is written down while a scenario runs: counts and levels over time."""
+"""Metrics of a simulation: counts and levels over time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Interval:
         """The worst state that the circuit had, in any process."""
         return next((state for state in reversed(CIRCUIT) if self.circuit[state] > 0), CIRCUIT[0])
 
-    def include(self, other: Interval) -> None:
+    def merge(self, other: Interval) -> None:
         """Become the interval of both."""
         self.start, self.end = min(self.start, other.start), max(self.end, other.end)
         self.offered += other.offered
@@ -74,7 +74,7 @@ class Interval:
         self.retries += other.retries
         self.limited += other.limited
         self.waits += other.waits
-        self.latencies.include(other.latencies)
+        self.latencies.merge(other.latencies)
         for mine, others in ((self.areas, other.areas), (self.circuit, other.circuit)):
             for name, value in others.items():
                 mine[name] += value
@@ -86,7 +86,7 @@ def merged(intervals: Sequence[Interval]) -> Interval:
     """One interval of several that follow each other."""
     whole = Interval(intervals[0].start, intervals[0].start)
     for interval in intervals:
-        whole.include(interval)
+        whole.merge(interval)
     return whole
 
 
@@ -206,5 +206,5 @@ class Recorder:
         last.end = now
         if now == last.start and len(self.intervals) > 1:
             self.intervals.pop()
-            self.intervals[-1].include(last)
+            self.intervals[-1].merge(last)
         return self.intervals

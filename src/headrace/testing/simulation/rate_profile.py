@@ -1,4 +1,4 @@
-"""A rate that changes over time, and the arrivals of a Poisson process that has it."""
+"""A rate that changes over time, and the arrivals of a Poisson process with that rate."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from headrace.testing.simulation.units import rate, seconds
 
 @attrs.frozen
 class Profile:
-    """Points of time (seconds) and rate (a second), in order, with straight lines between them.
+    """Points of time (seconds) and rate (per second), in order, with linear interpolation.
 
-    Before the first and after the last the rate is theirs. Two points of one time are a step.
+    Before the first and after the last point the rate is constant. Two points with the same time are a step.
     """
 
     points: tuple[tuple[float, float], ...]

@@ -1,4 +1,4 @@
-"""What the simulated endpoint's answers look like over the wire."""
+"""Responses of the simulated endpoint."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MESSAGES = {
 
 
 def answer(model: str, prompt_tokens: int, completion_tokens: int, limits: dict[str, str]) -> Reply:
-    """A chat completion of so many tokens; ``limits`` are the headers about rate limits."""
+    """A chat completion with these token counts; ``limits`` are the headers about rate limits."""
     usage = (prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
     headers = _headers(limits) if limits else _PLAIN
     return Reply(200, headers, _CHAT % (msgspec.json.encode(model), *usage))
 
 
 def refusal(status: int, headers: dict[str, str] | None = None) -> Reply:
-    """An error in OpenAI's shape."""
+    """An error in OpenAI's form."""
     message, kind, code = _MESSAGES[status]
     error = {"message": message, "type": kind, "param": None, "code": code}
     return Reply(status, _headers(headers or {}), msgspec.json.encode({"error": error}))
@@ -43,7 +43,7 @@ def _headers(more: dict[str, str]) -> Headers:
 
 
 def asked_to_wait(seconds: float) -> dict[str, str]:
-    """The headers by which an endpoint asks to come back later."""
+    """The headers that ask a client to wait."""
     return {
         "retry-after": str(math.ceil(seconds)),
         "retry-after-ms": str(max(1, math.ceil(seconds * 1000))),

@@ -24,18 +24,24 @@ _URL = "https://simulated.invalid/v1"
 _MODEL = "simulated"
 
 Progress = Callable[[Variant, float], None]
-"""Told of a variant and the share of its time that is over, now and then."""
+"""Called from time to time with a variant and the finished share of its duration."""
 
 
-Besides = Callable[[Variant, int], Iterable[Policy]]
-"""Gives the policies of one process of a variant that its settings cannot make; anew for each."""
+ExtraPolicies = Callable[[Variant, int], Iterable[Policy]]
+"""Makes further policies for one process of a variant, that settings cannot make."""
 
 
 @attrs.frozen
 class Run:
-    """What became of one variant: its intervals, their sum, and the highest levels; of simulated calls.
+    """The result of one variant; counts are of simulated calls.
 
-    ``parts`` are those of the processes.
+    Attributes:
+        variant: The variant.
+        policies: Names of its policies, outermost first.
+        intervals: Its intervals in order.
+        total: Their sum.
+        highest: The highest value of each level.
+        parts: What each process did.
     """
 
     variant: Variant
@@ -47,9 +53,9 @@ class Run:
 
     @property
     def littles_law(self) -> tuple[float, float]:
-        """Calls under way: their mean over time, L, and arrivals a second times seconds a call, λW.
+        """Calls in flight: their mean over time, L, and arrivals per second times seconds per call, λW.
 
-        One is added up over time and the other over calls; they agree where nothing is lost or counted twice.
+        One is summed over time and the other over calls. They agree if no call is lost or counted twice.
         """
         total = self.total
         return total.level("in_flight"), total.waits / total.seconds if total.seconds else 0.0
@@ -57,29 +63,39 @@ class Run:
 
 @attrs.frozen
 class Result:
-    """What a scenario's variants came to, in their order."""
+    """The results of the variants of a scenario, in their order."""
 
     scenario: Scenario
     runs: tuple[Run, ...]
 
 
-def simulate(scenario: Scenario, progress: Progress | None = None, besides: Besides | None = None) -> Result:
+def simulate(
+    scenario: Scenario, progress: Progress | None = None, besides: ExtraPolicies | None = None
+) -> Result:
     """Run all variants of a scenario in virtual time, with the real client and the real policies.
 
-    ``besides`` gives policies that settings cannot make here, as of a plugin whose server is a model, too.
-    The same scenario gives the same result, to the last digit, with the same plugins and Python. Not from
-    within an event loop: that raises `ClientStateError`. Raises `SettingsError` for settings with which
-    there is no client.
+    The same scenario with the same plugins and Python gives the same result, to the last digit.
+
+    Args:
+        scenario: What to simulate.
+        progress: Called from time to time with the variant and the finished share.
+        besides: Makes further policies for each process, for example of a plugin whose server is a model.
+
+    Raises:
+        ClientStateError: The caller is in an event loop.
+        SettingsError: No client can be made with the settings of a variant.
     """
     return Result(
         scenario, tuple([_run(scenario, variant, progress, besides) for variant in scenario.variants])
     )
 
 
-def _run(scenario: Scenario, variant: Variant, progress: Progress | None, besides: Besides | None) -> Run:
+def _run(
+    scenario: Scenario, variant: Variant, progress: Progress | None, besides: ExtraPolicies | None
+) -> Run:
     recorder = Recorder(scenario.width, scenario.processes)
     endpoint = SimulatedEndpoint(scenario, recorder)
-    plugins = Plugins()  # found once, for they make policies anew for each process
+    plugins = Plugins()  # found once; they make new policies for each process
 
     def new_client(process: int) -> Client:
         core, policies = assemble(variant.settings, plugins=plugins)

@@ -1,4 +1,4 @@
-"""What a scenario says: a load, an endpoint, what befalls it, and the settings that are tried."""
+"""The content of a scenario: a load, an endpoint, its faults, and the settings to compare."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def _check_window(window: Outage | BrownOut | Errors) -> None:
 
 @attrs.frozen(kw_only=True)
 class Outage:
-    """A time in which the endpoint answers nothing.
+    """A time in which the endpoint answers nothing; attempts in service at its start are finished.
 
-    ``kind``: connections are "refused", everything gets a "503", or attempts "hang" until it is over and are
-    cut then. What was being worked on when it begins is finished.
+    ``kind``: connections are "refused", all attempts get a "503", or they "hang" until the end and are then
+    cut.
     """
 
     from_: float = key(seconds)
@@ -69,9 +69,9 @@ class BrownOut:
 
 @attrs.frozen(kw_only=True)
 class Errors:
-    """A time in which a ``share`` of attempts gets an error, each of ``kinds`` as likely as the others.
+    """A time in which a ``share`` of attempts gets an error; all ``kinds`` are equally likely.
 
-    A status comes at once; a "reset" cuts the connection when the answer should have come.
+    A status comes at once. A "reset" cuts the connection when the answer should have come.
     """
 
     from_: float = key(seconds, default=0.0)
@@ -85,14 +85,21 @@ class Errors:
 
 @attrs.frozen(kw_only=True)
 class EndpointModel:
-    """The endpoint: servers with a queue before them, and limits.
+    """The endpoint: servers with a queue, and limits.
 
-    ``capacity``: attempts that it works on at once; ``service``: the seconds that each takes then. ``queue``:
-    how many may wait (None: any number); ``queue_timeout``: how long (None: for ever); beyond either there is
-    a 503. ``round_trip``: seconds on the way, for refusals too. ``requests_per_minute`` and
-    ``tokens_per_minute``: a 429 above them; ``burst`` seconds' worth may come at once. What it ``says`` of
-    them: the "limits", in the headers of each answer; "retry_after", when to come back, in those of a 429.
-    ``prompt_tokens`` and ``completion_tokens`` of an answer. ``key_revoked_at``: from then on there is a 401.
+    Attributes:
+        capacity: Attempts that it serves at once.
+        service: Service times, in seconds.
+        queue: Attempts that may wait; further ones get a 503. None: no limit.
+        queue_timeout: Seconds in the queue, then a 503. None: no limit.
+        round_trip: Network delay in seconds, also for refusals.
+        requests_per_minute: Limit; 429 above it. None: no limit.
+        tokens_per_minute: Limit; 429 above it. None: no limit.
+        burst: Burst size, as seconds' worth of a limit.
+        says: "limits": headers with the limits in each answer; "retry_after": when to come back, in a 429.
+        prompt_tokens: Tokens of prompts.
+        completion_tokens: Tokens of answers.
+        key_revoked_at: 401 from this time on, in seconds. None: never.
     """
 
     capacity: int = key(count)
@@ -111,7 +118,7 @@ class EndpointModel:
 
 @attrs.frozen(kw_only=True)
 class OpenLoad:
-    """Customers who know nothing of each other: calls come at a rate, whatever becomes of them."""
+    """Independent customers: calls arrive at a rate, whether earlier ones are answered or not."""
 
     kind: ClassVar[str] = "open"
 
@@ -121,7 +128,7 @@ class OpenLoad:
 
 @attrs.frozen(kw_only=True)
 class ClosedLoad:
-    """So many ``customers``, each of whom makes a call, thinks about the answer, and makes the next."""
+    """A number of ``customers``: each makes a call, thinks about the answer, and makes the next one."""
 
     kind: ClassVar[str] = "closed"
 
@@ -136,7 +143,7 @@ class ClosedLoad:
 
 @attrs.frozen(kw_only=True)
 class BulkLoad:
-    """A map of so many ``items``, with the ``max_in_flight`` of the settings."""
+    """A map of a number of ``items``, with the ``max_in_flight`` of the settings."""
 
     kind: ClassVar[str] = "bulk"
 
@@ -152,7 +159,7 @@ LOADS: dict[str, type[OpenLoad] | type[ClosedLoad] | type[BulkLoad]] = {
 
 @attrs.frozen
 class Variant:
-    """Settings to be tried, as in headrace.toml, under a name."""
+    """Settings to compare, as in headrace.toml, with a name."""
 
     name: str
     settings: Mapping[str, Any]
@@ -160,13 +167,23 @@ class Variant:
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """What is to be simulated.
+    """What to simulate.
 
-    ``title`` and ``about`` say what it shows. ``duration``: seconds in which calls begin; those under way
-    then are finished. ``every``: seconds of a row, by default a sixtieth of that. ``stands_for``: how many
-    real calls each simulated one stands for; load and endpoint are divided by it, settings are not: they
-    are those of one process of so many. ``processes``: how many there are, each with a client and policies of
-    its own; they share the load, and the endpoint with its limits. ``seed``: all chance comes from it.
+    Attributes:
+        title: A title.
+        about: What it shows.
+        seed: Seed of all random numbers.
+        duration: Seconds in which calls begin; calls in flight at the end are finished.
+        every: Seconds of a row; None: a sixtieth of the duration.
+        stands_for: Real calls for each simulated one. Load and endpoint are divided by it, settings are not.
+        processes: Number of processes, each with its own client and policies. They share the load and the
+            endpoint with its limits.
+        load: How calls arrive.
+        endpoint: The model of the endpoint.
+        outages: Times without answers.
+        brown_outs: Times with less capacity or speed.
+        errors: Times in which a share of the attempts fails.
+        variants: Settings to compare.
     """
 
     title: str = key(text, default="")
@@ -206,9 +223,9 @@ class Scenario:
         return self.duration / _INTERVALS if self.every is None else self.every
 
     def chance(self, purpose: str, process: int = 0) -> Random:
-        """A stream of chance for a purpose, and of one process where each has its own.
+        """A random stream for a purpose, and for one process if each has its own.
 
-        Streams are apart, so that what one draws more of changes nothing else.
+        Streams are independent, so more numbers from one do not change another.
         """
         return Random(f"{self.seed} {purpose} {process}" if process else f"{self.seed} {purpose}")
 

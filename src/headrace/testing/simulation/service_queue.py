@@ -1,4 +1,4 @@
-"""The queue at the simulated endpoint: servers that take one attempt each, and who waits for one."""
+"""The queue of the simulated endpoint: servers that take one attempt each, and waiting attempts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from enum import Enum
 
 import trio
 
-from headrace.limiters import Waiter, WaitingQueue
+from headrace._support.waiting_queue import Waiter, WaitingQueue
 
 
-class Turn(Enum):
-    """What became of the wait for a server."""
+class WaitResult(Enum):
+    """The result of the wait for a server."""
 
     SERVED = "served"
     FULL = "full"
@@ -19,38 +19,38 @@ class Turn(Enum):
 
 
 class Servers:
-    """So many servers, first come, first served, and a queue of bounded length before them.
+    """A number of servers with a bounded queue, first in, first out.
 
-    ``changed`` is called whenever it may be that others wait, or are served.
+    ``changed`` is called whenever attempts begin to wait or to be served.
     """
 
     def __init__(
-        self, capacity: int, places: int | None, timeout: float | None, changed: Callable[[], None]
+        self, capacity: int, queue_length: int | None, timeout: float | None, changed: Callable[[], None]
     ) -> None:
         self.capacity: int = capacity
         self.busy: int = 0
         self._queue: WaitingQueue[None] = WaitingQueue()
-        self._places, self._timeout, self._changed = places, timeout, changed
+        self._queue_length, self._timeout, self._changed = queue_length, timeout, changed
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """Number of waiting attempts."""
         return len(self._queue)
 
-    async def take(self) -> Turn:
-        """Wait for a server; one that was given has to be given back, by `give_back`."""
+    async def acquire(self) -> WaitResult:
+        """Wait for a server; release it with `release`."""
         if self.busy < self.capacity:
             self.busy += 1
             self._changed()
-            return Turn.SERVED
-        if self._places is not None and self.waiting >= self._places:
-            return Turn.FULL
+            return WaitResult.SERVED
+        if self._queue_length is not None and self.waiting >= self._queue_length:
+            return WaitResult.FULL
         if self._timeout is None:
             await self._wait()
-            return Turn.SERVED
+            return WaitResult.SERVED
         with trio.move_on_after(self._timeout) as scope:
             await self._wait()
-        return Turn.TOO_LATE if scope.cancelled_caught else Turn.SERVED
+        return WaitResult.TOO_LATE if scope.cancelled_caught else WaitResult.SERVED
 
     async def _wait(self) -> None:
         waiter = Waiter(None)
@@ -63,18 +63,18 @@ class Servers:
             self._changed()
             raise
 
-    def give_back(self) -> None:
-        """A server is free: for the first that waits, where there is one."""
+    def release(self) -> None:
+        """Free a server, for the first waiting attempt."""
         self.busy -= 1
-        self._hand_out()
+        self._serve_waiting()
 
     def resize(self, capacity: int) -> None:
-        """Have so many servers from now on; those that work finish what they have."""
+        """Change the number of servers; busy ones finish their attempts."""
         self.capacity = capacity
-        self._hand_out()
+        self._serve_waiting()
 
-    def _hand_out(self) -> None:
-        # Taken for the one that is woken, at once: nobody who comes in between may overtake it.
+    def _serve_waiting(self) -> None:
+        # Taken at once for the waiter that is woken, so that a later attempt cannot overtake it.
         while self.busy < self.capacity and (waiter := self._queue.first()):
             self.busy += 1
             self._queue.serve(waiter)

@@ -13,12 +13,12 @@ from headrace.testing.simulation.scenario import ClosedLoad, OpenLoad, Scenario
 
 
 def load(scenario: Scenario) -> str:
-    """How calls come."""
+    """How calls arrive."""
     given = scenario.load
     if isinstance(given, OpenLoad):
-        words = f"{_rates(given.rate)} calls a second, whatever becomes of them"
+        words = f"{_rates(given.rate)} calls per second, independent of the answers"
     elif isinstance(given, ClosedLoad):
-        words = f"{given.customers:,} customers, who think for {_spread(given.think)} between calls"
+        words = f"{given.customers:,} customers who think for {_spread(given.think)} between calls"
     else:
         words = f"a map of {given.items:,} items"
     if scenario.processes > 1:
@@ -28,23 +28,23 @@ def load(scenario: Scenario) -> str:
 
 
 def endpoint(scenario: Scenario) -> str:
-    """What is at the other end."""
+    """The endpoint."""
     given = scenario.endpoint
-    parts = [f"works on {given.capacity:,} at once, {_spread(given.service)} each"]
+    parts = [f"serves {given.capacity:,} at once, {_spread(given.service)} each"]
     if given.queue is not None:
         parts.append(f"{given.queue:,} may wait")
     if given.queue_timeout is not None:
-        parts.append(f"for {format_duration(given.queue_timeout)} at most")
+        parts.append(f"for at most {format_duration(given.queue_timeout)}")
     if given.round_trip:
-        parts.append(f"{format_duration(given.round_trip)} on the way")
+        parts.append(f"{format_duration(given.round_trip)} network delay")
     for limit, what in ((given.requests_per_minute, "requests"), (given.tokens_per_minute, "tokens")):
         if limit is not None:
-            parts.append(f"{limit:,} {what} a minute")
+            parts.append(f"{limit:,} {what} per minute")
     return ", ".join(parts)
 
 
 def windows(scenario: Scenario) -> Iterable[tuple[float, float, str]]:
-    """What befalls the endpoint: from, to, and in words."""
+    """Faults of the endpoint: from, to, and in words."""
     for outage in scenario.outages:
         yield outage.from_, outage.to, f"outage ({outage.kind})"
     for brown_out in scenario.brown_outs:
@@ -58,7 +58,7 @@ def windows(scenario: Scenario) -> Iterable[tuple[float, float, str]]:
 
 
 def settings(run: Run) -> str:
-    """The policies of a variant, and what is set."""
+    """The policies and settings of a variant."""
     policies = ", ".join(run.policies) or "none"
     set_ = "; ".join(_flat(run.variant.settings))
     return f"policies {policies}{'; ' if set_ else ''}{set_}"

@@ -57,7 +57,7 @@ def overview(result: Result) -> Table:
 
 
 def course(result: Result, run: Run) -> Table:
-    """A row for each time of one variant; calls and attempts are a second."""
+    """A row for each interval of one variant; calls and attempts are per second."""
     many = result.scenario.stands_for
     intervals = few(run.intervals, _MOST_ROWS)
     unit = time_unit([0.0, intervals[-1].start])
@@ -128,7 +128,7 @@ def failures(interval: Interval, many: int) -> str:
 
 
 def few(intervals: Sequence[Interval], most: int) -> list[Interval]:
-    """The intervals, so many neighbours made one that there are at most so many."""
+    """The intervals, with neighbours merged until there are at most ``most``."""
     together = math.ceil(len(intervals) / most)
     return [merged(intervals[n : n + together]) for n in range(0, len(intervals), together)]
 
@@ -151,7 +151,7 @@ def words(result: Result) -> Iterable[str]:
     if scenario.stands_for > 1:
         yield (
             f"Each simulated call stands for {scenario.stands_for:,}: load and endpoint are divided by it, "
-            "counts and costs multiplied. Settings are those of one process of so many."
+            "counts and costs multiplied. Settings are not divided."
         )
     for run in result.runs:
         level, calls = run.littles_law

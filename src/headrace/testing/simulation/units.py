@@ -1,7 +1,7 @@
-"""What stands at the keys of a scenario, read: durations, rates, shares, counts.
+"""Reads the values of a scenario: durations, rates, shares, counts.
 
-A reader takes what TOML gives and returns the value, or raises a ValueError that says what is wanted. A class
-whose attributes are made by `key` can be built from a table by `build`.
+A reader takes a value of TOML and returns a converted one, or raises a ValueError that says what is expected.
+`build` makes an object of a class whose attributes are made with `key`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _READ = "read"
 
 
 def key(read: Callable[[Any], Any], *, default: Any = attrs.NOTHING) -> Any:
-    """An attribute that stands in a scenario, where ``read`` reads it; without a default it has to."""
+    """An attribute that a scenario sets and ``read`` reads; without a default it is required."""
     return attrs.field(default=default, metadata={_READ: read})
 
 
@@ -71,7 +71,7 @@ def _number(given: Any, parse: Callable[[str], float], wanted: str) -> float:
 
 
 def seconds(given: Any) -> float:
-    """A moment or a duration: a number of seconds, or a text like "10min"."""
+    """A time or a duration: a number of seconds, or a text like "10min"."""
     return _number(given, parse_duration, "a duration such as 90 (seconds) or '10min'")
 
 
@@ -84,8 +84,8 @@ def some_seconds(given: Any) -> float:
 
 
 def rate(given: Any) -> float:
-    """So many a second: a number, or a text like "600/min"."""
-    return _number(given, parse_rate, "a rate such as 20 (a second) or '600/min'")
+    """A rate per second: a number, or a text like "600/min"."""
+    return _number(given, parse_rate, "a rate such as 20 (per second) or '600/min'")
 
 
 def share(given: Any) -> float:
@@ -125,7 +125,7 @@ def whole(given: Any) -> int:
 def text(given: Any) -> str:
     """A text."""
     if not isinstance(given, str):
-        raise ValueError(f"{given!r} is not a text")
+        raise ValueError(f"{given!r} is not a string")
     return given
 
 

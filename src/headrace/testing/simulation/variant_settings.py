@@ -10,7 +10,7 @@ import attrs
 
 from headrace._support.text import nearest
 from headrace.errors import SettingsError
-from headrace.pipeline.pipeline import ordered
+from headrace.pipeline.pipeline import sort_policies
 from headrace.pipeline.plugin_manager import Plugins
 from headrace.policies import Policy, Stage
 from headrace.settings import CoreSettings, settings_in
@@ -20,7 +20,7 @@ NOT_SIMULATED = frozenset({"api_key", "base_url", "endpoints", "insecure", "tran
 """Settings that say where calls go, with which key and how: the simulation has its own."""
 
 SETTINGS = frozenset(field.name for field in attrs.fields(CoreSettings)) - NOT_SIMULATED
-"""The core's settings that a variant may have, besides the sections of plugins."""
+"""The core's settings that a variant may have, in addition to sections of plugins."""
 
 
 def assemble(
@@ -28,24 +28,24 @@ def assemble(
 ) -> tuple[CoreSettings, list[Policy]]:
     """The core's settings and the policies, outermost first; of ``plugins``, by default those installed.
 
-    Policies that only observe are left out: nobody reads the log of a simulation. Raises `SettingsError` for
-    settings with which no client could be made; ``also`` is what else an unknown name may have meant.
+    Policies that only observe are left out, because a simulation has no log. Raises `SettingsError` for
+    invalid settings; ``also`` are further known names, for suggestions.
     """
     for name, value in settings.items():
         if name in NOT_SIMULATED:
-            raise SettingsError(f"{name} has no place here: the endpoint is simulated")
+            raise SettingsError(f"{name} cannot be set: the endpoint is simulated")
         if name not in SETTINGS and not isinstance(value, Mapping):
             raise SettingsError(f"unknown key {name!r}; {nearest(name, {*SETTINGS, *also})}")
     given = settings_in(settings)
     policies = (plugins or Plugins()).policies(given)
     given.check_claimed(also)
-    return given.core, [policy for policy in ordered(policies) if policy.stage is not Stage.OBSERVE]
+    return given.core, [policy for policy in sort_policies(policies) if policy.stage is not Stage.OBSERVE]
 
 
 def seed_policies(policies: Iterable[Policy], scenario: Scenario, process: int) -> None:
-    """Have each policy of a process draw from chance that comes from the seed.
+    """Seed the policies of a process.
 
-    By the convention that a policy which draws at all has its `random.Random` as ``rng``.
+    By convention a policy with randomness has its `random.Random` as ``rng``.
     """
     for policy in policies:
         rng = getattr(policy, "rng", None)

@@ -1,10 +1,9 @@
-"""Runs an async function in virtual time, in the same way each time.
+"""Runs an async function in virtual time, with the same result each time.
 
-Virtual time is trio's `MockClock`, which jumps to the next deadline once all tasks wait. What is left to
-chance then is the order in which trio runs tasks that are ready at the same moment: it shuffles them, so that
-nobody relies on it. There is no public way to have that from a seed. What trio has is the switch that its
-Hypothesis plugin turns: it sorts the tasks by their age before it shuffles them with a `random.Random` of the
-module. Both are private, and this is the one place that touches them.
+Virtual time is trio's `MockClock`, which jumps to the next deadline when all tasks wait. trio runs tasks that
+are ready at the same time in random order, and has no public way to seed that. Its Hypothesis plugin uses a
+private switch: with it, trio sorts the tasks by age before it shuffles them with a `random.Random` of the
+module. Only this module uses the two private names.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ T = TypeVar("T")
 def run_in_virtual_time(main: Callable[[], Awaitable[T]], seed: int) -> T:
     """What ``main`` returns, run on trio from time 0 on; raises `ClientStateError` within an event loop."""
     if on_asyncio() or trio.lowlevel.in_trio_run():
-        raise ClientStateError(
-            "a simulation has an event loop of its own; call it from code that is not async"
-        )
+        raise ClientStateError("a simulation runs its own event loop; call it from code that is not async")
     with _deterministic_scheduling(seed):
         return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 

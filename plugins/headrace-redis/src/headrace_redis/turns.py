@@ -1,0 +1,54 @@
+"""Turns of calls: what a waiting call needs, what is booked for it, and what an exchange returns."""
+
+from __future__ import annotations
+
+import attrs
+
+HORIZON = 0.25
+"""Seconds ahead for which turns are booked, besides one per process; other processes do not get these turns.
+A turn that is further ahead belongs to no call yet."""
+
+
+@attrs.frozen
+class Booking:
+    """A booked turn: a call with ``tokens`` may go at ``at``, on the event loop's clock."""
+
+    at: float
+    tokens: int
+
+
+@attrs.define(eq=False)
+class TurnRequest:
+    """A call's need of a turn: its ``tokens``, its booking, and from ``came`` on the tokens of its client.
+
+    Until ``came`` the call waits for the booked time. Then it waits for the client's concurrency limiter.
+    """
+
+    tokens: int
+    booking: Booking | None = None
+    came: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class ExchangeResult:
+    """What an exchange returns; times are in seconds.
+
+    Attributes:
+        spent: Nano-USD that all members have spent.
+        members: How many members there are.
+        open_for: How long the endpoint's circuit is open, 0 if it is closed.
+        paused_for: How long all calls pause, 0 without a pause.
+        wait: How long until the first call that was not booked may be booked.
+        epoch: When the server created the lane, as text; "" without a server.
+        age: How long ago that was.
+        slots: How long until the slot of each booked call.
+    """
+
+    spent: int = 0
+    members: int = 1
+    open_for: float = 0.0
+    paused_for: float = 0.0
+    wait: float = 0.0
+    epoch: str = ""
+    age: float = 0.0
+    slots: tuple[float, ...] = ()
