@@ -71,9 +71,8 @@ def load_settings(
             core[key] = _names(text) if key == "policies" else text
 
     if keywords.get("base_url") is not None or environ.get("HEADRACE_BASE_URL"):
-        core.pop(
-            "endpoints", None
-        )  # naming one endpoint replaces several; OPENAI_BASE_URL does not, because other programs use it too
+        # This replaces several endpoints. OPENAI_BASE_URL does not, because it is meant for all programs.
+        core.pop("endpoints", None)
     given: dict[str, dict[str, Any]] = {}
     _sort_in({key: value for key, value in keywords.items() if value is not None}, core, given, "")
     endpoints = core.pop("endpoints", None)
