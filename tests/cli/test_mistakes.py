@@ -74,7 +74,6 @@ MISTAKES = [
         ["chat", "Hi", "--model", "m", "--base-url", "http://u:p@h/v1"],
         "--base-url contains a user name or password; set OPENAI_API_KEY instead",
     ),
-    (["chat", "Hi", "--model", "m", "--base-url", "https://api.openai.com/v1"], "OPENAI_API_KEY, or another --base"),
     (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "HEADRACE_INSECURE=true"),
 ]
 
@@ -110,6 +109,13 @@ def test_a_value_is_named_by_what_set_it(monkeypatch: pytest.MonkeyPatch, folder
     monkeypatch.setenv("OPENAI_BASE_URL", "ftp://host")
     result = invoke("chat", "Hi", "--model", "m")
     assert "headrace: OPENAI_BASE_URL 'ftp://host' must be like" in result.output
+
+
+def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    result = invoke("chat", "Hi", "--model", "m")
+    assert result.exit_code == 2
+    assert result.output.endswith("set OPENAI_API_KEY, or another --base-url\n")
 
 
 def test_names_inside_quotes_are_left_alone() -> None:
