@@ -221,7 +221,7 @@ async def test_a_broken_response_is_a_retryable_typed_error(
     ("rest", "said"),
     [
         (b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}", "'br' was not requested"),
-        (b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", "damaged"),
+        (b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", "corrupt"),
         (b"Content-Length: 10\r\n\r\n{}", ""),
         (b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", ""),
         (b"Transfer-Encoding: chunked\r\n\r\nx\r\n{}\r\n", ""),

@@ -278,7 +278,7 @@ async def test_identity_and_unknown_encodings_are_read(
 @pytest.mark.parametrize(
     ("encoding", "body", "said"),
     [
-        ("gzip", b"abc", "damaged"),
+        ("gzip", b"abc", "corrupt"),
         ("br", b"abc", "'br' was not requested"),
         ("gzip, gzip, gzip, gzip", b"", "4 "),
     ],

@@ -204,7 +204,7 @@ def test_a_client_of_httpx_has_its_own_certificate(files: Files) -> None:
 
     either: list[dict[str, Any]] = [{"cert": files.both}, {"proxy": "http://proxy.test"}]
     for given in either:
-        with pytest.raises(SettingsError, match="that HttpxTransport makes itself"):
+        with pytest.raises(SettingsError, match="must be set on the client itself"):
             HttpxTransport(httpx.AsyncClient(), **given)
 
 

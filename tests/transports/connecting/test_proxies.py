@@ -143,7 +143,7 @@ async def test_the_endpoints_certificate_is_verified(
     [
         (
             b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
-            "wants .*cred",
+            "requires .*cred",
             False,
         ),
         (
@@ -165,9 +165,9 @@ async def test_the_endpoints_certificate_is_verified(
         (b"RTSP/1.0 200 OK\r\n\r\n", "does not speak HTTP", False),
         (b"HTTP/2 200\r\n\r\n", "does not speak HTTP", False),
         (b"HTTP/1.1 2OO OK\r\n\r\n", "does not speak HTTP", False),
-        (b"HTTP/1.1 200 OK\r\n\r\nhello", "sends something that nobody asked for", False),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, "headers of more than 65536 bytes", False),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000, "headers of more than 65536 bytes", False),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", "sends data before the endpoint can", False),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, "more than 65536 bytes of headers", False),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000, "more than 65536 bytes of headers", False),
     ],
 )
 @pytest.mark.parametrize("user", ["", "me:canary-p%40ss@"])
@@ -211,7 +211,7 @@ async def test_a_proxy_may_require_credentials_for_http(serve: Serve, through: C
         await peer.answer(BASIC.encode(), status="407 Proxy Authentication Required")
 
     async with serve(script) as proxy, through(proxy, "http://llm.test/v1", "me:canary-p%40ss@") as client:
-        with pytest.raises(ProxyError, match=r"wants other credentials \(status 407\)") as caught:
+        with pytest.raises(ProxyError, match=r"requires other credentials \(status 407\)") as caught:
             await client.request("POST", "/a", {})
         assert not caught.value.retryable
 
