@@ -16,8 +16,8 @@ from headrace import BudgetExceeded, CircuitOpen, Client, Event, RateLimited, Se
 from headrace.testing import Answer, FakeEndpoint, check_policy_contract
 from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_redis import Account, headrace_policies
-from headrace_redis.lane import BOOKING_TTL
 from headrace_redis.pace import SharedPace
+from headrace_redis.shared_lane import BOOKING_TTL
 from redis_server import RedisProcess, start_server
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +53,7 @@ async def until(done: Callable[[], bool]) -> None:
 
 async def check_contract(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     # With turns booked ahead.
-    monkeypatch.setattr("headrace_redis.lane.BOOKING_TTL", 60.0)
+    monkeypatch.setattr("headrace_redis.shared_lane.BOOKING_TTL", 60.0)
     await check_policy_contract(lambda: account.policies()[0])
     await check_policy_contract(lambda: account.policies()[1])
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 
-from headrace_pace.headers import MAX_SECONDS
+from headrace_pace.rate_limit_headers import MAX_SECONDS
 
 FIRST_PAUSE, MAX_STEP = 1.0, 60.0
 PROBE_TIMEOUT = 2.0

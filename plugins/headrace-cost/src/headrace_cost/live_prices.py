@@ -12,8 +12,8 @@ from collections.abc import Callable
 import msgspec
 
 from headrace import SettingsError
-from headrace_cost.catalogue import Catalogue
-from headrace_cost.conversion import to_catalogue
+from headrace_cost.price_catalogue import Catalogue
+from headrace_cost.price_conversion import to_catalogue
 
 
 def live_catalogue() -> Callable[[], Catalogue]:

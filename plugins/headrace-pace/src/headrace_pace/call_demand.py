@@ -17,8 +17,8 @@ _LATEST, _QUANTILE = 20, 0.9
 _MAX_OUTPUT = 10**9
 
 
-class Need(NamedTuple):
-    """What a call needs, in the order of `headrace_pace.headers.KINDS`; ``tokens`` are input plus output."""
+class CallDemand(NamedTuple):
+    """What a call needs, in the order of `rate_limit_headers.KINDS`; ``tokens`` are input plus output."""
 
     requests: float = 1.0
     tokens: float = 0.0
@@ -26,16 +26,16 @@ class Need(NamedTuple):
     output_tokens: float = 0.0
 
 
-REQUEST, NOTHING = Need(), Need(0.0)
+REQUEST, NOTHING = CallDemand(), CallDemand(0.0)
 
 
-def estimate_need(content: bytes, output: int) -> Need:
+def estimate_need(content: bytes, output: int) -> CallDemand:
     """Return what a call with this body needs if its answer has ``output`` tokens."""
     prompt, output = len(content) // _BYTES_PER_TOKEN + 1, min(output, _MAX_OUTPUT)
-    return Need(1.0, prompt + output, prompt, output)
+    return CallDemand(1.0, prompt + output, prompt, output)
 
 
-def actual_need(usage: Usage, estimate: Need) -> Need:
+def actual_need(usage: Usage, estimate: CallDemand) -> CallDemand:
     """Return what a call used; where the endpoint does not report it, the estimate.
 
     Cached input is not part of ``input_tokens``: providers that limit input do not count it.
@@ -43,7 +43,7 @@ def actual_need(usage: Usage, estimate: Need) -> Need:
     prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
     if total is None:
         total = None if prompt is None or completion is None else prompt + completion
-    return Need(
+    return CallDemand(
         1.0,
         estimate.tokens if total is None else total,
         estimate.input_tokens if prompt is None else max(0, prompt - (usage.cached_tokens or 0)),
@@ -65,8 +65,8 @@ class Admission:
 
     begun: float
     number: int
-    taken: Need
-    need: Need | None = None
+    taken: CallDemand
+    need: CallDemand | None = None
     unbounded: bool = False
 
 

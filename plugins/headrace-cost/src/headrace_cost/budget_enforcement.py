@@ -6,10 +6,10 @@ from decimal import Decimal
 
 from headrace import BudgetExceeded, Call, Reply, StreamResult
 from headrace.plugins import max_output_tokens
+from headrace_cost.attempt_pricing import AttemptPricer
 from headrace_cost.budget import BudgetAccount
 from headrace_cost.charges import Charge
-from headrace_cost.pricing import AttemptPricer
-from headrace_cost.rates import ZERO
+from headrace_cost.token_rates import ZERO
 from headrace_cost.totals import Totals
 
 

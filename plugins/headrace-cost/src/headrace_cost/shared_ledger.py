@@ -18,7 +18,7 @@ import msgspec
 
 from headrace.plugins import SPENT_BEFORE, Waiter, WaitingQueue
 from headrace_cost.budget import precedes_waiters
-from headrace_cost.rates import ZERO, add, subtract
+from headrace_cost.token_rates import ZERO, add, subtract
 
 POLL_INTERVAL = 0.05
 """Seconds between two checks of a waiting attempt for amounts that others released."""

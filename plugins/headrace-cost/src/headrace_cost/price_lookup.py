@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from headrace import Endpoint, SettingsError
 from headrace.plugins import nearest
-from headrace_cost.catalogue import Catalogue
-from headrace_cost.rates import RATE_KINDS, Price, compile_price
+from headrace_cost.price_catalogue import Catalogue
+from headrace_cost.token_rates import RATE_KINDS, Price, compile_price
 
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
 

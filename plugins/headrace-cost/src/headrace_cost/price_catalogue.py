@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from headrace_cost.rates import Price, Rate, compile_price
+from headrace_cost.token_rates import Price, Rate, compile_price
 
 _COMPACT_DATE = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 _DATE = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")

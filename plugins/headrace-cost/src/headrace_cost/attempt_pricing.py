@@ -8,8 +8,8 @@ from decimal import Decimal
 from headrace import BudgetExceeded, Call, Reply, StreamResult, Usage
 from headrace.plugins import max_output_tokens
 from headrace_cost.charges import NOTE_KEY, Charge, may_be_billed, partial_reply
-from headrace_cost.prices import PriceList, no_price_message
-from headrace_cost.rates import ZERO, Price
+from headrace_cost.price_lookup import PriceList, no_price_message
+from headrace_cost.token_rates import ZERO, Price
 
 _log = logging.getLogger("headrace.cost")
 
