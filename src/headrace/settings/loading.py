@@ -20,7 +20,7 @@ import attrs
 from headrace._support.text import nearest
 from headrace.endpoint import Endpoint, models_by_name
 from headrace.errors import SettingsError
-from headrace.settings.core import CoreSettings
+from headrace.settings.core_settings import CoreSettings
 from headrace.settings.sections import PREFIX, Settings, build, core_keys
 
 if TYPE_CHECKING:
