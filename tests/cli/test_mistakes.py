@@ -72,9 +72,13 @@ MISTAKES = [
     (["simulate"], "missing argument 'SCENARIO'"),
     (
         ["chat", "Hi", "--model", "m", "--base-url", "http://u:p@h/v1"],
-        "--base-url contains a user name",
+        "--base-url contains a user name or password; set OPENAI_API_KEY instead",
     ),
-    (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "or set HEADRACE_INSECURE=true"),
+    (
+        ["chat", "Hi", "--model", "m", "--base-url", "https://api.openai.com/v1"],
+        "OPENAI_API_KEY, or another --base",
+    ),
+    (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "HEADRACE_INSECURE=true"),
 ]
 
 
@@ -97,6 +101,13 @@ def test_a_base_url_of_one_call_is_found_before_anything_is_sent(path: str) -> N
     result = invoke("chat", "Hi", "--model", "m", "--base-url", URL + path)
     assert result.exit_code == 2
     assert f"--base-url '{URL}{path}' must not include '{path.rstrip('/')}'; use '{URL}'" in result.output
+
+
+def test_without_a_key_nothing_is_sent_to_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    result = invoke("chat", "Hi", "--model", "m", "--base-url", "https://api.openai.com/v1")
+    assert result.exit_code == 2
+    assert "OPENAI_API_KEY, or another --base-url" in result.output
 
 
 def test_a_value_is_named_by_what_set_it(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
