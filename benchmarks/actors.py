@@ -25,11 +25,11 @@ from headrace import Policy
 from headrace.testing.simulation import (
     BulkLoad,
     EndpointModel,
-    Errors,
+    ErrorBurst,
     Lognormal,
-    Run,
     Scenario,
     Variant,
+    VariantResult,
     simulate,
 )
 from headrace_redis import Account
@@ -77,15 +77,15 @@ def settings(name: str, load: Load) -> Mapping[str, Any]:
     return {"policies": policies, "max_in_flight": IN_FLIGHT} | share
 
 
-def run(load: Load, name: str) -> tuple[Run, Limiter]:
+def run(load: Load, name: str) -> tuple[VariantResult, Limiter]:
     """Simulate it; what the limiter says is of use with headrace-redis alone."""
     limiter = Limiter(ROUND_TRIP_S, SERVICE_S)
     account = Account(url="redis://simulated", requests_per_minute=load.limit)
 
-    def besides(variant: Variant, process: int) -> list[Policy]:
+    def extra_policies(variant: Variant, process: int) -> list[Policy]:
         return [limiter.policy(account)] if name == REDIS else []
 
-    errors = [Errors(from_=begin, to=end, share=1.0, kinds=("429",)) for begin, end in load.refuses]
+    errors = [ErrorBurst(from_=begin, to=end, share=1.0, kinds=("429",)) for begin, end in load.refuses]
     scenario = Scenario(
         duration=HOURS_S,
         every=1.0,
@@ -100,7 +100,7 @@ def run(load: Load, name: str) -> tuple[Run, Limiter]:
         errors=tuple(errors),
         variants=(Variant(name, settings(name, load)),),
     )
-    (result,) = simulate(scenario, besides=besides).runs
+    (result,) = simulate(scenario, extra_policies=extra_policies).runs
     return result, limiter
 
 
@@ -110,9 +110,9 @@ def measured(load: Load, name: str) -> Figures:
     total, seconds = result.total, result.intervals[-1].end
     accepted = [interval.attempts - interval.limited for interval in result.intervals]
     fullest = max(sum(accepted[begin : begin + MINUTE]) for begin in range(len(accepted)))
-    served = [part.served for part in result.parts]
+    served = [part.served for part in result.process_metrics]
     # Who has made none when all is over never had a turn.
-    firsts = [seconds if part.first is None else part.first for part in result.parts]
+    firsts = [seconds if part.first is None else part.first for part in result.process_metrics]
     return {
         "failed_pc": 100 * total.failed / total.offered,
         "limited_pc": 100 * total.limited / total.attempts,

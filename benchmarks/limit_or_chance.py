@@ -29,7 +29,7 @@ from headrace.testing.server.token_bucket import TokenBucket
 from headrace.testing.simulation import (
     BulkLoad,
     EndpointModel,
-    Errors,
+    ErrorBurst,
     Lognormal,
     Scenario,
     Variant,
@@ -148,7 +148,7 @@ async def over_sockets(endpoint: Endpoint, setup: str, seconds: float, in_flight
 
 def scenario(endpoint: Endpoint, setup: str, seconds: float) -> Scenario:
     """The same, simulated."""
-    errors = (Errors(to=seconds + 3600, share=endpoint.share, kinds=("429",)),) if endpoint.share else ()
+    errors = (ErrorBurst(to=seconds + 3600, share=endpoint.share, kinds=("429",)),) if endpoint.share else ()
     return Scenario(
         seed=endpoint.seed,
         duration=seconds,

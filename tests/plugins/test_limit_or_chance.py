@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from benchmarks.limit_or_chance import ALONE, IN_FLIGHT, SETUPS, Endpoint, over_sockets, scenario
 
-from headrace.testing.simulation import Run, simulate
+from headrace.testing.simulation import VariantResult, simulate
 
 ALL, ADAPTIVE = [setup for setup in SETUPS if setup != ALONE]
 
 
-def simulated(setup: str, seconds: float, **endpoint: Any) -> Run:
+def simulated(setup: str, seconds: float, **endpoint: Any) -> VariantResult:
     """What becomes of a setup's calls in so many seconds of virtual time."""
     (run,) = simulate(scenario(Endpoint(**endpoint), setup, seconds)).runs
     return run
