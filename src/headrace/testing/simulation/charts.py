@@ -45,7 +45,7 @@ class Charts:
         return [number % _COLOURS for number in range(len(self._drawn))]
 
     def calls(self, run: VariantResult) -> tuple[str, str]:
-        """The results of a variant's calls, by the time of their end: stacked bars, with the circuit above."""
+        """The results of a variant's calls, by the time of their end: stacked bars, and the circuit above."""
         many, total = self._scenario.stands_for, run.total
         highest = max(self._rate(each.served + each.failed, each) for each in self._all)
         seconds, unit = _per(highest)
