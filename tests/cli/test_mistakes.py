@@ -74,10 +74,6 @@ MISTAKES = [
         ["chat", "Hi", "--model", "m", "--base-url", "http://u:p@h/v1"],
         "--base-url contains a user name or password; set OPENAI_API_KEY instead",
     ),
-    (
-        ["chat", "Hi", "--model", "m", "--base-url", "https://api.openai.com/v1"],
-        "OPENAI_API_KEY, or another --base",
-    ),
     (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "HEADRACE_INSECURE=true"),
 ]
 

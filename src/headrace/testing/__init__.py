@@ -1,4 +1,4 @@
-"""For tests of users and plugin authors: an endpoint in memory, fixtures, and the contract of policies."""
+"""Tools for tests of applications and plugins: an endpoint in memory, fixtures, and the policy contract."""
 
 from headrace.testing.contract import check_policy_contract
 from headrace.testing.fake import Answer, FakeEndpoint
