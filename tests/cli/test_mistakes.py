@@ -118,6 +118,13 @@ def test_a_value_is_named_by_what_set_it(monkeypatch: pytest.MonkeyPatch, folder
     assert "headrace: OPENAI_BASE_URL 'ftp://host' must be like" in result.output
 
 
+def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    result = invoke("chat", "Hi", "--model", "m")
+    assert result.exit_code == 2
+    assert result.output.endswith("set OPENAI_API_KEY, or another --base-url\n")
+
+
 def test_names_inside_quotes_are_left_alone() -> None:
     with run.make_context("run", ["p.csv", "--out", "o", "--limit", "3"]) as ctx:
         assert isinstance(ctx, CommandContext)
