@@ -179,7 +179,7 @@ def write_prompts(path: Path, calls: int) -> None:
 def with_headrace(url: str, folder: Path, calls: int, in_flight: int) -> int:
     """A run on headrace-ray, its policies as they come; returns how many failed."""
     from headrace import Client
-    from headrace.pipeline.engines import Job
+    from headrace.pipeline.bulk_engines import Job
     from headrace_ray.engine import RayEngine
 
     client = functools.partial(Client, base_url=url, api_key=KEY, model=MODEL, max_in_flight=in_flight)

@@ -72,9 +72,9 @@ MISTAKES = [
     (["simulate"], "missing argument 'SCENARIO'"),
     (
         ["chat", "Hi", "--model", "m", "--base-url", "http://u:p@h/v1"],
-        "--base-url holds a user name",
+        "--base-url contains a user name",
     ),
-    (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "or say HEADRACE_INSECURE=true"),
+    (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "or set HEADRACE_INSECURE=true"),
 ]
 
 

@@ -38,11 +38,21 @@ CASES: dict[str, tuple[int, bytes, dict[str, str], str]] = {
     "credit": (402, refusal("Insufficient Balance"), {}, "status 402; the account has no credit left"),
     "quota": (429, refusal("You exceeded your quota", "insufficient_quota"), {}, "no credit left; add some"),
     "model": (404, refusal("no such model", "model_not_found"), {}, "no such model (POST"),
-    "country": (403, refusal("no", "unsupported_country_region_territory"), {}, "status 403; this key or"),
+    "country": (
+        403,
+        refusal("no", "unsupported_country_region_territory"),
+        {},
+        "status 403; the key or account lacks",
+    ),
     "key": (401, refusal("bad key"), {}, "status 401; the endpoint refuses the key"),
     "method": (405, b"", {}, "status 405; that path does not take such calls; check OPENAI_BASE_URL"),
     "moved": (301, b"", {"Location": "https://x.test/"}, "status 301; redirected to 'https://x.test/'"),
-    "parameter": (400, refusal("too hot", None, "temperature"), {}, "finds temperature wrong; change it"),
+    "parameter": (
+        400,
+        refusal("too hot", None, "temperature"),
+        {},
+        "the endpoint rejects temperature; change it",
+    ),
     "page": (
         200,
         b"<!doctype html><p>Sign in",

@@ -336,8 +336,8 @@ async def test_a_second_retry_layer_is_warned_about_once(serve: Serve, through: 
         ({"max_in_flight": 0}, "max_in_flight=0"),
         ({"timeot": 5}, "did you mean 'timeout'"),
         ({"transport": object()}, "transport="),
-        ({"retry": {"attempts": 5}}, "retry= has no effect beside policies="),
-        ({"policies": "retry"}, "no list of policies"),
+        ({"retry": {"attempts": 5}}, "retry= has no effect together with policies="),
+        ({"policies": "retry"}, "must be a list of policies"),
     ],
 )
 def test_a_wrong_option_is_rejected_when_the_client_is_made(

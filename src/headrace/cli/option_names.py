@@ -17,9 +17,10 @@ _OTHER_NAMES = {"schema": ["answer"], "budget": ["cost: budget", "[cost] budget"
 """Names of a parameter in messages, besides its own."""
 
 _ADVICE = {
-    "as api_key": "as OPENAI_API_KEY",
-    "insecure=True": "HEADRACE_INSECURE=true",
-    "set OPENAI_API_KEY or pass api_key=, or name a base_url": "set OPENAI_API_KEY, or name a --base-url",
+    "as api_key=": "as OPENAI_API_KEY",
+    "OPENAI_API_KEY or api_key=": "OPENAI_API_KEY",
+    "or pass api_key= or another": "or name another",
+    "pass insecure=True": "set HEADRACE_INSECURE=true",
 }
 """Advice about settings that have no option."""
 
