@@ -133,6 +133,6 @@ def test_what_grows_with_the_calls_is_told_from_what_goes_up_and_down() -> None:
 
 def test_a_page_is_filled_between_its_comments_and_nowhere_else() -> None:
     text = "before <!-- tls --> old <!-- end of tls --> after"
-    assert page.filled(text, "tls", "new") == "before <!-- tls -->\n\nnew\n\n<!-- end of tls --> after"
+    assert page.replace_tables(text, "tls", "new") == "before <!-- tls -->\n\nnew\n\n<!-- end of tls --> after"
     with pytest.raises(SystemExit, match="no place for memory"):
-        page.filled(text, "memory", "new")
+        page.replace_tables(text, "memory", "new")

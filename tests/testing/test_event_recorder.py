@@ -18,6 +18,7 @@ class Notifying:
 
     def wrap(self, send: Send) -> Send:
         async def notify_and_send(call: Call) -> Reply:
+            assert call.request.body is not None
             call.notify("begin", prompt=call.request.body["messages"][0]["content"])
             reply = await send(call)
             call.notify("end", status=reply.status)

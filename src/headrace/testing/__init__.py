@@ -1,4 +1,4 @@
-"""For tests of applications and plugins: a fake endpoint, an event recorder, fixtures, the policy contract."""
+"""For tests of applications and plugins: a fake endpoint, an event recorder, fixtures, the contract."""
 
 from headrace.testing.contract import check_policy_contract
 from headrace.testing.event_recorder import EventRecorder
