@@ -18,7 +18,7 @@ from headrace import Client, hookimpl
 from headrace.bulk import Summary
 from headrace.cli.main import cli
 from headrace.cli.run import run
-from headrace.pipeline.engines import Job
+from headrace.pipeline.bulk_engines import Job
 
 Install = Callable[..., None]
 

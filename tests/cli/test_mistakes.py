@@ -99,6 +99,13 @@ def test_a_base_url_of_one_call_is_found_before_anything_is_sent(path: str) -> N
     assert f"--base-url '{URL}{path}' must not include '{path.rstrip('/')}'; use '{URL}'" in result.output
 
 
+def test_without_a_key_nothing_is_sent_to_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    result = invoke("chat", "Hi", "--model", "m", "--base-url", "https://api.openai.com/v1")
+    assert result.exit_code == 2
+    assert "OPENAI_API_KEY, or another --base-url" in result.output
+
+
 def test_a_value_is_named_by_what_set_it(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     (folder / "headrace.toml").write_text("max_in_flight = 0\n")
     assert "headrace: max_in_flight=0: must be" in invoke(*RUN).output

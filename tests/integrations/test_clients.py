@@ -12,7 +12,8 @@ import anyio
 import pytest
 import trustme
 
-from headrace import Call, CircuitOpen, Event, PolicyError, Reply, Send, SettingsError, Stage, StreamResult
+from headrace import Call, CircuitOpen, PolicyError, Reply, Send, SettingsError, Stage, StreamResult
+from headrace.testing import EventRecorder
 from headrace_breaker import Breaker
 from headrace_cost import Cost
 from headrace_retry import Retry
@@ -223,22 +224,15 @@ async def test_an_open_circuit_is_raised_unchanged(serve: Serve, through: Throug
         while await peer.request():
             await peer.answer(b"{}", status="500 No")
 
-    told: list[Event] = []
-
-    class Ear:
-        name = "ear"
-
-        def notify(self, event: Event) -> None:
-            told.append(event)
-
+    recorder = EventRecorder()
     policies = [Breaker(failure_rate=None, consecutive=2)]
-    async with serve(script) as server, through(policies=policies, observers=[Ear()]) as client:
+    async with serve(script) as server, through(policies=policies, observers=[recorder]) as client:
         for _ in range(2):
             assert (await client.get(f"{server.url}/a")).status_code == 500
         with pytest.raises(CircuitOpen):
             await client.get(f"{server.url}/a")
         assert len(server.requests) == 2
-    assert [event.name for event in told] == ["circuit"]
+    assert [event.name for event in recorder.events] == ["circuit"]
 
 
 async def test_cancelling_releases_the_slot(serve: Serve, through: Through) -> None:
@@ -342,8 +336,8 @@ async def test_a_second_retry_layer_is_warned_about_once(serve: Serve, through: 
         ({"max_in_flight": 0}, "max_in_flight=0"),
         ({"timeot": 5}, "did you mean 'timeout'"),
         ({"transport": object()}, "transport="),
-        ({"retry": {"attempts": 5}}, "retry= has no effect beside policies="),
-        ({"policies": "retry"}, "no list of policies"),
+        ({"retry": {"attempts": 5}}, "retry= has no effect together with policies="),
+        ({"policies": "retry"}, "must be a list of policies"),
     ],
 )
 def test_a_wrong_option_is_rejected_when_the_client_is_made(

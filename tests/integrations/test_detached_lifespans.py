@@ -155,7 +155,7 @@ async def test_closing_does_not_wait_for_an_opening_that_never_ends(serve: Serve
         client = through(policies=[policy])
 
         async def ask() -> None:
-            with pytest.raises(ClientStateError, match="closed while it was opened"):
+            with pytest.raises(ClientStateError, match="closed while it was opening"):
                 await client.get(f"{server.url}/a")
 
         async with anyio.create_task_group() as group:

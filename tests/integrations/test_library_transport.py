@@ -96,7 +96,7 @@ async def test_a_proxys_refusal_is_the_librarys_exception(
         await peer.send(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
 
     async with serve(script) as proxy, through(proxy=f"http://127.0.0.1:{proxy.port}") as client:
-        with pytest.raises(library.ProxyError, match="wants credentials"):
+        with pytest.raises(library.ProxyError, match="requires credentials"):
             await client.get("https://llm.test/v1/a")
 
 

@@ -84,7 +84,7 @@ def test_a_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> No
         ("from headrace.errors import SettingsError", ["1: headrace.errors.SettingsError"]),
         ("from headrace import errors", ["1: headrace.errors"]),
         ("from headrace.bulk import run_lock", ["1: headrace.bulk.run_lock"]),
-        ("from headrace.pipeline.engines import Job", ["1: headrace.pipeline.engines.Job"]),
+        ("from headrace.pipeline.bulk_engines import Job", ["1: headrace.pipeline.bulk_engines.Job"]),
         ("import headrace.calls", ["1: headrace.calls"]),
         ("import headrace.calls as model", ["1: headrace.calls"]),
         ("import headrace\nheadrace.model.Call", ["2: headrace.calls"]),

@@ -9,7 +9,7 @@ import grimp
 ANNOTATIONS = {
     ("headrace.errors", "headrace.calls"),
     ("headrace.errors", "headrace.replies"),
-    ("headrace.pipeline.engines", "headrace.client"),
+    ("headrace.pipeline.bulk_engines", "headrace.client"),
 }
 """Imports for annotations that may close a circle: errors carry calls and replies, engines get a client."""
 

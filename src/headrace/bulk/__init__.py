@@ -17,7 +17,7 @@ from headrace.bulk.summary import Summary
 from headrace.bulk.tables import write_table
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template, as_text
-from headrace.pipeline.engines import Engine, Job
+from headrace.pipeline.bulk_engines import Engine, Job
 
 __all__ = [
     "BulkRun",

@@ -10,9 +10,9 @@ import anyio
 import attrs
 
 from headrace.client import Client
+from headrace.limiter_tokens import acquire_all
 from headrace.pipeline.attempt import with_raise_for_status
 from headrace.pipeline.error_attribution import innermost_policy
-from headrace.tokens import acquire_all
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from headrace._support.text import nearest
 from headrace.errors import PluginError, SettingsError
 
 if TYPE_CHECKING:
-    from headrace.pipeline.engines import Engine
+    from headrace.pipeline.bulk_engines import Engine
     from headrace.pipeline.plugin_manager import Plugin, Plugins
 
 
@@ -86,7 +86,7 @@ def _unknown(name: str, engines: Mapping[str, Engine]) -> str:
 
 
 def _checked(plugins: Plugins, taken: set[str]) -> list[tuple[Plugin, Engine]]:
-    from headrace.pipeline.engines import Engine
+    from headrace.pipeline.bulk_engines import Engine
 
     engines: list[tuple[Plugin, Engine]] = []
     for plugin, found in plugins.engines():

@@ -18,7 +18,8 @@ _OTHER_NAMES = {"schema": ["answer"], "budget": ["cost: budget", "[cost] budget"
 
 _ADVICE = {
     "pass a key as api_key= instead": "set OPENAI_API_KEY instead",
-    "insecure=True": "HEADRACE_INSECURE=true",
+    "OPENAI_API_KEY or api_key=": "OPENAI_API_KEY",
+    "pass insecure=True": "set HEADRACE_INSECURE=true",
     "the JSON schema --schema": "the JSON schema",
     "or pass api_key= or another --base-url": "or another --base-url",
 }

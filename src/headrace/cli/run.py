@@ -127,7 +127,7 @@ def run(
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.terminal_run import perform, run_async
     from headrace.errors import HeadraceError, JournalError, SettingsError
-    from headrace.pipeline.engines import Job
+    from headrace.pipeline.bulk_engines import Job
 
     if sample is not None and not dry_run:
         raise SettingsError("--sample: needs --dry-run")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 _PLUGINS = frozenset(
     {
         "adaptive",
@@ -25,6 +23,8 @@ _PLUGINS = frozenset(
 
 def missing_plugin(name: str) -> str | None:
     """The distribution to install for the plugin called ``name``; None if it is unknown or installed."""
+    import importlib.util  # only for an error message, and not with `import headrace`
+
     if name not in _PLUGINS or importlib.util.find_spec(f"headrace_{name}") is not None:
         return None
     return f"headrace-{name}"

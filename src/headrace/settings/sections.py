@@ -12,7 +12,7 @@ from headrace._support.numbers import as_number
 from headrace._support.text import nearest
 from headrace.errors import SettingsError
 from headrace.keys import Secret
-from headrace.settings.core import CoreSettings
+from headrace.settings.core_settings import CoreSettings
 
 T = TypeVar("T")
 
