@@ -87,7 +87,7 @@ def test_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> None
         ("from headrace.pipeline.engines import Job", ["1: headrace.pipeline.engines.Job"]),
         ("import headrace.calls", ["1: headrace.calls"]),
         ("import headrace.calls as model", ["1: headrace.calls"]),
-        ("import headrace\nheadrace.model.Call", ["2: headrace.calls"]),
+        ("import headrace\nheadrace.calls.Call", ["2: headrace.calls"]),
         ("import headrace as h\nh.settings", ["2: headrace.settings"]),
         ("from headrace import testing\ntesting.fake", ["2: headrace.testing.fake"]),
         ("import headrace.testing\nheadrace.testing.fake", ["2: headrace.testing.fake"]),

@@ -21,7 +21,7 @@ IN_A_MINUTE = Answer(status=503, headers={"retry-after": "60"})
 
 @attrs.define
 class Sick(FakeEndpoint):
-    """Rejects all calls of the model "sick" with ``Retry-After: asks``, and answers others in 1 s.
+    """Rejects all calls of the model "sick" with ``Retry-After: retry_after``, and answers others in 1 s.
 
     ``on_the_wire`` sums up the seconds of all its attempts.
     """
