@@ -184,7 +184,7 @@ def write_prompts(path: Path, calls: int) -> None:
 def with_headrace(url: str, folder: Path, calls: int, in_flight: int) -> int:
     """Run on headrace-ray with its default policies; return the number of failed calls."""
     from headrace import Client
-    from headrace.pipeline.engines import Job
+    from headrace.pipeline.bulk_engines import Job
     from headrace_ray.engine import RayEngine
 
     client = functools.partial(Client, base_url=url, api_key=KEY, model=MODEL, max_in_flight=in_flight)

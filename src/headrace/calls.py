@@ -15,8 +15,8 @@ from headrace._support.numbers import as_seconds, is_duration
 from headrace.endpoint import EMPTY, Endpoint
 from headrace.errors import CallError, HeadraceError, RequestError, SettingsError
 from headrace.keys import is_token
+from headrace.limiter_tokens import Limiter, TokenHolder, Waiting, acquire, release
 from headrace.replies import Reply
-from headrace.tokens import Limiter, TokenHolder, Waiting, acquire, release
 
 if TYPE_CHECKING:  # for default=, which typing has since Python 3.13
     from typing_extensions import TypeVar

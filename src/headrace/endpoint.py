@@ -237,6 +237,12 @@ class Endpoint:
         return self._redactor.text(said) if isinstance(said, str) else self._redactor.content(said)
 
 
+_OPERATION = re.compile(
+    r"(/chat/completions|/completions|/embeddings|/responses|(?<=/v[0-9])/models)/*$", re.ASCII
+)
+"""Paths of calls, which headrace adds itself. ``/models`` alone ends the base URL of Azure AI Foundry."""
+
+
 def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
     try:
         parts = urlsplit(url)
@@ -254,6 +260,10 @@ def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:
     if parts.query or parts.fragment:
         # The URL is not shown: it may contain a key there.
         raise SettingsError("base_url must end with its path, without '?' and '#'")
+    operation = _OPERATION.search(parts.path)
+    if operation is not None:
+        base = f"{parts.scheme}://{parts.netloc}{parts.path[: operation.start(1)]}"
+        raise SettingsError(f"base_url {url!r} must not include {operation[1]!r}; use {base!r}")
     if parts.scheme == "http" and key is not None and not insecure and _public(parts.hostname):
         raise SettingsError(
             f"base_url {url!r} would send the key unencrypted over the network; use https, "

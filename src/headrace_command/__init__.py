@@ -1,20 +1,20 @@
-"""The way into the ``headrace`` command: small, so that Ctrl-C is handled while all else is imported.
+"""The entry point of the ``headrace`` command. It is small, so that Ctrl-C works during the other imports.
 
-`signal` itself imports a dozen modules; what it is made of is there already.
+It uses `_signal`, which is already loaded: importing `signal` loads a dozen modules.
 """
 
 import _signal  # type: ignore[import-not-found]
 import os
 
 INTERRUPTED = 130
-"""The exit status of a command that Ctrl-C ended, as shells have it."""
+"""The exit status of a command that Ctrl-C ended, as in shells."""
 
 
 def main() -> None:
     """Run the ``headrace`` command."""
-    interruptible = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler  # else it is ignored
+    interruptible = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if interruptible:
-        # An exception in the midst of an import could be taken for another one's, or be lost in a callback.
+        # An exception during an import could be caught as another error, or be lost in a callback.
         _signal.signal(_signal.SIGINT, _leave)
     from headrace.cli import commands
 
@@ -23,7 +23,7 @@ def main() -> None:
         if interruptible:
             _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         run(prog_name="headrace")
-    except KeyboardInterrupt:  # before the command line is read
+    except KeyboardInterrupt:  # before the command line was parsed
         _leave()
     finally:
         if interruptible:
@@ -31,6 +31,6 @@ def main() -> None:
 
 
 def _leave(*_: object) -> None:
-    """End at once: nothing has begun that could be left half done."""
+    """Exit at once: no work has begun yet."""
     os.write(2, b"headrace: interrupted\n")
     os._exit(INTERRUPTED)

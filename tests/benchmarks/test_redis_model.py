@@ -21,7 +21,7 @@ from headrace.testing.simulation import (
     simulate,
 )
 from headrace_redis import Account
-from headrace_redis.lane import BOOKING_TTL, MAX_EXCHANGE_INTERVAL
+from headrace_redis.shared_lane import BOOKING_TTL, MAX_EXCHANGE_INTERVAL
 from headrace_redis.turns import HORIZON
 
 PER_SECOND = 10

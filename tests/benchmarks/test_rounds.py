@@ -136,5 +136,5 @@ def test_only_text_between_the_comments_is_replaced() -> None:
     assert (
         page.replace_tables(text, "tls", "new") == "before <!-- tls -->\n\nnew\n\n<!-- end of tls --> after"
     )
-    with pytest.raises(SystemExit, match="no place for memory"):
+    with pytest.raises(SystemExit, match="no comments for memory"):
         page.replace_tables(text, "memory", "new")

@@ -50,7 +50,7 @@ def shown(content: bytes) -> bool:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("keywords", [{}, {"choices": ["a", "b"]}, {"answer": list[str]}], ids=str)
-async def test_no_file_and_no_log_of_a_run_holds_a_key_that_the_endpoint_repeats(
+async def test_a_key_echoed_by_the_endpoint_is_in_no_file_and_no_log(
     products: Path, keywords: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "headrace")

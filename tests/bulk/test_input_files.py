@@ -82,14 +82,14 @@ quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], ma
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @quick
 @given(rows=st.lists(st.fixed_dictionaries({"left": texts, "right": texts}), min_size=1))
-def test_csv_comes_back(tmp_path: Path, compression: str, rows: list[Row]) -> None:
+def test_csv_round_trip(tmp_path: Path, compression: str, rows: list[Row]) -> None:
     assert rows_of(written(tmp_path, COMPRESSIONS[compression](as_csv(rows)))) == rows
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @quick
 @given(rows=st.lists(st.fixed_dictionaries({"left": scalars, "right": st.lists(scalars)}), min_size=1))
-def test_jsonl_comes_back(tmp_path: Path, compression: str, rows: list[Row]) -> None:
+def test_jsonl_round_trip(tmp_path: Path, compression: str, rows: list[Row]) -> None:
     assert rows_of(written(tmp_path, COMPRESSIONS[compression](as_jsonl(rows)))) == rows
 
 
@@ -111,7 +111,7 @@ def test_jsonl_comes_back(tmp_path: Path, compression: str, rows: list[Row]) -> 
     ),
     times=st.integers(1, 60),
 )
-def test_parquet_comes_back_whatever_its_row_groups(tmp_path: Path, rows: list[Row], times: int) -> None:
+def test_parquet_round_trip_with_any_row_groups(tmp_path: Path, rows: list[Row], times: int) -> None:
     types = {
         "text": pyarrow.string(),
         "number": pyarrow.int64(),
@@ -149,18 +149,18 @@ def test_parquet_comes_back_whatever_its_row_groups(tmp_path: Path, rows: list[R
         ({"d": Decimal("1.0"), "b": [b"a"]}, None, {"d": "1.0", "b": ["YQ=="]}),
     ],
 )
-def test_what_json_has_not_is_a_text_in_parquet(tmp_path: Path, value: Any, kind: Any, read: Any) -> None:
+def test_parquet_values_that_json_lacks_are_strings(tmp_path: Path, value: Any, kind: Any, read: Any) -> None:
     assert one_value(tmp_path, value, kind) == read
 
 
-def test_a_null_is_nothing_in_a_prompt_as_it_is_in_jsonl(tmp_path: Path) -> None:
+def test_null_is_an_empty_string_in_a_prompt(tmp_path: Path) -> None:
     rows = [{"id": "a", "x": None, "y": [1]}]
     for content in (as_parquet(rows), as_jsonl(rows)):
         source = Source(written(tmp_path, content))
         assert Template("<{x}|{y}>").render(next(source.items()).row) == "<|[1]>"
 
 
-def test_parquet_is_rows_whatever_its_columns_and_its_ids_may_be_numbers(tmp_path: Path) -> None:
+def test_parquet_is_never_the_batch_format_and_may_have_numeric_ids(tmp_path: Path) -> None:
     source = Source(written(tmp_path, as_parquet([{"url": "u", "body": "b", "id": n} for n in range(300)])))
     assert source.kind == "parquet"
     items = list(source.items())
@@ -174,7 +174,7 @@ def test_parquet_is_rows_whatever_its_columns_and_its_ids_may_be_numbers(tmp_pat
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
-def test_a_compressed_batch_is_a_batch(tmp_path: Path, compression: str) -> None:
+def test_a_compressed_batch_file_is_detected(tmp_path: Path, compression: str) -> None:
     batch = {"custom_id": "q1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m"}}
     source = Source(written(tmp_path, COMPRESSIONS[compression](json.dumps(batch).encode())))
     assert source.kind == "batch"
@@ -183,7 +183,7 @@ def test_a_compressed_batch_is_a_batch(tmp_path: Path, compression: str) -> None
     assert item.request.path == "/chat/completions"
 
 
-def test_files_of_several_members_and_with_frames_to_be_skipped_are_read_to_their_end(tmp_path: Path) -> None:
+def test_files_with_several_members_or_skippable_frames_are_read_completely(tmp_path: Path) -> None:
     rows = [{"id": str(n), "x": "y"} for n in range(4)]
     halves = as_jsonl(rows[:2]), as_jsonl(rows[2:])
     assert rows_of(written(tmp_path, b"".join(map(gzip.compress, halves)))) == rows
@@ -200,7 +200,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_cut_short_anywhere_is_one_line_that_names_it(tmp_path: Path, name: str) -> None:
+def test_a_file_cut_short_anywhere_is_an_error_with_its_name(tmp_path: Path, name: str) -> None:
     path, content = tmp_path / name, FILES[name]
     for cut in range(len(content)):
         path.write_bytes(content[:cut])
@@ -214,7 +214,7 @@ def test_a_file_cut_short_anywhere_is_one_line_that_names_it(tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_with_a_byte_changed_is_read_or_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+def test_a_file_with_a_changed_byte_is_read_or_is_an_error_with_its_name(tmp_path: Path, name: str) -> None:
     path, content = tmp_path / name, FILES[name]
     said = []
     for place in range(4, len(content), 3):
@@ -231,21 +231,21 @@ def test_a_file_with_a_byte_changed_is_read_or_an_error_that_names_it(tmp_path: 
     ("content", "message"),
     [
         (gzip.compress(b"left,right\na,b\n", mtime=0) + b"garbage", "damaged: Not a gzipped file"),
-        (gzip.compress(b"", mtime=0), ": empty"),
+        (gzip.compress(b"", mtime=0), ": the file is empty"),
         (gzip.compress(b'{"a": 1}\n{"a": \n', mtime=0), ":2: not JSON"),
         (zstd.compress(b"a,b\n1\n"), ":2: 1 values, but the header has 2"),
         (gzip.compress(FILES["a.parquet"], mtime=0), "is Parquet inside gzip; decompress it first"),
-        (as_parquet([{"id": ""}]), ", row 1: 'id' must be a text that is not empty"),
+        (as_parquet([{"id": ""}]), ", row 1: 'id' must be a string that is not empty"),
         (as_parquet([{"id": "x"}, {"id": "y"}, {"id": "x"}]), ", row 3: duplicate id 'x', first in row 1;"),
     ],
 )
-def test_what_is_wrong_inside_is_said_with_its_place(tmp_path: Path, content: bytes, message: str) -> None:
+def test_errors_inside_a_compressed_file_name_the_line(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(InputError) as caught:
         Task(Source(written(tmp_path, content)), Template("What?"), "m").check()
     assert message in str(caught.value)
 
 
-def test_a_column_that_parquet_has_not_is_named_with_the_row(tmp_path: Path) -> None:
+def test_a_column_missing_in_parquet_is_named_with_the_row(tmp_path: Path) -> None:
     path = written(tmp_path, as_parquet([{"text": "x"}]))
     with pytest.raises(InputError, match=r"input, row 1: no column 'txt' .* did you mean 'text'\?"):
         Task(Source(path), Template("{txt}"), "m").check()
@@ -253,7 +253,7 @@ def test_a_column_that_parquet_has_not_is_named_with_the_row(tmp_path: Path) -> 
         Source(path, "txt")
 
 
-def test_the_digest_is_that_of_the_file_as_it_is(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_compressed_file(tmp_path: Path) -> None:
     plain = as_jsonl(ROWS)
     digests = {Source(written(tmp_path, make(plain))).digest() for make in COMPRESSIONS.values()}
     assert len(digests) == 3
@@ -267,7 +267,7 @@ def in_a_process(program: str) -> str:
 
 
 @pytest.mark.parametrize("head", [b'{"a": "', b"a,b\n"])
-def test_a_line_that_decompresses_to_a_gigabyte_does_not_fill_the_memory(tmp_path: Path, head: bytes) -> None:
+def test_a_line_that_decompresses_to_a_gigabyte_does_not_fill_memory(tmp_path: Path, head: bytes) -> None:
     path = tmp_path / "bomb"
     with zstd.open(path, "wb") as file:
         file.write(head)
@@ -292,7 +292,7 @@ def test_a_line_that_decompresses_to_a_gigabyte_does_not_fill_the_memory(tmp_pat
         (zstd.__name__, "a.csv.zst", "is compressed with zstd; pip install 'headrace[cli]' to read it"),
     ],
 )
-def test_a_library_that_is_missing_is_named_with_the_command(
+def test_a_missing_library_is_named_with_the_pip_command(
     tmp_path: Path, missing: str, name: str, said: str
 ) -> None:
     path = tmp_path / name
@@ -304,7 +304,7 @@ def test_a_library_that_is_missing_is_named_with_the_command(
     assert in_a_process(program) == f"{path}: {said}"
 
 
-def test_plain_text_needs_none_of_these_libraries(products: Path) -> None:
+def test_plain_text_needs_no_extra_library(products: Path) -> None:
     program = (
         f"import sys\nfrom headrace.bulk import Source\nlist(Source({str(products)!r}).items())\n"
         "print({'pyarrow', 'backports.zstd', 'compression.zstd'} & sys.modules.keys())"

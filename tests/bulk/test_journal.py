@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.bulk.appending import LineFile
 from headrace.bulk.journal import Journal
+from headrace.bulk.line_file import LineFile
 from headrace.errors import JournalError
 
 PRINT = {"input": "abc", "prompt": "{x}", "model": "m", "choices": []}
@@ -27,7 +27,7 @@ def journal(tmp_path: Path, total: int = 20, limited: bool = False, **changed: A
     return Journal(tmp_path / "out.jsonl", PRINT | changed, total, limited)
 
 
-def test_what_was_appended_is_done_after_reopening(tmp_path: Path) -> None:
+def test_appended_items_are_done_after_reopening(tmp_path: Path) -> None:
     with journal(tmp_path) as first:
         first.append([4, 0], line(4) + line(0))
         first.append([9], line(9, failed=True))
@@ -40,7 +40,7 @@ def test_what_was_appended_is_done_after_reopening(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "tail", [b'{"id": "headr', b"\0" * 4096, b'{"id": "headrace-3"}', b"{}\n", b"\n", b"\xff"]
 )
-def test_a_torn_tail_is_cut_off_and_its_item_not_done(tmp_path: Path, tail: bytes) -> None:
+def test_half_a_line_at_the_end_is_removed_and_its_item_is_not_done(tmp_path: Path, tail: bytes) -> None:
     out = tmp_path / "out.jsonl"
     with journal(tmp_path) as first:
         first.append([1, 2], line(1) + line(2))
@@ -54,7 +54,7 @@ def test_a_torn_tail_is_cut_off_and_its_item_not_done(tmp_path: Path, tail: byte
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(cut=st.integers(0, 400), data=st.data())
-def test_cut_anywhere_every_whole_line_is_kept(tmp_path: Path, cut: int, data: st.DataObject) -> None:
+def test_after_a_cut_anywhere_every_whole_line_is_kept(tmp_path: Path, cut: int, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(6)))
     whole = b"".join(line(index) for index in order)
     cut = min(cut, len(whole))
@@ -94,7 +94,7 @@ def test_lines_beyond_a_limit_are_kept_and_not_counted(tmp_path: Path) -> None:
         whole.append([7, 0, 9, 1], line(7) + line(0) + failed + line(1, failed=True))
     with journal(tmp_path, 5, limited=True) as limited:
         assert (limited.done, limited.failed) == (2, 1)
-        assert limited.forget_failed() == 1
+        assert limited.drop_failed() == 1
         assert (limited.done, limited.is_done(1)) == (1, False)
         limited.append([1], line(1))
     assert (tmp_path / "out.jsonl").read_bytes() == line(7) + line(0) + failed + line(1)
@@ -111,7 +111,7 @@ def test_lines_beyond_a_limit_are_kept_and_not_counted(tmp_path: Path) -> None:
         ({"choices": ["a"]}, "the choices changed"),
     ],
 )
-def test_another_run_s_journal_says_what_changed(
+def test_the_journal_of_another_run_says_what_changed(
     tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     with journal(tmp_path):
@@ -128,7 +128,7 @@ def test_a_foreign_file_is_not_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "out.jsonl").read_text() == "dear diary\n"
 
 
-def test_a_crash_while_the_journal_began_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_crash_while_the_journal_was_created_does_not_block_the_next_run(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl.journal").write_text('{"headr')
     with journal(tmp_path) as begun:
         begun.append([0], line(0))
@@ -136,7 +136,7 @@ def test_a_crash_while_the_journal_began_is_no_obstacle(tmp_path: Path) -> None:
         assert again.done == 1
 
 
-def test_two_processes_cannot_work_on_one_journal(tmp_path: Path) -> None:
+def test_two_processes_cannot_use_one_journal(tmp_path: Path) -> None:
     program = (
         "import sys; from headrace.bulk.journal import Journal\n"
         f"with Journal({str(tmp_path / 'out.jsonl')!r}, {PRINT!r}, 20):\n"
@@ -154,27 +154,27 @@ def test_two_processes_cannot_work_on_one_journal(tmp_path: Path) -> None:
         assert mine.done == 0
 
 
-def test_forgetting_failures_keeps_successes_and_their_bytes(tmp_path: Path) -> None:
+def test_drop_failed_keeps_the_bytes_of_successes(tmp_path: Path) -> None:
     with journal(tmp_path) as run:
         run.append([0, 1, 2], line(0) + line(1, failed=True) + line(2))
     with journal(tmp_path) as run:
-        assert run.forget_failed() == 1
+        assert run.drop_failed() == 1
         assert (run.done, run.failed, run.is_done(1)) == (2, 0, False)
         run.append([1], line(1))
     assert (tmp_path / "out.jsonl").read_bytes() == line(0) + line(2) + line(1)
     assert not (tmp_path / "out.jsonl.new").exists()
 
 
-def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     with journal(tmp_path) as run:
         run.append([0], line(0, failed=True))
     with journal(tmp_path) as run:
-        run.forget_failed()
+        run.drop_failed()
     for name in ("out.jsonl", "out.jsonl.journal"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_an_output_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+def test_an_unwritable_output_is_an_error_at_once(tmp_path: Path) -> None:
     for out in (tmp_path / "no" / "such" / "out.jsonl", tmp_path):
         with pytest.raises(JournalError, match=r"No such file|directory"), Journal(out, PRINT, 1):
             pass
@@ -193,7 +193,7 @@ with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as journal:
     limit(size)
     try:
         if what == "forget":
-            journal.forget_failed()
+            journal.drop_failed()
         for index in range(journal.done, 20):
             journal.append([index], b'{"id":"headrace-%d","custom_id":"q","error":null}\\n' % index)
     except JournalError as error:
@@ -209,7 +209,7 @@ def limited(out: Path, size: int, what: str = "append") -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("size", [0, 5, 330])
-def test_a_disk_that_is_full_before_the_run_began_is_said_at_once_and_leaves_no_obstacle(
+def test_a_disk_that_is_full_before_the_run_is_an_error_at_once_and_does_not_block_the_next_run(
     tmp_path: Path, size: int
 ) -> None:
     """A fingerprint written in part would have the run's answers belong to no run."""
@@ -224,14 +224,14 @@ def test_a_disk_that_is_full_before_the_run_began_is_said_at_once_and_leaves_no_
 
 
 @pytest.mark.parametrize("size", [380, 420, 500, 777])
-def test_a_disk_that_becomes_full_stops_with_what_is_safe_and_the_rest_follows(
+def test_a_disk_that_becomes_full_stops_the_run_and_the_next_run_sends_the_rest(
     tmp_path: Path, size: int
 ) -> None:
     out = tmp_path / "out.jsonl"
     done = limited(out, size)
     said = int(done.stdout.split()[0])
     assert "File too large" in done.stdout
-    assert f"; {said} items are safe there, run the same command again when there is room" in done.stdout
+    assert f"; {said} items are safe there; free some space, then run the same command again" in done.stdout
     assert out.read_bytes().count(b"\n") == said
     assert size - 60 < out.stat().st_size <= size
     assert out.read_bytes().endswith(b"\n"), "the torn line is cut off at once"
@@ -267,7 +267,7 @@ def test_nothing_is_appended_to_half_a_line(tmp_path: Path, monkeypatch: pytest.
         assert again.done == 1
 
 
-def test_forgetting_failures_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+def test_drop_failed_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as run:
         run.append([0, 1], line(0) + line(1, failed=True))
@@ -279,9 +279,7 @@ def test_forgetting_failures_on_a_full_disk_changes_nothing(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.journal"]
 
 
-def test_a_fingerprint_that_is_not_safe_on_the_disk_begins_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_run_starts_without_a_synced_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
@@ -291,13 +289,13 @@ def test_a_fingerprint_that_is_not_safe_on_the_disk_begins_no_run(
 
 
 @pytest.mark.skipif(not os.path.isdir("/sys/kernel"), reason="no file system that nobody may write to")
-def test_a_read_only_file_system_is_said_at_once() -> None:
+def test_a_read_only_file_system_is_an_error_at_once() -> None:
     refused = pytest.raises(JournalError, match=r"cannot be written: (Read-only|Permission|Operation not)")
     with refused, Journal("/sys/kernel/out.jsonl", PRINT, 1):
         pass
 
 
-def test_a_full_disk_stops_with_what_is_safe() -> None:
+def test_a_full_disk_says_how_many_items_are_safe() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
     full = Journal("out.jsonl", PRINT, 4)

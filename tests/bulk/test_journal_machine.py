@@ -87,11 +87,11 @@ class JournalMachine(RuleBasedStateMachine):
         self._open(total)
 
     @rule()
-    def forget_failed(self) -> None:
+    def drop_failed(self) -> None:
         gone = [each for each in self.lines if each[1] and each[0] < self.total]
         if sum(failed for index, failed in self.lines if index < self.total) != self.journal.failed:
             self._reopen(self.total)  # failures of this session count from the next one on
-        assert self.journal.forget_failed() == len(gone)
+        assert self.journal.drop_failed() == len(gone)
         self.lines = [each for each in self.lines if each not in gone]
 
     @rule(chance=CHANCE)
@@ -125,7 +125,7 @@ class JournalMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def test_every_acknowledged_item_is_there_once_whatever_happens() -> None:
+def test_every_acknowledged_item_has_one_line_after_any_crash() -> None:
     run_state_machine_as_test(
         JournalMachine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
     )

@@ -75,7 +75,7 @@ async def test_the_same_call_again_sends_nothing(products: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_failed_items_are_done_until_they_are_asked_for(products: Path, read_lines: Lines) -> None:
+async def test_failed_items_are_done_unless_retry_failed_is_set(products: Path, read_lines: Lines) -> None:
     out = products.with_name("out.jsonl")
     flaky = FakeEndpoint("a", 400, "a", 500, "a")
     async with flaky.client(max_in_flight=1) as client:
@@ -110,7 +110,7 @@ async def test_an_answer_outside_the_choices_fails_with_the_reply_kept(
 
 
 @pytest.mark.anyio
-async def test_a_refused_key_stops_the_run_and_marks_nothing_done(products: Path, read_lines: Lines) -> None:
+async def test_a_rejected_key_stops_the_run_and_no_item_is_done(products: Path, read_lines: Lines) -> None:
     out = products.with_name("out.jsonl")
     endpoint = FakeEndpoint("a", "a", otherwise=401)
     async with endpoint.client(max_in_flight=2) as client:
@@ -149,7 +149,7 @@ async def test_stopping_finishes_what_is_in_flight(products: Path, read_lines: L
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_run_keeps_what_was_finished(products: Path, read_lines: Lines) -> None:
+async def test_a_cancelled_run_keeps_finished_items(products: Path, read_lines: Lines) -> None:
     out = products.with_name("out.jsonl")
     endpoint = FakeEndpoint("a", "a", "a", otherwise=Answer(delay=3600))
     async with endpoint.client(max_in_flight=1) as client:
@@ -162,7 +162,7 @@ async def test_a_cancelled_run_keeps_what_was_finished(products: Path, read_line
 
 
 @pytest.mark.anyio
-async def test_an_item_is_counted_only_once_it_is_written(
+async def test_an_item_is_counted_after_it_is_written(
     products: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Journal, indexes: list[int], lines: bytes) -> None:
@@ -179,9 +179,7 @@ async def test_an_item_is_counted_only_once_it_is_written(
 
 
 @pytest.mark.anyio
-async def test_a_failed_fsync_is_never_taken_for_success(
-    products: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_fsync_is_an_error(products: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
@@ -217,7 +215,7 @@ async def test_costs_add_up_over_all_items(products: Path) -> None:
 
 
 @pytest.mark.trio
-async def test_an_open_circuit_is_waited_for_and_what_it_refused_is_sent(
+async def test_the_run_waits_for_an_open_circuit_and_sends_rejected_items_again(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
     refused = CircuitOpen("not sent: open", 60.0)
@@ -233,7 +231,7 @@ async def test_an_open_circuit_is_waited_for_and_what_it_refused_is_sent(
 
 
 @pytest.mark.trio
-async def test_what_failed_just_before_the_circuit_opened_is_sent_again(
+async def test_items_that_failed_just_before_the_circuit_opened_are_sent_again(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
     gone, out = ConnectError("no connection"), products.with_name("out.jsonl")
@@ -259,14 +257,14 @@ async def test_without_a_circuit_failed_items_are_written_at_the_end(
 
 @pytest.mark.trio
 @pytest.mark.parametrize("back", [True, False])
-async def test_an_endpoint_that_answers_nothing_to_many_is_waited_for_without_a_circuit(
+async def test_without_a_circuit_the_run_waits_when_many_items_get_no_answer(
     products: Path,
     read_lines: Lines,
     monkeypatch: pytest.MonkeyPatch,
     autojump_clock: trio.testing.MockClock,
     back: bool,
 ) -> None:
-    monkeypatch.setattr("headrace.bulk.doubts._MOST_IN_DOUBT", 3)
+    monkeypatch.setattr("headrace.bulk.pending_results._MOST_PENDING", 3)
     out, gone = products.with_name("out.jsonl"), ConnectError("no connection")
     endpoint = FakeEndpoint("a", *[gone] * 50, otherwise="b" if back else gone)
     async with endpoint.client(max_in_flight=2) as client:
@@ -283,7 +281,7 @@ async def test_an_endpoint_that_answers_nothing_to_many_is_waited_for_without_a_
 
 
 @pytest.mark.trio
-async def test_an_endpoint_that_does_not_come_back_stops_the_run_with_nothing_lost(
+async def test_an_endpoint_that_stays_down_stops_the_run_without_loss(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
     endpoint, out = (
@@ -317,7 +315,7 @@ async def test_stopping_does_not_wait_for_the_endpoint(
 
 
 @pytest.mark.trio
-async def test_how_long_the_endpoint_is_waited_for_can_be_said(
+async def test_wait_for_endpoint_limits_the_wait(
     products: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     endpoint = FakeEndpoint(otherwise=CircuitOpen("open", 60.0))
@@ -329,7 +327,7 @@ async def test_how_long_the_endpoint_is_waited_for_can_be_said(
 
 
 @pytest.mark.trio
-async def test_at_its_deadline_a_run_stops_and_keeps_what_is_done(
+async def test_at_its_deadline_a_run_stops_and_keeps_finished_items(
     products: Path, autojump_clock: trio.testing.MockClock, read_lines: Lines
 ) -> None:
     endpoint, out = FakeEndpoint(otherwise=Answer(delay=10)), products.with_name("out.jsonl")

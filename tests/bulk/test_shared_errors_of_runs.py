@@ -64,7 +64,7 @@ async def ask(client: Client, rows: Path, **keywords: Any) -> Summary:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", SHARED)
-async def test_a_run_stops_after_a_few_and_the_same_call_goes_on(
+async def test_a_run_stops_after_a_few_failures_and_the_same_call_continues(
     rows: Path, read_lines: Lines, name: str
 ) -> None:
     endpoint, out = FakeEndpoint("a", "a", otherwise=SHARED[name]), rows.with_name("out.jsonl")
@@ -81,7 +81,7 @@ async def test_a_run_stops_after_a_few_and_the_same_call_goes_on(
 
 
 @pytest.mark.anyio
-async def test_what_stopped_it_is_the_error_with_status_and_message(rows: Path) -> None:
+async def test_stopped_by_is_the_error_with_status_and_message(rows: Path) -> None:
     summary = await ask(FakeEndpoint(otherwise=NO_CREDIT).client(), rows)
     assert isinstance(summary.stopped_by, StatusError)
     assert summary.stopped_by.status == 402
@@ -90,7 +90,7 @@ async def test_what_stopped_it_is_the_error_with_status_and_message(rows: Path) 
 
 
 @pytest.mark.anyio
-async def test_a_quota_that_ends_in_the_midst_leaves_the_rest(rows: Path, read_lines: Lines) -> None:
+async def test_a_quota_that_runs_out_leaves_the_rest_unsent(rows: Path, read_lines: Lines) -> None:
     # What began before it ended still succeeds meanwhile, and is no sign that it has not.
     slow = [Answer("slow", delay=0.05)] * 4
     endpoint = FakeEndpoint(*["a"] * 50, *slow, otherwise=QUOTA)
@@ -102,13 +102,13 @@ async def test_a_quota_that_ends_in_the_midst_leaves_the_rest(rows: Path, read_l
 
 
 @pytest.mark.anyio
-async def test_errors_about_content_are_their_items(rows: Path) -> None:
+async def test_errors_about_content_fail_only_their_items(rows: Path) -> None:
     summary = await ask(FakeEndpoint(otherwise=TOO_LONG).client(), rows)
     assert (summary.failed, summary.left, summary.stopped_by) == (ROWS, 0, None)
 
 
 @pytest.mark.anyio
-async def test_errors_of_some_items_among_successes_are_theirs(rows: Path, read_lines: Lines) -> None:
+async def test_errors_of_some_items_among_successes_fail_only_these(rows: Path, read_lines: Lines) -> None:
     steps: list[Any] = ["a", NO_MODEL] * 50
     summary = await ask(FakeEndpoint(*steps).client(max_in_flight=1), rows)
     assert (summary.succeeded, summary.failed, summary.stopped_by) == (50, 50, None)
@@ -117,7 +117,7 @@ async def test_errors_of_some_items_among_successes_are_theirs(rows: Path, read_
 
 
 @pytest.mark.anyio
-async def test_a_run_goes_on_where_a_call_under_way_shows_that_it_can(rows: Path, read_lines: Lines) -> None:
+async def test_a_success_of_a_call_in_flight_lets_the_run_continue(rows: Path, read_lines: Lines) -> None:
     first = Answer(status=404, delay=0.01)
     steps: list[Any] = [first, Answer(delay=0.02), Answer("late", delay=0.05), 404, 404]
     summary = await ask(FakeEndpoint(*steps).client(max_in_flight=2), rows)
@@ -128,7 +128,7 @@ async def test_a_run_goes_on_where_a_call_under_way_shows_that_it_can(rows: Path
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("answer", "left"), [(401, 1), (NO_CREDIT, 1), (QUOTA, 1), (404, 0), (PAGE, 0)])
-async def test_of_a_single_item_only_an_error_of_the_account_leaves_it_unsent(
+async def test_a_single_item_is_left_unsent_only_by_an_account_error(
     rows: Path, answer: Any, left: int
 ) -> None:
     summary = await ask(FakeEndpoint(otherwise=answer).client(), rows, limit=1)
@@ -137,7 +137,7 @@ async def test_of_a_single_item_only_an_error_of_the_account_leaves_it_unsent(
 
 
 @pytest.mark.anyio
-async def test_one_refused_key_among_successes_is_a_failure(rows: Path) -> None:
+async def test_one_rejected_key_among_successes_is_a_failed_item(rows: Path) -> None:
     endpoint = FakeEndpoint("a", 401, "a")
     summary = await ask(endpoint.client(max_in_flight=1), rows)
     assert (summary.succeeded, summary.failures) == (ROWS - 1, {AuthenticationError.code: 1})
@@ -145,7 +145,7 @@ async def test_one_refused_key_among_successes_is_a_failure(rows: Path) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("limit", [2, ROWS])
-async def test_a_budget_that_is_used_up_needs_no_second_item(
+async def test_a_spent_budget_stops_the_run_at_the_first_item(
     rows: Path, read_lines: Lines, limit: int
 ) -> None:
     endpoint = FakeEndpoint(Answer(delay=0.02), otherwise=BudgetExceeded("spent"))
@@ -156,14 +156,14 @@ async def test_a_budget_that_is_used_up_needs_no_second_item(
 
 
 @pytest.mark.anyio
-async def test_where_all_items_are_under_way_what_fails_among_successes_is_failed(rows: Path) -> None:
+async def test_with_all_items_in_flight_failures_among_successes_are_failed_items(rows: Path) -> None:
     endpoint = FakeEndpoint(404, 404, 404, otherwise=Answer(delay=0.02))
     summary = await ask(endpoint.client(max_in_flight=ROWS), rows)
     assert (summary.succeeded, summary.failed, summary.stopped_by) == (ROWS - 3, 3, None)
 
 
 @pytest.mark.anyio
-async def test_failed_items_are_sent_again_also_after_such_a_stop(rows: Path) -> None:
+async def test_failed_items_are_sent_again_after_a_shared_error(rows: Path) -> None:
     summary = await ask(FakeEndpoint(400, otherwise=NO_CREDIT).client(max_in_flight=1), rows)
     assert (summary.failed, summary.left) == (1, ROWS - 1)
     summary = await ask(FakeEndpoint().client(), rows, retry_failed=True)
@@ -174,7 +174,7 @@ async def test_failed_items_are_sent_again_also_after_such_a_stop(rows: Path) ->
 
 
 @pytest.mark.trio
-async def test_a_rate_limit_is_waited_for_and_fails_no_item(
+async def test_the_run_waits_for_a_rate_limit_and_no_item_fails(
     rows: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     endpoint = FakeEndpoint("a", *[LATER] * 3)
@@ -212,7 +212,7 @@ async def test_the_summary_says_why_a_run_waits(
 
 @pytest.mark.trio
 @pytest.mark.parametrize("pause", [None, EndpointPaused("not sent: paused", 3600.0)])
-async def test_one_that_asks_for_too_long_stops_the_run_with_the_endpoints_words(
+async def test_a_rate_limit_with_a_long_retry_after_stops_the_run_with_the_endpoints_message(
     rows: Path, autojump_clock: trio.testing.MockClock, pause: CallError | None
 ) -> None:
     refused = Answer(status=429, headers={"retry-after": "3600"})
@@ -225,7 +225,7 @@ async def test_one_that_asks_for_too_long_stops_the_run_with_the_endpoints_words
 
 
 @pytest.mark.trio
-async def test_one_that_is_over_is_not_what_a_later_pause_is_about(
+async def test_a_past_rate_limit_is_not_the_reason_of_a_later_pause(
     rows: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     later = CircuitOpen("not sent: the circuit is open (reset by peer)", 3600.0)
@@ -235,7 +235,7 @@ async def test_one_that_is_over_is_not_what_a_later_pause_is_about(
 
 
 @pytest.mark.trio
-async def test_one_that_does_not_say_when_is_asked_less_and_less(
+async def test_without_retry_after_the_pauses_double(
     rows: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     endpoint = FakeEndpoint(otherwise=429)
@@ -261,7 +261,7 @@ STEPS: list[Any] = [
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(range(len(STEPS))), max_size=80), st.integers(1, 7))
-def test_whatever_comes_each_item_has_one_line_in_the_end(
+def test_each_item_has_one_line_after_any_sequence_of_errors(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int], max_in_flight: int
 ) -> None:
     path = tmp_path_factory.mktemp("run") / "rows.csv"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bulk.distinct import Distinct
+from headrace.bulk.duplicate_ids import DuplicateFinder
 from headrace.bulk.sources import Source
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
@@ -21,14 +21,14 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_csv_is_recognised_with_its_separator(tmp_path: Path) -> None:
+def test_csv_and_its_separator_are_detected(tmp_path: Path) -> None:
     for separator in ",;\t":
         source = Source(write(tmp_path / "a", f"name{separator}price\nHose{separator}9\n"))
         assert source.kind == "csv"
         assert [item.row for item in source.items()] == [{"name": "Hose", "price": "9"}]
 
 
-def test_csv_values_keep_quotes_umlauts_and_line_breaks_and_items_know_their_line(tmp_path: Path) -> None:
+def test_csv_values_keep_quotes_umlauts_and_line_breaks(tmp_path: Path) -> None:
     source = Source(write(tmp_path / "a.csv", 'a,b\n"ä ""x"", y","1\n2"\n\nz,3\n'))
     items = list(source.items())
     assert [item.row for item in items] == [{"a": 'ä "x", y', "b": "1\n2"}, {"a": "z", "b": "3"}]
@@ -36,18 +36,18 @@ def test_csv_values_keep_quotes_umlauts_and_line_breaks_and_items_know_their_lin
     assert [item.index for item in items] == [0, 1]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path: Path) -> None:
     assert next(Source(write(tmp_path / "a.csv", "\ufeffid,b\n7,x\n")).items()).id == "7"
     assert next(Source(write(tmp_path / "a.jsonl", '\ufeff{"id": "7"}\n')).items()).id == "7"
 
 
-def test_jsonl_and_batch_format_are_told_apart(tmp_path: Path) -> None:
+def test_jsonl_and_the_batch_format_are_distinguished(tmp_path: Path) -> None:
     assert Source(write(tmp_path / "a", '{"text": "x"}\n')).kind == "jsonl"
     batch = {"custom_id": "q1", "method": "POST", "url": "/v1/chat/completions", "body": {}}
     assert Source(write(tmp_path / "b", json.dumps(batch))).kind == "batch"
 
 
-def test_ids_come_from_custom_id_then_id_then_the_row_and_may_be_named(tmp_path: Path) -> None:
+def test_ids_come_from_custom_id_then_id_then_the_row_number(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "id,custom_id,sku\n1,c1,s1\n")
     assert next(Source(path).items()).id == "c1"
     assert next(Source(path, "sku").items()).id == "s1"
@@ -58,17 +58,17 @@ def test_ids_come_from_custom_id_then_id_then_the_row_and_may_be_named(tmp_path:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "", "a.csv: empty"),
-        ("a.csv", "\n \n", "a.csv: empty"),
+        ("a.csv", "", "a.csv: the file is empty"),
+        ("a.csv", "\n \n", "a.csv: the file is empty"),
         ("a.csv", "a,b\n1,2\n1,2,3\n", "a.csv:3: 3 values, but the header has 2"),
-        ("a.csv", "a,a\n1,2\n", "a.csv:1: a column's name stands twice"),
+        ("a.csv", "a,a\n1,2\n", "a.csv:1: two columns of the header have the same name"),
         ("a.csv", 'a,b\n1,2\n"open,2\n', "a.csv:3: unexpected end of data"),
         ("a.csv", b"a,b\n1,2\nM\xfcller,3\n", "a.csv:"),
         ("a.jsonl", '{"a": 1}\n{"a": \n', "a.jsonl:2: not JSON"),
-        ("a.jsonl", '{"a": 1}\n[1]\n', "a.jsonl:2: a JSON object is wanted, not list"),
+        ("a.jsonl", '{"a": 1}\n[1]\n', "a.jsonl:2: must be a JSON object, not an array"),
         ("a.jsonl", b'{"a": "\xff"}\n', "a.jsonl:1: not UTF-8"),
         ("a.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', "a.jsonl:2: not JSON"),
-        ("a.jsonl", '{"id": "x"}\n{"id": ""}\n', "a.jsonl:2: 'id' must be a text that is not empty"),
+        ("a.jsonl", '{"id": "x"}\n{"id": ""}\n', "a.jsonl:2: 'id' must be a string that is not empty"),
         ("a.jsonl", '{"id": "x"}\n{"ID": "y"}\n', "a.jsonl:2: no column 'id' for the id; known: ID"),
     ],
 )
@@ -82,7 +82,7 @@ def test_bad_input_is_one_line_with_file_and_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_and_an_unknown_id_column(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_unknown_id_column_are_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.csv: No such file"):
         Source(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match="no column 'skku'; did you mean 'sku'"):
@@ -95,13 +95,13 @@ def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
         Task(source, Template("{b}"), "m").check()
     assert str(caught.value) == (
         f"{tmp_path}/a.csv:4: duplicate id 'x', first in line 2; "
-        "name a column of distinct ids with --id-column"
+        "name a column of distinct ids with id_column="
     )
 
 
 @given(st.lists(st.text(max_size=3)))
-def test_repeated_ids_are_found_and_no_others(ids: list[str]) -> None:
-    distinct = Distinct()
+def test_only_repeated_ids_are_found(ids: list[str]) -> None:
+    distinct = DuplicateFinder()
     for id in ids:
         distinct.add(id)
     assert distinct.repeated() == {hash(id) for id in ids if ids.count(id) > 1}

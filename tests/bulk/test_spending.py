@@ -12,7 +12,7 @@ import pytest
 
 import headrace
 from headrace.bulk import Journal, Summary, run
-from headrace.bulk.result import Result
+from headrace.bulk.item_result import ItemResult
 from headrace.bulk.summary_text import describe
 from headrace.errors import JournalError
 from headrace.testing import FakeEndpoint
@@ -40,7 +40,7 @@ def journal(folder: Path) -> Journal:
     return Journal(folder / "out.jsonl", PRINT, 10)
 
 
-def test_a_journal_knows_what_the_run_had_cost(tmp_path: Path) -> None:
+def test_a_journal_knows_the_cost_of_earlier_sessions(tmp_path: Path) -> None:
     with journal(tmp_path) as first:
         assert first.spent == 0
         first.append([0, 1], line(0, "0.25") + line(1))
@@ -49,17 +49,17 @@ def test_a_journal_knows_what_the_run_had_cost(tmp_path: Path) -> None:
         assert second.spent == Decimal("1.875")
 
 
-def test_what_lines_had_cost_that_are_sent_again_is_not_forgotten(tmp_path: Path) -> None:
+def test_the_cost_of_dropped_lines_is_kept(tmp_path: Path) -> None:
     with journal(tmp_path) as first:
         first.append([0, 1], line(0, "0.25") + line(1, "0.5", failed=True))
     with journal(tmp_path) as second:
-        assert second.forget_failed() == 1
+        assert second.drop_failed() == 1
         second.append([1], line(1, "0.5", failed=True))
         assert second.spent == Decimal("0.75")
     for spent in ("1.25", "1.25"):
         with journal(tmp_path) as third:
             assert third.spent == Decimal(spent)
-            third.forget_failed()
+            third.drop_failed()
     sidecar = tmp_path / "out.jsonl.journal"
     whole = sidecar.read_bytes()
     sidecar.write_bytes(whole[:-3])  # as a crash may leave it: the sum before that is known
@@ -67,7 +67,7 @@ def test_what_lines_had_cost_that_are_sent_again_is_not_forgotten(tmp_path: Path
         assert torn.spent == Decimal("0.75")
         torn.append([1], line(1, "4", failed=True))
     with journal(tmp_path) as mended:
-        mended.forget_failed()
+        mended.drop_failed()
         assert mended.spent == Decimal("4.75")
     with journal(tmp_path) as last:
         assert last.spent == Decimal("4.75")
@@ -82,7 +82,7 @@ def test_what_lines_had_cost_that_are_sent_again_is_not_forgotten(tmp_path: Path
         ({"max_tokens": 100, "seed": 1}, {"max_completion_tokens": 50, "seed": 1}),
     ],
 )
-def test_the_limit_of_the_output_may_change(
+def test_output_limits_may_change_between_sessions(
     tmp_path: Path, before: dict[str, Any] | None, now: dict[str, Any] | None
 ) -> None:
     with Journal(tmp_path / "out.jsonl", {"parameters": before}, 10):
@@ -130,9 +130,7 @@ async def test_one_policy_in_two_sessions_counts_once(products: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_attempts_may_have_cost_is_written_and_summed_up(
-    products: Path, read_lines: Lines
-) -> None:
+async def test_possible_costs_are_written_and_summed(products: Path, read_lines: Lines) -> None:
     out, cut = products.with_name("out.jsonl"), headrace.CallTimeout("too late")
     steps: dict[str, list[str | Exception]] = {"0": ["ok"], "1": [cut, "ok"], "2": [cut, cut], "3": ["ok"]}
 
@@ -160,7 +158,7 @@ async def test_what_attempts_may_have_cost_is_written_and_summed_up(
 
 
 @pytest.mark.anyio
-async def test_an_answer_that_was_refused_has_its_cost_in_the_line(products: Path, read_lines: Lines) -> None:
+async def test_the_line_of_a_rejected_answer_has_its_cost(products: Path, read_lines: Lines) -> None:
     out = products.with_name("out.jsonl")
     async with FakeEndpoint(otherwise="none of it").client([Cost(prices=PRICES)]) as client:
         summary = await run(client, products, prompt="{name}", out=out, answer=bool)
@@ -168,10 +166,10 @@ async def test_an_answer_that_was_refused_has_its_cost_in_the_line(products: Pat
     assert {each["headrace"]["cost"] for each in read_lines(out)} == {"0.000020"}
 
 
-def test_a_summary_adds_up_what_failures_cost() -> None:
+def test_a_summary_adds_the_cost_of_failures() -> None:
     summary, other = Summary(3), Summary(0)
-    summary.add(Result(0, b"-", 1, 0.1, True, cost=Decimal("0.5")))
-    summary.add(Result(1, b"-", 2, 0.1, cost=Decimal("0.25"), code="timeout", possible_cost=Decimal(1)))
-    other.add(Result(2, b"-", 1, 0.1, code="timeout", possible_cost=Decimal(2)))
+    summary.add(ItemResult(0, b"-", 1, 0.1, True, cost=Decimal("0.5")))
+    summary.add(ItemResult(1, b"-", 2, 0.1, cost=Decimal("0.25"), code="timeout", possible_cost=Decimal(1)))
+    other.add(ItemResult(2, b"-", 1, 0.1, code="timeout", possible_cost=Decimal(2)))
     summary.merge(other)
     assert (summary.cost, summary.possible_cost, summary.unpriced) == (Decimal("0.75"), Decimal(3), 0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace._support.histogram import LatencyHistogram
-from headrace.bulk.result import result_of
+from headrace.bulk.item_result import item_result
 from headrace.bulk.summary import Summary
 from headrace.bulk.summary_text import describe
 from headrace.calls import Outcome
@@ -17,7 +17,7 @@ from headrace.replies import Headers, Reply, Usage
 
 
 @given(st.lists(st.floats(0.0001, 1000), min_size=1), st.sampled_from([50, 95, 99, 100]))
-def test_percentiles_are_right_to_one_percent(values: list[float], percent: int) -> None:
+def test_percentiles_have_an_error_of_at_most_one_percent(values: list[float], percent: int) -> None:
     latencies = LatencyHistogram()
     for value in values:
         latencies.add(value)
@@ -55,9 +55,9 @@ def test_totals_add_up() -> None:
         Outcome(1, None, unpriced, None, 3, 0.5),
         Outcome(2, None, None, ConnectError("refused"), 2, 9.0),
     ):
-        summary.add(result_of(outcome.index, "x", outcome, ()))
+        summary.add(item_result(outcome.index, "x", outcome, ()))
     no_text = Outcome(3, None, good, None, 1, 0.5)
-    summary.add(result_of(3, "x", no_text, ["Garten"]))
+    summary.add(item_result(3, "x", no_text, ["Garten"]))
     assert (summary.succeeded, summary.failed, summary.done, summary.left) == (2, 2, 7, 3)
     assert summary.failures == {"connect_error": 1, "invalid_reply": 1}
     assert (summary.prompt_tokens, summary.completion_tokens) == (21, 12)
@@ -66,15 +66,15 @@ def test_totals_add_up() -> None:
     assert summary.latencies.count == 3, "a call that failed has no latency"
 
 
-def test_failures_are_kept_by_code_and_status_and_the_most_frequent_come_first() -> None:
+def test_failures_are_grouped_by_code_and_status_most_frequent_first() -> None:
     summary, other = Summary(10), Summary(10)
     for place, (status, message) in enumerate([(404, "a"), (413, "b"), (413, "c"), (500, "d")]):
         error = StatusError(message, status)
-        result = result_of(place, "x", Outcome(place, None, None, error, 1, 0.1), ())
+        result = item_result(place, "x", Outcome(place, None, None, error, 1, 0.1), ())
         (other if status == 500 else summary).add(result)
-    other.add(result_of(4, "x", Outcome(4, None, None, StatusError("e", 404), 1, 0.1), ()))
+    other.add(item_result(4, "x", Outcome(4, None, None, StatusError("e", 404), 1, 0.1), ()))
     summary.merge(other)
-    assert [(kind.status, kind.number, kind.message) for kind in summary.kinds] == [
+    assert [(group.status, group.number, group.message) for group in summary.failure_groups] == [
         (404, 2, "a"),
         (413, 2, "b"),
         (500, 1, "d"),
@@ -84,17 +84,17 @@ def test_failures_are_kept_by_code_and_status_and_the_most_frequent_come_first()
     assert "  failures   2 status_error 404: a\n             2 status_error 413: b\n" in text
 
 
-def test_a_message_in_the_summary_is_one_short_line_that_moves_no_cursor() -> None:
+def test_a_message_in_the_summary_is_one_short_printable_line() -> None:
     summary = Summary(1)
     error = StatusError("\x1b[2J" + "long\n" * 100, 400)
-    summary.add(result_of(0, "x", Outcome(0, None, None, error, 1, 0.1), ()))
+    summary.add(item_result(0, "x", Outcome(0, None, None, error, 1, 0.1), ()))
     line = next(line for line in describe(summary).splitlines() if "failures" in line)
     assert "\x1b" not in line
     assert line.endswith("…")
     assert len(line) < 250
 
 
-def test_nothing_is_zero_and_the_cost_unknown() -> None:
+def test_an_empty_summary_has_zeros_and_no_cost() -> None:
     summary = Summary(0)
     assert summary.rate == summary.latencies.mean == summary.latencies.percentile(99) == 0
     assert summary.cost is None

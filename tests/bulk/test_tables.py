@@ -67,7 +67,7 @@ def three(tmp_path: Path) -> Path:
     return path
 
 
-def test_rows_are_in_the_order_of_the_input_and_only_those_that_are_done(three: Path, out: Path) -> None:
+def test_rows_are_finished_items_in_the_order_of_the_input(three: Path, out: Path) -> None:
     out.write_text(line(2, "c", None) + line(0, "a", 'say "hi",\nthen', cost="4E-7", attempts=2))
     write_table(three.with_name("t.csv"), Source(three), out)
     names = ["id", "n", "big", "mixed", "float", "nested", "flag", *OWN]
@@ -83,7 +83,7 @@ def test_rows_are_in_the_order_of_the_input_and_only_those_that_are_done(three: 
     ]
 
 
-def test_parquet_has_numbers_as_numbers(three: Path, out: Path) -> None:
+def test_parquet_stores_numbers_as_numbers(three: Path, out: Path) -> None:
     out.write_text(line(1, "b") + line(0, "a", cost="0.00004") + line(2, "c", None))
     write_table(three.with_name("t.parquet"), Source(three), out)
     table = parquet_of(three.with_name("t.parquet"))
@@ -139,9 +139,7 @@ def test_columns_of_parquet_input_keep_their_types_and_values(tmp_path: Path, ou
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_an_input_without_ids_and_the_batch_format_have_them_as_in_the_output(
-    tmp_path: Path, out: Path, suffix: str
-) -> None:
+def test_ids_without_an_id_column_are_those_of_the_output(tmp_path: Path, out: Path, suffix: str) -> None:
     path, table = tmp_path / "in", tmp_path / f"t.{suffix}"
 
     def columns() -> list[str]:
@@ -162,7 +160,7 @@ def test_an_input_without_ids_and_the_batch_format_have_them_as_in_the_output(
     assert columns() == ["custom_id", *OWN]
 
 
-def test_a_choice_is_the_answer_and_one_that_failed_has_none(three: Path, out: Path) -> None:
+def test_the_answer_is_the_choice_and_empty_for_a_failed_item(three: Path, out: Path) -> None:
     other = json.loads(line(1, "b", "dunno"))
     other["error"] = {"code": "answer_error", "message": "none of the choices"}
     embedding = json.loads(line(2, "c"))
@@ -179,7 +177,7 @@ def test_a_choice_is_the_answer_and_one_that_failed_has_none(three: Path, out: P
     ]
 
 
-def test_members_of_an_answer_are_columns_and_none_hides_another(three: Path, out: Path) -> None:
+def test_members_of_an_answer_are_columns_with_distinct_names(three: Path, out: Path) -> None:
     first = {"n": 7, "brand": "Acme", "cost": 1, "size": 2}
     out.write_text(
         line(0, "a", "{}", answer=first)
@@ -197,7 +195,7 @@ def test_members_of_an_answer_are_columns_and_none_hides_another(three: Path, ou
     assert [row["answer_n"] for row in table_of(three.with_name("t.csv"))] == ["7", "", ""]
 
 
-def test_an_input_s_own_answer_stays_its_own(tmp_path: Path, out: Path) -> None:
+def test_an_answer_column_of_the_input_is_kept(tmp_path: Path, out: Path) -> None:
     (tmp_path / "in.csv").write_text("id,answer,error\na,gold,none\n")
     out.write_text(line(0, "a", "silver"))
     write_table(tmp_path / "t.csv", Source(tmp_path / "in.csv"), out)
@@ -206,7 +204,7 @@ def test_an_input_s_own_answer_stays_its_own(tmp_path: Path, out: Path) -> None:
     assert (row["answer_answer"], row["answer_error"]) == ("silver", "")
 
 
-def test_answers_that_begin_like_a_formula_are_written_as_they_are(three: Path, out: Path) -> None:
+def test_answers_that_look_like_formulas_are_written_unchanged(three: Path, out: Path) -> None:
     said = ["=1+1", "-5", "+49 30 123"]
     out.write_text("".join(line(n, id, text) for n, (id, text) in enumerate(zip("abc", said, strict=True))))
     write_table(three.with_name("t.csv"), Source(three), out)
@@ -215,7 +213,7 @@ def test_answers_that_begin_like_a_formula_are_written_as_they_are(three: Path, 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.text(), st.text()), min_size=1), st.randoms())
-def test_any_text_comes_back_in_its_row(tmp_path: Path, rows: list[tuple[str, str]], chance: Any) -> None:
+def test_any_text_round_trips_in_its_row(tmp_path: Path, rows: list[tuple[str, str]], chance: Any) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text, _ in rows))
     lines = [line(n, f"row-{n + 1}", answer) for n, (_, answer) in enumerate(rows)]
@@ -231,7 +229,7 @@ def test_any_text_comes_back_in_its_row(tmp_path: Path, rows: list[tuple[str, st
 def test_many_rows_are_row_groups_of_bounded_size(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.bulk.tables.as_parquet._GROUP_BYTES", 20_000)
+    monkeypatch.setattr("headrace.bulk.tables.parquet_writer._GROUP_BYTES", 20_000)
     (tmp_path / "in.csv").write_text("id\n" + "".join(f"{n}\n" for n in range(1000)))
     out.write_text("".join(line(n, str(n), "x" * 100) for n in range(1000)))
     write_table(tmp_path / "t.parquet", Source(tmp_path / "in.csv"), out)
@@ -250,7 +248,7 @@ def test_many_rows_are_row_groups_of_bounded_size(
         ("../{folder}/out.csv", "is the input or the output"),
     ],
 )
-def test_a_table_that_cannot_be_is_a_mistake_at_once(tmp_path: Path, name: str, said: str) -> None:
+def test_an_impossible_table_is_an_error_at_once(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "three.csv").write_text("id\na\n")
     (tmp_path / "folder.csv").mkdir()
     path = tmp_path / name.format(folder=tmp_path.name)
@@ -260,7 +258,7 @@ def test_a_table_that_cannot_be_is_a_mistake_at_once(tmp_path: Path, name: str, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "three.csv"]
 
 
-def test_without_pyarrow_a_parquet_table_is_a_mistake_at_once(
+def test_without_pyarrow_a_parquet_table_is_an_error_at_once(
     three: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -271,13 +269,16 @@ def test_without_pyarrow_a_parquet_table_is_a_mistake_at_once(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (line(0, "b"), "headrace-0 is 'b' there, but 'a' in the input"),
+        (line(0, "b"), "headrace-0 is 'b' in the output, but 'a' in the input"),
         ("rubbish\n" + line(0, "a"), "out.jsonl:1: damaged"),
-        (line(0, "a").replace("headrace-0", "batch_1"), "the id 'batch_1' is none that headrace gives"),
+        (
+            line(0, "a").replace("headrace-0", "batch_1"),
+            "not an output line of headrace run",
+        ),
         (None, "No such file"),
     ],
 )
-def test_an_output_that_is_not_the_source_s_leaves_the_old_table(
+def test_the_output_of_another_source_leaves_the_old_table(
     three: Path, out: Path, content: str | None, said: str
 ) -> None:
     table = three.with_name("t.csv")
@@ -290,7 +291,7 @@ def test_an_output_that_is_not_the_source_s_leaves_the_old_table(
     assert not [path for path in three.parent.iterdir() if path.suffix == ".new"]
 
 
-def test_a_torn_line_is_an_item_not_done_and_the_table_is_for_its_owner_alone(three: Path, out: Path) -> None:
+def test_half_a_line_is_left_out_and_only_the_owner_can_read_the_table(three: Path, out: Path) -> None:
     table = three.with_name("t.csv")
     table.write_text("old")
     table.chmod(0o644)
@@ -300,7 +301,7 @@ def test_a_torn_line_is_an_item_not_done_and_the_table_is_for_its_owner_alone(th
     assert table.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_full_disk_is_said_with_what_is_safe(three: Path, out: Path) -> None:
+def test_a_full_disk_error_names_the_output_with_the_finished_items(three: Path, out: Path) -> None:
     out.write_text(line(0, "a"))
     table = Table(three.with_name("t.csv"), Source(three), out)
 
@@ -309,13 +310,13 @@ def test_a_full_disk_is_said_with_what_is_safe(three: Path, out: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(InputError, match=r"t\.csv: No space left on device; what is done is in .*out"):
+        with pytest.raises(InputError, match=r"t\.csv: No space left on device; finished items are in .*out"):
             table.write()
     assert not [path for path in three.parent.iterdir() if path.name.startswith("t.csv")]
 
 
 @pytest.mark.anyio
-async def test_a_run_writes_its_table_also_when_it_is_stopped(
+async def test_a_stopped_run_writes_its_table(
     products: Path, read_lines: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
     out, table = products.with_name("out.jsonl"), products.with_name("t.csv")
@@ -333,7 +334,7 @@ async def test_a_run_writes_its_table_also_when_it_is_stopped(
 
 
 @pytest.mark.anyio
-async def test_a_table_that_cannot_be_is_said_before_anything_is_sent(products: Path) -> None:
+async def test_an_impossible_table_is_an_error_before_anything_is_sent(products: Path) -> None:
     endpoint = FakeEndpoint()
     async with endpoint.client() as client:
         with pytest.raises(InputError, match="must end in"):

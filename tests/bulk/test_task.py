@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.bulk import Source, Task
-from headrace.bulk.task import judge
+from headrace.bulk.task import read_choice
 from headrace.bulk.template import Template
 from headrace.errors import AnswerError, InputError, InvalidReply
 from headrace.replies import Headers, Reply
@@ -16,7 +16,7 @@ def answer(text: str) -> Reply:
     return Reply(200, Headers([]), json.dumps({"choices": [{"message": {"content": text}}]}).encode())
 
 
-def test_a_row_becomes_a_prompt_with_the_choices_told(products: Path) -> None:
+def test_a_row_becomes_a_prompt_with_the_choices(products: Path) -> None:
     task = Task(Source(products), Template("Ordne {name}"), "m", ["Garten", "Sport"])
     request = task.request(next(task.source.items()))
     assert request.id == "P0"
@@ -27,7 +27,7 @@ def test_a_row_becomes_a_prompt_with_the_choices_told(products: Path) -> None:
     assert "Answer with exactly one of: Garten | Sport\n" in system["content"]
 
 
-def test_batch_lines_are_sent_as_they_are(tmp_path: Path) -> None:
+def test_batch_lines_are_sent_unchanged(tmp_path: Path) -> None:
     body = {"model": "gpt", "input": "x"}
     line = {"custom_id": "e1", "method": "POST", "url": "/v1/embeddings", "body": body}
     path = tmp_path / "batch.jsonl"
@@ -39,34 +39,34 @@ def test_batch_lines_are_sent_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["Garten", " garten\n", "**Garten**", '"GARTEN".', "„Garten“"])
-def test_an_answer_is_recognised_without_what_models_put_around_it(products: Path, text: str) -> None:
+def test_a_choice_is_found_inside_common_decoration(products: Path, text: str) -> None:
     task = Task(Source(products), Template("{name}"), "m", ["Garten", "Sport"])
-    assert judge(task.choices, answer(text)) == ("Garten", None)
+    assert read_choice(task.choices, answer(text)) == ("Garten", None)
 
 
 @pytest.mark.parametrize("text", ["", "Gartenbau", "Garten oder Sport", "Das weiß ich nicht"])
-def test_an_answer_outside_the_choices_is_an_error_that_shows_it(products: Path, text: str) -> None:
+def test_an_answer_outside_the_choices_is_an_error_with_the_answer(products: Path, text: str) -> None:
     task = Task(Source(products), Template("{name}"), "m", ["Garten", "Sport"])
-    choice, error = judge(task.choices, answer(text))
+    choice, error = read_choice(task.choices, answer(text))
     assert choice is None
     assert isinstance(error, AnswerError)
     assert repr(text) in str(error)
 
 
-def test_a_reply_without_a_text_cannot_be_judged_and_needs_not_be_without_choices(products: Path) -> None:
+def test_a_reply_without_text_is_an_error_only_with_choices(products: Path) -> None:
     strange = Reply(200, Headers([]), b'{"object": "list"}')
     with_choices = Task(Source(products), Template("{name}"), "m", ["a"])
-    assert isinstance(judge(with_choices.choices, strange)[1], InvalidReply)
-    assert judge((), strange) == (None, None)
+    assert isinstance(read_choice(with_choices.choices, strange)[1], InvalidReply)
+    assert read_choice((), strange) == (None, None)
 
 
 @pytest.mark.parametrize(
     ("prompt", "model", "choices", "message"),
     [
-        (None, "m", None, "--prompt is missing"),
-        ("{name}", None, None, "no model: say --model"),
-        ("{name}", "m", ["a", ""], "--choices: one of them is empty"),
-        ("{name}", "m", ["a", "A "], "--choices: two of them are the same"),
+        (None, "m", None, "prompt= is missing"),
+        ("{name}", None, None, "no model: set model="),
+        ("{name}", "m", ["a", ""], "choices=: one of them is empty"),
+        ("{name}", "m", ["a", "A "], "choices=: two of them differ only in"),
         ("{nmae}", "m", None, r"products\.csv:2: no column 'nmae' .* did you mean 'name'\?"),
     ],
 )
@@ -81,7 +81,7 @@ def test_mistakes_are_found_before_anything_is_sent(
     ("line", "message"),
     [
         ({"custom_id": "b", "url": "/v1/chat/completions", "body": {}}, "no model"),
-        ({"custom_id": "b", "url": "/v1/chat/completions", "body": []}, "'body' as an object"),
+        ({"custom_id": "b", "url": "/v1/chat/completions", "body": []}, "and 'body', an object"),
         ({"custom_id": "b", "url": "v1/x", "body": {"model": "m"}}, "must begin with '/'"),
         ({"custom_id": "b", "url": "/v1/x", "body": {"model": "m", "stream": True}}, "stream"),
         (
@@ -99,14 +99,14 @@ def test_a_bad_batch_line_is_found_with_its_number(tmp_path: Path, line: object,
     assert message in str(caught.value)
 
 
-def test_a_prompt_has_no_place_in_the_batch_format(tmp_path: Path) -> None:
+def test_a_prompt_for_the_batch_format_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "batch.jsonl"
     path.write_text('{"custom_id": "a", "url": "/v1/x", "body": {"model": "m"}}\n')
-    with pytest.raises(InputError, match="leave out --prompt"):
+    with pytest.raises(InputError, match="leave out prompt="):
         Task(Source(path), Template("x"), "m")
 
 
-def test_the_fingerprint_changes_with_what_would_change_the_answers(products: Path) -> None:
+def test_the_fingerprint_covers_everything_that_changes_the_answers(products: Path) -> None:
     def fingerprint(prompt: str = "{name}", model: str = "m", choices: tuple[str, ...] = ()) -> object:
         return Task(Source(products), Template(prompt), model, choices).fingerprint()
 
@@ -135,14 +135,14 @@ def test_system_and_parameters_are_in_each_request_and_in_the_fingerprint(produc
 @pytest.mark.parametrize(
     ("parameters", "said"), [({"temprature": 1}, "did you mean 'temperature'"), ({"seed": object()}, "JSON")]
 )
-def test_a_parameter_that_the_api_has_not_is_found_at_once(
+def test_an_unknown_parameter_is_an_error_at_once(
     products: Path, parameters: dict[str, object], said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
         Task(Source(products), Template("{name}"), "m", parameters=parameters)
 
 
-def test_only_the_first_items_are_taken(products: Path) -> None:
+def test_limit_takes_the_first_items(products: Path) -> None:
     task = Task(Source(products, limit=3), Template("{name}"), "m")
     assert task.check() == 3
     assert [item.id for item in task.source.items()] == ["P0", "P1", "P2"]

@@ -13,7 +13,7 @@ FEW = ("bench", "--calls", "50", "--in-flight", "1,20")
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
-def test_a_row_for_each_number_of_calls_in_flight(headrace: Any, loop: str) -> None:
+def test_one_row_for_each_number_of_calls_in_flight(headrace: Any, loop: str) -> None:
     result = headrace.run(*FEW, "--loop", loop, "--json", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
     assert result.code == 0, result.err
     said = json.loads(result.out)
@@ -23,19 +23,19 @@ def test_a_row_for_each_number_of_calls_in_flight(headrace: Any, loop: str) -> N
     assert (said["loop"], said["simulated"]) == (loop, True)
 
 
-def test_latency_is_at_least_that_of_the_endpoint(headrace: Any) -> None:
+def test_latency_is_at_least_the_endpoints(headrace: Any) -> None:
     result = headrace.run("bench", "--calls", "20", "--in-flight", "20", "--latency", "30ms", "--json")
     (row,) = json.loads(result.out)["rows"]
     assert row["mean_ms"] >= 30
 
 
-def test_the_table_says_what_to_read_in_it(headrace: Any) -> None:
+def test_the_table_names_the_figure_to_compare(headrace: Any) -> None:
     result = headrace.run(*FEW)
     assert "CPU µs/call" in result.out
     assert "simulated by a Python process on the same cores" in result.out
 
 
-def test_a_real_endpoint_is_called_only_after_a_question(headrace: Any, endpoint: str, counts: Any) -> None:
+def test_a_real_endpoint_is_called_only_after_confirmation(headrace: Any, endpoint: str, counts: Any) -> None:
     asked = (*FEW, "--base-url", endpoint, "--model", "m")
     before = counts(endpoint)
     refused = headrace.run(*asked, input="n\n")
@@ -51,14 +51,14 @@ def test_a_real_endpoint_is_called_only_after_a_question(headrace: Any, endpoint
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--in-flight", "10,x"), "'10,x' are no numbers separated by commas, like 1,10,100"),
-        (("--in-flight", "0"), "at least 1 call is in flight"),
+        (("--in-flight", "10,x"), "'10,x': must be integers separated by commas, like 1,10,100"),
+        (("--in-flight", "0"), "each number must be at least 1"),
         (("--calls", "0"), "Invalid value for '--calls'"),
         (("--model", "m"), "--model and --yes are for an endpoint of your own: say --base-url"),
         (("--base-url", "http://127.0.0.1:9/v1", "--latency", "1ms"), "leave out --base-url"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_measured(
+def test_mistakes_are_errors_before_anything_is_measured(
     headrace: Any, options: tuple[str, ...], said: str
 ) -> None:
     result = headrace.run("bench", *options)
@@ -66,7 +66,7 @@ def test_mistakes_are_named_before_anything_is_measured(
     assert said in result.err
 
 
-def test_an_endpoint_that_is_not_there_is_named_in_a_line(headrace: Any) -> None:
+def test_an_unreachable_endpoint_is_an_error_of_one_line(headrace: Any) -> None:
     result = headrace.run(
         *FEW, "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--yes", HEADRACE_RETRY_ATTEMPTS="1"
     )

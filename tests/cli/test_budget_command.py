@@ -19,7 +19,7 @@ def spent(lines: list[dict[str, Any]]) -> Decimal:
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_budget_is_for_the_whole_run_and_may_be_raised(
+def test_a_budget_covers_all_sessions_and_can_be_raised(
     headrace: Any, questions: Path, lines_of: Lines, processes: str
 ) -> None:
     bounded = (*ASK, "--processes", processes)
@@ -47,10 +47,10 @@ def test_a_budget_is_for_the_whole_run_and_may_be_raised(
         (("--budget", "1"), {"HEADRACE_POLICIES": "retry"}, "'cost' is not among policies=['retry']"),
         ((), {"HEADRACE_POLICIES": "retry", "HEADRACE_COST_BUDGET": "1"}, "'cost' is not among"),
         (("--budget", "1", "--model", "nobodys"), {}, "model 'nobodys' has no price"),
-        (("--sample", "3"), {}, "--sample goes with --dry-run"),
+        (("--sample", "3"), {}, "--sample: needs --dry-run"),
     ],
 )
-def test_a_budget_that_cannot_be_kept_is_refused_before_anything_is_sent(
+def test_a_budget_without_a_price_is_an_error_before_anything_is_sent(
     headrace: Any, questions: Path, tmp_path: Path, options: tuple[str, ...], environment: Any, said: str
 ) -> None:
     result = headrace.run("run", "questions.csv", *ASK, *options, **environment)
@@ -58,14 +58,14 @@ def test_a_budget_that_cannot_be_kept_is_refused_before_anything_is_sent(
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_a_dry_run_without_a_limit_does_not_guess_the_answers(headrace: Any, questions: Path) -> None:
+def test_a_dry_run_without_max_tokens_does_not_guess_the_output(headrace: Any, questions: Path) -> None:
     result = headrace.run("run", "questions.csv", *ASK, "--dry-run")
-    assert "not known how many out: no max_tokens is set" in result.out
-    assert re.search(r"cost       an estimate: \$0\.00\d\d and what the answers cost", result.out)
+    assert "out unknown, because no max_tokens is set" in result.out
+    assert re.search(r"cost       estimated: \$0\.00\d\d plus the cost of the answers", result.out)
     assert "--sample 20" in result.out
 
 
-def test_a_sample_is_sent_to_estimate_the_rest(
+def test_a_sample_is_sent_to_estimate_the_cost(
     headrace: Any, questions: Path, endpoint: str, counts: Callable[[str], dict[str, Any]], tmp_path: Path
 ) -> None:
     before = counts(endpoint)["requests"]
@@ -84,9 +84,9 @@ def test_a_sample_is_sent_to_estimate_the_rest(
     assert abs(estimate - cost) < cost / 4
 
 
-def test_a_sample_that_fails_says_so(headrace: Any, questions: Path) -> None:
+def test_a_failed_sample_shows_its_error(headrace: Any, questions: Path) -> None:
     result = headrace.run(
         "run", "questions.csv", *ASK, "--dry-run", "--sample", "3", OPENAI_BASE_URL="http://127.0.0.1:9/v1"
     )
     assert "0 succeeded, 3 failed" in result.out
-    assert "unknown: nothing was answered" in result.out
+    assert "unknown: no row was answered" in result.out

@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_the_second_run_sends_nothing_and_costs_nothing(
+def test_a_second_run_with_a_cache_sends_nothing(
     headrace: Any,
     serving: Callable[..., Any],
     counts: Callable[[str], dict[str, Any]],

@@ -123,7 +123,7 @@ COMMANDS = {"run", "report", "chat", "demo", "serve", "bench", "plugins", "compl
 
 
 @pytest.mark.parametrize("complete", [in_bash, in_fish])
-def test_commands_are_completed_and_those_of_plugins(home: Path, complete: object) -> None:
+def test_commands_including_those_of_plugins_are_completed(home: Path, complete: object) -> None:
     assert callable(complete)
     assert complete(home, "headrace ") >= {*COMMANDS, "greet"}
     assert complete(home, "headrace re") == {"report"}
@@ -133,18 +133,18 @@ def test_commands_are_completed_and_those_of_plugins(home: Path, complete: objec
     assert complete(home, "headrace nonsense --l") == set()
 
 
-def test_bash_completes_names_of_files_where_a_file_is_asked_for(home: Path) -> None:
+def test_bash_completes_file_names(home: Path) -> None:
     for line in ("run ", "report ", "run x.csv --out ", "report a.jsonl --out "):
         assert in_bash(home, f"headrace {line}") == {"FILES"}
     assert in_bash(home, "headrace run x.csv --model ") == set()
 
 
-def test_fish_completes_names_of_files_where_a_file_is_asked_for(home: Path) -> None:
+def test_fish_completes_file_names(home: Path) -> None:
     assert "answers.jsonl" in in_fish(home, "headrace report ans")
     assert "annual report.csv" in in_fish(home, "headrace run an")
 
 
-def test_zsh_completes_commands_options_and_names_of_files(home: Path) -> None:
+def test_zsh_completes_commands_options_and_file_names(home: Path) -> None:
     assert in_zsh(home, "headrace rep") == {"headrace", "report"}
     assert in_zsh(home, "headrace gre") == {"headrace", "greet"}
     assert in_zsh(home, "headrace run --max") == {"headrace", "run", "--max-in-flight"}
@@ -156,7 +156,7 @@ def test_a_broken_plugin_does_not_break_completion(home: Path) -> None:
     assert in_bash(home, "headrace ") >= COMMANDS
 
 
-def test_completion_imports_neither_an_event_loop_s_library_nor_a_client_s(home: Path) -> None:
+def test_completion_imports_no_event_loop_and_no_client(home: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MODULES],
         env=environment(home, COMP_WORDS="headrace ", COMP_CWORD="1", _HEADRACE_COMPLETE="bash_complete"),

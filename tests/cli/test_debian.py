@@ -32,7 +32,7 @@ def packages(tmp_path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_thousands_of_descriptions_are_sorted_into_their_sections(
+def test_thousands_of_debian_packages_are_sorted_into_their_sections(
     headrace: Any, packages: list[dict[str, str]], lines_of: Callable[[str], list[dict[str, Any]]]
 ) -> None:
     text = "".join(package["description"] for package in packages)

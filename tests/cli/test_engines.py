@@ -18,7 +18,7 @@ from headrace import Client, hookimpl
 from headrace.bulk import Summary
 from headrace.cli.main import cli
 from headrace.cli.run import run
-from headrace.pipeline.engines import Job
+from headrace.pipeline.bulk_engines import Job
 
 Install = Callable[..., None]
 
@@ -75,14 +75,12 @@ def test_an_engine_gets_the_job_and_its_own_options(bring: Callable[..., None]) 
 
 
 @pytest.mark.parametrize("asked", [["--engine", "farm"], ["--engine=farm"], ["--hands", "3"]])
-def test_the_command_s_help_has_the_engine_s_options_where_one_is_meant(
-    bring: Callable[..., None], asked: list[str]
-) -> None:
+def test_help_with_an_engine_shows_its_options(bring: Callable[..., None], asked: list[str]) -> None:
     bring(Farm())
     assert "--hands INTEGER" in CliRunner().invoke(cli, ["run", *asked, "--help"]).output
 
 
-def test_nobody_looks_for_plugins_to_show_the_command_s_own_help() -> None:
+def test_help_without_an_engine_loads_no_plugins() -> None:
     code = "import atexit, sys; atexit.register(lambda: print('LOADED', *sys.modules)); "
     code += "from headrace_command import main; sys.argv = ['headrace', 'run', '--help']; main()"
     done = subprocess.run(
@@ -96,16 +94,16 @@ def test_nobody_looks_for_plugins_to_show_the_command_s_own_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--engine", "frame"], "no plugin brings it; did you mean 'farm'"),
-        (["--hands", "3", "--prompt", "x"], "--hands is for --engine farm"),
-        (["--hands", "2", "--prompt", "x"], "--hands is for --engine farm"),
-        (["--hands-too", "--prompt", "x"], "--hands-too is for --engine farm"),
+        (["--engine", "frame"], "no such engine; did you mean 'farm'"),
+        (["--hands", "3", "--prompt", "x"], "--hands: only for --engine farm"),
+        (["--hands", "2", "--prompt", "x"], "--hands: only for --engine farm"),
+        (["--hands-too", "--prompt", "x"], "--hands-too: only for --engine farm"),
         (["--hand", "3"], "'--hands'"),
         (["--prompt", "x"], "in/*.parquet: No such file"),
-        (["--engine", "farm", "--table", "t.csv"], "are not for an --engine"),
+        (["--engine", "farm", "--table", "t.csv"], "--engine: leave out --dry-run"),
     ],
 )
-def test_mistakes_are_said_before_anything_is_sent(
+def test_mistakes_with_an_engine_are_errors_before_anything_is_sent(
     bring: Callable[..., None], arguments: list[str], said: str
 ) -> None:
     farm = Farm()
@@ -117,13 +115,13 @@ def test_mistakes_are_said_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("engines", "said"),
     [
-        ([5], "5 is no engine"),
-        ([Farm(), Farm(option="--feet")], "an engine called 'farm' already"),
-        ([Farm(option="--limit")], "headrace run has an option --limit already"),
-        ([Farm(), Farm("other")], "headrace run has an option --hands already"),
+        ([5], "5 is not an engine"),
+        ([Farm(), Farm(option="--feet")], "another plugin has an engine called 'farm'"),
+        ([Farm(option="--limit")], "headrace run already has an option --limit"),
+        ([Farm(), Farm("other")], "headrace run already has an option --hands"),
     ],
 )
-def test_engines_that_cannot_be_are_a_plugin_s_mistake(
+def test_invalid_engines_are_plugin_errors(
     bring: Callable[..., None], engines: list[object], said: str
 ) -> None:
     bring(*engines)
@@ -131,6 +129,6 @@ def test_engines_that_cannot_be_are_a_plugin_s_mistake(
     assert (result.exit_code, said in result.output) == (2, True), result.output
 
 
-def test_without_plugins_there_is_none(headrace: Any, tmp_path: Path) -> None:
+def test_without_plugins_there_is_no_engine(headrace: Any, tmp_path: Path) -> None:
     result = headrace.run("run", "x.csv", "--out", "o", "--engine", "farm", "--model", "m")
-    assert (result.code, "--engine farm: no plugin brings it" in result.err) == (2, True)
+    assert (result.code, "--engine farm: no plugin with an engine is installed" in result.err) == (2, True)

@@ -42,7 +42,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", ["in.parquet", "in.jsonl.gz", "in.csv.zst"])
-def test_a_file_is_read_as_it_is_and_from_stdin_is_the_same_run(
+def test_a_file_and_stdin_with_the_same_content_are_the_same_run(
     headrace: Any, files: Path, name: str
 ) -> None:
     result = headrace.run("run", name, *ASK, "--table", "t.csv")
@@ -56,7 +56,7 @@ def test_a_file_is_read_as_it_is_and_from_stdin_is_the_same_run(
     assert (process.returncode, "before     300 done" in out) == (0, True), err
 
 
-def test_tables_of_both_kinds_say_the_same(headrace: Any, files: Path) -> None:
+def test_csv_and_parquet_tables_are_equal(headrace: Any, files: Path) -> None:
     choices = ("--choices", "rot,grün,blau")
     assert headrace.run("run", "in.parquet", *ASK, *choices, "--table", "t.parquet").code == 0
     assert headrace.run("run", "in.parquet", *ASK, *choices, "--table", "t.csv").code == 0
@@ -70,7 +70,7 @@ def test_tables_of_both_kinds_say_the_same(headrace: Any, files: Path) -> None:
         assert (files / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_stopped_it_has_what_is_done_killed_it_stays_and_resumed_it_has_all(
+def test_a_table_after_a_stop_a_kill_and_a_resumed_run(
     headrace: Any, files: Path, serving: Callable[..., Any]
 ) -> None:
     asked = ("run", "in.parquet", *ASK, "--max-in-flight", "20", "--table", "t.csv")
@@ -98,7 +98,7 @@ def test_stopped_it_has_what_is_done_killed_it_stays_and_resumed_it_has_all(
 
 
 @pytest.mark.parametrize("name", ["in.parquet", "in.jsonl.gz", "in.csv.zst"])
-def test_a_file_cut_short_is_one_line(headrace: Any, files: Path, name: str) -> None:
+def test_a_file_cut_short_is_an_error_of_one_line(headrace: Any, files: Path, name: str) -> None:
     (files / name).write_bytes((files / name).read_bytes()[:-20])
     result = headrace.run("run", name, *ASK)
     assert result.code == 2
@@ -107,7 +107,7 @@ def test_a_file_cut_short_is_one_line(headrace: Any, files: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("table", ["t.txt", "in.csv.zst", "out.jsonl", "no/t.csv"])
-def test_a_table_that_cannot_be_is_a_mistake_before_anything_is_sent(
+def test_an_impossible_table_is_a_mistake_before_anything_is_sent(
     headrace: Any, files: Path, endpoint: str, counts: Callable[[str], dict[str, Any]], table: str
 ) -> None:
     before = counts(endpoint)["requests"]

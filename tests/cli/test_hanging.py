@@ -16,7 +16,7 @@ import sys
 import headrace.bulk
 from headrace import Stage, hookimpl
 
-sys.modules["headrace.bulk.run"]._PATIENCE = 0.5  # so that the test need not wait for as long
+sys.modules["headrace.bulk.hung_calls"]._STOP_TIMEOUT = 0.5  # so that the test need not wait for as long
 
 class Audit:
     name, stage = "audit", Stage.PROTECT
@@ -37,7 +37,7 @@ def headrace_policies(settings):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_the_policy_is_named_and_its_calls_are_dropped(
+def test_a_policy_that_hangs_is_named_and_its_calls_are_dropped(
     headrace: Any,
     questions: Path,
     serving: Callable[..., Any],
@@ -69,5 +69,5 @@ def test_the_policy_is_named_and_its_calls_are_dropped(
         "Their items are left unsent."
     )
     assert (process.returncode, "Traceback" in errors) == (130, False)
-    assert "the same command again goes on from here" in said
+    assert "run the same command again to continue" in said
     assert len(lines_of("out.jsonl")) == 3 * processes

@@ -38,7 +38,7 @@ def check_complete(lines: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_what_is_in_flight_and_says_how_to_go_on(
+def test_a_signal_finishes_calls_in_flight_and_says_how_to_continue(
     headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines, number: signal.Signals
 ) -> None:
     with serving("--latency", "150ms") as url:
@@ -49,7 +49,7 @@ def test_a_signal_finishes_what_is_in_flight_and_says_how_to_go_on(
             out, err = process.communicate(timeout=30)
         assert process.returncode == 130
         assert "Traceback" not in err
-        assert "the same command again goes on from here" in out
+        assert "run the same command again to continue" in out
         done = len(lines_of("out.jsonl"))
         assert 30 <= done < 300
         assert f"{done} of 300 items done" in out
@@ -57,7 +57,7 @@ def test_a_signal_finishes_what_is_in_flight_and_says_how_to_go_on(
     check_complete(lines_of("out.jsonl"))
 
 
-def test_a_second_signal_drops_what_is_in_flight(
+def test_a_second_signal_drops_calls_in_flight(
     headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     with (
@@ -75,7 +75,7 @@ def test_a_second_signal_drops_what_is_in_flight(
     assert lines_of("out.jsonl") == []
 
 
-def test_killed_at_random_moments_every_item_is_there_once(
+def test_a_run_killed_at_random_moments_has_one_line_per_item(
     headrace: Any,
     questions: Path,
     serving: Callable[..., Any],
@@ -114,7 +114,7 @@ def test_two_runs_cannot_share_an_output(headrace: Any, questions: Path, serving
     assert "another run is writing to it" in second.err
 
 
-def test_an_endpoint_that_goes_away_is_waited_for(
+def test_the_run_waits_for_an_endpoint_that_goes_away(
     headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     quick = {"HEADRACE_RETRY_BASE": "0.01", "HEADRACE_BREAKER_OPEN_FOR": "0.5"}
@@ -134,7 +134,7 @@ def test_an_endpoint_that_goes_away_is_waited_for(
     assert sorted(line["custom_id"] for line in lines_of("out.jsonl")) == [f"Q{n:03}" for n in range(300)]
 
 
-def test_items_that_an_outage_failed_are_sent_again_when_asked(
+def test_items_that_failed_in_an_outage_are_sent_again_with_retry_failed(
     headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     with serving("--latency", "50ms") as url:
@@ -152,7 +152,7 @@ def test_items_that_an_outage_failed_are_sent_again_when_asked(
     check_complete(lines_of("out.jsonl"))
 
 
-def test_a_deadline_ends_a_run_that_the_same_command_goes_on_with(
+def test_after_a_deadline_the_same_command_continues(
     headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     with serving("--latency", "100ms") as url:
@@ -164,7 +164,7 @@ def test_a_deadline_ends_a_run_that_the_same_command_goes_on_with(
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_goes_on(
+def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_continues(
     headrace: Any, questions: Path, lines_of: Lines, processes: str
 ) -> None:
     def limit() -> None:
@@ -175,7 +175,7 @@ def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_goes_on(
     safe = questions.with_name("out.jsonl").read_bytes().count(b"\n")
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith("headrace: ")
-    assert f"out.jsonl: File too large; {safe} items are safe there, run the same command again" in said
+    assert f"out.jsonl: File too large; {safe} items are safe there; free some space, then run" in said
     assert "Traceback" not in said
     assert 0 < safe < 300
     assert headrace.run("run", "questions.csv", *ASK).code == 0
@@ -183,7 +183,7 @@ def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one process", "two processes"])
-def test_interrupted_at_any_moment_from_the_start_on_it_ends_as_interrupted_commands_do(
+def test_a_command_interrupted_at_any_moment_exits_with_130(
     headrace: Any, questions: Path, serving: Callable[..., Any], options: tuple[str, ...]
 ) -> None:
     # Before the interpreter has come to the command's own first line, a signal is Python's to handle.

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 
-def test_the_demo_needs_neither_key_nor_network_and_leaves_nothing(headrace: Any) -> None:
+def test_the_demo_needs_no_key_and_no_network_and_leaves_no_files(headrace: Any) -> None:
     result = headrace.run("demo", OPENAI_API_KEY="", OPENAI_BASE_URL="")
     assert result.code == 0, result.err
     assert "the model is simulated" in result.err
@@ -26,7 +26,7 @@ def test_the_demo_needs_neither_key_nor_network_and_leaves_nothing(headrace: Any
     assert list(headrace.folder.iterdir()) == []
 
 
-def test_plugins_are_listed_with_version_stage_and_settings(headrace: Any) -> None:
+def test_plugins_lists_version_stage_and_settings(headrace: Any) -> None:
     result = headrace.run("plugins", HEADRACE_RETRY_ATTEMPTS="7")
     assert result.code == 0, result.err
     for line in (
@@ -41,7 +41,7 @@ def test_plugins_are_listed_with_version_stage_and_settings(headrace: Any) -> No
     assert "cache  headrace-cache 0.1.0\n  no policy, with the settings as they are\n" in result.out
 
 
-def test_serve_speaks_the_api_and_ends_cleanly(serving: Callable[..., Any]) -> None:
+def test_serve_has_the_api_and_exits_cleanly(serving: Callable[..., Any]) -> None:
     with serving("--seed", "7") as url:
         body = {"model": "m", "messages": [{"role": "user", "content": "Hallo"}]}
         answer = httpx.post(f"{url}/chat/completions", json=body, trust_env=False).json()
@@ -50,36 +50,36 @@ def test_serve_speaks_the_api_and_ends_cleanly(serving: Callable[..., Any]) -> N
         assert httpx.get(f"{url}/models", trust_env=False).json()["object"] == "list"
 
 
-def test_serve_says_when_its_port_is_taken(headrace: Any, endpoint: str) -> None:
+def test_serve_on_a_port_in_use_exits_with_2(headrace: Any, endpoint: str) -> None:
     port = endpoint.rpartition(":")[2].removesuffix("/v1")
     result = headrace.run("serve", "--port", port)
-    assert result.code == 1
+    assert result.code == 2
     assert "Address already in use; port 0 takes a free one" in result.err
 
 
-def test_wrong_quantities_are_named(headrace: Any) -> None:
+def test_invalid_quantities_are_named(headrace: Any) -> None:
     for option, value in (("--latency", "5x"), ("--errors", "200%"), ("--rate-limit", "0/s")):
         result = headrace.run("serve", option, value)
         assert result.code == 2
-        assert f"Invalid value for '{option}'" in result.err
+        assert f"invalid value for '{option}'" in result.err
 
 
-def test_help_has_examples_and_an_unknown_command_names_the_nearest(headrace: Any) -> None:
+def test_help_has_examples_and_unknown_commands_name_the_nearest(headrace: Any) -> None:
     assert "headrace run products.csv" in headrace.run("run", "--help").out
     assert "headrace 0.1.0" in headrace.run("--version").out.replace(", version", "")
     unknown = headrace.run("rum")
     assert unknown.code == 2
-    assert "Did you mean 'run'?" in unknown.err
+    assert "did you mean 'run'?" in unknown.err
 
 
-def test_without_click_the_command_says_what_to_install() -> None:
+def test_without_click_the_command_names_what_to_install() -> None:
     program = "import sys; sys.modules['click'] = None; from headrace_command import main; main()"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr == "headrace: the command line needs more: pip install 'headrace[standard]'\n"
+    assert result.stderr == "headrace: the command line is not installed; pip install 'headrace[standard]'\n"
 
 
-def test_chat_prints_the_answer_and_says_what_it_took(headrace: Any, endpoint: str) -> None:
+def test_chat_prints_the_answer_its_time_and_cost(headrace: Any, endpoint: str) -> None:
     options = ("--model", "deepseek-v3.2", "--system", "Be brief.", "--param", "seed=1")
     result = headrace.run("chat", "What is a headrace?", *options)
     assert result.code == 0, result.err
@@ -99,7 +99,7 @@ def test_chat_prints_the_answer_and_says_what_it_took(headrace: Any, endpoint: s
     assert (quiet.code, quiet.out, quiet.err) == (0, result.out, "")
 
 
-def test_chat_says_what_is_wrong_in_one_line(headrace: Any) -> None:
+def test_chat_errors_are_one_line(headrace: Any) -> None:
     for arguments, code, said in (
         (("Hallo",), 2, "no model"),
         (("Hallo", "--model", "m", "--param", "temprature=1"), 2, "did you mean 'temperature'"),
@@ -111,7 +111,7 @@ def test_chat_says_what_is_wrong_in_one_line(headrace: Any) -> None:
         assert len(result.err.splitlines()) == 1
 
 
-def test_serve_over_tls_says_how_to_call_it(headrace: Any) -> None:
+def test_serve_over_tls_prints_how_to_call_it(headrace: Any) -> None:
     with headrace.start("serve", "--tls", "--port", "0") as process:
         try:
             said = [process.stdout.readline() for _ in range(3)]
@@ -136,15 +136,13 @@ def test_serve_over_tls_says_how_to_call_it(headrace: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--certificate", "garbage.pem"), "--certificate is for --tls"),
-        (("--tls", "--key", "garbage.pem"), "--key is the key of a --certificate"),
+        (("--certificate", "garbage.pem"), "--certificate: needs --tls"),
+        (("--tls", "--key", "garbage.pem"), "--key: needs --certificate"),
         (("--tls", "--certificate", "garbage.pem"), "garbage.pem"),
         (("--tls", "--certificate", "missing.pem"), "missing.pem"),
     ],
 )
-def test_serve_says_what_is_wrong_with_a_certificate(
-    headrace: Any, options: tuple[str, ...], said: str
-) -> None:
+def test_certificate_mistakes_of_serve_are_named(headrace: Any, options: tuple[str, ...], said: str) -> None:
     (headrace.folder / "garbage.pem").write_text("garbage")
     result = headrace.run("serve", *options)
     assert result.code == 2
@@ -153,7 +151,7 @@ def test_serve_says_what_is_wrong_with_a_certificate(
 
 
 @pytest.mark.parametrize("missing", ["hypercorn.config", "trustme"])
-def test_serve_over_tls_says_what_to_install(headrace: Any, missing: str) -> None:
+def test_serve_over_tls_names_what_to_install(headrace: Any, missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from headrace_command import main; main()"
     command = [sys.executable, "-c", program, "serve", "--tls"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -43,7 +43,7 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_what_is_written_is_installed_and_passes_its_own_tests(headrace: Any, tmp_path: Path) -> None:
+def test_a_new_plugin_installs_and_passes_its_tests(headrace: Any, tmp_path: Path) -> None:
     uv = shutil.which("uv")
     assert uv, "uv, with which this project is installed, is on the path"
     result = headrace.run("plugin", "new", "rate-guard", "--stage", "protect")
@@ -82,7 +82,7 @@ def test_what_is_written_is_installed_and_passes_its_own_tests(headrace: Any, tm
 
 
 @pytest.mark.parametrize("name", ["x", "a-name-of-thirty-characters-30"])
-def test_what_is_written_passes_ruff_and_mypy(headrace: Any, tmp_path: Path, name: str) -> None:
+def test_a_new_plugin_passes_ruff_and_mypy(headrace: Any, tmp_path: Path, name: str) -> None:
     assert headrace.run("plugin", "new", name).code == 0
     folder = tmp_path / f"headrace-{name}"
     scripts = Path(sysconfig.get_path("scripts"))
@@ -92,7 +92,7 @@ def test_what_is_written_passes_ruff_and_mypy(headrace: Any, tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in Stage])
-def test_the_policy_is_in_the_stage_asked_for(headrace: Any, tmp_path: Path, stage: str) -> None:
+def test_a_new_policy_has_the_given_stage(headrace: Any, tmp_path: Path, stage: str) -> None:
     assert headrace.run("plugin", "new", "headrace-foo", "--stage", stage, "--into", "deep/er").code == 0
     path = tmp_path / "deep/er/headrace-foo/src/headrace_foo/policy.py"
     specification = importlib.util.spec_from_file_location("foo_policy", path)
@@ -106,22 +106,20 @@ def test_the_policy_is_in_the_stage_asked_for(headrace: Any, tmp_path: Path, sta
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Foo", "no name for a plugin"),
-        ("3d", "no name for a plugin"),
-        ("a--b", "no name for a plugin"),
-        ("a/../b", "no name for a plugin"),
-        ("a" * 31, "no name for a plugin"),
-        ("headrace-", "no name for a plugin"),
-        ("class", "word of Python's own"),
-        ("none", "word of Python's own"),
-        ("timeout", "setting of headrace's own"),
-        ("policies", "setting of headrace's own"),
+        ("Foo", "not a valid name for a plugin"),
+        ("3d", "not a valid name for a plugin"),
+        ("a--b", "not a valid name for a plugin"),
+        ("a/../b", "not a valid name for a plugin"),
+        ("a" * 31, "not a valid name for a plugin"),
+        ("headrace-", "not a valid name for a plugin"),
+        ("class", "is a keyword of Python"),
+        ("none", "is a keyword of Python"),
+        ("timeout", "is a setting of headrace"),
+        ("policies", "is a setting of headrace"),
         ("retry", "plugin 'retry' (headrace-retry 0.1.0) is installed already"),
     ],
 )
-def test_a_name_that_no_plugin_can_have_is_refused(
-    headrace: Any, tmp_path: Path, name: str, said: str
-) -> None:
+def test_an_invalid_plugin_name_is_rejected(headrace: Any, tmp_path: Path, name: str, said: str) -> None:
     result = headrace.run("plugin", "new", name)
     assert result.code == 2
     assert said in result.err
@@ -129,12 +127,12 @@ def test_a_name_that_no_plugin_can_have_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_there_is_left_alone(headrace: Any, tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_changed(headrace: Any, tmp_path: Path) -> None:
     (tmp_path / "headrace-foo").mkdir()
     (tmp_path / "file").touch()
     for options, said in (
-        ((), "headrace-foo is there already, and nothing is overwritten"),
-        (("--into", "file"), "file/headrace-foo cannot be written: Not a directory"),
+        ((), "headrace-foo: exists already, and nothing is overwritten"),
+        (("--into", "file"), "file/headrace-foo: cannot be written: Not a directory"),
     ):
         result = headrace.run("plugin", "new", "foo", *options)
         assert result.code == 2

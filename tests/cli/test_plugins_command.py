@@ -97,7 +97,7 @@ def listing(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return listing
 
 
-def test_all_that_plugins_bring_is_listed_with_its_settings(listing: Callable[..., Result]) -> None:
+def test_everything_that_plugins_provide_is_listed_with_its_settings(listing: Callable[..., Result]) -> None:
     result = listing("transport = 'wire'\n[guard]\nsize = 2\n[watch]\nsize = 3\n[wire]\nsize = 4")
     assert result.exit_code == 0, result.output
     assert result.output.splitlines() == [
@@ -118,7 +118,7 @@ def test_all_that_plugins_bring_is_listed_with_its_settings(listing: Callable[..
     ]
 
 
-def test_what_a_plugin_does_not_bring_with_these_settings_is_said(listing: Callable[..., Result]) -> None:
+def test_hooks_that_provide_nothing_with_these_settings_are_listed(listing: Callable[..., Result]) -> None:
     assert "  no transport, with the settings as they are\n" in listing().output
 
 
@@ -136,9 +136,7 @@ def test_what_a_plugin_does_not_bring_with_these_settings_is_said(listing: Calla
         "[watch]\nsise = 2",
     ],
 )
-def test_it_takes_and_refuses_the_sections_that_a_client_does(
-    listing: Callable[..., Result], toml: str
-) -> None:
+def test_plugins_checks_sections_like_a_client(listing: Callable[..., Result], toml: str) -> None:
     result = listing(toml)
     refused = ""
     try:

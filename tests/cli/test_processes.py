@@ -29,7 +29,9 @@ def gone(process: int) -> bool:
         return True
 
 
-def test_the_output_is_whole_and_the_summary_one(headrace: Any, questions: Path, lines_of: Lines) -> None:
+def test_several_processes_write_one_output_and_one_summary(
+    headrace: Any, questions: Path, lines_of: Lines
+) -> None:
     result = headrace.run("run", "questions.csv", *TWO, HEADRACE_RETRY_ATTEMPTS="5")
     assert result.code == 0, result.err
     assert "300 of 300 items done" in result.out
@@ -37,7 +39,7 @@ def test_the_output_is_whole_and_the_summary_one(headrace: Any, questions: Path,
     assert "300 of 300 items done" in headrace.run("run", "questions.csv", *ASK).out
 
 
-def test_a_signal_finishes_what_is_in_flight(
+def test_a_signal_finishes_calls_in_flight(
     headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     with serving("--latency", "150ms") as url:
@@ -56,7 +58,7 @@ def test_a_signal_finishes_what_is_in_flight(
     check_complete(lines_of("out.jsonl"))
 
 
-def test_killed_the_workers_end_too_and_the_same_command_goes_on(
+def test_workers_of_a_killed_run_exit_and_the_same_command_continues(
     headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     with serving("--latency", "50ms") as url:
@@ -75,13 +77,13 @@ def test_killed_the_workers_end_too_and_the_same_command_goes_on(
     check_complete(lines_of("out.jsonl"))
 
 
-def test_all_processes_log_where_that_is_asked_for(headrace: Any, questions: Path) -> None:
+def test_all_processes_log_with_verbose(headrace: Any, questions: Path) -> None:
     result = headrace.run("run", "questions.csv", *TWO, "--verbose")
     assert result.code == 0, result.err
     assert result.err.count(" INFO call ok ") == 300
 
 
-def test_mistakes_are_named_before_anything_is_sent(headrace: Any, questions: Path) -> None:
+def test_mistakes_with_processes_are_errors_before_anything_is_sent(headrace: Any, questions: Path) -> None:
     result = headrace.run("run", "questions.csv", *TWO, "--max-in-flight", "1")
     assert result.code == 2
     assert "processes=2: must be at least 1, and at most max_in_flight=1" in result.err

@@ -41,7 +41,7 @@ def read_until(terminal: int, text: str) -> str:
     return written.decode()
 
 
-def test_a_terminal_shows_a_bar_with_all_that_matters(
+def test_a_terminal_shows_a_bar_with_the_state_of_the_run(
     headrace: Any, questions: Path, serving: Callable[..., Any]
 ) -> None:
     terminal, inner = pty.openpty()
@@ -69,7 +69,9 @@ def test_a_terminal_shows_a_bar_with_all_that_matters(
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_while_it_waits_the_bar_says_why_and_where(headrace: Any, questions: Path, processes: str) -> None:
+def test_a_waiting_bar_shows_the_reason_and_the_endpoint(
+    headrace: Any, questions: Path, processes: str
+) -> None:
     terminal, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     with socket.create_server(("127.0.0.1", 0)) as nobody:
@@ -95,7 +97,7 @@ def test_while_it_waits_the_bar_says_why_and_where(headrace: Any, questions: Pat
     assert max(len(line) for line in plain.splitlines()) <= COLUMNS
 
 
-def test_an_answer_does_nothing_to_the_terminal_but_be_read(headrace: Any) -> None:
+def test_control_characters_of_an_answer_do_not_reach_the_terminal(headrace: Any) -> None:
     asked = "Repeat \x1b]0;owned\x07\x1b[2J"
     piped = headrace.run("chat", asked, "--model", "m", "--quiet")
     assert "\x1b" in piped.out, "the simulated answer repeats the question; a pipe gets it as it came"

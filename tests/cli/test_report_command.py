@@ -41,7 +41,7 @@ def ran(headrace: Any, serving: Callable[..., Any]) -> str:
     return summary
 
 
-def test_the_page_says_what_the_run_said(headrace: Any, ran: str, browser: Browser) -> None:
+def test_the_page_agrees_with_the_summary(headrace: Any, ran: str, browser: Browser) -> None:
     result = headrace.run("report", "out.jsonl")
     assert (result.code, result.err) == (0, "")
     assert result.out == f"Report of {ITEMS} items: out.html\n"
@@ -140,13 +140,13 @@ def test_pages_of_unusual_runs_are_legible(headrace: Any, browser: Browser, name
         window.context.close()
 
 
-def test_what_is_no_output_is_named_in_one_line(headrace: Any) -> None:
+def test_a_file_that_is_not_an_output_is_an_error_of_one_line(headrace: Any) -> None:
     (headrace.folder / "empty.jsonl").touch()
     (headrace.folder / "foreign.jsonl").write_text('{"text": "hello"}\n', encoding="utf-8")
     for name, said in (
         ("missing.jsonl", "missing.jsonl: No such file"),
-        ("empty.jsonl", "empty.jsonl: no item is done"),
-        ("foreign.jsonl", "foreign.jsonl:1: no output line of headrace run"),
+        ("empty.jsonl", "empty.jsonl: holds no finished item"),
+        ("foreign.jsonl", "foreign.jsonl:1: not an output line of headrace run"),
     ):
         result = headrace.run("report", name)
         assert result.code == 2
@@ -155,14 +155,14 @@ def test_what_is_no_output_is_named_in_one_line(headrace: Any) -> None:
     assert not list(headrace.folder.glob("*.html"))
 
 
-def test_the_output_is_not_replaced_by_its_report(headrace: Any) -> None:
+def test_a_report_does_not_replace_the_output(headrace: Any) -> None:
     (headrace.folder / "out.html").write_text(line(0, 0, 0.2), encoding="utf-8")
     result = headrace.run("report", "out.html")
     assert result.code == 2
     assert "name another --out" in result.err
 
 
-def test_a_run_that_goes_on_has_a_report_too(headrace: Any, browser: Browser) -> None:
+def test_a_running_run_has_a_report(headrace: Any, browser: Browser) -> None:
     (headrace.folder / "out.jsonl").write_text(line(0, 0, 0.2) + line(1, 1, 0.2)[:40], encoding="utf-8")
     assert headrace.run("report", "out.jsonl").out == "Report of 1 item: out.html\n"
     window = opened(browser, headrace.folder / "out.html", 360)

@@ -25,7 +25,7 @@ def variables(headrace: Any) -> Iterator[dict[str, str]]:
             process.communicate(timeout=30)
 
 
-def test_a_killed_run_goes_on_where_it_stopped(
+def test_a_killed_run_can_be_continued(
     headrace: Any,
     questions: Path,
     variables: dict[str, str],

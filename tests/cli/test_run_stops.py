@@ -15,7 +15,7 @@ Lines = Callable[[str], list[dict[str, Any]]]
 ASK = ("run", "rows.csv", "--prompt", "{text}", "--model", "m", "--out", "out.jsonl")
 IN_FLIGHT = 10
 ROWS = 3000
-GO_ON = "the same command again goes on from here."
+GO_ON = "run the same command again to continue."
 
 
 @pytest.fixture
@@ -38,23 +38,33 @@ CASES: dict[str, tuple[int, bytes, dict[str, str], str]] = {
     "credit": (402, refusal("Insufficient Balance"), {}, "status 402; the account has no credit left"),
     "quota": (429, refusal("You exceeded your quota", "insufficient_quota"), {}, "no credit left; add some"),
     "model": (404, refusal("no such model", "model_not_found"), {}, "no such model (POST"),
-    "country": (403, refusal("no", "unsupported_country_region_territory"), {}, "status 403; this key or"),
+    "country": (
+        403,
+        refusal("no", "unsupported_country_region_territory"),
+        {},
+        "status 403; the key or",
+    ),
     "key": (401, refusal("bad key"), {}, "status 401; the endpoint refuses the key"),
-    "method": (405, b"", {}, "status 405; that path does not take such calls; check base_url"),
+    "method": (405, b"", {}, "status 405; that path does not take such calls; check OPENAI_BASE_URL"),
     "moved": (301, b"", {"Location": "https://x.test/"}, "status 301; redirected to 'https://x.test/'"),
-    "parameter": (400, refusal("too hot", None, "temperature"), {}, "finds temperature wrong; change it"),
+    "parameter": (
+        400,
+        refusal("too hot", None, "temperature"),
+        {},
+        "endpoint rejects temperature",
+    ),
     "page": (
         200,
         b"<!doctype html><p>Sign in",
         {"Content-Type": "text/html"},
-        "does base_url lead to the API?",
+        "does OPENAI_BASE_URL lead to the API?",
     ),
     "come back": (429, refusal("slow down"), {"Retry-After": "3600"}, "asks to retry after 3600 s"),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_all_calls_share_stops_the_run_and_its_items_are_left(
+def test_a_shared_error_stops_the_run_and_leaves_its_items_unsent(
     headrace: Any, rows: Path, answering: Callable[..., Any], lines_of: Lines, name: str
 ) -> None:
     status, body, headers, said = CASES[name]
@@ -71,7 +81,7 @@ def test_what_all_calls_share_stops_the_run_and_its_items_are_left(
     assert endpoint.asked <= ((3 + IN_FLIGHT + 3) * 3 if name == "page" else 3 + IN_FLIGHT)
 
 
-def test_an_endpoint_that_stays_away_is_named_in_the_last_line(headrace: Any, rows: Path) -> None:
+def test_an_endpoint_that_stays_down_is_named_in_the_last_line(headrace: Any, rows: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
     result = headrace.run(*ASK, "--wait-for-endpoint", "1s", OPENAI_BASE_URL=url)
@@ -82,7 +92,7 @@ def test_an_endpoint_that_stays_away_is_named_in_the_last_line(headrace: Any, ro
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_quota_that_ends_in_the_midst_and_the_same_command_later(
+def test_after_a_quota_ran_out_the_same_command_continues(
     headrace: Any, rows: Path, answering: Callable[..., Any], lines_of: Lines, processes: str
 ) -> None:
     def answer(prompt: str, number: int) -> tuple[int, bytes, dict[str, str]]:
@@ -106,7 +116,7 @@ def test_a_quota_that_ends_in_the_midst_and_the_same_command_later(
     assert texts == {f"R{number}": f"Text {number}" for number in range(ROWS)}
 
 
-def test_the_summary_shows_failures_by_kind_with_status_and_first_message(
+def test_the_summary_groups_failures_with_status_and_first_message(
     headrace: Any, rows: Path, answering: Callable[..., Any]
 ) -> None:
     def answer(prompt: str, number: int) -> tuple[int, bytes, dict[str, str]]:
@@ -144,7 +154,7 @@ NON_ANSWERS = {
 }
 
 
-def test_what_is_not_an_answer_is_a_failed_item_and_the_exit_code_says_so(
+def test_a_reply_without_an_answer_is_a_failed_item_and_exits_with_1(
     headrace: Any, rows: Path, answering: Callable[..., Any], lines_of: Lines
 ) -> None:
     kinds = list(NON_ANSWERS)
@@ -170,7 +180,7 @@ def test_what_is_not_an_answer_is_a_failed_item_and_the_exit_code_says_so(
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_count_that_no_computer_holds_ends_nothing(
+def test_a_huge_token_count_does_not_stop_the_run(
     headrace: Any, rows: Path, answering: Callable[..., Any], lines_of: Lines, processes: str
 ) -> None:
     content = json.dumps(json.loads(chat("ok")) | {"usage": {"prompt_tokens": 10**25}}, indent=1).encode()

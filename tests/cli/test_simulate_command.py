@@ -51,9 +51,7 @@ def scenario(headrace: Any) -> Path:
     return path
 
 
-def test_the_command_prints_the_same_each_time_and_writes_what_is_asked(
-    headrace: Any, scenario: Path
-) -> None:
+def test_simulate_is_repeatable_and_writes_its_files(headrace: Any, scenario: Path) -> None:
     first = headrace.run("simulate", "scenario.toml", "--csv", "rows.csv", "--out", "page.html")
     assert (first.code, first.err) == (0, "")
     lines = first.out.splitlines()
@@ -80,7 +78,7 @@ def test_the_page_is_legible_at_any_width_in_light_and_dark(
         window.context.close()
 
 
-def test_the_page_shows_each_variant_and_what_befell_the_endpoint(
+def test_the_page_shows_each_variant_and_the_events_of_the_endpoint(
     headrace: Any, scenario: Path, browser: Browser
 ) -> None:
     printed = headrace.run("simulate", "scenario.toml", "--out", "page.html").out
@@ -101,7 +99,7 @@ def test_the_page_shows_each_variant_and_what_befell_the_endpoint(
     window.context.close()
 
 
-def test_a_scenario_in_which_nothing_happens_has_a_page_too(headrace: Any, browser: Browser) -> None:
+def test_an_empty_scenario_has_a_page(headrace: Any, browser: Browser) -> None:
     (headrace.folder / "quiet.toml").write_text(
         'duration = 5\npolicies = []\n[load]\nkind = "bulk"\nitems = 1\n'
         "[endpoint]\ncapacity = 1\nservice = 0\n",
@@ -113,7 +111,7 @@ def test_a_scenario_in_which_nothing_happens_has_a_page_too(headrace: Any, brows
     window.context.close()
 
 
-def test_settings_of_your_own_are_tried_beside(headrace: Any, scenario: Path) -> None:
+def test_own_settings_are_one_more_variant(headrace: Any, scenario: Path) -> None:
     (headrace.folder / "mine.toml").write_text("[retry]\nattempts = 1\n", encoding="utf-8")
     result = headrace.run("simulate", "scenario.toml", "--settings", "mine.toml")
     assert result.code == 0
@@ -137,10 +135,10 @@ def test_the_bundled_scenarios_are_listed_and_shown(headrace: Any) -> None:
         (["nowhere.toml"], "nowhere.toml: No such file or directory"),
         (["wrong.toml"], "wrong.toml: unknown key 'duratoin'; did you mean 'duration'?"),
         (["scenario.toml", "--settings", "wrong.toml"], "wrong.toml: unknown key 'duratoin'"),
-        (["scenario.toml", "--out", "no/page.html"], "no/page.html: there is no such folder"),
+        (["scenario.toml", "--out", "no/page.html"], "no/page.html: the folder does not exist"),
     ],
 )
-def test_mistakes_are_said_in_one_line_before_anything_runs(
+def test_mistakes_are_one_line_before_anything_runs(
     headrace: Any, scenario: Path, arguments: list[str], said: str
 ) -> None:
     (headrace.folder / "wrong.toml").write_text("duratoin = 5\n", encoding="utf-8")
@@ -151,7 +149,7 @@ def test_mistakes_are_said_in_one_line_before_anything_runs(
     assert said in result.err
 
 
-def test_at_a_terminal_it_says_how_far_it_is_and_ends_when_interrupted(headrace: Any) -> None:
+def test_a_terminal_shows_progress_and_ctrl_c_ends_it(headrace: Any) -> None:
     terminal, end = os.openpty()
     with subprocess.Popen(
         [*headrace.command, "simulate", "black-friday"],
@@ -173,7 +171,7 @@ def test_at_a_terminal_it_says_how_far_it_is_and_ends_when_interrupted(headrace:
     assert said.rstrip().endswith(b"Interrupted.")
 
 
-def test_without_a_scenario_the_usage_is_said(headrace: Any) -> None:
+def test_a_missing_scenario_is_a_mistake(headrace: Any) -> None:
     result = headrace.run("simulate")
     assert result.code == 2
-    assert "Name a SCENARIO" in result.err
+    assert "missing argument 'SCENARIO'" in result.err

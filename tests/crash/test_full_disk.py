@@ -64,7 +64,7 @@ class Asked:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_where_a_file_may_grow_no_more_the_run_stops_and_says_what_is_safe(
+def test_a_file_size_limit_stops_the_run_and_says_what_is_safe(
     tmp_path: Path, endpoint: Served, processes: int
 ) -> None:
     asked, out = Asked(tmp_path, endpoint, "out.jsonl", processes), tmp_path / "out.jsonl"
@@ -74,7 +74,7 @@ def test_where_a_file_may_grow_no_more_the_run_stops_and_says_what_is_safe(
     assert (stopped.returncode, stopped.stderr) == (
         1,
         f"headrace: out.jsonl: File too large; {safe} items are safe there, "
-        "run the same command again when there is room\n",
+        "free some space, then run the same command again\n",
     )
     assert whole.endswith(b"\n")
     assert 10 < safe < ITEMS
@@ -84,7 +84,7 @@ def test_where_a_file_may_grow_no_more_the_run_stops_and_says_what_is_safe(
     check_complete(out, asked.prompts, asked.form)
 
 
-def test_a_full_disk_and_a_read_only_one_lose_nothing(tmp_path: Path, endpoint: Served) -> None:
+def test_a_full_disk_and_a_read_only_disk_lose_nothing(tmp_path: Path, endpoint: Served) -> None:
     (tmp_path / "disk").mkdir()
     if subprocess.run(
         [*OWN_MOUNTS, "mount -t tmpfs none disk"], cwd=tmp_path, capture_output=True, check=False
@@ -96,7 +96,7 @@ def test_a_full_disk_and_a_read_only_one_lose_nothing(tmp_path: Path, endpoint: 
     safe = first.count(b"\n")
     assert said == [
         f"headrace: disk/out.jsonl: No space left on device; {safe} items are safe there, "
-        "run the same command again when there is room",
+        "free some space, then run the same command again",
         "exit 1",
         "headrace: disk/out.jsonl: cannot be written: Read-only file system",
         "exit 2",

@@ -12,13 +12,13 @@ from tests.crash.checks import LostError, check_acknowledged
 KILLS = int(os.environ.get("TEST_KILLS", "6"))
 
 
-def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+def test_a_run_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
     figures = Campaign(tmp_path, kills=KILLS, seed=20261124, items=200, limit=120).perform()
     assert figures.kills.total() >= KILLS
     assert figures.items == 200 * figures.runs
 
 
-def test_the_checks_find_what_they_look_for() -> None:
+def test_the_checks_find_errors() -> None:
     first, second = b'{"custom_id":"a","error":null}\n', b'{"custom_id":"b","error":{"code":"timeout"}}\n'
     check_acknowledged(first, first + second, retried=False)
     check_acknowledged(second + first, first + second, retried=True)

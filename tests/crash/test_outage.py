@@ -59,7 +59,7 @@ def wait_for_lines(path: Path, number: int) -> None:
     ],
     ids=["one process", "two processes", "few at once"],
 )
-def test_after_a_healthy_stretch_an_outage_fails_no_item(
+def test_an_outage_after_successes_fails_no_item(
     tmp_path: Path, form: Form, in_flight: int, settings: str
 ) -> None:
     (tmp_path / "headrace.toml").write_text(settings)
@@ -79,7 +79,7 @@ def test_after_a_healthy_stretch_an_outage_fails_no_item(
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_sigterm_finishes_what_is_in_flight_and_loses_nothing(tmp_path: Path, processes: int) -> None:
+def test_sigterm_finishes_calls_in_flight_and_loses_nothing(tmp_path: Path, processes: int) -> None:
     form, out = Form("jsonl", processes), tmp_path / "out.jsonl"
     with Served("--latency=50ms") as endpoint:
         process, prompts = started(tmp_path, endpoint, form, 300, 20)

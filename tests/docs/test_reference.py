@@ -19,7 +19,7 @@ import headrace
 import headrace.bulk
 import headrace.plugins
 from headrace import errors
-from headrace.bulk.records import encode_line
+from headrace.bulk.output_line import encode_line
 from headrace.calls import Outcome
 from headrace.cli.main import cli
 from headrace.client.api_methods import ApiMethods

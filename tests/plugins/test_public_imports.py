@@ -16,7 +16,7 @@ import headrace.bulk
 import headrace.plugins
 import headrace.testing
 from headrace.cli.scaffold import write_distribution
-from headrace.cli.scaffold.names import Names
+from headrace.cli.scaffold.names import PluginNames
 from headrace.policies import Stage
 
 PUBLIC = {module.__name__: set(module.__all__) for module in (headrace, headrace.bulk, headrace.plugins)}
@@ -71,7 +71,7 @@ def test_plugin_uses_only_public_names(path: Path) -> None:
 
 @pytest.mark.parametrize("stage", Stage)
 def test_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> None:
-    written = write_distribution(Names("rate-guard"), stage, tmp_path)
+    written = write_distribution(PluginNames("rate-guard"), stage, tmp_path)
     python = [path for path in written if path.suffix == ".py"]
     assert len(python) == 3
     for path in python:
@@ -83,8 +83,8 @@ def test_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> None
     [
         ("from headrace.errors import SettingsError", ["1: headrace.errors.SettingsError"]),
         ("from headrace import errors", ["1: headrace.errors"]),
-        ("from headrace.bulk import claim", ["1: headrace.bulk.claim"]),
-        ("from headrace.pipeline.engines import Job", ["1: headrace.pipeline.engines.Job"]),
+        ("from headrace.bulk import run_lock", ["1: headrace.bulk.run_lock"]),
+        ("from headrace.pipeline.bulk_engines import Job", ["1: headrace.pipeline.bulk_engines.Job"]),
         ("import headrace.calls", ["1: headrace.calls"]),
         ("import headrace.calls as model", ["1: headrace.calls"]),
         ("import headrace\nheadrace.calls.Call", ["2: headrace.calls"]),

@@ -8,31 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import attrs
 import pytest
 import trio
 import trio.testing
 
 import headrace
 from headrace import Endpoint, Reply, SettingsError
-from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing import Answer, EventRecorder, FakeEndpoint, check_policy_contract
 from headrace.transports.memory import MemoryTransport
 from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_adaptive import Adaptive
 
 HOST = "fake.test"
-
-
-@attrs.define
-class EventRecorder:
-    """An observer that records the events of the policy."""
-
-    name: str = "recorder"
-    events: list[dict[str, Any]] = attrs.field(factory=list)
-
-    def notify(self, event: headrace.Event) -> None:
-        if event.name == "adaptive":
-            self.events.append(dict(event.data))
 
 
 @pytest.mark.anyio
@@ -100,7 +87,9 @@ async def test_429s_cut_the_limit_once_and_are_raised() -> None:
                 await client.chat("?")
         await client.chat("?")
     assert adaptive.limit(HOST) == 8
-    assert recorder.events == [{"endpoint": HOST, "model": "fake-model", "limit": 8, "why": "rate_limited"}]
+    assert recorder.data("adaptive") == [
+        {"endpoint": HOST, "model": "fake-model", "limit": 8, "why": "rate_limited"}
+    ]
 
 
 @pytest.mark.anyio

@@ -6,29 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import attrs
 import pytest
 import trio
 
 import headrace
-from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing import Answer, EventRecorder, FakeEndpoint, check_policy_contract
 from headrace_breaker import Breaker
 
 URL = "http://fake.test/v1"
-
-
-@attrs.define
-class EventRecorder:
-    """An observer that records events."""
-
-    name: str = "recorder"
-    events: list[headrace.Event] = attrs.field(factory=list)
-
-    def notify(self, event: headrace.Event) -> None:
-        self.events.append(event)
-
-    def states(self) -> list[str]:
-        return [event.data["state"] for event in self.events]
 
 
 async def fail(client: headrace.Client, times: int) -> None:
@@ -140,7 +125,8 @@ async def test_probe_is_sent_after_60_seconds(autojump_clock: trio.testing.MockC
         await trio.sleep(30)
         assert (await client.chat("Hallo")).text == "ok"
         assert breaker.state(URL) == "closed"
-    assert recorder.states() == ["open", "half_open", "open", "half_open", "closed"]
+    states = [data["state"] for data in recorder.data("circuit")]
+    assert states == ["open", "half_open", "open", "half_open", "closed"]
 
 
 @pytest.mark.trio

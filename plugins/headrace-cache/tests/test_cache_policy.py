@@ -19,7 +19,7 @@ import pytest
 
 import headrace
 from headrace.integrations.httpx import async_client
-from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing import Answer, EventRecorder, FakeEndpoint, check_policy_contract
 from headrace.testing.server import Behaviour, endpoint_process
 from headrace_cache import Cache
 
@@ -28,17 +28,6 @@ pytestmark = pytest.mark.anyio
 KEY = "sk-canary-7f3a"
 PRICES = {"fake-model": {"input": "1", "output": "2"}}
 MIB = 1024 * 1024
-
-
-@attrs.define
-class EventRecorder:
-    """An observer that records events."""
-
-    name: str = "recorder"
-    events: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
-
-    def notify(self, event: headrace.Event) -> None:
-        self.events.append((event.name, dict(event.data)))
 
 
 @attrs.define
@@ -81,7 +70,7 @@ async def test_hit_is_the_same_reply_without_attempts_and_cost(
     assert second.headers == {"content-type": "application/json"}
     assert (first.request_id, second.request_id) == ("req-1", None)
     assert len(endpoint.attempts) == 2
-    assert recorder.events == [("cache", {"hit": hit}) for hit in (False, True, False)]
+    assert recorder.data("cache") == [{"hit": hit} for hit in (False, True, False)]
 
 
 async def test_entries_outlive_the_client(cache: Callable[..., Cache]) -> None:

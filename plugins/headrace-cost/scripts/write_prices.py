@@ -17,7 +17,7 @@ def render() -> bytes:
     """The content of the file: one line per model, so that each change is one line of a diff."""
     from genai_prices.data import providers
 
-    from headrace_cost.conversion import to_catalogue
+    from headrace_cost.price_conversion import to_catalogue
 
     encode = msgspec.json.encode
     blocks = []

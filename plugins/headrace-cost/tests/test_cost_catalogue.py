@@ -19,9 +19,9 @@ from genai_prices import data, data_snapshot, types
 import headrace
 from headrace import Endpoint, Usage
 from headrace_cost import Cost
-from headrace_cost.catalogue import Catalogue
-from headrace_cost.conversion import to_catalogue
-from headrace_cost.prices import packaged_catalogue
+from headrace_cost.price_catalogue import Catalogue
+from headrace_cost.price_conversion import to_catalogue
+from headrace_cost.price_lookup import packaged_catalogue
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "write_prices.py"
 TIERS: list[tuple[str | None, dict[str, str] | None]] = [
@@ -205,7 +205,7 @@ def test_unknown_unit_or_rule_is_an_error() -> None:
 def test_price_list_is_not_read_before_the_first_price() -> None:
     program = (
         "import sys, headrace_cost\n"
-        "from headrace_cost.prices import packaged_catalogue\n"
+        "from headrace_cost.price_lookup import packaged_catalogue\n"
         "headrace_cost.Cost()\n"
         "print([name for name in ('genai_prices', 'pydantic', 'httpx2') if name in sys.modules], "
         "packaged_catalogue.cache_info().currsize)"

@@ -13,7 +13,7 @@ import pytest
 
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cost import Cost
-from headrace_cost.ledger import Ledger
+from headrace_cost.shared_ledger import Ledger
 
 ONE_USD = Decimal(1)
 
@@ -52,7 +52,7 @@ async def test_ledger_waits_for_amounts_that_others_release(tmp_path: Path) -> N
 async def test_reservations_of_a_dead_process_count_as_spent(tmp_path: Path) -> None:
     program = (
         "import sys, anyio; from decimal import Decimal; from pathlib import Path\n"
-        "from headrace_cost.ledger import Ledger\n"
+        "from headrace_cost.shared_ledger import Ledger\n"
         "assert anyio.run(Ledger(Decimal(1), Path(sys.argv[1])).reserve, Decimal('0.75'))"
     )
     path = tmp_path / "cost"

@@ -11,10 +11,10 @@ import pytest
 
 import headrace
 from headrace import Endpoint, Usage
-from headrace_cost import prices
-from headrace_cost.catalogue import Catalogue
-from headrace_cost.prices import PriceList
-from headrace_cost.rates import Price
+from headrace_cost import price_lookup as prices
+from headrace_cost.price_catalogue import Catalogue
+from headrace_cost.price_lookup import PriceList
+from headrace_cost.token_rates import Price
 
 OPENAI = "https://api.openai.com/v1"
 PROXY = "https://llm.example.com/v1"

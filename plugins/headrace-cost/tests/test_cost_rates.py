@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import Usage
-from headrace_cost.rates import Rates, compile_price
+from headrace_cost.token_rates import Rates, compile_price
 
 MILLION = 1_000_000
 PLAIN: Rates = {"input": "2", "output": "8", "cached": "0.5"}

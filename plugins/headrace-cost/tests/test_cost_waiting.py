@@ -14,7 +14,7 @@ import headrace
 from headrace.testing import Answer, FakeEndpoint
 from headrace_cost import Cost
 from headrace_cost.budget import BudgetAccount, LocalBudget
-from headrace_cost.ledger import Ledger
+from headrace_cost.shared_ledger import Ledger
 
 ONE_USD = Decimal(1)
 PRICES = {"expensive": {"input": "0", "output": "100000"}, "free": {"input": "0", "output": "0"}}

@@ -16,7 +16,7 @@ import trio
 
 import headrace
 from headrace import Call, Endpoint, Reply, SettingsError, Stage
-from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing import Answer, EventRecorder, FakeEndpoint, check_policy_contract
 from headrace.transports.memory import MemoryTransport
 from headrace_hedge import Hedge
 
@@ -82,18 +82,6 @@ async def fill_budget(policy: Hedge) -> None:
     async with FakeEndpoint().client([policy]) as client:
         for _ in range(5):
             await client.chat("?")
-
-
-@attrs.define
-class EventRecorder:
-    """An observer that records the policy's events."""
-
-    name: str = "recorder"
-    events: list[dict[str, Any]] = attrs.field(factory=list)
-
-    def notify(self, event: headrace.Event) -> None:
-        if event.name == "hedge":
-            self.events.append(dict(event.data))
 
 
 def tasks() -> int:
@@ -167,7 +155,10 @@ async def test_slow_request_is_sent_again_and_the_first_reply_is_used() -> None:
         assert endpoint.in_flight == 0
     assert (reply.text, reply.attempts) == ("quick", 2)
     assert (policy.sent, policy.won) == (1, 1)
-    assert recorder.events == [{"state": "sent", "after": 0.01}, {"state": "won", "endpoint": "fake.test"}]
+    assert recorder.data("hedge") == [
+        {"state": "sent", "after": 0.01},
+        {"state": "won", "endpoint": "fake.test"},
+    ]
 
 
 @pytest.mark.anyio
@@ -178,7 +169,7 @@ async def test_first_request_may_still_win() -> None:
         assert endpoint.in_flight == 0
     assert (reply.text, reply.attempts) == ("first", 2)
     assert (policy.sent, policy.won) == (1, 0)
-    assert recorder.events == [{"state": "sent", "after": 0.01}]
+    assert recorder.data("hedge") == [{"state": "sent", "after": 0.01}]
 
 
 @pytest.mark.anyio
@@ -444,7 +435,7 @@ async def test_second_request_goes_to_another_endpoint(others: tuple[str, ...]) 
         for _ in range(3):
             assert (await client.chat("?")).text == "from b"
     assert [len(fake.attempts) for fake in endpoints.fakes.values()] == [3, 3]
-    assert recorder.events[-1] == {"state": "won", "endpoint": "b"}
+    assert recorder.data("hedge")[-1] == {"state": "won", "endpoint": "b"}
 
 
 @pytest.mark.anyio

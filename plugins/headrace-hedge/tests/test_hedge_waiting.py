@@ -12,7 +12,7 @@ import trio.testing
 
 import headrace
 from headrace import Call, Policy, Reply, Send, Stage
-from headrace.testing import Answer, FakeEndpoint
+from headrace.testing import Answer, EventRecorder, FakeEndpoint
 from headrace_hedge import Hedge
 
 SLOW = Answer("slow", delay=50.0)
@@ -136,21 +136,13 @@ async def test_delay_does_not_run_while_a_token_is_reacquired(
 async def test_extra_request_is_not_sent_without_a_token(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    policy, events = hedge(most=3), list[str]()
-
-    @attrs.frozen
-    class EventRecorder:
-        name: str = "recorder"
-
-        def notify(self, event: headrace.Event) -> None:
-            events.append(event.name)
-
+    policy, recorder = hedge(most=3), EventRecorder()
     await fill_budget(policy)
     endpoint = FakeEndpoint(Answer(delay=5.0), otherwise="quick")
-    async with endpoint.client([policy], max_in_flight=1, observers=[EventRecorder()]) as client:
+    async with endpoint.client([policy], max_in_flight=1, observers=[recorder]) as client:
         assert (await client.chat("?")).attempts == 1
         assert client.in_flight == client.limiter.statistics().tasks_waiting == 0
-    assert (len(endpoint.attempts), policy.sent, events) == (1, 0, [])
+    assert (len(endpoint.attempts), policy.sent, recorder.events) == (1, 0, [])
     # Extra requests that were not sent stay in the budget.
     endpoint = FakeEndpoint(*[SLOW] * 3, otherwise="quick")
     async with endpoint.client([policy]) as client:

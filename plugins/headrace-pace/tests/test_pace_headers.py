@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_pace.headers import MAX_SECONDS, RateLimitInfo, read_limits
 from headrace_pace.limit_tracker import LimitTracker
+from headrace_pace.rate_limit_headers import MAX_SECONDS, RateLimitInfo, read_limits
 
 NOW = 1_700_000_000.0
 

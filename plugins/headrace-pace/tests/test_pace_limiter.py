@@ -13,12 +13,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from headrace import Usage
 from headrace.plugins import PerMinute, Waiter
-from headrace_pace.bucket import TokenBucket
-from headrace_pace.headers import RateLimitInfo
+from headrace_pace.call_demand import (
+    REQUEST,
+    Admission,
+    AnswerLengths,
+    CallDemand,
+    actual_need,
+    estimate_need,
+)
 from headrace_pace.limit_tracker import LimitTracker
-from headrace_pace.need import REQUEST, Admission, AnswerLengths, Need, actual_need, estimate_need
 from headrace_pace.pause import PROBE_TIMEOUT, Pause
+from headrace_pace.rate_limit_headers import RateLimitInfo
 from headrace_pace.rate_limiter import RateLimiter
+from headrace_pace.token_bucket import TokenBucket
 
 
 @given(
@@ -163,8 +170,8 @@ def test_an_exhausted_limit_begins_a_pause() -> None:
 
 def test_need_is_estimated_from_the_body_and_the_expected_length() -> None:
     lengths = AnswerLengths()
-    assert estimate_need(b"x" * 400, 50) == Need(1.0, 151, 101, 50)
-    assert estimate_need(b"x" * 400, lengths.expected) == Need(1.0, 601, 101, 500)
+    assert estimate_need(b"x" * 400, 50) == CallDemand(1.0, 151, 101, 50)
+    assert estimate_need(b"x" * 400, lengths.expected) == CallDemand(1.0, 601, 101, 500)
     for tokens in (20, 40):
         lengths.record(tokens)
     assert estimate_need(b"x" * 400, lengths.expected).output_tokens == 40
@@ -195,19 +202,19 @@ def test_longer_answers_raise_the_estimates_of_calls_in_flight() -> None:
         limiter.record_length(0.0, 400)
     assert limiter.state(0.0).tokens == 1000 - 3 * 101 - 2 * 300
     for each in in_flight:
-        limiter.settle(0.0, each, Need(1.0, 401, 1, 400))
+        limiter.settle(0.0, each, CallDemand(1.0, 401, 1, 400))
     assert limiter.state(0.0).tokens == 1000 - 3 * 401
 
 
 @pytest.mark.parametrize(
     ("usage", "needed"),
     [
-        (Usage(100, 20, 120), Need(1.0, 120, 100, 20)),
-        (Usage(100, 20, 120, cached_tokens=90), Need(1.0, 120, 10, 20)),
+        (Usage(100, 20, 120), CallDemand(1.0, 120, 100, 20)),
+        (Usage(100, 20, 120, cached_tokens=90), CallDemand(1.0, 120, 10, 20)),
     ],
 )
-def test_actual_need_excludes_cached_input(usage: Usage, needed: Need) -> None:
-    assert actual_need(usage, Need(1.0, 7, 3, 4)) == needed
+def test_actual_need_excludes_cached_input(usage: Usage, needed: CallDemand) -> None:
+    assert actual_need(usage, CallDemand(1.0, 7, 3, 4)) == needed
 
 
 def test_input_and_output_are_limited_separately() -> None:
@@ -228,8 +235,8 @@ class LimiterMachine(RuleBasedStateMachine):
         self.now = 0.0
         # 1 request and 100 tokens per second, 5 and 500 at once.
         self.limiter = RateLimiter(PerMinute(60.0, 6000.0), 5.0, 0.0)
-        self.waiting: list[Waiter[Need]] = []
-        self.booked: list[Waiter[Need]] = []
+        self.waiting: list[Waiter[CallDemand]] = []
+        self.booked: list[Waiter[CallDemand]] = []
         self.served: list[tuple[float, int]] = []
 
     @rule(seconds=st.floats(0.0, 20.0))
@@ -238,7 +245,7 @@ class LimiterMachine(RuleBasedStateMachine):
 
     @rule(tokens=st.integers(1, 500))
     def arrive(self, tokens: int) -> None:
-        waiter = Waiter(Need(1.0, tokens))
+        waiter = Waiter(CallDemand(1.0, tokens))
         self.limiter.join(waiter)
         self.waiting.append(waiter)
 
@@ -266,7 +273,7 @@ class LimiterMachine(RuleBasedStateMachine):
     def acquire_tokens(self, data: Any) -> None:
         self.try_to_go(data.draw(st.sampled_from(self.booked)))
 
-    def try_to_go(self, waiter: Waiter[Need]) -> bool:
+    def try_to_go(self, waiter: Waiter[CallDemand]) -> bool:
         """Let a booked call go as if it held its tokens again, or queue it again at the end."""
         self.booked.remove(waiter)
         self.limiter.leave(self.now, waiter)
@@ -315,7 +322,7 @@ TestLimiterMachine.settings = hypothesis_settings(max_examples=50, stateful_step
 
 def test_a_cancelled_call_releases_its_booking() -> None:
     limiter = RateLimiter(PerMinute(60.0, 6000.0), 5.0, 0.0)
-    waiter = Waiter(Need(1.0, 400))
+    waiter = Waiter(CallDemand(1.0, 400))
     limiter.join(waiter)
     limiter.serve(0.0)
     assert (limiter.state(0.0).requests, limiter.state(0.0).tokens) == (4, 100)

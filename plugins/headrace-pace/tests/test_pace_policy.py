@@ -10,30 +10,18 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import attrs
 import msgspec
 import pytest
 import trio
 
 import headrace
 from headrace import Endpoint
-from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing import Answer, EventRecorder, FakeEndpoint, check_policy_contract
 from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_pace import Pace
 from headrace_pace.pause import PROBE_TIMEOUT
 
 HOST, MODEL = "fake.test", "fake-model"
-
-
-@attrs.define
-class EventRecorder:
-    """An observer that records events."""
-
-    name: str = "recorder"
-    events: list[headrace.Event] = attrs.field(factory=list)
-
-    def notify(self, event: headrace.Event) -> None:
-        self.events.append(event)
 
 
 def too_many(**headers: str) -> Answer:

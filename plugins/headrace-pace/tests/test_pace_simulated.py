@@ -9,6 +9,7 @@ import pytest
 import trio
 
 import headrace
+from headrace.testing import EventRecorder
 from headrace.testing.server import Behaviour, endpoint_process
 from headrace_pace import Pace
 from limited_endpoint import Kind, LimitedEndpoint, Meter
@@ -151,26 +152,18 @@ async def test_a_bulk_run_keeps_to_a_set_limit_of_the_embedded_endpoint() -> Non
 async def test_a_bulk_run_learns_the_limit_of_the_embedded_endpoint() -> None:
     pytest.importorskip("uvicorn")
     Retry = pytest.importorskip("headrace_retry").Retry
-    rejected = 0
-
-    class RetryCounter:
-        name = "rejected"
-
-        def notify(self, event: headrace.Event) -> None:
-            nonlocal rejected
-            rejected += event.name == "retry"
-
+    recorder = EventRecorder()
     async with (
         endpoint_process(Behaviour(rate_limit=200, latency=0.05)) as embedded,
         headrace.Client(
             base_url=embedded.base_url,
             model="m",
             policies=[Pace(), Retry(base=0.05)],
-            observers=[RetryCounter()],
+            observers=[recorder],
             max_in_flight=100,
         ) as client,
         client.map(f"Question {number}" for number in range(600)) as outcomes,
     ):
         failed = [outcome.error async for outcome in outcomes if not outcome.ok]
     assert failed == []
-    assert rejected <= 30
+    assert len(recorder.data("retry")) <= 30

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from headrace.plugins import Waiter
 from headrace_redis.gcra import GcraLimits
-from headrace_redis.lane import BOOKING_TTL, MAX_BOOKINGS, MAX_EXCHANGE_INTERVAL, SharedLane
 from headrace_redis.server import MEMBER_TTL
+from headrace_redis.shared_lane import BOOKING_TTL, MAX_BOOKINGS, MAX_EXCHANGE_INTERVAL, SharedLane
 from headrace_redis.turns import HORIZON, Booking, ExchangeResult, TurnRequest
 
 

@@ -12,31 +12,17 @@ import anyio
 import pytest
 
 import headrace
-from headrace import BudgetExceeded, CircuitOpen, Client, Event, RateLimited, SettingsError
-from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace import BudgetExceeded, CircuitOpen, Client, RateLimited, SettingsError
+from headrace.testing import Answer, EventRecorder, FakeEndpoint, check_policy_contract
 from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_redis import Account, headrace_policies
-from headrace_redis.lane import BOOKING_TTL
 from headrace_redis.pace import SharedPace
+from headrace_redis.shared_lane import BOOKING_TTL
 from redis_server import RedisProcess, start_server
 
 pytestmark = pytest.mark.anyio
 
 PRICES = {"fake-model": {"input": "100000", "output": "0"}}  # 10 prompt tokens: 1 USD
-
-
-class EventDataRecorder:
-    """An observer that records the data of one kind of event."""
-
-    name = "seen"
-
-    def __init__(self, event: str) -> None:
-        self._event = event
-        self.data: list[Any] = []
-
-    def notify(self, event: Event) -> None:
-        if event.name == self._event:
-            self.data.append(event.data)
 
 
 def make_client(
@@ -53,7 +39,7 @@ async def until(done: Callable[[], bool]) -> None:
 
 async def check_contract(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     # With turns booked ahead.
-    monkeypatch.setattr("headrace_redis.lane.BOOKING_TTL", 60.0)
+    monkeypatch.setattr("headrace_redis.shared_lane.BOOKING_TTL", 60.0)
     await check_policy_contract(lambda: account.policies()[0])
     await check_policy_contract(lambda: account.policies()[1])
 
@@ -166,31 +152,31 @@ DAYS = {"error": {"message": "Rate limit reached on requests per day (RPD): Limi
 
 async def test_a_single_429_causes_no_pause(redis: RedisProcess) -> None:
     refusing = FakeEndpoint(Answer(status=429, headers={"retry-after": "60"}))
-    pauses = EventDataRecorder("pause")
-    async with make_client(redis.account(), refusing, observers=[pauses]) as client:
+    recorder = EventRecorder()
+    async with make_client(redis.account(), refusing, observers=[recorder]) as client:
         with pytest.raises(RateLimited):
             await client.chat("Hallo")
         with anyio.fail_after(10):
             await client.chat("Hallo")
-    assert pauses.data == []
+    assert recorder.data("pause") == []
 
 
 async def test_all_processes_pause_when_rejections_dominate(redis: RedisProcess) -> None:
     refusing = FakeEndpoint(*[Answer(status=429, headers={"retry-after": "60"})] * DOMINANT)
-    pauses = EventDataRecorder("pause")
-    async with make_client(redis.account(), refusing, observers=[pauses]) as client:
+    recorder = EventRecorder()
+    async with make_client(redis.account(), refusing, observers=[recorder]) as client:
         for _ in range(DOMINANT):
             with pytest.raises(RateLimited):
                 await client.chat("Hallo")
-    assert [pause["seconds"] for pause in pauses.data] == [60.0]
+    assert [pause["seconds"] for pause in recorder.data("pause")] == [60.0]
 
 
 async def test_an_exhausted_daily_quota_pauses_all_processes(redis: RedisProcess) -> None:
     refusing = FakeEndpoint(Answer(status=429, headers={"retry-after-ms": "600"}, body=DAYS))
-    pauses, answering = EventDataRecorder("pause"), FakeEndpoint()
+    recorder, answering = EventRecorder(), FakeEndpoint()
     account = redis.account()
     async with (
-        make_client(account, refusing, observers=[pauses]) as one,
+        make_client(account, refusing, observers=[recorder]) as one,
         make_client(account, answering) as other,
     ):
         with pytest.raises(RateLimited):
@@ -201,7 +187,7 @@ async def test_an_exhausted_daily_quota_pauses_all_processes(redis: RedisProcess
             group.start_soon(one.chat, "Hallo")
             group.start_soon(other.chat, "Hallo")
     assert min(refusing.times[1], answering.times[0]) - refused >= 0.59
-    assert pauses.data == [{"endpoint": "fake.test", "model": "fake-model", "seconds": 0.6}]
+    assert recorder.data("pause") == [{"endpoint": "fake.test", "model": "fake-model", "seconds": 0.6}]
 
 
 async def test_calls_fail_in_a_pause_above_the_maximum(redis: RedisProcess) -> None:
@@ -281,8 +267,8 @@ async def test_calls_continue_while_redis_is_killed_and_restarted(
     redis: RedisProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "headrace.redis")
-    events, account = EventDataRecorder("redis"), redis.account(requests_per_minute=60_000)
-    async with make_client(account, observers=[events]) as client:
+    recorder, account = EventRecorder(), redis.account(requests_per_minute=60_000)
+    async with make_client(account, observers=[recorder]) as client:
 
         async def calls(number: int) -> None:
             async with client.map(["Hallo"] * number, max_in_flight=20) as outcomes:
@@ -297,7 +283,7 @@ async def test_calls_continue_while_redis_is_killed_and_restarted(
         await until(lambda: "shared again" in caplog.text)
         await calls(50)
         assert b"member" in redis.ask("KEYS", "*member*")
-    assert events.data == [{"state": "away"}, {"state": "back"}]
+    assert recorder.data("redis") == [{"state": "away"}, {"state": "back"}]
     message = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [level for level, _ in message] == ["WARNING", "INFO"]
     assert f"Redis at 127.0.0.1:{redis.port} is unavailable" in message[0][1]

@@ -19,8 +19,8 @@ from headrace.testing import Answer, FakeEndpoint
 from headrace.wire.rate_limit_detector import DOMINANT
 from headrace_redis import Account
 from headrace_redis.gcra import GcraLimits, GcraSchedule
-from headrace_redis.lane import BOOKING_TTL
 from headrace_redis.server import RedisServer
+from headrace_redis.shared_lane import BOOKING_TTL
 from headrace_redis.turns import ExchangeResult
 from redis_server import RedisProcess
 

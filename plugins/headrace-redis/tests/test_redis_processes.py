@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace_redis.lane import BOOKING_TTL
+from headrace_redis.shared_lane import BOOKING_TTL
 from headrace_redis.turns import HORIZON
 from redis_server import RedisProcess
 

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 import headrace
-from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing import Answer, EventRecorder, FakeEndpoint, check_policy_contract
 from headrace_repair import Repair
 
 pytestmark = pytest.mark.anyio
@@ -23,17 +23,6 @@ class Person:
 
 VALID = '{"name": "Ada", "age": 36}'
 INVALID = '{"name": "Ada", "age": "thirty-six"}'
-
-
-@attrs.define
-class EventRecorder:
-    """An observer that records events."""
-
-    name: str = "recorder"
-    events: list[headrace.Event] = attrs.field(factory=list)
-
-    def notify(self, event: headrace.Event) -> None:
-        self.events.append(event)
 
 
 async def test_repair_fulfils_the_policy_contract() -> None:

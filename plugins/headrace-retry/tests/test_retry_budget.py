@@ -7,27 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import attrs
 import pytest
 import trio
 
 import headrace
-from headrace.testing import Answer, FakeEndpoint
+from headrace.testing import Answer, EventRecorder, FakeEndpoint
 from headrace_retry import Retry
-
-
-@attrs.define
-class EventRecorder:
-    """An observer that records events."""
-
-    name: str = "recorder"
-    events: list[headrace.Event] = attrs.field(factory=list)
-
-    def notify(self, event: headrace.Event) -> None:
-        self.events.append(event)
-
-    def budget_events(self) -> list[dict[str, Any]]:
-        return [dict(event.data) for event in self.events if event.name == "retry_budget"]
 
 
 class QuotaRecordingEndpoint(FakeEndpoint):
@@ -147,18 +132,18 @@ async def test_observers_get_one_event_per_shortage() -> None:
     async with endpoint.client([policy], observers=[recorder]) as client:
         for _ in range(20):
             await fail(client)
-        assert recorder.budget_events() == [{"budget": 10, "left": 0}]
+        assert recorder.data("retry_budget") == [{"budget": 10, "left": 0}]
         # The shortage ends when half of the tokens are back; four are too few.
         endpoint.then(*["ok"] * 4)
         for _ in range(4):
             await client.chat("Hallo")
         await fail(client)
-        assert len(recorder.budget_events()) == 1
+        assert len(recorder.data("retry_budget")) == 1
         endpoint.then("ok")
         await client.chat("Hallo")
         await fail(client)
         await fail(client)
-    assert recorder.budget_events() == [{"budget": 10, "left": 0}] * 2
+    assert recorder.data("retry_budget") == [{"budget": 10, "left": 0}] * 2
 
 
 @pytest.mark.trio

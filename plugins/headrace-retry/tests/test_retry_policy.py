@@ -7,24 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import attrs
 import pytest
 import trio
 
 import headrace
-from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing import Answer, EventRecorder, FakeEndpoint, check_policy_contract
 from headrace_retry import Retry
-
-
-@attrs.define
-class EventRecorder:
-    """An observer that records events."""
-
-    name: str = "recorder"
-    events: list[headrace.Event] = attrs.field(factory=list)
-
-    def notify(self, event: headrace.Event) -> None:
-        self.events.append(event)
 
 
 @pytest.mark.anyio

@@ -38,15 +38,3 @@ class FakeEndpoints:
     @property
     def attempts(self) -> dict[str, int]:
         return {name: len(fake.attempts) for name, fake in self.by_name.items()}
-
-
-class EventRecorder:
-    """An observer that records events."""
-
-    name = "recorder"
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
-
-    def notify(self, event: headrace.Event) -> None:
-        self.events.append((event.name, dict(event.data)))

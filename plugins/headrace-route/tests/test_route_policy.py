@@ -12,9 +12,9 @@ import anyio
 import pytest
 
 import headrace
-from fake_endpoints import EventRecorder, FakeEndpoints
+from fake_endpoints import FakeEndpoints
 from headrace import Call, Client, Endpoint, Reply, Send, SettingsError, Stage
-from headrace.testing import Answer, FakeEndpoint, check_policy_contract
+from headrace.testing import Answer, EventRecorder, FakeEndpoint, check_policy_contract
 from headrace.testing.server import Behaviour, endpoint_process
 from headrace_route import Route
 
@@ -30,7 +30,7 @@ async def test_a_failed_call_goes_to_the_next_endpoint_at_once() -> None:
     async with fakes.client(Route(by="order"), observers=[recorder]) as client:
         reply = await client.chat("?")
     assert (reply.text, reply.attempts) == ("from b", 2)
-    assert recorder.events == [("failover", {"endpoint": "a", "error": "server_error"})]
+    assert recorder.data("failover") == [{"endpoint": "a", "error": "server_error"}]
 
 
 async def test_each_endpoint_gets_one_attempt_and_a_retry_starts_again() -> None:

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 import headrace
-from fake_endpoints import EventRecorder, FakeEndpoints
+from fake_endpoints import FakeEndpoints
 from headrace import Client, Endpoint, SettingsError
-from headrace.testing import Answer, FakeEndpoint
+from headrace.testing import Answer, EventRecorder, FakeEndpoint
 from headrace_route import Route
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +69,7 @@ async def test_a_rule_sends_the_call_to_another_model(rule: str, step: Answer) -
     }
     expected = {"endpoint": "a", "reason": rule.removeprefix("on_"), "model": "large"}
     code = "answer_error" if step.status == 200 else "status_error"
-    assert recorder.events == [("failover", expected | {"error": code})]
+    assert recorder.data("failover") == [expected | {"error": code}]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the most similar known name, or all known names."""
+    """The end of a message about an unknown name: the most similar known name, or all known names.
+
+    Args:
+        name: The unknown name.
+        known: The known names.
+    """
+    from difflib import get_close_matches  # not with `import headrace`, which needs no suggestions
+
     known = sorted(known)
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

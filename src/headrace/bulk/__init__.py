@@ -1,23 +1,23 @@
-"""Bulk runs: a file of items in, a file of outcomes out, and nothing lost in between."""
+"""Bulk runs: a file of items in, a file of outcomes out; nothing is lost on the way."""
 
-from headrace.bulk.appending import LineFile
-from headrace.bulk.claim import lock_run
-from headrace.bulk.dropped import note_dropped, spent_on_dropped
-from headrace.bulk.executor import Executor, LocalExecutor, Take, WorkItem
+from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
+from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
+from headrace.bulk.executor import Executor, LocalExecutor, ResultHandler, WorkItem
+from headrace.bulk.file_limit import raise_file_limit
+from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.journal import Journal
-from headrace.bulk.open_files import allow_files
-from headrace.bulk.processes import ProcessExecutor
-from headrace.bulk.records import Line
-from headrace.bulk.result import Result, result_of
-from headrace.bulk.run import WAIT_FOR_ENDPOINT, BulkRun, run
-from headrace.bulk.sources import Item, Kind, Source
+from headrace.bulk.line_file import LineFile
+from headrace.bulk.output_line import JournalEntry, OutputLine, decode_line
+from headrace.bulk.process_executor import ProcessExecutor
+from headrace.bulk.run import run
+from headrace.bulk.run_lock import lock_run
+from headrace.bulk.sources import Item, Source, SourceKind
 from headrace.bulk.sources.parquet_rows import json_values
 from headrace.bulk.summary import Summary
 from headrace.bulk.tables import write_table
-from headrace.bulk.tables.answers import decode_answered
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template, as_text
-from headrace.pipeline.engines import Engine, Job
+from headrace.pipeline.bulk_engines import Engine, Job
 
 __all__ = [
     "BulkRun",
@@ -31,26 +31,27 @@ __all__ = [
     "write_table",
 ]
 
-# What engines are written with, which make the calls of a bulk run elsewhere.
+# For authors of engines, which make the calls of a bulk run elsewhere.
 __all__ += [
     "WAIT_FOR_ENDPOINT",
     "Engine",
     "Executor",
     "Item",
+    "ItemResult",
     "Job",
-    "Kind",
-    "Line",
+    "JournalEntry",
     "LineFile",
-    "Result",
-    "Take",
+    "OutputLine",
+    "ResultHandler",
+    "SourceKind",
     "Template",
     "WorkItem",
-    "allow_files",
     "as_text",
-    "decode_answered",
+    "decode_line",
+    "dropped_cost",
+    "item_result",
     "json_values",
     "lock_run",
-    "note_dropped",
-    "result_of",
-    "spent_on_dropped",
+    "raise_file_limit",
+    "record_dropped_cost",
 ]

@@ -1,4 +1,4 @@
-"""Who makes the calls of a bulk run: an executor. Here, that of one client in this process."""
+"""Executors make the calls of a bulk run. `LocalExecutor` makes them with one client in this process."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import attrs
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
-from headrace.bulk.hanging import Unfinished, unfinished
-from headrace.bulk.result import Result, result_of
+from headrace.bulk.item_result import ItemResult, item_result
+from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome, Request
 from headrace.client import Client
 
 
 @attrs.define(eq=False)
 class WorkItem:
-    """An item to be done: its place in the input, its id, the request, and the number of its call."""
+    """An item to send: its place in the input, its id, its request, and the number of its call."""
 
     index: int
     id: str
@@ -27,32 +27,34 @@ class WorkItem:
     number: int = 0
 
 
-Take: TypeAlias = Callable[[list[Result]], None]
-"""Takes results as they come."""
+ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]
+"""Receives results as they come."""
 
-_TOGETHER = 16
-"""Results that are gathered before they are taken: writing them one by one would take 5 us an item more."""
+_BATCH = 16
+"""Results that are handled together. Handling them one by one would cost 5 µs more per item."""
 
 
 class Executor(Protocol):
     """Makes the calls of items.
 
-    It may have ``async unfinished() -> Unfinished``: what the calls under way wait for, which a stop asks.
+    An executor may also have ``async unfinished() -> UnfinishedCalls``. A run that stops asks it what the
+    calls in flight wait for.
     """
 
     @property
     def in_flight(self) -> int:
-        """How many calls are under way."""
+        """The number of calls in flight."""
 
-    async def work(self, items: Iterator[WorkItem], take: Take) -> None:
-        """Draw items as there is room for them, until all have their results; what ``take`` raises ends it.
+    async def work(self, items: Iterator[WorkItem], handle: ResultHandler) -> None:
+        """Draw items while there is room for more calls, and return when all results were handled.
 
-        No result waits to be taken for longer than it takes the tasks that are ready to have their turn.
+        A result is handled as soon as the tasks that are ready now have run. An exception from ``handle``
+        ends the work.
         """
 
 
 def carry_over(client: Client, spent: Decimal) -> None:
-    """Tell a client's policies what earlier sessions of the run spent, in USD: those that have ``resume``."""
+    """Tell the policies that have ``resume`` what earlier sessions of the run spent, in USD."""
     for policy in client.policies:
         resume = getattr(policy, "resume", None)
         if resume is not None:
@@ -60,7 +62,13 @@ def carry_over(client: Client, spent: Decimal) -> None:
 
 
 class LocalExecutor:
-    """One client in this process, its map; an answer outside ``choices``, if there are some, is an error."""
+    """Makes the calls with one client, in this process.
+
+    Args:
+        client: An open client.
+        choices: The answers that are allowed; empty for any.
+        max_in_flight: The most calls at once; None for the client's limit.
+    """
 
     def __init__(self, client: Client, choices: Sequence[str] = (), max_in_flight: int | None = None) -> None:
         self._client = client
@@ -69,61 +77,64 @@ class LocalExecutor:
 
     @property
     def in_flight(self) -> int:
+        """The number of calls in flight."""
         return self._client.in_flight
 
-    async def unfinished(self) -> Unfinished:
-        return unfinished(self._client)
+    async def unfinished(self) -> UnfinishedCalls:
+        """What the calls in flight wait for."""
+        return unfinished_calls(self._client)
 
-    async def work(self, items: Iterator[WorkItem], take: Take) -> None:
-        gathered = _Gathered(take, self._choices)
+    async def work(self, items: Iterator[WorkItem], handle: ResultHandler) -> None:
+        """See `Executor.work`."""
+        buffer = _ResultBuffer(handle, self._choices)
         async with task_group() as group:
-            group.start_soon(gathered.hand_over_regularly)
+            group.start_soon(buffer.flush_regularly)
             try:
-                await self._client.map(items, max_in_flight=self._max_in_flight).each(gathered.add)
+                await self._client.map(items, max_in_flight=self._max_in_flight).each(buffer.add)
             finally:
                 group.cancel_scope.cancel()
-                gathered.hand_over_the_rest()
+                buffer.flush_rest()
 
 
-class _Gathered:
-    """Results on their way from the tasks that have made the calls to who takes them."""
+class _ResultBuffer:
+    """Results that were not handled yet."""
 
-    def __init__(self, take: Take, choices: Sequence[str]) -> None:
-        self._take = take
+    def __init__(self, handle: ResultHandler, choices: Sequence[str]) -> None:
+        self._handle = handle
         self._choices = choices
-        self._results: list[Result] = []
-        self._news = anyio.Event()
-        self._refused = False
+        self._results: list[ItemResult] = []
+        self._added = anyio.Event()
+        self._handler_failed = False
 
     @uninterrupted
     def add(self, outcome: Outcome) -> None:
-        """Gather what became of an item."""
+        """Add the result of an item."""
         item: WorkItem = outcome.item
-        result = result_of(item.index, item.id, outcome, self._choices)
+        result = item_result(item.index, item.id, outcome, self._choices)
         result.number = item.number
         self._results.append(result)
-        if len(self._results) == _TOGETHER or result.may_stop_drawing:
-            self._hand_over()
+        if len(self._results) == _BATCH or result.may_pause_drawing:
+            self._flush()
         elif len(self._results) == 1:
-            self._news.set()
+            self._added.set()
 
     @uninterrupted
-    async def hand_over_regularly(self) -> None:
-        """Hand over what is gathered when the tasks that are ready have had their turn."""
+    async def flush_regularly(self) -> None:
+        """Flush whenever the tasks that were ready have run."""
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
+            await self._added.wait()
+            self._added = anyio.Event()
             if self._results:
-                self._hand_over()
+                self._flush()
 
     @uninterrupted
-    def hand_over_the_rest(self) -> None:
-        """At the end, whatever ends it; not what was refused: the one error would become two."""
-        if self._results and not self._refused:
-            self._hand_over()
+    def flush_rest(self) -> None:
+        """Flush at the end, unless the handler failed: one error must not become two."""
+        if self._results and not self._handler_failed:
+            self._flush()
 
-    def _hand_over(self) -> None:
+    def _flush(self) -> None:
         results, self._results = self._results, []
-        self._refused = True
-        self._take(results)
-        self._refused = False
+        self._handler_failed = True
+        self._handle(results)
+        self._handler_failed = False

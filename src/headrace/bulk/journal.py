@@ -1,8 +1,8 @@
-"""The journal of a bulk run: its output file, and beside it what the run is, under a lock.
+"""The journal of a bulk run: its output file, and a locked sidecar that says which run it is.
 
-`OUT` is appended to, one line an item, before an item counts as done. `OUT.journal` holds the run's
-fingerprint and is locked by the process that works on it. After a crash the output may end in a torn line:
-it is cut off and its item sent again. Anything else that is no line of ours is damage, and said.
+One line per item is appended to `OUT` before the item counts as done. `OUT.journal`, the sidecar, holds the
+run's fingerprint and is locked by the process of the run. After a crash, the output may end in half a line:
+it is removed and its item is sent again. Any other line that headrace did not write is reported as damage.
 """
 
 from __future__ import annotations
@@ -15,22 +15,33 @@ from types import TracebackType
 from typing import Any, Self
 
 from headrace._support.lenient_json import NOT_JSON
-from headrace.bulk.appending import LineFile
-from headrace.bulk.claim import lock_run
-from headrace.bulk.dropped import note_dropped, spent_on_dropped
-from headrace.bulk.records import Line, decode_line
+from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
+from headrace.bulk.line_file import LineFile
+from headrace.bulk.output_line import JournalEntry, decode_entry
+from headrace.bulk.run_lock import lock_run
 from headrace.errors import JournalError
 
 
 class Journal:
-    """The durable record of one run; a context manager that holds its lock.
+    """The durable record of one run. A context manager that holds the run's lock.
 
-    ``fingerprint`` says what the run is; ``total`` how many items it has. Entering reads what is there
-    and repairs a torn end. Where the input is ``limited`` to its first items, the lines of others are kept
-    and not counted. Raises `JournalError` when another process works on it, when it belongs to a run whose
-    fingerprint differs (naming what changed), when it is damaged or cannot be written.
-    ``done`` counts the items that have a line, ``failed`` those whose line held an error at entering, and
-    ``spent`` is what the run had cost by then, in USD, also for lines that were taken out.
+    Entering reads the output and removes half a line at its end.
+
+    Args:
+        out: The output file.
+        fingerprint: What the run is.
+        total: The number of items.
+        limited: True if the run sends only the first items of its input; lines of other items are kept then,
+            and not counted.
+
+    Attributes:
+        done: The number of items that have a line.
+        failed: The number of items whose line held an error when the journal was entered.
+        spent: USD that the run had cost by then, removed lines included.
+
+    Raises:
+        JournalError: at entering, if another process works on the run, if the fingerprint differs (the
+            message names what changed), or if the output is damaged or cannot be written.
     """
 
     def __init__(
@@ -41,20 +52,20 @@ class Journal:
         limited: bool = False,
     ) -> None:
         self.path: Path = Path(out)
-        self._sidecar = self.path.with_name(self.path.name + ".journal")
+        self._sidecar = Path(f"{self.path}.journal")
         self._fingerprint = dict(fingerprint)
         self._total = total
         self._limited = limited
         self._done = bytearray((total + 7) // 8)
-        self._forgotten = bytearray()
+        self._dropped = bytearray()
         self.done: int = 0
         self.failed: int = 0
         self.spent: Decimal = Decimal(0)
 
     def __enter__(self) -> Self:
-        self._lock = self._claim()
+        self._lock = self._acquire_lock()
         try:
-            self.spent = spent_on_dropped(self._lock)
+            self.spent = dropped_cost(self._lock)
             for line in self._read():
                 self.spent += line.spent
                 index = line.index
@@ -77,14 +88,14 @@ class Journal:
         self._file.close()
         os.close(self._lock)
 
-    def _claim(self) -> int:
+    def _acquire_lock(self) -> int:
         if self.path.is_dir():
             raise JournalError(f"{self.path}: is a directory; name a file in it")
         begun = self.path.exists() and self.path.stat().st_size > 0
         return lock_run(self.path, self._sidecar, self._fingerprint, begun=begun)
 
-    def _read(self) -> Iterator[Line]:
-        """The lines that are there; a torn last one is cut off."""
+    def _read(self) -> Iterator[JournalEntry]:
+        """The lines of the output; half a line at its end is removed."""
         if not self.path.exists():
             return
         good = 0
@@ -102,11 +113,11 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def _parse(self, raw: bytes) -> tuple[str | None, Line | None]:
+    def _parse(self, raw: bytes) -> tuple[str | None, JournalEntry | None]:
         if not raw.endswith(b"\n"):
             return "torn", None
         try:
-            line = decode_line(raw)
+            line = decode_entry(raw)
         except NOT_JSON as error:
             return f"damaged: {error}", None
         index = line.index
@@ -117,22 +128,24 @@ class Journal:
         return None, line
 
     def is_done(self, index: int) -> bool:
-        """True where the item at this place has its line."""
+        """True if the item at this place has a line."""
         return bool(self._done[index >> 3] & 1 << (index & 7))
 
     def was_failed(self, index: int) -> bool:
-        """True where the item at this place failed, and is sent again since `forget_failed`."""
-        return bool(self._forgotten) and bool(self._forgotten[index >> 3] & 1 << (index & 7))
+        """True if the item at this place failed and `drop_failed` removed its line."""
+        return bool(self._dropped) and bool(self._dropped[index >> 3] & 1 << (index & 7))
 
     def _mark(self, index: int) -> None:
         self._done[index >> 3] |= 1 << (index & 7)
         self.done += 1
 
-    def forget_failed(self) -> int:
-        """Take the lines of failed items out, so that they are sent again; returns their number.
+    def drop_failed(self) -> int:
+        """Remove the lines of failed items, so that they are sent again; returns their number.
 
-        The output is replaced in one step: a crash leaves the old one or the new one. Raises `JournalError`
-        where the new one cannot be written; the old one is as it was.
+        The output is replaced in one step: after a crash, it is the old file or the new one.
+
+        Raises:
+            JournalError: the new file cannot be written; the old one is unchanged.
         """
         if not self.failed:
             return 0
@@ -140,13 +153,13 @@ class Journal:
         fresh = self.path.with_name(self.path.name + ".new")
         try:
             dropped = self._write_without_failed(fresh)
-            # First, so that a crash in between counts these twice and not never.
-            note_dropped(self._lock, spent_on_dropped(self._lock) + dropped)
+            # Before the rename: after a crash in between, these are counted twice, and not lost.
+            record_dropped_cost(self._lock, dropped_cost(self._lock) + dropped)
             os.replace(fresh, self.path)
         except OSError as error:
             fresh.unlink(missing_ok=True)
             self._done, self.done, self.failed = before
-            self._forgotten = bytearray()
+            self._dropped = bytearray()
             raise JournalError(
                 f"{self.path}: {error.strerror}; its failed items are still in it, nothing was lost"
             ) from error
@@ -155,20 +168,20 @@ class Journal:
         return before[2]
 
     def _write_without_failed(self, fresh: Path) -> Decimal:
-        """Write what is to stay; returns what the other lines had cost."""
+        """Write the lines to keep; returns the cost of the others."""
         dropped = Decimal(0)
-        self._done, self._forgotten = bytearray(len(self._done)), bytearray(len(self._done))
+        self._done, self._dropped = bytearray(len(self._done)), bytearray(len(self._done))
         self.done = self.failed = 0
         with self.path.open("rb") as old, fresh.open("wb") as new:
             os.chmod(fresh, 0o600)
             for raw in old:
-                line = decode_line(raw)
+                line = decode_entry(raw)
                 index = line.index
                 assert index is not None
                 if index < self._total:
                     if line.failed:
                         dropped += line.spent
-                        self._forgotten[index >> 3] |= 1 << (index & 7)
+                        self._dropped[index >> 3] |= 1 << (index & 7)
                         continue
                     self._mark(index)
                 new.write(raw)
@@ -177,9 +190,10 @@ class Journal:
         return dropped
 
     def append(self, indexes: list[int], lines: bytes) -> None:
-        """Write the lines of these items; they survive the death of this process once it returns.
+        """Write the lines of these items; they survive the death of this process when it returns.
 
-        Raises `JournalError` where not all can be written; see `LineFile.append`.
+        Raises:
+            JournalError: not all could be written; see `LineFile.append`.
         """
 
         def count(whole: int) -> int:
@@ -190,5 +204,5 @@ class Journal:
         self._file.append(lines, count)
 
     async def sync(self) -> None:
-        """Force what was written onto the disk, where it survives the death of the machine."""
+        """Force what was written onto the disk, so that it survives the death of the machine."""
         await self._file.sync()

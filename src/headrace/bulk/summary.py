@@ -1,4 +1,4 @@
-"""Running totals of a bulk run, in memory that does not grow with it."""
+"""Running totals of a bulk run, in constant memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from decimal import Decimal
 import attrs
 
 from headrace._support.histogram import LatencyHistogram
-from headrace.bulk.result import Result
+from headrace.bulk.item_result import ItemResult
 from headrace.errors import HeadraceError
 
 
 @attrs.define
-class Failures:
-    """Items that failed with the same code and status: their number, and the message of the first."""
+class FailureGroup:
+    """Items that failed with the same code and status: how many, and the message of the first."""
 
     code: str
     status: int | None
@@ -24,16 +24,24 @@ class Failures:
 
 @attrs.define(eq=False)
 class Summary:
-    """What has become of a run so far.
+    """The totals of a run. All but the first three count this session only.
 
-    ``total`` items in the input, of which ``done_before`` were done, and ``failed_before`` of those
-    failed, when it was started or resumed. The rest counts this session: ``succeeded``, ``failed``,
-    ``retries`` (attempts beyond the first), tokens (none of replies that took no attempt), ``cost`` in USD
-    (None until a call has a price), ``possible_cost`` of attempts that may have been billed though their cost
-    is not known, ``unpriced`` replies, ``elapsed`` in seconds. ``latencies`` are those of calls that
-    succeeded, their waits and retries included. ``waiting`` is why nothing is sent at the moment, empty where
-    something is. ``stopped_by`` is the error, or the word "interrupt", that ended the session before the
-    input's end.
+    Attributes:
+        total: Items in the input.
+        done_before: Items that were done when the session started.
+        failed_before: How many of those failed.
+        succeeded: Items that succeeded.
+        failed: Items that failed.
+        retries: Attempts after the first one of each item.
+        prompt_tokens: Tokens of the prompts; none for replies from a cache.
+        completion_tokens: Tokens of the answers; none for replies from a cache.
+        cost: USD, None until a call has a price.
+        possible_cost: USD that attempts of unknown cost may have cost, None without such attempts.
+        unpriced: Replies without a price.
+        elapsed: Seconds.
+        latencies: Seconds of each call that was answered, waits and retries included.
+        waiting: Why nothing is sent now; empty while calls are sent.
+        stopped_by: The error that ended the session early, or the word "interrupt"; None otherwise.
     """
 
     total: int
@@ -51,37 +59,37 @@ class Summary:
     latencies: LatencyHistogram = attrs.field(factory=LatencyHistogram, repr=False)
     waiting: str = ""
     stopped_by: HeadraceError | str | None = None
-    _kinds: dict[tuple[str, int | None], Failures] = attrs.field(factory=dict, init=False, repr=False)
+    _groups: dict[tuple[str, int | None], FailureGroup] = attrs.field(factory=dict, init=False, repr=False)
 
     @property
-    def kinds(self) -> list[Failures]:
-        """What failed in this session, by code and status: the most frequent first, then by these."""
-        return sorted(self._kinds.values(), key=lambda kind: (-kind.number, kind.code, kind.status or 0))
+    def failure_groups(self) -> list[FailureGroup]:
+        """The failures of this session by code and status, the most frequent first."""
+        return sorted(self._groups.values(), key=lambda group: (-group.number, group.code, group.status or 0))
 
     @property
     def failures(self) -> Counter[str]:
-        """The number of items that failed in this session, by code."""
+        """How many items failed in this session, by code."""
         numbers: Counter[str] = Counter()
-        for kind in self._kinds.values():
-            numbers[kind.code] += kind.number
+        for group in self._groups.values():
+            numbers[group.code] += group.number
         return numbers
 
     @property
     def done(self) -> int:
-        """Items that need not be sent again."""
+        """Items that are done, in all sessions."""
         return self.done_before + self.succeeded + self.failed
 
     @property
     def left(self) -> int:
-        """Items still to be sent."""
+        """Items that are not done."""
         return self.total - self.done
 
     @property
     def rate(self) -> float:
-        """Items a second in this session."""
+        """Items per second in this session."""
         return (self.succeeded + self.failed) / self.elapsed if self.elapsed else 0.0
 
-    def add(self, result: Result) -> None:
+    def add(self, result: ItemResult) -> None:
         """Count a result that has a line."""
         self.retries += max(result.attempts - 1, 0)
         if result.answered:
@@ -94,19 +102,19 @@ class Summary:
             self.succeeded += 1
         else:
             self.failed += 1
-            self._count(Failures(result.code, result.status, 1, result.message))
+            self._count(FailureGroup(result.code, result.status, 1, result.message))
 
-    def _count(self, failures: Failures) -> None:
-        known = self._kinds.setdefault((failures.code, failures.status), failures)
-        if known is not failures:
-            known.number += failures.number
+    def _count(self, group: FailureGroup) -> None:
+        known = self._groups.setdefault((group.code, group.status), group)
+        if known is not group:
+            known.number += group.number
 
     def merge(self, other: Summary) -> None:
-        """Count what another session of the same run did, its items not among those of this one."""
+        """Add the totals of another session of the same run, which had other items."""
         self.succeeded += other.succeeded
         self.failed += other.failed
-        for kind in other._kinds.values():
-            self._count(attrs.evolve(kind))
+        for group in other._groups.values():
+            self._count(attrs.evolve(group))
         self.retries += other.retries
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens

@@ -1,17 +1,17 @@
-"""A summary of a run in words."""
+"""The summary of a run as text."""
 
 from __future__ import annotations
 
 from headrace._support.text import printable
 from headrace._support.units import format_duration, format_usd
-from headrace.bulk.summary import Failures, Summary
+from headrace.bulk.summary import FailureGroup, Summary
 
 _LONGEST_MESSAGE = 200
 
 
-def label(kind: Failures) -> str:
-    """The name of a kind of failures: its code, and the status where there is one."""
-    return kind.code if kind.status is None else f"{kind.code} {kind.status}"
+def failure_label(group: FailureGroup) -> str:
+    """The name of a group of failures: the code, and the status if there is one."""
+    return group.code if group.status is None else f"{group.code} {group.status}"
 
 
 def _cut(message: str) -> str:
@@ -21,7 +21,7 @@ def _cut(message: str) -> str:
 
 
 def describe(summary: Summary) -> str:
-    """Totals, failures by kind with a first message, rate, latencies, tokens and cost, a line each."""
+    """Totals, failures by kind with a first message, rate, latencies, tokens and cost, each on a line."""
     tried = summary.succeeded + summary.failed
     lines = [
         f"{summary.done:,} of {summary.total:,} items done",
@@ -30,10 +30,9 @@ def describe(summary: Summary) -> str:
     ]
     if summary.done_before:
         lines.append(f"  before     {summary.done_before:,} done, {summary.failed_before:,} of them failed")
-    for place, kind in enumerate(summary.kinds):
-        lines.append(
-            f"  {'' if place else 'failures':8}   {kind.number:,} {label(kind)}: {_cut(kind.message)}"
-        )
+    for place, group in enumerate(summary.failure_groups):
+        heading = "" if place else "failures"
+        lines.append(f"  {heading:8}   {group.number:,} {failure_label(group)}: {_cut(group.message)}")
     latencies = summary.latencies
     if latencies.count:
         p50, p95, p99 = (format_duration(latencies.percentile(percent)) for percent in (50, 95, 99))

@@ -1,4 +1,4 @@
-"""What a bulk run asks of each item, and whether the answer is one."""
+"""What a bulk run asks for each item, and the check of its answer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from headrace.bulk.distinct import Distinct
-from headrace.bulk.sources import Item, Items
+from headrace.bulk.duplicate_ids import DuplicateFinder
+from headrace.bulk.sources import Item, TaskInput
 from headrace.bulk.template import Template
 from headrace.calls import Request
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
@@ -22,9 +22,9 @@ from headrace.wire.structured_output import ResponseFormat, response_format_for
 def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
     found = tuple(choice.strip() for choice in choices or ())
     if choices is not None and not all(found):
-        raise InputError("--choices: one of them is empty")
+        raise InputError("choices=: one of them is empty")
     if len({normalize_choice(choice) for choice in found}) != len(found):
-        raise InputError("--choices: two of them are the same but for case")
+        raise InputError("choices=: two of them differ only in upper and lower case")
     return found
 
 
@@ -32,21 +32,29 @@ def _as_format(answer: Any) -> ResponseFormat | None:
     try:
         return None if answer is None else response_format_for(answer)
     except RequestError as error:
-        raise InputError(f"--schema: {error}") from None
+        raise InputError(f"answer=: {error}") from None
 
 
 @attrs.frozen
 class Task:
-    """What a run asks of each item.
+    """What a run asks for each item.
 
-    ``prompt`` is a template over the columns of the input; None for input in OpenAI's batch format, which
-    holds whole requests. With ``choices`` the model is told to answer with one of them, and an answer
-    that is none is an `AnswerError`; ``answer`` is the type of each answer, as with `Client.chat`, in place
-    of choices. ``model`` is used where the input names none. ``system`` stands above each prompt,
-    ``parameters`` are the API's own (``temperature``, …) for all requests.
+    Args:
+        source: The items.
+        prompt: A template over the columns of the input; None for OpenAI's batch format, whose lines are
+            whole requests.
+        model: The model for requests that name none.
+        choices: The answers that are allowed. The model is told to answer with one of them, and any other
+            answer is an `AnswerError`.
+        system: A system message for each prompt.
+        parameters: Parameters of the API for all requests, like ``temperature``.
+        answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
+
+    Raises:
+        InputError: the arguments do not fit together or are not valid.
     """
 
-    source: Items
+    source: TaskInput
     prompt: Template | None
     model: str | None
     choices: tuple[str, ...] = attrs.field(default=None, converter=_as_choices)
@@ -59,26 +67,26 @@ class Task:
             chat_body("", self.parameters)
             encode_body(self.parameters)
         except RequestError as error:
-            raise InputError(f"--param: {error}") from None
+            raise InputError(f"parameters=: {error}") from None
         if self.answer is not None and (self.choices or "response_format" in self.parameters):
             raise InputError(
-                "--schema says what the answer is to be; leave out --choices and response_format"
+                "answer= sets the form of the answer; leave out choices= and the parameter response_format"
             )
         if self.source.kind == "batch":
-            said = self.prompt, self.system, self.answer
-            if self.choices or self.parameters or any(each is not None for each in said):
+            given = self.prompt, self.system, self.answer
+            if self.choices or self.parameters or any(each is not None for each in given):
                 raise InputError(
-                    f"{self.source.name}: this is OpenAI's batch format, which holds whole requests; "
-                    "leave out --prompt, --system, --param, --choices and --schema"
+                    f"{self.source.name}: this is OpenAI's batch format, whose lines are whole requests; "
+                    "leave out prompt=, system=, parameters=, choices= and answer="
                 )
         elif self.prompt is None:
-            raise InputError(f"{self.source.name}: --prompt is missing; it may name columns, like {{name}}")
+            raise InputError(f"{self.source.name}: prompt= is missing; it may name columns, like {{name}}")
         elif self.model is None:
-            raise InputError("no model: say --model, or set HEADRACE_MODEL")
+            raise InputError("no model: set model=, or HEADRACE_MODEL")
 
     def check(self) -> int:
-        """Read all of the input and return the number of its items; raises `InputError` for a bad one."""
-        ids, number = Distinct(), 0
+        """Read all of the input and return the number of its items; raises `InputError` for a bad item."""
+        ids, number = DuplicateFinder(), 0
         for item in self.source.items():
             ids.add(item.id)
             number += 1
@@ -94,17 +102,20 @@ class Task:
         return number
 
     def request(self, item: Item) -> Request:
-        """The request for an item; raises `InputError` with file and line for what `check` refuses."""
+        """The request for an item; raises `InputError` with file and line for a bad item."""
         if item.request is not None:
-            return item.request  # of which the client sees to the rest
+            return item.request  # the client checks the rest
         if self.prompt is None:
             return self._whole_request(item)
         messages: list[dict[str, Any]] = [{"role": "user", "content": self.prompt.render(item.row)}]
-        told = [self.system] if self.system is not None else []
+        instructions = [self.system] if self.system is not None else []
         if self.choices:
-            told += [f"Answer with exactly one of: {' | '.join(self.choices)}", "Give no explanation."]
-        if told:
-            messages.insert(0, {"role": "system", "content": "\n".join(told)})
+            instructions += [
+                f"Answer with exactly one of: {' | '.join(self.choices)}",
+                "Give no explanation.",
+            ]
+        if instructions:
+            messages.insert(0, {"role": "system", "content": "\n".join(instructions)})
         body = {"model": self.model, "messages": messages, **self.parameters}
         return Request(body, id=item.id, answer=self.answer)
 
@@ -117,7 +128,7 @@ class Task:
         return attrs.evolve(request, id=item.id) if request.id is None else request
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed."""
+        """What must be the same when a run is resumed."""
         return {
             "input": self.source.digest(),
             "prompt": self.prompt.text if self.prompt else None,
@@ -129,8 +140,8 @@ class Task:
         }
 
 
-def judge(choices: Sequence[str], reply: Reply) -> tuple[str | None, HeadraceError | None]:
-    """The choice that a reply makes and no error, or no choice and the error; neither without choices."""
+def read_choice(choices: Sequence[str], reply: Reply) -> tuple[str | None, HeadraceError | None]:
+    """The choice in a reply, or the error if it holds none; both None without choices."""
     if not choices:
         return None, None
     try:
@@ -140,12 +151,12 @@ def judge(choices: Sequence[str], reply: Reply) -> tuple[str | None, HeadraceErr
     choice = match_choice(choices, text)
     if choice is not None:
         return choice, None
-    said = text if len(text) <= 80 else text[:79] + "…"
-    return None, with_finish_reason(reply, AnswerError(f"the answer {said!r} is not one of the choices"))
+    excerpt = text if len(text) <= 80 else text[:79] + "…"
+    return None, with_finish_reason(reply, AnswerError(f"the answer {excerpt!r} is not one of the choices"))
 
 
-def _duplicate(source: Items, ids: Distinct) -> str | None:
-    """Where an id is found twice, as a message; None if ``ids``, filled from the source, are distinct."""
+def _duplicate(source: TaskInput, ids: DuplicateFinder) -> str | None:
+    """A message that names the first id that occurs twice; None if the ids are distinct."""
     suspects = ids.repeated()
     if not suspects:
         return None
@@ -156,7 +167,7 @@ def _duplicate(source: Items, ids: Distinct) -> str | None:
                 unit = "row" if source.kind == "parquet" else "line"
                 return (
                     f"{source.where(item.line)}: duplicate {source.id_column} {item.id!r}, "
-                    f"first in {unit} {lines[item.id]}; name a column of distinct ids with --id-column"
+                    f"first in {unit} {lines[item.id]}; name a column of distinct ids with id_column="
                 )
             lines[item.id] = item.line
     return None

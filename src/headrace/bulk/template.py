@@ -1,4 +1,4 @@
-"""Prompt templates: `{column}` stands for a row's value, `{{` and `}}` for braces."""
+"""Prompt templates: `{column}` is replaced by the row's value, `{{` and `}}` by braces."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from headrace.wire.request_bodies import encode_json
 
 @attrs.frozen
 class Template:
-    """A prompt with places for a row's values.
+    """A prompt with column names in braces.
 
-    Only names stand between braces: no attributes, indexes or formats, so that a row cannot reach more
-    than its own values. Raises `InputError` for a template that is malformed.
+    Attributes, indexes and formats are not allowed, so a template can read only the values of its row.
+
+    Raises:
+        InputError: the text is not a valid template.
     """
 
     text: str
@@ -30,28 +32,28 @@ class Template:
             for literal, field, spec, conversion in string.Formatter().parse(self.text):
                 if field is not None and (not field or spec or conversion):
                     raise InputError(
-                        f"--prompt: '{{{field}}}' must hold a column's name alone; write {{{{ for a brace"
+                        f"prompt=: '{{{field}}}' must hold only the name of a column; write {{{{ for a brace"
                     )
                 pieces.append((literal, field))
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"--prompt: {error}; write {{{{ and }}}} for braces") from None
+            raise InputError(f"prompt=: {error}; write {{{{ and }}}} for braces") from None
         object.__setattr__(self, "_pieces", tuple(pieces))
 
     @property
     def columns(self) -> list[str]:
-        """The columns named, in order, each once."""
+        """The columns that the template names, in order, each once."""
         return list(dict.fromkeys(field for _, field in self._pieces if field is not None))
 
     def check(self, row: Mapping[str, Any], where: str) -> None:
-        """Raise `InputError`, beginning with ``where``, if the row lacks a column."""
+        """Raise `InputError` if the row lacks a column; the message begins with ``where``."""
         for column in self.columns:
             if column not in row:
                 raise InputError(f"{where}: no column {column!r} for the prompt; {nearest(column, row)}")
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """The prompt for one row, its values as texts; see `as_text`."""
+        """The prompt for one row; values are converted with `as_text`."""
         parts = []
         for literal, field in self._pieces:
             parts.append(literal)
@@ -61,7 +63,7 @@ class Template:
 
 
 def as_text(value: Any) -> str:
-    """A row's value as a text: texts as they are, null as nothing, other values as JSON."""
+    """A row's value as text: strings unchanged, null as an empty string, other values as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else encode_json(value).decode()

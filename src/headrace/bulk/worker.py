@@ -1,7 +1,7 @@
-"""A worker process of a bulk run: ``python -m headrace.bulk.worker FD``, FD a socket to the run's process.
+"""A worker process of a bulk run: ``python -m headrace.bulk.worker FD``.
 
-It ends when that socket does, so that nothing is left of a run that was killed. It writes no file: only the
-run's own process has the journal.
+FD is a socket to the main process of the run. The worker ends when that socket closes, so a killed run leaves
+no process behind. It writes no file: only the main process has the journal.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ import anyio
 import attrs
 import msgspec
 
-from headrace.bulk.frames import Frames, Report, Setup, Work, frames_over
-from headrace.bulk.garbage import collecting_less
-from headrace.bulk.hanging import Unfinished, unfinished
-from headrace.bulk.open_files import allow_files
-from headrace.bulk.records import encodable
-from headrace.bulk.result import Result, result_of
+from headrace.bulk.file_limit import raise_file_limit
+from headrace.bulk.gc_tuning import reduced_gc
+from headrace.bulk.item_result import ItemResult, item_result
+from headrace.bulk.output_line import encodable
+from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
+from headrace.bulk.worker_protocol import FrameStream, WorkerItem, WorkerReport, WorkerSetup, frame_stream
 from headrace.calls import Event, Outcome
 from headrace.client import Client
 from headrace.errors import HeadraceError
 
-_GATHER = 0.002
-"""Seconds in which results gather before they are sent."""
+_SEND_INTERVAL = 0.002
+"""Seconds between two frames with results."""
 
 
 def main() -> None:
-    """Work until the socket ends."""
-    # Ctrl-C goes to all processes of a terminal; what is to become of the run is decided in the one above.
+    """Work until the socket closes."""
+    # Ctrl-C goes to all processes of a terminal; only the main process decides how the run stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raw_socket = socket.socket(fileno=int(sys.argv[1]))
     setup = _first_frame(raw_socket)
-    allow_files(setup.in_flight)
+    raise_file_limit(setup.in_flight)
     options = {"use_uvloop": setup.use_uvloop} if setup.backend == "asyncio" else {}
     anyio.run(work, raw_socket, setup, backend=setup.backend, backend_options=options)
 
 
-def _first_frame(raw_socket: socket.socket) -> Setup:
-    """The setup, which says on which event loop the rest is to be received."""
+def _first_frame(raw_socket: socket.socket) -> WorkerSetup:
+    """The setup. It names the event loop, so it is read before there is one."""
     raw_socket.setblocking(True)
     with raw_socket.dup().makefile("rb", buffering=0) as file:
         size = int.from_bytes(_exactly(file, 4))
-        return msgspec.msgpack.decode(_exactly(file, size), type=Setup)
+        return msgspec.msgpack.decode(_exactly(file, size), type=WorkerSetup)
 
 
 def _exactly(file: socket.SocketIO, size: int) -> bytes:
@@ -55,117 +55,121 @@ def _exactly(file: socket.SocketIO, size: int) -> bytes:
     while len(received) < size:
         more = file.read(size - len(received))
         if not more:
-            raise SystemExit("this is started by headrace run --processes, and has nobody to talk to")
+            raise SystemExit("a worker is started by headrace run --processes; its main process is gone")
         received += more
     return received
 
 
 @attrs.define
-class _Events:
-    """An observer that remembers what the bar is to know, as strings: any policy may tell anything."""
+class _EventRecorder:
+    """An observer that records the events that the progress bar shows, with all data as strings."""
 
     name: str = "worker"
-    told: list[tuple[str, dict[str, str]]] = attrs.field(factory=list)
+    events: list[tuple[str, dict[str, str]]] = attrs.field(factory=list)
 
     def notify(self, event: Event) -> None:
         if event.name in {"retry", "circuit"}:
             data = {encodable(str(name)): encodable(str(value)) for name, value in event.data.items()}
-            self.told.append((event.name, data))
+            self.events.append((event.name, data))
 
 
-async def work(raw_socket: socket.socket, setup: Setup) -> None:
-    """Make the client, and the calls that come."""
-    frames: Frames[list[Work]] = await frames_over(raw_socket, list[Work])
-    events = _Events()
+async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
+    """Make the client, then make the calls of the items that come."""
+    frames: FrameStream[list[WorkerItem]] = await frame_stream(raw_socket, list[WorkerItem])
+    recorder = _EventRecorder()
     try:
         client, answer = _client(setup), pickle.loads(setup.answer)
-        client.observe(events)
+        client.observe(recorder)
     except Exception as error:
-        said = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
-        await frames.send(Report(failure=said))
+        failure = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
+        await frames.send(WorkerReport(failure=failure))
         return
-    inbox, outbox = _Inbox(), _Outbox(frames, events)
+    inbox, outbox = _Inbox(), _Outbox(frames, recorder)
     async with client, anyio.create_task_group() as group:
         group.start_soon(_receive, frames, inbox, outbox, client, group.cancel_scope)
         group.start_soon(outbox.send)
 
         def finish(outcome: Outcome) -> None:
-            item: Work = outcome.item
-            outbox.results.append(result_of(item.index, item.id, outcome, setup.choices))
-            outbox.tell(client.in_flight)
+            item: WorkerItem = outcome.item
+            outbox.results.append(item_result(item.index, item.id, outcome, setup.choices))
+            outbox.notify(client.in_flight)
 
         client.limiter.total_tokens = setup.in_flight
-        with collecting_less():
+        with reduced_gc():
             await client.map(inbox, answer=answer).each(finish)
 
 
 class _Inbox:
-    """The items that came and are not drawn yet; an async iterator that never ends."""
+    """Received items that were not drawn yet; an async iterator that never ends."""
 
     def __init__(self) -> None:
-        self._items: deque[Work] = deque()
-        self._came = anyio.Event()
+        self._items: deque[WorkerItem] = deque()
+        self._added = anyio.Event()
 
-    def put(self, items: list[Work]) -> None:
+    def put(self, items: list[WorkerItem]) -> None:
         self._items.extend(items)
-        self._came.set()
+        self._added.set()
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Work:
+    async def __anext__(self) -> WorkerItem:
         while not self._items:
-            self._came = anyio.Event()
-            await self._came.wait()
+            self._added = anyio.Event()
+            await self._added.wait()
         return self._items.popleft()
 
 
 class _Outbox:
-    """Results on their way to the run's process, many in a frame: each frame wakes it."""
+    """Results for the main process. Many are sent in one frame, because each frame wakes that process."""
 
-    def __init__(self, frames: Frames[list[Work]], events: _Events) -> None:
+    def __init__(self, frames: FrameStream[list[WorkerItem]], recorder: _EventRecorder) -> None:
         self._frames = frames
-        self._events = events
-        self._news = anyio.Event()
+        self._recorder = recorder
+        self._changed = anyio.Event()
         self._in_flight = 0
-        self.results: list[Result] = []
-        self.unfinished: Unfinished | None = None
+        self.results: list[ItemResult] = []
+        self.unfinished: UnfinishedCalls | None = None
 
-    def tell(self, in_flight: int) -> None:
-        """There is something to be sent."""
+    def notify(self, in_flight: int) -> None:
+        """Say that there is something to send."""
         self._in_flight = in_flight
-        self._news.set()
+        self._changed.set()
 
     async def send(self) -> None:
-        """Send what there is, but not more often than every `_GATHER` seconds."""
+        """Send what there is, at most once every `_SEND_INTERVAL` seconds."""
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
+            await self._changed.wait()
+            self._changed = anyio.Event()
             results, self.results = self.results, []
-            told, self._events.told = self._events.told, []
+            events, self._recorder.events = self._recorder.events, []
             unfinished, self.unfinished = self.unfinished, None
-            await self._frames.send(Report(results, told, self._in_flight, unfinished=unfinished))
-            await anyio.sleep(_GATHER)
+            await self._frames.send(WorkerReport(results, events, self._in_flight, unfinished=unfinished))
+            await anyio.sleep(_SEND_INTERVAL)
 
 
-def _client(setup: Setup) -> Client:
+def _client(setup: WorkerSetup) -> Client:
     sys.path += [folder for folder in setup.path if folder not in sys.path]
     client = pickle.loads(setup.make_client)()
     if not isinstance(client, Client):
-        raise TypeError(f"{client!r} was made, which is no headrace.Client")
+        raise TypeError(f"make_client returned {client!r}, which is not a headrace.Client")
     return client
 
 
 async def _receive(
-    frames: Frames[list[Work]], inbox: _Inbox, outbox: _Outbox, client: Client, whole: anyio.CancelScope
+    frames: FrameStream[list[WorkerItem]],
+    inbox: _Inbox,
+    outbox: _Outbox,
+    client: Client,
+    worker: anyio.CancelScope,
 ) -> None:
     while (items := await frames.receive()) is not None:
         if items:
             inbox.put(items)
-        else:  # the run stops, and asks what is waited for
-            outbox.unfinished = unfinished(client)
-            outbox.tell(client.in_flight)
-    whole.cancel()
+        else:  # the run stops, and asks what the calls wait for
+            outbox.unfinished = unfinished_calls(client)
+            outbox.notify(client.in_flight)
+    worker.cancel()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line. Thin: a command imports what it needs when it runs."""
+"""The command line. A command imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["commands"]
 
 
 def commands() -> click.Group:
-    """The ``headrace`` command; ends the process where what it needs is not installed."""
+    """The ``headrace`` command; exits if the packages that it needs are not installed."""
     try:
         import click  # noqa: F401
     except ImportError:
-        sys.exit("headrace: the command line needs more: pip install 'headrace[standard]'")
+        sys.exit("headrace: the command line is not installed; pip install 'headrace[standard]'")
     from headrace.cli.main import cli
 
     return cli

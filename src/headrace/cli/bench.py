@@ -1,4 +1,4 @@
-"""`headrace bench`: what a call costs on this machine."""
+"""`headrace bench`: measures the cost of a call on this machine."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.options import DURATION
+from headrace.cli.options import COUNT, DURATION
 
 if TYPE_CHECKING:
-    from headrace.cli.measuring import Measurement
+    from headrace.cli.bench_measurement import Measurement
 
 _LOOPS = ("asyncio", "uvloop", "trio")
 _SIMULATED = """\
-The endpoint is simulated by a Python process on the same cores: calls/s and latencies are its own more than
-headrace's. The figure to read is the CPU time, which is that of this process alone."""
+The endpoint is simulated by a Python process on the same cores, so calls/s and latencies depend mostly on it.
+The figure to compare is the CPU time, which is that of this process alone."""
 
 
 class _Numbers(click.ParamType[tuple[int, ...]]):
@@ -29,20 +29,26 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
         try:
             numbers = tuple(int(part) for part in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} are no numbers separated by commas, like 1,10,100", param, ctx)
+            self.fail(f"{value!r}: must be integers separated by commas, like 1,10,100", param, ctx)
         if min(numbers) < 1:
-            self.fail("at least 1 call is in flight", param, ctx)
+            self.fail(f"{value!r}: each number must be at least 1", param, ctx)
         return numbers
 
 
 @click.command(short_help="Measure what a call costs on this machine.")
-@click.option("--calls", type=click.IntRange(1), default=5000, show_default=True, help="For each row.")
-@click.option("--in-flight", type=_Numbers(), default="1,10,100", show_default=True, help="A row for each.")
-@click.option("--latency", type=DURATION, help="Time a simulated answer takes, like 47ms; default: none.")
-@click.option("--loop", type=click.Choice(_LOOPS), help="Default: uvloop where it is installed.")
-@click.option("--base-url", metavar="URL", help="An endpoint of your own, in place of the simulated one.")
-@click.option("--model", help="Model to ask there; default: HEADRACE_MODEL, or headrace.toml.")
-@click.option("--yes", is_flag=True, help="Call an endpoint of your own without asking first.")
+@click.option("--calls", type=COUNT, default=5000, show_default=True, help="Calls per row.")
+@click.option(
+    "--in-flight",
+    type=_Numbers(),
+    default="1,10,100",
+    show_default=True,
+    help="One row for each.",
+)
+@click.option("--latency", type=DURATION, help="Time until a simulated answer, like 47ms; default: none.")
+@click.option("--loop", type=click.Choice(_LOOPS), help="Event loop; default: uvloop if it is installed.")
+@click.option("--base-url", metavar="URL", help="Your own endpoint, instead of the simulated one.")
+@click.option("--model", help="Model of your own endpoint; default: HEADRACE_MODEL.")
+@click.option("--yes", is_flag=True, help="Call your own endpoint without asking first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(
     calls: int,
@@ -54,11 +60,11 @@ def bench(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Make many short calls, and print how many a second they were and what CPU time each took.
+    """Make many short calls, and print calls per second and the CPU time of each.
 
-    They go to an endpoint that simulates a model, started for this and stopped after it; nothing is sent
-    to anybody. Only with --base-url are they real, and may cost money: OPENAI_BASE_URL is not heeded. The
-    policies are those of your settings. Connecting counts.
+    The calls go to a simulated endpoint on this machine. Calls are real only with --base-url, and may cost
+    money then; OPENAI_BASE_URL is ignored. Your settings choose the policies. The time to connect is
+    included.
 
     \b
     Example:
@@ -69,16 +75,16 @@ def bench(
 
     import anyio
 
-    from headrace.cli.measuring import measure_real, measure_simulated
+    from headrace.cli.bench_measurement import measure_real, measure_simulated
     from headrace.cli.run import INTERRUPTED
 
     if base_url is None:
         if model is not None or yes:
-            raise click.UsageError("--model and --yes are for an endpoint of your own: say --base-url")
+            raise click.UsageError("--model and --yes need --base-url")
         measure = functools.partial(measure_simulated, latency or 0.0, calls, in_flight)
     else:
         if latency is not None:
-            raise click.UsageError("--latency is that of the simulated endpoint: leave out --base-url")
+            raise click.UsageError("--latency is for the simulated endpoint; leave it out with --base-url")
         number = (calls + 1) * len(in_flight)
         click.echo(f"This makes {number:,} real calls to {base_url}; they may cost money.", err=True)
         if not yes:
@@ -101,7 +107,7 @@ def bench(
 
 
 def _machine() -> str:
-    """Processor, system and Python."""
+    """The number of cores, the system and Python."""
     import os
     import platform
 
@@ -123,7 +129,7 @@ def _as_json(measurement: Measurement, calls: int, loop: str, *, simulated: bool
 def _as_text(measurement: Measurement, calls: int, loop: str, *, simulated: bool) -> str:
     lines = [
         f"{_machine()}, {loop}",
-        f"{calls:,} calls a row; policies: {', '.join(measurement.policies) or 'none'}",
+        f"{calls:,} calls per row; policies: {', '.join(measurement.policies) or 'none'}",
         "",
         f"{'in flight':>9}{'calls/s':>10}{'CPU µs/call':>13}{'mean ms':>10}{'p50 ms':>10}{'p99 ms':>10}",
     ]

@@ -1,4 +1,4 @@
-"""`headrace chat`: one question, its answer as it is made."""
+"""`headrace chat`: asks one question and streams the answer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from headrace.cli import options
 from headrace.cli.run import INTERRUPTED
 
 
-@click.command(short_help="Ask one question, and read the answer as it is made.")
+@click.command(short_help="Ask one question and stream the answer.")
 @click.argument("question", metavar="QUESTION")
 @options.model
 @options.base_url
 @options.system
 @options.parameters
-@click.option("-q", "--quiet", is_flag=True, help="The answer alone, without what it took.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the answer, not its time and cost.")
 def chat(
     question: str,
     model: str | None,
@@ -25,7 +25,9 @@ def chat(
     parameters: tuple[str, ...],
     quiet: bool,
 ) -> None:
-    """Ask QUESTION (- for stdin), and print the answer as it is made; what it took goes to stderr.
+    """Ask QUESTION (- for stdin) and print the answer while it is generated.
+
+    Time, tokens and cost go to stderr.
 
     \b
     Examples:
@@ -33,33 +35,38 @@ def chat(
       git diff | headrace chat - --system "Review this change." --param temperature=0
     """
     from headrace._support.text import printable
-    from headrace.cli.session import on_event_loop
+    from headrace._support.units import format_duration
+    from headrace.cli.terminal_run import run_async
     from headrace.client import Client
+    from headrace.wire.parameters import OWN_KEYWORDS
 
+    values = options.parsed(parameters, OWN_KEYWORDS)
     client = Client(base_url=base_url, model=model)
+    options.require_model(client)
     messages = [{"role": "user", "content": sys.stdin.read() if question == "-" else question}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
-    values = options.parsed(parameters)
 
     async def ask() -> str:
         async with client, client.stream(messages, **values) as stream:
             async for piece in stream:
-                # To a file or a pipe as it is; at a terminal it must not do more than be read.
+                # At a terminal, control characters of an answer must not take effect.
                 click.echo(printable(piece.text) if sys.stdout.isatty() else piece.text, nl=False)
             click.echo()
         reply = stream.reply
-        took = [f"{reply.elapsed:.1f} s", f"first token after {reply.time_to_first_token or 0:.1f} s"]
+        took = [format_duration(reply.elapsed)]
+        if reply.time_to_first_token is not None:
+            took.append(f"first token after {format_duration(reply.time_to_first_token)}")
         if reply.usage is not None:
             took.append(f"{reply.usage.prompt_tokens or 0:,} + {reply.usage.completion_tokens or 0:,} tokens")
         if reply.cost is not None:
             took.append(f"${reply.cost:.6f}")
         if reply.finish_reason == "length":
-            took.append("cut off at the limit of tokens")
+            took.append("cut off at max_tokens")
         return " · ".join(took)
 
     try:
-        took = on_event_loop(ask)
+        took = run_async(ask)
     except KeyboardInterrupt:
         click.echo()
         sys.exit(INTERRUPTED)

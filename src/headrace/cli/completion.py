@@ -1,4 +1,4 @@
-"""`headrace completion`: what a shell needs to complete headrace's commands."""
+"""`headrace completion`: prints the completion script of a shell."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import click
 from click.shell_completion import get_completion_class
 
 
-@click.command(short_help="Print what your shell needs to complete commands.")
+@click.command(short_help="Print the completion script for your shell.")
 @click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script with which SHELL (bash, zsh or fish) completes commands, options and file names.
+    """Print the script for SHELL (bash, zsh or fish) that completes commands, options and file names.
 
     \b
     To install it, once, then start a new shell:

@@ -1,4 +1,4 @@
-"""`headrace demo`: the main job on bundled products, against a simulated endpoint with faults."""
+"""`headrace demo`: a bulk run over bundled products, against a simulated endpoint with faults."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Preis: {price} EUR"""
 _SAMPLE = 6
 
 
-@click.command(short_help="See a bulk run, without a key or a network.")
+@click.command(short_help="Watch a bulk run, without a key or a network.")
 def demo() -> None:
-    """Categorise 240 products, in German, against an endpoint that simulates a model.
+    """Sort 240 German products into categories, with an endpoint that simulates a model.
 
-    The endpoint runs as a process of its own for the time of the demo and answers one attempt in twenty
-    with a fault. Nothing is sent to anybody, and no key is needed.
+    The endpoint runs on this machine while the demo runs. One attempt in twenty fails. No key is needed, and
+    nothing leaves this machine.
     """
     import tempfile
     from importlib import resources
@@ -34,46 +34,47 @@ def demo() -> None:
 
     from headrace.bulk.summary_text import describe
     from headrace.cli.run import exit_code
-    from headrace.cli.session import on_event_loop
+    from headrace.cli.terminal_run import run_async
 
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
         out = Path(folder) / "answers.jsonl"
         with resources.as_file(resources.files("headrace.cli") / "products.csv") as products:
-            summary = on_event_loop(lambda: _categorise(products, out))
+            summary = run_async(lambda: _categorise(products, out))
             _show_some(products, out)
         click.echo(describe(summary))
     sys.exit(exit_code(summary))
 
 
 async def _categorise(products: Path, out: Path) -> Summary:
-    from headrace.bulk import BulkRun, Journal, Source, Task
-    from headrace.bulk.template import Template
-    from headrace.cli.progress import Watcher
-    from headrace.cli.session import perform
+    from headrace.bulk import BulkRun
+    from headrace.bulk.prepared_run import prepare_run
+    from headrace.cli.progress import ProgressDisplay
+    from headrace.cli.terminal_run import perform
     from headrace.client import Client
     from headrace.testing.server import Behaviour, endpoint_process
 
-    task = Task(Source(products), Template(PROMPT), "deepseek-v3.2", CHOICES)
-    total = task.check()
-    watcher = Watcher(bar=sys.stderr.isatty())
+    prepared = prepare_run(products, out, "deepseek-v3.2", prompt=PROMPT, choices=CHOICES)
+    display = ProgressDisplay(bar=sys.stderr.isatty())
     async with endpoint_process(Behaviour(latency=0.4, jitter=0.2, errors=0.05, seed=7)) as endpoint:
-        watcher.say(
-            f"{total} products, {len(CHOICES)} categories; the model is simulated at {endpoint.base_url}"
+        display.print_line(
+            f"{prepared.total} products, {len(CHOICES)} categories; "
+            f"the model is simulated at {endpoint.base_url}"
         )
         client = Client(
             base_url=endpoint.base_url,
             api_key="demo",
             max_in_flight=20,
-            observers=[watcher],
+            observers=[display],
             transport="native",
         )
-        watcher.say(f"Policies: {', '.join(policy.name for policy in client.policies)}")
-        with Journal(out, task.fingerprint(), total) as journal:
-            return await perform(client, BulkRun(task, journal, total), task.choices, watcher)
+        display.print_line(f"Policies: {', '.join(policy.name for policy in client.policies)}")
+        with prepared.open_journal() as journal:
+            bulk = BulkRun(prepared.task, journal, prepared.total)
+            return await perform(bulk, prepared.local_executor(client, journal), client, display)
 
 
 def _show_some(products: Path, out: Path) -> None:
-    """Print the answers to the first items, so that one sees what it was all about."""
+    """Print the answers to the first items, as an example."""
     import itertools
 
     import msgspec

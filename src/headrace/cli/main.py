@@ -1,9 +1,8 @@
-"""The group of commands, and how errors leave it: one line, and an exit code for whose mistake it is."""
+"""The group of commands. It prints errors as one line, and the exit code says whose mistake it was."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import sys
 from collections.abc import Iterator
 from typing import IO, Any
@@ -16,7 +15,9 @@ from headrace.cli.bench import bench
 from headrace.cli.chat import chat
 from headrace.cli.completion import completion
 from headrace.cli.demo import demo
-from headrace.cli.plugin import plugin
+from headrace.cli.groups import fail_unknown_command
+from headrace.cli.option_names import CommandContext, with_options
+from headrace.cli.plugin_new import plugin
 from headrace.cli.plugins import plugins
 from headrace.cli.report import report
 from headrace.cli.run import INTERRUPTED, run
@@ -25,9 +26,12 @@ from headrace.cli.simulate import simulate
 from headrace.errors import HeadraceError, SetupError
 from headrace.pipeline.plugin_manager import Plugins
 
+_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""Raised by a group without arguments, to print its help; older versions of click do not raise it."""
+
 
 class Failure(click.ClickException):
-    """A HeadraceError on its way to the terminal, as one line."""
+    """An error that is printed as one line."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it."""
@@ -35,13 +39,13 @@ class Failure(click.ClickException):
 
 
 class Mistake(Failure):
-    """One found before anything is sent; exits as click does for a wrong option."""
+    """A mistake that was found before anything was sent."""
 
     exit_code = 2
 
 
 class _Interrupted(BaseException):
-    """A KeyboardInterrupt that click does not turn into "Aborted!" and status 1."""
+    """A KeyboardInterrupt. Click would print "Aborted!" and exit with 1."""
 
 
 @contextlib.contextmanager
@@ -52,8 +56,25 @@ def _own_interrupt() -> Iterator[None]:
         raise _Interrupted from interrupt
 
 
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """Print click's usage errors like all others, without the usage above them."""
+    try:
+        yield
+    except _HELP:
+        raise
+    except click.UsageError as error:
+        text = error.format_message().rstrip(".")
+        if isinstance(error, click.NoSuchOption):
+            text = f"no such option {error.option_name!r}"
+            if error.possibilities:
+                text += f"; did you mean {error.possibilities[0]!r}?"
+        hint = "" if error.ctx is None else f"; see {error.ctx.command_path} --help"
+        raise Mistake(f"{text[:1].lower()}{text[1:]}{hint}") from error
+
+
 class Commands(click.Group):
-    """A group that takes in the plugins' commands and turns HeadraceErrors into messages."""
+    """A group that adds the commands of plugins, and turns errors into messages."""
 
     _loaded = False
 
@@ -63,12 +84,12 @@ class Commands(click.Group):
             Plugins().commands(self)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Our commands and the plugins'."""
+        """All commands, those of plugins too."""
         self._load()
         return super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command of ours without a look at the plugins, else one of theirs."""
+        """One of our commands, found without loading plugins; else one of a plugin."""
         if cmd_name not in self.commands:
             self._load()
         return super().get_command(ctx, cmd_name)
@@ -76,20 +97,19 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest command for an unknown one."""
+        """Find the command; for an unknown one, name the nearest."""
         if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
-            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+            fail_unknown_command(ctx, args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The names of commands; where a plugin is broken, without its own: a shell is no place to say so."""
+        """The names of commands. A broken plugin is skipped: completion cannot show its error."""
         with contextlib.suppress(HeadraceError):
             self._load()
         return super().shell_complete(ctx, incomplete)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run the command line; Ctrl-C ends it with the status that shells have for that."""
+        """Run the command line; after Ctrl-C, exit with the status that shells use for it."""
         try:
             return super().main(*args, **extra)
         except _Interrupted:
@@ -98,27 +118,30 @@ class Commands(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the options that come before a command."""
-        with _own_interrupt():
+        with _own_interrupt(), _one_line():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
-            with _own_interrupt():
+            with _own_interrupt(), _one_line():
                 return super().invoke(ctx)
+        except SetupError as error:
+            raise Mistake(with_options(str(error), ctx)) from error
         except HeadraceError as error:
-            raise (Mistake if isinstance(error, SetupError) else Failure)(str(error)) from error
+            raise Failure(with_options(str(error), ctx)) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="headrace")
 def cli() -> None:
-    """Many thousand LLM calls at once, to any OpenAI-compatible endpoint.
+    """Make thousands of LLM calls at once, to any OpenAI-compatible endpoint.
 
-    The endpoint and its key come from OPENAI_BASE_URL and OPENAI_API_KEY, other settings from
-    headrace.toml or HEADRACE_… variables. To see it work without either: headrace demo
+    Set the endpoint with OPENAI_BASE_URL and its key with OPENAI_API_KEY. Other settings come from
+    headrace.toml or HEADRACE_… variables. To try it without an endpoint: headrace demo
     """
 
 
 for _command in (run, report, chat, demo, serve, bench, simulate, plugins, plugin, completion):
+    _command.context_class = CommandContext
     cli.add_command(_command)

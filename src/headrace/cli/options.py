@@ -1,4 +1,4 @@
-"""Options that several commands have, and what their values say."""
+"""Options that several commands have, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import click
 from headrace._support.units import parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Protocol, TypeVar
+
+    from headrace.client import Client
 
     Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
 
 
 FILE = click.Path()
-"""A file's name, which shells complete. That it can be read or written is seen when it is."""
+"""The name of a file, which shells complete. It is not checked before it is used."""
 
 
 class Quantity(click.ParamType[float]):
-    """The type of an option that people write with a unit; ``parse`` raises `ValueError` for what is none."""
+    """The type of an option whose value has a unit; ``parse`` raises `ValueError` for a bad value."""
 
     def __init__(self, name: str, parse: Callable[[str], float]) -> None:
         self.name = name
@@ -40,32 +42,85 @@ class Quantity(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-DURATION = Quantity("duration", parse_duration)
+def _duration(text: str) -> float:
+    """Seconds; unlike in settings, a bare number is an error, because hours and minutes are common here."""
+    seconds = parse_duration(text)
+    number = text.strip()
+    if seconds and number[-1:] in "0123456789.":
+        raise ValueError(f"{text!r} has no unit: write {number}s, {number}m or {number}h")
+    return seconds
 
 
-model: Option = click.option("--model", help="Model to ask; default: HEADRACE_MODEL, or headrace.toml.")
-base_url: Option = click.option("--base-url", metavar="URL", help="Endpoint; default: OPENAI_BASE_URL.")
-system: Option = click.option("--system", metavar="TEXT", help="System message above each prompt.")
+DURATION = Quantity("duration", _duration)
+
+
+class _Count(click.IntRange):
+    name = "integer"
+
+
+COUNT = _Count(min=1)
+
+
+class _Usd(click.ParamType[str]):
+    """An amount of money; kept as text, so that no digit is lost."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        import decimal
+
+        try:
+            amount = decimal.Decimal(value)
+        except decimal.InvalidOperation:
+            amount = decimal.Decimal("nan")
+        if not amount.is_finite() or amount < 0:
+            self.fail(f"{value!r}: must be an amount in USD, like 5.00", param, ctx)
+        return str(value)
+
+
+USD = _Usd()
+
+model: Option = click.option("--model", help="Model; default: HEADRACE_MODEL, or model in headrace.toml.")
+base_url: Option = click.option("--base-url", metavar="URL", help="Base URL; default: OPENAI_BASE_URL.")
+system: Option = click.option("--system", metavar="TEXT", help="System message before each prompt.")
 parameters: Option = click.option(
     "--param",
     "parameters",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A parameter of the API, like temperature=0.3; may be said several times.",
+    help="Parameter of the API, like temperature=0.3; may be given several times.",
 )
 
 
-def parsed(parameters: Iterable[str]) -> dict[str, Any]:
-    """Parameters by name; a value that is no JSON is a text."""
+def parsed(parameters: Iterable[str], also: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Parameters by name; a value that is not JSON is a string.
+
+    Args:
+        parameters: Texts like ``temperature=0.3``.
+        also: Names that are allowed besides the parameters of the API.
+
+    Raises:
+        InputError: a parameter is malformed or unknown, or headrace has an option or a setting for it.
+    """
     import msgspec
 
+    from headrace._support.text import nearest
     from headrace.errors import InputError
+    from headrace.wire.parameters import CHAT_PARAMETERS
 
     values: dict[str, Any] = {}
     for parameter in parameters:
-        name, said, value = parameter.partition("=")
-        if not said or not name or name in values:
-            raise InputError(f"--param {parameter!r}: must be like temperature=0.3, each name once")
+        name, equals, value = parameter.partition("=")
+        if not equals or not name:
+            raise InputError(f"--param {parameter!r}: must be like temperature=0.3")
+        if name in values:
+            raise InputError(f"--param {name}: is given twice")
+        if instead := _instead_of_parameter(name):
+            raise InputError(f"--param {name}: is not a parameter of the API; {instead}")
+        if name not in CHAT_PARAMETERS | also:
+            raise InputError(
+                f"--param {name}: is not a parameter of the API; {nearest(name, CHAT_PARAMETERS)}"
+            )
         try:
             values[name] = msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -73,15 +128,39 @@ def parsed(parameters: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def json_file(option: str, path: str) -> Any:
-    """What a file of JSON holds, an object."""
+def _instead_of_parameter(name: str) -> str | None:
+    """What to use instead of ``--param name=…``, if headrace has an option or a setting for it."""
+    from headrace.settings.sections import core_keys
+
+    key = name.replace("-", "_")
+    for option in click.get_current_context().command.params:
+        if isinstance(option, click.Option) and f"--{key.replace('_', '-')}" in option.opts:
+            return f"use {option.opts[0]}"
+    if key in ("messages", "prompt"):
+        return "the prompt makes the messages"
+    if key == "api_key":
+        return "set OPENAI_API_KEY"
+    return f"set HEADRACE_{key.upper()}" if key in core_keys() else None
+
+
+def require_model(client: Client) -> None:
+    """Raise `SettingsError` if no model is set."""
+    from headrace.errors import SettingsError
+
+    if client.settings.model is None:
+        raise SettingsError("no model: set model=, or HEADRACE_MODEL")
+
+
+def json_file(option: str, path: str) -> Mapping[str, Any]:
+    """The JSON object in a file."""
     import msgspec
 
     from headrace.errors import InputError
 
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=dict[str, Any])
+            found: dict[str, Any] = msgspec.json.decode(file.read(), type=dict[str, Any])
+            return found
     except OSError as error:
         raise InputError(f"{option} {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

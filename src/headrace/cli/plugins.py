@@ -1,4 +1,4 @@
-"""`headrace plugins`: what is installed."""
+"""`headrace plugins`: lists the installed plugins."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 @click.command(short_help="List the installed plugins and their settings.")
 @click.pass_context
 def plugins(ctx: click.Context) -> None:
-    """List the installed plugins: version, what each brings, and settings as they are now.
+    """List the installed plugins with their versions, what each provides, and its current settings.
 
-    A plugin may bring policies, with their stages, observers, a transport, engines for headrace run, and
-    commands.
+    A plugin can provide policies, observers, a transport, engines for headrace run, and commands.
     """
     from headrace.pipeline.plugin_manager import Plugins
     from headrace.settings import load_settings
@@ -29,7 +28,7 @@ def plugins(ctx: click.Context) -> None:
     brought = _brought(found, settings)
     settings.check_claimed()
     if not found.found:
-        click.echo("No plugins are installed; pip install 'headrace[standard]' brings some.")
+        click.echo("No plugins are installed. To install some: pip install 'headrace[standard]'")
     for plugin in found.found:
         click.echo(f"{plugin.name}  {plugin.distribution} {plugin.version}")
         lines = [*brought[plugin.name], *_commands(found, plugin, ctx.find_root().command)]
@@ -37,7 +36,7 @@ def plugins(ctx: click.Context) -> None:
 
 
 def _brought(found: Plugins, settings: Settings) -> dict[str, list[str]]:
-    """What each plugin brings to a client and to a bulk run with these settings, as lines."""
+    """What each plugin provides with these settings, as lines."""
     from headrace.cli.run import run
     from headrace.pipeline.pipeline import sort_policies
 
@@ -80,7 +79,7 @@ def _settings_of(brought: object) -> Iterator[str]:
 
 
 def _commands(found: Plugins, plugin: Plugin, cli: click.Command) -> Iterator[str]:
-    """The commands that a plugin adds: it is given a copy of the command line."""
+    """The commands that a plugin adds to a copy of the command line."""
     own = cli.commands if isinstance(cli, click.Group) else {}
     group = click.Group(commands=dict(own))
     found.commands_of(plugin, group)

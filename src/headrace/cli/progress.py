@@ -1,4 +1,4 @@
-"""Progress of a bulk run on stderr: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a bulk run on stderr: a bar at a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from headrace.bulk import Summary
 from headrace.bulk.executor import Executor
 from headrace.calls import Event
 
-_BAR_EVERY = 0.1
-_LINE_EVERY = 5.0
+_BAR_INTERVAL = 0.1
+_LINE_INTERVAL = 5.0
 _LONGEST_REASON = 300
-"""Characters that are shown of why a run waits."""
+"""Characters of the reason why a run waits."""
 
 
-class Watcher:
-    """Shows a `Summary` while it changes; as an observer of the client it counts retries as they happen."""
+class ProgressDisplay:
+    """Shows a `Summary` while it changes. It is an observer of the client too, and counts retries."""
 
     name = "progress"
 
@@ -44,11 +44,11 @@ class Watcher:
             self._live = Live(console=Console(stderr=True), auto_refresh=False)
 
     def notify(self, event: Event) -> None:
-        """Take note of retries and of circuits that open and close."""
-        self.hear(event.name, event.data)
+        """Note retries, and circuits that open or close."""
+        self.on_event(event.name, event.data)
 
-    def hear(self, name: str, data: Mapping[str, Any]) -> None:
-        """The same for what another process tells."""
+    def on_event(self, name: str, data: Mapping[str, Any]) -> None:
+        """The same for an event of a worker process."""
         if name == "retry":
             self._retries += 1
         elif name == "circuit":
@@ -71,26 +71,26 @@ class Watcher:
         if self._live is not None:
             self._live.stop()
 
-    def say(self, message: str) -> None:
-        """Print a line, above the bar where there is one."""
+    def print_line(self, message: str) -> None:
+        """Print a line, above the bar if there is one."""
         if self._live is not None:
             self._live.console.print(message, markup=False, highlight=False)
         else:
             click.echo(message, err=True)
 
     async def watch(self, summary: Summary, executor: Executor) -> None:
-        """Show the summary until cancelled, and a last time then."""
+        """Show the summary until cancelled, and once more at the end."""
         try:
             while True:
                 if self._live is not None:
                     self._draw(self._live, summary, executor)
-                    await anyio.sleep(_BAR_EVERY)
+                    await anyio.sleep(_BAR_INTERVAL)
                 else:
-                    await anyio.sleep(_LINE_EVERY)
+                    await anyio.sleep(_LINE_INTERVAL)
                     done = f"{summary.done:,}/{summary.total:,}"
-                    why = self._why(summary)
+                    why = self._wait_reason(summary)
                     left = f"waiting: {why}" if why else self._left(summary)
-                    self.say(f"{done} · {self._state(summary, executor)} · {left}")
+                    self.print_line(f"{done} · {self._state(summary, executor)} · {left}")
         finally:
             if self._live is not None:
                 self._draw(self._live, summary, executor)
@@ -98,7 +98,7 @@ class Watcher:
     def _draw(self, live: Live, summary: Summary, executor: Executor) -> None:
         self._bar.update(self._task, completed=summary.done, total=summary.total, left=self._left(summary))
         shown = [Text(self._state(summary, executor), no_wrap=True, overflow="ellipsis")]
-        if why := self._why(summary):
+        if why := self._wait_reason(summary):
             shown.append(Text(f"waiting: {why}"))
         live.update(Group(self._bar, *shown), refresh=True)
 
@@ -114,14 +114,14 @@ class Watcher:
         return " · ".join(parts)
 
     def _left(self, summary: Summary) -> str:
-        if self._why(summary):
+        if self._wait_reason(summary):
             return "waiting"
         if not summary.left or not summary.rate:
             return ""
         return f"{format_duration(summary.left / summary.rate)} left"
 
-    def _why(self, summary: Summary) -> str:
-        """Why nothing is sent, on one line; empty where something is."""
+    def _wait_reason(self, summary: Summary) -> str:
+        """Why nothing is sent, on one line; empty while calls are sent."""
         if not summary.waiting:
             return ""
         why = " ".join(next(iter(self._open_circuits.values()), summary.waiting).split())

@@ -1,4 +1,4 @@
-"""`headrace run`: a prompt over a file."""
+"""`headrace run`: sends a prompt for every row of a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.cli import options
-from headrace.cli.engines import CommandWithEngines
+from headrace.cli.engine_options import CommandWithEngines
 
 if TYPE_CHECKING:
     from headrace.bulk import Summary
@@ -17,56 +17,62 @@ if TYPE_CHECKING:
 
 SOME_FAILED, INTERRUPTED = 1, 130
 
-_SAID = ("headrace.cache", "headrace.redis")
-"""Loggers whose warnings a run shows: what they say is in no summary."""
+_SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
+"""Loggers whose warnings a run prints, because the summary does not hold them."""
 
 
 @click.command(cls=CommandWithEngines, short_help="Send a prompt for every row of a file.")
 @click.argument("input", metavar="INPUT", type=options.FILE)
-@click.option("--prompt", help="Template of the prompt; {name} stands for a row's column of that name.")
+@click.option("--prompt", help="Prompt template; {name} is replaced by the row's column of that name.")
 @click.option(
-    "--out", required=True, metavar="OUT.jsonl", type=options.FILE, help="Output, which is the journal too."
+    "--out", required=True, metavar="OUT.jsonl", type=options.FILE, help="Output file; it is the journal too."
 )
 @options.model
 @options.base_url
-@click.option("--max-in-flight", type=click.IntRange(min=1), metavar="N", help="Calls at once; default: 100.")
+@click.option(
+    "--max-in-flight", type=options.COUNT, metavar="N", help="Limit of calls at once; default: 100."
+)
 @options.system
 @options.parameters
 @click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
-@click.option("--schema", metavar="FILE", help="The answer must be JSON that fits this JSON schema.")
-@click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id, or the row.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
-@click.option("--budget", metavar="USD", help="The most that the run may cost, with its earlier sessions.")
-@click.option("--deadline", type=options.DURATION, metavar="TIME", help="Stop after so long, like 2h.")
+@click.option("--schema", metavar="FILE", help="File with the JSON schema of the answers.")
+@click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id or the row.")
+@click.option("--limit", type=options.COUNT, metavar="N", help="Send only the first N items.")
+@click.option(
+    "--budget", type=options.USD, metavar="USD", help="Limit of the cost, for all sessions of the run."
+)
+@click.option("--deadline", type=options.DURATION, metavar="TIME", help="Stop after this time, like 2h.")
 @click.option(
     "--wait-for-endpoint",
     type=options.DURATION,
     default=600.0,
     metavar="TIME",
-    help="How long an endpoint that is down is waited for, like 30m; default: 10m.",
+    help="How long to wait for an endpoint that is down, like 30m; default: 10m.",
 )
-@click.option(
-    "--dry-run", is_flag=True, help="Show what would be sent and about what it costs; send nothing."
-)
+@click.option("--dry-run", is_flag=True, help="Show what would be sent and estimate the cost; send nothing.")
 @click.option(
     "--sample",
-    type=click.IntRange(min=1),
+    type=options.COUNT,
     metavar="N",
-    help="With --dry-run: send N of the rows, and estimate by their answers what all cost.",
+    help="With --dry-run: send N of the rows, and estimate the cost of all from them.",
 )
 @click.option(
-    "--table", metavar="FILE", help="At the end, a table of what is done: FILE.csv or FILE.parquet."
+    "--table", metavar="FILE", help="Also write the finished items as a table: FILE.csv or FILE.parquet."
 )
-@click.option("--retry-failed", is_flag=True, help="Send the items that failed before again.")
+@click.option("--retry-failed", is_flag=True, help="Send items that failed before again.")
 @click.option(
-    "--processes", type=click.IntRange(min=1), default=1, metavar="N", help="Processes that share the calls."
+    "--processes",
+    type=options.COUNT,
+    default=1,
+    metavar="N",
+    help="Number of processes; default: 1.",
 )
 @click.option(
     "--engine",
     metavar="NAME",
-    help="A plugin's engine that makes the run, like ray; --engine ray --help shows its options.",
+    help="Engine of a plugin that performs the run, like ray; its options: --engine ray --help.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log to stderr, a line a call, in place of the bar.")
+@click.option("-v", "--verbose", is_flag=True, help="Log one line per call to stderr instead of the bar.")
 def run(
     input: str,
     prompt: str | None,
@@ -90,14 +96,13 @@ def run(
     processes: int,
     engine: str | None,
     verbose: bool,
-    **engines_options: Any,
+    **engine_options: Any,
 ) -> None:
-    """Send a prompt for every row of INPUT, and write what comes back to OUT.jsonl.
+    """Send a prompt for every row of INPUT, and write the answers to OUT.jsonl.
 
-    INPUT is CSV, JSONL, Parquet or OpenAI's batch format, as it is or compressed with gzip or zstd
-    (recognised by itself), or - for stdin. The output has one line an item, in OpenAI's batch output
-    format. Run the same command again after an interruption, a crash or a kill: it goes on where it
-    stopped.
+    INPUT is CSV, JSONL, Parquet or OpenAI's batch format, plain or compressed with gzip or zstd; - is
+    stdin. The format is detected. OUT.jsonl gets one line per item, in OpenAI's batch output format. If a
+    run was interrupted, run the same command again: it continues where it stopped.
 
     \b
     Examples:
@@ -111,117 +116,107 @@ def run(
       headrace run texts.parquet --out answers.jsonl --prompt "Summarise: {text}" --table answers.parquet
 
     \b
-    Exit code: 0 all succeeded, 1 some failed or the run was stopped by an error,
+    Exit code: 0 all items succeeded, 1 some failed or an error stopped the run,
     2 a mistake in the command or its input, 130 interrupted.
     """
     import functools
 
-    from headrace.bulk import BulkRun, Journal, ProcessExecutor, Source, Task
-    from headrace.bulk.executor import carry_over
-    from headrace.bulk.tables import Table
-    from headrace.bulk.template import Template
-    from headrace.cli.progress import Watcher
-    from headrace.cli.session import on_event_loop, perform, perform_in_processes
+    from headrace.bulk import BulkRun, raise_file_limit
+    from headrace.bulk.prepared_run import prepare_run
+    from headrace.cli.option_names import with_options
+    from headrace.cli.progress import ProgressDisplay
+    from headrace.cli.terminal_run import perform, run_async
     from headrace.errors import HeadraceError, JournalError, SettingsError
-    from headrace.pipeline.engines import Job
+    from headrace.pipeline.bulk_engines import Job
 
     if sample is not None and not dry_run:
-        raise SettingsError("--sample goes with --dry-run")
-    watcher = Watcher(bar=sys.stderr.isatty() and not verbose)
+        raise SettingsError("--sample: needs --dry-run")
+    display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose)
     cost = {} if budget is None else {"cost": {"budget": budget}}
     make_client = functools.partial(
         client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
-    client = make_client(observers=[watcher])
-    handed_to, values = run.chosen(engine, engines_options)
-    if handed_to is not None:
+    client = make_client(observers=[display])
+    chosen, engine_values = run.chosen(engine, engine_options)
+    answer = None if schema is None else options.json_file("--schema", schema)
+    asked: dict[str, Any] = {
+        "prompt": prompt,
+        "choices": None if choices is None else choices.split(","),
+        "system": system,
+        "parameters": options.parsed(parameters),
+        "id_column": id_column,
+        "limit": limit,
+    }
+    if chosen is not None:
         if dry_run or table is not None or processes != 1 or verbose:
-            raise SettingsError("--dry-run, --table, --processes and --verbose are not for an --engine")
+            raise SettingsError("--engine: leave out --dry-run, --table, --processes and --verbose")
         job = Job(
             input=input,
             out=out,
-            prompt=prompt,
             model=client.settings.model,
-            choices=None if choices is None else choices.split(","),
-            schema=None if schema is None else options.json_file("--schema", schema),
-            system=system,
-            parameters=options.parsed(parameters),
-            id_column=id_column,
-            limit=limit,
+            schema=answer,
+            **asked,
             make_client=make_client,
             max_in_flight=client.settings.max_in_flight,
             deadline=deadline,
             wait_for_endpoint=wait_for_endpoint,
             retry_failed=retry_failed,
         )
-        summary = handed_to.run(job, values)
+        summary = chosen.run(job, engine_values)
         click.echo(report(summary, out))
         sys.exit(exit_code(summary))
-    source = Source(input, id_column, limit)
-    wanted = None if table is None else Table(table, source, out)
-    task = Task(
-        source,
-        None if prompt is None else Template(prompt),
-        client.settings.model,
-        None if choices is None else choices.split(","),
-        system,
-        options.parsed(parameters),
-        None if schema is None else options.json_file("--schema", schema),
-    )
-    total = task.check()
+    prepared = prepare_run(input, out, client.settings.model, answer=answer, table=table, **asked)
     if dry_run:
-        from headrace.cli.preview import preview
-        from headrace.cli.sample import take_sample
+        from headrace.cli.dry_run import preview
+        from headrace.cli.dry_run_sample import take_sample
 
         if sample is None:
-            click.echo(preview(client, task, total))
+            click.echo(preview(client, prepared))
         else:
-            click.echo(on_event_loop(lambda: take_sample(client, task, total, sample)))
+            text = run_async(lambda: take_sample(client, prepared, sample))
+            click.echo(with_options(text, click.get_current_context()))
         return
-    with Journal(out, task.fingerprint(), total, limit is not None) as journal:
-        if retry_failed:
-            journal.forget_failed()
+    with prepared.open_journal(retry_failed=retry_failed) as journal:
         bulk = BulkRun(
-            task,
+            prepared.task,
             journal,
-            total,
+            prepared.total,
             wait_for_endpoint=wait_for_endpoint,
             deadline=deadline,
-            say=watcher.say,
+            notify=display.print_line,
         )
         try:
             if processes == 1:
-                carry_over(client, journal.spent)
-                summary = on_event_loop(lambda: perform(client, bulk, task.choices, watcher))
+                raise_file_limit(client.settings.max_in_flight)
+                local = prepared.local_executor(client, journal)
+                summary = run_async(lambda: perform(bulk, local, client, display))
             else:
-                most = client.settings.max_in_flight
-                executor = ProcessExecutor(
-                    make_client, processes, most, task.choices, task.answer, watcher.hear, journal.spent
+                workers = prepared.process_executor(
+                    make_client, journal, processes, client.settings.max_in_flight, display.on_event
                 )
-                summary = on_event_loop(lambda: perform_in_processes(executor, bulk, watcher))
-        except JournalError as error:  # no mistake in the command, and not before anything is sent
+                summary = run_async(lambda: perform(bulk, workers, workers, display))
+        except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
-        if wanted is not None:
-            wanted.write()
+        prepared.write_table()
     click.echo(report(summary, out, table))
     sys.exit(exit_code(summary))
 
 
 class _Warnings(logging.Handler):
-    """Puts what is logged on stderr, as it is at that moment: above the bar where there is one."""
+    """Prints log records to the current stderr, above the bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"headrace: {record.getMessage()}", err=True)
 
 
 def client_for(verbose: bool, **keywords: Any) -> Client:
-    """The client of a process of the run, and its log."""
+    """Make the client of one process, and set up its log."""
     from headrace.client import Client
 
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     else:
-        for name in _SAID:
+        for name in _SHOWN_LOGGERS:
             logger = logging.getLogger(name)
             if not logger.handlers:
                 logger.addHandler(_Warnings(logging.WARNING))
@@ -229,25 +224,29 @@ def client_for(verbose: bool, **keywords: Any) -> Client:
 
 
 def report(summary: Summary, out: str, table: str | None = None) -> str:
-    """The summary, and what to do next where something is left to do."""
+    """The summary, and what to do next if items are left."""
     from headrace.bulk.summary_text import describe
+    from headrace.cli.option_names import with_options
 
-    lines = [describe(summary), f"  output     {out}"]
+    ctx = click.get_current_context()
+    lines = [with_options(describe(summary), ctx), f"  output     {out}"]
     if table is not None:
         lines.append(f"  table      {table}")
     if summary.stopped_by is not None:
-        why = "" if summary.stopped_by == "interrupt" else f"Stopped: {summary.stopped_by}. "
+        why = ""
+        if summary.stopped_by != "interrupt":
+            why = f"Stopped: {with_options(str(summary.stopped_by), ctx)}. "
         lines.append(
             f"{why}{summary.left:,} of {summary.total:,} items are left unsent; "
-            "the same command again goes on from here."
+            "run the same command again to continue."
         )
     elif summary.failed_before + summary.failed:
-        lines.append("The same command with --retry-failed sends the failed items again.")
+        lines.append("To send the failed items again, add --retry-failed to the same command.")
     return "\n".join(lines)
 
 
 def exit_code(summary: Summary) -> int:
-    """What the command ends with; see its help."""
+    """The exit code of the command; see its help."""
     if summary.stopped_by == "interrupt" and summary.left:
         return INTERRUPTED
     return SOME_FAILED if summary.left or summary.failed or summary.failed_before else 0

@@ -1,4 +1,4 @@
-"""`headrace serve`: the embedded endpoint."""
+"""`headrace serve`: starts the embedded endpoint."""
 
 from __future__ import annotations
 
@@ -16,17 +16,34 @@ _FILE = click.Path(exists=True, dir_okay=False)
 
 
 @click.command(short_help="Start an endpoint that simulates a model.")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free.")
-@click.option("--latency", type=DURATION, default=0.0, help="Time an answer takes, like 800ms.")
-@click.option("--jitter", type=DURATION, default=0.0, help="By how much that varies, like 200ms.")
-@click.option("--rate-limit", type=Quantity("rate", parse_rate), help="429 over it, like 100/s.")
-@click.option("--errors", type=Quantity("share", parse_share), default=0.0, help="Share of faults, like 5%.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answers.")
-@click.option("--tls", is_flag=True, help="HTTP/2 and HTTP/1.1 over TLS, with a certificate made for it.")
-@click.option("--certificate", type=_FILE, help="PEM file, for --tls with a certificate of your own.")
-@click.option("--key", type=_FILE, help="PEM file of its key, where that is in another file.")
-@click.option("--quirks", default="", metavar="NAME,…", help="Odd but real ways to answer; see the docs.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free port."
+)
+@click.option("--latency", type=DURATION, default=0.0, help="Time until an answer, like 800ms.")
+@click.option("--jitter", type=DURATION, default=0.0, help="Random variation of the latency.")
+@click.option(
+    "--rate-limit",
+    type=Quantity("rate", parse_rate),
+    help="Calls above it get a 429, like 100/s.",
+)
+@click.option(
+    "--errors",
+    type=Quantity("share", parse_share),
+    default=0.0,
+    help="Share of failing calls, like 5%.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="The same seed gives the same answers.",
+)
+@click.option("--tls", is_flag=True, help="HTTP/2 and HTTP/1.1 over TLS, with a new certificate.")
+@click.option("--certificate", type=_FILE, help="PEM file with your own certificate, for --tls.")
+@click.option("--key", type=_FILE, help="PEM file with its key, if that is a separate file.")
+@click.option("--quirks", default="", metavar="NAME,…", help="Unusual but real behaviour; see the docs.")
 def serve(
     host: str,
     port: int,
@@ -42,20 +59,21 @@ def serve(
 ) -> None:
     """Start an OpenAI-compatible endpoint that simulates a model, until Ctrl-C.
 
-    It has chat completions (streaming too), embeddings and models. Its answers are made up, the same for
-    the same seed; its token counts add up. Faults are 429 with Retry-After, 500, 503 and connections cut.
+    It has chat completions (also streamed), embeddings and models. Answers are invented; token counts are
+    consistent. Faults are 429 with Retry-After, 500, 503 and broken connections.
 
     \b
     Example:
       headrace serve --port 8000 --latency 800ms --errors 5%
       OPENAI_BASE_URL=http://127.0.0.1:8000/v1 headrace run …
     """
+    from headrace.errors import HeadraceError, SettingsError
     from headrace.testing.server.server import serve as run_server
 
     if certificate is not None and not tls:
-        raise click.UsageError("--certificate is for --tls")
+        raise click.UsageError("--certificate: needs --tls")
     if key is not None and certificate is None:
-        raise click.UsageError("--key is the key of a --certificate")
+        raise click.UsageError("--key: needs --certificate")
     try:
         behaviour = Behaviour(
             latency=latency,
@@ -78,15 +96,15 @@ def serve(
                 )
             run_server(behaviour, host, port, ready=partial(_announce, certified), certificate=certified)
         except OSError as error:
-            raise click.ClickException(error.strerror or str(error)) from error
+            raise SettingsError(error.strerror or str(error)) from error
         except ImportError as error:
-            raise click.ClickException(str(error)) from error
+            raise HeadraceError(str(error)) from error
 
 
 def _announce(certificate: Certificate | None, url: str) -> None:
     click.echo(f"Simulated endpoint at {url}")
     if isinstance(certificate, TemporaryCertificate):
         click.echo(
-            "Its certificate is made for this run; call it like this:\n"
+            "Its certificate is new and only for this endpoint. Call it like this:\n"
             f"  SSL_CERT_FILE={certificate.authority} OPENAI_BASE_URL={url} headrace chat Hello --model any"
         )

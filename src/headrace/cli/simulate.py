@@ -1,4 +1,4 @@
-"""`headrace simulate`: what settings do to a load and an endpoint, in virtual time."""
+"""`headrace simulate`: runs a scenario in virtual time."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _CLEAR = "\r\033[K"
 @click.option("--settings", metavar="FILE", type=options.FILE, help="A headrace.toml to try as well.")
 @click.option("--csv", "table", metavar="FILE", type=options.FILE, help="Write all rows as CSV.")
 @click.option("--out", metavar="PAGE.html", type=options.FILE, help="Write a page with charts.")
-@click.option("--list", "names", is_flag=True, help="List the scenarios that come with headrace.")
-@click.option("--show", is_flag=True, help="Print the scenario's file in place of running it.")
+@click.option("--list", "names", is_flag=True, help="List the bundled scenarios.")
+@click.option("--show", is_flag=True, help="Print the file of the scenario instead of running it.")
 def simulate(
     scenario: str | None, settings: str | None, table: str | None, out: str | None, names: bool, show: bool
 ) -> None:
-    """Run SCENARIO, a TOML file or the name of a bundled one, in virtual time, and print what came of it.
+    """Run SCENARIO in virtual time and print the results. It is a TOML file, or the name of a bundled one.
 
-    The client and the policies are the real ones; load and endpoint are simulated, and nothing is sent. The
-    same scenario prints the same each time.
+    The client and the policies are real; the load and the endpoint are simulated, and nothing is sent. The
+    same scenario always prints the same.
 
     \b
     Examples:
@@ -52,14 +52,14 @@ def simulate(
             click.echo(f"{name:24}{bundled.find_scenario(name).title}")
         return
     if scenario is None:
-        raise click.UsageError("Name a SCENARIO: a file, or one of --list.")
+        raise click.UsageError("Missing argument 'SCENARIO': a file, or a name from --list.")
     given = bundled.find_scenario(scenario)
     if show:
         click.echo(bundled.scenario_text(scenario), nl=False)
         return
     for path in filter(None, (table, out)):
         if not Path(path).absolute().parent.is_dir():
-            raise InputError(f"{path}: there is no such folder")
+            raise InputError(f"{path}: the folder does not exist")
     if settings is not None:
         given = with_settings(given, settings)
     result = None
@@ -84,12 +84,12 @@ def simulate(
 
 
 def _tell(variant: Variant, share: float) -> None:
-    """Say on a line of its own how far the simulation is."""
+    """Show the progress of the simulation, on one line."""
     click.echo(f"{_CLEAR}{variant.name or 'simulating'} {share:.0%}", nl=False, err=True)
 
 
 def _print(result: SimulationResult) -> None:
-    """The tables, as wide as they are: a terminal that is too narrow wraps them, a file holds all."""
+    """Print the tables at full width; a narrow terminal wraps them."""
     from rich.console import Console
 
     from headrace.testing.simulation import tables

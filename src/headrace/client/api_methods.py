@@ -15,9 +15,9 @@ from headrace.client.embeddings import Embeddings, embed, embeddings_body, in_ba
 from headrace.client.stream import Stream
 from headrace.endpoint import EMPTY
 from headrace.errors import HeadraceError, RequestError
+from headrace.limiter_tokens import Limiter
 from headrace.replies import ParsedReply, Reply
 from headrace.settings import CoreSettings
-from headrace.tokens import Limiter
 from headrace.wire.models_list import parse_model_ids
 from headrace.wire.parameters import (
     OWN_KEYWORDS,

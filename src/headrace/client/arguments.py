@@ -10,12 +10,12 @@ import anyio
 
 from headrace._support.text import nearest
 from headrace.errors import RequestError, SettingsError
+from headrace.limiter_tokens import Limiter
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline.plugin_manager import Plugins
 from headrace.settings import CoreSettings, Settings
-from headrace.tokens import Limiter
 from headrace.transports import Transport
-from headrace.transports.choice import OWN_TRANSPORTS, make_transport
+from headrace.transports.factory import OWN_TRANSPORTS, make_transport
 
 _TRANSPORT_SETTINGS = frozenset({"cert", "cert_key", "cert_password", "proxy"})
 

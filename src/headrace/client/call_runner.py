@@ -15,10 +15,10 @@ from headrace.client.api_methods import ApiMethods
 from headrace.client.map import OutcomeStream
 from headrace.endpoint import Endpoint
 from headrace.errors import ClientStateError, HeadraceError, RequestError
+from headrace.limiter_tokens import Limiter
 from headrace.pipeline.chunk_reader import streamed_request
 from headrace.pipeline.pipeline import Pipeline
 from headrace.replies import Reply
-from headrace.tokens import Limiter
 from headrace.wire.request_bodies import RequestLike, as_request, encode_request
 from headrace.wire.structured_output import ResponseFormat
 

@@ -25,6 +25,7 @@ from headrace.client.map import OutcomeStream
 from headrace.endpoint import Endpoint
 from headrace.errors import ClientStateError
 from headrace.keys import KeyProvider, Secret, as_secret
+from headrace.limiter_tokens import Limiter
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline.attempt import with_raise_for_status
 from headrace.pipeline.lifespans import Lifespans
@@ -33,7 +34,6 @@ from headrace.pipeline.plugin_manager import Plugins, check_observer
 from headrace.policies import Observer, Policy
 from headrace.replies import ParsedReply, Reply
 from headrace.settings import CoreSettings, load_settings
-from headrace.tokens import Limiter
 from headrace.transports import Transport
 from headrace.wire.request_bodies import RequestLike
 from headrace.wire.structured_output import response_format_for

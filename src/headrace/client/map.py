@@ -28,8 +28,8 @@ from headrace._support.task_groups import task_group
 from headrace.calls import Outcome, R_co
 from headrace.client.item_source import EXHAUSTED, ItemSource
 from headrace.errors import ClientStateError
+from headrace.limiter_tokens import Limiter
 from headrace.limiters import PriorityCapacityLimiter
-from headrace.tokens import Limiter
 
 MAX_HELD = 4
 """How many calls are held at most, waiting ones included, as a multiple of those that may be active."""

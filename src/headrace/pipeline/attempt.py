@@ -24,11 +24,11 @@ from headrace.errors import (
     StatusError,
 )
 from headrace.keys import RefreshableKey
+from headrace.limiter_tokens import acquire_all
 from headrace.pipeline.chunk_reader import open_stream, stop_asking_for_usage
 from headrace.pipeline.schema_modes import SchemaModes, rejects_format
 from headrace.policies import Send
 from headrace.replies import Headers, ParsedReply, Reply
-from headrace.tokens import acquire_all
 from headrace.wire.error_bodies import MAX_MESSAGE_CHARS, is_retryable, parse_error_body
 from headrace.wire.error_redaction import redact_error
 from headrace.wire.finish_reasons import refusal_text, with_finish_reason

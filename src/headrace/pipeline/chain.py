@@ -9,10 +9,10 @@ from functools import partial
 from headrace._support.interrupts import uninterrupted
 from headrace.calls import Call, Event
 from headrace.errors import HeadraceError, PluginError, PolicyError
+from headrace.limiter_tokens import Limiter, acquire_all, release_all, try_acquire
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.policies import Observer, Policy, Send, Stage
 from headrace.replies import Reply
-from headrace.tokens import Limiter, acquire_all, release_all, try_acquire
 
 _log = logging.getLogger("headrace")
 

@@ -14,7 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from headrace.pipeline.engines import Engine
+    from headrace.pipeline.bulk_engines import Engine
     from headrace.policies import Observer, Policy
     from headrace.settings import Settings
     from headrace.transports import Transport

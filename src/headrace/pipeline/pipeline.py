@@ -17,6 +17,7 @@ from headrace.errors import (
     PluginError,
     SettingsError,
 )
+from headrace.limiter_tokens import Limiter
 from headrace.pipeline.chain import compile_chain, compile_observers
 from headrace.pipeline.error_attribution import wrap_unexpected
 from headrace.pipeline.lifespans import TRANSPORT, Component
@@ -24,7 +25,6 @@ from headrace.pipeline.plugin_manager import Plugins, check_observer, check_poli
 from headrace.policies import Observer, Policy, Send
 from headrace.replies import Reply
 from headrace.settings import Settings
-from headrace.tokens import Limiter
 from headrace.transports import Transport
 from headrace.wire.error_redaction import redact_error
 

@@ -12,18 +12,19 @@ unknown key is an error that names the most similar known key.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from headrace._support.text import nearest
 from headrace.endpoint import Endpoint, models_by_name
 from headrace.errors import SettingsError
-from headrace.settings.core import CoreSettings
+from headrace.settings.core_settings import CoreSettings
 from headrace.settings.sections import PREFIX, Settings, build, core_keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHARED_FOLDER = "HEADRACE_SHARED_FOLDER"
 """The environment variable with a folder that the processes of one run share; not a setting."""
@@ -51,7 +52,11 @@ def load_settings(
     environ = os.environ if environ is None else environ
     core: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
-    source, table = _read_file(Path.cwd() if directory is None else directory)
+    from headrace.settings.settings_file import (
+        read_settings_file,  # its imports are not for `import headrace`
+    )
+
+    source, table = read_settings_file(directory)
     if "api_key" in table:
         raise SettingsError(f"{source}: a key must not be in a file; set OPENAI_API_KEY instead")
     if "cert_password" in table:
@@ -71,9 +76,8 @@ def load_settings(
             core[key] = _names(text) if key == "policies" else text
 
     if keywords.get("base_url") is not None or environ.get("HEADRACE_BASE_URL"):
-        core.pop(
-            "endpoints", None
-        )  # naming one endpoint replaces several; OPENAI_BASE_URL does not, because other programs use it too
+        # This replaces several endpoints. OPENAI_BASE_URL does not, because it is meant for all programs.
+        core.pop("endpoints", None)
     given: dict[str, dict[str, Any]] = {}
     _sort_in({key: value for key, value in keywords.items() if value is not None}, core, given, "")
     endpoints = core.pop("endpoints", None)
@@ -127,25 +131,6 @@ def _sort_in(
             sections[key] = sections.get(key, {}) | dict(value)
         else:
             raise SettingsError(f"{source}unknown setting {key!r}; {nearest(key, core_keys())}")
-
-
-def _read_file(directory: Path) -> tuple[str, Mapping[str, Any]]:
-    for folder in (directory, *directory.parents):
-        own, project = folder / "headrace.toml", folder / "pyproject.toml"
-        if own.is_file():
-            return str(own), _parse(own)
-        if project.is_file():
-            table = _parse(project).get("tool", {}).get("headrace")
-            if table is not None:
-                return f"{project} [tool.headrace]", table
-    return "", {}
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SettingsError(f"{path}: {error}") from error
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from headrace.bulk.report import Statistics, write_page
+from headrace.bulk.report.output_reader import count_lines
 from headrace.bulk.report.page import rate, render, share
-from headrace.bulk.report.reading import count
 from headrace.errors import ConnectError, InputError
 
-Line = Callable[..., bytes]
+MakeLine = Callable[..., bytes]
 NASTY = "<script>alert('1')</script> & \"quoted\" \u2028 \u202e </td>{{ 7 * 7 }}"
 
 
@@ -37,26 +37,30 @@ class Seen(HTMLParser):
 
 
 @pytest.fixture
-def statistics(line: Line) -> Statistics:
+def statistics(line: MakeLine) -> Statistics:
     """Of an answer and a failure, in whose words markup stands."""
-    return count([line(0, body={"model": NASTY}), line(1, error=ConnectError(NASTY))], "out.jsonl")
+    return count_lines([line(0, body={"model": NASTY}), line(1, error=ConnectError(NASTY))], "out.jsonl")
 
 
-def test_what_others_wrote_is_text_and_no_markup(statistics: Statistics) -> None:
+def test_text_from_outside_is_escaped(statistics: Statistics) -> None:
     seen = Seen(render(statistics, f"{NASTY}.jsonl", datetime.now(UTC)))
     assert seen.text.count(NASTY) == 4, "title, heading, message and model"
     assert "script" not in seen.elements
     assert seen.elements.count("svg") == 2
 
 
-def test_a_message_is_cut_and_no_character_breaks_the_page(line: Line) -> None:
+def test_a_message_is_cut_and_no_character_breaks_the_page(line: MakeLine) -> None:
     message = "".join(map(chr, range(0x20))) + "x" * 500
-    page = render(count([line(0, error=ConnectError(message))], "out.jsonl"), "out.jsonl", datetime.now(UTC))
+    page = render(
+        count_lines([line(0, error=ConnectError(message))], "out.jsonl"), "out.jsonl", datetime.now(UTC)
+    )
     assert "x" * 367 + "…" in page
     assert "x" * 368 not in page
 
 
-def test_a_page_is_for_its_owner_and_replaces_one_of_before(statistics: Statistics, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_page_and_it_replaces_an_older_one(
+    statistics: Statistics, tmp_path: Path
+) -> None:
     out = tmp_path / "page.html"
     for name in ("first.jsonl", "second.jsonl"):
         write_page(statistics, name, out)
@@ -65,7 +69,7 @@ def test_a_page_is_for_its_owner_and_replaces_one_of_before(statistics: Statisti
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_nothing_else_is_replaced(statistics: Statistics, tmp_path: Path) -> None:
+def test_only_pages_are_replaced(statistics: Statistics, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     out.write_text("<h1>My diary</h1>")
     with pytest.raises(InputError, match="not a page of headrace; name another --out"):

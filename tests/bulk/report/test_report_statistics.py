@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bulk.report.reading import count, read
+from headrace.bulk.report.output_reader import count_lines, read_statistics
 from headrace.errors import (
     AnswerError,
     CallTimeout,
@@ -24,7 +24,7 @@ from headrace.errors import (
 )
 from headrace.replies import Headers
 
-Line = Callable[..., bytes]
+MakeLine = Callable[..., bytes]
 
 
 def answer(model: str, prompt: int, completion: int) -> dict[str, Any]:
@@ -46,16 +46,16 @@ items = st.fixed_dictionaries(
 
 
 @given(st.data())
-def test_totals_are_those_counted_naively(line: Line, data: st.DataObject) -> None:
+def test_totals_equal_a_naive_count(line: MakeLine, data: st.DataObject) -> None:
     lines = [line(n, **each) for n, each in enumerate(data.draw(st.lists(items, min_size=1)))]
-    found = count(lines, "out.jsonl")
+    found = count_lines(lines, "out.jsonl")
     seen = [json.loads(each) for each in lines]
     answered = [each for each in seen if each["response"]]
     summary = found.summary
     assert found.items == len(seen)
     assert summary.failed == sum(each["error"] is not None for each in seen)
     assert summary.failures == Counter(each["error"]["code"] for each in seen if each["error"])
-    assert all(kind.message and kind.status is None for kind in summary.kinds)
+    assert all(group.message and group.status is None for group in summary.failure_groups)
     assert summary.retries == sum(each["headrace"]["attempts"] - 1 for each in seen)
     assert found.attempts == Counter(min(each["headrace"]["attempts"], 10) for each in seen)
     assert summary.latencies.count == len(answered)
@@ -71,15 +71,17 @@ def test_totals_are_those_counted_naively(line: Line, data: st.DataObject) -> No
     assert sum((totals.cost or Decimal(0) for totals in found.models.values()), Decimal(0)) == sum(costs)
 
 
-def test_an_answer_of_a_cache_took_no_tokens(line: Line) -> None:
-    found = count([line(0, body=answer("m", 7, 3), attempts=0), line(1, body=answer("m", 7, 3))], "out.jsonl")
+def test_an_answer_from_a_cache_takes_no_tokens(line: MakeLine) -> None:
+    found = count_lines(
+        [line(0, body=answer("m", 7, 3), attempts=0), line(1, body=answer("m", 7, 3))], "out.jsonl"
+    )
     assert (found.summary.prompt_tokens, found.models["m"].completion_tokens) == (7, 3)
     assert (found.models["m"].answers, found.summary.retries) == (2, 0)
 
 
-def test_only_an_answer_with_success_has_latency_tokens_and_a_model(line: Line) -> None:
+def test_only_successful_answers_have_latency_tokens_and_a_model(line: MakeLine) -> None:
     refused = RateLimited("slow down", 429, Headers([]), json.dumps(answer("m", 1, 1)).encode())
-    found = count([line(0, error=refused)], "out.jsonl")
+    found = count_lines([line(0, error=refused)], "out.jsonl")
     assert found.summary.latencies.count == found.summary.prompt_tokens == 0
     assert not found.models
 
@@ -87,33 +89,33 @@ def test_only_an_answer_with_success_has_latency_tokens_and_a_model(line: Line) 
 @pytest.mark.parametrize(
     "body", [[1], "text", {"usage": "none"}, {"model": None, "usage": None}, {"model": 3}]
 )
-def test_a_body_shaped_otherwise_counts_without_model_and_tokens(line: Line, body: Any) -> None:
-    found = count([line(0, body=body)], "out.jsonl")
+def test_a_body_of_another_shape_counts_without_model_and_tokens(line: MakeLine, body: Any) -> None:
+    found = count_lines([line(0, body=body)], "out.jsonl")
     assert found.summary.succeeded == 1
     assert list(found.models) == ["not named in the answer"]
 
 
-def test_memory_does_not_grow_with_models_and_messages(line: Line) -> None:
+def test_memory_does_not_grow_with_models_and_messages(line: MakeLine) -> None:
     def lines() -> Iterator[bytes]:
         for number in range(200):
             yield line(number, body=answer(f"model {number}", 1, 1))
         yield line(200, error=ConnectError("x" * 10_000))
 
-    found = count(lines(), "out.jsonl")
+    found = count_lines(lines(), "out.jsonl")
     assert len(found.models) == 51
     assert found.models["other models"].answers == 150
-    assert [len(kind.message) for kind in found.summary.kinds] == [400]
+    assert [len(group.message) for group in found.summary.failure_groups] == [400]
 
 
-def test_failures_are_counted_by_code_and_status_with_the_message_of_the_first(line: Line) -> None:
+def test_failures_are_grouped_with_the_message_of_the_first(line: MakeLine) -> None:
     body = json.dumps({"error": "…"}).encode()
     lines = [
         *(line(n, error=StatusError(f"no {n}", 404, Headers([]), body)) for n in range(2)),
         line(2, error=StatusError("too large", 413, Headers([]), body)),
         line(3, error=AnswerError("no choice"), body=answer("m", 1, 1)),
     ]
-    found = count(lines, "out.jsonl").summary
-    assert [(kind.code, kind.status, kind.number, kind.message) for kind in found.kinds] == [
+    found = count_lines(lines, "out.jsonl").summary
+    assert [(group.code, group.status, group.number, group.message) for group in found.failure_groups] == [
         ("status_error", 404, 2, "no 0"),
         ("answer_error", None, 1, "no choice"),
         ("status_error", 413, 1, "too large"),
@@ -121,28 +123,29 @@ def test_failures_are_counted_by_code_and_status_with_the_message_of_the_first(l
     assert found.failures == {"status_error": 3, "answer_error": 1}
 
 
-def test_lines_of_before_have_no_time(line: Line) -> None:
+def test_lines_without_a_time_are_counted_as_undated(line: MakeLine) -> None:
     old = json.loads(line(0))
     del old["headrace"]["completed_at"]
-    found = count([json.dumps(old).encode() + b"\n", line(1)], "out.jsonl")
+    found = count_lines([json.dumps(old).encode() + b"\n", line(1)], "out.jsonl")
     assert (found.items, found.undated) == (2, 1)
 
 
-def test_a_torn_last_line_is_left_out(line: Line, tmp_path: Path) -> None:
+def test_half_a_line_at_the_end_is_left_out(line: MakeLine, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_bytes(line(0) + line(1)[:-1])
-    found = read(out)
+    found = read_statistics(out)
     assert (found.items, found.torn) == (1, True)
     out.write_bytes(line(0) + line(1))
-    assert not read(out).torn
+    assert not read_statistics(out).torn
 
 
 FOREIGN = [
     b"id,name\n1,hose\n",
     b'{"id": "batch_req_1", "custom_id": "a", "response": null, "error": null}\n',
     b'{"id": "headrace-1", "custom_id": "a", "response": null, "error": null}\n',
-    b'{"id": "headrace-1", "response": null, "error": null, "headrace": {"attempts": 1, "elapsed": -1}}\n',
-    b'{"id": "headrace-1", "response": null, "error": null, '
+    b'{"id": "headrace-1", "custom_id": "a", "response": null, "error": null, '
+    b'"headrace": {"attempts": 1, "elapsed": -1}}\n',
+    b'{"id": "headrace-1", "custom_id": "a", "response": null, "error": null, '
     b'"headrace": {"attempts": 1, "elapsed": 1, "cost": "NaN"}}\n',
     b"\xff\xfe\n",
     b"\n",
@@ -151,23 +154,23 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
-def test_a_foreign_line_is_named_and_where_it_is(line: Line, tmp_path: Path, foreign: bytes) -> None:
+def test_a_foreign_line_is_an_error_with_its_place(line: MakeLine, tmp_path: Path, foreign: bytes) -> None:
     out = tmp_path / "out.jsonl"
     out.write_bytes(line(0) + foreign)
-    with pytest.raises(InputError, match=r"out\.jsonl:2: no output line of headrace run"):
-        read(out)
+    with pytest.raises(InputError, match=r"out\.jsonl:2: not an output line of headrace run"):
+        read_statistics(out)
 
 
-def test_what_is_missing_or_empty_is_said(tmp_path: Path) -> None:
+def test_missing_and_empty_files_are_errors(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     for content, said in (
         (None, "No such file"),
-        (b"", "no item is done"),
-        (b'{"id": "head', "no item is done"),
+        (b"", "holds no finished item"),
+        (b'{"id": "head', "holds no finished item"),
     ):
         if content is not None:
             out.write_bytes(content)
         with pytest.raises(InputError, match=said):
-            read(out)
+            read_statistics(out)
     with pytest.raises(InputError, match="Is a directory"):
-        read(tmp_path)
+        read_statistics(tmp_path)

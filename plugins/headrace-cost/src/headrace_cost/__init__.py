@@ -2,7 +2,7 @@
 
 import headrace
 from headrace_cost.policy import Cost
-from headrace_cost.prices import no_price_message
+from headrace_cost.price_lookup import no_price_message
 from headrace_cost.totals import Tally, Totals
 
 __all__ = ["Cost", "Tally", "Totals"]

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Protocol, Self
 
 from headrace.plugins import Waiter, WaitingQueue
-from headrace_cost.rates import ZERO, add, subtract
+from headrace_cost.token_rates import ZERO, add, subtract
 
 
 class BudgetAccount(Protocol):

@@ -20,7 +20,7 @@ from headrace import (
     StatusError,
     Usage,
 )
-from headrace_cost.rates import ZERO, add
+from headrace_cost.token_rates import ZERO, add
 
 NOTE_KEY = "cost.charges"
 """The key of a call's list of charges in its notes."""

@@ -24,13 +24,13 @@ from headrace import (
     StreamResult,
 )
 from headrace.plugins import SHARED_FOLDER
+from headrace_cost.attempt_pricing import AttemptPricer
 from headrace_cost.budget import BudgetAccount, LocalBudget
+from headrace_cost.budget_enforcement import amount_spent, budget_exceeded, reserve, settle_stream
 from headrace_cost.charges import NOTE_KEY, Charge, sum_charges
-from headrace_cost.enforcement import amount_spent, budget_exceeded, reserve, settle_stream
-from headrace_cost.live import live_catalogue
-from headrace_cost.prices import PriceList
-from headrace_cost.pricing import AttemptPricer
-from headrace_cost.rates import ZERO
+from headrace_cost.live_prices import live_catalogue
+from headrace_cost.price_lookup import PriceList
+from headrace_cost.token_rates import ZERO
 from headrace_cost.totals import Totals
 
 
@@ -226,7 +226,7 @@ class Cost:
         # Not opened when the policy is made, because that may happen in another process.
         shared = os.environ.get(SHARED_FOLDER)
         if shared is not None:
-            from headrace_cost.ledger import Ledger  # it needs fcntl, which Windows does not have
+            from headrace_cost.shared_ledger import Ledger  # it needs fcntl, which Windows does not have
 
             if not isinstance(self._account, Ledger):
                 self._account = Ledger(self.budget, Path(shared, "cost"))

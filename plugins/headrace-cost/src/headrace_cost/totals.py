@@ -8,7 +8,7 @@ from decimal import Decimal
 import attrs
 
 from headrace import Usage
-from headrace_cost.rates import ZERO, add
+from headrace_cost.token_rates import ZERO, add
 
 OTHERS = "(others)"
 """The name of the tally for all names without their own."""

@@ -1,8 +1,8 @@
 """Pace plugin for headrace: sends calls at the rate that an endpoint allows."""
 
 import headrace
+from headrace_pace.pace_state import PaceState
 from headrace_pace.policy import Pace
-from headrace_pace.state import PaceState
 
 __all__ = ["Pace", "PaceState"]
 

@@ -7,16 +7,16 @@ import time
 
 from headrace import Call, CallError, Headers, Reply, StatusError, StreamResult
 from headrace.plugins import is_daily_limit, is_out_of_credit, max_output_tokens
-from headrace_pace.headers import KINDS, RateLimitInfo, read_limits
-from headrace_pace.need import NOTHING, Admission, Need, actual_need, estimate_need
+from headrace_pace.call_demand import NOTHING, Admission, CallDemand, actual_need, estimate_need
 from headrace_pace.pause import MAX_STEP
+from headrace_pace.rate_limit_headers import KINDS, RateLimitInfo, read_limits
 from headrace_pace.rate_limiter import RateLimiter
 
 _DAILY_PAUSE = 3600.0
 """Seconds of a pause when a daily quota is used up and the endpoint does not say until when."""
 
 
-def estimate(limiter: RateLimiter, call: Call) -> tuple[Need, bool]:
+def estimate(limiter: RateLimiter, call: Call) -> tuple[CallDemand, bool]:
     """Return the estimated need of a call, and whether its body sets no limit to the length of its answer."""
     output = max_output_tokens(call.request.body or {}, None)
     unbounded = output is None
@@ -97,7 +97,7 @@ def _record_rejection(
         call.notify("pause", endpoint=call.endpoint.name, model=call.request.model, seconds=seconds)
 
 
-def _exhausted_until(reported: dict[str, RateLimitInfo], need: Need) -> float | None:
+def _exhausted_until(reported: dict[str, RateLimitInfo], need: CallDemand) -> float | None:
     """Return the seconds until limits that are used up reset, None if no limit is."""
     resets = [
         info.reset

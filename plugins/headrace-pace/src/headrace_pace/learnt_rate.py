@@ -16,7 +16,7 @@ forgotten when no call had to wait for `FORGET_AFTER` seconds.
 
 from __future__ import annotations
 
-from headrace_pace.bucket import TokenBucket
+from headrace_pace.token_bucket import TokenBucket
 
 FIRST_MARGIN, MARGIN = 0.9, 0.95
 HOLD, MAX_HOLD = 30.0, 120.0

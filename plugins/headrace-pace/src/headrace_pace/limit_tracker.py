@@ -21,8 +21,8 @@ debts, the level of ``remaining`` is not lowered below zero for them.
 
 from __future__ import annotations
 
-from headrace_pace.bucket import TokenBucket
-from headrace_pace.headers import RateLimitInfo
+from headrace_pace.rate_limit_headers import RateLimitInfo
+from headrace_pace.token_bucket import TokenBucket
 
 _MINUTE = 60.0
 _RESERVE = 0.05

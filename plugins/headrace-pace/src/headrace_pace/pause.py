@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 
-from headrace_pace.headers import MAX_SECONDS
+from headrace_pace.rate_limit_headers import MAX_SECONDS
 
 FIRST_PAUSE, MAX_STEP = 1.0, 60.0
 PROBE_TIMEOUT = 2.0
@@ -31,8 +31,8 @@ class Pause:
     __slots__ = ("_length", "_probe", "_probe_began", "_reserved_for", "holds", "until")
 
     def __init__(self) -> None:
-        self.holds = False
-        self.until = float("-inf")
+        self.holds: bool = False
+        self.until: float = float("-inf")
         self._length = 0.0
         self._probe: int | None = None
         self._probe_began = 0.0

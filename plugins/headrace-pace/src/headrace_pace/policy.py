@@ -9,10 +9,10 @@ import attrs
 
 from headrace import Call, CallError, DeadlineExceeded, EndpointPaused, RateLimits, Reply, Send, Stage
 from headrace.plugins import BoundedMapping, Waiter, positive_number
+from headrace_pace.call_demand import REQUEST, Admission, CallDemand
 from headrace_pace.feedback import estimate, record_attempt, record_failure, record_reply
-from headrace_pace.need import REQUEST, Admission, Need
+from headrace_pace.pace_state import PaceState
 from headrace_pace.rate_limiter import RateLimiter
-from headrace_pace.state import PaceState
 
 _REQUEUE_BONUS = 0.5
 """Added to the priority, an integer, of a call that queues again: it goes before others of its priority."""
@@ -125,7 +125,7 @@ class Pace(RateLimits):
             limiter.track(admission)
         return admission
 
-    async def _wait(self, limiter: RateLimiter, call: Call, need: Need) -> None:
+    async def _wait(self, limiter: RateLimiter, call: Call, need: CallDemand) -> None:
         """Wait until the call's turn has come and it holds its tokens again."""
         priority: float = call.priority
         while True:
@@ -147,7 +147,7 @@ class Pace(RateLimits):
             limiter.wake_if_earlier(call.now)
             priority = call.priority + _REQUEUE_BONUS
 
-    async def _wait_in_queue(self, limiter: RateLimiter, call: Call, waiter: Waiter[Need]) -> None:
+    async def _wait_in_queue(self, limiter: RateLimiter, call: Call, waiter: Waiter[CallDemand]) -> None:
         """Wait until a turn is booked; the first waiter watches the clock for all."""
         while not waiter.served:
             now = call.now()

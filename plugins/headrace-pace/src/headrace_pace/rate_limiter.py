@@ -22,13 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from headrace.plugins import PerMinute, RateLimitDetector, RateLimitEvidence, Waiter, WaitingQueue
-from headrace_pace.bucket import EPSILON, TokenBucket
-from headrace_pace.headers import KINDS, RateLimitInfo
+from headrace_pace.call_demand import Admission, AnswerLengths, CallDemand
 from headrace_pace.learnt_rate import LearntRate
 from headrace_pace.limit_tracker import LimitTracker
-from headrace_pace.need import Admission, AnswerLengths, Need
+from headrace_pace.pace_state import PaceState
 from headrace_pace.pause import MAX_STEP, Pause
-from headrace_pace.state import PaceState
+from headrace_pace.rate_limit_headers import KINDS, RateLimitInfo
+from headrace_pace.token_bucket import EPSILON, TokenBucket
 
 
 class RateLimiter:
@@ -52,28 +52,29 @@ class RateLimiter:
     """
 
     def __init__(self, limits: PerMinute, burst: float, now: float) -> None:
-        self.rejections = RateLimitDetector()
-        self.learnt_rate = LearntRate(now)
-        self.pause = Pause()
-        self.answer_lengths = AnswerLengths()
-        self.queue: WaitingQueue[Need] = WaitingQueue()
-        self.pending = 0
-        self.sent = self.rejected = 0
-        self.taken = Need(0.0)
-        self.next_turn_at = float("inf")
-        self.needs_results = False
+        self.rejections: RateLimitDetector = RateLimitDetector()
+        self.learnt_rate: LearntRate = LearntRate(now)
+        self.pause: Pause = Pause()
+        self.answer_lengths: AnswerLengths = AnswerLengths()
+        self.queue: WaitingQueue[CallDemand] = WaitingQueue()
+        self.pending: int = 0
+        self.sent: int = 0
+        self.rejected: int = 0
+        self.taken: CallDemand = CallDemand(0.0)
+        self.next_turn_at: float = float("inf")
+        self.needs_results: bool = False
         self._trackers = {
             kind: (index, LimitTracker(limits[index], burst, 1.0, now)) for index, kind in enumerate(KINDS)
         }
         self._unbounded: set[Admission] = set()
         self._buckets: list[tuple[int, TokenBucket]] = []
-        self.counts_tokens = False
-        self.unlimited = True
+        self.counts_tokens: bool = False
+        self.unlimited: bool = True
         self._refresh_buckets()
 
     # Which calls may go.
 
-    def delay(self, now: float, need: Need) -> float:
+    def delay(self, now: float, need: CallDemand) -> float:
         """Return the seconds until a call with this need may go if it is the next one; 0 for at once."""
         delay = self.pause.delay(now) if self.pause.holds else 0.0
         if self.learnt_rate.bucket is not None:
@@ -84,7 +85,7 @@ class RateLimiter:
                 delay = until
         return delay if delay > EPSILON else 0.0
 
-    def delay_behind(self, now: float, need: Need) -> float:
+    def delay_behind(self, now: float, need: CallDemand) -> float:
         """Return the same for a call that comes after the booked ones; infinite if it is not known."""
         delays = [bucket.delay_behind(now, need[index]) for index, bucket in self._buckets]
         delay = max(self.pause.delay_behind(now), self.learnt_rate.delay_behind(now), *delays)
@@ -103,14 +104,14 @@ class RateLimiter:
             delay = max(delay, self.learnt_rate.bucket.delay_until(now, ahead))
         return delay
 
-    def admit(self, now: float, need: Need) -> int:
+    def admit(self, now: float, need: CallDemand) -> int:
         """Admit a call and return the number of its attempt."""
         self.sent += 1
         for index, bucket in self._buckets:
             bucket.take(now, need[index])
         if self.counts_tokens:
             requests, tokens, prompt, output = self.taken
-            self.taken = Need(requests + 1.0, tokens + need[1], prompt + need[2], output + need[3])
+            self.taken = CallDemand(requests + 1.0, tokens + need[1], prompt + need[2], output + need[3])
         if self.pause.holds:
             self.pause.record_probe(now, self.sent)
             self.needs_results = True
@@ -121,7 +122,7 @@ class RateLimiter:
 
     # The queue.
 
-    def join(self, waiter: Waiter[Need]) -> None:
+    def join(self, waiter: Waiter[CallDemand]) -> None:
         """Queue a call, until `leave`."""
         self.queue.join(waiter)
         self.pending += 1
@@ -136,7 +137,7 @@ class RateLimiter:
             self.pause.reserve(waiter)
             self.queue.serve(waiter)
 
-    def leave(self, now: float, waiter: Waiter[Need]) -> None:
+    def leave(self, now: float, waiter: Waiter[CallDemand]) -> None:
         """Remove a call from the queue, or release its booking: to go now, or because it was cancelled."""
         self.pending -= 1
         if not waiter.served:
@@ -170,7 +171,7 @@ class RateLimiter:
         if admission.unbounded:
             self._unbounded.add(admission)
 
-    def settle(self, now: float, admission: Admission, used: Need) -> None:
+    def settle(self, now: float, admission: Admission, used: CallDemand) -> None:
         """Replace the estimate of a finished call by what it used."""
         if admission.need is None:
             return
@@ -184,16 +185,18 @@ class RateLimiter:
         longer = self.answer_lengths.record(tokens)
         if not longer:
             return
-        more = Need(0.0, longer, 0.0, longer)
+        more = CallDemand(0.0, longer, 0.0, longer)
         for admission in self._unbounded:
             assert admission.need is not None
-            admission.need = Need(*[need + extra for need, extra in zip(admission.need, more, strict=True)])
+            admission.need = CallDemand(
+                *[need + extra for need, extra in zip(admission.need, more, strict=True)]
+            )
         for index, bucket in self._buckets:
             if index:
                 bucket.take(now, more[index] * len(self._unbounded))
 
     def update(
-        self, reported: dict[str, RateLimitInfo], now: float, admission: Admission, need: Need
+        self, reported: dict[str, RateLimitInfo], now: float, admission: Admission, need: CallDemand
     ) -> None:
         """Apply the limits that the response to a call reported; ``need`` is the estimate of that call."""
         requests_since = self.sent - admission.number

@@ -21,7 +21,7 @@ import pyarrow
 import ray
 
 from headrace import Client, HeadraceError, JournalError, SettingsError, WorkerLost
-from headrace.bulk import BulkRun, Summary, Task, allow_files
+from headrace.bulk import BulkRun, Summary, Task, raise_file_limit
 from headrace.plugins import SHARED_FOLDER
 from headrace_ray.blocks import BlockSource
 from headrace_ray.executor import BlockExecutor
@@ -76,7 +76,7 @@ class CallActor:
         sys.path += [folder for folder in setup.path if folder not in sys.path]
         if Path(setup.folder).is_dir():
             os.chdir(setup.folder)
-        allow_files(setup.max_in_flight)
+        raise_file_limit(setup.max_in_flight)
         self._shard = ActorShard(setup.out, setup.session, ray.get_runtime_context().get_actor_id())
         if self._stop.session_ended:  # checked only now: see `OutputFolder`
             self._shard.path.unlink()

@@ -11,7 +11,7 @@ import attrs
 import pyarrow
 
 from headrace import Request
-from headrace.bulk import Item, Kind, Task
+from headrace.bulk import Item, SourceKind, Task
 from headrace.plugins import EncodedBody, encode_body
 
 BLOCK_ROWS = 512
@@ -65,7 +65,7 @@ class BlockSource:
 
     table: Any
     name: str = "block"
-    kind: Kind = "batch"
+    kind: SourceKind = "batch"
     id_column: str | None = None
 
     def where(self, line: int) -> str:

@@ -12,7 +12,7 @@ import numpy
 import ray
 
 from headrace import Client, InputError
-from headrace.bulk import WAIT_FOR_ENDPOINT, Item, Kind, Summary, json_values
+from headrace.bulk import WAIT_FOR_ENDPOINT, Item, SourceKind, Summary, json_values
 from headrace.plugins import nearest
 from headrace_ray.blocks import key_of, request_tables
 from headrace_ray.files import JobSpec
@@ -30,7 +30,7 @@ class DatasetRows:
     id_column: str | None
     table: Any = None
     name: str = "the dataset"
-    kind: Kind = "jsonl"
+    kind: SourceKind = "jsonl"
 
     def where(self, line: int) -> str:
         """Return the dataset's name: its rows have no numbers."""

@@ -9,7 +9,7 @@ import anyio
 import attrs
 
 from headrace import Client, Outcome, Request
-from headrace.bulk import Result, Take, WorkItem, result_of
+from headrace.bulk import ItemResult, ResultHandler, WorkItem, item_result
 
 _RESULT_BATCH = 16
 """Most results that are delivered together, as in a local run."""
@@ -20,10 +20,10 @@ class _WorkShare:
     """The items of one call of `work`."""
 
     items: Iterator[WorkItem]
-    take: Take
+    take: ResultHandler
     exhausted: bool = False
     in_flight: int = 0
-    results: list[Result] = attrs.field(factory=list)
+    results: list[ItemResult] = attrs.field(factory=list)
     error: Exception | None = None
     changed: anyio.Event = attrs.field(factory=anyio.Event)
 
@@ -78,7 +78,7 @@ class BlockExecutor:
         """Make the calls, until cancelled."""
         await self._client.map(self, answer=self._answer).each(self._finish)
 
-    async def work(self, items: Iterator[WorkItem], take: Take) -> None:
+    async def work(self, items: Iterator[WorkItem], take: ResultHandler) -> None:
         """See `headrace.bulk.Executor.work`; several calls may run at once."""
         share = _WorkShare(items, take)
         self._shares.append(share)
@@ -126,9 +126,9 @@ class BlockExecutor:
         """Keep the result of an item."""
         share, item = outcome.item.share, outcome.item.item
         share.in_flight -= 1
-        result = result_of(item.index, item.id, outcome, self._choices)
+        result = item_result(item.index, item.id, outcome, self._choices)
         result.number = item.number
         share.results.append(result)
-        if len(share.results) == _RESULT_BATCH or result.may_stop_drawing:
+        if len(share.results) == _RESULT_BATCH or result.may_pause_drawing:
             share.deliver()
         share.changed.set()

@@ -16,7 +16,7 @@ import attrs
 import ray
 
 from headrace import HeadraceError, JournalError
-from headrace.bulk import lock_run, note_dropped, spent_on_dropped
+from headrace.bulk import dropped_cost, lock_run, record_dropped_cost
 from headrace.plugins import SPENT_BEFORE
 from headrace_ray import shards
 from headrace_ray.key_sets import Array
@@ -81,10 +81,10 @@ class OutputFolder:
 
     def _note_spent(self, contents: list[ShardContent]) -> None:
         """Store what earlier sessions spent, also on removed lines, for the policies of this session."""
-        dropped = spent_on_dropped(self._lock)
+        dropped = dropped_cost(self._lock)
         spent = dropped + sum(content.spent for content in contents)
         if self._retry_failed:
-            note_dropped(self._lock, dropped + sum(content.spent_on_failed for content in contents))
+            record_dropped_cost(self._lock, dropped + sum(content.spent_on_failed for content in contents))
         (self.stop.shared / SPENT_BEFORE).write_text(str(spent))
 
     def _end_earlier_sessions(self) -> None:

@@ -11,7 +11,7 @@ import attrs
 import ray.data
 
 from headrace import InputError, JournalError
-from headrace.bulk import Item, Job, Kind, Summary
+from headrace.bulk import Item, Job, SourceKind, Summary
 from headrace_ray.datasource import FunctionDatasource
 from headrace_ray.files import (
     IndexedFile,
@@ -36,7 +36,7 @@ class InputFiles:
     name: str
     files: Sequence[IndexedFile]
     id_column: str | None
-    kind: Kind
+    kind: SourceKind
 
     def where(self, line: int) -> str:
         """Return the input and a line, for messages."""

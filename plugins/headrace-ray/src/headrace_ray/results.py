@@ -13,7 +13,7 @@ import pyarrow
 import ray.data
 
 from headrace import InputError
-from headrace.bulk import as_text, decode_answered
+from headrace.bulk import as_text, decode_line
 from headrace_ray.blocks import make_table
 from headrace_ray.datasource import FunctionDatasource
 from headrace_ray.shards import PATTERN
@@ -64,7 +64,8 @@ def _read(shard: Path) -> Iterator[Any]:
 
 def _row(raw: bytes) -> tuple[Any, ...]:
     """Return the columns of an output line."""
-    record = decode_answered(raw)
-    answer, notes = record.answer, record.headrace
+    line = decode_line(raw)
+    answer, notes, error = line.answer, line.headrace, line.error
     text = None if answer is None else as_text(answer)
-    return record.custom_id, text, record.what_failed, notes.attempts, notes.elapsed, notes.cost
+    failure = None if error is None else str(error)
+    return line.custom_id, text, failure, notes.attempts, notes.elapsed, notes.cost

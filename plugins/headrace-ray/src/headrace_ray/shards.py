@@ -25,7 +25,7 @@ import msgspec
 import numpy
 
 from headrace import JournalError
-from headrace.bulk import Line, LineFile
+from headrace.bulk import JournalEntry, LineFile
 from headrace_ray.blocks import index_of, key_of
 from headrace_ray.key_sets import Array, SortedKeys
 
@@ -39,7 +39,7 @@ _NOTICE_DELAY = 2.0
 KeyOf = Callable[["DoneLine"], int]
 
 
-class DoneLine(Line, kw_only=True):
+class DoneLine(JournalEntry, kw_only=True):
     """What is read back from a line of a shard."""
 
     custom_id: str

@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from headrace import CircuitOpen, HeadraceError, JournalError, StatusError, WorkerLost
-from headrace.bulk import Result
+from headrace.bulk import ItemResult
 
 
 class _StopReason(msgspec.Struct):
@@ -85,7 +85,7 @@ class StopSignal:
             return INTERRUPT
         if stored.kind in _ERRORS:
             return _ERRORS[stored.kind](stored.message)
-        return Result(
+        return ItemResult(
             0, code=stored.code, message=stored.message, retry_after=stored.retry_after, status=stored.status
         ).error
 

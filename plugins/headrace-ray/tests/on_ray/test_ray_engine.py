@@ -17,7 +17,7 @@ import pytest
 from headrace import Client
 from headrace.bulk import Summary
 from headrace.errors import AuthenticationError, InputError, JournalError, SettingsError
-from headrace.pipeline.engines import Job
+from headrace.pipeline.bulk_engines import Job
 from headrace.testing.server import Behaviour
 from headrace_ray.engine import RayEngine
 

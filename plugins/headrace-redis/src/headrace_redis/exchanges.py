@@ -11,10 +11,10 @@ import attrs
 
 from headrace_redis.availability import RedisAvailability
 from headrace_redis.gcra import GcraLimits
-from headrace_redis.lane import SharedLane, SharedLanes
 from headrace_redis.local_fallback import local_fallback
 from headrace_redis.server import RedisConnection
 from headrace_redis.shared_budget import SharedBudget
+from headrace_redis.shared_lane import SharedLane, SharedLanes
 from headrace_redis.turns import HORIZON, ExchangeResult
 
 MIN_LANE_TTL = 60.0

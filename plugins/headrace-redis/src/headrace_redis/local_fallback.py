@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace_redis.gcra import GcraSchedule
-from headrace_redis.lane import SharedLane
+from headrace_redis.shared_lane import SharedLane
 from headrace_redis.turns import HORIZON, ExchangeResult
 
 

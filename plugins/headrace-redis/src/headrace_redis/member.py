@@ -14,11 +14,11 @@ from headrace.plugins import BoundedMapping, TaskGroupFactory, Waiter
 from headrace_redis.availability import RedisAvailability
 from headrace_redis.exchanges import Exchanges
 from headrace_redis.gcra import GcraLimits
-from headrace_redis.lane import SharedLane, SharedLanes
 from headrace_redis.redis_link import RedisLink
 from headrace_redis.rejection import RejectionRules
 from headrace_redis.server import RedisServer
 from headrace_redis.shared_budget import SharedBudget
+from headrace_redis.shared_lane import SharedLane, SharedLanes
 from headrace_redis.turns import TurnRequest
 
 _REQUEUE_BONUS = 0.5

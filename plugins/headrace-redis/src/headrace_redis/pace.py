@@ -9,8 +9,8 @@ import attrs
 
 from headrace import Call, CallError, Event, Reply, Send, Stage, StatusError, StreamResult
 from headrace.plugins import TaskGroupFactory, is_daily_limit, is_out_of_credit
-from headrace_redis.lane import SharedLane
 from headrace_redis.member import AccountMember
+from headrace_redis.shared_lane import SharedLane
 
 
 @attrs.define(eq=False)

@@ -13,10 +13,10 @@ import attrs
 from headrace import CallError
 from headrace_redis.availability import RedisAvailability
 from headrace_redis.exchanges import Exchange, Exchanges
-from headrace_redis.lane import SharedLanes
 from headrace_redis.rejection import RejectionRules
 from headrace_redis.server import is_rejected_login
 from headrace_redis.shared_budget import SharedBudget
+from headrace_redis.shared_lane import SharedLanes
 
 CONNECT_ATTEMPTS = 3
 """Attempts at the start before Redis counts as unavailable."""

@@ -6,8 +6,8 @@ import attrs
 
 from headrace import BudgetExceeded, CallError, CircuitOpen
 from headrace_redis.availability import RedisAvailability
-from headrace_redis.lane import SharedLane
 from headrace_redis.shared_budget import SharedBudget
+from headrace_redis.shared_lane import SharedLane
 from headrace_redis.turns import ExchangeResult
 
 

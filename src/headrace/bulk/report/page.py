@@ -1,4 +1,4 @@
-"""The page itself: figures and pictures into its template."""
+"""Renders the page: figures and charts in its template."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from headrace._support.html.scales import width_label
 from headrace._support.units import format_duration, format_usd
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
-from headrace.bulk.report.timeline import Course
-from headrace.bulk.summary_text import label
+from headrace.bulk.report.timeline import TimelineView
+from headrace.bulk.summary_text import failure_label
 from headrace.errors import InputError
 
 _UNKNOWN = "not known"
 
 
 @attrs.frozen
-class Figure:
-    """A headline figure; ``note`` says more, in small."""
+class Headline:
+    """A figure at the top of the page; ``note`` is in small print below it."""
 
     name: str
     value: str
@@ -34,7 +34,7 @@ class Figure:
 
 
 def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
-    """Write the page about ``source`` to ``out``; raises `InputError` if that is not possible."""
+    """Write the page about ``source`` to ``out``; raises `InputError` if it cannot be written."""
     try:
         page.write(render(statistics, Path(source).name, datetime.now(UTC)), out)
     except OSError as error:
@@ -42,20 +42,20 @@ def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str 
 
 
 def render(statistics: Statistics, name: str, made_at: datetime) -> str:
-    """The page about the output called ``name``."""
-    summary, course = statistics.summary, statistics.timeline.course()
+    """The page about the output with this name."""
+    summary, view = statistics.summary, statistics.timeline.view()
     latencies = summary.latencies
     values = {
         "name": name,
         "when": when(statistics),
         "statistics": statistics,
         "summary": summary,
-        "figures": figures(statistics, course),
+        "figures": figures(statistics, view),
         "latency": Markup(latency_chart(latencies)) if latencies.count else None,
-        "throughput": None if course is None else Markup(throughput_chart(course)),
-        "every": "" if course is None else width_label(course.width),
-        "pauses": [] if course is None else [format_duration(pause / 1000) for pause in course.pauses],
-        "failures": [(label(kind), kind.message, kind.number) for kind in summary.kinds],
+        "throughput": None if view is None else Markup(throughput_chart(view)),
+        "every": "" if view is None else width_label(view.width),
+        "pauses": [] if view is None else [format_duration(pause / 1000) for pause in view.pauses],
+        "failures": [(failure_label(group), group.message, group.number) for group in summary.failure_groups],
         "models": sorted(statistics.models.items(), key=lambda each: (-each[1].answers, each[0])),
         "attempts": [
             (f"{number} or more" if number == MANY_ATTEMPTS else f"{number}", count)
@@ -72,7 +72,7 @@ def render(statistics: Statistics, name: str, made_at: datetime) -> str:
 
 
 def when(statistics: Statistics) -> str:
-    """From when to when the run was, in UTC."""
+    """The time span of the run, in UTC."""
     timeline = statistics.timeline
     if timeline.first is None:
         return ""
@@ -81,44 +81,44 @@ def when(statistics: Statistics) -> str:
     return f"{first:%Y-%m-%d %H:%M:%S} to {until} UTC"
 
 
-def figures(statistics: Statistics, course: Course | None) -> Iterable[Figure]:
-    """What the page begins with."""
+def figures(statistics: Statistics, view: TimelineView | None) -> Iterable[Headline]:
+    """The figures at the top of the page."""
     summary, latencies = statistics.summary, statistics.summary.latencies
     items = statistics.items
-    yield Figure("Items", f"{items:,}")
-    yield Figure("Succeeded", f"{summary.succeeded:,}", share(summary.succeeded, items))
-    yield Figure("Failed", f"{summary.failed:,}", share(summary.failed, items))
-    yield Figure("Retries", f"{summary.retries:,}")
-    if course is None:
-        yield Figure("Time", _UNKNOWN)
-        yield Figure("Rate", _UNKNOWN)
+    yield Headline("Items", f"{items:,}")
+    yield Headline("Succeeded", f"{summary.succeeded:,}", share(summary.succeeded, items))
+    yield Headline("Failed", f"{summary.failed:,}", share(summary.failed, items))
+    yield Headline("Retries", f"{summary.retries:,}")
+    if view is None:
+        yield Headline("Time", _UNKNOWN)
+        yield Headline("Rate", _UNKNOWN)
     else:
-        pauses = course.pauses
-        less = (
+        pauses = view.pauses
+        note = (
             f"without {counted(len(pauses), 'pause')} of {format_duration(sum(pauses) / 1000)}"
             if pauses
             else ""
         )
         dated = items - statistics.undated
-        seconds = course.active / 1000
-        yield Figure("Time", format_duration(seconds), less)
-        yield Figure("Rate", rate(dated / seconds) if seconds else _UNKNOWN)
-    yield Figure("Tokens in", f"{summary.prompt_tokens:,}")
-    yield Figure("Tokens out", f"{summary.completion_tokens:,}")
-    yield Figure("Cost", *_cost(summary.cost, summary.unpriced))
+        seconds = view.active / 1000
+        yield Headline("Time", format_duration(seconds), note)
+        yield Headline("Rate", rate(dated / seconds) if seconds else _UNKNOWN)
+    yield Headline("Tokens in", f"{summary.prompt_tokens:,}")
+    yield Headline("Tokens out", f"{summary.completion_tokens:,}")
+    yield Headline("Cost", *_cost(summary.cost, summary.unpriced))
     for percent in PERCENTILES:
         known = format_duration(latencies.percentile(percent)) if latencies.count else _UNKNOWN
-        yield Figure(f"Latency p{percent}", known)
+        yield Headline(f"Latency p{percent}", known)
 
 
 def _cost(cost: Decimal | None, unpriced: int) -> tuple[str, str]:
     if cost is None:
-        return _UNKNOWN, "no price for what answered" if unpriced else ""
+        return _UNKNOWN, "no price for the models that answered" if unpriced else ""
     return format_usd(cost), f"{counted(unpriced, 'answer')} without a price left out" if unpriced else ""
 
 
 def rate(per_second: float) -> str:
-    """Items in the shortest unit in which that is one at least."""
+    """Items per second, minute or hour: the first of these that is at least one."""
     for unit, seconds in (("s", 1), ("min", 60)):
         if per_second * seconds >= 1:
             return f"{per_second * seconds:,.1f}/{unit}"
@@ -131,7 +131,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A share in percent, which is 0 or all only where it is."""
+    """A share in percent; 0% and 100% only if they are exact."""
     percent = 100 * part / whole
     if part and percent < 0.1:
         return "under 0.1%"

@@ -1,4 +1,4 @@
-"""What a report says of a run, counted a line at a time in memory that does not grow with them."""
+"""The figures of a report, counted line by line in constant memory."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from decimal import Decimal
 
 import attrs
 
-from headrace.bulk.records import Record
+from headrace.bulk.item_result import ItemResult
+from headrace.bulk.output_line import OutputLine
 from headrace.bulk.report.timeline import Timeline
-from headrace.bulk.result import Result
 from headrace.bulk.summary import Summary
 from headrace.errors import InvalidReply
 from headrace.replies import Headers, Reply, Usage
 from headrace.wire.reply_bodies import read_reply_body
 
 MANY_ATTEMPTS = 10
-"""So many and more are counted as one."""
+"""This many attempts and more are counted together."""
 
 _MOST_MODELS = 50
 _OTHERS = "other models"
 _UNNAMED = "not named in the answer"
-_LONGEST_EXAMPLE = 400
+_LONGEST_MESSAGE = 400
 
 
 @attrs.define(eq=False)
 class ModelTotals:
-    """What the answers of one model took; ``cost`` in USD, None until one has a price."""
+    """The totals of one model; ``cost`` in USD, None until an answer has a price."""
 
     answers: int = 0
     prompt_tokens: int = 0
@@ -35,7 +35,7 @@ class ModelTotals:
     cost: Decimal | None = None
 
     def add(self, usage: Usage, cost: Decimal | None) -> None:
-        """Count an answer."""
+        """Add an answer."""
         self.answers += 1
         self.prompt_tokens += usage.prompt_tokens or 0
         self.completion_tokens += usage.completion_tokens or 0
@@ -45,11 +45,15 @@ class ModelTotals:
 
 @attrs.define(eq=False)
 class Statistics:
-    """Totals of all lines of an output, those of earlier sessions of the run included.
+    """The totals of all lines of an output, all sessions of the run included.
 
-    ``summary`` counts as a run's own does. ``models`` are by the model that answered, ``attempts`` the items
-    by their number of attempts, ``undated`` the lines that do not say when their item was done. ``torn``: a
-    last line had no end.
+    Attributes:
+        summary: Counted as a run counts it.
+        models: Totals by the model that answered.
+        attempts: The number of items by their number of attempts.
+        timeline: When items were done.
+        undated: The number of lines without a time.
+        torn: True if the last line had no line feed.
     """
 
     summary: Summary = attrs.field(factory=lambda: Summary(0))
@@ -61,32 +65,32 @@ class Statistics:
 
     @property
     def items(self) -> int:
-        """The lines counted."""
+        """The number of lines."""
         return self.summary.succeeded + self.summary.failed
 
-    def add(self, record: Record) -> None:
-        """Count a line."""
-        notes, error = record.headrace, record.error
+    def add(self, line: OutputLine) -> None:
+        """Add a line."""
+        notes, error = line.headrace, line.error
         usage = Usage()
-        if record.answered:
-            model, usage = _model_and_usage(record)
+        if line.answered:
+            model, usage = _model_and_usage(line)
             if not notes.attempts:
-                usage = Usage()  # a cache's answer took no tokens
+                usage = Usage()  # an answer from a cache takes no tokens
             if model not in self.models and len(self.models) >= _MOST_MODELS:
                 model = _OTHERS
             self.models.setdefault(model, ModelTotals()).add(usage, notes.cost)
         self.summary.add(
-            Result(
+            ItemResult(
                 0,
                 attempts=notes.attempts,
                 elapsed=notes.elapsed,
-                answered=record.answered,
+                answered=line.answered,
                 prompt_tokens=usage.prompt_tokens or 0,
                 completion_tokens=usage.completion_tokens or 0,
                 cost=notes.cost,
                 code=None if error is None else error.code,
                 message="" if error is None else _cut(error.message),
-                status=None if error is None or record.answered else record.status,
+                status=None if error is None or line.answered else line.status,
                 possible_cost=notes.possible_cost,
             )
         )
@@ -98,13 +102,13 @@ class Statistics:
 
 
 def _cut(message: str) -> str:
-    return message if len(message) <= _LONGEST_EXAMPLE else f"{message[: _LONGEST_EXAMPLE - 1]}…"
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[: _LONGEST_MESSAGE - 1]}…"
 
 
-def _model_and_usage(record: Record) -> tuple[str, Usage]:
-    """Both as a reply's are read; a body that has neither counts as nothing."""
-    assert record.response is not None
-    reply = Reply(200, Headers([]), bytes(record.response.body))
+def _model_and_usage(line: OutputLine) -> tuple[str, Usage]:
+    """The model and usage of a body, found as in any reply; empty if it has none."""
+    assert line.response is not None
+    reply = Reply(200, Headers([]), bytes(line.response.body))
     with suppress(InvalidReply):
         read_reply_body(reply)
     return reply.model or _UNNAMED, reply.usage or Usage()

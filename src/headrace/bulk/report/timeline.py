@@ -1,9 +1,8 @@
-"""Counts over time, in buckets that are merged as they become too many.
+"""Counts over time, in buckets that are merged when there are too many.
 
-The width of a bucket is a step of a ladder on which each step is a multiple of the one before, so that
-neighbours merge exactly: what was counted at one width is what would have been counted at the next. Only
-buckets with something in them are kept, so that a run which was resumed after a week is counted as finely as
-one that went on, and its pause costs nothing.
+Each width of the ladder is a multiple of the one before, so neighbours merge without error. Only buckets with
+counts are stored, so the pause of a run that was resumed after a week takes no memory, and its counts stay as
+fine as those of a run without a pause.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ _LADDER = [
     *(seconds * _SECOND for seconds in (1, 5, 10, 30, 60, 300, 600, 1800)),
     *(hours * _HOUR for hours in (1, 2, 6, 12, 24, 168, 840, 8400, 84_000, 840_000, 8_400_000)),
 ]
-"""Widths of what is counted, in ms. The last is longer than what a clock shows."""
+"""Widths of the stored buckets in ms. The last is longer than any clock shows."""
 
 _WIDTHS = [
     *(10, 20, 50, 100, 200, 500),
     *(seconds * _SECOND for seconds in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)),
     *(hours * _HOUR for hours in (1, 2, 3, 6, 12, 24, 48, 168, 336, 840, 4200)),
 ]
-"""Widths of what is drawn, in ms."""
+"""Widths of the drawn bars in ms."""
 
 _KEPT = 4096
 _MOST_BARS = 120
 _MOST_PAUSES = 20
 _SHORTEST_PAUSE = 60 * _SECOND
 _UNUSUAL = 20
-"""A pause is so many times longer than the usual wait for the next item."""
+"""A pause is this many times longer than the median wait for the next item."""
 
 _NOTICEABLE = 10
-"""A pause is longer than the rest of the run divided by this; what is shorter does no harm to a picture."""
+"""A pause is longer than the rest of the run divided by this; a shorter one does not spoil the chart."""
 
 
 @attrs.frozen
 class Bar:
-    """What was counted in one bucket, which begins at ``start``."""
+    """The counts of one bucket, which begins at ``start``."""
 
     start: int
     succeeded: int
@@ -51,8 +50,8 @@ class Bar:
 
 
 @attrs.frozen
-class Stretch:
-    """A time without a pause, from ``start`` to ``end``; of its bars, those with something in them."""
+class ActivePeriod:
+    """A time without a pause, from ``start`` to ``end``; only its bars that are not empty."""
 
     start: int
     end: int
@@ -60,25 +59,25 @@ class Stretch:
 
 
 @attrs.frozen
-class Course:
-    """The stretches of a run, in bars of one width. Times are ms since the first call."""
+class TimelineView:
+    """The active periods of a run, in bars of one width. Times are ms since the first call."""
 
     width: int
-    stretches: tuple[Stretch, ...]
+    periods: tuple[ActivePeriod, ...]
 
     @property
     def pauses(self) -> list[int]:
-        """How long each pause between two stretches is."""
-        return [self.stretches[n + 1].start - each.end for n, each in enumerate(self.stretches[:-1])]
+        """The length of each pause between two periods."""
+        return [self.periods[n + 1].start - each.end for n, each in enumerate(self.periods[:-1])]
 
     @property
     def active(self) -> int:
-        """From the first call to the last item, less the pauses."""
-        return self.stretches[-1].end - sum(self.pauses)
+        """The time from the first call to the last item, without the pauses."""
+        return self.periods[-1].end - sum(self.pauses)
 
 
 class Timeline:
-    """When items were done, in memory that does not grow with them. Times are Unix ms."""
+    """When items were done, in constant memory. Times are Unix ms."""
 
     def __init__(self) -> None:
         self._step = 0
@@ -87,7 +86,7 @@ class Timeline:
         self.last: int = 0
 
     def add(self, completed_at: float, elapsed: float, *, failed: bool) -> None:
-        """Count an item: when it was done, in Unix seconds, and how many seconds it took."""
+        """Add an item: when it was done, in Unix seconds, and how many seconds it took."""
         done = round(completed_at * 1000)
         began = done - round(elapsed * 1000)
         if self.first is None:
@@ -101,27 +100,27 @@ class Timeline:
             self._step += 1
             self._counts = _merged(self._counts.items(), _LADDER[self._step] // _LADDER[self._step - 1])
 
-    def course(self) -> Course | None:
-        """What there is to draw; None where no item was counted."""
+    def view(self) -> TimelineView | None:
+        """What to draw; None without an item."""
         if self.first is None:
             return None
         fine, offset = _LADDER[self._step], self._origin - self.first
-        stretches = _split(sorted(self._counts), fine)
-        ends = [(part[-1] + 1) * fine + offset for part in stretches[:-1]] + [self.last - self.first]
-        starts = [0] + [part[0] * fine + offset for part in stretches[1:]]
+        periods = _split(sorted(self._counts), fine)
+        ends = [(part[-1] + 1) * fine + offset for part in periods[:-1]] + [self.last - self.first]
+        starts = [0] + [part[0] * fine + offset for part in periods[1:]]
         length = sum(ends) - sum(starts)
         widths = (width for width in [*_WIDTHS, *_LADDER] if width % fine == 0)
         width = next(width for width in widths if length <= width * _MOST_BARS)
         drawn = []
-        for part, start, end in zip(stretches, starts, ends, strict=True):
+        for part, start, end in zip(periods, starts, ends, strict=True):
             counts = _merged(((bucket, self._counts[bucket]) for bucket in part), width // fine)
             bars = tuple(Bar(bucket * width + offset, *counted) for bucket, counted in counts.items())
-            drawn.append(Stretch(start, end, bars))
-        return Course(width, tuple(drawn))
+            drawn.append(ActivePeriod(start, end, bars))
+        return TimelineView(width, tuple(drawn))
 
 
 def _merged(counts: Iterable[tuple[int, tuple[int, int]]], neighbours: int) -> dict[int, tuple[int, int]]:
-    """The counts in buckets that are so many times wider."""
+    """The counts in buckets that are wider by a factor."""
     merged: dict[int, tuple[int, int]] = {}
     for bucket, (succeeded, failed) in counts:
         before = merged.get(bucket // neighbours, (0, 0))
@@ -130,7 +129,7 @@ def _merged(counts: Iterable[tuple[int, tuple[int, int]]], neighbours: int) -> d
 
 
 def _split(buckets: list[int], width: int) -> list[list[int]]:
-    """The buckets, which are in order, in parts between which there are pauses."""
+    """Split sorted buckets at the pauses."""
     waits = {bucket: (bucket - before) * width for before, bucket in pairwise(buckets)}
     pauses = _pauses(waits)
     parts: list[list[int]] = [[]]
@@ -142,7 +141,7 @@ def _split(buckets: list[int], width: int) -> list[list[int]]:
 
 
 def _pauses(waits: dict[int, int]) -> set[int]:
-    """Which of the waits in ms are pauses: long ones, by themselves and beside all that is no pause."""
+    """The waits (in ms) that are pauses: long in themselves, and long compared with the rest of the run."""
     if not waits:
         return set()
     least = max(_SHORTEST_PAUSE, _UNUSUAL * statistics.median(waits.values()))

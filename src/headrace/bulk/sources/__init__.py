@@ -1,5 +1,5 @@
-"""Where a bulk run's items come from: CSV, JSONL, Parquet or OpenAI's batch format, from a file or stdin."""
+"""The input of a bulk run: CSV, JSONL, Parquet or OpenAI's batch format, from a file or stdin."""
 
-from headrace.bulk.sources.source import Item, Items, Kind, Source
+from headrace.bulk.sources.source import Item, Source, SourceKind, TaskInput
 
-__all__ = ["Item", "Items", "Kind", "Source"]
+__all__ = ["Item", "Source", "SourceKind", "TaskInput"]

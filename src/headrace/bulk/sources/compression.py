@@ -1,4 +1,4 @@
-"""Compressed input: recognised from its first bytes, decompressed as a stream."""
+"""Compressed input: detected from its first bytes, decompressed as a stream."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from headrace.errors import InputError
 Compression = Literal["gzip", "zstd"]
 
 MAGIC_SIZE = 4
-"""Bytes that are needed to recognise it."""
+"""Bytes that are needed to detect it."""
 
 _BUFFER = 128 * 1024
 
 
 def compression_of(head: bytes) -> Compression | None:
-    """What a file that begins so is compressed with, None for what is not."""
+    """The compression of a file that begins with ``head``, None for none."""
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
-    # A file of several frames may begin with one that is to be skipped, as those of pzstd do.
+    # A file of several frames may begin with a skippable frame, as pzstd writes it.
     if head == b"\x28\xb5\x2f\xfd" or (head[1:] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50):
         return "zstd"
     return None
@@ -34,10 +34,10 @@ class _Reader(Protocol):
 
 
 def decompressed(file: IO[bytes], compression: Compression, name: str) -> io.BufferedReader:
-    """The content, read as it is needed; closing it closes ``file``.
+    """The decompressed content as a stream; closing it closes ``file``.
 
-    What is wrong with it (cut short, damaged, a window of more than 128 MiB) is an `InputError` that begins
-    with ``name``, raised when it is come to.
+    Reading raises `InputError`, which begins with ``name``, if the content is cut short, is damaged, or needs
+    a window of more than 128 MiB.
     """
     if compression == "gzip":
         errors: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error)
@@ -73,9 +73,11 @@ class _Decompressed(io.RawIOBase):
         try:
             data = self._reader.read(len(buffer))
         except EOFError:
-            raise InputError(f"{self._name}: its compressed content is cut short; fetch it again") from None
+            raise InputError(
+                f"{self._name}: the compressed content is cut short; copy or download the file again"
+            ) from None
         except self._errors as error:
-            raise InputError(f"{self._name}: its compressed content is damaged: {error}") from None
+            raise InputError(f"{self._name}: the compressed content is damaged: {error}") from None
         buffer[: len(data)] = data
         return len(data)
 

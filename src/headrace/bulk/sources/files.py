@@ -1,4 +1,4 @@
-"""The file behind a source: a path or stdin, plain or compressed, read as often as is needed."""
+"""The file behind a source: a path or stdin, plain or compressed, which can be read several times."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from headrace.bulk.sources.compression import MAGIC_SIZE, compression_of, decomp
 from headrace.errors import InputError
 
 LONGEST_LINE = 64 * 1024 * 1024
-"""Of compressed input, in bytes or characters, so that a few bytes that decompress to many fill no memory."""
+"""Bytes or characters of a line of compressed input: a small file could decompress to a line of gigabytes."""
 
 
 class InputFile:
-    """A file that can be read several times; ``path`` "-" is stdin, kept in a temporary file.
+    """A file that can be read several times; ``path`` "-" is stdin, which is copied to a temporary file.
 
-    ``is_parquet`` says whether it begins as Parquet does. Raises `InputError` for what cannot be read.
+    ``is_parquet`` is true if it begins like a Parquet file.
+
+    Raises:
+        InputError: it cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -37,10 +40,10 @@ class InputFile:
             raise InputError(f"{self.name}: is Parquet inside {self._compression}; decompress it first")
 
     def raw(self) -> IO[bytes]:
-        """The file's bytes as they are."""
+        """The bytes of the file, not decompressed."""
         if self._spooled is not None:
             self._spooled.seek(0)
-            # A handle of its own, so that closing it leaves the spooled file open for the next pass.
+            # A second descriptor, so that closing it leaves the temporary file open for the next pass.
             return os.fdopen(os.dup(self._spooled.fileno()), "rb")
         try:
             return self._path.open("rb")
@@ -48,14 +51,14 @@ class InputFile:
             raise InputError(f"{self.name}: {error.strerror}") from error
 
     def open(self) -> IO[bytes]:
-        """Its content, decompressed."""
+        """The content, decompressed."""
         file = self.raw()
         return file if self._compression is None else decompressed(file, self._compression, self.name)
 
     def lines(self, file: IO[AnyStr]) -> Iterator[AnyStr]:
-        """The lines of what `open` gave, as bytes or decoded."""
+        """The lines of a file that `open` returned."""
         if self._compression is None:
-            return file  # whose lines are no longer than the file is; a limit would cost 60 ns a line
+            return file  # no line is longer than the file; a limit would cost 60 ns per line
         return self._limited(file)
 
     def _limited(self, file: IO[AnyStr]) -> Iterator[AnyStr]:
@@ -65,19 +68,19 @@ class InputFile:
             yield line
 
     def digest(self) -> str:
-        """SHA-256 of the file as it is, in hex."""
+        """SHA-256 of the bytes of the file, in hex."""
         with self.raw() as file:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def is_at(self, path: Path) -> bool:
-        """True where this is the file at ``path``."""
+        """True if this is the file at ``path``."""
         return self._spooled is None and path.exists() and path.samefile(self._path)
 
 
 def _spool_stdin() -> IO[bytes]:
     if sys.stdin.isatty():
-        raise InputError("<stdin>: nothing is piped in; name a file, or pipe one")
-    spooled = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the source
+        raise InputError("<stdin>: is a terminal; name a file, or pipe one in")
+    spooled = tempfile.TemporaryFile()  # noqa: SIM115 - kept open as long as the source
     shutil.copyfileobj(sys.stdin.buffer, spooled)
     spooled.flush()
     return spooled

@@ -1,4 +1,4 @@
-"""Rows of a Parquet file, through pyarrow."""
+"""Rows of a Parquet file, read with pyarrow."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from headrace.bulk.sources.files import InputFile
 from headrace.errors import InputError
 
 _BATCH = 128
-"""Rows that are decoded at once: more would be hardly faster, and need more memory where texts are long."""
+"""Rows that are decoded at once. More would be little faster, and need more memory for long texts."""
 
 _BUFFER = 1 << 20
-"""Bytes of a column that are read at once; without it, all that a row group has of the column."""
+"""Bytes of a column that are read at once; without it, a column's whole row group is read."""
 
 
 class ParquetRows:
-    """The rows of a Parquet file, read some at a time.
+    """The rows of a Parquet file, read in batches.
 
-    In rows, dates, times and durations are texts of ISO 8601 (to the microsecond), decimals texts with all
-    their digits, and bytes are base64. NaN and the infinities, which JSON has not, are null.
+    Dates, times and durations become ISO 8601 strings (to the microsecond), decimals strings with all their
+    digits, bytes base64. NaN and infinity, which JSON lacks, become null.
     """
 
     def __init__(self, file: InputFile) -> None:
@@ -33,10 +33,10 @@ class ParquetRows:
             self.schema: Any = _reader(content, file.name).schema_arrow
         self.columns: list[str] = self.schema.names
         if len(set(self.columns)) != len(self.columns):
-            raise InputError(f"{file.name}: a column's name stands twice in it")
+            raise InputError(f"{file.name}: two columns have the same name")
 
     def batches(self) -> Iterator[Any]:
-        """Record batches of pyarrow, with the types that the file has."""
+        """Record batches of pyarrow with the types of the file."""
         with self._file.open() as content:
             with self._errors():
                 batches = _reader(content, self._file.name).iter_batches(_BATCH, use_threads=False)
@@ -48,7 +48,7 @@ class ParquetRows:
                 yield batch
 
     def rows_of(self, batch: Any) -> Iterator[Mapping[str, Any]]:
-        """The rows of a record batch, their values as JSON has them."""
+        """The rows of a record batch, with values that JSON can hold."""
         with self._errors():
             columns = [json_values(column) for column in batch.columns]
         for values in zip(*columns, strict=True):
@@ -56,14 +56,14 @@ class ParquetRows:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """What pyarrow raises, which may be anything, becomes an `InputError`."""
+        """Turn whatever pyarrow raises into an `InputError`."""
         try:
             yield
         except InputError:
             raise
         except Exception as error:
-            said = " ".join(str(error).split())
-            raise InputError(f"{self._file.name}: damaged, or of a kind that is not read: {said}") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self._file.name}: damaged, or not supported: {reason}") from error
 
 
 def _reader(content: Any, name: str) -> Any:
@@ -71,12 +71,12 @@ def _reader(content: Any, name: str) -> Any:
         from pyarrow import parquet
     except ImportError:
         raise InputError(f"{name}: is Parquet; pip install 'headrace[parquet]' to read it") from None
-    # Legacy timestamps reach from the year 1677 to 2262 in nanoseconds, and "for ever" is often 9999.
+    # In nanoseconds, legacy timestamps end in the year 2262, but "for ever" is often written as 9999.
     return parquet.ParquetFile(content, buffer_size=_BUFFER, coerce_int96_timestamp_unit="us")
 
 
 def json_values(column: Any) -> list[Any]:
-    """The values of a column as JSON has them."""
+    """The values of a pyarrow column as JSON can hold them."""
     import pyarrow
 
     of = pyarrow.types
@@ -84,12 +84,12 @@ def json_values(column: Any) -> list[Any]:
     if kind != column.type:  # Python's times have no nanoseconds
         column = column.cast(kind, safe=False)
     values: list[Any] = column.to_pylist(maps_as_pydicts="strict")
-    as_they_are = (of.is_string, of.is_large_string, of.is_integer, of.is_boolean)
-    return values if any(is_a(column.type) for is_a in as_they_are) else [_plain(value) for value in values]
+    unchanged = (of.is_string, of.is_large_string, of.is_integer, of.is_boolean)
+    return values if any(is_a(column.type) for is_a in unchanged) else [_plain(value) for value in values]
 
 
 def _microseconds(kind: Any) -> Any:
-    """A type whose times are in microseconds where this one's, or those in it, are in nanoseconds."""
+    """This type with microseconds instead of nanoseconds, nested types included."""
     import pyarrow
 
     of = pyarrow.types

@@ -1,4 +1,4 @@
-"""A source: the items of a file, whatever its kind."""
+"""A source: the items of a file of any supported kind."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from headrace.endpoint import EMPTY
 from headrace.errors import InputError
 from headrace.wire.batch_lines import parse_batch_line
 
-Kind = Literal["csv", "jsonl", "batch", "parquet"]
+SourceKind = Literal["csv", "jsonl", "batch", "parquet"]
 
 
 @attrs.define(eq=False)
 class Item:
-    """One item: its place from 0, its line in the input from 1 (of Parquet: its row), its id, and its row.
+    """One item of the input.
 
-    In the batch format there is a ``request`` in place of the row, but for lines that are unusual.
+    Attributes:
+        index: Its place, from 0.
+        line: Its line in the input, from 1; for Parquet its row.
+        id: Its id.
+        row: Its values by column; empty if there is a ``request``.
+        request: The request, for common lines of the batch format.
     """
 
     index: int
@@ -36,16 +41,16 @@ class Item:
     request: Request | None = attrs.field(default=None, repr=False)
 
 
-class Items(Protocol):
-    """Where a task's items come from: a `Source`, or what an engine has of an input.
+class TaskInput(Protocol):
+    """The input of a task: a `Source`, or an engine's own input.
 
-    ``where`` says how messages name one of its lines, ``digest`` what tells it from other inputs.
+    ``where`` names a line in messages; ``digest`` identifies the content.
     """
 
     @property
     def name(self) -> str: ...
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> SourceKind: ...
     @property
     def id_column(self) -> str | None: ...
     def where(self, line: int, /) -> str: ...
@@ -56,17 +61,22 @@ class Items(Protocol):
 class Source:
     """A file of items that can be read several times.
 
-    ``path`` "-" is stdin, kept in a temporary file. The ``kind`` is recognised from the content: Parquet by
-    its first bytes; a first line that begins with ``{`` is JSONL, and OpenAI's batch format if it has ``url``
-    and ``body``; anything else is CSV with a header, separated by comma, semicolon or tab. Text is UTF-8, and
-    may be compressed with gzip or zstd. ``columns`` are the file's, or the first line's of JSON.
+    The kind is detected from the content: Parquet by its first bytes; JSONL by a first line that begins with
+    ``{``; OpenAI's batch format if that line has ``url`` and ``body``; anything else is CSV with a header and
+    comma, semicolon or tab as separator. Text is UTF-8, and may be compressed with gzip or zstd.
 
-    An item's id is the value of ``id_column``; where that is None, of a column ``custom_id`` or ``id``;
-    where there is none, ``row-1``, ``row-2``, ….
+    Args:
+        path: The file; "-" is stdin, which is copied to a temporary file.
+        id_column: The column of the ids; None for ``custom_id`` or ``id``. Without such a column, ids are
+            ``row-1``, ``row-2``, ….
+        limit: Read only the first items; None for all.
 
-    ``limit``: only so many items, from the first on (default: all).
+    Attributes:
+        kind: "csv", "jsonl", "batch" or "parquet".
+        columns: The names of the columns; of JSON, the members of the first line.
 
-    Raises `InputError` for a file that cannot be read, is empty, or has no such column.
+    Raises:
+        InputError: the file cannot be read, is empty, or lacks the column.
     """
 
     def __init__(
@@ -76,7 +86,7 @@ class Source:
         self._file = InputFile(path)
         self.name: str = self._file.name
         self._rows: CsvRows | JsonRows | ParquetRows
-        self.kind: Kind
+        self.kind: SourceKind
         if self._file.is_parquet:
             self.kind, self._rows = "parquet", ParquetRows(self._file)
         elif (first := first_line(self._file)).lstrip().startswith("{"):
@@ -93,19 +103,19 @@ class Source:
         self.id_column = id_column
 
     def digest(self) -> str:
-        """SHA-256 of the file as it is, in hex."""
+        """SHA-256 of the bytes of the file, in hex."""
         return self._file.digest()
 
     def is_at(self, path: Path) -> bool:
-        """True where this is the file at ``path``."""
+        """True if this is the file at ``path``."""
         return self._file.is_at(path)
 
     def where(self, line: int) -> str:
-        """The file and a line of it (of Parquet: a row), as messages begin."""
+        """The file and a line of it (for Parquet a row), for messages."""
         return f"{self.name}, row {line}" if self.kind == "parquet" else f"{self.name}:{line}"
 
     def items(self) -> Iterator[Item]:
-        """All items in order; raises `InputError` with file and line for a bad one."""
+        """All items in order; raises `InputError` with file and line for a bad item."""
         if isinstance(self._rows, ParquetRows):
             items: Iterator[Item] = itertools.chain.from_iterable(items for items, _ in self.batches())
         else:
@@ -114,12 +124,12 @@ class Source:
 
     @property
     def schema(self) -> Any:
-        """The columns of a Parquet file and their types, as pyarrow has them."""
+        """The pyarrow schema of a Parquet file."""
         assert isinstance(self._rows, ParquetRows)
         return self._rows.schema
 
     def batches(self) -> Iterator[tuple[list[Item], Any]]:
-        """The items of a Parquet file, some at a time, each time with pyarrow's record batch of them."""
+        """The items of a Parquet file in batches, each with its pyarrow record batch."""
         assert isinstance(self._rows, ParquetRows)
         index = 0
         for batch in self._rows.batches():
@@ -143,7 +153,7 @@ class Source:
             request = parse_batch_line(line) if by_custom_id else None
             if request is not None and request.id:
                 yield Item(index, number, request.id, EMPTY, request)
-            else:  # what is wrong with it, or unusual, shows when it is read like any other
+            else:  # an uncommon or wrong line: decode it fully, which finds the error
                 row = decode_object(line, self.where(number))
                 yield Item(index, number, self._id(index, number, row), row)
 
@@ -158,5 +168,5 @@ class Source:
             if self.id_column not in row:
                 known = nearest(self.id_column, row)
                 raise InputError(f"{where}: no column {self.id_column!r} for the id; {known}")
-            raise InputError(f"{where}: {self.id_column!r} must be a text that is not empty")
+            raise InputError(f"{where}: {self.id_column!r} must be a string that is not empty")
         return value

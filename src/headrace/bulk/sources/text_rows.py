@@ -1,4 +1,4 @@
-"""Rows of text files: CSV with a header, and JSON objects, one a line."""
+"""Rows of text files: CSV with a header, and JSON objects, one per line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.sources.files import InputFile
 from headrace.errors import InputError
 
-# The module's default of 128 KiB is below what a text to be summarised may have.
+# The default of 128 KiB is too small for long texts.
 csv.field_size_limit(64 * 1024 * 1024)
 
 
 def first_line(file: InputFile) -> str:
-    """The first line that is not blank; raises `InputError` where there is none."""
+    """The first line that is not blank; raises `InputError` if there is none."""
     with file.open() as content:
         for line in file.lines(content):
             try:
@@ -29,22 +29,32 @@ def first_line(file: InputFile) -> str:
                 raise InputError(f"{file.name}:1: not UTF-8 ({error.reason})") from None
             if text.strip():
                 return text
-    raise InputError(f"{file.name}: empty")
+    raise InputError(f"{file.name}: the file is empty")
+
+
+_JSON_TYPES = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
 
 
 def decode_object(line: bytes | str, where: str) -> dict[str, Any]:
-    """The JSON object in a line; raises `InputError`, beginning with ``where``, for anything else."""
+    """The JSON object in a line; else raises `InputError`, whose message begins with ``where``."""
     try:
         row = msgspec.json.decode(line)
     except NOT_JSON as error:
         raise InputError(f"{where}: not JSON: {error}") from None
     if not isinstance(row, dict):
-        raise InputError(f"{where}: a JSON object is wanted, not {type(row).__name__}")
+        raise InputError(f"{where}: must be a JSON object, not {_JSON_TYPES[type(row)]}")
     return row
 
 
 class JsonRows:
-    """Objects, one a line; ``columns`` are the first one's."""
+    """JSON objects, one per line; ``columns`` are the members of the first."""
 
     def __init__(self, file: InputFile, first: str) -> None:
         self._file = file
@@ -55,7 +65,7 @@ class JsonRows:
             yield number, decode_object(line, f"{self._file.name}:{number}")
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Lines that are not blank, with their numbers from 1."""
+        """The lines that are not blank, with their numbers from 1."""
         with self._file.open() as content:
             for number, line in enumerate(self._file.lines(content), 1):
                 if number == 1:
@@ -65,7 +75,7 @@ class JsonRows:
 
 
 class CsvRows:
-    """Rows under a header, separated by comma, semicolon or tab, whichever the header has most of."""
+    """Rows under a header. The separator is comma, semicolon or tab: the most frequent in the header."""
 
     def __init__(self, file: InputFile, first: str) -> None:
         self._file = file
@@ -73,7 +83,7 @@ class CsvRows:
         with closing(self._values()) as rows:
             self.columns: list[str] = next(row for _, row in rows if row)
         if len(set(self.columns)) != len(self.columns):
-            raise InputError(f"{file.name}:1: a column's name stands twice in the header")
+            raise InputError(f"{file.name}:1: two columns of the header have the same name")
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         rows = ((line, values) for line, values in self._values() if values)
@@ -86,7 +96,7 @@ class CsvRows:
             yield line, dict(zip(self.columns, values, strict=True))
 
     def _values(self) -> Generator[tuple[int, list[str]], None, None]:
-        """Rows as lists, each with the line that it begins in; a value may hold line breaks."""
+        """Rows as lists, each with its first line; a value may hold line breaks."""
         begun = 1
         with io.TextIOWrapper(self._file.open(), encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(self._file.lines(text), delimiter=self._delimiter, strict=True)
@@ -97,5 +107,5 @@ class CsvRows:
             except csv.Error as error:
                 raise InputError(f"{self._file.name}:{begun}: {error}") from None
             except UnicodeDecodeError as error:
-                # Decoded in blocks: the line is at or below the one last read.
+                # Text is decoded in blocks, so the bad line may be further down.
                 raise InputError(f"{self._file.name}:{begun} or below: not UTF-8 ({error.reason})") from None

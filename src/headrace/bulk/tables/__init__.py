@@ -1,4 +1,4 @@
-"""A run's answers as one table in the input's order, CSV or Parquet."""
+"""The answers of a run as one table in the order of the input, CSV or Parquet."""
 
 from headrace.bulk.tables.table import Table, write_table
 

@@ -1,68 +1,78 @@
-"""The columns of a table, and what stands in them."""
+"""The columns of a table, and the values of each row."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from headrace.bulk.output_line import OutputLine
 from headrace.bulk.sources import Item, Source
-from headrace.bulk.tables.answers import Answers, Record
-from headrace.bulk.tables.kinds import Kind, Kinds
+from headrace.bulk.tables.column_types import ColumnType, ColumnTypes
+from headrace.bulk.tables.output_index import OutputIndex
 
 
-class Layout:
-    """Which columns a table has: the item's id, the input's own, and headrace's ``own``.
+class TableLayout:
+    """The columns of a table: the item's id, the input's columns, and headrace's own columns.
 
-    ``inputs`` are the names of the input's columns and their kinds; the column of the ids is the first of
-    them, or, where the input has none, ``ids``, which is None otherwise. A column of headrace's whose name
-    the input has already gets ``answer_`` before it.
+    ``answer_`` is put before the name of an own column if the input already has a column of that name.
+
+    Attributes:
+        ids: The name of the id column if the input has none, else None.
+        inputs: The input's columns with their types; the id column is the first.
+        own: Headrace's columns with their types.
     """
 
-    def __init__(self, source: Source, answers: Answers) -> None:
-        self.inputs: dict[str, Kind] = _inputs(source)
+    def __init__(self, source: Source, output: OutputIndex) -> None:
+        self.inputs: dict[str, ColumnType] = _input_columns(source)
         taken = set(self.inputs)
         self.ids: str | None = None
         if source.id_column not in self.inputs:
-            self.ids = _free("custom_id", taken)
-        rest: dict[str, Kind] = {"error": "text", "attempts": "int", "elapsed": "float", "cost": "decimal"}
-        keys = answers.keys.kinds()
-        self._with_text = answers.texts or not keys
+            self.ids = _free_name("custom_id", taken)
+        rest: dict[str, ColumnType] = {
+            "error": "text",
+            "attempts": "int",
+            "elapsed": "float",
+            "cost": "decimal",
+        }
+        keys = output.keys.types()
+        self._with_text = output.has_texts or not keys
         if self._with_text:
             rest = {"answer": "text", **rest}
-        names = {name: _free(name, taken) for name in rest}
+        names = {name: _free_name(name, taken) for name in rest}
         self._keys = list(keys)
-        self.own: dict[str, Kind] = {_free(key, taken): kind for key, kind in keys.items()}
-        self.own |= {names[name]: kind for name, kind in rest.items()}
+        self.own: dict[str, ColumnType] = {_free_name(key, taken): found for key, found in keys.items()}
+        self.own |= {names[name]: found for name, found in rest.items()}
 
     @property
-    def columns(self) -> dict[str, Kind]:
+    def columns(self) -> dict[str, ColumnType]:
         """All columns in order."""
-        ids: dict[str, Kind] = {} if self.ids is None else {self.ids: "text"}
+        ids: dict[str, ColumnType] = {} if self.ids is None else {self.ids: "text"}
         return ids | self.inputs | self.own
 
-    def values(self, item: Item, record: Record) -> list[Any]:
-        """What stands in all columns for one item."""
+    def values(self, item: Item, line: OutputLine) -> list[Any]:
+        """The values of all columns for one item."""
         ids = [] if self.ids is None else [item.id]
-        return ids + [item.row.get(name) for name in self.inputs] + self.own_values(record)
+        return ids + [item.row.get(name) for name in self.inputs] + self.own_values(line)
 
-    def own_values(self, record: Record) -> list[Any]:
-        """What stands in the own columns for one item."""
-        answer, notes = record.answer, record.headrace
+    def own_values(self, line: OutputLine) -> list[Any]:
+        """The values of headrace's own columns for one item."""
+        answer, notes = line.answer, line.headrace
         is_object = isinstance(answer, dict)
         values = [answer.get(key) if is_object else None for key in self._keys]
         if self._with_text:
             values.append(None if is_object else answer)
-        return [*values, record.what_failed, notes.attempts, notes.elapsed, notes.cost]
+        error = None if line.error is None else str(line.error)
+        return [*values, error, notes.attempts, notes.elapsed, notes.cost]
 
 
-def _inputs(source: Source) -> dict[str, Kind]:
-    """The columns of the input, that of the ids first; none of the batch format."""
+def _input_columns(source: Source) -> dict[str, ColumnType]:
+    """The columns of the input, the id column first; none for the batch format."""
     if source.kind == "batch":
         return {}
-    if source.kind == "jsonl":  # whose lines may have different ones
-        found = Kinds()
+    if source.kind == "jsonl":  # lines may have different columns
+        found = ColumnTypes()
         for item in source.items():
             found.note(item.row)
-        columns = found.kinds()
+        columns = found.types()
     else:
         columns = dict.fromkeys(source.columns, "text")
     if source.id_column is None:
@@ -70,7 +80,7 @@ def _inputs(source: Source) -> dict[str, Kind]:
     return {source.id_column: columns[source.id_column], **columns}
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free_name(name: str, taken: set[str]) -> str:
     while name in taken:
         name = f"answer_{name}"
     taken.add(name)

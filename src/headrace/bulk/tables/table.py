@@ -1,4 +1,4 @@
-"""Writing a table: what is looked at before a run, and the file that is replaced after it."""
+"""A table of a run's answers: checked before the run, written after it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import IO
 
 import attrs
 
+from headrace.bulk.output_line import OutputLine
 from headrace.bulk.sources import Item, Source
-from headrace.bulk.tables.answers import Answers, Record
-from headrace.bulk.tables.as_csv import write_csv
-from headrace.bulk.tables.as_parquet import write_parquet
-from headrace.bulk.tables.layout import Layout
+from headrace.bulk.tables.csv_writer import write_csv
+from headrace.bulk.tables.layout import TableLayout
+from headrace.bulk.tables.output_index import OutputIndex
+from headrace.bulk.tables.parquet_writer import write_parquet
 from headrace.errors import InputError
 
 _SUFFIXES = (".csv", ".parquet")
@@ -24,9 +25,15 @@ _SUFFIXES = (".csv", ".parquet")
 
 @attrs.frozen
 class Table:
-    """A table of what is done of a run: its ``path``, the run's ``source`` and its output.
+    """A table of the finished items of a run.
 
-    Raises `InputError` where it could not be written, so that this is known before a run.
+    Args:
+        path: Where to write it; ends in ``.csv`` or ``.parquet``.
+        source: The run's input.
+        out: The run's output.
+
+    Raises:
+        InputError: it could not be written there. This is checked now, so before the run.
     """
 
     path: Path = attrs.field(converter=Path)
@@ -36,22 +43,22 @@ class Table:
     def __attrs_post_init__(self) -> None:
         path = self.path
         if path.suffix.lower() not in _SUFFIXES:
-            raise InputError(f"--table {path}: must end in {' or '.join(_SUFFIXES)}")
+            raise InputError(f"table={path}: must end in {' or '.join(_SUFFIXES)}")
         if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-            raise InputError(f"--table {path}: pip install 'headrace[parquet]' to write Parquet")
+            raise InputError(f"table={path}: pip install 'headrace[parquet]' to write Parquet")
         try:
             if self.source.is_at(path) or path.resolve() == self.out.resolve():
-                raise InputError(f"--table {path}: is the input or the output; name another file")
+                raise InputError(f"table={path}: is the input or the output; name another file")
             if path.is_dir():
-                raise InputError(f"--table {path}: is a directory; name a file in it")
-            with self._beside():
+                raise InputError(f"table={path}: is a directory; name a file in it")
+            with self._temporary_file():
                 pass
         except OSError as error:
-            raise InputError(f"--table {path}: cannot be written: {error.strerror}") from error
+            raise InputError(f"table={path}: cannot be written: {error.strerror}") from error
 
     @contextmanager
-    def _beside(self) -> Iterator[tuple[IO[bytes], str]]:
-        """A new file beside the table, for its owner alone; it is gone after the block, or renamed."""
+    def _temporary_file(self) -> Iterator[tuple[IO[bytes], str]]:
+        """A new private file in the table's folder; it is removed at the end unless it was renamed."""
         descriptor, name = tempfile.mkstemp(".new", f"{self.path.name}.", self.path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -60,40 +67,48 @@ class Table:
             Path(name).unlink(missing_ok=True)
 
     def write(self) -> None:
-        """Write what is done, in one step: a crash leaves the old table or the new one.
+        """Write the finished items and replace the old table in one step.
 
-        Raises `InputError` where that fails, or the output is not that of the source.
+        Raises:
+            InputError: writing fails, or the output does not belong to the source.
         """
         try:
-            with Answers(self.out, self.source.limit) as answers, self._beside() as (file, name):
-                layout, done = Layout(self.source, answers), self._done(answers)
+            with OutputIndex(self.out, self.source.limit) as output, self._temporary_file() as (file, name):
+                layout, done = TableLayout(self.source, output), self._done(output)
                 if self.path.suffix.lower() == ".csv":
                     write_csv(file, layout, done)
                 else:
-                    write_parquet(file, layout, self.source, answers, done)
+                    write_parquet(file, layout, self.source, output, done)
                 file.flush()
                 os.fsync(file.fileno())
                 os.replace(name, self.path)
         except OSError as error:
             raise InputError(
-                f"{self.path}: {error.strerror or error}; what is done is in {self.out}, "
+                f"{self.path}: {error.strerror or error}; finished items are in {self.out}, "
                 "and the same command writes the table again"
             ) from error
 
-    def _done(self, answers: Answers) -> Iterator[tuple[Item, Record]]:
+    def _done(self, output: OutputIndex) -> Iterator[tuple[Item, OutputLine]]:
         for item in self.source.items():
-            if (record := answers.of(item)) is not None:
-                yield item, record
+            if (line := output.line_of(item)) is not None:
+                yield item, line
 
 
 def write_table(table: str | os.PathLike[str], source: Source, out: str | os.PathLike[str]) -> None:
-    """Write what a run has done so far as one table, as ``headrace run --table`` does.
+    """Write the finished items of a run as one table, as ``headrace run --table`` does.
 
-    ``table`` is a path that ends in ``.csv`` or ``.parquet``; ``source`` the run's input, with the same id
-    column, and ``out`` its output. There is one row for each item that is done, in the input's order: its id,
-    the input's own columns, its answer, its error, its attempts, seconds and cost. A file that is there is
-    replaced in one step.
+    The table has one row per finished item, in the order of the input: its id, the input's columns, its
+    answer, error, attempts, seconds and cost. An existing file is replaced in one step.
 
-    Raises `InputError` for a table that cannot be written, and an output that is not the source's.
+    Args:
+        table: A path that ends in ``.csv`` or ``.parquet``.
+        source: The run's input, with the id column of the run.
+        out: The run's output.
+
+    Raises:
+        InputError: the table cannot be written, or the output does not belong to the source.
+
+    Example:
+        ``write_table("answers.csv", Source("products.csv"), "answers.jsonl")``
     """
     Table(table, source, out).write()

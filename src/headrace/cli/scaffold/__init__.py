@@ -1,6 +1,6 @@
-"""A plugin to begin with: a distribution whose policy works and whose test passes, written into a folder."""
+"""Writes a new plugin: a distribution with a working policy and a passing test."""
 
 from headrace.cli.scaffold.distribution import write_distribution
-from headrace.cli.scaffold.names import Names, names_of
+from headrace.cli.scaffold.names import PluginNames, plugin_names
 
-__all__ = ["Names", "names_of", "write_distribution"]
+__all__ = ["PluginNames", "plugin_names", "write_distribution"]

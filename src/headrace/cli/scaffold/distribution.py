@@ -1,4 +1,4 @@
-"""The files of a new plugin, from the templates beside this module."""
+"""Writes the files of a new plugin, from the templates in this package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from headrace.cli.scaffold.names import Names
+from headrace.cli.scaffold.names import PluginNames
 from headrace.errors import InputError
 from headrace.policies import Stage
 
@@ -18,22 +18,22 @@ _FILES = {
     "src/{module}/py.typed": None,
     "tests/test_{policy}.py": "test.py",
 }
-"""Where each file goes, and the template that it is made of; None for an empty one."""
+"""The path of each file and its template; None for an empty file."""
 
-_PLACES = {
-    Stage.OBSERVE: "outside all others: it sees each call once",
-    Stage.ACCOUNT: "where costs are counted: it sees each call once, and those that a cache answers",
-    Stage.ANSWER: "where a call may be answered without being sent: it sees each call once",
-    Stage.PERSIST: "where a call may be sent again: what it sends is each a try",
-    Stage.PROTECT: "inside the retries: it sees each try, and may refuse it",
-    Stage.PACE: "innermost: it sees each try last, and may hold it back",
+_STAGE_NOTES = {
+    Stage.OBSERVE: "outermost: it sees each call once",
+    Stage.ACCOUNT: "where costs are counted: it sees each call once, also calls that a cache answers",
+    Stage.ANSWER: "where a call can be answered without sending it: it sees each call once",
+    Stage.PERSIST: "where a call can be sent again: it sees each call once, and each of its sends is a try",
+    Stage.PROTECT: "inside the retries: it sees each try, and may reject it",
+    Stage.PACE: "innermost: it sees each try last, and may delay it",
 }
 
 
-def write_distribution(names: Names, stage: Stage, into: Path) -> list[Path]:
-    """Write the distribution into a new folder in ``into``; the files that were written.
+def write_distribution(names: PluginNames, stage: Stage, into: Path) -> list[Path]:
+    """Write the distribution into a new folder in ``into``; returns the files.
 
-    Raises `InputError` where the folder is there already, or cannot be written.
+    Raises `InputError` if the folder exists, or cannot be written.
     """
     folder = into / names.distribution
     values = {
@@ -44,7 +44,7 @@ def write_distribution(names: Names, stage: Stage, into: Path) -> list[Path]:
         "module": names.module,
         "kind": names.kind,
         "stage": stage.name,
-        "place": _PLACES[stage],
+        "place": _STAGE_NOTES[stage],
     }
     templates = resources.files(__package__) / "templates"
     written = []
@@ -58,8 +58,8 @@ def write_distribution(names: Names, stage: Stage, into: Path) -> list[Path]:
             written.append(path)
     except FileExistsError:
         raise InputError(
-            f"{folder} is there already, and nothing is overwritten; name another plugin or folder"
+            f"{folder}: exists already, and nothing is overwritten; choose another name, or --into"
         ) from None
     except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror}") from error
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
     return written

@@ -1,4 +1,4 @@
-"""What a new plugin is called: in the shell, in settings, in Python."""
+"""The names of a new plugin: in the shell, in settings, in Python."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from headrace.settings import CoreSettings, load_settings
 
 _PREFIX = "headrace-"
 _LONGEST = 30
-"""Characters of a name: lines of what is written hold it twice."""
+"""Characters of a name; some lines of the templates hold it twice."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @attrs.frozen
-class Names:
-    """The names of one plugin: ``rate-guard``, and what follows from it."""
+class PluginNames:
+    """The names of one plugin, which follow from ``name``, like ``rate-guard``."""
 
     name: str
 
     @property
     def distribution(self) -> str:
-        """What is installed: ``headrace-rate-guard``."""
+        """The distribution: ``headrace-rate-guard``."""
         return f"{_PREFIX}{self.name}"
 
     @property
     def policy(self) -> str:
-        """The policy and its section of settings, a keyword of `Client` too: ``rate_guard``."""
+        """The policy, its section of settings and its keyword of `Client`: ``rate_guard``."""
         return self.name.replace("-", "_")
 
     @property
     def module(self) -> str:
-        """What is imported: ``headrace_rate_guard``."""
+        """The module: ``headrace_rate_guard``."""
         return f"headrace_{self.policy}"
 
     @property
@@ -46,30 +46,30 @@ class Names:
         return "".join(part.capitalize() for part in self.name.split("-"))
 
 
-def names_of(name: str) -> Names:
-    """The names for what was typed; ``headrace-foo`` means ``foo``.
+def plugin_names(name: str) -> PluginNames:
+    """The names for a name as it was typed; ``headrace-foo`` means ``foo``.
 
-    Raises `InputError` for a name that no policy can have, or that an installed one has.
+    Raises `InputError` for a name that a policy cannot have, or that is taken.
     """
-    names = Names(name.removeprefix(_PREFIX))
+    names = PluginNames(name.removeprefix(_PREFIX))
     if not _NAME.fullmatch(names.name) or len(names.name) > _LONGEST:
         raise InputError(
-            f"{name!r} is no name for a plugin: lower-case letters, digits and single hyphens, "
-            f"a letter first, {_LONGEST} characters at most, like rate-guard"
+            f"{name!r} is not a valid name for a plugin: use at most {_LONGEST} lower-case letters, digits "
+            "and single hyphens, beginning with a letter, like rate-guard"
         )
     if any(keyword.iskeyword(word) for word in (names.policy, names.kind)):
-        raise InputError(f"{name!r} is a word of Python's own; its settings could not be a keyword of Client")
+        raise InputError(f"{name!r} is a keyword of Python; choose another name")
     if names.policy in {*(Client.__init__.__kwdefaults__ or ()), *CoreSettings.__annotations__}:
-        raise InputError(f"{name!r} is a setting of headrace's own; take another name")
+        raise InputError(f"{name!r} is a setting of headrace; choose another name")
     _check_free(names)
     return names
 
 
-def _check_free(names: Names) -> None:
+def _check_free(names: PluginNames) -> None:
     plugins = Plugins()
     for plugin in plugins.found:
         if plugin.name == names.policy or plugin.distribution.lower() == names.distribution:
-            raise InputError(f"{plugin} is installed already; take another name, or uninstall it")
+            raise InputError(f"{plugin} is installed already; choose another name, or uninstall it")
     for plugin, policy in plugins.contributions(load_settings({})):
         if policy.name == names.policy:
-            raise InputError(f"{plugin} has a policy called {policy.name!r} already; take another name")
+            raise InputError(f"{plugin} already has a policy called {policy.name!r}; choose another name")

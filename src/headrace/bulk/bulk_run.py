@@ -1,0 +1,196 @@
+"""One session of a bulk run: items to an executor, results into the journal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import anyio
+import attrs
+
+from headrace._support.interrupts import uninterrupted
+from headrace._support.task_groups import task_group
+from headrace.bulk.executor import Executor, WorkItem
+from headrace.bulk.hung_calls import drop_hung_calls
+from headrace.bulk.item_result import ItemResult
+from headrace.bulk.pending_results import PendingResults
+from headrace.bulk.summary import Summary
+from headrace.bulk.task import Task
+from headrace.errors import DeadlineExceeded, WorkerLost
+
+_log = logging.getLogger("headrace")
+
+_SYNC_INTERVAL = 1.0
+"""Seconds between two syncs of the journal to the disk."""
+
+WAIT_FOR_ENDPOINT = 600.0
+"""Default of how many seconds a run waits for an endpoint without a success in between."""
+
+_SHORTEST_PAUSE = 0.5
+"""Seconds. While a half-open circuit makes its probes, it asks for a wait of 0."""
+
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 2.0, 60.0
+"""Seconds of a pause whose length the endpoint did not say; doubled each time until a call succeeds."""
+
+
+class ResultStore(Protocol):
+    """Stores the output lines of a run; `Journal` is one.
+
+    ``append`` writes lines of items, and they survive the process when it returns; ``sync`` makes them
+    survive the machine. ``was_failed`` is true for an item that failed in an earlier session and is sent
+    again.
+    """
+
+    @property
+    def done(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    def is_done(self, index: int, /) -> bool: ...
+    def was_failed(self, index: int, /) -> bool: ...
+    def append(self, indexes: list[int], lines: bytes, /) -> None: ...
+    async def sync(self) -> None: ...
+
+
+class BulkRun:
+    """One session of a run: sends the items that are not in the journal, and writes their results.
+
+    While the endpoint's circuit is open, no item is drawn. Items that the open circuit rejected, and items
+    that failed because the endpoint was down, are sent when it closes. If a thousand items in a row get no
+    answer, the run waits too, even without a circuit.
+
+    An error that all later calls share (no credit left, a rejected key, an unknown model) stops the run and
+    leaves its items unsent; see `SharedErrorDetector`. If that error is a rate limit, the run waits and goes
+    on.
+
+    Args:
+        task: What is asked of each item.
+        journal: Where results are stored.
+        total: The number of items in the input.
+        wait_for_endpoint: Seconds to wait without a success before the session ends.
+        deadline: Seconds from the start after which the session ends and drops the calls in flight; None for
+            no deadline.
+        notify: Called with a line of text about what a stop waits for; by default it is logged as a warning.
+
+    Attributes:
+        summary: The totals, updated while the run goes on.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        journal: ResultStore,
+        total: int,
+        *,
+        wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
+        deadline: float | None = None,
+        notify: Callable[[str], None] = _log.warning,
+    ) -> None:
+        self._task = task
+        self._notify = notify
+        self._journal = journal
+        self._wait_for_endpoint = wait_for_endpoint
+        self._deadline = deadline
+        self._stopping = anyio.Event()
+        self._pending = PendingResults()
+        self._cut_short = False
+        self.summary: Summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
+
+    def stop(self) -> None:
+        """Draw no more items; `perform` returns when those in flight are finished and written.
+
+        After 30 s it reports what it waits for. Calls that hang in a policy are dropped then, as soon as no
+        attempt is on the wire; their items are left unsent.
+        """
+        self.summary.stopped_by = self.summary.stopped_by or "interrupt"
+        self._stopping.set()
+
+    @uninterrupted
+    async def perform(self, executor: Executor) -> Summary:
+        """Send the items that are left.
+
+        Raises:
+            JournalError: a result cannot be written.
+        """
+        summary, started = self.summary, anyio.current_time()
+        try:
+            with anyio.move_on_after(self._deadline) as scope:
+                await self._make_passes(executor, started)
+            if scope.cancelled_caught:
+                summary.stopped_by = DeadlineExceeded(f"the run's deadline of {self._deadline:g} s passed")
+        except WorkerLost as error:
+            summary.stopped_by = error
+        finally:
+            summary.elapsed = anyio.current_time() - started
+            await self._journal.sync()
+        return summary
+
+    async def _make_passes(self, executor: Executor, started: float) -> None:
+        """Pass over the input until nothing is left, and wait for the endpoint in between."""
+        summary, pending = self.summary, self._pending
+        waited_since, succeeded, backoff = started, 0, _FIRST_BACKOFF
+        while True:
+            await self._make_pass(executor, started)
+            if summary.succeeded > succeeded:
+                waited_since, succeeded, backoff = anyio.current_time(), summary.succeeded, _FIRST_BACKOFF
+            if self._stopping.is_set():
+                return
+            if pending.ended_by is not None:
+                summary.stopped_by = pending.ended_by
+                return
+            pause, pending.pause = pending.pause, None
+            if pause is None:
+                if not self._cut_short:
+                    return
+                continue  # the items caused the error themselves
+            left = waited_since + self._wait_for_endpoint - anyio.current_time()
+            seconds = min(backoff, left) if pause.seconds is None else pause.seconds
+            backoff = min(2 * backoff, _LONGEST_BACKOFF)
+            if seconds > left or left <= 0:
+                summary.stopped_by = pause.error
+                return
+            summary.waiting = pause.reason or str(pause.error)
+            with anyio.move_on_after(max(seconds, _SHORTEST_PAUSE)):
+                await self._stopping.wait()
+            summary.waiting = ""
+
+    async def _make_pass(self, executor: Executor, started: float) -> None:
+        """Pass over the input once and send what is not done, until its end or until drawing stops."""
+
+        def handle(results: list[ItemResult]) -> None:
+            self._store(self._pending.add(results))
+            self.summary.elapsed = anyio.current_time() - started
+
+        self._cut_short = False
+        async with task_group() as group:
+            group.start_soon(self._sync_regularly)
+            with anyio.CancelScope() as calls:
+                group.start_soon(drop_hung_calls, executor, self._stopping, calls, self._notify)
+                await executor.work(self._items(), handle)
+            group.cancel_scope.cancel()
+        self._store(self._pending.end_pass(exhausted=not self._cut_short))
+
+    async def _sync_regularly(self) -> None:
+        while True:
+            await anyio.sleep(_SYNC_INTERVAL)
+            await self._journal.sync()
+
+    def _items(self) -> Iterator[WorkItem]:
+        make_request, journal, pending = self._task.request, self._journal, self._pending
+        for item in self._task.source.items():
+            if pending.stops_drawing or self._stopping.is_set():
+                self._cut_short = True
+                return
+            if not journal.is_done(item.index):
+                request = make_request(item)
+                if journal.was_failed(item.index):  # a cache may hold the answer that failed
+                    request = attrs.evolve(request, fresh=True)
+                yield WorkItem(item.index, item.id, request, pending.begin())
+
+    def _store(self, results: list[ItemResult]) -> None:
+        """Write the lines first, then count: an item is done when its line is written."""
+        self._journal.append(
+            [result.index for result in results], b"".join([result.line for result in results])
+        )
+        for result in results:
+            self.summary.add(result)

@@ -1,0 +1,151 @@
+"""The result of one item of a bulk run, in a form that can be sent between processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from headrace import errors
+from headrace.bulk.output_line import cost_of, encodable, encode_line
+from headrace.bulk.task import read_choice
+from headrace.calls import Outcome
+from headrace.errors import (
+    AnswerError,
+    CallError,
+    CircuitOpen,
+    HeadraceError,
+    InvalidReply,
+    RateLimited,
+    StatusError,
+)
+from headrace.replies import ParsedReply
+from headrace.wire.error_scope import SharedError, shared_error
+
+_LONGEST_MESSAGE = 2000
+"""Characters of an error's message; the summary shows one message of each kind."""
+
+
+class ItemResult(msgspec.Struct, array_like=True, gc=False):
+    """The output line of an item, and what the summary counts.
+
+    Attributes:
+        line: The output line; empty if the call was not made, because of an open circuit or an error that
+            ends the run.
+        elapsed: Seconds, waits included.
+        answered: True if a successful reply came, even if its answer was rejected.
+        cost: USD, None if unknown.
+        code: The code of the error, None for a success. ``message`` and ``status`` are the error's too.
+        retry_after: Seconds until an open circuit makes its next probe, or that a rate limit asked to wait.
+        shared: The error if later calls may share it.
+        number: The number of the call, see `SharedErrorDetector.begin`.
+        possible_cost: USD that attempts of unknown cost may have cost.
+    """
+
+    index: int
+    line: bytes = b""
+    attempts: int = 0
+    elapsed: float = 0.0
+    answered: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: Decimal | None = None
+    code: str | None = None
+    message: str = ""
+    retry_after: float | None = None
+    status: int | None = None
+    shared: SharedError | None = None
+    number: int = 0
+    possible_cost: Decimal | None = None
+
+    @property
+    def may_pause_drawing(self) -> bool:
+        """True if this result must be handled before the next item is drawn."""
+        return self.shared is not None or not self.line
+
+    @property
+    def error(self) -> HeadraceError:
+        """The error again, without what only the process that raised it knew."""
+        if self.code is None or self.code not in _KINDS:
+            return HeadraceError(self.message)
+        error: HeadraceError = _KINDS[self.code](self.message)
+        if isinstance(error, CircuitOpen):
+            error.retry_after = self.retry_after or 0.0
+        elif isinstance(error, StatusError):
+            error.status = self.status or 0
+        return error
+
+
+_ERRORS = [getattr(errors, name) for name in errors.__all__]
+_KINDS = {kind.code: kind for kind in _ERRORS if issubclass(kind, CallError)}
+
+
+def item_result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> ItemResult:
+    """The result of an item, its answer checked against the choices.
+
+    If the answer cannot be written to a line, the item fails; the run goes on.
+    """
+    try:
+        return _result(index, id, outcome, choices)
+    except Exception as problem:
+        failed = msgspec.structs.replace(outcome, reply=None, error=_unwritable(problem))
+        return _result(index, id, failed, ())
+
+
+def _unwritable(problem: Exception) -> InvalidReply:
+    return InvalidReply(f"the answer cannot be written: {type(problem).__name__}: {problem}")
+
+
+def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> ItemResult:
+    error, answer, reply = outcome.error, None, outcome.reply
+    if error is not None:
+        if isinstance(error, CallError) and (error.ends_run or isinstance(error, CircuitOpen)):
+            not_made = ItemResult(index)
+            _describe(not_made, error)
+            return not_made
+        if isinstance(error, AnswerError):
+            reply = error.partial  # it came, so it costs money
+            outcome = msgspec.structs.replace(outcome, reply=reply)
+    if isinstance(reply, ParsedReply):
+        answer = reply.answer
+    elif reply is not None and error is None:
+        answer, error = read_choice(choices, reply)
+    try:
+        line = encode_line(index, id, outcome, answer, error, time.time())
+    except Exception as problem:
+        if answer is None:
+            raise
+        error = _unwritable(problem)  # keep the reply without its answer
+        line = encode_line(index, id, outcome, None, error, time.time())
+    result = ItemResult(index, line, outcome.attempts, outcome.elapsed)
+    result.cost, result.possible_cost = cost_of(outcome)
+    if reply is not None:
+        usage = reply.usage if outcome.attempts else None  # a cache's reply took no tokens
+        result.answered = True
+        if usage is not None:
+            result.prompt_tokens = usage.prompt_tokens or 0
+            result.completion_tokens = usage.completion_tokens or 0
+    if error is not None:
+        _describe(result, error)
+    return result
+
+
+def _describe(result: ItemResult, error: HeadraceError) -> None:
+    result.code = code_of(error)
+    result.message = encodable(str(error))[:_LONGEST_MESSAGE]
+    shared = None if result.answered else shared_error(error)
+    if shared is not None:
+        result.shared = SharedError(encodable(shared.key)[:_LONGEST_MESSAGE], shared.scope)
+    if isinstance(error, StatusError):
+        result.status = error.status
+    if isinstance(error, (RateLimited, CircuitOpen)):
+        result.retry_after = error.retry_after
+
+
+def code_of(error: HeadraceError | None) -> str | None:
+    """The code of an error, None without one."""
+    if error is None:
+        return None
+    return error.code if isinstance(error, CallError) else "request_error"

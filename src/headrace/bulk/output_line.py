@@ -1,0 +1,226 @@
+"""The lines of the output: OpenAI's batch format, with headrace's own notes under ``headrace``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+
+from headrace._support.lenient_json import NOT_JSON, decode_json
+from headrace.calls import Outcome
+from headrace.errors import CallError, HeadraceError, InvalidReply, StatusError
+from headrace.replies import Headers, Reply
+
+_ID = re.compile(r"headrace-(\d{1,15})")
+_LONGEST_TIME = 1e10
+"""Seconds. No run takes longer, and no clock shows more."""
+
+
+class LineResponse(msgspec.Struct, gc=False):
+    """What the endpoint sent: its status, its request id, and the body as it came."""
+
+    status_code: int | None
+    request_id: str | None
+    body: msgspec.Raw
+
+
+class LineError(msgspec.Struct, gc=False):
+    """Why an item failed."""
+
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
+    """What headrace adds to a line. Times are in seconds, costs in USD."""
+
+    attempts: Annotated[int, msgspec.Meta(ge=0)]
+    elapsed: Annotated[float, msgspec.Meta(ge=0, le=_LONGEST_TIME)]
+    completed_at: Annotated[float, msgspec.Meta(ge=0, le=_LONGEST_TIME)] | None = None
+    cost: Decimal | None = None
+    possible_cost: Decimal | None = None
+    answer: Any = None
+
+
+class OutputLine(msgspec.Struct, gc=False):
+    """One line of the output; `encode_line` writes it and `decode_line` reads it."""
+
+    id: str
+    custom_id: str
+    response: LineResponse | None
+    error: LineError | None
+    headrace: LineNotes
+
+    @property
+    def index(self) -> int | None:
+        """The item's place in the input; None if headrace did not write this line."""
+        return _index_of(self.id)
+
+    @property
+    def status(self) -> int | None:
+        """The status of the response, None without one."""
+        return None if self.response is None else self.response.status_code
+
+    @property
+    def answered(self) -> bool:
+        """True if a successful reply came, even if its answer was rejected."""
+        return 200 <= (self.status or 0) < 300
+
+    @property
+    def answer(self) -> Any:
+        """The answer that headrace made of the reply (a choice, an object), else its text; None for none."""
+        if self.error is not None or self.response is None:
+            return None
+        if self.headrace.answer is not None:
+            return self.headrace.answer
+        try:
+            return Reply(200, Headers([]), bytes(self.response.body)).text
+        except InvalidReply:
+            return None
+
+
+class _Costs(msgspec.Struct, gc=False):
+    cost: Decimal | None = None
+    possible_cost: Decimal | None = None
+
+
+class JournalEntry(msgspec.Struct):
+    """The part of an output line that a resumed run needs: reading only that takes a third of the time."""
+
+    id: str
+    error: msgspec.Raw = msgspec.Raw(b"null")
+    headrace: _Costs = msgspec.field(default_factory=_Costs)
+
+    @property
+    def index(self) -> int | None:
+        """The item's place in the input; None if headrace did not write this line."""
+        return _index_of(self.id)
+
+    @property
+    def failed(self) -> bool:
+        """True if the line holds an error."""
+        return bytes(self.error) != b"null"
+
+    @property
+    def spent(self) -> Decimal:
+        """The item's cost in USD, including what attempts of unknown cost may have cost."""
+        amounts = (self.headrace.cost, self.headrace.possible_cost)
+        return sum((each for each in amounts if each is not None and each.is_finite()), Decimal(0))
+
+
+def _index_of(id: str) -> int | None:
+    match = _ID.fullmatch(id)
+    return int(match[1]) if match else None
+
+
+_read_line: Callable[[bytes | str], OutputLine] = msgspec.json.Decoder(OutputLine).decode
+decode_entry: Callable[[bytes | str], JournalEntry] = msgspec.json.Decoder(JournalEntry).decode
+
+
+def decode_line(raw: bytes | str) -> OutputLine:
+    """Read an output line.
+
+    Raises:
+        msgspec.DecodeError: it is not JSON, or not an output line.
+    """
+    line = _read_line(raw)
+    for cost in (line.headrace.cost, line.headrace.possible_cost):
+        if cost is not None and not cost.is_finite():
+            raise msgspec.ValidationError("the cost must be a finite number")
+    return line
+
+
+def _plain(answer: Any) -> Any:
+    """A pydantic model as plain values; msgspec cannot write it."""
+    return answer.model_dump(mode="json")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+_check_json = msgspec.json.Decoder(msgspec.Raw).decode
+
+_DEEPEST = 100
+"""Levels of nesting. No model's answer has ten."""
+
+
+def encode_line(
+    index: int, id: str, outcome: Outcome, answer: Any, error: HeadraceError | None, completed_at: float
+) -> bytes:
+    """The output line of one item with its line feed; ``completed_at`` is in Unix seconds."""
+    reply, content, why = outcome.reply, b"", None if error is None else _line_error(error)
+    cost, possible_cost = cost_of(outcome)
+    if reply is not None:
+        content = reply.without_key(reply.content)
+        if why is not None:
+            why.message = reply.without_key(why.message)
+        if answer is not None and content is not reply.content:
+            answer = msgspec.Raw(reply.without_key(_encode(answer)))
+    elapsed, completed_at = _rounded(outcome.elapsed, 1e6), _rounded(completed_at, 1e3)
+    notes = LineNotes(outcome.attempts, elapsed, completed_at, cost, possible_cost, answer)
+    response = _line_response(reply, content, error)
+    return _encode(OutputLine(f"headrace-{index}", id, response, why, notes)) + b"\n"
+
+
+def cost_of(outcome: Outcome) -> tuple[Decimal | None, Decimal | None]:
+    """The cost of an item in USD, failed or not, and what its attempts of unknown cost may have cost."""
+    ended = outcome.reply if outcome.reply is not None else outcome.error
+    return getattr(ended, "cost", None), getattr(ended, "possible_cost", None)
+
+
+def _rounded(seconds: float, parts: float) -> float:
+    """Seconds to a fraction of 1/``parts``; `round` takes four times as long."""
+    return int(seconds * parts + 0.5) / parts
+
+
+def _line_error(error: HeadraceError) -> LineError:
+    return LineError(error.code if isinstance(error, CallError) else "request_error", encodable(str(error)))
+
+
+def encodable(text: str) -> str:
+    """The text without what UTF-8 cannot encode (half a surrogate pair)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _line_response(reply: Reply | None, content: bytes, error: HeadraceError | None) -> LineResponse | None:
+    if reply is not None:
+        request_id = reply.request_id
+        return LineResponse(reply.status, request_id and reply.without_key(request_id), _body(content))
+    if isinstance(error, StatusError) and error.headers is not None:
+        request_id = error.headers.get("x-request-id")
+        return LineResponse(error.status, request_id, _body(error.body))
+    return None
+
+
+def _body(content: bytes) -> Any:
+    """The body as it came if it is JSON that fits on a line; else its decoded value, or its text."""
+    deep = content.count(b"[") + content.count(b"{") > _DEEPEST
+    try:
+        # Checking is cheaper than decoding, but it does not check for UTF-8.
+        body = _check_json(content)
+        content.decode()
+        if deep:
+            # Every program must be able to read the line, so a body at the limit of depth is too deep.
+            _check_json(b"[" * _DEEPEST + content + b"]" * _DEEPEST)
+    except NOT_JSON:
+        return content.decode("utf-8", "replace") or None if deep else _decoded_body(content)
+    if b"\n" in content or b"\r" in content:
+        # JSON escapes line breaks in strings, so these are between values.
+        return msgspec.Raw(content.replace(b"\n", b" ").replace(b"\r", b" "))
+    return body
+
+
+def _decoded_body(content: bytes) -> Any:
+    """The value of a body that is nearly JSON (half a surrogate pair, ``NaN``); else its text."""
+    try:
+        return decode_json(content)
+    except NOT_JSON:
+        return content.decode("utf-8", "replace") or None

@@ -1,0 +1,138 @@
+"""Failed results that are not written yet, because the failure may not be caused by the item.
+
+There are two kinds. An item that failed because the endpoint is down (no connection, a timeout, 5xx) waits
+for the endpoint's next answer; if the circuit opens first, the item is sent again. An item that failed with
+an error that later calls may share waits for the verdict of `SharedErrorDetector`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from headrace.bulk.item_result import ItemResult
+from headrace.client.shared_errors import SharedErrorDetector
+from headrace.errors import (
+    CallTimeout,
+    CircuitOpen,
+    ConnectError,
+    HeadraceError,
+    IncompleteReply,
+    ProtocolError,
+    ProxyError,
+    ServerError,
+)
+from headrace.wire.error_scope import ErrorScope
+
+_OUTAGE_CODES = frozenset(
+    kind.code for kind in (ConnectError, ProxyError, CallTimeout, ProtocolError, IncompleteReply, ServerError)
+)
+"""Codes of errors that say nothing about the item if the endpoint is down."""
+
+_MOST_PENDING = 1_000
+"""If so many failed items wait for the endpoint's next answer, the endpoint counts as down."""
+
+_DOWN_PAUSE = 2.0
+"""Seconds to wait for an endpoint that counts as down, whatever its circuit says."""
+
+
+@attrs.frozen
+class Pause:
+    """Why nothing is sent for now.
+
+    Attributes:
+        error: The error that caused the pause.
+        seconds: Its length, None if the endpoint did not say.
+        reason: The last error that the endpoint caused, empty if none is known.
+    """
+
+    error: HeadraceError
+    seconds: float | None
+    reason: str = ""
+
+
+class PendingResults:
+    """Decides which results are written now, and whether the run draws more items.
+
+    Attributes:
+        pause: Why drawing pauses, or None.
+        ended_by: The error that ends the run, or None.
+    """
+
+    def __init__(self) -> None:
+        self._shared_errors: SharedErrorDetector[ItemResult] = SharedErrorDetector()
+        self._outage: list[ItemResult] = []
+        self._last_trouble: ItemResult | None = None
+        self.pause: Pause | None = None
+        self.ended_by: HeadraceError | None = None
+        self.begin: Callable[[], int] = self._shared_errors.begin
+
+    @property
+    def stops_drawing(self) -> bool:
+        """True if no more items are drawn in this pass over the input."""
+        return self.pause is not None or self._shared_errors.verdict is not None
+
+    def add(self, results: list[ItemResult]) -> list[ItemResult]:
+        """Add new results; returns those to write now, which may include earlier ones."""
+        shared_errors, ready = self._shared_errors, list[ItemResult]()
+        for result in results:
+            if result.shared is not None:
+                if result.status is not None:
+                    ready += self._flush_pending()
+                if result.shared.scope is ErrorScope.RATE:
+                    self._last_trouble = result
+                ready += shared_errors.fail(result.index, result.shared, result)
+            elif not result.line:
+                self._pause(result.error, result.retry_after)
+            elif result.code not in _OUTAGE_CODES:
+                if self._last_trouble is not None:
+                    ready += self._flush_pending()
+                if shared_errors.held and result.answered:
+                    ready += shared_errors.succeed(result.number)
+                ready.append(result)
+            elif self.pause is None:
+                self._outage.append(result)
+                self._last_trouble = result
+        if len(self._outage) >= _MOST_PENDING:
+            why = f"the endpoint has answered none of {len(self._outage):,} items in a row"
+            self._pause(CircuitOpen(why, _DOWN_PAUSE), _DOWN_PAUSE)
+        return ready
+
+    def end_pass(self, *, exhausted: bool) -> list[ItemResult]:
+        """End a pass over the input, when no call is in flight; sets ``pause`` or ``ended_by``.
+
+        Args:
+            exhausted: True if the pass reached the end of the input.
+
+        Returns:
+            The results to write now.
+        """
+        shared_errors = self._shared_errors
+        if self.pause is not None:
+            shared_errors.forget()
+            return []
+        ready = shared_errors.settle(exhausted=exhausted)
+        verdict = shared_errors.verdict
+        shared_errors.forget()
+        if verdict is None:
+            return self._flush_pending() + ready
+        self._outage.clear()
+        if verdict.error.scope is ErrorScope.RATE:
+            self.pause = Pause(verdict.first.error, verdict.first.retry_after, verdict.first.message)
+        else:
+            self.ended_by = verdict.first.error
+        return ready
+
+    def _flush_pending(self) -> list[ItemResult]:
+        """The endpoint answers again, so items that failed before are final."""
+        results, self._outage = self._outage, []
+        self._last_trouble = None
+        return results
+
+    def _pause(self, error: HeadraceError, seconds: float | None) -> None:
+        trouble = self._last_trouble
+        if trouble is not None and trouble.shared is not None:
+            error = trouble.error  # name the rate limit, not the pause that followed from it
+        self.pause = Pause(error, seconds, "" if trouble is None else trouble.message)
+        self._outage.clear()

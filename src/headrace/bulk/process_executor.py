@@ -1,0 +1,255 @@
+"""An executor over several processes: each has an event loop, a client and a share of the calls in flight.
+
+This process draws the items and writes the journal; the workers make the calls and encode the output lines,
+so this process has little work per item. A worker that dies is replaced, and its items are given out again.
+Only this process writes, so no item gets two lines.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import attrs
+
+from headrace.bulk.executor import ResultHandler, WorkItem
+from headrace.bulk.item_result import ItemResult
+from headrace.bulk.unfinished_calls import UnfinishedCalls
+from headrace.bulk.worker_process import current_event_loop, pickle_for_worker, worker_process
+from headrace.bulk.worker_protocol import FrameStream, WorkerItem, WorkerReport, WorkerSetup
+from headrace.client import Client
+from headrace.errors import SettingsError, WorkerLost
+from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
+from headrace.wire.request_bodies import encode_body
+from headrace.wire.structured_output import ResponseFormat
+
+_FEWEST_AHEAD = 16
+"""The least number of items that a worker holds besides its calls in flight, so that it never waits."""
+
+_MOST_DEATHS = 3
+_NOTHING = Decimal(0)
+
+
+@attrs.define(eq=False)
+class _Worker:
+    """A worker as this process sees it: its share of the calls, and its items."""
+
+    share: int
+    items: dict[int, WorkItem] = attrs.field(factory=dict)
+    in_flight: int = 0
+    is_asked: bool = False
+    unfinished: UnfinishedCalls | None = None
+
+
+class ProcessExecutor:
+    """Makes the calls in several worker processes. An async context manager.
+
+    Args:
+        make_client: Makes a client in each worker, so it must be picklable: a ``functools.partial`` of
+            `Client`, or a function of a module.
+        processes: The number of workers.
+        max_in_flight: The most calls at once, in all workers together.
+        choices: The answers that are allowed; empty for any.
+        answer: The type of each answer, as a `Task` has it.
+        on_event: Called with the name and data of the events that policies of the workers emit.
+        spent: What earlier sessions of the run spent, in USD.
+
+    Raises:
+        SettingsError: an argument cannot be pickled, or there are fewer calls than processes.
+    """
+
+    def __init__(
+        self,
+        make_client: Callable[[], Client],
+        processes: int,
+        max_in_flight: int,
+        choices: Sequence[str] = (),
+        answer: ResponseFormat | None = None,
+        on_event: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
+        spent: Decimal = _NOTHING,
+    ) -> None:
+        if not 1 <= processes <= max_in_flight:
+            raise SettingsError(
+                f"processes={processes}: must be at least 1, and at most max_in_flight={max_in_flight}"
+            )
+        self._make_client = pickle_for_worker(
+            make_client,
+            "a functools.partial(headrace.Client, …), or a function of a module that makes the client",
+        )
+        self._answer = pickle_for_worker(
+            None if answer is None else answer.kind, "a class that a module defines as answer="
+        )
+        self._choices = list(choices)
+        self._on_event = on_event
+        self._spent = spent
+        share, more = divmod(max_in_flight, processes)
+        self._shares = [share + (number < more) for number in range(processes)]
+        self._workers: list[_Worker] = []
+        self._items: Iterator[WorkItem] = iter(())
+        self._returned: deque[WorkItem] = deque()
+        self._results: list[ItemResult] = []
+        self._input_error: Exception | None = None
+        self._failure: Exception | None = None
+        self._exhausted = True
+        self._deaths = 0
+
+    @property
+    def in_flight(self) -> int:
+        """The number of calls in flight in all workers."""
+        return sum(worker.in_flight for worker in self._workers)
+
+    async def unfinished(self) -> UnfinishedCalls:
+        """What the calls in flight wait for, in all workers."""
+        asked = list(self._workers)
+        for worker in asked:
+            worker.is_asked, worker.unfinished = True, None
+        self._notify_waiters()
+        while any(worker.unfinished is None and worker in self._workers for worker in asked):
+            await self._changed.wait()
+        reports = [worker.unfinished for worker in asked if worker.unfinished is not None]
+        return UnfinishedCalls(
+            tuple(sorted({name for each in reports for name in each.policies})),
+            tuple(sorted({url for each in reports for url in each.endpoints})),
+        )
+
+    async def __aenter__(self) -> Self:
+        self._changed = anyio.Event()
+        self._folder = tempfile.TemporaryDirectory(prefix="headrace-shared-")
+        self._share_spending()
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        for share in self._shares:
+            self._group.start_soon(self._supervise, share)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._group.cancel_scope.cancel()
+        try:
+            await self._group.__aexit__(None, None, None)
+        finally:
+            self._folder.cleanup()
+
+    def _share_spending(self) -> None:
+        Path(self._folder.name, SPENT_BEFORE).write_text(str(self._spent))
+
+    async def work(self, items: Iterator[WorkItem], handle: ResultHandler) -> None:
+        """See `Executor.work`."""
+        self._items, self._exhausted = items, False
+        self._notify_waiters()
+        try:
+            while results := await self._next_results():
+                handle(results)
+        finally:
+            self._items, self._exhausted = iter(()), True
+
+    async def _next_results(self) -> list[ItemResult]:
+        while not self._results:
+            if self._failure is not None:
+                raise self._failure
+            if self._exhausted and not self._returned and not any(each.items for each in self._workers):
+                error, self._input_error = self._input_error, None
+                if error is not None:
+                    raise error
+                return []
+            await self._changed.wait()
+        results, self._results = self._results, []
+        return results
+
+    def _notify_waiters(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    async def _supervise(self, share: int) -> None:
+        """Keep a worker with this share running; replace it when it dies."""
+        while self._failure is None:
+            worker = _Worker(share)
+            self._workers.append(worker)
+            try:
+                async with worker_process({SHARED_FOLDER: self._folder.name}) as frames:
+                    await self._work_with(worker, frames)
+            finally:
+                self._workers.remove(worker)
+            self._deaths += 1
+            if self._deaths >= _MOST_DEATHS and self._failure is None:
+                self._failure = WorkerLost(
+                    f"{self._deaths} worker processes died one after the other without finishing an item; "
+                    "see their messages above, or try with processes=1"
+                )
+            self._returned.extend(worker.items.values())
+            self._notify_waiters()
+
+    async def _work_with(self, worker: _Worker, frames: FrameStream[WorkerReport]) -> None:
+        """Give a worker items and receive its results, until it dies."""
+        event_loop = current_event_loop()
+        setup = WorkerSetup(
+            self._make_client, sys.path, worker.share, self._choices, self._answer, *event_loop
+        )
+        try:
+            await frames.send(setup)
+        except anyio.BrokenResourceError:
+            return
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._send_items, worker, frames)
+            while (report := await frames.receive()) is not None:
+                self._receive_report(worker, report)
+            group.cancel_scope.cancel()
+
+    async def _send_items(self, worker: _Worker, frames: FrameStream[WorkerReport]) -> None:
+        while True:
+            changed = self._changed
+            if worker.is_asked:
+                worker.is_asked, items = False, []
+            else:
+                items = self._draw(worker.share + max(_FEWEST_AHEAD, worker.share) - len(worker.items))
+                if not items:
+                    await changed.wait()
+                    continue
+            worker.items.update((item.index, item) for item in items)
+            try:
+                await frames.send([_worker_item(item) for item in items])
+            except anyio.BrokenResourceError:
+                return  # the worker died; the task that receives its reports sees that too
+
+    def _draw(self, most: int) -> list[WorkItem]:
+        items: list[WorkItem] = []
+        while len(items) < most and self._returned:
+            items.append(self._returned.popleft())
+        try:
+            while len(items) < most and not self._exhausted:
+                items.append(next(self._items))
+        except StopIteration:
+            self._exhausted = True
+            self._notify_waiters()
+        except Exception as error:
+            self._exhausted, self._input_error = True, error
+            self._notify_waiters()
+        return items
+
+    def _receive_report(self, worker: _Worker, report: WorkerReport) -> None:
+        if report.failure:
+            self._failure = SettingsError(f"a worker process cannot start: {report.failure}")
+        worker.in_flight = report.in_flight
+        worker.unfinished = report.unfinished or worker.unfinished
+        for result in report.results:
+            result.number = worker.items.pop(result.index).number
+        if report.results:
+            self._deaths = 0
+        self._results += report.results
+        for name, data in report.events:
+            self._on_event(name, data)
+        self._notify_waiters()
+
+
+def _worker_item(item: WorkItem) -> WorkerItem:
+    request = item.request
+    content = None if request.body is None else encode_body(request.body)
+    return WorkerItem(item.index, item.id, request.path, request.method, content, request.fresh)

@@ -1,0 +1,98 @@
+"""The messages between the processes of a bulk run: MessagePack frames over a socket, with their length."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Generic, TypeVar
+
+import anyio
+import anyio.abc
+import msgspec
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from headrace.bulk.item_result import ItemResult
+from headrace.bulk.unfinished_calls import UnfinishedCalls
+from headrace.calls import Request
+from headrace.wire.batch_lines import EncodedBody
+
+T = TypeVar("T")
+
+
+class WorkerSetup(msgspec.Struct):
+    """The first frame to a worker: how to make its client, and its share of the calls in flight.
+
+    ``make_client`` and ``answer``, the type of the answers, are pickled.
+    """
+
+    make_client: bytes
+    path: list[str]
+    in_flight: int
+    choices: list[str]
+    answer: bytes
+    backend: str
+    use_uvloop: bool
+
+
+class WorkerItem(msgspec.Struct, array_like=True, gc=False):
+    """An item for a worker: its place, its id, and the request with its body as JSON."""
+
+    index: int
+    id: str
+    path: str
+    method: str
+    body: bytes | None
+    fresh: bool = False
+
+    @property
+    def request(self) -> Request:
+        """The request of this item."""
+        body = None if self.body is None else EncodedBody(self.body)
+        return Request(body, self.path, self.method, self.id, fresh=self.fresh)
+
+
+class WorkerReport(msgspec.Struct, array_like=True):
+    """A frame from a worker: results, events for observers and its calls in flight; or why it cannot start.
+
+    ``unfinished`` is the reply to a frame without items.
+    """
+
+    results: list[ItemResult] = []
+    events: list[tuple[str, dict[str, str]]] = []
+    in_flight: int = 0
+    failure: str = ""
+    unfinished: UnfinishedCalls | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class FrameStream(Generic[T]):
+    """Sends frames over a socket, and receives frames of one type."""
+
+    def __init__(self, stream: anyio.abc.SocketStream, kind: Any) -> None:
+        self._stream = stream
+        self._received = BufferedByteReceiveStream(stream)
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+
+    async def send(self, frame: Any) -> None:
+        """Send a frame; raises `anyio.BrokenResourceError` if the peer is gone."""
+        data = _encode(frame)
+        await self._stream.send(len(data).to_bytes(4) + data)
+
+    async def receive(self) -> T | None:
+        """The next frame, None if the peer is gone."""
+        try:
+            size = int.from_bytes(await self._received.receive_exactly(4))
+            frame: T = self._decode(await self._received.receive_exactly(size))
+        except (anyio.IncompleteRead, anyio.EndOfStream, anyio.BrokenResourceError):
+            return None
+        return frame
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        await self._stream.aclose()
+
+
+async def frame_stream(raw_socket: socket.socket, kind: Any) -> FrameStream[Any]:
+    """A stream of frames over a socket, which it owns."""
+    return FrameStream(await anyio.abc.SocketStream.from_socket(raw_socket), kind)

@@ -1,0 +1,108 @@
+"""`headrace run --dry-run`: shows what would be sent, and estimates the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+
+from headrace._support.units import format_usd
+from headrace.wire.request_bodies import as_request, encode_body, max_output_tokens
+
+if TYPE_CHECKING:
+    from headrace.bulk.prepared_run import PreparedRun
+    from headrace.calls import Request
+    from headrace.client import Client
+
+_SHOWN = 3
+_BYTES_PER_TOKEN = 4
+"""A rule of thumb for English; other languages take more tokens."""
+
+
+@attrs.define
+class _Estimate:
+    """Totals of all requests: tokens, and the cost with empty answers and with the longest answers."""
+
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    unlimited: int = 0
+    least: Decimal = Decimal(0)
+    most: Decimal = Decimal(0)
+    unpriced: int = 0
+
+    def add(self, request: Request, price: Callable[[str, int, int], Decimal | None]) -> None:
+        """Add a request."""
+        tokens = len(encode_body(request.body)) // _BYTES_PER_TOKEN
+        output = max_output_tokens(request.body or {}, None)
+        self.prompt_tokens += tokens
+        self.output_tokens += output or 0
+        self.unlimited += output is None
+        model = request.model
+        least = None if model is None else price(model, tokens, 0)
+        if model is None or least is None:
+            self.unpriced += 1
+        else:
+            self.least += least
+            self.most += price(model, tokens, output or 0) or 0
+
+
+def preview(client: Client, prepared: PreparedRun) -> str:
+    """The first requests, their number, and an estimate of tokens and cost; sends nothing."""
+    task, total = prepared.task, prepared.total
+    lines: list[str] = []
+    estimate, price = _Estimate(), price_of(client)
+    for number, item in enumerate(task.source.items()):
+        request = as_request(task.request(item), client.settings.model)
+        if number < _SHOWN:
+            lines += [f"--- {item.id}", *_shown(request)]
+        estimate.add(request, price)
+    lines.append(f"{total:,} requests would be sent to {addresses(client)}; nothing was.")
+    return "\n".join([*lines, *_figures(estimate, total)])
+
+
+def _figures(estimate: _Estimate, total: int) -> list[str]:
+    tokens = f"  tokens     about {estimate.prompt_tokens:,} in"
+    if not estimate.unlimited:
+        tokens += f", at most {estimate.output_tokens:,} out"
+    elif estimate.unlimited == total:
+        tokens += "; out unknown, because no max_tokens is set"
+    else:
+        tokens += f"; out unknown, because {estimate.unlimited:,} requests set no max_tokens"
+    if estimate.unpriced == total:
+        return [tokens, "  cost       unknown: the model has no price, or headrace-cost is not installed"]
+    if estimate.unlimited:
+        cost = f"  cost       estimated: {format_usd(estimate.least)} plus the cost of the answers"
+    else:
+        least, most = format_usd(estimate.least), format_usd(estimate.most)
+        cost = f"  cost       estimated: {least} to {most}, depending on the length of the answers"
+    if estimate.unpriced:
+        cost += f"; {estimate.unpriced:,} have no price"
+    return [tokens, cost, "  For a better estimate, --sample 20 sends 20 of the rows."]
+
+
+def price_of(client: Client) -> Callable[[str, int, int], Decimal | None]:
+    """A function that prices tokens of a model at the first endpoint that serves it; None if unknown."""
+    prices = [found for each in client.policies if (found := getattr(each, "estimate", None)) is not None]
+
+    def cost(model: str, prompt_tokens: int, output_tokens: int) -> Decimal | None:
+        endpoint = next((each for each in client.endpoints if each.serves(model)), None)
+        if not prices or endpoint is None:
+            return None
+        found: Decimal | None = prices[0](model, prompt_tokens, output_tokens, endpoint)
+        return found
+
+    return cost
+
+
+def addresses(client: Client) -> str:
+    """The endpoints that requests are sent to."""
+    return " or ".join(endpoint.base_url for endpoint in client.endpoints)
+
+
+def _shown(request: Request) -> list[str]:
+    body = dict(request.body or {})
+    messages = body.pop("messages", None)
+    lines = [f"{message['role']}: {message['content']}" for message in messages or ()]
+    return [*lines, f"({encode_body(body).decode()})"]

@@ -1,0 +1,61 @@
+"""A bulk run at a terminal: with its progress display, and stopped by signals."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+import anyio
+
+from headrace._support.task_groups import task_group
+from headrace.bulk import BulkRun, Summary
+from headrace.bulk.executor import Executor
+from headrace.bulk.gc_tuning import reduced_gc
+from headrace.cli.progress import ProgressDisplay
+
+T = TypeVar("T")
+
+
+def run_async(main: Callable[[], Awaitable[T]]) -> T:
+    """Run ``main`` on asyncio, with uvloop if it is installed."""
+    uvloop = importlib.util.find_spec("uvloop") is not None
+    return anyio.run(main, backend_options={"use_uvloop": uvloop})
+
+
+async def perform(
+    bulk: BulkRun,
+    executor: Executor,
+    resource: AbstractAsyncContextManager[object],
+    display: ProgressDisplay,
+) -> Summary:
+    """Send the items that are left, and return the summary.
+
+    The first Ctrl-C (or SIGTERM) lets the calls in flight finish, the second drops them. In both cases, every
+    finished item is in the journal.
+
+    Args:
+        bulk: The run.
+        executor: Makes the calls.
+        resource: The client or the processes that the executor needs; open while the run is performed.
+        display: Shows the progress.
+    """
+    async with resource:
+        with display, reduced_gc():
+            async with task_group() as group:
+                group.start_soon(_stop_on_signals, bulk, display, group.cancel_scope)
+                group.start_soon(display.watch, bulk.summary, executor)
+                await bulk.perform(executor)
+                group.cancel_scope.cancel()
+    return bulk.summary
+
+
+async def _stop_on_signals(bulk: BulkRun, display: ProgressDisplay, scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            if bulk.summary.stopped_by is not None:
+                scope.cancel()
+            bulk.stop()
+            display.print_line("Stopping: calls in flight are being finished. Ctrl-C again drops them.")
