@@ -253,36 +253,32 @@ def soak(result: dict[str, Any]) -> Figure:
     return figure
 
 
+def bar_chart(result: dict[str, Any], title: str, unit: str, name: str) -> Figure:
+    """One bar per row, for the number with this name."""
+    rows = rows_of(result)
+    figure, axes = one_panel(title, unit, len(rows))
+    bars(axes, rows, name, ",.0f")
+    return figure
+
+
 def streaming(result: dict[str, Any]) -> Figure:
     """Pieces a second where the server does not wait."""
-    rows = rows_of(result)
-    figure, axes = one_panel("How many pieces of 200 streams a second?", "pieces/s", len(rows))
-    bars(axes, rows, "per_s", ",.0f")
-    return figure
+    return bar_chart(result, "How many pieces of 200 streams a second?", "pieces/s", "per_s")
 
 
 def startup(result: dict[str, Any]) -> Figure:
     """Milliseconds of each import."""
-    rows = rows_of(result)
-    figure, axes = one_panel("How long does it take to start?", "ms", len(rows))
-    bars(axes, rows, "wall_ms", ",.0f")
-    return figure
+    return bar_chart(result, "How long does it take to start?", "ms", "wall_ms")
 
 
 def tls(result: dict[str, Any]) -> Figure:
     """Calls a second, 100 in flight."""
-    rows = rows_of(result)
-    figure, axes = one_panel("How many calls a second over https, 100 in flight?", "calls/s", len(rows))
-    bars(axes, rows, "per_s", ",.0f")
-    return figure
+    return bar_chart(result, "How many calls a second over https, 100 in flight?", "calls/s", "per_s")
 
 
 def sdk(result: dict[str, Any]) -> Figure:
     """Calls a second of the official SDK over each HTTP client."""
-    rows = rows_of(result)
-    figure, axes = one_panel("How many calls a second makes the official SDK?", "calls/s", len(rows))
-    bars(axes, rows, "per_s", ",.0f")
-    return figure
+    return bar_chart(result, "How many calls a second makes the official SDK?", "calls/s", "per_s")
 
 
 PLOTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
