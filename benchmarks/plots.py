@@ -249,36 +249,32 @@ def soak(result: dict[str, Any]) -> Figure:
     return figure
 
 
+def bar_chart(result: dict[str, Any], title: str, unit: str, name: str) -> Figure:
+    """One bar per row, for the number with this name."""
+    rows = rows_of(result)
+    figure, axes = one_panel(title, unit, len(rows))
+    bars(axes, rows, name, ",.0f")
+    return figure
+
+
 def streaming(result: dict[str, Any]) -> Figure:
     """Chunks per second if the server does not wait."""
-    rows = rows_of(result)
-    figure, axes = one_panel("Chunks per second over 200 streams", "chunks/s", len(rows))
-    bars(axes, rows, "per_s", ",.0f")
-    return figure
+    return bar_chart(result, "Chunks per second over 200 streams", "chunks/s", "per_s")
 
 
 def startup(result: dict[str, Any]) -> Figure:
     """Milliseconds of each import."""
-    rows = rows_of(result)
-    figure, axes = one_panel("Time of imports and of headrace --help", "ms", len(rows))
-    bars(axes, rows, "wall_ms", ",.0f")
-    return figure
+    return bar_chart(result, "Time of imports and of headrace --help", "ms", "wall_ms")
 
 
 def tls(result: dict[str, Any]) -> Figure:
     """Calls per second, 100 in flight."""
-    rows = rows_of(result)
-    figure, axes = one_panel("Calls per second over https, 100 in flight", "calls/s", len(rows))
-    bars(axes, rows, "per_s", ",.0f")
-    return figure
+    return bar_chart(result, "Calls per second over https, 100 in flight", "calls/s", "per_s")
 
 
 def sdk(result: dict[str, Any]) -> Figure:
     """Calls per second of the official SDK over each HTTP client."""
-    rows = rows_of(result)
-    figure, axes = one_panel("Calls per second of the official SDK", "calls/s", len(rows))
-    bars(axes, rows, "per_s", ",.0f")
-    return figure
+    return bar_chart(result, "Calls per second of the official SDK", "calls/s", "per_s")
 
 
 PLOTS: dict[str, Callable[[dict[str, Any]], Figure]] = {

@@ -13,6 +13,7 @@ import anyio.abc
 import attrs
 import pytest
 import trio
+from tests.checkpoints import turns_during
 
 from headrace import (
     Call,
@@ -415,22 +416,6 @@ def test_a_priority_call_overtakes_ten_thousand_waiting_calls_of_a_map() -> None
 
 
 # Checkpoints.
-
-
-async def turns_during(do: Callable[[], Awaitable[object]]) -> int:
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await anyio.lowlevel.checkpoint()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(count)
-        await do()
-        group.cancel_scope.cancel()
-    return turns
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.checkpoints import turns_during
 
 import headrace
 from headrace import AuthenticationError, Call, CallError, Client, ParsedReply, Reply, Request, RequestError
@@ -154,26 +155,18 @@ def test_the_keywords_are_declared_once() -> None:
 
 @pytest.mark.parametrize("method", [chat, responses, embed, request])
 async def test_an_invalid_call_is_a_checkpoint(endpoint: FakeEndpoint, method: Method) -> None:
-    turns = 0
+    async with endpoint.client() as client:
 
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await anyio.lowlevel.checkpoint()
+        async def make_invalid_calls() -> None:
+            for _ in range(100):
+                with pytest.raises(RequestError):
+                    await method(client, headers=5)
 
-    async with endpoint.client() as client, anyio.create_task_group() as group:
-        group.start_soon(count)
-        await anyio.lowlevel.checkpoint()
-        for _ in range(100):
-            with pytest.raises(RequestError):
-                await method(client, headers=5)
-        assert turns > 50
+        assert await turns_during(make_invalid_calls) > 50
         with anyio.CancelScope() as scope:
             scope.cancel()
             await method(client, headers=5)
         assert scope.cancelled_caught
-        group.cancel_scope.cancel()
 
 
 # send.

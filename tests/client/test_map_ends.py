@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.client.outcomes import take
 
 from headrace import Outcome
-from headrace.client.map import OutcomeStream
 from headrace.testing import Answer, FakeEndpoint
 
 SLOW = Answer(delay=3600)
@@ -30,13 +30,6 @@ async def failing_async(after: int, error: BaseException) -> AsyncIterator[str]:
     for item in failing(after, error):
         await anyio.lowlevel.checkpoint()
         yield item
-
-
-async def take(outcomes: OutcomeStream[Any], taken: list[Outcome]) -> None:
-    """Take all outcomes of a map."""
-    async with outcomes:
-        async for outcome in outcomes:
-            taken.append(outcome)  # noqa: PERF401 - what was taken before an error counts
 
 
 @pytest.mark.anyio

@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import attrs
 import pytest
+from tests.client.outcomes import take
 
 from headrace import AuthenticationError, BudgetExceeded, Outcome, SettingsError, StatusError
-from headrace.client.map import OutcomeStream
 from headrace.testing import Answer, FakeEndpoint
 
 pytestmark = pytest.mark.anyio
@@ -28,12 +28,6 @@ async def numbered_async(drawn: list[int], most: int) -> AsyncIterator[str]:
     for item in numbered(drawn, most):
         await anyio.lowlevel.checkpoint()
         yield item
-
-
-async def take(outcomes: OutcomeStream[Any], taken: list[Outcome]) -> None:
-    async with outcomes:
-        async for outcome in outcomes:
-            taken.append(outcome)  # noqa: PERF401 - what was taken before an error counts
 
 
 @pytest.mark.parametrize("source", [numbered, numbered_async])

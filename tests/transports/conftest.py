@@ -21,6 +21,9 @@ from anyio.streams.tls import TLSStream
 from headrace import Client, Headers
 from headrace.transports.connecting.ssl_context import default_ssl_context
 
+Connect: TypeAlias = Callable[..., Client]
+"""Makes a client of a server; see the fixture ``connect``."""
+
 _GONE = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError, OSError)
 
 

@@ -15,11 +15,10 @@ from headrace.transports.native import NativeTransport
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.transports.conftest import Peer, RawServer, Serve
+    from tests.transports.conftest import Connect, Peer, RawServer, Serve
 
     from headrace import Client
 
-    Connect = Callable[..., Client]
     End = Callable[[Peer], Awaitable[Any]]
 
 pytestmark = pytest.mark.anyio

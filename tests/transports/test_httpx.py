@@ -14,11 +14,7 @@ from headrace.testing.server import endpoint_process
 from headrace.transports.httpx import HttpxTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.transports.conftest import Peer, Serve
-
-    Connect = Callable[..., Client]
+    from tests.transports.conftest import Connect, Peer, Serve
 
 URL = "http://llm.test/v1"
 

@@ -15,13 +15,8 @@ from headrace.transports.http1 import connection_pool as http1_pool
 from headrace.transports.native import NativeTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.transports.conftest import Connect, Peer, Serve
 
-    from tests.transports.conftest import Peer, Serve
-
-    from headrace import Client
-
-    Connect = Callable[..., Client]
 
 pytestmark = pytest.mark.anyio
 
@@ -83,15 +78,6 @@ async def test_at_most_max_in_flight_idle_connections_are_kept(serve: Serve, con
         await client.request("GET", "/again")
         assert server.open == 3
     await server.until(lambda: server.open == 0)
-
-
-async def test_closing_the_client_closes_its_connections(serve: Serve, connect: Connect) -> None:
-    async with serve() as server:
-        async with connect(server) as client, anyio.create_task_group() as group:
-            for number in range(5):
-                group.start_soon(client.request, "GET", f"/{number}")
-        await server.until(lambda: server.open == 0)
-        assert server.accepted == 5
 
 
 async def test_a_cancelled_client_closes_its_connections(serve: Serve, connect: Connect) -> None:

@@ -19,11 +19,9 @@ from headrace.transports.connecting.address import Address
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.transports.conftest import Peer, Serve
+    from tests.transports.conftest import Connect, Peer, Serve
 
     from headrace import Client
-
-    Connect = Callable[..., Client]
 
 BIG = "x" * 30_000_000
 

@@ -22,11 +22,9 @@ from headrace import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.transports.conftest import Peer, Serve
+    from tests.transports.conftest import Connect, Peer, Serve
 
     from headrace import Client
-
-    Connect = Callable[..., Client]
 
 pytestmark = pytest.mark.anyio
 

@@ -27,11 +27,9 @@ from headrace.transports.native import NativeTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.transports.conftest import Peer, Serve
+    from tests.transports.conftest import Connect, Peer, Serve
 
     from headrace import Client
-
-    Connect = Callable[..., Client]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("transport", ["native", "httpx"])]
 

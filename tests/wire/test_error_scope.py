@@ -138,25 +138,25 @@ ITEM = {
 }
 
 
+def scope_of(status: int, body: Any) -> ErrorScope:
+    shared = shared_error(error_of(status, body))
+    assert shared is not None
+    return shared.scope
+
+
 @pytest.mark.parametrize("name", ACCOUNT)
 def test_account_errors_have_the_scope_account(name: str) -> None:
-    found = shared_error(error_of(*ACCOUNT[name]))
-    assert found is not None
-    assert found.scope is ErrorScope.ACCOUNT
+    assert scope_of(*ACCOUNT[name]) is ErrorScope.ACCOUNT
 
 
 @pytest.mark.parametrize("name", SETTING)
 def test_errors_of_model_path_and_parameter_have_the_scope_setting(name: str) -> None:
-    found = shared_error(error_of(*SETTING[name]))
-    assert found is not None
-    assert found.scope is ErrorScope.SETTING
+    assert scope_of(*SETTING[name]) is ErrorScope.SETTING
 
 
 @pytest.mark.parametrize("name", RATE)
 def test_a_rate_limit_has_the_scope_rate(name: str) -> None:
-    found = shared_error(error_of(*RATE[name]))
-    assert found is not None
-    assert found.scope is ErrorScope.RATE
+    assert scope_of(*RATE[name]) is ErrorScope.RATE
 
 
 @pytest.mark.parametrize("name", ITEM)

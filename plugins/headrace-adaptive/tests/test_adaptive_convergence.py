@@ -62,6 +62,16 @@ class LimitedEndpoint:
         return True
 
 
+def make_client(endpoint: LimitedEndpoint, max_in_flight: int, *policies: headrace.Policy) -> headrace.Client:
+    return headrace.Client(
+        base_url=f"http://{HOST}/v1",
+        model="m",
+        max_in_flight=max_in_flight,
+        policies=policies,
+        transport=MemoryTransport(endpoint.handle),
+    )
+
+
 async def limits(
     endpoint: LimitedEndpoint, *clients: Adaptive, seconds: int, apart: float = 0.0
 ) -> list[list[int]]:
@@ -71,14 +81,8 @@ async def limits(
 
     async def make_calls(adaptive: Adaptive, after: float) -> None:
         await trio.sleep(after)
-        client = headrace.Client(
-            base_url=f"http://{HOST}/v1",
-            model="m",
-            max_in_flight=150,
-            policies=[adaptive, Retry(attempts=1000, budget=None, rng=random.Random(1))],
-            transport=MemoryTransport(endpoint.handle),
-        )
-        async with client:
+        retry = Retry(attempts=1000, budget=None, rng=random.Random(1))
+        async with make_client(endpoint, 150, adaptive, retry) as client:
             await client.map(itertools.repeat("?")).each(_assert_ok)
 
     async with trio.open_nursery() as nursery:
@@ -136,27 +140,13 @@ async def test_two_clients_converge_to_equal_shares(
 
 async def test_limit_does_not_grow_without_demand(autojump_clock: trio.testing.MockClock) -> None:
     endpoint, adaptive = LimitedEndpoint(1), Adaptive(start=20)
-    client = headrace.Client(
-        base_url=f"http://{HOST}/v1",
-        model="m",
-        max_in_flight=15,
-        policies=[adaptive],
-        transport=MemoryTransport(endpoint.handle),
-    )
-    async with client, client.map(["?"] * 3000) as outcomes:
+    async with make_client(endpoint, 15, adaptive) as client, client.map(["?"] * 3000) as outcomes:
         assert all([outcome.ok async for outcome in outcomes])
     assert adaptive.limit(HOST) == 20
 
 
 async def test_demand_bounds_the_limit(autojump_clock: trio.testing.MockClock) -> None:
     endpoint, adaptive = LimitedEndpoint(1), Adaptive(start=20)
-    client = headrace.Client(
-        base_url=f"http://{HOST}/v1",
-        model="m",
-        max_in_flight=40,
-        policies=[adaptive],
-        transport=MemoryTransport(endpoint.handle),
-    )
-    async with client, client.map(["?"] * 6000) as outcomes:
+    async with make_client(endpoint, 40, adaptive) as client, client.map(["?"] * 6000) as outcomes:
         assert all([outcome.ok async for outcome in outcomes])
     assert adaptive.limit(HOST) in range(48, 54)  # 40 are 80 % of 50

@@ -14,6 +14,18 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from headrace_otel import Otel
 
+TARGET = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "m",
+    "server.address": "fake.test",
+    "server.port": 80,
+}
+"""The metric attributes of a call of model m to a `FakeEndpoint`."""
+
+ANSWERED = TARGET | {"gen_ai.response.model": "m"}
+"""Those of a call with a reply."""
+
 
 class Telemetry:
     """The telemetry that was exported."""

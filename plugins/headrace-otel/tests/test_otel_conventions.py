@@ -11,18 +11,10 @@ import headrace
 from headrace.testing import Answer, FakeEndpoint
 from headrace_otel.conventions import LATEST, OPT_IN, RELEASED, select_conventions
 from headrace_otel.messages import input_attributes, output_attributes, tool_definitions
-from telemetry import Telemetry, attributes
+from telemetry import ANSWERED, Telemetry, attributes
 
 pytestmark = pytest.mark.anyio
 
-TARGET = {
-    "gen_ai.operation.name": "chat",
-    "gen_ai.provider.name": "openai",
-    "gen_ai.request.model": "m",
-    "server.address": "fake.test",
-    "server.port": 80,
-}
-ANSWERED = TARGET | {"gen_ai.response.model": "m"}
 UNKNOWN = {"gen_ai.token.modality": "unknown"}
 
 USAGE = {

@@ -10,18 +10,9 @@ import pytest
 
 import headrace
 from headrace.testing import Answer, FakeEndpoint
-from telemetry import Telemetry
+from telemetry import ANSWERED, TARGET, Telemetry
 
 pytestmark = pytest.mark.anyio
-
-TARGET = {
-    "gen_ai.operation.name": "chat",
-    "gen_ai.provider.name": "openai",
-    "gen_ai.request.model": "m",
-    "server.address": "fake.test",
-    "server.port": 80,
-}
-ANSWERED = TARGET | {"gen_ai.response.model": "m"}
 
 
 def attributes_of_points(points: list[Any]) -> list[dict[str, Any]]:

@@ -61,11 +61,7 @@ _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
 )
 @click.option("--retry-failed", is_flag=True, help="Send items that failed before again.")
 @click.option(
-    "--processes",
-    type=options.COUNT,
-    default=1,
-    metavar="N",
-    help="Number of processes; default: 1.",
+    "--processes", type=options.COUNT, default=1, metavar="N", help="Number of processes; default: 1."
 )
 @click.option(
     "--engine",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Coroutine, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 from headrace._support.text import nearest
 from headrace.errors import SettingsError
@@ -12,6 +14,8 @@ from headrace.integrations.bridge import BridgeStream, BridgeTransport
 from headrace.integrations.call_factory import STREAMED
 from headrace.integrations.request_templates import TemplatingClient
 from headrace.policies import Observer, Policy
+
+ClientT = TypeVar("ClientT")
 
 MAX_IN_FLIGHT = 1000
 """Requests at once: as many as the SDKs' own clients allow."""
@@ -30,28 +34,63 @@ class BridgeClient(TemplatingClient):
         return super().send(request, **options)  # type: ignore[misc, no-any-return]
 
 
-def make_client(
-    client: type[BridgeClient],
-    transport: type[BridgeTransport],
-    stream: type[BridgeStream],
-    policies: Iterable[Policy] | None,
-    observers: Iterable[Observer],
-    max_in_flight: int,
-    options: Mapping[str, Any],
-) -> Any:
-    """A client of this class over a ``transport`` whose responses have a ``stream``."""
-    own, sections, theirs = _split(client.library.AsyncClient, options)
-    bridge = transport(
-        client.library,
-        stream,
-        policies=policies,
-        observers=observers,
-        max_in_flight=max_in_flight,
-        options=own,
-        sections=sections,
-    )
-    # Like the SDKs' own clients, and unlike the libraries'.
-    return client(transport=bridge, **({"follow_redirects": True} | theirs))
+class ClientFactory(Generic[ClientT]):
+    """Makes clients of a library that send their requests through headrace; called like a function."""
+
+    def __init__(self, library: ModuleType, client: type[ClientT], transport: type[BridgeTransport]) -> None:
+        attributes = {"library": library, "__module__": transport.__module__}
+        self._library = library
+        self._client: Any = type("_Client", (BridgeClient, client), attributes)
+        self._stream: Any = type("_Stream", (BridgeStream, library.AsyncByteStream), attributes)
+        self._transport = transport
+
+    def __call__(
+        self,
+        *,
+        policies: Iterable[Policy] | None = None,
+        observers: Iterable[Observer] = (),
+        max_in_flight: int = MAX_IN_FLIGHT,
+        **options: Any,
+    ) -> ClientT:
+        """An ``AsyncClient`` of the library that sends its requests through headrace.
+
+        A streamed response may have any size; one that is read as a whole is limited to
+        ``max_response_bytes``. Redirects are followed unless ``follow_redirects=False``; credentials are not
+        sent to another origin. Over SOCKS or https proxies the library makes the requests itself, within the
+        same policies. HTTP/2 is used if the server chooses it, as in headrace's own client; ``http2=False``
+        offers only HTTP/1.1.
+
+        Args:
+            policies: The policies to use. By default those of the installed plugins, with their settings.
+            observers: They receive events.
+            max_in_flight: Requests at once, by default 1000. More requests wait, up to the pool timeout.
+            options: Options of the library's ``AsyncClient``, and sections of plugin settings such as
+                ``retry={"attempts": 5}``.
+
+        Returns:
+            A client; close it like any other.
+
+        Raises:
+            SettingsError: An option or setting is unknown or out of range.
+            PluginError: A plugin cannot be loaded.
+        """
+        own, sections, theirs = _split(self._library.AsyncClient, options)
+        bridge = self._transport(
+            self._library,
+            self._stream,
+            policies=policies,
+            observers=observers,
+            max_in_flight=max_in_flight,
+            options=own,
+            sections=sections,
+        )
+        # Like the SDKs' own clients, and unlike the libraries'.
+        client: ClientT = self._client(transport=bridge, **({"follow_redirects": True} | theirs))
+        return client
+
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        # Pickled by its name, as a function is.
+        return resolve_name, (f"{self._transport.__module__}:async_client",)
 
 
 def _split(client: type, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import attrs
 
 from headrace._support.clock import on_asyncio
 from headrace.calls import Call, Event
@@ -163,26 +165,34 @@ async def _check_many_calls(make: Make) -> None:
         assert made == 50, f"50 calls made {made} attempts"
 
 
-class _SendAgain:
-    """Sends a failed call once more."""
+@attrs.frozen
+class _Surrounding:
+    """A policy that passes each call to ``around``, with what sends it."""
 
-    name = "contract-again"
-    stage = Stage.PERSIST
+    name: str
+    stage: Stage
+    around: Callable[[Send, Call], Awaitable[Reply]]
 
     def wrap(self, send: Send) -> Send:
-        async def again(call: Call) -> Reply:
-            try:
-                return await send(call)
-            except CallError:
-                return await send(call)
+        return partial(self.around, send)
 
-        return again
+
+async def _send_again(send: Send, call: Call) -> Reply:
+    """Send a failed call once more."""
+    try:
+        return await send(call)
+    except CallError:
+        return await send(call)
 
 
 async def _check_sending_again(make: Make) -> None:
     failure = ConnectError("refused")
     failure.retryable = False
-    async with _open(FakeEndpoint(failure, otherwise="at last"), make(), _SendAgain()) as client:
+    async with _open(
+        FakeEndpoint(failure, otherwise="at last"),
+        make(),
+        _Surrounding("contract-again", Stage.PERSIST, _send_again),
+    ) as client:
         try:
             reply = await client.chat("Hallo")
         except CallError as error:
@@ -196,21 +206,15 @@ async def _check_events(make: Make) -> None:
         return
     notify = policy.notify
 
-    class Notifying:
-        name = "contract-notifying"
-        stage = Stage.ACCOUNT
+    async def notify_and_send(send: Send, call: Call) -> Reply:
+        try:
+            notify(Event("unheard-of", call, {"number": 1}))
+        except Exception as error:
+            raise AssertionError(f"notify raised {error!r} for an event of another policy") from error
+        return await send(call)
 
-        def wrap(self, send: Send) -> Send:
-            async def notify_and_send(call: Call) -> Reply:
-                try:
-                    notify(Event("unheard-of", call, {"number": 1}))
-                except Exception as error:
-                    raise AssertionError(f"notify raised {error!r} for an event of another policy") from error
-                return await send(call)
-
-            return notify_and_send
-
-    async with _open(FakeEndpoint(), policy, Notifying()) as client:
+    notifying = _Surrounding("contract-notifying", Stage.ACCOUNT, notify_and_send)
+    async with _open(FakeEndpoint(), policy, notifying) as client:
         await client.chat("Hallo")
 
 

@@ -26,9 +26,7 @@ from headrace_retry import Retry
 from headrace_route import Route
 
 if TYPE_CHECKING:
-    from tests.transports.conftest import Peer, Serve
-
-    Connect = Callable[..., Client]
+    from tests.transports.conftest import Connect, Peer, Serve
 
 pytestmark = pytest.mark.anyio
 

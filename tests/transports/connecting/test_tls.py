@@ -27,11 +27,10 @@ from headrace.transports.native import NativeTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.transports.conftest import Peer, Serve
+    from tests.transports.conftest import Connect, Peer, Serve
 
     from headrace import Transport
 
-    Connect = Callable[..., Client]
     Make = Callable[[ssl.SSLContext], Transport]
 
 pytestmark = pytest.mark.anyio

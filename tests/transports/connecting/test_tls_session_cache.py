@@ -21,9 +21,7 @@ from headrace.transports.native import NativeTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.transports.conftest import Peer, RawServer, Serve
-
-    Connect = Callable[..., Client]
+    from tests.transports.conftest import Connect, Peer, RawServer, Serve
 
 pytestmark = pytest.mark.anyio
 

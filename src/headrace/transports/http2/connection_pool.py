@@ -217,6 +217,7 @@ class Http2Pool:
             raise TLSError(f"{self.where} does not speak HTTP/2; leave http2 at 'auto'")
         try:
             connection = Http2Connection(connected, self._poller, self, self._max_streams, self._max_requests)
+            connection.start()
         except OSError as error:
             connected.raw_socket.close()
             raise local_resource_error(error, self.where) or error from error
