@@ -132,7 +132,7 @@ def measure(turns: int, shaken: int) -> Round:
     full, resumed = handshakes(contexts, shaken)
     rows["additionally in a cold burst: a handshake"] = (full, full, full / TOGETHER)
     rows["or a handshake that resumes a session"] = (resumed, resumed, resumed / TOGETHER)
-    return {Entry("a call", name, ""): figures(values) for name, values in rows.items()}
+    return {Entry("per call", name, ""): figures(values) for name, values in rows.items()}
 
 
 def figures(values: Iterable[float]) -> Figures:

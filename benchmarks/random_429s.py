@@ -173,7 +173,7 @@ def _cases() -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
         yield f"{share:.0%} at random", {"share": share}, tuple(SETUPS)
     for limit, says in itertools.product(LIMITS, HEADERS_SENT):
         what = " and ".join(says) or "nothing"
-        yield f"{limit:,} a minute, says {what}", {"limit": limit, "says": says}, tuple(SETUPS)[1:]
+        yield f"{limit:,} per minute, says {what}", {"limit": limit, "says": says}, tuple(SETUPS)[1:]
 
 
 def main() -> None:

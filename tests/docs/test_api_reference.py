@@ -1,4 +1,4 @@
-"""The API reference has each public name once; the site makes the rest of it from docstrings."""
+"""The API reference names each public name once; the site generates the rest from docstrings."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Every fenced block of the READMEs and of docs/ is run: a page at a time, in a process of its own.
+"""Runs every fenced block of the READMEs and of docs/. Each page runs in a separate process.
 
-What a block is comes from its language; a comment directly above it may say more:
+The language of a block says how it is run. A comment directly above it changes that:
 
     <!-- file: PATH -->         write the block to PATH, for the blocks below
-    <!-- output -->             what the block before it prints; `...` stands for anything
-    <!-- exits: 1 -->           the shell block ends with this status
-    <!-- not run: REASON -->    leave it alone
+    <!-- output -->             the output of the block before it; `...` matches anything
+    <!-- exits: 1 -->           the exit status of the shell block
+    <!-- not run: REASON -->    skip the block
 
-`python` blocks of a page share one namespace, and one event loop of asyncio where they await outside of a
-function, as in a notebook. `sh` blocks share one folder, `toml` blocks are loaded as settings,
-`json` blocks are parsed. `pip install -e FOLDER` is the one command that is not run but carried out here:
-the folder's sources go on the path, with the metadata that an installer would write.
+`python` blocks of a page share one namespace and, if they await outside of a function, one asyncio event
+loop, as in a notebook. `sh` blocks share one folder, `toml` blocks are loaded as settings, and `json` blocks
+are parsed. Only `pip install -e FOLDER` is not run but simulated: the folder's sources are put on the path,
+with the metadata that an installer would write.
 
 `python tests/docs/test_code_blocks.py PAGE` runs one page in the current folder.
 """
@@ -87,7 +87,7 @@ def blocks_of(page: Path) -> list[Block]:
     return blocks
 
 
-# What follows runs in the page's own process.
+# The code below runs in the process of a page.
 
 
 class Runner:
@@ -143,7 +143,7 @@ class Runner:
 
     def _shell(self, block: Block) -> None:
         script = _INSTALL.sub(_pretend_to_install, block.text)
-        # A session of its own, so that a block that never ends is ended with all that it started.
+        # A new session, so that a block that does not end can be killed with all its child processes.
         with subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", script],
             stdout=subprocess.PIPE,
@@ -160,7 +160,7 @@ class Runner:
 
 
 def _check_json(text: str) -> None:
-    """One value, or one a line."""
+    """Parse one JSON value, or one per line."""
     try:
         json.loads(text)
     except ValueError:
@@ -169,7 +169,7 @@ def _check_json(text: str) -> None:
 
 
 def _load(text: str) -> None:
-    """Load the text of a headrace.toml, or of a pyproject.toml with settings, as a client does."""
+    """Load the text of a headrace.toml, or of a pyproject.toml with settings, like a client."""
     from headrace.pipeline.plugin_manager import Plugins
     from headrace.settings import load_settings
 
@@ -185,7 +185,7 @@ def _load(text: str) -> None:
 
 
 def _pretend_to_install(command: re.Match[str]) -> str:
-    """Put a distribution on the path of this process and of those it starts."""
+    """Put a distribution on the path of this process and of its child processes."""
     folder = Path(command["folder"]).resolve()
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     source = folder / "src"
@@ -202,12 +202,12 @@ def _pretend_to_install(command: re.Match[str]) -> str:
     return ":"
 
 
-# What follows are the tests.
+# The tests.
 
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    """An embedded endpoint as a process of its own."""
+    """An embedded endpoint as a separate process."""
     command = [sys.executable, "-m", "headrace.testing.server", "--port=0", "--until-stdin-closes"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -281,7 +281,7 @@ def _prose(page: Path) -> str:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as forges make them."""
+    """The anchors of a page's headings, as GitHub creates them."""
     text = re.sub(r"^(```+).*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

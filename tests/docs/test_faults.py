@@ -1,4 +1,4 @@
-"""Each test that the page on faults names is there, and each of its rows names one."""
+"""Every row of the page on faults names tests, and they exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def written_tests() -> dict[str, set[str]]:
-    """The names of test functions by that of their file."""
+    """The names of the test functions in each file."""
     found: dict[str, set[str]] = defaultdict(set)
     for folder in (ROOT / "tests", *ROOT.glob("plugins/*/tests")):
         for path in folder.rglob("test_*.py"):

@@ -1,4 +1,4 @@
-"""The reference and the map of the house name everything that the code has, and nothing that it has not."""
+"""The reference and the tree of modules match the code."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def page(name: str) -> str:
 
 
 def section(text: str, heading: str) -> str:
-    """What stands below a heading, up to the next one of its level or above."""
+    """The text below a heading, up to the next heading of the same or a higher level."""
     level = heading.count("#")
     found = re.search(rf"^{re.escape(heading)}$(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, f"no heading {heading!r}"
@@ -58,7 +58,7 @@ def section(text: str, heading: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of all tables, without their heads."""
+    """The cells of all tables, without the heading rows."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     rules = [number for number, row in enumerate(cells) if set("".join(row)) <= {"-"} and "".join(row)]
@@ -104,7 +104,7 @@ def test_stages_are_documented_in_order() -> None:
 
 
 def shown(default: Any) -> str:
-    """A default as the tables write it."""
+    """A default in the form of the tables."""
     return "none" if default is None else f"`{json.dumps(default)}`"
 
 
@@ -127,8 +127,8 @@ def shown(default: Any) -> str:
 )
 def test_every_setting_is_documented_with_its_default(heading: str, kind: type) -> None:
     fields = [field for field in attrs.fields(kind) if field.init and field.name not in NOT_FROM_A_FILE]
-    as_it_comes = kind()  # some defaults depend on other settings
-    expected = {f"`{field.name}`": shown(getattr(as_it_comes, field.name)) for field in fields}
+    default_instance = kind()  # some defaults depend on other settings
+    expected = {f"`{field.name}`": shown(getattr(default_instance, field.name)) for field in fields}
     assert {row[0]: row[2] for row in rows(section(page("settings.md"), heading))} == expected
 
 

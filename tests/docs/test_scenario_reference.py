@@ -1,4 +1,4 @@
-"""The reference of scenario files names every key with its default, and nothing that there is not."""
+"""The reference of scenario files has every key with its default, and no others."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ async def test_client_may_disconnect_before_its_body_is_complete() -> None:
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
-        raise AssertionError("nobody is there to send to")
+        raise AssertionError("the client has disconnected")
 
     app = create_app()
     await app(

@@ -50,7 +50,7 @@ def loss(servers: int, load: float, queue_length: int) -> float:
 
 def check(batches: list[float], theory: float, most_uncertain: float) -> None:
     deviation = stdev(batches) / math.sqrt(len(batches))
-    assert CERTAINTY * deviation < most_uncertain * theory, "the run is too short to tell anything"
+    assert CERTAINTY * deviation < most_uncertain * theory, "the run is too short for a result"
     assert abs(mean(batches) - theory) < CERTAINTY * deviation
 
 

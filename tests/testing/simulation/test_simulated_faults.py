@@ -99,7 +99,7 @@ def test_full_queue_and_long_wait_get_503(run_scenario: Ran) -> None:
 def test_request_and_token_limits_allow_their_rates(run_scenario: Ran) -> None:
     requests = run_scenario(endpoint={"requests_per_minute": 120})
     assert requests.total.failures.keys() == {"rate_limited"}
-    assert requests.total.served == pytest.approx(240, abs=3), "a minute's worth at once, and one by and by"
+    assert requests.total.served == pytest.approx(240, abs=3), "the burst at once, then the rate of the limit"
     tokens = run_scenario(endpoint={"tokens_per_minute": 36_000})
     assert tokens.total.failures.keys() == {"rate_limited"}
     assert tokens.total.served == pytest.approx(240, abs=3), "of 300 tokens each"
@@ -111,7 +111,7 @@ def test_limited_call_honours_retry_after(run_scenario: Ran) -> None:
         {"policies": ["retry"], "retry": {"attempts": 3, "base": 0, "jitter": "none"}}, errors=limited
     )
     assert run.total.failures == {"rate_limited": run.total.offered}
-    assert run.total.waits == pytest.approx(2.0 * run.total.offered), "a second each time"
+    assert run.total.waits == pytest.approx(2.0 * run.total.offered), "one second per wait"
 
 
 def test_revoked_key_fails_all_later_calls(run_scenario: Ran) -> None:

@@ -102,7 +102,7 @@ def test_client_with_low_max_in_flight_is_the_bottleneck(run_scenario: Ran) -> N
     run = run_scenario({"max_in_flight": 1}, endpoint={"service": Fixed(0.2)})
     assert run.highest["busy"] == 1
     assert run.total.latencies.percentile(50) > 5, "the wait for a place counts"
-    assert run.intervals[-1].end > 100, "calls under way are finished"
+    assert run.intervals[-1].end > 100, "calls in flight are finished"
 
 
 def test_calls_fail_at_the_deadline_of_their_load(run_scenario: Ran) -> None:

@@ -30,7 +30,7 @@ def test_processes_share_an_open_load(run_scenario: Ran) -> None:
     assert run.total.offered == pytest.approx(6000, abs=400)
     assert sum(part.offered for part in run.process_metrics) == run.total.offered
     assert [part.offered for part in run.process_metrics] == pytest.approx([1200] * 5, abs=180)
-    assert len({part.offered for part in run.process_metrics}) > 1, "each has arrivals of its own"
+    assert len({part.offered for part in run.process_metrics}) > 1, "each has its own arrivals"
 
 
 def test_processes_share_the_customers_of_a_closed_load(run_scenario: Ran) -> None:

@@ -84,7 +84,7 @@ def simulate(
     Args:
         scenario: What to simulate.
         progress: Called from time to time with the variant and the finished share, from 0 to 1.
-        besides: Creates further policies for a variant and the number of a process, for example for a
+        extra_policies: Creates further policies for a variant and the number of a process, for example for a
             plugin with a simulated server.
 
     Returns:
