@@ -1,10 +1,10 @@
-"""10, 100 and 1,000 actors on one account: what becomes of its limit, in virtual time.
+"""How do 10, 100 and 1,000 actors share the rate limit of one account? Simulated in virtual time.
 
     python benchmarks/actors.py [--json FILE] [--quick]
 
-The client and the policies are the real ones; the endpoint and the server behind headrace-redis are models
-(see docs/explanation/simulation.md, and limiter.py), so the figures are a model's, and the same each time.
-An actor has two calls in flight, and a call takes a second: it could make two a second.
+The client and the policies are the real ones. The endpoint and the Redis server are models (see
+docs/explanation/simulation.md and redis_model.py), so the figures are the same each time. An actor has two
+calls in flight, and a call takes one second, so an actor could make two calls per second.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.limiter import Limiter
-from benchmarks.question import arguments, finish
-from benchmarks.rounds import Entry, Figures, in_turn
+from benchmarks.question import argument_parser, report_result
+from benchmarks.redis_model import RedisModel
+from benchmarks.rounds import Entry, Figures, measure_rounds
 
 from headrace import Policy
 from headrace.testing.simulation import (
     BulkLoad,
     EndpointModel,
-    Errors,
+    ErrorBurst,
     Lognormal,
-    Run,
     Scenario,
     Variant,
+    VariantResult,
     simulate,
 )
 from headrace_redis import Account
 
 ROUND_TRIP_S = 0.001
 SERVICE_S = 0.0001
-"""Seconds of an exchange at the server. A redis-server 7.0 answered 6,500 to 9,500 a second to 1,000
-connections, on a machine of two processors that others used as well."""
+"""Seconds of an exchange at the server. redis-server 7.0 answered 6,500 to 9,500 per second for 1,000
+connections, on a shared machine with two processors."""
 
 IN_FLIGHT = 2
 MINUTE = 60
-HOURS_S = 8_000.0
+DURATION_S = 8_000.0
 
-OWN, PACE, SHARE, REDIS = "each on its own", "headrace-pace", "each a share", "headrace-redis"
+OWN, PACE, SHARE, REDIS = "no shared policy", "headrace-pace", "headrace-pace, equal shares", "headrace-redis"
 ALL = (OWN, PACE, SHARE, REDIS)
 
 
 class Load(NamedTuple):
-    """So many actors with so many items, at an endpoint that allows so many requests a minute.
+    """A number of actors and items, at an endpoint with a limit of requests per minute.
 
-    ``refuses``: from when to when it answers 429 to all, in seconds.
+    ``refuses``: start and end of the times in which it answers 429 to all requests, in seconds.
     """
 
     title: str
@@ -62,32 +62,32 @@ class Load(NamedTuple):
 
 
 LOADS = (
-    *(Load("600 a minute", 600, actors, 3_000) for actors in (10, 100, 1_000)),
-    *(Load("6,000 a minute", 6_000, actors, 18_000) for actors in (10, 100, 1_000)),
-    Load("60,000 a minute", 60_000, 1_000, 60_000, (REDIS,)),
-    Load("6,000 a minute, and 15 s of nothing but 429", 6_000, 100, 18_000, refuses=((60.0, 75.0),)),
+    *(Load("600 per minute", 600, actors, 3_000) for actors in (10, 100, 1_000)),
+    *(Load("6,000 per minute", 6_000, actors, 18_000) for actors in (10, 100, 1_000)),
+    Load("60,000 per minute", 60_000, 1_000, 60_000, (REDIS,)),
+    Load("6,000 per minute, and only 429s for 15 s", 6_000, 100, 18_000, refuses=((60.0, 75.0),)),
 )
 QUICK = tuple(load._replace(items=load.items // 10) for load in LOADS if load.actors <= 100)
 
 
 def settings(name: str, load: Load) -> Mapping[str, Any]:
-    """The settings of an actor, who has a retry and a breaker in any case; headrace-redis comes besides."""
+    """The settings of an actor: always with retry and breaker; headrace-redis is added separately."""
     policies = ["retry", "breaker", *(["pace"] if name in (PACE, SHARE) else [])]
     share = {"pace": {"requests_per_minute": load.limit / load.actors}} if name == SHARE else {}
     return {"policies": policies, "max_in_flight": IN_FLIGHT} | share
 
 
-def run(load: Load, name: str) -> tuple[Run, Limiter]:
-    """Simulate it; what the limiter says is of use with headrace-redis alone."""
-    limiter = Limiter(ROUND_TRIP_S, SERVICE_S)
+def simulate_load(load: Load, name: str) -> tuple[VariantResult, RedisModel]:
+    """Simulate a load. The Redis model has results only with headrace-redis."""
+    redis_model = RedisModel(ROUND_TRIP_S, SERVICE_S)
     account = Account(url="redis://simulated", requests_per_minute=load.limit)
 
-    def besides(variant: Variant, process: int) -> list[Policy]:
-        return [limiter.policy(account)] if name == REDIS else []
+    def extra_policies(variant: Variant, process: int) -> list[Policy]:
+        return [redis_model.policy(account)] if name == REDIS else []
 
-    errors = [Errors(from_=begin, to=end, share=1.0, kinds=("429",)) for begin, end in load.refuses]
+    errors = [ErrorBurst(from_=begin, to=end, share=1.0, kinds=("429",)) for begin, end in load.refuses]
     scenario = Scenario(
-        duration=HOURS_S,
+        duration=DURATION_S,
         every=1.0,
         processes=load.actors,
         load=BulkLoad(items=load.items),
@@ -100,19 +100,19 @@ def run(load: Load, name: str) -> tuple[Run, Limiter]:
         errors=tuple(errors),
         variants=(Variant(name, settings(name, load)),),
     )
-    (result,) = simulate(scenario, besides=besides).runs
-    return result, limiter
+    (result,) = simulate(scenario, extra_policies=extra_policies).runs
+    return result, redis_model
 
 
-def measured(load: Load, name: str) -> Figures:
-    """The figures of the table."""
-    result, limiter = run(load, name)
+def measure(load: Load, name: str) -> Figures:
+    """The figures for the table."""
+    result, redis_model = simulate_load(load, name)
     total, seconds = result.total, result.intervals[-1].end
     accepted = [interval.attempts - interval.limited for interval in result.intervals]
     fullest = max(sum(accepted[begin : begin + MINUTE]) for begin in range(len(accepted)))
-    served = [part.served for part in result.parts]
-    # Who has made none when all is over never had a turn.
-    firsts = [seconds if part.first is None else part.first for part in result.parts]
+    served = [part.served for part in result.process_metrics]
+    # An actor without an attempt counts as one whose first attempt came at the end.
+    firsts = [seconds if part.first is None else part.first for part in result.process_metrics]
     return {
         "failed_pc": 100 * total.failed / total.offered,
         "limited_pc": 100 * total.limited / total.attempts,
@@ -122,23 +122,23 @@ def measured(load: Load, name: str) -> Figures:
         "fewest": min(served),
         "most": max(served),
         "first_s": max(firsts),
-        "exchanges_call": limiter.exchanges / total.offered,
-        "exchanges_s": limiter.exchanges / seconds,
-        "delay_ms": 1000 * limiter.delays.percentile(99) if limiter.exchanges else 0.0,
+        "exchanges_call": redis_model.exchanges / total.offered,
+        "exchanges_s": redis_model.exchanges / seconds,
+        "delay_ms": 1000 * redis_model.delays.percentile(99) if redis_model.exchanges else 0.0,
     }
 
 
 def main() -> None:
-    """Run as a command."""
-    asked = arguments("actors", __doc__ or "", 1).parse_args()
+    """Run the script as a command."""
+    args = argument_parser("actors", __doc__ or "", 1).parse_args()
     table = {
         Entry(load.title, f"{load.actors:,}: {name}", ""): (load, name)
-        for load in (QUICK if asked.quick else LOADS)
+        for load in (QUICK if args.quick else LOADS)
         for name in load.runners
     }
-    rounds, failures = in_turn(list(table), lambda entry: measured(*table[entry]), asked.repeats)
-    server = "none, all of it is simulated"
-    finish("actors", "Many actors on one account", (), rounds, failures, server, asked)
+    rounds, failures = measure_rounds(list(table), lambda entry: measure(*table[entry]), args.repeats)
+    server = "none, everything is simulated"
+    report_result("actors", "Many actors on one account", (), rounds, failures, server, args)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""All questions, one after the other, and what they found as JSON in a folder.
+"""Runs all benchmarks, one after the other, and writes their results as JSON into a folder.
 
     python benchmarks/all.py [--results FOLDER] [--only throughput,latency] [--quick]
 
-The results of a full run go to benchmarks/results, from which page.py makes the page; those of a quick one
-are dropped unless a folder is named.
+The results of a full run go to benchmarks/results; page.py creates the page from them. The results of a
+quick run are deleted unless --results names a folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.processes import RESULTS, ROOT
@@ -24,7 +24,7 @@ QUESTIONS = (
     "throughput",
     "latency",
     "black_friday",
-    "approaches",
+    "concurrency_styles",
     "policies_cost",
     "memory",
     "soak",
@@ -38,28 +38,28 @@ QUESTIONS = (
 
 
 def main() -> None:
-    """Run as a command."""
-    parser = argparse.ArgumentParser(prog="benchmarks/all.py", description="All questions.")
-    parser.add_argument("--results", type=Path, metavar="FOLDER", help="where the results go")
+    """Run the script as a command."""
+    parser = argparse.ArgumentParser(prog="benchmarks/all.py", description="Run all benchmarks.")
+    parser.add_argument("--results", type=Path, metavar="FOLDER", help="folder for the results")
     parser.add_argument("--only", default=",".join(QUESTIONS), metavar="NAMES", help="separated by commas")
-    parser.add_argument("--quick", action="store_true", help="few calls: that it works, not how fast")
-    asked = parser.parse_args()
-    names = asked.only.split(",")
+    parser.add_argument("--quick", action="store_true", help="few calls: only check that everything works")
+    args = parser.parse_args()
+    names = args.only.split(",")
     if unknown := set(names).difference(QUESTIONS):
-        parser.error(f"no questions: {', '.join(unknown)}; there are {', '.join(QUESTIONS)}")
+        parser.error(f"unknown questions: {', '.join(unknown)}; known: {', '.join(QUESTIONS)}")
     with tempfile.TemporaryDirectory(prefix="headrace-results-") as dropped:
-        folder = asked.results or (Path(dropped) if asked.quick else RESULTS)
+        folder = args.results or (Path(dropped) if args.quick else RESULTS)
         folder.mkdir(parents=True, exist_ok=True)
-        failed = [name for name in names if not ask(name, folder, asked.quick)]
+        failed = [name for name in names if not run_question(name, folder, args.quick)]
     if failed:
-        sys.exit(f"benchmarks/all.py: these ended with an error: {', '.join(failed)}")
+        sys.exit(f"benchmarks/all.py: failed: {', '.join(failed)}")
 
 
-def ask(name: str, folder: Path, quick: bool) -> bool:
-    """Run a question's script; returns whether it ended well."""
+def run_question(name: str, folder: Path, quick: bool) -> bool:
+    """Run the script of a question; return whether it succeeded."""
     print(f"\n## {name}\n", flush=True)
     began = time.monotonic()
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, ROOT / "benchmarks" / f"{name}.py"),
             *("--json", (folder / f"{name}.json").resolve()),
@@ -69,7 +69,7 @@ def ask(name: str, folder: Path, quick: bool) -> bool:
         check=False,
     )
     print(f"\n{name}: {time.monotonic() - began:.0f} s", flush=True)
-    return done.returncode == 0
+    return completed.returncode == 0
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/black_friday.py [--repeats 3] [--json FILE] [--quick]
 
-Over https, as endpoints have it, and over plain http. Making the client and all connections counts. Physics
-asks for 0.8 s. Whoever is not done after 40 s is stopped. openai as it comes opens 1,000 connections at most.
+Over https and over plain http. The time includes creating the client and all connections. The minimum is 0.8
+s. A client that has not finished after 40 s is stopped. By default openai opens at most 1,000 connections.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Question, Runner, ask, entry
+from benchmarks.question import Load, Question, Runner, entry, run_question
 from benchmarks.rounds import Target
 
 LATENCY_MS = 800
@@ -42,9 +42,9 @@ OVER_HTTP = (*BOTH, Runner("floor", "uvloop"), Runner("floor-anyio", "trio"))
 
 
 def wall_clock(load: str, client: str, loop: str, most: float) -> Target:
-    """How near to physics somebody is asked to come."""
+    """The target for the wall clock, relative to the minimum of 0.8 s."""
     return Target(
-        f"wall clock against the 0.8 s that physics asks for, {load}",
+        f"wall clock against the minimum of 0.8 s, {load}",
         "wall_s",
         entry(load, client, loop),
         LATENCY_MS / 1000,
@@ -53,7 +53,7 @@ def wall_clock(load: str, client: str, loop: str, most: float) -> Target:
 
 
 def against_peers(loop: str) -> list[Target]:
-    """What is asked of headrace over https beside the others, and of its memory."""
+    """The targets over https: speed against other clients, and memory."""
     own = entry(HTTPS, "headrace", loop)
     return [
         Target("times as fast as pyreqwest", "per_s", own, entry(HTTPS, "pyreqwest", "uvloop"), least=1.6),
@@ -88,4 +88,4 @@ QUESTION = Question(
 
 
 if __name__ == "__main__":
-    ask(QUESTION, __doc__)
+    run_question(QUESTION, __doc__)

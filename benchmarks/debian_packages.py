@@ -1,10 +1,10 @@
-"""Debian's package index as a CSV of real texts: some 60,000 packages, each with its section.
+"""Writes Debian's package index as a CSV of real texts: about 60,000 packages with their sections.
 
     python benchmarks/debian_packages.py OUT.csv [LIMIT]
 
-The index comes from `apt-cache dumpavail`; it is empty until `apt-get update` has run. A description is what
-the index says of a package, in lines: the short description, the long one where the index carries it (most
-of Debian keeps those in files of translations), and the tags.
+The index comes from `apt-cache dumpavail`; it is empty until `apt-get update` has run. A description has
+several lines: the short description, the long one if it is in the index (most of Debian has those in
+translation files), and the tags.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ COMMAND = ("apt-cache", "dumpavail")
 
 
 class IndexUnavailableError(RuntimeError):
-    """There is no package index on this machine; the message says what to do."""
+    """This machine has no package index; the message says what to do."""
 
 
 def write_csv(path: str | os.PathLike[str], limit: int | None = None) -> int:
     """Write all packages, or the first ``limit``, to ``path`` and return their number.
 
-    The columns are `COLUMNS`. The id is the package's name, followed by its version where that name was
-    there before; the section is the last part of the index's (``net`` for ``non-free/net``).
+    The columns are `COLUMNS`. The id is the name of the package, with its version if the name occurred
+    before. The section is the last part of the section in the index (``net`` for ``non-free/net``).
 
-    Raises `IndexUnavailableError` where apt-cache is missing, fails or lists nothing.
+    Raises `IndexUnavailableError` if apt-cache is missing, fails or lists nothing.
     """
     number = 0
     with open(path, "w", encoding="utf-8", newline="") as file:
@@ -46,7 +46,7 @@ def write_csv(path: str | os.PathLike[str], limit: int | None = None) -> int:
 
 
 def rows(records: Iterable[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
-    """Id, section and description of each record that has all three; no id comes twice."""
+    """Id, section and description of each record that has all three; ids are unique."""
     seen: set[str] = set()
     for record in records:
         if not {"Package", "Section", "Description"} <= record.keys():
@@ -62,7 +62,7 @@ def rows(records: Iterable[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
 
 
 def parse(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Records of fields; an empty line ends a record, a leading blank continues a field in a new line."""
+    """Parse records. An empty line ends a record; a line with a leading blank continues a field."""
     record: dict[str, str] = {}
     name = ""
     for line in lines:
@@ -82,7 +82,7 @@ def parse(lines: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 def read_index() -> Iterator[dict[str, str]]:
-    """The records of the index, as apt-cache prints them; it is stopped when nobody reads on."""
+    """The records of the index, from apt-cache, which is stopped when the iterator is closed."""
     try:
         process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, encoding="utf-8", errors="replace")
     except OSError as error:
@@ -101,16 +101,18 @@ def read_index() -> Iterator[dict[str, str]]:
 
 
 def main() -> None:
-    """Run as a command."""
+    """Run the script as a command."""
     parser = argparse.ArgumentParser(description="Write Debian's package index as CSV.")
     parser.add_argument("out", metavar="OUT.csv")
-    parser.add_argument("limit", metavar="LIMIT", type=int, nargs="?", help="only the first so many packages")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "limit", metavar="LIMIT", type=int, nargs="?", help="number of packages; default: all"
+    )
+    args = parser.parse_args()
     try:
-        number = write_csv(asked.out, asked.limit)
+        number = write_csv(args.out, args.limit)
     except IndexUnavailableError as error:
         sys.exit(f"benchmarks/debian_packages.py: {error}")
-    print(f"{number:,} packages written to {asked.out}")
+    print(f"{number:,} packages written to {args.out}")
 
 
 if __name__ == "__main__":

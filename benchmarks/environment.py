@@ -1,4 +1,4 @@
-"""What a result was measured on and with: it goes with every result."""
+"""The environment of a measurement, which is part of every result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = (
 
 
 def describe_environment() -> dict[str, str]:
-    """Date, machine, Python and the versions of what takes part, as words."""
+    """Date, machine, Python and the versions of the packages, as text."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{processor()}, {os.cpu_count()} cores, {memory()}",
@@ -35,7 +35,7 @@ def memory() -> str:
 
 
 def field(path: str, name: str) -> str:
-    """The first value of a name in a file of lines like ``name: value``; empty where there is none."""
+    """The first value of a name in a file with lines like ``name: value``, or an empty string."""
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:
@@ -44,7 +44,7 @@ def field(path: str, name: str) -> str:
 
 
 def installed(package: str) -> str | None:
-    """A package's version; None where it is not installed."""
+    """The version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

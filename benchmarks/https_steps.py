@@ -1,11 +1,11 @@
-"""Where do the microseconds of a call over https go, with HTTP/1.1 and with HTTP/2?
+"""How long does each step of a call over https take, with HTTP/1.1 and with HTTP/2?
 
     python benchmarks/https_steps.py [--repeats 5] [--json FILE] [--quick]
 
-One thread plays both sides and times each step of the client's: what a client has to do for a call, with the
-libraries that headrace uses and nothing around them. The server's answers have the TLS records of nginx: one
-with HTTP/1.1, and two with HTTP/2, the head and the body. Nobody waits at the other end of the socket, so
-what it costs to wake another process is not in it. Each figure is the median of all turns.
+One thread runs client and server and measures the steps of the client, with the libraries that headrace uses
+and nothing else. The server's answers have the same TLS records as nginx: one with HTTP/1.1, and two with
+HTTP/2, for head and body. No other process waits at the socket, so the cost of waking one is not included.
+Each figure is the median of all turns.
 """
 
 from __future__ import annotations
@@ -18,27 +18,35 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.both_sides import ENCODED, Contexts, Protocol, contexts, http1, http2, shake_hands
-from benchmarks.question import arguments, finish
+from benchmarks.in_memory_https import (
+    RESPONSE_BODY,
+    Protocol,
+    TlsContexts,
+    create_contexts,
+    http1,
+    http2,
+    shake_hands,
+)
+from benchmarks.question import argument_parser, report_result
 from benchmarks.rounds import Entry, Figures, Round
 
 NAME = "https_steps"
 TITLE = "The steps of a call over https"
 TOGETHER = 100
-"""Calls that share a connection, where there are many."""
+"""Number of calls that share a connection."""
 
 TURNS, QUICK_TURNS = 500, 5
 HANDSHAKES, QUICK_HANDSHAKES = 100, 2
 STEPS = (
-    "the request becomes bytes: a head, or HPACK and frames",
-    "they are encrypted",
-    "they are sent",
-    "the answer is received",
-    "it is decrypted",
-    "it is parsed: llhttp, or libnghttp2",
+    "encode the request: a head, or HPACK and frames",
+    "encrypt it",
+    "send it",
+    "receive the response",
+    "decrypt it",
+    "parse it: llhttp, or libnghttp2",
 )
 
 
@@ -53,42 +61,42 @@ def connected() -> tuple[socket.socket, socket.socket]:
     return client, server
 
 
-def timed(both: Contexts, protocol: Protocol, calls: int, turns: int) -> list[float]:
-    """Microseconds a call of each of `STEPS`, with so many calls in one turn."""
-    client, server, _ = shake_hands(both)
+def timed(contexts: TlsContexts, protocol: Protocol, calls: int, turns: int) -> list[float]:
+    """Microseconds per call of each of `STEPS`, with this number of calls per turn."""
+    client, server, _ = shake_hands(contexts)
     ours, theirs = connected()
     taken: list[list[float]] = [[] for _ in STEPS]
     clock = time.perf_counter
     with ours, theirs:
         for _ in range(turns):
             marks = [clock()]
-            asked = protocol.ask(calls)
+            request = protocol.make_requests(calls)
             marks.append(clock())
-            records = client.encrypt(asked)
+            records = client.encrypt(request)
             marks.append(clock())
             ours.sendall(records)
             marks.append(clock())
-            answers = protocol.answer(server.decrypt(received(theirs, len(records))), calls)
+            answers = protocol.make_responses(server.decrypt(received(theirs, len(records))), calls)
             sent = b"".join(map(server.encrypt, answers))
             theirs.sendall(sent)
             began = clock()
             got = received(ours, len(sent))
             marks.append(marks[-1] + clock() - began)
             began = clock()
-            said = client.decrypt(got)
+            data = client.decrypt(got)
             marks.append(marks[-1] + clock() - began)
             began = clock()
-            bodies = protocol.read(said)
+            bodies = protocol.read_responses(data)
             marks.append(marks[-1] + clock() - began)
-            if bodies != [ENCODED] * calls:
-                raise ValueError(f"{len(bodies)} of {calls} answers are right")
+            if bodies != [RESPONSE_BODY] * calls:
+                raise ValueError(f"{len(bodies)} of {calls} answers are valid")
             for step, (start, end) in zip(taken, itertools.pairwise(marks), strict=True):
                 step.append(end - start)
     return [statistics.median(each) / calls * 1e6 for each in taken]
 
 
 def received(end: socket.socket, size: int) -> bytes:
-    """So many bytes, as few reads as it takes."""
+    """Read this number of bytes."""
     parts = []
     while size:
         part = end.recv(2**16)
@@ -97,14 +105,14 @@ def received(end: socket.socket, size: int) -> bytes:
     return b"".join(parts)
 
 
-def handshakes(both: Contexts, number: int) -> tuple[float, float]:
-    """Microseconds of the client's side of a handshake, and of one that resumes a session."""
+def handshakes(contexts: TlsContexts, number: int) -> tuple[float, float]:
+    """Microseconds of the client in a full handshake, and in one that resumes a session."""
     full, resumed = [], []
     for _ in range(number):
-        client, _, seconds = shake_hands(both)
+        client, _, seconds = shake_hands(contexts)
         full.append(seconds)
-        client.decrypt(b"")  # the tickets
-        again, _, seconds = shake_hands(both, client.session.session)
+        client.decrypt(b"")  # reads the session tickets
+        again, _, seconds = shake_hands(contexts, client.session.session)
         if not again.session.session_reused:
             raise ValueError("the session was not resumed")
         resumed.append(seconds)
@@ -112,18 +120,18 @@ def handshakes(both: Contexts, number: int) -> tuple[float, float]:
 
 
 def measure(turns: int, shaken: int) -> Round:
-    """All steps once."""
-    both = contexts()
+    """Measure all steps once."""
+    contexts = create_contexts()
     columns = [
-        timed(both, http1(), 1, turns),
-        timed(both, http2(), 1, turns),
-        timed(both, http2(), TOGETHER, max(turns // 10, 2)),
+        timed(contexts, http1(), 1, turns),
+        timed(contexts, http2(), 1, turns),
+        timed(contexts, http2(), TOGETHER, max(turns // 10, 2)),
     ]
     rows: dict[str, Iterable[float]] = dict(zip(STEPS, zip(*columns, strict=True), strict=True))
-    rows["together"] = [sum(column) for column in columns]
-    full, resumed = handshakes(both, shaken)
-    rows["in a cold burst, a handshake besides"] = (full, full, full / TOGETHER)
-    rows["or one that resumes a session"] = (resumed, resumed, resumed / TOGETHER)
+    rows["total"] = [sum(column) for column in columns]
+    full, resumed = handshakes(contexts, shaken)
+    rows["additionally in a cold burst: a handshake"] = (full, full, full / TOGETHER)
+    rows["or a handshake that resumes a session"] = (resumed, resumed, resumed / TOGETHER)
     return {Entry("a call", name, ""): figures(values) for name, values in rows.items()}
 
 
@@ -133,11 +141,11 @@ def figures(values: Iterable[float]) -> Figures:
 
 
 def main() -> None:
-    """Run as a command."""
-    asked = arguments(NAME, __doc__ or "", repeats=5).parse_args()
-    sizes = (QUICK_TURNS, QUICK_HANDSHAKES) if asked.quick else (TURNS, HANDSHAKES)
-    rounds = [measure(*sizes) for _ in range(asked.repeats)]
-    finish(NAME, TITLE, (), rounds, {}, "none", asked)
+    """Run the script as a command."""
+    args = argument_parser(NAME, __doc__ or "", repeats=5).parse_args()
+    sizes = (QUICK_TURNS, QUICK_HANDSHAKES) if args.quick else (TURNS, HANDSHAKES)
+    rounds = [measure(*sizes) for _ in range(args.repeats)]
+    report_result(NAME, TITLE, (), rounds, {}, "none", args)
 
 
 if __name__ == "__main__":

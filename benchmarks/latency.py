@@ -1,9 +1,9 @@
-"""How many calls a second, and how late are answers, where the server takes 47 ms?
+"""How many calls per second, and which latency, if the server takes 47 ms?
 
     python benchmarks/latency.py [--repeats 3] [--json FILE] [--quick]
 
-By calls in flight: 50 to 1,000. Targets are read at 500, of the latency that is added at 200. httpx is left
-out at 1,000, where it would take minutes.
+With 50 to 1,000 calls in flight. The targets apply to 500 in flight, and for the added latency to 200. httpx
+is left out at 1,000, where it would take minutes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Question, Runner, ask, entry
+from benchmarks.question import Load, Question, Runner, entry, run_question
 from benchmarks.rounds import Target
 
 LATENCY_MS = 47
@@ -32,13 +32,13 @@ LOOPS = ("trio", "uvloop")
 
 
 def load(in_flight: int, *runners: Runner) -> Load:
-    """Some twenty answers for each place in flight, but no more than 10,000."""
+    """A load with about twenty calls for each call in flight, but at most 10,000."""
     title = f"{in_flight:,} in flight"
     return Load(title, LATENCY_MS, in_flight, min(20 * in_flight, 10_000), runners, quick=in_flight == 500)
 
 
 def targets(ours: str, loop: str) -> list[Target]:
-    """What is asked of headrace on a loop."""
+    """The targets for headrace on an event loop."""
     many, some = "500 in flight", "200 in flight"
     own = entry(many, ours, loop)
     return [
@@ -65,7 +65,7 @@ def targets(ours: str, loop: str) -> list[Target]:
 
 QUESTION = Question(
     "latency",
-    "Calls a second and lateness of answers where the server takes 47 ms",
+    "Calls per second and latency if the server takes 47 ms",
     [
         load(50, *FAST, *SLOW),
         load(100, *FAST, *SLOW),
@@ -78,4 +78,4 @@ QUESTION = Question(
 
 
 if __name__ == "__main__":
-    ask(QUESTION, __doc__)
+    run_question(QUESTION, __doc__)

@@ -1,9 +1,9 @@
-"""Does memory grow with the input, or the rate fall? Bulk runs of 1,000 to 1,000,000 items, journal on.
+"""Does memory grow, or does the rate fall, with the size of the input? Bulk runs of 1,000 to 1,000,000 items.
 
     python benchmarks/memory.py [--repeats 3] [--json FILE] [--quick]
 
-From a file to a file, the standard policies on, 100 calls in flight, each run in a process of its own.
-The million is run once, in the first round.
+From file to file, with journal and standard policies, 100 calls in flight, each run in its own process. The
+run of 1,000,000 items takes place only once, in the first round.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Question, Runner, ask, entry
+from benchmarks.question import Load, Question, Runner, entry, run_question
 from benchmarks.rounds import Target
 
 RUNNERS = (Runner("headrace-journal", "uvloop"),)
@@ -39,4 +39,4 @@ QUESTION = Question(
 
 
 if __name__ == "__main__":
-    ask(QUESTION, __doc__)
+    run_question(QUESTION, __doc__)

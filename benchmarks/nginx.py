@@ -1,4 +1,4 @@
-"""nginx as the server of the benchmarks: its configuration, and a process that ends with the block."""
+"""nginx as the server of the benchmarks: its configuration and its process."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ECHO_MODULES = (
 START_LIMIT = 10.0
 STOP_LIMIT = 5.0
 
-PIECES = tuple(f" Wort{number}" for number in range(200))
-"""The texts of a stream's pieces."""
+CHUNKS = tuple(f" Wort{number}" for number in range(200))
+"""The texts of the chunks of a stream."""
 
 PACE = 0.005
-"""Seconds between two pieces of a paced stream."""
+"""Seconds between two chunks of a paced stream."""
 
 HEAD = {
     "id": "chatcmpl-0001",
@@ -82,27 +82,27 @@ listen 127.0.0.1:{port} ssl http2 backlog=8192;
 
 
 class Ports(NamedTuple):
-    """Where it listens: for plain http, and for https where it has a certificate."""
+    """The ports for plain http and, with a certificate, for https."""
 
     http: int
     https: int | None
 
 
 class Installed(NamedTuple):
-    """Where nginx and its echo module are."""
+    """The paths of nginx and its echo module."""
 
     nginx: str
     echo: Path
 
     @property
     def version(self) -> str:
-        """nginx's name and version, as it says them."""
-        said = subprocess.run([self.nginx, "-v"], capture_output=True, text=True, check=True).stderr
-        return said.rpartition(":")[2].strip()
+        """The name and version of nginx."""
+        text = subprocess.run([self.nginx, "-v"], capture_output=True, text=True, check=True).stderr
+        return text.rpartition(":")[2].strip()
 
 
 def find_nginx() -> Installed | None:
-    """nginx with its echo module; None where one of them is missing."""
+    """nginx with its echo module, or None if one of them is missing."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
     nginx = shutil.which("nginx", path=path)
     echo = next((path for path in ECHO_MODULES if path.exists()), None)
@@ -110,14 +110,14 @@ def find_nginx() -> Installed | None:
 
 
 @contextlib.contextmanager
-def running(
+def run_nginx(
     installed: Installed, latencies_ms: Sequence[int], certificate: Path | None = None
 ) -> Iterator[Ports]:
     """Run nginx with one worker, its files in a temporary folder; yields its ports.
 
-    It answers chat completions under `answers_at` each latency, and streams under /stream and /paced. With a
-    ``certificate``, a file that has the key as well, it answers over TLS too, with HTTP/2 for clients that
-    offer it and HTTP/1.1 for others.
+    It answers chat completions with each latency under `base_path`, and streams under /stream and /paced.
+    With a ``certificate``, a file with certificate and key, it also answers over TLS, with HTTP/2 for
+    clients that support it and HTTP/1.1 for others.
     """
     with tempfile.TemporaryDirectory(prefix="headrace-nginx-") as folder:
         ports = Ports(free_port(), free_port() if certificate else None)
@@ -130,14 +130,14 @@ def running(
                 tls=TLS.format(port=ports.https, certificate=certificate) if certificate else "",
                 answer=json.dumps(ANSWER),
                 locations="\n".join(
-                    [*map(answering, latencies_ms), streaming("/stream"), streaming("/paced", PACE)]
+                    [*map(chat_location, latencies_ms), streaming("/stream"), streaming("/paced", PACE)]
                 ),
             )
         )
         with subprocess.Popen(
             [installed.nginx, "-p", folder, "-c", str(configuration)],
             stderr=subprocess.PIPE,
-            # Ctrl-C goes to a whole group; the server is stopped below, after those that call it.
+            # Ctrl-C goes to the whole process group, but the server must stop after its clients; see below.
             start_new_session=True,
         ) as process:
             try:
@@ -147,19 +147,19 @@ def running(
                 stop(process)
 
 
-def answers_at(latency_ms: int) -> str:
+def base_path(latency_ms: int) -> str:
     """The path of the API with this latency."""
     return f"/{latency_ms}ms/v1" if latency_ms else "/v1"
 
 
-def answering(latency_ms: int) -> str:
+def chat_location(latency_ms: int) -> str:
     """The location of the chat completions with this latency."""
     answer = f"echo_sleep {latency_ms / 1000}; echo $answer;" if latency_ms else "return 200 $answer;"
-    return f"    location = {answers_at(latency_ms)}/chat/completions {{ {answer} }}"
+    return f"    location = {base_path(latency_ms)}/chat/completions {{ {answer} }}"
 
 
 def streaming(prefix: str, pause: float = 0.0) -> str:
-    """The location of a streamed answer; with a pause after each piece, each has a packet of its own."""
+    """The location of a streamed answer; with a pause after each chunk, each chunk has its own packet."""
     between = f" echo_flush; echo_sleep {pause};" if pause else ""
     events = (f"echo 'data: {event}'; echo '';{between}" for event in stream_events())
     inside = "\n      ".join(["default_type text/event-stream;", *events])
@@ -167,21 +167,21 @@ def streaming(prefix: str, pause: float = 0.0) -> str:
 
 
 def stream_events() -> Iterator[str]:
-    """What a stream says: role, `PIECES`, finish, the token counts, the end."""
-    for delta, finish in [
+    """The events of a stream: role, `CHUNKS`, finish reason, token counts, end."""
+    for delta, finish_reason in [
         ({"role": "assistant", "content": ""}, None),
-        *(({"content": piece}, None) for piece in PIECES),
+        *(({"content": chunk}, None) for chunk in CHUNKS),
         ({}, "stop"),
     ]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         yield json.dumps(HEAD | {"object": "chat.completion.chunk", "choices": [choice], "usage": None})
-    counts = {"prompt_tokens": 148, "completion_tokens": len(PIECES), "total_tokens": 148 + len(PIECES)}
+    counts = {"prompt_tokens": 148, "completion_tokens": len(CHUNKS), "total_tokens": 148 + len(CHUNKS)}
     yield json.dumps(HEAD | {"object": "chat.completion.chunk", "choices": [], "usage": counts})
     yield "[DONE]"
 
 
 def free_port() -> int:
-    """A port that nobody listens at now."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -189,19 +189,19 @@ def free_port() -> int:
 
 
 def await_port(process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until nginx takes connections; raises RuntimeError with what it said if it does not."""
+    """Wait until nginx accepts connections; raises RuntimeError with its standard error if it does not."""
     until = time.monotonic() + START_LIMIT
     while process.poll() is None and time.monotonic() < until:
         with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)
     stop(process)
-    said = process.stderr.read().decode(errors="replace") if process.stderr else ""
-    raise RuntimeError(f"nginx did not start:\n{said}")
+    text = process.stderr.read().decode(errors="replace") if process.stderr else ""
+    raise RuntimeError(f"nginx did not start:\n{text}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process by its id, the hard way if it does not go."""
+    """Terminate a process; kill it if it does not end."""
     process.terminate()
     try:
         process.wait(STOP_LIMIT)

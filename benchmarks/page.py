@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.processes import RESULTS, ROOT
@@ -21,28 +21,28 @@ from benchmarks.tables import real_input_tables, result_tables
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
 
 
-def filled(page: str, name: str, tables: str) -> str:
+def replace_tables(page: str, name: str, tables: str) -> str:
     """The page with tables between the comments of that name."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     before, begun, rest = page.partition(begin)
     _, ended, after = rest.partition(end)
     if not begun or not ended:
-        raise SystemExit(f"the page has no place for {name}")
+        raise SystemExit(f"the page has no comments for {name}")
     return f"{before}{begin}\n\n{tables}\n\n{end}{after}"
 
 
 def tables_of(name: str, result: dict[str, Any]) -> str:
-    """What the page shows of a result."""
+    """The tables of a result."""
     return real_input_tables(result) if name == "real_input" else result_tables(result)
 
 
 def main() -> None:
-    """Run as a command."""
+    """Run the script as a command."""
     from benchmarks.plots import PLOTS, draw
 
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        text = filled(PAGE.read_text(encoding="utf-8"), path.stem, tables_of(path.stem, result))
+        text = replace_tables(PAGE.read_text(encoding="utf-8"), path.stem, tables_of(path.stem, result))
         PAGE.write_text(text, encoding="utf-8")
         if path.stem in PLOTS:
             draw(result, PAGE.parent / "images" / f"benchmark-{path.stem}.svg")

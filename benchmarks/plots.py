@@ -1,4 +1,4 @@
-"""Results as plots: a figure a question, the same file for the same result."""
+"""Results as plots: one figure per question. The same result gives the same file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Write a result's plot, as SVG or whatever the name ends in."""
+    """Write the plot of a result; the file name says the format, such as SVG."""
     with mpl.rc_context(STYLE):
         figure = PLOTS[result["question"]](result)
         path.parent.mkdir(exist_ok=True)
@@ -46,14 +46,14 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 
 def colour(name: str) -> str:
-    """Ours, the floor below it, or a peer."""
+    """The colour for headrace, a floor or another client."""
     if "headrace" in name:
         return HEADRACE
     return FLOOR if name.startswith("floor") else PEER
 
 
 def label(row: Row) -> str:
-    """Who it is."""
+    """The name of a row's client and event loop."""
     return row["name"] if row["loop"] == "none" else f"{row['name']}, {row['loop']}"
 
 
@@ -64,19 +64,19 @@ def rows_of(result: dict[str, Any], load: str | None = None) -> list[Row]:
 
 
 def plain(axis: Any) -> None:
-    """Numbers in full, with commas, where there would be powers of ten."""
+    """Write numbers in full, with commas, instead of powers of ten."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
     axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
 
 def bars(axes: Axes, rows: Sequence[Row], figure: str, form: str, *, log: bool = False) -> None:
-    """A bar for each row, the longest at the top, its number at its end."""
+    """One bar per row, the longest at the top, with its value at its end."""
     ordered = sorted(rows, key=lambda row: float(row[figure]))
     values = [row[figure] for row in ordered]
-    drawn = axes.barh(
+    timed_bodies = axes.barh(
         [label(row) for row in ordered], values, color=[colour(row["name"]) for row in ordered], height=0.7
     )
-    axes.bar_label(drawn, [format(value, form) for value in values], padding=3, fontsize=8)
+    axes.bar_label(timed_bodies, [format(value, form) for value in values], padding=3, fontsize=8)
     axes.tick_params(axis="y", length=0)
     if log:
         axes.set_xscale("log")
@@ -87,7 +87,7 @@ def bars(axes: Axes, rows: Sequence[Row], figure: str, form: str, *, log: bool =
 
 
 def curves(axes: Axes, result: dict[str, Any], figure: str, names: Sequence[tuple[str, str]]) -> None:
-    """A line for each of ``names`` over the calls in flight that its loads' titles tell, named at its end."""
+    """One line for each of ``names`` over the calls in flight, with its name at its end."""
     ends = []
     for number, (name, loop) in enumerate(names):
         rows = [row for row in result["rows"] if (row["name"], row["loop"]) == (name, loop)]
@@ -114,7 +114,7 @@ def curves(axes: Axes, result: dict[str, Any], figure: str, names: Sequence[tupl
 
 
 def name_ends(axes: Axes, ends: Sequence[tuple[tuple[float, float], str, str]], right: float) -> None:
-    """Write names at the right of their lines, far enough apart to be read."""
+    """Write names at the right of their lines, without overlaps."""
     low, high = axes.get_ylim()
     least, above = (high / low) ** 0.052, 0.0
     for (_, value), name, paint in sorted(ends):
@@ -124,7 +124,7 @@ def name_ends(axes: Axes, ends: Sequence[tuple[tuple[float, float], str, str]], 
 
 
 def leading_number(text: str) -> int:
-    """The number that a load's title begins with."""
+    """The number at the beginning of a load's title."""
     found = re.match(r"[\d,]+", text)
     return int(found[0].replace(",", "")) if found else 0
 
@@ -141,7 +141,7 @@ CURVES = (
 
 
 def two_panels(titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """A figure with two panels one above the other, and room for names at their right."""
+    """A figure with two panels, one above the other."""
     figure = Figure(figsize=(7.2, 7.0), layout="constrained")
     panels = list(figure.subplots(2, 1))
     for axes, title in zip(panels, titles, strict=True):
@@ -150,22 +150,20 @@ def two_panels(titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
 
 
 def throughput(result: dict[str, Any]) -> Figure:
-    """Calls a second and CPU time over calls in flight."""
+    """Calls per second and CPU time over calls in flight."""
     figure, (rates, times) = two_panels(
-        ["How many calls a second, where the server answers at once?", "And how much CPU time a call?"]
+        ["Calls per second if the server answers at once", "CPU time per call"]
     )
     curves(rates, result, "per_s", CURVES)
     rates.set_ylabel("calls/s")
     curves(times, result, "cpu_us", CURVES)
-    times.set_ylabel("µs of CPU a call")
+    times.set_ylabel("CPU µs per call")
     return figure
 
 
 def latency(result: dict[str, Any]) -> Figure:
-    """Calls a second and mean latency over calls in flight."""
-    figure, (rates, times) = two_panels(
-        ["How many calls a second, where the server takes 47 ms?", "And how late is an answer, in the mean?"]
-    )
+    """Calls per second and mean latency over calls in flight."""
+    figure, (rates, times) = two_panels(["Calls per second if the server takes 47 ms", "Mean latency"])
     curves(rates, result, "per_s", CURVES[:-1])
     rates.set_ylabel("calls/s")
     curves(times, result, "mean_ms", CURVES[:-1])
@@ -184,7 +182,7 @@ def one_panel(title: str, axis: str, number: int) -> tuple[Figure, Axes]:
 
 
 def black_friday(result: dict[str, Any]) -> Figure:
-    """Wall clock, and what physics asks for."""
+    """Wall clock, with its minimum."""
     rows = rows_of(result)
     title = f"5,000 calls of 800 ms at once {rows[0]['load']}: until the last answer"
     figure, axes = one_panel(title, "seconds", len(rows))
@@ -195,8 +193,8 @@ def black_friday(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def approaches(result: dict[str, Any]) -> Figure:
-    """Seconds for all calls, the slow and the quick on one scale."""
+def concurrency_styles(result: dict[str, Any]) -> Figure:
+    """Seconds for all calls."""
     rows = [*rows_of(result), *rows_of(result, "100 at a time")]
     figure, axes = one_panel("The same 5,000 calls of 47 ms, 100 at a time", "seconds", len(rows))
     bars(axes, rows, "whole_s", ",.1f", log=True)
@@ -204,11 +202,11 @@ def approaches(result: dict[str, Any]) -> Figure:
 
 
 def policies_cost(result: dict[str, Any]) -> Figure:
-    """What each policy takes, on one loop."""
+    """CPU time of each policy, on one event loop."""
     rows = [row | {"loop": "none"} for row in rows_of(result) if row["loop"] == "uvloop"]
-    shown = [row | {"name": f"headrace: {row['name']}"} for row in rows if row["name"] != "none"]
-    figure, axes = one_panel("What do the policies cost?", "µs of CPU a call, uvloop", len(shown))
-    bars(axes, shown, "cost_us", ".1f")
+    bars_shown = [row | {"name": f"headrace: {row['name']}"} for row in rows if row["name"] != "none"]
+    figure, axes = one_panel("CPU time of the policies", "CPU µs per call, uvloop", len(bars_shown))
+    bars(axes, bars_shown, "cost_us", ".1f")
     return figure
 
 
@@ -224,17 +222,15 @@ def memory(result: dict[str, Any]) -> Figure:
     axes.set_ylim(0, max(peak for _, peak in points) * 1.3)
     axes.set_xticks([items for items, _ in points])
     plain(axes.xaxis)
-    axes.set_title("Does memory grow with the input?")
+    axes.set_title("Memory over the size of the input")
     axes.set_xlabel("items of a bulk run, journal on")
     axes.set_ylabel("peak MB")
     return figure
 
 
 def soak(result: dict[str, Any]) -> Figure:
-    """Memory, and objects, over the calls made."""
-    figure, (memory, objects) = two_panels(
-        ["Does memory grow with the calls that one client makes?", "And the number of objects?"]
-    )
+    """Memory and objects over the calls made."""
+    figure, (memory, objects) = two_panels(["Memory over the calls of one client", "Number of objects"])
     for axes, name in ((memory, "memory_mb"), (objects, "objects")):
         for number, (loop, samples) in enumerate(result["samples"].items()):
             axes.plot(
@@ -262,30 +258,30 @@ def bar_chart(result: dict[str, Any], title: str, unit: str, name: str) -> Figur
 
 
 def streaming(result: dict[str, Any]) -> Figure:
-    """Pieces a second where the server does not wait."""
-    return bar_chart(result, "How many pieces of 200 streams a second?", "pieces/s", "per_s")
+    """Chunks per second if the server does not wait."""
+    return bar_chart(result, "Chunks per second over 200 streams", "chunks/s", "per_s")
 
 
 def startup(result: dict[str, Any]) -> Figure:
     """Milliseconds of each import."""
-    return bar_chart(result, "How long does it take to start?", "ms", "wall_ms")
+    return bar_chart(result, "Time of imports and of headrace --help", "ms", "wall_ms")
 
 
 def tls(result: dict[str, Any]) -> Figure:
-    """Calls a second, 100 in flight."""
-    return bar_chart(result, "How many calls a second over https, 100 in flight?", "calls/s", "per_s")
+    """Calls per second, 100 in flight."""
+    return bar_chart(result, "Calls per second over https, 100 in flight", "calls/s", "per_s")
 
 
 def sdk(result: dict[str, Any]) -> Figure:
-    """Calls a second of the official SDK over each HTTP client."""
-    return bar_chart(result, "How many calls a second makes the official SDK?", "calls/s", "per_s")
+    """Calls per second of the official SDK over each HTTP client."""
+    return bar_chart(result, "Calls per second of the official SDK", "calls/s", "per_s")
 
 
 PLOTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "throughput": throughput,
     "latency": latency,
     "black_friday": black_friday,
-    "approaches": approaches,
+    "concurrency_styles": concurrency_styles,
     "policies_cost": policies_cost,
     "memory": memory,
     "soak": soak,

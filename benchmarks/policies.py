@@ -1,4 +1,4 @@
-"""headrace's policies: those that headrace[standard] brings."""
+"""The policies of headrace[standard]."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from headrace_retry import Retry
 from headrace_route import Route
 
 
-def standard() -> list[Policy]:
-    """All of them, as they come; logging at the standard library's default level."""
+def standard_policies() -> list[Policy]:
+    """All of them with default settings; logging at the standard library's default level."""
     return [Logging(), Cost(), Repair(), Retry(), Route(), Breaker(), Pace()]
 
 
-def without_pauses() -> list[Policy]:
-    """The same for endpoints that fail often: quick to try again, and without pace, which would pause."""
+def policies_without_pauses() -> list[Policy]:
+    """The same for endpoints that fail often: with short delays, and without pace, which would pause."""
     return [
         Logging(),
         Cost(),

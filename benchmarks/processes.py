@@ -1,4 +1,4 @@
-"""Runs one measurement as a Python process of its own, which shares nothing with the one before it."""
+"""Runs one measurement in its own Python process."""
 
 from __future__ import annotations
 
@@ -13,40 +13,45 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-class FailedRunError(Exception):
-    """A measurement ended with an error, or not in time; the message is the last that it said."""
+class MeasurementError(Exception):
+    """A measurement failed or took too long; the message is its last line on standard error."""
 
 
-def measured(*arguments: str | int, limit: float = 600.0, certificates: Path | None = None) -> dict[str, Any]:
-    """The JSON that `python ARGUMENTS` prints last; it is stopped after ``limit`` seconds and on Ctrl-C.
+def run_measurement(
+    *argument_parser: str | int, limit: float = 600.0, certificates: Path | None = None
+) -> dict[str, Any]:
+    """Run `python ARGUMENTS` and return the JSON in its last line.
 
-    Servers are verified with ``certificates``, where that is given.
+    It is stopped after ``limit`` seconds and on Ctrl-C. Servers are verified with ``certificates``, if given.
     """
-    known = {"SSL_CERT_FILE": str(certificates)} if certificates else {}
-    command = [sys.executable, *map(str, arguments)]
+    extra = {"SSL_CERT_FILE": str(certificates)} if certificates else {}
+    command = [sys.executable, *map(str, argument_parser)]
     try:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env=environment() | known,
+            env=clean_environment() | extra,
             capture_output=True,
             text=True,
             timeout=limit,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise FailedRunError(f"not done after {limit:g} s") from None
+        raise MeasurementError(f"not done after {limit:g} s") from None
     if done.returncode:
-        # The last line that says something: the frame that is drawn around a group of errors does not.
-        said = [text for line in done.stderr.splitlines() if (text := line.strip(" |+-"))]
-        raise FailedRunError(said[-1] if said else f"status {done.returncode}")
+        # The last line with text: tracebacks of exception groups end with a line of the frame around them.
+        lines = [text for line in done.stderr.splitlines() if (text := line.strip(" |+-"))]
+        raise MeasurementError(lines[-1] if lines else f"status {done.returncode}")
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def environment() -> dict[str, str]:
-    """This process's environment less what would change what is measured: proxies, keys, settings, and a word
-    against keeping compiled modules, with which each import would be as slow as the first one ever."""
+def clean_environment() -> dict[str, str]:
+    """The environment of this process without variables that change a measurement.
+
+    These are proxies, keys, settings, and PYTHONDONTWRITEBYTECODE, which makes each import as slow as the
+    first.
+    """
     return {
         name: value
         for name, value in os.environ.items()

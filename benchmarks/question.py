@@ -1,4 +1,4 @@
-"""A question that clients answer by making calls: loads, targets, and the command that asks it."""
+"""A benchmark question: its loads and targets, and its command."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from benchmarks.clients import CLIENTS
 from benchmarks.environment import describe_environment
-from benchmarks.processes import measured
-from benchmarks.rounds import Entry, Figures, Round, Target, in_turn, medians
-from benchmarks.server import Server, serving
+from benchmarks.processes import run_measurement
+from benchmarks.rounds import Entry, Figures, Round, Target, measure_rounds, medians
+from benchmarks.server import Server, run_server
 from benchmarks.tables import result_tables
 
 QUICK_SHARE = 50
@@ -21,7 +21,7 @@ LIMIT_S = 900.0
 
 
 class Runner(NamedTuple):
-    """A client on an event loop, and how many calls it makes where that is not what the load says."""
+    """A client on an event loop; ``calls`` replaces the number of calls of the load."""
 
     client: str
     loop: str
@@ -29,15 +29,19 @@ class Runner(NamedTuple):
 
 
 class Load(NamedTuple):
-    """How many calls are made, how many of them at once, by whom, and what the server does with them.
+    """A number of calls, how many of them are in flight, and the clients that make them.
 
-    ``way`` is the latency in milliseconds, or the kind of stream. ``tls``: over https; needs nginx. ``cold``:
-    from a client that has no connection yet. ``limit``: seconds after which a client has not finished.
-    ``once``: too long to be repeated. ``quick``: what a quick look looks at.
+    Attributes:
+        mode: The latency of the server in milliseconds, or the kind of stream.
+        tls: Over https; needs nginx.
+        cold: The client has no connections yet.
+        limit: Seconds after which a client is stopped.
+        once: The load takes too long to be repeated.
+        quick: The load is part of a quick run.
     """
 
     title: str
-    way: int | str
+    mode: int | str
     in_flight: int
     calls: int
     runners: Sequence[Runner]
@@ -48,16 +52,16 @@ class Load(NamedTuple):
     quick: bool = True
 
     def shortened(self) -> Load:
-        """The same with so few calls that it only shows that all works."""
+        """The same load with few calls, to check that everything works."""
         calls = max(self.calls // QUICK_SHARE, QUICK_LEAST)
         runners = [runner._replace(calls=None) for runner in self.runners]
         return self._replace(calls=calls, in_flight=min(self.in_flight, calls), runners=runners)
 
 
 class Question(NamedTuple):
-    """What a script asks. ``name`` is the script's, and its result's.
+    """A benchmark. ``name`` is the name of the script and of its result.
 
-    ``whole``: a number of calls to which the time of those that were made is extrapolated.
+    ``extrapolate_to``: the time is extrapolated to this number of calls.
     """
 
     name: str
@@ -65,32 +69,32 @@ class Question(NamedTuple):
     loads: Sequence[Load]
     targets: Sequence[Target] = ()
     repeats: int = 3
-    whole: int | None = None
+    extrapolate_to: int | None = None
 
 
-def entry_of(load: Load, runner: Runner) -> Entry:
-    """How a runner of a load is called in the tables."""
+def runner_entry(load: Load, runner: Runner) -> Entry:
+    """The entry for a runner of a load in the tables."""
     return Entry(load.title, CLIENTS[runner.client].title, runner.loop)
 
 
 def entry(load: str, client: str, loop: str) -> Entry:
-    """The same for a target."""
+    """The entry for a client, for targets."""
     return Entry(load, CLIENTS[client].title, loop)
 
 
-def ask(question: Question, description: str | None) -> None:
+def run_question(question: Question, description: str | None) -> None:
     """Run a question as a command."""
-    parser = arguments(question.name, description or "", question.repeats)
+    parser = argument_parser(question.name, description or "", question.repeats)
     parser.add_argument("--only", metavar="NAMES", help="only these clients, separated by commas")
-    asked = parser.parse_args()
-    names = asked.only.split(",") if asked.only else list(CLIENTS)
+    args = parser.parse_args()
+    names = args.only.split(",") if args.only else list(CLIENTS)
     if unknown := [name for name in names if name not in CLIENTS]:
-        parser.error(f"no clients: {', '.join(unknown)}; there are {', '.join(CLIENTS)}")
-    loads = [load.shortened() for load in question.loads if load.quick] if asked.quick else question.loads
-    latencies = sorted({load.way if isinstance(load.way, int) else 0 for load in loads})
-    with serving(latencies, tls=any(load.tls for load in loads)) as server:
+        parser.error(f"unknown clients: {', '.join(unknown)}; known: {', '.join(CLIENTS)}")
+    loads = [load.shortened() for load in question.loads if load.quick] if args.quick else question.loads
+    latencies = sorted({load.mode if isinstance(load.mode, int) else 0 for load in loads})
+    with run_server(latencies, tls=any(load.tls for load in loads)) as server:
         table = {
-            entry_of(load, runner): (load, runner)
+            runner_entry(load, runner): (load, runner)
             for load in loads
             if server.secure or not load.tls
             for runner in load.runners
@@ -98,33 +102,33 @@ def ask(question: Question, description: str | None) -> None:
         }
         for load in loads:
             if load.tls and not server.secure:
-                print(f"{load.title}: needs nginx, for the embedded endpoint has no TLS")
-        rounds, failures = in_turn(
+                print(f"{load.title}: skipped; https needs nginx")
+        rounds, failures = measure_rounds(
             list(table),
             lambda entry: run(*table[entry], server),
-            asked.repeats,
+            args.repeats,
             lambda entry: table[entry][0].once,
         )
-    if question.whole is not None:
-        extrapolate(rounds, question.whole)
-    finish(question.name, question.title, question.targets, rounds, failures, server.name, asked)
+    if question.extrapolate_to is not None:
+        extrapolate(rounds, question.extrapolate_to)
+    report_result(question.name, question.title, question.targets, rounds, failures, server.name, args)
 
 
-def arguments(name: str, description: str, repeats: int) -> argparse.ArgumentParser:
-    """What all questions take."""
+def argument_parser(name: str, description: str, repeats: int) -> argparse.ArgumentParser:
+    """The options of all questions."""
     parser = argparse.ArgumentParser(prog=f"benchmarks/{name}.py", description=description.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=repeats, help="rounds (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to FILE")
-    parser.add_argument("--quick", action="store_true", help="few calls: that it works, not how fast")
+    parser.add_argument("--quick", action="store_true", help="few calls: only check that everything works")
     return parser
 
 
 def run(load: Load, runner: Runner, server: Server) -> Figures:
     """Measure a runner once."""
-    streams = isinstance(load.way, str)
-    return measured(
-        *("-m", "benchmarks.one", runner.client, "--loop", runner.loop),
-        *("--url", server.base_url(load.way, tls=load.tls), "--calls", runner.calls or load.calls),
+    streams = isinstance(load.mode, str)
+    return run_measurement(
+        *("-m", "benchmarks.measure_client", runner.client, "--loop", runner.loop),
+        *("--url", server.base_url(load.mode, tls=load.tls), "--calls", runner.calls or load.calls),
         *("--in-flight", load.in_flight),
         *(["--cold"] if load.cold else []),
         *(["--text", server.text] if streams and server.text else []),
@@ -134,36 +138,36 @@ def run(load: Load, runner: Runner, server: Server) -> Figures:
 
 
 def extrapolate(rounds: Sequence[Round], calls: int) -> None:
-    """Add the time that so many calls take, at the rate of those that were made."""
+    """Add the time for this number of calls at the measured rate."""
     for figures in rounds:
         for each in figures.values():
             each["whole_s"] = round(calls / each["per_s"], 2)
 
 
-def finish(
+def report_result(
     name: str,
     title: str,
     targets: Sequence[Target],
     rounds: Sequence[Round],
     failures: dict[Entry, str],
     server: str,
-    asked: argparse.Namespace,
+    args: argparse.Namespace,
     **more: Any,
 ) -> dict[str, Any]:
-    """Print the result, write it where that was asked for, with what is ``more``, and return it."""
+    """Print the result, write it as JSON if requested, with ``more`` in it, and return it."""
     verdicts = [verdict for target in targets if (verdict := target.verdict(rounds))]
     result: dict[str, Any] = {
         "question": name,
         "title": title,
         "environment": describe_environment() | {"server": server},
-        "repeats": asked.repeats,
-        "quick": asked.quick,
+        "repeats": args.repeats,
+        "quick": args.quick,
         "targets": verdicts,
         "rows": medians(rounds),
         "failures": [[*entry, why] for entry, why in failures.items()],
     }
     print(result_tables(result))
-    if asked.json:
+    if args.json:
         text = json.dumps(result | more, indent=1, ensure_ascii=False)
-        asked.json.write_text(text + "\n", encoding="utf-8")
+        args.json.write_text(text + "\n", encoding="utf-8")
     return result

@@ -1,10 +1,10 @@
-"""headrace-ray and Ray Data's own HTTP processor: the same endpoint, cluster and number of actors.
+"""How fast is headrace-ray, compared with Ray Data's own HTTP processor?
 
     python benchmarks/ray_data.py [--repeats 3] [--json FILE] [--quick]
 
-Both read the same Parquet file and call from two actors on a cluster of this machine's processors. Starting
-the actors is not in the figures: each measurement makes a short run and a long one, and what is counted is
-the difference of the two. CPU time is that of the whole cluster and of the process that drives it.
+Both read the same Parquet file and call the same endpoint from two actors, on a cluster on this machine. The
+start of the actors is not included: each measurement makes a short and a long run, and its figures are the
+difference. CPU time is that of the whole cluster and of its driver process.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from anyio.from_thread import start_blocking_portal
-from benchmarks.measuring import KEY, MODEL, body
-from benchmarks.processes import measured
-from benchmarks.question import arguments, finish
-from benchmarks.rounds import Entry, Figures, Target, in_turn
-from benchmarks.server import serving
+from benchmarks.measurement import KEY, MODEL, body
+from benchmarks.processes import run_measurement
+from benchmarks.question import argument_parser, report_result
+from benchmarks.rounds import Entry, Figures, Target, measure_rounds
+from benchmarks.server import run_server
 
 from headrace.testing.server import Behaviour, endpoint_process
 
 ACTORS = 2
 LATENCY_MS = 47
 SHORT = 100
-AS_IT_COMES, AS_MANY = "Ray's HTTP processor", "Ray's, as many batches at once"
+AS_IT_COMES, AS_MANY = "Ray's HTTP processor", "Ray's, with 50 concurrent batches"
 LIMIT_S = 120.0
 
 
 class Runner(NamedTuple):
-    """Who runs, and how many batches Ray's processor has under way in an actor (None: as it comes)."""
+    """A runner; ``batches`` is the number of concurrent batches per actor of Ray's processor, or None."""
 
     name: str
     batches: int | None = None
 
 
 class Load(NamedTuple):
-    """How many calls each makes, and how many of them at once where that can be said."""
+    """The calls of each runner, and the calls in flight if that can be set."""
 
     title: str
     faults: bool
@@ -62,7 +62,7 @@ RUNNERS = {
 }
 LOADS = (
     Load("47 ms, 100 in flight", False, 100, {"headrace-ray": 30_000, AS_IT_COMES: 2_000, AS_MANY: 10_000}),
-    Load("47 ms, every tenth 429", True, 100, {"headrace-ray": 8_000, AS_IT_COMES: 1_500, AS_MANY: 6_000}),
+    Load("47 ms, one 429 in ten", True, 100, {"headrace-ray": 8_000, AS_IT_COMES: 1_500, AS_MANY: 6_000}),
 )
 TARGETS = (
     Target(
@@ -76,35 +76,40 @@ TARGETS = (
 
 
 def main() -> None:
-    """Run as a command."""
-    parser = arguments("ray_data", __doc__ or "", 3)
+    """Run the script as a command."""
+    parser = argument_parser("ray_data", __doc__ or "", 3)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.measure:
-        print(json.dumps(measure(**json.loads(asked.measure))))
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(**json.loads(args.measure))))
         return
-    with cluster() as address, serving([LATENCY_MS]) as server, faulty() as faulty_url:
+    with cluster() as address, run_server([LATENCY_MS]) as server, faulty() as faulty_url:
         urls = {False: server.base_url(LATENCY_MS), True: faulty_url}
 
         def run(entry: Entry) -> Figures:
             load = next(load for load in LOADS if load.title == entry.load)
-            calls = 2 * SHORT if asked.quick else load.calls[entry.name]
-            said = {"name": entry.name, "url": urls[load.faults], "calls": calls, "in_flight": load.in_flight}
-            said |= {"address": address, "whole": os.getpid()}
-            return measured(str(Path(__file__)), "--measure", json.dumps(said), limit=LIMIT_S)
+            calls = 2 * SHORT if args.quick else load.calls[entry.name]
+            options = {
+                "name": entry.name,
+                "url": urls[load.faults],
+                "calls": calls,
+                "in_flight": load.in_flight,
+            }
+            options |= {"address": address, "whole": os.getpid()}
+            return run_measurement(str(Path(__file__)), "--measure", json.dumps(options), limit=LIMIT_S)
 
         entries = [
             Entry(load.title, name, "uvloop" if name == "headrace-ray" else "asyncio")
             for load in LOADS
             for name in RUNNERS
         ]
-        rounds, failures = in_turn(entries, run, asked.repeats, lambda entry: False)
-    finish("ray_data", "On Ray Data", TARGETS, rounds, failures, server.name, asked)
+        rounds, failures = measure_rounds(entries, run, args.repeats, lambda entry: False)
+    report_result("ray_data", "On Ray Data", TARGETS, rounds, failures, server.name, args)
 
 
 @contextmanager
 def cluster() -> Iterator[str]:
-    """A cluster of Ray for the block; its address. Who is started within inherits what opens it."""
+    """Run a Ray cluster; yields its address. Child processes inherit the token for it."""
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -131,8 +136,8 @@ def faulty() -> Iterator[str]:
         yield endpoint.base_url
 
 
-def measure(name: str, url: str, calls: int, in_flight: int, address: str, whole: int) -> Figures:
-    """One measurement, in a process of its own: a long run, less what a short one takes."""
+def measure(name: str, url: str, calls: int, in_flight: int, address: str, root: int) -> Figures:
+    """One measurement, in its own process: the difference of a long and a short run."""
     runner = RUNNERS[name]
     if runner.batches is not None:
         os.environ["RAY_DATA_DEFAULT_ASYNC_BATCH_UDF_MAX_CONCURRENCY"] = str(runner.batches)
@@ -141,9 +146,9 @@ def measure(name: str, url: str, calls: int, in_flight: int, address: str, whole
 
     ray.init(address=address, logging_level="warning", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    play = with_headrace if name == "headrace-ray" else functools.partial(with_processor, runner.batches)
-    # The first of all is slower: workers of Ray's are started for it, and kept.
-    _, short, long = (timed(play, url, number, in_flight, whole) for number in (SHORT, SHORT, calls))
+    run_once = with_headrace if name == "headrace-ray" else functools.partial(with_processor, runner.batches)
+    # The first run is slower because Ray starts its workers; they are kept.
+    _, short, long = (timed(run_once, url, number, in_flight, root) for number in (SHORT, SHORT, calls))
     more, wall, cpu = calls - SHORT, long["wall_s"] - short["wall_s"], long["cpu_s"] - short["cpu_s"]
     return {
         "calls": calls,
@@ -154,21 +159,21 @@ def measure(name: str, url: str, calls: int, in_flight: int, address: str, whole
     }
 
 
-def timed(play: Callable[..., int], url: str, calls: int, in_flight: int, whole: int) -> Figures:
-    """A run over so many prompts; raises ValueError where some have neither an answer nor an error."""
+def timed(run_once: Callable[..., int], url: str, calls: int, in_flight: int, root: int) -> Figures:
+    """Run this number of prompts; raises ValueError if some have neither an answer nor an error."""
     with tempfile.TemporaryDirectory(prefix="headrace-ray-") as folder:
         write_prompts(Path(folder, "in.parquet"), calls)
-        cpu, began = cpu_seconds(whole), time.perf_counter()
-        failed = play(url, Path(folder), calls, in_flight)
+        cpu, began = cpu_seconds(root), time.perf_counter()
+        failed = run_once(url, Path(folder), calls, in_flight)
         return {
             "wall_s": time.perf_counter() - began,
-            "cpu_s": cpu_seconds(whole) - cpu,
+            "cpu_s": cpu_seconds(root) - cpu,
             "failed": failed,
         }
 
 
 def write_prompts(path: Path, calls: int) -> None:
-    """Prompts as a Parquet file."""
+    """Write prompts as a Parquet file."""
     import pyarrow
     from pyarrow import parquet
 
@@ -177,7 +182,7 @@ def write_prompts(path: Path, calls: int) -> None:
 
 
 def with_headrace(url: str, folder: Path, calls: int, in_flight: int) -> int:
-    """A run on headrace-ray, its policies as they come; returns how many failed."""
+    """Run on headrace-ray with its default policies; return the number of failed calls."""
     from headrace import Client
     from headrace.pipeline.bulk_engines import Job
     from headrace_ray.engine import RayEngine
@@ -202,12 +207,12 @@ def with_headrace(url: str, folder: Path, calls: int, in_flight: int) -> int:
     )
     summary = RayEngine().run(job, {"ray_address": None, "actors": ACTORS, "parquet": False})
     if summary.left:
-        raise ValueError(f"{summary.left} of {calls} have no line: {summary.stopped_by}")
+        raise ValueError(f"{summary.left} of {calls} items have no output line: {summary.stopped_by}")
     return summary.failed
 
 
 def with_processor(batches: int | None, url: str, folder: Path, calls: int, in_flight: int) -> int:
-    """A run on Ray's HTTP processor, which retries five times; returns how many failed."""
+    """Run on Ray's HTTP processor, with five retries; return the number of failed calls."""
     import ray.data
     from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
@@ -216,14 +221,14 @@ def with_processor(batches: int | None, url: str, folder: Path, calls: int, in_f
         headers={"Authorization": f"Bearer {KEY}"},
         concurrency=(ACTORS, ACTORS),
         max_retries=5,
-        # By default the actors have all processors of a small cluster, and nothing is ever read.
+        # By default the actors use all processors of a small cluster, and no task can read the input.
         http_request_stage={"num_cpus": 0.5},
-        # Within a batch its calls are made one after the other: batches that are many have to be small.
+        # The calls of a batch are made one after the other, so many concurrent batches must be small.
         **({} if batches is None else {"batch_size": 16}),
     )
     processor: Any = build_processor(config, preprocess=payload_of, postprocess=answer_of)
     prompts = ray.data.read_parquet(str(folder / "in.parquet"))
-    # In blocks as small as headrace-ray's: a block goes to one actor.
+    # Blocks as small as those of headrace-ray, because each block goes to one actor.
     answers = processor(prompts.repartition(target_num_rows_per_block=512)).take_all()
     if len(answers) != calls:
         raise ValueError(f"{len(answers)} answers to {calls} prompts")
@@ -231,20 +236,20 @@ def with_processor(batches: int | None, url: str, folder: Path, calls: int, in_f
 
 
 def payload_of(row: dict[str, Any]) -> dict[str, Any]:
-    """The request for a row, as the processor wants it."""
+    """The request for a row, in the format of the processor."""
     messages = [{"role": "user", "content": row["prompt"]}]
     return {"payload": {"model": MODEL, "messages": messages, "temperature": 0.3, "max_tokens": 100}}
 
 
 def answer_of(row: dict[str, Any]) -> dict[str, Any]:
-    """The text of an answer, empty where there is none."""
+    """The text of an answer, or an empty text if there is none."""
     response = row.get("http_response") or {}
     choices = response.get("choices")
     return {"text": "" if choices is None or not len(choices) else choices[0]["message"]["content"]}
 
 
-def cpu_seconds(whole: int) -> float:
-    """CPU time of a process and all below it but the servers, those included that have ended."""
+def cpu_seconds(root: int) -> float:
+    """CPU time of a process and its descendants, including ended ones but without the servers."""
     ticks, parents = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -259,9 +264,9 @@ def cpu_seconds(whole: int) -> float:
             ticks[int(entry.name)] = sum(map(int, stat[11:15]))
 
     def is_below(process: int) -> bool:
-        while process not in (0, whole):
+        while process not in (0, root):
             process = parents.get(process, 0)
-        return process == whole
+        return process == root
 
     return sum(used for process, used in ticks.items() if is_below(process)) / os.sysconf("SC_CLK_TCK")
 

@@ -1,9 +1,9 @@
-"""Every package of Debian, sorted into its section by `headrace run`: real texts, and many of them.
+"""Does `headrace run` process about 60,000 real texts, the packages of Debian, from file to file?
 
     python benchmarks/real_input.py [--limit N] [--in-flight 100] [--json FILE]
 
-The embedded endpoint answers, a Python process of its own: this asks whether the whole way from a file to a
-file holds, at what rate, not how fast the client could be.
+The embedded endpoint, a separate Python process, answers. So this measures whether a complete run works, and
+not how fast the client can be.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.debian_packages import IndexUnavailableError, write_csv
 from benchmarks.environment import describe_environment
-from benchmarks.processes import environment
+from benchmarks.processes import clean_environment
 from benchmarks.tables import real_input_tables
 
 from headrace.testing.server import endpoint_process
@@ -37,7 +37,7 @@ PROMPT = "Into which section of Debian does this package belong?\n\n{id}: {descr
 
 
 def categorise(folder: Path, limit: int | None, in_flight: int) -> dict[str, Any]:
-    """Run all packages through, and check the output; raises AssertionError where it is not complete."""
+    """Process all packages and check the output; raises AssertionError if it is not complete."""
     input, output = folder / "packages.csv", folder / "sections.jsonl"
     write_csv(input, limit)
     ids, sections = read_input(input)
@@ -61,14 +61,14 @@ def categorise(folder: Path, limit: int | None, in_flight: int) -> dict[str, Any
 
 
 def read_input(path: Path) -> tuple[list[str], list[str]]:
-    """All ids, and the sections in alphabetical order."""
+    """All ids, and all sections in alphabetical order."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [row["id"] for row in rows], sorted({row["section"] for row in rows})
 
 
 def run_headrace(input: Path, output: Path, sections: list[str], base_url: str, in_flight: int) -> None:
-    """Run the command as a user does; its summary goes to standard output."""
+    """Run the command like a user; its summary goes to standard output."""
     subprocess.run(
         [
             *(
@@ -84,14 +84,14 @@ def run_headrace(input: Path, output: Path, sections: list[str], base_url: str, 
             *("--model", "deepseek-v3.2", "--base-url", base_url, "--max-in-flight", str(in_flight)),
         ],
         cwd=input.parent,
-        env=environment() | {"OPENAI_API_KEY": "sk-benchmark"},
+        env=clean_environment() | {"OPENAI_API_KEY": "sk-benchmark"},
         timeout=LIMIT_S,
         check=True,
     )
 
 
 def check_output(path: Path, ids: list[str], sections: list[str]) -> None:
-    """Raise AssertionError unless each id has one line, with a choice that is a section."""
+    """Raise AssertionError unless each id has exactly one line, with a valid section."""
     with path.open(encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
     times = Counter(line["custom_id"] for line in lines)
@@ -100,25 +100,27 @@ def check_output(path: Path, ids: list[str], sections: list[str]) -> None:
     if missing or surplus or len(lines) != len(ids):
         raise AssertionError(f"{len(missing)} ids missing, {len(surplus)} more than once, {len(lines)} lines")
     if strange:
-        raise AssertionError(f"answers that are no sections: {strange}")
+        raise AssertionError(f"answers that are not sections: {strange}")
 
 
 def main() -> None:
-    """Run as a command."""
-    parser = argparse.ArgumentParser(prog="benchmarks/real_input.py", description="All of Debian's packages.")
+    """Run the script as a command."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/real_input.py", description="Process all packages of Debian."
+    )
     parser.add_argument("--limit", type=int, help="only the first N packages")
     parser.add_argument("--in-flight", type=int, default=100, help="(%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to FILE")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="headrace-debian-") as folder:
-            result = categorise(Path(folder), asked.limit, asked.in_flight)
+            result = categorise(Path(folder), args.limit, args.in_flight)
     except IndexUnavailableError as error:
         sys.exit(f"benchmarks/real_input.py: {error}")
     print(real_input_tables(result))
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=1) + "\n")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

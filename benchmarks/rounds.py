@@ -1,7 +1,7 @@
-"""Measurements in turn, round by round, and what they say: medians, and targets met or not.
+"""Measurements in rounds, and their evaluation: medians and targets.
 
-The speed of a shared machine changes from minute to minute. So everybody is measured in each round, and what
-is compared are the figures of one round; of these ratios the median counts.
+The speed of a shared machine changes from minute to minute. So each round measures all clients, and figures
+are compared within one round. The median of these ratios counts.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.processes import FailedRunError
+from benchmarks.processes import MeasurementError
 
 Figures = dict[str, float]
 
 
 class Entry(NamedTuple):
-    """Who is measured under which load, on which event loop; all three as they stand in the tables."""
+    """A load, a client and an event loop, with the names in the tables."""
 
     load: str
     name: str
@@ -27,10 +27,10 @@ Round = dict[Entry, Figures]
 
 
 class Target(NamedTuple):
-    """What is asked of a figure: of itself, or compared with the same figure of somebody else.
+    """A target for a figure, or for its ratio to the same figure of another entry.
 
-    ``figure`` of ``ours`` is divided by that of ``theirs`` (or by a number), or with ``minus`` the other is
-    taken away from it. The result is to be at least ``least``, or at most ``most``, in ``unit``.
+    ``figure`` of ``ours`` is divided by that of ``theirs`` (or by a number); with ``minus``, the other value
+    is subtracted. The result must be at least ``least`` or at most ``most``, in ``unit``.
     """
 
     text: str
@@ -42,17 +42,17 @@ class Target(NamedTuple):
     most: float | None = None
     unit: str = "×"
 
-    def value(self, measured: Round) -> float | None:
-        """What it is in a round; None where one of the two was not measured."""
+    def value(self, figures: Round) -> float | None:
+        """The value in a round, or None if one of the two was not measured."""
         theirs = self.theirs
-        if self.ours not in measured or (isinstance(theirs, Entry) and theirs not in measured):
+        if self.ours not in figures or (isinstance(theirs, Entry) and theirs not in figures):
             return None
-        other = measured[theirs][self.figure] if isinstance(theirs, Entry) else theirs
-        own = measured[self.ours][self.figure]
+        other = figures[theirs][self.figure] if isinstance(theirs, Entry) else theirs
+        own = figures[self.ours][self.figure]
         return own - other if self.minus else own / other
 
     def verdict(self, rounds: Iterable[Round]) -> dict[str, Any] | None:
-        """The median over the rounds, and whether it is enough; None where there is no figure."""
+        """The median over the rounds and whether the target is met; None if there are no figures."""
         values = [value for each in rounds if (value := self.value(each)) is not None]
         if not values:
             return None
@@ -72,16 +72,16 @@ class Target(NamedTuple):
         }
 
 
-def in_turn(
+def measure_rounds(
     entries: Sequence[Entry],
     measure: Callable[[Entry], Figures],
     repeats: int,
     once: Callable[[Entry], bool] = lambda entry: False,
 ) -> tuple[list[Round], dict[Entry, str]]:
-    """Measure everybody, ``repeats`` times; returns the rounds, and why somebody did not finish.
+    """Measure all entries ``repeats`` times; returns the rounds, and the errors of entries that failed.
 
-    Who fails is not tried again. Who takes too long to be repeated is measured ``once``; the figures count
-    for all rounds.
+    An entry that fails is not measured again. If ``once`` is true for an entry, it is measured only in the
+    first round, and its figures count for all rounds.
     """
     rounds: list[Round] = []
     failures: dict[Entry, str] = {}
@@ -95,22 +95,22 @@ def in_turn(
                 continue
             try:
                 figures[entry] = measure(entry)
-            except FailedRunError as error:
+            except MeasurementError as error:
                 failures[entry] = str(error)
-            said = failures.get(entry) or shown(figures[entry])
-            who = ", ".join(filter(None, (entry.name, entry.loop)))
-            print(f"round {number}: {entry.load}: {who}: {said}", flush=True)
+            message = failures.get(entry) or format_figures(figures[entry])
+            client = ", ".join(filter(None, (entry.name, entry.loop)))
+            print(f"round {number}: {entry.load}: {client}: {message}", flush=True)
         rounds.append(figures)
     return [{entry: each[entry] for entry in each if entry not in failures} for each in rounds], failures
 
 
-def shown(figures: Figures) -> str:
-    """The first few figures, for who waits."""
+def format_figures(figures: Figures) -> str:
+    """The first few figures as text, to show progress."""
     return ", ".join(f"{name} {value:,.1f}" for name, value in list(figures.items())[:4])
 
 
 def medians(rounds: Sequence[Round]) -> list[dict[str, Any]]:
-    """Everybody's medians over the rounds."""
+    """The medians of all entries over the rounds."""
     return [
         entry._asdict()
         | {

@@ -1,9 +1,10 @@
-"""What does the official SDK gain from headrace as its HTTP client?
+"""How much faster is the official SDK with headrace as its HTTP client?
 
     python benchmarks/sdk.py [--repeats 3] [--json FILE] [--quick]
 
-500 calls of 47 ms in flight: with the SDK's own client, over aiohttp as it offers, and over headrace with the
-standard policies. Most of what remains is the SDK's own: it transforms each request and builds each answer.
+500 calls of 47 ms in flight: with the SDK's default client, with its aiohttp transport, and over headrace
+with the standard policies. Most of the remaining time is the SDK's: it transforms each request and creates
+each answer.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Question, Runner, ask, entry
+from benchmarks.question import Load, Question, Runner, entry, run_question
 from benchmarks.rounds import Target
 
 LATENCY_MS = 47
@@ -42,4 +43,4 @@ QUESTION = Question(
 
 
 if __name__ == "__main__":
-    ask(QUESTION, __doc__)
+    run_question(QUESTION, __doc__)

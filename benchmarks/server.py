@@ -1,7 +1,7 @@
-"""The server that all clients call: nginx, which answers from memory and waits without work of its own.
+"""The server that all clients call: nginx, which answers from memory, after a latency.
 
-It needs Debian's nginx-light and libnginx-mod-http-echo. Where those are missing, the embedded endpoint takes
-their place: good enough to see that a benchmark works, but it is Python, and slower than what is measured.
+It needs Debian's nginx-light and libnginx-mod-http-echo. If they are missing, the embedded endpoint is used.
+That is enough to check that a benchmark works, but it is written in Python and slower than the clients.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anyio.from_thread import start_blocking_portal
-from benchmarks.nginx import PIECES, Installed, answers_at, find_nginx, running
+from benchmarks.nginx import CHUNKS, Installed, base_path, find_nginx, run_nginx
 
 from headrace.testing.server import Behaviour, endpoint_process
 
 
 class Server(NamedTuple):
-    """What is called, its name with its version.
+    """A running server.
 
-    ``origins``: where each latency in milliseconds is to be had; ``text``: what its streams say, None for
-    the embedded endpoint, which says something else to each prompt; ``secure``: the origin over TLS, where it
-    has one; ``certificates``: the file that its certificate can be verified with.
+    Attributes:
+        name: Its name and version.
+        origins: The origin for each latency in milliseconds.
+        text: The text of its streams. None: the embedded endpoint, with another text for each prompt.
+        secure: The origin over TLS, if there is one.
+        certificates: The file with the certificate authority.
     """
 
     name: str
@@ -33,36 +36,40 @@ class Server(NamedTuple):
     secure: str | None = None
     certificates: Path | None = None
 
-    def base_url(self, way: str | int, *, tls: bool = False) -> str:
-        """The base URL of a latency in milliseconds, or of ``stream`` or ``paced``."""
-        if tls and isinstance(way, int):
-            return f"{self.secure}{answers_at(way)}"
-        if isinstance(way, int):
-            return self.origins[way] + (answers_at(way) if self.text else "/v1")
-        return f"{self.origins[0]}/{way}/v1" if self.text else f"{self.origins[0]}/v1"
+    def base_url(self, mode: str | int, *, tls: bool = False) -> str:
+        """The base URL for a latency in milliseconds, or for ``stream`` or ``paced``."""
+        if tls and isinstance(mode, int):
+            return f"{self.secure}{base_path(mode)}"
+        if isinstance(mode, int):
+            return self.origins[mode] + (base_path(mode) if self.text else "/v1")
+        return f"{self.origins[0]}/{mode}/v1" if self.text else f"{self.origins[0]}/v1"
 
 
 @contextlib.contextmanager
-def serving(latencies_ms: Sequence[int] = (0,), *, tls: bool = False) -> Iterator[Server]:
-    """Run a server for the block, on free ports of the loopback; it stops on Ctrl-C and SIGTERM, too.
+def run_server(latencies_ms: Sequence[int] = (0,), *, tls: bool = False) -> Iterator[Server]:
+    """Run a server on free ports of the loopback; it also stops on Ctrl-C and SIGTERM.
 
-    ``tls``: over TLS as well, if it can.
+    ``tls``: also over TLS, if nginx is installed.
     """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         nginx = find_nginx()
-        with embedded(latencies_ms) if nginx is None else from_nginx(nginx, latencies_ms, tls) as server:
+        with (
+            run_embedded_endpoint(latencies_ms)
+            if nginx is None
+            else nginx_server(nginx, latencies_ms, tls) as server
+        ):
             yield server
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
-def from_nginx(nginx: Installed, latencies_ms: Sequence[int], tls: bool) -> Iterator[Server]:
-    """Run nginx, with a certificate of a certificate authority made for it if it is to speak TLS."""
-    text = "".join(PIECES)
+def nginx_server(nginx: Installed, latencies_ms: Sequence[int], tls: bool) -> Iterator[Server]:
+    """Run nginx; with ``tls``, it gets a certificate of a new certificate authority."""
+    text = "".join(CHUNKS)
     if not tls:
-        with running(nginx, latencies_ms) as ports:
+        with run_nginx(nginx, latencies_ms) as ports:
             yield Server(nginx.version, plain(latencies_ms, ports.http), text)
         return
     import trustme
@@ -71,20 +78,20 @@ def from_nginx(nginx: Installed, latencies_ms: Sequence[int], tls: bool) -> Iter
         authority, own, certificates = trustme.CA(), Path(folder, "own.pem"), Path(folder, "ca.pem")
         authority.cert_pem.write_to_path(certificates)
         authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(own)
-        with running(nginx, latencies_ms, own) as ports:
+        with run_nginx(nginx, latencies_ms, own) as ports:
             secure = f"https://localhost:{ports.https}"
             yield Server(nginx.version, plain(latencies_ms, ports.http), text, secure, certificates)
 
 
 def plain(latencies_ms: Sequence[int], port: int) -> dict[int, str]:
-    """The one origin of nginx over plain http, which has all latencies."""
+    """The origin of nginx over plain http, for all latencies."""
     return dict.fromkeys(latencies_ms, f"http://127.0.0.1:{port}")
 
 
 @contextlib.contextmanager
-def embedded(latencies_ms: Sequence[int]) -> Iterator[Server]:
-    """Run the embedded endpoint, a process for each latency."""
-    print("nginx or its echo module is not installed: the embedded endpoint is called, and is the bottleneck")
+def run_embedded_endpoint(latencies_ms: Sequence[int]) -> Iterator[Server]:
+    """Run one process of the embedded endpoint per latency."""
+    print("nginx or its echo module is not installed: the embedded endpoint is used, and is the bottleneck")
     with start_blocking_portal() as portal, contextlib.ExitStack() as stack:
         origins = {}
         for latency in latencies_ms:

@@ -1,9 +1,9 @@
-"""How long does `import headrace` take, and `headrace --help`, beside the imports of its peers?
+"""How long do `import headrace` and `headrace --help` take, compared with imports of other clients?
 
     python benchmarks/startup.py [--repeats 11] [--json FILE] [--quick]
 
-Each in an interpreter of its own, bytecode compiled before. An import is timed inside, without the start of
-the interpreter; the command from outside, with it.
+Each runs in its own interpreter, with compiled bytecode. The time of an import does not include the start of
+the interpreter; that of the command does.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import sys
 import time
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.processes import ROOT, environment, measured
-from benchmarks.question import arguments, finish
-from benchmarks.rounds import Entry, Figures, Target, in_turn
+from benchmarks.processes import ROOT, clean_environment, run_measurement
+from benchmarks.question import argument_parser, report_result
+from benchmarks.rounds import Entry, Figures, Target, measure_rounds
 
 NAME = "startup"
 LOAD = "start"
@@ -43,24 +43,24 @@ COMMAND = "from headrace_command import main; main()"
 
 
 def entry(name: str) -> Entry:
-    """How it is called in the table."""
+    """The entry in the table."""
     return Entry(LOAD, name, "none")
 
 
 def measure(entry: Entry) -> Figures:
-    """Measure an import or the command, once."""
+    """Measure an import or the command once."""
     if entry.name == HELP:
         return start_command()
-    return measured("-c", IMPORT.format(module=entry.name.removeprefix("import ")))
+    return run_measurement("-c", IMPORT.format(module=entry.name.removeprefix("import ")))
 
 
 def start_command() -> Figures:
-    """Time `headrace --help` from outside."""
+    """Measure `headrace --help`, including the start of the interpreter."""
     used, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
         [sys.executable, "-c", COMMAND, "--help"],
         cwd=ROOT,
-        env=environment(),
+        env=clean_environment(),
         capture_output=True,
         check=True,
     )
@@ -70,26 +70,26 @@ def start_command() -> Figures:
 
 
 def targets() -> list[Target]:
-    """What is asked of the import; nothing of the command."""
+    """The targets for the import; the command has none."""
     own, theirs = entry("import headrace"), entry("import openai")
     return [
         Target("time of the import", "wall_ms", own, most=MOST_MS, unit="ms"),
         Target("time against `import openai`", "wall_ms", own, theirs, most=0.2),
-        Target("of httpx, rich and click, imported by it", "foreign", own, most=0, unit="modules"),
+        Target("imports of httpx, rich and click", "foreign", own, most=0, unit="modules"),
     ]
 
 
 def main() -> None:
-    """Run as a command."""
-    parser = arguments(NAME, __doc__ or "", repeats=11)
-    asked = parser.parse_args()
+    """Run the script as a command."""
+    parser = argument_parser(NAME, __doc__ or "", repeats=11)
+    args = parser.parse_args()
     imports = ["headrace", *(peer for peer in PEERS if importlib.util.find_spec(peer))]
     entries = [*(entry(f"import {module}") for module in imports), entry(HELP)]
     for each in entries:
         with contextlib.suppress(Exception):
             measure(each)
-    rounds, failures = in_turn(entries, measure, asked.repeats)
-    finish(NAME, "Start", targets(), rounds, failures, "none", asked)
+    rounds, failures = measure_rounds(entries, measure, args.repeats)
+    report_result(NAME, "Start", targets(), rounds, failures, "none", args)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How many pieces of streamed answers a second, over 200 streams at once?
+"""How many chunks per second, over 200 streams at once?
 
     python benchmarks/streaming.py [--repeats 3] [--json FILE] [--quick]
 
-A stream has 200 pieces. Either the server sends them as fast as it can, several in a packet, which asks for
-the cost of reading them; or every 5 ms one in a packet of its own, as a model does, where no more than 40,000
-a second can come. Who is slow reads fewer streams of the first kind.
+A stream has 200 chunks. Either the server sends them as fast as possible, several per packet, to measure the
+cost of reading them. Or it sends one every 5 ms in its own packet, like a model; then the maximum is 40,000
+per second. Slow clients read fewer streams of the first kind.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Question, Runner, ask, entry
+from benchmarks.question import Load, Question, Runner, entry, run_question
 from benchmarks.rounds import Target
 
-FAST, PACED = "as fast as they come", "every 5 ms a piece"
+FAST, PACED = "as fast as possible", "one chunk every 5 ms"
 CLIENTS = (
     Runner("headrace-stream", "trio"),
     Runner("headrace-stream", "uvloop"),
@@ -29,14 +29,14 @@ CLIENTS = (
 
 QUESTION = Question(
     "streaming",
-    "Pieces of 200 streams at once",
+    "Chunks of 200 streams",
     [
         Load(FAST, "stream", 200, 1_000, CLIENTS),
         Load(PACED, "paced", 200, 200, CLIENTS),
     ],
     [
         Target(
-            "pieces/s against openai",
+            "chunks/s against openai",
             "per_s",
             entry(FAST, "headrace-stream", loop),
             entry(FAST, "openai-stream", "asyncio"),
@@ -48,4 +48,4 @@ QUESTION = Question(
 
 
 if __name__ == "__main__":
-    ask(QUESTION, __doc__)
+    run_question(QUESTION, __doc__)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Column(NamedTuple):
-    """A figure, its heading, and how it is written."""
+    """A figure, its heading and its format."""
 
     figure: str
     heading: str
@@ -25,10 +25,10 @@ CALLS = (
 WALL = (Column("wall_s", "seconds", ",.2f"), *CALLS)
 COLUMNS: dict[str, Sequence[Column]] = {
     "black_friday": WALL,
-    "approaches": (Column("whole_s", "seconds for all", ",.1f"), *CALLS),
+    "concurrency_styles": (Column("whole_s", "seconds for all", ",.1f"), *CALLS),
     "policies_cost": (
         Column("cpu_us", "CPU µs/call", ",.1f"),
-        Column("cost_us", "of these, the policies", ",.1f"),
+        Column("cost_us", "of that, policies", ",.1f"),
         Column("per_s", "calls/s"),
     ),
     "memory": (
@@ -47,9 +47,9 @@ COLUMNS: dict[str, Sequence[Column]] = {
         Column("last_mb", "MB at the end", ",.1f"),
     ),
     "streaming": (
-        Column("calls", "pieces"),
-        Column("per_s", "pieces/s"),
-        Column("cpu_us", "CPU µs/piece", ",.1f"),
+        Column("calls", "chunks"),
+        Column("per_s", "chunks/s"),
+        Column("cpu_us", "CPU µs/chunk", ",.1f"),
         Column("wall_s", "seconds", ",.2f"),
         Column("peak_mb", "peak MB"),
     ),
@@ -58,20 +58,20 @@ COLUMNS: dict[str, Sequence[Column]] = {
         Column("per_s", "calls/s"),
         Column("cpu_us", "CPU µs/call"),
         Column("failed", "failed"),
-        Column("wall_s", "seconds with the start", ",.1f"),
+        Column("wall_s", "seconds, with start", ",.1f"),
     ),
     "actors": (
         Column("failed_pc", "failed %", ",.1f"),
         Column("limited_pc", "429 %", ",.1f"),
-        Column("used_pc", "used %", ",.0f"),
+        Column("used_pc", "limit used %", ",.0f"),
         Column("fullest_pc", "fullest minute %", ",.0f"),
         Column("seconds", "seconds"),
         Column("fewest", "fewest"),
         Column("most", "most"),
-        Column("first_s", "last first s", ",.1f"),
-        Column("exchanges_call", "exchanges a call", ",.2f"),
-        Column("exchanges_s", "a second", ",.0f"),
-        Column("delay_ms", "wait ms", ",.1f"),
+        Column("first_s", "last first attempt, s", ",.1f"),
+        Column("exchanges_call", "exchanges per call", ",.2f"),
+        Column("exchanges_s", "exchanges per second", ",.0f"),
+        Column("delay_ms", "p99 delay, ms", ",.1f"),
     ),
     "https_steps": (
         Column("http1_us", "HTTP/1.1, µs/call", ",.1f"),
@@ -82,10 +82,10 @@ COLUMNS: dict[str, Sequence[Column]] = {
         Column("wall_ms", "ms"),
         Column("cpu_ms", "CPU ms"),
         Column("modules", "modules"),
-        Column("foreign", "httpx, rich, click among them"),
+        Column("foreign", "of these httpx, rich, click"),
     ),
 }
-"""The columns of a question's tables, where they are not `CALLS`."""
+"""The columns of a question's tables, if they are not `CALLS`."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -95,7 +95,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def environment_line(result: dict[str, Any]) -> str:
-    """What a result was measured on and with, in one paragraph."""
+    """The environment of a result, in one paragraph."""
     known = result["environment"]
     return (
         f"Measured on {known['date']}: {known['machine']}, {known['system']}, {known['python']}; "
@@ -104,7 +104,7 @@ def environment_line(result: dict[str, Any]) -> str:
 
 
 def result_tables(result: dict[str, Any]) -> str:
-    """The targets, then everybody's figures under each load."""
+    """The targets, then the figures of all clients for each load."""
     parts = [targets_table(result["targets"])] if result["targets"] else []
     columns = COLUMNS.get(result["question"], CALLS)
     loads = dict.fromkeys(row["load"] for row in result["rows"])
@@ -116,13 +116,13 @@ def result_tables(result: dict[str, Any]) -> str:
         f"{load}: {name}, {loop}: did not finish: {why}" for load, name, loop, why in result["failures"]
     ]
     if result["quick"]:
-        parts.append("A quick look, with few calls: these are no results.")
+        parts.append("A quick run with few calls: these figures are not results.")
     parts.append(f"Rounds: {result['repeats']}, medians shown. {environment_line(result)}")
     return "\n\n".join(parts)
 
 
 def load_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str:
-    """Everybody's figures under one load; on which loop, where there is one."""
+    """The figures of all clients for one load, with their event loops if they have one."""
     known = ("name", "loop") if any(row["loop"] for row in rows) else ("name",)
     return table(
         ("", *known[1:], *(column.heading for column in columns)),
@@ -134,9 +134,9 @@ def load_table(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str
 
 
 def targets_table(verdicts: Iterable[dict[str, Any]]) -> str:
-    """What was asked, what came out, and whether that is enough."""
+    """The targets, the measured values, and whether they are met."""
     return table(
-        ("target", "of", "asked", "measured", "lowest to highest", ""),
+        ("target", "of", "bound", "measured", "lowest to highest", ""),
         (
             (
                 verdict["text"],
@@ -154,12 +154,12 @@ def targets_table(verdicts: Iterable[dict[str, Any]]) -> str:
 
 
 def number(value: float) -> str:
-    """A number as short as it makes sense."""
+    """A number with few digits."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) < 100 else f"{value:,.0f}"
 
 
 def real_input_tables(result: dict[str, Any]) -> str:
-    """What became of Debian's packages."""
+    """The result for Debian's packages."""
     columns = ("packages", "sections", "input MB", "output MB", "seconds", "items/s")
     figures = (
         f"{result['items']:,}",
@@ -169,5 +169,5 @@ def real_input_tables(result: dict[str, Any]) -> str:
         f"{result['wall_s']:.1f}",
         f"{result['items'] / result['wall_s']:,.0f}",
     )
-    said = f"Each id is in the output exactly once. {environment_line(result)}"
-    return f"{table(columns, [figures])}\n\n{said}"
+    text = f"Each id is in the output exactly once. {environment_line(result)}"
+    return f"{table(columns, [figures])}\n\n{text}"

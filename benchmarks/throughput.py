@@ -1,9 +1,9 @@
-"""How many calls a second, and how much CPU time a call, where the server answers at once?
+"""How many calls per second, and how much CPU time per call, if the server answers at once?
 
     python benchmarks/throughput.py [--repeats 3] [--json FILE] [--quick]
 
-By calls in flight: 1, 10, 100, 1,000. Nothing is waited for here, so this is the CPU time of a call and
-little else. All are there at 100 in flight, where the targets are read; at the others, who makes a curve.
+With 1, 10, 100 and 1,000 calls in flight. There is no latency, so this is mostly the CPU time of a call. All
+clients are measured at 100 in flight, where the targets apply; at the others only those in the plots.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Question, Runner, ask, entry
+from benchmarks.question import Load, Question, Runner, entry, run_question
 from benchmarks.rounds import Target
 
 CURVE = (
@@ -44,12 +44,12 @@ HUNDRED = "100 in flight"
 
 
 def twice(runners: Sequence[Runner]) -> list[Runner]:
-    """The same, where slow ones make more calls: at least two for each place in flight."""
+    """The same runners, but slow ones make at least two calls for each call in flight."""
     return [runner._replace(calls=runner.calls and 2 * runner.calls) for runner in runners]
 
 
 def targets(ours: str, loop: str) -> list[Target]:
-    """What is asked of headrace on a loop."""
+    """The targets for headrace on an event loop."""
     own = entry(HUNDRED, ours, loop)
     return [
         Target(
@@ -62,7 +62,7 @@ def targets(ours: str, loop: str) -> list[Target]:
         Target("calls/s against openai", "per_s", own, entry(HUNDRED, "openai", "asyncio"), least=30),
         Target("calls/s against httpx", "per_s", own, entry(HUNDRED, "httpx", "asyncio"), least=25),
         Target(
-            "CPU a call against the bare anyio loop on the same event loop",
+            "CPU per call against the bare anyio loop on the same event loop",
             "cpu_us",
             own,
             entry(HUNDRED, "floor-anyio", loop),
@@ -73,7 +73,7 @@ def targets(ours: str, loop: str) -> list[Target]:
 
 QUESTION = Question(
     "throughput",
-    "Calls a second where the server answers at once",
+    "Calls per second if the server answers at once",
     [
         Load("1 in flight", 0, 1, 2_000, CURVE, quick=False),
         Load("10 in flight", 0, 10, 5_000, CURVE, quick=False),
@@ -90,4 +90,4 @@ QUESTION = Question(
 
 
 if __name__ == "__main__":
-    ask(QUESTION, __doc__)
+    run_question(QUESTION, __doc__)

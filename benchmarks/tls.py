@@ -1,10 +1,10 @@
-"""What are calls over https, with HTTP/1.1 and with HTTP/2: how many a second, how dear, how late?
+"""How many calls per second over https, at which cost and latency, with HTTP/1.1 and with HTTP/2?
 
     python benchmarks/tls.py [--repeats 3] [--json FILE] [--quick]
 
-nginx has a certificate of a certificate authority made for the run; everybody verifies it. It speaks HTTP/2
-with those who offer it: headrace, pyreqwest, httpx with http2=True, and the floor. aiohttp, httpx and openai
-as they come, and headrace with http2=False, speak HTTP/1.1. Needs nginx.
+This needs nginx. It has a certificate of a new certificate authority, which all clients verify. It uses
+HTTP/2 with clients that support it: headrace, pyreqwest, httpx with http2=True, and the floor. aiohttp,
+httpx and openai by default, and headrace with http2=False, use HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Question, Runner, ask, entry
+from benchmarks.question import Load, Question, Runner, entry, run_question
 from benchmarks.rounds import Target
 
 LATENCY_MS = 47
 HUNDRED, THOUSAND = "100 in flight", "1,000 in flight"
-LATE = f"500 in flight, {LATENCY_MS} ms"
+WITH_LATENCY = f"500 in flight, {LATENCY_MS} ms"
 COLD = "500 at once, from a cold client"
 LOOPS = ("trio", "uvloop")
 
@@ -41,7 +41,7 @@ ALL = (
 
 
 def targets(loop: str) -> list[Target]:
-    """What is asked of headrace on a loop."""
+    """The targets for headrace on an event loop."""
     rates = [
         Target(
             f"calls/s against pyreqwest, {load}",
@@ -54,7 +54,7 @@ def targets(loop: str) -> list[Target]:
     ]
     costs = [
         Target(
-            f"CPU a call against the bare Protocol over libnghttp2, {load}",
+            f"CPU per call against the bare Protocol over libnghttp2, {load}",
             "cpu_us",
             entry(load, "headrace", loop),
             entry(load, "floor-h2", "uvloop"),
@@ -65,7 +65,7 @@ def targets(loop: str) -> list[Target]:
     late = Target(
         f"mean latency above the server's {LATENCY_MS} ms, 500 in flight",
         "mean_ms",
-        entry(LATE, "headrace", loop),
+        entry(WITH_LATENCY, "headrace", loop),
         LATENCY_MS,
         minus=True,
         most=3,
@@ -80,7 +80,7 @@ QUESTION = Question(
     [
         Load(HUNDRED, 0, 100, 20_000, ALL, tls=True),
         Load(THOUSAND, 0, 1_000, 20_000, (*OURS, *PEERS), tls=True, quick=False),
-        Load(LATE, LATENCY_MS, 500, 10_000, (*OURS, *PEERS), tls=True, quick=False),
+        Load(WITH_LATENCY, LATENCY_MS, 500, 10_000, (*OURS, *PEERS), tls=True, quick=False),
         Load(COLD, 0, 500, 500, (*OURS, *PEERS), tls=True, cold=True, quick=False),
     ],
     [target for loop in LOOPS for target in targets(loop)],
@@ -88,4 +88,4 @@ QUESTION = Question(
 
 
 if __name__ == "__main__":
-    ask(QUESTION, __doc__)
+    run_question(QUESTION, __doc__)

@@ -1,8 +1,7 @@
-"""Who takes part: a module for each, with a function that does a job and a stopwatch that is started in it.
+"""The measured clients: each module has functions that do a job and start and stop a stopwatch.
 
-The peers are called as their own documentation shows it, with as many connections as there are calls in
-flight where they let one say so. All send the same bodies, and of every answer the text and the token counts
-are read and checked.
+Other clients are used as in their own documentation, with as many connections as calls in flight if that can
+be set. All send the same bodies. The text and the token counts of each answer are read and checked.
 """
 
 from __future__ import annotations
@@ -14,24 +13,24 @@ from typing import Any, NamedTuple
 
 
 class ClientEntry(NamedTuple):
-    """Where a client's function is, what has to be installed, and what it is called in tables.
+    """A client: the path of its function, the module that it needs, and its name in tables.
 
     ``blocking``: it has no event loop.
     """
 
-    place: str
+    path: str
     needs: str
     title: str
     blocking: bool = False
 
     @property
     def is_installed(self) -> bool:
-        """Whether it can take part."""
+        """Whether the client can be measured."""
         return importlib.util.find_spec(self.needs) is not None
 
     def function(self) -> Callable[..., Any]:
-        """What does the job; imports the client, and no other."""
-        module, _, name = self.place.partition(":")
+        """The function that does a job. Only this client is imported."""
+        module, _, name = self.path.partition(":")
         function: Callable[..., Any] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
         return function
 

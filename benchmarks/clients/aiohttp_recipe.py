@@ -1,13 +1,13 @@
-"""The aiohttp recipe that people write: one session, a semaphore, gather."""
+"""The usual aiohttp recipe: one session, a semaphore, and gather."""
 
 from __future__ import annotations
 
 import json
 
 import aiohttp  # type: ignore[import-not-found, unused-ignore]
-from benchmarks.clients.semaphore_gather import gather
-from benchmarks.clients.streams import Pieces, gather_streams, streamed_body
-from benchmarks.measuring import HEADERS, Answer, Job, Stopwatch, body
+from benchmarks.clients.semaphore_gather import gather_calls
+from benchmarks.clients.streams import ChunkCounter, gather_streams, streamed_body
+from benchmarks.measurement import HEADERS, Answer, Job, Stopwatch, body
 
 
 def session(job: Job) -> aiohttp.ClientSession:
@@ -24,12 +24,12 @@ async def calls(job: Job, watch: Stopwatch) -> None:
             async with client.post(job.url, json=body(number)) as response:
                 return Answer.of(await response.json())
 
-        await gather(job, watch, call)
+        await gather_calls(job, watch, call)
 
 
 async def streams(job: Job, watch: Stopwatch) -> dict[str, float]:
-    """Read the job's streams, a line at a time."""
-    pieces = Pieces(job)
+    """Read the job's streams line by line."""
+    chunks = ChunkCounter(job)
     async with session(job) as client:
 
         async def read(number: int) -> None:
@@ -41,12 +41,12 @@ async def streams(job: Job, watch: Stopwatch) -> dict[str, float]:
                         continue
                     chunk = json.loads(line[6:])
                     usage = chunk["usage"] or usage
-                    said = (choice["delta"].get("content") for choice in chunk["choices"])
-                    texts += filter(None, said)
-            whole = {"choices": [{"message": {"content": "".join(texts)}}], "usage": usage}
-            pieces.add(len(texts), Answer.of(whole))
+                    texts_of_chunk = (choice["delta"].get("content") for choice in chunk["choices"])
+                    texts += filter(None, texts_of_chunk)
+            reply = {"choices": [{"message": {"content": "".join(texts)}}], "usage": usage}
+            chunks.add(len(texts), Answer.of(reply))
 
         watch.start()
         await gather_streams(job, read)
         watch.stop()
-    return watch.totals(pieces.total)
+    return watch.totals(chunks.total)

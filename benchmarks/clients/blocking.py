@@ -7,34 +7,34 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-from benchmarks.measuring import HEADERS, TIMEOUT, Answer, Job, Stopwatch, body
+from benchmarks.measurement import HEADERS, TIMEOUT_S, Answer, Job, Stopwatch, body
 
 
 def sequential(job: Job, watch: Stopwatch) -> None:
     """Make the job's calls one after the other."""
 
-    def drive(one: Callable[[int], None]) -> None:
+    def run_all(one: Callable[[int], None]) -> None:
         for number in range(job.calls):
             one(number)
 
-    make_calls(job, watch, drive)
+    make_calls(job, watch, run_all)
 
 
 def threads(job: Job, watch: Stopwatch) -> None:
     """Make the job's calls in as many threads as calls may be in flight."""
 
-    def drive(one: Callable[[int], None]) -> None:
+    def run_all(one: Callable[[int], None]) -> None:
         with ThreadPoolExecutor(job.in_flight) as pool:
             for _ in pool.map(one, range(job.calls)):
                 pass
 
-    make_calls(job, watch, drive)
+    make_calls(job, watch, run_all)
 
 
-def make_calls(job: Job, watch: Stopwatch, drive: Callable[[Callable[[int], None]], None]) -> None:
-    """Hand what makes one call to ``drive``, which makes them all."""
+def make_calls(job: Job, watch: Stopwatch, run_all: Callable[[Callable[[int], None]], None]) -> None:
+    """Make all calls: ``run_all`` gets a function that makes one call."""
     limits = httpx.Limits(max_connections=job.in_flight, max_keepalive_connections=job.in_flight)
-    with httpx.Client(headers=HEADERS, timeout=TIMEOUT, limits=limits) as client:
+    with httpx.Client(headers=HEADERS, timeout=TIMEOUT_S, limits=limits) as client:
 
         def call(number: int) -> Answer:
             return Answer.of(client.post(job.url, json=body(number)).raise_for_status().json())
@@ -47,5 +47,5 @@ def make_calls(job: Job, watch: Stopwatch, drive: Callable[[Callable[[int], None
         if not job.cold:
             call(0).check()
             watch.start()
-        drive(one)
+        run_all(one)
         watch.stop()

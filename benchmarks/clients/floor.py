@@ -1,4 +1,4 @@
-"""As low as CPython goes on asyncio: Protocol, llhttp, msgspec; no policies, limits in time or errors."""
+"""The lower bound on asyncio: Protocol, llhttp and msgspec, without policies, timeouts or errors."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from typing import cast
 import httptools
 import msgspec
 from benchmarks.clients.http_messages import Response, head_of, origin_of
-from benchmarks.clients.worker_tasks import work
-from benchmarks.measuring import Answer, Job, Stopwatch, body
+from benchmarks.clients.worker_tasks import run_workers
+from benchmarks.measurement import Answer, Job, Stopwatch, body
 
 
 class Connection(asyncio.Protocol):
-    """One connection, which has one request under way at a time."""
+    """One connection, with one request in flight at a time."""
 
     def __init__(self) -> None:
-        self._answered: asyncio.Future[bytes] | None = None
+        self._future: asyncio.Future[bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what is written to."""
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, and hand out a response that is complete."""
+        """Feed the parser, and return a complete response through the future."""
         self._parser.feed_data(data)
-        if self._response.is_complete and self._answered is not None:
-            self._answered.set_result(self._response.body)
-            self._answered = None
+        if self._response.is_complete and self._future is not None:
+            self._future.set_result(self._response.body)
+            self._future = None
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell who waits."""
-        if self._answered is not None:
-            self._answered.set_exception(error or EOFError())
+        """Fail the request in flight."""
+        if self._future is not None:
+            self._future.set_exception(error or EOFError())
 
     def request(self, data: bytes) -> asyncio.Future[bytes]:
         """Send a request; the future is the response's body."""
         self._response = Response()
         self._parser = httptools.HttpResponseParser(self._response)
-        self._answered = answered = self._loop.create_future()
+        self._future = future = self._loop.create_future()
         self._transport.write(data)
-        return answered
+        return future
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._transport.close()
 
 
@@ -61,6 +61,6 @@ async def run(job: Job, watch: Stopwatch) -> None:
         idle.append(connection)
         return Answer.of(decode(received))
 
-    await work(job, watch, call)
+    await run_workers(job, watch, call)
     for connection in idle:
         connection.close()

@@ -1,4 +1,4 @@
-"""The bare loop over anyio's streams: llhttp, msgspec; no policies, limits in time or errors."""
+"""The lower bound over anyio's streams: llhttp and msgspec, without policies, timeouts or errors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import anyio.abc
 import httptools
 import msgspec
 from benchmarks.clients.http_messages import Response, head_of, origin_of
-from benchmarks.clients.worker_tasks import work
-from benchmarks.measuring import Answer, Job, Stopwatch, body
+from benchmarks.clients.worker_tasks import run_workers
+from benchmarks.measurement import Answer, Job, Stopwatch, body
 
 
 async def run(job: Job, watch: Stopwatch) -> None:
@@ -27,6 +27,6 @@ async def run(job: Job, watch: Stopwatch) -> None:
         idle.append(stream)
         return Answer.of(decode(response.body))
 
-    await work(job, watch, call)
+    await run_workers(job, watch, call)
     for stream in idle:
         await stream.aclose()

@@ -1,4 +1,4 @@
-"""As low as CPython goes over HTTP/2: Protocol, libnghttp2, msgspec; no policies, time limits or errors."""
+"""The lower bound over HTTP/2: Protocol, libnghttp2 and msgspec, without policies, timeouts or errors."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from urllib.parse import urlsplit
 import msgspec
 import ngh2
 from benchmarks.clients.http_messages import origin_of
-from benchmarks.clients.worker_tasks import work
-from benchmarks.measuring import HEADERS, Answer, Job, Stopwatch, body
+from benchmarks.clients.worker_tasks import run_workers
+from benchmarks.measurement import HEADERS, Answer, Job, Stopwatch, body
 
 Fields = list[tuple[bytes, bytes]]
 
 STREAMS = 100
-"""Requests at once on a connection: so many may be sent before the server says how many it allows."""
+"""Requests in flight on one connection: the number that is allowed before the server sends its limit."""
 
 STREAM_WINDOW, CONNECTION_WINDOW = 2**20, 2**24
 BUFFER = 2**18
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection, with many requests under way.
+    """One connection, with many requests in flight.
 
-    Those made before it is open are sent when it opens; those made in one turn of the loop are sent together.
-    It reads into a buffer of its own: for a plain Protocol, uvloop makes one of 256 kB for each TLS record.
+    Requests made before it is open are sent when it opens. Requests of one loop iteration are sent together.
+    It reads into its own buffer: for a plain Protocol, uvloop allocates 256 kB for each TLS record.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._flushing = False
-        self._under_way: dict[int, tuple[asyncio.Future[bytes], list[bytes]]] = {}
+        self._in_flight: dict[int, tuple[asyncio.Future[bytes], list[bytes]]] = {}
         self._engine = ngh2.Connection(
             ngh2.Role.CLIENT, ngh2.Configuration(peer_max_concurrent_streams=STREAMS)
         )
@@ -43,40 +43,40 @@ class Connection(asyncio.BufferedProtocol):
         self._engine.set_local_window_size(CONNECTION_WINDOW)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send what waits."""
+        """Send the waiting requests."""
         self._transport = cast(asyncio.Transport, transport)
         self._flush()
 
     def get_buffer(self, hint: int) -> memoryview:
-        """Where to put what comes."""
+        """The buffer for received bytes."""
         return self._buffer
 
     def buffer_updated(self, size: int) -> None:
-        """Feed the engine, and hand out the responses that are complete."""
+        """Feed the engine, and return complete responses through their futures."""
         self._engine.receive_data(self._buffer[:size])
         for event in self._engine.events():
             if isinstance(event, ngh2.DataReceived):
-                self._under_way[event.stream_id][1].append(event.data)
+                self._in_flight[event.stream_id][1].append(event.data)
             elif isinstance(event, ngh2.StreamClosed):
-                answered, parts = self._under_way.pop(event.stream_id)
+                future, parts = self._in_flight.pop(event.stream_id)
                 self.free += 1
-                answered.set_result(b"".join(parts))
+                future.set_result(b"".join(parts))
         self._flush_soon()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell those who wait."""
-        for answered, _ in self._under_way.values():
-            answered.set_exception(error or EOFError())
+        """Fail the requests in flight."""
+        for future, _ in self._in_flight.values():
+            future.set_exception(error or EOFError())
 
     def request(self, fields: Fields, content: bytes) -> asyncio.Future[bytes]:
         """Send a request; the future is the response's body."""
         self.free -= 1
         stream = self._engine.send_request([*fields, (b"content-length", b"%d" % len(content))])
         self._engine.send_data(stream, content, end_stream=True)
-        answered: asyncio.Future[bytes] = self._loop.create_future()
-        self._under_way[stream] = answered, []
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._in_flight[stream] = future, []
         self._flush_soon()
-        return answered
+        return future
 
     def _flush_soon(self) -> None:
         if not self._flushing and self._transport is not None:
@@ -90,13 +90,13 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
 
 def fields_of(url: str) -> Fields:
-    """The fields that all requests have in common."""
+    """The header fields of all requests."""
     parts = urlsplit(url)
     fields = {":method": "POST", ":scheme": parts.scheme, ":authority": parts.netloc, ":path": parts.path}
     fields |= HEADERS | {"content-type": "application/json"}
@@ -123,6 +123,6 @@ async def run(job: Job, watch: Stopwatch) -> None:
             answer = connection.request(fields, sent)
         return Answer.of(decode(await answer))
 
-    await work(job, watch, call)
+    await run_workers(job, watch, call)
     for connection in connections:
         connection.close()

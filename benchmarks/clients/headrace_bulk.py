@@ -1,4 +1,4 @@
-"""headrace: a bulk run from a file to a file, with the standard policies and the journal."""
+"""headrace: a bulk run from file to file, with the standard policies and the journal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from benchmarks.clients.headrace_map import read
-from benchmarks.measuring import KEY, TIMEOUT, Answer, Job, Stopwatch, body
-from benchmarks.policies import standard
+from benchmarks.clients.headrace_map import read_answer
+from benchmarks.measurement import KEY, TIMEOUT_S, Answer, Job, Stopwatch, body
+from benchmarks.policies import standard_policies
 
 from headrace import Client
 from headrace.bulk import run as bulk_run
@@ -26,11 +26,11 @@ async def run(job: Job, watch: Stopwatch) -> dict[str, float]:
             base_url=job.base_url,
             api_key=KEY,
             max_in_flight=job.in_flight,
-            timeout=TIMEOUT,
-            policies=standard(),
+            timeout=TIMEOUT_S,
+            policies=standard_policies(),
         ) as client:
             if not job.cold:
-                read(await client.request("POST", "/chat/completions", body(0))).check()
+                read_answer(await client.request("POST", "/chat/completions", body(0))).check()
                 watch.start()
             summary = await bulk_run(client, input, out=output)
             watch.stop()
@@ -57,7 +57,7 @@ def write_input(path: Path, items: int) -> None:
 
 
 def check_output(path: Path, items: int) -> None:
-    """Raise ValueError unless there is a line for each item, with a right answer."""
+    """Raise ValueError unless there is exactly one line with a valid answer for each item."""
     decode, seen = msgspec.json.Decoder().decode, bytearray(items)
     with path.open("rb") as file:
         for line in file:
@@ -65,4 +65,4 @@ def check_output(path: Path, items: int) -> None:
             Answer.of(item["response"]["body"]).check()
             seen[int(item["custom_id"].removeprefix("item-"))] += 1
     if seen.count(1) != items:
-        raise ValueError(f"{items - seen.count(1)} items have not just one line")
+        raise ValueError(f"{items - seen.count(1)} items do not have exactly one line")

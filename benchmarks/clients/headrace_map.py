@@ -1,4 +1,4 @@
-"""headrace: a map over a generator of bodies, with the standard policies or none."""
+"""headrace: a map over a generator of bodies, with the standard policies or without policies."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from benchmarks.measuring import KEY, TIMEOUT, Answer, Job, Stopwatch, body
-from benchmarks.policies import standard
+from benchmarks.measurement import KEY, TIMEOUT_S, Answer, Job, Stopwatch, body
+from benchmarks.policies import standard_policies
 
 from headrace import Client, Policy, Reply
 
 
 async def with_policies(job: Job, watch: Stopwatch) -> None:
-    """All policies of headrace[standard]."""
-    await run(job, watch, standard())
+    """Make the job's calls with all policies of headrace[standard]."""
+    await run(job, watch, standard_policies())
 
 
 async def over_http1(job: Job, watch: Stopwatch) -> None:
-    """The same without HTTP/2, which is what an endpoint that does not speak it gets."""
-    await run(job, watch, standard(), http2=False)
+    """The same without HTTP/2, as for an endpoint that does not support it."""
+    await run(job, watch, standard_policies(), http2=False)
 
 
 async def without_policies(job: Job, watch: Stopwatch) -> None:
-    """The bare client: the difference is what the policies cost."""
+    """Make the job's calls without policies; the difference is the cost of the policies."""
     await run(job, watch, [])
 
 
@@ -35,37 +35,37 @@ async def run(
         base_url=job.base_url,
         api_key=KEY,
         max_in_flight=job.in_flight,
-        timeout=TIMEOUT,
+        timeout=TIMEOUT_S,
         http2=http2,
         policies=policies,
     ) as client:
         if not job.cold:
             async with client.map(bodies(1)) as outcomes:
-                read((await anext(outcomes)).unwrap()).check()
+                read_answer((await anext(outcomes)).unwrap()).check()
             watch.start()
-        # Not the outcome's own time: uvloop's clock goes in steps of a millisecond.
+        # Not the latency of the outcome: uvloop's clock has a resolution of a millisecond.
         began: dict[int, float] = {}
-        async with client.map(drawn(job.calls, began)) as outcomes:
+        async with client.map(timed_bodies(job.calls, began)) as outcomes:
             async for outcome in outcomes:
-                watch.add(read(outcome.unwrap()), time.perf_counter() - began.pop(outcome.index))
+                watch.add(read_answer(outcome.unwrap()), time.perf_counter() - began.pop(outcome.index))
         watch.stop()
 
 
 def bodies(calls: int) -> Iterator[dict[str, Any]]:
-    """A body for each call, made when it is drawn."""
+    """The bodies of the calls, created lazily."""
     return (body(number) for number in range(calls))
 
 
-def drawn(calls: int, began: dict[int, float]) -> Iterator[dict[str, Any]]:
-    """The same, and when each was drawn."""
+def timed_bodies(calls: int, began: dict[int, float]) -> Iterator[dict[str, Any]]:
+    """The same; ``began`` gets the time at which each body was taken."""
     for number in range(calls):
         began[number] = time.perf_counter()
         yield body(number)
 
 
-def read(reply: Reply) -> Answer:
-    """What is read of a reply."""
+def read_answer(reply: Reply) -> Answer:
+    """The answer in a reply."""
     usage = reply.usage
     if usage is None:
-        raise ValueError("an answer without token counts")
+        raise ValueError("the answer has no token counts")
     return Answer(reply.text, usage.prompt_tokens or 0, usage.completion_tokens or 0, usage.total_tokens or 0)

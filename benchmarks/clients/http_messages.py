@@ -1,10 +1,10 @@
-"""What the two floors have in common: the head of their requests, and what llhttp tells of a response."""
+"""Request heads and response parsing, shared by the two lower bounds over HTTP/1.1."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from benchmarks.measuring import KEY
+from benchmarks.measurement import KEY
 
 
 def origin_of(url: str) -> tuple[str, int]:
@@ -14,7 +14,7 @@ def origin_of(url: str) -> tuple[str, int]:
 
 
 def head_of(url: str) -> bytes:
-    """A request's head, up to the number of bytes of its body."""
+    """The head of a request, up to the value of Content-Length."""
     parts = urlsplit(url)
     return (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {KEY}\r\n"
@@ -23,7 +23,7 @@ def head_of(url: str) -> bytes:
 
 
 class Response:
-    """Collects what the parser finds."""
+    """A response; llhttp calls its methods."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -34,10 +34,10 @@ class Response:
         self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        """Note that it is all there."""
+        """Note that the response is complete."""
         self.is_complete = True
 
     @property
     def body(self) -> bytes:
-        """All of it."""
+        """The complete body."""
         return b"".join(self._parts)

@@ -1,29 +1,29 @@
-"""httpx: one client, its pool as large as it needs to be, a semaphore, gather; HTTP/1.1 or HTTP/2."""
+"""httpx: one client with a pool for all calls in flight, a semaphore, and gather; HTTP/1.1 or HTTP/2."""
 
 from __future__ import annotations
 
 import httpx
-from benchmarks.clients.semaphore_gather import gather
-from benchmarks.measuring import HEADERS, TIMEOUT, Answer, Job, Stopwatch, body
+from benchmarks.clients.semaphore_gather import gather_calls
+from benchmarks.measurement import HEADERS, TIMEOUT_S, Answer, Job, Stopwatch, body
 
 
 async def over_http1(job: Job, watch: Stopwatch) -> None:
-    """Make the job's calls as httpx comes."""
+    """Make the job's calls over HTTP/1.1."""
     await run(job, watch, http2=False)
 
 
 async def over_http2(job: Job, watch: Stopwatch) -> None:
-    """Make the job's calls over HTTP/2, where the server chooses it."""
+    """Make the job's calls over HTTP/2, if the server supports it."""
     await run(job, watch, http2=True)
 
 
 async def run(job: Job, watch: Stopwatch, *, http2: bool) -> None:
     """Make the job's calls."""
     limits = httpx.Limits(max_connections=job.in_flight, max_keepalive_connections=job.in_flight)
-    async with httpx.AsyncClient(headers=HEADERS, timeout=TIMEOUT, limits=limits, http2=http2) as client:
+    async with httpx.AsyncClient(headers=HEADERS, timeout=TIMEOUT_S, limits=limits, http2=http2) as client:
 
         async def call(number: int) -> Answer:
             response = await client.post(job.url, json=body(number))
             return Answer.of(response.raise_for_status().json())
 
-        await gather(job, watch, call)
+        await gather_calls(job, watch, call)

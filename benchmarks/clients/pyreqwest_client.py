@@ -1,12 +1,12 @@
-"""pyreqwest: Rust's reqwest, a semaphore, gather."""
+"""pyreqwest (Rust's reqwest), a semaphore, and gather."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from benchmarks.clients.semaphore_gather import gather
-from benchmarks.measuring import HEADERS, Answer, Job, Stopwatch, body
+from benchmarks.clients.semaphore_gather import gather_calls
+from benchmarks.measurement import HEADERS, Answer, Job, Stopwatch, body
 from pyreqwest.client import ClientBuilder  # type: ignore[import-not-found, unused-ignore]
 
 
@@ -18,11 +18,11 @@ async def run(job: Job, watch: Stopwatch) -> None:
             response = await client.post(job.url).body_json(body(number)).build().send()
             return Answer.of(await response.json())
 
-        await gather(job, watch, call)
+        await gather_calls(job, watch, call)
 
 
 def builder() -> ClientBuilder:
-    """What all calls have in common; SSL_CERT_FILE, which the others read by themselves, is honoured."""
+    """A builder with the common settings. It uses SSL_CERT_FILE, as the other clients do by default."""
     common = ClientBuilder().default_headers(HEADERS).error_for_status(True)
     certificates = os.environ.get("SSL_CERT_FILE")
     return common.add_root_certificate_pem(Path(certificates).read_bytes()) if certificates else common

@@ -1,4 +1,4 @@
-"""Many calls as people make them on asyncio: a task for each, and a semaphore."""
+"""The usual way to make many calls on asyncio: one task per call, and a semaphore."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks.measuring import Answer, Job, Stopwatch
+from benchmarks.measurement import Answer, Job, Stopwatch
 
 
-async def gather(job: Job, watch: Stopwatch, call: Callable[[int], Awaitable[Answer]]) -> None:
-    """Make the job's calls, after one to warm up unless the client is to be cold."""
+async def gather_calls(job: Job, watch: Stopwatch, call: Callable[[int], Awaitable[Answer]]) -> None:
+    """Make the job's calls, after a warm-up call unless the job is cold."""
     if not job.cold:
         (await call(0)).check()
         watch.start()

@@ -1,4 +1,4 @@
-"""How streamed answers are asked for, counted and checked."""
+"""Requests for streams, and how their chunks are counted and checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.measuring import Answer, Job, body
+from benchmarks.measurement import Answer, Job, body
 
 
 def streamed_body(number: int) -> dict[str, Any]:
@@ -14,27 +14,27 @@ def streamed_body(number: int) -> dict[str, Any]:
     return body(number) | {"stream": True, "stream_options": {"include_usage": True}}
 
 
-class Pieces:
-    """Counts the pieces of all streams; the embedded endpoint and nginx alike send one a token."""
+class ChunkCounter:
+    """Counts the chunks of all streams. Both the embedded endpoint and nginx send one chunk per token."""
 
     def __init__(self, job: Job) -> None:
         self._text = job.text
         self.total = 0
 
-    def add(self, pieces: int, answer: Answer) -> None:
-        """Count a stream; raises ValueError where it is not what was sent."""
+    def add(self, chunks: int, answer: Answer) -> None:
+        """Count a stream; raises ValueError if it is not what was sent."""
         answer.check()
-        if pieces != answer.completion_tokens or (self._text is not None and answer.text != self._text):
-            raise ValueError(f"{pieces} pieces make no right answer: {answer}")
-        self.total += pieces
+        if chunks != answer.completion_tokens or (self._text is not None and answer.text != self._text):
+            raise ValueError(f"a stream of {chunks} chunks is not as expected: {answer}")
+        self.total += chunks
 
 
 async def gather_streams(job: Job, read: Callable[[int], Awaitable[None]]) -> None:
-    """Read the job's streams, a task for each, and a semaphore."""
+    """Read the job's streams with one task per stream and a semaphore."""
     semaphore = asyncio.Semaphore(job.in_flight)
 
-    async def one(number: int) -> None:
+    async def read_one(number: int) -> None:
         async with semaphore:
             await read(number)
 
-    await asyncio.gather(*(one(number) for number in range(job.calls)))
+    await asyncio.gather(*(read_one(number) for number in range(job.calls)))

@@ -1,4 +1,4 @@
-"""Many calls as structured concurrency makes them: as many workers as may be in flight, on any event loop."""
+"""Many calls with structured concurrency: one worker task per call in flight, on any event loop."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 import anyio
-from benchmarks.measuring import Answer, Job, Stopwatch
+from benchmarks.measurement import Answer, Job, Stopwatch
 
 
-async def work(job: Job, watch: Stopwatch, call: Callable[[int], Awaitable[Answer]]) -> None:
-    """Make the job's calls, after one to warm up unless the client is to be cold."""
+async def run_workers(job: Job, watch: Stopwatch, call: Callable[[int], Awaitable[Answer]]) -> None:
+    """Make the job's calls, after a warm-up call unless the job is cold."""
     if not job.cold:
         (await call(0)).check()
         watch.start()

@@ -15,10 +15,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import question, server
-from benchmarks.clients.headrace_map import read
-from benchmarks.measuring import KEY, body
+from benchmarks.clients.headrace_map import read_answer
+from benchmarks.measurement import KEY, body
 from benchmarks.nginx import find_nginx
-from benchmarks.policies import standard
+from benchmarks.policies import standard_policies
 from benchmarks.question import Load, Question, Runner
 
 import headrace
@@ -29,11 +29,11 @@ needs_nginx = pytest.mark.skipif(find_nginx() is None, reason="nginx or its echo
 pytestmark = pytest.mark.anyio
 
 
-def measure(script: str, file: Path, *arguments: str) -> dict[str, Any]:
+def measure(script: str, file: Path, *argument_parser: str) -> dict[str, Any]:
     """A quick look at a question: its result."""
     command = [sys.executable, str(ROOT / "benchmarks" / script), "--quick", "--repeats", "1"]
     done = subprocess.run(
-        [*command, "--json", str(file), *arguments],
+        [*command, "--json", str(file), *argument_parser],
         capture_output=True,
         text=True,
         timeout=120,
@@ -49,19 +49,19 @@ def measure(script: str, file: Path, *arguments: str) -> dict[str, Any]:
 async def test_the_server_speaks_what_a_client_offers(
     http2: bool | Literal["auto"], spoken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with server.serving([0], tls=True) as nginx:
+    with server.run_server([0], tls=True) as nginx:
         monkeypatch.setenv("SSL_CERT_FILE", str(nginx.certificates))
         async with headrace.Client(
-            base_url=nginx.base_url(0, tls=True), api_key=KEY, policies=standard(), http2=http2
+            base_url=nginx.base_url(0, tls=True), api_key=KEY, policies=standard_policies(), http2=http2
         ) as client:
             reply = await client.request("POST", "/chat/completions", body(0))
-        read(reply).check()
+        read_answer(reply).check()
         assert reply.http_version == spoken
 
 
 @needs_nginx
 def test_httpx_speaks_http2_where_it_is_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    with server.serving([0], tls=True) as nginx:
+    with server.run_server([0], tls=True) as nginx:
         monkeypatch.setenv("SSL_CERT_FILE", str(nginx.certificates))
         with httpx.Client(http2=True) as client:
             response = client.post(f"{nginx.base_url(0, tls=True)}/chat/completions", json=body(0))
@@ -72,8 +72,8 @@ def test_httpx_speaks_http2_where_it_is_to(monkeypatch: pytest.MonkeyPatch) -> N
 
 @needs_nginx
 def test_a_quick_look_over_https(tmp_path: Path) -> None:
-    asked = "headrace,headrace-http1,floor-h2,httpx-h2"
-    result = measure("tls.py", tmp_path / "tls.json", "--only", asked)
+    clients = "headrace,headrace-http1,floor-h2,httpx-h2"
+    result = measure("tls.py", tmp_path / "tls.json", "--only", clients)
     assert not result["failures"]
     assert {row["name"] for row in result["rows"]} == {
         "headrace, map",
@@ -83,7 +83,7 @@ def test_a_quick_look_over_https(tmp_path: Path) -> None:
     }
     assert all(row["per_s"] > 0 for row in result["rows"])
     assert {target["text"].partition(",")[0] for target in result["targets"]} == {
-        "CPU a call against the bare Protocol over libnghttp2"
+        "CPU per call against the bare Protocol over libnghttp2"
     }
 
 
@@ -104,9 +104,9 @@ def test_loads_over_https_are_left_out_where_nginx_is_not_installed(
     ]
     monkeypatch.setattr(server, "find_nginx", lambda: None)
     monkeypatch.setattr(sys, "argv", ["question", "--repeats", "1"])
-    question.ask(Question("throughput", "Without nginx", loads), "What is left?")
+    question.run_question(Question("throughput", "Without nginx", loads), "What is left?")
     said = capsys.readouterr().out
-    assert "in secret: needs nginx, for the embedded endpoint has no TLS" in said
+    assert "in secret: skipped; https needs nginx" in said
     assert "round 1: in plain" in said
     assert "round 1: in secret" not in said
 
@@ -114,4 +114,4 @@ def test_loads_over_https_are_left_out_where_nginx_is_not_installed(
 def test_all_policies_that_the_standard_extra_brings_are_on() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     brought = {name for name in project["optional-dependencies"]["standard"] if "[" not in name}
-    assert {f"headrace-{policy.name}" for policy in standard()} == brought
+    assert {f"headrace-{policy.name}" for policy in standard_policies()} == brought

@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments: str | Path, limit: float = 120) -> subprocess.CompletedProcess[str]:
+def run(*argument_parser: str | Path, limit: float = 120) -> subprocess.CompletedProcess[str]:
     """Run a script of the benchmarks."""
-    script, *rest = map(str, arguments)
+    script, *rest = map(str, argument_parser)
     return subprocess.run(
         [sys.executable, ROOT / "benchmarks" / script, *rest],
         capture_output=True,
@@ -25,7 +25,7 @@ def run(*arguments: str | Path, limit: float = 120) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize("question", ["throughput", "streaming", "approaches"])
+@pytest.mark.parametrize("question", ["throughput", "streaming", "concurrency_styles"])
 def test_a_quick_look_at_a_question(question: str, tmp_path: Path) -> None:
     done = run("all.py", "--quick", "--only", question, "--results", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -38,5 +38,5 @@ def test_a_quick_look_at_a_question(question: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_question_or_contestant_is_named() -> None:
-    assert "no questions: speed" in run("all.py", "--only", "speed").stderr
-    assert "no clients: curl" in run("throughput.py", "--only", "curl").stderr
+    assert "unknown questions: speed" in run("all.py", "--only", "speed").stderr
+    assert "unknown clients: curl" in run("throughput.py", "--only", "curl").stderr

@@ -11,9 +11,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import page, soak
-from benchmarks.processes import FailedRunError, measured
+from benchmarks.processes import MeasurementError, run_measurement
 from benchmarks.question import Load, Runner, extrapolate
-from benchmarks.rounds import Entry, Figures, Round, Target, in_turn, medians
+from benchmarks.rounds import Entry, Figures, Round, Target, measure_rounds, medians
 from benchmarks.tables import result_tables
 
 OURS, THEIRS = Entry("100 in flight", "ours", "trio"), Entry("100 in flight", "theirs", "trio")
@@ -45,29 +45,29 @@ def test_a_target_without_figures_has_no_verdict() -> None:
 
 
 def test_who_fails_is_named_and_in_no_table() -> None:
-    asked: list[Entry] = []
+    measured: list[Entry] = []
 
     def measure(entry: Entry) -> Figures:
-        asked.append(entry)
-        if entry is THEIRS and len(asked) > 2:
-            raise FailedRunError("a wrong answer")
+        measured.append(entry)
+        if entry is THEIRS and len(measured) > 2:
+            raise MeasurementError("a wrong answer")
         return {"per_s": 1.0}
 
-    rounds, failures = in_turn([OURS, THEIRS], measure, 3)
+    rounds, failures = measure_rounds([OURS, THEIRS], measure, 3)
     assert failures == {THEIRS: "a wrong answer"}
-    assert asked == [OURS, THEIRS, OURS, THEIRS, OURS]
+    assert measured == [OURS, THEIRS, OURS, THEIRS, OURS]
     assert [row["name"] for row in medians(rounds)] == ["ours"]
 
 
 def test_who_takes_too_long_is_measured_once_and_counts_for_all_rounds() -> None:
-    asked: list[Entry] = []
+    measured: list[Entry] = []
 
     def measure(entry: Entry) -> Figures:
-        asked.append(entry)
-        return {"per_s": float(len(asked))}
+        measured.append(entry)
+        return {"per_s": float(len(measured))}
 
-    rounds, _ = in_turn([OURS, THEIRS], measure, 3, lambda entry: entry is THEIRS)
-    assert asked.count(THEIRS) == 1
+    rounds, _ = measure_rounds([OURS, THEIRS], measure, 3, lambda entry: entry is THEIRS)
+    assert measured.count(THEIRS) == 1
     assert [each[THEIRS]["per_s"] for each in rounds] == [2.0, 2.0, 2.0]
 
 
@@ -84,13 +84,13 @@ def test_a_quick_look_never_has_more_in_flight_than_calls() -> None:
 
 
 def test_a_process_that_fails_says_why_in_a_line() -> None:
-    grouped = "raise ExceptionGroup('several', [ValueError('this is no right answer')])"
-    with pytest.raises(FailedRunError, match=r"^ValueError: this is no right answer$"):
-        measured("-c", grouped)
-    with pytest.raises(FailedRunError, match="status 3"):
-        measured("-c", "raise SystemExit(3)")
-    with pytest.raises(FailedRunError, match=r"not done after 0\.5 s"):
-        measured("-c", "import time; time.sleep(30)", limit=0.5)
+    grouped = "raise ExceptionGroup('several', [ValueError('this is not a valid answer')])"
+    with pytest.raises(MeasurementError, match=r"^ValueError: this is not a valid answer$"):
+        run_measurement("-c", grouped)
+    with pytest.raises(MeasurementError, match="status 3"):
+        run_measurement("-c", "raise SystemExit(3)")
+    with pytest.raises(MeasurementError, match=r"not done after 0\.5 s"):
+        run_measurement("-c", "import time; time.sleep(30)", limit=0.5)
 
 
 def test_tables_show_what_was_not_met_and_who_did_not_finish() -> None:
@@ -107,7 +107,7 @@ def test_tables_show_what_was_not_met_and_who_did_not_finish() -> None:
     said = result_tables(result)
     assert "| ≥ 3 × | 2.99 × | 2.99 to 2.99 | **not met** |" in said
     assert "theirs, trio: did not finish: not done after 40 s" in said
-    assert "A quick look, with few calls: these are no results." in said
+    assert "A quick run with few calls: these figures are not results." in said
 
 
 def samples_of(objects: list[float]) -> list[dict[str, float]]:
@@ -133,6 +133,8 @@ def test_what_grows_with_the_calls_is_told_from_what_goes_up_and_down() -> None:
 
 def test_a_page_is_filled_between_its_comments_and_nowhere_else() -> None:
     text = "before <!-- tls --> old <!-- end of tls --> after"
-    assert page.filled(text, "tls", "new") == "before <!-- tls -->\n\nnew\n\n<!-- end of tls --> after"
+    assert (
+        page.replace_tables(text, "tls", "new") == "before <!-- tls -->\n\nnew\n\n<!-- end of tls --> after"
+    )
     with pytest.raises(SystemExit, match="no place for memory"):
-        page.filled(text, "memory", "new")
+        page.replace_tables(text, "memory", "new")

@@ -81,7 +81,7 @@ def test_mistakes_are_found_before_anything_is_sent(
     ("line", "message"),
     [
         ({"custom_id": "b", "url": "/v1/chat/completions", "body": {}}, "no model"),
-        ({"custom_id": "b", "url": "/v1/chat/completions", "body": []}, "'body' as an object"),
+        ({"custom_id": "b", "url": "/v1/chat/completions", "body": []}, "and 'body', an object"),
         ({"custom_id": "b", "url": "v1/x", "body": {"model": "m"}}, "must begin with '/'"),
         ({"custom_id": "b", "url": "/v1/x", "body": {"model": "m", "stream": True}}, "stream"),
         (

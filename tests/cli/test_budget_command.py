@@ -47,7 +47,7 @@ def test_a_budget_covers_all_sessions_and_can_be_raised(
         (("--budget", "1"), {"HEADRACE_POLICIES": "retry"}, "'cost' is not among policies=['retry']"),
         ((), {"HEADRACE_POLICIES": "retry", "HEADRACE_COST_BUDGET": "1"}, "'cost' is not among"),
         (("--budget", "1", "--model", "nobodys"), {}, "model 'nobodys' has no price"),
-        (("--sample", "3"), {}, "--sample goes with --dry-run"),
+        (("--sample", "3"), {}, "--sample: needs --dry-run"),
     ],
 )
 def test_a_budget_without_a_price_is_an_error_before_anything_is_sent(
@@ -89,4 +89,4 @@ def test_a_failed_sample_shows_its_error(headrace: Any, questions: Path) -> None
         "run", "questions.csv", *ASK, "--dry-run", "--sample", "3", OPENAI_BASE_URL="http://127.0.0.1:9/v1"
     )
     assert "0 succeeded, 3 failed" in result.out
-    assert "unknown: nothing was answered" in result.out
+    assert "unknown: no row was answered" in result.out

@@ -116,9 +116,9 @@ def test_mistakes_with_an_engine_are_errors_before_anything_is_sent(
     ("engines", "said"),
     [
         ([5], "5 is not an engine"),
-        ([Farm(), Farm(option="--feet")], "an engine called 'farm' already"),
-        ([Farm(option="--limit")], "headrace run has an option --limit already"),
-        ([Farm(), Farm("other")], "headrace run has an option --hands already"),
+        ([Farm(), Farm(option="--feet")], "another plugin has an engine called 'farm'"),
+        ([Farm(option="--limit")], "headrace run already has an option --limit"),
+        ([Farm(), Farm("other")], "headrace run already has an option --hands"),
     ],
 )
 def test_invalid_engines_are_plugin_errors(

@@ -72,9 +72,9 @@ MISTAKES = [
     (["simulate"], "missing argument 'SCENARIO'"),
     (
         ["chat", "Hi", "--model", "m", "--base-url", "http://u:p@h/v1"],
-        "--base-url contains a user name",
+        "--base-url contains a user name or password; set OPENAI_API_KEY instead",
     ),
-    (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "or set HEADRACE_INSECURE=true"),
+    (["chat", "Hi", "--model", "m", "--base-url", "http://a.com/v1"], "HEADRACE_INSECURE=true"),
 ]
 
 
@@ -99,6 +99,13 @@ def test_a_base_url_of_one_call_is_found_before_anything_is_sent(path: str) -> N
     assert f"--base-url '{URL}{path}' must not include '{path.rstrip('/')}'; use '{URL}'" in result.output
 
 
+def test_without_a_key_nothing_is_sent_to_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    result = invoke("chat", "Hi", "--model", "m", "--base-url", "https://api.openai.com/v1")
+    assert result.exit_code == 2
+    assert "OPENAI_API_KEY, or another --base-url" in result.output
+
+
 def test_a_value_is_named_by_what_set_it(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     (folder / "headrace.toml").write_text("max_in_flight = 0\n")
     assert "headrace: max_in_flight=0: must be" in invoke(*RUN).output
@@ -109,6 +116,13 @@ def test_a_value_is_named_by_what_set_it(monkeypatch: pytest.MonkeyPatch, folder
     monkeypatch.setenv("OPENAI_BASE_URL", "ftp://host")
     result = invoke("chat", "Hi", "--model", "m")
     assert "headrace: OPENAI_BASE_URL 'ftp://host' must be like" in result.output
+
+
+def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    result = invoke("chat", "Hi", "--model", "m")
+    assert result.exit_code == 2
+    assert result.output.endswith("set OPENAI_API_KEY, or another --base-url\n")
 
 
 def test_names_inside_quotes_are_left_alone() -> None:

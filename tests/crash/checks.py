@@ -16,7 +16,7 @@ import msgspec
 from tests.crash.inputs import MODEL, SCHEMA, Form
 from tests.crash.serving import SEED
 
-from headrace.testing.server.chat import ChatRequest, Message, complete
+from headrace.testing.server.chat import ChatRequest, Message, create_completion
 
 
 class LostError(AssertionError):
@@ -65,4 +65,4 @@ def check_complete(path: Path, prompts: Mapping[str, str], form: Form) -> None:
 def _answer(prompt: str, form: Form, id: str) -> Any:
     schema = {"type": "json_schema", "json_schema": {"schema": SCHEMA}} if form.schema else None
     request = ChatRequest(model=MODEL, messages=[Message("user", prompt)], response_format=schema)
-    return msgspec.json.decode(complete(request, id=id, seed=SEED).body())
+    return msgspec.json.decode(create_completion(request, id=id, seed=SEED).body())

@@ -11,13 +11,13 @@ from tests.docs.test_reference import page, rows, section
 
 from headrace.testing.simulation.distributions import KINDS, Fixed
 from headrace.testing.simulation.scenario import (
-    ERRORS,
-    OUTAGES,
+    ERROR_KINDS,
+    OUTAGE_KINDS,
     BrownOut,
     BulkLoad,
     ClosedLoad,
     EndpointModel,
-    Errors,
+    ErrorBurst,
     OpenLoad,
     Outage,
     Scenario,
@@ -43,7 +43,7 @@ def shown(default: Any) -> str:
         ("## `[endpoint]`", EndpointModel),
         ("## `[[outages]]`", Outage),
         ("## `[[brown_outs]]`", BrownOut),
-        ("## `[[errors]]`", Errors),
+        ("## `[[errors]]`", ErrorBurst),
     ],
 )
 def test_each_key_is_there_with_its_default(heading: str, kind: Any) -> None:
@@ -59,8 +59,8 @@ def test_each_distribution_is_there_with_its_keys() -> None:
 
 def test_the_words_and_what_is_no_setting_of_a_scenario_are_there() -> None:
     text = page("scenarios.md")
-    assert all(f'`"{word}"`' in section(text, "## `[[outages]]`") for word in OUTAGES)
-    assert all(f'"{word}"' in section(text, "## `[[errors]]`") for word in ERRORS)
+    assert all(f'`"{word}"`' in section(text, "## `[[outages]]`") for word in OUTAGE_KINDS)
+    assert all(f'"{word}"' in section(text, "## `[[errors]]`") for word in ERROR_KINDS)
     assert all(f"`{name}`" in section(text, "## Settings") for name in NOT_SIMULATED)
 
 

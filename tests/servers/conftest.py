@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 from benchmarks.nginx import await_port, find_nginx, free_port, stop
-from tests.servers.nginx import Nginx, running
+from tests.servers.nginx import Nginx, run_nginx
 
 from headrace import Client
 from headrace.testing.server.process import READY
@@ -72,7 +72,7 @@ def nginx(certificate: Path, tmp_path: Path) -> Callable[..., AbstractContextMan
     installed = find_nginx()
     if installed is None:
         pytest.skip("needs nginx with its echo module: apt install nginx-light libnginx-mod-http-echo")
-    return lambda **options: running(installed, tmp_path, certificate, **options)
+    return lambda **options: run_nginx(installed, tmp_path, certificate, **options)
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,11 @@ ANSWER = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Gruss"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
 }
-PIECES = [f" w{number}" for number in range(20)]
+CHUNKS = [f" w{number}" for number in range(20)]
 
 
 def _events() -> Iterator[str]:
-    for piece in PIECES:
+    for piece in CHUNKS:
         yield json.dumps({"choices": [{"index": 0, "delta": {"content": piece}}]})
     yield json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     yield "[DONE]"
@@ -96,7 +96,7 @@ class Nginx:
 
 
 @contextlib.contextmanager
-def running(
+def run_nginx(
     installed: Installed,
     folder: Path,
     certificate: Path,

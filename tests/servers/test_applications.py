@@ -30,16 +30,16 @@ async def test_a_map_of_300_calls_succeeds(url: str, connect: Connect, http2: ob
 
 async def test_whole_and_streamed_replies_are_the_same(url: str, connect: Connect) -> None:
     async with connect(url, http2=True) as client:
-        whole = await client.chat("Hallo")
+        extrapolate_to = await client.chat("Hallo")
         for _ in range(3):
             async with client.stream("Hallo") as stream:
                 text = "".join([piece.text async for piece in stream])
-            assert text == whole.text
+            assert text == extrapolate_to.text
             assert stream.reply.http_version == "HTTP/2"
         async with client.stream("Hallo") as stream:
             async for _ in stream:
                 break  # left early: only its own stream is reset
-        assert (await client.chat("Hallo")).text == whole.text
+        assert (await client.chat("Hallo")).text == extrapolate_to.text
 
 
 async def test_megabytes_are_sent_beside_small_requests(url: str, connect: Connect) -> None:

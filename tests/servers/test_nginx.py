@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from tests.servers.nginx import PIECES
+from tests.servers.nginx import CHUNKS
 
 from headrace import Client, ConnectError, ServerError
 
@@ -50,7 +50,7 @@ async def test_calls_streams_errors_and_megabytes_both_ways(nginx: Run, connect:
                     await client.request("POST", "/busy", {})
                 assert caught.value.status == 503
         async with connect(f"{root}/stream/v1") as client, client.stream("Hallo") as stream:
-            assert [piece.text async for piece in stream if piece.text] == PIECES
+            assert [piece.text async for piece in stream if piece.text] == CHUNKS
         assert stream.reply.http_version == "HTTP/2"
 
 
@@ -107,12 +107,12 @@ async def test_requests_in_progress_are_answered_when_nginx_quits(nginx: Run, co
             await client.chat("Hallo")
             texts: list[str] = []
 
-            async def ask() -> None:
+            async def make_call() -> None:
                 texts.append((await client.chat("Hallo")).text)
 
             async with anyio.create_task_group() as group:
                 for _ in range(50):
-                    group.start_soon(ask)
+                    group.start_soon(make_call)
                 with anyio.fail_after(10):
                     while client.in_flight < 50:
                         await anyio.lowlevel.checkpoint()

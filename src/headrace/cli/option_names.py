@@ -17,12 +17,13 @@ _OTHER_NAMES = {"schema": ["answer"], "budget": ["cost: budget", "[cost] budget"
 """Names of a parameter in messages, besides its own."""
 
 _ADVICE = {
-    "as api_key=": "as OPENAI_API_KEY",
+    "pass a key as api_key= instead": "set OPENAI_API_KEY instead",
     "OPENAI_API_KEY or api_key=": "OPENAI_API_KEY",
-    "or pass api_key= or another": "or name another",
     "pass insecure=True": "set HEADRACE_INSECURE=true",
+    "the JSON schema --schema": "the JSON schema",
+    "or pass api_key= or another --base-url": "or another --base-url",
 }
-"""Advice about settings that have no option."""
+"""Advice about settings without an option, and phrases that would name an option twice."""
 
 _RUNNING = "headrace.cli.running"
 _START = r"(?<![\w'\"./-])"

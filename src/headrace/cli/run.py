@@ -119,6 +119,7 @@ def run(
 
     from headrace.bulk import BulkRun, raise_file_limit
     from headrace.bulk.prepared_run import prepare_run
+    from headrace.cli.option_names import with_options
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.terminal_run import perform, run_async
     from headrace.errors import HeadraceError, JournalError, SettingsError
@@ -168,7 +169,8 @@ def run(
         if sample is None:
             click.echo(preview(client, prepared))
         else:
-            click.echo(run_async(lambda: take_sample(client, prepared, sample)))
+            text = run_async(lambda: take_sample(client, prepared, sample))
+            click.echo(with_options(text, click.get_current_context()))
         return
     with prepared.open_journal(retry_failed=retry_failed) as journal:
         bulk = BulkRun(
@@ -222,13 +224,14 @@ def report(summary: Summary, out: str, table: str | None = None) -> str:
     from headrace.bulk.summary_text import describe
     from headrace.cli.option_names import with_options
 
-    lines = [describe(summary), f"  output     {out}"]
+    ctx = click.get_current_context()
+    lines = [with_options(describe(summary), ctx), f"  output     {out}"]
     if table is not None:
         lines.append(f"  table      {table}")
     if summary.stopped_by is not None:
         why = ""
         if summary.stopped_by != "interrupt":
-            why = f"Stopped: {with_options(str(summary.stopped_by), click.get_current_context())}. "
+            why = f"Stopped: {with_options(str(summary.stopped_by), ctx)}. "
         lines.append(
             f"{why}{summary.left:,} of {summary.total:,} items are left unsent; "
             "run the same command again to continue."

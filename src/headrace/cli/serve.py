@@ -10,7 +10,7 @@ import click
 from headrace._support.units import parse_rate, parse_share
 from headrace.cli.options import DURATION, Quantity
 from headrace.testing.server.behaviour import Behaviour
-from headrace.testing.server.certificates import Certificate, SelfMade, self_made
+from headrace.testing.server.certificates import Certificate, TemporaryCertificate, temporary_certificate
 
 _FILE = click.Path(exists=True, dir_okay=False)
 
@@ -90,7 +90,9 @@ def serve(
             certified = None
             if tls:
                 certified = (
-                    Certificate(certificate, key) if certificate else stack.enter_context(self_made(host))
+                    Certificate(certificate, key)
+                    if certificate
+                    else stack.enter_context(temporary_certificate(host))
                 )
             run_server(behaviour, host, port, ready=partial(_announce, certified), certificate=certified)
         except OSError as error:
@@ -101,7 +103,7 @@ def serve(
 
 def _announce(certificate: Certificate | None, url: str) -> None:
     click.echo(f"Simulated endpoint at {url}")
-    if isinstance(certificate, SelfMade):
+    if isinstance(certificate, TemporaryCertificate):
         click.echo(
             "Its certificate is new and only for this endpoint. Call it like this:\n"
             f"  SSL_CERT_FILE={certificate.authority} OPENAI_BASE_URL={url} headrace chat Hello --model any"

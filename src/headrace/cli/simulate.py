@@ -12,7 +12,7 @@ from headrace.cli import options
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from headrace.testing.simulation import Result, Variant
+    from headrace.testing.simulation import SimulationResult, Variant
     from headrace.testing.simulation.tables import Table
 
 _WIDEST = 10_000
@@ -55,7 +55,7 @@ def simulate(
         raise click.UsageError("Missing argument 'SCENARIO': a file, or a name from --list.")
     given = bundled.find_scenario(scenario)
     if show:
-        click.echo(bundled.content_of(scenario), nl=False)
+        click.echo(bundled.scenario_text(scenario), nl=False)
         return
     for path in filter(None, (table, out)):
         if not Path(path).absolute().parent.is_dir():
@@ -88,7 +88,7 @@ def _tell(variant: Variant, share: float) -> None:
     click.echo(f"{_CLEAR}{variant.name or 'simulating'} {share:.0%}", nl=False, err=True)
 
 
-def _print(result: Result) -> None:
+def _print(result: SimulationResult) -> None:
     """Print the tables at full width; a narrow terminal wraps them."""
     from rich.console import Console
 
@@ -102,12 +102,12 @@ def _print(result: Result) -> None:
             console.print()
             if run.variant.name:
                 console.print(run.variant.name, style="bold")
-            console.print(_laid_out(tables.course(result, run)))
+            console.print(_laid_out(tables.timeline(result, run)))
         console.print()
         console.print(_laid_out(tables.overview(result)))
         console.print()
-        for words in tables.words(result):
-            console.print(words)
+        for note in tables.notes(result):
+            console.print(note)
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
 
@@ -126,7 +126,7 @@ def _laid_out(table: Table) -> RichTable:
     return laid_out
 
 
-def _write_csv(result: Result, path: str) -> None:
+def _write_csv(result: SimulationResult, path: str) -> None:
     from headrace.errors import InputError
     from headrace.testing.simulation import tables
 

@@ -28,8 +28,3 @@ def missing_plugin(name: str) -> str | None:
     if name not in _PLUGINS or importlib.util.find_spec(f"headrace_{name}") is not None:
         return None
     return f"headrace-{name}"
-
-
-def missing_plugin_of(key: str) -> str | None:
-    """The distribution to install for a key of the environment, like ``RETRY_ATTEMPTS``; None as above."""
-    return missing_plugin(key.partition("_")[0].lower())

@@ -13,7 +13,6 @@ from headrace._support.text import nearest
 from headrace.errors import SettingsError
 from headrace.keys import Secret
 from headrace.settings.core_settings import CoreSettings
-from headrace.settings.known_plugins import missing_plugin, missing_plugin_of
 
 T = TypeVar("T")
 
@@ -82,19 +81,24 @@ class Settings:
         """
         for name in [*self._sections, *self._keywords]:
             if name not in self._claimed:
-                distribution = missing_plugin(name)
                 known = [*self._claimed, *core_keys(), *also]
-                hint = nearest(name, known) if distribution is None else f"install {distribution}"
-                raise SettingsError(f"no plugin has settings called {name!r}; {hint}")
+                raise SettingsError(f"no plugin has settings called {name!r}; {_hint(name, name, known)}")
         known = [f"{PREFIX}{key.upper()}" for key in core_keys()]
         known += [f"{PREFIX}{name}_{key}".upper() for name, keys in self._claimed.items() for key in keys]
         prefixes = tuple(f"{name.upper()}_" for name in self._claimed)
         for key in self._environment:
             if not key.startswith(prefixes):
                 name = PREFIX + key
-                distribution = missing_plugin_of(key)
-                hint = nearest(name, known) if distribution is None else f"install {distribution}"
-                raise SettingsError(f"unknown environment variable {name}; {hint}")
+                plugin = key.partition("_")[0].lower()
+                raise SettingsError(f"unknown environment variable {name}; {_hint(plugin, name, known)}")
+
+
+def _hint(plugin: str, name: str, known: Iterable[str]) -> str:
+    """The end of a message: the plugin to install if it is one of ours, else the nearest known name."""
+    from headrace.settings.known_plugins import missing_plugin
+
+    distribution = missing_plugin(plugin)
+    return nearest(name, known) if distribution is None else f"install {distribution}"
 
 
 def core_keys() -> list[str]:

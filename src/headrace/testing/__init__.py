@@ -1,4 +1,4 @@
-"""For tests of users and plugin authors: a fake endpoint, an observer, fixtures, the contract of policies."""
+"""For tests of applications and plugins: a fake endpoint, an event recorder, fixtures, the contract."""
 
 from headrace.testing.contract import check_policy_contract
 from headrace.testing.event_recorder import EventRecorder

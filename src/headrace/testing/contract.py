@@ -36,7 +36,7 @@ async def check_policy_contract(make: Make) -> None:
     - ``notify``, if there is one, accepts any event.
     - Several open clients may share it, and a client may use it after another one. ``lifespan``, if there is
       one, leaves no task behind, also when the client's block is cancelled.
-    - It works in another event loop after its own has ended: ``reset`` clears what belongs to that loop.
+    - After its event loop has ended it works in another one: ``reset`` clears what belongs to the old loop.
 
     Args:
         make: Returns a new policy each time.
@@ -220,7 +220,7 @@ async def _check_events(make: Make) -> None:
 
 async def _check_lifespan(make: Make) -> None:
     policy, endpoint = make(), FakeEndpoint()
-    # The second client may start tasks that end with the first one.
+    # Two clients are open at once, and the first one makes the last call.
     async with _open(endpoint, policy) as first, endpoint.client([policy]) as second:
         for number, client in enumerate((first, second, first)):
             assert (await client.chat(f"Hallo {number}")).text == "ok", "two clients cannot share the policy"
@@ -257,7 +257,7 @@ async def _check_other_event_loop(make: Make) -> None:
 
 
 def _clock(backend: str, begins: float) -> dict[str, Any]:
-    """Options of an event loop: on trio a clock that starts at ``begins``, and not at a random value."""
+    """Options of an event loop: on trio, a clock that starts at ``begins`` instead of a random time."""
     if backend == "asyncio":
         return {}
     import trio.testing

@@ -16,8 +16,8 @@ from headrace.client import Client
 from headrace.endpoint import EMPTY
 from headrace.policies import Policy
 from headrace.replies import Headers, Reply
-from headrace.testing.server.plan import Plan, with_quirks
-from headrace.testing.server.quirks import quirks_of
+from headrace.testing.server.quirks import find_quirks
+from headrace.testing.server.response_plan import ResponsePlan, apply_quirks
 from headrace.testing.shapes import answer_to
 from headrace.transports.memory import MemoryTransport
 
@@ -30,11 +30,11 @@ class Answer:
         text: The text of the model; a streamed call gets it word by word.
         status: The HTTP status.
         headers: Headers of the answer.
-        body: A mapping, or bytes as they go over the wire, in place of the whole body.
+        body: The whole body, as a mapping or as the bytes that are sent. None: made from ``text``.
         delay: Seconds until the answer, on the clock of the event loop.
-        prompt_tokens: Reported for the prompt; nothing is counted.
-        completion_tokens: Reported for the answer.
-        cached_tokens: Reported as part of the prompt.
+        prompt_tokens: Reported number of tokens of the prompt; nothing is counted.
+        completion_tokens: Reported number of tokens of the answer.
+        cached_tokens: Reported number of cached tokens, a part of ``prompt_tokens``.
     """
 
     text: str = "ok"
@@ -89,8 +89,8 @@ class FakeEndpoint:
     Args:
         steps: Each attempt takes the next one: a text (status 200), a status, an `Answer`, or an exception
             that the transport raises.
-        otherwise: The step of all attempts after the last of ``steps``.
-        quirks: Names of odd but real ways to answer a chat, as in ``headrace serve --quirks``.
+        otherwise: The step for all attempts after ``steps`` are used up.
+        quirks: Names of unusual answers that real endpoints give, as in ``headrace serve --quirks``.
 
     Attributes:
         attempts: The requests in order, one for each attempt.
@@ -107,7 +107,7 @@ class FakeEndpoint:
     """
 
     def __init__(self, *steps: Step, otherwise: Step = "ok", quirks: Iterable[str] = ()) -> None:
-        self._quirks = quirks_of(quirks)
+        self._quirks = find_quirks(quirks)
         self._steps = deque(steps)
         self._otherwise = otherwise
         self.attempts: list[Request] = []
@@ -123,7 +123,7 @@ class FakeEndpoint:
         """A client whose transport is this endpoint.
 
         Args:
-            policies: Its policies, by default none; None: those of the installed plugins.
+            policies: Its policies; by default none. None: those of the installed plugins.
             **keywords: As for `headrace.Client`.
         """
         keywords = {"base_url": "http://fake.test/v1", "model": "fake-model"} | keywords
@@ -159,12 +159,12 @@ class FakeEndpoint:
         return _reply(step.status, headers, content)
 
     def _answer_with_quirks(self, content: bytes, call: Call, headers: Mapping[str, str]) -> Reply:
-        """The answer with the quirks."""
+        """The answer, changed by the quirks."""
         events = tuple(content.splitlines(keepends=True)[::2]) if call.streamed else ()
         whole = b"" if events else content
-        plan = Plan(headers=headers, content=whole, events=tuple(event + b"\n" for event in events))
-        odd = with_quirks(self._quirks, plan, call.content)
-        return _reply(odd.status, odd.headers, b"".join(odd.events) or odd.content)
+        plan = ResponsePlan(headers=headers, content=whole, events=tuple(event + b"\n" for event in events))
+        changed = apply_quirks(self._quirks, plan, call.content)
+        return _reply(changed.status, changed.headers, b"".join(changed.events) or changed.content)
 
 
 def _reply(status: int, headers: Mapping[str, str], content: bytes) -> Reply:

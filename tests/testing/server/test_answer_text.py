@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.testing.server import Behaviour, Simulation
+from headrace.testing.server import Behaviour, SimulatedModel
 
 CATEGORIES = ["Elektronik", "Haushalt", "Kleidung", "Bücher", "Spielzeug", "Sport", "Garten", "Lebensmittel"]
 
@@ -16,7 +16,7 @@ def answer(prompt: str, *, system: str | None = None, seed: int = 0, **more: Any
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     body = json.dumps({"model": "m", "messages": messages, **more}).encode()
-    plan = Simulation(Behaviour(seed=seed)).answer("POST", "/chat/completions", {}, body, 0.0)
+    plan = SimulatedModel(Behaviour(seed=seed)).answer("POST", "/chat/completions", {}, body, 0.0)
     content = json.loads(plan.content)["choices"][0]["message"]["content"]
     assert isinstance(content, str)
     return content

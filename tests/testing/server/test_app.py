@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from headrace.testing.server import Behaviour, create_app
-from headrace.testing.server.app import BODY_LIMIT, ConnectionCut, Endpoint
+from headrace.testing.server.app import BODY_LIMIT, ConnectionCut, EndpointApp
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def client(app: Endpoint) -> httpx.AsyncClient:
+def client(app: EndpointApp) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test/v1")
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.testing.server import Behaviour, Certificate
-from headrace.testing.server.arguments import API_KEY_VARIABLE, from_arguments, to_arguments
+from headrace.testing.server.arguments import API_KEY_VARIABLE, format_arguments, parse_arguments
 from headrace.testing.server.behaviour import FAULT_KINDS
 
 _seconds = st.floats(min_value=0, max_value=1e6)
@@ -26,20 +26,20 @@ behaviours = st.builds(
 @given(behaviours)
 def test_a_behaviour_survives_the_command_line(behaviour: Behaviour) -> None:
     environment = {API_KEY_VARIABLE: behaviour.api_key} if behaviour.api_key is not None else {}
-    assert from_arguments(to_arguments(behaviour), environment).behaviour == behaviour
+    assert parse_arguments(format_arguments(behaviour), environment).behaviour == behaviour
 
 
 @pytest.mark.parametrize("certificate", [Certificate("chain.pem"), Certificate("chain.pem", "key.pem"), None])
 def test_a_certificate_survives_the_command_line(certificate: Certificate | None) -> None:
-    assert from_arguments(to_arguments(Behaviour(), certificate), {}).certificate == certificate
+    assert parse_arguments(format_arguments(Behaviour(), certificate), {}).certificate == certificate
 
 
 def test_the_key_is_not_on_the_command_line() -> None:
-    assert "sk-secret" not in " ".join(to_arguments(Behaviour(api_key="sk-secret")))
+    assert "sk-secret" not in " ".join(format_arguments(Behaviour(api_key="sk-secret")))
 
 
 def test_people_may_write_units() -> None:
-    arguments = from_arguments(["--latency=800ms", "--errors", "5%", "--rate-limit", "600/min"], {})
+    arguments = parse_arguments(["--latency=800ms", "--errors", "5%", "--rate-limit", "600/min"], {})
     assert arguments.behaviour == Behaviour(latency=0.8, errors=0.05, rate_limit=10.0)
     assert (arguments.host, arguments.port) == ("127.0.0.1", 8000)
 
@@ -48,14 +48,14 @@ def test_people_may_write_units() -> None:
     ("argument", "message"),
     [
         ("--latency=soon", "'soon' is not a duration"),
-        ("--faults=earthquake", "there is no fault 'earthquake'"),
+        ("--faults=earthquake", "unknown fault 'earthquake'"),
         ("--errors=200%", "between 0 and 1"),
-        ("--key=key.pem", "--key is the key of a --certificate"),
+        ("--key=key.pem", "--key needs --certificate"),
     ],
 )
 def test_a_wrong_option_ends_with_a_message(
     argument: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        from_arguments([argument], {})
+        parse_arguments([argument], {})
     assert message in capsys.readouterr().err

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.testing.server import Behaviour, Simulation
-from headrace.testing.server.plan import Plan
+from headrace.testing.server import Behaviour, SimulatedModel
+from headrace.testing.server.response_plan import ResponsePlan
 from headrace.testing.server.tokenizer import count_tokens
 
 messages = st.lists(
@@ -26,16 +26,16 @@ bodies = st.fixed_dictionaries(
 )
 
 
-def ask(body: Any, *, seed: int = 0) -> Plan:
+def ask(body: Any, *, seed: int = 0) -> ResponsePlan:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Simulation(Behaviour(seed=seed)).answer("POST", "/v1/chat/completions", {}, content, 0.0)
+    return SimulatedModel(Behaviour(seed=seed)).answer("POST", "/v1/chat/completions", {}, content, 0.0)
 
 
 def user(text: str, **more: Any) -> dict[str, Any]:
     return {"model": "m", "messages": [{"role": "user", "content": text}], **more}
 
 
-def streamed(plan: Plan) -> list[dict[str, Any]]:
+def streamed(plan: ResponsePlan) -> list[dict[str, Any]]:
     *events, done = plan.events
     assert done == b"data: [DONE]\n\n"
     assert all(event.startswith(b"data: ") and event.endswith(b"\n\n") for event in events)
@@ -60,7 +60,7 @@ def test_the_same_seed_and_body_give_the_same_bytes(body: dict[str, Any], seed: 
 
 
 def test_the_answer_does_not_depend_on_what_was_asked_before() -> None:
-    simulation = Simulation(Behaviour())
+    simulation = SimulatedModel(Behaviour())
     content = [json.dumps(user(f"question {number}")).encode() for number in range(20)]
 
     def answers(order: list[bytes]) -> dict[bytes, bytes]:
@@ -104,7 +104,7 @@ def test_a_stream_begins_with_the_role_and_ends_with_the_reason() -> None:
 
 def test_a_stream_takes_as_long_as_the_whole_answer() -> None:
     content = json.dumps(user("Hello", stream=True)).encode()
-    plan = Simulation(Behaviour(latency=2.0)).answer("POST", "/chat/completions", {}, content, 0.0)
+    plan = SimulatedModel(Behaviour(latency=2.0)).answer("POST", "/chat/completions", {}, content, 0.0)
     assert plan.delay + plan.gap * (len(plan.events) - 1) == pytest.approx(2.0)
 
 

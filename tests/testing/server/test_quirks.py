@@ -12,7 +12,7 @@ import pytest
 from headrace import CallError, Client, InvalidReply, Reply, StatusError, Tools
 from headrace.testing import FakeEndpoint
 from headrace.testing.server import Behaviour, endpoint_process
-from headrace.testing.server.quirks import READ, REFUSED
+from headrace.testing.server.quirks import READABLE, UNREADABLE
 
 PROMPT = "Which one of: red | blue"
 Ask = Callable[[Client], Awaitable[tuple[str, Reply]]]
@@ -55,21 +55,21 @@ async def of_embedded(quirks: list[str]) -> AsyncIterator[Client]:
 def check_read(name: str, text: str, reply: Reply, plain: str) -> None:
     """Whether an answer with this quirk says what one without says."""
     assert text == reply.text
-    if name == "index-zero-tools":
+    if name == "duplicate-tool-index":
         assert [call.name for call in TOOLS.calls(reply)] == ["now", "now"]
         assert len({call.id for call in TOOLS.calls(reply)}) == 2
         assert text == ""
-    elif name == "in-a-fence":
+    elif name == "code-fence":
         assert plain in text
     else:
-        assert text == plain + ("\ufffd" if name == "half-a-character" else "")
+        assert text == plain + ("\ufffd" if name == "half-surrogate" else "")
     thinks = name in {"thinking-parts", "think-block", "reasoning-content"}
     assert reply.reasoning.strip() == ("Well." if thinks else "")
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("ask", [whole, streamed])
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", READABLE)
 async def test_an_answer_that_is_there_is_read_from_the_fake(name: str, ask: Ask) -> None:
     async with of_fake([name]) as client:
         check_read(name, *await ask(client), "red")
@@ -77,28 +77,34 @@ async def test_an_answer_that_is_there_is_read_from_the_fake(name: str, ask: Ask
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("ask", [whole, streamed])
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", UNREADABLE)
 async def test_an_answer_that_is_none_is_an_error_from_the_fake(name: str, ask: Ask) -> None:
     async with of_fake([name]) as client:
         with pytest.raises(CallError) as caught:
             await ask(client)
-    assert caught.value.retryable == (name != "no-credit")
+    assert caught.value.retryable == (name != "payment-required")
 
 
 @pytest.mark.anyio
 async def test_the_embedded_endpoint_has_them_all() -> None:
     async with of_embedded([]) as client:
         plain, _ = await whole(client)
-    for name in ("think-block", "null-chunks", "no-last-blank-line", "half-a-character", "index-zero-tools"):
+    for name in (
+        "think-block",
+        "null-chunks",
+        "no-last-blank-line",
+        "half-surrogate",
+        "duplicate-tool-index",
+    ):
         async with of_embedded([name]) as client:
             check_read(name, *await whole(client), plain)
             check_read(name, *await streamed(client), plain)
-    for refused in ("error-as-success", "empty-body"):
+    for refused in ("error-with-200", "empty-body"):
         async with of_embedded([refused]) as client:
             for ask in (whole, streamed):
                 with pytest.raises((InvalidReply, CallError)):
                     await ask(client)
-    async with of_embedded(["no-credit"]) as client:
+    async with of_embedded(["payment-required"]) as client:
         with pytest.raises(StatusError, match="Insufficient Balance"):
             await whole(client)
 
@@ -111,11 +117,11 @@ def test_several_go_together() -> None:
     "make", [lambda names: Behaviour(quirks=names), lambda names: FakeEndpoint(quirks=names)]
 )
 def test_an_unknown_quirk_is_an_error_that_lists_them(make: Callable[[list[str]], Any]) -> None:
-    with pytest.raises(ValueError, match="no quirk 'think-blok': choose among null-chunks"):
+    with pytest.raises(ValueError, match="unknown quirk 'think-blok': must be one of null-chunks"):
         make(["think-blok"])
 
 
 def test_each_is_documented() -> None:
     docs = Path(__file__).parents[3] / "docs/explanation/embedded-endpoint.md"
     text = docs.read_text(encoding="utf-8")
-    assert [name for name in (*READ, *REFUSED) if f"| `{name}` |" not in text] == []
+    assert [name for name in (*READABLE, *UNREADABLE) if f"| `{name}` |" not in text] == []

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from headrace.testing.server import Behaviour, Simulation
-from headrace.testing.server.plan import Plan
+from headrace.testing.server import Behaviour, SimulatedModel
+from headrace.testing.server.response_plan import ResponsePlan
 from headrace.testing.server.tokenizer import count_tokens
 
 
-def ask(path: str = "/v1/responses", **body: Any) -> Plan:
+def ask(path: str = "/v1/responses", **body: Any) -> ResponsePlan:
     content = json.dumps({"model": "m", **body}).encode()
-    return Simulation(Behaviour()).answer("POST", path, {}, content, 0.0)
+    return SimulatedModel(Behaviour()).answer("POST", path, {}, content, 0.0)
 
 
-def said(plan: Plan) -> str:
+def said(plan: ResponsePlan) -> str:
     [item] = json.loads(plan.content)["output"]
     [part] = item["content"]
     assert (item["type"], item["role"], part["type"]) == ("message", "assistant", "output_text")

@@ -11,23 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.testing.server import Behaviour, Simulation
-from headrace.testing.server.plan import Plan
+from headrace.testing.server import Behaviour, SimulatedModel
+from headrace.testing.server.response_plan import ResponsePlan
 
 CHAT = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]}).encode()
 
 
-def chat(simulation: Simulation, number: int = 0, now: float = 0.0) -> Plan:
+def chat(simulation: SimulatedModel, number: int = 0, now: float = 0.0) -> ResponsePlan:
     body = {"model": "m", "messages": [{"role": "user", "content": f"Hello {number}"}]}
     return simulation.answer("POST", "/v1/chat/completions", {}, json.dumps(body).encode(), now)
 
 
-def embed(**body: Any) -> Plan:
+def create_embeddings(**body: Any) -> ResponsePlan:
     content = json.dumps({"model": "m", **body}).encode()
-    return Simulation(Behaviour()).answer("POST", "/v1/embeddings", {}, content, 0.0)
+    return SimulatedModel(Behaviour()).answer("POST", "/v1/embeddings", {}, content, 0.0)
 
 
-def error(plan: Plan) -> dict[str, Any]:
+def error(plan: ResponsePlan) -> dict[str, Any]:
     found = json.loads(plan.content)["error"]
     assert set(found) == {"message", "type", "param", "code"}
     assert isinstance(found, dict)
@@ -36,7 +36,7 @@ def error(plan: Plan) -> dict[str, Any]:
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
 def test_paths_work_with_and_without_the_version(prefix: str) -> None:
-    simulation = Simulation(Behaviour())
+    simulation = SimulatedModel(Behaviour())
     assert simulation.answer("POST", f"{prefix}/chat/completions", {}, CHAT, 0.0).status == 200
     models = json.loads(simulation.answer("GET", f"{prefix}/models", {}, b"", 0.0).content)
     assert models["object"] == "list"
@@ -58,7 +58,7 @@ def test_paths_work_with_and_without_the_version(prefix: str) -> None:
     ],
 )
 def test_wrong_paths_and_methods_are_refused(method: str, path: str, status: int) -> None:
-    plan = Simulation(Behaviour()).answer(method, path, {}, CHAT, 0.0)
+    plan = SimulatedModel(Behaviour()).answer(method, path, {}, CHAT, 0.0)
     assert plan.status == status
     assert error(plan)["type"] == "invalid_request_error"
     assert ("allow" in plan.headers) == (status == 405)
@@ -66,7 +66,7 @@ def test_wrong_paths_and_methods_are_refused(method: str, path: str, status: int
 
 @pytest.mark.parametrize("given", [{}, {"authorization": "Bearer sk-guess"}, {"authorization": "sk-right"}])
 def test_a_missing_or_wrong_key_is_refused_and_no_key_is_echoed(given: dict[str, str]) -> None:
-    simulation = Simulation(Behaviour(api_key="sk-right"))
+    simulation = SimulatedModel(Behaviour(api_key="sk-right"))
     plan = simulation.answer("POST", "/v1/chat/completions", given, CHAT, 0.0)
     assert plan.status == 401
     assert error(plan)["code"] == "invalid_api_key"
@@ -74,13 +74,13 @@ def test_a_missing_or_wrong_key_is_refused_and_no_key_is_echoed(given: dict[str,
 
 
 def test_the_right_key_is_let_in() -> None:
-    simulation = Simulation(Behaviour(api_key="sk-right"))
+    simulation = SimulatedModel(Behaviour(api_key="sk-right"))
     headers = {"authorization": "Bearer sk-right"}
     assert simulation.answer("POST", "/v1/chat/completions", headers, CHAT, 0.0).status == 200
 
 
 def test_every_reply_has_a_request_id() -> None:
-    simulation = Simulation(Behaviour(errors=0.5))
+    simulation = SimulatedModel(Behaviour(errors=0.5))
     plans = [chat(simulation, number) for number in range(20)]
     plans.append(simulation.answer("GET", "/models", {}, b"", 0.0))
     plans += [simulation.answer("GET", "/nowhere", {}, b"", 0.0) for _ in range(2)]
@@ -88,7 +88,7 @@ def test_every_reply_has_a_request_id() -> None:
 
 
 def test_over_the_rate_limit_there_is_a_429_that_says_when_to_come_back() -> None:
-    simulation = Simulation(Behaviour(rate_limit=2, latency=5.0))
+    simulation = SimulatedModel(Behaviour(rate_limit=2, latency=5.0))
     first = chat(simulation)
     assert (first.status, first.headers["x-ratelimit-remaining-requests"]) == (200, "1")
     assert chat(simulation).status == 200
@@ -102,14 +102,14 @@ def test_over_the_rate_limit_there_is_a_429_that_says_when_to_come_back() -> Non
 
 
 def test_a_wrong_body_counts_against_the_rate_limit() -> None:
-    simulation = Simulation(Behaviour(rate_limit=1))
+    simulation = SimulatedModel(Behaviour(rate_limit=1))
     wrong = simulation.answer("POST", "/v1/chat/completions", {}, b"{", 0.0)
     assert (wrong.status, wrong.headers["x-ratelimit-remaining-requests"]) == (400, "0")
     assert chat(simulation).status == 429
 
 
 def test_attempts_refused_by_the_rate_limit_leave_the_faults_as_they_are() -> None:
-    free, limited = Simulation(Behaviour(errors=0.5)), Simulation(Behaviour(errors=0.5, rate_limit=1))
+    free, limited = SimulatedModel(Behaviour(errors=0.5)), SimulatedModel(Behaviour(errors=0.5, rate_limit=1))
     undisturbed = [chat(free).fault for _ in range(10)]
     disturbed = []
     for second in range(10):
@@ -122,7 +122,7 @@ def test_attempts_refused_by_the_rate_limit_leave_the_faults_as_they_are() -> No
 def test_the_nth_attempt_at_a_request_fares_the_same_in_any_order(seed: int, order: list[int]) -> None:
     behaviour = Behaviour(errors=0.5, latency=1.0, jitter=0.5, seed=seed)
 
-    def fates(simulation: Simulation, numbers: list[int]) -> dict[tuple[int, int], Plan]:
+    def fates(simulation: SimulatedModel, numbers: list[int]) -> dict[tuple[int, int], ResponsePlan]:
         met: Counter[int] = Counter()
         plans = {}
         for number in numbers:
@@ -130,14 +130,14 @@ def test_the_nth_attempt_at_a_request_fares_the_same_in_any_order(seed: int, ord
             plans[number, met[number]] = chat(simulation, number)
         return plans
 
-    straight = fates(Simulation(behaviour), [number // 3 for number in range(12)])
-    mixed = fates(Simulation(behaviour), [number // 3 for number in order])
+    straight = fates(SimulatedModel(behaviour), [number // 3 for number in range(12)])
+    mixed = fates(SimulatedModel(behaviour), [number // 3 for number in order])
     assert straight == mixed
 
 
 def test_the_share_and_the_kinds_of_faults_are_those_asked_for() -> None:
     behaviour = Behaviour(errors=0.2, faults=("503", "stall"), stall=3.0)
-    simulation = Simulation(behaviour)
+    simulation = SimulatedModel(behaviour)
     plans = [chat(simulation, number) for number in range(5000)]
     kinds = Counter(plan.fault for plan in plans)
     assert set(kinds) == {None, "503", "stall"}
@@ -148,14 +148,14 @@ def test_the_share_and_the_kinds_of_faults_are_those_asked_for() -> None:
 
 @pytest.mark.parametrize(("kind", "status"), [("500", 500), ("503", 503), ("429", 429)])
 def test_a_fault_of_a_status_is_an_error_of_that_status(kind: str, status: int) -> None:
-    plan = chat(Simulation(Behaviour(errors=1.0, faults=[kind], latency=0.5)))
+    plan = chat(SimulatedModel(Behaviour(errors=1.0, faults=[kind], latency=0.5)))
     assert (plan.status, plan.fault, plan.delay) == (status, kind, 0.5)
     assert error(plan)["message"]
     assert plan.headers.get("retry-after-ms") == ("100" if kind == "429" else None)
 
 
 def test_jitter_swings_around_the_latency_and_not_below_nothing() -> None:
-    simulation = Simulation(Behaviour(latency=1.0, jitter=2.0))
+    simulation = SimulatedModel(Behaviour(latency=1.0, jitter=2.0))
     delays = [chat(simulation, number).delay for number in range(500)]
     assert min(delays) == 0.0
     assert 2.5 < max(delays) < 3.0
@@ -164,7 +164,7 @@ def test_jitter_swings_around_the_latency_and_not_below_nothing() -> None:
 
 @pytest.mark.parametrize(("dimensions", "expected"), [(None, 256), (1, 1), (1024, 1024)])
 def test_embeddings_are_unit_vectors_of_the_length_asked_for(dimensions: int | None, expected: int) -> None:
-    reply = json.loads(embed(input=["one", "two"], dimensions=dimensions).content)
+    reply = json.loads(create_embeddings(input=["one", "two"], dimensions=dimensions).content)
     assert [item["index"] for item in reply["data"]] == [0, 1]
     for item in reply["data"]:
         assert len(item["embedding"]) == expected
@@ -173,15 +173,15 @@ def test_embeddings_are_unit_vectors_of_the_length_asked_for(dimensions: int | N
 
 
 def test_both_encodings_hold_the_same_numbers() -> None:
-    [plain] = json.loads(embed(input="water").content)["data"]
-    [packed] = json.loads(embed(input="water", encoding_format="base64").content)["data"]
+    [plain] = json.loads(create_embeddings(input="water").content)["data"]
+    [packed] = json.loads(create_embeddings(input="water", encoding_format="base64").content)["data"]
     numbers = struct.unpack("<256f", base64.b64decode(packed["embedding"]))
     assert list(numbers) == plain["embedding"]
 
 
 def test_an_embedding_depends_on_the_text_only() -> None:
-    together = json.loads(embed(input=["a", "b", "a"]).content)["data"]
-    alone = json.loads(embed(input="a").content)["data"]
+    together = json.loads(create_embeddings(input=["a", "b", "a"]).content)["data"]
+    alone = json.loads(create_embeddings(input="a").content)["data"]
     assert together[0]["embedding"] == together[2]["embedding"] == alone[0]["embedding"]
     assert together[0]["embedding"] != together[1]["embedding"]
 
@@ -196,6 +196,6 @@ def test_an_embedding_depends_on_the_text_only() -> None:
     ],
 )
 def test_a_wrong_embeddings_body_is_refused(body: dict[str, Any], param: str) -> None:
-    plan = embed(**body)
+    plan = create_embeddings(**body)
     assert plan.status == 400
     assert error(plan)["param"] == param

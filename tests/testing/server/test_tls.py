@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from headrace import Client, ConnectError, IncompleteReply, SettingsError, TLSError
-from headrace.testing.server import Behaviour, Certificate, endpoint_process, self_made
+from headrace.testing.server import Behaviour, Certificate, endpoint_process, temporary_certificate
 from headrace.testing.server.process import READY, EndpointProcess
 from headrace.transports.native import NativeTransport
 
@@ -141,7 +141,7 @@ async def test_requests_of_a_client_that_is_gone_end(capfd: pytest.CaptureFixtur
 async def test_a_signal_ends_it_cleanly_with_requests_under_way(
     number: signal.Signals,
 ) -> None:
-    with self_made() as certificate:
+    with temporary_certificate() as certificate:
         command = [sys.executable, "-m", "headrace.testing.server", "--port=0", "--latency=1h"]
         command.append(f"--certificate={certificate.chain}")
         context = ssl.create_default_context(cafile=certificate.authority)
@@ -167,7 +167,7 @@ async def test_a_signal_ends_it_cleanly_with_requests_under_way(
 
 
 def test_a_made_certificate_is_gone_after_its_block() -> None:
-    with self_made("endpoint.test") as certificate:
+    with temporary_certificate("endpoint.test") as certificate:
         assert Path(certificate.authority).exists()
         assert "PRIVATE" not in Path(certificate.authority).read_text()
     assert not Path(certificate.authority).parent.exists()

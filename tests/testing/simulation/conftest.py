@@ -12,21 +12,21 @@ from headrace.testing.simulation import (
     EndpointModel,
     Fixed,
     OpenLoad,
-    Profile,
-    Run,
+    RateProfile,
     Scenario,
     Variant,
+    VariantResult,
     simulate,
 )
 
 
-def _ran(
+def _run_scenario(
     settings: dict[str, Any] | None = None, *, endpoint: dict[str, Any] | None = None, **more: Any
-) -> Run:
+) -> VariantResult:
     scenario = Scenario(
         duration=more.pop("duration", 60.0),
         every=more.pop("every", 10.0),
-        load=more.pop("load", OpenLoad(rate=Profile(((0.0, 10.0),)))),
+        load=more.pop("load", OpenLoad(rate=RateProfile(((0.0, 10.0),)))),
         endpoint=attrs.evolve(EndpointModel(capacity=100, service=Fixed(0.1)), **(endpoint or {})),
         variants=(Variant("", {"policies": [], "max_in_flight": 10_000} | (settings or {})),),
     )
@@ -35,9 +35,9 @@ def _ran(
 
 
 @pytest.fixture
-def ran() -> Callable[..., Run]:
+def run_scenario() -> Callable[..., VariantResult]:
     """Runs a minute of 10 calls a second without policies, against an endpoint that has room for all.
 
     What is given takes the place of that.
     """
-    return _ran
+    return _run_scenario

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from headrace.testing.simulation import BulkLoad, OpenLoad, Profile, Scenario, simulate
+from headrace.testing.simulation import BulkLoad, OpenLoad, RateProfile, Scenario, simulate
 from headrace.testing.simulation.bundled import bundled_names, find_scenario
 
 NAMES = ["black-friday", "key-revoked-mid-run", "outage-and-recovery", "rate-limit-cliff", "slow-brown-out"]
@@ -26,7 +26,7 @@ def shortened(scenario: Scenario, by: int) -> Scenario:
     load, revoked = scenario.load, scenario.endpoint.key_revoked_at
     if isinstance(load, OpenLoad):
         points = tuple((time / by, rate) for time, rate in load.rate.points)
-        changes["load"] = attrs.evolve(load, rate=Profile(points))
+        changes["load"] = attrs.evolve(load, rate=RateProfile(points))
     elif isinstance(load, BulkLoad):
         changes["load"] = attrs.evolve(load, items=load.items // by)
     if revoked is not None:

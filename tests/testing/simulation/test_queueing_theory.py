@@ -22,12 +22,12 @@ from headrace.testing.simulation import (
     Lognormal,
     OpenLoad,
     Outage,
-    Profile,
-    Run,
+    RateProfile,
     Uniform,
+    VariantResult,
 )
 
-Ran = Callable[..., Run]
+Ran = Callable[..., VariantResult]
 
 BATCHES = 20
 CERTAINTY = 3.9
@@ -40,10 +40,10 @@ def erlang_c(servers: int, load: float) -> float:
     return waiting / (below + waiting)
 
 
-def loss(servers: int, load: float, places: int) -> float:
-    """The share of arrivals that are lost, in M/M/c/K with so many ``places`` to wait."""
+def loss(servers: int, load: float, queue_length: int) -> float:
+    """The share of arrivals that are lost, in M/M/c/K with so many ``queue_length`` to wait."""
     weights = [load**n / math.factorial(n) for n in range(servers + 1)]
-    for _ in range(places):
+    for _ in range(queue_length):
         weights.append(weights[-1] * load / servers)
     return weights[-1] / sum(weights)
 
@@ -55,32 +55,32 @@ def check(batches: list[float], theory: float, most_uncertain: float) -> None:
 
 
 def open_load(rate: float) -> OpenLoad:
-    return OpenLoad(rate=Profile(((0.0, rate),)))
+    return OpenLoad(rate=RateProfile(((0.0, rate),)))
 
 
-def batches_of(ran: Ran, rate: float, calls: int, **endpoint: object) -> list[Interval]:
+def batches_of(run_scenario: Ran, rate: float, calls: int, **endpoint: object) -> list[Interval]:
     duration = calls / rate
     every = duration / BATCHES
-    run = ran(load=open_load(rate), duration=duration, every=every, endpoint=endpoint, seed=3)
+    run = run_scenario(load=open_load(rate), duration=duration, every=every, endpoint=endpoint, seed=3)
     return list(run.intervals[1:BATCHES])  # without the first, in which the queue fills
 
 
 @pytest.mark.parametrize(("servers", "rate"), [(1, 6.0), (3, 20.0), (10, 70.0)])
-def test_waiting_times_are_those_of_erlang(ran: Ran, servers: int, rate: float) -> None:
-    batches = batches_of(ran, rate, 20_000, capacity=servers, service=Exponential(0.1))
+def test_waiting_times_are_those_of_erlang(run_scenario: Ran, servers: int, rate: float) -> None:
+    batches = batches_of(run_scenario, rate, 20_000, capacity=servers, service=Exponential(0.1))
     waits = [each.areas["queue"] / each.offered for each in batches]
     load = rate * 0.1
     check(waits, erlang_c(servers, load) * 0.1 / (servers - load), most_uncertain=0.5)
 
 
-def test_a_fixed_service_time_halves_the_wait(ran: Ran) -> None:
-    batches = batches_of(ran, 8.0, 20_000, capacity=1, service=Fixed(0.1))
+def test_a_fixed_service_time_halves_the_wait(run_scenario: Ran) -> None:
+    batches = batches_of(run_scenario, 8.0, 20_000, capacity=1, service=Fixed(0.1))
     waits = [each.areas["queue"] / each.offered for each in batches]
     check(waits, 0.8 / 2 * 0.1 / (1 - 0.8), most_uncertain=0.3)  # Pollaczek and Khinchine
 
 
-def test_losses_are_those_of_a_bounded_queue(ran: Ran) -> None:
-    batches = batches_of(ran, 50.0, 20_000, capacity=5, service=Exponential(0.1), queue=4)
+def test_losses_are_those_of_a_bounded_queue(run_scenario: Ran) -> None:
+    batches = batches_of(run_scenario, 50.0, 20_000, capacity=5, service=Exponential(0.1), queue=4)
     lost = [each.failed / each.offered for each in batches]
     check(lost, loss(5, 5.0, 4), most_uncertain=0.3)
 
@@ -94,12 +94,12 @@ def test_losses_are_those_of_a_bounded_queue(ran: Ran) -> None:
     ],
 )
 def test_little_holds_for_calls_that_fail_wait_and_are_retried(
-    ran: Ran, load: object, service: object
+    run_scenario: Ran, load: object, service: object
 ) -> None:
     settings = {"policies": ["retry", "breaker"], "max_in_flight": 40, "timeout": 3}
     endpoint = {"capacity": 30, "service": service, "queue": 20, "round_trip": 0.02}
     outages = (Outage(from_=20, to=30, kind="hang"),)
-    run = ran(settings, load=load, endpoint=endpoint, outages=outages)
+    run = run_scenario(settings, load=load, endpoint=endpoint, outages=outages)
     levels, calls = run.littles_law
     assert levels == pytest.approx(calls, rel=1e-9)
     assert levels > 1

@@ -10,13 +10,13 @@ from headrace import SettingsError
 from headrace.testing.simulation import (
     BrownOut,
     ClosedLoad,
-    Errors,
+    ErrorBurst,
     Exponential,
     Fixed,
     Lognormal,
     OpenLoad,
     Outage,
-    Profile,
+    RateProfile,
     Uniform,
     parse_scenario,
     read_scenario,
@@ -41,7 +41,7 @@ def test_little_has_to_be_said() -> None:
     assert scenario.duration == 60
     assert scenario.width == 1
     assert scenario.stands_for == scenario.processes == 1
-    assert scenario.load == OpenLoad(rate=Profile(((0.0, 10.0),)))
+    assert scenario.load == OpenLoad(rate=RateProfile(((0.0, 10.0),)))
     assert scenario.endpoint.service == Fixed(1.0)
     assert [variant.name for variant in scenario.variants] == [""]
 
@@ -110,7 +110,7 @@ def test_all_that_a_scenario_may_say() -> None:
     assert scenario.endpoint.queue == 0
     assert scenario.outages == (Outage(from_=600, to=1200, kind="hang"),)
     assert scenario.brown_outs == (BrownOut(from_=0, to=10, capacity=0.5, speed=0.1),)
-    assert scenario.errors == (Errors(to=60, share=0.05, kinds=("429", "reset")),)
+    assert scenario.errors == (ErrorBurst(to=60, share=0.05, kinds=("429", "reset")),)
     patient, plain = scenario.variants
     assert patient.settings == {"max_in_flight": 500, "timeout": 20, "retry": {"attempts": 8}}
     assert plain.settings["policies"] == []
@@ -129,8 +129,8 @@ WRONG = {
     LEAST.replace("open", "opne"): "[load] kind = 'opne': did you mean 'open'?",
     LEAST.replace("rate", "rats"): "[load] unknown key 'rats'; did you mean 'rate'?",
     LEAST.replace("rate = 10", ""): "[load] rate is missing",
-    LEAST.replace("rate = 10", "rate = 0"): "[load] rate: must be above 0 somewhere",
-    LEAST.replace("rate = 10", "rate = [[10, 1], [0, 2]]"): "[load] rate: the times of its points must not",
+    LEAST.replace("rate = 10", "rate = 0"): "[load] rate: at least one rate must be above 0",
+    LEAST.replace("rate = 10", "rate = [[10, 1], [0, 2]]"): "[load] rate: the times of its points must be",
     LEAST.replace("rate = 10", "rate = [[10]]"): "[load] rate: must be a rate, or points",
     LEAST.replace("capacity", "capcity"): "[endpoint] unknown key 'capcity'; did you mean 'capacity'?",
     LEAST.replace("capacity = 10", "capacity = 0.5"): "[endpoint] capacity: 0.5 is not a whole number",
@@ -167,9 +167,9 @@ WRONG = {
     "every = 0.001\n" + LEAST: "every: 0.001 s makes more than 10,000 rows",
     "processes = 0\n" + LEAST: "processes: 0 is not a whole number of at least 1",
     "processes = 5\n" + LEAST.replace('"open"', '"bulk"').replace("rate = 10", "items = 4"): (
-        "processes: 5 are more than there are items: 4"
+        "processes: must be at most the number of items, 4"
     ),
-    "stands_for = 100\n" + LEAST: "stands_for: [endpoint] capacity is 10, of which 100 leave none",
+    "stands_for = 100\n" + LEAST: "stands_for: must be at most [endpoint] capacity, 10, and not 100",
 }
 
 

@@ -7,13 +7,13 @@ from decimal import Decimal
 
 import pytest
 
-from headrace.testing.simulation import BrownOut, Errors, Fixed, Outage, Run
+from headrace.testing.simulation import BrownOut, ErrorBurst, Fixed, Outage, VariantResult
 
-Ran = Callable[..., Run]
+Ran = Callable[..., VariantResult]
 
 
-def test_an_endpoint_with_room_serves_all_and_takes_the_time_it_should(ran: Ran) -> None:
-    run = ran(endpoint={"round_trip": 0.02})
+def test_an_endpoint_with_room_serves_all_and_takes_the_time_it_should(run_scenario: Ran) -> None:
+    run = run_scenario(endpoint={"round_trip": 0.02})
     total = run.total
     assert total.offered == total.served == total.attempts
     assert total.failed == total.retries == 0
@@ -28,9 +28,9 @@ def test_an_endpoint_with_room_serves_all_and_takes_the_time_it_should(ran: Ran)
     ("kind", "code", "wait"), [("refused", "connect_error", 0.0), ("503", "server_error", 0.0)]
 )
 def test_an_outage_fails_what_comes_in_it_and_nothing_else(
-    ran: Ran, kind: str, code: str, wait: float
+    run_scenario: Ran, kind: str, code: str, wait: float
 ) -> None:
-    run = ran(outages=(Outage(from_=20, to=40, kind=kind),))
+    run = run_scenario(outages=(Outage(from_=20, to=40, kind=kind),))
     for interval in run.intervals[:6]:
         if 20 <= interval.start < 40:
             assert interval.failures == {code: interval.offered}
@@ -39,19 +39,19 @@ def test_an_outage_fails_what_comes_in_it_and_nothing_else(
     assert run.total.served + run.total.failed == run.total.offered
 
 
-def test_attempts_that_hang_are_cut_when_the_outage_is_over_or_time_out_before(ran: Ran) -> None:
+def test_attempts_that_hang_are_cut_when_the_outage_is_over_or_time_out_before(run_scenario: Ran) -> None:
     outages = (Outage(from_=20, to=40, kind="hang"),)
-    cut = ran({"timeout": 60}, outages=outages)
+    cut = run_scenario({"timeout": 60}, outages=outages)
     assert cut.total.failures.keys() == {"connect_error"}
     assert cut.intervals[2].failed == cut.intervals[3].failed == 0
     assert cut.intervals[4].failed == sum(each.offered for each in cut.intervals[2:4])
-    short = ran({"timeout": 5}, outages=outages)
+    short = run_scenario({"timeout": 5}, outages=outages)
     assert short.total.failures.keys() == {"timeout", "connect_error"}
     assert short.intervals[4].failed == pytest.approx(50, abs=25), "those of the last five seconds"
 
 
-def test_a_brown_out_takes_servers_away_or_makes_them_slow(ran: Ran) -> None:
-    slow = ran(brown_outs=(BrownOut(from_=20, to=40, speed=0.1),))
+def test_a_brown_out_takes_servers_away_or_makes_them_slow(run_scenario: Ran) -> None:
+    slow = run_scenario(brown_outs=(BrownOut(from_=20, to=40, speed=0.1),))
     assert [each.latencies.mean > 0.9 for each in slow.intervals[:6]] == [
         False,
         False,
@@ -61,7 +61,7 @@ def test_a_brown_out_takes_servers_away_or_makes_them_slow(ran: Ran) -> None:
         False,
     ]
     assert slow.total.failed == 0
-    fewer = ran(
+    fewer = run_scenario(
         endpoint={"capacity": 10, "service": Fixed(0.9)},
         brown_outs=(BrownOut(from_=20, to=40, capacity=0.5),),
     )
@@ -79,49 +79,51 @@ def test_a_brown_out_takes_servers_away_or_makes_them_slow(ran: Ran) -> None:
         ("reset", "incomplete_reply"),
     ],
 )
-def test_a_burst_of_errors_gets_its_share(ran: Ran, kind: str, code: str) -> None:
-    run = ran(errors=(Errors(from_=20, to=40, share=0.5, kinds=(kind,)),))
+def test_a_burst_of_errors_gets_its_share(run_scenario: Ran, kind: str, code: str) -> None:
+    run = run_scenario(errors=(ErrorBurst(from_=20, to=40, share=0.5, kinds=(kind,)),))
     assert run.total.failures.keys() == {code}
     hit = sum(each.offered for each in run.intervals[2:4])
     assert run.total.failed == pytest.approx(hit / 2, abs=4 * (hit / 4) ** 0.5)
 
 
-def test_a_full_queue_and_a_wait_that_is_too_long_are_refused(ran: Ran) -> None:
+def test_a_full_queue_and_a_wait_that_is_too_long_are_refused(run_scenario: Ran) -> None:
     busy = {"capacity": 1, "service": Fixed(1.0)}
-    full = ran(endpoint=busy | {"queue": 5})
+    full = run_scenario(endpoint=busy | {"queue": 5})
     assert full.total.failures.keys() == {"server_error"}
     assert full.highest["queue"] == 5
     assert full.total.latencies.percentile(100) <= 6.1
-    late = ran(endpoint=busy | {"queue_timeout": 2.5})
+    late = run_scenario(endpoint=busy | {"queue_timeout": 2.5})
     assert late.total.failures.keys() == {"server_error"}
     assert late.total.latencies.percentile(100) <= 3.6
     assert late.total.served == pytest.approx(60, abs=4), "the server is never idle"
 
 
-def test_limits_of_requests_and_tokens_let_through_what_they_say(ran: Ran) -> None:
-    requests = ran(endpoint={"requests_per_minute": 120})
+def test_limits_of_requests_and_tokens_let_through_what_they_say(run_scenario: Ran) -> None:
+    requests = run_scenario(endpoint={"requests_per_minute": 120})
     assert requests.total.failures.keys() == {"rate_limited"}
     assert requests.total.served == pytest.approx(240, abs=3), "a minute's worth at once, and one by and by"
-    tokens = ran(endpoint={"tokens_per_minute": 36_000})
+    tokens = run_scenario(endpoint={"tokens_per_minute": 36_000})
     assert tokens.total.failures.keys() == {"rate_limited"}
     assert tokens.total.served == pytest.approx(240, abs=3), "of 300 tokens each"
 
 
-def test_who_is_limited_waits_as_long_as_the_endpoint_asks(ran: Ran) -> None:
-    limited = (Errors(to=100.0, share=1.0, kinds=("429",)),)
-    run = ran({"policies": ["retry"], "retry": {"attempts": 3, "base": 0, "jitter": "none"}}, errors=limited)
+def test_who_is_limited_waits_as_long_as_the_endpoint_asks(run_scenario: Ran) -> None:
+    limited = (ErrorBurst(to=100.0, share=1.0, kinds=("429",)),)
+    run = run_scenario(
+        {"policies": ["retry"], "retry": {"attempts": 3, "base": 0, "jitter": "none"}}, errors=limited
+    )
     assert run.total.failures == {"rate_limited": run.total.offered}
     assert run.total.waits == pytest.approx(2.0 * run.total.offered), "a second each time"
 
 
-def test_a_revoked_key_fails_everything_from_then_on(ran: Ran) -> None:
-    run = ran(endpoint={"key_revoked_at": 30.0})
+def test_a_revoked_key_fails_everything_from_then_on(run_scenario: Ran) -> None:
+    run = run_scenario(endpoint={"key_revoked_at": 30.0})
     assert [each.failed > 0 for each in run.intervals[:6]] == [False] * 3 + [True] * 3
     assert run.total.failures.keys() == {"authentication_error"}
 
 
-def test_a_caller_that_gives_up_frees_its_place(ran: Ran) -> None:
-    run = ran({"timeout": 0.5}, endpoint={"capacity": 2, "service": Fixed(1.0)})
+def test_a_caller_that_gives_up_frees_its_place(run_scenario: Ran) -> None:
+    run = run_scenario({"timeout": 0.5}, endpoint={"capacity": 2, "service": Fixed(1.0)})
     assert run.total.failures == {"timeout": run.total.offered}
     assert run.highest["busy"] == 2
     assert run.total.level("queue") * run.total.seconds + run.total.level("busy") * run.total.seconds == (
@@ -129,27 +131,27 @@ def test_a_caller_that_gives_up_frees_its_place(ran: Ran) -> None:
     )
 
 
-def test_the_policies_are_the_real_ones(ran: Ran) -> None:
+def test_the_policies_are_the_real_ones(run_scenario: Ran) -> None:
     outages = (Outage(from_=20, to=40),)
-    retried = ran(
+    retried = run_scenario(
         {"policies": ["retry"], "retry": {"attempts": 4, "base": 0.1, "budget": "null"}}, outages=outages
     )
     assert retried.policies == ("retry",)
     assert retried.intervals[2].attempts == pytest.approx(4 * retried.intervals[2].offered, rel=0.1)
-    broken = ran({"policies": ["breaker"], "breaker": {"open_for": 5, "window": 5}}, outages=outages)
+    broken = run_scenario({"policies": ["breaker"], "breaker": {"open_for": 5, "window": 5}}, outages=outages)
     assert broken.total.failures["circuit_open"] > 100
     assert broken.intervals[2].circuit["open"] > 5
     assert broken.intervals[3].state == "open"
     assert broken.intervals[5].state == "closed"
 
 
-def test_answers_cost_what_their_tokens_cost(ran: Ran) -> None:
+def test_answers_cost_what_their_tokens_cost(run_scenario: Ran) -> None:
     sizes = {"prompt_tokens": Fixed(1_000.0), "completion_tokens": Fixed(100.0)}
     prices = {"some": {"input": "1", "output": "10"}}
-    run = ran({"policies": ["cost"], "cost": {"prices": prices}, "model": "some"}, endpoint=sizes)
+    run = run_scenario({"policies": ["cost"], "cost": {"prices": prices}, "model": "some"}, endpoint=sizes)
     assert run.total.cost == run.total.served * Decimal("0.002")
-    assert ran().total.cost is None
+    assert run_scenario().total.cost is None
 
 
-def test_policies_that_only_observe_are_left_out(ran: Ran) -> None:
-    assert "logging" not in ran({"policies": ["logging", "retry"]}).policies
+def test_policies_that_only_observe_are_left_out(run_scenario: Ran) -> None:
+    assert "logging" not in run_scenario({"policies": ["logging", "retry"]}).policies

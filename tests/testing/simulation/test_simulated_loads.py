@@ -17,16 +17,18 @@ from headrace.testing.simulation import (
     Lognormal,
     OpenLoad,
     Outage,
-    Profile,
-    Run,
+    RateProfile,
     Uniform,
+    VariantResult,
 )
 
-Ran = Callable[..., Run]
+Ran = Callable[..., VariantResult]
 
 
 def test_a_rate_is_constant_ramps_steps_and_peaks() -> None:
-    profile = Profile(((10.0, 0.0), (20.0, 100.0), (30.0, 100.0), (30.0, 20.0), (40.0, 60.0), (50.0, 20.0)))
+    profile = RateProfile(
+        ((10.0, 0.0), (20.0, 100.0), (30.0, 100.0), (30.0, 20.0), (40.0, 60.0), (50.0, 20.0))
+    )
     times = (0, 10, 15, 20, 29.9, 30, 35, 40, 45, 60)
     assert [profile.at(time) for time in times] == pytest.approx([0, 0, 50, 100, 100, 20, 40, 60, 40, 20])
     assert profile.highest == 100
@@ -34,7 +36,7 @@ def test_a_rate_is_constant_ramps_steps_and_peaks() -> None:
 
 @given(st.integers(0, 1000))
 def test_arrivals_are_in_order_and_as_many_as_the_rate_says(seed: int) -> None:
-    profile = Profile(((0.0, 0.0), (100.0, 40.0)))
+    profile = RateProfile(((0.0, 0.0), (100.0, 40.0)))
     moments = list(profile.arrivals(Random(seed), 100.0, divided_by=2))
     assert moments == sorted(moments)
     assert all(0 <= moment < 100 for moment in moments)
@@ -62,63 +64,63 @@ def test_distributions_have_the_mean_and_percentile_they_say(
     assert distribution.mean == pytest.approx(mean)
 
 
-def test_an_open_load_does_not_care_how_calls_fare(ran: Ran) -> None:
-    whole = ran()
-    none_served = ran(outages=(Outage(from_=0, to=100),))
+def test_an_open_load_does_not_care_how_calls_fare(run_scenario: Ran) -> None:
+    whole = run_scenario()
+    none_served = run_scenario(outages=(Outage(from_=0, to=100),))
     assert [each.offered for each in none_served.intervals[:6]] == [
         each.offered for each in whole.intervals[:6]
     ]
 
 
-def test_an_open_load_follows_its_rate(ran: Ran) -> None:
-    load = OpenLoad(rate=Profile(((0.0, 10.0), (30.0, 10.0), (30.0, 100.0))))
-    run = ran(load=load)
+def test_an_open_load_follows_its_rate(run_scenario: Ran) -> None:
+    load = OpenLoad(rate=RateProfile(((0.0, 10.0), (30.0, 10.0), (30.0, 100.0))))
+    run = run_scenario(load=load)
     assert all(each.offered < 160 for each in run.intervals[:3])
     assert all(each.offered > 850 for each in run.intervals[3:6])
 
 
-def test_customers_of_a_closed_load_wait_for_their_answers(ran: Ran) -> None:
+def test_customers_of_a_closed_load_wait_for_their_answers(run_scenario: Ran) -> None:
     load = ClosedLoad(customers=20, think=Fixed(0.9))
-    run = ran(load=load)
+    run = run_scenario(load=load)
     assert run.highest["in_flight"] <= 20
     assert run.total.offered == 20 * 60, "one second each, of thinking and answering"
-    slow = ran(load=load, endpoint={"capacity": 1})
+    slow = run_scenario(load=load, endpoint={"capacity": 1})
     assert slow.total.served == pytest.approx(600, abs=20), "as many as one server can do"
     assert slow.highest["in_flight"] <= 20
 
 
-def test_a_bulk_load_has_so_many_items_in_flight_until_all_are_done(ran: Ran) -> None:
-    run = ran({"max_in_flight": 25}, load=BulkLoad(items=1000))
+def test_a_bulk_load_has_so_many_items_in_flight_until_all_are_done(run_scenario: Ran) -> None:
+    run = run_scenario({"max_in_flight": 25}, load=BulkLoad(items=1000))
     assert run.total.offered == run.total.served == 1000
     assert run.highest["in_flight"] == run.highest["busy"] == 25
     assert run.intervals[-1].end == pytest.approx(1000 / 25 * 0.1)
-    cut = ran({"max_in_flight": 1}, load=BulkLoad(items=1000), duration=10.0)
+    cut = run_scenario({"max_in_flight": 1}, load=BulkLoad(items=1000), duration=10.0)
     assert cut.total.served == pytest.approx(100, abs=1), "nothing is begun after the duration"
 
 
-def test_a_client_that_may_have_few_calls_in_flight_is_the_bottleneck(ran: Ran) -> None:
-    run = ran({"max_in_flight": 1}, endpoint={"service": Fixed(0.2)})
+def test_a_client_that_may_have_few_calls_in_flight_is_the_bottleneck(run_scenario: Ran) -> None:
+    run = run_scenario({"max_in_flight": 1}, endpoint={"service": Fixed(0.2)})
     assert run.highest["busy"] == 1
     assert run.total.latencies.percentile(50) > 5, "the wait for a place counts"
     assert run.intervals[-1].end > 100, "calls under way are finished"
 
 
-def test_a_deadline_is_the_customers_patience(ran: Ran) -> None:
-    load = OpenLoad(rate=Profile(((0.0, 10.0),)), deadline=0.05)
-    assert ran(load=load).total.failures.keys() == {"deadline_exceeded"}
+def test_a_deadline_is_the_customers_patience(run_scenario: Ran) -> None:
+    load = OpenLoad(rate=RateProfile(((0.0, 10.0),)), deadline=0.05)
+    assert run_scenario(load=load).total.failures.keys() == {"deadline_exceeded"}
 
 
-def test_one_call_stands_for_many_and_delays_stay_what_they_are(ran: Ran) -> None:
-    load = OpenLoad(rate=Profile(((0.0, 1000.0),)))
+def test_one_call_stands_for_many_and_delays_stay_what_they_are(run_scenario: Ran) -> None:
+    load = OpenLoad(rate=RateProfile(((0.0, 1000.0),)))
     endpoint = {"capacity": 1000, "requests_per_minute": 24_000, "queue": 100}
-    run = ran(load=load, endpoint=endpoint, stands_for=100)
+    run = run_scenario(load=load, endpoint=endpoint, stands_for=100)
     assert run.total.offered == pytest.approx(600, abs=100)
     assert run.total.served == pytest.approx(480, abs=5)
     assert run.total.latencies.percentile(50) == pytest.approx(0.1, rel=0.02)
 
 
-def test_loads_and_endpoints_are_divided_and_settings_are_not(ran: Ran) -> None:
-    run = ran({"max_in_flight": 25}, load=BulkLoad(items=10_000), stands_for=10)
+def test_loads_and_endpoints_are_divided_and_settings_are_not(run_scenario: Ran) -> None:
+    run = run_scenario({"max_in_flight": 25}, load=BulkLoad(items=10_000), stands_for=10)
     assert run.total.offered == 1000
     assert run.highest["busy"] == 10, "of 100 servers, for 25 calls in flight"
     assert run.highest["in_flight"] == 25

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.testing.simulation.watching import Watching
+from tests.testing.simulation.recording_policy import RecordingPolicy
 
 from headrace.testing.simulation import (
     BulkLoad,
@@ -14,53 +14,53 @@ from headrace.testing.simulation import (
     Fixed,
     OpenLoad,
     Outage,
-    Profile,
-    Run,
+    RateProfile,
     Scenario,
     Variant,
+    VariantResult,
     simulate,
 )
 
-Ran = Callable[..., Run]
+Ran = Callable[..., VariantResult]
 
 
-def test_processes_share_an_open_load(ran: Ran) -> None:
-    load = OpenLoad(rate=Profile(((0.0, 100.0),)))
-    run = ran(load=load, processes=5)
+def test_processes_share_an_open_load(run_scenario: Ran) -> None:
+    load = OpenLoad(rate=RateProfile(((0.0, 100.0),)))
+    run = run_scenario(load=load, processes=5)
     assert run.total.offered == pytest.approx(6000, abs=400)
-    assert sum(part.offered for part in run.parts) == run.total.offered
-    assert [part.offered for part in run.parts] == pytest.approx([1200] * 5, abs=180)
-    assert len({part.offered for part in run.parts}) > 1, "each has arrivals of its own"
+    assert sum(part.offered for part in run.process_metrics) == run.total.offered
+    assert [part.offered for part in run.process_metrics] == pytest.approx([1200] * 5, abs=180)
+    assert len({part.offered for part in run.process_metrics}) > 1, "each has arrivals of its own"
 
 
-def test_processes_share_the_customers_of_a_closed_load(ran: Ran) -> None:
-    run = ran(load=ClosedLoad(customers=20, think=Fixed(0.9)), processes=3)
-    assert [part.offered for part in run.parts] == [7 * 60, 7 * 60, 6 * 60]
+def test_processes_share_the_customers_of_a_closed_load(run_scenario: Ran) -> None:
+    run = run_scenario(load=ClosedLoad(customers=20, think=Fixed(0.9)), processes=3)
+    assert [part.offered for part in run.process_metrics] == [7 * 60, 7 * 60, 6 * 60]
 
 
-def test_of_a_bulk_load_each_item_is_drawn_once_by_whoever_has_room(ran: Ran) -> None:
-    run = ran({"max_in_flight": 5}, load=BulkLoad(items=1000), processes=4)
+def test_of_a_bulk_load_each_item_is_drawn_once_by_whoever_has_room(run_scenario: Ran) -> None:
+    run = run_scenario({"max_in_flight": 5}, load=BulkLoad(items=1000), processes=4)
     assert run.total.offered == run.total.served == 1000
     assert run.highest["in_flight"] == 20, "four pools of five places"
-    assert [part.served for part in run.parts] == [250] * 4
-    cut = ran({"max_in_flight": 1}, load=BulkLoad(items=1000), duration=10.0, processes=2)
+    assert [part.served for part in run.process_metrics] == [250] * 4
+    cut = run_scenario({"max_in_flight": 1}, load=BulkLoad(items=1000), duration=10.0, processes=2)
     assert cut.total.served == pytest.approx(200, abs=2), "nothing is begun after the duration"
 
 
-def test_the_limit_of_an_account_is_one_for_all(ran: Ran) -> None:
-    load = OpenLoad(rate=Profile(((0.0, 100.0),)))
-    run = ran(load=load, processes=10, duration=120.0, endpoint={"requests_per_minute": 600})
+def test_the_limit_of_an_account_is_one_for_all(run_scenario: Ran) -> None:
+    load = OpenLoad(rate=RateProfile(((0.0, 100.0),)))
+    run = run_scenario(load=load, processes=10, duration=120.0, endpoint={"requests_per_minute": 600})
     total = run.total
     assert total.attempts - total.limited == total.served == pytest.approx(600 + 2 * 600, abs=2)
     assert total.limited == total.failures["rate_limited"]
-    assert sum(part.failed for part in run.parts) == total.failed
+    assert sum(part.failed for part in run.process_metrics) == total.failed
 
 
-def test_each_process_has_a_breaker_of_its_own(ran: Ran) -> None:
-    load = OpenLoad(rate=Profile(((0.0, 4.0),)))
+def test_each_process_has_a_breaker_of_its_own(run_scenario: Ran) -> None:
+    load = OpenLoad(rate=RateProfile(((0.0, 4.0),)))
     settings = {"policies": ["breaker"], "breaker": {"consecutive": 5, "open_for": 100}}
-    run = ran(settings, load=load, processes=2, outages=(Outage(from_=10.0, to=100.0),))
-    reached = [part.attempts - part.served for part in run.parts]
+    run = run_scenario(settings, load=load, processes=2, outages=(Outage(from_=10.0, to=100.0),))
+    reached = [part.attempts - part.served for part in run.process_metrics]
     assert reached == [5, 5], "of each process five attempts fail until its circuit opens"
     assert sum(run.total.circuit.values()) == pytest.approx(2 * run.total.seconds)
     assert run.total.circuit["open"] > 60
@@ -68,7 +68,7 @@ def test_each_process_has_a_breaker_of_its_own(ran: Ran) -> None:
 
 def test_the_jitter_of_one_process_is_not_that_of_another() -> None:
     def moments() -> list[float]:
-        watching = Watching()
+        recording_policy = RecordingPolicy()
         scenario = Scenario(
             duration=10.0,
             processes=20,
@@ -77,9 +77,9 @@ def test_the_jitter_of_one_process_is_not_that_of_another() -> None:
             outages=(Outage(from_=0.0, to=0.1),),
             variants=(Variant("", {"policies": ["retry"], "max_in_flight": 1}),),
         )
-        (run,) = simulate(scenario, besides=lambda variant, process: [watching]).runs
+        (run,) = simulate(scenario, extra_policies=lambda variant, process: [recording_policy]).runs
         assert run.policies == ("retry", "watching")
-        return watching.moments
+        return recording_policy.moments
 
     first = moments()
     retries = [moment for moment in first if moment > 0]
@@ -89,7 +89,7 @@ def test_the_jitter_of_one_process_is_not_that_of_another() -> None:
 
 
 def test_answers_say_what_is_left_of_the_limits() -> None:
-    watching = Watching()
+    recording_policy = RecordingPolicy()
     endpoint = EndpointModel(capacity=9, service=Fixed(0.0), requests_per_minute=60, tokens_per_minute=9000)
     scenario = Scenario(
         duration=10.0,
@@ -98,7 +98,7 @@ def test_answers_say_what_is_left_of_the_limits() -> None:
         endpoint=endpoint,
         variants=(Variant("", {"policies": [], "max_in_flight": 1}),),
     )
-    simulate(scenario, besides=lambda variant, process: [watching])
+    simulate(scenario, extra_policies=lambda variant, process: [recording_policy])
     names = "x-ratelimit-remaining-requests", "x-ratelimit-limit-tokens"
-    said = [tuple(reply.headers.get(name) for name in names) for reply in watching.replies]
+    said = [tuple(reply.headers.get(name) for name in names) for reply in recording_policy.replies]
     assert sorted(said) == [("57", "9000"), ("58", "9000"), ("59", "9000")]

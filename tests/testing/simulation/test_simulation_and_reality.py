@@ -8,27 +8,27 @@ import pytest
 
 from headrace import Client
 from headrace.testing.server import Behaviour, endpoint_process
-from headrace.testing.simulation import BulkLoad, Errors, Run, Uniform
+from headrace.testing.simulation import BulkLoad, ErrorBurst, Uniform, VariantResult
 from headrace_retry import Retry
 
 pytestmark = pytest.mark.anyio
 
-ITEMS, ERRORS, ATTEMPTS = 800, 0.25, 3
+ITEMS, ERROR_KINDS, ATTEMPTS = 800, 0.25, 3
 
 
 @pytest.fixture
-def simulated(ran: Callable[..., Run]) -> Run:
-    return ran(
+def simulated(run_scenario: Callable[..., VariantResult]) -> VariantResult:
+    return run_scenario(
         {"policies": ["retry"], "retry": {"attempts": ATTEMPTS, "base": 0.01}, "max_in_flight": 40},
         load=BulkLoad(items=ITEMS),
         endpoint={"capacity": 1000, "service": Uniform(0.03, 0.07)},
-        errors=(Errors(to=3600.0, share=ERRORS, kinds=("500", "503", "reset")),),
+        errors=(ErrorBurst(to=3600.0, share=ERROR_KINDS, kinds=("500", "503", "reset")),),
     )
 
 
-async def test_a_run_over_sockets_fares_as_the_simulation_says(simulated: Run) -> None:
+async def test_a_run_over_sockets_fares_as_the_simulation_says(simulated: VariantResult) -> None:
     served = failed = attempts = 0
-    behaviour = Behaviour(latency=0.05, jitter=0.02, errors=ERRORS, faults=("500", "503", "reset"))
+    behaviour = Behaviour(latency=0.05, jitter=0.02, errors=ERROR_KINDS, faults=("500", "503", "reset"))
     async with endpoint_process(behaviour) as endpoint:
         policies = [Retry(attempts=ATTEMPTS, base=0.01)]
         async with Client(
@@ -43,9 +43,9 @@ async def test_a_run_over_sockets_fares_as_the_simulation_says(simulated: Run) -
     total = simulated.total
     assert served + failed == total.served + total.failed == ITEMS
     # Two samples of one binomial differ by less than 5 deviations of their difference.
-    fail = ERRORS**ATTEMPTS
+    fail = ERROR_KINDS**ATTEMPTS
     assert abs(failed - total.failed) < 5 * (2 * ITEMS * fail * (1 - fail)) ** 0.5
     # A call makes 1, 2 or 3 attempts: what each further one adds has at most the variance of its chance.
-    again = ERRORS + ERRORS**2
+    again = ERROR_KINDS + ERROR_KINDS**2
     assert abs(attempts - total.attempts) < 5 * (2 * ITEMS * again) ** 0.5
     assert attempts / ITEMS == pytest.approx(1 + again, rel=0.1)

@@ -12,7 +12,14 @@ import trio
 from trio._core import _run
 
 from headrace import ClientStateError
-from headrace.testing.simulation import ClosedLoad, Exponential, Outage, Run, parse_scenario, simulate
+from headrace.testing.simulation import (
+    ClosedLoad,
+    Exponential,
+    Outage,
+    VariantResult,
+    parse_scenario,
+    simulate,
+)
 
 SCENARIO = """
 duration = 120
@@ -65,13 +72,15 @@ def test_two_processes_see_the_same_to_the_last_digit() -> None:
     assert "retries=0," in first
 
 
-def test_another_seed_has_other_arrivals(ran: Callable[..., Run]) -> None:
-    assert str(ran(seed=1).total) == str(ran(seed=1).total)
-    assert str(ran(seed=1).total) != str(ran(seed=2).total)
+def test_another_seed_has_other_arrivals(run_scenario: Callable[..., VariantResult]) -> None:
+    assert str(run_scenario(seed=1).total) == str(run_scenario(seed=1).total)
+    assert str(run_scenario(seed=1).total) != str(run_scenario(seed=2).total)
 
 
-def test_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch, ran: Callable[..., Run]) -> None:
-    before = str(ran({"policies": ["retry"], "timeout": 5}).total)
+def test_the_environment_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, run_scenario: Callable[..., VariantResult]
+) -> None:
+    before = str(run_scenario({"policies": ["retry"], "timeout": 5}).total)
     for name, value in (
         ("MAX_IN_FLIGHT", "1"),
         ("RETRY_ATTEMPTS", "1"),
@@ -79,19 +88,19 @@ def test_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch, ran: C
         ("TIMEOUT", "1"),
     ):
         monkeypatch.setenv(f"HEADRACE_{name}", value)
-    assert str(ran({"policies": ["retry"], "timeout": 5}).total) == before
+    assert str(run_scenario({"policies": ["retry"], "timeout": 5}).total) == before
 
 
-def test_variants_meet_the_same_arrivals(ran: Callable[..., Run]) -> None:
+def test_variants_meet_the_same_arrivals(run_scenario: Callable[..., VariantResult]) -> None:
     scenario = parse_scenario(SCENARIO + "[variants.a.retry]\nattempts = 1\n[variants.b]\n", "s.toml")
     first, second = simulate(scenario).runs
     assert [each.offered for each in first.intervals[:60]] == [each.offered for each in second.intervals[:60]]
     assert first.total.retries < second.total.retries
 
 
-def test_trio_is_left_as_it_was(ran: Callable[..., Run]) -> None:
+def test_trio_is_left_as_it_was(run_scenario: Callable[..., VariantResult]) -> None:
     state, switch = _run._r.getstate(), _run._ALLOW_DETERMINISTIC_SCHEDULING
-    ran(load=ClosedLoad(customers=5, think=Exponential(1.0)), outages=(Outage(from_=1, to=2),))
+    run_scenario(load=ClosedLoad(customers=5, think=Exponential(1.0)), outages=(Outage(from_=1, to=2),))
     assert _run._r.getstate() == state
     assert switch == _run._ALLOW_DETERMINISTIC_SCHEDULING
 

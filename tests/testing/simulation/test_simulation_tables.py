@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from headrace.testing.simulation import Result, parse_scenario, simulate
-from headrace.testing.simulation.tables import course, few, overview, share, words, write_csv
+from headrace.testing.simulation import SimulationResult, parse_scenario, simulate
+from headrace.testing.simulation.tables import coarsen, notes, overview, share, timeline, write_csv
 
 SCENARIO = """
 title = "Short"
@@ -41,12 +41,12 @@ policies = []
 
 
 @pytest.fixture(scope="module")
-def result() -> Result:
+def result() -> SimulationResult:
     return simulate(parse_scenario(SCENARIO, "s.toml"))
 
 
-def test_rows_are_few_and_a_second_and_of_the_real_system(result: Result) -> None:
-    table = course(result, result.runs[0])
+def test_rows_are_few_and_a_second_and_of_the_real_system(result: SimulationResult) -> None:
+    table = timeline(result, result.runs[0])
     assert len(table.rows) <= 30
     rows = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
     assert rows[0]["time s"] == "0"
@@ -54,10 +54,10 @@ def test_rows_are_few_and_a_second_and_of_the_real_system(result: Result) -> Non
     assert float(rows[0]["busy"]) == pytest.approx(50, abs=20)
     assert {row["circuit"] for row in rows} >= {"open", "closed"}
     assert any("circuit_open" in row["failures"] for row in rows)
-    assert "circuit" not in course(result, result.runs[1]).headings
+    assert "circuit" not in timeline(result, result.runs[1]).headings
 
 
-def test_the_overview_has_a_row_for_each_variant(result: Result) -> None:
+def test_the_overview_has_a_row_for_each_variant(result: SimulationResult) -> None:
     table = overview(result)
     assert [row[0] for row in table.rows] == ["with", "without"]
     calls = {row[1] for row in table.rows}
@@ -67,7 +67,7 @@ def test_the_overview_has_a_row_for_each_variant(result: Result) -> None:
     assert without["cost"] == "-"
 
 
-def test_all_is_in_the_csv(result: Result) -> None:
+def test_all_is_in_the_csv(result: SimulationResult) -> None:
     file = io.StringIO()
     write_csv(result, file)
     rows = list(csv.DictReader(io.StringIO(file.getvalue())))
@@ -90,9 +90,9 @@ def test_all_is_in_the_csv(result: Result) -> None:
         assert cost == 10 * (run.total.cost or 0)
 
 
-def test_merging_intervals_loses_nothing(result: Result) -> None:
+def test_merging_intervals_loses_nothing(result: SimulationResult) -> None:
     run = result.runs[0]
-    merged = few(run.intervals, 7)
+    merged = coarsen(run.intervals, 7)
     assert len(merged) <= 7
     assert sum(each.served for each in merged) == run.total.served
     assert sum(each.latencies.count for each in merged) == run.total.latencies.count
@@ -104,8 +104,8 @@ def test_merging_intervals_loses_nothing(result: Result) -> None:
     assert sum(sum(each.circuit.values()) for each in merged) == pytest.approx(run.intervals[-1].end)
 
 
-def test_what_a_call_stands_for_is_said_and_littles_law(result: Result) -> None:
-    said = list(words(result))
+def test_what_a_call_stands_for_is_said_and_littles_law(result: SimulationResult) -> None:
+    said = list(notes(result))
     assert said[0].startswith("Each simulated call stands for 10")
     for run, line in zip(result.runs, said[1:], strict=True):
         assert line.startswith(f"{run.variant.name}: {run.total.offered:,} calls simulated")

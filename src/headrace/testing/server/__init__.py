@@ -2,9 +2,17 @@
 
 from headrace.testing.server.app import create_app
 from headrace.testing.server.behaviour import Behaviour
-from headrace.testing.server.certificates import Certificate, self_made
+from headrace.testing.server.certificates import Certificate, temporary_certificate
 from headrace.testing.server.process import endpoint_process
 from headrace.testing.server.server import serve
-from headrace.testing.server.simulated_model import Simulation
+from headrace.testing.server.simulated_model import SimulatedModel
 
-__all__ = ["Behaviour", "Certificate", "Simulation", "create_app", "endpoint_process", "self_made", "serve"]
+__all__ = [
+    "Behaviour",
+    "Certificate",
+    "SimulatedModel",
+    "create_app",
+    "endpoint_process",
+    "serve",
+    "temporary_certificate",
+]

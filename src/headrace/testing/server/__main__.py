@@ -6,14 +6,14 @@ import sys
 from threading import Thread
 
 from headrace.errors import SettingsError
-from headrace.testing.server.arguments import from_arguments
+from headrace.testing.server.arguments import parse_arguments
 from headrace.testing.server.process import READY
 from headrace.testing.server.server import serve
 
 
 def main() -> None:
-    """Serve until a signal comes or, with the option, until standard input closes."""
-    arguments = from_arguments(sys.argv[1:], os.environ)
+    """Serve until a signal or, with `--until-stdin-closes`, until standard input closes."""
+    arguments = parse_arguments(sys.argv[1:], os.environ)
     if arguments.until_stdin_closes:
         Thread(target=_stop_when_stdin_closes, daemon=True).start()
     try:
@@ -33,7 +33,7 @@ def _announce(base_url: str) -> None:
 
 
 def _stop_when_stdin_closes() -> None:
-    # Not sys.stdin, whose lock a thread that waits in it would still hold when the interpreter ends.
+    # Not sys.stdin: a thread that waits in it still holds its lock when the interpreter ends.
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

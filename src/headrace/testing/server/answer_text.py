@@ -1,9 +1,9 @@
 """The text of the simulated model's answers.
 
-This simulates a model and understands nothing. Asked to choose (`one of: A | B | C`), it takes the choice
-that has the most letters in common with the last user message, helped by a list of German cue words for the
-eight shop categories of the demo; otherwise it puts ready-made sentences together. The answers look like a
-model's, so that code around them can be tested. They say nothing about a real model.
+The simulated model understands nothing. If the prompt lists choices (`one of: A | B | C`), it takes the one
+with the most letters in common with the last user message. A list of German cue words for the eight shop
+categories of the demo helps. Otherwise it puts ready-made sentences together. The answers look like those of
+a model, so that code can be tested with them. They say nothing about a real model.
 """
 
 import re
@@ -40,21 +40,21 @@ _CLOSINGS = (
 )
 
 
-def choices_in(texts: Iterable[str]) -> list[str]:
-    """The choices of the first line of the form `one of: A | B | C` or `one of: A, B, C`; else none."""
+def find_choices(texts: Iterable[str]) -> list[str]:
+    """The choices in the first line like `one of: A | B | C` or `one of: A, B, C`, or an empty list."""
     for text in texts:
         if found := _CHOICES.search(text):
             return list(_split_choices(found[1]))
     return []
 
 
-def closest(choices: Sequence[str], text: str, chance: bytes) -> str:
-    """The choice with the most letters in common with the text; chance decides between equals.
+def best_choice(choices: Sequence[str], text: str, random_bytes: bytes) -> str:
+    """The choice with the most letters in common with the text; ``random_bytes`` decide between equals.
 
     Args:
-        choices: at least one.
-        text: the last user message; a line in it that lists the choices is left out.
-        chance: the fingerprint that breaks ties.
+        choices: At least one choice.
+        text: The last user message; a line in it that lists the choices is ignored.
+        random_bytes: The fingerprint that breaks ties.
     """
     folded = _folded(_CHOICES.sub("", text))
     letters = _trigrams(folded)
@@ -67,17 +67,17 @@ def closest(choices: Sequence[str], text: str, chance: bytes) -> str:
     likenesses = list(map(likeness, choices))
     best = max(likenesses)
     equals = [choice for choice, value in zip(choices, likenesses, strict=True) if value == best]
-    return min(equals, key=lambda choice: fingerprint(0, chance, choice.encode()))
+    return min(equals, key=lambda choice: fingerprint(0, random_bytes, choice.encode()))
 
 
-def sentences(prompt: str, chance: bytes) -> str:
+def filler_text(prompt: str, random_bytes: bytes) -> str:
     """A few sentences that mention how the prompt begins."""
     beginning = " ".join(prompt.split()[:8])[:80] or "nothing"
-    opening = _OPENINGS[chance[0] % len(_OPENINGS)].format(beginning=beginning)
-    # Two is prime to the nine sentences, so none comes twice.
-    places = range(chance[1], chance[1] + 2 * (2 + chance[2] % 3), 2)
-    middle = [_SENTENCES[place % len(_SENTENCES)] for place in places]
-    return " ".join([opening, *middle, _CLOSINGS[chance[3] % len(_CLOSINGS)]])
+    opening = _OPENINGS[random_bytes[0] % len(_OPENINGS)].format(beginning=beginning)
+    # The step 2 has no common divisor with the 9 sentences, so no sentence is used twice.
+    positions = range(random_bytes[1], random_bytes[1] + 2 * (2 + random_bytes[2] % 3), 2)
+    middle = [_SENTENCES[position % len(_SENTENCES)] for position in positions]
+    return " ".join([opening, *middle, _CLOSINGS[random_bytes[3] % len(_CLOSINGS)]])
 
 
 # A bulk run sends the same line with every request.

@@ -10,12 +10,12 @@ from headrace.testing.server.behaviour import FAULT_KINDS, Behaviour
 from headrace.testing.server.certificates import Certificate
 
 API_KEY_VARIABLE = "SIMULATED_API_KEY"
-"""Environment variable with the API key the endpoint asks for; arguments are for every user to see."""
+"""Environment variable with the required API key. It is not an argument because other users can see those."""
 
 
 @attrs.frozen
 class Arguments:
-    """What the command line says."""
+    """The parsed command line."""
 
     behaviour: Behaviour
     host: str
@@ -24,8 +24,8 @@ class Arguments:
     until_stdin_closes: bool
 
 
-def to_arguments(behaviour: Behaviour, certificate: Certificate | None = None) -> list[str]:
-    """The options that give a child this behaviour, its API key aside, and this certificate."""
+def format_arguments(behaviour: Behaviour, certificate: Certificate | None = None) -> list[str]:
+    """The options for a child with this behaviour, without its API key, and with this certificate."""
     options = {
         "--latency": behaviour.latency,
         "--jitter": behaviour.jitter,
@@ -38,16 +38,16 @@ def to_arguments(behaviour: Behaviour, certificate: Certificate | None = None) -
         "--certificate": certificate and certificate.chain,
         "--key": certificate and certificate.key,
     }
-    # One word each, so that a negative seed is not taken for an option.
+    # In the form --name=value, so that a negative seed is not read as an option.
     return [f"{name}={value}" for name, value in options.items() if value is not None]
 
 
-def from_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> Arguments:
-    """Read the options, and the API key from the environment; exits with a message if they are wrong."""
+def parse_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> Arguments:
+    """Read the options, and the API key from the environment. Exits with a message if an option is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m headrace.testing.server",
         description="A simulated OpenAI-compatible endpoint. It understands nothing.",
-        epilog=f"{API_KEY_VARIABLE} in the environment, if set, is the API key that requests must carry.",
+        epilog=f"If the environment variable {API_KEY_VARIABLE} is set, requests must have this API key.",
     )
     default = Behaviour()
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
@@ -59,11 +59,13 @@ def from_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     parser.add_argument("--faults", default=",".join(default.faults), help=f"of {','.join(FAULT_KINDS)}")
     parser.add_argument("--stall", type=_reader(parse_duration), default=default.stall, help="such as 30s")
     parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--quirks", default="", help="odd ways to answer, by name")
+    parser.add_argument("--quirks", default="", help="names of unusual answers, separated by commas")
     parser.add_argument("--certificate", help="PEM file; with it, TLS with HTTP/2 and HTTP/1.1")
-    parser.add_argument("--key", help="PEM file of its key, where that is in another one")
+    parser.add_argument("--key", help="PEM file of its key, if the key is in another file")
     parser.add_argument(
-        "--until-stdin-closes", action="store_true", help="stop when standard input ends, as with the parent"
+        "--until-stdin-closes",
+        action="store_true",
+        help="stop when standard input closes, for example because the parent process ended",
     )
     read = parser.parse_args(arguments)
     try:
@@ -81,7 +83,7 @@ def from_arguments(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     except ValueError as error:
         parser.error(str(error))
     if read.key and not read.certificate:
-        parser.error("--key is the key of a --certificate")
+        parser.error("--key needs --certificate")
     certificate = Certificate(read.certificate, read.key) if read.certificate else None
     return Arguments(behaviour, read.host, read.port, certificate, read.until_stdin_closes)
 
@@ -91,7 +93,7 @@ def _reader(parse: Callable[[str], float]) -> Callable[[str], float]:
         try:
             return parse(text)
         except ValueError as error:
-            # argparse shows the message of this error only, and of a ValueError none.
+            # argparse shows the message of an ArgumentTypeError, but not of a ValueError.
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return read

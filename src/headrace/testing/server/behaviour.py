@@ -5,7 +5,7 @@ from typing import Literal, cast, get_args
 
 import attrs
 
-from headrace.testing.server.quirks import quirks_of
+from headrace.testing.server.quirks import find_quirks
 
 FaultKind = Literal["500", "503", "429", "reset", "stall"]
 
@@ -13,19 +13,19 @@ FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 
 def _fault_kinds(names: Iterable[str]) -> tuple[FaultKind, ...]:
-    asked = tuple(names)
-    if not asked:
-        raise ValueError(f"no fault is named: choose among {', '.join(FAULT_KINDS)}")
-    for name in asked:
+    values = tuple(names)
+    if not values:
+        raise ValueError(f"faults: must name at least one of {', '.join(FAULT_KINDS)}")
+    for name in values:
         if name not in FAULT_KINDS:
-            raise ValueError(f"there is no fault {name!r}: choose among {', '.join(FAULT_KINDS)}")
-    return cast(tuple[FaultKind, ...], asked)
+            raise ValueError(f"unknown fault {name!r}: must be one of {', '.join(FAULT_KINDS)}")
+    return cast(tuple[FaultKind, ...], values)
 
 
 def _quirk_names(names: Iterable[str]) -> tuple[str, ...]:
-    asked = tuple(names)
-    quirks_of(asked)
-    return asked
+    values = tuple(names)
+    find_quirks(values)
+    return values
 
 
 def _above_zero(_: "Behaviour", attribute: "attrs.Attribute[float | None]", value: float | None) -> None:
@@ -35,24 +35,24 @@ def _above_zero(_: "Behaviour", attribute: "attrs.Attribute[float | None]", valu
 
 @attrs.frozen(kw_only=True)
 class Behaviour:
-    """How the endpoint answers. The default is at once, without limit or fault.
+    """How the embedded endpoint answers. By default it answers at once, without limits or faults.
 
     Args:
-        latency: seconds from a request to its reply. A streamed reply begins after half of it.
-        jitter: seconds added to or taken from the latency, drawn evenly.
-        rate_limit: requests per second, a token bucket that holds one second's worth (at least one); what
-            comes faster gets a 429 at once. None: no limit. Listing models is not limited.
-        errors: share of attempts, 0 to 1, that get a fault instead of their reply.
-        faults: the kinds of fault drawn, each as likely as the others. `"500"`, `"503"`, `"429"`: that
-            status; `"reset"`: the connection is cut in the middle of the body; `"stall"`: part of the body,
-            then silence.
-        stall: seconds of silence of a stall, after which the connection is cut.
-        seed: another seed gives other answers, and faults at other requests.
-        api_key: when set, a request with no or another bearer token gets a 401. In no repr.
-        quirks: names of odd ways to answer chats; see `headrace.testing.server.quirks`.
+        latency: Seconds from a request to its reply. A streamed reply begins after half of it.
+        jitter: Largest difference from the latency, in seconds; uniformly distributed.
+        rate_limit: Requests per second, as a token bucket that holds one second's worth (at least one
+            request). Further requests get a 429 at once. None: no limit. Listing models is not limited.
+        errors: Share of attempts, 0 to 1, that get a fault instead of their reply.
+        faults: The kinds of faults; all are equally likely. `"500"`, `"503"`, `"429"`: that status;
+            `"reset"`: the connection is cut in the middle of the body; `"stall"`: a part of the body is
+            sent, then nothing. Default: all but `"stall"`.
+        stall: Seconds without data in a stall; then the connection is cut.
+        seed: Another seed gives other answers, and faults for other requests.
+        api_key: If set, a request without this bearer token gets a 401. The repr does not show it.
+        quirks: Names of unusual answers to chats; see `headrace.testing.server.quirks`.
 
     Raises:
-        ValueError: a value is outside its range, or no fault or quirk has such a name.
+        ValueError: A value is outside its range, or a fault or quirk is unknown.
     """
 
     latency: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))

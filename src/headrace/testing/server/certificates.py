@@ -1,4 +1,4 @@
-"""Certificates of the embedded endpoint: those that it is given, and those that it makes for itself."""
+"""Certificates of the embedded endpoint: from files, or created for a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.errors import SettingsError
 ALPN = ("h2", "http/1.1")
 """The protocols that are offered over TLS, the preferred one first."""
 
-_OF_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 @attrs.frozen
@@ -23,18 +23,18 @@ class Certificate:
     """A server's certificate in PEM files.
 
     Args:
-        chain: path of the certificate, followed by those between it and its authority.
-        key: path of its private key, without a passphrase; None: it is in the same file.
+        chain: Path of the certificate, followed by the intermediate certificates.
+        key: Path of its private key, without a passphrase. None: the key is in the same file.
     """
 
     chain: str
     key: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """A context for a server with this certificate; raises `SettingsError` where it cannot be used."""
+        """An SSL context for a server with this certificate; raises `SettingsError` if it cannot be used."""
 
         def refuse() -> str:
-            raise SettingsError(f"the key of {self.chain} has a passphrase; give one without it")
+            raise SettingsError(f"the key of {self.chain} has a passphrase; use a key without one")
 
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.set_alpn_protocols(list(ALPN))
@@ -43,35 +43,41 @@ class Certificate:
         except OSError as error:
             reason = getattr(error, "reason", None) or error.strerror or error
             files = self.chain if self.key is None else f"{self.chain} and {self.key}"
-            raise SettingsError(f"no certificate with its key can be read from {files}: {reason}") from None
+            raise SettingsError(f"cannot read a certificate and its key from {files}: {reason}") from None
         return context
 
 
 @attrs.frozen
-class SelfMade(Certificate):
-    """A certificate that is signed by a new authority.
+class TemporaryCertificate(Certificate):
+    """A certificate that is signed by a new certificate authority.
 
     Args:
-        authority: path of the authority's certificate, which clients are to trust.
+        authority: Path of the authority's certificate, which clients must trust.
     """
 
     authority: str = attrs.field(kw_only=True)
 
 
 @contextmanager
-def self_made(host: str = "127.0.0.1") -> Iterator[SelfMade]:
-    """A certificate for this machine's own names and ``host``, in a folder that is gone after the block.
+def temporary_certificate(host: str = "127.0.0.1") -> Iterator[TemporaryCertificate]:
+    """Create a certificate for localhost, the loopback addresses and ``host``.
 
-    Raises `ImportError` where trustme is not installed; it comes with `headrace[serve-tls]`.
+    Its files are deleted at the end of the block.
+
+    Args:
+        host: A further name or address that the certificate is valid for.
+
+    Raises:
+        ImportError: trustme is not installed; it comes with `headrace[serve-tls]`.
     """
     try:
         import trustme
     except ImportError as error:
-        raise ImportError("trustme makes the certificate: pip install 'headrace[serve-tls]'") from error
+        raise ImportError("trustme creates the certificate: pip install 'headrace[serve-tls]'") from error
     authority = trustme.CA()
-    issued = authority.issue_cert(*dict.fromkeys((host, *_OF_THIS_MACHINE)))
+    issued = authority.issue_cert(*dict.fromkeys((host, *_LOCAL_NAMES)))
     with TemporaryDirectory(prefix="headrace-tls-") as folder:
         trusted, chain = Path(folder, "authority.pem"), Path(folder, "endpoint.pem")
         authority.cert_pem.write_to_path(str(trusted))
         issued.private_key_and_cert_chain_pem.write_to_path(str(chain))
-        yield SelfMade(str(chain), authority=str(trusted))
+        yield TemporaryCertificate(str(chain), authority=str(trusted))

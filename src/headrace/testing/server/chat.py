@@ -8,19 +8,19 @@ import attrs
 import msgspec
 from msgspec import Meta
 
-from headrace.testing.server.answer_text import choices_in, closest, sentences
+from headrace.testing.server.answer_text import best_choice, filler_text, find_choices
 from headrace.testing.server.schema_answers import structured_answer
 from headrace.testing.server.seeded_random import fingerprint
 from headrace.testing.server.tokenizer import count_tokens, first_tokens, split_tokens
 
 CREATED = 1_700_000_000
-"""When everything was created, in Unix seconds: one moment, so that bodies are equal for a seed."""
+"""The creation time of everything, in Unix seconds. It is constant, so a seed always gives the same body."""
 
 _Positive = Annotated[int, Meta(ge=1)]
 
 
 @attrs.frozen
-class Part:
+class ContentPart:
     """A part of a message; only text is read and counted."""
 
     type: str
@@ -32,7 +32,7 @@ class Message:
     """One message of the conversation."""
 
     role: str
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
 
     @property
     def text(self) -> str:
@@ -51,7 +51,7 @@ class StreamOptions:
 
 @attrs.frozen(kw_only=True)
 class ChatRequest:
-    """The fields of a chat request that the endpoint heeds; it takes any others and ignores them."""
+    """The fields of a chat request that the endpoint uses; other fields are ignored."""
 
     model: str
     messages: Annotated[list[Message], Meta(min_length=1)]
@@ -76,7 +76,7 @@ class Choice:
 
 @attrs.frozen
 class Completion:
-    """The answers to a chat request, and what they cost in tokens."""
+    """The answers to a chat request, and their token counts."""
 
     id: str
     model: str
@@ -84,7 +84,7 @@ class Completion:
     prompt_tokens: int
 
     def usage(self) -> dict[str, Any]:
-        """OpenAI's usage object; the counts add up."""
+        """OpenAI's usage object; the total is the sum of its parts."""
         completion_tokens = sum(count_tokens(choice.text) for choice in self.choices)
         return {
             "prompt_tokens": self.prompt_tokens,
@@ -110,9 +110,9 @@ class Completion:
         )
 
     def events(self, *, include_usage: bool) -> tuple[bytes, ...]:
-        """The server-sent events of a streamed reply: one token per event, the choices in turn."""
+        """The server-sent events of a streamed reply: one token per event, alternating between choices."""
         head = self._head("chat.completion.chunk")
-        # OpenAI gives every chunk a usage when it was asked for, null in all but the last.
+        # If the request asks for usage, OpenAI puts it in every chunk; it is null in all but the last one.
         tail = {"usage": None} if include_usage else {}
 
         def event(index: int, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
@@ -137,44 +137,46 @@ class Completion:
         }
 
 
-def complete(request: ChatRequest, *, id: str, seed: int) -> Completion:
+def create_completion(request: ChatRequest, *, id: str, seed: int) -> Completion:
     """Answer a chat request. The text depends on the seed, the model and the messages only.
 
     Args:
-        request: what was asked.
-        id: the completion's id.
-        seed: another seed, another text.
+        request: The request.
+        id: The id of the completion.
+        seed: Another seed gives another text.
     """
-    chance = fingerprint(seed, request.model.encode(), msgspec.json.encode(request.messages))
+    random_bytes = fingerprint(seed, request.model.encode(), msgspec.json.encode(request.messages))
     texts = [message.text for message in request.messages]
     return Completion(
         id=id,
         model=request.model,
         choices=tuple(
-            _cut(_say(request, texts, fingerprint(seed, chance, bytes([index]))), request)
+            _truncate(_answer_text(request, texts, fingerprint(seed, random_bytes, bytes([index]))), request)
             for index in range(request.n or 1)
         ),
         prompt_tokens=sum(map(count_tokens, texts)),
     )
 
 
-def _say(request: ChatRequest, texts: Sequence[str], chance: bytes) -> str:
-    asked = next((message for message in reversed(request.messages) if message.role == "user"), None)
-    prompt = asked.text if asked else texts[-1]
+def _answer_text(request: ChatRequest, texts: Sequence[str], random_bytes: bytes) -> str:
+    last_user_message = next(
+        (message for message in reversed(request.messages) if message.role == "user"), None
+    )
+    prompt = last_user_message.text if last_user_message else texts[-1]
 
     def choose(choices: Sequence[str]) -> str:
-        return closest(choices, prompt, chance)
+        return best_choice(choices, prompt, random_bytes)
 
     if request.response_format:
-        answer = structured_answer(request.response_format, choose, sentences(prompt, chance))
+        answer = structured_answer(request.response_format, choose, filler_text(prompt, random_bytes))
         if answer is not None:
             return answer
-    if choices := choices_in(texts):
+    if choices := find_choices(texts):
         return choose(choices)
-    return sentences(prompt, chance)
+    return filler_text(prompt, random_bytes)
 
 
-def _cut(text: str, request: ChatRequest) -> Choice:
+def _truncate(text: str, request: ChatRequest) -> Choice:
     stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
     text = text[: min((at for stop in stops if stop and (at := text.find(stop)) >= 0), default=len(text))]
     limit = request.max_completion_tokens or request.max_tokens

@@ -14,12 +14,12 @@ from headrace.testing.server.seeded_random import fingerprint
 from headrace.testing.server.tokenizer import count_tokens
 
 DIMENSIONS = 256
-"""How long a vector is when the request does not say."""
+"""The default length of a vector."""
 
 
 @attrs.frozen(kw_only=True)
 class EmbeddingsRequest:
-    """The fields of an embeddings request that the endpoint heeds; it takes any others and ignores them."""
+    """The fields of an embeddings request that the endpoint uses; other fields are ignored."""
 
     model: str
     input: str | Annotated[list[str], Meta(min_length=1, max_length=2048)]
@@ -27,7 +27,7 @@ class EmbeddingsRequest:
     encoding_format: Literal["float", "base64"] | None = None
 
 
-def embed(request: EmbeddingsRequest, *, seed: int) -> bytes:
+def create_embeddings(request: EmbeddingsRequest, *, seed: int) -> bytes:
     """The body of the reply to an embeddings request; both encodings hold the same numbers."""
     texts = [request.input] if isinstance(request.input, str) else request.input
     dimensions = request.dimensions or DIMENSIONS
@@ -45,8 +45,8 @@ def embed(request: EmbeddingsRequest, *, seed: int) -> bytes:
     return msgspec.json.encode({"object": "list", "data": data, "model": request.model, "usage": usage})
 
 
-def _unit_vector(chance: bytes, dimensions: int) -> bytes:
-    drawn = struct.unpack(f"<{dimensions}h", shake_128(chance).digest(2 * dimensions))
+def _unit_vector(random_bytes: bytes, dimensions: int) -> bytes:
+    drawn = struct.unpack(f"<{dimensions}h", shake_128(random_bytes).digest(2 * dimensions))
     # Odd numbers only: a vector of zeros has no direction.
     numbers = [number | 1 for number in drawn]
     length = math.sqrt(sum(number * number for number in numbers))

@@ -13,12 +13,12 @@ import attrs
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from headrace.testing.server.arguments import API_KEY_VARIABLE, to_arguments
+from headrace.testing.server.arguments import API_KEY_VARIABLE, format_arguments
 from headrace.testing.server.behaviour import Behaviour
-from headrace.testing.server.certificates import self_made
+from headrace.testing.server.certificates import temporary_certificate
 
 READY = "listening at "
-"""How the child's one line on standard output begins; the base URL follows."""
+"""The beginning of the child's only line on standard output; the base URL follows."""
 
 _START_LIMIT = 30.0
 _STOP_LIMIT = 5.0
@@ -30,8 +30,8 @@ class EndpointProcess:
 
     Args:
         base_url: Its address, such as `http://127.0.0.1:43017/v1`.
-        pid: its process id.
-        authority: path of the certificate authority to trust, for `SSL_CERT_FILE`; None without TLS.
+        pid: Its process id.
+        authority: Path of the certificate authority to trust, for `SSL_CERT_FILE`. None without TLS.
     """
 
     base_url: str
@@ -50,11 +50,11 @@ async def endpoint_process(
 
     Args:
         behaviour: Latency, limits and faults. Default: it answers at once, without limits or faults.
-        tls: serve HTTP/2 and HTTP/1.1 over TLS, with a certificate made for the block.
+        tls: Serve HTTP/2 and HTTP/1.1 over TLS, with a temporary certificate.
 
     Raises:
-        ImportError: for TLS it needs `headrace[serve-tls]`.
-        RuntimeError: it did not start; the message holds what it wrote to standard error.
+        ImportError: TLS needs `headrace[serve-tls]`.
+        RuntimeError: The process did not start; the message contains its standard error.
     """
     behaviour = behaviour or Behaviour()
     environment = {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
@@ -62,15 +62,15 @@ async def endpoint_process(
         environment[API_KEY_VARIABLE] = behaviour.api_key
     command = [sys.executable, "-m", "headrace.testing.server", "--port=0", "--until-stdin-closes"]
     with ExitStack() as stack:
-        certificate = stack.enter_context(self_made()) if tls else None
-        # A file and not a pipe for its errors: a child with a full pipe would block until somebody reads it.
+        certificate = stack.enter_context(temporary_certificate()) if tls else None
+        # A file and not a pipe for standard error: a child with a full pipe blocks until it is read.
         errors = stack.enter_context(TemporaryFile())
         process = await anyio.open_process(
-            command + to_arguments(behaviour, certificate),
+            command + format_arguments(behaviour, certificate),
             stdin=subprocess.PIPE,
             stderr=errors,
             env=environment,
-            # Ctrl-C in a terminal goes to a whole process group; calls in flight still need their endpoint.
+            # Ctrl-C in a terminal goes to the whole process group; calls in flight still need the endpoint.
             start_new_session=sys.platform != "win32",
         )
         try:
@@ -78,7 +78,7 @@ async def endpoint_process(
             yield EndpointProcess(await _base_url(process, errors), process.pid, authority)
         finally:
             await _stop(process)
-            sys.stderr.write(_written(errors))
+            sys.stderr.write(_read_stderr(errors))
 
 
 async def _base_url(process: Process, errors: IO[bytes]) -> str:
@@ -94,11 +94,11 @@ async def _base_url(process: Process, errors: IO[bytes]) -> str:
     else:
         return line.decode().removeprefix(READY).strip()
     await _stop(process)
-    raise RuntimeError(f"the embedded endpoint did not start: {reason}\n{_written(errors)}".rstrip())
+    raise RuntimeError(f"the embedded endpoint did not start: {reason}\n{_read_stderr(errors)}".rstrip())
 
 
 async def _stop(process: Process) -> None:
-    # Shielded, for a cancelled block must not leave the process behind; every wait in here has its limit.
+    # Shielded because a cancelled block must not leave the process behind. Each wait has a time limit.
     if process.returncode is None:
         process.terminate()
         with anyio.move_on_after(_STOP_LIMIT, shield=True):
@@ -109,9 +109,9 @@ async def _stop(process: Process) -> None:
         await process.aclose()
 
 
-def _written(errors: IO[bytes]) -> str:
-    """What the process, which has ended, wrote since this was last asked."""
-    # The process shares the file's position, so it is at the end of what that wrote.
+def _read_stderr(errors: IO[bytes]) -> str:
+    """The standard error of the ended process, since the previous call of this function."""
+    # The process shares the file position, which is now at the end of its output.
     errors.seek(0)
     text = errors.read().decode(errors="replace")
     errors.seek(0)

@@ -1,7 +1,7 @@
-"""Odd ways to answer that people have reported of real endpoints, as switches.
+"""Unusual answers that users have reported from real endpoints, as switches.
 
-Each quirk changes a draft of an answer to a chat, whole or streamed. Those of `READ` leave an answer in it,
-which headrace reads; those of `REFUSED` leave none, and headrace raises an error.
+Each quirk changes the draft of an answer to a chat, complete or streamed. With a quirk of `READABLE`,
+headrace still reads the answer. With one of `UNREADABLE` there is no answer, and headrace raises an error.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ DONE = b"data: [DONE]\n\n"
 
 
 @attrs.define
-class Draft:
-    """An answer before it is written.
+class ResponseDraft:
+    """An answer that quirks can change before it is sent.
 
     Attributes:
         headers: Names in lower case.
-        body: The whole answer; where it is streamed, what its chunks make is not in here.
-        chunks: The chunks of one that is streamed, else empty.
-        end: What follows the chunks.
-        raw: Bytes to send in place of all of these.
+        body: The decoded body of an answer that is not streamed.
+        chunks: The decoded chunks of a streamed answer; otherwise empty.
+        end: Bytes after the chunks.
+        raw: Bytes to send instead of all of these.
         status: HTTP status.
         tools: Names of the functions that the request offers.
     """
@@ -41,81 +41,83 @@ class Draft:
 
     @property
     def streamed(self) -> bool:
-        """Whether it goes out as events."""
+        """Whether the answer is sent as server-sent events."""
         return bool(self.chunks)
 
     def choices(self) -> list[dict[str, Any]]:
-        """The first choices: the whole answer's, or one of each chunk that has some."""
+        """The first choice of the answer, or of each chunk that has choices."""
         bodies = self.chunks if self.streamed else [self.body]
         return [body["choices"][0] for body in bodies if isinstance(body, dict) and body.get("choices")]
 
-    def said(self) -> list[dict[str, Any]]:
-        """The message, or the deltas that have a content."""
+    def messages_with_content(self) -> list[dict[str, Any]]:
+        """The message or the deltas, if they have content."""
         found = [choice.get("delta") or choice.get("message") or {} for choice in self.choices()]
         return [message for message in found if message.get("content")]
 
     def insert(self, at: int, delta: dict[str, Any] | None, **choice: Any) -> None:
-        """Add a chunk like the others."""
+        """Insert a chunk that is otherwise like the first one."""
         made = {"index": 0, "delta": delta, "finish_reason": None} | choice
         self.chunks.insert(at, {**self.chunks[0], "choices": [made], "usage": None})
 
     def events(self) -> list[bytes]:
-        """The events of one that is streamed."""
+        """The events of a streamed answer."""
         if self.raw is not None:
             return [self.raw]
         made = [b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in self.chunks]
         return [*made, self.end] if self.end else made
 
     def content(self) -> bytes:
-        """The body of one that is not."""
+        """The body of an answer that is not streamed."""
         return msgspec.json.encode(self.body) if self.raw is None else self.raw
 
 
-Quirk: TypeAlias = Callable[[Draft], None]
+Quirk: TypeAlias = Callable[[ResponseDraft], None]
 
 
-def null_chunks(draft: Draft) -> None:
-    """Chunks with null for choices and for the delta, and ``data: null``, between the others."""
+def null_chunks(draft: ResponseDraft) -> None:
+    """Further chunks with null as ``choices`` or as ``delta``, and ``data: null``."""
     if draft.streamed:
         draft.chunks[1:1] = [{**draft.chunks[0], "choices": None}, None]
         draft.insert(1, None)
 
 
-def content_parts(draft: Draft) -> None:
+def content_parts(draft: ResponseDraft) -> None:
     """The content as a list of parts."""
-    for message in draft.said():
+    for message in draft.messages_with_content():
         message["content"] = [{"type": "text", "text": message["content"]}]
 
 
-def thinking_parts(draft: Draft) -> None:
-    """The content as a list of parts, of which the first is the model's thinking."""
+def thinking_parts(draft: ResponseDraft) -> None:
+    """The content as a list of parts; the first part is the model's thinking."""
     content_parts(draft)
-    for message in draft.said()[:1]:
+    for message in draft.messages_with_content()[:1]:
         thoughts = [{"type": "text", "text": "Well."}]
         message["content"].insert(0, {"type": "thinking", "thinking": thoughts})
 
 
-def think_block(draft: Draft) -> None:
+def think_block(draft: ResponseDraft) -> None:
     """A ``<think>`` block before the text."""
-    for message in draft.said()[:1]:
+    for message in draft.messages_with_content()[:1]:
         message["content"] = f"<think>\nWell.\n</think>\n\n{message['content']}"
 
 
-def reasoning_content(draft: Draft) -> None:
-    """Reasoning in ``reasoning_content`` beside the content."""
-    for message in draft.said()[:1]:
+def reasoning_content(draft: ResponseDraft) -> None:
+    """Reasoning in ``reasoning_content``, in addition to the content."""
+    for message in draft.messages_with_content()[:1]:
         message["reasoning_content"] = "Well."
 
 
-def in_a_fence(draft: Draft) -> None:
-    """Words and a fence around the text."""
-    said = draft.said()
-    if said:
-        said[0]["content"] = f"Here you are:\n\n```json\n{said[0]['content']}"
-        said[-1]["content"] += "\n```\n"
+def code_fence(draft: ResponseDraft) -> None:
+    """The text in a Markdown code fence, after an introduction."""
+    messages_with_content = draft.messages_with_content()
+    if messages_with_content:
+        messages_with_content[0]["content"] = (
+            f"Here you are:\n\n```json\n{messages_with_content[0]['content']}"
+        )
+        messages_with_content[-1]["content"] += "\n```\n"
 
 
-def half_a_character(draft: Draft) -> None:
+def half_surrogate(draft: ResponseDraft) -> None:
     """Half of a surrogate pair at the end of the text."""
     encoded = [msgspec.json.encode(each) for each in (draft.chunks or [draft.body])]
     last = next((n for n in reversed(range(len(encoded))) if b'"content":"' in encoded[n]), None)
@@ -130,8 +132,8 @@ def half_a_character(draft: Draft) -> None:
         draft.raw = encoded[0]
 
 
-def odd_counts(draft: Draft) -> None:
-    """Token counts with fractions, and a list for their details."""
+def fractional_counts(draft: ResponseDraft) -> None:
+    """Token counts with fractions, and a list as their details."""
     for body in draft.chunks or [draft.body]:
         if isinstance(body, dict) and body.get("usage"):
             usage = body["usage"]
@@ -140,42 +142,42 @@ def odd_counts(draft: Draft) -> None:
             usage["prompt_tokens_details"] = []
 
 
-def no_counts(draft: Draft) -> None:
-    """Nulls for all token counts."""
+def null_counts(draft: ResponseDraft) -> None:
+    """Null for all token counts."""
     for body in draft.chunks or [draft.body]:
         if isinstance(body, dict) and body.get("usage"):
             body["usage"] = dict.fromkeys(body["usage"])
 
 
-def odd_created(draft: Draft) -> None:
+def fractional_created(draft: ResponseDraft) -> None:
     """A ``created`` with a fraction."""
     for body in draft.chunks or [draft.body]:
         if isinstance(body, dict):
             body["created"] = 1753.25
 
 
-def no_done(draft: Draft) -> None:
+def no_done(draft: ResponseDraft) -> None:
     """A stream without ``[DONE]``."""
     draft.end = b""
 
 
-def no_last_blank_line(draft: Draft) -> None:
+def no_last_blank_line(draft: ResponseDraft) -> None:
     """A stream whose last event has no blank line after it."""
     draft.end = draft.end.rstrip()
 
 
-def plain_label(draft: Draft) -> None:
+def plain_content_type(draft: ResponseDraft) -> None:
     """``Content-Type: text/plain`` for every answer."""
     draft.headers["content-type"] = "text/plain"
 
 
-def byte_order_mark(draft: Draft) -> None:
+def byte_order_mark(draft: ResponseDraft) -> None:
     """A byte order mark before the body."""
     draft.raw = b"\xef\xbb\xbf" + (b"".join(draft.events()) if draft.streamed else draft.content())
 
 
-def index_zero_tools(draft: Draft) -> None:
-    """Two calls of tools at once, both with index 0, their arguments as objects, and no content."""
+def duplicate_tool_index(draft: ResponseDraft) -> None:
+    """Two tool calls with the same index 0, arguments as objects, and no content."""
     names = (draft.tools * 2)[:2]
     calls = [
         {"index": 0, "id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": {}}}
@@ -196,13 +198,13 @@ def index_zero_tools(draft: Draft) -> None:
         }
 
 
-def no_answer(draft: Draft) -> None:
-    """An empty object, or a stream that says ``[DONE]`` and nothing else."""
+def no_choices(draft: ResponseDraft) -> None:
+    """An empty object, or a stream with only ``[DONE]``."""
     draft.raw = DONE if draft.streamed else b"{}"
 
 
-def error_as_success(draft: Draft) -> None:
-    """An error under status 200; in a stream, after half of the text."""
+def error_with_200(draft: ResponseDraft) -> None:
+    """An error with status 200; in a stream, after half of the text."""
     error = {"error": {"message": "The upstream is overloaded.", "code": 503}}
     draft.body = error
     if draft.streamed:
@@ -210,30 +212,30 @@ def error_as_success(draft: Draft) -> None:
         draft.end = b""
 
 
-def failed_choice(draft: Draft) -> None:
+def failed_choice(draft: ResponseDraft) -> None:
     """A choice that ends with ``"finish_reason": "error"``."""
     choices = draft.choices()
     choices[-1] |= {"finish_reason": "error", "error": {"code": 502, "message": "The provider was lost."}}
 
 
-def plain_text(draft: Draft) -> None:
-    """Words of a proxy in place of an answer."""
+def proxy_text(draft: ResponseDraft) -> None:
+    """A line of text from a proxy instead of an answer."""
     draft.raw, draft.headers["content-type"] = b"upstream timed out", "text/plain"
 
 
-def html_page(draft: Draft) -> None:
-    """A page in place of an answer."""
+def html_page(draft: ResponseDraft) -> None:
+    """An HTML page instead of an answer."""
     draft.raw = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
     draft.headers["content-type"] = "text/html"
 
 
-def empty_body(draft: Draft) -> None:
-    """Nothing in place of an answer."""
+def empty_body(draft: ResponseDraft) -> None:
+    """An empty body."""
     draft.raw = b""
 
 
-def no_credit(draft: Draft) -> None:
-    """402, because the account has no credit left."""
+def payment_required(draft: ResponseDraft) -> None:
+    """Status 402, because the account has no credit left."""
     error = {
         "message": "Insufficient Balance",
         "type": "unknown_error",
@@ -244,31 +246,31 @@ def no_credit(draft: Draft) -> None:
     draft.headers["content-type"] = "application/json"
 
 
-_READ: tuple[Quirk, ...] = (
+_READABLE: tuple[Quirk, ...] = (
     null_chunks,
     content_parts,
     thinking_parts,
     think_block,
     reasoning_content,
-    in_a_fence,
-    half_a_character,
-    odd_counts,
-    no_counts,
-    odd_created,
+    code_fence,
+    half_surrogate,
+    fractional_counts,
+    null_counts,
+    fractional_created,
     no_done,
     no_last_blank_line,
-    plain_label,
+    plain_content_type,
     byte_order_mark,
-    index_zero_tools,
+    duplicate_tool_index,
 )
-_REFUSED: tuple[Quirk, ...] = (
-    no_answer,
-    error_as_success,
+_UNREADABLE: tuple[Quirk, ...] = (
+    no_choices,
+    error_with_200,
     failed_choice,
-    plain_text,
+    proxy_text,
     html_page,
     empty_body,
-    no_credit,
+    payment_required,
 )
 
 
@@ -276,20 +278,20 @@ def _named(quirks: Iterable[Quirk]) -> dict[str, Quirk]:
     return {quirk.__name__.replace("_", "-"): quirk for quirk in quirks}
 
 
-READ: Mapping[str, Quirk] = _named(_READ)
-REFUSED: Mapping[str, Quirk] = _named(_REFUSED)
+READABLE: Mapping[str, Quirk] = _named(_READABLE)
+UNREADABLE: Mapping[str, Quirk] = _named(_UNREADABLE)
 
 
-def quirks_of(names: Iterable[str]) -> tuple[Quirk, ...]:
-    """The quirks of these names, in the order in which they are applied; raises `ValueError` for another."""
-    names, known = set(names), {**READ, **REFUSED}
+def find_quirks(names: Iterable[str]) -> tuple[Quirk, ...]:
+    """The quirks with these names, in the order of application; raises `ValueError` for unknown names."""
+    names, known = set(names), {**READABLE, **UNREADABLE}
     for name in sorted(names - known.keys()):
-        raise ValueError(f"there is no quirk {name!r}: choose among {', '.join(known)}")
+        raise ValueError(f"unknown quirk {name!r}: must be one of {', '.join(known)}")
     return tuple(quirk for name, quirk in known.items() if name in names)
 
 
 def offered_tools(content: bytes) -> list[str]:
-    """The names of the functions that a request's body offers."""
+    """The names of the functions that a request offers as tools."""
     try:
         tools = decode_json(content).get("tools") or ()
         return [str(tool["function"]["name"]) for tool in tools]

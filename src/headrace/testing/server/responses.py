@@ -1,4 +1,4 @@
-"""Responses: what a chat would say to the same messages, in the shape of the Responses API, whole."""
+"""The Responses API, without streaming: the same text as the answer to a chat with these messages."""
 
 from typing import Annotated
 
@@ -6,12 +6,12 @@ import attrs
 import msgspec
 from msgspec import Meta
 
-from headrace.testing.server.chat import CREATED, ChatRequest, Message, complete
+from headrace.testing.server.chat import CREATED, ChatRequest, Message, create_completion
 
 
 @attrs.frozen(kw_only=True)
 class ResponsesRequest:
-    """The fields of a responses request that the endpoint heeds; it takes any others and ignores them."""
+    """The fields of a responses request that the endpoint uses; other fields are ignored."""
 
     model: str
     input: str | Annotated[list[Message], Meta(min_length=1)]
@@ -20,20 +20,20 @@ class ResponsesRequest:
     stream: bool | None = None
 
 
-def respond(request: ResponsesRequest, *, id: str, seed: int) -> bytes:
+def create_response(request: ResponsesRequest, *, id: str, seed: int) -> bytes:
     """The body of the reply to a responses request.
 
     Args:
-        request: what was asked.
-        id: the response's id.
-        seed: another seed, another text.
+        request: The request.
+        id: The id of the response.
+        seed: Another seed gives another text.
     """
     messages = [Message("system", request.instructions)] if request.instructions else []
     messages += [Message("user", request.input)] if isinstance(request.input, str) else request.input
-    asked = ChatRequest(
+    chat_request = ChatRequest(
         model=request.model, messages=messages, max_completion_tokens=request.max_output_tokens
     )
-    completion = complete(asked, id=id, seed=seed)
+    completion = create_completion(chat_request, id=id, seed=seed)
     [choice] = completion.choices
     cut = choice.finish_reason == "length"
     status = "incomplete" if cut else "completed"

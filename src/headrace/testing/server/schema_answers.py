@@ -1,7 +1,7 @@
-"""Answers in the form of a `response_format`, for a few keywords of JSON Schema.
+"""Answers that fit a `response_format`, for a few keywords of JSON Schema.
 
-Of a schema it reads `enum`, `const`, `$ref` into the schema itself, `anyOf` and its like (the first), `type`,
-`properties` and `items`; patterns and limits it does not.
+It supports `enum`, `const`, `$ref` within the schema, `anyOf`, `oneOf` and `allOf` (the first alternative),
+`type`, `properties` and `items`. It ignores patterns and limits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,19 +9,19 @@ from typing import Any
 
 import msgspec
 
-# Deep enough for any schema people write; a schema that refers to itself has to end somewhere.
-_DEEPEST = 16
+# Enough for real schemas. A schema that refers to itself needs a limit.
+_MAX_DEPTH = 16
 
 
 def structured_answer(
     response_format: Mapping[str, Any] | None, choose: Callable[[Sequence[str]], str], text: str
 ) -> str | None:
-    """JSON that fits the response format, or None where plain text is asked for.
+    """JSON that fits the response format, or None if the format is plain text.
 
     Args:
-        response_format: as in the request.
-        choose: picks one of the choices of an `enum`.
-        text: what a free string in the answer says.
+        response_format: The member of the request.
+        choose: Picks one of the choices of an `enum`.
+        text: The value of strings that are not restricted.
     """
     match response_format:
         case {"type": "json_object"}:
@@ -40,7 +40,7 @@ class _Filler:
 
     def fill(self, schema: Any, depth: int = 0) -> Any:
         """A value for the schema; None for an invalid schema or one that is nested too deeply."""
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             return None
         match schema:
             case {"const": value}:
@@ -49,17 +49,17 @@ class _Filler:
                 named = {str(value): value for value in values}
                 return named[self._choose(list(named))]
             case {"$ref": str(reference)}:
-                return self.fill(self._referred(reference), depth + 1)
+                return self.fill(self._resolve(reference), depth + 1)
             case {"anyOf": [first, *_]} | {"oneOf": [first, *_]} | {"allOf": [first, *_]}:
                 return self.fill(first, depth + 1)
             case {"properties": dict(properties)}:
                 return {name: self.fill(inner, depth + 1) for name, inner in properties.items()}
             case {"type": [kind, *_]} | {"type": kind}:
-                return self._plain(kind, schema, depth)
+                return self._fill_type(kind, schema, depth)
             case _:
                 return None
 
-    def _plain(self, kind: Any, schema: Mapping[str, Any], depth: int) -> Any:
+    def _fill_type(self, kind: Any, schema: Mapping[str, Any], depth: int) -> Any:
         match kind:
             case "string":
                 return self._text
@@ -74,9 +74,9 @@ class _Filler:
             case _:
                 return None
 
-    def _referred(self, reference: str) -> Any:
-        place: Any = self._root
+    def _resolve(self, reference: str) -> Any:
+        found: Any = self._root
         for name in reference.removeprefix("#").strip("/").split("/"):
             if name:
-                place = place.get(name) if isinstance(place, dict) else None
-        return place
+                found = found.get(name) if isinstance(found, dict) else None
+        return found

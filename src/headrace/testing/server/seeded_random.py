@@ -1,10 +1,10 @@
-"""Chance that is the same every time: numbers drawn from a hash of the seed and what they are for."""
+"""Reproducible randomness: numbers from a hash of the seed and of what they are used for."""
 
 from hashlib import blake2b
 
 
 def fingerprint(seed: int, *parts: bytes) -> bytes:
-    """32 bytes that depend on the seed, on each part and on where one part ends, and on nothing else."""
+    """32 bytes that depend only on the seed, the parts and the boundaries between them."""
     hashed = blake2b(str(seed).encode(), digest_size=32)
     for part in parts:
         hashed.update(len(part).to_bytes(8, "big"))
@@ -12,7 +12,7 @@ def fingerprint(seed: int, *parts: bytes) -> bytes:
     return hashed.digest()
 
 
-def fraction(chance: bytes) -> float:
+def fraction(random_bytes: bytes) -> float:
     """The first eight bytes as a number from 0 up to, but not including, 1."""
-    # 53 bits fit a float exactly; 64 would round up to 1.0 now and then.
-    return (int.from_bytes(chance[:8], "big") >> 11) / (1 << 53)
+    # A float holds 53 bits exactly; 64 bits would sometimes be rounded up to 1.0.
+    return (int.from_bytes(random_bytes[:8], "big") >> 11) / (1 << 53)

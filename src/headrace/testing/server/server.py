@@ -9,9 +9,9 @@ from headrace.testing.server.app import create_app
 from headrace.testing.server.behaviour import Behaviour
 from headrace.testing.server.certificates import Certificate
 
-# Thousands of clients connect at once; the kernel lowers it to what it allows.
+# For thousands of clients that connect at once; the kernel lowers it to its own limit.
 _BACKLOG = 8192
-_FILES = 65_536
+_WANTED_FILES = 65_536
 
 
 def serve(
@@ -22,37 +22,37 @@ def serve(
     *,
     certificate: Certificate | None = None,
 ) -> None:
-    """Run the endpoint until SIGINT or SIGTERM, then return.
+    """Run the embedded endpoint in this process until SIGINT or SIGTERM.
 
-    Call it in the main thread, or there is no signal to stop it. It raises the process's soft limit of open
-    files, since each connection is one.
+    Call it in the main thread: in other threads no signal stops it. It raises the process's soft limit of
+    open files because each connection needs one.
 
     Args:
-        behaviour: how quick, how limited, how faulty.
-        host: address to listen at.
-        port: port to listen at; 0 takes a free one.
-        ready: called with the base URL, such as `http://127.0.0.1:8000/v1`, once connections are taken.
-        certificate: with it the endpoint serves HTTP/2 and HTTP/1.1 over TLS, else HTTP/1.1 in plain.
+        behaviour: Latency, limits and faults.
+        host: The address to listen on.
+        port: The port to listen on. 0: a free one.
+        ready: Called with the base URL, such as `http://127.0.0.1:8000/v1`, once connections are accepted.
+        certificate: With a certificate, it serves HTTP/2 and HTTP/1.1 over TLS; otherwise plain HTTP/1.1.
 
     Raises:
-        OSError: it cannot listen there; the port may be in use.
-        SettingsError: the certificate cannot be used.
-        ImportError: the server it runs on is not installed: uvicorn comes with `headrace[cli]`, hypercorn,
-            for TLS, with `headrace[serve-tls]`.
+        OSError: It cannot listen there; the port may be in use.
+        SettingsError: The certificate cannot be used.
+        ImportError: Its server is not installed: uvicorn comes with `headrace[cli]`, and hypercorn, for
+            TLS, with `headrace[serve-tls]`.
     """
-    # Imported when chosen: neither needs the other to be installed.
+    # Imported when needed: only one of the two servers must be installed.
     if certificate is None:
-        from headrace.testing.server.on_uvicorn import OnUvicorn
+        from headrace.testing.server.uvicorn_server import UvicornServer
 
-        run = OnUvicorn(create_app(behaviour), _BACKLOG).run
+        run = UvicornServer(create_app(behaviour), _BACKLOG).run
     else:
-        from headrace.testing.server.on_hypercorn import OnHypercorn
+        from headrace.testing.server.hypercorn_server import HypercornServer
 
-        run = OnHypercorn(create_app(behaviour), _BACKLOG, certificate).run
-    _allow_many_files()
+        run = HypercornServer(create_app(behaviour), _BACKLOG, certificate).run
+    _raise_file_limit()
     with _listen(host, port) as listener:
         url = _base_url(listener, "http" if certificate is None else "https")
-        # The socket listens: clients that connect now wait in its queue for the loop to start.
+        # The socket listens already: clients that connect now wait in its backlog until the loop starts.
         run(listener, lambda: None if ready is None else ready(url))
 
 
@@ -62,7 +62,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             if sys.platform != "win32":
-                # Elsewhere it lets a restart have its port back; on Windows it lets two share one.
+                # Lets a restarted server reuse its port; on Windows it would let two servers share a port.
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             listener.listen(_BACKLOG)
@@ -81,13 +81,13 @@ def _base_url(listener: socket.socket, scheme: str) -> str:
     return f"{scheme}://[{host}]:{port}/v1" if ":" in host else f"{scheme}://{host}:{port}/v1"
 
 
-def _allow_many_files() -> None:
+def _raise_file_limit() -> None:
     if sys.platform != "win32":
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+        wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(_WANTED_FILES, hard)
         if soft != resource.RLIM_INFINITY and soft < wanted:
-            # Where the system refuses, the limit as it is has to do.
+            # If the system refuses, the limit stays as it is.
             with suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,16 +1,16 @@
-"""The rate limit of the endpoint: a token bucket without a clock; callers pass the time."""
+"""The rate limit of the endpoint: a token bucket without a clock of its own."""
 
 import math
 
 
 class TokenBucket:
-    """Lets `rate` requests per second through on average, and one second's worth of them at once.
+    """Allows `rate` tokens per second on average, and a burst of `seconds` times as many.
 
-    The bucket starts full, holds `max(1, rate * seconds)` tokens, and a refused request takes none.
+    The bucket starts full and holds `max(1, rate * seconds)` tokens. A rejected request takes none.
 
     Args:
-        rate: tokens per second, above zero.
-        seconds: how many seconds' worth it holds.
+        rate: Tokens per second; must be above 0.
+        seconds: Burst size, as seconds' worth of the rate.
     """
 
     def __init__(self, rate: float, seconds: float = 1.0) -> None:
@@ -20,22 +20,25 @@ class TokenBucket:
         self._filled_at = -math.inf
 
     def wait(self, now: float, amount: float = 1.0) -> float:
-        """Seconds until that many tokens are there, 0.0 if they are. At most the capacity is needed.
+        """The seconds until this many tokens, but at most the capacity, are available; 0.0 if they are.
 
         Args:
-            now: seconds on a clock that never goes back.
-            amount: how many.
+            now: Seconds on a monotonic clock.
+            amount: Number of tokens.
         """
         self._tokens = min(self._capacity, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
         return max(0.0, (min(amount, self._capacity) - self._tokens) / self._rate)
 
     def take(self, now: float, amount: float = 1.0) -> float:
-        """Take tokens. Returns 0.0 if they were there, else the seconds until they will be.
+        """Take tokens if they are available.
 
         Args:
-            now: seconds on a clock that never goes back.
-            amount: how many.
+            now: Seconds on a monotonic clock.
+            amount: Number of tokens.
+
+        Returns:
+            0.0 if the tokens were taken, otherwise the seconds until they are available.
         """
         wait = self.wait(now, amount)
         if wait == 0:
@@ -43,7 +46,7 @@ class TokenBucket:
         return wait
 
     def headers(self, what: str = "requests") -> dict[str, str]:
-        """The `x-ratelimit-*` headers for what is limited, after the latest `take`, as OpenAI has them."""
+        """The `x-ratelimit-*` headers of OpenAI after the latest `take`; ``what`` is the limited quantity."""
         return {
             f"x-ratelimit-limit-{what}": str(int(self._capacity)),
             f"x-ratelimit-remaining-{what}": str(int(self._tokens)),

@@ -1,7 +1,7 @@
-"""German words that give away which of eight shop categories a product belongs to.
+"""German words that are typical for one of eight shop categories.
 
-They let the demo's answers look sensible. Each is a piece of a word, looked for in case-folded text without
-signs, so `schlauch` is found in `Gartenschlauch`; `_` is the space between words.
+With them the demo's answers look sensible. Each is a part of a word that is searched in case-folded text
+without signs: `schlauch` is found in `Gartenschlauch`. `_` means the space between words.
 """
 
 from collections.abc import Mapping
@@ -69,4 +69,4 @@ CUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         for category, words in _WORDS.items()
     }
 )
-"""For each category, case-folded, the pieces of words that speak for it."""
+"""The case-folded parts of words that are typical for each category."""

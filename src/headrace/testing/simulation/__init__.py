@@ -1,15 +1,15 @@
-"""Simulations in virtual time: what policies do with a load and an endpoint."""
+"""Simulations of a load, an endpoint and policies, in virtual time."""
 
 from headrace.testing.simulation.distributions import Exponential, Fixed, Lognormal, Uniform
-from headrace.testing.simulation.metrics import Interval, Part
-from headrace.testing.simulation.rate_profile import Profile
-from headrace.testing.simulation.run import Result, Run, simulate
+from headrace.testing.simulation.metrics import Interval, ProcessMetrics
+from headrace.testing.simulation.rate_profile import RateProfile
+from headrace.testing.simulation.run import SimulationResult, VariantResult, simulate
 from headrace.testing.simulation.scenario import (
     BrownOut,
     BulkLoad,
     ClosedLoad,
     EndpointModel,
-    Errors,
+    ErrorBurst,
     OpenLoad,
     Outage,
     Scenario,
@@ -22,20 +22,20 @@ __all__ = [
     "BulkLoad",
     "ClosedLoad",
     "EndpointModel",
-    "Errors",
+    "ErrorBurst",
     "Exponential",
     "Fixed",
     "Interval",
     "Lognormal",
     "OpenLoad",
     "Outage",
-    "Part",
-    "Profile",
-    "Result",
-    "Run",
+    "ProcessMetrics",
+    "RateProfile",
     "Scenario",
+    "SimulationResult",
     "Uniform",
     "Variant",
+    "VariantResult",
     "parse_scenario",
     "read_scenario",
     "simulate",

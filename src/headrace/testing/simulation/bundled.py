@@ -19,7 +19,7 @@ def bundled_names() -> list[str]:
     return sorted(file.name.removesuffix(_ENDING) for file in files if file.name.endswith(_ENDING))
 
 
-def content_of(name: str) -> str:
+def scenario_text(name: str) -> str:
     """The content of a bundled scenario or of a file; raises `SettingsError`."""
     known = bundled_names()
     if name in known:
@@ -35,4 +35,4 @@ def find_scenario(name: str) -> Scenario:
 
     Raises `SettingsError` as `read_scenario` does.
     """
-    return parse_scenario(content_of(name), name)
+    return parse_scenario(scenario_text(name), name)

@@ -1,4 +1,4 @@
-"""The pictures of a simulation, as SVG; in numbers of the real system."""
+"""The charts of a simulation, as SVG, with numbers of the real system."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from headrace._support.html.plot import Plot
 from headrace._support.html.scales import count_ticks, time_label, time_ticks, time_unit
 from headrace._support.units import format_duration
 from headrace.testing.simulation.metrics import CIRCUIT, Interval
-from headrace.testing.simulation.run import Result, Run
+from headrace.testing.simulation.run import SimulationResult, VariantResult
 from headrace.testing.simulation.summary_text import windows
-from headrace.testing.simulation.tables import failures, few
+from headrace.testing.simulation.tables import coarsen, failures
 
 NOT_SENT = frozenset({"circuit_open", "budget_exceeded"})
-"""Failures of calls that policies refused: the endpoint saw nothing of them."""
+"""Failures of calls that policies rejected before they reached the endpoint."""
 
 _COLOURS = 6
 """The number of variants that have different colours."""
@@ -26,16 +26,16 @@ _FEW = 4
 
 
 class Charts:
-    """The pictures of one result: of the same width in time, and for all variants of the same height.
+    """The charts of one result, with the same time axis and, for all variants, the same scale.
 
-    Each comes with the unit of what it shows.
+    Each method returns a chart and the unit of its values.
     """
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: SimulationResult) -> None:
         self._scenario = result.scenario
-        self._drawn = {run.variant.name: few(run.intervals, _MOST_INTERVALS) for run in result.runs}
+        self._drawn = {run.variant.name: coarsen(run.intervals, _MOST_INTERVALS) for run in result.runs}
         self._all = [interval for drawn in self._drawn.values() for interval in drawn]
-        # A map that ends at once, for example when all calls are refused, has no length.
+        # A map that ends at once, for example because all calls are rejected, has no length.
         self._end = max(run.intervals[-1].end for run in result.runs) or result.scenario.width
         self._unit = time_unit(time_ticks(self._end, _CLOSEST["wide"]))
 
@@ -44,8 +44,8 @@ class Charts:
         """The number of each variant's colour."""
         return [number % _COLOURS for number in range(len(self._drawn))]
 
-    def calls(self, run: Run) -> tuple[str, str]:
-        """What became of the calls of a variant, by when they were over: stacked bars, the circuit above."""
+    def calls(self, run: VariantResult) -> tuple[str, str]:
+        """The results of a variant's calls, by the time of their end: stacked bars, and the circuit above."""
         many, total = self._scenario.stands_for, run.total
         highest = max(self._rate(each.served + each.failed, each) for each in self._all)
         seconds, unit = _per(highest)
@@ -67,17 +67,17 @@ class Charts:
         return self._finished(plot), unit
 
     def attempts(self) -> tuple[str, str]:
-        """How many attempts came to the endpoint, a line for each variant."""
+        """Attempts at the endpoint over time, one line per variant."""
         seconds, unit = _per(max(self._rate(each.attempts, each) for each in self._all))
         return self._curves("Attempts", unit, lambda each: self._rate(each.attempts, each) * seconds)
 
     def level(self, name: str) -> tuple[str, str]:
-        """A level over time, a line for each variant."""
+        """A level over time, one line per variant."""
         many = self._scenario.stands_for
         return self._curves(name.replace("_", " "), "", lambda each: each.level(name) * many)
 
     def latency(self) -> tuple[str, str]:
-        """The 95th percentile of the latencies of what was served, a line for each variant."""
+        """The 95th percentile of the latencies of served calls over time, one line per variant."""
         highest = max(each.latencies.percentile(95) for each in self._all)
         factor, unit = (1, "seconds") if highest >= _FEW else (1000, "milliseconds")
 
@@ -96,8 +96,8 @@ class Charts:
             variant: max((value for value in line if value is not None), default=0.0)
             for variant, line in lines.items()
         }
-        said = "; ".join(f"{variant or 'the run'} at most {most:,.0f}" for variant, most in highest.items())
-        plot = self._plot(f"{name} {unit} over {format_duration(self._end)}: {said}.", max(highest.values()))
+        text = "; ".join(f"{variant or 'the run'} at most {most:,.0f}" for variant, most in highest.items())
+        plot = self._plot(f"{name} {unit} over {format_duration(self._end)}: {text}.", max(highest.values()))
         for number, (variant, line) in enumerate(lines.items()):
             middles = [(each.start + each.end) / 2 / self._end for each in self._drawn[variant]]
             plot.curve(zip(middles, line, strict=True), f"variant v{number % _COLOURS}")
@@ -105,9 +105,9 @@ class Charts:
 
     def _plot(self, label: str, highest: float) -> Plot:
         plot = Plot(label, count_ticks(max(1.0, highest)), above=_STRIP + 4)
-        for begin, end, said in windows(self._scenario):
+        for begin, end, text in windows(self._scenario):
             if begin < self._end:
-                plot.band(begin / self._end, min(end, self._end) / self._end, "window", said)
+                plot.band(begin / self._end, min(end, self._end) / self._end, "window", text)
         return plot
 
     def _finished(self, plot: Plot) -> str:
@@ -119,10 +119,10 @@ class Charts:
 
 
 def not_sent(interval: Interval) -> int:
-    """Calls that policies refused."""
+    """Number of calls that policies rejected before they reached the endpoint."""
     return sum(interval.failures[kind] for kind in NOT_SENT)
 
 
 def _per(highest: float) -> tuple[int, str]:
-    """The shortest unit in which a rate per second is at least a few."""
+    """The shortest time unit in which the rate is at least `_FEW`, as seconds and as words."""
     return next((each for each in _PER if highest * each[0] >= _FEW), _PER[-1])

@@ -1,4 +1,4 @@
-"""How long things take and how large they are: distributions, and how a scenario writes them."""
+"""Distributions of durations and sizes, and their form in scenario files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Z95 = 1.6448536269514722
 
 
 class Distribution(Protocol):
-    """What numbers are drawn from."""
+    """A distribution of random numbers."""
 
     @property
     def mean(self) -> float: ...
@@ -25,7 +25,11 @@ class Distribution(Protocol):
 
 @attrs.frozen
 class Fixed:
-    """Always the same."""
+    """Always the same value.
+
+    Args:
+        value: The value.
+    """
 
     value: float
 
@@ -41,7 +45,11 @@ class Fixed:
 
 @attrs.frozen
 class Exponential:
-    """Without memory: many short ones, few long ones."""
+    """The exponential distribution: many small values, few large ones.
+
+    Args:
+        mean: The mean.
+    """
 
     mean: float
 
@@ -52,10 +60,15 @@ class Exponential:
 
 @attrs.frozen
 class Lognormal:
-    """What answers of models are like: a hump, and a long tail. Of mean and 95th percentile.
+    """The lognormal distribution: one peak and a long tail, like the answer times of models.
 
-    Raises ValueError for a percentile that such a distribution cannot have: it lies above the mean, and at
-    most 3.86 times as high.
+    Args:
+        mean: The mean.
+        p95: The 95th percentile.
+
+    Raises:
+        ValueError: No lognormal distribution has these values: p95 must be above the mean, and at most 3.86
+            times as high.
     """
 
     mean: float
@@ -64,7 +77,7 @@ class Lognormal:
     _sigma: float = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        # ln(p95 / mean) = z sigma - sigma² / 2, of whose two solutions the smaller is the tame one.
+        # ln(p95 / mean) = z sigma - sigma² / 2 has two solutions; the smaller one has the shorter tail.
         ratio = self.p95 / self.mean
         if not 1 < ratio <= math.exp(_Z95**2 / 2):
             raise ValueError("p95 must be above the mean, and at most 3.86 times as high")
@@ -79,7 +92,15 @@ class Lognormal:
 
 @attrs.frozen
 class Uniform:
-    """Evenly from ``least`` to ``most``."""
+    """The uniform distribution.
+
+    Args:
+        least: The lowest value.
+        most: The highest value.
+
+    Raises:
+        ValueError: ``most`` is below ``least``.
+    """
 
     least: float
     most: float
@@ -104,17 +125,17 @@ KINDS: dict[str, tuple[type[Fixed | Exponential | Lognormal | Uniform], tuple[st
     "lognormal": (Lognormal, ("mean", "p95")),
     "uniform": (Uniform, ("least", "most")),
 }
-"""By the name that a scenario has for it: the class, and its keys."""
+"""For each kind in a scenario file: the class, and its keys."""
 
 
-def read_distribution(given: Any, number: Callable[[Any], float]) -> Distribution:
-    """A number alone, which is fixed, or a table like ``{kind = "lognormal", mean = 0.8, p95 = 2}``.
+def read_distribution(raw: Any, number: Callable[[Any], float]) -> Distribution:
+    """Read a distribution: a number, or a table like ``{kind = "lognormal", mean = 0.8, p95 = 2}``.
 
-    ``number`` reads the numbers in it. Raises ValueError.
+    ``number`` reads the numbers in it. Raises ValueError for an invalid distribution.
     """
-    if not isinstance(given, Mapping):
-        return Fixed(number(given))
-    rest = dict(given)
+    if not isinstance(raw, Mapping):
+        return Fixed(number(raw))
+    rest = dict(raw)
     name = rest.pop("kind", None)
     if name not in KINDS:
         raise ValueError(f"kind = {name!r}: {nearest(str(name), KINDS)}")

@@ -1,4 +1,4 @@
-"""Makes the calls of a scenario: an open, a closed or a bulk load."""
+"""Makes the calls of a scenario, as an open, a closed or a bulk load."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from headrace.calls import Outcome, Request
 from headrace.client import Client
 from headrace.errors import HeadraceError
 from headrace.replies import Reply
-from headrace.testing.simulation.metrics import Recorder
+from headrace.testing.simulation.metrics import MetricsRecorder
 from headrace.testing.simulation.scenario import ClosedLoad, OpenLoad, Scenario
 
 
-class Caller:
+class LoadGenerator:
     """Makes the calls of one process with its client, and records them.
 
-    ``numbers``: the items of a bulk load that are left; processes with free capacity take the next one.
+    ``numbers`` are the remaining items of a bulk load; processes with free capacity take the next one.
     """
 
     def __init__(
-        self, client: Client, scenario: Scenario, recorder: Recorder, process: int, numbers: Iterator[int]
+        self,
+        client: Client,
+        scenario: Scenario,
+        recorder: MetricsRecorder,
+        process: int,
+        numbers: Iterator[int],
     ) -> None:
         self._client, self._scenario, self._recorder = client, scenario, recorder
         self._process, self._numbers = process, numbers
@@ -55,25 +60,28 @@ class Caller:
 
     async def _open(self, load: OpenLoad) -> None:
         scenario = self._scenario
-        chance, parts = scenario.chance("load", self._process), scenario.stands_for * scenario.processes
+        random_stream, divisor = (
+            scenario.random_stream("load", self._process),
+            scenario.stands_for * scenario.processes,
+        )
         async with trio.open_nursery() as nursery:
-            for moment in load.rate.arrivals(chance, scenario.duration, parts):
+            for moment in load.rate.arrivals(random_stream, scenario.duration, divisor):
                 await trio.sleep_until(moment)
                 nursery.start_soon(self._call)
 
     async def _closed(self, load: ClosedLoad) -> None:
-        async def customer(chance: Random) -> None:
+        async def customer(random_stream: Random) -> None:
             while True:
-                await trio.sleep(load.think.draw(chance))
+                await trio.sleep(load.think.draw(random_stream))
                 if trio.current_time() >= self._scenario.duration:
                     return
                 await self._call()
 
         async with trio.open_nursery() as nursery:
-            customers = self._scenario.divided(load.customers)
+            customers = self._scenario.scaled(load.customers)
             for number in range(self._process, customers, self._scenario.processes):
                 # Each customer has its own random stream, so one does not change another's numbers.
-                nursery.start_soon(customer, self._scenario.chance(f"customer {number}"))
+                nursery.start_soon(customer, self._scenario.random_stream(f"customer {number}"))
 
     async def _bulk(self) -> None:
         began: dict[int, float] = {}
@@ -87,9 +95,9 @@ class Caller:
                 self._recorder.begin(self._process, now)
                 yield Request(self._body, deadline=self._deadline)
 
-        def over(outcome: Outcome) -> None:
+        def record_end(outcome: Outcome) -> None:
             result = outcome.reply or outcome.error
             assert result is not None
             self._recorder.end(self._process, began.pop(outcome.index), trio.current_time(), result)
 
-        await self._client.map(items()).each(over)
+        await self._client.map(items()).each(record_end)

@@ -14,21 +14,29 @@ from headrace.errors import HeadraceError
 from headrace.replies import Reply
 
 LEVELS = ("in_flight", "queue", "busy")
-"""What is known at each moment: calls that are not over, attempts that wait at the endpoint, and those that
-it works on."""
+"""Levels over time: calls in flight, attempts that wait at the endpoint, and attempts that it serves."""
 
 CIRCUIT = ("closed", "half_open", "open")
 
 
 @attrs.define(eq=False)
 class Interval:
-    """What happened from ``start`` to ``end``, in seconds; counts are of simulated calls.
+    """The metrics of one interval; counts are numbers of simulated calls.
 
-    ``offered`` calls began, ``served`` ended well and the ``failures`` with an error, by its code, after
-    ``waits`` seconds in all; ``latencies`` are those of calls that were served. ``attempts`` came to the
-    endpoint, ``retries`` of them not their call's first; ``limited`` of them got a 429. ``areas`` are levels
-    times seconds; ``circuit`` the seconds in each state, of all processes; ``cost`` is in USD, None where
-    nothing had a price.
+    Attributes:
+        start: Start of the interval, in seconds since the start of the simulation.
+        end: End of the interval, in seconds.
+        offered: Calls that began.
+        served: Calls that succeeded.
+        failures: Calls that failed, for each error code.
+        attempts: Attempts that reached the endpoint.
+        retries: Attempts that were not the first of their call.
+        limited: Attempts that got a 429 because of a rate limit or a fault.
+        waits: Sum of the durations of all calls that ended, in seconds.
+        latencies: Durations of the calls that succeeded.
+        areas: For each level, its integral over time, in seconds.
+        circuit: Seconds in each state of the circuit, as the sum over all processes.
+        cost: Cost in USD; None if nothing had a price.
     """
 
     start: float
@@ -47,7 +55,7 @@ class Interval:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """The length of the interval, in seconds."""
         return self.end - self.start
 
     @property
@@ -56,16 +64,16 @@ class Interval:
         return self.failures.total()
 
     def level(self, name: str) -> float:
-        """The mean of a level."""
+        """The mean of a level, one of "in_flight", "queue" and "busy"."""
         return self.areas[name] / self.seconds if self.seconds else 0.0
 
     @property
     def state(self) -> str:
-        """The worst state that the circuit had, in any process."""
+        """The worst state of the circuit in any process: "closed", "half_open" or "open"."""
         return next((state for state in reversed(CIRCUIT) if self.circuit[state] > 0), CIRCUIT[0])
 
     def merge(self, other: Interval) -> None:
-        """Become the interval of both."""
+        """Add another interval to this one."""
         self.start, self.end = min(self.start, other.start), max(self.end, other.end)
         self.offered += other.offered
         self.served += other.served
@@ -83,7 +91,7 @@ class Interval:
 
 
 def merged(intervals: Sequence[Interval]) -> Interval:
-    """One interval of several that follow each other."""
+    """The sum of consecutive intervals."""
     whole = Interval(intervals[0].start, intervals[0].start)
     for interval in intervals:
         whole.merge(interval)
@@ -91,16 +99,21 @@ def merged(intervals: Sequence[Interval]) -> Interval:
 
 
 @attrs.define(eq=False)
-class Part:
-    """What one process had of it: calls ``offered``, ``served`` and ``failed``, its ``attempts``, and the
-    moment of the ``first`` of these, None where there was none.
+class ProcessMetrics:
+    """The metrics of one process. It is an observer of its client, to see the state of its circuit.
 
-    As an observer of its client it sees what its circuit does.
+    Attributes:
+        offered: Calls that began.
+        served: Calls that succeeded.
+        failed: Calls that failed.
+        attempts: Attempts that reached the endpoint.
+        first: Time of the first attempt, in seconds; None: there was no attempt.
+        state: State of the circuit: "closed", "half_open" or "open".
     """
 
     name = "recorder"
 
-    recorder: Recorder = attrs.field(repr=False)
+    recorder: MetricsRecorder = attrs.field(repr=False)
     offered: int = 0
     served: int = 0
     failed: int = 0
@@ -109,20 +122,20 @@ class Part:
     state: str = CIRCUIT[0]
 
     def notify(self, event: Event) -> None:
-        """Take note of the circuit's state."""
+        """Record the circuit's state."""
         if event.name == "circuit":
             self.recorder.circuit(self.state, event.data["state"], event.call.now())
             self.state = event.data["state"]
 
 
-class Recorder:
-    """Counts into intervals of equal ``width``; times are seconds since the start and never go back.
+class MetricsRecorder:
+    """Records metrics in intervals of equal ``width``; times are seconds since the start, in order.
 
-    ``parts`` are those of the processes.
+    ``process_metrics`` has the metrics of each process.
     """
 
     def __init__(self, width: float, processes: int) -> None:
-        self.parts: list[Part] = [Part(self) for _ in range(processes)]
+        self.process_metrics: list[ProcessMetrics] = [ProcessMetrics(self) for _ in range(processes)]
         self._width = width
         self.intervals: list[Interval] = [Interval(0.0, width)]
         self._now = 0.0
@@ -131,7 +144,7 @@ class Recorder:
         self.highest: dict[str, int] = dict.fromkeys(LEVELS, 0)
 
     def at(self, now: float) -> Interval:
-        """The interval of this moment, the last so far; what was the case until now is added up."""
+        """The interval at this time, which is the last one. Levels until now are added to the intervals."""
         if now > self._now:
             self._advance(now)
         return self.intervals[-1]
@@ -154,21 +167,21 @@ class Recorder:
             interval.circuit[state] += processes * passed
 
     def set(self, name: str, level: int, now: float) -> None:
-        """A level is so high from now on."""
+        """Record a new level."""
         self.at(now)
         self._levels[name] = level
         if level > self.highest[name]:
             self.highest[name] = level
 
     def begin(self, process: int, now: float) -> None:
-        """A process begins a call."""
+        """Record that a process begins a call."""
         self.at(now).offered += 1
-        self.parts[process].offered += 1
+        self.process_metrics[process].offered += 1
         self.set("in_flight", self._levels["in_flight"] + 1, now)
 
     def end(self, process: int, began: float, now: float, result: Reply | HeadraceError) -> None:
-        """The call that a process began then is over."""
-        interval, part = self.at(now), self.parts[process]
+        """Record the end of a call that a process began at ``began``."""
+        interval, part = self.at(now), self.process_metrics[process]
         self.set("in_flight", self._levels["in_flight"] - 1, now)
         interval.waits += now - began
         if isinstance(result, HeadraceError):
@@ -182,8 +195,8 @@ class Recorder:
             interval.cost = result.cost if interval.cost is None else interval.cost + result.cost
 
     def attempt(self, process: int, number: int, now: float) -> None:
-        """A call of a process makes its so-manieth attempt."""
-        interval, part = self.at(now), self.parts[process]
+        """Record an attempt of a process; ``number`` counts the attempts of its call from 1."""
+        interval, part = self.at(now), self.process_metrics[process]
         interval.attempts += 1
         interval.retries += number > 1
         part.attempts += 1
@@ -191,17 +204,17 @@ class Recorder:
             part.first = now
 
     def limited(self, now: float) -> None:
-        """An attempt gets a 429."""
+        """Record a 429."""
         self.at(now).limited += 1
 
     def circuit(self, before: str, state: str, now: float) -> None:
-        """The circuit of a process changes its state."""
+        """Record that the circuit of a process changes its state."""
         self.at(now)
         self._circuits[before] -= 1
         self._circuits[state] += 1
 
     def close(self, now: float) -> list[Interval]:
-        """The intervals, of which the last ends now."""
+        """End the last interval and return all of them."""
         last = self.at(now)
         last.end = now
         if now == last.start and len(self.intervals) > 1:

@@ -1,4 +1,4 @@
-"""The page about a simulation: figures and pictures into its template."""
+"""The page about a simulation, rendered from its template."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from headrace.errors import InputError
 from headrace.testing.simulation import summary_text
 from headrace.testing.simulation.charts import Charts, not_sent
 from headrace.testing.simulation.metrics import CIRCUIT
-from headrace.testing.simulation.run import Result, Run
-from headrace.testing.simulation.tables import Table, overview, words
+from headrace.testing.simulation.run import SimulationResult, VariantResult
+from headrace.testing.simulation.tables import Table, notes, overview
 
 
 @attrs.frozen
 class Chart:
-    """A picture under its heading; ``about`` says what it shows."""
+    """A chart with its heading; ``about`` describes it."""
 
     id: str
     heading: str
@@ -31,7 +31,7 @@ class Chart:
 
 @attrs.frozen
 class Calls:
-    """What is shown of one variant alone; of what the key has to explain, what there is."""
+    """The chart of one variant's calls; the flags say which entries its key needs."""
 
     name: str
     settings: str
@@ -42,7 +42,7 @@ class Calls:
     circuit: bool
 
 
-def write_page(result: Result, out: str | os.PathLike[str]) -> None:
+def write_page(result: SimulationResult, out: str | os.PathLike[str]) -> None:
     """Write the page to ``out``; raises `InputError` if that is not possible."""
     try:
         page.write(render(result, datetime.now(UTC)), out)
@@ -50,12 +50,12 @@ def write_page(result: Result, out: str | os.PathLike[str]) -> None:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error
 
 
-def render(result: Result, made_at: datetime) -> str:
+def render(result: SimulationResult, made_at: datetime) -> str:
     """The page about a result."""
     scenario, charts = result.scenario, Charts(result)
     windows = [
-        (f"{format_duration(begin) if begin else '0'} to {format_duration(end)}", said)
-        for begin, end, said in summary_text.windows(scenario)
+        (f"{format_duration(begin) if begin else '0'} to {format_duration(end)}", text)
+        for begin, end, text in summary_text.windows(scenario)
     ]
     values = {
         "title": scenario.title or "A simulation",
@@ -66,17 +66,17 @@ def render(result: Result, made_at: datetime) -> str:
             *windows,
         ],
         "windows": bool(windows),
-        "overview": _turned(overview(result)),
+        "overview": _transposed(overview(result)),
         "runs": [_calls(charts, run) for run in result.runs],
         "charts": _charts(charts, result),
         "names": [run.variant.name for run in result.runs] if len(result.runs) > 1 else [],
         "colours": charts.colours,
-        "words": list(words(result)),
+        "words": list(notes(result)),
     }
     return page.render(__package__, headrace.__version__, made_at, values, {})
 
 
-def _calls(charts: Charts, run: Run) -> Calls:
+def _calls(charts: Charts, run: VariantResult) -> Calls:
     svg, unit = charts.calls(run)
     refused = not_sent(run.total)
     return Calls(
@@ -90,26 +90,28 @@ def _calls(charts: Charts, run: Run) -> Calls:
     )
 
 
-def _charts(charts: Charts, result: Result) -> list[Chart]:
+def _charts(charts: Charts, result: SimulationResult) -> list[Chart]:
     svg, unit = charts.attempts()
-    drawn = [
-        Chart("attempts", "Attempts", f"That came to the endpoint, {unit}, retries included.", Markup(svg))
-    ]
+    drawn = [Chart("attempts", "Attempts", f"At the endpoint, {unit}, including retries.", Markup(svg))]
     svg, unit = charts.latency()
-    about = f"Of the calls that were served: what 95% of them did not exceed, in {unit}."
+    about = f"95th percentile of served calls, in {unit}."
     drawn.append(Chart("latency", "Latency", about, Markup(svg)))
     for name, heading, about in (
-        ("in_flight", "In flight", "Calls that had begun and were not over, waits for a retry included."),
+        (
+            "in_flight",
+            "In flight",
+            "Calls between their begin and their end, including waits before retries.",
+        ),
         ("queue", "Queue", "Attempts that waited at the endpoint for a server."),
-        ("busy", "Busy", "Attempts that the endpoint worked on."),
+        ("busy", "Busy", "Attempts that were being served."),
     ):
         if any(run.highest[name] for run in result.runs):
             drawn.append(Chart(name, heading, about, Markup(charts.level(name)[0])))
     return drawn
 
 
-def _turned(table: Table) -> Table:
-    """The table with its rows as columns: there are few variants, and much to be said of each."""
+def _transposed(table: Table) -> Table:
+    """The transposed table: few variants become columns, and their many values rows."""
     names, *columns = zip(*table.rows, strict=True)
     rows = [(heading, *cells) for heading, cells in zip(table.headings[1:], columns, strict=True)]
     return Table(("", *names), tuple(rows))

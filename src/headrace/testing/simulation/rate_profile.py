@@ -14,10 +14,13 @@ from headrace.testing.simulation.units import rate, seconds
 
 
 @attrs.frozen
-class Profile:
-    """Points of time (seconds) and rate (per second), in order, with linear interpolation.
+class RateProfile:
+    """A rate that changes linearly between points.
 
     Before the first and after the last point the rate is constant. Two points with the same time are a step.
+
+    Args:
+        points: Pairs of time, in seconds, and rate per second, in order.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -38,10 +41,10 @@ class Profile:
         return max(rate for _, rate in self.points)
 
     def arrivals(self, rng: random.Random, until: float, divided_by: float) -> Iterator[float]:
-        """When calls come: a Poisson process of this rate, divided, in order.
+        """The arrival times of calls, in order: a Poisson process with this rate divided by ``divided_by``.
 
-        By thinning (Lewis and Shedler, 1979): arrivals at the highest rate, of which each is kept with the
-        share that the rate of its moment is of the highest.
+        It uses thinning (Lewis and Shedler, 1979): arrivals are drawn at the highest rate, and each is kept
+        with the probability of its current rate divided by the highest rate.
         """
         highest = self.highest / divided_by
         steady = all(rate == self.highest for _, rate in self.points)
@@ -52,16 +55,16 @@ class Profile:
             time += rng.expovariate(highest)
 
 
-def profile(given: Any) -> Profile:
-    """A rate alone, or points like ``[[0, 100], ["10min", "500/s"]]``; raises ValueError."""
-    if not isinstance(given, list):
-        points: tuple[tuple[float, float], ...] = ((0.0, rate(given)),)
+def parse_rate_profile(raw: Any) -> RateProfile:
+    """Read a rate, or points like ``[[0, 100], ["10min", "500/s"]]``; raises ValueError."""
+    if not isinstance(raw, list):
+        points: tuple[tuple[float, float], ...] = ((0.0, rate(raw)),)
     else:
-        if not given or not all(isinstance(point, list) and len(point) == 2 for point in given):
+        if not raw or not all(isinstance(point, list) and len(point) == 2 for point in raw):
             raise ValueError("must be a rate, or points like [[0, 100], ['10min', 500]]")
-        points = tuple((seconds(time), rate(value)) for time, value in given)
+        points = tuple((seconds(time), rate(value)) for time, value in raw)
         if any(later[0] < earlier[0] for earlier, later in pairwise(points)):
-            raise ValueError("the times of its points must not go back")
+            raise ValueError("the times of its points must be in order")
     if not any(value for _, value in points):
-        raise ValueError("must be above 0 somewhere")
-    return Profile(points)
+        raise ValueError("at least one rate must be above 0")
+    return RateProfile(points)

@@ -31,7 +31,7 @@ def answer(model: str, prompt_tokens: int, completion_tokens: int, limits: dict[
     return Reply(200, headers, _CHAT % (msgspec.json.encode(model), *usage))
 
 
-def refusal(status: int, headers: dict[str, str] | None = None) -> Reply:
+def error_response(status: int, headers: dict[str, str] | None = None) -> Reply:
     """An error in OpenAI's form."""
     message, kind, code = _MESSAGES[status]
     error = {"message": message, "type": kind, "param": None, "code": code}
@@ -42,7 +42,7 @@ def _headers(more: dict[str, str]) -> Headers:
     return Headers([_JSON, *((name.encode(), value.encode()) for name, value in more.items())])
 
 
-def asked_to_wait(seconds: float) -> dict[str, str]:
+def retry_after_headers(seconds: float) -> dict[str, str]:
     """The headers that ask a client to wait."""
     return {
         "retry-after": str(math.ceil(seconds)),

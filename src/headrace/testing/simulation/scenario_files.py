@@ -1,4 +1,4 @@
-"""Reads a scenario from TOML, and finds all that is wrong with it before anything runs."""
+"""Reads a scenario from TOML and checks it completely before anything runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.testing.simulation.scenario import (
     LOADS,
     BrownOut,
     EndpointModel,
-    Errors,
+    ErrorBurst,
     Load,
     Outage,
     Scenario,
@@ -25,17 +25,24 @@ from headrace.testing.simulation.scenario import (
 from headrace.testing.simulation.units import build
 from headrace.testing.simulation.variant_settings import NOT_SIMULATED, assemble
 
-_WINDOWS: dict[str, type[Outage] | type[BrownOut] | type[Errors]] = {
+_WINDOWS: dict[str, type[Outage] | type[BrownOut] | type[ErrorBurst]] = {
     "outages": Outage,
     "brown_outs": BrownOut,
-    "errors": Errors,
+    "errors": ErrorBurst,
 }
 _OWN = {field.name for field in attrs.fields(Scenario)}
 _TABLES = {"load", "endpoint", "variants", *_WINDOWS}
 
 
 def read_scenario(path: str | os.PathLike[str]) -> Scenario:
-    """The scenario in a file; raises `SettingsError`, in one line that names the file and the key."""
+    """Read a scenario from a file.
+
+    Args:
+        path: A TOML file.
+
+    Raises:
+        SettingsError: The file cannot be read or is invalid; one line names the file and the key.
+    """
     return parse_scenario(read_content(path), str(path))
 
 
@@ -49,7 +56,15 @@ def read_content(path: str | os.PathLike[str]) -> str:
 
 
 def parse_scenario(content: str, name: str) -> Scenario:
-    """The same of TOML; ``name`` is the file's, for messages."""
+    """Read a scenario from TOML text.
+
+    Args:
+        content: The text.
+        name: The name of the file, for messages.
+
+    Raises:
+        SettingsError: The text is invalid; one line names the file and the key.
+    """
     try:
         return _scenario(tomllib.loads(content))
     except (tomllib.TOMLDecodeError, SettingsError) as error:
@@ -57,9 +72,16 @@ def parse_scenario(content: str, name: str) -> Scenario:
 
 
 def with_settings(scenario: Scenario, path: str | os.PathLike[str]) -> Scenario:
-    """The scenario with one more variant: its settings are those of a headrace.toml, all of them.
+    """The scenario with one more variant, with all settings of a headrace.toml.
 
-    What says where calls go and with which key is left out. Raises `SettingsError`.
+    Settings for the address, the key and the transport are left out.
+
+    Args:
+        scenario: The scenario.
+        path: A headrace.toml.
+
+    Raises:
+        SettingsError: The file cannot be read or is invalid.
     """
     content = read_content(path)
     try:
@@ -81,10 +103,10 @@ def _scenario(table: dict[str, Any]) -> Scenario:
             raise SettingsError(f"[{key}] is missing")
     windows: dict[str, Any] = {}
     for key, kind in _WINDOWS.items():
-        given = table.get(key, [])
-        if not isinstance(given, list):
+        raw = table.get(key, [])
+        if not isinstance(raw, list):
             raise SettingsError(f"{key}: must be tables like [[{key}]]")
-        windows[key] = tuple([build(kind, each, f"[[{key}]] no. {n}: ") for n, each in enumerate(given, 1)])
+        windows[key] = tuple([build(kind, each, f"[[{key}]] no. {n}: ") for n, each in enumerate(raw, 1)])
     return build(
         Scenario,
         {key: value for key, value in table.items() if key in _OWN - _TABLES},
@@ -107,7 +129,7 @@ def _load(table: Any) -> Load:
 
 
 def _variants(tables: Any, settings: Mapping[str, Any]) -> tuple[Variant, ...]:
-    """The settings of each variant: those of all, and its own in their place, section by section."""
+    """The variants: common settings, with each variant's own settings merged in section by section."""
     if not isinstance(tables, Mapping) or not all(isinstance(each, Mapping) for each in tables.values()):
         raise SettingsError("variants: must be tables of settings, like [variants.patient.retry]")
     if not tables:

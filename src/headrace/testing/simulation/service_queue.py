@@ -1,4 +1,4 @@
-"""The queue of the simulated endpoint: servers that take one attempt each, and waiting attempts."""
+"""The servers of the simulated endpoint, which serve one attempt each, and the queue of waiting attempts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WaitResult(Enum):
     TOO_LATE = "too late"
 
 
-class Servers:
+class ServerPool:
     """A number of servers with a bounded queue, first in, first out.
 
     ``changed`` is called whenever attempts begin to wait or to be served.
@@ -74,7 +74,7 @@ class Servers:
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:
-        # Taken at once for the waiter that is woken, so that a later attempt cannot overtake it.
+        # Each server is taken here, before the waiter runs, so that a later attempt cannot overtake it.
         while self.busy < self.capacity and (waiter := self._queue.first()):
             self.busy += 1
             self._queue.serve(waiter)

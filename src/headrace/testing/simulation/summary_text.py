@@ -1,4 +1,4 @@
-"""A scenario in words."""
+"""Descriptions of a scenario in words."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from typing import Any
 
 from headrace._support.units import format_duration
 from headrace.testing.simulation.distributions import Distribution, Exponential, Fixed, Lognormal, Uniform
-from headrace.testing.simulation.rate_profile import Profile
-from headrace.testing.simulation.run import Run
+from headrace.testing.simulation.rate_profile import RateProfile
+from headrace.testing.simulation.run import VariantResult
 from headrace.testing.simulation.scenario import ClosedLoad, OpenLoad, Scenario
 
 
 def load(scenario: Scenario) -> str:
-    """How calls arrive."""
-    given = scenario.load
-    if isinstance(given, OpenLoad):
-        words = f"{_rates(given.rate)} calls per second, independent of the answers"
-    elif isinstance(given, ClosedLoad):
-        words = f"{given.customers:,} customers who think for {_spread(given.think)} between calls"
+    """The load in words."""
+    item = scenario.load
+    if isinstance(item, OpenLoad):
+        words = f"{_rates(item.rate)} calls per second, independent of the answers"
+    elif isinstance(item, ClosedLoad):
+        words = f"{item.customers:,} customers who think for {_spread(item.think)} between calls"
     else:
-        words = f"a map of {given.items:,} items"
+        words = f"a map of {item.items:,} items"
     if scenario.processes > 1:
         words += f", shared by {scenario.processes:,} processes"
-    patience = "" if given.deadline is None else f"; given up after {format_duration(given.deadline)}"
+    patience = "" if item.deadline is None else f"; given up after {format_duration(item.deadline)}"
     return f"{words}, for {format_duration(scenario.duration)}{patience}"
 
 
 def endpoint(scenario: Scenario) -> str:
-    """The endpoint."""
-    given = scenario.endpoint
-    parts = [f"serves {given.capacity:,} at once, {_spread(given.service)} each"]
-    if given.queue is not None:
-        parts.append(f"{given.queue:,} may wait")
-    if given.queue_timeout is not None:
-        parts.append(f"for at most {format_duration(given.queue_timeout)}")
-    if given.round_trip:
-        parts.append(f"{format_duration(given.round_trip)} network delay")
-    for limit, what in ((given.requests_per_minute, "requests"), (given.tokens_per_minute, "tokens")):
+    """The endpoint in words."""
+    item = scenario.endpoint
+    parts = [f"serves {item.capacity:,} at once, {_spread(item.service)} each"]
+    if item.queue is not None:
+        parts.append(f"{item.queue:,} may wait")
+    if item.queue_timeout is not None:
+        parts.append(f"for at most {format_duration(item.queue_timeout)}")
+    if item.round_trip:
+        parts.append(f"{format_duration(item.round_trip)} network delay")
+    for limit, what in ((item.requests_per_minute, "requests"), (item.tokens_per_minute, "tokens")):
         if limit is not None:
             parts.append(f"{limit:,} {what} per minute")
     return ", ".join(parts)
 
 
 def windows(scenario: Scenario) -> Iterable[tuple[float, float, str]]:
-    """Faults of the endpoint: from, to, and in words."""
+    """Faults of the endpoint: start, end, and a description."""
     for outage in scenario.outages:
         yield outage.from_, outage.to, f"outage ({outage.kind})"
     for brown_out in scenario.brown_outs:
@@ -57,7 +57,7 @@ def windows(scenario: Scenario) -> Iterable[tuple[float, float, str]]:
         yield scenario.endpoint.key_revoked_at, scenario.duration, "key revoked"
 
 
-def settings(run: Run) -> str:
+def settings(run: VariantResult) -> str:
     """The policies and settings of a variant."""
     policies = ", ".join(run.policies) or "none"
     set_ = "; ".join(_flat(run.variant.settings))
@@ -72,20 +72,20 @@ def _flat(table: Mapping[str, Any], before: str = "") -> Iterable[str]:
             yield f"{before}{name} = {value}"
 
 
-def _rates(profile: Profile) -> str:
+def _rates(profile: RateProfile) -> str:
     rates = [rate for _, rate in profile.points]
     low, high = min(rates), max(rates)
     return f"{high:,g}" if low == high else f"{low:,g} to {high:,g}"
 
 
-def _spread(given: Distribution) -> str:
-    match given:
+def _spread(item: Distribution) -> str:
+    match item:
         case Fixed():
-            return format_duration(given.value)
+            return format_duration(item.value)
         case Exponential():
-            return f"{format_duration(given.mean)} on average (exponential)"
+            return f"{format_duration(item.mean)} on average (exponential)"
         case Lognormal():
-            return f"{format_duration(given.mean)} on average (lognormal, p95 {format_duration(given.p95)})"
+            return f"{format_duration(item.mean)} on average (lognormal, p95 {format_duration(item.p95)})"
         case Uniform():
-            return f"{format_duration(given.least)} to {format_duration(given.most)} (uniform)"
-    raise AssertionError(given)
+            return f"{format_duration(item.least)} to {format_duration(item.most)} (uniform)"
+    raise AssertionError(item)

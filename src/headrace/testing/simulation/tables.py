@@ -1,4 +1,4 @@
-"""The results as tables of text, and as CSV; in numbers of the real system, not of the simulated one."""
+"""The results as tables of text and as CSV, with numbers of the real system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import attrs
 from headrace._support.html.scales import time_label, time_unit
 from headrace._support.units import format_duration, format_usd
 from headrace.testing.simulation.metrics import CIRCUIT, LEVELS, Interval, merged
-from headrace.testing.simulation.run import Result, Run
+from headrace.testing.simulation.run import SimulationResult, VariantResult
 
 PERCENTILES = (50, 95, 99)
 
@@ -28,8 +28,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def overview(result: Result) -> Table:
-    """A row for each variant: what became of its calls, in all."""
+def overview(result: SimulationResult) -> Table:
+    """One row per variant: the results of all its calls."""
     many = result.scenario.stands_for
     rows = []
     for run in result.runs:
@@ -56,12 +56,12 @@ def overview(result: Result) -> Table:
     return Table(headings, tuple(rows))
 
 
-def course(result: Result, run: Run) -> Table:
-    """A row for each interval of one variant; calls and attempts are per second."""
+def timeline(result: SimulationResult, run: VariantResult) -> Table:
+    """One row per interval of a variant; calls and attempts are per second."""
     many = result.scenario.stands_for
-    intervals = few(run.intervals, _MOST_ROWS)
+    intervals = coarsen(run.intervals, _MOST_ROWS)
     unit = time_unit([0.0, intervals[-1].start])
-    # The state of a circuit is of interest where there is one.
+    # Without a circuit there is no column for its state.
     circuit = any(interval.state != CIRCUIT[0] for interval in intervals)
     rows = []
     for each in intervals:
@@ -84,8 +84,8 @@ def course(result: Result, run: Run) -> Table:
     return Table(headings, tuple(rows))
 
 
-def write_csv(result: Result, file: IO[str]) -> None:
-    """A row for each variant and interval: counts in it, mean levels, latencies in seconds, cost in USD."""
+def write_csv(result: SimulationResult, file: IO[str]) -> None:
+    """Write one row per variant and interval: counts, mean levels, latencies in seconds, cost in USD."""
     many = result.scenario.stands_for
     kinds = sorted({kind for run in result.runs for kind in run.total.failures})
     writer = csv.writer(file, lineterminator="\n")
@@ -112,7 +112,7 @@ def write_csv(result: Result, file: IO[str]) -> None:
 
 
 def share(part: int, whole: int) -> str:
-    """A share in percent, which is 0 or all only where it is."""
+    """A share in percent; it is rounded to 0% or 100% only if it is exact."""
     if not whole:
         return "-"
     percent = 100 * part / whole
@@ -127,7 +127,7 @@ def failures(interval: Interval, many: int) -> str:
     return ", ".join(f"{count * many:,} {kind}" for kind, count in kinds)
 
 
-def few(intervals: Sequence[Interval], most: int) -> list[Interval]:
+def coarsen(intervals: Sequence[Interval], most: int) -> list[Interval]:
     """The intervals, with neighbours merged until there are at most ``most``."""
     together = math.ceil(len(intervals) / most)
     return [merged(intervals[n : n + together]) for n in range(0, len(intervals), together)]
@@ -145,8 +145,8 @@ def _plain(number: float) -> str:
     return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
-def words(result: Result) -> Iterable[str]:
-    """What has to be said beside the numbers."""
+def notes(result: SimulationResult) -> Iterable[str]:
+    """Notes about the numbers."""
     scenario = result.scenario
     if scenario.stands_for > 1:
         yield (
@@ -158,18 +158,18 @@ def words(result: Result) -> Iterable[str]:
         name = f"{run.variant.name}: " if run.variant.name else ""
         yield (
             f"{name}{run.total.offered:,} calls simulated, policies {', '.join(run.policies) or 'none'}; "
-            f"Little's law: {level * scenario.stands_for:,.2f} in flight on average, and arrivals a second "
-            f"times seconds a call {calls * scenario.stands_for:,.2f}."
+            f"Little's law: {level * scenario.stands_for:,.2f} in flight on average; arrivals per second "
+            f"times seconds per call: {calls * scenario.stands_for:,.2f}."
         )
         if scenario.processes > 1:
-            yield f"{name}{_parts(run, scenario.stands_for)}"
+            yield f"{name}{_process_summary(run, scenario.stands_for)}"
 
 
-def _parts(run: Run, many: int) -> str:
-    """How even the processes' parts are, and how long the last one waited for its turn."""
-    served = [part.served * many for part in run.parts]
-    firsts = [part.first for part in run.parts if part.first is not None]
-    said = f"{len(served):,} processes, {min(served):,} to {max(served):,} calls served in each"
+def _process_summary(run: VariantResult, many: int) -> str:
+    """How evenly the processes share the calls, and the latest first attempt of a process."""
+    served = [part.served * many for part in run.process_metrics]
+    firsts = [part.first for part in run.process_metrics if part.first is not None]
+    summary = f"{len(served):,} processes, {min(served):,} to {max(served):,} calls served in each"
     if len(firsts) < len(served):
-        return f"{said}; {len(served) - len(firsts):,} made no attempt."
-    return f"{said}; the last one made its first attempt after {format_duration(max(firsts))}."
+        return f"{summary}; {len(served) - len(firsts):,} made no attempt."
+    return f"{summary}; the last one made its first attempt after {format_duration(max(firsts))}."

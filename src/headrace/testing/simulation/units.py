@@ -19,32 +19,32 @@ from headrace.testing.simulation.distributions import Distribution, read_distrib
 
 T = TypeVar("T")
 
-_READ = "read"
+_READER = "read"
 
 
 def key(read: Callable[[Any], Any], *, default: Any = attrs.NOTHING) -> Any:
-    """An attribute that a scenario sets and ``read`` reads; without a default it is required."""
-    return attrs.field(default=default, metadata={_READ: read})
+    """An attribute that a scenario file sets; ``read`` reads its value. Without a default it is required."""
+    return attrs.field(default=default, metadata={_READER: read})
 
 
 def build(kind: type[T], table: Any, where: str, **parts: Any) -> T:
-    """An object of what a table says, and of ``parts`` that are read already.
+    """Create an object from a TOML table, and from ``parts`` that are read already.
 
-    Raises `SettingsError`, which begins with ``where`` and names the key.
+    Raises `SettingsError`; its message begins with ``where`` and names the key.
     """
     if not isinstance(table, Mapping):
         raise SettingsError(f"{where}must be a table")
     fields: dict[str, attrs.Attribute[Any]] = {
         field.name.rstrip("_"): field
         for field in attrs.fields(kind)  # type: ignore[arg-type]
-        if _READ in field.metadata
+        if _READER in field.metadata
     }
     values = {}
-    for name, given in table.items():
+    for name, raw in table.items():
         if name not in fields:
             raise SettingsError(f"{where}unknown key {name!r}; {nearest(name, fields)}")
         try:
-            values[fields[name].name] = fields[name].metadata[_READ](given)
+            values[fields[name].name] = fields[name].metadata[_READER](raw)
         except ValueError as error:
             raise SettingsError(f"{where}{name}: {error}") from None
     for name, field in fields.items():
@@ -56,107 +56,107 @@ def build(kind: type[T], table: Any, where: str, **parts: Any) -> T:
         raise SettingsError(f"{where}{error}") from None
 
 
-def _is_number(given: Any) -> bool:
-    return isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
+def _is_number(raw: Any) -> bool:
+    return isinstance(raw, (int, float)) and not isinstance(raw, bool) and math.isfinite(raw)
 
 
-def _number(given: Any, parse: Callable[[str], float], wanted: str) -> float:
-    if isinstance(given, str):
-        return parse(given)
-    if not _is_number(given):
-        raise ValueError(f"{given!r} is not {wanted}")
-    if given < 0:
-        raise ValueError(f"{given!r} is below 0")
-    return float(given)
+def _number(raw: Any, parse: Callable[[str], float], wanted: str) -> float:
+    if isinstance(raw, str):
+        return parse(raw)
+    if not _is_number(raw):
+        raise ValueError(f"{raw!r} is not {wanted}")
+    if raw < 0:
+        raise ValueError(f"{raw!r} is below 0")
+    return float(raw)
 
 
-def seconds(given: Any) -> float:
+def seconds(raw: Any) -> float:
     """A time or a duration: a number of seconds, or a text like "10min"."""
-    return _number(given, parse_duration, "a duration such as 90 (seconds) or '10min'")
+    return _number(raw, parse_duration, "a duration such as 90 (seconds) or '10min'")
 
 
-def some_seconds(given: Any) -> float:
+def positive_seconds(raw: Any) -> float:
     """A duration above 0."""
-    value = seconds(given)
+    value = seconds(raw)
     if value == 0:
-        raise ValueError(f"{given!r} must be above 0")
+        raise ValueError(f"{raw!r} must be above 0")
     return value
 
 
-def rate(given: Any) -> float:
+def rate(raw: Any) -> float:
     """A rate per second: a number, or a text like "600/min"."""
-    return _number(given, parse_rate, "a rate such as 20 (per second) or '600/min'")
+    return _number(raw, parse_rate, "a rate such as 20 (per second) or '600/min'")
 
 
-def share(given: Any) -> float:
+def share(raw: Any) -> float:
     """From 0 to 1: a number, or a text like "5%"."""
-    value = _number(given, parse_share, "a share such as 0.05 or '5%'")
+    value = _number(raw, parse_share, "a share such as 0.05 or '5%'")
     if value > 1:
-        raise ValueError(f"{given!r} is more than the whole: a share lies between 0 and 1, or 0% and 100%")
+        raise ValueError(f"{raw!r}: must be a share from 0 to 1, or from 0% to 100%")
     return value
 
 
-def factor(given: Any) -> float:
+def factor(raw: Any) -> float:
     """A number above 0, by which something is multiplied."""
-    if not _is_number(given) or given <= 0:
-        raise ValueError(f"{given!r} is not a number above 0")
-    return float(given)
+    if not _is_number(raw) or raw <= 0:
+        raise ValueError(f"{raw!r} is not a number above 0")
+    return float(raw)
 
 
-def count(given: Any) -> int:
+def count(raw: Any) -> int:
     """A whole number of at least 1."""
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        raise ValueError(f"{given!r} is not a whole number of at least 1")
-    return given
+    if not isinstance(raw, int) or isinstance(raw, bool) or raw < 1:
+        raise ValueError(f"{raw!r} is not a whole number of at least 1")
+    return raw
 
 
-def places(given: Any) -> int:
+def count_or_zero(raw: Any) -> int:
     """A whole number of at least 0."""
-    return 0 if given == 0 and given is not False else count(given)
+    return 0 if raw == 0 and raw is not False else count(raw)
 
 
-def whole(given: Any) -> int:
+def integer(raw: Any) -> int:
     """Any whole number."""
-    if not isinstance(given, int) or isinstance(given, bool):
-        raise ValueError(f"{given!r} is not a whole number")
-    return given
+    if not isinstance(raw, int) or isinstance(raw, bool):
+        raise ValueError(f"{raw!r} is not a whole number")
+    return raw
 
 
-def text(given: Any) -> str:
+def text(raw: Any) -> str:
     """A text."""
-    if not isinstance(given, str):
-        raise ValueError(f"{given!r} is not a string")
-    return given
+    if not isinstance(raw, str):
+        raise ValueError(f"{raw!r} is not a string")
+    return raw
 
 
 def one_of(*known: str) -> Callable[[Any], str]:
     """A reader of one of these words."""
 
-    def read(given: Any) -> str:
-        if given not in known:
-            raise ValueError(f"{given!r}: {nearest(str(given), known)}")
-        return str(given)
+    def read(raw: Any) -> str:
+        if raw not in known:
+            raise ValueError(f"{raw!r}: {nearest(str(raw), known)}")
+        return str(raw)
 
     return read
 
 
-def some_of(*known: str, or_none: bool = False) -> Callable[[Any], tuple[str, ...]]:
-    """A reader of a list of these words, one at least unless none will do."""
+def list_of(*known: str, or_none: bool = False) -> Callable[[Any], tuple[str, ...]]:
+    """A reader of a list of these words, which may be empty if ``or_none``."""
     read_one = one_of(*known)
 
-    def read(given: Any) -> tuple[str, ...]:
-        if not isinstance(given, list) or not (given or or_none):
-            raise ValueError(f"{given!r} is not a list of {', '.join(known)}")
-        return tuple(read_one(each) for each in given)
+    def read(raw: Any) -> tuple[str, ...]:
+        if not isinstance(raw, list) or not (raw or or_none):
+            raise ValueError(f"{raw!r} is not a list of {', '.join(known)}")
+        return tuple(read_one(each) for each in raw)
 
     return read
 
 
-def durations(given: Any) -> Distribution:
+def durations(raw: Any) -> Distribution:
     """A distribution of durations."""
-    return read_distribution(given, seconds)
+    return read_distribution(raw, seconds)
 
 
-def sizes(given: Any) -> Distribution:
+def sizes(raw: Any) -> Distribution:
     """A distribution of counts."""
-    return read_distribution(given, lambda value: float(places(value)) if value == 0 else factor(value))
+    return read_distribution(raw, lambda value: float(count_or_zero(value)) if value == 0 else factor(value))

@@ -1,4 +1,4 @@
-"""From the settings of a variant to the policies and the core settings of a client."""
+"""Creates the policies and the core settings of a client from the settings of a variant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.settings import CoreSettings, settings_in
 from headrace.testing.simulation.scenario import Scenario
 
 NOT_SIMULATED = frozenset({"api_key", "base_url", "endpoints", "insecure", "transport"})
-"""Settings that say where calls go, with which key and how: the simulation has its own."""
+"""Settings for the address, the key and the transport; the simulation has its own."""
 
 SETTINGS = frozenset(field.name for field in attrs.fields(CoreSettings)) - NOT_SIMULATED
 """The core's settings that a variant may have, in addition to sections of plugins."""
@@ -26,9 +26,9 @@ SETTINGS = frozenset(field.name for field in attrs.fields(CoreSettings)) - NOT_S
 def assemble(
     settings: Mapping[str, Any], also: Iterable[str] = (), plugins: Plugins | None = None
 ) -> tuple[CoreSettings, list[Policy]]:
-    """The core's settings and the policies, outermost first; of ``plugins``, by default those installed.
+    """The core settings and the policies, outermost first, of ``plugins`` (by default the installed ones).
 
-    Policies that only observe are left out, because a simulation has no log. Raises `SettingsError` for
+    Policies of the stage OBSERVE are left out because a simulation has no log. Raises `SettingsError` for
     invalid settings; ``also`` are further known names, for suggestions.
     """
     for name, value in settings.items():
@@ -36,10 +36,10 @@ def assemble(
             raise SettingsError(f"{name} cannot be set: the endpoint is simulated")
         if name not in SETTINGS and not isinstance(value, Mapping):
             raise SettingsError(f"unknown key {name!r}; {nearest(name, {*SETTINGS, *also})}")
-    given = settings_in(settings)
-    policies = (plugins or Plugins()).policies(given)
-    given.check_claimed(also)
-    return given.core, [policy for policy in sort_policies(policies) if policy.stage is not Stage.OBSERVE]
+    parsed = settings_in(settings)
+    policies = (plugins or Plugins()).policies(parsed)
+    parsed.check_claimed(also)
+    return parsed.core, [policy for policy in sort_policies(policies) if policy.stage is not Stage.OBSERVE]
 
 
 def seed_policies(policies: Iterable[Policy], scenario: Scenario, process: int) -> None:
@@ -50,4 +50,4 @@ def seed_policies(policies: Iterable[Policy], scenario: Scenario, process: int) 
     for policy in policies:
         rng = getattr(policy, "rng", None)
         if isinstance(rng, Random):
-            rng.setstate(scenario.chance(policy.name, process).getstate())
+            rng.setstate(scenario.random_stream(policy.name, process).getstate())

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def run_in_virtual_time(main: Callable[[], Awaitable[T]], seed: int) -> T:
-    """What ``main`` returns, run on trio from time 0 on; raises `ClientStateError` within an event loop."""
+    """Run ``main`` on trio from time 0 and return its result; raises `ClientStateError` in an event loop."""
     if on_asyncio() or trio.lowlevel.in_trio_run():
         raise ClientStateError("a simulation runs its own event loop; call it from code that is not async")
     with _deterministic_scheduling(seed):

@@ -1,8 +1,8 @@
-"""The same 5,000 calls of 47 ms one after the other, in threads, on asyncio, and with headrace.
+"""How long do 5,000 calls of 47 ms take one after the other, in threads, on asyncio and with headrace?
 
-    python benchmarks/approaches.py [--repeats 3] [--json FILE] [--quick]
+    python benchmarks/concurrency_styles.py [--repeats 3] [--json FILE] [--quick]
 
-One after the other only a hundred are made, and the time for all is extrapolated; the table says so.
+Without concurrency only 100 calls are made, and the time for all is extrapolated.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# A script has its own folder on the path, and not the one above, from which its neighbours are imported.
+# A script has only its own folder on the path, but the imports below need the parent folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.question import Load, Question, Runner, ask
+from benchmarks.question import Load, Question, Runner, run_question
 
 CALLS = 5_000
 LATENCY_MS = 47
@@ -27,16 +27,16 @@ TOGETHER = (
 )
 
 QUESTION = Question(
-    "approaches",
+    "concurrency_styles",
     "The same 5,000 calls of 47 ms",
     [
         Load("one at a time", LATENCY_MS, 1, 100, (Runner("sequential", "none"),)),
         Load("100 at a time", LATENCY_MS, 100, CALLS, TOGETHER),
         Load("500 at a time", LATENCY_MS, 500, CALLS, TOGETHER, quick=False),
     ],
-    whole=CALLS,
+    extrapolate_to=CALLS,
 )
 
 
 if __name__ == "__main__":
-    ask(QUESTION, __doc__)
+    run_question(QUESTION, __doc__)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from headrace.testing.server.app import ConnectionCut, Endpoint
+from headrace.testing.server.app import ConnectionCut, EndpointApp
 
 if TYPE_CHECKING:
     import uvicorn
@@ -20,10 +20,10 @@ _KEEP_ALIVE = 600
 _GRACE = 1
 
 
-class OnUvicorn:
-    """The server of an endpoint. Raises `ImportError` if uvicorn is not installed."""
+class UvicornServer:
+    """A server for an endpoint. Raises `ImportError` if uvicorn is not installed."""
 
-    def __init__(self, app: Endpoint, backlog: int) -> None:
+    def __init__(self, app: EndpointApp, backlog: int) -> None:
         try:
             import uvicorn
         except ImportError as error:
@@ -44,7 +44,7 @@ class OnUvicorn:
         self._server = uvicorn.Server(config)
 
     def run(self, listener: socket.socket, ready: Callable[[], None]) -> None:
-        """Serve until SIGINT or SIGTERM; ``ready`` is called when they end it cleanly."""
+        """Serve until SIGINT or SIGTERM; ``ready`` is called once these signals are handled."""
         with _stopped_by_signals(self._server), _without_planned_failures():
             ready()
             self._server.run(sockets=[listener])
@@ -52,8 +52,8 @@ class OnUvicorn:
 
 @contextmanager
 def _stopped_by_signals(server: "uvicorn.Server") -> Iterator[None]:
-    # uvicorn handles signals only while its loop runs, and then raises them again for the earlier handlers.
-    # Without these handlers those would be the default ones, and a clean stop would kill the process.
+    # uvicorn handles signals only while its loop runs, and then raises them again for earlier handlers.
+    # Those would be the default ones, which kill the process after a clean stop.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -71,7 +71,7 @@ def _stopped_by_signals(server: "uvicorn.Server") -> Iterator[None]:
 
 @contextmanager
 def _without_planned_failures() -> Iterator[None]:
-    """Keep planned failures out of uvicorn's log: connections cut, requests dropped at the end."""
+    """Keep planned failures out of uvicorn's log: cut connections, and requests dropped at the end."""
 
     def unplanned(record: logging.LogRecord) -> bool:
         dropped = str(record.msg).startswith("Cancel ")

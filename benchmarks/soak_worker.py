@@ -1,6 +1,6 @@
-"""The process of `soak.py` that makes the calls: rounds of all kinds of them, and a look at what each left.
+"""The process of `soak.py` that makes rounds of calls, and counts resources after each round.
 
-Between two rounds nothing is under way, so what is counted there is what calls have left behind.
+Between two rounds no call is in flight, so the counts show the resources that calls have not released.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Any, Literal
 
 import anyio
 from benchmarks.clients.headrace_map import bodies
-from benchmarks.leftovers import look
-from benchmarks.measuring import KEY, MODEL
-from benchmarks.policies import without_pauses
+from benchmarks.measurement import KEY, MODEL
+from benchmarks.policies import policies_without_pauses
+from benchmarks.resource_counts import count_resources
 
 from headrace import Client, Endpoint, HeadraceError, Outcome
 
 IN_FLIGHT = 100
-IN_A_MAP = 2_000
-OF_EACH_KIND = 6
-"""Tasks beside the maps that make calls of one kind."""
+ITEMS_PER_MAP = 2_000
+TASKS_PER_KIND = 6
+"""Tasks that make calls of one kind, in addition to the maps."""
 
-CHATTY = "simulated-chat"
-"""The model of all calls but the maps'; the endpoint that is quick has it not."""
+CHAT_MODEL = "simulated-chat"
+"""The model of all calls except those of maps; the fast endpoint does not have it."""
 
-PLACES_NAMED = 8
-"""Lines of code that are named where memory is looked into."""
+MOST_LINES = 8
+"""Number of lines of code in the output of --trace."""
 
 
 class Load:
-    """What is asked of a client."""
+    """Makes the calls of a client, and counts them."""
 
     def __init__(self, client: Client, seed: int) -> None:
         self._client = client
@@ -43,18 +43,18 @@ class Load:
         self.counts = Counter(calls=0, failed=0, streams=0, cancelled=0)
 
     async def round(self, seconds: float) -> None:
-        """Make calls of all kinds for so long."""
+        """Make calls of all kinds for this number of seconds."""
         self._end = anyio.current_time() + seconds
         async with anyio.create_task_group() as group:
             group.start_soon(self._maps)
-            for kind in (self._stream, self._cancelled, self._answered):
-                for _ in range(OF_EACH_KIND):
+            for kind in (self._stream, self._cancelled, self._structured):
+                for _ in range(TASKS_PER_KIND):
                     group.start_soon(self._again_and_again, kind)
 
     async def _maps(self) -> None:
         """Maps, one after the other; the last is left with calls in flight."""
         while anyio.current_time() < self._end:
-            async with self._client.map(bodies(IN_A_MAP)) as outcomes:
+            async with self._client.map(bodies(ITEMS_PER_MAP)) as outcomes:
                 async for outcome in outcomes:
                     self._count(outcome)
                     if anyio.current_time() > self._end:
@@ -73,55 +73,58 @@ class Load:
                 self.counts["failed"] += 1
 
     async def _stream(self) -> None:
-        """A stream that is read to its end, left early, or cancelled."""
+        """A stream that is read completely, left early, or cancelled."""
         self.counts["streams"] += 1
-        pieces = self._chance.choice([1, 5, 10_000])
+        chunks = self._chance.choice([1, 5, 10_000])
         with anyio.move_on_after(self._chance.choice([0.02, 30.0])):
-            async with self._client.stream(self._prompt(), model=CHATTY) as stream:
+            async with self._client.stream(self._prompt(), model=CHAT_MODEL) as stream:
                 async for _ in stream:
-                    pieces -= 1
-                    if not pieces:
+                    chunks -= 1
+                    if not chunks:
                         break
 
     async def _cancelled(self) -> None:
-        """A call that is cancelled at any moment of its life, or whose deadline passes."""
+        """A call that is cancelled at any moment, or that exceeds its deadline."""
         deadline = self._chance.choice([None, 0.005])
         with anyio.move_on_after(self._chance.uniform(0.0, 0.03)) as scope:
-            await self._client.chat(self._prompt(), model=CHATTY, deadline=deadline)
+            await self._client.chat(self._prompt(), model=CHAT_MODEL, deadline=deadline)
         self.counts["cancelled"] += scope.cancelled_caught
 
-    async def _answered(self) -> None:
-        """A call with a type of answer, and a tag."""
+    async def _structured(self) -> None:
+        """A call with structured output and a tag."""
         kind: Any = self._chance.choice([Literal["Garten", "Haushalt"], dict[str, int], list[int]])
         tags = {"part": str(self._chance.randrange(4))}
-        await self._client.chat(self._prompt(), answer=kind, model=CHATTY, tags=tags)
+        await self._client.chat(self._prompt(), answer=kind, model=CHAT_MODEL, tags=tags)
 
     def _prompt(self) -> str:
         return f"Sort product {self._chance.randrange(10**9)}"
 
 
 async def soak(quick: str, faulty: Sequence[str], seconds: float, rounds: int, *, trace: bool) -> None:
-    """Make calls in so many rounds, and print as JSON what was seen after each.
+    """Make calls in rounds, and print the resource counts after each round as JSON.
 
-    With ``trace``, also where the memory was allocated that is there at the end and was not half-way.
+    With ``trace``, it also prints where memory was allocated in the second half that is still in use at the
+    end.
     """
     logging.getLogger("headrace").addHandler(logging.NullHandler())
     endpoints = [Endpoint(quick, KEY, name="quick", models=[MODEL], weight=10)]
     endpoints += [
-        Endpoint(url, KEY, name=f"faulty {number}", models=[MODEL, CHATTY])
+        Endpoint(url, KEY, name=f"faulty {number}", models=[MODEL, CHAT_MODEL])
         for number, url in enumerate(faulty, 1)
     ]
     samples = list[dict[str, float]]()
-    async with Client(endpoints=endpoints, max_in_flight=IN_FLIGHT, policies=without_pauses()) as client:
+    async with Client(
+        endpoints=endpoints, max_in_flight=IN_FLIGHT, policies=policies_without_pauses()
+    ) as client:
         load = Load(client, seed=20261124)
         began = time.perf_counter()
         for number in range(rounds):
             if trace and number == rounds // 2:
                 tracemalloc.start(10)
-                await load.round(seconds / rounds)  # what is there then, was made since
+                await load.round(seconds / rounds)  # so that memory of earlier rounds is not traced
                 before = tracemalloc.take_snapshot()
             await load.round(seconds / rounds)
             elapsed = time.perf_counter() - began
-            samples.append({"seconds": round(elapsed, 1)} | load.counts | await look(client))
-    grown = tracemalloc.take_snapshot().compare_to(before, "lineno")[:PLACES_NAMED] if trace else []
+            samples.append({"seconds": round(elapsed, 1)} | load.counts | await count_resources(client))
+    grown = tracemalloc.take_snapshot().compare_to(before, "lineno")[:MOST_LINES] if trace else []
     print(json.dumps({"samples": samples, "grown": list(map(str, grown))}))

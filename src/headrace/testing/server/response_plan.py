@@ -1,4 +1,4 @@
-"""The plan for one request, as data: the application executes it."""
+"""The plan for the response to one request, as data. The application executes it."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,23 +6,23 @@ import attrs
 import msgspec
 
 from headrace.testing.server.behaviour import FaultKind
-from headrace.testing.server.quirks import DONE, Draft, Quirk, offered_tools
+from headrace.testing.server.quirks import DONE, Quirk, ResponseDraft, offered_tools
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
+class ResponsePlan:
     """What to send, when, and with which fault.
 
     Args:
-        delay: seconds to wait before the headers.
+        delay: Seconds to wait before the headers.
         status: HTTP status.
-        headers: names in lower case; without content-length.
-        content: the body of a reply that is not streamed.
-        events: the server-sent events of one that is; empty otherwise.
-        gap: seconds before each event but the first.
-        fault: the fault drawn for this attempt, if any. The statuses among them need nothing done; for
-            `reset` and `stall` the body ends half way.
-        silence: seconds a stall keeps the connection open before it is cut.
+        headers: Names in lower case; without content-length.
+        content: The body of a reply that is not streamed.
+        events: The server-sent events of a streamed reply; empty otherwise.
+        gap: Seconds before each event except the first.
+        fault: The fault of this attempt, or None. For `reset` and `stall`, only half of the body is sent;
+            the other faults are already in the plan, as its status.
+        silence: Seconds for which a stall keeps the connection open before it is cut.
     """
 
     delay: float = 0.0
@@ -35,9 +35,9 @@ class Plan:
     silence: float = 0.0
 
 
-def with_quirks(quirks: Iterable[Quirk], plan: Plan, asked: bytes) -> Plan:
-    """The plan of an answer to a chat with these quirks; ``asked`` is the request's body."""
-    draft = Draft(dict(plan.headers), tools=offered_tools(asked))
+def apply_quirks(quirks: Iterable[Quirk], plan: ResponsePlan, request_body: bytes) -> ResponsePlan:
+    """The plan with these quirks applied; ``request_body`` is the body of the chat request."""
+    draft = ResponseDraft(dict(plan.headers), tools=offered_tools(request_body))
     if plan.events:
         draft.chunks = [
             msgspec.json.decode(event.removeprefix(b"data: ")) for event in plan.events if event != DONE
@@ -56,16 +56,16 @@ def with_quirks(quirks: Iterable[Quirk], plan: Plan, asked: bytes) -> Plan:
     )
 
 
-class Refusal(Exception):
-    """A request that gets an error in OpenAI's form in place of an answer.
+class RejectedRequest(Exception):
+    """A request that gets an error, in OpenAI's format, instead of an answer.
 
     Args:
         status: HTTP status.
-        message: for a person; it never contains a secret.
-        param: the field of the body that is wrong, if one is.
-        code: OpenAI's short name for the error, if it has one.
+        message: Text for a person; it never contains a secret.
+        param: The invalid field of the body, if there is one.
+        code: OpenAI's short name for the error, if there is one.
         type: OpenAI's class of the error.
-        headers: added to the usual ones.
+        headers: Further headers of the response.
     """
 
     def __init__(
@@ -83,9 +83,11 @@ class Refusal(Exception):
         self.headers: Mapping[str, str] = headers or {}
         self.error: dict[str, str | None] = {"message": message, "type": type, "param": param, "code": code}
 
-    def plan(self, headers: Mapping[str, str], *, delay: float = 0.0, fault: FaultKind | None = None) -> Plan:
-        """The plan that sends this error with these headers and its own."""
-        return Plan(
+    def plan(
+        self, headers: Mapping[str, str], *, delay: float = 0.0, fault: FaultKind | None = None
+    ) -> ResponsePlan:
+        """The plan that sends this error, with these headers and those of the error."""
+        return ResponsePlan(
             delay=delay,
             status=self.status,
             headers={"content-type": "application/json", **headers, **self.headers},

@@ -6,18 +6,18 @@ import itertools
 from collections.abc import Iterable
 
 import pytest
-from benchmarks.limiter import Limiter
-from tests.testing.simulation.watching import Watching
+from benchmarks.redis_model import RedisModel
+from tests.testing.simulation.recording_policy import RecordingPolicy
 
 from headrace import Policy
 from headrace.testing.simulation import (
     BulkLoad,
     EndpointModel,
-    Errors,
+    ErrorBurst,
     Fixed,
-    Run,
     Scenario,
     Variant,
+    VariantResult,
     simulate,
 )
 from headrace_redis import Account
@@ -28,16 +28,21 @@ A_SECOND = 10
 BURST = 1.0
 
 
-def shared(processes: int, items: int, *errors: Errors) -> tuple[Run, Limiter, list[list[float]]]:
+def shared(
+    processes: int, items: int, *errors: ErrorBurst
+) -> tuple[VariantResult, RedisModel, list[list[float]]]:
     """What comes of a limit of ten a second, with two calls in flight in each process.
 
     The last value is when the attempts of each process were made.
     """
-    limiter, watching = Limiter(round_trip=0.001, service=0.0001), [Watching() for _ in range(processes)]
+    redis_model, recording_policy = (
+        RedisModel(round_trip=0.001, service=0.0001),
+        [RecordingPolicy() for _ in range(processes)],
+    )
     account = Account(url="redis://simulated", requests_per_minute=60 * A_SECOND, burst=BURST)
 
-    def besides(variant: Variant, process: int) -> Iterable[Policy]:
-        return [limiter.policy(account), watching[process]]
+    def extra_policies(variant: Variant, process: int) -> Iterable[Policy]:
+        return [redis_model.policy(account), recording_policy[process]]
 
     scenario = Scenario(
         duration=1000.0,
@@ -47,8 +52,8 @@ def shared(processes: int, items: int, *errors: Errors) -> tuple[Run, Limiter, l
         errors=errors,
         variants=(Variant("", {"policies": ["retry"], "max_in_flight": 2}),),
     )
-    (run,) = simulate(scenario, besides=besides).runs
-    return run, limiter, [each.moments for each in watching]
+    (run,) = simulate(scenario, extra_policies=extra_policies).runs
+    return run, redis_model, [each.moments for each in recording_policy]
 
 
 def in_order(went: list[list[float]]) -> list[float]:
@@ -69,18 +74,18 @@ def test_the_limit_holds_in_sum_and_nothing_of_it_is_left(processes: int) -> Non
 
 def test_many_processes_take_turns_and_ask_hardly_more_often_than_there_are_calls() -> None:
     items = 2000
-    run, limiter, went = shared(100, items)
+    run, redis_model, went = shared(100, items)
     assert run.total.served == items
     # As long as there are items that no process holds: until then all have something to do.
     assert {sum(moment < 100.0 for moment in each) for each in went} <= {9, 10, 11}
     assert max(each[0] for each in went) <= 100 / A_SECOND + 5
     looks = 100 * in_order(went)[-1] / MAX_EXCHANGE_INTERVAL
-    assert limiter.exchanges <= 1.2 * items + looks
-    assert limiter.in_vain <= 2 * 100
+    assert redis_model.exchanges <= 1.2 * items + looks
+    assert redis_model.without_turn <= 2 * 100
 
 
 def test_where_all_is_refused_all_pause_and_go_on_when_it_is_over() -> None:
-    refusing = Errors(from_=20.0, to=30.0, share=1.0, kinds=("429",))
+    refusing = ErrorBurst(from_=20.0, to=30.0, share=1.0, kinds=("429",))
     run, _, went = shared(4, 600, refusing)
     moments = in_order(went)
     assert run.total.served + run.total.failed == 600
@@ -90,7 +95,7 @@ def test_where_all_is_refused_all_pause_and_go_on_when_it_is_over() -> None:
 
 
 def test_a_few_refusals_pause_nobody_else() -> None:
-    refusing = Errors(from_=20.0, to=20.5, share=1.0, kinds=("429",))
+    refusing = ErrorBurst(from_=20.0, to=20.5, share=1.0, kinds=("429",))
     run, _, went = shared(100, 600, refusing)
     moments = in_order(went)
     assert run.total.served == 600
@@ -102,6 +107,6 @@ def test_a_few_refusals_pause_nobody_else() -> None:
 
 
 def test_who_comes_together_waits_for_the_thread() -> None:
-    limiter = Limiter(round_trip=0.0, service=0.5)
-    assert [limiter.turn(now) for now in (1.0, 1.0, 1.25, 9.0)] == [1.5, 2.0, 2.5, 9.5]
-    assert limiter.delays.percentile(100) == pytest.approx(0.75, rel=0.1)
+    redis_model = RedisModel(round_trip=0.0, service=0.5)
+    assert [redis_model.turn(now) for now in (1.0, 1.0, 1.25, 9.0)] == [1.5, 2.0, 2.5, 9.5]
+    assert redis_model.delays.percentile(100) == pytest.approx(0.75, rel=0.1)

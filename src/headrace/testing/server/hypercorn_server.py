@@ -1,4 +1,4 @@
-"""The embedded endpoint on hypercorn, over TLS: HTTP/2, and HTTP/1.1 for clients that offer only that."""
+"""The embedded endpoint on hypercorn, over TLS: HTTP/2, and HTTP/1.1 for clients without HTTP/2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from headrace.testing.server.app import ConnectionCut, Endpoint
+from headrace.testing.server.app import ConnectionCut, EndpointApp
 from headrace.testing.server.certificates import Certificate
 
 try:
@@ -31,14 +31,14 @@ except ImportError as _error:
 _KEEP_ALIVE = 600
 
 
-class OnHypercorn:
-    """The server of an endpoint. Raises `SettingsError` if the certificate cannot be used.
+class HypercornServer:
+    """A server for an endpoint. Raises `SettingsError` if the certificate cannot be used.
 
     It accepts the connections itself, because hypercorn's own server ends with the first one that fails. It
     runs on trio, because hypercorn's connections cannot be cancelled on asyncio.
     """
 
-    def __init__(self, app: Endpoint, backlog: int, certificate: Certificate) -> None:
+    def __init__(self, app: EndpointApp, backlog: int, certificate: Certificate) -> None:
         self._app = app
         self._backlog = backlog
         self._context = certificate.context()
@@ -50,14 +50,14 @@ class OnHypercorn:
         self._config.keep_alive_max_requests = sys.maxsize
 
     def run(self, listener: socket.socket, ready: Callable[[], None]) -> None:
-        """Serve until SIGINT or SIGTERM; ``ready`` is called when they end it cleanly."""
+        """Serve until SIGINT or SIGTERM; ``ready`` is called once these signals are handled."""
         trio.run(self._serve, listener, ready)
 
     async def _serve(self, listener: socket.socket, ready: Callable[[], None]) -> None:
         plain = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
         over_tls = trio.SSLListener(plain, self._context, https_compatible=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(trio.serve_listeners, self._speak, [over_tls]))
+            nursery.start_soon(partial(trio.serve_listeners, self._serve_connection, [over_tls]))
             if threading.current_thread() is not threading.main_thread():
                 ready()
                 await trio.sleep_forever()
@@ -67,14 +67,14 @@ class OnHypercorn:
                     # Requests in flight are simulated, so they need not be finished.
                     nursery.cancel_scope.cancel()
 
-    async def _speak(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+    async def _serve_connection(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
         try:
-            await _Connection(self._answer, self._config, WorkerContext(None), {}, stream)
+            await _Connection(self._run_app, self._config, WorkerContext(None), {}, stream)
         except Exception:
             # The failure of one connection must not end the others.
             await self._config.log.exception("A connection failed")
 
-    async def _answer(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
+    async def _run_app(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         try:
             await self._app(scope, receive, send)
         except ConnectionCut:
@@ -82,7 +82,7 @@ class OnHypercorn:
 
 
 class _Connection(TCPServer):
-    """A connection whose requests end with it: hypercorn would wait without end for what it cannot send."""
+    """A connection that cancels its requests when it closes; hypercorn would wait for them without end."""
 
     async def _read_data(self) -> None:
         await super()._read_data()

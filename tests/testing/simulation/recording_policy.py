@@ -8,7 +8,7 @@ from headrace import Call, Reply, Send, Stage
 
 
 @attrs.define(eq=False)
-class Watching:
+class RecordingPolicy:
     """Notes the moment of each attempt, and each reply; innermost where it comes last."""
 
     name = "watching"

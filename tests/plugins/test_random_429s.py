@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from benchmarks.limit_or_chance import ALONE, IN_FLIGHT, SETUPS, Endpoint, over_sockets, scenario
+from benchmarks.random_429s import ALONE, IN_FLIGHT, SETUPS, EndpointWith429s, over_sockets, scenario
 
-from headrace.testing.simulation import Run, simulate
+from headrace.testing.simulation import VariantResult, simulate
 
 ALL, ADAPTIVE = [setup for setup in SETUPS if setup != ALONE]
 
 
-def simulated(setup: str, seconds: float, **endpoint: Any) -> Run:
+def simulated(setup: str, seconds: float, **endpoint: Any) -> VariantResult:
     """What becomes of a setup's calls in so many seconds of virtual time."""
-    (run,) = simulate(scenario(Endpoint(**endpoint), setup, seconds)).runs
+    (run,) = simulate(scenario(EndpointWith429s(**endpoint), setup, seconds)).runs
     return run
 
 
@@ -39,7 +39,7 @@ def test_at_a_limit_hardly_an_attempt_is_refused(limit: int, says: tuple[str, ..
 
 @pytest.mark.anyio
 async def test_at_random_429s_over_sockets() -> None:
-    endpoint = Endpoint(share=0.1, mean=0.05)
+    endpoint = EndpointWith429s(share=0.1, mean=0.05)
     rate = await over_sockets(endpoint, ALL, 4.0, in_flight=10)
     # Ten that each take 0.05 s and, one time in ten, a second and a quarter more: 50 a second. A pause for
     # all would leave three.
@@ -49,7 +49,7 @@ async def test_at_random_429s_over_sockets() -> None:
 
 @pytest.mark.anyio
 async def test_at_a_limit_over_sockets() -> None:
-    endpoint = Endpoint(limit=6000, mean=0.02, burst=0.5)
+    endpoint = EndpointWith429s(limit=6000, mean=0.02, burst=0.5)
     await over_sockets(endpoint, ALL, 4.0, in_flight=10)
     assert endpoint.attempts > 200
     assert endpoint.refused <= 0.02 * endpoint.attempts + IN_FLIGHT

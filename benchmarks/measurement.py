@@ -1,4 +1,4 @@
-"""What every client is asked, what is read of its answers, and how it is timed."""
+"""The job of a client, the answers that it reads, and the stopwatch that measures it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import anyio
 MODEL = "deepseek-v3.2"
 KEY = "sk-benchmark"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
-TIMEOUT = 120.0
-"""Seconds that a call may take; no client's own default is to decide what is measured."""
+TIMEOUT_S = 120.0
+"""Timeout of a call in seconds, instead of each client's own default."""
 
 LOOPS = ("asyncio", "uvloop", "trio")
 PROMPT = (
@@ -26,9 +26,10 @@ PROMPT = (
 
 
 class Job(NamedTuple):
-    """What a client is to do; ``cold``: what it does before the first call counts, too.
+    """The job of a client.
 
-    ``text`` is what streams have to say, None where only the token counts are known.
+    ``cold``: the time before the first call counts, too. ``text`` is the expected text of streams; None:
+    only the token counts are known.
     """
 
     base_url: str
@@ -54,7 +55,7 @@ def body(number: int) -> dict[str, Any]:
 
 
 class Answer(NamedTuple):
-    """What is read of an answer."""
+    """The parts of an answer that clients read."""
 
     text: str | None
     prompt_tokens: int
@@ -63,39 +64,39 @@ class Answer(NamedTuple):
 
     @classmethod
     def of(cls, decoded: Any) -> Answer:
-        """What is read of one decoded from JSON."""
+        """The answer in decoded JSON."""
         text, usage = decoded["choices"][0]["message"]["content"], decoded["usage"]
         return cls(text, usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"])
 
     def check(self) -> None:
-        """Raise ValueError where there is no text, or the token counts do not add up."""
+        """Raise ValueError if there is no text or the token counts do not add up."""
         if not self.text or not self.total_tokens == self.prompt_tokens + self.completion_tokens > 0:
-            raise ValueError(f"this is no right answer: {self}")
+            raise ValueError(f"invalid answer: {self}")
 
 
 class Stopwatch:
-    """Takes the time from `start` to `stop`: wall clock, CPU, and of each call."""
+    """Measures wall clock and CPU time from `start` to `stop`, and the latency of each call."""
 
     def __init__(self) -> None:
         self._latencies = array.array("d")
         self._wall = self._cpu = self._peak_mb = 0.0
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
         self._wall, self._cpu = time.perf_counter(), cpu_seconds()
 
     def add(self, answer: Answer, seconds: float) -> None:
-        """Count a call that took so many seconds; raises ValueError for a wrong answer."""
+        """Record a call and its latency; raises ValueError for an invalid answer."""
         answer.check()
         self._latencies.append(seconds)
 
     def stop(self) -> None:
-        """End, when all answers are in and before connections are closed."""
+        """Stop, after the last answer and before connections are closed."""
         self._wall, self._cpu = time.perf_counter() - self._wall, cpu_seconds() - self._cpu
         self._peak_mb = peak_rss_mb()
 
     def figures(self) -> dict[str, float]:
-        """What was measured, where each call was added."""
+        """The figures, if each call was added."""
         ordered = sorted(self._latencies)
         calls = len(ordered)
         return self.totals(calls) | {
@@ -105,7 +106,7 @@ class Stopwatch:
         }
 
     def totals(self, number: int) -> dict[str, float]:
-        """What was measured of so many calls, or pieces."""
+        """The figures for a number of calls or chunks."""
         return {
             "calls": number,
             "wall_s": round(self._wall, 3),
@@ -116,22 +117,22 @@ class Stopwatch:
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of those that it started and that have ended."""
+    """CPU time of this process and of its child processes that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process has had resident, in MB of 1024 × 1024 bytes."""
+    """The peak resident memory of this process, in MB of 1024 × 1024 bytes."""
     if sys.platform == "linux":
-        # Not ru_maxrss, which begins with what the process that started this one had.
+        # Not ru_maxrss, which starts with the memory of the parent process.
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def on_loop(loop: str, main: Callable[..., Awaitable[None]], *arguments: object) -> None:
-    """Run ``main`` to its end on one of `LOOPS`."""
+def run_on_loop(loop: str, main: Callable[..., Awaitable[None]], *argument_parser: object) -> None:
+    """Run ``main`` on one of `LOOPS`."""
     backend, options = ("asyncio", {"use_uvloop": True}) if loop == "uvloop" else (loop, {})
-    anyio.run(main, *arguments, backend=backend, backend_options=options)
+    anyio.run(main, *argument_parser, backend=backend, backend_options=options)

@@ -1,9 +1,9 @@
-"""The server behind headrace-redis as a model, in virtual time: one thread, one exchange after the other.
+"""A model of the Redis server behind headrace-redis, in virtual time: one thread, one exchange at a time.
 
-What an exchange decides is the plugin's own arithmetic in Python, which its tests compare with its script in
-Redis. An exchange comes half a round trip after it was sent, waits until those before it are over, takes
-``service`` seconds, and its answer is half a round trip on the way. Who gives up has had its exchange all the
-same. Nothing is ever forgotten.
+It uses the plugin's own arithmetic in Python; the plugin's tests compare that with its script in Redis. An
+exchange arrives half a round trip after it was sent, waits for earlier exchanges, takes ``service`` seconds,
+and its result takes half a round trip. An exchange that is cancelled by its sender still takes place. No
+data expires.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ from headrace_redis.turns import ExchangeResult
 
 
 @attrs.define(eq=False)
-class Limiter:
-    """What the server keeps, and counts: ``exchanges``, ``in_vain`` those of them that got no turn where one
-    was asked for, and how long each waited for the thread (``delays``, seconds).
+class RedisModel:
+    """The state of the server, and its metrics.
+
+    ``exchanges`` is the number of exchanges, and ``without_turn`` the number of those that requested turns
+    and got none. ``delays`` are the waits for the server's thread, in seconds.
     """
 
     round_trip: float
     service: float
     exchanges: int = 0
-    in_vain: int = 0
+    without_turn: int = 0
     delays: LatencyHistogram = attrs.field(factory=LatencyHistogram)
     _schedules: dict[str, GcraSchedule] = attrs.field(factory=dict)
     _members: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
@@ -43,13 +45,13 @@ class Limiter:
     _free_at: float = 0.0
 
     def policy(self, account: Account) -> SharedPace:
-        """The policy `redis` for one client, over this server."""
+        """The policy `redis` for one client, with this server."""
         return SharedPace(
             AccountMember(_Simulated("redis://simulated", account.prefix, account.timeout, self), account)
         )
 
     def turn(self, now: float) -> float:
-        """When the thread has done what comes now."""
+        """The time at which the thread has finished an exchange that arrives now."""
         begins = max(now, self._free_at)
         self.delays.add(begins - now)
         self._free_at = begins + self.service
@@ -71,7 +73,7 @@ class Limiter:
         spent: int,
         epoch: str,
     ) -> ExchangeResult:
-        """What ``exchange.lua`` does, where no lane is ever forgotten."""
+        """The same as ``exchange.lua``, but without expiry."""
         self.exchanges += 1
         self._spent[member] = max(spent, self._spent.get(member, 0))
         self._members[member] = now
@@ -84,7 +86,7 @@ class Limiter:
         if pause:
             schedule.pause(now, pause)
         slots, wait = schedule.book_all(now, tokens, horizon + len(self._members) * seconds_per_call)
-        self.in_vain += bool(tokens) and not slots
+        self.without_turn += bool(tokens) and not slots
         return ExchangeResult(
             spent=sum(self._spent.values()),
             members=len(self._members),
@@ -95,42 +97,42 @@ class Limiter:
         )
 
     def set_circuit(self, base_url: str, member: str, until: float) -> None:
-        """A circuit is open until then."""
+        """Record that a circuit is open until a time."""
         self._circuits[base_url] = (member, until)
 
 
 @attrs.frozen
 class _Simulated(RedisServer):
-    limiter: Limiter
+    model: RedisModel
 
     @asynccontextmanager
     async def connected(self, member: str) -> AsyncIterator[RedisConnection]:
-        """A connection, after one round trip for itself and one for the greeting."""
-        await trio.sleep(2 * self.limiter.round_trip)
-        yield _SimulatedConnection(self.limiter, member)
+        """A connection, after one round trip for TCP and one for the first command."""
+        await trio.sleep(2 * self.model.round_trip)
+        yield _SimulatedConnection(self.model, member)
 
 
 class _SimulatedConnection(RedisConnection):
-    def __init__(self, limiter: Limiter, member: str) -> None:
-        self._limiter, self._member = limiter, member
+    def __init__(self, model: RedisModel, member: str) -> None:
+        self._model, self._member = model, member
 
-    async def exchange(self, *about: Any, **told: Any) -> ExchangeResult:
-        done = await self._way_there()
-        answer = self._limiter.exchange(done, self._member, *about, **told)
-        await self._way_back(done)
-        return answer
+    async def exchange(self, *arguments: Any, **keywords: Any) -> ExchangeResult:
+        finished_at = await self._send()
+        result = self._model.exchange(finished_at, self._member, *arguments, **keywords)
+        await self._receive(finished_at)
+        return result
 
     async def open_circuit(self, base_url: str, seconds: float) -> None:
-        done = await self._way_there()
-        self._limiter.set_circuit(base_url, self._member, done + seconds)
-        await self._way_back(done)
+        finished_at = await self._send()
+        self._model.set_circuit(base_url, self._member, finished_at + seconds)
+        await self._receive(finished_at)
 
     async def close_circuit(self, base_url: str) -> None:
         await self.open_circuit(base_url, 0.0)
 
-    async def _way_there(self) -> float:
-        await trio.sleep(self._limiter.round_trip / 2)
-        return self._limiter.turn(trio.current_time())
+    async def _send(self) -> float:
+        await trio.sleep(self._model.round_trip / 2)
+        return self._model.turn(trio.current_time())
 
-    async def _way_back(self, done: float) -> None:
-        await trio.sleep_until(done + self._limiter.round_trip / 2)
+    async def _receive(self, finished_at: float) -> None:
+        await trio.sleep_until(finished_at + self._model.round_trip / 2)

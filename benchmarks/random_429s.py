@@ -1,12 +1,12 @@
-"""429s at random and 429s of a limit: how many calls a second are left, and how many attempts are refused?
+"""Random 429s and 429s of a rate limit: how many calls per second succeed, and how many attempts get a 429?
 
-    python benchmarks/limit_or_chance.py [--seconds 60] [--burst 10] [--seed 1]
+    python benchmarks/random_429s.py [--seconds 60] [--burst 10] [--seed 1]
         [--only sockets|simulation] [--match TEXT]
 
-50 calls in flight of 0.3 s each, with `Retry` alone, with all policies of headrace[standard], and with
-headrace-adaptive besides; once against the simulated endpoint in virtual time, and once over sockets to an
-endpoint on this machine's loopback, for so many seconds each. A random 429 asks to stay away for a second; a
-limit lets so many seconds' worth through at once.
+50 calls in flight of 0.3 s each, with `Retry` alone, with all policies of headrace[standard], and with these
+and headrace-adaptive. Each setup runs for --seconds against the simulated endpoint in virtual time, and over
+sockets against an endpoint on the loopback. A random 429 has `Retry-After: 1`. --burst is the burst size of
+a limit, as seconds' worth of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from headrace.testing.server.token_bucket import TokenBucket
 from headrace.testing.simulation import (
     BulkLoad,
     EndpointModel,
-    Errors,
+    ErrorBurst,
     Lognormal,
     Scenario,
     Variant,
@@ -40,7 +40,7 @@ from headrace_retry import Retry
 IN_FLIGHT, MEAN, P95 = 50, 0.3, 0.6
 SHARES = (0.01, 0.1, 0.3)
 LIMITS = (600, 6000)
-SAYS = (("limits", "retry_after"), ("limits",), ("retry_after",), ())
+HEADERS_SENT = (("limits", "retry_after"), ("limits",), ("retry_after",), ())
 ALONE = "Retry alone"
 SETUPS: dict[str, dict[str, Any]] = {
     ALONE: {"policies": ["retry"]},
@@ -56,12 +56,12 @@ _REFUSAL = b'{"error":{"message":"slow down","type":"requests","param":null,"cod
 
 
 @attrs.define
-class Endpoint:
-    """Refuses a share of the attempts at random, or what is above a limit a minute; over sockets."""
+class EndpointWith429s:
+    """An endpoint over sockets that answers 429 at random, or above a limit per minute."""
 
     share: float = 0.0
     limit: int | None = None
-    says: tuple[str, ...] = SAYS[0]
+    says: tuple[str, ...] = HEADERS_SENT[0]
     burst: float = 10.0
     seed: int = 1
     mean: float = MEAN
@@ -75,8 +75,8 @@ class Endpoint:
         self._rng = random.Random(self.seed)
 
     @asynccontextmanager
-    async def serving(self) -> Any:
-        """Serve at a free port, whose base URL is given."""
+    async def run_server(self) -> Any:
+        """Serve on a free port; yields the base URL."""
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
         async with listener, anyio.create_task_group() as group:
             group.start_soon(listener.serve, self._serve)
@@ -125,8 +125,10 @@ def _http(status: str, headers: dict[str, str], body: bytes) -> bytes:
     ).encode() + body
 
 
-async def over_sockets(endpoint: Endpoint, setup: str, seconds: float, in_flight: int = IN_FLIGHT) -> float:
-    """Calls a second that were answered, of so many seconds, with the policies of this setup."""
+async def over_sockets(
+    endpoint: EndpointWith429s, setup: str, seconds: float, in_flight: int = IN_FLIGHT
+) -> float:
+    """Make calls over sockets for ``seconds``; return the number of successful calls per second."""
     answered = 0
 
     def count(outcome: Any) -> None:
@@ -136,7 +138,7 @@ async def over_sockets(endpoint: Endpoint, setup: str, seconds: float, in_flight
     settings: dict[str, Any] = {} if setup == ALONE else SETUPS[setup]
     policies = [Retry()] if setup == ALONE else None
     async with (
-        endpoint.serving() as base_url,
+        endpoint.run_server() as base_url,
         Client(
             base_url=base_url, model="m", api_key="k", max_in_flight=in_flight, policies=policies, **settings
         ) as client,
@@ -146,9 +148,9 @@ async def over_sockets(endpoint: Endpoint, setup: str, seconds: float, in_flight
     return answered / seconds
 
 
-def scenario(endpoint: Endpoint, setup: str, seconds: float) -> Scenario:
-    """The same, simulated."""
-    errors = (Errors(to=seconds + 3600, share=endpoint.share, kinds=("429",)),) if endpoint.share else ()
+def scenario(endpoint: EndpointWith429s, setup: str, seconds: float) -> Scenario:
+    """The same as a scenario for the simulation."""
+    errors = (ErrorBurst(to=seconds + 3600, share=endpoint.share, kinds=("429",)),) if endpoint.share else ()
     return Scenario(
         seed=endpoint.seed,
         duration=seconds,
@@ -169,7 +171,7 @@ def scenario(endpoint: Endpoint, setup: str, seconds: float) -> Scenario:
 def _cases() -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
     for share in SHARES:
         yield f"{share:.0%} at random", {"share": share}, tuple(SETUPS)
-    for limit, says in itertools.product(LIMITS, SAYS):
+    for limit, says in itertools.product(LIMITS, HEADERS_SENT):
         what = " and ".join(says) or "nothing"
         yield f"{limit:,} a minute, says {what}", {"limit": limit, "says": says}, tuple(SETUPS)[1:]
 
@@ -183,23 +185,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=("sockets", "simulation"))
     parser.add_argument("--burst", type=float, default=10.0)
-    parser.add_argument("--match", default="", help="only cases whose line holds this")
-    asked = parser.parse_args()
+    parser.add_argument("--match", default="", help="only cases with this text in their title")
+    args = parser.parse_args()
     for where in ("simulation", "sockets"):
-        if asked.only not in (None, where):
+        if args.only not in (None, where):
             continue
         for title, behaviour, setups in _cases():
-            if asked.match not in title:
+            if args.match not in title:
                 continue
             alone = 0.0
             for setup in setups:
-                endpoint = Endpoint(**behaviour, burst=asked.burst, seed=asked.seed)
+                endpoint = EndpointWith429s(**behaviour, burst=args.burst, seed=args.seed)
                 if where == "sockets":
-                    rate = anyio.run(over_sockets, endpoint, setup, asked.seconds)
+                    rate = anyio.run(over_sockets, endpoint, setup, args.seconds)
                     attempts, refused = endpoint.attempts, endpoint.refused
                 else:
-                    total = simulate(scenario(endpoint, setup, asked.seconds)).runs[0].total
-                    rate, attempts, refused = total.served / asked.seconds, total.attempts, total.limited
+                    total = simulate(scenario(endpoint, setup, args.seconds)).runs[0].total
+                    rate, attempts, refused = total.served / args.seconds, total.attempts, total.limited
                 alone = alone or rate
                 ratio = f"{rate / alone:.2f} ×" if "random" in title else ""
                 share = refused / max(1, attempts)

@@ -1,4 +1,4 @@
-"""What a client holds and a process has, at a moment at which no call is under way."""
+"""The resources of a client and its process while no call is in flight."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from headrace.transports.http1.connection_pool import Http1Pool
 from headrace.transports.native import NativeTransport
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-TURNS = 20
-"""Of the event loop, in which what was closed or cancelled comes to its end."""
+CHECKPOINTS = 20
+"""Checkpoints of the event loop, in which closed and cancelled tasks end."""
 
 
-async def look(client: Client) -> dict[str, float]:
-    """The process's memory in MB, objects, open files and tasks; the client's connections, timers, policies.
+async def count_resources(client: Client) -> dict[str, float]:
+    """Memory of the process in MB, and numbers of objects, files, tasks, connections and timers.
 
-    Files are those that are no idle connection, policies the objects that the client's hold.
+    ``files`` are open files without idle connections; ``held`` are the objects that the policies hold.
     """
-    for _ in range(TURNS):
+    for _ in range(CHECKPOINTS):
         await anyio.lowlevel.checkpoint()
     gc.collect()
     transport = client._transport
@@ -34,24 +34,24 @@ async def look(client: Client) -> dict[str, float]:
     poller = transport._poller
     idle = sum(len(each._idle) for each in transport._senders.values() if isinstance(each, Http1Pool))
     return {
-        "memory_mb": resident() / 2**20,
+        "memory_mb": resident_bytes() / 2**20,
         "objects": len(gc.get_objects()),
         "files": len(os.listdir("/proc/self/fd")) - idle,
         "idle": idle,
         "tasks": len(anyio.get_running_tasks()),
         "in_flight": client.in_flight,
         "timers": 0 if poller is None else len(poller._heap),
-        "held": held(client.policies),
+        "held": reachable_objects(client.policies),
     }
 
 
-def resident() -> int:
-    """The bytes of memory that this process has."""
+def resident_bytes() -> int:
+    """The resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
-def held(roots: Iterable[object]) -> int:
-    """How many objects can be reached from these, code aside."""
+def reachable_objects(roots: Iterable[object]) -> int:
+    """The number of objects that are reachable from these, without code."""
     seen, ahead = set[int](), list[Any](roots)
     while ahead:
         found = ahead.pop()
