@@ -132,7 +132,7 @@ def peak_rss_mb() -> float:
     return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def run_on_loop(loop: str, main: Callable[..., Awaitable[None]], *argument_parser: object) -> None:
+def run_on_loop(loop: str, main: Callable[..., Awaitable[None]], *arguments: object) -> None:
     """Run ``main`` on one of `LOOPS`."""
     backend, options = ("asyncio", {"use_uvloop": True}) if loop == "uvloop" else (loop, {})
-    anyio.run(main, *argument_parser, backend=backend, backend_options=options)
+    anyio.run(main, *arguments, backend=backend, backend_options=options)

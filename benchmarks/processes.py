@@ -18,14 +18,14 @@ class MeasurementError(Exception):
 
 
 def run_measurement(
-    *argument_parser: str | int, limit: float = 600.0, certificates: Path | None = None
+    *arguments: str | int, limit: float = 600.0, certificates: Path | None = None
 ) -> dict[str, Any]:
     """Run `python ARGUMENTS` and return the JSON in its last line.
 
     It is stopped after ``limit`` seconds and on Ctrl-C. Servers are verified with ``certificates``, if given.
     """
     extra = {"SSL_CERT_FILE": str(certificates)} if certificates else {}
-    command = [sys.executable, *map(str, argument_parser)]
+    command = [sys.executable, *map(str, arguments)]
     try:
         done = subprocess.run(
             command,

@@ -1,4 +1,4 @@
-"""The benchmarks over https measure the protocols, and the policies, that they say."""
+"""The benchmarks over https use the protocols and policies that they name."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ needs_nginx = pytest.mark.skipif(find_nginx() is None, reason="nginx or its echo
 pytestmark = pytest.mark.anyio
 
 
-def measure(script: str, file: Path, *argument_parser: str) -> dict[str, Any]:
-    """A quick look at a question: its result."""
+def measure(script: str, file: Path, *arguments: str) -> dict[str, Any]:
+    """Run a question quickly and return its result."""
     command = [sys.executable, str(ROOT / "benchmarks" / script), "--quick", "--repeats", "1"]
     done = subprocess.run(
-        [*command, "--json", str(file), *argument_parser],
+        [*command, "--json", str(file), *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -46,7 +46,7 @@ def measure(script: str, file: Path, *argument_parser: str) -> dict[str, Any]:
 
 @needs_nginx
 @pytest.mark.parametrize(("http2", "spoken"), [("auto", "HTTP/2"), (False, "HTTP/1.1")])
-async def test_the_server_speaks_what_a_client_offers(
+async def test_server_negotiates_the_protocol_with_each_client(
     http2: bool | Literal["auto"], spoken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with server.run_server([0], tls=True) as nginx:
@@ -60,7 +60,7 @@ async def test_the_server_speaks_what_a_client_offers(
 
 
 @needs_nginx
-def test_httpx_speaks_http2_where_it_is_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_httpx_uses_http2_if_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
     with server.run_server([0], tls=True) as nginx:
         monkeypatch.setenv("SSL_CERT_FILE", str(nginx.certificates))
         with httpx.Client(http2=True) as client:
@@ -71,7 +71,7 @@ def test_httpx_speaks_http2_where_it_is_to(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @needs_nginx
-def test_a_quick_look_over_https(tmp_path: Path) -> None:
+def test_question_over_https_runs_quickly(tmp_path: Path) -> None:
     clients = "headrace,headrace-http1,floor-h2,httpx-h2"
     result = measure("tls.py", tmp_path / "tls.json", "--only", clients)
     assert not result["failures"]
@@ -87,7 +87,7 @@ def test_a_quick_look_over_https(tmp_path: Path) -> None:
     }
 
 
-def test_the_steps_of_a_call_are_measured(tmp_path: Path) -> None:
+def test_steps_of_a_call_are_measured(tmp_path: Path) -> None:
     result = measure("https_steps.py", tmp_path / "steps.json")
     figures = {row["name"]: (row["http1_us"], row["alone_us"], row["many_us"]) for row in result["rows"]}
     *steps, together, _, _ = figures.values()
@@ -95,7 +95,7 @@ def test_the_steps_of_a_call_are_measured(tmp_path: Path) -> None:
     assert together == pytest.approx([sum(step) for step in zip(*steps, strict=True)], abs=0.1)
 
 
-def test_loads_over_https_are_left_out_where_nginx_is_not_installed(
+def test_loads_over_https_are_skipped_without_nginx(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     loads = [
@@ -105,13 +105,13 @@ def test_loads_over_https_are_left_out_where_nginx_is_not_installed(
     monkeypatch.setattr(server, "find_nginx", lambda: None)
     monkeypatch.setattr(sys, "argv", ["question", "--repeats", "1"])
     question.run_question(Question("throughput", "Without nginx", loads), "What is left?")
-    said = capsys.readouterr().out
-    assert "in secret: skipped; https needs nginx" in said
-    assert "round 1: in plain" in said
-    assert "round 1: in secret" not in said
+    output = capsys.readouterr().out
+    assert "in secret: skipped; https needs nginx" in output
+    assert "round 1: in plain" in output
+    assert "round 1: in secret" not in output
 
 
-def test_all_policies_that_the_standard_extra_brings_are_on() -> None:
+def test_benchmarks_use_all_policies_of_the_standard_extra() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     brought = {name for name in project["optional-dependencies"]["standard"] if "[" not in name}
     assert {f"headrace-{policy.name}" for policy in standard_policies()} == brought

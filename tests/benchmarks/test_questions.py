@@ -1,4 +1,4 @@
-"""The benchmarks run with what is installed: without the peers headrace is measured alone."""
+"""The benchmarks run with the installed clients; without the others only headrace is measured."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*argument_parser: str | Path, limit: float = 120) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, limit: float = 120) -> subprocess.CompletedProcess[str]:
     """Run a script of the benchmarks."""
-    script, *rest = map(str, argument_parser)
+    script, *rest = map(str, arguments)
     return subprocess.run(
         [sys.executable, ROOT / "benchmarks" / script, *rest],
         capture_output=True,
@@ -26,7 +26,7 @@ def run(*argument_parser: str | Path, limit: float = 120) -> subprocess.Complete
 
 
 @pytest.mark.parametrize("question", ["throughput", "streaming", "concurrency_styles"])
-def test_a_quick_look_at_a_question(question: str, tmp_path: Path) -> None:
+def test_question_runs_quickly(question: str, tmp_path: Path) -> None:
     done = run("all.py", "--quick", "--only", question, "--results", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     result: dict[str, Any] = json.loads((tmp_path / f"{question}.json").read_text())
@@ -37,6 +37,6 @@ def test_a_quick_look_at_a_question(question: str, tmp_path: Path) -> None:
     assert not [failure for failure in result["failures"] if failure[1].startswith("headrace")]
 
 
-def test_an_unknown_question_or_contestant_is_named() -> None:
+def test_unknown_question_or_client_is_named() -> None:
     assert "unknown questions: speed" in run("all.py", "--only", "speed").stderr
     assert "unknown clients: curl" in run("throughput.py", "--only", "curl").stderr

@@ -53,9 +53,9 @@ def test_a_real_endpoint_is_called_only_after_confirmation(headrace: Any, endpoi
     [
         (("--in-flight", "10,x"), "'10,x': must be integers separated by commas, like 1,10,100"),
         (("--in-flight", "0"), "each number must be at least 1"),
-        (("--calls", "0"), "Invalid value for '--calls'"),
-        (("--model", "m"), "--model and --yes are for an endpoint of your own: say --base-url"),
-        (("--base-url", "http://127.0.0.1:9/v1", "--latency", "1ms"), "leave out --base-url"),
+        (("--calls", "0"), "invalid value for '--calls'"),
+        (("--model", "m"), "--model and --yes need --base-url"),
+        (("--base-url", "http://127.0.0.1:9/v1", "--latency", "1ms"), "leave it out with --base-url"),
     ],
 )
 def test_mistakes_are_errors_before_anything_is_measured(

@@ -86,5 +86,5 @@ def test_all_processes_log_with_verbose(headrace: Any, questions: Path) -> None:
 def test_mistakes_with_processes_are_errors_before_anything_is_sent(headrace: Any, questions: Path) -> None:
     result = headrace.run("run", "questions.csv", *TWO, "--max-in-flight", "1")
     assert result.code == 2
-    assert "processes=2: must be at least 1, and at most max_in_flight=1" in result.err
+    assert "--processes 2: must be at least 1, and at most --max-in-flight 1" in result.err
     assert headrace.run("run", "questions.csv", *ASK, "--processes", "0").code == 2

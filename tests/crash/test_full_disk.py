@@ -73,7 +73,7 @@ def test_a_file_size_limit_stops_the_run_and_says_what_is_safe(
     safe = whole.count(b"\n")
     assert (stopped.returncode, stopped.stderr) == (
         1,
-        f"headrace: out.jsonl: File too large; {safe} items are safe there, "
+        f"headrace: out.jsonl: File too large; {safe} items are safe there; "
         "free some space, then run the same command again\n",
     )
     assert whole.endswith(b"\n")
@@ -95,7 +95,7 @@ def test_a_full_disk_and_a_read_only_disk_lose_nothing(tmp_path: Path, endpoint:
     first, out = (tmp_path / "first.jsonl").read_bytes(), tmp_path / "out.jsonl"
     safe = first.count(b"\n")
     assert said == [
-        f"headrace: disk/out.jsonl: No space left on device; {safe} items are safe there, "
+        f"headrace: disk/out.jsonl: No space left on device; {safe} items are safe there; "
         "free some space, then run the same command again",
         "exit 1",
         "headrace: disk/out.jsonl: cannot be written: Read-only file system",

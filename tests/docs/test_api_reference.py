@@ -40,6 +40,6 @@ def test_every_public_name_is_in_the_reference(module: str) -> None:
     assert public_names(module) <= DOCUMENTED.keys(), public_names(module) - DOCUMENTED.keys()
 
 
-def test_the_reference_has_only_public_names_and_each_once() -> None:
+def test_reference_has_each_public_name_once_and_no_others() -> None:
     public = set().union(*map(public_names, [*MODULES, *WITHOUT_ALL]))
     assert Counter(dict.fromkeys(public, 1)) == DOCUMENTED

@@ -220,7 +220,7 @@ def _name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_the_blocks_of_a_page_run(page: Path, base_url: str, tmp_path: Path) -> None:
+def test_blocks_of_a_page_run(page: Path, base_url: str, tmp_path: Path) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -245,14 +245,14 @@ def test_the_blocks_of_a_page_run(page: Path, base_url: str, tmp_path: Path) -> 
     assert done.returncode == 0, done.stdout
 
 
-def test_few_blocks_are_left_out_and_each_says_why() -> None:
+def test_few_blocks_are_skipped_and_each_has_a_reason() -> None:
     left_out = [(_name(page), b) for page in PAGES for b in blocks_of(page) if b.word == "not run"]
     assert all(len(block.value) > 10 for _, block in left_out), left_out
     assert len(left_out) <= MOST_NOT_RUN, left_out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     for target in _LINK.findall(_prose(page)):
         if re.match(r"[a-z]+:", target):
             continue

@@ -76,7 +76,7 @@ HOOKS = [
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.__name__)
-def test_each_hook_is_there_with_its_arguments(hook: Any) -> None:
+def test_every_hook_is_documented_with_its_arguments(hook: Any) -> None:
     arguments = list(inspect.signature(hook).parameters)
     text = section(page("hooks.md"), f"## {hook.__name__}({', '.join(arguments)})")
     table = {row[0]: row[1] for row in rows(text)}
@@ -88,12 +88,12 @@ def test_each_hook_is_there_with_its_arguments(hook: Any) -> None:
     assert since[0] in text
 
 
-def test_no_hook_is_there_that_does_not_exist() -> None:
+def test_only_existing_hooks_are_documented() -> None:
     named = set(re.findall(r"^## (headrace_\w+)", page("hooks.md"), re.MULTILINE))
     assert named == {hook.__name__ for hook in HOOKS}
 
 
-def test_the_stages_are_in_order() -> None:
+def test_stages_are_documented_in_order() -> None:
     table = rows(section(page("hooks.md"), "## Stages"))
     assert [row[0] for row in table] == [f"`{stage.name}`" for stage in Stage]
     for policy in (Route, Retry, Repair, Breaker, Pace, Cost, Logging, Otel, Adaptive, Hedge):
@@ -125,7 +125,7 @@ def shown(default: Any) -> str:
         ("## `[redis]`", Account),
     ],
 )
-def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> None:
+def test_every_setting_is_documented_with_its_default(heading: str, kind: type) -> None:
     fields = [field for field in attrs.fields(kind) if field.init and field.name not in NOT_FROM_A_FILE]
     as_it_comes = kind()  # some defaults depend on other settings
     expected = {f"`{field.name}`": shown(getattr(as_it_comes, field.name)) for field in fields}
@@ -139,7 +139,7 @@ def test_each_setting_is_there_with_its_default(heading: str, kind: type) -> Non
     "name",
     ["run", "report", "chat", "demo", "serve", "bench", "simulate", "plugins", "plugin new", "completion"],
 )
-def test_each_option_is_there(name: str) -> None:
+def test_every_option_is_documented(name: str) -> None:
     text = section(page("cli.md"), f"## headrace {name}")
     expected = set()
     for parameter in command(name).params:
@@ -160,12 +160,12 @@ def command(name: str) -> click.Command:
     return found
 
 
-def test_each_command_is_there() -> None:
+def test_every_command_is_documented() -> None:
     named = set(re.findall(r"^## headrace (\w+)", page("cli.md"), re.MULTILINE))
     assert named == set(cli.commands)
 
 
-def test_each_default_of_serve_is_there() -> None:
+def test_every_default_of_serve_is_documented() -> None:
     text = section(page("cli.md"), "## headrace serve")
     table = {row[0].strip("`"): row[1].strip("`") for row in rows(text)}
     for parameter in cli.commands["serve"].params:
@@ -180,7 +180,7 @@ def test_each_default_of_serve_is_there() -> None:
         assert table[parameter.opts[0]] == default
 
 
-def test_the_exit_codes_are_those_of_the_command() -> None:
+def test_exit_codes_match_the_command() -> None:
     from headrace.cli.main import Mistake
     from headrace.cli.run import INTERRUPTED, SOME_FAILED
 
@@ -191,7 +191,7 @@ def test_the_exit_codes_are_those_of_the_command() -> None:
 # errors.md
 
 
-def test_each_error_is_there_with_what_it_says_of_itself() -> None:
+def test_every_error_is_documented_with_its_attributes() -> None:
     expected = {}
     for name in errors.__all__:
         kind = getattr(headrace, name)
@@ -211,7 +211,7 @@ def yes(value: bool) -> str:
 # output-format.md
 
 
-def test_each_member_of_an_output_line_is_there() -> None:
+def test_every_member_of_an_output_line_is_documented() -> None:
     reply = Reply(200, Headers([]), b"{}", cost=Decimal(1), possible_cost=Decimal(1))
     line = msgspec.json.decode(
         encode_line(0, "a", Outcome(0, None, reply, None), "yes", headrace.AnswerError("no"), 0.0)
@@ -232,11 +232,11 @@ def test_each_member_of_an_output_line_is_there() -> None:
         ("## Keywords of calls of a model", ModelOptions.__optional_keys__ - CallOptions.__optional_keys__),
     ],
 )
-def test_each_keyword_of_a_call_is_there(heading: str, keywords: frozenset[str]) -> None:
+def test_every_keyword_of_a_call_is_documented(heading: str, keywords: frozenset[str]) -> None:
     assert {row[0].strip("`") for row in rows(section(page("calls.md"), heading))} == keywords
 
 
-def test_each_method_for_one_call_is_there() -> None:
+def test_every_method_for_one_call_is_documented() -> None:
     named = {row[0].strip("`").partition("(")[0] for row in rows(section(page("calls.md"), "# Calls"))}
     methods = {
         name for name, _ in inspect.getmembers(ApiMethods, inspect.isfunction) if not name.startswith("_")
@@ -244,13 +244,13 @@ def test_each_method_for_one_call_is_there() -> None:
     assert methods <= named
 
 
-def test_each_name_for_authors_of_plugins_is_there() -> None:
+def test_every_name_for_plugin_authors_is_documented() -> None:
     text = section(page("hooks.md"), "## What plugins import")
     named = [name.strip().strip("`") for row in rows(text) for name in row[0].split(",")]
     assert sorted(named) == sorted(headrace.plugins.__all__)
 
 
-def test_each_name_for_authors_of_engines_is_there() -> None:
+def test_every_name_for_engine_authors_is_documented() -> None:
     text = section(page("hooks.md"), "## headrace_engines()").partition(
         "For engines, `headrace.bulk` has these names"
     )[2]
@@ -272,7 +272,7 @@ def test_each_name_for_authors_of_engines_is_there() -> None:
 # ../explanation/architecture.md
 
 
-def test_the_tree_names_the_rooms_in_the_order_of_the_import_contract() -> None:
+def test_tree_has_the_layers_of_the_import_contract_in_order() -> None:
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     layers = [re.findall(r"\w+", layer) for layer in linter["contracts"][0]["layers"]]
     text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")

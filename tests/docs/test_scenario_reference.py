@@ -46,25 +46,25 @@ def shown(default: Any) -> str:
         ("## `[[errors]]`", ErrorBurst),
     ],
 )
-def test_each_key_is_there_with_its_default(heading: str, kind: Any) -> None:
+def test_every_key_is_documented_with_its_default(heading: str, kind: Any) -> None:
     fields = [field for field in attrs.fields(kind) if field.metadata]
     expected = {f"`{field.name.rstrip('_')}`": shown(field.default) for field in fields}
     assert {row[0]: row[2] for row in rows(section(page("scenarios.md"), heading))} == expected
 
 
-def test_each_distribution_is_there_with_its_keys() -> None:
+def test_every_distribution_is_documented_with_its_keys() -> None:
     expected = {f"`{name}`": ", ".join(f"`{key}`" for key in keys) for name, (_, keys) in KINDS.items()}
     assert {row[0]: row[1] for row in rows(section(page("scenarios.md"), "## Distributions"))} == expected
 
 
-def test_the_words_and_what_is_no_setting_of_a_scenario_are_there() -> None:
+def test_kinds_and_excluded_settings_are_documented() -> None:
     text = page("scenarios.md")
     assert all(f'`"{word}"`' in section(text, "## `[[outages]]`") for word in OUTAGE_KINDS)
     assert all(f'"{word}"' in section(text, "## `[[errors]]`") for word in ERROR_KINDS)
     assert all(f"`{name}`" in section(text, "## Settings") for name in NOT_SIMULATED)
 
 
-def test_each_part_of_a_scenario_has_a_section() -> None:
+def test_every_part_of_a_scenario_has_a_section() -> None:
     text = page("scenarios.md")
     parts = {field.name for field in attrs.fields(Scenario) if not field.metadata}
     assert all(f"`[{part}" in text or f"`[[{part}]]`" in text for part in parts), parts

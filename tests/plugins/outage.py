@@ -1,4 +1,4 @@
-"""An endpoint that is down for a while, in virtual time."""
+"""An endpoint with an outage, in virtual time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.testing import Answer, FakeEndpoint
 
 
 class Outage(FakeEndpoint):
-    """An endpoint that answers after half a second, and with 503 from ``begin`` to ``end``."""
+    """An endpoint that answers after 0.5 s, and with 503 from ``begin`` to ``end``."""
 
     def __init__(self, begin: float, end: float) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""The busiest hour of the year, and the endpoint goes down in it: retry, its budget and the breaker.
+"""An outage under load: retry, its budget and the breaker.
 
-In virtual time: ten calls a second for half an hour, the endpoint down from minute 10 to minute 20.
+In virtual time: ten calls per second for half an hour; the endpoint is down from minute 10 to minute 20.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ IN_THE_OUTAGE = int((END - BEGIN) / EVERY)
 
 @attrs.define
 class Day:
-    """What became of the calls, and what was told of them."""
+    """The results of the calls, and the events of the policies."""
 
     name: str = "day"
     endpoint: Outage = attrs.field(factory=lambda: Outage(BEGIN, END))
@@ -38,7 +38,7 @@ class Day:
         self.told.append((trio.current_time(), event))
 
     def times(self, name: str, state: str | None = None) -> list[float]:
-        """When an event was told of."""
+        """The times of an event."""
         return [
             at for at, event in self.told if event.name == name and state in {None, event.data.get("state")}
         ]
@@ -67,39 +67,39 @@ class Day:
 
 
 @pytest.mark.trio
-async def test_ten_minutes_without_an_endpoint(autojump_clock: trio.testing.MockClock) -> None:
+async def test_outage_of_ten_minutes(autojump_clock: trio.testing.MockClock) -> None:
     retry, breaker = Retry(rng=random.Random(1)), Breaker(down_after=None)
     day = await Day().pass_by(retry, breaker)
 
-    # Every call came to its end, none of them late: 0.5 s an attempt, and backoffs of 0.5 s and 1 s at most.
+    # Every call ends in time: 0.5 s per attempt, and backoffs of at most 0.5 s and 1 s.
     assert len(day.took) == CLOSE / EVERY
     assert max(day.took) < 3.1
 
-    # Until the circuit opens, each call is an attempt; the rate is a minute's, of which half is to fail.
+    # Until the circuit opens, each call makes an attempt; half of the calls of a minute must fail for that.
     opened = day.times("circuit", "open")
     assert BEGIN < opened[0] < BEGIN + 35
     before_it_opened = (opened[0] - BEGIN) / EVERY
-    # From then on three probes a minute, and for all of the outage no more retries than the budget has.
+    # After that three probes per minute, and during the whole outage at most the retries of the budget.
     assert len(opened) == 10
     assert day.attempts_while_down() <= before_it_opened + 3 * len(opened) + 500 / 5
     assert day.attempts_while_down() < 0.08 * IN_THE_OUTAGE
-    # All others of that time were refused at once.
+    # All other calls of that time are rejected at once.
     refused = [code for began, code in day.failed if began > opened[0] + 3 and code == "circuit_open"]
     assert len(refused) > 0.9 * IN_THE_OUTAGE
 
-    # Back within a minute and the probes; from then on nothing fails.
+    # It recovers within a minute and the probes; after that nothing fails.
     (closed,) = day.times("circuit", "closed")
     assert END <= closed <= END + 60 + 3 * 0.5 + 0.1
     assert min(began for began, _ in day.failed) > BEGIN - 3
     assert max(began for began, _ in day.failed) <= closed
     assert breaker.state(URL) == "closed"
-    # One shortage, told of once, and over.
+    # One shortage of the retry budget, reported once.
     assert len(day.times("retry_budget")) == 1
     assert retry.quota == 500
 
 
 @pytest.mark.trio
-async def test_an_endpoint_that_answers_nothing_is_found_out_within_seconds(
+async def test_dead_endpoint_opens_the_circuit_within_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     retry, breaker = Retry(rng=random.Random(1)), Breaker()
@@ -111,7 +111,7 @@ async def test_an_endpoint_that_answers_nothing_is_found_out_within_seconds(
 
 
 @pytest.mark.trio
-async def test_the_budget_alone_keeps_retries_from_being_a_second_load(
+async def test_retry_budget_alone_bounds_the_additional_load(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     retry = Retry(rng=random.Random(1))
@@ -122,9 +122,9 @@ async def test_the_budget_alone_keeps_retries_from_being_a_second_load(
 
 
 @pytest.mark.trio
-async def test_an_endpoint_that_hangs_is_found_out_as_well(autojump_clock: trio.testing.MockClock) -> None:
+async def test_hanging_endpoint_opens_the_circuit(autojump_clock: trio.testing.MockClock) -> None:
     class Hanging(Outage):
-        """Down, it says nothing for ten seconds, and then the transport gives up."""
+        """While it is down, it does not answer for ten seconds; then the transport gives up."""
 
         async def handle(self, call: headrace.Call) -> headrace.Reply:
             if not self.is_down(trio.current_time()):
@@ -136,7 +136,7 @@ async def test_an_endpoint_that_hangs_is_found_out_as_well(autojump_clock: trio.
     retry, breaker = Retry(rng=random.Random(1)), Breaker(consecutive=50)
     day = await Day(endpoint=Hanging(BEGIN, END)).pass_by(retry, breaker)
     opened, closed = day.times("circuit", "open")[0], day.times("circuit", "closed")[-1]
-    # Ten seconds pass before the first of them says anything, and 50 more calls.
+    # The first of them fails after ten seconds; until then there are 50 more calls.
     assert opened < BEGIN + 15
     assert day.attempts_while_down() <= (opened - BEGIN) / EVERY + 3 * 10 + 500 / 10
     assert closed <= END + 10 + 60 + 3 * 0.5 + 0.1

@@ -1,4 +1,4 @@
-"""The cache around several endpoints: whose answer is kept."""
+"""The cache with several endpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "answers.sqlite")
 
 
-async def test_an_answer_belongs_to_the_endpoint_that_gave_it(path: str) -> None:
+async def test_cached_answer_belongs_to_its_endpoint(path: str) -> None:
     async def texts(endpoints: FakeEndpoints) -> str:
         async with endpoints.client(Route(by="order"), Cache(path=path)) as client:
             return (await client.chat("Hallo")).text
@@ -31,7 +31,7 @@ async def test_an_answer_belongs_to_the_endpoint_that_gave_it(path: str) -> None
     assert await texts(FakeEndpoints(a=FakeEndpoint(), b=FakeEndpoint())) == "asked again", "a comes first"
 
 
-async def test_what_another_model_answered_is_not_kept(path: str) -> None:
+async def test_answer_of_another_model_is_not_cached(path: str) -> None:
     too_long = Answer(status=400, body={"error": {"message": "x", "code": "context_length_exceeded"}})
     endpoints = FakeEndpoints(a=FakeEndpoint(too_long, "from large", "from m"))
     async with endpoints.client(Route(on_context_window="large"), Cache(path=path)) as client:

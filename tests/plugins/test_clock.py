@@ -1,4 +1,4 @@
-"""The wall clock jumps: nothing that waits, counts or limits takes notice."""
+"""Jumps of the wall clock do not affect waits, counts or limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ YEAR = 365 * 86400.0
 
 @pytest.fixture(params=[-YEAR, 0.0, YEAR], ids=["back", "steady", "forth"])
 def jumping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With each look at it, the wall clock is a year further on, or back."""
+    """The wall clock jumps a year ahead or back each time it is read."""
     jump, looks, now = request.param, itertools.count(1), time.time()
     monkeypatch.setattr(time, "time", lambda: now + next(looks) * jump)
 
@@ -31,14 +31,14 @@ async def _retried(client: Client) -> float:
 
 
 @pytest.mark.trio
-async def test_a_wait_that_was_asked_for_is_as_long(jumping: None, autojump_clock: Any) -> None:
-    asked = Answer(status=429, body=b"{}", headers={"retry-after": "20"})
-    async with FakeEndpoint(asked, 500, "ok").client([Retry(base=1, jitter="none")]) as client:
+async def test_retry_after_wait_has_its_length(jumping: None, autojump_clock: Any) -> None:
+    rejection = Answer(status=429, body=b"{}", headers={"retry-after": "20"})
+    async with FakeEndpoint(rejection, 500, "ok").client([Retry(base=1, jitter="none")]) as client:
         assert 21 <= await _retried(client) < 24
 
 
 @pytest.mark.trio
-async def test_a_circuit_opens_and_closes_in_its_own_time(jumping: None, autojump_clock: Any) -> None:
+async def test_circuit_opens_and_closes_on_time(jumping: None, autojump_clock: Any) -> None:
     async with FakeEndpoint(*[500] * 5, "ok").client([Breaker.classic()]) as client:
         for _ in range(5):
             with pytest.raises(Exception, match="500"):
@@ -51,7 +51,7 @@ async def test_a_circuit_opens_and_closes_in_its_own_time(jumping: None, autojum
 
 
 @pytest.mark.trio
-async def test_timeouts_and_deadlines_are_as_long(jumping: None, autojump_clock: Any) -> None:
+async def test_timeouts_and_deadlines_have_their_length(jumping: None, autojump_clock: Any) -> None:
     async with FakeEndpoint(otherwise=Answer(delay=3600)).client(timeout=30) as client:
         for deadline, kind, seconds in ((None, CallTimeout, 30), (7, DeadlineExceeded, 7)):
             start = anyio.current_time()

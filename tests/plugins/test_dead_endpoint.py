@@ -1,4 +1,4 @@
-"""Calls at an endpoint that is dead: few attempts are made, whatever the others wait for."""
+"""Few attempts are made to a dead endpoint, whatever the other calls wait for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace_retry import Retry
 
 @attrs.frozen
 class Turns:
-    """Has each attempt wait for its turn in `Call.waiting`."""
+    """Lets each attempt wait for its turn in `Call.waiting`."""
 
     name: str = "turns"
     stage: Stage = Stage.PACE
@@ -43,7 +43,7 @@ WAITING: dict[str, Callable[[], list[Policy]]] = {
 @pytest.mark.anyio
 @pytest.mark.parametrize("waiting", WAITING)
 @pytest.mark.parametrize("delay", [0.0, 0.05], ids=["at once", "after 50 ms"])
-async def test_five_thousand_chats_at_a_dead_endpoint_make_fewer_than_two_hundred_attempts(
+async def test_five_thousand_chats_to_a_dead_endpoint_make_fewer_than_200_attempts(
     delay: float, waiting: str
 ) -> None:
     attempts = 0

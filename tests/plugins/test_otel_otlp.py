@@ -1,4 +1,4 @@
-"""Over the wire: what a collector receives by OTLP from a client that calls an endpoint over HTTP."""
+"""A collector receives over OTLP what a client of an endpoint over HTTP exports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from headrace_otel import Otel
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes what is posted to it, as a collector does."""
+    """Stores posted messages, like a collector."""
 
     daemon_threads = True
 
@@ -34,7 +34,7 @@ class Collector(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def messages(self, path: str, kind: type[Any]) -> list[Any]:
-        """What was posted to a path, decoded."""
+        """The decoded messages that were posted to a path."""
         return [kind.FromString(body) for posted, body in self.received if posted == path]
 
 
@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing on stderr."""
+        """Write nothing to stderr."""
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def collector() -> Iterator[Collector]:
 
 
 def values(pairs: Any) -> dict[str, Any]:
-    """Attributes as the protocol has them."""
+    """The attributes of a protocol message as a dict."""
     return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
 
 
 @pytest.mark.anyio
-async def test_a_collector_receives_spans_and_metrics(
+async def test_collector_receives_spans_and_metrics(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -101,13 +101,13 @@ async def test_a_collector_receives_spans_and_metrics(
     whole, streamed, refused = spans
     assert [span.name for span in spans] == ["chat m", "chat m", "GET /nothing"]
     assert whole.kind == whole.SPAN_KIND_CLIENT
-    said = values(whole.attributes)
-    assert said["gen_ai.operation.name"] == "chat"
-    assert said["gen_ai.request.temperature"] == 0.5
-    assert [text.string_value for text in said["gen_ai.request.stop_sequences"].values] == ["x", "y"]
-    assert said["server.address"] == "127.0.0.1"
-    assert said["gen_ai.usage.input_tokens"] > 0
-    assert said["headrace.attempts"] == 1
+    attributes = values(whole.attributes)
+    assert attributes["gen_ai.operation.name"] == "chat"
+    assert attributes["gen_ai.request.temperature"] == 0.5
+    assert [text.string_value for text in attributes["gen_ai.request.stop_sequences"].values] == ["x", "y"]
+    assert attributes["server.address"] == "127.0.0.1"
+    assert attributes["gen_ai.usage.input_tokens"] > 0
+    assert attributes["headrace.attempts"] == 1
     assert values(streamed.attributes)["gen_ai.request.stream"] is True
     assert text in values(streamed.attributes)["gen_ai.output.messages"]
     assert values(streamed.attributes)["gen_ai.response.time_to_first_chunk"] > 0

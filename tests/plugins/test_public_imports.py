@@ -1,6 +1,6 @@
-"""Plugins use only what headrace lists as public; so does what `headrace plugin new` writes.
+"""Plugins, also those of `headrace plugin new`, use only public names of headrace.
 
-An import-linter contract cannot say so: it knows modules, not names, and finds only installed plugins.
+An import-linter contract cannot check this: it knows modules but not names, and only installed plugins.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def is_public(module: str, name: str) -> bool:
 
 
 def private_uses(source: str) -> Iterator[str]:
-    """What a module uses of headrace that is not public, as ``line: name``."""
+    """The names of headrace that a module uses although they are not public, as ``line: name``."""
     tree = ast.parse(source)
-    modules: dict[str, str] = {}  # what local names stand for
+    modules: dict[str, str] = {}  # the module of each local name
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -55,7 +55,7 @@ def private_uses(source: str) -> Iterator[str]:
 
 
 def _module(node: ast.expr, modules: dict[str, str]) -> str | None:
-    """The public module that an expression stands for."""
+    """The public module that an expression refers to."""
     if isinstance(node, ast.Name):
         return modules.get(node.id)
     if isinstance(node, ast.Attribute):
@@ -65,12 +65,12 @@ def _module(node: ast.expr, modules: dict[str, str]) -> str | None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}.{path.stem}")
-def test_a_plugin_uses_only_public_names(path: Path) -> None:
+def test_plugin_uses_only_public_names(path: Path) -> None:
     assert list(private_uses(path.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_a_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> None:
+def test_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> None:
     written = write_distribution(PluginNames("rate-guard"), stage, tmp_path)
     python = [path for path in written if path.suffix == ".py"]
     assert len(python) == 3
@@ -87,7 +87,7 @@ def test_a_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> No
         ("from headrace.pipeline.bulk_engines import Job", ["1: headrace.pipeline.bulk_engines.Job"]),
         ("import headrace.calls", ["1: headrace.calls"]),
         ("import headrace.calls as model", ["1: headrace.calls"]),
-        ("import headrace\nheadrace.model.Call", ["2: headrace.calls"]),
+        ("import headrace\nheadrace.calls.Call", ["2: headrace.calls"]),
         ("import headrace as h\nh.settings", ["2: headrace.settings"]),
         ("from headrace import testing\ntesting.fake", ["2: headrace.testing.fake"]),
         ("import headrace.testing\nheadrace.testing.fake", ["2: headrace.testing.fake"]),
@@ -102,11 +102,11 @@ def test_a_new_plugin_uses_only_public_names(stage: Stage, tmp_path: Path) -> No
         ("from headrace_pace.lane import Lane\nimport headraces", []),
     ],
 )
-def test_what_is_private_is_found(source: str, found: list[str]) -> None:
+def test_private_names_are_found(source: str, found: list[str]) -> None:
     assert list(private_uses(source)) == found
 
 
-def test_each_plugin_is_looked_at() -> None:
+def test_every_plugin_is_checked() -> None:
     folders = {path.parent.name for path in PLUGINS.glob("*/pyproject.toml")}
     assert folders
     assert {path.relative_to(PLUGINS).parts[0] for path in SOURCES} == folders

@@ -1,4 +1,4 @@
-"""Calls that wait hold no token: with retry, pace and the breaker, in virtual time and on both loops."""
+"""Waiting calls hold no token: with retry, pace and the breaker, in virtual time and on both event loops."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ IN_A_MINUTE = Answer(status=503, headers={"retry-after": "60"})
 
 @attrs.define
 class Sick(FakeEndpoint):
-    """Refuses all calls of the model "sick", asks for a wait of ``asks`` seconds, and answers others in 1 s.
+    """Rejects all calls of the model "sick" with ``Retry-After: retry_after``, and answers others in 1 s.
 
     ``on_the_wire`` sums up the seconds of all its attempts.
     """
 
-    asks: float = 20.0
+    retry_after: float = 20.0
     on_the_wire: float = attrs.field(default=0.0, init=False)
 
     def __attrs_pre_init__(self) -> None:
@@ -34,18 +34,18 @@ class Sick(FakeEndpoint):
 
     async def handle(self, call: headrace.Call) -> headrace.Reply:
         is_sick = call.request.model == "sick"
-        refusal = Answer(status=503, headers={"retry-after": f"{self.asks:g}"})
+        refusal = Answer(status=503, headers={"retry-after": f"{self.retry_after:g}"})
         self.then(refusal if is_sick else Answer(delay=1.0))
         self.on_the_wire += 0.0 if is_sick else 1.0
         return await super().handle(call)
 
 
-def asked(endpoint: FakeEndpoint) -> list[Any]:
+def requested_models(endpoint: FakeEndpoint) -> list[Any]:
     return [(request.body or {})["messages"][0]["content"] for request in endpoint.attempts]
 
 
 @pytest.mark.trio
-async def test_a_call_that_waits_a_minute_for_its_retry_lets_others_pass(
+async def test_call_that_waits_a_minute_for_a_retry_lets_others_pass(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     endpoint = FakeEndpoint(IN_A_MINUTE)
@@ -56,26 +56,26 @@ async def test_a_call_that_waits_a_minute_for_its_retry_lets_others_pass(
         async with client.map(["passes"] * 5) as outcomes:
             assert all([outcome.ok async for outcome in outcomes])
         assert trio.current_time() == 0.0
-    assert asked(endpoint) == ["waits", *["passes"] * 5, "waits"]
+    assert requested_models(endpoint) == ["waits", *["passes"] * 5, "waits"]
     assert 60.0 <= endpoint.times[-1] < 61.0
 
 
 @pytest.mark.anyio
-async def test_a_call_that_waits_for_its_retry_lets_others_pass_in_real_time() -> None:
+async def test_call_that_waits_for_a_retry_lets_others_pass_in_real_time() -> None:
     endpoint = FakeEndpoint(Answer(status=503, headers={"retry-after-ms": "200"}))
     policies: list[headrace.Policy] = [Retry(), Breaker(), Pace()]
     async with endpoint.client(policies, max_in_flight=1) as client, anyio.create_task_group() as group:
         group.start_soon(client.chat, "waits")
         await anyio.wait_all_tasks_blocked()
         await client.chat("passes")
-    assert asked(endpoint) == ["waits", "passes", "waits"]
+    assert requested_models(endpoint) == ["waits", "passes", "waits"]
 
 
 @pytest.mark.trio
-async def test_a_sick_model_whose_retries_sleep_does_not_slow_a_healthy_one(
+async def test_sleeping_retries_of_a_failing_model_do_not_slow_another_model(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """With ten tokens held by sleepers, 0.64 calls were on the wire and the healthy model waited 128 s."""
+    """When sleeping calls held the ten tokens, 0.64 calls were in flight; the healthy model waited 128 s."""
     endpoint = Sick()
     policies: list[headrace.Policy] = [Retry(attempts=5, budget=None), Pace()]
     async with endpoint.client(policies, max_in_flight=10) as client, trio.open_nursery() as nursery:
@@ -92,10 +92,10 @@ async def test_a_sick_model_whose_retries_sleep_does_not_slow_a_healthy_one(
 
 
 @pytest.mark.trio
-async def test_a_map_with_a_limit_of_its_own_holds_at_most_four_times_as_many_sleepers_included(
+async def test_map_with_its_own_limit_has_at_most_four_times_as_many_open_calls(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    endpoint, drawn, most_held, done = Sick(asks=30.0), 0, 0, 0
+    endpoint, drawn, most_held, done = Sick(retry_after=30.0), 0, 0, 0
 
     def items() -> Any:
         nonlocal drawn, most_held
@@ -116,7 +116,7 @@ async def test_a_map_with_a_limit_of_its_own_holds_at_most_four_times_as_many_sl
 
 
 @pytest.mark.trio
-async def test_a_refused_model_delays_neither_another_one_nor_a_call_of_higher_priority(
+async def test_rejected_model_does_not_delay_other_models_or_higher_priorities(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     refused = Answer(
@@ -138,4 +138,4 @@ async def test_a_refused_model_delays_neither_another_one_nor_a_call_of_higher_p
         assert trio.current_time() == 1.0
         nursery.start_soon(functools.partial(client.chat, "urgent", priority=9))
         await trio.sleep(59.5)
-        assert asked(endpoint).index("urgent") <= 6, "next of all that wait, when the pause is over"
+        assert requested_models(endpoint).index("urgent") <= 6, "first of the waiting calls after the pause"

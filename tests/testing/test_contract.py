@@ -1,4 +1,4 @@
-"""The policies' contract finds what breaks it, and passes what keeps it."""
+"""The contract kit finds policies that break the contract, and passes others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headrace.testing import check_policy_contract
 pytestmark = pytest.mark.anyio
 
 
-class Idle:
+class DoesNothing:
     """Does nothing."""
 
     name = "idle"
@@ -30,8 +30,8 @@ class Idle:
         return send
 
 
-class Complete(Idle):
-    """Has all the optional parts, a limiter of its own, and something that is bound to the event loop."""
+class WithAllMethods(DoesNothing):
+    """Has all optional methods, its own limiter, and state that is bound to the event loop."""
 
     def __init__(self) -> None:
         self.reset()
@@ -76,63 +76,63 @@ class Complete(Idle):
             self.ticks += 1
 
 
-class Bare(Idle):
+class WithoutName(DoesNothing):
     name = ""
 
 
-class Loud(Idle):
+class UpperCaseName(DoesNothing):
     name = "Loud"
 
 
-class Nowhere(Idle):
+class InvalidStage(DoesNothing):
     stage: Any = 60
 
 
-class Around(Idle):
-    """Stands around a call with ``around``."""
+class WrapCall(DoesNothing):
+    """Wraps each call with ``wrap_call``."""
 
-    async def around(self, send: Send, call: Call) -> Reply:
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         raise NotImplementedError
 
     def wrap(self, send: Send) -> Send:
-        async def around(call: Call) -> Reply:
-            return await self.around(send, call)
+        async def wrap_call(call: Call) -> Reply:
+            return await self.wrap_call(send, call)
 
-        return around
+        return wrap_call
 
 
-class Renaming(Around):
-    async def around(self, send: Send, call: Call) -> Reply:
+class ReplacesErrors(WrapCall):
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         try:
             return await send(call)
         except headrace.ConnectError as error:
             raise headrace.ProtocolError("something") from error
 
 
-class Hiding(Around):
-    async def around(self, send: Send, call: Call) -> Reply:
+class HidesErrors(WrapCall):
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         try:
             return await send(call)
         except headrace.ConnectError:
             return Reply(200, headrace.Headers([]), b'{"choices": [{"message": {"content": ""}}]}')
 
 
-class Swallowing(Around):
-    async def around(self, send: Send, call: Call) -> Reply:
+class SwallowsCancellation(WrapCall):
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         try:
             return await send(call)
         except BaseException as error:
             if isinstance(error, Exception):
                 raise
-            raise headrace.ConnectError("cancelled, and taken for a failure") from error
+            raise headrace.ConnectError("a cancellation, counted as a failure") from error
 
 
-class Counting(Around):
-    """Has a bad memory for calls that were cancelled."""
+class CountsCancelledCalls(WrapCall):
+    """Never forgets calls that were cancelled."""
 
     lost = 0
 
-    async def around(self, send: Send, call: Call) -> Reply:
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         if self.lost:
             raise headrace.CallError("no room")
         self.lost += 1
@@ -141,13 +141,13 @@ class Counting(Around):
         return reply
 
 
-class Losing(Around):
-    """Loses a token of its own for each call that is cancelled."""
+class LeaksTokens(WrapCall):
+    """Does not release its own token when a call is cancelled."""
 
     def __init__(self) -> None:
         self.limiter = anyio.CapacityLimiter(3)
 
-    async def around(self, send: Send, call: Call) -> Reply:
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         await self.limiter.acquire_on_behalf_of(call)
         try:
             reply = await send(call)
@@ -158,12 +158,12 @@ class Losing(Around):
         return reply
 
 
-class Alone(Around):
-    """Bears one call at a time."""
+class OneCallAtATime(WrapCall):
+    """Allows only one call at a time."""
 
     busy = False
 
-    async def around(self, send: Send, call: Call) -> Reply:
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         if self.busy:
             raise headrace.CallError("one at a time")
         self.busy = True
@@ -173,13 +173,13 @@ class Alone(Around):
             self.busy = False
 
 
-class Barrier(Around):
-    """Waits for a second call, and keeps its token meanwhile."""
+class WaitsForAnotherCall(WrapCall):
+    """Waits for another call without releasing its token."""
 
     def __init__(self) -> None:
         self.waiting: list[anyio.Event] = []
 
-    async def around(self, send: Send, call: Call) -> Reply:
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         if b"Hallo 41" in call.content or b"Hallo 42" in call.content:
             if self.waiting:
                 self.waiting.pop().set()
@@ -189,34 +189,34 @@ class Barrier(Around):
         return await send(call)
 
 
-class Once(Around):
-    """Does not expect a call again."""
+class RejectsSecondSend(WrapCall):
+    """Fails if a call is sent a second time."""
 
-    async def around(self, send: Send, call: Call) -> Reply:
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         if call.notes.get("once"):
             raise headrace.CallError("again?")
         call.notes["once"] = True
         return await send(call)
 
 
-class Knowing(Idle):
+class KnowsOnlySomeEvents(DoesNothing):
     def notify(self, event: Event) -> None:
         {"retry": 1}[event.name]
 
 
-class Whole(Around):
-    """Bears no streams."""
+class RejectsStreams(WrapCall):
+    """Rejects streamed calls."""
 
-    async def around(self, send: Send, call: Call) -> Reply:
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         if call.streamed:
             raise headrace.CallError("no streams")
         return await send(call)
 
 
-class Spawning(Around):
+class LeavesTasks(WrapCall):
     """Starts tasks that outlive the client."""
 
-    async def around(self, send: Send, call: Call) -> Reply:
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         if on_asyncio():
             self.task = asyncio.get_running_loop().create_task(asyncio.sleep(1))
         else:
@@ -224,7 +224,7 @@ class Spawning(Around):
         return await send(call)
 
 
-class OnlyOnce(Idle):
+class OpensOnce(DoesNothing):
     """Can be opened by one client only."""
 
     opened = False
@@ -236,12 +236,12 @@ class OnlyOnce(Idle):
         yield
 
 
-class Keeping(Around):
-    """Keeps something of the first event loop."""
+class KeepsEventLoop(WrapCall):
+    """Keeps an object of the first event loop."""
 
     token: object = None
 
-    async def around(self, send: Send, call: Call) -> Reply:
+    async def wrap_call(self, send: Send, call: Call) -> Reply:
         token = anyio.lowlevel.current_token()
         self.token = self.token or token
         if self.token != token:
@@ -249,36 +249,36 @@ class Keeping(Around):
         return await send(call)
 
 
-@pytest.mark.parametrize("make", [Idle, Complete])
-async def test_policies_that_keep_the_contract_pass(make: Callable[[], headrace.Policy]) -> None:
+@pytest.mark.parametrize("make", [DoesNothing, WithAllMethods])
+async def test_policies_that_fulfil_the_contract_pass(make: Callable[[], headrace.Policy]) -> None:
     await check_policy_contract(make)
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
-        (Bare, "needs a name"),
-        (Loud, "not in lower case"),
-        (Nowhere, "not a headrace.Stage"),
-        (Renaming, "was replaced by another one"),
-        (Hiding, "was not raised"),
-        (Swallowing, "swallowed a cancellation"),
-        (Counting, "no room"),
-        (Losing, "take more than"),
-        (Alone, "calls failed: .*one at a time"),
-        (Barrier, "max_in_flight=1 take more than"),
-        (Once, "another policy sends again"),
-        (Knowing, "notify raised KeyError"),
-        (Whole, "no streams"),
-        (Spawning, "a task still runs"),
-        (OnlyOnce, "lifespan"),
-        (Keeping, "bound to another event loop"),
+        (WithoutName, "needs a name"),
+        (UpperCaseName, "not in lower case"),
+        (InvalidStage, "not a headrace.Stage"),
+        (ReplacesErrors, "was replaced by another one"),
+        (HidesErrors, "was not raised"),
+        (SwallowsCancellation, "swallowed a cancellation"),
+        (CountsCancelledCalls, "no room"),
+        (LeaksTokens, "take more than"),
+        (OneCallAtATime, "calls failed: .*one at a time"),
+        (WaitsForAnotherCall, "max_in_flight=1 take more than"),
+        (RejectsSecondSend, "another policy sends again"),
+        (KnowsOnlySomeEvents, "notify raised KeyError"),
+        (RejectsStreams, "no streams"),
+        (LeavesTasks, "a task still runs"),
+        (OpensOnce, "lifespan"),
+        (KeepsEventLoop, "bound to another event loop"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-async def test_a_broken_contract_is_an_error_that_says_how(
-    make: Callable[[], headrace.Policy], said: str, monkeypatch: pytest.MonkeyPatch
+async def test_broken_contract_error_says_how(
+    make: Callable[[], headrace.Policy], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.testing.contract._PATIENCE", 0.5)
-    with pytest.raises((AssertionError, headrace.HeadraceError), match=said):
+    with pytest.raises((AssertionError, headrace.HeadraceError), match=message):
         await check_policy_contract(make)

@@ -18,8 +18,7 @@ class Notifying:
 
     def wrap(self, send: Send) -> Send:
         async def notify_and_send(call: Call) -> Reply:
-            assert call.request.body is not None
-            call.notify("begin", prompt=call.request.body["messages"][0]["content"])
+            call.notify("begin", path=call.request.path)
             reply = await send(call)
             call.notify("end", status=reply.status)
             return reply
@@ -31,8 +30,8 @@ async def test_events_are_recorded_in_order_with_their_data() -> None:
     recorder = EventRecorder()
     async with FakeEndpoint().client([Notifying()], observers=[recorder]) as client:
         await client.chat("one")
-        await client.chat("two")
+        await client.request("GET", "/models")
     assert [event.name for event in recorder.events] == ["begin", "end", "begin", "end"]
-    assert recorder.data("begin") == [{"prompt": "one"}, {"prompt": "two"}]
+    assert recorder.data("begin") == [{"path": "/chat/completions"}, {"path": "/models"}]
     assert recorder.data("end") == [{"status": 200}] * 2
     assert recorder.data("other") == []

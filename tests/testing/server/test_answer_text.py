@@ -1,4 +1,4 @@
-"""Which choice the simulated model takes, and in what form."""
+"""The choices of the simulated model, and the form of its answers."""
 
 import json
 from importlib.resources import files
@@ -40,19 +40,19 @@ def choose(prompt: str, choices: list[str] = CATEGORIES, *, seed: int = 0) -> st
         ("OHRHÖRER MIT BLUETOOTH", "Elektronik"),
     ],
 )
-def test_a_product_goes_to_its_category(product: str, category: str) -> None:
+def test_product_gets_its_category(product: str, category: str) -> None:
     assert choose(product) == category
 
 
-def test_every_product_of_the_demo_gets_a_category_and_every_category_a_product() -> None:
+def test_demo_products_and_categories_match() -> None:
     table = files("headrace").joinpath("cli", "products.csv").read_text(encoding="utf-8")
     taken = [choose(line) for line in table.splitlines()[1:]]
     assert len(taken) == 240
-    # Thirty of each were written.
+    # The demo has thirty products per category.
     assert all(20 <= taken.count(category) <= 40 for category in CATEGORIES)
 
 
-def test_choices_without_cue_words_are_told_by_their_letters() -> None:
+def test_choice_without_cue_words_is_found_by_its_letters() -> None:
     assert (
         choose("I was charged twice, please check my billing", ["billing", "shipping", "returns"])
         == "billing"
@@ -60,7 +60,7 @@ def test_choices_without_cue_words_are_told_by_their_letters() -> None:
     assert choose("Die Lieferung kam nie an", ["Rechnung", "Lieferungen", "Sonstiges"]) == "Lieferungen"
 
 
-def test_without_any_likeness_the_seed_decides() -> None:
+def test_seed_decides_between_equal_choices() -> None:
     taken = {choose("???", ["x", "y", "z"], seed=seed) for seed in range(40)}
     assert taken == {"x", "y", "z"}
 
@@ -73,11 +73,11 @@ def test_without_any_likeness_the_seed_decides() -> None:
         "You sort mail.\nAnswer with exactly one of:  red|green|blue\r\nNothing else.",
     ],
 )
-def test_choices_are_found_in_a_line_however_it_is_written(line: str) -> None:
+def test_choices_are_found_in_each_form_of_the_line(line: str) -> None:
     assert answer("the green one", system=line) == "green"
 
 
-def test_choices_may_stand_in_the_prompt_and_do_not_count_as_its_words() -> None:
+def test_choices_in_the_prompt_are_not_part_of_its_text() -> None:
     assert answer("A blue sky.\nAnswer with exactly one of: red | green | blue") == "blue"
 
 
@@ -104,16 +104,16 @@ def test_choices_may_stand_in_the_prompt_and_do_not_count_as_its_words() -> None
         ({"$ref": "#/nowhere"}, None),
     ],
 )
-def test_a_schema_is_answered_in_its_shape(schema: dict[str, Any], expected: Any) -> None:
+def test_answer_fits_the_schema(schema: dict[str, Any], expected: Any) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     assert json.loads(answer("a dog barks", response_format=wanted)) == expected
 
 
-def test_a_json_object_is_answered_with_one() -> None:
+def test_json_object_format_gives_a_json_object() -> None:
     assert isinstance(json.loads(answer("Hello", response_format={"type": "json_object"})), dict)
 
 
-def test_anything_else_is_answered_with_sentences_that_mention_the_prompt() -> None:
+def test_other_answers_are_sentences_that_mention_the_prompt() -> None:
     text = answer("Was ist ein Oberwasserkanal?", system="Be brief.")
     assert "Was ist ein Oberwasserkanal?" in text
     assert text.count(".") >= 3

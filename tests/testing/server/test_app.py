@@ -24,7 +24,7 @@ def client(app: EndpointApp) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test/v1")
 
 
-async def test_it_answers_and_counts_what_it_did() -> None:
+async def test_endpoint_answers_and_counts_requests() -> None:
     app = create_app()
     async with client(app) as http:
         reply = await http.post("/chat/completions", json=CHAT)
@@ -37,7 +37,7 @@ async def test_it_answers_and_counts_what_it_did() -> None:
     assert counts["in_flight"] == 0
 
 
-async def test_the_counts_ask_for_no_key_and_tell_of_faults() -> None:
+async def test_counts_need_no_key_and_include_faults() -> None:
     app = create_app(Behaviour(api_key="sk-x", errors=1.0, faults=["503"]))
     async with client(app) as http:
         await http.post("/chat/completions", json=CHAT, headers={"authorization": "Bearer sk-x"})
@@ -47,7 +47,7 @@ async def test_the_counts_ask_for_no_key_and_tell_of_faults() -> None:
     assert counts["faults"] == {"503": 1}
 
 
-async def test_it_knows_how_many_were_in_flight_at_once() -> None:
+async def test_peak_in_flight_is_counted() -> None:
     app = create_app(Behaviour(latency=0.05))
     async with client(app) as http, anyio.create_task_group() as tasks:
         for _ in range(7):
@@ -55,7 +55,7 @@ async def test_it_knows_how_many_were_in_flight_at_once() -> None:
     assert (app.counts.in_flight, app.counts.peak_in_flight) == (0, 7)
 
 
-async def test_a_body_over_the_limit_gets_a_413_and_is_not_kept() -> None:
+async def test_body_over_the_limit_gets_413_and_is_not_kept() -> None:
     async def endless() -> AsyncIterator[bytes]:
         chunk = bytes(1 << 20)
         for _ in range(BODY_LIMIT // len(chunk) + 1):
@@ -67,7 +67,7 @@ async def test_a_body_over_the_limit_gets_a_413_and_is_not_kept() -> None:
     assert reply.json()["error"]["type"] == "invalid_request_error"
 
 
-async def test_a_client_that_leaves_before_its_body_is_through_is_let_go() -> None:
+async def test_client_may_disconnect_before_its_body_is_complete() -> None:
     async def receive() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
@@ -82,7 +82,7 @@ async def test_a_client_that_leaves_before_its_body_is_through_is_let_go() -> No
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_stall_ends_when_the_client_leaves(stream: bool) -> None:
+async def test_stall_ends_when_the_client_disconnects(stream: bool) -> None:
     app = create_app(Behaviour(errors=1.0, faults=["stall"], stall=3600))
     content = httpx.Request("POST", "http://test", json=CHAT | {"stream": stream}).content
     incoming: list[dict[str, Any]] = [{"type": "http.request", "body": content}, {"type": "http.disconnect"}]
@@ -104,7 +104,7 @@ async def test_a_stall_ends_when_the_client_leaves(stream: bool) -> None:
     assert body["body"]
 
 
-async def test_it_takes_part_in_the_lifespan() -> None:
+async def test_lifespan_events_are_answered() -> None:
     incoming = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
     sent: list[str] = []
 
@@ -118,7 +118,7 @@ async def test_it_takes_part_in_the_lifespan() -> None:
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_other_protocols_are_refused() -> None:
+async def test_other_protocols_are_rejected() -> None:
     async def nothing(*_: Any) -> Any:
         raise AssertionError("there is nothing to talk about")
 

@@ -1,4 +1,4 @@
-"""The child's command line gives back the behaviour it was written for."""
+"""The command line of the child process round-trips a behaviour."""
 
 import pytest
 from hypothesis import given
@@ -24,13 +24,13 @@ behaviours = st.builds(
 
 
 @given(behaviours)
-def test_a_behaviour_survives_the_command_line(behaviour: Behaviour) -> None:
+def test_behaviour_round_trips_through_the_command_line(behaviour: Behaviour) -> None:
     environment = {API_KEY_VARIABLE: behaviour.api_key} if behaviour.api_key is not None else {}
     assert parse_arguments(format_arguments(behaviour), environment).behaviour == behaviour
 
 
 @pytest.mark.parametrize("certificate", [Certificate("chain.pem"), Certificate("chain.pem", "key.pem"), None])
-def test_a_certificate_survives_the_command_line(certificate: Certificate | None) -> None:
+def test_certificate_round_trips_through_the_command_line(certificate: Certificate | None) -> None:
     assert parse_arguments(format_arguments(Behaviour(), certificate), {}).certificate == certificate
 
 
@@ -38,7 +38,7 @@ def test_the_key_is_not_on_the_command_line() -> None:
     assert "sk-secret" not in " ".join(format_arguments(Behaviour(api_key="sk-secret")))
 
 
-def test_people_may_write_units() -> None:
+def test_values_may_have_units() -> None:
     arguments = parse_arguments(["--latency=800ms", "--errors", "5%", "--rate-limit", "600/min"], {})
     assert arguments.behaviour == Behaviour(latency=0.8, errors=0.05, rate_limit=10.0)
     assert (arguments.host, arguments.port) == ("127.0.0.1", 8000)
@@ -53,7 +53,7 @@ def test_people_may_write_units() -> None:
         ("--key=key.pem", "--key needs --certificate"),
     ],
 )
-def test_a_wrong_option_ends_with_a_message(
+def test_invalid_option_exits_with_a_message(
     argument: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""What a behaviour accepts, and what it keeps to itself."""
+"""The checks of a behaviour's values, and its repr."""
 
 from typing import Any
 
@@ -22,15 +22,15 @@ from headrace.testing.server import Behaviour
         {"stall": -1.0},
     ],
 )
-def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+def test_values_out_of_range_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Behaviour(**wrong)
 
 
-def test_an_unknown_fault_is_named_with_those_there_are() -> None:
+def test_unknown_fault_error_lists_the_known_faults() -> None:
     with pytest.raises(ValueError, match=r"'earthquake'.*500, 503, 429, reset, stall"):
         Behaviour(faults=["earthquake"])
 
 
-def test_the_key_is_in_no_repr() -> None:
+def test_repr_does_not_show_the_key() -> None:
     assert "sk-secret" not in repr(Behaviour(api_key="sk-secret"))

@@ -26,7 +26,7 @@ bodies = st.fixed_dictionaries(
 )
 
 
-def ask(body: Any, *, seed: int = 0) -> ResponsePlan:
+def post(body: Any, *, seed: int = 0) -> ResponsePlan:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return SimulatedModel(Behaviour(seed=seed)).answer("POST", "/v1/chat/completions", {}, content, 0.0)
 
@@ -44,22 +44,22 @@ def streamed(plan: ResponsePlan) -> list[dict[str, Any]]:
 
 @given(bodies)
 def test_usage_adds_up(body: dict[str, Any]) -> None:
-    reply = json.loads(ask(body).content)
+    reply = json.loads(post(body).content)
     usage = reply["usage"]
-    said = [choice["message"]["content"] for choice in reply["choices"]]
-    assert len(said) == body.get("n", 1)
+    texts = [choice["message"]["content"] for choice in reply["choices"]]
+    assert len(texts) == body.get("n", 1)
     assert usage["prompt_tokens"] == sum(count_tokens(message["content"]) for message in body["messages"])
-    assert usage["completion_tokens"] == sum(map(count_tokens, said))
+    assert usage["completion_tokens"] == sum(map(count_tokens, texts))
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert usage["prompt_tokens_details"]["cached_tokens"] == 0
 
 
 @given(bodies, st.integers())
-def test_the_same_seed_and_body_give_the_same_bytes(body: dict[str, Any], seed: int) -> None:
-    assert ask(body, seed=seed).content == ask(body, seed=seed).content
+def test_same_seed_and_body_give_the_same_bytes(body: dict[str, Any], seed: int) -> None:
+    assert post(body, seed=seed).content == post(body, seed=seed).content
 
 
-def test_the_answer_does_not_depend_on_what_was_asked_before() -> None:
+def test_answer_does_not_depend_on_earlier_requests() -> None:
     simulation = SimulatedModel(Behaviour())
     content = [json.dumps(user(f"question {number}")).encode() for number in range(20)]
 
@@ -71,13 +71,13 @@ def test_the_answer_does_not_depend_on_what_was_asked_before() -> None:
 
 def test_another_seed_gives_another_answer() -> None:
     body = user("Tell me about rivers, please.")
-    assert len({ask(body, seed=seed).content for seed in range(10)}) == 10
+    assert len({post(body, seed=seed).content for seed in range(10)}) == 10
 
 
 @given(bodies)
-def test_a_streamed_answer_assembles_to_the_one_not_streamed(body: dict[str, Any]) -> None:
-    whole = json.loads(ask(body).content)
-    chunks = streamed(ask(body | {"stream": True, "stream_options": {"include_usage": True}}))
+def test_streamed_answer_equals_the_complete_answer(body: dict[str, Any]) -> None:
+    whole = json.loads(post(body).content)
+    chunks = streamed(post(body | {"stream": True, "stream_options": {"include_usage": True}}))
     *deltas, last = chunks
     texts = [""] * len(whole["choices"])
     reasons: list[str | None] = [None] * len(texts)
@@ -93,8 +93,8 @@ def test_a_streamed_answer_assembles_to_the_one_not_streamed(body: dict[str, Any
     assert last["usage"] == whole["usage"]
 
 
-def test_a_stream_begins_with_the_role_and_ends_with_the_reason() -> None:
-    chunks = streamed(ask(user("Hello", stream=True)))
+def test_stream_begins_with_the_role_and_ends_with_the_finish_reason() -> None:
+    chunks = streamed(post(user("Hello", stream=True)))
     first, *_, last = (chunk["choices"][0] for chunk in chunks)
     assert first["delta"] == {"role": "assistant", "content": ""}
     assert (last["delta"], last["finish_reason"]) == ({}, "stop")
@@ -102,35 +102,35 @@ def test_a_stream_begins_with_the_role_and_ends_with_the_reason() -> None:
     assert len({chunk["id"] for chunk in chunks}) == 1
 
 
-def test_a_stream_takes_as_long_as_the_whole_answer() -> None:
+def test_stream_takes_as_long_as_the_complete_answer() -> None:
     content = json.dumps(user("Hello", stream=True)).encode()
     plan = SimulatedModel(Behaviour(latency=2.0)).answer("POST", "/chat/completions", {}, content, 0.0)
     assert plan.delay + plan.gap * (len(plan.events) - 1) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-def test_a_token_limit_cuts_the_answer(name: str) -> None:
-    reply = json.loads(ask(user("Tell me something long", **{name: 5})).content)
+def test_token_limit_cuts_the_answer(name: str) -> None:
+    reply = json.loads(post(user("Tell me something long", **{name: 5})).content)
     assert reply["choices"][0]["finish_reason"] == "length"
     assert reply["usage"]["completion_tokens"] == 5
 
 
-def test_a_stop_sequence_ends_the_answer_before_it() -> None:
-    whole = json.loads(ask(user("Tell me something")).content)["choices"][0]["message"]["content"]
-    reply = json.loads(ask(user("Tell me something", stop=["§", "model"])).content)["choices"][0]
+def test_answer_ends_before_a_stop_sequence() -> None:
+    whole = json.loads(post(user("Tell me something")).content)["choices"][0]["message"]["content"]
+    reply = json.loads(post(user("Tell me something", stop=["§", "model"])).content)["choices"][0]
     assert reply["finish_reason"] == "stop"
     assert reply["message"]["content"] == whole[: whole.index("model")]
 
 
-def test_text_parts_of_a_message_are_read_and_others_passed_over() -> None:
+def test_only_text_parts_of_a_message_are_read() -> None:
     parts = [{"type": "text", "text": "Hallo Welt"}, {"type": "image_url", "image_url": {"url": "x"}}]
-    reply = json.loads(ask({"model": "m", "messages": [{"role": "user", "content": parts}]}).content)
+    reply = json.loads(post({"model": "m", "messages": [{"role": "user", "content": parts}]}).content)
     assert "Hallo Welt" in reply["choices"][0]["message"]["content"]
     assert reply["usage"]["prompt_tokens"] == count_tokens("Hallo Welt")
 
 
-def test_fields_not_heeded_are_taken() -> None:
-    assert ask(user("Hello", user="u", tools=[], seed=3, logit_bias={"5": 1})).status == 200
+def test_unused_fields_are_accepted() -> None:
+    assert post(user("Hello", user="u", tools=[], seed=3, logit_bias={"5": 1})).status == 200
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_fields_not_heeded_are_taken() -> None:
         ([], None),
     ],
 )
-def test_a_wrong_body_is_refused_with_the_field_that_is_wrong(body: Any, param: str | None) -> None:
-    plan = ask(body)
+def test_invalid_body_is_rejected_with_its_field(body: Any, param: str | None) -> None:
+    plan = post(body)
     error = json.loads(plan.content)["error"]
     assert plan.status == 400
     assert set(error) == {"message", "type", "param", "code"}
@@ -158,12 +158,12 @@ def test_a_wrong_body_is_refused_with_the_field_that_is_wrong(body: Any, param: 
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"model":"\xff"}', b'{"x":' + b"[" * 100_000])
-def test_what_is_not_json_is_refused(content: bytes) -> None:
-    plan = ask(content)
+def test_body_that_is_not_json_is_rejected(content: bytes) -> None:
+    plan = post(content)
     assert plan.status == 400
     assert json.loads(plan.content)["error"]["code"] == "invalid_json"
 
 
 @given(st.binary())
-def test_no_body_makes_it_raise(content: bytes) -> None:
-    assert ask(content).status == 400
+def test_no_body_raises_an_exception(content: bytes) -> None:
+    assert post(content).status == 400

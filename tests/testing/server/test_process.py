@@ -1,4 +1,4 @@
-"""The endpoint as its own process, over real sockets."""
+"""The endpoint as a separate process, over real sockets."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def gone(pid: int) -> bool:
     return True
 
 
-async def test_it_answers_on_one_connection_again_and_again_and_is_gone_afterwards() -> None:
+async def test_process_reuses_a_connection_and_ends_after_its_block() -> None:
     async with endpoint_process() as endpoint, httpx.AsyncClient(base_url=endpoint.base_url) as client:
         replies = [await client.post("/chat/completions", json=CHAT) for _ in range(3)]
         assert [reply.status_code for reply in replies] == [200] * 3
@@ -39,7 +39,7 @@ async def test_it_answers_on_one_connection_again_and_again_and_is_gone_afterwar
     assert gone(endpoint.pid)
 
 
-async def test_a_stream_arrives_event_by_event() -> None:
+async def test_stream_arrives_event_by_event() -> None:
     async with (
         endpoint_process(Behaviour(latency=1.0)) as endpoint,
         httpx.AsyncClient(base_url=endpoint.base_url) as client,
@@ -47,13 +47,13 @@ async def test_a_stream_arrives_event_by_event() -> None:
         async with client.stream("POST", "/chat/completions", json=CHAT | {"stream": True}) as reply:
             assert reply.headers["content-type"].startswith("text/event-stream")
             arrived = [(anyio.current_time(), line) async for line in reply.aiter_lines()]
-        # The events are spread over half of the latency; a tenth of it allows for a slow machine.
+        # The events are spread over half of the latency; a tenth of it is enough for a slow machine.
         assert arrived[-1][0] - arrived[0][0] >= 0.1
         assert arrived[-2][1] == "data: [DONE]"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_reset_cuts_the_body_and_prints_no_traceback(
+async def test_reset_cuts_the_body_without_a_traceback(
     stream: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with (
@@ -74,7 +74,7 @@ async def test_a_reset_cuts_the_body_and_prints_no_traceback(
     assert capfd.readouterr().err == ""
 
 
-async def test_a_stall_goes_silent_and_does_not_hold_up_the_end(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_stall_does_not_delay_the_stop(capfd: pytest.CaptureFixture[str]) -> None:
     with anyio.fail_after(20):
         async with (
             endpoint_process(Behaviour(errors=1.0, faults=["stall"], stall=3600)) as endpoint,
@@ -86,7 +86,7 @@ async def test_a_stall_goes_silent_and_does_not_hold_up_the_end(capfd: pytest.Ca
     assert capfd.readouterr().err == ""
 
 
-async def test_the_key_reaches_the_process() -> None:
+async def test_process_gets_the_key() -> None:
     async with (
         endpoint_process(Behaviour(api_key="sk-right")) as endpoint,
         httpx.AsyncClient(base_url=endpoint.base_url) as client,
@@ -96,7 +96,7 @@ async def test_the_key_reaches_the_process() -> None:
         assert right.status_code == 200
 
 
-async def test_five_hundred_connections_at_once_are_all_answered() -> None:
+async def test_five_hundred_concurrent_connections_are_answered() -> None:
     answers: list[bytes] = []
     async with endpoint_process(Behaviour(latency=0.5)) as endpoint:
         url = httpx.URL(endpoint.base_url)
@@ -108,14 +108,14 @@ async def test_five_hundred_connections_at_once_are_all_answered() -> None:
                 await stream.send(head.encode() + content)
                 answers.append(await stream.receive(12))
 
-        # Not through httpx, whose pool would be what is measured.
+        # Without httpx, because its pool would limit the connections.
         async with anyio.create_task_group() as tasks:
             for _ in range(500):
                 tasks.start_soon(ask)
     assert answers == [b"HTTP/1.1 200"] * 500
 
 
-async def test_a_cancelled_block_leaves_no_process_behind() -> None:
+async def test_cancelled_block_leaves_no_process() -> None:
     pid = 0
     with anyio.CancelScope() as scope:
         async with endpoint_process(Behaviour(latency=3600)) as endpoint:
@@ -126,7 +126,7 @@ async def test_a_cancelled_block_leaves_no_process_behind() -> None:
     assert gone(pid)
 
 
-async def test_requests_under_way_do_not_hold_up_the_end(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_requests_in_flight_do_not_delay_the_stop(capfd: pytest.CaptureFixture[str]) -> None:
     with anyio.fail_after(20):
         async with endpoint_process(Behaviour(latency=3600)) as endpoint:
             client = httpx.AsyncClient(base_url=endpoint.base_url)
@@ -140,7 +140,7 @@ async def test_requests_under_way_do_not_hold_up_the_end(capfd: pytest.CaptureFi
     assert capfd.readouterr().err == ""
 
 
-async def test_a_start_that_fails_says_what_the_process_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_start_error_contains_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "python3")
     monkeypatch.setenv("PYTHONHOME", os.devnull)
     with pytest.raises(
@@ -150,14 +150,14 @@ async def test_a_start_that_fails_says_what_the_process_said(monkeypatch: pytest
             raise AssertionError("it started")
 
 
-async def test_a_start_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.testing.server.process._START_LIMIT", 0.0)
     with pytest.raises(RuntimeError, match="was not ready within 0 s"):
         async with endpoint_process():
             raise AssertionError("it started")
 
 
-async def test_a_process_that_does_not_heed_the_signal_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_process_that_ignores_the_signal_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.testing.server.process._STOP_LIMIT", 0.5)
     async with endpoint_process() as endpoint:
         os.kill(endpoint.pid, signal.SIGSTOP)
@@ -165,7 +165,7 @@ async def test_a_process_that_does_not_heed_the_signal_is_killed(monkeypatch: py
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
+async def test_signal_stops_it_cleanly(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "headrace.testing.server", "--port=0"]
     async with await anyio.open_process(command, stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None
@@ -177,7 +177,7 @@ async def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
             await process.stderr.receive()
 
 
-async def test_it_ends_when_its_parent_does() -> None:
+async def test_process_ends_with_its_parent() -> None:
     command = [sys.executable, "-m", "headrace.testing.server", "--port=0", "--until-stdin-closes"]
     async with await anyio.open_process(command) as process:
         assert process.stdin is not None
@@ -188,7 +188,7 @@ async def test_it_ends_when_its_parent_does() -> None:
             assert await process.wait() == 0
 
 
-async def test_a_port_in_use_is_one_clear_line() -> None:
+async def test_port_in_use_is_a_one_line_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "headrace.testing.server", f"--port={port}"]

@@ -1,4 +1,4 @@
-"""Odd ways to answer, as switches of the fake and the embedded endpoint; and that headrace reads them."""
+"""Quirks of the fake and the embedded endpoint, and how headrace reads them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def of_embedded(quirks: list[str]) -> AsyncIterator[Client]:
 
 
 def check_read(name: str, text: str, reply: Reply, plain: str) -> None:
-    """Whether an answer with this quirk says what one without says."""
+    """Check that an answer with this quirk has the same text as one without."""
     assert text == reply.text
     if name == "duplicate-tool-index":
         assert [call.name for call in TOOLS.calls(reply)] == ["now", "now"]
@@ -70,7 +70,7 @@ def check_read(name: str, text: str, reply: Reply, plain: str) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("ask", [whole, streamed])
 @pytest.mark.parametrize("name", READABLE)
-async def test_an_answer_that_is_there_is_read_from_the_fake(name: str, ask: Ask) -> None:
+async def test_fake_answer_with_readable_quirk_is_read(name: str, ask: Ask) -> None:
     async with of_fake([name]) as client:
         check_read(name, *await ask(client), "red")
 
@@ -78,7 +78,7 @@ async def test_an_answer_that_is_there_is_read_from_the_fake(name: str, ask: Ask
 @pytest.mark.anyio
 @pytest.mark.parametrize("ask", [whole, streamed])
 @pytest.mark.parametrize("name", UNREADABLE)
-async def test_an_answer_that_is_none_is_an_error_from_the_fake(name: str, ask: Ask) -> None:
+async def test_fake_answer_with_unreadable_quirk_is_an_error(name: str, ask: Ask) -> None:
     async with of_fake([name]) as client:
         with pytest.raises(CallError) as caught:
             await ask(client)
@@ -86,7 +86,7 @@ async def test_an_answer_that_is_none_is_an_error_from_the_fake(name: str, ask: 
 
 
 @pytest.mark.anyio
-async def test_the_embedded_endpoint_has_them_all() -> None:
+async def test_embedded_endpoint_has_the_quirks() -> None:
     async with of_embedded([]) as client:
         plain, _ = await whole(client)
     for name in (
@@ -109,19 +109,19 @@ async def test_the_embedded_endpoint_has_them_all() -> None:
             await whole(client)
 
 
-def test_several_go_together() -> None:
+def test_several_quirks_can_be_combined() -> None:
     assert Behaviour(quirks=["no-done", "think-block"]).quirks == ("no-done", "think-block")
 
 
 @pytest.mark.parametrize(
     "make", [lambda names: Behaviour(quirks=names), lambda names: FakeEndpoint(quirks=names)]
 )
-def test_an_unknown_quirk_is_an_error_that_lists_them(make: Callable[[list[str]], Any]) -> None:
+def test_unknown_quirk_error_lists_the_known_quirks(make: Callable[[list[str]], Any]) -> None:
     with pytest.raises(ValueError, match="unknown quirk 'think-blok': must be one of null-chunks"):
         make(["think-blok"])
 
 
-def test_each_is_documented() -> None:
+def test_every_quirk_is_documented() -> None:
     docs = Path(__file__).parents[3] / "docs/explanation/embedded-endpoint.md"
     text = docs.read_text(encoding="utf-8")
     assert [name for name in (*READABLE, *UNREADABLE) if f"| `{name}` |" not in text] == []

@@ -1,4 +1,4 @@
-"""Routes, keys, limits and faults of the simulation, without any I/O."""
+"""Routes, keys, limits and faults of the simulated model, without I/O."""
 
 import base64
 import json
@@ -57,23 +57,23 @@ def test_paths_work_with_and_without_the_version(prefix: str) -> None:
         ("DELETE", "/v1/models/m", 405),
     ],
 )
-def test_wrong_paths_and_methods_are_refused(method: str, path: str, status: int) -> None:
+def test_unknown_paths_and_methods_are_rejected(method: str, path: str, status: int) -> None:
     plan = SimulatedModel(Behaviour()).answer(method, path, {}, CHAT, 0.0)
     assert plan.status == status
     assert error(plan)["type"] == "invalid_request_error"
     assert ("allow" in plan.headers) == (status == 405)
 
 
-@pytest.mark.parametrize("given", [{}, {"authorization": "Bearer sk-guess"}, {"authorization": "sk-right"}])
-def test_a_missing_or_wrong_key_is_refused_and_no_key_is_echoed(given: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer sk-guess"}, {"authorization": "sk-right"}])
+def test_missing_or_wrong_key_is_rejected_and_not_repeated(headers: dict[str, str]) -> None:
     simulation = SimulatedModel(Behaviour(api_key="sk-right"))
-    plan = simulation.answer("POST", "/v1/chat/completions", given, CHAT, 0.0)
+    plan = simulation.answer("POST", "/v1/chat/completions", headers, CHAT, 0.0)
     assert plan.status == 401
     assert error(plan)["code"] == "invalid_api_key"
     assert b"sk-" not in plan.content
 
 
-def test_the_right_key_is_let_in() -> None:
+def test_correct_key_is_accepted() -> None:
     simulation = SimulatedModel(Behaviour(api_key="sk-right"))
     headers = {"authorization": "Bearer sk-right"}
     assert simulation.answer("POST", "/v1/chat/completions", headers, CHAT, 0.0).status == 200
@@ -87,7 +87,7 @@ def test_every_reply_has_a_request_id() -> None:
     assert len({plan.headers["x-request-id"] for plan in plans}) == len(plans)
 
 
-def test_over_the_rate_limit_there_is_a_429_that_says_when_to_come_back() -> None:
+def test_request_over_the_rate_limit_gets_429_with_retry_after() -> None:
     simulation = SimulatedModel(Behaviour(rate_limit=2, latency=5.0))
     first = chat(simulation)
     assert (first.status, first.headers["x-ratelimit-remaining-requests"]) == (200, "1")
@@ -101,14 +101,14 @@ def test_over_the_rate_limit_there_is_a_429_that_says_when_to_come_back() -> Non
     assert chat(simulation, now=0.5).status == 200
 
 
-def test_a_wrong_body_counts_against_the_rate_limit() -> None:
+def test_invalid_body_counts_against_the_rate_limit() -> None:
     simulation = SimulatedModel(Behaviour(rate_limit=1))
     wrong = simulation.answer("POST", "/v1/chat/completions", {}, b"{", 0.0)
     assert (wrong.status, wrong.headers["x-ratelimit-remaining-requests"]) == (400, "0")
     assert chat(simulation).status == 429
 
 
-def test_attempts_refused_by_the_rate_limit_leave_the_faults_as_they_are() -> None:
+def test_attempts_over_the_rate_limit_do_not_change_the_faults() -> None:
     free, limited = SimulatedModel(Behaviour(errors=0.5)), SimulatedModel(Behaviour(errors=0.5, rate_limit=1))
     undisturbed = [chat(free).fault for _ in range(10)]
     disturbed = []
@@ -119,10 +119,10 @@ def test_attempts_refused_by_the_rate_limit_leave_the_faults_as_they_are() -> No
 
 
 @given(st.integers(), st.permutations(range(12)))
-def test_the_nth_attempt_at_a_request_fares_the_same_in_any_order(seed: int, order: list[int]) -> None:
+def test_nth_attempt_has_the_same_result_in_any_order(seed: int, order: list[int]) -> None:
     behaviour = Behaviour(errors=0.5, latency=1.0, jitter=0.5, seed=seed)
 
-    def fates(simulation: SimulatedModel, numbers: list[int]) -> dict[tuple[int, int], ResponsePlan]:
+    def results(simulation: SimulatedModel, numbers: list[int]) -> dict[tuple[int, int], ResponsePlan]:
         met: Counter[int] = Counter()
         plans = {}
         for number in numbers:
@@ -130,12 +130,12 @@ def test_the_nth_attempt_at_a_request_fares_the_same_in_any_order(seed: int, ord
             plans[number, met[number]] = chat(simulation, number)
         return plans
 
-    straight = fates(SimulatedModel(behaviour), [number // 3 for number in range(12)])
-    mixed = fates(SimulatedModel(behaviour), [number // 3 for number in order])
+    straight = results(SimulatedModel(behaviour), [number // 3 for number in range(12)])
+    mixed = results(SimulatedModel(behaviour), [number // 3 for number in order])
     assert straight == mixed
 
 
-def test_the_share_and_the_kinds_of_faults_are_those_asked_for() -> None:
+def test_faults_have_the_configured_share_and_kinds() -> None:
     behaviour = Behaviour(errors=0.2, faults=("503", "stall"), stall=3.0)
     simulation = SimulatedModel(behaviour)
     plans = [chat(simulation, number) for number in range(5000)]
@@ -147,14 +147,14 @@ def test_the_share_and_the_kinds_of_faults_are_those_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("kind", "status"), [("500", 500), ("503", 503), ("429", 429)])
-def test_a_fault_of_a_status_is_an_error_of_that_status(kind: str, status: int) -> None:
+def test_status_fault_is_an_error_with_that_status(kind: str, status: int) -> None:
     plan = chat(SimulatedModel(Behaviour(errors=1.0, faults=[kind], latency=0.5)))
     assert (plan.status, plan.fault, plan.delay) == (status, kind, 0.5)
     assert error(plan)["message"]
     assert plan.headers.get("retry-after-ms") == ("100" if kind == "429" else None)
 
 
-def test_jitter_swings_around_the_latency_and_not_below_nothing() -> None:
+def test_jitter_is_around_the_latency_and_never_negative() -> None:
     simulation = SimulatedModel(Behaviour(latency=1.0, jitter=2.0))
     delays = [chat(simulation, number).delay for number in range(500)]
     assert min(delays) == 0.0
@@ -163,7 +163,7 @@ def test_jitter_swings_around_the_latency_and_not_below_nothing() -> None:
 
 
 @pytest.mark.parametrize(("dimensions", "expected"), [(None, 256), (1, 1), (1024, 1024)])
-def test_embeddings_are_unit_vectors_of_the_length_asked_for(dimensions: int | None, expected: int) -> None:
+def test_embeddings_are_unit_vectors_of_the_requested_length(dimensions: int | None, expected: int) -> None:
     reply = json.loads(create_embeddings(input=["one", "two"], dimensions=dimensions).content)
     assert [item["index"] for item in reply["data"]] == [0, 1]
     for item in reply["data"]:
@@ -172,14 +172,14 @@ def test_embeddings_are_unit_vectors_of_the_length_asked_for(dimensions: int | N
     assert reply["usage"] == {"prompt_tokens": 2, "total_tokens": 2}
 
 
-def test_both_encodings_hold_the_same_numbers() -> None:
+def test_both_encodings_have_the_same_numbers() -> None:
     [plain] = json.loads(create_embeddings(input="water").content)["data"]
     [packed] = json.loads(create_embeddings(input="water", encoding_format="base64").content)["data"]
     numbers = struct.unpack("<256f", base64.b64decode(packed["embedding"]))
     assert list(numbers) == plain["embedding"]
 
 
-def test_an_embedding_depends_on_the_text_only() -> None:
+def test_embedding_depends_only_on_the_text() -> None:
     together = json.loads(create_embeddings(input=["a", "b", "a"]).content)["data"]
     alone = json.loads(create_embeddings(input="a").content)["data"]
     assert together[0]["embedding"] == together[2]["embedding"] == alone[0]["embedding"]
@@ -195,7 +195,7 @@ def test_an_embedding_depends_on_the_text_only() -> None:
         ({"input": "x", "dimensions": 0}, "dimensions"),
     ],
 )
-def test_a_wrong_embeddings_body_is_refused(body: dict[str, Any], param: str) -> None:
+def test_invalid_embeddings_body_is_rejected(body: dict[str, Any], param: str) -> None:
     plan = create_embeddings(**body)
     assert plan.status == 400
     assert error(plan)["param"] == param

@@ -1,4 +1,4 @@
-"""The endpoint over TLS: HTTP/2 and HTTP/1.1, faults included, with certificates made or given."""
+"""The endpoint over TLS: HTTP/2 and HTTP/1.1, faults, and temporary or own certificates."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "Tell me about ri
 
 
 def client_of(endpoint: EndpointProcess, **options: Any) -> Client:
-    """A client without policies, of an endpoint over TLS."""
+    """A client without policies for an endpoint over TLS."""
     context = ssl.create_default_context(cafile=endpoint.authority)
     transport = NativeTransport(ssl_context=context, **options)
     return Client(base_url=endpoint.base_url, model="m", policies=[], timeout=20.0, transport=transport)
 
 
 async def counts_of(url: str, context: ssl.SSLContext) -> dict[str, Any]:
-    """What an endpoint says of itself."""
+    """The counts of an endpoint."""
     async with httpx.AsyncClient(verify=context, http2=True) as asking:
-        said: dict[str, Any] = (await asking.get(httpx.URL(url).join("/headrace/counts"))).json()
-        return said
+        counts: dict[str, Any] = (await asking.get(httpx.URL(url).join("/headrace/counts"))).json()
+        return counts
 
 
-async def test_it_answers_over_http_2_and_http_1() -> None:
+async def test_endpoint_answers_over_http2_and_http1() -> None:
     texts: set[str] = set()
     async with endpoint_process(tls=True) as endpoint:
         for http2, spoken in ((True, "HTTP/2"), (False, "HTTP/1.1")):
@@ -55,7 +55,7 @@ async def test_it_answers_over_http_2_and_http_1() -> None:
 
 @pytest.mark.parametrize("http2", [True, False])
 @pytest.mark.parametrize("fault", ["reset", "stall"])
-async def test_an_answer_is_cut_and_the_others_come(
+async def test_cut_answer_does_not_affect_other_answers(
     http2: bool, fault: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cut: list[str] = []
@@ -88,7 +88,7 @@ async def test_an_answer_is_cut_and_the_others_come(
     assert capfd.readouterr().err == ""
 
 
-async def test_it_has_statuses_and_quirks() -> None:
+async def test_statuses_and_quirks_work_over_tls() -> None:
     behaviour = Behaviour(api_key="sk-right", quirks=["think-block"])
     async with endpoint_process(behaviour, tls=True) as endpoint:
         context = ssl.create_default_context(cafile=endpoint.authority)
@@ -100,13 +100,13 @@ async def test_it_has_statuses_and_quirks() -> None:
             assert "<think>" in answered.json()["choices"][0]["message"]["content"]
 
 
-async def test_a_body_of_megabytes_comes_in() -> None:
+async def test_body_of_megabytes_is_received() -> None:
     async with endpoint_process(tls=True) as endpoint, client_of(endpoint) as client:
         reply = await client.chat("x" * 2_000_000)
         assert ((reply.usage and reply.usage.prompt_tokens) or 0) > 400_000
 
 
-async def test_a_client_that_does_not_trust_it_leaves_no_trace(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_untrusting_client_leaves_no_trace(capfd: pytest.CaptureFixture[str]) -> None:
     async with (
         endpoint_process(tls=True) as endpoint,
         Client(base_url=endpoint.base_url, model="m", policies=[]) as client,
@@ -116,7 +116,7 @@ async def test_a_client_that_does_not_trust_it_leaves_no_trace(capfd: pytest.Cap
     assert capfd.readouterr().err == ""
 
 
-async def test_requests_of_a_client_that_is_gone_end(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_requests_end_when_their_client_disconnects(capfd: pytest.CaptureFixture[str]) -> None:
     async with endpoint_process(Behaviour(latency=0.2), tls=True) as endpoint:
         context = ssl.create_default_context(cafile=endpoint.authority)
         for _ in range(2):
@@ -138,7 +138,7 @@ async def test_requests_of_a_client_that_is_gone_end(capfd: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_cleanly_with_requests_under_way(
+async def test_signal_stops_it_cleanly_with_requests_in_flight(
     number: signal.Signals,
 ) -> None:
     with temporary_certificate() as certificate:
@@ -166,14 +166,14 @@ async def test_a_signal_ends_it_cleanly_with_requests_under_way(
                 await process.stderr.receive()
 
 
-def test_a_made_certificate_is_gone_after_its_block() -> None:
+def test_temporary_certificate_is_deleted_after_its_block() -> None:
     with temporary_certificate("endpoint.test") as certificate:
         assert Path(certificate.authority).exists()
         assert "PRIVATE" not in Path(certificate.authority).read_text()
     assert not Path(certificate.authority).parent.exists()
 
 
-def test_a_certificate_that_cannot_be_used_is_refused_with_its_files(tmp_path: Path) -> None:
+def test_unusable_certificate_error_names_its_files(tmp_path: Path) -> None:
     issued = trustme.CA().issue_cert("a.example")
     other = trustme.CA().issue_cert("b.example")
     chain, key, garbage = tmp_path / "chain.pem", tmp_path / "key.pem", tmp_path / "garbage.pem"
@@ -185,7 +185,7 @@ def test_a_certificate_that_cannot_be_used_is_refused_with_its_files(tmp_path: P
             Certificate(str(files[0]), None if files[1] is None else str(files[1])).context()
 
 
-def test_a_key_with_a_passphrase_is_refused_and_not_asked_for(tmp_path: Path) -> None:
+def test_key_with_a_passphrase_is_rejected_without_a_prompt(tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import serialization
 
     issued = trustme.CA().issue_cert("a.example")

@@ -1,4 +1,4 @@
-"""The rate limit, with the time made up."""
+"""The rate limit, with invented times."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from headrace.testing.server.token_bucket import TokenBucket
 
 
-def test_a_second_s_worth_passes_at_once_and_then_one_at_a_time() -> None:
+def test_one_second_of_the_rate_passes_at_once_then_one_at_a_time() -> None:
     bucket = TokenBucket(10)
     assert [bucket.take(0.0) for _ in range(10)] == [0.0] * 10
     assert bucket.take(0.0) == pytest.approx(0.1)
@@ -16,14 +16,14 @@ def test_a_second_s_worth_passes_at_once_and_then_one_at_a_time() -> None:
     assert bucket.take(0.11) > 0
 
 
-def test_a_slow_bucket_still_holds_one() -> None:
+def test_slow_bucket_holds_one_token() -> None:
     bucket = TokenBucket(0.5)
     assert bucket.take(100.0) == 0.0
     assert bucket.take(100.0) == pytest.approx(2.0)
     assert bucket.take(102.0) == 0.0
 
 
-def test_the_headers_tell_limit_remainder_and_time_to_full() -> None:
+def test_headers_have_limit_remaining_and_reset() -> None:
     bucket = TokenBucket(4)
     bucket.take(0.0)
     assert bucket.headers() == {
@@ -34,7 +34,7 @@ def test_the_headers_tell_limit_remainder_and_time_to_full() -> None:
 
 
 @pytest.mark.parametrize(("rate", "reset"), [(0.5, "2.000s"), (0.01, "1m40.000s")])
-def test_a_long_way_to_full_is_written_in_seconds_and_minutes(rate: float, reset: str) -> None:
+def test_long_reset_is_written_in_minutes_and_seconds(rate: float, reset: str) -> None:
     bucket = TokenBucket(rate)
     bucket.take(0.0)
     assert bucket.headers()["x-ratelimit-reset-requests"] == reset
@@ -44,7 +44,7 @@ def test_a_long_way_to_full_is_written_in_seconds_and_minutes(rate: float, reset
     st.floats(min_value=0.1, max_value=1000),
     st.lists(st.floats(min_value=0, max_value=1), max_size=200),
 )
-def test_never_more_than_the_rate_and_one_burst_pass(rate: float, steps: list[float]) -> None:
+def test_at_most_the_rate_and_one_burst_pass(rate: float, steps: list[float]) -> None:
     bucket = TokenBucket(rate)
     now = 0.0
     passed = 0

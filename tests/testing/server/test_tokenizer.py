@@ -6,19 +6,19 @@ from hypothesis import strategies as st
 from headrace.testing.server.tokenizer import count_tokens, first_tokens, split_tokens
 
 
-def test_words_and_signs_fall_into_pieces_of_at_most_four() -> None:
+def test_tokens_have_at_most_four_characters() -> None:
     assert split_tokens("Gartenschlauch") == ["Gart", "ensc", "hlau", "ch"]
     assert split_tokens("Hello, world!") == ["Hell", "o", ",", " worl", "d", "!"]
     assert count_tokens("") == count_tokens(" \n") == 0
 
 
 @given(st.text())
-def test_the_tokens_of_a_text_joined_are_the_text(text: str) -> None:
+def test_joined_tokens_are_the_text(text: str) -> None:
     assert "".join(split_tokens(text)) == text
 
 
 @given(st.text(), st.integers(min_value=1, max_value=20))
-def test_a_cut_text_begins_the_whole_and_keeps_the_limit(text: str, limit: int) -> None:
+def test_first_tokens_are_a_prefix_within_the_limit(text: str, limit: int) -> None:
     cut = first_tokens(text, limit)
     assert text.startswith(cut)
     assert count_tokens(cut) == min(limit, count_tokens(text))

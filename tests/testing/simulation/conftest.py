@@ -1,4 +1,4 @@
-"""Scenarios in a few lines."""
+"""A fixture for short scenarios."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _run_scenario(
 
 @pytest.fixture
 def run_scenario() -> Callable[..., VariantResult]:
-    """Runs a minute of 10 calls a second without policies, against an endpoint that has room for all.
+    """Run a minute of 10 calls per second without policies, at an endpoint with enough capacity.
 
-    What is given takes the place of that.
+    Arguments replace these defaults.
     """
     return _run_scenario

@@ -1,4 +1,4 @@
-"""A policy that changes nothing, for who wants to know when calls go and what comes back."""
+"""A policy that records attempts and replies, and changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace import Call, Reply, Send, Stage
 
 @attrs.define(eq=False)
 class RecordingPolicy:
-    """Notes the moment of each attempt, and each reply; innermost where it comes last."""
+    """Records the time of each attempt, and each reply. It must be the innermost policy."""
 
     name = "watching"
     stage = Stage.PACE
@@ -18,12 +18,12 @@ class RecordingPolicy:
     replies: list[Reply] = attrs.field(factory=list)
 
     def wrap(self, send: Send) -> Send:
-        """``send``, with notes taken."""
+        """Return ``send`` with recording."""
 
-        async def watch(call: Call) -> Reply:
+        async def record(call: Call) -> Reply:
             self.moments.append(call.now())
             reply = await send(call)
             self.replies.append(reply)
             return reply
 
-        return watch
+        return record

@@ -13,7 +13,7 @@ from headrace.testing.simulation.bundled import bundled_names, find_scenario
 NAMES = ["black-friday", "key-revoked-mid-run", "outage-and-recovery", "rate-limit-cliff", "slow-brown-out"]
 
 
-def test_there_are_these() -> None:
+def test_bundled_scenarios_are_listed() -> None:
     assert bundled_names() == NAMES
 
 
@@ -35,8 +35,8 @@ def shortened(scenario: Scenario, by: int) -> Scenario:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_scenario_runs_and_keeps_its_promises(name: str) -> None:
-    """Each of them, its time shorter, which keeps the load and what befalls it."""
+def test_bundled_scenario_runs_as_described(name: str) -> None:
+    """The scenario with all times divided, with the same load and the same faults."""
     scenario = find_scenario(name)
     assert scenario.title
     assert scenario.about

@@ -34,14 +34,14 @@ CERTAINTY = 3.9
 
 
 def erlang_c(servers: int, load: float) -> float:
-    """The share of arrivals that wait, in M/M/c; ``load`` is arrivals times service time."""
+    """The share of arrivals that wait in M/M/c; ``load`` is the arrival rate times the service time."""
     below = sum(load**n / math.factorial(n) for n in range(servers))
     waiting = load**servers / math.factorial(servers) * servers / (servers - load)
     return waiting / (below + waiting)
 
 
 def loss(servers: int, load: float, queue_length: int) -> float:
-    """The share of arrivals that are lost, in M/M/c/K with so many ``queue_length`` to wait."""
+    """The share of arrivals that are lost in M/M/c/K with a queue of ``queue_length``."""
     weights = [load**n / math.factorial(n) for n in range(servers + 1)]
     for _ in range(queue_length):
         weights.append(weights[-1] * load / servers)
@@ -66,20 +66,20 @@ def batches_of(run_scenario: Ran, rate: float, calls: int, **endpoint: object) -
 
 
 @pytest.mark.parametrize(("servers", "rate"), [(1, 6.0), (3, 20.0), (10, 70.0)])
-def test_waiting_times_are_those_of_erlang(run_scenario: Ran, servers: int, rate: float) -> None:
+def test_waiting_times_match_erlang_c(run_scenario: Ran, servers: int, rate: float) -> None:
     batches = batches_of(run_scenario, rate, 20_000, capacity=servers, service=Exponential(0.1))
     waits = [each.areas["queue"] / each.offered for each in batches]
     load = rate * 0.1
     check(waits, erlang_c(servers, load) * 0.1 / (servers - load), most_uncertain=0.5)
 
 
-def test_a_fixed_service_time_halves_the_wait(run_scenario: Ran) -> None:
+def test_fixed_service_time_halves_the_wait(run_scenario: Ran) -> None:
     batches = batches_of(run_scenario, 8.0, 20_000, capacity=1, service=Fixed(0.1))
     waits = [each.areas["queue"] / each.offered for each in batches]
     check(waits, 0.8 / 2 * 0.1 / (1 - 0.8), most_uncertain=0.3)  # Pollaczek and Khinchine
 
 
-def test_losses_are_those_of_a_bounded_queue(run_scenario: Ran) -> None:
+def test_losses_match_a_bounded_queue(run_scenario: Ran) -> None:
     batches = batches_of(run_scenario, 50.0, 20_000, capacity=5, service=Exponential(0.1), queue=4)
     lost = [each.failed / each.offered for each in batches]
     check(lost, loss(5, 5.0, 4), most_uncertain=0.3)
@@ -93,7 +93,7 @@ def test_losses_are_those_of_a_bounded_queue(run_scenario: Ran) -> None:
         (BulkLoad(items=1000), Exponential(0.5)),
     ],
 )
-def test_little_holds_for_calls_that_fail_wait_and_are_retried(
+def test_littles_law_holds_with_failures_waits_and_retries(
     run_scenario: Ran, load: object, service: object
 ) -> None:
     settings = {"policies": ["retry", "breaker"], "max_in_flight": 40, "timeout": 3}

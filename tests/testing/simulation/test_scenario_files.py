@@ -1,4 +1,4 @@
-"""Scenario files: what they may say, and what is said of those that are wrong."""
+"""Scenario files: valid ones, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ service = 1
 """
 
 
-def test_little_has_to_be_said() -> None:
+def test_minimal_scenario_is_valid() -> None:
     scenario = parse_scenario(LEAST, "s.toml")
     assert scenario.duration == 60
     assert scenario.width == 1
@@ -46,7 +46,7 @@ def test_little_has_to_be_said() -> None:
     assert [variant.name for variant in scenario.variants] == [""]
 
 
-def test_all_that_a_scenario_may_say() -> None:
+def test_scenario_with_all_keys_is_read() -> None:
     scenario = parse_scenario(
         """
         title = "All of it"
@@ -174,7 +174,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("content", WRONG)
-def test_what_is_wrong_is_said_in_one_line_with_file_and_key(content: str) -> None:
+def test_error_is_one_line_with_file_and_key(content: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse_scenario(content, "my.toml")
     message = str(caught.value)
@@ -183,7 +183,7 @@ def test_what_is_wrong_is_said_in_one_line_with_file_and_key(content: str) -> No
     assert "\n" not in message
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.toml: No such file"):
         read_scenario(tmp_path / "nowhere.toml")
     binary = tmp_path / "binary.toml"
@@ -192,7 +192,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         read_scenario(binary)
 
 
-def test_settings_of_your_own_are_one_more_variant(tmp_path: Path) -> None:
+def test_own_settings_become_a_further_variant(tmp_path: Path) -> None:
     own = tmp_path / "headrace.toml"
     own.write_text('base_url = "https://a.example/v1"\n[retry]\nattempts = 9\n', encoding="utf-8")
     scenario = with_settings(parse_scenario(LEAST, "s.toml"), own)

@@ -1,4 +1,4 @@
-"""What may befall a simulated endpoint, and what comes of it."""
+"""Faults of a simulated endpoint, and their effect on calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.testing.simulation import BrownOut, ErrorBurst, Fixed, Outage, Var
 Ran = Callable[..., VariantResult]
 
 
-def test_an_endpoint_with_room_serves_all_and_takes_the_time_it_should(run_scenario: Ran) -> None:
+def test_endpoint_with_capacity_serves_all_in_the_service_time(run_scenario: Ran) -> None:
     run = run_scenario(endpoint={"round_trip": 0.02})
     total = run.total
     assert total.offered == total.served == total.attempts
@@ -27,9 +27,7 @@ def test_an_endpoint_with_room_serves_all_and_takes_the_time_it_should(run_scena
 @pytest.mark.parametrize(
     ("kind", "code", "wait"), [("refused", "connect_error", 0.0), ("503", "server_error", 0.0)]
 )
-def test_an_outage_fails_what_comes_in_it_and_nothing_else(
-    run_scenario: Ran, kind: str, code: str, wait: float
-) -> None:
+def test_outage_fails_only_calls_within_it(run_scenario: Ran, kind: str, code: str, wait: float) -> None:
     run = run_scenario(outages=(Outage(from_=20, to=40, kind=kind),))
     for interval in run.intervals[:6]:
         if 20 <= interval.start < 40:
@@ -39,7 +37,7 @@ def test_an_outage_fails_what_comes_in_it_and_nothing_else(
     assert run.total.served + run.total.failed == run.total.offered
 
 
-def test_attempts_that_hang_are_cut_when_the_outage_is_over_or_time_out_before(run_scenario: Ran) -> None:
+def test_hanging_attempts_end_with_the_outage_or_a_timeout(run_scenario: Ran) -> None:
     outages = (Outage(from_=20, to=40, kind="hang"),)
     cut = run_scenario({"timeout": 60}, outages=outages)
     assert cut.total.failures.keys() == {"connect_error"}
@@ -50,7 +48,7 @@ def test_attempts_that_hang_are_cut_when_the_outage_is_over_or_time_out_before(r
     assert short.intervals[4].failed == pytest.approx(50, abs=25), "those of the last five seconds"
 
 
-def test_a_brown_out_takes_servers_away_or_makes_them_slow(run_scenario: Ran) -> None:
+def test_brown_out_removes_servers_or_slows_them(run_scenario: Ran) -> None:
     slow = run_scenario(brown_outs=(BrownOut(from_=20, to=40, speed=0.1),))
     assert [each.latencies.mean > 0.9 for each in slow.intervals[:6]] == [
         False,
@@ -79,14 +77,14 @@ def test_a_brown_out_takes_servers_away_or_makes_them_slow(run_scenario: Ran) ->
         ("reset", "incomplete_reply"),
     ],
 )
-def test_a_burst_of_errors_gets_its_share(run_scenario: Ran, kind: str, code: str) -> None:
+def test_error_burst_affects_its_share_of_attempts(run_scenario: Ran, kind: str, code: str) -> None:
     run = run_scenario(errors=(ErrorBurst(from_=20, to=40, share=0.5, kinds=(kind,)),))
     assert run.total.failures.keys() == {code}
     hit = sum(each.offered for each in run.intervals[2:4])
     assert run.total.failed == pytest.approx(hit / 2, abs=4 * (hit / 4) ** 0.5)
 
 
-def test_a_full_queue_and_a_wait_that_is_too_long_are_refused(run_scenario: Ran) -> None:
+def test_full_queue_and_long_wait_get_503(run_scenario: Ran) -> None:
     busy = {"capacity": 1, "service": Fixed(1.0)}
     full = run_scenario(endpoint=busy | {"queue": 5})
     assert full.total.failures.keys() == {"server_error"}
@@ -98,7 +96,7 @@ def test_a_full_queue_and_a_wait_that_is_too_long_are_refused(run_scenario: Ran)
     assert late.total.served == pytest.approx(60, abs=4), "the server is never idle"
 
 
-def test_limits_of_requests_and_tokens_let_through_what_they_say(run_scenario: Ran) -> None:
+def test_request_and_token_limits_allow_their_rates(run_scenario: Ran) -> None:
     requests = run_scenario(endpoint={"requests_per_minute": 120})
     assert requests.total.failures.keys() == {"rate_limited"}
     assert requests.total.served == pytest.approx(240, abs=3), "a minute's worth at once, and one by and by"
@@ -107,7 +105,7 @@ def test_limits_of_requests_and_tokens_let_through_what_they_say(run_scenario: R
     assert tokens.total.served == pytest.approx(240, abs=3), "of 300 tokens each"
 
 
-def test_who_is_limited_waits_as_long_as_the_endpoint_asks(run_scenario: Ran) -> None:
+def test_limited_call_honours_retry_after(run_scenario: Ran) -> None:
     limited = (ErrorBurst(to=100.0, share=1.0, kinds=("429",)),)
     run = run_scenario(
         {"policies": ["retry"], "retry": {"attempts": 3, "base": 0, "jitter": "none"}}, errors=limited
@@ -116,13 +114,13 @@ def test_who_is_limited_waits_as_long_as_the_endpoint_asks(run_scenario: Ran) ->
     assert run.total.waits == pytest.approx(2.0 * run.total.offered), "a second each time"
 
 
-def test_a_revoked_key_fails_everything_from_then_on(run_scenario: Ran) -> None:
+def test_revoked_key_fails_all_later_calls(run_scenario: Ran) -> None:
     run = run_scenario(endpoint={"key_revoked_at": 30.0})
     assert [each.failed > 0 for each in run.intervals[:6]] == [False] * 3 + [True] * 3
     assert run.total.failures.keys() == {"authentication_error"}
 
 
-def test_a_caller_that_gives_up_frees_its_place(run_scenario: Ran) -> None:
+def test_cancelled_attempt_releases_its_server(run_scenario: Ran) -> None:
     run = run_scenario({"timeout": 0.5}, endpoint={"capacity": 2, "service": Fixed(1.0)})
     assert run.total.failures == {"timeout": run.total.offered}
     assert run.highest["busy"] == 2
@@ -131,7 +129,7 @@ def test_a_caller_that_gives_up_frees_its_place(run_scenario: Ran) -> None:
     )
 
 
-def test_the_policies_are_the_real_ones(run_scenario: Ran) -> None:
+def test_simulation_runs_the_real_policies(run_scenario: Ran) -> None:
     outages = (Outage(from_=20, to=40),)
     retried = run_scenario(
         {"policies": ["retry"], "retry": {"attempts": 4, "base": 0.1, "budget": "null"}}, outages=outages
@@ -145,7 +143,7 @@ def test_the_policies_are_the_real_ones(run_scenario: Ran) -> None:
     assert broken.intervals[5].state == "closed"
 
 
-def test_answers_cost_what_their_tokens_cost(run_scenario: Ran) -> None:
+def test_cost_follows_from_the_tokens(run_scenario: Ran) -> None:
     sizes = {"prompt_tokens": Fixed(1_000.0), "completion_tokens": Fixed(100.0)}
     prices = {"some": {"input": "1", "output": "10"}}
     run = run_scenario({"policies": ["cost"], "cost": {"prices": prices}, "model": "some"}, endpoint=sizes)
@@ -153,5 +151,5 @@ def test_answers_cost_what_their_tokens_cost(run_scenario: Ran) -> None:
     assert run_scenario().total.cost is None
 
 
-def test_policies_that_only_observe_are_left_out(run_scenario: Ran) -> None:
+def test_observing_policies_are_left_out(run_scenario: Ran) -> None:
     assert "logging" not in run_scenario({"policies": ["logging", "retry"]}).policies

@@ -1,4 +1,4 @@
-"""How calls come: open, closed, bulk; at a rate that changes; a part of them for all."""
+"""Open, closed and bulk loads, changing rates, and calls that stand for several."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from headrace.testing.simulation import (
 Ran = Callable[..., VariantResult]
 
 
-def test_a_rate_is_constant_ramps_steps_and_peaks() -> None:
+def test_rate_can_be_constant_or_have_ramps_and_steps() -> None:
     profile = RateProfile(
         ((10.0, 0.0), (20.0, 100.0), (30.0, 100.0), (30.0, 20.0), (40.0, 60.0), (50.0, 20.0))
     )
@@ -35,7 +35,7 @@ def test_a_rate_is_constant_ramps_steps_and_peaks() -> None:
 
 
 @given(st.integers(0, 1000))
-def test_arrivals_are_in_order_and_as_many_as_the_rate_says(seed: int) -> None:
+def test_arrivals_are_in_order_and_follow_the_rate(seed: int) -> None:
     profile = RateProfile(((0.0, 0.0), (100.0, 40.0)))
     moments = list(profile.arrivals(Random(seed), 100.0, divided_by=2))
     assert moments == sorted(moments)
@@ -54,7 +54,7 @@ def test_arrivals_are_in_order_and_as_many_as_the_rate_says(seed: int) -> None:
         (Uniform(0.2, 1.4), 0.8, 1.34),
     ],
 )
-def test_distributions_have_the_mean_and_percentile_they_say(
+def test_distributions_have_their_mean_and_percentile(
     distribution: Fixed | Exponential | Lognormal | Uniform, mean: float, p95: float
 ) -> None:
     rng = Random(1)
@@ -64,7 +64,7 @@ def test_distributions_have_the_mean_and_percentile_they_say(
     assert distribution.mean == pytest.approx(mean)
 
 
-def test_an_open_load_does_not_care_how_calls_fare(run_scenario: Ran) -> None:
+def test_open_load_does_not_depend_on_answers(run_scenario: Ran) -> None:
     whole = run_scenario()
     none_served = run_scenario(outages=(Outage(from_=0, to=100),))
     assert [each.offered for each in none_served.intervals[:6]] == [
@@ -72,14 +72,14 @@ def test_an_open_load_does_not_care_how_calls_fare(run_scenario: Ran) -> None:
     ]
 
 
-def test_an_open_load_follows_its_rate(run_scenario: Ran) -> None:
+def test_open_load_follows_its_rate(run_scenario: Ran) -> None:
     load = OpenLoad(rate=RateProfile(((0.0, 10.0), (30.0, 10.0), (30.0, 100.0))))
     run = run_scenario(load=load)
     assert all(each.offered < 160 for each in run.intervals[:3])
     assert all(each.offered > 850 for each in run.intervals[3:6])
 
 
-def test_customers_of_a_closed_load_wait_for_their_answers(run_scenario: Ran) -> None:
+def test_closed_load_customers_wait_for_their_answers(run_scenario: Ran) -> None:
     load = ClosedLoad(customers=20, think=Fixed(0.9))
     run = run_scenario(load=load)
     assert run.highest["in_flight"] <= 20
@@ -89,7 +89,7 @@ def test_customers_of_a_closed_load_wait_for_their_answers(run_scenario: Ran) ->
     assert slow.highest["in_flight"] <= 20
 
 
-def test_a_bulk_load_has_so_many_items_in_flight_until_all_are_done(run_scenario: Ran) -> None:
+def test_bulk_load_keeps_max_in_flight_until_all_items_are_done(run_scenario: Ran) -> None:
     run = run_scenario({"max_in_flight": 25}, load=BulkLoad(items=1000))
     assert run.total.offered == run.total.served == 1000
     assert run.highest["in_flight"] == run.highest["busy"] == 25
@@ -98,19 +98,19 @@ def test_a_bulk_load_has_so_many_items_in_flight_until_all_are_done(run_scenario
     assert cut.total.served == pytest.approx(100, abs=1), "nothing is begun after the duration"
 
 
-def test_a_client_that_may_have_few_calls_in_flight_is_the_bottleneck(run_scenario: Ran) -> None:
+def test_client_with_low_max_in_flight_is_the_bottleneck(run_scenario: Ran) -> None:
     run = run_scenario({"max_in_flight": 1}, endpoint={"service": Fixed(0.2)})
     assert run.highest["busy"] == 1
     assert run.total.latencies.percentile(50) > 5, "the wait for a place counts"
     assert run.intervals[-1].end > 100, "calls under way are finished"
 
 
-def test_a_deadline_is_the_customers_patience(run_scenario: Ran) -> None:
+def test_calls_fail_at_the_deadline_of_their_load(run_scenario: Ran) -> None:
     load = OpenLoad(rate=RateProfile(((0.0, 10.0),)), deadline=0.05)
     assert run_scenario(load=load).total.failures.keys() == {"deadline_exceeded"}
 
 
-def test_one_call_stands_for_many_and_delays_stay_what_they_are(run_scenario: Ran) -> None:
+def test_stands_for_scales_counts_but_not_delays(run_scenario: Ran) -> None:
     load = OpenLoad(rate=RateProfile(((0.0, 1000.0),)))
     endpoint = {"capacity": 1000, "requests_per_minute": 24_000, "queue": 100}
     run = run_scenario(load=load, endpoint=endpoint, stands_for=100)
@@ -119,7 +119,7 @@ def test_one_call_stands_for_many_and_delays_stay_what_they_are(run_scenario: Ra
     assert run.total.latencies.percentile(50) == pytest.approx(0.1, rel=0.02)
 
 
-def test_loads_and_endpoints_are_divided_and_settings_are_not(run_scenario: Ran) -> None:
+def test_stands_for_divides_load_and_endpoint_but_not_settings(run_scenario: Ran) -> None:
     run = run_scenario({"max_in_flight": 25}, load=BulkLoad(items=10_000), stands_for=10)
     assert run.total.offered == 1000
     assert run.highest["busy"] == 10, "of 100 servers, for 25 calls in flight"

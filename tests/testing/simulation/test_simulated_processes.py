@@ -1,4 +1,4 @@
-"""Several processes at one endpoint share the load; each has a client, policies and chance of its own."""
+"""Several processes share the load and the endpoint; each has its own client, policies and randomness."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_processes_share_the_customers_of_a_closed_load(run_scenario: Ran) -> No
     assert [part.offered for part in run.process_metrics] == [7 * 60, 7 * 60, 6 * 60]
 
 
-def test_of_a_bulk_load_each_item_is_drawn_once_by_whoever_has_room(run_scenario: Ran) -> None:
+def test_processes_with_free_capacity_take_each_bulk_item_once(run_scenario: Ran) -> None:
     run = run_scenario({"max_in_flight": 5}, load=BulkLoad(items=1000), processes=4)
     assert run.total.offered == run.total.served == 1000
     assert run.highest["in_flight"] == 20, "four pools of five places"
@@ -47,7 +47,7 @@ def test_of_a_bulk_load_each_item_is_drawn_once_by_whoever_has_room(run_scenario
     assert cut.total.served == pytest.approx(200, abs=2), "nothing is begun after the duration"
 
 
-def test_the_limit_of_an_account_is_one_for_all(run_scenario: Ran) -> None:
+def test_account_limit_is_shared_by_all_processes(run_scenario: Ran) -> None:
     load = OpenLoad(rate=RateProfile(((0.0, 100.0),)))
     run = run_scenario(load=load, processes=10, duration=120.0, endpoint={"requests_per_minute": 600})
     total = run.total
@@ -56,7 +56,7 @@ def test_the_limit_of_an_account_is_one_for_all(run_scenario: Ran) -> None:
     assert sum(part.failed for part in run.process_metrics) == total.failed
 
 
-def test_each_process_has_a_breaker_of_its_own(run_scenario: Ran) -> None:
+def test_each_process_has_its_own_breaker(run_scenario: Ran) -> None:
     load = OpenLoad(rate=RateProfile(((0.0, 4.0),)))
     settings = {"policies": ["breaker"], "breaker": {"consecutive": 5, "open_for": 100}}
     run = run_scenario(settings, load=load, processes=2, outages=(Outage(from_=10.0, to=100.0),))
@@ -66,7 +66,7 @@ def test_each_process_has_a_breaker_of_its_own(run_scenario: Ran) -> None:
     assert run.total.circuit["open"] > 60
 
 
-def test_the_jitter_of_one_process_is_not_that_of_another() -> None:
+def test_processes_have_different_jitter() -> None:
     def moments() -> list[float]:
         recording_policy = RecordingPolicy()
         scenario = Scenario(
@@ -88,7 +88,7 @@ def test_the_jitter_of_one_process_is_not_that_of_another() -> None:
     assert moments() == first, "the same each time"
 
 
-def test_answers_say_what_is_left_of_the_limits() -> None:
+def test_answers_have_rate_limit_headers() -> None:
     recording_policy = RecordingPolicy()
     endpoint = EndpointModel(capacity=9, service=Fixed(0.0), requests_per_minute=60, tokens_per_minute=9000)
     scenario = Scenario(

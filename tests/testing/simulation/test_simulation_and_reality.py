@@ -1,4 +1,4 @@
-"""A short scenario, simulated, and the same over sockets: the counts agree as far as chance lets them."""
+"""A short scenario, simulated and over sockets: the counts agree within statistical bounds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def simulated(run_scenario: Callable[..., VariantResult]) -> VariantResult:
     )
 
 
-async def test_a_run_over_sockets_fares_as_the_simulation_says(simulated: VariantResult) -> None:
+async def test_run_over_sockets_matches_the_simulation(simulated: VariantResult) -> None:
     served = failed = attempts = 0
     behaviour = Behaviour(latency=0.05, jitter=0.02, errors=ERROR_KINDS, faults=("500", "503", "reset"))
     async with endpoint_process(behaviour) as endpoint:
@@ -42,10 +42,10 @@ async def test_a_run_over_sockets_fares_as_the_simulation_says(simulated: Varian
                     attempts += outcome.attempts
     total = simulated.total
     assert served + failed == total.served + total.failed == ITEMS
-    # Two samples of one binomial differ by less than 5 deviations of their difference.
+    # Two samples of a binomial distribution differ by less than 5 standard deviations of their difference.
     fail = ERROR_KINDS**ATTEMPTS
     assert abs(failed - total.failed) < 5 * (2 * ITEMS * fail * (1 - fail)) ** 0.5
-    # A call makes 1, 2 or 3 attempts: what each further one adds has at most the variance of its chance.
+    # A call makes 1, 2 or 3 attempts; each further attempt is bounded by the variance of its probability.
     again = ERROR_KINDS + ERROR_KINDS**2
     assert abs(attempts - total.attempts) < 5 * (2 * ITEMS * again) ** 0.5
     assert attempts / ITEMS == pytest.approx(1 + again, rel=0.1)

@@ -1,4 +1,4 @@
-"""The same scenario gives the same, in another process too; another seed gives something else."""
+"""A scenario gives the same result each time, also in another process; another seed gives another result."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ for interval in run.intervals:
 """
 
 
-def test_two_processes_see_the_same_to_the_last_digit() -> None:
+def test_two_processes_give_identical_results() -> None:
     def told(hash_seed: str) -> str:
         command = [sys.executable, "-c", PROGRAM, SCENARIO]
         environment = {"PYTHONHASHSEED": hash_seed}
@@ -72,12 +72,12 @@ def test_two_processes_see_the_same_to_the_last_digit() -> None:
     assert "retries=0," in first
 
 
-def test_another_seed_has_other_arrivals(run_scenario: Callable[..., VariantResult]) -> None:
+def test_another_seed_gives_other_arrivals(run_scenario: Callable[..., VariantResult]) -> None:
     assert str(run_scenario(seed=1).total) == str(run_scenario(seed=1).total)
     assert str(run_scenario(seed=1).total) != str(run_scenario(seed=2).total)
 
 
-def test_the_environment_changes_nothing(
+def test_environment_does_not_change_the_result(
     monkeypatch: pytest.MonkeyPatch, run_scenario: Callable[..., VariantResult]
 ) -> None:
     before = str(run_scenario({"policies": ["retry"], "timeout": 5}).total)
@@ -91,14 +91,14 @@ def test_the_environment_changes_nothing(
     assert str(run_scenario({"policies": ["retry"], "timeout": 5}).total) == before
 
 
-def test_variants_meet_the_same_arrivals(run_scenario: Callable[..., VariantResult]) -> None:
+def test_variants_have_the_same_arrivals(run_scenario: Callable[..., VariantResult]) -> None:
     scenario = parse_scenario(SCENARIO + "[variants.a.retry]\nattempts = 1\n[variants.b]\n", "s.toml")
     first, second = simulate(scenario).runs
     assert [each.offered for each in first.intervals[:60]] == [each.offered for each in second.intervals[:60]]
     assert first.total.retries < second.total.retries
 
 
-def test_trio_is_left_as_it_was(run_scenario: Callable[..., VariantResult]) -> None:
+def test_state_of_trio_is_restored(run_scenario: Callable[..., VariantResult]) -> None:
     state, switch = _run._r.getstate(), _run._ALLOW_DETERMINISTIC_SCHEDULING
     run_scenario(load=ClosedLoad(customers=5, think=Exponential(1.0)), outages=(Outage(from_=1, to=2),))
     assert _run._r.getstate() == state
@@ -106,7 +106,7 @@ def test_trio_is_left_as_it_was(run_scenario: Callable[..., VariantResult]) -> N
 
 
 @pytest.mark.parametrize("run", [anyio.run, trio.run])
-def test_a_simulation_within_an_event_loop_is_refused(run: Callable[..., None]) -> None:
+def test_simulation_in_an_event_loop_is_rejected(run: Callable[..., None]) -> None:
     async def main() -> None:
         with pytest.raises(ClientStateError, match="not async"):
             simulate(parse_scenario(SCENARIO, "s.toml"))

@@ -45,7 +45,7 @@ def result() -> SimulationResult:
     return simulate(parse_scenario(SCENARIO, "s.toml"))
 
 
-def test_rows_are_few_and_a_second_and_of_the_real_system(result: SimulationResult) -> None:
+def test_timeline_has_few_rows_with_rates_of_the_real_system(result: SimulationResult) -> None:
     table = timeline(result, result.runs[0])
     assert len(table.rows) <= 30
     rows = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
@@ -57,7 +57,7 @@ def test_rows_are_few_and_a_second_and_of_the_real_system(result: SimulationResu
     assert "circuit" not in timeline(result, result.runs[1]).headings
 
 
-def test_the_overview_has_a_row_for_each_variant(result: SimulationResult) -> None:
+def test_overview_has_one_row_per_variant(result: SimulationResult) -> None:
     table = overview(result)
     assert [row[0] for row in table.rows] == ["with", "without"]
     calls = {row[1] for row in table.rows}
@@ -67,7 +67,7 @@ def test_the_overview_has_a_row_for_each_variant(result: SimulationResult) -> No
     assert without["cost"] == "-"
 
 
-def test_all_is_in_the_csv(result: SimulationResult) -> None:
+def test_csv_has_all_values(result: SimulationResult) -> None:
     file = io.StringIO()
     write_csv(result, file)
     rows = list(csv.DictReader(io.StringIO(file.getvalue())))
@@ -90,7 +90,7 @@ def test_all_is_in_the_csv(result: SimulationResult) -> None:
         assert cost == 10 * (run.total.cost or 0)
 
 
-def test_merging_intervals_loses_nothing(result: SimulationResult) -> None:
+def test_merged_intervals_keep_all_values(result: SimulationResult) -> None:
     run = result.runs[0]
     merged = coarsen(run.intervals, 7)
     assert len(merged) <= 7
@@ -104,7 +104,7 @@ def test_merging_intervals_loses_nothing(result: SimulationResult) -> None:
     assert sum(sum(each.circuit.values()) for each in merged) == pytest.approx(run.intervals[-1].end)
 
 
-def test_what_a_call_stands_for_is_said_and_littles_law(result: SimulationResult) -> None:
+def test_notes_have_the_scale_and_littles_law(result: SimulationResult) -> None:
     said = list(notes(result))
     assert said[0].startswith("Each simulated call stands for 10")
     for run, line in zip(result.runs, said[1:], strict=True):
@@ -115,5 +115,5 @@ def test_what_a_call_stands_for_is_said_and_littles_law(result: SimulationResult
     ("part", "whole", "said"),
     [(0, 9, "0%"), (9, 9, "100%"), (1, 10**6, "0.01%"), (10**6, 10**6 + 1, "99.99%"), (0, 0, "-")],
 )
-def test_a_share_is_nothing_or_all_only_where_it_is(part: int, whole: int, said: str) -> None:
+def test_share_is_0_or_100_percent_only_if_exact(part: int, whole: int, said: str) -> None:
     assert share(part, whole) == said
