@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 from collections.abc import Callable
 from contextlib import aclosing
 from types import ModuleType
@@ -13,6 +14,8 @@ import pytest
 import trustme
 
 from headrace import Call, CircuitOpen, PolicyError, Reply, Send, SettingsError, Stage, StreamResult
+from headrace.integrations import httpx as for_httpx
+from headrace.integrations import httpx2 as for_httpx2
 from headrace.testing import EventRecorder
 from headrace_breaker import Breaker
 from headrace_cost import Cost
@@ -360,3 +363,8 @@ async def test_by_default_the_installed_policies_are_used_with_their_settings(
     ):
         assert (await client.get(f"{server.url}/a")).status_code == 500
         assert len(server.requests) == 4
+
+
+def test_async_client_can_be_pickled() -> None:
+    for module in (for_httpx, for_httpx2):
+        assert pickle.loads(pickle.dumps(module.async_client)) is module.async_client
