@@ -241,7 +241,7 @@ class ResponseParser(IncomingResponse):
         if self.status < 200:
             self.reset_head()
             return
-        self.complete = True
+        self.complete: bool = True
         self.reusable = self._parser.should_keep_alive() and not self._close_after
 
 
