@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from headrace import Client
-from headrace.transports.http1_pool import Http1Pool
+from headrace.transports.http1.connection_pool import Http1Pool
 from headrace.transports.native import NativeTransport
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

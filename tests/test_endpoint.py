@@ -1,4 +1,4 @@
-"""Several endpoints: how they are said, which of them serves a model, and how requests are written there."""
+"""Endpoints: their settings, which of them serves a model, and how requests are written for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEYS = {"DEEPSEEK_KEY": "sk-deep", "AZURE_KEY": "sk-azure"}
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings from a file in an otherwise empty folder."""
+    """Loads settings from a file in an otherwise empty folder."""
 
     def read(text: str = TOML, environ: dict[str, str] = KEYS, **keywords: Any) -> Settings:
         (tmp_path / "headrace.toml").write_text(text)
@@ -44,7 +44,7 @@ def load(tmp_path: Path) -> Callable[..., Settings]:
     return read
 
 
-def test_a_file_names_endpoints_and_the_variables_of_their_keys(load: Callable[..., Settings]) -> None:
+def test_a_file_defines_endpoints_and_variables_of_their_keys(load: Callable[..., Settings]) -> None:
     deepseek, azure = load().core.validated_endpoints()
     assert (deepseek.name, deepseek.base_url) == ("deepseek", "https://api.deepseek.example/v1")
     assert (deepseek.weight, deepseek.max_in_flight) == (3, 200)
@@ -55,11 +55,11 @@ def test_a_file_names_endpoints_and_the_variables_of_their_keys(load: Callable[.
     assert "sk-" not in repr((deepseek, azure))
 
 
-def test_one_endpoint_that_is_named_goes_before_those_of_the_file(load: Callable[..., Settings]) -> None:
+def test_one_named_endpoint_replaces_those_of_the_file(load: Callable[..., Settings]) -> None:
     url = "https://one.example/v1"
     for settings in (load(base_url=url), load(environ=KEYS | {"HEADRACE_BASE_URL": url})):
         assert [endpoint.base_url for endpoint in settings.core.validated_endpoints()] == [url]
-    # What is there for every program of the shell does not.
+    # OPENAI_BASE_URL does not, because it is meant for all programs.
     assert len(load(environ=KEYS | {"OPENAI_BASE_URL": url}).core.validated_endpoints()) == 2
 
 
@@ -87,15 +87,13 @@ def test_one_endpoint_that_is_named_goes_before_those_of_the_file(load: Callable
         ('[endpoints]\nbase_url = "https://a.example"', "tables like"),
     ],
 )
-def test_a_bad_endpoint_is_an_error_that_names_it(
-    load: Callable[..., Settings], text: str, said: str
-) -> None:
+def test_an_invalid_endpoint_raises_and_is_named(load: Callable[..., Settings], text: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said) as caught:
         load(text).core.validated_endpoints()
     assert "sk-1" not in str(caught.value)
 
 
-def test_keywords_take_endpoints_or_tables() -> None:
+def test_keywords_accept_endpoints_or_tables() -> None:
     endpoints = [Endpoint("https://a.example/v1", "sk-a"), Endpoint("https://a.example/v1", name="b")]
     assert [each.name for each in Client(endpoints=endpoints, policies=[]).endpoints] == ["a.example", "b"]
     tables = {"a": {"base_url": "https://a.example/v1"}}
@@ -115,7 +113,7 @@ def fake(endpoint: FakeEndpoint, *endpoints: Endpoint, **keywords: Any) -> Clien
 
 
 @pytest.mark.anyio
-async def test_a_call_goes_to_the_first_endpoint_that_has_its_model() -> None:
+async def test_a_call_goes_to_the_first_endpoint_that_serves_its_model() -> None:
     seen: list[tuple[str, list[str]]] = []
 
     class Watch:
@@ -150,7 +148,7 @@ AZURE = Endpoint(
 
 
 @pytest.mark.anyio
-async def test_the_model_is_named_and_the_path_written_as_the_endpoint_has_them() -> None:
+async def test_model_and_path_are_rewritten_for_the_endpoint() -> None:
     endpoint = FakeEndpoint("ok", "ok", '{"answer": "a"}')
     async with fake(endpoint, AZURE, model="gpt-4.1") as client:
         await client.chat("Hello")
@@ -171,7 +169,7 @@ async def test_the_model_is_named_and_the_path_written_as_the_endpoint_has_them(
 
 
 @pytest.mark.anyio
-async def test_outcomes_and_errors_tell_of_the_request_as_it_was_made() -> None:
+async def test_outcomes_and_errors_have_the_original_request() -> None:
     line = {"custom_id": "7", "url": "/v1/chat/completions", "body": {"model": "gpt-4.1", "messages": [1]}}
     async with fake(FakeEndpoint(500), AZURE) as client, client.map([line]) as outcomes:
         outcome = await anext(outcomes)
@@ -182,7 +180,7 @@ async def test_outcomes_and_errors_tell_of_the_request_as_it_was_made() -> None:
 
 @pytest.mark.parametrize("path", ["{path}", "/v2{path}", "/{model}/at{path}"])
 @pytest.mark.parametrize("model", ["m", "a/b c", None])
-def test_a_target_is_a_path_that_a_request_may_have(path: str, model: str | None) -> None:
+def test_a_target_is_a_valid_path(path: str, model: str | None) -> None:
     endpoint = Endpoint("http://a.test", path=path, query={"q": "a b&c"})
     target = endpoint.target("/chat/completions", model)
     assert Request(None, target).path == target

@@ -1,4 +1,4 @@
-"""Errors: one tree, each says whether a retry can help, and none shows a secret."""
+"""Errors: their tree, their codes, whether a retry can help; none shows a secret."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_the_tree_is_the_one_in_the_docstring() -> None:
     assert names == tree
 
 
-def test_every_call_error_has_a_code_of_its_own() -> None:
+def test_every_call_error_has_its_own_code() -> None:
     codes = {kind.__name__: kind.code for kind in ALL if issubclass(kind, CallError)}
     assert len(set(codes.values())) == len(codes), codes
     assert all(code == code.lower() and code.isascii() for code in codes.values())
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-def test_every_error_can_be_made_of_a_message_pickled_and_shown(kind: type[HeadraceError]) -> None:
+def test_every_error_can_be_made_from_a_message_and_pickled(kind: type[HeadraceError]) -> None:
     error = kind("what happened")
     if isinstance(error, CallError):
         error.request, error.attempts = Request({"model": "m"}, id="7"), 3
@@ -64,7 +64,7 @@ def test_every_error_can_be_made_of_a_message_pickled_and_shown(kind: type[Headr
     assert kind.__doc__
 
 
-def test_retryable_is_what_a_retry_can_help() -> None:
+def test_retryable_errors_are_those_that_a_retry_can_help() -> None:
     retryable = {k.__name__ for k in ALL if issubclass(k, CallError) and k("x").retryable}
     assert retryable == {
         "CallTimeout",
@@ -78,7 +78,7 @@ def test_retryable_is_what_a_retry_can_help() -> None:
     }
 
 
-def test_mistakes_of_the_caller_are_python_s_own_kinds_too() -> None:
+def test_setup_errors_are_also_value_or_runtime_errors() -> None:
     assert issubclass(headrace.SettingsError, ValueError)
     assert issubclass(headrace.RequestError, ValueError)
     assert issubclass(headrace.ClientStateError, RuntimeError)
@@ -90,12 +90,12 @@ def test_the_phase_of_a_timeout_is_kept() -> None:
     assert CallTimeout("x").phase == "total"
 
 
-def test_nearest_names_one_or_all() -> None:
+def test_nearest_suggests_one_name_or_all() -> None:
     assert nearest("tempratur", ["temperature", "top_p"]) == "did you mean 'temperature'?"
     assert nearest("xyz", ["b", "a"]) == "known: a, b"
 
 
-def test_a_secret_shows_itself_only_when_asked() -> None:
+def test_a_secret_is_shown_only_by_reveal() -> None:
     secret = Secret(CANARY)
     assert secret.reveal() == CANARY
     assert CANARY not in f"{secret} {secret!r} {secret!s} {[secret]} {Endpoint('https://x', secret)}"
@@ -130,7 +130,7 @@ def test_settings_and_clients_do_not_show_the_key() -> None:
     ],
     ids=["400", "401", "403", "500", "error object", "html", "redirect", "refused", "bug"],
 )
-async def test_the_key_is_in_no_error_traceback_pickle_or_log(
+async def test_errors_tracebacks_pickles_and_logs_do_not_contain_the_key(
     step: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""What the package offers, where it says it comes from, and what importing it costs."""
+"""The public names, the module that they report, and what `import headrace` imports."""
 
 from __future__ import annotations
 
@@ -56,23 +56,23 @@ PUBLIC = {
 }
 
 
-def test_the_exports_are_explicit_and_just_these() -> None:
+def test_the_exports_are_exactly_these() -> None:
     assert set(headrace.__all__) == PUBLIC | set(errors.__all__)
     assert len(headrace.__all__) == len(set(headrace.__all__))
 
 
-def test_nothing_else_is_public_but_modules() -> None:
+def test_only_exports_and_modules_are_public() -> None:
     modules = {name for name, member in vars(headrace).items() if inspect.ismodule(member)}
     public = {name for name in vars(headrace) if not name.startswith("_")}
     assert public - modules <= set(headrace.__all__)
 
 
 NOT_CLASSES = {"RequestLike", "Send", "hookimpl", "__version__"}
-"""Aliases of types and objects of other classes: Python leaves no room in them for a module."""
+"""Type aliases and other objects that cannot report a module."""
 
 
 @pytest.mark.parametrize("name", sorted({*PUBLIC, *errors.__all__} - NOT_CLASSES))
-def test_a_public_class_is_documented_and_says_headrace_as_its_module(name: str) -> None:
+def test_a_public_class_is_documented_and_reports_headrace_as_its_module(name: str) -> None:
     member = getattr(headrace, name)
     assert isinstance(member, type)
     assert (member.__module__, member.__qualname__) == ("headrace", name)
@@ -81,14 +81,14 @@ def test_a_public_class_is_documented_and_says_headrace_as_its_module(name: str)
 
 
 @pytest.mark.parametrize("name", sorted({*PUBLIC, *errors.__all__} - NOT_CLASSES))
-def test_the_annotations_of_a_public_class_are_found_in_the_module_that_it_names(name: str) -> None:
+def test_annotations_of_public_classes_can_be_resolved(name: str) -> None:
     if name == "Embeddings" and sys.version_info < (3, 12):
         pytest.skip("array[float] is for type checkers only before Python 3.12")
     kind = getattr(headrace, name)
     assert get_type_hints(kind).keys() >= vars(kind).get("__annotations__", {}).keys()
 
 
-def test_settings_of_public_classes_are_built_by_their_types() -> None:
+def test_settings_of_public_classes_are_converted_to_their_types() -> None:
     @attrs.define(kw_only=True)
     class Limits(headrace.RateLimits):
         name = "limits"
@@ -101,7 +101,7 @@ def test_settings_of_public_classes_are_built_by_their_types() -> None:
     assert load_settings({"endpoints": table}, environ={}).core.endpoints[0].weight == 2.0
 
 
-def test_a_class_that_another_module_writes_of_a_public_one_keeps_its_own_module() -> None:
+def test_a_subclass_of_a_public_class_keeps_its_own_module() -> None:
     class Derived(headrace.Endpoint):
         """Of this module."""
 
@@ -131,7 +131,7 @@ def test_an_old_name_works_and_warns(module: ModuleType, old: str, new: str) -> 
         getattr(module, "never")  # noqa: B009 - a type checker knows that it is missing
 
 
-def test_the_version_is_the_distributions() -> None:
+def test_the_version_is_that_of_the_distribution() -> None:
     assert headrace.__version__ == importlib.metadata.version("headrace")
 
 
@@ -152,14 +152,14 @@ def _imported_by(statement: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def test_importing_headrace_does_not_import_what_only_some_need() -> None:
+def test_importing_headrace_does_not_import_optional_modules() -> None:
     loaded = _imported_by("import headrace")
     heavy = {"httpx", "httpx2", "rich", "click", "uvicorn", "httptools", "numpy", "trio"}
     assert not heavy & loaded
     assert not {"headrace.bulk", "headrace.cli", "headrace.testing.server", "headrace.testing"} & loaded
 
 
-def test_importing_the_plugin_authors_names_imports_hardly_more_than_headrace() -> None:
+def test_importing_headrace_plugins_imports_hardly_more_than_headrace() -> None:
     more = _imported_by("import headrace.plugins") - _imported_by("import headrace")
     assert more == {
         "headrace._support.bounded_mapping",
@@ -168,7 +168,7 @@ def test_importing_the_plugin_authors_names_imports_hardly_more_than_headrace() 
     }
 
 
-def test_what_plugin_authors_import_reports_that_module() -> None:
+def test_names_of_headrace_plugins_report_that_module() -> None:
     classes = [
         member
         for name in headrace.plugins.__all__
@@ -181,7 +181,7 @@ def test_what_plugin_authors_import_reports_that_module() -> None:
 
 
 @pytest.mark.parametrize("module", [headrace.plugins, headrace.bulk], ids=lambda module: module.__name__)
-def test_a_public_module_lists_what_it_has_and_documents_it(module: ModuleType) -> None:
+def test_a_public_module_lists_and_documents_its_names(module: ModuleType) -> None:
     assert len(module.__all__) == len(set(module.__all__))
     for name in module.__all__:
         member = getattr(module, name)

@@ -1,4 +1,4 @@
-"""Keys that a callable gives: when it is asked, how often, what goes over the wire, what is never shown."""
+"""Keys from a function: when it is called, what is sent, what is never shown."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def token(number: int) -> str:
 
 
 class Issuer:
-    """Gives key after key, the same as long as it has not ``expired``; remembers how often it was asked."""
+    """A key provider: returns the same key until it is ``expired``; counts its calls."""
 
     def __init__(self, *, delay: float = 0.0) -> None:
         self.asked = 0
@@ -61,7 +61,7 @@ class Issuer:
 
 
 class Guarded:
-    """An endpoint that answers who comes with the valid key, and others with a 401 that repeats theirs."""
+    """An endpoint that accepts the valid key and answers others with a 401 that repeats them."""
 
     def __init__(self, issuer: Issuer | None = None) -> None:
         self.fake = FakeEndpoint()
@@ -107,12 +107,12 @@ async def several(client: Client) -> str:
 CALLS = [chat, stream, embed, several]
 
 
-# When it is asked.
+# When the key is fetched.
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("key_header", [None, "api-key"])
-async def test_it_is_asked_before_the_first_request_and_again_after_a_401(
+async def test_the_key_is_fetched_before_the_first_request_and_after_a_401(
     call: Callable[[Client], Any], key_header: str | None
 ) -> None:
     issuer = Issuer()
@@ -131,7 +131,7 @@ async def test_it_is_asked_before_the_first_request_and_again_after_a_401(
     assert set(guarded.sent) == {token(1), token(2)}
 
 
-async def test_an_answer_of_a_type_is_asked_for_with_the_new_key() -> None:
+async def test_a_call_with_answer_uses_the_new_key() -> None:
     issuer = Issuer()
     guarded = Guarded(issuer)
     async with guarded.client(issuer) as client:
@@ -154,21 +154,21 @@ async def test_an_answer_of_a_type_is_asked_for_with_the_new_key() -> None:
     ],
     ids=["function", "secret", "async object", "partial", "async method"],
 )
-async def test_any_callable_gives_it(source: Any) -> None:
+async def test_any_callable_can_provide_the_key(source: Any) -> None:
     guarded = Guarded(Issuer())
     async with guarded.client(source) as client:
         assert await chat(client) == "ok"
     assert guarded.sent == [token(1)]
 
 
-async def test_a_second_attempt_with_the_new_key_counts_and_there_is_no_third() -> None:
+async def test_an_attempt_with_a_new_key_counts_and_is_not_repeated() -> None:
     issuer = Issuer()
     guarded = Guarded(issuer)
     async with guarded.client(issuer) as client:
         await chat(client)
         issuer.number = 2
         assert (await client.chat("x")).attempts == 2
-        guarded.issuer = Issuer()  # which gives the first one, and will never take those to come
+        guarded.issuer = Issuer()  # its valid key is the first one, so it rejects the next ones
         issuer.number = 3
         with pytest.raises(AuthenticationError, match="returned no other key") as caught:
             await client.chat("x")
@@ -185,7 +185,7 @@ async def test_the_same_key_is_not_sent_again() -> None:
     assert (guarded.sent, issuer.asked, caught.value.attempts) == ([token(1)], 2, 1)
 
 
-async def test_other_statuses_ask_for_nothing() -> None:
+async def test_other_statuses_fetch_no_key() -> None:
     issuer = Issuer()
     fake = FakeEndpoint(403, 429, 500)
     async with fake.client(api_key=issuer, base_url=URL) as client:
@@ -195,7 +195,7 @@ async def test_other_statuses_ask_for_nothing() -> None:
     assert issuer.asked == 1
 
 
-async def test_each_endpoint_has_a_key_of_its_own() -> None:
+async def test_each_endpoint_has_its_own_key() -> None:
     first, second = Issuer(), Issuer()
     second.number = 7
     guarded = Guarded(first)
@@ -208,7 +208,7 @@ async def test_each_endpoint_has_a_key_of_its_own() -> None:
     assert (first.asked, second.asked) == (1, 1)
 
 
-async def test_one_endpoint_in_two_clients_is_asked_for_by_each() -> None:
+async def test_each_client_fetches_its_own_key() -> None:
     issuer = Issuer()
     endpoint = Endpoint(URL, issuer)
     guarded = Guarded(issuer)
@@ -218,10 +218,10 @@ async def test_one_endpoint_in_two_clients_is_asked_for_by_each() -> None:
     assert issuer.asked == 2
 
 
-# Once for all who wait.
+# Concurrent calls.
 
 
-async def test_many_calls_that_need_a_key_at_once_ask_once() -> None:
+async def test_concurrent_calls_fetch_the_key_once() -> None:
     issuer = Issuer(delay=0.01)
     guarded = Guarded(issuer)
     async with guarded.client(issuer) as client:
@@ -236,14 +236,14 @@ async def test_many_calls_that_need_a_key_at_once_ask_once() -> None:
     assert (guarded.sent.count(token(1)), guarded.sent.count(token(2))) == (50, 50)
 
 
-async def test_a_refusal_of_the_old_key_that_comes_late_asks_for_nothing() -> None:
+async def test_a_late_rejection_of_an_old_key_fetches_no_key() -> None:
     issuer = Issuer()
     guarded = Guarded(issuer)
     async with guarded.client(issuer) as client, anyio.create_task_group() as group:
         await chat(client)
         issuer.number, guarded.delay = 2, 0.05
         group.start_soon(chat, client)
-        await anyio.wait_all_tasks_blocked()  # it is on its way with the old key
+        await anyio.wait_all_tasks_blocked()  # the request is on its way with the old key
         guarded.delay = 0.0
         await chat(client)
         assert issuer.asked == 2
@@ -251,7 +251,7 @@ async def test_a_refusal_of_the_old_key_that_comes_late_asks_for_nothing() -> No
     assert guarded.sent.count(token(2)) == 2
 
 
-async def test_when_the_task_that_asks_is_cancelled_another_goes_on() -> None:
+async def test_if_the_fetching_task_is_cancelled_another_one_fetches() -> None:
     issuer = Issuer(delay=math.inf)
     guarded = Guarded(issuer)
     replies: list[str] = []
@@ -272,7 +272,7 @@ async def test_when_the_task_that_asks_is_cancelled_another_goes_on() -> None:
         assert (replies, issuer.asked) == (["ok"] * 5, 2)
 
 
-async def test_a_task_that_waits_may_be_cancelled() -> None:
+async def test_a_waiting_task_may_be_cancelled() -> None:
     issuer = Issuer(delay=0.02)
     guarded = Guarded(issuer)
     async with guarded.client(issuer) as client, anyio.create_task_group() as group:
@@ -299,10 +299,10 @@ async def test_a_call_that_waits_for_its_key_holds_no_token() -> None:
     assert client.in_flight == 0
 
 
-# What goes wrong.
+# Failures.
 
 
-async def test_an_error_of_the_callable_is_told_to_all_who_wait_and_the_next_call_asks_again() -> None:
+async def test_an_error_of_the_provider_is_raised_by_all_waiting_calls_and_the_next_call_retries() -> None:
     issuer = Issuer(delay=0.001)
     issuer.failure = cause = RuntimeError("client_secret=hunter2hunter2")
     guarded = Guarded(issuer)
@@ -327,14 +327,14 @@ async def test_an_error_of_the_callable_is_told_to_all_who_wait_and_the_next_cal
     assert caught.value.attempts == 1
 
 
-def test_an_error_of_the_callable_is_about_all_calls() -> None:
+def test_an_error_of_the_provider_is_a_shared_error() -> None:
     shared = shared_error(CredentialError("x"))
     assert shared is not None
     assert shared.scope is ErrorScope.ACCOUNT
 
 
 @pytest.mark.parametrize("given", [None, 5, b"tok", "", "tok 1", "tok-1\n", "tök", Secret("")], ids=repr)
-async def test_what_no_header_can_carry_is_an_error_that_does_not_show_it(given: Any) -> None:
+async def test_an_invalid_key_raises_and_is_not_shown(given: Any) -> None:
     async with Guarded().client(lambda: given) as client:
         with pytest.raises(CredentialError, match="returned a") as caught:
             await client.chat("x")
@@ -348,7 +348,7 @@ async def test_what_no_header_can_carry_is_an_error_that_does_not_show_it(given:
     ]
 
 
-async def test_a_retry_asks_again() -> None:
+async def test_a_retry_fetches_the_key_again() -> None:
     issuer = Issuer()
     issuer.failure = OSError("no network")
     guarded = Guarded(issuer)
@@ -361,7 +361,7 @@ async def test_a_retry_asks_again() -> None:
     assert (issuer.asked, guarded.sent) == (2, [token(1)])
 
 
-async def test_a_callable_that_hangs_is_given_up_with_the_attempt() -> None:
+async def test_a_provider_that_hangs_ends_with_the_attempt() -> None:
     issuer = Issuer(delay=math.inf)
     async with Guarded().client(issuer, timeout=0.02) as client:
         async with client.map(["x"] * 3) as outcomes:
@@ -375,7 +375,7 @@ async def test_a_callable_that_hangs_is_given_up_with_the_attempt() -> None:
 
 
 @pytest.mark.parametrize("kind", [5, str, ["sk"]])
-def test_what_is_no_key_and_gives_none_is_a_settings_error(kind: Any) -> None:
+def test_an_invalid_api_key_raises(kind: Any) -> None:
     with pytest.raises(SettingsError, match="api_key= must be"):
         Endpoint(URL, kind)
     with pytest.raises(SettingsError, match="api_key= must be"):
@@ -406,7 +406,7 @@ async def test_neither_the_old_nor_the_new_key_is_shown() -> None:
         assert pickle.loads(pickle.dumps(reply)).text == "*** and ***"
 
 
-async def test_an_error_of_the_callable_that_repeats_a_key_is_not_passed_on() -> None:
+async def test_an_error_of_the_provider_is_not_repeated_in_the_message() -> None:
     issuer = Issuer()
     guarded = Guarded(issuer)
     async with guarded.client(issuer) as client:
@@ -421,7 +421,7 @@ async def test_an_error_of_the_callable_that_repeats_a_key_is_not_passed_on() ->
     assert token(1)[:8] not in repr(error) + "".join(frames)
 
 
-def test_a_key_that_is_asked_for_is_not_pickled_and_shows_nothing() -> None:
+def test_a_refreshable_key_is_not_pickled_or_shown() -> None:
     endpoint = Endpoint(URL, lambda: token(1))
     assert "api_key=Secret(…)" in repr(endpoint)
     with pytest.raises(TypeError, match="cannot be pickled"):
@@ -431,7 +431,7 @@ def test_a_key_that_is_asked_for_is_not_pickled_and_shows_nothing() -> None:
         endpoint.api_key.reveal()
 
 
-async def test_the_latest_keys_are_blotted_out_and_those_long_gone_are_forgotten() -> None:
+async def test_the_latest_keys_are_removed_from_text() -> None:
     keys = [token(number) for number in range(20)]
     key = RefreshableKey(functools.partial(next, iter(keys)))
     assert key.redactor().is_noop

@@ -1,4 +1,4 @@
-"""PriorityCapacityLimiter and its queue, against a model and against anyio.CapacityLimiter."""
+"""PriorityCapacityLimiter and WaitingQueue, compared with a model and with anyio.CapacityLimiter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def settle() -> None:
 
 
 class Borrowers:
-    """Tasks that acquire on behalf of names, hold, and release when they are told."""
+    """Tasks that acquire on behalf of names, and release on command."""
 
     def __init__(self, limiter: Any, group: anyio.abc.TaskGroup) -> None:
         self._limiter, self._group = limiter, group
@@ -48,7 +48,7 @@ class Borrowers:
 
 
 @on_both
-async def test_waiters_are_served_by_priority_and_fifo_within_one() -> None:
+async def test_waiters_are_served_by_priority_then_fifo() -> None:
     limiter = PriorityCapacityLimiter(1)
     limiter.acquire_on_behalf_of_nowait("first")
     async with anyio.create_task_group() as group:
@@ -59,7 +59,7 @@ async def test_waiters_are_served_by_priority_and_fifo_within_one() -> None:
         holder = "first"
         for expected in ["high", "a", "b", "c", "low"]:
             limiter.release_on_behalf_of(holder)
-            # In the same moment: nobody can take it in between.
+            # At the same moment, so that no other task can take it.
             assert limiter.statistics().borrowers == (expected,)
             with pytest.raises(anyio.WouldBlock):
                 limiter.acquire_on_behalf_of_nowait("another")
@@ -69,7 +69,7 @@ async def test_waiters_are_served_by_priority_and_fifo_within_one() -> None:
 
 
 @on_both
-async def test_a_borrower_that_acquires_twice_or_releases_what_it_has_not_is_an_error() -> None:
+async def test_acquiring_twice_or_releasing_without_a_token_raises() -> None:
     limiter = PriorityCapacityLimiter(2)
     await limiter.acquire()
     with pytest.raises(RuntimeError, match="has a token"):
@@ -90,7 +90,7 @@ async def test_a_borrower_that_acquires_twice_or_releases_what_it_has_not_is_an_
 
 
 @on_both
-async def test_growing_serves_waiters_and_shrinking_lets_holders_finish() -> None:
+async def test_a_higher_total_serves_waiters_and_a_lower_one_lets_borrowers_finish() -> None:
     limiter = PriorityCapacityLimiter(1)
     async with anyio.create_task_group() as group:
         borrowers = Borrowers(limiter, group)
@@ -118,7 +118,7 @@ async def test_growing_serves_waiters_and_shrinking_lets_holders_finish() -> Non
     ("total", "error"),
     [(1.5, TypeError), ("3", TypeError), (True, TypeError), (-1, ValueError), (-math.inf, TypeError)],
 )
-def test_a_total_that_is_no_number_of_tokens_is_refused(total: Any, error: type[Exception]) -> None:
+def test_an_invalid_total_raises(total: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="total_tokens"):
         PriorityCapacityLimiter(total)
     limiter = PriorityCapacityLimiter(math.inf)
@@ -177,7 +177,7 @@ async def test_a_cancelled_waiter_leaves_nothing_behind() -> None:
 
 @on_both
 @pytest.mark.parametrize("seed", range(30))
-async def test_no_token_is_lost_and_none_is_made_whatever_is_cancelled(seed: int) -> None:
+async def test_cancellation_neither_loses_nor_creates_tokens(seed: int) -> None:
     rng, limiter, inside = random.Random(seed), PriorityCapacityLimiter(3), 0
 
     async def come() -> None:
@@ -201,7 +201,7 @@ async def test_no_token_is_lost_and_none_is_made_whatever_is_cancelled(seed: int
 
 
 class Model:
-    """What a limiter does, written as plainly as possible."""
+    """A simple model of a limiter."""
 
     def __init__(self, total: int) -> None:
         self.total, self.holding, self.waiting = total, list[str](), list[tuple[int, str]]()
@@ -240,7 +240,7 @@ STEPS = st.lists(
 
 
 async def play(make: Callable[[int], Any], steps: list[tuple[str, int]], *, priorities: bool) -> None:
-    """Do the same to a limiter and to the model, and compare them after each step."""
+    """Apply the same steps to a limiter and to the model, and compare them after each one."""
     limiter, model, number = make(2), Model(2), 0
     async with anyio.create_task_group() as group:
         borrowers = Borrowers(limiter, group)
@@ -274,7 +274,7 @@ async def play(make: Callable[[int], Any], steps: list[tuple[str, int]], *, prio
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 @settings(max_examples=25, deadline=None)
 @given(steps=STEPS)
-def test_the_limiter_does_what_its_model_does(backend: str, steps: list[tuple[str, int]]) -> None:
+def test_the_limiter_behaves_like_its_model(backend: str, steps: list[tuple[str, int]]) -> None:
     async def main() -> None:
         await play(PriorityCapacityLimiter, steps, priorities=True)
 
@@ -284,7 +284,9 @@ def test_the_limiter_does_what_its_model_does(backend: str, steps: list[tuple[st
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 @settings(max_examples=20, deadline=None)
 @given(steps=STEPS)
-def test_with_equal_priorities_it_is_anyios_limiter(backend: str, steps: list[tuple[str, int]]) -> None:
+def test_with_equal_priorities_it_behaves_like_anyios_limiter(
+    backend: str, steps: list[tuple[str, int]]
+) -> None:
     async def main() -> None:
         await play(PriorityCapacityLimiter, steps, priorities=False)
         await play(anyio.CapacityLimiter, steps, priorities=False)
@@ -292,10 +294,10 @@ def test_with_equal_priorities_it_is_anyios_limiter(backend: str, steps: list[tu
     anyio.run(main, backend=backend)
 
 
-# The queue by itself.
+# WaitingQueue.
 
 
-def test_the_queue_is_in_order_and_waiters_leave_from_anywhere() -> None:
+def test_the_queue_is_ordered_and_waiters_leave_from_any_position() -> None:
     queue = WaitingQueue[str]()
     waiters = [Waiter(name, priority) for name, priority in [("a", 0), ("b", 1), ("c", 0), ("d", -1)]]
     for waiter in waiters:
@@ -312,7 +314,7 @@ def test_the_queue_is_in_order_and_waiters_leave_from_anywhere() -> None:
     assert (first.wanted, first.served, len(queue)) == ("b", True, 4)
 
 
-def test_a_hundred_thousand_waiters_that_leave_leave_nothing() -> None:
+def test_the_queue_is_empty_after_100_000_waiters_have_left() -> None:
     queue = WaitingQueue[int]()
     waiters = [Waiter(number, number % 100) for number in range(100_000)]
     for waiter in waiters:
@@ -324,7 +326,7 @@ def test_a_hundred_thousand_waiters_that_leave_leave_nothing() -> None:
 
 
 @on_both
-async def test_a_refused_waiter_raises_what_it_was_refused_with() -> None:
+async def test_a_rejected_waiter_raises_its_error() -> None:
     queue, waiter = WaitingQueue[None](), Waiter(None)
 
     async def refuse() -> None:
@@ -337,7 +339,7 @@ async def test_a_refused_waiter_raises_what_it_was_refused_with() -> None:
 
 
 @on_both
-async def test_a_woken_waiter_that_is_not_served_goes_on_waiting() -> None:
+async def test_a_woken_waiter_that_is_not_served_continues_to_wait() -> None:
     queue, waiter, looked = WaitingQueue[None](), Waiter(None), 0
 
     async def wake() -> None:

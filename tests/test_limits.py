@@ -1,4 +1,4 @@
-"""How many calls are under way at once, and how long one may take."""
+"""The limits of a client: attempts in flight, deadlines and timeouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.transports.memory import MemoryTransport
 
 
 @pytest.mark.anyio
-async def test_a_client_closed_while_a_call_waits_fails_that_call_clearly() -> None:
+async def test_closing_the_client_fails_a_waiting_call() -> None:
     endpoint, release = FakeEndpoint(), anyio.Event()
     errors: list[str] = []
 
@@ -64,7 +64,7 @@ async def test_chat_request_and_map_share_the_limit() -> None:
 
 
 @pytest.mark.trio
-async def test_the_deadline_spans_the_wait_for_a_slot(autojump_clock: Any) -> None:
+async def test_the_deadline_includes_the_wait_for_a_token(autojump_clock: Any) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=60))
     async with endpoint.client(max_in_flight=1, timeout=100) as client, anyio.create_task_group() as group:
         group.start_soon(client.chat, "Hallo")
@@ -81,7 +81,7 @@ async def test_the_deadline_spans_the_wait_for_a_slot(autojump_clock: Any) -> No
 
 
 @pytest.mark.trio
-async def test_elapsed_leaves_the_wait_for_a_slot_out_and_the_deadline_does_not(autojump_clock: Any) -> None:
+async def test_elapsed_excludes_the_wait_for_a_token(autojump_clock: Any) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=6))
     replies: list[headrace.Reply] = []
     async with endpoint.client(max_in_flight=1) as client, anyio.create_task_group() as group:
@@ -95,7 +95,7 @@ async def test_elapsed_leaves_the_wait_for_a_slot_out_and_the_deadline_does_not(
 
 
 @pytest.mark.trio
-async def test_the_timeout_of_an_attempt_is_the_calls_the_requests_or_the_clients(
+async def test_the_timeout_is_that_of_the_call_the_request_or_the_client(
     autojump_clock: Any,
 ) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=3600))
@@ -113,7 +113,7 @@ async def test_the_timeout_of_an_attempt_is_the_calls_the_requests_or_the_client
 
 
 @pytest.mark.anyio
-async def test_a_call_cancelled_while_it_waits_or_is_under_way_gives_its_slot_back() -> None:
+async def test_a_cancelled_call_releases_its_token() -> None:
     endpoint = FakeEndpoint(Answer(delay=3600))
     async with endpoint.client(max_in_flight=1) as client:
         async with anyio.create_task_group() as group:
@@ -127,7 +127,7 @@ async def test_a_call_cancelled_while_it_waits_or_is_under_way_gives_its_slot_ba
 
 
 @pytest.mark.anyio
-async def test_many_calls_cancelled_at_random_moments_leave_no_slot_taken() -> None:
+async def test_calls_cancelled_at_random_moments_release_their_tokens() -> None:
     rng = random.Random(7)
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
     async with endpoint.client(max_in_flight=5) as client:

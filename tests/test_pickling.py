@@ -1,4 +1,4 @@
-"""What goes to another process and back: requests, replies, errors, outcomes; no key goes along."""
+"""Pickling of requests, replies, errors and outcomes, without keys."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def outcomes(*answers: Any, **keywords: Any) -> list[Outcome[Any]]:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("kind", "text"), KINDS, ids=lambda each: str(each)[:30])
-async def test_an_outcome_with_a_typed_answer_is_the_same_in_another_process(kind: Any, text: str) -> None:
+async def test_an_outcome_with_a_typed_answer_can_be_pickled(kind: Any, text: str) -> None:
     good, bad = await outcomes(text, "rubbish", answer=kind)
     there = carried(good)
     assert isinstance(there.reply, ParsedReply)
@@ -114,7 +114,7 @@ async def test_an_outcome_with_a_typed_answer_is_the_same_in_another_process(kin
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("kind", "text"), KINDS, ids=lambda each: str(each)[:30])
-async def test_a_request_that_was_sent_can_be_sent_again_in_another_process(kind: Any, text: str) -> None:
+async def test_a_sent_request_can_be_sent_again_in_another_process(kind: Any, text: str) -> None:
     request = carried((await outcomes(text, answer=kind))[0].request)
     async with FakeEndpoint(text).client() as client, client.map([request]) as found:
         replies: list[Any] = [outcome.unwrap() async for outcome in found]
@@ -122,9 +122,9 @@ async def test_a_request_that_was_sent_can_be_sent_again_in_another_process(kind
 
 
 @pytest.mark.anyio
-async def test_outcomes_and_errors_of_calls_with_tools_go_even_where_the_functions_cannot() -> None:
+async def test_outcomes_and_errors_with_tools_are_pickled_without_the_functions() -> None:
     def local(word: str) -> str:
-        """Known to this process only."""
+        """A function that only this process knows."""
         return word
 
     for tools in (Tools(look_up), Tools(local)):
@@ -140,7 +140,7 @@ async def test_outcomes_and_errors_of_calls_with_tools_go_even_where_the_functio
 
 
 @pytest.mark.anyio
-async def test_the_key_that_an_answer_repeats_stays_here_and_a_stream_does_too() -> None:
+async def test_keys_and_streams_are_not_pickled() -> None:
     text = f"your key is {KEY}"
     [outcome] = await outcomes(Answer(text, headers={"x-request-id": KEY}))
     assert outcome.unwrap().text == text
@@ -162,7 +162,7 @@ def kinds_of_errors(kind: type[HeadraceError] = HeadraceError) -> Iterator[type[
 
 
 @pytest.mark.parametrize("kind", list(kinds_of_errors()), ids=lambda kind: kind.__name__)
-def test_every_error_is_the_same_in_another_process(kind: type[HeadraceError]) -> None:
+def test_every_error_can_be_pickled(kind: type[HeadraceError]) -> None:
     error: Any = kind("what happened")
     given = {
         "status": 429,
@@ -190,7 +190,7 @@ def test_every_error_is_the_same_in_another_process(kind: type[HeadraceError]) -
 
 
 def made_elsewhere(number: int) -> Outcome[Any]:
-    """What a worker of a process pool gives back."""
+    """The result of a worker in a process pool."""
 
     async def call() -> Outcome[Any]:
         answers = [
@@ -204,7 +204,7 @@ def made_elsewhere(number: int) -> Outcome[Any]:
     return anyio.run(call)
 
 
-def test_outcomes_come_back_from_a_process_pool() -> None:
+def test_outcomes_can_be_returned_from_a_process_pool() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         good, wrong, refused, broken = pool.map(made_elsewhere, range(4))
     assert good.unwrap().answer == AsDataclass(7)
@@ -215,13 +215,13 @@ def test_outcomes_come_back_from_a_process_pool() -> None:
     assert {outcome.attempts for outcome in (good, wrong, refused, broken)} == {1}
 
 
-def test_a_secret_still_refuses() -> None:
+def test_a_secret_cannot_be_pickled() -> None:
     for holder in (headrace.Secret(KEY), headrace.Endpoint("https://llm.example/v1", KEY)):
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(holder)
 
 
-def test_a_request_is_equal_to_itself_from_another_process() -> None:
+def test_a_request_is_equal_to_its_copy_from_another_process() -> None:
     request = Request(
         {"model": "m", "messages": [{"role": "user", "content": "x"}]},
         id=str(random.random()),

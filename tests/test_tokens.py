@@ -1,4 +1,4 @@
-"""Tokens: which attempts are on the wire at once, who goes next, and what a call that waits gives back."""
+"""Tokens: attempts in flight, priorities, and what a waiting call releases."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def settle() -> None:
     await anyio.wait_all_tasks_blocked()
 
 
-async def test_a_single_call_passes_a_map_on_the_same_client() -> None:
+async def test_a_single_call_overtakes_a_map_on_the_same_client() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.05))
     async with (
         endpoint.client(max_in_flight=2) as client,
@@ -79,15 +79,15 @@ async def test_a_single_call_passes_a_map_on_the_same_client() -> None:
         await anyio.sleep(0.06)
         before = len(endpoint.attempts)
         await client.chat("at once, please")
-        # Of those that were in flight two may have been followed by others in the same moment.
+        # Two of the calls in flight may have been followed by others at the same moment.
         asked = [request.body and request.body["messages"][0]["content"] for request in endpoint.attempts]
         assert asked.index("at once, please") <= before + 2
         group.cancel_scope.cancel()
         del one, other
 
 
-async def test_a_priority_is_said_with_the_call_or_the_request() -> None:
-    endpoint = FakeEndpoint(Answer(delay=0.3))  # time for all to come
+async def test_a_priority_is_set_by_the_call_or_the_request() -> None:
+    endpoint = FakeEndpoint(Answer(delay=0.3))  # long enough for all calls to arrive
 
     async def ask(client: Client, text: str, group: anyio.abc.TaskGroup, priority: int) -> None:
         group.start_soon(lambda: client.chat(text, priority=priority))
@@ -108,7 +108,7 @@ async def test_a_priority_is_said_with_the_call_or_the_request() -> None:
 # The limiter of a client.
 
 
-async def test_a_limiter_is_given_or_made_and_its_total_changes_while_calls_are_made() -> None:
+async def test_a_limiter_is_passed_or_made_and_its_total_may_change() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.002))
     limiter = PriorityCapacityLimiter(2)
     async with endpoint.client(limiter=limiter) as client:
@@ -129,7 +129,7 @@ async def test_a_limiter_is_given_or_made_and_its_total_changes_while_calls_are_
         assert client.in_flight == 0
 
 
-async def test_an_anyio_limiter_serves_first_come_first_served() -> None:
+async def test_an_anyio_limiter_serves_fifo() -> None:
     endpoint = FakeEndpoint(Answer(delay=0.1))
     async with (
         endpoint.client(limiter=anyio.CapacityLimiter(1)) as client,
@@ -154,7 +154,7 @@ async def test_a_map_follows_an_anyio_limiter() -> None:
         assert (done, endpoint.most_in_flight) == (100, 8)
 
 
-async def test_clients_may_share_a_limiter() -> None:
+async def test_clients_can_share_a_limiter() -> None:
     endpoint, limiter = FakeEndpoint(otherwise=Answer(delay=0.002)), PriorityCapacityLimiter(5)
     async with (
         endpoint.client(limiter=limiter) as one,
@@ -175,12 +175,12 @@ async def test_clients_may_share_a_limiter() -> None:
         ({"limiter": PriorityCapacityLimiter(5), "max_in_flight": 5}, "remove one of them"),
     ],
 )
-async def test_a_limiter_that_is_none_is_refused(keywords: dict[str, Any], said: str) -> None:
+async def test_an_invalid_limiter_raises(keywords: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         FakeEndpoint().client(**keywords)
 
 
-async def test_a_map_over_an_unlimited_limiter_needs_a_limit_of_its_own() -> None:
+async def test_a_map_with_an_unlimited_limiter_needs_its_own_limit() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
     async with endpoint.client(limiter=PriorityCapacityLimiter(math.inf)) as client:
         with pytest.raises(SettingsError, match="max_in_flight="):
@@ -190,11 +190,11 @@ async def test_a_map_over_an_unlimited_limiter_needs_a_limit_of_its_own() -> Non
     assert endpoint.most_in_flight == 4
 
 
-async def test_a_stream_holds_a_token_until_its_end_or_the_end_of_its_block() -> None:
+async def test_a_stream_holds_a_token_until_it_or_its_block_ends() -> None:
     async with FakeEndpoint().client(max_in_flight=5) as client:
         async with client.stream("?") as stream:
             assert client.in_flight == 1
-            async with client.stream("?") as other:  # one task may hold several
+            async with client.stream("?") as other:  # one task may hold several tokens
                 assert client.in_flight == 2
                 async for _ in other:
                     pass
@@ -203,7 +203,7 @@ async def test_a_stream_holds_a_token_until_its_end_or_the_end_of_its_block() ->
         assert client.in_flight == 0, "the block was left early"
 
 
-async def test_the_time_in_the_queue_is_not_elapsed_time() -> None:
+async def test_time_in_the_queue_is_not_elapsed_time() -> None:
     async with FakeEndpoint(otherwise=Answer(delay=0.05)).client(max_in_flight=1) as client:
         replies = list[Reply]()
 
@@ -221,11 +221,11 @@ async def test_the_time_in_the_queue_is_not_elapsed_time() -> None:
         assert third.elapsed < third.queued
 
 
-# What waits gives its token back.
+# Waiting calls.
 
 
 @pytest.mark.parametrize("stage", [Stage.OBSERVE, Stage.PERSIST, Stage.PROTECT, Stage.PACE])
-async def test_a_call_that_waits_lets_another_pass(stage: Stage) -> None:
+async def test_a_waiting_call_lets_another_one_go(stage: Stage) -> None:
     endpoint, wait_is_over = FakeEndpoint(), anyio.Event()
     async with (
         endpoint.client([Waits(0, stage, until=wait_is_over)], max_in_flight=1) as client,
@@ -239,7 +239,7 @@ async def test_a_call_that_waits_lets_another_pass(stage: Stage) -> None:
     assert order(endpoint) == ["passes", "wait"]
 
 
-async def test_tokens_are_taken_again_by_priority_before_the_block_is_left() -> None:
+async def test_tokens_are_taken_again_by_priority_at_the_end_of_the_block() -> None:
     endpoint, wait_is_over = FakeEndpoint(Answer(delay=0.5)), anyio.Event()
     async with (
         endpoint.client([Waits(0, until=wait_is_over)], max_in_flight=1) as client,
@@ -255,7 +255,7 @@ async def test_tokens_are_taken_again_by_priority_before_the_block_is_left() -> 
     assert endpoint.most_in_flight == 1
 
 
-async def test_a_map_makes_other_calls_while_some_wait_and_holds_four_times_as_many() -> None:
+async def test_a_map_makes_other_calls_while_some_wait_up_to_four_times_as_many() -> None:
     items = [*["at once"] * 20, *["wait"] * 100]
     async with (
         FakeEndpoint().client([Waits(60.0)], max_in_flight=3) as client,
@@ -267,7 +267,7 @@ async def test_a_map_makes_other_calls_while_some_wait_and_holds_four_times_as_m
         assert "32 read, 12 calls held, 12 of them waiting" in repr(outcomes)
 
 
-async def test_while_nothing_has_succeeded_a_map_begins_few_others_for_those_that_wait() -> None:
+async def test_without_a_success_a_map_begins_few_calls_for_waiting_ones() -> None:
     async with (
         FakeEndpoint().client([Waits(60.0)], max_in_flight=10) as client,
         client.map(["wait"] * 100) as outcomes,
@@ -276,8 +276,8 @@ async def test_while_nothing_has_succeeded_a_map_begins_few_others_for_those_tha
         assert "13 read, 13 calls held, 13 of them waiting" in repr(outcomes)
 
 
-async def test_a_wait_that_is_cancelled_by_its_policy_costs_no_token_beyond_the_limit() -> None:
-    """A time limit around the block, where it should be inside: the attempt takes the tokens first."""
+async def test_a_cancelled_wait_does_not_exceed_the_limit() -> None:
+    """The policy puts a time limit around the block instead of inside it: the attempt takes tokens first."""
 
     @attrs.frozen
     class Impatient:
@@ -305,7 +305,7 @@ async def test_a_wait_that_is_cancelled_by_its_policy_costs_no_token_beyond_the_
 
 @attrs.frozen
 class Limits:
-    """A policy's own limiter, as an application may have one for each tenant."""
+    """A policy with its own limiter, as an application may have one per tenant."""
 
     limiter: PriorityCapacityLimiter
     name: str = "limits"
@@ -322,7 +322,7 @@ class Limits:
         return limit
 
 
-async def test_whoever_waits_for_a_policys_limiter_holds_no_token_of_the_client() -> None:
+async def test_a_call_that_waits_for_a_policys_limiter_holds_no_token_of_the_client() -> None:
     endpoint, limiter = FakeEndpoint(Answer(delay=0.5)), PriorityCapacityLimiter(1)
     async with (
         endpoint.client([Limits(limiter)], max_in_flight=10) as client,
@@ -337,7 +337,7 @@ async def test_whoever_waits_for_a_policys_limiter_holds_no_token_of_the_client(
     assert limiter.borrowed_tokens == client.in_flight == 0
 
 
-async def test_a_failed_attempt_gives_back_what_it_holds() -> None:
+async def test_a_failed_attempt_releases_its_tokens() -> None:
     limiter = PriorityCapacityLimiter(1)
     async with FakeEndpoint(otherwise=500).client([Limits(limiter)], max_in_flight=1) as client:
         for _ in range(3):
@@ -346,10 +346,10 @@ async def test_a_failed_attempt_gives_back_what_it_holds() -> None:
     assert limiter.borrowed_tokens == client.in_flight == 0
 
 
-def test_a_call_that_waits_inside_a_policys_limiter_and_one_that_waits_for_it_both_go_on() -> None:
-    """They take their tokens in one order: neither holds what the other waits for."""
+def test_calls_that_wait_inside_and_for_a_policys_limiter_do_not_deadlock() -> None:
+    """Both take their tokens in the same order, so neither holds what the other waits for."""
     limiter = PriorityCapacityLimiter(1)
-    policies: list[Policy] = [Limits(limiter), Waits(1.0)]  # "limits" stands outside of "waits"
+    policies: list[Policy] = [Limits(limiter), Waits(1.0)]  # "limits" is outside "waits"
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.1))
 
     async def main() -> None:
@@ -357,7 +357,7 @@ def test_a_call_that_waits_inside_a_policys_limiter_and_one_that_waits_for_it_bo
             async with endpoint.client(policies, max_in_flight=2) as client, trio.open_nursery() as nursery:
                 for _ in range(2):
                     nursery.start_soon(client.chat, "wait")
-                await trio.sleep(0.95)  # so that these two want their tokens again while the others go
+                await trio.sleep(0.95)  # these two take their tokens again while the others run
                 for _ in range(2):
                     nursery.start_soon(client.chat, "at once")
 
@@ -366,7 +366,7 @@ def test_a_call_that_waits_inside_a_policys_limiter_and_one_that_waits_for_it_bo
     assert limiter.borrowed_tokens == 0
 
 
-async def test_a_policy_further_out_may_refuse_an_attempt_that_has_waited() -> None:
+async def test_an_outer_policy_may_reject_an_attempt_after_its_wait() -> None:
     @attrs.define
     class Refuses:
         name: str = "refuses"
@@ -397,7 +397,7 @@ async def test_a_policy_further_out_may_refuse_an_attempt_that_has_waited() -> N
     assert (refuses.asked, len(endpoint.attempts)) == (1, 1)
 
 
-def test_a_priority_call_passes_ten_thousand_that_wait_in_a_map() -> None:
+def test_a_priority_call_overtakes_ten_thousand_waiting_calls_of_a_map() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=1.0))
 
     async def main() -> None:
@@ -435,7 +435,7 @@ async def turns_during(do: Callable[[], Awaitable[object]]) -> int:
 
 @attrs.frozen
 class Answers:
-    """Answers by itself, or refuses."""
+    """A policy that answers or rejects calls itself."""
 
     result: Reply | Exception
     name: str = "answers"
@@ -451,7 +451,7 @@ class Answers:
 
 
 @pytest.mark.parametrize("result", [CircuitOpen("open", 1.0), Reply(200, Headers([]), b"{}")])
-async def test_a_call_that_a_policy_ends_gives_others_a_turn_and_can_be_cancelled(result: Any) -> None:
+async def test_a_call_answered_by_a_policy_is_a_checkpoint(result: Any) -> None:
     async with FakeEndpoint().client([Answers(result)]) as client:
 
         async def ask(number: int = 1000) -> None:
@@ -477,7 +477,7 @@ async def test_a_call_that_a_policy_ends_gives_others_a_turn_and_can_be_cancelle
         lambda client: client.send(Request({"model": 5})),
     ],
 )
-async def test_a_call_that_is_refused_gives_others_a_turn_and_can_be_cancelled(
+async def test_a_rejected_call_is_a_checkpoint(
     refused: Callable[[Client], Awaitable[object]],
 ) -> None:
     async with FakeEndpoint().client() as client:
@@ -495,7 +495,7 @@ async def test_a_call_that_is_refused_gives_others_a_turn_and_can_be_cancelled(
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_a_map_of_refused_items_gives_others_a_turn(ordered: bool) -> None:
+async def test_each_rejected_item_of_a_map_is_a_checkpoint(ordered: bool) -> None:
     refused = [{"model": 5}] * 1000
     async with FakeEndpoint().client(max_in_flight=1) as client:
 
@@ -511,7 +511,7 @@ async def test_a_map_of_refused_items_gives_others_a_turn(ordered: bool) -> None
         assert await turns_during(iterate) > 900
 
 
-async def test_iterating_over_ready_outcomes_gives_others_a_turn_now_and_then() -> None:
+async def test_iterating_over_ready_outcomes_gives_other_tasks_turns() -> None:
     async with FakeEndpoint().client(max_in_flight=200) as client, client.map(["?"] * 200) as outcomes:
         await settle()
 

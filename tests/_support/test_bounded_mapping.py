@@ -1,4 +1,4 @@
-"""State by model or tag: a hundred thousand of them take no more room than a thousand."""
+"""Bounded mappings, and policies with state per model or tag: their memory is limited."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def listed(key: int) -> list[int]:
     return [key]
 
 
-def test_a_value_is_made_once_while_its_key_is_in_use() -> None:
+def test_a_value_is_made_once_while_its_key_is_used() -> None:
     made: list[int] = []
 
     def make(key: int) -> list[int]:
@@ -44,7 +44,7 @@ def test_a_value_is_made_once_while_its_key_is_in_use() -> None:
     assert made == list(range(100))
 
 
-def test_what_was_not_used_of_late_is_dropped_and_made_anew() -> None:
+def test_keys_not_used_recently_are_dropped_and_made_again() -> None:
     mapping = BoundedMapping(listed, max_size=10)
     first = mapping[0]
     for key in range(1, 11):
@@ -54,7 +54,7 @@ def test_what_was_not_used_of_late_is_dropped_and_made_anew() -> None:
 
 
 @given(st.lists(st.integers(0, 40), max_size=300), st.integers(2, 12))
-def test_it_holds_no_more_than_was_said_and_keeps_the_latest(keys: list[int], most: int) -> None:
+def test_the_size_is_limited_and_the_latest_keys_are_kept(keys: list[int], most: int) -> None:
     mapping = BoundedMapping(listed, max_size=most)
     for number, key in enumerate(keys):
         value = mapping[key]
@@ -66,7 +66,7 @@ def test_it_holds_no_more_than_was_said_and_keeps_the_latest(keys: list[int], mo
         assert set(latest) <= set(held)
 
 
-def test_what_is_in_use_is_never_dropped() -> None:
+def test_values_in_use_are_never_dropped() -> None:
     busy = {3, 5}
     mapping = BoundedMapping(listed, max_size=10, in_use=lambda value: value[0] in busy)
     kept = {key: mapping[key] for key in busy}
@@ -98,8 +98,8 @@ EACH = 2000
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES)
-async def test_models_and_tags_without_end_take_no_more_room(make: Callable[[], Policy]) -> None:
-    """Measured over as many as there are at first: what grows with each would show as often as it likes."""
+async def test_any_number_of_models_and_tags_takes_constant_memory(make: Callable[[], Policy]) -> None:
+    """The second half must need no more memory than the first one of equal size."""
 
     async def calls(begin: int) -> None:
         requests = (

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Formatting of durations and amounts."""
 
 from decimal import Decimal
 
@@ -14,11 +14,11 @@ from headrace._support.units import format_duration, format_usd
         *((0.1, "0.10 s"), (0.42, "0.42 s"), (12.4, "12 s"), (187, "3:07"), (7530, "2:05:30")),
     ],
 )
-def test_durations(seconds: float, said: str) -> None:
+def test_durations_are_formatted_for_people(seconds: float, said: str) -> None:
     assert format_duration(seconds) == said
 
 
-def test_money_is_told_to_the_hundredth_of_a_cent_where_it_is_little() -> None:
+def test_small_amounts_have_four_decimals() -> None:
     assert [format_usd(Decimal(usd)) for usd in ("0.00004", "0.5", "1234.567")] == [
         "$0.0000",
         "$0.5000",

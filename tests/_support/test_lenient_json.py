@@ -1,4 +1,4 @@
-"""JSON that is not strict, and JSON with something around it."""
+"""JSON that is not strict, and JSON surrounded by other text."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_both_decoders_read_the_same(value: Any) -> None:
+def test_both_decoders_read_valid_json_alike(value: Any) -> None:
     content = msgspec.json.encode(value)
     assert decode_json(content) == decode_leniently(content) == value
 
 
 @given(st.binary())
-def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+def test_any_bytes_are_decoded_or_raise_not_json(content: bytes) -> None:
     try:
         value = decode_json(content)
     except NOT_JSON:
@@ -44,7 +44,7 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
 
 
 @given(st.text().map(lambda text: json.dumps(text)))
-def test_any_escapes_give_a_text_that_can_be_written(content: str) -> None:
+def test_any_escapes_give_a_string_that_can_be_encoded(content: str) -> None:
     decode_json(content.encode()).encode()
 
 
@@ -89,7 +89,7 @@ def test_the_one_object_is_found(text: str) -> None:
         f'{WRITTEN} or {{"name": "Saw"}}',
     ],
 )
-def test_no_part_and_none_of_several_is_taken_for_the_answer(text: str) -> None:
+def test_parts_and_several_objects_are_not_the_answer(text: str) -> None:
     with pytest.raises(AnswerError):
         response_format_for(Product).parse(text)
 
@@ -122,7 +122,7 @@ def test_the_one_choice_is_found(kind: Any, text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["It is not Garten", "Garten or Haushalt", "**Garten** or **Haushalt**", "", "Gartn"]
 )
-def test_a_choice_that_may_be_denied_does_not_count(text: str) -> None:
+def test_a_choice_that_may_be_negated_does_not_count(text: str) -> None:
     assert match_choice(["Garten", "Haushalt"], text) is None
     with pytest.raises(AnswerError):
         response_format_for(Section).parse(text)
@@ -137,12 +137,12 @@ def test_a_choice_that_may_be_denied_does_not_count(text: str) -> None:
         (bool, "```\ntrue\n```", True),
     ],
 )
-def test_a_single_value_may_stand_without_its_object(kind: Any, text: str, value: Any) -> None:
+def test_a_single_value_is_accepted_without_its_object(kind: Any, text: str, value: Any) -> None:
     assert response_format_for(kind).parse(text) == value
 
 
 @given(st.text(st.sampled_from('{}"[]:,\\ a1')))
-def test_whatever_is_in_braces_objects_are_found_in_order(text: str) -> None:
+def test_objects_are_found_in_order_in_any_text(text: str) -> None:
     found = [each.decode() for each in json_objects(text)]
     at = 0
     for each in found:
@@ -150,6 +150,6 @@ def test_whatever_is_in_braces_objects_are_found_in_order(text: str) -> None:
         at = text.index(each, at) + len(each)
 
 
-def test_very_many_braces_take_no_time() -> None:
+def test_many_braces_take_linear_time() -> None:
     assert list(json_objects("{" * 1_000_000)) == []
     assert next(iter(json_objects("{} " * 1_000))) == b"{}"

@@ -1,4 +1,4 @@
-"""A key, or 8 characters of it, is blotted out of text from outside in any escaping, and nothing else is."""
+"""A key, or 8 consecutive characters of it, is removed from foreign text, and nothing else is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ keys = st.tuples(prefixes, st.text(LETTERS + "-_+/=.:~", min_size=8, max_size=60
 
 
 def each(write: str) -> list[str]:
-    """For one character of a key: all the ways to write it that ``write`` names."""
+    """All ways to write one character of a key that ``write`` names."""
     code = ord(write)
     ways = [write, f"\\u{code:04x}", f"\\u{code:04X}", f"\\x{code:02x}", f"%{code:02X}", f"%25{code:02x}"]
     ways += [
@@ -74,7 +74,7 @@ def shows(text: str, secret: str) -> bool:
 
 
 @given(key=keys, data=st.data())
-def test_no_eight_characters_of_a_key_are_left_however_they_are_escaped(
+def test_eight_characters_of_a_key_are_removed_in_any_escaping(
     key: tuple[str, str], data: st.DataObject
 ) -> None:
     prefix, secret = key
@@ -92,13 +92,13 @@ def test_no_eight_characters_of_a_key_are_left_however_they_are_escaped(
 @given(
     key=st.text("QWERTZUIOP-_/+", min_size=8), text=st.text("sk-abcux01 \\/%&#;{}\"'é\ud83d", max_size=300)
 )
-def test_text_that_does_not_hold_the_key_stays_the_same_object(key: str, text: str) -> None:
+def test_text_without_the_key_stays_the_same_object(key: str, text: str) -> None:
     redactor = Redactor("sk-" + key)
     assert shows(text, key) or redactor.text(text) is text
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_the_key_is_replaced_with_its_prefix_and_in_json_leaves_json(key: str) -> None:
+def test_the_key_is_replaced_with_its_prefix_and_json_stays_valid(key: str) -> None:
     redactor = Redactor(key)
     assert redactor.text(f"key: {key}, again {key}") == "key: ***, again ***"
     escaped = "".join(f"\\u{ord(character):04x}" for character in key)
@@ -113,14 +113,14 @@ def test_the_key_is_replaced_with_its_prefix_and_in_json_leaves_json(key: str) -
 
 
 @pytest.mark.parametrize("key", [None, "", "a", "ollama", "EMPTY", "sk-abc1"])
-def test_a_key_of_under_eight_characters_is_a_word_and_left_alone(key: str | None) -> None:
+def test_a_key_of_fewer_than_eight_characters_is_kept(key: str | None) -> None:
     redactor = Redactor(key)
     text = f"{key or ''}: model 'a' of ollama not found, EMPTY, sk-abc1"
     assert redactor.is_noop
     assert redactor.text(text) is text
 
 
-def test_the_public_prefix_is_not_counted() -> None:
+def test_the_public_prefix_does_not_count() -> None:
     redactor = Redactor("sk-proj-QWERTZUIOP")
     for harmless in ("keys begin with sk-proj-", "sk-proj-QWERTZU", "sk-proj-***TZUIOP", "Qwertzui"):
         assert redactor.text(harmless) == harmless
@@ -129,7 +129,7 @@ def test_the_public_prefix_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize("flood", ["\\", "%25", "&amp;", "&#0", "\\u005", "Q", "%", "\\x"])
-def test_a_flood_of_escapes_takes_linear_time(flood: str) -> None:
-    # A square of it would take minutes.
+def test_many_escapes_take_linear_time(flood: str) -> None:
+    # Quadratic time would take minutes.
     content = Redactor("sk-QWERTZUIOPQQQQQQQQQ-").content((flood * 100_000 + ":QWERTZUI").encode())
     assert content.endswith(b":***")

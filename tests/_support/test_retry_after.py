@@ -1,4 +1,4 @@
-"""Delays asked for by the server, as text from outside says them."""
+"""Parsing of ``Retry-After`` headers."""
 
 from __future__ import annotations
 
@@ -38,41 +38,41 @@ NOW = 1696004797.0  # Fri, 29 Sep 2023 16:26:37 GMT
         ("29 Sep 2023 16:26:57 GMT", None),
     ],
 )
-def test_retry_after(value: str, seconds: float | None) -> None:
+def test_valid_values_are_seconds_and_others_none(value: str, seconds: float | None) -> None:
     assert retry_after_seconds({"retry-after": value}, NOW) == seconds
 
 
-def test_milliseconds_come_first() -> None:
+def test_milliseconds_take_precedence() -> None:
     assert retry_after_seconds({"retry-after-ms": "1500", "retry-after": "20"}, NOW) == 1.5
 
 
 @pytest.mark.parametrize("rubbish", ["0", "-1", "nan", "soon"])
-def test_rubbish_milliseconds_leave_the_word_to_seconds(rubbish: str) -> None:
+def test_invalid_milliseconds_are_ignored(rubbish: str) -> None:
     assert retry_after_seconds({"retry-after-ms": rubbish, "retry-after": "20"}, NOW) == 20.0
 
 
-def test_a_date_is_measured_from_the_answers_own_date() -> None:
+def test_a_date_is_compared_with_the_date_of_the_response() -> None:
     headers = {"retry-after": "Fri, 29 Sep 2023 16:26:57 GMT", "date": "Fri, 29 Sep 2023 16:26:37 GMT"}
     for jumped in (0.0, NOW + 1e6):
         assert retry_after_seconds(headers, jumped) == 20.0
 
 
-def test_a_date_of_rubbish_is_not_measured_from() -> None:
+def test_an_invalid_date_header_is_ignored() -> None:
     headers = {"retry-after": "Fri, 29 Sep 2023 16:26:57 GMT", "date": "yesterday"}
     assert retry_after_seconds(headers, NOW) == 20.0
 
 
-def test_nothing_asked() -> None:
+def test_without_headers_there_is_no_value() -> None:
     assert retry_after_seconds({}, NOW) is None
 
 
 @given(st.text(), st.text())
-def test_any_text_gives_a_moment_to_come_or_none(value: str, milliseconds: str) -> None:
+def test_any_text_gives_a_future_moment_or_none(value: str, milliseconds: str) -> None:
     asked = retry_after_seconds({"retry-after": value, "retry-after-ms": milliseconds}, NOW)
     assert asked is None or 0 < asked < float("inf")
 
 
-def test_a_status_error_says_how_long_it_asks_to_stay_away() -> None:
+def test_a_status_error_has_retry_after() -> None:
     headers = Headers([(b"Retry-After", b"7")])
     assert StatusError("busy", 429, headers).retry_after == 7.0
     assert StatusError("busy", 429, Headers([])).retry_after is None

@@ -1,4 +1,4 @@
-"""A single error of a task group comes out of it as itself."""
+"""Task groups that raise a single error as itself."""
 
 import anyio
 import pytest
@@ -12,7 +12,7 @@ async def fail(error: Exception) -> None:
     raise error
 
 
-async def test_one_error_is_itself_with_its_cause() -> None:
+async def test_a_single_error_is_raised_as_itself_with_its_cause() -> None:
     error = ValueError("alone")
     error.__cause__ = KeyError("why")
 
@@ -25,7 +25,7 @@ async def test_one_error_is_itself_with_its_cause() -> None:
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-async def test_several_errors_are_a_group() -> None:
+async def test_several_errors_are_raised_as_a_group() -> None:
     async def fail_twice() -> None:
         async with task_group() as group:
             group.start_soon(fail, ValueError())
@@ -36,7 +36,7 @@ async def test_several_errors_are_a_group() -> None:
     assert {type(error) for error in caught.value.exceptions} == {ValueError, KeyError}
 
 
-async def test_an_error_that_several_tasks_meet_is_one() -> None:
+async def test_one_error_object_of_several_tasks_counts_once() -> None:
     error = ValueError("the disk is full")
 
     async def fail_twice() -> None:
@@ -49,7 +49,7 @@ async def test_an_error_that_several_tasks_meet_is_one() -> None:
     assert caught.value is error
 
 
-async def test_a_cancellation_from_outside_is_no_error() -> None:
+async def test_a_cancellation_from_outside_is_not_an_error() -> None:
     with anyio.move_on_after(0.01) as scope:
         async with task_group():
             await anyio.sleep_forever()

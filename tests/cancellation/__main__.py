@@ -1,6 +1,6 @@
-"""`python -m tests.cancellation --calls 20000`: cancel calls at random moments, and look what is left.
+"""`python -m tests.cancellation --calls 20000`: cancel calls at random moments, and check what they leave.
 
-In memory: on trio in virtual time, on asyncio ten times as fast as a clock goes.
+In memory: on trio in virtual time, on asyncio ten times faster than real time.
 """
 
 from __future__ import annotations

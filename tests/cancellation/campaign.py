@@ -1,7 +1,7 @@
-"""Calls that are cancelled at random moments, through any two policies, and a look at what they leave behind.
+"""Cancels calls at random moments, through each pair of policies, and checks what they leave behind.
 
-All moments are multiples of a small step, so that cancellations often fall on what they interrupt: a token
-that is just given, an answer that just comes, a stream's last piece.
+All times are multiples of a small step, so that cancellations often coincide with what they interrupt: a new
+token, a reply that arrives, a stream's last part.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from headrace_retry import Retry
 from headrace_route import Route
 
 SPAN = 4.0
-"""Seconds in which the calls of one client begin."""
+"""Seconds in which the calls of one client start."""
 
 PRICES = {"m": {"input": "0", "output": "100000"}, "other": {"input": "0", "output": "10"}}
 
 
 @attrs.frozen
 class World:
-    """What one client's calls meet.
+    """The environment of one client's calls.
 
     Attributes:
-        rng: Decides all.
-        scale: Real or virtual seconds for each of the campaign's.
+        rng: The source of all randomness.
+        scale: Real or virtual seconds per second of the campaign.
         folder: For files.
     """
 
@@ -61,11 +61,11 @@ class World:
     folder: Path
 
     def moment(self, most: float) -> float:
-        """A time up to ``most``, of which there are few."""
+        """One of few times up to ``most``."""
         return self.rng.randrange(int(most * 20) + 1) / 20 * self.scale
 
     def step(self) -> Step:
-        """What an attempt is answered."""
+        """The reply to an attempt."""
         kind = self.rng.random()
         if kind < 0.1:
             wait = {"retry-after-ms": str(int(self.moment(1.0) * 1000))}
@@ -92,7 +92,7 @@ POLICIES: dict[str, Callable[[World], Policy]] = {
     "retry": lambda world: Retry(attempts=4, base=0.1 * world.scale, budget=None, rng=world.rng),
     "route": lambda world: Route(by=world.rng.choice(["weight", "order", "least_in_flight"]), rng=world.rng),
 }
-"""One of each kind."""
+"""One policy of each kind."""
 
 
 class LeftBehindError(Exception):
@@ -101,13 +101,13 @@ class LeftBehindError(Exception):
 
 @attrs.define
 class Figures:
-    """What a campaign has done.
+    """The results of a campaign.
 
     Attributes:
         calls: Calls made.
         ends: How they ended: ``ok``, ``cancelled`` or the code of their error.
-        attempts: Those that reached an endpoint.
-        clients: Clients, each with its policies.
+        attempts: Attempts that reached an endpoint.
+        clients: Clients, each with other policies.
     """
 
     calls: int = 0
@@ -124,19 +124,19 @@ class Figures:
 
 
 def combinations() -> list[tuple[str, ...]]:
-    """Each policy alone, and each two of them."""
+    """Each policy alone, and each pair of them."""
     return [*((name,) for name in POLICIES), *itertools.combinations(POLICIES, 2)]
 
 
 def perform(calls: int, seed: int, backend: str, folder: Path, scale: float) -> Figures:
-    """Make so many calls in all, in equal parts through each combination of policies.
+    """Make ``calls`` calls, the same number through each combination of policies.
 
     Raises:
-        LeftBehindError: Something was left behind; it says what, and by which policies.
+        LeftBehindError: Something was left behind. The message says what, and by which policies.
     """
     figures = Figures()
     chosen = combinations()
-    gc.freeze()  # what is there already need not be looked through again and again
+    gc.freeze()  # so that older objects are not searched again and again
     for number, names in enumerate(chosen):
         share = calls * (number + 1) // len(chosen) - calls * number // len(chosen)
         world = World(random.Random(seed * 1000 + number), scale, folder)
@@ -182,7 +182,7 @@ async def _use_a_client(world: World, names: Sequence[str], calls: int, figures:
         figures.calls += calls
         figures.clients += 1
         figures.attempts += sum(len(fake.attempts) for fake in fakes.values())
-        client.limiter.total_tokens = 1  # one that is lost would be missed
+        client.limiter.total_tokens = 1  # a lost one would be missing
         with anyio.move_on_after(600) as scope:
             await _until_answered(client)
         if scope.cancelled_caught:
@@ -255,7 +255,7 @@ async def _cancelled_after(seconds: float, rng: random.Random) -> AsyncIterator[
 
 
 def _check(client: Client, fakes: dict[str, FakeEndpoint], tasks: int) -> None:
-    """Raise `LeftBehindError` where a token, a waiter, a place, a reservation or a task is left."""
+    """Raise `LeftBehindError` if a token, a waiter, a slot, a reservation or a task is left."""
     left: dict[str, object] = {}
     if _tasks() != tasks:
         left["tasks"] = _tasks() - tasks

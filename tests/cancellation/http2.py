@@ -1,8 +1,8 @@
-"""`python -m tests.cancellation.http2`: cancel one stream among a hundred of a connection, again and again.
+"""`python -m tests.cancellation.http2`: cancel one stream among a hundred of a connection, many times.
 
-Each time the other calls are answered as if nothing had been, over the connections that there are; and
-calls that are cancelled at any moment leave nothing behind. Against a server of your own with ``--url`` (an
-endpoint that speaks HTTP/2; ``SSL_CERT_FILE`` names its authority), else one that is made for it.
+Each time the other calls are answered undisturbed, over the existing connections. Calls that are cancelled at
+any moment leave nothing behind. With ``--url`` it uses your own server (an HTTP/2 endpoint; ``SSL_CERT_FILE``
+sets its authority), otherwise it starts one.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ import h2.exceptions
 from tests.cancellation.campaign import LeftBehindError
 
 from headrace import CallError, Client
-from headrace.transports.http2_connection import Http2Connection
-from headrace.transports.http2_pool import Http2Pool
+from headrace.transports.http2.connection import Http2Connection
+from headrace.transports.http2.connection_pool import Http2Pool
 from headrace.transports.native import NativeTransport
 
 TOGETHER = 100
-"""Calls at once, as many as a connection carries."""
+"""Calls at once: as many as a connection carries."""
 
 ANSWER = b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}'
 
 CALMED = 200
-"""Rounds after which memory is to stay as it is."""
+"""Rounds after which the memory must stay the same."""
 
 
 @attrs.define
 class Figures:
-    """What a campaign has done.
+    """The results of a campaign.
 
     Attributes:
         ends: How calls ended: ``ok``, ``cancelled`` or the code of their error.
-        connections: How many were opened.
-        objects: Python objects at the end beyond those after the first rounds.
-        resident: KiB of memory likewise.
+        connections: Connections that were opened.
+        objects: Growth of the number of Python objects since the first rounds.
+        resident: Growth of memory since then, in KiB.
     """
 
     ends: Counter[str] = attrs.field(factory=Counter)
@@ -64,7 +64,7 @@ class Figures:
 
 
 class Answers:
-    """A server of HTTP/2 over plain http that answers once it has heard of ``together`` requests."""
+    """An HTTP/2 server over plain http that answers once ``together`` requests have arrived."""
 
     async def serve(self, stream: anyio.abc.SocketStream) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
@@ -82,7 +82,7 @@ class Answers:
                                 event.flow_controlled_length, event.stream_id
                             )
                     for number in asked:
-                        with contextlib.suppress(h2.exceptions.ProtocolError):  # it is reset
+                        with contextlib.suppress(h2.exceptions.ProtocolError):  # the stream is reset
                             connection.send_headers(number, [(":status", "200")])
                             connection.send_data(number, ANSWER, end_stream=True)
                     asked.clear()
@@ -101,7 +101,7 @@ async def _server() -> AsyncIterator[str]:
 
 
 def perform(rounds: int, calls: int, seed: int, backend: str, url: str | None = None) -> Figures:
-    """Cancel one call of a hundred in each of so many rounds, then ``calls`` at random moments.
+    """Cancel one call of a hundred in each of ``rounds`` rounds, then cancel ``calls`` at random moments.
 
     Raises:
         LeftBehindError: A call failed that was not cancelled, a connection was lost, or something is left.
@@ -178,7 +178,7 @@ async def _call(client: Client, figures: Figures) -> None:
 
 
 async def _at_random(client: Client, calls: int, rng: random.Random, figures: Figures) -> None:
-    """Cancel calls at random moments, some of which are streams that are left, or wait for a stream."""
+    """Cancel calls at random moments: whole ones, streams that are left early, and waits for a stream."""
 
     async def some(count: int) -> None:
         for _ in range(count):
@@ -210,28 +210,32 @@ def _pool(client: Client) -> Http2Pool:
 def _check(client: Client, figures: Figures, lost: int | None) -> None:
     pool = _pool(client)
     left: dict[str, object] = {}
-    figures.connections = pool.opened
-    if lost is not None and pool.opened != lost:
-        left["connections"] = pool.opened
+    figures.connections = pool.open_count
+    if lost is not None and pool.open_count != lost:
+        left["connections"] = pool.open_count
     if pool._waiting or pool._opening:
         left["waiting"] = len(pool._waiting) + pool._opening
     if client.in_flight:
         left["in flight"] = client.in_flight
     for connection in pool._connections:
         connection.flush()
-        if connection.busy or connection._uploads or connection.room != connection._allowed:
-            left["streams"] = (connection.busy, connection.room, connection._allowed)
+        if (
+            connection.active_streams
+            or connection._uploads
+            or connection.free_streams != connection._max_streams
+        ):
+            left["streams"] = (connection.active_streams, connection.free_streams, connection._max_streams)
     gc.collect()
     connections = [found for found in gc.get_objects() if type(found) is Http2Connection]
     still_open = sum(not connection.closed for connection in connections)
-    if still_open != pool.opened:
-        left["connections that no pool has"] = still_open - pool.opened
+    if still_open != pool.open_count:
+        left["connections that no pool has"] = still_open - pool.open_count
     if left:
         raise LeftBehindError(str(left))
 
 
 def _memory() -> tuple[int, int]:
-    """How many objects there are, and the KiB that the process has."""
+    """How many objects there are, and the KiB of memory of this process."""
     gc.collect()
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[1])

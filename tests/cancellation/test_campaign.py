@@ -1,4 +1,4 @@
-"""Some of the calls that `python -m tests.cancellation` cancels by the ten thousand."""
+"""A small part of the cancellations of `python -m tests.cancellation`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALLS = int(os.environ.get("TEST_CANCELLED_CALLS", "1200"))
 
 
 @pytest.mark.parametrize("backend", SCALES)
-def test_cancelled_at_any_moment_calls_leave_nothing_behind(backend: str, tmp_path: Path) -> None:
+def test_calls_cancelled_at_any_moment_leave_nothing_behind(backend: str, tmp_path: Path) -> None:
     figures = perform(CALLS, 20261128, backend, tmp_path, SCALES[backend])
     assert figures.calls == CALLS
     assert figures.ends["cancelled"] > CALLS / 5
@@ -44,7 +44,7 @@ class Forgets:
         return queued
 
 
-def test_the_campaign_finds_what_it_looks_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_campaign_finds_a_leak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def forgets(world: World) -> Forgets:
         return Forgets()
 
@@ -54,7 +54,7 @@ def test_the_campaign_finds_what_it_looks_for(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.parametrize("backend", SCALES)
-def test_one_stream_of_a_hundred_is_cancelled_and_the_others_are_answered(backend: str) -> None:
+def test_one_of_a_hundred_streams_is_cancelled_and_the_others_are_answered(backend: str) -> None:
     figures = http2.perform(30, 500, 20261128, backend)
     assert figures.ends["ok"] > 2970
     assert figures.ends["cancelled"] > 20

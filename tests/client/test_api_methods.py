@@ -1,4 +1,4 @@
-"""Single calls: what all of them may be told, what reaches the wire, and what is refused before."""
+"""API methods: their common keywords, what they send, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def endpoint() -> FakeEndpoint:
     return Telling(otherwise='{"a": 1}')
 
 
-# What every call may be told.
+# Common keywords.
 
 
 @pytest.mark.parametrize("method", ALL)
-async def test_each_call_takes_the_same_keywords(endpoint: FakeEndpoint, method: Method) -> None:
+async def test_every_method_accepts_the_same_keywords(endpoint: FakeEndpoint, method: Method) -> None:
     told: dict[str, Any] = {
         "id": "7",
         "timeout": 30.0,
@@ -86,7 +86,7 @@ async def test_each_call_takes_the_same_keywords(endpoint: FakeEndpoint, method:
 
 
 @pytest.mark.parametrize("method", ALL)
-async def test_what_is_none_was_not_said(endpoint: FakeEndpoint, method: Method) -> None:
+async def test_keywords_of_none_are_ignored(endpoint: FakeEndpoint, method: Method) -> None:
     async with endpoint.client() as client:
         await method(client, id=None, timeout=None, deadline=None, tags=None, headers=None)
     [seen] = endpoint.attempts
@@ -94,7 +94,7 @@ async def test_what_is_none_was_not_said(endpoint: FakeEndpoint, method: Method)
 
 
 @pytest.mark.parametrize("method", [chat, typed, stream, responses, embed])
-async def test_calls_of_a_model_take_its_name_and_what_only_the_endpoint_knows(
+async def test_methods_with_a_model_accept_model_and_extra_body(
     endpoint: FakeEndpoint, method: Method
 ) -> None:
     async with endpoint.client() as client:
@@ -122,7 +122,7 @@ async def test_calls_of_a_model_take_its_name_and_what_only_the_endpoint_knows(
         ("X-A: 1", "must be a mapping"),
     ],
 )
-async def test_headers_that_cannot_be_sent_are_an_error_before_anything_is(
+async def test_invalid_headers_raise_before_anything_is_sent(
     endpoint: FakeEndpoint, method: Method, headers: Any, said: str
 ) -> None:
     async with endpoint.client() as client:
@@ -132,7 +132,7 @@ async def test_headers_that_cannot_be_sent_are_an_error_before_anything_is(
 
 
 @pytest.mark.parametrize("method", ALL)
-async def test_an_unknown_keyword_names_the_nearest(endpoint: FakeEndpoint, method: Method) -> None:
+async def test_an_unknown_keyword_raises_with_a_suggestion(endpoint: FakeEndpoint, method: Method) -> None:
     async with endpoint.client() as client:
         with pytest.raises(RequestError, match=r"no (parameter|keyword) 'dedline'; did you mean 'deadline'"):
             await method(client, dedline=5)
@@ -140,7 +140,7 @@ async def test_an_unknown_keyword_names_the_nearest(endpoint: FakeEndpoint, meth
 
 
 @pytest.mark.parametrize("method", [chat, stream, responses, embed])
-async def test_what_is_no_mapping_is_no_extra_body(endpoint: FakeEndpoint, method: Method) -> None:
+async def test_extra_body_must_be_a_mapping(endpoint: FakeEndpoint, method: Method) -> None:
     async with endpoint.client() as client:
         with pytest.raises(RequestError, match="extra_body must be a mapping, not int"):
             await method(client, extra_body=5)
@@ -153,9 +153,7 @@ def test_the_keywords_are_declared_once() -> None:
 
 
 @pytest.mark.parametrize("method", [chat, responses, embed, request])
-async def test_a_refusal_before_anything_is_sent_lets_others_run(
-    endpoint: FakeEndpoint, method: Method
-) -> None:
+async def test_an_invalid_call_is_a_checkpoint(endpoint: FakeEndpoint, method: Method) -> None:
     turns = 0
 
     async def count() -> None:
@@ -181,7 +179,7 @@ async def test_a_refusal_before_anything_is_sent_lets_others_run(
 # send.
 
 
-async def test_a_request_is_sent_as_it_is_with_the_model_filled_in(endpoint: FakeEndpoint) -> None:
+async def test_send_uses_the_clients_model_by_default(endpoint: FakeEndpoint) -> None:
     messages = [{"role": "user", "content": "x"}]
     asked = Request({"messages": messages}, id="7", headers=(("X-A", "1"),), tags={"a": "b"})
     async with endpoint.client() as client:
@@ -204,13 +202,13 @@ async def test_a_request_is_sent_as_it_is_with_the_model_filled_in(endpoint: Fak
 
 
 @pytest.mark.parametrize("item", ["x", {"messages": []}, None, [Request({"messages": []})]])
-async def test_only_a_request_is_sent(endpoint: FakeEndpoint, item: Any) -> None:
+async def test_send_accepts_only_requests(endpoint: FakeEndpoint, item: Any) -> None:
     async with endpoint.client() as client:
         with pytest.raises(RequestError, match=r"send takes a headrace\.Request"):
             await client.send(item)
 
 
-async def test_errors_of_a_request_that_is_sent_are_those_of_a_call() -> None:
+async def test_send_raises_the_errors_of_chat() -> None:
     async with FakeEndpoint(401).client() as client:
         with pytest.raises(AuthenticationError) as caught:
             await client.send(Request({"messages": []}, id="7"))
@@ -220,10 +218,10 @@ async def test_errors_of_a_request_that_is_sent_are_those_of_a_call() -> None:
         await client.send(Request({"messages": []}))
 
 
-# What they show of themselves.
+# Representations.
 
 
-async def test_a_client_shows_where_it_goes_and_how_much_is_under_way() -> None:
+async def test_the_repr_of_a_client_shows_url_state_and_calls_in_flight() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=60))
     client = endpoint.client(api_key="sk-canary-f00dfeed", base_url="https://llm.example/v1", max_in_flight=7)
     assert repr(client) == "<Client https://llm.example/v1 not open yet>"
@@ -243,7 +241,7 @@ async def test_a_client_shows_where_it_goes_and_how_much_is_under_way() -> None:
     assert "https://one.example, http://b not open" in repr(Client(endpoints=endpoints, policies=[]))
 
 
-async def test_a_stream_shows_how_far_it_is() -> None:
+async def test_the_repr_of_a_stream_shows_its_state() -> None:
     async with FakeEndpoint("Hello world").client(api_key="sk-canary-f00dfeed") as client:
         stream = client.stream("x")
         assert repr(stream) == "<Stream not entered yet>"

@@ -1,4 +1,4 @@
-"""The client: one call at a time, its limits, and the mistakes that its users make."""
+"""The client: single calls, invalid arguments, opening and closing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ URL = "http://fake.test/v1"
 
 
 class Priced:
-    """A policy that says what a call cost."""
+    """A policy that sets the cost of a call."""
 
     name = "cost"
     stage = Stage.ACCOUNT
@@ -38,7 +38,7 @@ class Priced:
 
 
 @pytest.mark.anyio
-async def test_a_chat_as_the_documentation_has_it() -> None:
+async def test_a_chat_returns_text_usage_and_attempts() -> None:
     endpoint = FakeEndpoint(Answer("Guten Tag", prompt_tokens=12, completion_tokens=8, cached_tokens=4))
     async with headrace.Client(
         base_url=URL,
@@ -69,7 +69,7 @@ async def test_a_chat_as_the_documentation_has_it() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_cost_is_what_a_policy_says_and_none_without_one(fake_endpoint: FakeEndpoint) -> None:
+async def test_cost_is_set_by_a_policy_and_none_without_one(fake_endpoint: FakeEndpoint) -> None:
     async with fake_endpoint.client() as client:
         assert (await client.chat("Hallo")).cost is None
     async with fake_endpoint.client([Priced()]) as client:
@@ -77,7 +77,7 @@ async def test_the_cost_is_what_a_policy_says_and_none_without_one(fake_endpoint
 
 
 @pytest.mark.anyio
-async def test_what_a_call_says_for_itself(fake_endpoint: FakeEndpoint) -> None:
+async def test_options_of_a_call_reach_the_request(fake_endpoint: FakeEndpoint) -> None:
     messages = [{"role": "system", "content": "Kurz."}, {"role": "user", "content": "Hallo"}]
     async with fake_endpoint.client() as client:
         await client.chat(
@@ -110,7 +110,7 @@ async def test_any_path_of_the_endpoint_can_be_called() -> None:
     assert endpoint.attempts[1].body is None
 
 
-def test_url_and_key_come_from_openais_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_and_key_come_from_the_openai_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "https://llm.example/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
     client = Client(policies=[])
@@ -136,7 +136,7 @@ def test_url_and_key_come_from_openais_variables(monkeypatch: pytest.MonkeyPatch
         ({"policies": [Priced]}, "did you mean Priced()"),
     ],
 )
-def test_a_mistaken_keyword_of_the_client_is_an_error_at_once(keywords: dict[str, Any], said: str) -> None:
+def test_an_invalid_keyword_of_the_client_raises_at_once(keywords: dict[str, Any], said: str) -> None:
     with pytest.raises(headrace.SetupError) as caught:
         Client(**{"base_url": URL, "policies": [], **keywords})
     assert said in str(caught.value)
@@ -161,7 +161,7 @@ def test_a_mistaken_keyword_of_the_client_is_an_error_at_once(keywords: dict[str
         ([5], {}, "messages"),
     ],
 )
-async def test_a_mistaken_argument_of_chat_is_an_error_at_once(
+async def test_an_invalid_argument_of_chat_raises_at_once(
     fake_endpoint: FakeEndpoint, arguments: list[Any], keywords: dict[str, Any], said: str
 ) -> None:
     async with fake_endpoint.client() as client:
@@ -173,14 +173,14 @@ async def test_a_mistaken_argument_of_chat_is_an_error_at_once(
 
 
 @pytest.mark.anyio
-async def test_a_call_without_a_model_says_where_to_name_it(fake_endpoint: FakeEndpoint) -> None:
+async def test_a_call_without_a_model_raises_an_error_with_advice(fake_endpoint: FakeEndpoint) -> None:
     async with fake_endpoint.client(model=None) as client:
         with pytest.raises(RequestError, match="model="):
             await client.chat("Hallo")
 
 
 @pytest.mark.anyio
-async def test_a_client_that_is_not_open_or_closed_says_so(fake_endpoint: FakeEndpoint) -> None:
+async def test_a_client_raises_before_opening_and_after_closing(fake_endpoint: FakeEndpoint) -> None:
     client = fake_endpoint.client()
     with pytest.raises(ClientStateError, match="not open yet"):
         await client.chat("Hallo")
@@ -221,7 +221,7 @@ def test_a_client_belongs_to_the_loop_in_which_it_was_opened(first: str, second:
 
 
 @pytest.mark.anyio
-async def test_the_transport_is_closed_with_the_client_even_when_it_is_cancelled() -> None:
+async def test_the_transport_is_closed_even_if_the_client_is_cancelled() -> None:
     class Closing(MemoryTransport):
         closed = 0
 
@@ -239,5 +239,5 @@ async def test_the_transport_is_closed_with_the_client_even_when_it_is_cancelled
     assert transport.closed == 2
 
 
-def test_in_flight_is_nought_before_the_client_is_open(fake_endpoint: FakeEndpoint) -> None:
+def test_in_flight_is_zero_before_the_client_is_open(fake_endpoint: FakeEndpoint) -> None:
     assert fake_endpoint.client().in_flight == 0

@@ -1,4 +1,4 @@
-"""Texts to vectors: batches, their order, what is refused before and after sending."""
+"""Embeddings: batches, their order, invalid texts and invalid replies."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def answer(*embeddings: Any, indices: Sequence[int] | None = None, **rest: Any) 
 
 
 class Lengths:
-    """A transport whose vector for a text is the text's length; later batches are answered first."""
+    """A transport that returns the length of a text as its vector; later batches are answered first."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -75,7 +75,7 @@ class Lengths:
 
 
 class Priced:
-    """A policy that prices one call in two cents, or those of one text not at all."""
+    """A policy that sets a cost of two cents; optionally none for calls with one text."""
 
     name = "cost"
     stage = Stage.ACCOUNT
@@ -94,7 +94,7 @@ class Priced:
 
 
 @pytest.mark.anyio
-async def test_batches_are_sent_at_once_and_their_vectors_come_in_order() -> None:
+async def test_batches_are_sent_concurrently_and_vectors_keep_the_order() -> None:
     texts = ["x" * length for length in range(1, 26)]
     endpoint = Lengths()
     async with endpoint.client(max_in_flight=3, policies=[Priced()]) as client:
@@ -109,7 +109,7 @@ async def test_batches_are_sent_at_once_and_their_vectors_come_in_order() -> Non
 
 
 @pytest.mark.anyio
-async def test_a_sum_with_an_unknown_in_it_is_unknown() -> None:
+async def test_a_total_with_an_unknown_part_is_none() -> None:
     async with Lengths().client(policies=[Priced(unknown=True)]) as client:
         assert (await client.embed("abc".split() * 2, batch_size=2)).cost == Decimal("0.02")
         assert (await client.embed("abc".split() * 3, batch_size=2)).cost is None
@@ -118,7 +118,7 @@ async def test_a_sum_with_an_unknown_in_it_is_unknown() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_calls_of_a_client_share_its_limit() -> None:
+async def test_embeddings_share_the_limit_of_the_client() -> None:
     endpoint = Lengths()
     async with endpoint.client(max_in_flight=2) as client, anyio.create_task_group() as group:
         for _ in range(3):
@@ -128,7 +128,7 @@ async def test_the_calls_of_a_client_share_its_limit() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_sent() -> None:
+async def test_the_request_has_texts_model_and_encoding() -> None:
     endpoint = FakeEndpoint(Answer(body=answer([0.5, 1.5])))
     async with endpoint.client() as client:
         await client.embed(
@@ -152,7 +152,7 @@ async def test_what_is_sent() -> None:
 
 
 @pytest.mark.anyio
-async def test_both_encodings_are_read_and_vectors_put_in_the_order_of_their_indices() -> None:
+async def test_both_encodings_are_read_and_vectors_sorted_by_index() -> None:
     body = answer([0.5, -1.5], packed(2.0, 3.0), indices=[1, 0])
     async with FakeEndpoint(Answer(body=body)).client() as client:
         done = await client.embed(["a", "b"])
@@ -198,7 +198,7 @@ async def test_without_texts_nothing_is_sent(fake_endpoint: FakeEndpoint) -> Non
         (["a"], {"extra_body": {"user": object()}}, "JSON"),
     ],
 )
-async def test_a_mistaken_argument_is_an_error_at_once(
+async def test_an_invalid_argument_raises_at_once(
     fake_endpoint: FakeEndpoint, texts: Any, keywords: dict[str, Any], said: str
 ) -> None:
     async with fake_endpoint.client() as client:
@@ -211,7 +211,7 @@ async def test_a_mistaken_argument_is_an_error_at_once(
 
 
 @pytest.mark.anyio
-async def test_a_client_that_is_closed_says_so(fake_endpoint: FakeEndpoint) -> None:
+async def test_a_closed_client_raises(fake_endpoint: FakeEndpoint) -> None:
     async with fake_endpoint.client() as client:
         pass
     with pytest.raises(ClientStateError, match="closed"):
@@ -241,7 +241,7 @@ async def test_a_client_that_is_closed_says_so(fake_endpoint: FakeEndpoint) -> N
         ({"data": "AAAA"}, "no answer"),
     ],
 )
-async def test_an_answer_that_has_not_one_vector_for_each_text_is_invalid(body: Any, said: str) -> None:
+async def test_a_reply_without_one_vector_for_each_text_is_invalid(body: Any, said: str) -> None:
     endpoint = FakeEndpoint(Answer(body=body))
     async with endpoint.client() as client:
         with pytest.raises(InvalidReply) as caught:
@@ -269,7 +269,7 @@ async def test_an_answer_that_has_not_one_vector_for_each_text_is_invalid(body: 
         b'\xef\xbb\xbf{"data": [{"embedding": [1.0]}, {"embedding": [2.0]}], "x": NaN}',
     ],
 )
-async def test_vectors_without_a_usual_index_come_in_the_order_of_the_texts(body: Any) -> None:
+async def test_vectors_without_a_valid_index_keep_their_order(body: Any) -> None:
     async with FakeEndpoint(Answer(body=body)).client() as client:
         assert (await client.embed(["a", "b"])).vectors == [array("f", [1.0]), array("f", [2.0])]
 
@@ -282,7 +282,7 @@ async def test_one_vector_for_one_text_needs_no_index() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("keywords", [{"dimensions": 2}, {"extra_body": {"dimensions": 2}}])
-async def test_vectors_of_another_length_than_was_asked_for_are_an_error_that_says_so(
+async def test_vectors_of_another_length_than_requested_raise(
     keywords: dict[str, Any],
 ) -> None:
     async with FakeEndpoint(Answer(body=answer(packed(1.0, 2.0, 3.0)))).client() as client:
@@ -292,7 +292,7 @@ async def test_vectors_of_another_length_than_was_asked_for_are_an_error_that_sa
 
 
 @pytest.mark.anyio
-async def test_batches_whose_vectors_differ_in_length_are_an_error() -> None:
+async def test_batches_with_vectors_of_different_lengths_raise() -> None:
     endpoint = FakeEndpoint(Answer(body=answer([1.0])), Answer(body=answer([1.0, 2.0])))
     async with endpoint.client(max_in_flight=1) as client:
         with pytest.raises(InvalidReply, match="differ in length: 1, 2 numbers"):
@@ -310,7 +310,7 @@ json_values = st.recursive(
     where=st.sampled_from(["index", "embedding", "object", "entry", "usage", "model", "data", "id"]),
     value=json_values,
 )
-def test_any_value_in_place_of_a_field_is_read_past_or_a_typed_error(where: str, value: Any) -> None:
+def test_any_value_of_a_field_is_ignored_or_raises_a_typed_error(where: str, value: Any) -> None:
     body: dict[str, Any] = answer([1.0], [2.0], model="m", usage={"prompt_tokens": 1, "total_tokens": 1})
     if where == "entry":
         body["data"][1] = value
@@ -334,7 +334,7 @@ def test_any_value_in_place_of_a_field_is_read_past_or_a_typed_error(where: str,
 
 
 @pytest.mark.anyio
-async def test_the_first_error_cancels_the_rest_and_surfaces_as_itself() -> None:
+async def test_the_first_error_cancels_the_rest_and_is_raised_as_itself() -> None:
     endpoint = FakeEndpoint(Answer(delay=3600), Answer(delay=3600), 500, otherwise=Answer(delay=3600))
     async with endpoint.client(max_in_flight=3) as client:
         with anyio.fail_after(5), pytest.raises(ServerError):
@@ -344,21 +344,21 @@ async def test_the_first_error_cancels_the_rest_and_surfaces_as_itself() -> None
 
 
 @pytest.mark.anyio
-async def test_of_many_errors_at_once_one_surfaces() -> None:
+async def test_one_of_many_simultaneous_errors_is_raised() -> None:
     async with FakeEndpoint(otherwise=500).client() as client:
         with pytest.raises(CallError):
             await client.embed(["a"] * 10, batch_size=1)
 
 
 @pytest.mark.anyio
-async def test_a_batch_is_retried_as_any_call_is() -> None:
+async def test_a_batch_is_retried_like_any_call() -> None:
     endpoint = FakeEndpoint(Answer(status=500, headers={"retry-after-ms": "1"}), Answer(body=answer([1.0])))
     async with endpoint.client([Retry(attempts=2)]) as client:
         assert (await client.embed(["a"])).attempts == 2
 
 
 @pytest.mark.anyio
-async def test_the_deadline_is_that_of_all_batches() -> None:
+async def test_the_deadline_is_for_all_batches() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(body=answer([1.0]), delay=0.05))
     async with endpoint.client(max_in_flight=1) as client:
         with anyio.fail_after(5), pytest.raises(DeadlineExceeded, match=r"deadline of 0\.12 s"):
@@ -367,7 +367,7 @@ async def test_the_deadline_is_that_of_all_batches() -> None:
 
 
 @pytest.mark.anyio
-async def test_cancelling_it_cancels_its_calls() -> None:
+async def test_cancelling_embed_cancels_its_calls() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=3600))
     async with endpoint.client() as client:
         with anyio.move_on_after(0.05) as scope:
@@ -376,7 +376,7 @@ async def test_cancelling_it_cancels_its_calls() -> None:
         assert (len(endpoint.attempts), endpoint.in_flight, client.in_flight) == (3, 0, 0)
 
 
-def test_texts_of_a_class_of_their_own_are_texts() -> None:
+def test_subclasses_of_str_are_texts() -> None:
     class Text(str):
         pass
 
@@ -384,7 +384,7 @@ def test_texts_of_a_class_of_their_own_are_texts() -> None:
     assert type(text) is str
 
 
-def test_a_batch_is_bounded_by_number_and_by_bytes() -> None:
+def test_a_batch_is_limited_by_number_and_bytes() -> None:
     assert [len(batch) for batch in in_batches(["a"] * (MAX_TEXTS * 2 + 1), None)] == [2048, 2048, 1]
     half, long = "ö" * (MAX_BYTES // 4), "x" * (MAX_BYTES + 1)
     assert in_batches([half, half, "a"], None) == [[half, half], ["a"]]
@@ -392,14 +392,14 @@ def test_a_batch_is_bounded_by_number_and_by_bytes() -> None:
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1)), st.integers(1, 5))
-def test_batches_are_the_texts_in_order(texts: list[str], batch: int) -> None:
+def test_batches_keep_the_order_of_the_texts(texts: list[str], batch: int) -> None:
     batches = in_batches(texts, batch)
     assert [text for some in batches for text in some] == texts
     assert all(0 < len(some) <= batch for some in batches)
 
 
 @pytest.mark.anyio
-async def test_over_a_socket() -> None:
+async def test_embed_works_over_a_socket() -> None:
     texts = [f"Text {number}" for number in range(50)]
     async with (
         endpoint_process(Behaviour(latency=0.01)) as endpoint,

@@ -1,4 +1,4 @@
-"""Where the items of a map come from: each kind of source is closed when the map ends, however it ends."""
+"""The input of a map: every kind of source is closed when the map ends, however it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Source:
-    """Gives so many prompts, then ends or fails; knows whether its code was ended."""
+    """Yields a number of prompts, then ends or raises; records whether its code was ended."""
 
     def __init__(self, items: int, error: Exception | None = None) -> None:
         self.items = items
@@ -45,7 +45,7 @@ class Source:
             self.closed_in.append(self.in_time)
 
     def of(self, kind: str) -> Any:
-        """This source as a generator, or as an object that makes one when it is iterated over."""
+        """This source as a generator, or as an iterable that makes one."""
         source = self
 
         class Sync:
@@ -122,7 +122,7 @@ async def test_a_source_is_closed_when_its_map_is_cancelled(kind: str, stop_on: 
 
 @KINDS
 @WAYS
-async def test_the_error_of_a_source_comes_out_once(kind: str, stop_on: Any) -> None:
+async def test_the_error_of_a_source_is_raised_once(kind: str, stop_on: Any) -> None:
     source = Source(5, ValueError("line 6 is torn"))
     done: list[Outcome] = []
     async with FakeEndpoint(otherwise="ok").client() as client:
@@ -143,7 +143,7 @@ async def test_a_source_is_closed_when_its_map_stops_at_a_shared_error(kind: str
     assert source.closed_in == [True]
 
 
-async def test_a_file_is_the_callers_to_close(tmp_path: Any) -> None:
+async def test_a_file_is_not_closed(tmp_path: Any) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text("a\nb\nc\n")
     with path.open() as lines:
@@ -152,7 +152,7 @@ async def test_a_file_is_the_callers_to_close(tmp_path: Any) -> None:
         assert not lines.closed
 
 
-async def test_a_stream_that_others_send_to_is_the_callers_to_close() -> None:
+async def test_a_memory_object_stream_is_not_closed() -> None:
     send, receive = anyio.create_memory_object_stream[str](5)
     async with send, receive, FakeEndpoint(otherwise="ok").client() as client:
         send.send_nowait("a")
@@ -162,7 +162,7 @@ async def test_a_stream_that_others_send_to_is_the_callers_to_close() -> None:
         assert await receive.receive() == "b"
 
 
-async def test_what_a_source_raises_when_it_is_closed_comes_out() -> None:
+async def test_an_error_while_closing_a_source_is_raised() -> None:
     def broken() -> Iterator[str]:
         try:
             while True:
@@ -176,7 +176,7 @@ async def test_what_a_source_raises_when_it_is_closed_comes_out() -> None:
                 await anext(outcomes)
 
 
-async def test_nothing_is_drawn_after_the_end() -> None:
+async def test_nothing_is_read_after_the_end() -> None:
     source = ItemSource(iter("ab"))
     assert [source.next_item() for _ in range(5)] == ["a", "b", *[EXHAUSTED] * 3]
     await source.aclose()

@@ -1,4 +1,4 @@
-"""Many calls at once: lazily drawn, a bounded number held, each item on its own."""
+"""Maps: requests are read lazily, the number of held items is limited, items do not affect each other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ANSWER = b'{"choices":[{"message":{"content":"ok"}}]}'
 
 
 class Counting:
-    """An input that counts what is drawn of it."""
+    """An input that counts the items read from it."""
 
     def __init__(self, length: int, item: Callable[[int], Any] = str) -> None:
         self.length = length
@@ -49,7 +49,7 @@ class Counting:
 
 
 def echo_client(**keywords: Any) -> Client:
-    """A client whose endpoint answers with the prompt, after a while that the prompt's number decides."""
+    """A client whose endpoint echoes the prompt after a delay that depends on its number."""
 
     async def handle(call: Call) -> Reply:
         assert call.request.body is not None
@@ -66,14 +66,14 @@ def text(outcome: Outcome) -> str:
 
 
 @pytest.mark.anyio
-async def test_every_item_becomes_one_outcome_that_knows_its_place() -> None:
+async def test_every_item_becomes_one_outcome_with_its_index() -> None:
     async with echo_client() as client, client.map(map(str, range(250)), max_in_flight=20) as outcomes:
         seen = {outcome.index: text(outcome) async for outcome in outcomes}
     assert seen == {number: str(number) for number in range(250)}
 
 
 @pytest.mark.anyio
-async def test_ordered_gives_outcomes_in_the_order_of_the_input() -> None:
+async def test_ordered_yields_outcomes_in_input_order() -> None:
     async with echo_client() as client:
         async with client.map(map(str, range(100)), max_in_flight=10) as outcomes:
             indices = [outcome.index async for outcome in outcomes]
@@ -86,9 +86,7 @@ async def test_ordered_gives_outcomes_in_the_order_of_the_input() -> None:
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("buffer", [None, 0, 3])
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_a_bounded_number_is_held_whatever_the_inputs_length(
-    ordered: bool, buffer: int | None, kind: str
-) -> None:
+async def test_the_number_of_held_items_is_limited(ordered: bool, buffer: int | None, kind: str) -> None:
     most = 8 + (8 if buffer is None else buffer)
     given = Counting(400)
     taken, held = 0, []
@@ -108,14 +106,14 @@ async def test_a_slow_consumer_slows_the_sending(fake_endpoint: FakeEndpoint) ->
     async with fake_endpoint.client(max_in_flight=5) as client, client.map(given) as outcomes:
         for taken in range(1, 30):
             await anext(outcomes)
-            for _ in range(50):  # time enough to draw all, were it not for the bound
+            for _ in range(50):  # without the limit, all items would be read in this time
                 await anyio.lowlevel.checkpoint()
             assert len(fake_endpoint.attempts) <= taken + 10
             assert given.drawn <= taken + 10
 
 
 @pytest.mark.anyio
-async def test_without_a_buffer_nothing_is_sent_for_outcomes_not_taken(fake_endpoint: FakeEndpoint) -> None:
+async def test_without_a_buffer_nothing_is_sent_while_an_outcome_waits(fake_endpoint: FakeEndpoint) -> None:
     async with (
         fake_endpoint.client() as client,
         client.map(Counting(100), max_in_flight=3, buffer=0) as outcomes,
@@ -128,7 +126,7 @@ async def test_without_a_buffer_nothing_is_sent_for_outcomes_not_taken(fake_endp
 
 
 @pytest.mark.anyio
-async def test_batches_hold_all_that_is_ready_and_end_empty() -> None:
+async def test_batches_have_all_ready_outcomes_and_end_empty() -> None:
     seen: list[str] = []
     async with echo_client() as client, client.map(map(str, range(50)), max_in_flight=9) as outcomes:
         while batch := await outcomes.batch():
@@ -152,7 +150,7 @@ async def test_several_tasks_may_take_outcomes_of_one_map() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_failing_item_does_not_touch_its_siblings() -> None:
+async def test_a_failing_item_does_not_affect_others() -> None:
     endpoint = FakeEndpoint("a", 500, "b", ValueError("a bug"), "c")
     async with endpoint.client() as client, client.map(["x"] * 5, max_in_flight=1) as outcomes:
         seen = [outcome async for outcome in outcomes]
@@ -165,7 +163,7 @@ async def test_a_failing_item_does_not_touch_its_siblings() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_an_item_may_be(fake_endpoint: FakeEndpoint) -> None:
+async def test_all_kinds_of_items_are_accepted(fake_endpoint: FakeEndpoint) -> None:
     messages = [{"role": "user", "content": "Hallo"}]
     line = {"custom_id": "7", "method": "POST", "url": "/v1/embeddings", "body": {"model": "e", "input": "x"}}
     items: list[Any] = ["Hallo", {"messages": messages}, Request({"messages": messages}, id="r"), line]
@@ -199,7 +197,7 @@ async def test_what_an_item_may_be(fake_endpoint: FakeEndpoint) -> None:
     ],
     ids=repr,
 )
-async def test_an_item_of_the_wrong_kind_becomes_an_outcome_with_an_error(
+async def test_an_invalid_item_becomes_an_outcome_with_an_error(
     fake_endpoint: FakeEndpoint, wrong: Any
 ) -> None:
     async with fake_endpoint.client() as client, client.map(["a", wrong, "b"], ordered=True) as outcomes:
@@ -212,9 +210,7 @@ async def test_an_item_of_the_wrong_kind_becomes_an_outcome_with_an_error(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("wrong", ["Hallo", {"messages": []}, 5, None])
-async def test_a_map_of_what_is_no_list_of_requests_is_an_error_at_once(
-    fake_endpoint: FakeEndpoint, wrong: Any
-) -> None:
+async def test_a_map_of_an_invalid_input_raises_at_once(fake_endpoint: FakeEndpoint, wrong: Any) -> None:
     async with fake_endpoint.client() as client:
         with pytest.raises(RequestError, match="iterable of requests"):
             client.map(wrong)
@@ -222,7 +218,7 @@ async def test_a_map_of_what_is_no_list_of_requests_is_an_error_at_once(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("keywords", [{"max_in_flight": 0}, {"max_in_flight": -1}, {"buffer": -1}])
-async def test_a_map_with_nonsensical_limits_is_an_error_at_once(
+async def test_a_map_with_invalid_limits_raises_at_once(
     fake_endpoint: FakeEndpoint, keywords: dict[str, Any]
 ) -> None:
     async with fake_endpoint.client() as client:
@@ -231,7 +227,7 @@ async def test_a_map_with_nonsensical_limits_is_an_error_at_once(
 
 
 @pytest.mark.anyio
-async def test_a_map_of_nothing_ends_at_once(fake_endpoint: FakeEndpoint) -> None:
+async def test_an_empty_map_ends_at_once(fake_endpoint: FakeEndpoint) -> None:
     async with fake_endpoint.client() as client:
         nothings: list[Any] = [[], iter(()), Counting(0).draw_async()]
         for nothing in nothings:
@@ -240,7 +236,7 @@ async def test_a_map_of_nothing_ends_at_once(fake_endpoint: FakeEndpoint) -> Non
 
 
 @pytest.mark.anyio
-async def test_a_map_that_was_not_entered_or_is_entered_twice_says_so(fake_endpoint: FakeEndpoint) -> None:
+async def test_a_map_raises_if_not_entered_or_entered_twice(fake_endpoint: FakeEndpoint) -> None:
     async with fake_endpoint.client() as client:
         outcomes = client.map(["Hallo"])
         with pytest.raises(ClientStateError, match="async with"):
@@ -253,7 +249,7 @@ async def test_a_map_that_was_not_entered_or_is_entered_twice_says_so(fake_endpo
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("of_client", "of_map", "most"), [(10, 2, 2), (2, 10, 2), (10, None, 10)])
-async def test_a_map_has_a_limit_of_its_own_within_the_clients(
+async def test_a_map_has_its_own_limit_within_the_clients(
     of_client: int, of_map: int | None, most: int
 ) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.001))
@@ -266,7 +262,7 @@ async def test_a_map_has_a_limit_of_its_own_within_the_clients(
 
 
 @pytest.mark.anyio
-async def test_memory_stays_flat_over_a_hundred_thousand_items() -> None:
+async def test_memory_is_constant_over_100_000_items() -> None:
     async def handle(call: Call) -> Reply:
         return Reply(200, Headers([]), ANSWER)
 

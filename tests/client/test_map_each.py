@@ -1,4 +1,4 @@
-"""`each`: a function called for each outcome, by the task that made the call."""
+"""`OutcomeStream.each`: a callback for each outcome, called by the task that made the call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Rubbish(Exception):
-    """What a function or an input raises."""
+    """Raised by a callback or an input."""
 
 
 async def alphabet() -> AsyncIterator[str]:
@@ -25,7 +25,7 @@ async def alphabet() -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("items", [list("abcdef"), alphabet()], ids=["sync", "async"])
 @pytest.mark.parametrize("ordered", [False, True])
-async def test_each_outcome_comes_once(items: Any, ordered: bool) -> None:
+async def test_the_callback_gets_each_outcome_once(items: Any, ordered: bool) -> None:
     seen: list[Outcome] = []
     if not isinstance(items, list):
         items = alphabet()
@@ -38,7 +38,7 @@ async def test_each_outcome_comes_once(items: Any, ordered: bool) -> None:
         assert [outcome.index for outcome in seen] == list(range(6))
 
 
-async def test_an_item_is_drawn_only_when_the_one_before_it_was_dealt_with() -> None:
+async def test_an_item_is_read_after_the_callback_for_the_previous_one() -> None:
     drawn, dealt_with = 0, 0
 
     def items() -> Iterator[str]:
@@ -58,7 +58,7 @@ async def test_an_item_is_drawn_only_when_the_one_before_it_was_dealt_with() -> 
     assert (drawn, dealt_with) == (50, 50)
 
 
-async def test_what_the_function_raises_comes_out_as_itself_and_ends_the_map() -> None:
+async def test_an_error_of_the_callback_is_raised_and_ends_the_map() -> None:
     called = 0
 
     def refuse(outcome: Outcome) -> None:
@@ -73,7 +73,7 @@ async def test_what_the_function_raises_comes_out_as_itself_and_ends_the_map() -
         assert (called, client.in_flight, endpoint.in_flight) == (1, 0, 0)
 
 
-async def test_an_error_of_the_input_comes_after_the_outcomes_of_what_was_drawn_before() -> None:
+async def test_an_error_of_the_input_is_raised_after_earlier_outcomes() -> None:
     def items() -> Iterator[str]:
         yield from "abc"
         raise Rubbish("line 4")
@@ -95,7 +95,7 @@ async def test_a_map_is_used_once() -> None:
             await outcomes.__aenter__()
 
 
-async def test_cancelling_it_cancels_its_calls() -> None:
+async def test_cancelling_each_cancels_its_calls() -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=3600))
     async with endpoint.client() as client:
         with anyio.move_on_after(0.05) as scope:

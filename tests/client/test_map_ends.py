@@ -1,4 +1,4 @@
-"""How a map ends: early, by an error of the input, of the block or of nobody, or by a cancellation."""
+"""How a map ends: normally, early, by an error of the input or of the block, or by a cancellation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOW = Answer(delay=3600)
 
 
 class Rubbish(Exception):
-    """What an input or a block raises."""
+    """Raised by an input or a block."""
 
 
 def failing(after: int, error: BaseException) -> Iterator[str]:
@@ -40,7 +40,7 @@ async def take(outcomes: OutcomeStream[Any], taken: list[Outcome]) -> None:
 
 
 @pytest.mark.anyio
-async def test_breaking_off_cancels_what_is_in_flight_and_leaves_the_client_usable() -> None:
+async def test_leaving_early_cancels_running_calls_and_keeps_the_client_usable() -> None:
     endpoint = FakeEndpoint("first", otherwise=SLOW)
     async with endpoint.client(max_in_flight=10) as client:
         async with client.map(["Hallo"] * 1000) as outcomes:
@@ -55,7 +55,7 @@ async def test_breaking_off_cancels_what_is_in_flight_and_leaves_the_client_usab
 
 
 @pytest.mark.anyio
-async def test_an_exception_in_the_block_surfaces_as_itself_and_cancels_the_rest() -> None:
+async def test_an_error_in_the_block_is_raised_as_itself_and_cancels_the_rest() -> None:
     endpoint = FakeEndpoint(otherwise=SLOW)
     error = Rubbish("no more")
     async with endpoint.client(max_in_flight=10) as client:
@@ -75,7 +75,7 @@ async def test_an_exception_in_the_block_surfaces_as_itself_and_cancels_the_rest
 
 
 @pytest.mark.anyio
-async def test_an_exception_group_of_the_block_stays_what_it_is(fake_endpoint: FakeEndpoint) -> None:
+async def test_an_exception_group_of_the_block_is_raised_unchanged(fake_endpoint: FakeEndpoint) -> None:
     error = ExceptionGroup("several", [Rubbish("a"), Rubbish("b")])
     async with fake_endpoint.client() as client:
         with pytest.raises(ExceptionGroup) as caught:
@@ -87,7 +87,7 @@ async def test_an_exception_group_of_the_block_stays_what_it_is(fake_endpoint: F
 @pytest.mark.anyio
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_an_input_that_raises_first_gives_the_outcomes_of_what_was_drawn(
+async def test_an_error_of_the_input_is_raised_after_earlier_outcomes(
     fake_endpoint: FakeEndpoint, kind: str, ordered: bool
 ) -> None:
     error, taken = Rubbish("no more"), list[Outcome]()
@@ -101,7 +101,7 @@ async def test_an_input_that_raises_first_gives_the_outcomes_of_what_was_drawn(
 
 
 @pytest.mark.anyio
-async def test_an_input_that_raises_raises_to_batches_too(fake_endpoint: FakeEndpoint) -> None:
+async def test_an_error_of_the_input_is_raised_by_batch_too(fake_endpoint: FakeEndpoint) -> None:
     count = 0
     async with fake_endpoint.client(max_in_flight=5) as client:
 
@@ -117,7 +117,7 @@ async def test_an_input_that_raises_raises_to_batches_too(fake_endpoint: FakeEnd
 
 
 @pytest.mark.anyio
-async def test_an_input_that_raises_at_once_raises_as_itself(fake_endpoint: FakeEndpoint) -> None:
+async def test_an_immediate_error_of_the_input_is_raised_as_itself(fake_endpoint: FakeEndpoint) -> None:
     class Refusing:
         def __iter__(self) -> Iterator[str]:
             raise Rubbish("no more")
@@ -141,7 +141,7 @@ async def test_an_error_of_the_input_is_raised_once_and_then_the_map_is_over(
 
 
 @pytest.mark.anyio
-async def test_an_input_that_stops_the_program_stops_it(fake_endpoint: FakeEndpoint) -> None:
+async def test_a_base_exception_of_the_input_ends_the_map(fake_endpoint: FakeEndpoint) -> None:
     class Stop(BaseException):
         pass
 
@@ -165,7 +165,7 @@ async def test_a_cancellation_from_outside_ends_the_map_at_once() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_cancellation_from_outside_reaches_an_input_that_waits(fake_endpoint: FakeEndpoint) -> None:
+async def test_a_cancellation_from_outside_reaches_a_waiting_input(fake_endpoint: FakeEndpoint) -> None:
     ended = anyio.Event()
 
     async def waiting() -> AsyncIterator[str]:
@@ -187,7 +187,7 @@ async def test_a_cancellation_from_outside_reaches_an_input_that_waits(fake_endp
 
 
 @pytest.mark.anyio
-async def test_an_input_that_is_slow_does_not_hold_outcomes_back(fake_endpoint: FakeEndpoint) -> None:
+async def test_a_slow_input_does_not_delay_outcomes(fake_endpoint: FakeEndpoint) -> None:
     taken = anyio.Event()
 
     async def slow() -> AsyncGenerator[str, None]:
@@ -204,7 +204,7 @@ async def test_an_input_that_is_slow_does_not_hold_outcomes_back(fake_endpoint: 
 
 
 @pytest.mark.trio
-async def test_a_timeout_around_a_map_keeps_what_was_taken(autojump_clock: Any) -> None:
+async def test_outcomes_taken_before_a_timeout_are_kept(autojump_clock: Any) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=10))
     count = 0
     async with endpoint.client(max_in_flight=3) as client:
@@ -217,7 +217,7 @@ async def test_a_timeout_around_a_map_keeps_what_was_taken(autojump_clock: Any) 
 
 
 @pytest.mark.anyio
-async def test_two_maps_at_once_do_not_disturb_each_other(fake_endpoint: FakeEndpoint) -> None:
+async def test_concurrent_maps_do_not_affect_each_other(fake_endpoint: FakeEndpoint) -> None:
     async with (
         fake_endpoint.client(max_in_flight=4) as client,
         client.map(["a"] * 50) as first,
@@ -228,7 +228,7 @@ async def test_two_maps_at_once_do_not_disturb_each_other(fake_endpoint: FakeEnd
 
 
 @pytest.mark.anyio
-async def test_outcomes_that_are_ready_can_be_taken_after_the_block(fake_endpoint: FakeEndpoint) -> None:
+async def test_ready_outcomes_can_be_taken_after_the_block(fake_endpoint: FakeEndpoint) -> None:
     async with fake_endpoint.client() as client:
         async with client.map(["Hallo"] * 3) as outcomes:
             await anyio.wait_all_tasks_blocked()

@@ -1,4 +1,4 @@
-"""The Responses API by way of the client."""
+"""`Client.responses`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAID = {
 
 
 @pytest.mark.anyio
-async def test_a_response_is_asked_for_and_read() -> None:
+async def test_a_response_is_requested_and_read() -> None:
     endpoint = FakeEndpoint(Answer(body=SAID))
     async with endpoint.client() as client:
         reply = await client.responses("Hallo", instructions="Kurz.", max_output_tokens=9, id="7", deadline=9)
@@ -45,7 +45,7 @@ async def test_the_old_name_respond_works_and_warns() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_a_response_says_for_itself(fake_endpoint: FakeEndpoint) -> None:
+async def test_input_items_and_options_are_sent(fake_endpoint: FakeEndpoint) -> None:
     items = [{"role": "user", "content": "Hallo"}]
     async with fake_endpoint.client() as client:
         await client.responses(
@@ -71,7 +71,7 @@ async def test_what_a_response_says_for_itself(fake_endpoint: FakeEndpoint) -> N
         (5, {}, "input"),
     ],
 )
-async def test_a_mistaken_argument_is_an_error_at_once(
+async def test_an_invalid_argument_raises_at_once(
     fake_endpoint: FakeEndpoint, input: Any, keywords: dict[str, Any], said: str
 ) -> None:
     async with fake_endpoint.client() as client:
@@ -82,7 +82,7 @@ async def test_a_mistaken_argument_is_an_error_at_once(
 
 
 @pytest.mark.anyio
-async def test_over_a_socket() -> None:
+async def test_responses_work_over_a_socket() -> None:
     async with (
         endpoint_process() as endpoint,
         Client(base_url=endpoint.base_url, model="m", policies=[]) as client,

@@ -1,4 +1,4 @@
-"""The rule by which an error that all later calls share ends the drawing; no loop, no clock."""
+"""Detection of errors that all later calls share; without an event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def begun(rule: SharedErrorDetector[int], number: int) -> list[int]:
     return [rule.begin() for _ in range(number)]
 
 
-def test_the_same_error_of_three_items_is_the_verdict() -> None:
+def test_the_same_error_of_three_items_is_a_verdict() -> None:
     rule = SharedErrorDetector[int]()
     begun(rule, 5)
     for item in range(3):
@@ -29,7 +29,7 @@ def test_the_same_error_of_three_items_is_the_verdict() -> None:
     assert rule.settle(exhausted=True) == []
 
 
-def test_one_item_that_fails_three_times_is_one_item() -> None:
+def test_three_failures_of_one_item_count_once() -> None:
     rule = SharedErrorDetector[int]()
     begun(rule, 3)
     for _ in range(3):
@@ -37,14 +37,14 @@ def test_one_item_that_fails_three_times_is_one_item() -> None:
     assert rule.verdict is None
 
 
-def test_different_errors_are_not_added_up() -> None:
+def test_different_errors_are_counted_separately() -> None:
     rule = SharedErrorDetector[int]()
     for item, error in enumerate([MODEL, QUOTA, MODEL, QUOTA]):
         rule.fail(item, error, item)
     assert rule.verdict is None
 
 
-def test_a_success_counts_only_where_its_call_began_after_the_first_error() -> None:
+def test_only_a_call_that_began_after_the_first_error_refutes_it() -> None:
     rule = SharedErrorDetector[int]()
     early = begun(rule, 4)
     rule.fail(0, QUOTA, 0)
@@ -57,7 +57,7 @@ def test_a_success_counts_only_where_its_call_began_after_the_first_error() -> N
     assert rule.verdict is None, "counting begins anew"
 
 
-def test_a_verdict_is_taken_back_by_a_call_that_was_under_way() -> None:
+def test_a_running_call_that_succeeds_revokes_a_verdict() -> None:
     rule = SharedErrorDetector[int]()
     begun(rule, 1)
     rule.fail(0, MODEL, 0)
@@ -69,7 +69,7 @@ def test_a_verdict_is_taken_back_by_a_call_that_was_under_way() -> None:
     assert rule.verdict is None
 
 
-def test_the_callers_own_limit_ends_it_at_once_and_for_good() -> None:
+def test_the_callers_own_limit_is_final_at_once() -> None:
     rule = SharedErrorDetector[int]()
     begun(rule, 1)
     rule.fail(0, BUDGET, 0)
@@ -78,7 +78,7 @@ def test_the_callers_own_limit_ends_it_at_once_and_for_good() -> None:
     assert rule.settle(exhausted=True) == []
 
 
-def test_at_the_end_items_that_cannot_be_at_fault_are_left_and_others_released() -> None:
+def test_at_the_end_an_error_of_the_account_is_the_verdict() -> None:
     rule = SharedErrorDetector[int]()
     begun(rule, 2)
     rule.fail(0, MODEL, 0)
@@ -89,28 +89,28 @@ def test_at_the_end_items_that_cannot_be_at_fault_are_left_and_others_released()
 
 
 def three_of_ten(rule: SharedErrorDetector[int], error: SharedError) -> None:
-    """Ten begin, three fail with the error, and then one of those that had begun before succeeds."""
+    """Ten calls begin, three fail with the error, then one of the others succeeds."""
     numbers = begun(rule, 10)
     for item in range(3):
         rule.fail(item, error, item)
     rule.succeed(numbers[-1])
 
 
-def test_where_nothing_is_left_to_draw_a_late_success_of_others_counts() -> None:
+def test_at_the_end_of_the_input_an_earlier_call_can_refute_an_error() -> None:
     rule = SharedErrorDetector[int]()
     three_of_ten(rule, MODEL)
     assert rule.settle(exhausted=True) == [0, 1, 2]
     assert rule.verdict is None
 
 
-def test_where_there_is_more_to_draw_it_does_not() -> None:
+def test_before_the_end_of_the_input_it_cannot() -> None:
     rule = SharedErrorDetector[int]()
     three_of_ten(rule, MODEL)
     assert rule.settle(exhausted=False) == []
     assert rule.verdict is not None
 
 
-def test_an_error_of_the_account_stands_in_both_cases() -> None:
+def test_an_error_of_the_account_is_shared_in_both_cases() -> None:
     for exhausted in (True, False):
         rule = SharedErrorDetector[int]()
         three_of_ten(rule, QUOTA)
@@ -118,7 +118,7 @@ def test_an_error_of_the_account_stands_in_both_cases() -> None:
         assert rule.verdict is not None
 
 
-def test_without_any_success_since_it_stands_at_the_end() -> None:
+def test_without_a_later_success_an_error_is_shared_at_the_end() -> None:
     rule = SharedErrorDetector[int]()
     for item, _ in enumerate(begun(rule, 3)):
         rule.fail(item, MODEL, item)
@@ -126,7 +126,7 @@ def test_without_any_success_since_it_stands_at_the_end() -> None:
     assert rule.verdict is not None
 
 
-def test_no_more_is_held_than_is_allowed_where_every_error_is_another() -> None:
+def test_the_number_of_held_items_is_limited() -> None:
     rule = SharedErrorDetector[int](max_held=10)
     released = []
     for item in range(100):
@@ -136,7 +136,7 @@ def test_no_more_is_held_than_is_allowed_where_every_error_is_another() -> None:
 
 
 class Rule(RuleBasedStateMachine):
-    """Against a description that keeps the whole history and looks through it each time."""
+    """Compares the detector with a model that keeps the whole history."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A map that stops at an error which all its later calls share."""
+"""``stop_on="shared_errors"``: a map stops at an error that all later calls share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def take(outcomes: OutcomeStream[Any], taken: list[Outcome]) -> None:
 
 @pytest.mark.parametrize("source", [numbered, numbered_async])
 @pytest.mark.parametrize("ordered", [False, True])
-async def test_the_error_is_raised_after_the_outcomes_before_it(
+async def test_the_error_is_raised_after_earlier_outcomes(
     source: Callable[[list[int], int], Any], ordered: bool
 ) -> None:
     drawn: list[int] = []
@@ -55,7 +55,7 @@ async def test_the_error_is_raised_after_the_outcomes_before_it(
         assert (endpoint.in_flight, client.in_flight) == (0, 0)
 
 
-async def test_each_raises_it_too() -> None:
+async def test_each_raises_the_error_too() -> None:
     taken: list[Outcome] = []
     async with FakeEndpoint(otherwise=401).client(max_in_flight=1) as client:
         with pytest.raises(AuthenticationError):
@@ -68,7 +68,7 @@ async def test_by_default_no_error_stops_a_map() -> None:
         assert len([outcome async for outcome in outcomes]) == 300
 
 
-async def test_two_items_are_no_reason_to_stop() -> None:
+async def test_two_failures_do_not_stop_the_map() -> None:
     async with (
         FakeEndpoint(otherwise=GONE).client(max_in_flight=1) as client,
         client.map(["x"] * 2, stop_on="shared_errors") as outcomes,
@@ -76,7 +76,7 @@ async def test_two_items_are_no_reason_to_stop() -> None:
         assert [outcome.ok async for outcome in outcomes] == [False] * 2
 
 
-async def test_errors_of_single_items_among_successes_stop_nothing() -> None:
+async def test_errors_among_successes_do_not_stop_the_map() -> None:
     steps: list[Any] = [GONE, "a"] * 50
     endpoint = FakeEndpoint(*steps)
     async with (
@@ -86,7 +86,7 @@ async def test_errors_of_single_items_among_successes_stop_nothing() -> None:
         assert [outcome.ok async for outcome in outcomes] == [False, True] * 50
 
 
-async def test_errors_about_content_stop_nothing() -> None:
+async def test_errors_about_content_do_not_stop_the_map() -> None:
     async with (
         FakeEndpoint(otherwise=400).client(max_in_flight=1) as client,
         client.map(["x"] * 50, stop_on="shared_errors") as outcomes,
@@ -94,8 +94,8 @@ async def test_errors_about_content_stop_nothing() -> None:
         assert len([outcome async for outcome in outcomes]) == 50
 
 
-async def test_it_goes_on_where_a_call_under_way_succeeds() -> None:
-    # The third call begins after the first error, and succeeds after the last.
+async def test_the_map_continues_if_a_running_call_succeeds() -> None:
+    # The third call begins after the first error and succeeds after the last one.
     first, early, late = attrs.evolve(GONE, delay=0.01), Answer(delay=0.02), Answer(delay=0.05)
     endpoint = FakeEndpoint(first, early, late, GONE, GONE, otherwise="a")
     async with (
@@ -107,7 +107,7 @@ async def test_it_goes_on_where_a_call_under_way_succeeds() -> None:
     assert len(found) == 20
 
 
-async def test_a_budget_that_is_used_up_stops_it_at_once() -> None:
+async def test_an_exceeded_budget_stops_the_map_at_once() -> None:
     spent = FakeEndpoint("a", otherwise=BudgetExceeded("spent"))
     taken: list[Outcome] = []
     async with spent.client(max_in_flight=1) as client:
@@ -116,7 +116,7 @@ async def test_a_budget_that_is_used_up_stops_it_at_once() -> None:
     assert len(taken) == 2
 
 
-async def test_an_error_of_the_input_comes_out_as_without() -> None:
+async def test_an_error_of_the_input_is_raised() -> None:
     def broken() -> Iterator[str]:
         yield "x"
         raise OSError("the disk is gone")
@@ -128,7 +128,7 @@ async def test_an_error_of_the_input_comes_out_as_without() -> None:
     assert len(taken) == 1
 
 
-async def test_leaving_the_block_cancels_also_one_that_waits_for_its_verdict() -> None:
+async def test_leaving_the_block_cancels_a_map_that_waits_for_a_verdict() -> None:
     endpoint = FakeEndpoint(Answer(delay=3600), GONE, GONE, GONE)
     async with endpoint.client(max_in_flight=2) as client:
         with anyio.move_on_after(0.05) as scope:
@@ -137,7 +137,7 @@ async def test_leaving_the_block_cancels_also_one_that_waits_for_its_verdict() -
         assert (endpoint.in_flight, len(endpoint.attempts)) == (0, 4)
 
 
-async def test_another_word_is_refused() -> None:
+async def test_an_unknown_value_raises() -> None:
     async with FakeEndpoint().client() as client:
         with pytest.raises(SettingsError, match="stop_on='errors': must be 'shared_errors' or None"):
             client.map([], stop_on="errors")  # type: ignore[call-overload]

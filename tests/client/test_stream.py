@@ -1,4 +1,4 @@
-"""Streams of a client: pieces, the whole reply, what goes wrong, and what policies do at the end."""
+"""Streams: chunks, the complete reply, failures, leaving early, and what policies do at the end."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ DONE = b"data: [DONE]\n\n"
 
 @attrs.define
 class Played:
-    """A body that comes in parts: bytes, seconds to wait, or an error to raise."""
+    """A body made of parts: bytes, seconds to wait, or an error to raise."""
 
     parts: deque[bytes | float | Exception]
     closed: int = 0
@@ -107,7 +107,7 @@ async def read(client: Client, **keywords: Any) -> tuple[list[str], Reply]:
 
 
 class Ends:
-    """A policy that notes how streams end."""
+    """A policy that records how streams end."""
 
     name = "ends"
     stage = Stage.OBSERVE
@@ -124,11 +124,11 @@ class Ends:
         return noting
 
 
-# What comes
+# Chunks and replies
 
 
 @pytest.mark.anyio
-async def test_pieces_and_then_the_whole_reply() -> None:
+async def test_chunks_come_first_then_the_reply() -> None:
     endpoint = FakeEndpoint(Answer("Guten Tag auch", prompt_tokens=12, completion_tokens=3))
     async with endpoint.client() as client:
         texts, reply = await read(client, temperature=0.3)
@@ -161,7 +161,7 @@ async def test_pieces_and_then_the_whole_reply() -> None:
         ({}, {"include_usage": True}),
     ],
 )
-async def test_what_the_caller_says_of_the_stream_stands(
+async def test_stream_options_of_the_caller_are_kept(
     how: str, options: dict[str, bool], sent: dict[str, bool]
 ) -> None:
     client, player = playing(said("a", "stop"), DONE)
@@ -175,7 +175,7 @@ async def test_what_the_caller_says_of_the_stream_stands(
 
 
 @pytest.mark.anyio
-async def test_an_endpoint_without_streams_gives_one_piece() -> None:
+async def test_an_endpoint_without_streams_gives_one_chunk() -> None:
     async def handle(call: Call) -> Reply:
         content = Answer("all of it").content("m")
         return Reply(200, Headers([(b"content-type", b"application/json")]), content)
@@ -190,7 +190,7 @@ async def test_an_endpoint_without_streams_gives_one_piece() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_answer_of_a_policy_is_one_piece() -> None:
+async def test_a_reply_of_a_policy_is_one_chunk() -> None:
     class Cache:
         name = "cache"
         stage = Stage.ANSWER
@@ -208,7 +208,7 @@ async def test_an_answer_of_a_policy_is_one_piece() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_a_policy_gives_and_is_no_answer_ends_the_stream_and_gives_the_place_back() -> None:
+async def test_an_invalid_reply_of_a_policy_ends_the_stream_and_releases_its_token() -> None:
     class Cache:
         name = "cache"
         stage = Stage.ANSWER
@@ -229,7 +229,7 @@ async def test_what_a_policy_gives_and_is_no_answer_ends_the_stream_and_gives_th
 
 
 @pytest.mark.anyio
-async def test_a_finish_reason_is_an_end_without_done() -> None:
+async def test_a_finish_reason_ends_a_stream_without_done() -> None:
     client, player = playing(said("a"), said("b", "stop"), USED)
     async with client:
         texts, reply = await read(client)
@@ -238,7 +238,7 @@ async def test_a_finish_reason_is_an_end_without_done() -> None:
 
 
 @pytest.mark.anyio
-async def test_done_is_an_end_without_a_finish_reason() -> None:
+async def test_done_ends_a_stream_without_a_finish_reason() -> None:
     client, _ = playing(said("a"), DONE)
     async with client:
         texts, reply = await read(client)
@@ -246,7 +246,9 @@ async def test_done_is_an_end_without_a_finish_reason() -> None:
 
 
 @pytest.mark.trio
-async def test_a_connection_held_open_after_done_keeps_nobody(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_connection_held_open_after_done_delays_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     client, player = playing(said("a", "stop"), DONE, 3600.0)
     async with client:
         await read(client)
@@ -255,7 +257,7 @@ async def test_a_connection_held_open_after_done_keeps_nobody(autojump_clock: tr
 
 
 @pytest.mark.trio
-async def test_a_connection_held_open_in_place_of_done_keeps_nobody_long(
+async def test_a_connection_held_open_without_done_delays_little(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     client, _ = playing(said("a", "stop"), 1.0, USED, 3600.0)
@@ -267,18 +269,18 @@ async def test_a_connection_held_open_in_place_of_done_keeps_nobody_long(
 
 
 @pytest.mark.anyio
-async def test_an_empty_answer_has_no_pieces() -> None:
+async def test_an_empty_answer_has_no_chunks() -> None:
     client, _ = playing(said("", "stop"), USED, DONE)
     async with client:
         texts, reply = await read(client)
     assert (texts, reply.text) == ([], "")
 
 
-# What goes wrong
+# Failures
 
 
 @pytest.mark.anyio
-async def test_a_truncated_stream_is_an_error_with_what_came() -> None:
+async def test_a_truncated_stream_raises_with_the_partial_reply() -> None:
     client, player = playing(said("Gu"), said("ten"))
     async with client:
         async with client.stream("Hallo", id="7") as stream:
@@ -305,7 +307,7 @@ async def test_a_truncated_stream_is_an_error_with_what_came() -> None:
         b'event: error\ndata: {"message": "overloaded, sk-canary"}\n\n',
     ],
 )
-async def test_an_error_in_the_midst_is_raised_without_the_key(event: bytes) -> None:
+async def test_an_error_event_is_raised_without_the_key(event: bytes) -> None:
     client, player = playing(said("Gu"), event, said("x"), policies=[Retry()], api_key="sk-canary")
     async with client, client.stream("Hallo") as stream:
         assert await anext(stream) == Chunk("Gu")
@@ -317,7 +319,7 @@ async def test_an_error_in_the_midst_is_raised_without_the_key(event: bytes) -> 
 
 
 @pytest.mark.anyio
-async def test_before_the_first_piece_a_retry_helps() -> None:
+async def test_errors_before_the_first_chunk_are_retried() -> None:
     endpoint = FakeEndpoint(
         503, Answer(body=b'data: {"error":{"message":"busy"}}\n\n'), Answer(body=b": nothing\n\n"), "at last"
     )
@@ -328,7 +330,7 @@ async def test_before_the_first_piece_a_retry_helps() -> None:
 
 
 @pytest.mark.anyio
-async def test_errors_before_the_stream_are_those_of_a_call() -> None:
+async def test_errors_before_the_stream_are_like_those_of_chat() -> None:
     async with FakeEndpoint(500, 404).client() as client:
         with pytest.raises(ServerError) as caught:
             await read(client)
@@ -341,7 +343,7 @@ async def test_errors_before_the_stream_are_those_of_a_call() -> None:
 
 
 @pytest.mark.trio
-async def test_a_stall_between_pieces_has_its_own_timeout(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_stall_between_chunks_has_its_own_timeout(autojump_clock: trio.testing.MockClock) -> None:
     client, player = playing(said("a"), 4.0, said("b"), 4.0, b": still here\n\n", 4.0, said("c"))
     async with client, client.stream("Hallo", timeout=Timeout(total=1, stall=5)) as stream:
         assert (await anext(stream)).text == "a"
@@ -356,7 +358,7 @@ async def test_a_stall_between_pieces_has_its_own_timeout(autojump_clock: trio.t
 
 
 @pytest.mark.trio
-async def test_the_first_piece_must_come_within_the_total(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_first_chunk_must_arrive_within_total(autojump_clock: trio.testing.MockClock) -> None:
     client, player = playing(b": wait\n\n", 100.0, said("a"), timeout=Timeout(total=3))
     async with client:
         with pytest.raises(CallTimeout):
@@ -366,7 +368,7 @@ async def test_the_first_piece_must_come_within_the_total(autojump_clock: trio.t
 
 
 @pytest.mark.trio
-async def test_a_deadline_bounds_all_of_it(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_deadline_limits_the_whole_stream(autojump_clock: trio.testing.MockClock) -> None:
     slowly = [part for _ in range(100) for part in (said("x"), 1.0)]
     client, _ = playing(*slowly)
     async with client, client.stream("Hallo", deadline=10) as stream:
@@ -379,7 +381,7 @@ async def test_a_deadline_bounds_all_of_it(autojump_clock: trio.testing.MockCloc
 
 
 @pytest.mark.anyio
-async def test_an_endpoint_that_refuses_to_count_is_not_asked_again() -> None:
+async def test_an_endpoint_that_rejects_include_usage_is_not_asked_again() -> None:
     refusal = Answer(status=400, body=b'{"error":{"message":"unknown field: stream_options"}}')
     endpoint = FakeEndpoint(refusal, "a", "b", 400)
     async with endpoint.client() as client:
@@ -393,11 +395,11 @@ async def test_an_endpoint_that_refuses_to_count_is_not_asked_again() -> None:
     assert asked == [True, False, False, False]
 
 
-# Leaving early, and being cancelled
+# Leaving early and cancellation
 
 
 @pytest.mark.anyio
-async def test_leaving_early_closes_and_gives_the_place_back() -> None:
+async def test_leaving_early_closes_the_stream_and_releases_its_token() -> None:
     ends = Ends()
     client, player = playing(said("a"), said("b"), said("c", "stop"), max_in_flight=1, policies=[ends])
     async with client:
@@ -416,7 +418,7 @@ async def test_leaving_early_closes_and_gives_the_place_back() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_error_of_the_blocks_own_is_no_failure_of_the_stream() -> None:
+async def test_an_error_of_the_block_is_not_a_failure_of_the_stream() -> None:
     ends = Ends()
     client, player = playing(said("a"), said("b", "stop"), policies=[ends])
     async with client:
@@ -428,7 +430,7 @@ async def test_an_error_of_the_blocks_own_is_no_failure_of_the_stream() -> None:
 
 
 @pytest.mark.trio
-async def test_a_cancelled_stream_is_closed_and_no_failure(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_cancelled_stream_is_closed_and_not_a_failure(autojump_clock: trio.testing.MockClock) -> None:
     ends, breaker = Ends(), Breaker(consecutive=1)
     client, player = playing(said("a"), 100.0, policies=[ends, breaker])
     async with client:
@@ -443,7 +445,7 @@ async def test_a_cancelled_stream_is_closed_and_no_failure(autojump_clock: trio.
 
 
 @pytest.mark.anyio
-async def test_a_stream_waits_for_its_place_and_is_entered_once() -> None:
+async def test_a_stream_waits_for_a_token_and_can_be_entered_once() -> None:
     client, _ = playing(said("a", "stop"), DONE, max_in_flight=1)
     async with client:
         order = []
@@ -472,7 +474,7 @@ async def test_a_stream_waits_for_its_place_and_is_entered_once() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_cost_is_that_of_the_whole_stream() -> None:
+async def test_the_cost_is_for_the_whole_stream() -> None:
     cost, ends = Cost(prices=PRICES), Ends()
     client, _ = playing(said("a"), said("b", "stop"), USED, DONE, policies=[cost, ends])
     async with client:
@@ -489,7 +491,7 @@ async def test_the_cost_is_that_of_the_whole_stream() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_budget_is_settled_at_the_end_and_by_the_worst_case_where_nothing_was_counted() -> None:
+async def test_a_budget_is_settled_at_the_end_or_by_the_worst_case() -> None:
     cost = Cost(prices=PRICES, budget="0.0006")
     client, _ = playing(said("a"), said("b", "stop"), USED, DONE, policies=[cost])
     async with client:
@@ -514,7 +516,7 @@ async def test_the_breaker_counts_streams_that_break() -> None:
 
 
 @pytest.mark.trio
-async def test_a_probe_that_is_a_stream_gives_its_permit_back(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_probe_that_is_a_stream_releases_its_permit(autojump_clock: trio.testing.MockClock) -> None:
     breaker = Breaker(failure_rate=None, consecutive=1, open_for=60, probes=1)
     client, player = playing(said("a"), policies=[breaker])
     async with client:
@@ -530,7 +532,7 @@ async def test_a_probe_that_is_a_stream_gives_its_permit_back(autojump_clock: tr
 
 
 @pytest.mark.anyio
-async def test_the_log_has_one_line_a_stream(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_has_one_line_per_stream(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "headrace")
     client, player = playing(said("a"), said("b", "stop"), USED, DONE, policies=[Logging()])
     async with client:
@@ -554,7 +556,7 @@ async def test_the_log_has_one_line_a_stream(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.anyio
-async def test_what_a_policy_raises_at_the_end_keeps_no_other_from_it() -> None:
+async def test_an_error_of_one_callback_does_not_stop_the_others() -> None:
     ends = Ends()
 
     class Careless:
@@ -584,7 +586,7 @@ async def test_what_a_policy_raises_at_the_end_keeps_no_other_from_it() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_outer_policy_that_fails_ends_the_stream_for_the_inner_ones() -> None:
+async def test_an_outer_policy_that_fails_ends_the_stream_for_inner_ones() -> None:
     ends = Ends()
 
     class Refusing:

@@ -1,4 +1,4 @@
-"""Against a server that nobody here wrote: aimock from npm, over real sockets and in real time."""
+"""Calls against a third-party server: aimock from npm, over real sockets and in real time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Mock = Callable[..., AbstractContextManager[str]]
 
 @pytest.fixture
 def aimock() -> Mock:
-    """Starts aimock with options; a context manager over its base URL."""
+    """Starts aimock with options; a context manager that gives its base URL."""
     if not PROGRAM.exists():
-        # CI installs it; there a missing server must not pass for a tested one.
+        # CI installs it. There a missing server must be a failure.
         assert not os.environ.get("CI"), "aimock is not installed: npm install --prefix tests/foreign/aimock"
         pytest.skip("npm install --prefix tests/foreign/aimock")
 
@@ -84,7 +84,7 @@ async def test_calls_embeddings_and_errors(aimock: Mock, transport: str) -> None
 
             with pytest.raises(headrace.RateLimited, match="quota") as quota:
                 await client.chat("quota")
-            assert quota.value.attempts == 1, "no credit is nothing that a retry mends"
+            assert quota.value.attempts == 1, "a retry cannot help if there is no credit"
 
         async with headrace.Client(
             base_url=url, api_key="sk-wrong", model="m", transport=transport
@@ -94,7 +94,7 @@ async def test_calls_embeddings_and_errors(aimock: Mock, transport: str) -> None
             assert "sk-wrong" not in str(refused.value)
 
 
-async def test_five_hundred_calls_come_through_its_chaos(aimock: Mock) -> None:
+async def test_five_hundred_calls_succeed_in_spite_of_its_faults(aimock: Mock) -> None:
     with aimock("--chaos-disconnect", "0.1", "--chaos-malformed", "0.1", "--chaos-drop", "0.1") as url:
         async with (
             headrace.Client(
@@ -105,10 +105,10 @@ async def test_five_hundred_calls_come_through_its_chaos(aimock: Mock) -> None:
             found = [outcome async for outcome in outcomes]
     assert {outcome.error for outcome in found} == {None}
     assert {outcome.unwrap().text for outcome in found} == {"Guten Tag!"}
-    assert sum(outcome.attempts for outcome in found) > 550, "there was chaos to come through"
+    assert sum(outcome.attempts for outcome in found) > 550, "aimock injected no fault"
 
 
-async def test_a_rate_limit_is_waited_for_as_long_as_it_says(aimock: Mock) -> None:
+async def test_retry_after_is_respected(aimock: Mock) -> None:
     with aimock("--chaos-ratelimit", "0.5") as url:
         async with (
             headrace.Client(
@@ -124,7 +124,7 @@ async def test_a_rate_limit_is_waited_for_as_long_as_it_says(aimock: Mock) -> No
         assert outcome.elapsed >= 1.0 * (outcome.attempts - 1), "aimock says Retry-After: 1"
 
 
-async def test_a_connection_that_it_closed_while_idle_is_replaced_unseen(aimock: Mock) -> None:
+async def test_a_connection_that_it_closed_while_idle_is_replaced(aimock: Mock) -> None:
     with aimock() as url:
         async with headrace.Client(base_url=url, api_key=KEY, model="gpt-4.1", policies=[]) as client:
             reply = await client.chat("Hallo")
@@ -134,7 +134,7 @@ async def test_a_connection_that_it_closed_while_idle_is_replaced_unseen(aimock:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_tool_is_called_and_the_conversation_goes_on(aimock: Mock, streamed: bool) -> None:
+async def test_a_tool_is_called_and_the_conversation_continues(aimock: Mock, streamed: bool) -> None:
     def weather(city: str, days: int) -> str:
         """The weather of a city."""
         return f"{city}: {days} days of rain"

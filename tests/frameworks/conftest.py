@@ -1,4 +1,4 @@
-"""An endpoint in a process of its own, for clients in whatever thread, loop or process."""
+"""An endpoint in a process of its own, for clients in any thread, event loop or process."""
 
 from __future__ import annotations
 

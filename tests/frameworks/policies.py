@@ -1,4 +1,4 @@
-"""A policy as plugins have them that watch something while the client is open."""
+"""A policy with a background task, like those of plugins."""
 
 from __future__ import annotations
 

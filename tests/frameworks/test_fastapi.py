@@ -27,7 +27,7 @@ def make_client(endpoint: str, ticking: Ticking | None) -> Client:
 
 
 def ask_in_all_ways(app: FastAPI, backend: Backend) -> None:
-    """Handlers that chat, map and stream, each in a task of its own."""
+    """Handlers that chat, map and stream, each in its own task."""
 
     @app.get("/chat")
     async def chat(request: Request) -> str:
@@ -53,7 +53,7 @@ def ask_in_all_ways(app: FastAPI, backend: Backend) -> None:
 
 @on_both
 @with_and_without_tasks
-def test_in_the_lifespan(endpoint: str, backend: Backend, has_task: bool) -> None:
+def test_a_client_in_the_lifespan_works(endpoint: str, backend: Backend, has_task: bool) -> None:
     ticking = Ticking() if has_task else None
 
     @asynccontextmanager
@@ -69,7 +69,9 @@ def test_in_the_lifespan(endpoint: str, backend: Backend, has_task: bool) -> Non
 @on_both
 @with_and_without_tasks
 @pytest.mark.filterwarnings("ignore:.*(on_event|on_startup|on_shutdown).*:DeprecationWarning")
-def test_in_handlers_for_start_up_and_shut_down(endpoint: str, backend: Backend, has_task: bool) -> None:
+def test_a_client_in_startup_and_shutdown_handlers_works(
+    endpoint: str, backend: Backend, has_task: bool
+) -> None:
     ticking = Ticking() if has_task else None
 
     async def start_up() -> None:

@@ -1,4 +1,4 @@
-"""A client in the fixtures of pytest's plugins for async tests, each in a pytest of its own."""
+"""A client in the fixtures of pytest's async plugins, each in its own pytest process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_that_is_cancelled(client):
 
 
 def run_pytest(folder: Path, endpoint: str, tests: str, *options: str) -> str:
-    """What a pytest says that runs these tests, with warnings as errors."""
+    """The output of a pytest process that runs these tests, with warnings as errors."""
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_it.py").write_text(tests)
     ended = subprocess.run(
@@ -84,13 +84,13 @@ with_and_without_tasks = pytest.mark.parametrize("has_task", [False, True], ids=
 
 
 @with_and_without_tasks
-def test_of_pytest_trio(tmp_path: Path, endpoint: str, has_task: bool) -> None:
+def test_a_client_in_a_fixture_of_pytest_trio_works(tmp_path: Path, endpoint: str, has_task: bool) -> None:
     options = ("-p", "no:asyncio", "-p", "no:anyio", "-o", "trio_mode=true")
     assert "4 passed" in run_pytest(tmp_path, endpoint, written(has_task), *options)
 
 
 @with_and_without_tasks
-def test_of_anyio(tmp_path: Path, endpoint: str, has_task: bool) -> None:
+def test_a_client_in_a_fixture_of_anyio_works(tmp_path: Path, endpoint: str, has_task: bool) -> None:
     said = run_pytest(
         tmp_path, endpoint, written(has_task, mark="@pytest.mark.anyio"), "-p", "no:asyncio", "-p", "no:trio"
     )
@@ -98,7 +98,7 @@ def test_of_anyio(tmp_path: Path, endpoint: str, has_task: bool) -> None:
 
 
 @pytest.mark.parametrize("scope", ["function", "module"])
-def test_of_pytest_asyncio(tmp_path: Path, endpoint: str, scope: str) -> None:
+def test_a_client_in_a_fixture_of_pytest_asyncio_works(tmp_path: Path, endpoint: str, scope: str) -> None:
     said = run_pytest(
         tmp_path,
         endpoint,
@@ -113,8 +113,10 @@ def test_of_pytest_asyncio(tmp_path: Path, endpoint: str, scope: str) -> None:
     assert "4 passed" in said, said
 
 
-def test_of_pytest_asyncio_with_a_task_is_a_clear_error(tmp_path: Path, endpoint: str) -> None:
-    # It opens a fixture in one task and closes it in another, and no task can be left open between them.
+def test_background_tasks_in_a_fixture_of_pytest_asyncio_are_a_clear_error(
+    tmp_path: Path, endpoint: str
+) -> None:
+    # It opens a fixture in one task and closes it in another, so no task can stay open in between.
     said = run_pytest(
         tmp_path,
         endpoint,

@@ -1,4 +1,4 @@
-"""Fuzz what reads answers for as long as wanted: ``python -m tests.fuzz --seconds 600``."""
+"""Fuzz the parsers of responses for any time: ``python -m tests.fuzz --seconds 600``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.fuzz.checks import CHECKS
 
 _MEMORY = 2 << 30
 _LONGEST = 30.0
-"""Seconds until an input counts as one without end."""
+"""Seconds after which an input counts as endless."""
 
 
 def main() -> int:
-    """Go through the checks in turn, a seed each; returns 1 and says which seed where one fails."""
+    """Run the checks in turn, with a new seed each. Returns 1 and prints the seed if one fails."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=60.0)
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 48))

@@ -1,4 +1,4 @@
-"""Answers over HTTP/1.1, made at random: whole ones, and what corruption makes of them."""
+"""Random HTTP/1.1 responses, whole and corrupted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _TOKENS = (
 
 @attrs.frozen
 class Answer:
-    """An answer as it goes over the wire, to a request of ``method``, and what it says."""
+    """A response to a request of ``method`` as bytes, and what it contains."""
 
     method: str
     data: bytes
@@ -66,7 +66,7 @@ ENCODERS = ((b"gzip", gzip.compress), (b"deflate", zlib.compress), (b"deflate", 
 
 
 def whole_answer(rng: random.Random, *, encoded: bool = True) -> Answer:
-    """One that HTTP allows, framed in any of its ways."""
+    """A valid response with any framing."""
     method = rng.choice(("POST", "POST", "POST", "GET", "HEAD"))
     status = rng.choice((200, 200, 200, 201, 204, 206, 304, 400, 429, 500, 599))
     bodiless = method == "HEAD" or status in (204, 304)
@@ -126,7 +126,9 @@ def _chunked(rng: random.Random, body: bytes) -> bytes:
 
 
 def corrupted(rng: random.Random, data: bytes) -> bytes:
-    """One to four times: bits flipped, bytes lost, added, cut off or repeated, another answer behind it."""
+    """One to four changes: bits flipped, bytes removed, added, cut off or repeated, another response
+    appended.
+    """
     for _ in range(rng.randint(1, 4)):
         place = rng.randrange(len(data) + 1)
         width = rng.choice((1, 1, 2, 10))
@@ -150,7 +152,7 @@ def corrupted(rng: random.Random, data: bytes) -> bytes:
 
 
 def loosened(rng: random.Random, data: bytes) -> bytes:
-    """The same answer, its head written by a server that does not know HTTP well; no interim answers."""
+    """The same response with a head as sloppy servers write it; without interim responses."""
     head, _, body = data[data.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     for number, line in enumerate(lines[1:], 1):

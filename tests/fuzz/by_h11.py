@@ -1,4 +1,4 @@
-"""Answers as h11 reads them, and where it and llhttp are of two minds."""
+"""How h11 parses responses, and where it disagrees with llhttp."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRICTER: Mapping[str, str] = {
     r"Invalid response status": "a status line without its second space (RFC 9112, 4)",
     r"Data after `Connection: close`": "an interim answer that says close, and another answer",
 }
-"""What llhttp refuses though h11 takes it, by its message, and why that may be so."""
+"""What llhttp rejects and h11 accepts, by llhttp's message, and why that is acceptable."""
 
 LOOSER: Mapping[str, str] = {
     r"illegal status line": "a control character in the reason, of which nothing is read",
@@ -29,28 +29,28 @@ LOOSER: Mapping[str, str] = {
     r"illegal header line|Transfer-Encoding|Content-Length": "in trailers, of which nothing is read",
     r"continuation line at start of headers": "read as the header that it holds, as aiohttp and urllib3 do",
 }
-"""The other way round."""
+"""The opposite."""
 
 
 @attrs.frozen
 class Refused:
-    """What h11 says of an answer that it does not take."""
+    """h11's error for a response."""
 
     said: str
 
     @property
     def waits_for_more(self) -> bool:
-        """Whether it takes the answer for one that is cut short."""
+        """Whether h11 says that the response is truncated."""
         return "peer unexpectedly closed connection" in self.said
 
 
 def why(reasons: Mapping[str, str], message: str) -> str | None:
-    """Why the two differ, None where that is not known."""
+    """Why the two differ, or None if the reason is unknown."""
     return next((reason for pattern, reason in reasons.items() if re.search(pattern, message)), None)
 
 
 def read_by_h11(method: str, data: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes] | Refused:
-    """The first answer that is not interim, over a connection that is closed after it."""
+    """The first response that is not interim, over a connection that is closed after it."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
     connection.send(h11.EndOfMessage())

@@ -1,4 +1,4 @@
-"""What must hold of whatever an endpoint sends; each check takes a source of chance and fails by raising."""
+"""Properties for whatever an endpoint sends. Each check takes a random generator and fails by raising."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from tests.fuzz.http2 import (
 from headrace import CallError, ProtocolError, ReplyTooLarge
 from headrace.errors import InvalidReply
 from headrace.replies import Headers, Reply
-from headrace.transports.encodings import Decoder, decompressed
-from headrace.transports.http1 import ReplyParser
+from headrace.transports.content_encoding import Decoder, decode_body
+from headrace.transports.http1.response_parser import ResponseParser
 from headrace.wire.reply_bodies import read_reply_body
 from headrace.wire.sse import EventParser
 from headrace.wire.stream_accumulator import StreamAccumulator
 
 LIMIT = 20_000
 SECONDS = 2.0
-"""Of processor time for one input, none of which is over 100 KiB; the usual is below a millisecond."""
+"""Limit of processor time for one input of at most 100 KiB; usually it is below a millisecond."""
 
 _BLANKS = re.compile(rb"[\x01-\x20\x7f]+")
 _LAST_CHUNK = re.compile(rb"\r\n0+(;[^\r\n]*)?[ \t]*\r\n")
-"""The body is whole with it, also where the lines behind it are rubbish."""
+"""The body is complete with it, even if garbage follows."""
 
 Said = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
-def read(method: str, packets: list[bytes]) -> ReplyParser:
-    """The answer in these packets, over a connection that is closed after them; raises `CallError`."""
-    parser = ReplyParser(LIMIT)
+def read(method: str, packets: list[bytes]) -> ResponseParser:
+    """The response in these packets, over a connection that is closed after them. Raises `CallError`."""
+    parser = ResponseParser(LIMIT)
     parser.begin(method)
     for packet in packets:
         if parser.feed(packet):
@@ -50,7 +50,7 @@ def read(method: str, packets: list[bytes]) -> ReplyParser:
 
 
 def outcome(method: str, packets: list[bytes]) -> Said | CallError:
-    """Status, headers and body before decompression, or the error."""
+    """Status, headers and undecoded body, or the error."""
     try:
         parser = read(method, packets)
     except CallError as error:
@@ -102,7 +102,7 @@ def a_loosened_head_is_read_as_the_strict_one(rng: random.Random) -> None:
 
 
 def what_h11_reads_too_is_read_alike(rng: random.Random) -> None:
-    """Where one takes what the other refuses, `by_h11` says why that is right."""
+    """If one accepts what the other rejects, `by_h11` says why that is right."""
     answer = whole_answer(rng)
     data = corrupted(rng, answer.data) if rng.random() < 0.8 else answer.data
     ours, theirs = outcome(answer.method, cut(rng, data)), read_by_h11(answer.method, data)
@@ -116,14 +116,14 @@ def what_h11_reads_too_is_read_alike(rng: random.Random) -> None:
 
 
 def _folded(said: Said) -> Said:
-    """h11 writes the value of transfer-encoding in small letters, and keeps control characters in values."""
+    """h11 writes the value of transfer-encoding in lower case, and keeps control characters in values."""
     coding = b"transfer-encoding"
     headers = [(name, value.lower() if name.lower() == coding else value) for name, value in said[1]]
     return said[0], [(name, _BLANKS.sub(b" ", value).strip()) for name, value in headers], said[2]
 
 
 def what_httpx_decompresses_too_is_decompressed_alike(rng: random.Random) -> None:
-    """httpx takes data that is cut short or has rubbish behind it for whole, and leaves later members out."""
+    """httpx accepts truncated data and data with garbage behind it, and ignores later members."""
     name, encode = rng.choice(ENCODERS)
     data = rng.choice((b"", b'{"a":1}' * rng.randrange(40), rng.randbytes(rng.randrange(100))))
     content, members = encode(data), 1
@@ -135,7 +135,7 @@ def what_httpx_decompresses_too_is_decompressed_alike(rng: random.Random) -> Non
     if rng.random() < 0.2:
         content, names = ENCODERS[0][1](content), f"{names}, gzip"
     try:
-        ours = decompressed(content, names, LIMIT)
+        ours = decode_body(content, names, LIMIT)
     except (ProtocolError, ReplyTooLarge) as error:
         assert members == 0, error  # noqa: PT017
     else:
@@ -175,13 +175,13 @@ _BEYOND_THE_STANDARD = re.compile(rb"(?:\A|[\r\n])(?:\s*[{\[]|error(?::|[\r\n]|\
 
 
 def events_are_those_of_httpx_sse(rng: random.Random) -> None:
-    """Corrupted or not; but for empty ones, which are none here, and the byte order mark, which it keeps."""
+    """Any stream; without empty events, and without the byte order mark, which the other parser keeps."""
     stream = event_stream(rng)
     if rng.random() < 0.5:
         stream = corrupted(rng, stream)
     if _BEYOND_THE_STANDARD.search(stream):
         return
-    # Ends with an event's blank line: what is cut there counts here.
+    # It ends with an event's blank line, because a truncated event counts here.
     stream += b"\n\n"
     stream, began = stream.removeprefix(b"\xef\xbb\xbf"), time.process_time()
     ours = events_of(cut(rng, stream))
@@ -197,7 +197,7 @@ def events_are_those_of_httpx_sse(rng: random.Random) -> None:
 
 
 def chunks_of_a_stream_are_pieces_or_a_typed_error(rng: random.Random) -> None:
-    """However they are cut, and whatever they say."""
+    """However the packets are split, and whatever they contain."""
     stream = event_stream(rng)
     if rng.random() < 0.7:
         stream = corrupted(rng, stream)

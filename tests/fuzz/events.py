@@ -1,4 +1,4 @@
-"""Event streams made at random: whole ones, and what corruption makes of them."""
+"""Random event streams, whole and corrupted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PIECES = (
 
 
 def event_stream(rng: random.Random) -> bytes:
-    """Events as the standard allows them, with line ends of any kind."""
+    """Valid events with line ends of any kind."""
     lines = []
     for _ in range(rng.randrange(8)):
         count = rng.choice((1, 1, 1, 2, 4))

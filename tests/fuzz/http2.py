@@ -1,4 +1,4 @@
-"""What an HTTP/2 server may say: whole conversations by h2, and what corruption makes of them."""
+"""What an HTTP/2 server may send: whole conversations by h2, and corrupted ones."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import h2.settings
 from tests.fuzz.answers import corrupted, cut
 
 from headrace import ProtocolError
-from headrace.transports.http2_engine import CannotBegin, Http2Engine
+from headrace.transports.http2.protocol_engine import ConnectionDraining, Http2Engine
 
 SECONDS = 2.0
-"""Of processor time for one input; see `tests.fuzz.checks`."""
+"""Limit of processor time for one input; see `tests.fuzz.checks`."""
 
 _FIELDS = [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/")]
 _NAMES = [b"content-type", b"x-request-id", b"set-cookie", b"x" * 200, b"retry-after", b"server"]
@@ -27,7 +27,7 @@ _VALUES = [b"", b"application/json", b"a=b; path=/", b"v" * 3000, b"\xc3\xa4", b
 
 @attrs.define
 class Answer:
-    """What was said of one stream; ``end``: ``open``, ``whole`` or the code of its reset."""
+    """The response of one stream. ``end`` is ``open``, ``whole`` or the code of its reset."""
 
     status: int = 0
     headers: list[tuple[bytes, bytes]] = attrs.field(factory=list)
@@ -40,7 +40,7 @@ class Answer:
 
 
 class Recorder:
-    """What an engine tells of; see `Receiver`."""
+    """Records the events of an engine; see `EngineEvents`."""
 
     def __init__(self) -> None:
         self.answers: dict[int, Answer] = {}
@@ -50,44 +50,44 @@ class Recorder:
         self.allowed = 100
 
     def _of(self, stream: int) -> Answer:
-        assert stream in self.answers, f"stream {stream} was not begun here"
-        assert stream not in self.closed, f"stream {stream} is over"
+        assert stream in self.answers, f"stream {stream} was not opened here"
+        assert stream not in self.closed, f"stream {stream} is closed"
         return self.answers[stream]
 
-    def head_came(self, stream: int, status: int, headers: Any, last: bool) -> None:
-        answer = self._of(stream)
+    def on_response(self, stream_id: int, status: int, headers: Any, last: bool) -> None:
+        answer = self._of(stream_id)
         assert answer.status == 0, "a second head"
         assert 200 <= status <= 999
         answer.status, answer.headers = status, list(headers)
         if last:
             answer.finish("whole")
 
-    def data_came(self, stream: int, data: bytes, last: bool) -> None:
-        answer = self._of(stream)
+    def on_data(self, stream_id: int, data: bytes, last: bool) -> None:
+        answer = self._of(stream_id)
         assert answer.status, "a body before its head"
         answer.body += data
         if data and self.engine is not None:
-            self.engine.taken(stream, len(data))
+            self.engine.acknowledge_data(stream_id, len(data))
         if last:
             answer.finish("whole")
 
-    def trailers_came(self, stream: int) -> None:
-        self._of(stream).finish("whole")
+    def on_trailers(self, stream_id: int) -> None:
+        self._of(stream_id).finish("whole")
 
-    def stream_failed(self, stream: int, code: int, *, by_peer: bool, unsent: bool) -> None:
-        self._of(stream).finish(str(code))
+    def on_stream_failed(self, stream_id: int, code: int, *, by_peer: bool, unsent: bool) -> None:
+        self._of(stream_id).finish(str(code))
 
-    def stream_ended(self, stream: int) -> None:
-        self._of(stream).finish("0")
-        self.closed.add(stream)
+    def on_stream_closed(self, stream_id: int) -> None:
+        self._of(stream_id).finish("0")
+        self.closed.add(stream_id)
 
-    def going_away(self, code: int, said: bytes, last: int) -> None:
-        self.away = (code, said)
+    def on_goaway(self, code: int, debug_data: bytes, last_stream_id: int) -> None:
+        self.away = (code, debug_data)
 
-    def streams_allowed(self, count: int) -> None:
+    def on_max_streams(self, count: int) -> None:
         self.allowed = count
 
-    def ended(self, code: int) -> None:
+    def on_terminated(self, code: int) -> None:
         pass
 
 
@@ -95,13 +95,13 @@ def _begun(rng: random.Random, count: int) -> tuple[Http2Engine, Recorder, bytes
     recorder = Recorder()
     engine = recorder.engine = Http2Engine(recorder)
     for _ in range(count):
-        stream = engine.begin(_FIELDS, rng.randbytes(rng.randrange(50)), whole=True)
+        stream = engine.send_request(_FIELDS, rng.randbytes(rng.randrange(50)), whole=True)
         recorder.answers[stream] = Answer()
-    return engine, recorder, engine.outgoing()
+    return engine, recorder, engine.data_to_send()
 
 
 def _conversation(rng: random.Random, said: bytes, streams: list[int]) -> bytes:
-    """The server's side of it, at random."""
+    """The server's side of a random conversation."""
     server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
     server.initiate_connection()
     server.receive_data(said)
@@ -170,19 +170,19 @@ def _read_by_h2(streams: list[int], said: bytes) -> dict[int, Answer]:
 
 
 def what_h2_reads_of_a_server_is_read_alike(rng: random.Random) -> None:
-    """Status, headers, body and end of each stream, however the bytes are cut."""
+    """Status, headers, body and end of each stream, however the bytes are split."""
     engine, recorder, asked = _begun(rng, rng.randrange(1, 6))
     streams = list(recorder.answers)
     said = _conversation(rng, asked, streams)
     theirs = _read_by_h2(streams, said)
     for piece in cut(rng, said):
-        engine.receive(piece)
-        engine.outgoing()
+        engine.receive_data(piece)
+        engine.data_to_send()
     assert recorder.answers == theirs, said
 
 
 def a_corrupted_conversation_is_read_or_refused(rng: random.Random) -> None:
-    """Whatever comes, nothing but `ProtocolError` is raised, and nobody is told of others' streams."""
+    """Any bytes raise nothing but `ProtocolError`, and events name only open streams."""
     engine, recorder, asked = _begun(rng, rng.randrange(1, 6))
     streams = list(recorder.answers)
     said = _conversation(rng, asked, streams) if rng.random() < 0.8 else b""
@@ -191,10 +191,10 @@ def a_corrupted_conversation_is_read_or_refused(rng: random.Random) -> None:
     began = time.process_time()
     try:
         for piece in cut(rng, said):
-            engine.receive(piece)
+            engine.receive_data(piece)
             if rng.random() < 0.2:
                 _ask_for_more(rng, engine, recorder)
-            engine.outgoing()
+            engine.data_to_send()
     except ProtocolError as error:
         assert "\n" not in str(error), said  # noqa: PT017 - either is right
     _ask_for_more(rng, engine, recorder)
@@ -205,20 +205,20 @@ def _ask_for_more(rng: random.Random, engine: Http2Engine, recorder: Recorder) -
     kind, stream = rng.randrange(6), rng.choice(list(recorder.answers))
     if kind == 0:
         try:
-            stream = engine.begin(_FIELDS, b"{}", whole=rng.random() < 0.5)
-        except CannotBegin:
+            stream = engine.send_request(_FIELDS, b"{}", whole=rng.random() < 0.5)
+        except ConnectionDraining:
             return
         recorder.answers[stream] = Answer()
     elif kind == 1:
-        engine.reset(stream)
+        engine.reset_stream(stream)
     elif kind == 2:
         engine.ping()
     elif kind == 3:
-        engine.send_more(stream, b"x" * rng.randrange(100), last=rng.random() < 0.5)
+        engine.send_data(stream, b"x" * rng.randrange(100), last=rng.random() < 0.5)
     elif kind == 4:
-        engine.go_away()
+        engine.close_connection()
     else:
-        engine.waiting(stream)
+        engine.queued_bytes(stream)
 
 
 def _frame(rng: random.Random) -> bytes:

@@ -1,4 +1,4 @@
-"""A scripted server, and clients of both HTTP libraries with headrace inside."""
+"""A scripted server, and clients of both HTTP libraries over headrace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def library(request: pytest.FixtureRequest) -> ModuleType:
 
 @pytest.fixture
 def through(library: ModuleType) -> Callable[..., Any]:
-    """``through(**options)``: a client of the library through headrace, without policies by default."""
+    """``through(**options)``: a client of the library over headrace, by default without policies."""
     module = for_httpx if library is httpx else for_httpx2
 
     def make(**options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Clients of httpx and httpx2 through headrace: what their users see is what they saw before."""
+"""Clients of httpx and httpx2 over headrace behave as their users expect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUICK = Retry(base=0.001)
 SSE = "Content-Type: text/event-stream"
 
 
-async def test_a_request_arrives_as_it_was_made(serve: Serve, through: Through) -> None:
+async def test_a_request_is_sent_as_it_was_made(serve: Serve, through: Through) -> None:
     async with serve() as server, through(headers={"X-Team": "a"}) as client:
         response = await client.post(
             f"{server.url}/a?b=c%20d", json={"model": "m"}, headers={"Authorization": "Bearer k"}
@@ -47,7 +47,9 @@ async def test_a_request_arrives_as_it_was_made(serve: Serve, through: Through) 
     assert server.accepted == 1
 
 
-async def test_a_status_is_the_callers_to_judge(serve: Serve, through: Through, library: ModuleType) -> None:
+async def test_an_error_status_is_returned_to_the_caller(
+    serve: Serve, through: Through, library: ModuleType
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.answer(b'{"error": {"message": "no"}}', "X-Request-Id: r1", status="429 Too Many")
@@ -63,7 +65,7 @@ async def test_a_status_is_the_callers_to_judge(serve: Serve, through: Through, 
         assert (await client.get(f"{server.url}/b")).text == "not json"
 
 
-async def test_an_encoded_answer_is_decoded_once(serve: Serve, through: Through) -> None:
+async def test_an_encoded_response_is_decoded_once(serve: Serve, through: Through) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.answer(gzip.compress(b"Gruss"), "Content-Encoding: gzip")
@@ -73,7 +75,7 @@ async def test_an_encoded_answer_is_decoded_once(serve: Serve, through: Through)
         assert (response.content, response.headers.get("content-encoding")) == (b"Gruss", None)
 
 
-async def test_redirects_are_the_librarys(serve: Serve, through: Through) -> None:
+async def test_redirects_are_followed_by_the_library(serve: Serve, through: Through) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.answer(b"", "Location: /elsewhere", status="302 Found")
@@ -85,7 +87,7 @@ async def test_redirects_are_the_librarys(serve: Serve, through: Through) -> Non
         assert server.targets == ["/v1/a", "/elsewhere"]
 
 
-async def test_failures_are_retried_and_the_last_one_is_the_librarys(
+async def test_failures_are_retried_and_the_last_one_is_the_librarys_exception(
     serve: Serve, through: Through, library: ModuleType
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -105,7 +107,9 @@ async def test_failures_are_retried_and_the_last_one_is_the_librarys(
         assert server.accepted == 6
 
 
-async def test_timeouts_are_the_librarys_own(serve: Serve, through: Through, library: ModuleType) -> None:
+async def test_timeouts_are_the_librarys_exceptions(
+    serve: Serve, through: Through, library: ModuleType
+) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             pass
@@ -121,9 +125,7 @@ async def test_timeouts_are_the_librarys_own(serve: Serve, through: Through, lib
             group.cancel_scope.cancel()
 
 
-async def test_a_stream_comes_as_it_is_sent_and_its_connection_is_used_again(
-    serve: Serve, through: Through
-) -> None:
+async def test_a_stream_arrives_as_sent_and_its_connection_is_reused(serve: Serve, through: Through) -> None:
     go_on = anyio.Event()
 
     async def script(peer: Peer) -> None:
@@ -144,9 +146,9 @@ async def test_a_stream_comes_as_it_is_sent_and_its_connection_is_used_again(
         assert server.accepted == 1
 
 
-# Of the libraries' own generators, which an error leaves where they are.
+# About the libraries' own generators, which an error leaves open.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_stream_that_breaks_off_is_an_error_and_one_left_early_is_none(
+async def test_a_broken_stream_is_an_error_and_a_stream_left_early_is_not(
     serve: Serve, through: Through, library: ModuleType
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -174,7 +176,7 @@ async def test_a_stream_that_breaks_off_is_an_error_and_one_left_early_is_none(
     body = {"model": "m", "stream": True}
     async with serve(script) as server, through(policies=[Watch(), cost], max_in_flight=1) as client:
         async with client.stream("POST", f"{server.url}/a", json=body) as response:
-            with pytest.raises(library.RemoteProtocolError, match="before the answer was complete"):
+            with pytest.raises(library.RemoteProtocolError, match="before the response was complete"):
                 await response.aread()
         async with (
             client.stream("POST", f"{server.url}/a", json=body) as response,
@@ -201,7 +203,7 @@ async def test_a_stream_that_breaks_off_is_an_error_and_one_left_early_is_none(
     ],
     ids=["chat", "messages", "responses"],
 )
-async def test_what_a_stream_cost_is_known_at_its_end(
+async def test_the_cost_of_a_stream_is_known_at_its_end(
     serve: Serve, through: Through, events: tuple[str, ...]
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -216,7 +218,7 @@ async def test_what_a_stream_cost_is_known_at_its_end(
     assert str(cost.totals.cost) == "0.000018"
 
 
-async def test_an_open_circuit_is_raised_as_itself(serve: Serve, through: Through) -> None:
+async def test_an_open_circuit_is_raised_unchanged(serve: Serve, through: Through) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.answer(b"{}", status="500 No")
@@ -239,7 +241,7 @@ async def test_an_open_circuit_is_raised_as_itself(serve: Serve, through: Throug
     assert [event.name for event in told] == ["circuit"]
 
 
-async def test_cancelling_gives_the_place_back(serve: Serve, through: Through) -> None:
+async def test_cancelling_releases_the_slot(serve: Serve, through: Through) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         if peer.number == 0:
@@ -275,7 +277,7 @@ async def test_over_a_proxy_the_library_makes_the_requests(
             assert (await client.get(f"{server.url}/c")).status_code == 200
 
 
-async def test_tls_is_verified_as_the_library_is_told(
+async def test_tls_is_verified_as_the_librarys_options_say(
     serve: Serve, through: Through, library: ModuleType
 ) -> None:
     import ssl
@@ -295,7 +297,7 @@ async def test_tls_is_verified_as_the_library_is_told(
                 await client.get(f"{server.url}/a")
 
 
-async def test_a_client_that_closes_leaves_no_file_open(
+async def test_closing_a_client_leaves_no_file_open(
     serve: Serve, through: Through, open_files: Callable[[], int]
 ) -> None:
     async with serve() as server:
@@ -307,7 +309,7 @@ async def test_a_client_that_closes_leaves_no_file_open(
         assert open_files() == before
 
 
-async def test_a_policy_that_breaks_is_named(serve: Serve, through: Through) -> None:
+async def test_a_broken_policy_is_named(serve: Serve, through: Through) -> None:
     class Broken:
         name = "broken"
         stage = Stage.OBSERVE
@@ -323,7 +325,7 @@ async def test_a_policy_that_breaks_is_named(serve: Serve, through: Through) -> 
             await client.get(f"{server.url}/a")
 
 
-async def test_a_second_retry_around_headraces_is_warned_of_once(serve: Serve, through: Through) -> None:
+async def test_a_second_retry_layer_is_warned_about_once(serve: Serve, through: Through) -> None:
     again = {"x-stainless-retry-count": "1"}
     async with serve() as server, through(policies=[QUICK]) as client:
         await client.get(f"{server.url}/a", headers={"x-stainless-retry-count": "0"})
@@ -344,14 +346,14 @@ async def test_a_second_retry_around_headraces_is_warned_of_once(serve: Serve, t
         ({"policies": "retry"}, "no list of policies"),
     ],
 )
-def test_a_mistake_is_found_when_the_client_is_made(
+def test_a_wrong_option_is_rejected_when_the_client_is_made(
     through: Through, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(SettingsError, match=said):
         through(**options)
 
 
-async def test_without_policies_named_the_installed_ones_have_their_settings(
+async def test_by_default_the_installed_policies_are_used_with_their_settings(
     serve: Serve, through: Through
 ) -> None:
     async def script(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""The libraries' clients, and SDKs on them, over HTTP/2 through the native transport."""
+"""The libraries' clients, and SDKs with them, over HTTP/2 through the native transport."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import trustme
 from tests.integrations.test_sdks import HALLO, MODEL, async_client, leaves_generators, openai
 
 from headrace import SettingsError
-from headrace.integrations import either_transport
+from headrace.integrations import hybrid_transport
 from headrace.testing.server import endpoint_process
 from headrace_cost import Cost
 from headrace_retry import Retry
@@ -42,7 +42,7 @@ def trusting(library: ModuleType, authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture
 def offering(authority: trustme.CA) -> Callable[..., ssl.SSLContext]:
-    """``offering(*protocols)``: the context of a server that speaks these."""
+    """``offering(*protocols)``: the SSL context of a server that speaks these."""
 
     def make(*protocols: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,7 +54,7 @@ def offering(authority: trustme.CA) -> Callable[..., ssl.SSLContext]:
 
 
 class Http2Peer:
-    """A connection on which requests are answered with `h2`."""
+    """A connection on which `h2` answers requests."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
@@ -63,7 +63,7 @@ class Http2Peer:
         self.h2.initiate_connection()
 
     async def request(self) -> int:
-        """The stream of the next request that is complete."""
+        """The stream of the next complete request."""
         while not self._waiting:
             await self.flush()
             for event in self.h2.receive_data(await self._peer.stream.receive()):
@@ -91,7 +91,7 @@ class Http2Peer:
     ],
     ids=["by default", "http2", "http2 alone"],
 )
-async def test_what_was_spoken_is_said_and_many_requests_have_one_connection(
+async def test_the_http_version_is_reported_and_many_requests_share_a_connection(
     serve: Serve,
     through: Through,
     trusting: ssl.SSLContext,
@@ -120,7 +120,7 @@ async def test_what_was_spoken_is_said_and_many_requests_have_one_connection(
 
 @on_both
 @pytest.mark.parametrize("options", [{}, {"http2": True}, {"http2": False}], ids=str)
-async def test_a_server_of_http_1_is_spoken_to_as_before(
+async def test_a_server_with_http1_works_as_before(
     serve: Serve,
     through: Through,
     trusting: ssl.SSLContext,
@@ -133,7 +133,7 @@ async def test_a_server_of_http_1_is_spoken_to_as_before(
 
 
 @on_both
-async def test_http_1_alone_is_offered_where_that_is_asked(
+async def test_only_http1_is_offered_if_requested(
     serve: Serve,
     through: Through,
     trusting: ssl.SSLContext,
@@ -149,20 +149,20 @@ async def test_http_1_alone_is_offered_where_that_is_asked(
 
 
 @pytest.mark.parametrize("options", [{"http2": True}, {"http1": False}], ids=str)
-def test_asked_for_and_not_installed_it_is_refused(
+def test_http2_without_ngh2_is_rejected(
     through: Through, monkeypatch: pytest.MonkeyPatch, options: Any
 ) -> None:
-    monkeypatch.setattr(either_transport, "has_http2", lambda: False)
+    monkeypatch.setattr(hybrid_transport, "has_http2", lambda: False)
     with pytest.raises(SettingsError, match=r"pip install 'headrace\[http2\]'"):
         through(**options)
     through(http2=False)
 
 
 @on_both
-async def test_events_come_as_the_server_sends_them(
+async def test_events_arrive_as_the_server_sends_them(
     serve: Serve, through: Through, trusting: ssl.SSLContext, offering: Callable[..., ssl.SSLContext]
 ) -> None:
-    """The server sends an event when the client has the one before it."""
+    """The server sends each event after the client has received the one before."""
     seen = [anyio.Event() for _ in range(4)]
 
     async def script(peer: Peer) -> None:
@@ -191,7 +191,7 @@ async def test_events_come_as_the_server_sends_them(
 
 @on_both
 @leaves_generators
-async def test_openai_chats_and_streams_over_http_2() -> None:
+async def test_openai_chats_and_streams_over_http2() -> None:
     cost = Cost()
     async with endpoint_process(tls=True) as endpoint:
         context = ssl.create_default_context(cafile=endpoint.authority)

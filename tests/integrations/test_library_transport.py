@@ -1,4 +1,4 @@
-"""What only the library's own transport can do goes to that, through headrace's policies all the same."""
+"""Requests that only the library's own transport can make, through headrace's policies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trusting(library: ModuleType, authority: trustme.CA) -> ssl.SSLContext:
 
 
 @on_both
-async def test_a_client_certificate(
+async def test_a_client_certificate_is_shown(
     serve: Serve, through: Through, library: ModuleType, authority: trustme.CA, tmp_path: Path
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -49,7 +49,7 @@ async def test_a_client_certificate(
         await peer.answer_all()
 
     async with serve(script, context) as server:
-        # In the context, which is how both libraries want it today.
+        # In the SSL context, as both libraries recommend today.
         with_certificate = trusting(library, authority)
         with_certificate.load_cert_chain(pem)
         async with through(verify=with_certificate) as client:
@@ -65,14 +65,14 @@ async def test_a_client_certificate(
 
 
 @pytest.mark.parametrize("given", ["none.pem", ("none.pem", "none.pem", "canary")])
-def test_a_client_certificate_that_cannot_be_loaded_is_said_at_once(through: Through, given: Any) -> None:
+def test_an_unusable_client_certificate_is_rejected_at_once(through: Through, given: Any) -> None:
     with pytest.raises(SettingsError, match=r"none\.pem cannot be read"):
         through(cert=given)
 
 
 @on_both
 @pytest.mark.parametrize("kind", ["text", "url", "proxy", "environment"])
-async def test_a_proxy(
+async def test_a_proxy_is_used(
     serve: Serve, through: Through, library: ModuleType, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serve() as proxy:
@@ -88,7 +88,7 @@ async def test_a_proxy(
 
 
 @on_both
-async def test_a_proxy_that_refuses_is_the_librarys_error(
+async def test_a_proxys_refusal_is_the_librarys_exception(
     serve: Serve, through: Through, library: ModuleType
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -101,7 +101,7 @@ async def test_a_proxy_that_refuses_is_the_librarys_error(
 
 
 @on_both
-async def test_without_trust_in_the_environment_its_proxies_are_not_used(
+async def test_with_trust_env_false_the_environments_proxies_are_ignored(
     serve: Serve, through: Through, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serve() as server, serve() as proxy:
@@ -111,6 +111,6 @@ async def test_without_trust_in_the_environment_its_proxies_are_not_used(
         assert (proxy.accepted, server.accepted) == (0, 1)
 
 
-def test_what_is_not_the_url_of_a_proxy_is_said_at_once(through: Through) -> None:
+def test_an_invalid_proxy_url_is_rejected_at_once(through: Through) -> None:
     with pytest.raises(SettingsError, match="proxy"):
         through(proxy="http://me:secret@")

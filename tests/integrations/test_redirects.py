@@ -1,4 +1,4 @@
-"""Redirects are followed as the SDKs' own clients do, but for credentials, which stay at their origin."""
+"""Redirects are followed as by the SDKs' own clients, except that credentials stay at their origin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headrace.integrations.calls import REDIRECTED_FROM, Calls
+from headrace.integrations.call_factory import REDIRECTED_FROM, CallFactory
 from headrace_cost import Cost
 from headrace_retry import Retry
 
@@ -30,7 +30,7 @@ CREDENTIALS = {
 
 
 def moving(status: str, location: str | Callable[[], str]) -> Callable[[Peer], Any]:
-    """A script that sends whoever asks for ``/moved`` elsewhere."""
+    """A script that redirects requests for ``/moved``."""
 
     async def script(peer: Peer) -> None:
         while seen := await peer.request():
@@ -55,7 +55,7 @@ def came(server: RawServer) -> list[Any]:
 @pytest.mark.parametrize(
     "location", ["/v1/there?a=b", "there", "//{host}/v1/there", "http://{host}/v1/there"]
 )
-async def test_a_redirect_on_the_same_host_is_followed_as_the_sdks_client_does(
+async def test_a_redirect_on_the_same_host_is_followed_like_in_the_sdks_client(
     serve: Serve, through: Through, library: ModuleType, status: str, location: str
 ) -> None:
     seen: list[Any] = []
@@ -73,7 +73,7 @@ async def test_a_redirect_on_the_same_host_is_followed_as_the_sdks_client_does(
 
 
 @pytest.mark.parametrize("status", ["302 Found", "307 Temporary"])
-async def test_a_redirect_to_another_origin_is_followed_without_any_credential(
+async def test_a_redirect_to_another_origin_is_followed_without_credentials(
     serve: Serve, through: Through, status: str
 ) -> None:
     async with serve() as other:
@@ -91,7 +91,7 @@ async def test_a_redirect_to_another_origin_is_followed_without_any_credential(
         assert seen.body == (b'{"model":"m"}' if status.startswith("307") else b"")
 
 
-async def test_what_comes_back_to_its_origin_has_its_headers(serve: Serve, through: Through) -> None:
+async def test_a_redirect_back_to_the_origin_has_all_headers(serve: Serve, through: Through) -> None:
     server: RawServer
     async with (
         serve(moving("307 There", lambda: f"{server.url}/back")) as other,
@@ -108,7 +108,7 @@ async def test_what_comes_back_to_its_origin_has_its_headers(serve: Serve, throu
     ("first", "origin", "kept"),
     [
         ("https://a.test", "https://a.test", True),
-        ("http://a.test", "https://a.test", True),  # as the libraries have it
+        ("http://a.test", "https://a.test", True),  # like the libraries
         ("https://a.test", "http://a.test", False),
         ("http://a.test:8080", "https://a.test", False),
         ("https://a.test", "https://a.test:8443", False),
@@ -125,12 +125,12 @@ async def test_an_origin_is_scheme_host_and_port(
         headers={"X-Api-Key": "k", "Accept": "text/plain"},
         extensions={REDIRECTED_FROM: first},
     )
-    call, _ = await Calls(library).of(request, lambda: 0.0, None)
+    call, _ = await CallFactory(library).build(request, lambda: 0.0, None)
     names = {name.lower() for name, _ in call.request.headers}
     assert (names & {"accept", "x-api-key"}) == ({"accept", "x-api-key"} if kept else {"accept"})
 
 
-async def test_a_redirect_to_another_protocol_is_refused(
+async def test_a_redirect_to_another_protocol_is_rejected(
     serve: Serve, through: Through, library: ModuleType
 ) -> None:
     async with serve(moving("307 Moved", "ftp://127.0.0.1/there")) as server, through() as client:
@@ -139,7 +139,7 @@ async def test_a_redirect_to_another_protocol_is_refused(
         assert len(server.requests) == 1
 
 
-async def test_a_redirect_is_not_followed_where_the_caller_says_so(serve: Serve, through: Through) -> None:
+async def test_a_redirect_is_not_followed_if_the_caller_says_so(serve: Serve, through: Through) -> None:
     async with serve(moving("307 Moved", "/v1/there")) as server:
         async with through(follow_redirects=False) as client:
             response = await client.get(f"{server.url}/moved")
@@ -150,7 +150,7 @@ async def test_a_redirect_is_not_followed_where_the_caller_says_so(serve: Serve,
         assert server.targets == ["/v1/moved"] * 2
 
 
-async def test_a_redirect_without_end_is_the_librarys_error(
+async def test_an_endless_redirect_is_the_librarys_exception(
     serve: Serve, through: Through, library: ModuleType
 ) -> None:
     async with serve(moving("307 Moved", "/v1/moved")) as server, through() as client:
@@ -158,7 +158,7 @@ async def test_a_redirect_without_end_is_the_librarys_error(
             await client.get(f"{server.url}/moved")
 
 
-async def test_a_stream_is_redirected_and_policies_take_a_redirect_for_no_answer(
+async def test_a_stream_is_redirected_and_a_redirect_is_not_a_success_for_policies(
     serve: Serve, through: Through
 ) -> None:
     async def script(peer: Peer) -> None:

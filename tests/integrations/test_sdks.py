@@ -1,6 +1,6 @@
-"""The SDKs that people use, as they come from the index, with headrace as their HTTP client.
+"""Current SDKs from the package index, with headrace as their HTTP client.
 
-openai 3 is on httpx2 and openai 2 on httpx; which of them is installed takes part.
+openai 3 uses httpx2, and openai 2 uses httpx; the installed one is tested.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ openai = pytest.importorskip("openai")
 
 pytestmark = pytest.mark.anyio
 
-# Of the SDKs' own generators, of which trio has a warning where they are not gone through to their end.
+# About the SDKs' own generators: trio warns if they are not read to the end.
 leaves_generators = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 MODEL = "deepseek-v3.2"
@@ -40,7 +40,7 @@ async_client: Callable[..., Any] = for_httpx.async_client if _ON_HTTPX else for_
 
 
 def client_of(url: str, **options: Any) -> Any:
-    """openai's client through headrace."""
+    """openai's client over headrace."""
     http_client = async_client(**({"policies": []} | options.pop("through", {})))
     return openai.AsyncOpenAI(
         **({"max_retries": 0} | options), api_key="k", base_url=url, http_client=http_client
@@ -86,7 +86,7 @@ async def test_openai_streams_and_the_cost_is_known_at_the_end() -> None:
 
 
 @leaves_generators
-async def test_openai_leaves_a_stream_early_and_goes_on() -> None:
+async def test_openai_leaves_a_stream_early_and_continues() -> None:
     async with endpoint_process() as endpoint, client_of(endpoint.base_url) as client:
         early = await client.chat.completions.create(model=MODEL, messages=HALLO, stream=True)
         async for _ in early:
@@ -95,7 +95,7 @@ async def test_openai_leaves_a_stream_early_and_goes_on() -> None:
         assert (await client.chat.completions.create(model=MODEL, messages=HALLO)).choices
 
 
-async def test_openai_raises_what_it_always_did(serve: Serve) -> None:
+async def test_openai_raises_its_usual_exceptions(serve: Serve) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.answer(
@@ -124,7 +124,7 @@ async def test_openai_raises_what_it_always_did(serve: Serve) -> None:
         await server.until(lambda: server.open == 0)
 
 
-async def test_openais_retries_around_headraces_are_warned_of(serve: Serve) -> None:
+async def test_openais_retries_around_headraces_cause_a_warning(serve: Serve) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.answer(b"{}", "retry-after-ms: 1", status="500 No")
@@ -149,7 +149,7 @@ MESSAGE: dict[str, Any] = {
 
 
 @leaves_generators
-async def test_anthropic_asks_streams_and_raises_what_it_always_did(serve: Serve) -> None:
+async def test_anthropic_chats_streams_and_raises_its_usual_exceptions(serve: Serve) -> None:
     anthropic = pytest.importorskip("anthropic")
     start: dict[str, Any] = MESSAGE | {"content": [], "usage": {"input_tokens": 9, "output_tokens": 1}}
     events: list[dict[str, Any]] = [
@@ -206,7 +206,7 @@ WRITTEN = {
     ("beginning", "end", "counted"),
     [
         (CACHED | {"output_tokens": 1}, {"output_tokens": 10}, Usage(10_100, 10, 10_110, 10_000, 0)),
-        # Newer answers say all of it again at the end; proxies say 0 where they do not know.
+        # Newer responses repeat all counts at the end; proxies send 0 for unknown counts.
         (CACHED | {"output_tokens": 1}, CACHED | {"output_tokens": 10}, Usage(10_100, 10, 10_110, 10_000, 0)),
         (
             {"input_tokens": 0, "output_tokens": 0},
@@ -221,7 +221,7 @@ WRITTEN = {
         (WRITTEN | {"output_tokens": 1}, {"output_tokens": 10}, Usage(3_100, 10, 3_110, 0, 1_000, 2_000)),
     ],
 )
-async def test_anthropics_cache_is_counted_whole_and_streamed(
+async def test_anthropics_cache_is_counted_in_replies_and_streams(
     serve: Serve, beginning: dict[str, Any], end: dict[str, Any], counted: Usage
 ) -> None:
     anthropic = pytest.importorskip("anthropic")
@@ -278,7 +278,7 @@ async def test_anthropics_cache_is_counted_whole_and_streamed(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it calls asyncio itself
-async def test_mistral_asks_and_streams(anyio_backend: str) -> None:
+async def test_mistral_chats_and_streams(anyio_backend: str) -> None:
     mistral = pytest.importorskip("mistralai.client")
     async with endpoint_process() as endpoint, for_httpx2.async_client(policies=[]) as http_client:
         client = mistral.Mistral(

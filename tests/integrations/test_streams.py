@@ -1,4 +1,6 @@
-"""What is read as a stream arrives as it comes, whatever it is; what is read whole has a size limit."""
+"""A streamed response arrives as it is sent, whatever it is. A response that is read as a whole has a size
+limit.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ Through = Callable[..., Any]
 
 pytestmark = pytest.mark.anyio
 
-# Of the libraries' own generators, which an error leaves where they are.
+# About the libraries' own generators, which an error leaves open.
 leaves_generators = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 over = pytest.mark.parametrize("over", [{}, {"http2": True}], ids=["native", "library"])
@@ -45,7 +47,7 @@ USAGE_EVENT = b'{"model":"m","choices":[],"usage":{"prompt_tokens":10,"completio
 
 
 class Watch:
-    """A policy that keeps how calls end, those that are streams at their end."""
+    """A policy that records how calls end; streams end with their body."""
 
     name = "watch"
     stage = Stage.OBSERVE
@@ -72,7 +74,7 @@ def chunked(piece: bytes) -> bytes:
 
 @over
 @pytest.mark.parametrize("kind", [JSON, AUDIO, SSE, "X-None: 1"])
-async def test_a_body_arrives_as_it_comes_whatever_it_is(
+async def test_a_body_of_any_kind_arrives_as_it_is_sent(
     serve: Serve, through: Through, kind: str, over: dict[str, Any]
 ) -> None:
     arrived = anyio.Event()
@@ -98,7 +100,7 @@ async def test_a_body_arrives_as_it_comes_whatever_it_is(
 
 
 @over
-async def test_a_body_announces_its_length(serve: Serve, through: Through, over: dict[str, Any]) -> None:
+async def test_a_body_has_its_content_length(serve: Serve, through: Through, over: dict[str, Any]) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.answer(b"12345", AUDIO)
@@ -112,7 +114,7 @@ async def test_a_body_announces_its_length(serve: Serve, through: Through, over:
 
 @over
 @leaves_generators
-async def test_only_what_is_read_whole_has_a_limit(
+async def test_only_responses_read_as_a_whole_have_a_limit(
     serve: Serve, through: Through, library: ModuleType, monkeypatch: pytest.MonkeyPatch, over: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("HEADRACE_MAX_RESPONSE_BYTES", "100000")
@@ -132,10 +134,10 @@ async def test_only_what_is_read_whole_has_a_limit(
                 assert sum([len(part) async for part in response.aiter_bytes()]) == size
             with pytest.raises(library.ReadError, match=r"max_response_bytes=100000; read it as a stream"):
                 await client.get(f"{server.url}/{path}")
-            # A stream for the endpoint, and read whole here.
+            # A stream for the endpoint, read as a whole here.
             with pytest.raises(library.ReadError, match="max_response_bytes=100000"):
                 await client.post(f"{server.url}/{path}", json={"model": "m", "stream": True})
-        # An error is read whole; its status says enough.
+        # An error is read as a whole; its status is enough.
         async with client.stream("GET", f"{server.url}/failed") as response:
             assert response.status_code == 500
             assert b"max_response_bytes=100000" in await response.aread()
@@ -145,7 +147,7 @@ async def test_only_what_is_read_whole_has_a_limit(
 
 @over
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "Identity", ""])
-async def test_an_encoded_stream_is_decoded_as_it_comes(
+async def test_an_encoded_stream_is_decoded_as_it_arrives(
     serve: Serve, through: Through, coding: str, over: dict[str, Any]
 ) -> None:
     encoder = zlib.compressobj(wbits={"gzip": 31, "deflate": 15}.get(coding, 15))
@@ -180,7 +182,7 @@ async def test_an_encoded_stream_is_decoded_as_it_comes(
 
 
 @over
-async def test_an_encoded_download_may_have_any_size_but_no_packet_may_unpack_to_more_than_the_limit(
+async def test_an_encoded_download_may_have_any_size_but_each_packet_has_a_limit(
     serve: Serve,
     through: Through,
     library: ModuleType,
@@ -224,7 +226,7 @@ async def test_an_encoded_download_may_have_any_size_but_no_packet_may_unpack_to
         ("Content-Type: text/plain", b": hold on\n\ndata: %b\n\ndata: [DONE]\n\n" % USAGE_EVENT),
     ],
 )
-async def test_the_cost_of_a_stream_is_booked_once_at_its_end(
+async def test_the_cost_of_a_stream_is_recorded_once_at_its_end(
     serve: Serve, through: Through, kind: str, body: bytes, *, whole: bool
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -259,7 +261,7 @@ async def test_the_cost_of_a_stream_is_booked_once_at_its_end(
         ("Content-Type: \xff", COMPLETION),
     ],
 )
-async def test_a_body_without_counts_passes_unharmed(
+async def test_a_body_without_counts_is_passed_on_unchanged(
     serve: Serve, through: Through, kind: str, body: bytes
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -274,7 +276,7 @@ async def test_a_body_without_counts_passes_unharmed(
 
 
 @over
-async def test_until_its_first_bytes_a_stream_is_tried_again(
+async def test_a_stream_is_retried_until_its_first_bytes(
     serve: Serve, through: Through, library: ModuleType, over: dict[str, Any]
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -290,18 +292,18 @@ async def test_until_its_first_bytes_a_stream_is_tried_again(
     policies = [Retry(attempts=3, base=0.001), watch, breaker]
     async with serve(script) as server, through(policies=policies, max_in_flight=1, **over) as client:
         async with client.stream("POST", f"{server.url}/speech", json={"model": "m"}) as response:
-            with pytest.raises(library.RemoteProtocolError, match="before the answer was complete"):
+            with pytest.raises(library.RemoteProtocolError, match="before the response was complete"):
                 await response.aread()
         assert server.accepted == 3
         assert watch.seen == [(False, "IncompleteReply")]
-        with pytest.raises(library.ConnectError):  # the place is free again
+        with pytest.raises(library.ConnectError):  # the slot is free again
             await client.get(f"{server.url}/a")
 
 
 @over
 @leaves_generators
 @pytest.mark.parametrize("how", ["cancelled", "left early", "failed"])
-async def test_a_stream_that_is_not_read_to_its_end_gives_all_back(
+async def test_a_stream_that_is_not_read_to_its_end_releases_everything(
     serve: Serve, through: Through, how: str, over: dict[str, Any]
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -344,7 +346,7 @@ async def test_a_stream_that_is_not_read_to_its_end_gives_all_back(
 async def test_a_stream_is_complete_with_its_last_event(
     serve: Serve, through: Through, last: str, over: dict[str, Any]
 ) -> None:
-    """The SDKs close it there; its connection is used again."""
+    """The SDKs close it there; its connection is reused."""
 
     async def script(peer: Peer) -> None:
         while await peer.request():
@@ -366,7 +368,7 @@ async def test_a_stream_is_complete_with_its_last_event(
 
 
 @over
-async def test_how_long_a_response_took_is_known(
+async def test_the_elapsed_time_of_a_response_is_known(
     serve: Serve, through: Through, over: dict[str, Any]
 ) -> None:
     async def script(peer: Peer) -> None:

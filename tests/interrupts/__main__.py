@@ -1,4 +1,4 @@
-"""`python -m tests.interrupts --interrupts 300 --seed 1`: Ctrl-C at random moments, in each way of use."""
+"""`python -m tests.interrupts --interrupts 300 --seed 1`: Ctrl-C at random moments, in each use case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs under load that get SIGINT at random moments, one after the other."""
+"""Sends SIGINT at random moments to programs under load, one after the other."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ STOPPING = "Stopping: calls in flight are being finished. Ctrl-C again drops the
 RUN = "run in.jsonl --prompt {text} --model m --out out.jsonl --max-in-flight 50".split()
 FAULTS = ("--latency=5ms", "--jitter=10ms", "--errors=5%", "--faults=500,reset,stall", "--stall=50ms")
 LATEST = 0.3
-"""Seconds under load after which the signal comes at the latest."""
+"""Latest time of the signal, in seconds under load."""
 
 LIMIT = 20.0
-"""Seconds after which a program hangs."""
+"""Seconds after which a program counts as hanging."""
 
 IN_TIME = (0, 130, -signal.SIGINT)
 """How a program may end: it has stopped cleanly, or with KeyboardInterrupt.
 
-Python itself ends by the signal where one comes in its last moments; to a shell that is 130, too.
+Python itself ends by the signal if one comes in its last moments; in a shell that is 130, too.
 """
 
 Way: TypeAlias = tuple[str, str]
@@ -45,12 +45,12 @@ WAYS: Sequence[Way] = [
 
 
 class BrokenError(Exception):
-    """A program did not end as it is to."""
+    """A program did not end as it must."""
 
 
 @attrs.define
 class Figures:
-    """What came of a campaign: how the programs ended."""
+    """The results of a campaign: how the programs ended."""
 
     ends: Counter[tuple[Way, str]] = attrs.field(factory=Counter)
 
@@ -63,8 +63,8 @@ class Figures:
 class Campaign:
     """Interrupts each of ``ways`` so many times.
 
-    Raises `BrokenError` where one hangs, ends in another way, says more than it is to, or leaves an output
-    that is not whole.
+    Raises `BrokenError` if a program hangs, ends in another way, prints more than allowed, or leaves an
+    incomplete output.
     """
 
     def __init__(self, *, interrupts: int, seed: int, ways: Sequence[Way] = WAYS) -> None:
@@ -74,7 +74,7 @@ class Campaign:
         self.figures = Figures()
 
     def perform(self) -> Figures:
-        """Interrupt them all, by turns."""
+        """Interrupt all ways in turn."""
         with Served(*FAULTS) as endpoint:
             for _ in range(self._interrupts):
                 for way in self._ways:
@@ -124,7 +124,7 @@ class _Process:
 
 
 def _start(way: Way, url: str, folder: Path) -> _Process:
-    """Fork: the programs' modules are imported once, which takes longer than all the rest."""
+    """Fork: importing the programs' modules takes longer than all the rest, so that is done once."""
     kind, loop = way
     pid = os.fork()
     if pid:
@@ -165,7 +165,7 @@ def _wait_until(condition: Callable[[], bool], way: Way, process: _Process) -> N
 
 
 def check_output(out: Path) -> None:
-    """Each line is whole, and each item has one at most."""
+    """Each line is complete, and each item has at most one."""
     lines = out.read_text().splitlines(keepends=True)
     ids = [json.loads(line)["custom_id"] for line in lines]
     if not all(line.endswith("\n") for line in lines) or len(set(ids)) != len(ids):

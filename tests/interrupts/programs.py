@@ -1,7 +1,7 @@
 """Programs that are interrupted.
 
-Each makes calls until it is interrupted, says "ready" once it is under load, and ends with 130 after
-KeyboardInterrupt. A signal USR1 has it say where its tasks are.
+Each makes calls until it is interrupted, prints "ready" once it is under load, and exits with 130 after
+KeyboardInterrupt. On the signal USR1 it prints where its tasks are.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KEY, MODEL = "sk-canary-7f3a", "m"
 
 
 def policies() -> list[Any]:
-    """Those that keep state for several calls, or start tasks."""
+    """Policies that keep state for several calls, or start tasks."""
     return [Adaptive(), Breaker(), Hedge(after=0.05), Pace(), Retry(base=0.01)]
 
 
@@ -74,7 +74,7 @@ async def _stream(client: headrace.Client) -> None:
 
 
 async def use_drop_in(url: str) -> None:
-    """Requests of a client of httpx2's, whole and as streams."""
+    """Requests of an httpx2 client, whole and streamed."""
     async with async_client(policies=policies(), timeout=5) as client:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -119,10 +119,10 @@ async def make_bulk_run(url: str, folder: Path) -> None:
 
 
 def protect_trio() -> None:
-    """Mend what trio leaves open: Ctrl-C within ``start_soon`` leaves a task that never begins.
+    """Work around a bug of trio: Ctrl-C within ``start_soon`` leaves a task that never starts.
 
-    The nursery waits for it for ever. A program of trio alone that does nothing but start tasks hangs so in
-    2 of 80 interrupts. headrace protects its own calls of it; here it is the program's.
+    The nursery waits for it for ever. A trio program that only starts tasks hangs like that in 2 of 80
+    interrupts. headrace protects its own calls of it; here the program must do that.
     """
     import trio
 
@@ -130,7 +130,7 @@ def protect_trio() -> None:
 
 
 def run(backend: str, main: Main) -> None:
-    """Run as a program of that event loop's would."""
+    """Run as a program of that event loop would."""
     if backend == "trio":
         import trio
 
@@ -149,7 +149,7 @@ async def _coroutine(main: Main) -> None:
 
 
 def show_tasks_of_trio(*_: Any) -> None:
-    """Where they are, as a nest of nurseries."""
+    """Where the tasks are, as a tree of nurseries."""
     import trio
 
     def show(task: trio.lowlevel.Task, depth: int) -> None:
@@ -165,8 +165,8 @@ def show_tasks_of_trio(*_: Any) -> None:
 
 
 def perform(kind: str, backend: str, url: str, folder: Path) -> int:
-    """Run the program of this kind until it is interrupted; returns its exit code."""
-    if backend == "trio":  # whose loop has a turn for it
+    """Run the program of this kind until it is interrupted. Returns its exit code."""
+    if backend == "trio":  # in the next turn of the loop
         signal.signal(signal.SIGUSR1, show_tasks_of_trio)
     else:
         faulthandler.register(signal.SIGUSR1)
@@ -175,7 +175,8 @@ def perform(kind: str, backend: str, url: str, folder: Path) -> int:
         "drop-in": lambda: use_drop_in(url),
         "bulk": lambda: make_bulk_run(url, folder),
     }
-    # KeyboardInterrupt may come in a task's first lines, which are anyio's, before those of its function.
+    # KeyboardInterrupt may be raised in a task's first lines, which are anyio's, before those of its
+    # function.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     interrupted = False
     try:

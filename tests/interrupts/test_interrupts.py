@@ -1,4 +1,4 @@
-"""A few of the interrupts that `python -m tests.interrupts` makes by the hundred."""
+"""A few of the interrupts of `python -m tests.interrupts`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.interrupts.campaign import WAYS, BrokenError, check_output
 
-from headrace.transports.http1 import ReplyParser
+from headrace.transports.http1.response_parser import ResponseParser
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTS = int(os.environ.get("TEST_INTERRUPTS", "1"))
@@ -33,7 +33,7 @@ def test_ctrl_c_at_any_moment_stops_the_program() -> None:
 
 
 @pytest.mark.parametrize("lines", ['{"custom_id":"a"}\n{"custom_id":"a"}\n', '{"custom_id":"a"}'])
-def test_the_check_of_an_output_finds_what_it_looks_for(tmp_path: Path, lines: str) -> None:
+def test_an_incomplete_output_is_detected(tmp_path: Path, lines: str) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text(lines)
     with pytest.raises(BrokenError):
@@ -42,14 +42,14 @@ def test_the_check_of_an_output_finds_what_it_looks_for(tmp_path: Path, lines: s
 
 @pytest.mark.parametrize("callback", ["on_header", "on_headers_complete", "on_body", "on_message_complete"])
 @pytest.mark.parametrize("refused", ["", "X-Odd: a\x01b\r\n"], ids=["at once", "at the second reading"])
-def test_ctrl_c_in_a_callback_of_the_parser_is_not_taken_for_a_broken_answer(
+def test_ctrl_c_in_a_parser_callback_is_not_reported_as_a_broken_response(
     monkeypatch: pytest.MonkeyPatch, callback: str, refused: str
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ReplyParser, callback, interrupted)
-    parser = ReplyParser(1000)
+    monkeypatch.setattr(ResponseParser, callback, interrupted)
+    parser = ResponseParser(1000)
     parser.begin("POST")
     with pytest.raises(KeyboardInterrupt):
         parser.feed(f"HTTP/1.1 200 OK\r\n{refused}Content-Length: 2\r\n\r\nhi".encode())

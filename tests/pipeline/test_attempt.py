@@ -1,4 +1,4 @@
-"""What is read of an answer: text, usage, errors; and what is no answer."""
+"""Reading of replies: text, usage, errors, and bodies without an answer."""
 
 from __future__ import annotations
 
@@ -85,17 +85,17 @@ async def ask(answer: Answer) -> Reply:
     ],
     ids=["chat", "no total", "cached", "responses", "embeddings", "deepseek", "deepseek both", "nulls"],
 )
-def test_usage_under_the_names_that_endpoints_give_it(usage: dict[str, Any], expected: Usage | None) -> None:
+def test_usage_is_read_under_all_known_names(usage: dict[str, Any], expected: Usage | None) -> None:
     assert reply({"usage": usage}).usage == expected
 
 
 @pytest.mark.parametrize("body", [{}, {"usage": None}, {"choices": []}])
-def test_usage_is_none_where_none_is_said(body: dict[str, Any]) -> None:
+def test_usage_is_none_if_the_endpoint_gives_none(body: dict[str, Any]) -> None:
     assert reply(body).usage is None
 
 
 @pytest.mark.parametrize("body", [[], [1], "text", 5, {"usage": []}, {"usage": {"prompt_tokens": "9"}}])
-def test_json_of_another_shape_passes(body: object) -> None:
+def test_json_of_another_shape_is_accepted(body: object) -> None:
     assert reply(body).body == body
 
 
@@ -115,7 +115,7 @@ def test_json_of_another_shape_passes(body: object) -> None:
         ),
     ],
 )
-def test_the_text_is_the_first_choices(choice: dict[str, Any], text: str) -> None:
+def test_the_text_is_that_of_the_first_choice(choice: dict[str, Any], text: str) -> None:
     assert reply({"choices": [choice, {"text": "other"}]}).text == text
 
 
@@ -153,7 +153,7 @@ def test_the_text_of_a_response_is_that_of_all_its_messages(output: list[Any], t
         {"choices": [{"text": 5}]},
     ],
 )
-def test_a_body_without_a_text_says_so_and_shows_its_beginning(body: object) -> None:
+def test_a_body_without_a_text_raises_and_shows_its_start(body: object) -> None:
     with pytest.raises(InvalidReply, match="contains no answer") as caught:
         _ = reply(body).text
     assert msgspec.json.encode(body).decode()[:20] in str(caught.value)
@@ -169,7 +169,7 @@ def test_a_body_without_a_text_says_so_and_shows_its_beginning(body: object) -> 
         (b"a\tb\nc", "a\tb\nc"),
     ],
 )
-def test_a_text_that_is_not_strict_json_is_read_all_the_same(text: bytes, read: str) -> None:
+def test_json_that_is_not_strict_is_read(text: bytes, read: str) -> None:
     content = (
         b'{"choices":[{"message":{"content":"%b"},"logprobs":[NaN,-Infinity]}],"usage":{"total_tokens":5}}'
     )
@@ -179,12 +179,12 @@ def test_a_text_that_is_not_strict_json_is_read_all_the_same(text: bytes, read: 
     read.encode()
 
 
-def test_a_byte_order_mark_is_left_out() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     assert reply(b'\xef\xbb\xbf{"choices":[{"message":{"content":"Hi"}}]}').text == "Hi"
 
 
 @pytest.mark.anyio
-async def test_an_error_that_is_no_utf_8_is_told_as_it_is() -> None:
+async def test_an_error_that_is_not_utf_8_is_shown() -> None:
     with pytest.raises(ServerError, match="status 500"):
         await ask(Answer(status=500, body=b'{"error":{"message":"\xff"}}'))
 
@@ -194,7 +194,7 @@ def test_the_body_is_decoded_once() -> None:
     assert made.body is made.body
 
 
-def test_the_request_id_is_the_endpoints() -> None:
+def test_the_request_id_is_that_of_the_endpoint() -> None:
     assert reply({}, x_request_id="req-7").request_id == "req-7"
     assert reply({}).request_id is None
 
@@ -227,7 +227,7 @@ def test_the_request_id_is_the_endpoints() -> None:
         "cut deep",
     ],
 )
-async def test_a_success_that_is_no_answer_shows_its_beginning(answer: Answer, shown: str) -> None:
+async def test_a_success_without_an_answer_raises_and_shows_its_start(answer: Answer, shown: str) -> None:
     with pytest.raises(InvalidReply) as caught:
         await ask(answer)
     error = caught.value
@@ -239,7 +239,7 @@ async def test_a_success_that_is_no_answer_shows_its_beginning(answer: Answer, s
 
 
 @pytest.mark.anyio
-async def test_an_empty_error_is_none() -> None:
+async def test_an_empty_error_object_is_not_an_error() -> None:
     choices = [{"message": {"content": "Hi"}}]
     nothing: list[Any] = [None, "", {}, [], False]
     for error in nothing:
@@ -248,7 +248,7 @@ async def test_an_empty_error_is_none() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["audio/mpeg", "application/octet-stream", "text/event-stream", "image/png"])
-async def test_an_answer_of_a_binary_content_type_passes(kind: str) -> None:
+async def test_a_reply_of_another_content_type_is_accepted(kind: str) -> None:
     async with FakeEndpoint(Answer(body=b"\x00\x01\xff", headers={"content-type": kind})).client() as client:
         made = await client.request("POST", "/audio/speech", {"input": "Hallo"})
     assert made.content == b"\x00\x01\xff"
@@ -258,7 +258,7 @@ async def test_an_answer_of_a_binary_content_type_passes(kind: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_no_content_passes() -> None:
+async def test_no_content_is_accepted() -> None:
     async with FakeEndpoint(Answer(status=204, body=b"")).client() as client:
         assert (await client.request("DELETE", "/files/7")).status == 204
 
@@ -285,7 +285,7 @@ ERROR = {"error": {"message": "the reason", "type": "some_type", "param": None, 
         (529, ServerError, True),
     ],
 )
-async def test_a_status_becomes_its_error(status: int, kind: type[StatusError], retryable: bool) -> None:
+async def test_each_status_raises_its_error(status: int, kind: type[StatusError], retryable: bool) -> None:
     with pytest.raises(StatusError) as caught:
         await ask(Answer(status=status, body=ERROR, headers={"retry-after": "7"}))
     error = caught.value
@@ -310,7 +310,7 @@ async def test_a_status_becomes_its_error(status: int, kind: type[StatusError], 
         ({"error": {"message": 5}}, "5"),
     ],
 )
-async def test_an_error_of_any_shape_is_told(body: Any, said: str) -> None:
+async def test_errors_of_any_shape_are_shown(body: Any, said: str) -> None:
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
     with pytest.raises(StatusError) as caught:
         await ask(Answer(status=400, body=content))
@@ -318,7 +318,7 @@ async def test_an_error_of_any_shape_is_told(body: Any, said: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_an_error_moves_no_terminal() -> None:
+async def test_control_characters_in_errors_are_escaped() -> None:
     body = {"error": {"message": "a\x1b]0;owned\x07\x1b[2Jb\x9b31m \u202egnp.exe"}}
     async with FakeEndpoint(Answer(status=400, body=body)).client() as client:
         with pytest.raises(StatusError) as caught:
@@ -328,7 +328,7 @@ async def test_an_error_moves_no_terminal() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_error_repeats_no_endless_message() -> None:
+async def test_long_error_messages_are_cut() -> None:
     with pytest.raises(StatusError) as caught:
         await ask(Answer(status=400, body={"error": {"message": "x" * 100_000}}))
     assert len(str(caught.value)) < 1200
@@ -343,7 +343,7 @@ async def test_no_credit_left_is_not_retryable(where: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_redirect_says_where_it_was_to_go() -> None:
+async def test_a_redirect_raises_and_shows_its_target() -> None:
     with pytest.raises(StatusError, match=r"redirected to 'https://other\.example/', not followed"):
         await ask(Answer(status=307, body=b"", headers={"location": "https://other.example/"}))
 

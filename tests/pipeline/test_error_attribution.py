@@ -1,4 +1,4 @@
-"""Which policy an exception is put down to, however the policy is written."""
+"""An unexpected error is attributed to the right policy, however the policy is written."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Policy:
 
 
 def policy(source: str, module: str, name: str, stage: int) -> Any:
-    """A policy whose class is made of ``source`` in a module of that name."""
+    """A policy whose class is defined by ``source``, in a module with this name."""
     space = ModuleType(module)
     exec(source, vars(space))  # noqa: S102
     made = space.Policy()
@@ -73,7 +73,7 @@ def policy(source: str, module: str, name: str, stage: int) -> Any:
     "source", [CLOSURE_OVER_SELF, CLOSURE_WITHOUT_SELF, FUNCTION_OF_THE_MODULE, CALLABLE_OBJECT]
 )
 @pytest.mark.parametrize("stage", [10, 30, 50])
-async def test_among_policies_of_other_packages(source: str, stage: int) -> None:
+async def test_the_policy_is_found_among_policies_of_other_packages(source: str, stage: int) -> None:
     policies = [policy(PASSING, f"package{n}.module", f"sound-{n}", n) for n in (20, 40)]
     policies.append(policy(source, "mine.policies", "guilty", stage))
     async with FakeEndpoint().client(policies) as client:
@@ -82,7 +82,7 @@ async def test_among_policies_of_other_packages(source: str, stage: int) -> None
 
 
 @pytest.mark.anyio
-async def test_a_method_of_a_base_class_in_another_module() -> None:
+async def test_a_method_of_a_base_class_in_another_module_belongs_to_the_policy() -> None:
     base = policy(CLOSURE_WITHOUT_SELF, "library.base", "base", 10)
     kind: Callable[[], Any] = type("Derived", (type(base),), {"__module__": "mine.policies"})
     guilty = kind()
@@ -94,7 +94,7 @@ async def test_a_method_of_a_base_class_in_another_module() -> None:
 
 
 @pytest.mark.anyio
-async def test_code_that_a_policy_calls_in_another_package() -> None:
+async def test_code_in_another_package_belongs_to_the_policy_that_called_it() -> None:
     library = ModuleType("library")
     exec("def check():\n    raise LookupError('x')", vars(library))  # noqa: S102
     guilty = policy(CLOSURE_OVER_SELF, "mine.policies", "guilty", 20)

@@ -1,4 +1,4 @@
-"""What a client opens and closes: lifespans of its transport and policies, their tasks and event loops."""
+"""Lifespans of transports and policies, their background tasks and event loops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ on_both = pytest.mark.anyio
 
 @attrs.define(eq=False)
 class Opening:
-    """Says in ``log`` when it is opened and closed, and does so with or without a task."""
+    """A policy that records in ``log`` when it is opened and closed, with or without a background task."""
 
     name: str
     log: list[str]
@@ -87,7 +87,7 @@ def client_with(log: list[str], *policies: Opening) -> Client:
 
 
 @on_both
-async def test_lifespans_are_entered_from_the_transport_outwards_and_left_in_reverse() -> None:
+async def test_lifespans_are_entered_from_the_transport_outwards_and_exited_in_reverse() -> None:
     log: list[str] = []
     inner, outer = Opening("inner", log), Opening("outer", log, Stage.OBSERVE)
     async with client_with(log, outer, inner) as client:
@@ -98,7 +98,7 @@ async def test_lifespans_are_entered_from_the_transport_outwards_and_left_in_rev
 
 
 @on_both
-async def test_what_was_entered_is_left_where_entering_fails_half_way() -> None:
+async def test_entered_lifespans_are_exited_if_a_later_one_fails() -> None:
     log: list[str] = []
     client = client_with(
         log,
@@ -134,7 +134,7 @@ async def test_background_tasks_end_with_the_block(ended_by: str) -> None:
 
 
 @on_both
-async def test_a_background_task_that_raises_ends_the_client_and_names_its_policy() -> None:
+async def test_an_error_of_a_background_task_ends_the_client_and_names_its_policy() -> None:
     log: list[str] = []
     with pytest.raises(PolicyError, match=r"policy 'a'.*lost its server") as caught:  # noqa: PT012
         async with client_with(log, Opening("a", log, has_task=True, fails="working")):
@@ -145,7 +145,7 @@ async def test_a_background_task_that_raises_ends_the_client_and_names_its_polic
 
 
 @on_both
-async def test_a_lifespan_that_fails_at_the_end_is_named_and_the_others_are_left() -> None:
+async def test_a_lifespan_that_fails_at_the_end_is_named_and_others_are_exited() -> None:
     log: list[str] = []
     with pytest.raises(PluginError, match="policy 'a': its lifespan raised ValueError: could not write"):
         async with client_with(log, Opening("a", log, Stage.OBSERVE, fails="leaving"), Opening("b", log)):
@@ -154,7 +154,7 @@ async def test_a_lifespan_that_fails_at_the_end_is_named_and_the_others_are_left
 
 
 @on_both
-async def test_a_shared_policy_is_entered_by_the_first_client_and_left_by_the_last() -> None:
+async def test_a_shared_policy_is_entered_by_the_first_client_and_exited_by_the_last() -> None:
     log: list[str] = []
     shared = Opening("shared", log)
     first, second = client_with([], shared), client_with([], shared)
@@ -171,7 +171,7 @@ async def test_a_shared_policy_is_entered_by_the_first_client_and_left_by_the_la
 
 
 @on_both
-async def test_a_shared_policy_with_tasks_ends_with_its_first_client_and_the_others_say_so() -> None:
+async def test_a_shared_policy_with_tasks_ends_with_its_first_client_and_others_raise() -> None:
     log: list[str] = []
     shared = Opening("shared", log, has_task=True)
     async with AsyncExitStack() as stack:
@@ -189,7 +189,7 @@ async def test_a_shared_policy_with_tasks_ends_with_its_first_client_and_the_oth
 
 
 @on_both
-async def test_a_client_is_left_once() -> None:
+async def test_a_client_can_be_exited_once() -> None:
     client = client_with([])
     with pytest.raises(ClientStateError, match="not open"):
         await client.__aexit__(None, None, None)
@@ -204,7 +204,7 @@ async def test_a_client_is_left_once() -> None:
 # Tasks and event loops.
 
 
-def test_on_asyncio_a_client_without_tasks_is_opened_and_closed_in_any_task() -> None:
+def test_on_asyncio_a_client_without_tasks_can_be_closed_in_another_task() -> None:
     async def main() -> None:
         client = client_with([], Opening("a", []))
         await asyncio.create_task(client.__aenter__())
@@ -214,7 +214,7 @@ def test_on_asyncio_a_client_without_tasks_is_opened_and_closed_in_any_task() ->
     asyncio.run(main())
 
 
-def test_on_asyncio_a_client_with_tasks_says_that_one_task_has_to_open_and_close_it() -> None:
+def test_on_asyncio_a_client_with_tasks_must_be_closed_by_the_same_task() -> None:
     async def main() -> None:
         client = client_with([], Opening("a", [], has_task=True))
         opened, close = asyncio.Event(), asyncio.Event()
@@ -235,7 +235,7 @@ def test_on_asyncio_a_client_with_tasks_says_that_one_task_has_to_open_and_close
 
 
 @pytest.mark.parametrize("run", [trio.run, asyncio.run])
-def test_after_its_event_loop_has_ended_a_policy_starts_anew_in_the_next(run: Any) -> None:
+def test_a_policy_is_reset_for_a_new_event_loop(run: Any) -> None:
     policy = Opening("a", [])
 
     async def main() -> None:
@@ -254,7 +254,7 @@ def test_after_its_event_loop_has_ended_a_policy_starts_anew_in_the_next(run: An
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-def test_a_second_living_event_loop_is_refused(backend: str) -> None:
+def test_a_policy_cannot_be_used_in_two_running_event_loops(backend: str) -> None:
     policy, opened, refused = Opening("a", []), threading.Event(), threading.Event()
     errors = list[str]()
 

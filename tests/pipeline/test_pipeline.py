@@ -32,7 +32,7 @@ Step = Callable[[Send, Call], Awaitable[Any]]
 
 @attrs.frozen
 class Around:
-    """A policy made of one function."""
+    """A policy made from a function."""
 
     name: str
     stage: Stage
@@ -46,7 +46,7 @@ class Around:
 
 
 class Idle:
-    """A policy with nothing to do."""
+    """A policy that returns ``send`` itself."""
 
     name = "idle"
     stage = Stage.ANSWER
@@ -82,13 +82,13 @@ def named(names: Iterable[str], stage: Stage = Stage.PACE) -> list[Around]:
     return [Around(name, stage, _pass) for name in names]
 
 
-def test_policies_stand_by_stage_and_within_a_stage_by_name() -> None:
+def test_policies_are_sorted_by_stage_and_name() -> None:
     given = [*named("zb", Stage.OBSERVE), *named("ya", Stage.PACE), *named("x", Stage.PERSIST)]
     assert [policy.name for policy in sort_policies(given)] == ["b", "z", "x", "a", "y"]
     assert sort_policies(given) == sort_policies(reversed(given))
 
 
-def test_the_stages_stand_as_the_design_says() -> None:
+def test_the_stages_have_the_documented_order() -> None:
     assert sorted(Stage) == [
         Stage.OBSERVE,
         Stage.ACCOUNT,
@@ -99,12 +99,12 @@ def test_the_stages_stand_as_the_design_says() -> None:
     ]
 
 
-def test_two_policies_of_one_name_are_an_error() -> None:
+def test_two_policies_with_one_name_raise() -> None:
     with pytest.raises(PluginError, match="'retry'"):
         FakeEndpoint().client(named(["retry", "retry"]))
 
 
-def test_a_policy_with_nothing_to_do_leaves_the_chain_as_it_is() -> None:
+def test_a_policy_that_returns_send_adds_nothing_to_the_chain() -> None:
     seen = list[Send]()
 
     class Seeing(Idle):
@@ -119,7 +119,7 @@ def test_a_policy_with_nothing_to_do_leaves_the_chain_as_it_is() -> None:
 
 
 @pytest.mark.anyio
-async def test_attempts_are_wrapped_inside_all_that_repeat_and_outside_all_that_protects() -> None:
+async def test_wrap_attempt_is_between_persist_and_protect() -> None:
     seen: list[str] = []
 
     def say(what: str, send: Send, times: int = 1) -> Send:
@@ -157,7 +157,7 @@ async def test_attempts_are_wrapped_inside_all_that_repeat_and_outside_all_that_
     assert seen == ["account", "again", *attempt, *attempt]
 
 
-def test_a_wrap_attempt_that_raises_or_returns_no_function_names_its_policy() -> None:
+def test_an_invalid_wrap_attempt_raises_and_names_its_policy() -> None:
     class Broken:
         name = "broken"
         stage = Stage.ACCOUNT
@@ -178,7 +178,7 @@ def test_a_wrap_attempt_that_raises_or_returns_no_function_names_its_policy() ->
         _compile([Raising()])
 
 
-def test_a_wrap_that_raises_names_its_policy() -> None:
+def test_an_error_of_wrap_names_its_policy() -> None:
     class Raising(Idle):
         def wrap(self, send: Send) -> Send:
             raise ValueError("no such region")
@@ -187,7 +187,7 @@ def test_a_wrap_that_raises_names_its_policy() -> None:
         FakeEndpoint().client([Raising()])
 
 
-def test_a_wrap_that_returns_no_function_names_its_policy() -> None:
+def test_a_wrap_without_a_function_names_its_policy() -> None:
     class Returning(Idle):
         def wrap(self, send: Send) -> Send:
             return None  # type: ignore[return-value]
@@ -197,7 +197,7 @@ def test_a_wrap_that_returns_no_function_names_its_policy() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_outermost_policy_sees_a_call_first_and_its_reply_last() -> None:
+async def test_the_outermost_policy_gets_a_call_first_and_its_reply_last() -> None:
     log: list[str] = []
     policies = [noting("pace", Stage.PACE, log), noting("log", Stage.OBSERVE, log)]
     async with FakeEndpoint().client(policies) as client:
@@ -229,7 +229,7 @@ async def test_a_policy_may_send_never_once_or_many_times() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_policy_that_raises_is_named_and_the_slot_comes_back() -> None:
+async def test_an_error_of_a_policy_names_it_and_releases_the_token() -> None:
     async def raising(send: Send, call: Call) -> Reply:
         raise ZeroDivisionError("division by zero")
 
@@ -244,7 +244,7 @@ async def test_a_policy_that_raises_is_named_and_the_slot_comes_back() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_policy_is_named_that_raises_once_it_has_a_reply() -> None:
+async def test_an_error_after_the_reply_names_its_policy() -> None:
     async def raising(send: Send, call: Call) -> Reply:
         await send(call)
         raise KeyError("usage")
@@ -256,7 +256,7 @@ async def test_a_policy_is_named_that_raises_once_it_has_a_reply() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_error_of_the_transport_is_not_put_down_to_a_policy() -> None:
+async def test_an_error_of_the_transport_is_not_attributed_to_a_policy() -> None:
     policies = named(["innocent"])
     async with FakeEndpoint(ValueError("a bug")).client(policies) as client:
         with pytest.raises(PolicyError, match="the transport raised ValueError: a bug"):
@@ -264,7 +264,7 @@ async def test_an_error_of_the_transport_is_not_put_down_to_a_policy() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_policy_that_returns_no_reply_fails_the_call_clearly() -> None:
+async def test_a_policy_that_returns_no_reply_is_named() -> None:
     async def nothing(send: Send, call: Call) -> None:
         await send(call)
 
@@ -276,7 +276,7 @@ async def test_a_policy_that_returns_no_reply_fails_the_call_clearly() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_error_of_headraces_own_passes_policies_as_it_is() -> None:
+async def test_errors_of_headrace_pass_policies_unchanged() -> None:
     failure = ConnectError("refused")
     async with FakeEndpoint(failure).client(named("abc")) as client:
         with pytest.raises(ConnectError) as caught:
@@ -287,7 +287,7 @@ async def test_an_error_of_headraces_own_passes_policies_as_it_is() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_policy_that_hangs_holds_only_its_own_slot() -> None:
+async def test_a_policy_that_hangs_holds_only_its_own_token() -> None:
     hanging = anyio.Event()
 
     async def hang(send: Send, call: Call) -> Reply:
@@ -315,7 +315,7 @@ async def test_a_policy_that_hangs_holds_only_its_own_slot() -> None:
 
 
 @pytest.mark.trio
-async def test_a_policy_that_hangs_is_ended_by_the_deadline(autojump_clock: Any) -> None:
+async def test_the_deadline_ends_a_policy_that_hangs(autojump_clock: Any) -> None:
     async def hang(send: Send, call: Call) -> Reply:
         await anyio.sleep_forever()
         raise AssertionError
@@ -327,7 +327,7 @@ async def test_a_policy_that_hangs_is_ended_by_the_deadline(autojump_clock: Any)
 
 
 class Watching:
-    """An observer that raises at a certain event."""
+    """An observer that raises an error for one event."""
 
     def __init__(self, name: str, raise_at: str | None = None) -> None:
         self.name = name
@@ -348,7 +348,7 @@ async def _telling(send: Send, call: Call) -> Reply:
 
 
 @pytest.mark.anyio
-async def test_an_observer_that_raises_is_named_in_the_log_and_dropped(
+async def test_an_observer_that_raises_is_logged_and_dropped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     sound, broken = Watching("sound"), Watching("broken", raise_at="before")
@@ -365,7 +365,7 @@ async def test_an_observer_that_raises_is_named_in_the_log_and_dropped(
 
 
 @pytest.mark.anyio
-async def test_a_policy_that_has_notify_observes_as_well() -> None:
+async def test_a_policy_with_notify_is_an_observer() -> None:
     class Both(Watching, Idle):
         name = "both"
 
@@ -376,6 +376,6 @@ async def test_a_policy_that_has_notify_observes_as_well() -> None:
 
 
 @pytest.mark.parametrize("nonsense", [object(), Watching, Idle()])
-def test_what_is_no_observer_is_refused_when_the_client_is_made(nonsense: Any) -> None:
+def test_an_invalid_observer_raises_when_the_client_is_made(nonsense: Any) -> None:
     with pytest.raises(PluginError, match="observers="):
         FakeEndpoint(Answer()).client(observers=[nonsense])

@@ -1,4 +1,4 @@
-"""Plugins: found once a client, named in every error, and their order of no meaning."""
+"""Plugins: found once per client, named in every error, in an order that does not matter."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def make(**keywords: Any) -> Client:
     return FakeEndpoint().client(None, **keywords)
 
 
-def test_stage_then_name_decide_never_the_order_found(install: Install) -> None:
+def test_policies_are_sorted_by_stage_and_name_not_by_discovery(install: Install) -> None:
     first = bringing(Policy("pace", Stage.PACE), Policy("b"))
     second = bringing(Policy("retry", Stage.PERSIST), Policy("a"), Policy("cost", Stage.ACCOUNT))
     expected = ["a", "b", "cost", "retry", "pace"]
@@ -61,18 +61,18 @@ def test_stage_then_name_decide_never_the_order_found(install: Install) -> None:
     assert names(make()) == expected
 
 
-def test_a_plugin_may_have_nothing_for_a_client(install: Install) -> None:
+def test_a_plugin_may_return_nothing(install: Install) -> None:
     install(none=plugin(headrace_policies=lambda settings: None), empty=bringing(), bare=ModuleType("bare"))
     assert names(make()) == []
 
 
-def test_two_plugins_with_a_policy_of_one_name_are_both_named(install: Install) -> None:
+def test_two_plugins_with_the_same_policy_name_are_both_named(install: Install) -> None:
     install(one=bringing(Policy("retry")), two=bringing(Policy("retry")))
     with pytest.raises(PluginError, match=r"headrace-two 1\.0.*headrace-one 1\.0.*'retry'"):
         make()
 
 
-def test_a_plugin_that_does_not_import_is_named_with_its_distribution(install: Install) -> None:
+def test_an_import_error_names_the_plugin_and_its_distribution(install: Install) -> None:
     install(broken=ImportError("no module named 'numpy'"))
     with pytest.raises(PluginError, match=r"'broken' \(headrace-broken 1\.0\).*numpy.*uninstall") as caught:
         make()
@@ -80,7 +80,7 @@ def test_a_plugin_that_does_not_import_is_named_with_its_distribution(install: I
 
 
 @pytest.mark.parametrize("hook", [hook for hook in vars(hookspecs) if hook.startswith("headrace_")])
-def test_a_hook_without_hookimpl_is_an_error_that_says_what_to_add(install: Install, hook: str) -> None:
+def test_a_hook_without_hookimpl_raises_an_error_with_advice(install: Install, hook: str) -> None:
     module = ModuleType("plugin")
     setattr(module, hook, lambda **arguments: None)
     install(bare=module)
@@ -100,7 +100,7 @@ def test_a_hook_without_hookimpl_is_an_error_that_says_what_to_add(install: Inst
         ("headrace_x", "did you mean 'headrace_"),
     ],
 )
-def test_a_misspelt_hook_is_an_error_that_names_the_nearest(
+def test_a_misspelt_hook_raises_an_error_with_a_suggestion(
     install: Install, misspelt: str, nearest: str, marked: bool
 ) -> None:
     module = ModuleType("plugin")
@@ -110,7 +110,7 @@ def test_a_misspelt_hook_is_an_error_that_names_the_nearest(
         make()
 
 
-def test_a_misspelt_hook_is_found_however_it_is_written(install: Install) -> None:
+def test_a_misspelt_hook_is_found_for_any_kind_of_function(install: Install) -> None:
     class Plugin:
         @staticmethod
         def headrace_polices(settings: Settings) -> list[Policy]:
@@ -127,7 +127,7 @@ def test_a_misspelt_hook_is_found_however_it_is_written(install: Install) -> Non
         make()
 
 
-def test_other_names_that_begin_like_a_hook_are_the_plugins_own(install: Install) -> None:
+def test_other_members_with_the_prefix_of_hooks_are_ignored(install: Install) -> None:
     module = bringing(Policy("a"))
     module.headrace_pace = ModuleType("headrace_pace")  # type: ignore[attr-defined]
     module.headrace_version = "1.0"  # type: ignore[attr-defined]
@@ -137,13 +137,13 @@ def test_other_names_that_begin_like_a_hook_are_the_plugins_own(install: Install
     assert names(make()) == ["a"]
 
 
-def test_a_misspelt_argument_of_a_hook_is_an_error(install: Install) -> None:
+def test_a_misspelt_argument_of_a_hook_raises(install: Install) -> None:
     install(typo=plugin(headrace_policies=lambda setings: []))
     with pytest.raises(PluginError, match=r"(?s)headrace-typo.*setings"):
         make()
 
 
-def test_two_plugins_of_one_name_are_an_error(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_plugins_with_one_name_raise(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install(same=bringing())
     found: Any = importlib.metadata.entry_points(group="headrace")
     other = attrs.evolve(found[0], content=bringing())
@@ -152,7 +152,7 @@ def test_two_plugins_of_one_name_are_an_error(install: Install, monkeypatch: pyt
         make()
 
 
-def test_a_hook_that_raises_is_named(install: Install) -> None:
+def test_an_error_of_a_hook_names_its_plugin(install: Install) -> None:
     def raising(settings: Settings) -> list[Policy]:
         raise RuntimeError("no licence")
 
@@ -161,7 +161,7 @@ def test_a_hook_that_raises_is_named(install: Install) -> None:
         make()
 
 
-def test_a_hook_that_is_a_generator_and_raises_is_named(install: Install) -> None:
+def test_an_error_of_a_generator_hook_names_its_plugin(install: Install) -> None:
     def raising(settings: Settings) -> Iterator[Policy]:
         yield Policy("a")
         raise RuntimeError("no licence")
@@ -183,7 +183,7 @@ def test_a_hook_that_is_a_generator_and_raises_is_named(install: Install) -> Non
         ([SimpleNamespace(name="x", stage=Stage.PACE)], "needs name, stage and wrap"),
     ],
 )
-def test_nonsense_for_policies_names_the_plugin(install: Install, nonsense: object, said: str) -> None:
+def test_invalid_policies_raise_and_name_the_plugin(install: Install, nonsense: object, said: str) -> None:
     install(odd=plugin(headrace_policies=lambda settings: nonsense))
     with pytest.raises(PluginError, match="headrace-odd") as caught:
         make()
@@ -191,13 +191,13 @@ def test_nonsense_for_policies_names_the_plugin(install: Install, nonsense: obje
 
 
 @pytest.mark.parametrize("nonsense", [5, [5], [SimpleNamespace(notify=print)]])
-def test_nonsense_for_observers_names_the_plugin(install: Install, nonsense: object) -> None:
+def test_invalid_observers_raise_and_name_the_plugin(install: Install, nonsense: object) -> None:
     install(odd=plugin(headrace_observers=lambda settings: nonsense))
     with pytest.raises(PluginError, match="headrace-odd"):
         make()
 
 
-def test_the_setting_policies_selects_and_does_not_order(
+def test_the_setting_policies_selects_but_does_not_sort(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(one=bringing(Policy("a"), Policy("b"), Policy("c", Stage.PACE)))
@@ -213,7 +213,7 @@ def test_the_variable_policies_selects(install: Install, monkeypatch: pytest.Mon
     assert names(make()) == ["a", "c"]
 
 
-def test_a_selected_policy_that_nobody_has_names_the_nearest(
+def test_an_unknown_selected_policy_raises_with_a_suggestion(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(one=bringing(Policy("retry")))
@@ -222,7 +222,7 @@ def test_a_selected_policy_that_nobody_has_names_the_nearest(
         make()
 
 
-def test_policies_that_are_named_stand_alone_and_no_plugin_is_loaded(install: Install) -> None:
+def test_no_plugin_is_loaded_with_policies(install: Install) -> None:
     install(broken=ImportError("never looked at"))
     assert names(FakeEndpoint().client([Policy("mine")])) == ["mine"]
 
@@ -243,12 +243,12 @@ def test_a_section_reaches_the_plugin_that_claims_it(install: Install) -> None:
         make(retries={"attempts": 5})
 
 
-def test_a_section_beside_policies_that_are_named_is_refused() -> None:
+def test_a_section_beside_policies_raises() -> None:
     with pytest.raises(SettingsError, match="retry= has no effect"):
         FakeEndpoint().client([], retry={"attempts": 5})
 
 
-def test_a_plugin_may_bring_the_transport_and_claim_its_section(install: Install) -> None:
+def test_a_plugin_may_provide_the_transport_and_claim_its_section(install: Install) -> None:
     @attrs.frozen
     class Section:
         size: int = 1
@@ -268,7 +268,7 @@ def test_a_plugin_may_bring_the_transport_and_claim_its_section(install: Install
     assert seen == [4, 5], "a transport that is asked for by name is not replaced by a plugin's"
 
 
-def test_two_transports_and_no_transport_are_errors_that_name_the_plugin(install: Install) -> None:
+def test_two_transports_or_an_invalid_one_raise_and_name_the_plugin(install: Install) -> None:
     offer = plugin(headrace_transport=lambda settings: MemoryTransport(FakeEndpoint().handle))
     install(one=offer, two=plugin(headrace_transport=offer.headrace_transport))
     with pytest.raises(PluginError, match=r"headrace-one.*headrace-two.*both offer a transport"):
@@ -286,7 +286,7 @@ def _hooks() -> list[Any]:
     ]
 
 
-def test_there_are_hooks() -> None:
+def test_hooks_exist() -> None:
     assert {hook.__name__ for hook in _hooks()} >= {
         "headrace_policies",
         "headrace_observers",
@@ -297,7 +297,7 @@ def test_there_are_hooks() -> None:
 
 
 @pytest.mark.parametrize("hook", _hooks(), ids=lambda hook: hook.__name__)
-def test_every_hook_says_when_it_is_called_what_none_means_and_since_when(hook: Any) -> None:
+def test_every_hook_is_documented(hook: Any) -> None:
     text = inspect.getdoc(hook)
     assert text, "no docstring"
     assert "alled" in text

@@ -1,4 +1,4 @@
-"""Errors about a reply that came: nothing of them shows a key that the endpoint repeats in it."""
+"""Errors about a reply do not show the key, even if the endpoint repeats it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ CASES: list[tuple[Use, Any]] = [
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("use", "said"), CASES)
-async def test_no_error_about_a_reply_shows_the_key(
+async def test_errors_about_a_reply_do_not_show_the_key(
     use: Callable[[Client], Awaitable[Any]], said: Any
 ) -> None:
     answer = Answer(body=said, headers={"content-type": "text/plain"})

@@ -1,4 +1,4 @@
-"""How an endpoint is asked for an answer of a type once it has refused to be asked so."""
+"""How an endpoint is asked for a typed answer after it has rejected a mode or a schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.transports.memory import MemoryTransport
 
 BAD, GOOD = Literal["bad"], Literal["good"]
 
-# As endpoints say that they refuse one schema.
+# Messages of endpoints that reject one schema.
 OF_THIS_SCHEMA = [
     "Invalid schema for response_format 'Literal': In context=('properties',), 'x' is not permitted.",
     "invalid JSON schema for response_format: 'Literal': /properties/answer: must be one of",
@@ -21,7 +21,7 @@ OF_THIS_SCHEMA = [
     "Grammar error: Unimplemented keys: ['x'] (expected others)",
     "Could not compile json schema: unsupported keyword",
 ]
-# As they say that they do not know schemas at all.
+# Messages of endpoints that support no schemas at all.
 OF_ALL_SCHEMAS = [
     "This response_format type is unavailable now",
     "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.",
@@ -34,7 +34,7 @@ OF_ALL_SCHEMAS = [
 
 @attrs.define
 class Choosy:
-    """An endpoint that refuses some requests: those in whose ``response_format`` one of the words is."""
+    """An endpoint that rejects requests with one of these words in their ``response_format``."""
 
     words: str
     refused: tuple[str, ...]
@@ -60,7 +60,7 @@ class Choosy:
 @pytest.mark.anyio
 @pytest.mark.parametrize("words", OF_THIS_SCHEMA)
 @pytest.mark.parametrize("status", [400, 422])
-async def test_one_refused_schema_says_nothing_about_others(words: str, status: int) -> None:
+async def test_a_rejected_schema_says_nothing_about_others(words: str, status: int) -> None:
     endpoint = Choosy(words, ('"bad"',), status)
     async with endpoint.client() as client:
         for kind in (BAD, GOOD, BAD, GOOD):
@@ -77,7 +77,7 @@ async def test_one_refused_schema_says_nothing_about_others(words: str, status: 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("words", OF_ALL_SCHEMAS)
-async def test_an_endpoint_that_knows_no_schemas_is_asked_by_one_once(words: str) -> None:
+async def test_an_endpoint_without_schemas_gets_one_only_once(words: str) -> None:
     endpoint = Choosy(words, ("json_schema",))
     async with endpoint.client() as client:
         for kind in (BAD, GOOD, BAD):
@@ -88,7 +88,7 @@ async def test_an_endpoint_that_knows_no_schemas_is_asked_by_one_once(words: str
 
 
 @pytest.mark.anyio
-async def test_an_endpoint_that_knows_only_schemas_is_asked_by_them_after_it_refused_one() -> None:
+async def test_an_endpoint_with_only_schemas_gets_them_after_it_rejected_one() -> None:
     endpoint = Choosy("'response_format.type' must be 'json_schema'", ('"bad"', "json_object"))
     async with endpoint.client() as client:
         for kind in (BAD, GOOD, BAD):
@@ -99,7 +99,7 @@ async def test_an_endpoint_that_knows_only_schemas_is_asked_by_them_after_it_ref
 
 
 @pytest.mark.anyio
-async def test_what_is_refused_in_every_way_is_the_endpoints_error_and_is_not_remembered() -> None:
+async def test_a_rejection_of_all_modes_raises_and_is_not_remembered() -> None:
     endpoint = Choosy("Invalid schema for function 'f'", ("",))
     async with endpoint.client() as client:
         for _ in range(2):

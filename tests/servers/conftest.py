@@ -1,4 +1,4 @@
-"""Servers that nobody here wrote, over TLS and HTTP/2: nginx, granian and hypercorn."""
+"""Third-party servers over TLS and HTTP/2: nginx, granian and hypercorn."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ LOOPS = [
 
 @pytest.fixture(params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """Each of the event loops."""
+    """Both event loops."""
     return request.param
 
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """Whose certificates the servers have."""
+    """The authority of the servers' certificates."""
     return trustme.CA()
 
 
@@ -48,7 +48,7 @@ def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """A context that trusts them."""
+    """An SSL context that trusts the servers."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
@@ -68,7 +68,7 @@ def connect(trusting: ssl.SSLContext) -> Callable[..., Client]:
 
 @pytest.fixture
 def nginx(certificate: Path, tmp_path: Path) -> Callable[..., AbstractContextManager[Nginx]]:
-    """``with nginx(…) as server``: see `tests.servers.nginx.running`; without nginx the test is skipped."""
+    """``with nginx(…) as server``: see `tests.servers.nginx.running`. Without nginx the test is skipped."""
     installed = find_nginx()
     if installed is None:
         pytest.skip("needs nginx with its echo module: apt install nginx-light libnginx-mod-http-echo")

@@ -70,27 +70,27 @@ http {{
 
 @attrs.frozen
 class Nginx:
-    """One that runs."""
+    """A running nginx."""
 
     url: str
     folder: Path
     process: subprocess.Popen[bytes]
 
     def reload(self) -> None:
-        """`nginx -s reload`: new workers take over, the old ones say GOAWAY."""
+        """`nginx -s reload`: new workers take over, the old ones send GOAWAY."""
         self.process.send_signal(signal.SIGHUP)
 
     def quit(self) -> None:
-        """`nginx -s quit`: what is under way is answered, nothing more is accepted."""
+        """`nginx -s quit`: requests in progress are answered, no more are accepted."""
         self.process.send_signal(signal.SIGQUIT)
 
     @property
     def connections(self) -> list[str]:
-        """The number of the connection of each request that was answered."""
+        """For each answered request, the number of its connection."""
         return Path(self.folder, "access.log").read_text().splitlines()
 
     def allow(self, requests: int) -> None:
-        """From the next `reload` on, a connection lasts so many."""
+        """After the next `reload`, a connection accepts so many requests."""
         path = Path(self.folder, "nginx.conf")
         path.write_text(re.sub(r"keepalive_requests \d+", f"keepalive_requests {requests}", path.read_text()))
 
@@ -105,7 +105,7 @@ def running(
     idle: str = "60s",
     latency_ms: int = 0,
 ) -> Iterator[Nginx]:
-    """Run it: ``requests`` and seconds ``idle`` are what a connection lasts."""
+    """Run nginx. A connection ends after so many ``requests``, or ``idle`` seconds."""
     port = free_port()
     events = "\n      ".join(f"echo 'data: {event}'; echo ''; echo_flush;" for event in _events())
     Path(folder, "nginx.conf").write_text(

@@ -1,4 +1,4 @@
-"""The embedded endpoint's application on two servers of HTTP/2: hypercorn and granian."""
+"""The embedded endpoint's application on two HTTP/2 servers: hypercorn and granian."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize(("http2", "spoken"), [("auto", "HTTP/2"), (False, "HTTP/1.1")])
-async def test_a_map_of_300_calls(url: str, connect: Connect, http2: object, spoken: str) -> None:
+async def test_a_map_of_300_calls_succeeds(url: str, connect: Connect, http2: object, spoken: str) -> None:
     prompts = (f"Frage {number}" for number in range(300))
     async with connect(url, http2=http2) as client, client.map(prompts, ordered=True) as outcomes:
         replies = [outcome.unwrap() async for outcome in outcomes]
@@ -28,7 +28,7 @@ async def test_a_map_of_300_calls(url: str, connect: Connect, http2: object, spo
     assert {reply.http_version for reply in replies} == {spoken}
 
 
-async def test_whole_and_streamed_answers_are_the_same(url: str, connect: Connect) -> None:
+async def test_whole_and_streamed_replies_are_the_same(url: str, connect: Connect) -> None:
     async with connect(url, http2=True) as client:
         whole = await client.chat("Hallo")
         for _ in range(3):
@@ -42,14 +42,14 @@ async def test_whole_and_streamed_answers_are_the_same(url: str, connect: Connec
         assert (await client.chat("Hallo")).text == whole.text
 
 
-async def test_megabytes_go_to_it_beside_small_requests(url: str, connect: Connect) -> None:
+async def test_megabytes_are_sent_beside_small_requests(url: str, connect: Connect) -> None:
     prompts = ["x" * 1_000_000 if number % 10 == 0 else "Hallo" for number in range(30)]
     async with connect(url, http2=True) as client, client.map(prompts, ordered=True) as outcomes:
         counts = [(outcome.unwrap().usage, outcome.index) async for outcome in outcomes]
     assert all(((usage and usage.prompt_tokens) or 0) > 200_000 for usage, index in counts if index % 10 == 0)
 
 
-async def test_a_status_is_an_error_and_the_connection_goes_on(url: str, connect: Connect) -> None:
+async def test_an_error_status_leaves_the_connection_usable(url: str, connect: Connect) -> None:
     async with connect(url, http2=True) as client:
         for _ in range(2):
             with pytest.raises(StatusError) as caught:

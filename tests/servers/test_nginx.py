@@ -1,6 +1,6 @@
-"""nginx says GOAWAY when it reloads, when it quits, and after so many requests; no call may be lost by it.
+"""nginx sends GOAWAY at a reload, at its end, and after a number of requests; no call may be lost by that.
 
-The clients have no retry policy: what nginx says that it has not processed is sent again by the transport.
+The clients have no retry policy: the transport sends again what nginx has not processed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 async def became_of(
     client: Client, count: int, each: Callable[[int], None] = lambda done: None
 ) -> Counter[str]:
-    """What became of so many calls; ``each`` is called with how many are done."""
+    """The results of so many calls. ``each`` is called with the number of finished ones."""
     seen: Counter[str] = Counter()
     async with client.map((f"Frage {number}" for number in range(count)), max_in_flight=50) as outcomes:
         async for outcome in outcomes:
@@ -54,7 +54,7 @@ async def test_calls_streams_errors_and_megabytes_both_ways(nginx: Run, connect:
         assert stream.reply.http_version == "HTTP/2"
 
 
-async def test_megabytes_and_small_calls_beside_each_other(nginx: Run, connect: Connect) -> None:
+async def test_megabytes_and_small_calls_at_the_same_time(nginx: Run, connect: Connect) -> None:
     lengths: list[int] = []
 
     async def echo(client: Client, length: int) -> None:
@@ -68,7 +68,7 @@ async def test_megabytes_and_small_calls_beside_each_other(nginx: Run, connect: 
     assert sorted(lengths) == [100] * 57 + [2_000_000] * 3
 
 
-async def test_no_call_is_lost_where_it_reloads(nginx: Run, connect: Connect) -> None:
+async def test_no_call_is_lost_at_a_reload(nginx: Run, connect: Connect) -> None:
     with nginx(latency_ms=5) as server:
 
         def reload(done: int) -> None:
@@ -80,7 +80,7 @@ async def test_no_call_is_lost_where_it_reloads(nginx: Run, connect: Connect) ->
 
 
 @pytest.mark.parametrize("requests", [10, 1])
-async def test_no_call_is_lost_where_a_connection_takes_few_requests(
+async def test_no_call_is_lost_if_a_connection_accepts_few_requests(
     nginx: Run, connect: Connect, requests: int
 ) -> None:
     with nginx(requests=requests) as server:
@@ -89,19 +89,19 @@ async def test_no_call_is_lost_where_a_connection_takes_few_requests(
         assert len(server.connections) == 300, "one was sent twice"
 
 
-async def test_a_server_that_takes_more_again_gets_more(nginx: Run, connect: Connect) -> None:
+async def test_a_server_that_accepts_more_requests_again_gets_more(nginx: Run, connect: Connect) -> None:
     with nginx(requests=5) as server:
         async with connect(server.url) as client:
             await became_of(client, 100)
             assert len(set(server.connections)) >= 20
             server.allow(1000)
             server.reload()
-            # While it reloads, a call may be refused too often: its workers count anew.
+            # During the reload a call may be refused too often, because new workers start to count from zero.
             assert (await became_of(client, 600))["HTTP/2"] >= 590
-        assert len(set(server.connections[-300:])) < 50, "at five requests a connection it would be 60"
+        assert len(set(server.connections[-300:])) < 50, "at five requests per connection it would be 60"
 
 
-async def test_where_it_quits_what_is_under_way_is_answered(nginx: Run, connect: Connect) -> None:
+async def test_requests_in_progress_are_answered_when_nginx_quits(nginx: Run, connect: Connect) -> None:
     with nginx(latency_ms=300) as server:
         async with connect(server.url) as client:
             await client.chat("Hallo")
@@ -124,10 +124,10 @@ async def test_where_it_quits_what_is_under_way_is_answered(nginx: Run, connect:
                 await client.chat("Hallo")
 
 
-async def test_a_connection_that_it_closed_when_idle_gets_no_call(nginx: Run, connect: Connect) -> None:
+async def test_a_connection_that_nginx_closed_when_idle_gets_no_call(nginx: Run, connect: Connect) -> None:
     with nginx(idle="1s") as server:
         async with connect(server.url) as client:
             for _ in range(2):
                 assert (await client.chat("Hallo")).text == "Gruss"
-                await anyio.sleep(1.2)  # nginx's own clock, which nobody can turn
+                await anyio.sleep(1.2)  # nginx's own clock cannot be mocked
         assert len(server.connections) == 2

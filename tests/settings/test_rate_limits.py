@@ -1,4 +1,4 @@
-"""Rate limits as plugins' settings have them."""
+"""Rate limits as settings of plugins."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from headrace.settings.rate_limits import PerMinute, positive_number
 
 @attrs.define(eq=False, kw_only=True)
 class Turnstile(RateLimits):
-    """A plugin's settings."""
+    """The settings of a plugin."""
 
     name = "turnstile"
 
     patience: float | None = attrs.field(default=None, validator=positive_number)
 
 
-def test_of_each_key_the_nearest_counts() -> None:
+def test_the_most_specific_table_counts() -> None:
     limits = Turnstile(
         requests_per_minute=60,
         tokens_per_minute=600,
@@ -38,7 +38,7 @@ def test_of_each_key_the_nearest_counts() -> None:
     assert limits.per_minute("there", "n") == PerMinute(60, 600)
 
 
-def test_what_is_not_set_is_none() -> None:
+def test_limits_that_are_not_set_are_none() -> None:
     assert Turnstile().per_minute("here", "m") == PerMinute()
     assert Turnstile(limits={"m": {"tokens_per_minute": 5}}).per_minute("here", "m") == PerMinute(tokens=5)
 
@@ -58,13 +58,13 @@ def test_what_is_not_set_is_none() -> None:
         ),
     ],
 )
-def test_nonsense_is_refused(wrong: dict[str, Any], said: str) -> None:
+def test_invalid_limits_raise(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError) as raised:
         Turnstile(**wrong)
     assert said in str(raised.value)
 
 
-def test_input_and_output_have_limits_of_their_own() -> None:
+def test_input_and_output_have_their_own_limits() -> None:
     limits = Turnstile(
         input_tokens_per_minute=400_000,
         limits={"m": {"input_tokens_per_minute": 50_000, "output_tokens_per_minute": 8000}},
@@ -75,7 +75,7 @@ def test_input_and_output_have_limits_of_their_own() -> None:
 
 @attrs.define(eq=False, kw_only=True)
 class Coarse(RateLimits):
-    """Keeps to requests and tokens alone."""
+    """Supports only limits of requests and tokens."""
 
     name = "coarse"
     unsupported: ClassVar[dict[str, str]] = {"input_tokens_per_minute": "set tokens_per_minute"}
@@ -85,13 +85,13 @@ class Coarse(RateLimits):
     "wrong",
     [{"input_tokens_per_minute": 5}, {"limits": {"m": {"input_tokens_per_minute": 5}}}],
 )
-def test_what_a_policy_cannot_keep_to_is_refused_and_not_ignored(wrong: dict[str, Any]) -> None:
+def test_unsupported_limits_raise(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="input_tokens_per_minute: not supported here; set tokens_per"):
         Coarse(**wrong)
     assert Coarse(tokens_per_minute=5).per_minute("here", "m") == PerMinute(tokens=5)
 
 
-def test_a_section_has_the_keys_of_both(tmp_path: Path) -> None:
+def test_a_section_has_keys_of_the_base_class_and_the_subclass(tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text(
         '[turnstile]\nburst = 0.5\npatience = 3\n[turnstile.limits."gpt-4.1"]\nrequests_per_minute = 500\n'
     )

@@ -1,4 +1,4 @@
-"""Settings: where they come from, which of them wins, and what is refused."""
+"""Settings: their sources, which source overrides which, and invalid values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ URL = "https://llm.example/v1"
 
 @attrs.frozen
 class RetrySettings:
-    """A section as a plugin would have it."""
+    """A section of a plugin."""
 
     attempts: int = 3
     jitter: bool = True
@@ -26,7 +26,7 @@ class RetrySettings:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with none of headrace's files in its parents."""
+    """A folder without settings files in its parents."""
     return tmp_path
 
 
@@ -34,7 +34,7 @@ def load(folder: Path, environ: Mapping[str, str] | None = None, /, **keywords: 
     return load_settings(keywords, environ=environ or {}, directory=folder)
 
 
-def test_defaults_are_those_that_the_documentation_says(folder: Path) -> None:
+def test_defaults_are_as_documented(folder: Path) -> None:
     core = load(folder).core
     assert core.base_url == OPENAI_URL
     assert core.api_key is None
@@ -56,7 +56,7 @@ def test_a_table_of_pyproject_is_read(folder: Path) -> None:
     assert load(folder).core.model == "from-project"
 
 
-def test_a_pyproject_without_the_table_is_passed_over(folder: Path) -> None:
+def test_a_pyproject_without_the_table_is_ignored(folder: Path) -> None:
     (folder / "headrace.toml").write_text("model = 'outer'\n")
     inner = folder / "inner"
     inner.mkdir()
@@ -64,7 +64,7 @@ def test_a_pyproject_without_the_table_is_passed_over(folder: Path) -> None:
     assert load(inner).core.model == "outer"
 
 
-def test_the_nearest_file_is_the_only_one_read(folder: Path) -> None:
+def test_only_the_file_in_the_closest_folder_is_read(folder: Path) -> None:
     (folder / "headrace.toml").write_text("model = 'outer'\nmax_in_flight = 7\n")
     inner = folder / "inner"
     inner.mkdir()
@@ -73,25 +73,25 @@ def test_the_nearest_file_is_the_only_one_read(folder: Path) -> None:
     assert (core.model, core.max_in_flight) == ("inner", 100)
 
 
-def test_headrace_toml_wins_over_pyproject_beside_it(folder: Path) -> None:
+def test_headrace_toml_overrides_pyproject_in_the_same_folder(folder: Path) -> None:
     (folder / "headrace.toml").write_text("model = 'own'\n")
     (folder / "pyproject.toml").write_text("[tool.headrace]\nmodel = 'project'\n")
     assert load(folder).core.model == "own"
 
 
-def test_environment_wins_over_file_and_keywords_over_both(folder: Path) -> None:
+def test_keywords_override_environment_and_environment_overrides_file(folder: Path) -> None:
     (folder / "headrace.toml").write_text(f"base_url = '{URL}/file'\nmodel = 'file'\nmax_in_flight = 1\n")
     environ = {"OPENAI_BASE_URL": f"{URL}/env", "HEADRACE_MAX_IN_FLIGHT": "2"}
     core = load(folder, environ, max_in_flight=3).core
     assert (core.base_url, core.model, core.max_in_flight) == (f"{URL}/env", "file", 3)
 
 
-def test_our_own_variable_wins_over_openais(folder: Path) -> None:
+def test_headraces_variable_overrides_openais(folder: Path) -> None:
     environ = {"OPENAI_BASE_URL": f"{URL}/openai", "HEADRACE_BASE_URL": f"{URL}/own"}
     assert load(folder, environ).core.base_url == f"{URL}/own"
 
 
-def test_an_empty_variable_of_openais_is_none(folder: Path) -> None:
+def test_an_empty_openai_variable_is_ignored(folder: Path) -> None:
     assert load(folder, {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}).core.api_key is None
 
 
@@ -100,7 +100,7 @@ def test_policies_in_the_environment_are_separated_by_commas(folder: Path) -> No
     assert load(folder, {"HEADRACE_POLICIES": ""}).core.policies == ()
 
 
-def test_a_keyword_that_is_none_was_not_given(folder: Path) -> None:
+def test_a_keyword_of_none_is_ignored(folder: Path) -> None:
     assert load(folder, {"HEADRACE_MODEL": "m"}, model=None).core.model == "m"
 
 
@@ -115,7 +115,7 @@ def test_sections_merge_file_environment_and_keywords_key_by_key(folder: Path) -
     ("keywords", "nearest"),
     [({"max_in_fligth": 3}, "max_in_flight"), ({"timeot": 3}, "timeout")],
 )
-def test_an_unknown_key_names_the_nearest_known(folder: Path, keywords: Any, nearest: str) -> None:
+def test_an_unknown_key_raises_with_a_suggestion(folder: Path, keywords: Any, nearest: str) -> None:
     with pytest.raises(SettingsError, match=f"did you mean '{nearest}'"):
         load(folder, **keywords)
 
@@ -127,20 +127,20 @@ def test_an_unknown_key_of_a_file_names_the_file(folder: Path) -> None:
         load(folder)
 
 
-def test_an_unknown_key_of_a_section_names_section_and_nearest(folder: Path) -> None:
+def test_an_unknown_key_of_a_section_names_the_section_with_a_suggestion(folder: Path) -> None:
     settings = load(folder, retry={"atempts": 3})
     with pytest.raises(SettingsError, match=r"\[retry\] unknown setting 'atempts'; did you mean 'attempts'"):
         settings.section("retry", RetrySettings)
 
 
-def test_an_unknown_section_names_the_nearest_claimed(folder: Path) -> None:
+def test_an_unknown_section_raises_with_a_suggestion(folder: Path) -> None:
     settings = load(folder, retri={"attempts": 3})
     settings.section("retry", RetrySettings)
     with pytest.raises(SettingsError, match="settings called 'retri'; did you mean 'retry'"):
         settings.check_claimed()
 
 
-def test_an_unknown_variable_names_the_nearest_known(folder: Path) -> None:
+def test_an_unknown_variable_raises_with_a_suggestion(folder: Path) -> None:
     settings = load(folder, {"HEADRACE_MAX_IN_FLIGTH": "3"})
     with pytest.raises(SettingsError, match="HEADRACE_MAX_IN_FLIGTH; did you mean 'HEADRACE_MAX_IN_FLIGHT'"):
         settings.check_claimed()
@@ -152,14 +152,14 @@ def test_a_variable_of_a_claimed_section_is_known(folder: Path) -> None:
     settings.check_claimed()
 
 
-def test_a_key_in_a_file_is_refused_and_not_shown(folder: Path) -> None:
+def test_a_key_in_a_file_raises_and_is_not_shown(folder: Path) -> None:
     (folder / "headrace.toml").write_text("api_key = 'sk-canary'\n")
     with pytest.raises(SettingsError, match="OPENAI_API_KEY") as caught:
         load(folder)
     assert "sk-canary" not in str(caught.value)
 
 
-def test_a_file_that_is_no_toml_is_named(folder: Path) -> None:
+def test_a_file_that_is_not_toml_is_named(folder: Path) -> None:
     (folder / "headrace.toml").write_text("model = \n")
     with pytest.raises(SettingsError, match=r"headrace\.toml"):
         load(folder)
@@ -182,7 +182,7 @@ def test_a_file_that_is_no_toml_is_named(folder: Path) -> None:
         {"api_key": 5},
     ],
 )
-def test_a_value_of_the_wrong_kind_names_its_key(folder: Path, keywords: dict[str, Any]) -> None:
+def test_a_value_of_the_wrong_type_names_its_key(folder: Path, keywords: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(keywords))):
         load(folder, **keywords)
 
@@ -216,13 +216,13 @@ def test_a_value_of_the_wrong_kind_names_its_key(folder: Path, keywords: dict[st
         "https://host/v1#part",
     ],
 )
-def test_a_base_url_that_is_no_plain_address_is_refused(folder: Path, url: str) -> None:
+def test_an_invalid_base_url_raises(folder: Path, url: str) -> None:
     with pytest.raises(SettingsError, match="base_url"):
         load(folder, base_url=url, api_key="k").core.validated_endpoints()[0]
 
 
 @pytest.mark.parametrize("url", ["https://user:sk-canary@host/v1", "https://host/v1?key=sk-canary"])
-def test_a_secret_in_the_base_url_is_refused_and_not_shown(folder: Path, url: str) -> None:
+def test_a_secret_in_the_base_url_raises_and_is_not_shown(folder: Path, url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(folder, base_url=url).core.validated_endpoints()[0]
     assert "canary" not in str(caught.value)
@@ -240,7 +240,7 @@ def test_a_secret_in_the_base_url_is_refused_and_not_shown(folder: Path, url: st
         "http://models.internal/v1",
     ],
 )
-def test_plain_http_with_a_key_may_go_to_hosts_that_are_near(folder: Path, url: str) -> None:
+def test_plain_http_with_a_key_is_allowed_for_local_hosts(folder: Path, url: str) -> None:
     assert load(folder, base_url=url, api_key="k").core.validated_endpoints()[0].base_url == url
 
 
@@ -254,19 +254,21 @@ def test_plain_http_with_a_key_to_a_public_host_needs_an_opt_in(folder: Path, ur
     )
 
 
-def test_the_scheme_is_written_small_and_a_slash_at_the_end_left_out(folder: Path) -> None:
+def test_the_scheme_is_lower_case_and_a_trailing_slash_is_removed(folder: Path) -> None:
     endpoint = load(folder, base_url="HTTPS://llm.example/v1/", api_key="k").core.validated_endpoints()[0]
     assert endpoint.base_url == URL
 
 
 @pytest.mark.parametrize("key", ["sk\r\nX: y", "sk\n", " sk", "sk\x00", "schlüssel", ""])
-def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(folder: Path, key: str) -> None:
+def test_a_key_that_is_not_valid_in_a_header_raises_and_is_not_shown(folder: Path, key: str) -> None:
     with pytest.raises(SettingsError, match="api_key") as caught:
         load(folder, base_url=URL, api_key=key).core.validated_endpoints()[0]
     assert not key.strip() or key not in str(caught.value)
 
 
-def test_openai_without_a_key_says_how_to_give_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openai_without_a_key_raises_an_error_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match="OPENAI_API_KEY"):
         Client(policies=[])

@@ -1,4 +1,4 @@
-"""A server on loopback whose behaviour is scripted byte by byte, and what the transports' tests share."""
+"""A loopback server scripted byte by byte, and shared fixtures of the transports' tests."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import trustme
 from anyio.streams.tls import TLSStream
 
 from headrace import Client, Headers
-from headrace.transports.connecting import default_ssl_context
+from headrace.transports.connecting.ssl_context import default_ssl_context
 
 _GONE = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError, OSError)
 
 
 @attrs.frozen
 class Seen:
-    """A request as the server read it; ``connection`` counts from 0."""
+    """A request as the server read it. ``connection`` counts from 0."""
 
     connection: int
     method: str
@@ -45,7 +45,7 @@ class Peer:
         self.number = number
 
     async def request(self) -> Seen | None:
-        """The next request, None when the client has closed."""
+        """The next request, or None if the client has closed."""
         while b"\r\n\r\n" not in self._received:
             if not await self.more():
                 return None
@@ -66,7 +66,7 @@ class Peer:
         return seen
 
     async def more(self) -> bool:
-        """Receive some of what the client sends; False where it has closed."""
+        """Receive some of what the client sends. False if it has closed."""
         try:
             self._received += await self.stream.receive()
         except _GONE:
@@ -74,11 +74,11 @@ class Peer:
         return True
 
     async def send(self, data: bytes) -> None:
-        """These bytes, as they are."""
+        """Send these bytes unchanged."""
         await self.stream.send(data)
 
     async def answer(self, body: bytes = b"{}", *headers: str, status: str = "200 OK") -> None:
-        """A whole answer with a content-length."""
+        """Send a complete response with a content-length."""
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
         await self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
@@ -98,7 +98,7 @@ class Peer:
         await anyio.aclose_forcefully(self.stream)
 
     async def read_slowly(self) -> None:
-        """Leave the client's bytes where they are, for ever, with little room for them."""
+        """Never read the client's bytes, and have little buffer space for them."""
         raw: socket = self.stream.extra(anyio.abc.SocketAttribute.raw_socket)
         raw.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
         await anyio.sleep_forever()
@@ -108,7 +108,7 @@ Script: TypeAlias = Callable[[Peer], Awaitable[None]]
 
 
 class RawServer:
-    """Plays ``script`` on each connection; knows what came and how many connections are open."""
+    """Runs ``script`` on each connection; knows what arrived and how many connections are open."""
 
     def __init__(self, script: Script, context: ssl.SSLContext | None) -> None:
         self._script = script
@@ -131,16 +131,16 @@ class RawServer:
 
     @property
     def per_connection(self) -> dict[int, int]:
-        """How many requests came over each connection."""
+        """How many requests arrived over each connection."""
         return dict(Counter(seen.connection for seen in self.requests))
 
     def tell(self) -> None:
-        """Let `until` look again."""
+        """Let `until` check again."""
         self._changed.set()
         self._changed = anyio.Event()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something to become true of this server."""
+        """Wait until a condition on this server is true."""
         with anyio.fail_after(10):
             while not condition():
                 await self._changed.wait()
@@ -189,7 +189,7 @@ async def _serve(
 
 @pytest.fixture
 def serve() -> Serve:
-    """``async with serve(script) as server``: a `RawServer`; by default it answers every request."""
+    """``async with serve(script) as server``: a `RawServer`. By default it answers every request."""
     return _serve
 
 
@@ -207,7 +207,7 @@ def client_for(server: RawServer, **keywords: Any) -> Client:
 
 @pytest.fixture
 def connect() -> Callable[..., Client]:
-    """``connect(server, **keywords)``: a `Client` without policies, natively unless it says otherwise."""
+    """``connect(server, **keywords)``: a `Client` without policies, by default over the native transport."""
     return client_for
 
 
@@ -216,7 +216,9 @@ Trust: TypeAlias = Callable[..., tuple[ssl.SSLContext, ssl.SSLContext]]
 
 @pytest.fixture
 def trust() -> Trust:
-    """``trust(*protocols)``: contexts of a client, and of a server that speaks these and that it trusts."""
+    """``trust(*protocols)``: SSL contexts of a client and of a server that it trusts; the server speaks
+    these.
+    """
 
     def trust(*protocols: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         authority, ours = trustme.CA(), default_ssl_context()
@@ -230,7 +232,7 @@ def trust() -> Trust:
 
 
 def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    """What a server of these names has, with a certificate of this authority."""
+    """The SSL context of a server with these names and a certificate of this authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
     context.set_alpn_protocols(["http/1.1"])

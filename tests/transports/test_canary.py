@@ -1,4 +1,4 @@
-"""The key, looked for in all that an error over the wire drags along: its variables included."""
+"""Searches everything attached to a network error for the key, the variables of its traceback included."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning"),  # see test_wire.py
+    pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning"),  # see test_all_transports.py
 ]
 
 
@@ -53,7 +53,7 @@ async def answer(peer: Peer, how: str) -> None:
 
 @pytest.mark.parametrize("kind", [NativeTransport, HttpxTransport])
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("how", HOWS)  # deaf: 8 MB are more than the sockets' buffers take
+@pytest.mark.parametrize("how", HOWS)  # does not read: 8 MB are more than the sockets' buffers hold
 async def test_no_variable_of_a_traceback_holds_the_key(
     serve: Serve,
     connect: Callable[..., Client],

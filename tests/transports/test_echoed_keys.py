@@ -1,4 +1,4 @@
-"""An endpoint that repeats the key, in any escaping, anywhere in an answer: no error shows it."""
+"""An endpoint repeats the key anywhere in a response, with any escaping: no error shows it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ ANSWERS: dict[str, Callable[[str], bytes]] = {
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning"),  # see test_wire.py
+    pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning"),  # see test_all_transports.py
 ]
 
 
@@ -83,7 +83,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def told(error: HeadraceError) -> Iterator[tuple[str, str]]:
-    """All that an error says, and where."""
+    """Everything that an error says, with its place."""
     yield "pickle", pickle.dumps(error).decode("latin-1")
     for each in chain(error):
         yield "str", str(each)
@@ -99,7 +99,7 @@ def told(error: HeadraceError) -> Iterator[tuple[str, str]]:
 
 
 def shown(text: str) -> bool:
-    """Whether 8 characters of the key in a row are in it, as it stands or with its escapes undone."""
+    """Whether 8 consecutive characters of the key are in it, raw or unescaped."""
     for escaping in ESCAPINGS.values():
         windows = [SECRET[at : at + 8] for at in range(len(SECRET) - 7)]
         if any(escaping(window) in text for window in windows if len(escaping(window)) >= 8):
@@ -108,7 +108,7 @@ def shown(text: str) -> bool:
 
 
 async def failures(client: Client) -> list[HeadraceError]:
-    """The errors of a whole call, of one with a type, and of a stream; none where one succeeds."""
+    """The errors of a whole call, of a call with a type, and of a stream; empty if one succeeds."""
     found: list[HeadraceError] = []
     for answer in (None, Literal["a", "b"]):
         try:
@@ -126,7 +126,7 @@ async def failures(client: Client) -> list[HeadraceError]:
 
 @pytest.mark.parametrize("kind", [NativeTransport, HttpxTransport])
 @pytest.mark.parametrize("where", ANSWERS)
-async def test_nothing_of_an_error_shows_a_key_that_the_endpoint_repeats(
+async def test_no_error_shows_a_key_that_the_endpoint_repeats(
     serve: Serve, connect: Callable[..., Client], caplog: pytest.LogCaptureFixture, kind: Any, where: str
 ) -> None:
     caplog.set_level(logging.DEBUG, "headrace")
@@ -145,5 +145,5 @@ async def test_nothing_of_an_error_shows_a_key_that_the_endpoint_repeats(
                     failed.add(escaping)
                     leaks = {(place, said) for place, said in told(error) if shown(said)}
                     assert not leaks, (escaping, error)
-    assert failed == set(ESCAPINGS), "nothing was looked at"
+    assert failed == set(ESCAPINGS), "no error was checked"
     assert not shown(caplog.text)

@@ -1,4 +1,4 @@
-"""The transport over clients of httpx and httpx2: proxies, and what a user's own client brings."""
+"""The transport over clients of httpx and httpx2: proxies, and settings of a user's own client."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def library(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.anyio
-async def test_a_client_with_a_transport_of_its_own_serves(library: Any) -> None:
+async def test_a_client_with_its_own_transport_works(library: Any) -> None:
     def handle(request: Any) -> Any:
         return library.Response(200, json={"path": request.url.path}, headers={"x-a": "b"})
 
@@ -41,7 +41,7 @@ async def test_a_client_with_a_transport_of_its_own_serves(library: Any) -> None
 
 
 @pytest.mark.anyio
-async def test_the_limit_holds_for_answers_that_such_a_transport_has_read(library: Any) -> None:
+async def test_the_size_limit_applies_to_responses_that_are_already_read(library: Any) -> None:
     def handle(request: Any) -> Any:
         return library.Response(200, content=b"x" * 1001)
 
@@ -54,7 +54,7 @@ async def test_the_limit_holds_for_answers_that_such_a_transport_has_read(librar
 
 
 @pytest.mark.anyio
-async def test_a_subclass_of_a_client_and_its_own_settings_are_used(
+async def test_a_client_subclass_with_its_own_settings_works(
     serve: Serve, connect: Connect, library: Any
 ) -> None:
     class Own(library.AsyncClient):  # type: ignore[misc]
@@ -70,12 +70,12 @@ async def test_a_subclass_of_a_client_and_its_own_settings_are_used(
 
 
 @pytest.mark.parametrize("wrong", [5, "httpx", object(), httpx.Client])
-def test_what_is_no_async_client_is_refused(wrong: Any) -> None:
+def test_an_object_that_is_not_a_client_is_rejected(wrong: Any) -> None:
     with pytest.raises(SettingsError, match=r"httpx\.AsyncClient"):
         HttpxTransport(wrong)
 
 
-def test_a_blocking_client_is_refused(library: Any) -> None:
+def test_a_blocking_client_is_rejected(library: Any) -> None:
     with library.Client() as client, pytest.raises(SettingsError, match=r"httpx\.AsyncClient"):
         HttpxTransport(client)
 
@@ -97,7 +97,7 @@ async def test_a_proxy_of_the_environment_is_used(
 
 
 @pytest.mark.anyio
-async def test_a_host_that_no_proxy_names_is_spoken_to_directly(
+async def test_a_host_without_a_proxy_is_contacted_directly(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serve() as proxy, serve() as server:
@@ -110,7 +110,7 @@ async def test_a_host_that_no_proxy_names_is_spoken_to_directly(
 
 
 @pytest.mark.anyio
-async def test_a_proxy_that_is_not_there_is_a_connect_error(
+async def test_an_unreachable_proxy_is_a_connect_error(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serve() as gone:
@@ -123,7 +123,7 @@ async def test_a_proxy_that_is_not_there_is_a_connect_error(
 
 
 @pytest.mark.anyio
-async def test_a_proxy_of_an_unknown_kind_is_a_settings_error(
+async def test_an_unknown_proxy_scheme_is_a_settings_error(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "gopher://127.0.0.1:1")
@@ -137,7 +137,7 @@ async def test_a_proxy_of_an_unknown_kind_is_a_settings_error(
     ("client_says", "endpoint_says", "spoken"),
     [("auto", None, "HTTP/1.1"), (True, None, "HTTP/2"), (True, False, "HTTP/1.1"), (False, True, "HTTP/2")],
 )
-async def test_http_2_is_spoken_where_it_is_asked_for(
+async def test_http2_is_used_if_requested(
     client_says: Any, endpoint_says: Any, spoken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with endpoint_process(tls=True) as process:
@@ -153,8 +153,8 @@ async def test_http_2_is_spoken_where_it_is_asked_for(
             assert stream.reply.http_version == spoken
 
 
-def test_http_2_without_h2_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.transports.httpx.find_spec", lambda name: None)
+def test_http2_without_h2_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.transports.httpx.transport.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'httpx\[http2\]'"):
         Client(base_url=URL, model="m", policies=[], transport="httpx", http2=True)
     HttpxTransport(http2="auto")

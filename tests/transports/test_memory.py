@@ -1,4 +1,4 @@
-"""The in-memory transport: its timeouts, and that it yields as one over a socket does."""
+"""The in-memory transport: its timeouts, and that it yields like a network transport."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ async def answer(call: Call) -> Reply:
     return Reply(200, Headers([]), call.content)
 
 
-def test_it_is_a_transport() -> None:
+def test_it_implements_the_transport_protocol() -> None:
     assert isinstance(MemoryTransport(answer), Transport)
 
 
 @pytest.mark.anyio
-async def test_the_handlers_answer_is_the_attempts() -> None:
+async def test_the_handlers_reply_is_returned() -> None:
     transport = MemoryTransport(answer)
     assert (await transport.send(call(Timeout(5)))).content == b"{}"
     assert (await transport.send(call(Timeout(None)))).content == b"{}"
@@ -32,7 +32,7 @@ async def test_the_handlers_answer_is_the_attempts() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_the_handler_raises_comes_out() -> None:
+async def test_the_handlers_error_is_raised() -> None:
     async def fail(call: Call) -> Reply:
         raise LookupError("x")
 
@@ -41,7 +41,7 @@ async def test_what_the_handler_raises_comes_out() -> None:
 
 
 @pytest.mark.trio
-async def test_an_attempt_ends_when_its_time_is_over(autojump_clock: Any) -> None:
+async def test_an_attempt_ends_at_its_timeout(autojump_clock: Any) -> None:
     async def sleep(call: Call) -> Reply:
         await anyio.sleep(3600)
         return await answer(call)
@@ -71,7 +71,7 @@ async def test_an_attempt_yields_to_the_event_loop() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_scope_ends_an_attempt_before_the_handler() -> None:
+async def test_a_cancelled_scope_ends_an_attempt_before_the_handler_runs() -> None:
     called: list[Call] = []
 
     async def note(call: Call) -> Reply:

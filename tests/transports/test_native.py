@@ -11,7 +11,7 @@ import pytest
 
 import headrace
 from headrace import Call, ConnectError, Endpoint, Request, StatusError, Timeout
-from headrace.transports import http1_pool
+from headrace.transports.http1 import connection_pool as http1_pool
 from headrace.transports.native import NativeTransport
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
-async def test_a_request_as_it_goes_over_the_wire(serve: Serve, connect: Connect) -> None:
+async def test_the_bytes_of_a_request(serve: Serve, connect: Connect) -> None:
     async with serve() as server, connect(server, api_key="sk-test") as client:
         await client.request("POST", "/rerank", {"input": "größe"})
         await client.request("GET", "/models?limit=3")
@@ -44,13 +44,13 @@ async def test_a_request_as_it_goes_over_the_wire(serve: Serve, connect: Connect
     assert "content-length" not in get.headers
 
 
-async def test_a_post_without_a_body_says_that_its_length_is_nought(serve: Serve, connect: Connect) -> None:
+async def test_a_post_without_a_body_has_content_length_0(serve: Serve, connect: Connect) -> None:
     async with serve() as server, connect(server) as client:
         await client.request("POST", "/files/7/cancel")
     assert server.requests[0].headers["content-length"] == "0"
 
 
-async def test_a_connection_is_kept_and_used_again(serve: Serve, connect: Connect) -> None:
+async def test_a_connection_is_reused(serve: Serve, connect: Connect) -> None:
     async with serve() as server, connect(server) as client:
         for number in range(20):
             reply = await client.request("POST", f"/{number}", {})
@@ -72,7 +72,7 @@ async def test_the_connection_used_last_is_used_first(serve: Serve, connect: Con
         assert server.accepted == 5
 
 
-async def test_as_many_idle_connections_are_kept_as_may_be_in_flight(serve: Serve, connect: Connect) -> None:
+async def test_at_most_max_in_flight_idle_connections_are_kept(serve: Serve, connect: Connect) -> None:
     async with serve() as server, connect(server, max_in_flight=3) as client:
         async with client.map(
             [Request(None, f"/{n}", "GET") for n in range(30)], max_in_flight=10
@@ -94,7 +94,7 @@ async def test_closing_the_client_closes_its_connections(serve: Serve, connect: 
         assert server.accepted == 5
 
 
-async def test_a_client_that_is_cancelled_closes_its_connections(serve: Serve, connect: Connect) -> None:
+async def test_a_cancelled_client_closes_its_connections(serve: Serve, connect: Connect) -> None:
     async with serve() as server:
         with anyio.CancelScope() as scope:
             async with connect(server) as client:
@@ -106,7 +106,7 @@ async def test_a_client_that_is_cancelled_closes_its_connections(serve: Serve, c
         await server.until(lambda: server.open == 0)
 
 
-async def test_a_connection_idle_for_too_long_is_not_used_again(
+async def test_a_connection_idle_for_too_long_is_not_reused(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serve() as server, connect(server) as client:
@@ -132,8 +132,8 @@ async def test_a_connection_that_the_server_closed_is_replaced_and_the_request_s
         assert server.accepted == 5
 
 
-async def test_a_connection_closed_while_the_loop_was_blocked_is_replaced_too() -> None:
-    """The server is a thread: it closes while this program computes, and the loop has no time to be told."""
+async def test_a_connection_closed_while_the_loop_was_blocked_is_replaced() -> None:
+    """The server is a thread. It closes while this program computes, so the loop cannot notice it."""
     used, closed, requests = threading.Event(), threading.Event(), list[bytes]()
 
     def serve_two(listener: socket.socket) -> None:
@@ -158,7 +158,7 @@ async def test_a_connection_closed_while_the_loop_was_blocked_is_replaced_too() 
     assert [request.split(b" ")[1] for request in requests] == [b"/v1/a", b"/v1/b"]
 
 
-async def test_unasked_bytes_make_an_idle_connection_unfit(serve: Serve, connect: Connect) -> None:
+async def test_unexpected_bytes_make_an_idle_connection_unusable(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.answer(b'{"answer":1}')
@@ -180,7 +180,7 @@ async def test_unasked_bytes_make_an_idle_connection_unfit(serve: Serve, connect
         assert server.accepted == 2
 
 
-async def test_two_answers_in_one_piece_make_a_connection_unfit(serve: Serve, connect: Connect) -> None:
+async def test_a_second_response_makes_a_connection_unusable(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.send((OK + b"Content-Length: 9\r\n\r\n" + b'{"a": %d }' % peer.number) * 2)
@@ -190,7 +190,7 @@ async def test_two_answers_in_one_piece_make_a_connection_unfit(serve: Serve, co
         assert (await client.request("GET", "/b")).body == {"a": 1}
 
 
-async def test_a_redirect_is_not_followed_nor_the_key_sent(serve: Serve, connect: Connect) -> None:
+async def test_a_redirect_is_not_followed_and_the_key_not_sent(serve: Serve, connect: Connect) -> None:
     async with serve() as other:
 
         async def script(peer: Peer) -> None:
@@ -209,7 +209,7 @@ def opened(transport: NativeTransport) -> headrace.Client:
     return headrace.Client(base_url="http://127.0.0.1:9", policies=[], transport=transport)
 
 
-async def test_an_endpoint_of_a_policy_has_connections_and_headers_of_its_own(serve: Serve) -> None:
+async def test_a_policys_endpoint_has_its_own_connections_and_headers(serve: Serve) -> None:
     transport = NativeTransport()
     async with serve() as first, serve() as second, opened(transport):
         endpoints = [Endpoint(first.url), Endpoint(second.url, headers={"X-Tenant": "a"})]
@@ -222,8 +222,8 @@ async def test_an_endpoint_of_a_policy_has_connections_and_headers_of_its_own(se
     await second.until(lambda: second.open == 0)
 
 
-async def test_a_url_in_capitals_is_not_spoken_to_in_plain_text(serve: Serve) -> None:
-    """A policy's endpoint has passed no settings."""
+async def test_a_url_in_capitals_is_not_contacted_in_plain_text(serve: Serve) -> None:
+    """The endpoint of a policy does not come from settings."""
     first = b""
 
     async def script(peer: Peer) -> None:
@@ -242,7 +242,7 @@ async def test_a_url_in_capitals_is_not_spoken_to_in_plain_text(serve: Serve) ->
 @pytest.mark.parametrize(
     ("header", "connections"), [("timeout=1", 3), ("timeout=5, max=1000", 1), ("max=9", 1)]
 )
-async def test_a_server_that_says_how_long_it_keeps_a_connection_is_believed(
+async def test_the_servers_keep_alive_timeout_is_respected(
     serve: Serve, connect: Connect, header: str, connections: int
 ) -> None:
     async def script(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Calls that are cancelled or cannot connect: the slot comes back, and the pool stays sound."""
+"""Calls that are cancelled or cannot connect return their slot, and the pool stays usable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from headrace import CallTimeout, HeadraceError, Timeout
-from headrace.transports.addresses import Address
+from headrace.transports.connecting.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,10 +30,10 @@ BIG = "x" * 30_000_000
 
 @pytest.fixture
 def deaf() -> Iterator[int]:
-    """The port of a host that takes no connection and refuses none."""
+    """The port of a host that neither accepts nor refuses connections."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, socket.socket() as filler:
         filler.setblocking(False)
-        filler.connect_ex(listener.getsockname())  # fills the queue that nobody empties
+        filler.connect_ex(listener.getsockname())  # fills the backlog, which nobody empties
         yield listener.getsockname()[1]
 
 
@@ -49,7 +49,7 @@ async def test_no_connection_in_time_is_a_connect_timeout(connect: Connect, serv
 
 
 @pytest.mark.anyio
-async def test_cancelled_while_connecting(
+async def test_a_call_is_cancelled_while_connecting(
     connect: Connect, serve: Serve, deaf: int, open_files: Callable[[], int]
 ) -> None:
     async with serve() as server, connect(server, base_url=f"http://127.0.0.1:{deaf}/v1") as client:
@@ -69,7 +69,7 @@ async def test_cancelled_while_connecting(
 
 
 @pytest.mark.anyio
-async def test_cancelled_while_the_tls_handshake_lasts(serve: Serve, connect: Connect) -> None:
+async def test_a_call_is_cancelled_during_the_tls_handshake(serve: Serve, connect: Connect) -> None:
     async def say_nothing(peer: Peer) -> None:
         while await peer.stream.receive():
             pass
@@ -85,21 +85,21 @@ async def test_cancelled_while_the_tls_handshake_lasts(serve: Serve, connect: Co
 
 
 @pytest.mark.anyio
-async def test_a_loop_that_is_blocked_while_it_connects_is_no_timeout(
+async def test_a_loop_that_is_blocked_while_connecting_causes_no_timeout(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked: list[bool] = []
 
-    connected = Address.connected
+    connected = Address.connect
 
     async def blocking(address: Address) -> Any:
         if not blocked:
             blocked.append(True)
-            time.sleep(0.4)  # noqa: ASYNC251 - someone else's task computes for too long
+            time.sleep(0.4)  # noqa: ASYNC251 - another task computes for too long
         return await connected(address)
 
-    monkeypatch.setattr(Address, "connected_at_once", lambda address: None)
-    monkeypatch.setattr(Address, "connected", blocking)
+    monkeypatch.setattr(Address, "connect_nowait", lambda address: None)
+    monkeypatch.setattr(Address, "connect", blocking)
     async with serve() as server, connect(server) as client:
         await client.request("POST", "/a", {}, timeout=Timeout(5, connect=0.2))
     assert blocked
@@ -108,7 +108,9 @@ async def test_a_loop_that_is_blocked_while_it_connects_is_no_timeout(
 @pytest.mark.anyio
 @pytest.mark.parametrize("phase", ["writing", "reading the head", "reading the body"])
 @pytest.mark.parametrize("kept", [False, True])
-async def test_cancelled_while(serve: Serve, connect: Connect, phase: str, kept: bool) -> None:
+async def test_a_call_can_be_cancelled_at_each_stage(
+    serve: Serve, connect: Connect, phase: str, kept: bool
+) -> None:
     arrived = anyio.Event()
 
     async def script(peer: Peer) -> None:
@@ -145,10 +147,10 @@ async def test_cancelled_while(serve: Serve, connect: Connect, phase: str, kept:
 
 
 @pytest.mark.anyio
-async def test_ten_thousand_calls_cancelled_at_random_moments(
+async def test_ten_thousand_calls_are_cancelled_at_random_moments(
     serve: Serve, connect: Connect, open_files: Callable[[], int]
 ) -> None:
-    """At twice as many tasks as there are places."""
+    """With twice as many tasks as slots."""
     rng = random.Random(1)
     answered = wrong = 0
 
@@ -184,7 +186,7 @@ async def test_ten_thousand_calls_cancelled_at_random_moments(
                 reply = await client.request("POST", f"/after-{number}", {})
                 assert reply.body == {"target": f"/v1/after-{number}"}
             assert wrong == 0
-            assert 500 < answered < 9500, "a test of nothing: all were cancelled, or none"
+            assert 500 < answered < 9500, "the test proves nothing: all calls were cancelled, or none"
         await server.until(lambda: server.open == 0)
         assert open_files() <= before
 
@@ -216,12 +218,12 @@ def test_five_thousand_calls_at_once_from_a_cold_client(backend: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     most, left = map(int, done.stdout.split())
-    assert most > 2500, "they were not at once"
+    assert most > 2500, "the calls did not run at the same time"
     assert left == 0
 
 
 @pytest.mark.anyio
-async def test_a_client_that_closes_ends_the_attempts_of_others_and_leaves_no_file_open(
+async def test_closing_a_client_ends_attempts_in_progress_and_leaves_no_file_open(
     serve: Serve, connect: Connect, open_files: Callable[[], int]
 ) -> None:
     async def say_nothing(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""The native transport against servers that fail: lost connections, cut answers, stalls."""
+"""The native transport with failing servers: lost connections, truncated responses, stalls."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ pytestmark = pytest.mark.anyio
 
 OK = b"HTTP/1.1 200 OK\r\n"
 BIG = "x" * 30_000_000
-"""More than the sockets' buffers take."""
+"""More than the sockets' buffers hold."""
 
 
 def first_then_answer(first: Callable[[Peer], Awaitable[None]]) -> Callable[[Peer], Awaitable[None]]:
-    """The first connection behaves in a way of its own, the others answer."""
+    """The first connection behaves as scripted, the others answer."""
 
     async def script(peer: Peer) -> None:
         if peer.number == 0:
@@ -48,7 +48,7 @@ def first_then_answer(first: Callable[[Peer], Awaitable[None]]) -> Callable[[Pee
 
 
 async def assert_sound(client: Client) -> None:
-    """The calls that follow a failure succeed, and get their own answers."""
+    """Calls after a failure succeed, and get their own responses."""
     for name in ("b", "c"):
         assert (await client.request("POST", f"/{name}", {})).body == {"target": f"/v1/{name}"}
     assert client.in_flight == 0
@@ -56,7 +56,7 @@ async def assert_sound(client: Client) -> None:
 
 @pytest.mark.parametrize("end", ["close", "reset"])
 @pytest.mark.parametrize("read_first", [True, False])
-async def test_a_connection_lost_before_an_answer_is_a_retryable_connect_error(
+async def test_a_connection_lost_before_a_response_is_a_retryable_connect_error(
     serve: Serve, connect: Connect, end: str, read_first: bool
 ) -> None:
     async def lose(peer: Peer) -> None:
@@ -75,7 +75,7 @@ async def test_a_connection_lost_before_an_answer_is_a_retryable_connect_error(
 
 @pytest.mark.parametrize("end", ["close", "reset"])
 @pytest.mark.parametrize("method", ["POST", "PATCH", "GET", "HEAD", "PUT", "DELETE"])
-async def test_only_what_may_be_repeated_is_sent_again_if_a_kept_connection_is_lost(
+async def test_only_idempotent_requests_are_sent_again_if_a_reused_connection_is_lost(
     serve: Serve, connect: Connect, end: str, method: str
 ) -> None:
     async def answer_once(peer: Peer) -> None:
@@ -125,7 +125,7 @@ async def test_a_request_is_sent_again_at_most_once(serve: Serve, connect: Conne
         b"HTTP/1.1 100 Continue\r\n\r\n",
     ],
 )
-async def test_an_answer_cut_short_is_incomplete(
+async def test_a_truncated_response_is_incomplete(
     serve: Serve, connect: Connect, beginning: bytes, end: str
 ) -> None:
     go_on = anyio.Event()
@@ -133,7 +133,7 @@ async def test_an_answer_cut_short_is_incomplete(
     async def cut(peer: Peer) -> None:
         await peer.request()
         await peer.send(beginning)
-        await go_on.wait()  # a reset would take back what was not read yet
+        await go_on.wait()  # a reset would discard what was not read yet
         await getattr(peer, end)()
 
     async with serve(first_then_answer(cut)) as server, connect(server) as client:
@@ -164,7 +164,7 @@ async def test_an_answer_cut_short_is_incomplete(
     ],
     ids=["two lengths", "length and chunks", "chunk size", "chunk end", "rubbish", "upgrade", "header flood"],
 )
-async def test_an_answer_that_breaks_http_is_an_error_and_its_connection_dropped(
+async def test_a_response_that_violates_http_is_an_error_and_its_connection_discarded(
     serve: Serve, connect: Connect, answer: bytes
 ) -> None:
     async def break_it(peer: Peer) -> None:
@@ -180,7 +180,7 @@ async def test_an_answer_that_breaks_http_is_an_error_and_its_connection_dropped
 
 
 async def stall(peer: Peer) -> None:
-    """Take the request and say nothing."""
+    """Read the request and send nothing."""
     await peer.request()
     await peer.request()
 
@@ -192,7 +192,7 @@ async def stall_in_the_body(peer: Peer) -> None:
 
 
 async def drip(peer: Peer) -> None:
-    """One byte now and then, for ever."""
+    """Send one byte now and then, for ever."""
     await peer.request()
     await peer.send(OK + b"Content-Length: 1000000\r\n\r\n")
     while True:
@@ -214,7 +214,7 @@ async def drip(peer: Peer) -> None:
         (drip, Timeout(0.2, read=0.15), "total", "within 0.2 s"),
     ],
 )
-async def test_a_stall_ends_in_the_timeout_that_was_first(
+async def test_a_stall_ends_at_the_earliest_timeout(
     serve: Serve, connect: Connect, script: Any, timeout: Timeout, phase: str, said: str
 ) -> None:
     async with serve(first_then_answer(script)) as server, connect(server) as client:
@@ -229,7 +229,7 @@ async def test_a_stall_ends_in_the_timeout_that_was_first(
     ("timeout", "phase"),
     [(Timeout(5, write=0.15), "write"), (Timeout(0.15), "total"), (Timeout(0.15, write=5), "total")],
 )
-async def test_a_server_that_does_not_read_ends_in_a_timeout(
+async def test_a_server_that_does_not_read_causes_a_timeout(
     serve: Serve, connect: Connect, timeout: Timeout, phase: str
 ) -> None:
     async def ignore(peer: Peer) -> None:
@@ -242,7 +242,7 @@ async def test_a_server_that_does_not_read_ends_in_a_timeout(
         await assert_sound(client)
 
 
-async def test_a_server_that_closes_while_it_is_written_to(serve: Serve, connect: Connect) -> None:
+async def test_a_server_may_close_while_the_request_is_sent(serve: Serve, connect: Connect) -> None:
     async def hang_up(peer: Peer) -> None:
         await peer.stream.receive()
         await peer.reset()
@@ -253,17 +253,17 @@ async def test_a_server_that_closes_while_it_is_written_to(serve: Serve, connect
         await assert_sound(client)
 
 
-async def test_a_loop_that_is_blocked_while_it_reads_is_no_timeout(serve: Serve, connect: Connect) -> None:
+async def test_a_loop_that_is_blocked_while_reading_causes_no_timeout(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request():
             await peer.answer()
-            time.sleep(0.3)  # noqa: ASYNC251 - the answer is on its way, and the loop deaf
+            time.sleep(0.3)  # noqa: ASYNC251 - the response arrives while the loop is blocked
 
     async with serve(script) as server, connect(server) as client:
         await client.request("POST", "/a", {}, timeout=Timeout(5, read=0.15))
 
 
-async def test_refused_is_a_connect_error_that_says_what_to_look_at(connect: Connect, serve: Serve) -> None:
+async def test_a_refused_connection_is_a_connect_error_with_a_hint(connect: Connect, serve: Serve) -> None:
     async with serve() as server:
         pass
     for host in ("127.0.0.1", "localhost"):
@@ -274,7 +274,7 @@ async def test_refused_is_a_connect_error_that_says_what_to_look_at(connect: Con
             assert f"{host}:{server.port}" in str(caught.value)
 
 
-async def test_a_name_that_does_not_resolve_is_a_connect_error(serve: Serve, connect: Connect) -> None:
+async def test_an_unresolvable_name_is_a_connect_error(serve: Serve, connect: Connect) -> None:
     async with serve() as server, connect(server, base_url="http://nonexistent.invalid/v1") as client:
         with pytest.raises(ConnectError, match=r"nonexistent\.invalid:80 does not resolve") as caught:
             await client.request("POST", "/a", {})

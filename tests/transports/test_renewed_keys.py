@@ -1,4 +1,4 @@
-"""Keys that change, as both transports write them."""
+"""Keys that change, in the requests of both transports."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning"),  # see test_wire.py
+    pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning"),  # see test_all_transports.py
 ]
 
 
 @pytest.mark.parametrize("kind", [NativeTransport, HttpxTransport])
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("key_header", [None, "Api-Key"])
-async def test_each_request_carries_the_key_of_its_moment(
+async def test_each_request_carries_the_current_key(
     serve: Serve, connect: Callable[..., Client], kind: Any, streamed: bool, key_header: str | None
 ) -> None:
     valid = "key-1-of-the-hour"
@@ -60,7 +60,7 @@ async def test_each_request_carries_the_key_of_its_moment(
 
 @pytest.mark.parametrize("kind", [NativeTransport, HttpxTransport])
 @pytest.mark.parametrize("headers", [("X-A", "1\r\nX-B: 2"), ("X A", "1"), ("Host", "x"), ("X-A", "ü")])
-async def test_headers_of_a_request_that_cannot_be_sent_are_an_error_before_it(
+async def test_invalid_headers_of_a_request_are_an_error_before_it_is_sent(
     serve: Serve, connect: Callable[..., Client], kind: Any, headers: tuple[str, str]
 ) -> None:
     async with serve() as server, connect(server, transport=kind()) as client:

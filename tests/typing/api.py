@@ -1,4 +1,4 @@
-"""The public API as a type checker sees it. Checked by mypy, run by nobody."""
+"""The types of the public API. Checked by mypy, not executed."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ async def tool_calls(client: Client) -> None:
 
 @attrs.frozen
 class Audit:
-    """A policy that is an observer as well."""
+    """A policy that is also an observer."""
 
     name: str = "audit"
     stage: Stage = Stage.OBSERVE

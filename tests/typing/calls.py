@@ -1,4 +1,4 @@
-"""Single calls as type checkers see them: their keywords, and what comes back. Checked, and run by nobody."""
+"""The types of API methods: keywords and results. Checked by mypy, not executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys as type checkers see them: strings, secrets, and callables that give either. Run by nobody."""
+"""The types of keys: strings, secrets and functions that return them. Checked by mypy, not executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies, ours and of third parties, as type checkers see them. Run by nobody."""
+"""The types of policies, of headrace and of third parties. Checked by mypy, not executed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Client(policies=[Retry])  # type: ignore[list-item]
 
 
 class Plain:
-    """Written without anything but the contract."""
+    """A policy that derives from nothing."""
 
     name = "plain"
     stage = Stage.ANSWER
@@ -44,7 +44,7 @@ class Plain:
 
 @attrs.define(eq=False, kw_only=True)
 class Turnstile(RateLimits):
-    """Settings and state of its own, and told of events."""
+    """A policy with settings and state that is also an observer."""
 
     name = "turnstile"
     stage = Stage.PACE
@@ -71,7 +71,7 @@ class Turnstile(RateLimits):
 
 @attrs.frozen
 class Named:
-    """Its name is the user's."""
+    """A policy whose name the user chooses."""
 
     name: str
     stage: Stage = Stage.OBSERVE

@@ -34,7 +34,7 @@ def parse_share(text: str) -> float:
         raise ValueError(f"{text!r} is not a share: write 5% or 0.05")
     share = number / 100 if unit else number
     if share > 1:
-        raise ValueError(f"{text!r} must be between 0 and 1, or between 0% and 100%")
+        raise ValueError(f"{text!r} is not a share: it must be between 0 and 1, or 0% and 100%")
     return share
 
 
@@ -49,7 +49,7 @@ def parse_rate(text: str) -> float:
     if unit and (not unit.startswith("/") or per not in ("s", "m", "min", "h")):
         raise ValueError(f"{text!r} is not a rate: write it per /s, /min (or /m) or /h")
     if number == 0:
-        raise ValueError(f"{text!r} must be above zero")
+        raise ValueError(f"{text!r} is not a rate: it must be above zero")
     return number / _SECONDS[per]
 
 

@@ -15,7 +15,7 @@ from headrace.pipeline.plugin_manager import Plugins
 from headrace.settings import CoreSettings, Settings
 from headrace.tokens import Limiter
 from headrace.transports import Transport
-from headrace.transports.choice import OWN_TRANSPORTS, make_transport
+from headrace.transports.factory import OWN_TRANSPORTS, make_transport
 
 _TRANSPORT_SETTINGS = frozenset({"cert", "cert_key", "cert_password", "proxy"})
 

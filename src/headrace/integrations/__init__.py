@@ -1,5 +1,5 @@
-"""headrace's engine and policies offered to other SDKs, as an HTTP client that they take.
+"""headrace's engine and policies for other SDKs, as an HTTP client that they accept.
 
-A module for each HTTP library: `headrace.integrations.httpx` and `headrace.integrations.httpx2`, the same but
-for the library, which is imported by the module that is named after it and by no other.
+One module per HTTP library: `headrace.integrations.httpx` and `headrace.integrations.httpx2`. They have the
+same names, and only the module of a library imports that library.
 """

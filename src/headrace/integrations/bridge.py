@@ -1,4 +1,4 @@
-"""What both HTTP libraries are given: a transport that makes its requests through headrace's pipeline."""
+"""A transport for both HTTP libraries that sends requests through headrace's pipeline."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from headrace._support.clock import running_clock
 from headrace._support.interrupts import protect_from_interrupts, uninterrupted
 from headrace.calls import Call, StreamResult
 from headrace.errors import HeadraceError, SettingsError, StatusError
-from headrace.integrations.body import PassedBody
-from headrace.integrations.calls import REDIRECTED_FROM, Calls
-from headrace.integrations.counting import count_whole
-from headrace.integrations.either_transport import (
-    EitherTransport,
-    named_proxy,
+from headrace.integrations.call_factory import REDIRECTED_FROM, CallFactory
+from headrace.integrations.detached_lifespans import DetachedLifespans
+from headrace.integrations.error_translation import translate_error
+from headrace.integrations.hybrid_transport import (
+    HybridTransport,
     native_http2,
     native_ssl_context,
+    proxy_url,
 )
-from headrace.integrations.translation import translated
-from headrace.integrations.without_block import LifespansWithoutBlock
+from headrace.integrations.streamed_body import PassthroughBody
+from headrace.integrations.usage_counter import read_usage
 from headrace.limiters import PriorityCapacityLimiter
 from headrace.pipeline.attempt import status_error
 from headrace.pipeline.pipeline import Pipeline, resolve_policies
@@ -34,28 +34,28 @@ from headrace.policies import Observer, Policy
 from headrace.replies import Headers, Reply
 from headrace.settings import load_settings
 
-_UNDONE = frozenset({b"content-encoding", b"transfer-encoding"})
-"""Headers of an answer that say how its body was sent, and not what it is."""
+_BODY_CODING = frozenset({b"content-encoding", b"transfer-encoding"})
+"""Response headers that describe how the body was sent, not what it contains."""
 
-_SPOKEN = "headrace.http_version"
-"""Note of a call: the version of HTTP that the answer came over whose status is an error's."""
+_HTTP_VERSION = "headrace.http_version"
+"""Note of a call: the HTTP version of an error response."""
 
 
-class Bridge:
-    """The part of a transport that is the same for both libraries; see `headrace.integrations.httpx`.
+class BridgeTransport:
+    """The part of a transport that both libraries share; see `headrace.integrations.httpx`.
 
-    It opens with the first request, in the event loop that makes it, and again in another one. ``options``
-    are those of the library's own client, which makes the requests that the native transport cannot: over a
-    proxy of SOCKS or https.
+    It opens with the first request, and opens again in another event loop. ``options`` are those of the
+    library's own client, which makes the requests that the native transport cannot make: over SOCKS or https
+    proxies.
 
-    Raises `SettingsError` for a certificate that cannot be loaded, for what is not the URL of a proxy, and
-    where ``options`` ask for HTTP/2 and it is not installed.
+    Raises `SettingsError` if a certificate cannot be loaded, if a proxy's URL is not valid, and if
+    ``options`` ask for HTTP/2 without ngh2.
     """
 
     def __init__(
         self,
         library: ModuleType,
-        stream: Callable[[PassedBody, Any], Any],
+        stream: Callable[[PassthroughBody, Any], Any],
         *,
         policies: Iterable[Policy] | None,
         observers: Iterable[Observer],
@@ -73,7 +73,7 @@ class Bridge:
             settings.check_claimed()
         elif sections:
             raise SettingsError(
-                f"{min(sections)}= has no effect beside policies=; give it to the policy itself"
+                f"{min(sections)}= has no effect together with policies=; pass it to the policy itself"
             )
         self._library = library
         self._stream = stream
@@ -82,45 +82,45 @@ class Bridge:
         self._options = dict(options)
         self._http2 = native_http2(options, settings.core.http2)
         self._ssl_context = native_ssl_context(library, options)
-        named_proxy(library, options)
-        self._calls = Calls(library)
+        proxy_url(library, options)
+        self._call_factory = CallFactory(library)
         self._token: object = None
-        self._lifespans: LifespansWithoutBlock | None = None
-        self._multiplies = any(policy.name == "retry" for policy in self.policies)
+        self._lifespans: DetachedLifespans | None = None
+        self._warn_on_retry = any(policy.name == "retry" for policy in self.policies)
 
-    # What the library calls.
+    # Called by the library.
 
     @uninterrupted
     async def handle_async_request(self, request: Any) -> Any:
-        """Perform a request of the library's, and give the response; raises the library's exceptions.
+        """Perform a request of the library, and return its response. Raises the library's exceptions.
 
-        What a policy refuses (`CircuitOpen`, `BudgetExceeded`) is raised as it is.
+        Errors of policies (`CircuitOpen`, `BudgetExceeded`) are raised unchanged.
         """
         await self._open()
-        call, is_retry = await self._calls.of(request, self._now, self._pipeline.notify)
+        call, is_retry = await self._call_factory.build(request, self._now, self._pipeline.notify)
         call.queue_timeout = request.extensions.get("timeout", {}).get("pool")
-        if is_retry and self._multiplies:
-            self._warn_of_two_retries()
-        body: PassedBody | None = None
+        if is_retry and self._warn_on_retry:
+            self._warn_about_double_retries()
+        body: PassthroughBody | None = None
         try:
             reply = await self._pipeline.perform(call)
-            body = reply.stream if isinstance(reply.stream, PassedBody) else None
+            body = reply.stream if isinstance(reply.stream, PassthroughBody) else None
             if body is None and call.streamed:
                 call.end(StreamResult(complete=True))
         except StatusError as error:
             reply = Reply(error.status, error.headers or Headers([]), error.body)
-            reply.http_version = call.notes.get(_SPOKEN, reply.http_version)
+            reply.http_version = call.notes.get(_HTTP_VERSION, reply.http_version)
             if 300 <= error.status < 400:
                 request.extensions.setdefault(REDIRECTED_FROM, call.endpoint.base_url)
             self._end_failed(call, error)
         except HeadraceError as error:
             self._end_failed(call, error)
-            exception = translated(self._library, error, request)
+            exception = translate_error(self._library, error, request)
             raise exception from (error.__cause__ if exception is error else error)
         except BaseException as error:
             self._end_failed(call, error)
             raise
-        headers = [(name, value) for name, value in reply.headers.raw if name.lower() not in _UNDONE]
+        headers = [(name, value) for name, value in reply.headers.raw if name.lower() not in _BODY_CODING]
         if len(headers) != len(reply.headers.raw):
             headers = [(name, value) for name, value in headers if name.lower() != b"content-length"]
         extensions = {"http_version": reply.http_version.encode()}
@@ -128,7 +128,7 @@ class Bridge:
             response = self._library.Response(
                 reply.status, headers=headers, content=reply.content, extensions=extensions
             )
-            # The library's own clock stops when it closes a response, and this one is closed already.
+            # The library sets it when it closes a response, but this one is already closed.
             response.elapsed = timedelta(0, call.now() - call.started)
             return response
         return self._library.Response(
@@ -137,23 +137,23 @@ class Bridge:
 
     @uninterrupted
     async def aclose(self) -> None:
-        """Drop all connections, and end what policies have in the background."""
+        """Close all connections, and stop the policies' background tasks."""
         lifespans, self._lifespans = self._lifespans, None
         if lifespans is not None and anyio.lowlevel.current_token() == self._token:
             self._pipeline.closed = "the client was closed while requests were in flight"
             await lifespans.aclose()
         self._token = None
 
-    # What it is made of.
+    # For this class.
 
     async def _open(self) -> None:
-        """Make what belongs to an event loop, unless it is there for this one."""
+        """Create everything that belongs to an event loop, once per event loop."""
         token = anyio.lowlevel.current_token()
         if token != self._token or self._lifespans is None:
             protect_from_interrupts()
             self._token = token
             self._now = running_clock()
-            self._transport = EitherTransport(
+            self._transport = HybridTransport(
                 self._library,
                 self._options,
                 self._ssl_context,
@@ -163,42 +163,42 @@ class Bridge:
             )
             limiter = PriorityCapacityLimiter(self._max_in_flight)
             self._pipeline = Pipeline(self.policies, self._observers, limiter, self._attempt)
-            self._lifespans = LifespansWithoutBlock(self._pipeline.components(self._transport))
+            self._lifespans = DetachedLifespans(self._pipeline.components(self._transport))
         await self._lifespans.open()
 
     async def _attempt(self, call: Call) -> Reply:
-        """The innermost step, as `headrace.pipeline.attempt` is that of a client."""
+        """The innermost step, like `headrace.pipeline.attempt` for a client."""
         call.attempts += 1
         reply = await self._transport.send(call)
         if not 200 <= reply.status < 300:
-            call.notes[_SPOKEN] = reply.http_version  # which the error does not tell
+            call.notes[_HTTP_VERSION] = reply.http_version  # the error does not have it
             raise status_error(call, reply)
         if reply.stream is not None:
-            reply.stream = await PassedBody.begin(call, reply, reply.stream, self._max_bytes)
+            reply.stream = await PassthroughBody.begin(call, reply, reply.stream, self._max_bytes)
         else:
-            count_whole(reply)  # and no more: the caller knows what it asked for
+            read_usage(reply)  # nothing else: the caller reads the rest
         return reply
 
     def _end_failed(self, call: Call, error: BaseException) -> None:
         if call.streamed:
             call.end(StreamResult(error=error))
 
-    def _warn_of_two_retries(self) -> None:
-        self._multiplies = False
+    def _warn_about_double_retries(self) -> None:
+        self._warn_on_retry = False
         warnings.warn(
-            "the SDK retries what headrace's retry policy has given up; "
-            "pass max_retries=0 to the SDK, or leave the policy out",
+            "the SDK retries a request that headrace's retry policy has already retried; "
+            "pass max_retries=0 to the SDK, or remove the policy",
             RuntimeWarning,
             stacklevel=2,
         )
 
 
-class BridgedStream:
-    """The part of a response's stream that is the same for both libraries."""
+class BridgeStream:
+    """The part of a response stream that both libraries share."""
 
     library: ClassVar[ModuleType]
 
-    def __init__(self, body: PassedBody, request: Any) -> None:
+    def __init__(self, body: PassthroughBody, request: Any) -> None:
         self._body = body
         self._request = request
 
@@ -210,12 +210,12 @@ class BridgedStream:
         try:
             part = await self._body.next()
         except HeadraceError as error:
-            raise translated(self.library, error, self._request) from error
+            raise translate_error(self.library, error, self._request) from error
         if not part:
             raise StopAsyncIteration
         return part
 
     @uninterrupted
     async def aclose(self) -> None:
-        """Be done with it."""
+        """Close the stream."""
         await self._body.aclose()

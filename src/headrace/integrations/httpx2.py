@@ -1,4 +1,4 @@
-"""headrace for what takes an ``httpx2.AsyncClient``: openai 3, anthropic 2, mistralai 3, its own users."""
+"""headrace for code that takes an ``httpx2.AsyncClient``, such as openai 3, anthropic 2 and mistralai 3."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, ClassVar
 
 import httpx2
 
-from headrace.integrations.bridge import Bridge, BridgedStream
-from headrace.integrations.clients import MAX_IN_FLIGHT, BridgedClient, make_client
+from headrace.integrations.bridge import BridgeStream, BridgeTransport
+from headrace.integrations.client_factory import MAX_IN_FLIGHT, BridgeClient, make_client
 from headrace.policies import Observer, Policy
 
 
-class _Stream(BridgedStream, httpx2.AsyncByteStream):
+class _Stream(BridgeStream, httpx2.AsyncByteStream):
     library: ClassVar[ModuleType] = httpx2
 
 
-class _Client(BridgedClient, httpx2.AsyncClient):
+class _Client(BridgeClient, httpx2.AsyncClient):
     library: ClassVar[ModuleType] = httpx2
 
 
-class HeadraceTransport(Bridge, httpx2.AsyncBaseTransport):
-    """httpx2's requests through headrace's engine and policies; see `async_client`."""
+class HeadraceTransport(BridgeTransport, httpx2.AsyncBaseTransport):
+    """Sends the requests of httpx2 through headrace's engine and policies; see `async_client`."""
 
 
 def async_client(
@@ -32,24 +32,22 @@ def async_client(
     max_in_flight: int = MAX_IN_FLIGHT,
     **options: Any,
 ) -> httpx2.AsyncClient:
-    """An ``httpx2.AsyncClient`` whose requests go through headrace.
+    """An ``httpx2.AsyncClient`` that sends its requests through headrace.
 
-    A response that is read as a stream arrives as it comes and may have any size; one that is read whole
-    may have at most ``max_response_bytes``. Redirects are followed unless ``follow_redirects=False``; to
-    another origin no credential goes along. Over a proxy of SOCKS or https httpx2 makes the requests itself,
-    within the same policies. HTTP/2 is spoken where the server chooses it, as with headrace's own client;
-    ``http2=False`` offers HTTP/1.1 alone.
+    A streamed response may have any size; one that is read as a whole is limited to ``max_response_bytes``.
+    Redirects are followed unless ``follow_redirects=False``; credentials are not sent to another origin. Over
+    SOCKS or https proxies httpx2 makes the requests itself, within the same policies. HTTP/2 is used if the
+    server chooses it, as in headrace's own client; ``http2=False`` offers only HTTP/1.1.
 
     Args:
-        policies: Just these; by default those of the installed plugins with their settings.
-        observers: They are told of events.
-        max_in_flight: Requests at once, by default 1000; further ones wait, for as long as the pool timeout
-            allows.
-        options: Those of ``httpx2.AsyncClient``, and sections of settings of plugins, like
+        policies: The policies to use. By default those of the installed plugins, with their settings.
+        observers: They receive events.
+        max_in_flight: Requests at once, by default 1000. More requests wait, up to the pool timeout.
+        options: Options of ``httpx2.AsyncClient``, and sections of plugin settings such as
             ``retry={"attempts": 5}``.
 
     Returns:
-        A client to be closed as any other.
+        A client; close it like any other.
 
     Raises:
         SettingsError: An option or setting is unknown or out of range.

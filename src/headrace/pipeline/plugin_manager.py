@@ -15,7 +15,7 @@ from headrace.pipeline import hookspecs
 from headrace.policies import Observer, Policy, Stage
 from headrace.settings import Settings
 from headrace.transports import Transport
-from headrace.transports.choice import OWN_TRANSPORTS
+from headrace.transports.factory import OWN_TRANSPORTS
 
 GROUP = "headrace"
 _PREFIX = f"{GROUP}_"

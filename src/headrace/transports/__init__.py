@@ -1,4 +1,4 @@
-"""Transports: each makes one attempt over the wire and knows nothing of policies."""
+"""Transports: each makes one attempt over the network and knows nothing about policies."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ __all__ = ["Transport"]
 class Transport(Protocol):
     """Makes attempts.
 
-    ``send`` makes one: it sends the call's request to the call's endpoint within the call's timeouts and
-    deadline, and returns the answer whatever its status. It raises `ConnectError`, `CallTimeout`,
-    `ProtocolError` or `ReplyTooLarge` (or a subclass), never a foreign exception, and may be cancelled at
-    any await without harm to attempts that follow. For a call that is ``streamed`` it may return a success as
-    soon as its headers are there, with a `Body` as the reply's ``stream``, or else its ``content`` whole.
-    Such a body may have any size where the call is ``unbounded`` as well. ``aclose`` drops all connections.
+    ``send`` makes one attempt: it sends the call's request to the call's endpoint, within the call's timeouts
+    and deadline, and returns the reply whatever its status. It raises `ConnectError`, `CallTimeout`,
+    `ProtocolError` or `ReplyTooLarge` (or a subclass), never a foreign exception. It may be cancelled at any
+    await without harm to later attempts.
+
+    For a ``streamed`` call it may return a success as soon as the headers have arrived, with a `Body` as the
+    reply's ``stream``; otherwise it returns the whole ``content``. If the call is also ``unbounded``, such a
+    body may have any size. ``aclose`` closes all connections.
     """
 
     async def send(self, call: Call, /) -> Reply: ...

@@ -1,4 +1,4 @@
-"""The in-memory transport: no sockets, for tests and for simulations in virtual time."""
+"""The in-memory transport: no sockets, for tests and simulations in virtual time."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from headrace.replies import Reply
 
 
 class MemoryTransport:
-    """Hands each attempt to ``handler``, within the call's total timeout and deadline.
+    """Passes each attempt to ``handler``, within the call's total timeout and deadline.
 
-    The handler returns the answer, or raises what a transport raises. An attempt always yields to the
-    event loop, as one over a socket does.
+    Each attempt yields to the event loop at least once, like one over a socket.
+
+    Args:
+        handler: Returns the reply, or raises what a transport raises.
     """
 
     def __init__(self, handler: Callable[[Call], Awaitable[Reply]]) -> None:
         self._handler = handler
 
     async def send(self, call: Call) -> Reply:
-        """Make one attempt; raises `CallTimeout` when it takes too long."""
+        """Make one attempt. Raises `CallTimeout` if it takes too long."""
         await anyio.lowlevel.checkpoint()
         limit = call.timeout.total
         with anyio.move_on_after(limit):
             return await self._handler(call)
-        raise CallTimeout(f"no complete answer within {limit:g} s", "total")
+        raise CallTimeout(f"no complete response within {limit:g} s", "total")
 
     async def aclose(self) -> None:
-        """Nothing to drop."""
+        """Nothing to close."""

@@ -1,4 +1,4 @@
-"""Where marks are."""
+"""Ticks of axes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace._support.html.scales import (
 
 
 @given(st.integers(1, 10**12))
-def test_counts_have_few_marks_that_reach_above_the_highest(most: int) -> None:
+def test_counts_have_few_ticks_that_reach_the_maximum(most: int) -> None:
     ticks = count_ticks(most)
     assert ticks[0] == 0
     assert ticks[-1] >= most > ticks[-2]
@@ -30,7 +30,7 @@ def test_counts_have_few_marks_that_reach_above_the_highest(most: int) -> None:
 
 
 @given(st.floats(0.001, 1e9), st.sampled_from([0.08, 0.2]))
-def test_times_have_room_and_distinct_words(seconds: float, closest: float) -> None:
+def test_times_have_distinct_labels_with_room(seconds: float, closest: float) -> None:
     ticks = time_ticks(seconds, closest)
     assert ticks[0] == 0
     assert ticks[-1] <= seconds * (1 + 1e-6)
@@ -42,7 +42,7 @@ def test_times_have_room_and_distinct_words(seconds: float, closest: float) -> N
 
 
 @given(st.floats(1e-6, 1000), st.floats(1.6, 1e8), st.sampled_from([0.08, 0.2]))
-def test_latencies_have_at_least_one_mark_and_room(low: float, ratio: float, closest: float) -> None:
+def test_latencies_have_at_least_one_tick_with_room(low: float, ratio: float, closest: float) -> None:
     high = low * ratio
     ticks = log_ticks(low, high, closest)
     assert ticks
@@ -52,7 +52,7 @@ def test_latencies_have_at_least_one_mark_and_room(low: float, ratio: float, clo
     assert len(set(words)) == len(words)
 
 
-def test_marks_are_those_that_people_would_choose() -> None:
+def test_ticks_are_round_numbers() -> None:
     assert count_ticks(199) == [0, 50, 100, 150, 200]
     assert time_ticks(25, 0.08) == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]
     assert time_ticks(7000, 0.2) == [0, 1800, 3600, 5400]

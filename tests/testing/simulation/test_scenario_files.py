@@ -152,7 +152,8 @@ WRONG = {
     LEAST + "[[outages]]\nto = 5": "[[outages]] no. 1: from is missing",
     LEAST + '[[outages]]\nfrom = 1\nto = 5\nkind = "refusd"': "kind: 'refusd': did you mean 'refused'?",
     LEAST + "[outages]\nfrom = 1": "outages: must be tables like [[outages]]",
-    LEAST + '[[errors]]\nto = 5\nshare = "150%"': "[[errors]] no. 1: share: '150%' must be between 0 and 1",
+    LEAST
+    + '[[errors]]\nto = 5\nshare = "150%"': "[[errors]] no. 1: share: '150%' is not a share: it must be",
     LEAST + '[[errors]]\nto = 5\nshare = 0.1\nkinds = ["501"]': "kinds: '501': did you mean",
     LEAST + "[retry]\nattemps = 3": "[retry] unknown setting 'attemps'; did you mean 'attempts'?",
     LEAST + "[retry]\nattempts = 0": "retry: attempts=0: must be a number of at least 1",

@@ -20,8 +20,8 @@ class TokenBucket:
     __slots__ = ("_at", "_level", "_reserved", "capacity", "rate")
 
     def __init__(self, rate: float, capacity: float, now: float) -> None:
-        self.rate = rate
-        self.capacity = capacity
+        self.rate: float = rate
+        self.capacity: float = capacity
         self._level = capacity
         self._at = now
         self._reserved = 0.0

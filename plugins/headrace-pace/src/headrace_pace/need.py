@@ -82,7 +82,7 @@ class AnswerLengths:
 
     def __init__(self) -> None:
         self._latest: deque[int] = deque(maxlen=_LATEST)
-        self.expected = _DEFAULT_OUTPUT_TOKENS
+        self.expected: int = _DEFAULT_OUTPUT_TOKENS
 
     def record(self, tokens: int) -> int:
         """Record the length of an answer; return by how much the expected length has grown."""

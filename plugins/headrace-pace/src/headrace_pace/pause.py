@@ -31,8 +31,8 @@ class Pause:
     __slots__ = ("_length", "_probe", "_probe_began", "_reserved_for", "holds", "until")
 
     def __init__(self) -> None:
-        self.holds = False
-        self.until = float("-inf")
+        self.holds: bool = False
+        self.until: float = float("-inf")
         self._length = 0.0
         self._probe: int | None = None
         self._probe_began = 0.0

@@ -52,23 +52,24 @@ class RateLimiter:
     """
 
     def __init__(self, limits: PerMinute, burst: float, now: float) -> None:
-        self.rejections = RateLimitDetector()
-        self.learnt_rate = LearntRate(now)
-        self.pause = Pause()
-        self.answer_lengths = AnswerLengths()
+        self.rejections: RateLimitDetector = RateLimitDetector()
+        self.learnt_rate: LearntRate = LearntRate(now)
+        self.pause: Pause = Pause()
+        self.answer_lengths: AnswerLengths = AnswerLengths()
         self.queue: WaitingQueue[Need] = WaitingQueue()
-        self.pending = 0
-        self.sent = self.rejected = 0
-        self.taken = Need(0.0)
-        self.next_turn_at = float("inf")
-        self.needs_results = False
+        self.pending: int = 0
+        self.sent: int = 0
+        self.rejected: int = 0
+        self.taken: Need = Need(0.0)
+        self.next_turn_at: float = float("inf")
+        self.needs_results: bool = False
         self._trackers = {
             kind: (index, LimitTracker(limits[index], burst, 1.0, now)) for index, kind in enumerate(KINDS)
         }
         self._unbounded: set[Admission] = set()
         self._buckets: list[tuple[int, TokenBucket]] = []
-        self.counts_tokens = False
-        self.unlimited = True
+        self.counts_tokens: bool = False
+        self.unlimited: bool = True
         self._refresh_buckets()
 
     # Which calls may go.

@@ -1,0 +1,1 @@
+"""Opening connections: addresses, proxies, TLS handshakes, timeouts, and local limits."""

@@ -1,0 +1,1 @@
+"""Connected sockets and TLS over them, in callbacks."""
