@@ -6,6 +6,8 @@ responses, sizes, and bytes that no request asked for.
 
 A head that llhttp rejects is parsed a second time after `lenient_heads` has rewritten it. Two parsers that
 read such a head differently may disagree about the end of the response, so its connection is not reused.
+
+Headers are read at once. To parse them again when they are used would save 2 µs, but need a second parser.
 """
 
 from __future__ import annotations
