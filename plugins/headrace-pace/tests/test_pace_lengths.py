@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import trio
 
 import headrace
 from headrace.testing import Answer, FakeEndpoint
+from headrace.testing.fake import Step
 from headrace_pace import Pace
 
 LIMIT, PROMPT, TYPICAL = 120_000, 200, 100
@@ -74,3 +76,48 @@ async def test_unused_tokens_of_short_answers_are_returned(
     # Before the first answer, each call reserves 500 tokens; unused ones are returned within a minute.
     assert endpoint.most_in_a_minute() <= 1.15 * LIMIT
     assert sum(tokens for _, tokens in endpoint.used) >= 0.9 * LIMIT * SECONDS / 60
+
+
+WITHOUT_USAGE = Answer(body={"choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}}]})
+ENDS: dict[str, Step] = {
+    "answered": "ok",
+    "answered without usage": WITHOUT_USAGE,
+    "no JSON": Answer(body=b"no JSON"),
+    "400": 400,
+    "429": 429,
+    "503": 503,
+    "timeout": headrace.CallTimeout("slow"),
+    "connect error": headrace.ConnectError("gone"),
+    "another error": RuntimeError("of a transport"),
+    "cancelled": Answer(delay=5.0),
+}
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_call_that_has_ended_no_longer_counts_as_in_flight(
+    autojump_clock: trio.testing.MockClock, end: Step, streamed: bool
+) -> None:
+    """When answers get longer, only the estimates of calls in flight are raised."""
+    pace, endpoint = Pace(tokens_per_minute=6_000_000, burst=10), FakeEndpoint(*[end] * 5)
+
+    def tokens() -> float:
+        return pace.state("fake.test", "fake-model").tokens or 0
+
+    async with endpoint.client([pace]) as client:
+        for _ in range(5):
+            with trio.move_on_after(1.0), contextlib.suppress(headrace.CallError, RuntimeError):
+                if streamed:
+                    async with client.stream("Hallo") as stream:
+                        async for _ in stream:
+                            break
+                else:
+                    await client.chat("Hallo")
+        await trio.sleep(60)
+        full = tokens()
+        endpoint.then(*[Answer(prompt_tokens=0, completion_tokens=20_000)] * 3)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(client.chat, "Hallo")
+        assert full - tokens() == pytest.approx(60_000)

@@ -33,6 +33,7 @@ def record_reply(limiter: RateLimiter, call: Call, admission: Admission, reply: 
         call.add_done_callback(functools.partial(_settle_stream, limiter, call, admission, reply))
     else:
         _settle(limiter, call, admission, reply)
+        limiter.untrack(admission)
     _update(limiter, call, admission, reply.headers)
 
 
@@ -122,6 +123,7 @@ def _settle_stream(
 ) -> None:
     """Settle a stream at its end."""
     _settle(limiter, call, admission, reply)
+    limiter.untrack(admission)
 
 
 def _update(

@@ -86,12 +86,12 @@ class Pace(RateLimits):
                 admission = await self._admit(limiter, call, now)
             try:
                 reply = await send(call)
-            except CallError as error:
-                record_failure(limiter, call, admission, error, self.max_pause)
-                raise
-            except BaseException:
-                if limiter.needs_results:
+            except BaseException as error:
+                if isinstance(error, CallError):
+                    record_failure(limiter, call, admission, error, self.max_pause)
+                elif limiter.needs_results:
                     record_attempt(limiter, call, admission, succeeded=False)
+                limiter.untrack(admission)
                 raise
             if limiter.needs_results:
                 record_attempt(limiter, call, admission, succeeded=True)

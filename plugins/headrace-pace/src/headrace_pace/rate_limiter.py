@@ -171,11 +171,14 @@ class RateLimiter:
         if admission.unbounded:
             self._unbounded.add(admission)
 
+    def untrack(self, admission: Admission) -> None:
+        """Forget a call that has ended, however it ended."""
+        self._unbounded.discard(admission)
+
     def settle(self, now: float, admission: Admission, used: CallDemand) -> None:
         """Replace the estimate of a finished call by what it used."""
         if admission.need is None:
             return
-        self._unbounded.discard(admission)
         for index, bucket in self._buckets:
             if index:
                 bucket.take(now, used[index] - admission.need[index])
