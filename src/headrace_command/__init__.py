@@ -31,6 +31,6 @@ def main() -> None:
 
 
 def _leave(*_: object) -> None:
-    """Exit at once: no work has begun yet."""
+    """Exit at once: the command has not begun, or has ended."""
     os.write(2, b"headrace: interrupted\n")
     os._exit(INTERRUPTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -82,12 +83,11 @@ def test_the_page_agrees_with_the_summary(headrace: Any, ran: str, browser: Brow
     window.context.close()
 
 
-@pytest.mark.parametrize("width", [360, 760, 1400])
 def test_the_page_is_legible_at_any_width_in_light_and_dark(
-    headrace: Any, ran: str, browser: Browser, width: int
+    headrace: Any, ran: str, browser: Browser
 ) -> None:
     headrace.run("report", "out.jsonl", "--out", "page.html")
-    for scheme in ("light", "dark"):
+    for width, scheme in itertools.product((360, 760, 1400), ("light", "dark")):
         window = opened(browser, headrace.folder / "page.html", width, scheme)
         assert_legible(window)
         ground = window.evaluate("getComputedStyle(document.documentElement).backgroundColor")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import signal
 import subprocess
@@ -66,12 +67,11 @@ def test_simulate_is_repeatable_and_writes_its_files(headrace: Any, scenario: Pa
     assert (headrace.folder / "rows.csv").read_bytes() == rows
 
 
-@pytest.mark.parametrize("width", [360, 760, 1400])
 def test_the_page_is_legible_at_any_width_in_light_and_dark(
-    headrace: Any, scenario: Path, browser: Browser, width: int
+    headrace: Any, scenario: Path, browser: Browser
 ) -> None:
     assert headrace.run("simulate", "scenario.toml", "--out", "page.html").code == 0
-    for scheme in ("light", "dark"):
+    for width, scheme in itertools.product((360, 760, 1400), ("light", "dark")):
         window = opened(browser, headrace.folder / "page.html", width, scheme)
         assert_legible(window)
         assert min(window.evaluate(CONTRASTS)) >= 4.5
