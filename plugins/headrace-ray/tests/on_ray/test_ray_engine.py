@@ -210,7 +210,7 @@ def test_ctrl_c_lets_calls_in_flight_finish(tmp_path: Path, serving: Serving, co
         process.send_signal(signal.SIGINT)
         text, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, errors
-    assert "the same command again goes on from here" in text
+    assert "run the same command again to continue" in text
     assert "Traceback" not in errors
     done = len(lines_in(out))
     assert f"{done:,} of 3,000 items done" in text
@@ -252,7 +252,7 @@ def test_a_run_waits_for_a_failing_endpoint_and_keeps_its_deadline(tmp_path: Pat
             InputError,
             r"csv:2: no column 'nam' for the prompt; did you mean 'name'",
         ),
-        ({"prompt": None}, InputError, "--prompt is missing"),
+        ({"prompt": None}, InputError, "prompt= is missing"),
         ({"input": "-"}, InputError, "cannot read stdin"),
         ({"input": "s3://bucket/x"}, InputError, "map_dataset"),
         ({"input": "nowhere/*.csv"}, InputError, "no such file"),
