@@ -1,4 +1,4 @@
-"""headrace: many thousand LLM calls at once to OpenAI-compatible endpoints, on trio and asyncio."""
+"""headrace: many thousand concurrent LLM calls to OpenAI-compatible endpoints, on trio and asyncio."""
 
 import logging
 import typing

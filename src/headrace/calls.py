@@ -1,4 +1,4 @@
-"""What is asked and what becomes of it: request, timeout, call, event, outcome."""
+"""Requests, timeouts, calls, events and outcomes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Timeout:
 
 @attrs.define(eq=False, repr=False)
 class RequestFields:
-    """The fields of a `Request`; a frozen class would set them three times as slowly, see `plain_request`."""
+    """The fields of a `Request`; not frozen, so that `plain_request` can set them three times as fast."""
 
     body: Mapping[str, Any] | None
     path: str = "/chat/completions"
@@ -101,8 +101,8 @@ class Request(RequestFields):
 
     Attributes:
         body: The JSON body as a mapping; None for no body. NumPy's numbers, strings and arrays are sent as
-            JSON, a Decimal with all its digits. A value that JSON does not have, such as NaN, raises a
-            `RequestError` that names its position when the request is sent.
+            JSON, a Decimal with all its digits. A value that JSON cannot represent, such as NaN, raises a
+            `RequestError` with its position when the request is sent.
         path: Appended to the endpoint's base URL (default ``/chat/completions``).
         method: The HTTP method (default POST).
         id: Your name for the request; outcomes and errors show it.
@@ -114,7 +114,7 @@ class Request(RequestFields):
         answer: The type of the answer, see `Client.chat`.
         priority: Among calls that wait, those with a higher priority go first (default 0). Calls of a map
             wait with priority − 1.
-        fresh: Take no answer from a cache; a cache stores the new answer instead (default False).
+        fresh: Skip the look-up in a cache; the new answer is still stored there (default False).
 
     Raises:
         RequestError: The path or the method is not valid in HTTP, a timeout or deadline is not a number of
@@ -202,7 +202,7 @@ class StreamResult:
     error: BaseException | None = None
 
 
-# Without slots: attributes that few calls need stay class attributes and cost nothing; see `TokenHolder`.
+# Without slots: attributes that few calls need stay class attributes; see `TokenHolder`.
 @attrs.define(eq=False, slots=False)
 class Call(TokenHolder):
     """One request on its way through the pipeline, with its attempts and what policies note about it.
@@ -212,24 +212,24 @@ class Call(TokenHolder):
         endpoint: Where the next attempt goes: the first of ``endpoints``, unless a policy sets another one.
         content: The encoded body.
         timeout: The time limits of each attempt.
-        started: Start of the call in seconds on the clock of ``now()``, moved by the time spent in the queue.
+        started: Start of the call plus its time in the queue, in seconds on the clock of ``now()``.
         deadline: Latest end of the call on the same clock; None for no limit.
         attempts: How many attempts have begun.
         notes: Data that policies keep with the call, each policy under its own name.
-        streamed: Whether the reply comes with its first chunk; see `add_done_callback`.
-        unbounded: Whether the body of a streamed call is passed on without being kept, so that it may have
-            any size.
+        streamed: Whether the reply is returned at its first chunk; see `add_done_callback`.
+        unbounded: Whether the body of a streamed call is forwarded without being stored, so its size has no
+            limit.
         now: The clock, as `anyio.current_time`.
         endpoints: The endpoints that serve the model of the request.
         priority: Among calls that wait, those with a higher priority go first.
         all_endpoints: All endpoints of the client.
-        queued: Seconds for which the call waited for tokens of the client's limiter or of its map's.
+        queued: Seconds of waiting for tokens of the client's or the map's limiter.
         resumed: When the call last continued after `waiting`, on the clock of ``now()``; 0.0 if never.
-        is_waiting: Whether the call is inside a `waiting` block, or takes its tokens again at its end.
-        on_resume: Functions to call with this call when it continues after a `waiting` block. An error that
-            one raises comes out of the block, so the attempt is not made. Remove your function when ``send``
-            has returned.
-        queue_timeout: Seconds for which the call waits for a token; None for no limit.
+        is_waiting: Whether the call is in a `waiting` block, or reacquires its tokens at the end of one.
+        on_resume: Functions that are called with this call when it continues after a `waiting` block. The
+            block raises their errors, so the attempt is not made. Remove your function after ``send``
+            returns.
+        queue_timeout: Maximum seconds to wait for a token; None for no limit.
     """
 
     request: Request
@@ -262,7 +262,7 @@ class Call(TokenHolder):
             self._notify(Event(name, self, data))
 
     def another(self, **changes: Any) -> Call:
-        """A second call for the same request and map, with tokens of its own, as a hedge needs it.
+        """A second call for the same request and map, with its own tokens; for hedging.
 
         Args:
             **changes: Attributes that differ.
@@ -272,11 +272,11 @@ class Call(TokenHolder):
         return other
 
     def waiting(self) -> AbstractAsyncContextManager[None]:
-        """A block in which a policy waits for something else than the reply: a delay, a slot, another call.
+        """A block in which a policy waits for anything but the reply: a delay, a slot, another call.
 
         Inside the block the call holds no tokens, and its map may make another call. At the end of the block
-        the call takes its tokens again, by its priority. That may take so long that the policy has to decide
-        again. Put time limits for the wait inside the block.
+        the call reacquires its tokens, by priority. This can take long, so check your condition again after
+        the block. Put time limits for the wait inside the block.
 
         Example:
             ```python
@@ -287,7 +287,7 @@ class Call(TokenHolder):
         return Waiting(self)
 
     async def acquire(self, limiter: Limiter) -> None:
-        """Borrow a token of a policy's own limiter for this call; waits as in `waiting` if none is free.
+        """Borrow a token of a policy's own limiter for this call; if none is free, wait as in `waiting`.
 
         Until `release`, each `waiting` block returns this token too.
         """

@@ -70,7 +70,7 @@ _OWN = FRAMING | {"authorization", "content-type"}
 
 
 def unsendable(headers: Mapping[str, str], forbidden: frozenset[str]) -> str | None:
-    """What is wrong with headers: not valid in HTTP, or ``forbidden``; None if nothing is."""
+    """Why headers cannot be sent (not valid in HTTP, or ``forbidden``); None if they can."""
     for name, value in headers.items():
         if name.lower() in forbidden:
             return f"header {name!r} is set by headrace itself"
@@ -99,7 +99,7 @@ class Endpoint:
     """A server that speaks the API.
 
     Attributes:
-        base_url: Where it is, like ``https://host/v1``.
+        base_url: Its URL, like ``https://host/v1``.
         api_key: A string, a `Secret`, or a function that returns one (it may be async). A client calls the
             function before its first request and after each 401, once for all calls that wait, and repeats a
             rejected attempt once with the new key. A function that blocks also blocks the event loop; call it
@@ -110,13 +110,13 @@ class Endpoint:
             endpoint. None means any model (default).
         weight: Its share of the calls, relative to other endpoints (default 1). For policies that choose
             among endpoints.
-        max_in_flight: How many attempts it gets at the same time (default: as many as the client allows). For
+        max_in_flight: Maximum number of its attempts at the same time (default: the client's limit). For
             policies that choose among endpoints.
         path: How the path of a request is written (default ``{path}``).
         query: Query parameters appended to each path.
         key_header: The header that carries just the key (default: ``Authorization`` with ``Bearer``).
-        http2: True for HTTP/2 only, False for HTTP/1.1 only, "auto" for what the server chooses (default: as
-            the client's settings say).
+        http2: True for HTTP/2 only, False for HTTP/1.1 only, "auto" to let the server choose (default: the
+            client's setting).
         is_plain: Whether requests are sent unchanged: no model is renamed, no path or query is set, and the
             key does not change.
 
@@ -197,7 +197,7 @@ class Endpoint:
         return model if self.models is None else self.models.get(model, model)
 
     def target(self, path: str, model: str | None) -> str:
-        """What to append to the base URL for a path of the API.
+        """The part of the URL after the base URL, for a path of the API.
 
         Args:
             path: Like ``/chat/completions``.
@@ -228,19 +228,19 @@ class Endpoint:
         """Whether text from the endpoint may contain a key that must not be shown."""
         return not self._redactor.is_noop
 
-    def without_key(self, said: AnyStr) -> AnyStr:
+    def without_key(self, text: AnyStr) -> AnyStr:
         """Text from the endpoint with its key replaced; some endpoints repeat a key that they reject.
 
         Any 8 consecutive characters of the key are replaced, in any escaping; its public prefix
-        (``sk-proj-``) does not count. A key of fewer characters is a plain word and stays.
+        (``sk-proj-``) does not count. A shorter key is a plain word and is not replaced.
         """
-        return self._redactor.text(said) if isinstance(said, str) else self._redactor.content(said)
+        return self._redactor.text(text) if isinstance(text, str) else self._redactor.content(text)
 
 
 _OPERATION = re.compile(
     r"(/chat/completions|/completions|/embeddings|/responses|(?<=/v[0-9])/models)/*$", re.ASCII
 )
-"""Paths of calls, which headrace adds itself. ``/models`` alone ends the base URL of Azure AI Foundry."""
+"""Paths that headrace adds itself. ``/models`` without a version is part of Azure AI Foundry's base URL."""
 
 
 def _checked_url(url: str, key: Secret | None, insecure: bool) -> str:

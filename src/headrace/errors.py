@@ -3,7 +3,7 @@
     HeadraceError
       SetupError                 the caller's mistake, found before anything is sent
         SettingsError            an unknown setting, a value of the wrong type, an unsafe URL
-        PluginError              a plugin that cannot be imported, or returns the wrong thing
+        PluginError              a plugin that cannot be imported, or returns a wrong value
         RequestError             a request that cannot be sent
         ClientStateError         a client that is closed, not open yet, or of another event loop
         InputError               the input, template or output of a bulk run; names the file and the line
@@ -24,9 +24,9 @@
           AuthenticationError    401
           RateLimited            429
           ServerError            5xx
-        AnswerError              an answer that is not what was asked for
+        AnswerError              an answer that is incomplete, or in the wrong form
         CircuitOpen              not sent: the circuit of the endpoint is open
-          EndpointPaused         not sent: the endpoint asked for a longer pause than calls wait
+          EndpointPaused         not sent: the endpoint requires a longer pause than calls wait
         BudgetExceeded           not sent: the call could exceed the budget
         CredentialError          not sent: the function passed as api_key= returned no key
         PolicyError              a policy raised an error that is not a HeadraceError
@@ -93,7 +93,7 @@ class SettingsError(SetupError, ValueError):
 
 
 class PluginError(SetupError):
-    """A plugin that cannot be imported, or whose hook does not return what it must."""
+    """A plugin that cannot be imported, or whose hook returns a wrong value."""
 
 
 class RequestError(SetupError, ValueError):
@@ -125,7 +125,7 @@ class CallError(HeadraceError):
         ends_run: Whether one such error ends a bulk run, because no later call can succeed.
         request: The request; set by the client.
         attempts: The number of attempts; set by the client.
-        partial: The reply as far as it was received; None if nothing was.
+        partial: The received part of the reply; None without one.
         cost: USD to pay although the call failed; None for nothing. Set by the cost policy.
         possible_cost: Maximum cost in USD of attempts whose cost is unknown, in addition to ``cost``; None
             for nothing. Set by the cost policy.
@@ -249,7 +249,7 @@ class StatusError(CallError):
         error_code: The ``code`` of the error object, or its ``type`` if it has no code.
         param: The parameter of the request that the endpoint rejects; None if it names none.
         limit: The limit that a 429 is about: "requests_per_minute", "tokens_per_minute", "requests_per_day",
-            "tokens_per_day", "quota" (no credit left) or "overloaded"; None if the endpoint does not say.
+            "tokens_per_day", "quota" (no credit left) or "overloaded"; None if the endpoint names none.
     """
 
     code = "status_error"
@@ -306,11 +306,11 @@ class ServerError(StatusError):
 
 
 class AnswerError(CallError):
-    """The model answered, but not what was asked for.
+    """The answer is incomplete, or does not have the requested form.
 
     Attributes:
-        finish_reason: Why the answer is incomplete (``length``, ``content_filter``, ``refusal``, …), which
-            asking for the right form again cannot repair. None for a complete answer in the wrong form.
+        finish_reason: Why the answer is incomplete: ``length``, ``content_filter``, ``refusal``, …. None for
+            a complete answer in the wrong form; only that can be repaired by asking the model again.
     """
 
     code = "answer_error"
@@ -323,7 +323,7 @@ class AnswerError(CallError):
 class CircuitOpen(CallError):
     """Not sent: the circuit of the endpoint is open, so the call fails at once.
 
-    A bulk run waits and makes the call again. A retry within the call would make its caller wait until the
+    A bulk run waits and makes the call again. A retry within the call would block the caller until the
     endpoint recovers.
 
     Attributes:
@@ -338,9 +338,9 @@ class CircuitOpen(CallError):
 
 
 class EndpointPaused(CircuitOpen):
-    """Not sent: the endpoint rejected other calls and asked for a longer pause than a call waits.
+    """Not sent: the endpoint rejected other calls, and its ``Retry-After`` is longer than a call waits.
 
-    A kind of `CircuitOpen`, because the remedy is the same: another endpoint, or the same one later.
+    A subclass of `CircuitOpen`, because the remedy is the same: another endpoint, or this one later.
 
     Attributes:
         retry_after: Seconds until the end of the pause.

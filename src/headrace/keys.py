@@ -122,26 +122,26 @@ class RefreshableKey(Secret):
 
     async def _call_provider(self, refresh: _Refresh) -> None:
         try:
-            given: Any = self._provider()
-            if inspect.isawaitable(given):
-                given = await given
+            key: Any = self._provider()
+            if inspect.isawaitable(key):
+                key = await key
         except Exception as error:
-            # Its message may contain a secret that is not known here; the cause keeps it.
+            # Its message may contain an unknown secret, so only the cause keeps it.
             refresh.failure = self._failure(f"raised {type(error).__name__} (see __cause__)")
             refresh.failure.__cause__ = error
         else:
-            wrong = self._set_key(given.reveal() if isinstance(given, Secret) else given)
-            if wrong:
-                refresh.failure = self._failure(f"returned {wrong}")
+            problem = self._set_key(key.reveal() if isinstance(key, Secret) else key)
+            if problem:
+                refresh.failure = self._failure(f"returned {problem}")
         refresh.is_done = True
 
     def _failure(self, what: str) -> CredentialError:
         name = getattr(self._provider, "__qualname__", None) or type(self._provider).__name__
-        so = "no new key replaces the rejected one (401)" if self.version else "nothing was sent"
-        return CredentialError(f"no key: {name}, passed as api_key=, {what}, so {so}")
+        effect = "no new key replaces the rejected one (401)" if self.version else "nothing was sent"
+        return CredentialError(f"no key: {name}, passed as api_key=, {what}, so {effect}")
 
     def _set_key(self, key: Any) -> str | None:
-        """Make this the current key; returns what is wrong with a key that cannot be sent."""
+        """Make this the current key; returns the reason if it cannot be sent."""
         if not isinstance(key, str):
             return f"a {type(key).__name__}, not a str or Secret"
         if not is_token(key):

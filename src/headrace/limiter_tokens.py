@@ -23,9 +23,9 @@ class MapOfCall(Protocol):
 
 
 class TokenHolder:
-    """The part of a `headrace.Call` that deals with tokens; its attributes are described there.
+    """The part of a `headrace.Call` that manages tokens; see there for the attributes.
 
-    They are class attributes until one is set, so that making a call costs no time for them.
+    They stay class attributes until they are set, so that they do not slow down making a call.
     """
 
     priority: int
@@ -82,15 +82,15 @@ def release_all(call: TokenHolder) -> None:
 async def acquire(call: TokenHolder, limiter: Limiter) -> None:
     """See `headrace.Call.acquire`.
 
-    All calls take their tokens in the same order, from the innermost policy's to the client's. Otherwise two
-    calls could each wait for a token that the other holds.
+    All calls acquire their tokens in the same order, from the innermost policy's to the client's, to prevent
+    a deadlock.
     """
     if try_acquire(limiter, call):
         call._held = (limiter, *call._held)
         return
     async with Waiting(call):
         await _wait_for_token(limiter, call)
-        # Before the block ends: if it cannot take the other tokens again, this one is returned with them.
+        # Before the block ends: if it cannot reacquire the other tokens, it returns this one too.
         call._held += (limiter,)
 
 
@@ -130,7 +130,7 @@ class Waiting:
             if self._held:
                 if error is None:
                     await acquire_all(call, self._held)
-                else:  # usually the attempt is over; if the policy makes it anyway, the attempt takes them
+                else:  # usually no attempt follows; if one does, it reacquires them
                     call._to_reacquire = self._held
         finally:
             if self._outermost:

@@ -1,4 +1,4 @@
-"""Names for authors of plugins, besides those of `headrace`.
+"""Names for plugin authors, in addition to those of `headrace`.
 
 For bulk runs and their engines see `headrace.bulk`, for tests `headrace.testing`. All other modules of
 headrace are internal and may change without notice. Since 0.1.

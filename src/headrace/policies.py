@@ -15,7 +15,7 @@ from headrace.errors import PluginError, PolicyError
 from headrace.replies import Reply
 
 Send: TypeAlias = Callable[[Call], Awaitable[Reply]]
-"""Sends a call on through the rest of the pipeline and returns its reply."""
+"""Sends a call through the rest of the pipeline and returns its reply."""
 
 
 class Stage(enum.IntEnum):
@@ -62,7 +62,7 @@ class Policy(Protocol):
 
     @property
     def name(self) -> str:
-        """The name; no two policies of a client have the same."""
+        """The name, unique within a client."""
 
     @property
     def stage(self) -> Stage:

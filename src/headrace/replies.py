@@ -72,7 +72,7 @@ class Headers(Mapping[str, str]):
 
 # A Struct, because each call makes one: attrs.frozen takes 0.7 µs more for so many fields.
 class Usage(msgspec.Struct, frozen=True):
-    """Token counts of one reply, from the endpoint; None for a count that it does not give.
+    """Token counts of one reply, as the endpoint reports them; None for a count that it does not report.
 
     Adding two usages adds their counts; where one is None, the sum is the other.
 
@@ -146,7 +146,7 @@ class Reply:
         model: The model that the endpoint names in its response.
         cost: USD; None if unknown. Set by the cost policy.
         attempts: The number of attempts.
-        elapsed: Seconds from the first token of the limiter to the last byte, including waits.
+        elapsed: Seconds from the first acquired limiter token to the last byte, including waits.
         stream: The body of a streamed call, from the transport, instead of ``content``.
         time_to_first_token: Seconds until the first chunk; None if the reply was not streamed.
         possible_cost: Maximum cost in USD of attempts whose cost is unknown, in addition to ``cost``; None
@@ -175,7 +175,7 @@ class Reply:
     _endpoint: Endpoint | None = attrs.field(default=None, kw_only=True, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state for another process: no open stream, and no keys in text of the endpoint."""
+        """The state for another process: no open stream, and the key removed from the endpoint's text."""
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
         state |= {
             "content": self.without_key(self.content),
@@ -188,9 +188,9 @@ class Reply:
         for name, value in state.items():
             setattr(self, name, value)
 
-    def without_key(self, said: AnyStr) -> AnyStr:
+    def without_key(self, text: AnyStr) -> AnyStr:
         """Text from the endpoint with the key replaced; see `Endpoint.without_key`."""
-        return said if self._endpoint is None else self._endpoint.without_key(said)
+        return text if self._endpoint is None else self._endpoint.without_key(text)
 
     def _shown(self) -> str:
         return shown(self.without_key(self.content))
@@ -236,10 +236,10 @@ class Reply:
         return self._text_and_reasoning()[1]
 
     def _text_and_reasoning(self) -> tuple[str, str]:
-        said = text_and_reasoning(self.body)
-        if said is None:
+        parts = text_and_reasoning(self.body)
+        if parts is None:
             raise InvalidReply(f"{self._shown()} (the body contains no answer)")
-        return said
+        return parts
 
     @property
     def finish_reason(self) -> str | None:

@@ -38,7 +38,7 @@ def test_plugins_lists_version_stage_and_settings(headrace: Any) -> None:
         "    attempts = 7",
     ):
         assert line in result.out.splitlines()
-    assert "cache  headrace-cache 0.1.0\n  no policy, with the settings as they are\n" in result.out
+    assert "cache  headrace-cache 0.1.0\n  no policy, with the current settings\n" in result.out
 
 
 def test_serve_has_the_api_and_exits_cleanly(serving: Callable[..., Any]) -> None:

@@ -119,7 +119,7 @@ def test_everything_that_plugins_provide_is_listed_with_its_settings(listing: Ca
 
 
 def test_hooks_that_provide_nothing_with_these_settings_are_listed(listing: Callable[..., Result]) -> None:
-    assert "  no transport, with the settings as they are\n" in listing().output
+    assert "  no transport, with the current settings\n" in listing().output
 
 
 @pytest.mark.parametrize(

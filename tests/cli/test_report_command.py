@@ -166,5 +166,5 @@ def test_a_running_run_has_a_report(headrace: Any, browser: Browser) -> None:
     (headrace.folder / "out.jsonl").write_text(line(0, 0, 0.2) + line(1, 1, 0.2)[:40], encoding="utf-8")
     assert headrace.run("report", "out.jsonl").out == "Report of 1 item: out.html\n"
     window = opened(browser, headrace.folder / "out.html", 360)
-    assert window.get_by_text("The last line has no end yet").is_visible()
+    assert window.get_by_text("The last line is incomplete").is_visible()
     window.context.close()

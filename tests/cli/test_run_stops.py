@@ -45,7 +45,7 @@ CASES: dict[str, tuple[int, bytes, dict[str, str], str]] = {
         "status 403; the key or",
     ),
     "key": (401, refusal("bad key"), {}, "status 401; the endpoint refuses the key"),
-    "method": (405, b"", {}, "status 405; that path does not take such calls; check OPENAI_BASE_URL"),
+    "method": (405, b"", {}, "status 405; the path does not accept this method; check OPENAI_BASE_URL"),
     "moved": (301, b"", {"Location": "https://x.test/"}, "status 301; redirected to 'https://x.test/'"),
     "parameter": (
         400,

@@ -311,7 +311,7 @@ async def test_an_error_event_is_raised_without_the_key(event: bytes) -> None:
     client, player = playing(said("Gu"), event, said("x"), policies=[Retry()], api_key="sk-canary")
     async with client, client.stream("Hallo") as stream:
         assert await anext(stream) == Chunk("Gu")
-        with pytest.raises(InvalidReply, match="broke the stream off with an error") as caught:
+        with pytest.raises(InvalidReply, match="ended the stream with an error") as caught:
             await anext(stream)
     assert "overloaded" in str(caught.value)
     assert "canary" not in str(caught.value)

@@ -16,7 +16,7 @@ STRICTER: Mapping[str, str] = {
     r"Duplicate Content-Length|in Content-Length": "a length said twice, though alike; no sound server does",
     r"can't be present with": "a length beside chunks: the mark of smuggling (RFC 9112, 6.3)",
     r"transfer-encoding .* is not supported": "chunked and a tab, which llhttp takes for no chunks",
-    r"says that it has a body": "an interim answer that llhttp does not know, and takes to have a body",
+    r"announces a body": "an interim answer that llhttp does not know, and takes to have a body",
     r"Invalid response status": "a status line without its second space (RFC 9112, 4)",
     r"Data after `Connection: close`": "an interim answer that says close, and another answer",
 }

@@ -267,7 +267,7 @@ async def test_policies_that_fulfil_the_contract_pass(make: Callable[[], headrac
         (LeaksTokens, "take more than"),
         (OneCallAtATime, "calls failed: .*one at a time"),
         (WaitsForAnotherCall, "max_in_flight=1 take more than"),
-        (RejectsSecondSend, "another policy sends again"),
+        (RejectsSecondSend, "another policy sends it again"),
         (KnowsOnlySomeEvents, "notify raised KeyError"),
         (RejectsStreams, "no streams"),
         (LeavesTasks, "a task still runs"),

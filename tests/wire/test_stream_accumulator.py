@@ -113,14 +113,14 @@ def test_additional_fields_are_ignored() -> None:
     [
         (
             b'{"error":{"message":"overloaded"}}',
-            "overloaded .the endpoint broke the stream off with an error",
+            "overloaded .the endpoint ended the stream with an error",
         ),
-        (b'[{"error":{"message":"overloaded"}}]', "overloaded .the endpoint broke the stream off"),
-        (b'{"object":"error","message":"overloaded"}', "overloaded .the endpoint broke the stream off"),
-        (b'{"choices":[{"finish_reason":"error"}]}', "finish_reason.*the endpoint broke the stream off"),
+        (b'[{"error":{"message":"overloaded"}}]', "overloaded .the endpoint ended the stream"),
+        (b'{"object":"error","message":"overloaded"}', "overloaded .the endpoint ended the stream"),
+        (b'{"choices":[{"finish_reason":"error"}]}', "finish_reason.*the endpoint ended the stream"),
         (
             b'{"choices":[{"error":{"message":"overloaded"}}]}',
-            "overloaded .the endpoint broke the stream off",
+            "overloaded .the endpoint ended the stream",
         ),
         (b'{"choices":[{"delta":{"content":"Hal', "Hal.*damaged chunk"),
         (b'{"x":' + b"[" * 100_000, "damaged chunk"),

@@ -121,7 +121,7 @@ def test_a_reply_without_calls_has_none() -> None:
         (("search", '{"text": '), "truncated"),
         (("search", None), "missing required field"),
         (("search", {"text": 5}), r"Expected `str`, got `int` - at `\$\.text`"),
-        ((None, "{}"), "without saying which"),
+        ((None, "{}"), "sent an invalid tool call"),
     ],
 )
 def test_an_invalid_call_is_an_error_with_the_reply(call: Any, said: str) -> None:

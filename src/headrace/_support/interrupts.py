@@ -26,8 +26,8 @@ def uninterrupted(function: F) -> F:
 def protect_from_interrupts() -> None:
     """Have trio protect the functions marked `uninterrupted`; does nothing if trio is not imported.
 
-    A client calls this when it opens. The decorator cannot do it: it would have to import trio, which
-    programs on asyncio do not need.
+    A client calls this when it opens. The decorator cannot do it, because it would have to import trio also
+    for programs on asyncio.
     """
     trio = sys.modules.get("trio")
     if trio is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes that are not JSON, or are nested too deeply."""
+"""The errors of decoding bytes that are not JSON, or are nested too deeply."""
 
 _BOM = "\ufeff"
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -53,7 +53,7 @@ def _text_in(part: Mapping[str, Any], *names: str) -> str:
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str:
-    """The reasoning in a field of its own, next to the content of a message or delta."""
+    """The reasoning in a separate field, beside the content of a message or delta."""
     for name in _REASONING_FIELDS:
         found = message.get(name)
         if found and isinstance(found, str):
@@ -74,14 +74,14 @@ def split_thoughts(text: str) -> tuple[str, str]:
         return "", text
     splitter = ThoughtSplitter()
     parts = [splitter.feed(text), splitter.end()]
-    return "".join(thought for _, thought in parts), "".join(said for said, _ in parts)
+    return "".join(thought for _, thought in parts), "".join(answer for answer, _ in parts)
 
 
 class ThoughtSplitter:
     """Separates the reasoning in a think block from the text, chunk by chunk.
 
     Only a block at the start counts: later in the text, a model may write about such tags. Characters that
-    could be the start of a tag are held back until that is clear.
+    could begin a tag are held back until more arrive.
     """
 
     __slots__ = ("_close", "_held", "_state")
@@ -93,7 +93,7 @@ class ThoughtSplitter:
 
     @property
     def in_text(self) -> bool:
-        """True once everything that follows is text."""
+        """True once all further chunks are text."""
         return self._state == "text"
 
     def feed(self, chunk: str) -> tuple[str, str]:
@@ -173,12 +173,12 @@ def output_text(output: Any) -> tuple[str, str]:
     texts, thoughts = [], []
     for item in output if isinstance(output, list) else ():
         if isinstance(item, Mapping):
-            said = item.get("content")
+            content = item.get("content")
             if item.get("type") == "reasoning":
-                parts: Iterable[Any] = [item.get("summary"), said]
+                parts: Iterable[Any] = [item.get("summary"), content]
                 thoughts += [_text_in({"text": part}, "text") for part in parts]
             else:
-                text, thought = split_parts(said)
+                text, thought = split_parts(content)
                 texts.append(text)
                 thoughts.append(thought)
     return "".join(texts), "".join(thoughts)

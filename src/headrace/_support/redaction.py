@@ -29,7 +29,7 @@ _SIDE = 4
 """Of 8 characters that contain a mark, at least this many are on one side of it."""
 
 _SHORT = 4096
-"""Up to this text length, checking each position of one character beats searching for several."""
+"""Up to this text length, checking each position of one character is faster than searching for several."""
 
 _DEPTH = 4
 """How many nested escapes of different kinds are undone; any number of one kind is undone at once."""
@@ -60,7 +60,7 @@ class Redactor:
         self._windows = [secret[at : at + size] for at in range(len(secret) - size + 1)]
         self.is_noop: bool = not self._windows
         """True if nothing is ever removed."""
-        # A key with a character that begins an escape cannot be found in unescaped text.
+        # A key that contains the first character of an escape is not found in unescaped text.
         self._odd = any(character in secret for character in "\\%&")
         self._marks = [
             (
@@ -207,7 +207,7 @@ def _unescaped(text: str, places: list[int]) -> tuple[str, list[int]]:
 
 
 def _character(match: re.Match[str]) -> str:
-    """The character of an escape; a named one outside ASCII stays as it is."""
+    """The character of an escape; a named character outside ASCII stays escaped."""
     unicode, python, itself, percent, decimal, hexadecimal, name = match.groups()
     if itself is not None:
         return itself
@@ -223,7 +223,7 @@ def _character(match: re.Match[str]) -> str:
 
 
 def _flattened(text: str) -> str:
-    """A text with its escapes undone like `_unescaped`, as far as characters of keys are concerned."""
+    """A text with its escapes undone like `_unescaped`, but only those of characters that keys contain."""
     codes, percent, html = _EACH
     for _ in range(_DEPTH):
         before = text
@@ -240,5 +240,5 @@ def _flattened(text: str) -> str:
 
 
 def _unescape_match(match: re.Match[str]) -> str:
-    whole = _ESCAPE.fullmatch(match[0])
-    return match[0] if whole is None else _character(whole)
+    escape = _ESCAPE.fullmatch(match[0])
+    return match[0] if escape is None else _character(escape)

@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait (above 0) as ``headers`` ask; None if they hold no valid value.
+    """Seconds to wait (above 0) according to ``headers``; None without a valid value.
 
     ``now`` is the wall clock in seconds since 1970. A date is compared with the ``Date`` of the same response
     if it has one, so that a wrong or jumping local clock does not change the wait.

@@ -13,7 +13,7 @@ import anyio.abc
 async def task_group() -> AsyncIterator[anyio.abc.TaskGroup]:
     """`anyio.create_task_group` that raises an ExceptionGroup only for several different errors.
 
-    One exception object that several tasks raise counts once, for example that of a file all write to.
+    An exception object that several tasks raise counts once, for example that of a shared file.
     """
     try:
         async with anyio.create_task_group() as group:

@@ -17,10 +17,10 @@ class Waiter(Generic[T]):
     """A task that waits in a `WaitingQueue`.
 
     Attributes:
-        wanted: What it waits for; defined by the owner of the queue.
+        wanted: The object of the wait, defined by the owner of the queue.
         priority: Waiters with a higher priority are served first.
         served: Whether it was served, or rejected with ``error``.
-        error: What `WaitingQueue.wait` raises; None if the waiter was not rejected.
+        error: The error that `WaitingQueue.wait` raises; None if the waiter was not rejected.
     """
 
     __slots__ = ("_news", "error", "priority", "served", "wanted")
@@ -33,7 +33,7 @@ class Waiter(Generic[T]):
         self._news = anyio.Event()
 
     def wake(self) -> None:
-        """Let its task check again what it waits for; see `until_woken`."""
+        """Let its task check its condition again; see `until_woken`."""
         self._news.set()
 
     async def until_woken(self) -> None:
@@ -100,8 +100,8 @@ class WaitingQueue(Generic[T]):
 
         Args:
             waiter: Removed from the queue if this call is cancelled.
-            give_back: Called if this call is cancelled after the waiter was served, to give what it got to
-                the next waiter.
+            give_back: Called if this call is cancelled after the waiter was served; must release what it
+                received.
 
         Raises:
             Exception: The error that the waiter was rejected with.

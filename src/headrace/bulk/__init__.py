@@ -1,4 +1,4 @@
-"""Bulk runs: a file of items in, a file of outcomes out; nothing is lost on the way."""
+"""Bulk runs: a file of items in, a file of outcomes out, without losing any."""
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
@@ -31,7 +31,7 @@ __all__ = [
     "write_table",
 ]
 
-# For authors of engines, which make the calls of a bulk run elsewhere.
+# For engines, which make the calls of a bulk run elsewhere.
 __all__ += [
     "WAIT_FOR_ENDPOINT",
     "Engine",

@@ -25,21 +25,20 @@ _SYNC_INTERVAL = 1.0
 """Seconds between two syncs of the journal to the disk."""
 
 WAIT_FOR_ENDPOINT = 600.0
-"""Default of how many seconds a run waits for an endpoint without a success in between."""
+"""Seconds that a run waits for an endpoint without a success; the default."""
 
 _SHORTEST_PAUSE = 0.5
-"""Seconds. While a half-open circuit makes its probes, it asks for a wait of 0."""
+"""Seconds. A half-open circuit that makes its probes asks for a wait of 0."""
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 2.0, 60.0
-"""Seconds of a pause whose length the endpoint did not say; doubled each time until a call succeeds."""
+"""Seconds of a pause for which the endpoint gave no length; doubled each time until a call succeeds."""
 
 
 class ResultStore(Protocol):
     """Stores the output lines of a run; `Journal` is one.
 
-    ``append`` writes lines of items, and they survive the process when it returns; ``sync`` makes them
-    survive the machine. ``was_failed`` is true for an item that failed in an earlier session and is sent
-    again.
+    Lines that ``append`` has written survive a crash of the process; after ``sync`` they survive a crash of
+    the machine. ``was_failed`` is true for an item that failed in an earlier session and is sent again.
     """
 
     @property
@@ -55,25 +54,25 @@ class ResultStore(Protocol):
 class BulkRun:
     """One session of a run: sends the items that are not in the journal, and writes their results.
 
-    While the endpoint's circuit is open, no item is drawn. Items that the open circuit rejected, and items
-    that failed because the endpoint was down, are sent when it closes. If a thousand items in a row get no
-    answer, the run waits too, even without a circuit.
+    While the endpoint's circuit is open, no item is drawn. Items that the circuit rejected, or that failed
+    because the endpoint was down, are sent when it closes. The run also waits if a thousand items in a row
+    get no answer, even without a circuit.
 
     An error that all later calls share (no credit left, a rejected key, an unknown model) stops the run and
-    leaves its items unsent; see `SharedErrorDetector`. If that error is a rate limit, the run waits and goes
-    on.
+    leaves its items unsent; see `SharedErrorDetector`. If that error is a rate limit, the run waits and
+    continues.
 
     Args:
-        task: What is asked of each item.
+        task: Makes the request for each item.
         journal: Where results are stored.
         total: The number of items in the input.
         wait_for_endpoint: Seconds to wait without a success before the session ends.
         deadline: Seconds from the start after which the session ends and drops the calls in flight; None for
             no deadline.
-        notify: Called with a line of text about what a stop waits for; by default it is logged as a warning.
+        notify: Called with a line of text while a stop waits for calls; by default it is logged as a warning.
 
     Attributes:
-        summary: The totals, updated while the run goes on.
+        summary: The totals, updated during the run.
     """
 
     def __init__(
@@ -99,18 +98,18 @@ class BulkRun:
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written.
 
-        After 30 s it reports what it waits for. Calls that hang in a policy are dropped then, as soon as no
-        attempt is on the wire; their items are left unsent.
+        After 30 s it reports the calls that it still waits for. It then drops calls that hang in a policy,
+        once no attempt is on the wire; their items are left unsent.
         """
         self.summary.stopped_by = self.summary.stopped_by or "interrupt"
         self._stopping.set()
 
     @uninterrupted
     async def perform(self, executor: Executor) -> Summary:
-        """Send the items that are left.
+        """Send the remaining items.
 
         Raises:
-            JournalError: a result cannot be written.
+            JournalError: A result cannot be written.
         """
         summary, started = self.summary, anyio.current_time()
         try:
@@ -142,7 +141,7 @@ class BulkRun:
             if pause is None:
                 if not self._cut_short:
                     return
-                continue  # the items caused the error themselves
+                continue  # the error concerned these items only
             left = waited_since + self._wait_for_endpoint - anyio.current_time()
             seconds = min(backoff, left) if pause.seconds is None else pause.seconds
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
@@ -155,7 +154,7 @@ class BulkRun:
             summary.waiting = ""
 
     async def _make_pass(self, executor: Executor, started: float) -> None:
-        """Pass over the input once and send what is not done, until its end or until drawing stops."""
+        """Pass over the input once and send the items that are not done, unless drawing stops early."""
 
         def handle(results: list[ItemResult]) -> None:
             self._store(self._pending.add(results))

@@ -1,6 +1,6 @@
 """The cost of lines that were removed from an output so that their items are sent again.
 
-It is stored in the sidecar, after the fingerprint: each time one more line with the new total.
+It is stored in the sidecar, after the fingerprint: one more line with the new total each time.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from headrace.client import Client
 
 @attrs.define(eq=False)
 class WorkItem:
-    """An item to send: its place in the input, its id, its request, and the number of its call."""
+    """An item to send: its position in the input, its id, its request, and the number of its call."""
 
     index: int
     id: str
@@ -28,7 +28,7 @@ class WorkItem:
 
 
 ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]
-"""Receives results as they come."""
+"""Receives results as they arrive."""
 
 _BATCH = 16
 """Results that are handled together. Handling them one by one would cost 5 µs more per item."""
@@ -37,8 +37,8 @@ _BATCH = 16
 class Executor(Protocol):
     """Makes the calls of items.
 
-    An executor may also have ``async unfinished() -> UnfinishedCalls``. A run that stops asks it what the
-    calls in flight wait for.
+    An executor may also have ``async unfinished() -> UnfinishedCalls``, by which a stopping run reports what
+    its calls in flight wait for.
     """
 
     @property
@@ -46,7 +46,7 @@ class Executor(Protocol):
         """The number of calls in flight."""
 
     async def work(self, items: Iterator[WorkItem], handle: ResultHandler) -> None:
-        """Draw items while there is room for more calls, and return when all results were handled.
+        """Draw items while more calls can be made, and return when all results are handled.
 
         A result is handled as soon as the tasks that are ready now have run. An exception from ``handle``
         ends the work.
@@ -54,7 +54,7 @@ class Executor(Protocol):
 
 
 def carry_over(client: Client, spent: Decimal) -> None:
-    """Tell the policies that have ``resume`` what earlier sessions of the run spent, in USD."""
+    """Pass the cost of earlier sessions of the run, in USD, to the policies that have ``resume``."""
     for policy in client.policies:
         resume = getattr(policy, "resume", None)
         if resume is not None:
@@ -66,8 +66,8 @@ class LocalExecutor:
 
     Args:
         client: An open client.
-        choices: The answers that are allowed; empty for any.
-        max_in_flight: The most calls at once; None for the client's limit.
+        choices: The allowed answers; empty for any.
+        max_in_flight: Maximum number of calls at once; None for the client's limit.
     """
 
     def __init__(self, client: Client, choices: Sequence[str] = (), max_in_flight: int | None = None) -> None:
@@ -97,7 +97,7 @@ class LocalExecutor:
 
 
 class _ResultBuffer:
-    """Results that were not handled yet."""
+    """Results that are not handled yet."""
 
     def __init__(self, handle: ResultHandler, choices: Sequence[str]) -> None:
         self._handle = handle

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 def reduced_gc() -> Iterator[None]:
     """In this block the garbage collector runs less often, and skips the modules imported so far.
 
-    Only for a process that belongs to headrace. A call in flight has about forty objects that the collector
-    visits without finding anything, because a call makes no reference cycles. Cycles made by an error or a
-    plugin are still found, but later.
+    Only for headrace's own processes. A call in flight has about forty objects that the collector visits
+    without finding anything, because a call makes no reference cycles. Cycles made by an error or a plugin
+    are still found, but later.
     """
     thresholds = gc.get_threshold()
     gc.freeze()

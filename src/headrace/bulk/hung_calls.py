@@ -12,7 +12,7 @@ _STOP_TIMEOUT = 30.0
 """Seconds after a stop in which policies must finish the calls in flight."""
 
 _CHECK_INTERVAL = 1.0
-"""Seconds between two checks of the calls that are still in flight then."""
+"""Seconds between later checks of the calls in flight."""
 
 
 async def drop_hung_calls(

@@ -25,23 +25,23 @@ from headrace.replies import ParsedReply
 from headrace.wire.error_scope import SharedError, shared_error
 
 _LONGEST_MESSAGE = 2000
-"""Characters of an error's message; the summary shows one message of each kind."""
+"""Characters of an error's message."""
 
 
 class ItemResult(msgspec.Struct, array_like=True, gc=False):
-    """The output line of an item, and what the summary counts.
+    """The output line of an item, and its values for the summary.
 
     Attributes:
         line: The output line; empty if the call was not made, because of an open circuit or an error that
             ends the run.
-        elapsed: Seconds, waits included.
-        answered: True if a successful reply came, even if its answer was rejected.
+        elapsed: Seconds, including waits.
+        answered: Whether there is a successful reply, even if its answer was rejected.
         cost: USD, None if unknown.
-        code: The code of the error, None for a success. ``message`` and ``status`` are the error's too.
-        retry_after: Seconds until an open circuit makes its next probe, or that a rate limit asked to wait.
+        code: The code of the error, None for a success; ``message`` and ``status`` belong to it.
+        retry_after: Seconds until the next probe of an open circuit, or the wait that a rate limit asked for.
         shared: The error if later calls may share it.
         number: The number of the call, see `SharedErrorDetector.begin`.
-        possible_cost: USD that attempts of unknown cost may have cost.
+        possible_cost: Maximum cost in USD of attempts whose cost is unknown.
     """
 
     index: int
@@ -62,12 +62,12 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def may_pause_drawing(self) -> bool:
-        """True if this result must be handled before the next item is drawn."""
+        """Whether this result must be handled before the next item is drawn."""
         return self.shared is not None or not self.line
 
     @property
     def error(self) -> HeadraceError:
-        """The error again, without what only the process that raised it knew."""
+        """The error, restored with its code, message, status and ``retry_after`` only."""
         if self.code is None or self.code not in _KINDS:
             return HeadraceError(self.message)
         error: HeadraceError = _KINDS[self.code](self.message)
@@ -85,7 +85,7 @@ _KINDS = {kind.code: kind for kind in _ERRORS if issubclass(kind, CallError)}
 def item_result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> ItemResult:
     """The result of an item, its answer checked against the choices.
 
-    If the answer cannot be written to a line, the item fails; the run goes on.
+    If the answer cannot be written to a line, the item fails and the run continues.
     """
     try:
         return _result(index, id, outcome, choices)
@@ -106,7 +106,7 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> It
             _describe(not_made, error)
             return not_made
         if isinstance(error, AnswerError):
-            reply = error.partial  # it came, so it costs money
+            reply = error.partial  # it was received, so it costs money
             outcome = msgspec.structs.replace(outcome, reply=reply)
     if isinstance(reply, ParsedReply):
         answer = reply.answer
@@ -122,7 +122,7 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> It
     result = ItemResult(index, line, outcome.attempts, outcome.elapsed)
     result.cost, result.possible_cost = cost_of(outcome)
     if reply is not None:
-        usage = reply.usage if outcome.attempts else None  # a cache's reply took no tokens
+        usage = reply.usage if outcome.attempts else None  # a cached reply uses no tokens
         result.answered = True
         if usage is not None:
             result.prompt_tokens = usage.prompt_tokens or 0

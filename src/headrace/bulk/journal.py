@@ -1,8 +1,8 @@
-"""The journal of a bulk run: its output file, and a locked sidecar that says which run it is.
+"""The journal of a bulk run: its output file, and a locked sidecar that identifies the run.
 
 One line per item is appended to `OUT` before the item counts as done. `OUT.journal`, the sidecar, holds the
-run's fingerprint and is locked by the process of the run. After a crash, the output may end in half a line:
-it is removed and its item is sent again. Any other line that headrace did not write is reported as damage.
+run's fingerprint and is locked by the process of the run. After a crash, the output may end in a torn line:
+it is removed and its item is sent again. Any other foreign line is reported as damage.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from headrace.errors import JournalError
 class Journal:
     """The durable record of one run. A context manager that holds the run's lock.
 
-    Entering reads the output and removes half a line at its end.
+    Entering reads the output and removes a torn line at its end.
 
     Args:
         out: The output file.
-        fingerprint: What the run is.
+        fingerprint: Identifies the run.
         total: The number of items.
-        limited: True if the run sends only the first items of its input; lines of other items are kept then,
-            and not counted.
+        limited: Whether the run sends only the first items of its input; lines of other items are kept but
+            not counted.
 
     Attributes:
         done: The number of items that have a line.
         failed: The number of items whose line held an error when the journal was entered.
-        spent: USD that the run had cost by then, removed lines included.
+        spent: Cost in USD of the earlier sessions, including removed lines.
 
     Raises:
-        JournalError: at entering, if another process works on the run, if the fingerprint differs (the
-            message names what changed), or if the output is damaged or cannot be written.
+        JournalError: On entering: another process works on the run, the fingerprint differs (the message
+            names the difference), or the output is damaged or cannot be written.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Journal:
         return lock_run(self.path, self._sidecar, self._fingerprint, begun=begun)
 
     def _read(self) -> Iterator[JournalEntry]:
-        """The lines of the output; half a line at its end is removed."""
+        """The lines of the output; a torn line at its end is removed."""
         if not self.path.exists():
             return
         good = 0
@@ -128,11 +128,11 @@ class Journal:
         return None, line
 
     def is_done(self, index: int) -> bool:
-        """True if the item at this place has a line."""
+        """Whether the item at this position has a line."""
         return bool(self._done[index >> 3] & 1 << (index & 7))
 
     def was_failed(self, index: int) -> bool:
-        """True if the item at this place failed and `drop_failed` removed its line."""
+        """Whether the item at this position failed and `drop_failed` removed its line."""
         return bool(self._dropped) and bool(self._dropped[index >> 3] & 1 << (index & 7))
 
     def _mark(self, index: int) -> None:
@@ -142,10 +142,10 @@ class Journal:
     def drop_failed(self) -> int:
         """Remove the lines of failed items, so that they are sent again; returns their number.
 
-        The output is replaced in one step: after a crash, it is the old file or the new one.
+        The output is replaced atomically: after a crash, it is the old file or the new one.
 
         Raises:
-            JournalError: the new file cannot be written; the old one is unchanged.
+            JournalError: The new file cannot be written; the old one is unchanged.
         """
         if not self.failed:
             return 0
@@ -153,7 +153,7 @@ class Journal:
         fresh = self.path.with_name(self.path.name + ".new")
         try:
             dropped = self._write_without_failed(fresh)
-            # Before the rename: after a crash in between, these are counted twice, and not lost.
+            # Before the rename: a crash in between counts these costs twice, but does not lose them.
             record_dropped_cost(self._lock, dropped_cost(self._lock) + dropped)
             os.replace(fresh, self.path)
         except OSError as error:
@@ -190,19 +190,19 @@ class Journal:
         return dropped
 
     def append(self, indexes: list[int], lines: bytes) -> None:
-        """Write the lines of these items; they survive the death of this process when it returns.
+        """Write the lines of these items; afterwards they survive a crash of this process.
 
         Raises:
-            JournalError: not all could be written; see `LineFile.append`.
+            JournalError: Not all lines could be written; see `LineFile.append`.
         """
 
-        def count(whole: int) -> int:
-            for index in indexes[:whole]:
+        def count(written: int) -> int:
+            for index in indexes[:written]:
                 self._mark(index)
             return self.done
 
         self._file.append(lines, count)
 
     async def sync(self) -> None:
-        """Force what was written onto the disk, so that it survives the death of the machine."""
+        """Sync the written lines to the disk, so that they survive a crash of the machine."""
         await self._file.sync()

@@ -1,4 +1,4 @@
-"""A file that lines are appended to: they survive this process, and after a sync the machine."""
+"""A file for appended lines: they survive a crash of the process, and after a sync of the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LineFile:
     """An output file that is open for appending lines.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: It cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,16 +35,16 @@ class LineFile:
         os.close(self._file)
 
     def append(self, lines: bytes, count: Callable[[int], int]) -> None:
-        """Write lines; they survive the death of this process when it returns.
+        """Write lines; afterwards they survive a crash of this process.
 
         Args:
-            lines: Whole lines.
-            count: Called with the number of lines that were written completely; returns how many items the
-                file holds then.
+            lines: Complete lines.
+            count: Called with the number of completely written lines; returns how many items the file then
+                holds.
 
         Raises:
-            JournalError: not all lines could be written. Later calls raise it again, even if there is room
-                by then: text after half a line would be damage.
+            JournalError: Not all lines could be written. Later calls raise it again, even if there is space
+                again, because text after a torn line would be damage.
         """
         if self._broken is not None:
             raise self._broken
@@ -52,7 +52,7 @@ class LineFile:
         self._dirty = True
         safe = count(lines.count(b"\n", 0, written))
         if error is not None:
-            with suppress(OSError):  # otherwise the next run removes the half line
+            with suppress(OSError):  # otherwise the next run removes the torn line
                 torn = written - (lines.rfind(b"\n", 0, written) + 1)
                 os.ftruncate(self._file, os.fstat(self._file).st_size - torn)
             self._broken = JournalError(
@@ -62,7 +62,7 @@ class LineFile:
             raise self._broken from error
 
     async def sync(self) -> None:
-        """Force what was written onto the disk, so that it survives the death of the machine."""
+        """Sync the written lines to the disk, so that they survive a crash of the machine."""
         if self._dirty:
             self._dirty = False
             with anyio.CancelScope(shield=True):
@@ -78,9 +78,9 @@ class LineFile:
 
 
 def write_all(file: int, data: bytes) -> tuple[int, OSError | None]:
-    """Write data; returns how many bytes were written, and the error if that is not all.
+    """Write data; returns the number of written bytes, and the error if these are not all.
 
-    A disk that becomes full takes a part of the data and then fails.
+    A disk that becomes full accepts a part of the data and then fails.
     """
     written = 0
     try:

@@ -16,11 +16,11 @@ from headrace.replies import Headers, Reply
 
 _ID = re.compile(r"headrace-(\d{1,15})")
 _LONGEST_TIME = 1e10
-"""Seconds. No run takes longer, and no clock shows more."""
+"""Seconds. Longer than any run, and later than any clock."""
 
 
 class LineResponse(msgspec.Struct, gc=False):
-    """What the endpoint sent: its status, its request id, and the body as it came."""
+    """The endpoint's response: status, request id, and the unchanged body."""
 
     status_code: int | None
     request_id: str | None
@@ -38,7 +38,7 @@ class LineError(msgspec.Struct, gc=False):
 
 
 class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
-    """What headrace adds to a line. Times are in seconds, costs in USD."""
+    """Headrace's own data in a line. Times are in seconds, costs in USD."""
 
     attempts: Annotated[int, msgspec.Meta(ge=0)]
     elapsed: Annotated[float, msgspec.Meta(ge=0, le=_LONGEST_TIME)]
@@ -59,7 +59,7 @@ class OutputLine(msgspec.Struct, gc=False):
 
     @property
     def index(self) -> int | None:
-        """The item's place in the input; None if headrace did not write this line."""
+        """The item's position in the input; None if headrace did not write this line."""
         return _index_of(self.id)
 
     @property
@@ -69,12 +69,12 @@ class OutputLine(msgspec.Struct, gc=False):
 
     @property
     def answered(self) -> bool:
-        """True if a successful reply came, even if its answer was rejected."""
+        """Whether there is a successful reply, even if its answer was rejected."""
         return 200 <= (self.status or 0) < 300
 
     @property
     def answer(self) -> Any:
-        """The answer that headrace made of the reply (a choice, an object), else its text; None for none."""
+        """The parsed answer (a choice, an object), else the text of the reply; None without one."""
         if self.error is not None or self.response is None:
             return None
         if self.headrace.answer is not None:
@@ -91,7 +91,7 @@ class _Costs(msgspec.Struct, gc=False):
 
 
 class JournalEntry(msgspec.Struct):
-    """The part of an output line that a resumed run needs: reading only that takes a third of the time."""
+    """The part of an output line that a resumed run needs, which is read in a third of the time."""
 
     id: str
     error: msgspec.Raw = msgspec.Raw(b"null")
@@ -99,17 +99,17 @@ class JournalEntry(msgspec.Struct):
 
     @property
     def index(self) -> int | None:
-        """The item's place in the input; None if headrace did not write this line."""
+        """The item's position in the input; None if headrace did not write this line."""
         return _index_of(self.id)
 
     @property
     def failed(self) -> bool:
-        """True if the line holds an error."""
+        """Whether the line contains an error."""
         return bytes(self.error) != b"null"
 
     @property
     def spent(self) -> Decimal:
-        """The item's cost in USD, including what attempts of unknown cost may have cost."""
+        """The item's cost in USD, including the maximum for attempts of unknown cost."""
         amounts = (self.headrace.cost, self.headrace.possible_cost)
         return sum((each for each in amounts if each is not None and each.is_finite()), Decimal(0))
 
@@ -127,7 +127,7 @@ def decode_line(raw: bytes | str) -> OutputLine:
     """Read an output line.
 
     Raises:
-        msgspec.DecodeError: it is not JSON, or not an output line.
+        msgspec.DecodeError: It is not JSON, or not an output line.
     """
     line = _read_line(raw)
     for cost in (line.headrace.cost, line.headrace.possible_cost):
@@ -167,7 +167,7 @@ def encode_line(
 
 
 def cost_of(outcome: Outcome) -> tuple[Decimal | None, Decimal | None]:
-    """The cost of an item in USD, failed or not, and what its attempts of unknown cost may have cost."""
+    """The cost of an item in USD, failed or not, and the maximum for its attempts of unknown cost."""
     ended = outcome.reply if outcome.reply is not None else outcome.error
     return getattr(ended, "cost", None), getattr(ended, "possible_cost", None)
 
@@ -182,7 +182,7 @@ def _line_error(error: HeadraceError) -> LineError:
 
 
 def encodable(text: str) -> str:
-    """The text without what UTF-8 cannot encode (half a surrogate pair)."""
+    """The text without lone surrogates, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -201,10 +201,10 @@ def _line_response(reply: Reply | None, content: bytes, error: HeadraceError | N
 
 
 def _body(content: bytes) -> Any:
-    """The body as it came if it is JSON that fits on a line; else its decoded value, or its text."""
+    """The unchanged body if it is JSON that fits on a line; else its decoded value, or its text."""
     deep = content.count(b"[") + content.count(b"{") > _DEEPEST
     try:
-        # Checking is cheaper than decoding, but it does not check for UTF-8.
+        # Checking is cheaper than decoding, but it does not check UTF-8.
         body = _check_json(content)
         content.decode()
         if deep:
@@ -219,7 +219,7 @@ def _body(content: bytes) -> Any:
 
 
 def _decoded_body(content: bytes) -> Any:
-    """The value of a body that is nearly JSON (half a surrogate pair, ``NaN``); else its text."""
+    """The value of a body that is nearly JSON (a lone surrogate, ``NaN``); else its text."""
     try:
         return decode_json(content)
     except NOT_JSON:

@@ -1,4 +1,4 @@
-"""Failed results that are not written yet, because the failure may not be caused by the item.
+"""Failed results that are not written yet, because the item may not be the cause.
 
 There are two kinds. An item that failed because the endpoint is down (no connection, a timeout, 5xx) waits
 for the endpoint's next answer; if the circuit opens first, the item is sent again. An item that failed with
@@ -28,13 +28,13 @@ from headrace.wire.error_scope import ErrorScope
 _OUTAGE_CODES = frozenset(
     kind.code for kind in (ConnectError, ProxyError, CallTimeout, ProtocolError, IncompleteReply, ServerError)
 )
-"""Codes of errors that say nothing about the item if the endpoint is down."""
+"""Codes of errors that the item does not cause if the endpoint is down."""
 
 _MOST_PENDING = 1_000
-"""If so many failed items wait for the endpoint's next answer, the endpoint counts as down."""
+"""If this many failed items wait for the endpoint's next answer, the endpoint counts as down."""
 
 _DOWN_PAUSE = 2.0
-"""Seconds to wait for an endpoint that counts as down, whatever its circuit says."""
+"""Seconds to wait for an endpoint that counts as down, even if its circuit is closed."""
 
 
 @attrs.frozen
@@ -43,7 +43,7 @@ class Pause:
 
     Attributes:
         error: The error that caused the pause.
-        seconds: Its length, None if the endpoint did not say.
+        seconds: Its length, None if the endpoint gave none.
         reason: The last error that the endpoint caused, empty if none is known.
     """
 
@@ -70,7 +70,7 @@ class PendingResults:
 
     @property
     def stops_drawing(self) -> bool:
-        """True if no more items are drawn in this pass over the input."""
+        """Whether no more items are drawn in this pass over the input."""
         return self.pause is not None or self._shared_errors.verdict is not None
 
     def add(self, results: list[ItemResult]) -> list[ItemResult]:
@@ -103,7 +103,7 @@ class PendingResults:
         """End a pass over the input, when no call is in flight; sets ``pause`` or ``ended_by``.
 
         Args:
-            exhausted: True if the pass reached the end of the input.
+            exhausted: Whether the pass reached the end of the input.
 
         Returns:
             The results to write now.
@@ -125,7 +125,7 @@ class PendingResults:
         return ready
 
     def _flush_pending(self) -> list[ItemResult]:
-        """The endpoint answers again, so items that failed before are final."""
+        """Return the held results, which are final because the endpoint answers again."""
         results, self._outage = self._outage, []
         self._last_trouble = None
         return results
@@ -133,6 +133,6 @@ class PendingResults:
     def _pause(self, error: HeadraceError, seconds: float | None) -> None:
         trouble = self._last_trouble
         if trouble is not None and trouble.shared is not None:
-            error = trouble.error  # name the rate limit, not the pause that followed from it
+            error = trouble.error  # name the rate limit, not the pause that it caused
         self.pause = Pause(error, seconds, "" if trouble is None else trouble.message)
         self._outage.clear()

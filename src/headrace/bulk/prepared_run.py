@@ -22,7 +22,7 @@ from headrace.client import Client
 
 @attrs.frozen(kw_only=True)
 class PreparedRun:
-    """A run whose input, prompt and table were checked; nothing was sent or written.
+    """A run with a checked input, prompt and table; nothing was sent or written.
 
     ``total`` is the number of items.
     """
@@ -38,7 +38,7 @@ class PreparedRun:
         """The journal; ``retry_failed`` removes the lines of failed items, so that they are sent again.
 
         Raises:
-            JournalError: it belongs to another run, is in use, is damaged, or cannot be written.
+            JournalError: It belongs to another run, is in use, is damaged, or cannot be written.
         """
         with Journal(self.out, self.task.fingerprint(), self.total, self.limited) as journal:
             if retry_failed:
@@ -70,7 +70,7 @@ class PreparedRun:
         """Write the table if there is one.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: It cannot be written.
         """
         if self.table is not None:
             self.table.write()
@@ -93,7 +93,7 @@ def prepare_run(
     """Check the arguments of a run and read its input once; see `headrace.bulk.run` for the arguments.
 
     Raises:
-        InputError: the input, the prompt or the table is not valid.
+        InputError: The input, the prompt or the table is not valid.
     """
     items = Source(source, id_column, limit)
     checked_table = None if table is None else Table(table, items, out)

@@ -1,8 +1,8 @@
-"""An executor over several processes: each has an event loop, a client and a share of the calls in flight.
+"""An executor over several processes, each with an event loop, a client and a share of the calls in flight.
 
 This process draws the items and writes the journal; the workers make the calls and encode the output lines,
-so this process has little work per item. A worker that dies is replaced, and its items are given out again.
-Only this process writes, so no item gets two lines.
+so this process has little work per item. A worker that dies is replaced, and its items are sent again. Only
+this process writes, so no item gets two lines.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from headrace.wire.request_bodies import encode_body
 from headrace.wire.structured_output import ResponseFormat
 
 _FEWEST_AHEAD = 16
-"""The least number of items that a worker holds besides its calls in flight, so that it never waits."""
+"""Minimum number of items that a worker holds in addition to its calls in flight, so that it never waits."""
 
 _MOST_DEATHS = 3
 _NOTHING = Decimal(0)
@@ -39,12 +39,12 @@ _NOTHING = Decimal(0)
 
 @attrs.define(eq=False)
 class _Worker:
-    """A worker as this process sees it: its share of the calls, and its items."""
+    """The state of a worker in this process: its share of the calls, and its items."""
 
     share: int
     items: dict[int, WorkItem] = attrs.field(factory=dict)
     in_flight: int = 0
-    is_asked: bool = False
+    report_requested: bool = False
     unfinished: UnfinishedCalls | None = None
 
 
@@ -55,14 +55,14 @@ class ProcessExecutor:
         make_client: Makes a client in each worker, so it must be picklable: a ``functools.partial`` of
             `Client`, or a function of a module.
         processes: The number of workers.
-        max_in_flight: The most calls at once, in all workers together.
-        choices: The answers that are allowed; empty for any.
-        answer: The type of each answer, as a `Task` has it.
+        max_in_flight: Maximum number of calls at once, in all workers together.
+        choices: The allowed answers; empty for any.
+        answer: The type of each answer; see `Task`.
         on_event: Called with the name and data of the events that policies of the workers emit.
-        spent: What earlier sessions of the run spent, in USD.
+        spent: Cost of earlier sessions of the run, in USD.
 
     Raises:
-        SettingsError: an argument cannot be pickled, or there are fewer calls than processes.
+        SettingsError: An argument cannot be pickled, or there are fewer calls than processes.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class ProcessExecutor:
 
     async def unfinished(self) -> UnfinishedCalls:
         """What the calls in flight wait for, in all workers."""
-        asked = list(self._workers)
-        for worker in asked:
-            worker.is_asked, worker.unfinished = True, None
+        workers = list(self._workers)
+        for worker in workers:
+            worker.report_requested, worker.unfinished = True, None
         self._notify_waiters()
-        while any(worker.unfinished is None and worker in self._workers for worker in asked):
+        while any(worker.unfinished is None and worker in self._workers for worker in workers):
             await self._changed.wait()
-        reports = [worker.unfinished for worker in asked if worker.unfinished is not None]
+        reports = [worker.unfinished for worker in workers if worker.unfinished is not None]
         return UnfinishedCalls(
             tuple(sorted({name for each in reports for name in each.policies})),
             tuple(sorted({url for each in reports for url in each.endpoints})),
@@ -206,8 +206,8 @@ class ProcessExecutor:
     async def _send_items(self, worker: _Worker, frames: FrameStream[WorkerReport]) -> None:
         while True:
             changed = self._changed
-            if worker.is_asked:
-                worker.is_asked, items = False, []
+            if worker.report_requested:
+                worker.report_requested, items = False, []
             else:
                 items = self._draw(worker.share + max(_FEWEST_AHEAD, worker.share) - len(worker.items))
                 if not items:
@@ -217,7 +217,7 @@ class ProcessExecutor:
             try:
                 await frames.send([_worker_item(item) for item in items])
             except anyio.BrokenResourceError:
-                return  # the worker died; the task that receives its reports sees that too
+                return  # the worker died; the task that receives its reports notices that too
 
     def _draw(self, most: int) -> list[WorkItem]:
         items: list[WorkItem] = []

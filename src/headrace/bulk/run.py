@@ -1,4 +1,4 @@
-"""`headrace.bulk.run`: a prompt over a file, from Python."""
+"""`headrace.bulk.run`: runs a prompt over a file, from Python."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ async def run(
 ) -> Summary:
     """Run a prompt over a file, as ``headrace run`` does.
 
-    Outcomes are appended to ``out`` in OpenAI's batch output format. The same call again continues where the
-    last one stopped.
+    Outcomes are appended to ``out`` in OpenAI's batch output format. Another call with the same arguments
+    continues where the last one stopped.
 
     The run waits while the endpoint's circuit is open. It stops after ``wait_for_endpoint`` seconds without a
     success, at the deadline, and at an error that all later calls share, like a rejected key or no credit
-    left. Then ``stopped_by`` of the summary is the reason, and the next call sends the rest.
+    left. The reason is ``stopped_by`` of the summary, and the next call sends the rest.
 
     Args:
-        client: An open client; or a callable that makes one, which is then opened and closed. The model is
-            the client's.
+        client: An open client, or a callable that makes one, which is opened and closed here. Its model is
+            used.
         source: CSV, JSONL, Parquet or OpenAI's batch format.
-        out: The output, which is the journal too.
+        out: The output file, which is also the journal.
         prompt: A template over the columns of the input, like ``"Sort {name}"``; None for the batch format.
-        choices: The answers that are allowed; None for any.
+        choices: The allowed answers; None for any.
         answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
         id_column: The column of the ids; None for ``custom_id``, ``id`` or the row number.
         system: A system message for each prompt.
@@ -58,8 +58,8 @@ async def run(
         limit: Send only the first items; None for all.
         wait_for_endpoint: Seconds to wait for the endpoint without a success.
         deadline: Seconds for this session; None for no deadline.
-        max_in_flight: The most calls at once; None for the client's limit.
-        retry_failed: Send items that failed before again.
+        max_in_flight: Maximum number of calls at once; None for the client's limit.
+        retry_failed: Whether items that failed before are sent again.
         processes: The number of processes that make the calls. With more than 1, ``client`` must be a
             picklable callable, like ``functools.partial(headrace.Client, model="…")``. They share
             ``max_in_flight`` and the budget.
@@ -70,9 +70,9 @@ async def run(
         The totals of the run.
 
     Raises:
-        InputError: the input, the prompt or the table is not valid; nothing was sent.
-        JournalError: the output belongs to another run, is in use, or cannot be written.
-        SettingsError: a setting is not valid; nothing was sent.
+        InputError: The input, the prompt or the table is not valid; nothing was sent.
+        JournalError: The output belongs to another run, is in use, or cannot be written.
+        SettingsError: A setting is not valid; nothing was sent.
 
     Example:
         ``await run(client, "products.csv", out="answers.jsonl", prompt="Category of {name}?")``

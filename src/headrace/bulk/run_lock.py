@@ -34,15 +34,15 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
     Args:
         out: The output, for messages.
         sidecar: The file to lock.
-        fingerprint: What the run is.
-        begun: True if the output holds lines already.
+        fingerprint: Identifies the run.
+        begun: Whether the output already contains lines.
 
     Returns:
         The descriptor of the sidecar, which holds the lock.
 
     Raises:
-        JournalError: the system has no such locks (Windows), another process holds the lock, the
-            fingerprint differs (the message names what changed), or there is output without a fingerprint.
+        JournalError: The system has no such locks (Windows), another process holds the lock, the fingerprint
+            differs (the message names the difference), or there is output without a fingerprint.
     """
     try:
         import fcntl
@@ -61,20 +61,20 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
         except BlockingIOError:
             raise JournalError(f"{out}: another run is writing to it; wait until it ends") from None
         written = os.pread(lock, 1 << 24, 0)
-        first, whole, _ = written.partition(b"\n")
-        if whole:
+        first, newline, _ = written.partition(b"\n")
+        if newline:
             _compare(out, sidecar, first, fingerprint)
         elif begun:
             raise JournalError(
-                f"{out}: exists, but {sidecar.name} does not say which run it belongs to; "
+                f"{out}: exists, but {sidecar.name} does not identify its run; "
                 "choose another out=, or move the file away"
             )
         else:
             os.ftruncate(lock, 0)
             os.lseek(lock, 0, os.SEEK_SET)
-            _, refusal = write_all(lock, encode_json({"headrace": _FORMAT, **fingerprint}) + b"\n")
-            if refusal is not None:
-                raise refusal
+            _, failure = write_all(lock, encode_json({"headrace": _FORMAT, **fingerprint}) + b"\n")
+            if failure is not None:
+                raise failure
             os.fsync(lock)
     except OSError as error:
         os.close(lock)

@@ -36,10 +36,10 @@ class Summary:
         prompt_tokens: Tokens of the prompts; none for replies from a cache.
         completion_tokens: Tokens of the answers; none for replies from a cache.
         cost: USD, None until a call has a price.
-        possible_cost: USD that attempts of unknown cost may have cost, None without such attempts.
+        possible_cost: Maximum cost in USD of attempts whose cost is unknown, None without such attempts.
         unpriced: Replies without a price.
         elapsed: Seconds.
-        latencies: Seconds of each call that was answered, waits and retries included.
+        latencies: Seconds of each answered call, including waits and retries.
         waiting: Why nothing is sent now; empty while calls are sent.
         stopped_by: The error that ended the session early, or the word "interrupt"; None otherwise.
     """

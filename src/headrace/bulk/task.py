@@ -1,4 +1,4 @@
-"""What a bulk run asks for each item, and the check of its answer."""
+"""Makes the request for each item of a bulk run, and checks its answer."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def _as_format(answer: Any) -> ResponseFormat | None:
 
 @attrs.frozen
 class Task:
-    """What a run asks for each item.
+    """Makes the request for each item of a run.
 
     Args:
         source: The items.
         prompt: A template over the columns of the input; None for OpenAI's batch format, whose lines are
             whole requests.
         model: The model for requests that name none.
-        choices: The answers that are allowed. The model is told to answer with one of them, and any other
-            answer is an `AnswerError`.
+        choices: The allowed answers. The prompt asks the model for one of them; any other answer is an
+            `AnswerError`.
         system: A system message for each prompt.
         parameters: Parameters of the API for all requests, like ``temperature``.
         answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
 
     Raises:
-        InputError: the arguments do not fit together or are not valid.
+        InputError: The arguments do not fit together or are not valid.
     """
 
     source: TaskInput
@@ -73,8 +73,8 @@ class Task:
                 "answer= sets the form of the answer; leave out choices= and the parameter response_format"
             )
         if self.source.kind == "batch":
-            given = self.prompt, self.system, self.answer
-            if self.choices or self.parameters or any(each is not None for each in given):
+            prompt_arguments = self.prompt, self.system, self.answer
+            if self.choices or self.parameters or any(each is not None for each in prompt_arguments):
                 raise InputError(
                     f"{self.source.name}: this is OpenAI's batch format, whose lines are whole requests; "
                     "leave out prompt=, system=, parameters=, choices= and answer="
@@ -85,7 +85,7 @@ class Task:
             raise InputError("no model: set model=, or HEADRACE_MODEL")
 
     def check(self) -> int:
-        """Read all of the input and return the number of its items; raises `InputError` for a bad item."""
+        """Read the whole input and return its number of items; raises `InputError` for an invalid item."""
         ids, number = DuplicateFinder(), 0
         for item in self.source.items():
             ids.add(item.id)
@@ -102,7 +102,7 @@ class Task:
         return number
 
     def request(self, item: Item) -> Request:
-        """The request for an item; raises `InputError` with file and line for a bad item."""
+        """The request for an item; raises `InputError` with file and line for an invalid item."""
         if item.request is not None:
             return item.request  # the client checks the rest
         if self.prompt is None:
@@ -128,7 +128,7 @@ class Task:
         return attrs.evolve(request, id=item.id) if request.id is None else request
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must be the same when a run is resumed."""
+        """The values that must be the same when a run is resumed."""
         return {
             "input": self.source.digest(),
             "prompt": self.prompt.text if self.prompt else None,
@@ -141,7 +141,7 @@ class Task:
 
 
 def read_choice(choices: Sequence[str], reply: Reply) -> tuple[str | None, HeadraceError | None]:
-    """The choice in a reply, or the error if it holds none; both None without choices."""
+    """The choice in a reply, or the error if it contains none; both None without choices."""
     if not choices:
         return None, None
     try:

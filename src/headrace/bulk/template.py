@@ -20,7 +20,7 @@ class Template:
     Attributes, indexes and formats are not allowed, so a template can read only the values of its row.
 
     Raises:
-        InputError: the text is not a valid template.
+        InputError: The text is not a valid template.
     """
 
     text: str

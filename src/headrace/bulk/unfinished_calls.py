@@ -1,4 +1,4 @@
-"""Finds what the calls in flight wait for, from the frames that their tasks await."""
+"""Finds the policies and endpoints that calls in flight wait for, from the frames of their tasks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from headrace.pipeline.error_attribution import innermost_policy
 
 @attrs.frozen
 class UnfinishedCalls:
-    """What the calls in flight wait for.
+    """The policies and endpoints that the calls in flight wait for.
 
     Attributes:
-        policies: Names of the policies that calls hang in; not those that wait for a token or an answer.
+        policies: Names of the policies in which calls hang; not those that wait for a token or an answer.
         endpoints: Base URLs of the endpoints whose answers are awaited; each attempt has its timeout.
     """
 

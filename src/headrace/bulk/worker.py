@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _first_frame(raw_socket: socket.socket) -> WorkerSetup:
-    """The setup. It names the event loop, so it is read before there is one."""
+    """The setup. It is read before an event loop runs, because it names the event loop."""
     raw_socket.setblocking(True)
     with raw_socket.dup().makefile("rb", buffering=0) as file:
         size = int.from_bytes(_exactly(file, 4))
@@ -74,7 +74,7 @@ class _EventRecorder:
 
 
 async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
-    """Make the client, then make the calls of the items that come."""
+    """Make the client, then make the calls of the received items."""
     frames: FrameStream[list[WorkerItem]] = await frame_stream(raw_socket, list[WorkerItem])
     recorder = _EventRecorder()
     try:
@@ -132,12 +132,12 @@ class _Outbox:
         self.unfinished: UnfinishedCalls | None = None
 
     def notify(self, in_flight: int) -> None:
-        """Say that there is something to send."""
+        """Request a report with the results so far."""
         self._in_flight = in_flight
         self._changed.set()
 
     async def send(self) -> None:
-        """Send what there is, at most once every `_SEND_INTERVAL` seconds."""
+        """Send reports, at most once every `_SEND_INTERVAL` seconds."""
         while True:
             await self._changed.wait()
             self._changed = anyio.Event()
@@ -166,7 +166,7 @@ async def _receive(
     while (items := await frames.receive()) is not None:
         if items:
             inbox.put(items)
-        else:  # the run stops, and asks what the calls wait for
+        else:  # the run stops, and requests what the calls wait for
             outbox.unfinished = unfinished_calls(client)
             outbox.notify(client.in_flight)
     worker.cancel()

@@ -1,4 +1,4 @@
-"""Starts a worker process, and pickles what it needs."""
+"""Starts a worker process, and pickles its setup."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from headrace.bulk.worker_protocol import FrameStream, WorkerReport, frame_strea
 from headrace.errors import SettingsError
 
 _EXIT_TIMEOUT = 5.0
-"""Seconds that a worker has to end by itself."""
+"""Seconds within which a worker must exit before it is killed."""
 
 
 def pickle_for_worker(thing: object, instead: str) -> bytes:
-    """Pickle something for a worker; ``instead`` says in messages what works."""
+    """Pickle an object for a worker; ``instead`` is an alternative to name in messages."""
     try:
         pickled = pickle.dumps(thing)
     except Exception as error:
         raise SettingsError(
-            f"{thing!r} cannot be pickled for other processes ({error}); with processes= give {instead}"
+            f"{thing!r} cannot be pickled for other processes ({error}); with processes= pass {instead}"
         ) from error
     if b"__main__" in pickled:
         raise SettingsError(
@@ -48,20 +48,20 @@ def current_event_loop() -> tuple[str, bool]:
 @asynccontextmanager
 async def worker_process(environment: Mapping[str, str]) -> AsyncIterator[FrameStream[WorkerReport]]:
     """A worker process for the block. At the end it exits because its socket closes, or it is killed."""
-    ours, theirs = socket.socketpair()
-    with theirs:
+    own_end, worker_end = socket.socketpair()
+    with worker_end:
         process = await anyio.open_process(
-            [sys.executable, "-m", "headrace.bulk.worker", str(theirs.fileno())],
+            [sys.executable, "-m", "headrace.bulk.worker", str(worker_end.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=None,
             stderr=None,
             env=dict(os.environ) | dict(environment),
-            pass_fds=[theirs.fileno()],
+            pass_fds=[worker_end.fileno()],
             start_new_session=True,  # Ctrl-C must reach this process only: it decides how the run stops
         )
     try:
-        ours.setblocking(False)
-        frames: FrameStream[WorkerReport] = await frame_stream(ours, WorkerReport)
+        own_end.setblocking(False)
+        frames: FrameStream[WorkerReport] = await frame_stream(own_end, WorkerReport)
         yield frames
     finally:
         # Shielded, because a cancelled run must not leave processes behind. The wait has a limit.

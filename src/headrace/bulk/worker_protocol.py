@@ -34,7 +34,7 @@ class WorkerSetup(msgspec.Struct):
 
 
 class WorkerItem(msgspec.Struct, array_like=True, gc=False):
-    """An item for a worker: its place, its id, and the request with its body as JSON."""
+    """An item for a worker: its position, its id, and the request with its body as JSON."""
 
     index: int
     id: str
@@ -51,7 +51,7 @@ class WorkerItem(msgspec.Struct, array_like=True, gc=False):
 
 
 class WorkerReport(msgspec.Struct, array_like=True):
-    """A frame from a worker: results, events for observers and its calls in flight; or why it cannot start.
+    """A frame from a worker: results, events for observers and its calls in flight, or why it cannot start.
 
     ``unfinished`` is the reply to a frame without items.
     """

@@ -54,21 +54,23 @@ def chat(
                 click.echo(printable(piece.text) if sys.stdout.isatty() else piece.text, nl=False)
             click.echo()
         reply = stream.reply
-        took = [format_duration(reply.elapsed)]
+        details = [format_duration(reply.elapsed)]
         if reply.time_to_first_token is not None:
-            took.append(f"first token after {format_duration(reply.time_to_first_token)}")
+            details.append(f"first token after {format_duration(reply.time_to_first_token)}")
         if reply.usage is not None:
-            took.append(f"{reply.usage.prompt_tokens or 0:,} + {reply.usage.completion_tokens or 0:,} tokens")
+            details.append(
+                f"{reply.usage.prompt_tokens or 0:,} + {reply.usage.completion_tokens or 0:,} tokens"
+            )
         if reply.cost is not None:
-            took.append(f"${reply.cost:.6f}")
+            details.append(f"${reply.cost:.6f}")
         if reply.finish_reason == "length":
-            took.append("cut off at max_tokens")
-        return " · ".join(took)
+            details.append("cut off at max_tokens")
+        return " · ".join(details)
 
     try:
-        took = run_async(ask)
+        details = run_async(ask)
     except KeyboardInterrupt:
         click.echo()
         sys.exit(INTERRUPTED)
     if not quiet:
-        click.echo(took, err=True)
+        click.echo(details, err=True)

@@ -65,15 +65,15 @@ class CommandWithEngines(click.Command):
             raise SettingsError(f"--engine {name}: {_unknown(name, self.engines)}")
         engine = None if name is None else self.engines[name]
         source_of = click.get_current_context().get_parameter_source
-        given = {}
+        values = {}
         for each in (self._engines or {}).values():
             for option in each.options:
                 value = options.get(str(option.name))
                 if each is engine:
-                    given[str(option.name)] = value
+                    values[str(option.name)] = value
                 elif source_of(str(option.name)) is not ParameterSource.DEFAULT:
                     raise SettingsError(f"{option.opts[0]}: only for --engine {each.name}")
-        return engine, given
+        return engine, values
 
 
 def _unknown(name: str, engines: Mapping[str, Engine]) -> str:

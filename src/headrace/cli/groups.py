@@ -1,4 +1,4 @@
-"""What a group of commands says to an unknown command."""
+"""The error of a group of commands for an unknown command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The group of commands. It prints errors as one line, and the exit code says whose mistake it was."""
+"""The group of commands. It prints errors as one line; the exit code tells mistakes from failures."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ class Commands(click.Group):
             Plugins().commands(self)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, those of plugins too."""
+        """All commands, including those of plugins."""
         self._load()
         return super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One of our commands, found without loading plugins; else one of a plugin."""
+        """A built-in command, found without loading plugins, or else one of a plugin."""
         if cmd_name not in self.commands:
             self._load()
         return super().get_command(ctx, cmd_name)

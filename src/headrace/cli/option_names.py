@@ -1,7 +1,7 @@
 """Turns the names of settings in error messages into the options and variables that the user set.
 
-Errors name a setting as Python does: ``max_in_flight=0: must be at least 1``. A user of the command line gave
-``--max-in-flight 0`` or set ``HEADRACE_MAX_IN_FLIGHT=0``, so that is what the message must say.
+Errors name a setting as Python does: ``max_in_flight=0: must be at least 1``. A user of the command line
+passed ``--max-in-flight 0`` or set ``HEADRACE_MAX_IN_FLIGHT=0``, so the message must name that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 _OTHER_NAMES = {"schema": ["answer"], "budget": ["cost: budget", "[cost] budget"]}
-"""Names of a parameter in messages, besides its own."""
+"""Names of a parameter in messages, in addition to its own."""
 
 _ADVICE = {
     "pass a key as api_key= instead": "set OPENAI_API_KEY instead",
@@ -41,8 +41,8 @@ class CommandContext(click.Context):
 def with_options(message: str, ctx: click.Context) -> str:
     """The message with options and variables instead of names of settings.
 
-    Advice (``set model=``) names the option. A value (``limit=0``) gets the name of what set it: the option,
-    or else the variable. A value from a file keeps the name of its setting.
+    Advice (``set model=``) names the option. A value (``limit=0``) gets the name of the option or variable
+    that set it. A value from a file keeps the name of its setting.
     """
     running = ctx.find_root().meta.get(_RUNNING)
     if not isinstance(running, click.Context):

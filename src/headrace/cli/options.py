@@ -97,7 +97,7 @@ def parsed(parameters: Iterable[str], also: frozenset[str] = frozenset()) -> dic
 
     Args:
         parameters: Texts like ``temperature=0.3``.
-        also: Names that are allowed besides the parameters of the API.
+        also: Allowed names in addition to the parameters of the API.
 
     Raises:
         InputError: a parameter is malformed or unknown, or headrace has an option or a setting for it.
@@ -129,7 +129,7 @@ def parsed(parameters: Iterable[str], also: frozenset[str] = frozenset()) -> dic
 
 
 def _instead_of_parameter(name: str) -> str | None:
-    """What to use instead of ``--param name=…``, if headrace has an option or a setting for it."""
+    """The alternative to ``--param name=…``, if headrace has an option or a setting for it."""
     from headrace.settings.sections import core_keys
 
     key = name.replace("-", "_")

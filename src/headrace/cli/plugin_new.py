@@ -8,7 +8,7 @@ from headrace.policies import Stage
 
 
 class _PluginGroup(click.Group):
-    """A group that knows the other command, ``headrace plugins``."""
+    """A group that refers to the other command, ``headrace plugins``."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

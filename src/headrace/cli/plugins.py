@@ -25,18 +25,18 @@ def plugins(ctx: click.Context) -> None:
 
     found = Plugins()
     settings = load_settings({})
-    brought = _brought(found, settings)
+    provided = _provided(found, settings)
     settings.check_claimed()
     if not found.found:
         click.echo("No plugins are installed. To install some: pip install 'headrace[standard]'")
     for plugin in found.found:
         click.echo(f"{plugin.name}  {plugin.distribution} {plugin.version}")
-        lines = [*brought[plugin.name], *_commands(found, plugin, ctx.find_root().command)]
+        lines = [*provided[plugin.name], *_commands(found, plugin, ctx.find_root().command)]
         click.echo("\n".join(f"  {line}" for line in lines or ["nothing"]))
 
 
-def _brought(found: Plugins, settings: Settings) -> dict[str, list[str]]:
-    """What each plugin provides with these settings, as lines."""
+def _provided(found: Plugins, settings: Settings) -> dict[str, list[str]]:
+    """The contributions of each plugin with these settings, as lines."""
     from headrace.cli.run import run
     from headrace.pipeline.pipeline import sort_policies
 
@@ -65,17 +65,17 @@ def _brought(found: Plugins, settings: Settings) -> dict[str, list[str]]:
         owners = {owner.name for owner, _ in offers}
         for plugin in found.found:
             if hook in found.hooks_of(plugin) and plugin.name not in owners:
-                lines[plugin.name].append(f"no {kind}, with the settings as they are")
+                lines[plugin.name].append(f"no {kind}, with the current settings")
     return lines
 
 
-def _settings_of(brought: object) -> Iterator[str]:
+def _settings_of(provided: object) -> Iterator[str]:
     import attrs
 
-    if attrs.has(type(brought)):
-        for field in attrs.fields(cast(Any, type(brought))):
+    if attrs.has(type(provided)):
+        for field in attrs.fields(cast(Any, type(provided))):
             if field.init and field.repr:
-                yield f"  {field.name} = {getattr(brought, field.name)!r}"
+                yield f"  {field.name} = {getattr(provided, field.name)!r}"
 
 
 def _commands(found: Plugins, plugin: Plugin, cli: click.Command) -> Iterator[str]:

@@ -48,7 +48,7 @@ class ProgressDisplay:
         self.on_event(event.name, event.data)
 
     def on_event(self, name: str, data: Mapping[str, Any]) -> None:
-        """The same for an event of a worker process."""
+        """Note an event of the client or of a worker process; see `notify`."""
         if name == "retry":
             self._retries += 1
         elif name == "circuit":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SOME_FAILED, INTERRUPTED = 1, 130
 
 _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
-"""Loggers whose warnings a run prints, because the summary does not hold them."""
+"""Loggers whose warnings a run prints, because the summary does not contain them."""
 
 
 @click.command(cls=CommandWithEngines, short_help="Send a prompt for every row of a file.")
@@ -135,7 +135,7 @@ def run(
     client = make_client(observers=[display])
     chosen, engine_values = run.chosen(engine, engine_options)
     answer = None if schema is None else options.json_file("--schema", schema)
-    asked: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "prompt": prompt,
         "choices": None if choices is None else choices.split(","),
         "system": system,
@@ -151,7 +151,7 @@ def run(
             out=out,
             model=client.settings.model,
             schema=answer,
-            **asked,
+            **arguments,
             make_client=make_client,
             max_in_flight=client.settings.max_in_flight,
             deadline=deadline,
@@ -161,7 +161,7 @@ def run(
         summary = chosen.run(job, engine_values)
         click.echo(report(summary, out))
         sys.exit(exit_code(summary))
-    prepared = prepare_run(input, out, client.settings.model, answer=answer, table=table, **asked)
+    prepared = prepare_run(input, out, client.settings.model, answer=answer, table=table, **arguments)
     if dry_run:
         from headrace.cli.dry_run import preview
         from headrace.cli.dry_run_sample import take_sample

@@ -53,7 +53,7 @@ def simulate(
         return
     if scenario is None:
         raise click.UsageError("Missing argument 'SCENARIO': a file, or a name from --list.")
-    given = bundled.find_scenario(scenario)
+    chosen = bundled.find_scenario(scenario)
     if show:
         click.echo(bundled.scenario_text(scenario), nl=False)
         return
@@ -61,11 +61,11 @@ def simulate(
         if not Path(path).absolute().parent.is_dir():
             raise InputError(f"{path}: the folder does not exist")
     if settings is not None:
-        given = with_settings(given, settings)
+        chosen = with_settings(chosen, settings)
     result = None
     at_terminal = sys.stderr.isatty()
     try:
-        result = run(given, _tell if at_terminal else None)
+        result = run(chosen, _show_progress if at_terminal else None)
     except* KeyboardInterrupt:
         click.echo(f"{_CLEAR if at_terminal else ''}Interrupted.", err=True)
     if result is None:
@@ -83,7 +83,7 @@ def simulate(
         click.echo(f"Page: {out}")
 
 
-def _tell(variant: Variant, share: float) -> None:
+def _show_progress(variant: Variant, share: float) -> None:
     """Show the progress of the simulation, on one line."""
     click.echo(f"{_CLEAR}{variant.name or 'simulating'} {share:.0%}", nl=False, err=True)
 
@@ -102,9 +102,9 @@ def _print(result: SimulationResult) -> None:
             console.print()
             if run.variant.name:
                 console.print(run.variant.name, style="bold")
-            console.print(_laid_out(tables.timeline(result, run)))
+            console.print(_rich_table(tables.timeline(result, run)))
         console.print()
-        console.print(_laid_out(tables.overview(result)))
+        console.print(_rich_table(tables.overview(result)))
         console.print()
         for note in tables.notes(result):
             console.print(note)
@@ -112,18 +112,18 @@ def _print(result: SimulationResult) -> None:
         click.echo(line.rstrip())
 
 
-def _laid_out(table: Table) -> RichTable:
+def _rich_table(table: Table) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    laid_out = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    rich_table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     last = len(table.headings) - 1
     for number, heading in enumerate(table.headings):
         left = number == 0 or number == last
-        laid_out.add_column(heading, justify="left" if left else "right", no_wrap=True)
+        rich_table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for row in table.rows:
-        laid_out.add_row(*(Text(cell) for cell in row))
-    return laid_out
+        rich_table.add_row(*(Text(cell) for cell in row))
+    return rich_table
 
 
 def _write_csv(result: SimulationResult, path: str) -> None:

@@ -31,7 +31,7 @@ async def perform(
     resource: AbstractAsyncContextManager[object],
     display: ProgressDisplay,
 ) -> Summary:
-    """Send the items that are left, and return the summary.
+    """Send the remaining items, and return the summary.
 
     The first Ctrl-C (or SIGTERM) lets the calls in flight finish, the second drops them. In both cases, every
     finished item is in the journal.

@@ -51,7 +51,7 @@ class ApiMethods(ABC):
 
     @abstractmethod
     async def _send_request(self, request: Request, until: float | None = None) -> Reply:
-        """Run a request, with the default model, within its deadline or until a time shared with others."""
+        """Run a request, with the default model; ``until`` replaces its deadline."""
 
     @abstractmethod
     def _begin_stream(self, request: Request) -> AbstractAsyncContextManager[tuple[Call, Reply]]:
@@ -102,8 +102,8 @@ class ApiMethods(ABC):
             **options: ``model`` (default: the client's); ``timeout`` in seconds per attempt, or a `Timeout`;
                 ``deadline`` in seconds for the whole call; ``headers``, a mapping that adds to the endpoint's
                 headers or replaces them; ``id``, ``tags`` and ``priority``, see `Request`; ``extra_body``, a
-                mapping of parameters that only your endpoint knows. All other options are parameters of the
-                API (``temperature``, ``max_tokens``, …); ``tools`` may also be `Tools`.
+                mapping of parameters that only your endpoint supports. All other options are parameters of
+                the API (``temperature``, ``max_tokens``, …); ``tools`` may also be `Tools`.
 
         Returns:
             The reply; a `ParsedReply` with ``answer=``.
@@ -148,9 +148,9 @@ class ApiMethods(ABC):
             HeadraceError: As for `chat`.
         """
         try:
-            given: Any = options
-            call_options = pop_call_options(given)
-            body = response_body(input, instructions, given, OWN_KEYWORDS)
+            parameters: Any = options
+            call_options = pop_call_options(parameters)
+            body = response_body(input, instructions, parameters, OWN_KEYWORDS)
             request = self._request(self._with_call_options(body, call_options), call_options, "/responses")
         except HeadraceError:
             await checkpoint()

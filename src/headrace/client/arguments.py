@@ -21,7 +21,7 @@ _TRANSPORT_SETTINGS = frozenset({"cert", "cert_key", "cert_password", "proxy"})
 
 
 def check_keywords(keywords: Mapping[str, Any], parameters: Collection[str]) -> None:
-    """Check that each keyword which is not a parameter is a setting of the core or a section."""
+    """Raise `SettingsError` for a keyword that is not a parameter, a setting of the core or a section."""
     known = {*parameters, *CoreSettings.__annotations__}
     for name, value in keywords.items():
         if name not in known and not isinstance(value, Mapping):
@@ -31,16 +31,16 @@ def check_keywords(keywords: Mapping[str, Any], parameters: Collection[str]) -> 
 def check_keywords_have_effect(
     keywords: Collection[str], settings: Settings, *, own_transport: bool, own_policies: bool
 ) -> None:
-    """Check that no setting is given that ``transport=`` or ``policies=`` makes useless."""
+    """Raise `SettingsError` for a setting that has no effect with ``transport=`` or ``policies=``."""
     if own_transport:
         for name in _TRANSPORT_SETTINGS.intersection(keywords):
-            raise SettingsError(f"{name}= has no effect beside transport=; give it to the transport itself")
+            raise SettingsError(f"{name}= has no effect with transport=; pass it to the transport itself")
     if not own_policies:
         settings.check_claimed()
         return
     for name in keywords:
         if name not in CoreSettings.__annotations__ and not settings.is_claimed(name):
-            raise SettingsError(f"{name}= has no effect beside policies=; give it to the policy itself")
+            raise SettingsError(f"{name}= has no effect with policies=; pass it to the policy itself")
 
 
 def choose_limiter(limiter: Limiter | None, max_in_flight: int | None, core: CoreSettings) -> Limiter:

@@ -254,16 +254,17 @@ class Client(CallRunner):
         Args:
             requests: An iterable or async iterable of any length, of prompts, bodies, lines in OpenAI's batch
                 format, `Request` objects, or objects with a `Request` as their attribute ``request``.
-            answer: The type of the answers, as for `chat`, for requests without a type of their own.
+            answer: The type of the answers, as for `chat`, for requests that do not set one.
             max_in_flight: How many attempts of this map may be on the wire at the same time, within the
-                client's limit (default: as many as the client's limiter allows, also when that changes).
+                client's limit (default: the current limit of the client's limiter).
             ordered: Yield outcomes in the order of the input (default: as they complete).
             buffer: How many finished outcomes may wait for the consumer while other items are sent (default:
                 as many as may be in flight). With 0, nothing is sent while an outcome waits.
-            stop_on: "shared_errors" stops the map at an error that all later calls share, such as no credit
-                left, a rejected key or an unknown model: when three items have failed with it, and no call
-                that began after the first of them has succeeded. The map then reads no more requests, and
-                raises the error after the outcomes of those it has read. By default, no error stops it.
+            stop_on: "shared_errors" stops the map at an error that all later calls would get, such as a
+                rejected key, an unknown model or no credit left. It stops when three items have failed with
+                that error and no call that began after the first failure has succeeded. It then reads no more
+                requests, and raises the error after the outcomes of those it has read. By default, no error
+                stops the map.
 
         Returns:
             The stream of outcomes; enter it with ``async with``, or use `OutcomeStream.each`.

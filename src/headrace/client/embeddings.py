@@ -55,8 +55,8 @@ def embeddings_body(dimensions: int | None) -> dict[str, Any]:
 def in_batches(texts: Iterable[str], batch_size: int | None) -> list[list[str]]:
     """Split texts into batches of at most ``batch_size`` (default `MAX_TEXTS`) texts and `MAX_BYTES` bytes.
 
-    A longer text gets a batch of its own; the endpoint decides whether it is too long. Raises `RequestError`
-    for texts that cannot be embedded.
+    A longer text gets its own batch; the endpoint decides whether it is too long. Raises `RequestError` for
+    texts that cannot be embedded.
     """
     batch_size = MAX_TEXTS if batch_size is None else _count("batch_size", batch_size, "texts in a request")
     if isinstance(texts, (str, bytes)):
@@ -71,7 +71,7 @@ def in_batches(texts: Iterable[str], batch_size: int | None) -> list[list[str]]:
         if not batches or len(batches[-1]) == batch_size or size > MAX_BYTES:
             batches.append([])
             size = length
-        batches[-1].append(str(text))  # NumPy's strings have a class of their own, which JSON does not know
+        batches[-1].append(str(text))  # from NumPy's subclass, which the encoder rejects
     return batches
 
 

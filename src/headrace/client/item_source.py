@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 EXHAUSTED: Any = object()
-"""What `ItemSource.next_item` returns when there are no more items."""
+"""The result of `ItemSource.next_item` when there are no more items."""
 
 
 class ItemSource:
@@ -36,8 +36,8 @@ class ItemSource:
         else:
             iterator = iter(items)
             self.next_item = self._reading(iterator.__next__)
-            # The caller closes an iterator that it made itself, such as a file. Generators are closed here,
-            # because nothing else ends their code.
+            # The caller must close its own iterator, such as a file. Generators are closed here, because
+            # nothing else does.
             if isinstance(iterator, Generator) or iterator is not items:
                 self._close = getattr(iterator, "close", None)
 
@@ -74,7 +74,7 @@ class ItemSource:
         return next_item
 
     async def aclose(self) -> None:
-        """Close the input if it is a generator or an iterator made here; raises what its own code raises."""
+        """Close the input if it is a generator or an iterator made here; raises the errors of its code."""
         close, self._close = self._close, None
         if close is not None:
             closed = close()

@@ -5,9 +5,8 @@ limited. This keeps memory constant, slows the sending for a slow consumer, and 
 runs ahead of its slowest call.
 
 A call is *active* unless it waits for a retry or a rate limit. As many calls are active as the limiter has
-tokens. For each waiting call another one begins, up to `MAX_HELD` times as many in all. While no call
-has succeeded, only a few begin: all may fail for the same reason, and each would cost the endpoint as many
-attempts as the first ones.
+tokens. For each waiting call another one begins, up to `MAX_HELD` times as many in all. Until a call has
+succeeded, only a few others begin: all may fail for the same reason, each with several attempts.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ from headrace.limiter_tokens import Limiter
 from headrace.limiters import PriorityCapacityLimiter
 
 MAX_HELD = 4
-"""How many calls are held at most, waiting ones included, as a multiple of those that may be active."""
+"""Maximum number of held calls, including waiting ones, as a multiple of the active ones."""
 
 _INITIAL_EXTRA = 3
-"""How many calls begin for waiting ones before any call has succeeded; each success allows one more."""
+"""Calls that may begin in place of waiting ones before the first success; each success allows one more."""
 
 _STARTS_PER_TURN = 64
 """How many workers start in one turn of the event loop.
@@ -50,8 +49,8 @@ _OUTCOMES_PER_TURN = 16
 class OutcomeStream(Generic[R_co]):
     """The outcomes of a map: an async context manager and iterator; see `Client.map`.
 
-    Outcomes come as calls complete, or in the order of the input. An error of the input is raised by the
-    iteration, after the outcomes of the items before it. Leaving the block cancels the remaining calls.
+    Outcomes are yielded as calls complete, or in the order of the input. An error of the input is raised by
+    the iteration, after the outcomes of the items before it. Leaving the block cancels the remaining calls.
     """
 
     def __init__(
@@ -139,8 +138,8 @@ class OutcomeStream(Generic[R_co]):
     async def each(self, callback: Callable[[Outcome[R_co]], None]) -> None:
         """Call ``callback`` for each outcome, instead of entering the block and iterating.
 
-        This is the fastest way for a callback that awaits nothing: the task that made the call also calls
-        ``callback``, so that no other task must be woken.
+        This is the fastest way for a synchronous callback: the task that made the call also calls
+        ``callback``, so no other task must be woken.
 
         Args:
             callback: An error that it raises ends the map.
@@ -163,7 +162,7 @@ class OutcomeStream(Generic[R_co]):
         async def worker(source: ItemSource) -> None:
             nonlocal ended
             next_item = source.next_item
-            # There can be too many calls after the end of a wait, or with a smaller limit.
+            # There can be too many workers after a call resumes, or after the limit was lowered.
             while self._running - self._waiting_calls <= self._active:
                 result = next_item()
                 item = await result if source.is_async else result
@@ -303,7 +302,7 @@ class OutcomeStream(Generic[R_co]):
             elif self._waiting_calls:
                 self._start_workers()
             self._add_outcome(outcome)
-        # Not in a finally: to a consumer that is cancelled with its workers, these must not look finished.
+        # Not in a finally: a consumer that is cancelled with its workers must not see them as finished.
         self._running -= 1
         self._wake_consumers()
 

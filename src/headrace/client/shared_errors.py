@@ -29,7 +29,7 @@ from headrace.wire.error_scope import ErrorScope, SharedError
 T = TypeVar("T")
 
 MIN_ITEMS = 3
-"""How many different items must get the same error."""
+"""How many different items must fail with the same error."""
 
 MAX_HELD = 1000
 """How many items are held without a verdict."""
@@ -41,11 +41,11 @@ class _Suspicion(Generic[T]):
 
     Attributes:
         error: The error.
-        since: How many calls had begun when it first occurred.
-        first: What is held for its first item.
-        others_succeed: Whether a call that had begun before has succeeded since.
-        items: The items that got it.
-        held: What is held for them.
+        since: The number of calls that had begun when it first occurred.
+        first: The record of the first item that failed with it.
+        others_succeed: Whether a call that began earlier has succeeded since.
+        items: The positions of the items that failed with it.
+        held: The records of these items.
     """
 
     error: SharedError
@@ -61,7 +61,7 @@ class _Suspicion(Generic[T]):
 
     @property
     def is_shared(self) -> bool:
-        """Whether the error counts as shared when no running call can refute it any more."""
+        """Whether the error counts as shared once no running call can refute it."""
         if self.error.scope in {ErrorScope.ACCOUNT, ErrorScope.RUN}:
             return True
         return self.has_enough_items and not self.others_succeed
@@ -73,20 +73,20 @@ class _Suspicion(Generic[T]):
 
 @attrs.define
 class Verdict(Generic[T]):
-    """The shared error, and what is held for the first item that got it."""
+    """The shared error, and the record of the first item that failed with it."""
 
     error: SharedError
     first: T
 
 
 class SharedErrorDetector(Generic[T]):
-    """Decides from the result of each call whether to stop, and which items to hold until that is clear.
+    """Decides from the results of calls whether to stop, and holds the records of failed items until then.
 
     Args:
         max_held: How many items are held without a verdict.
 
     Attributes:
-        held: The number of held items. What is held for an item, a ``T``, is up to the caller.
+        held: The number of held records, objects of the caller's type ``T``.
         verdict: The error at which to stop; None while items may be read.
     """
 
@@ -103,7 +103,7 @@ class SharedErrorDetector(Generic[T]):
         return self._begun
 
     def fail(self, item: int, error: SharedError, held: T) -> list[T]:
-        """Report that an item failed with an error that others may share; returns what is released."""
+        """Report that an item failed with an error that others may share; returns the released records."""
         suspicion = self._suspicions.get(error.key)
         if suspicion is None:
             suspicion = self._suspicions[error.key] = _Suspicion(error, self._begun, held)
@@ -119,7 +119,7 @@ class SharedErrorDetector(Generic[T]):
         return []
 
     def succeed(self, number: int) -> list[T]:
-        """Report that the call with this number succeeded; returns what is released."""
+        """Report that the call with this number succeeded; returns the released records."""
         suspicions = self._suspicions
         refuted = [key for key, each in suspicions.items() if each.is_refuted_by(number)]
         released = [held for key in refuted for held in suspicions.pop(key).held]
@@ -131,7 +131,7 @@ class SharedErrorDetector(Generic[T]):
         return released
 
     def settle(self, *, exhausted: bool) -> list[T]:
-        """Report that no call is running; returns what is released.
+        """Report that no call is running; returns the released records.
 
         Args:
             exhausted: Whether the input is at its end as well.
@@ -145,7 +145,7 @@ class SharedErrorDetector(Generic[T]):
         return []
 
     def forget(self) -> None:
-        """Start again; the caller sends what was held again."""
+        """Start again; the caller sends the held items again."""
         self._release()
         self.verdict = None
 

@@ -17,8 +17,8 @@ from headrace.wire.error_scope import shared_error
 class StopOnSharedErrors:
     """Wraps the input and the work of a map, and reports each call to a `SharedErrorDetector`.
 
-    It is an async iterable of the items. While the detector has a verdict, it waits for the running calls.
-    It then raises the error, unless one of them has revoked the verdict.
+    It is an async iterable of the items. When the detector has a verdict, the iteration waits for the running
+    calls, and raises the error unless one of them revokes the verdict.
     """
 
     def __init__(

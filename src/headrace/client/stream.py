@@ -79,7 +79,7 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            # Leaving early is not a failure of the call, whatever the error of the block.
+            # Leaving the block early is not a failure of the call, even with an error.
             self._finish(StreamResult(error=None if isinstance(error, Exception) else error))
             await self._reader.aclose()
         finally:

@@ -144,7 +144,7 @@ class BridgeTransport:
             await lifespans.aclose()
         self._token = None
 
-    # For this class.
+    # Internal.
 
     async def _open(self) -> None:
         """Create everything that belongs to an event loop, once per event loop."""
@@ -176,7 +176,7 @@ class BridgeTransport:
         if reply.stream is not None:
             reply.stream = await PassthroughBody.begin(call, reply, reply.stream, self._max_bytes)
         else:
-            read_usage(reply)  # nothing else: the caller reads the rest
+            read_usage(reply)  # nothing else, because the caller reads the rest
         return reply
 
     def _end_failed(self, call: Call, error: BaseException) -> None:

@@ -15,7 +15,7 @@ from headrace.wire.batch_lines import EncodedBody
 _CONNECTION_HEADERS = frozenset(
     {b"accept-encoding", b"connection", b"content-length", b"host", b"transfer-encoding"}
 )
-"""Headers that are not passed on: the transport sets its own, and the encodings that it can decode."""
+"""Headers that are not forwarded: the transport sets its own, and the encodings that it can decode."""
 
 _SAFE_FOR_OTHER_ORIGINS = frozenset({b"accept", b"accept-language", b"content-type", b"range", b"user-agent"})
 """Headers that are kept in a redirect to another origin; any other may contain a credential."""
@@ -34,7 +34,7 @@ _MAX_CACHED = 256
 
 
 class _ParsedHeaders(NamedTuple):
-    """Headers to send, and what they say about the request."""
+    """Headers to send, and flags read from them."""
 
     headers: tuple[tuple[str, str], ...]
     wants_events: bool
@@ -75,9 +75,11 @@ class CallFactory:
         head = self._heads.get(raw) or self._head(raw)
         unbounded = extensions.get(STREAMED, False)
         streamed = unbounded or head.wants_events or (body is not None and bool(body.fields.stream))
-        asking = Request(body, request.url.raw_path.decode("ascii"), request.method, headers=head.headers)
+        api_request = Request(
+            body, request.url.raw_path.decode("ascii"), request.method, headers=head.headers
+        )
         call = Call(
-            asking,
+            api_request,
             endpoint,
             content,
             timeout,
@@ -113,7 +115,7 @@ class CallFactory:
 
 
 def _same_origin(first: str, origin: str) -> bool:
-    """Whether credentials may be sent on: to the same origin, or to the same host over https."""
+    """Whether credentials may be forwarded: to the same origin, or to the same host over https."""
     return origin in {first, f"https{first.removeprefix('http')}"}
 
 

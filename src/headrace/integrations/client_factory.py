@@ -29,7 +29,7 @@ class BridgeClient(TemplatingClient):
 
     def send(self, request: Any, **options: Any) -> Coroutine[Any, Any, Any]:
         """Send a request; see ``send`` of the library's ``AsyncClient``."""
-        # The library does not tell a transport whether the caller reads the response as a stream.
+        # The library does not pass on to a transport whether the caller reads the response as a stream.
         request.extensions[STREAMED] = options.get("stream", False)
         return super().send(request, **options)  # type: ignore[misc, no-any-return]
 
@@ -62,7 +62,7 @@ class ClientFactory(Generic[ClientT]):
 
         Args:
             policies: The policies to use. By default those of the installed plugins, with their settings.
-            observers: They receive events.
+            observers: Receive events.
             max_in_flight: Requests at once, by default 1000. More requests wait, up to the pool timeout.
             options: Options of the library's ``AsyncClient``, and sections of plugin settings such as
                 ``retry={"attempts": 5}``.
@@ -74,18 +74,18 @@ class ClientFactory(Generic[ClientT]):
             SettingsError: An option or setting is unknown or out of range.
             PluginError: A plugin cannot be loaded.
         """
-        own, sections, theirs = _split(self._library.AsyncClient, options)
+        transport_options, sections, client_options = _split(self._library.AsyncClient, options)
         bridge = self._transport(
             self._library,
             self._stream,
             policies=policies,
             observers=observers,
             max_in_flight=max_in_flight,
-            options=own,
+            options=transport_options,
             sections=sections,
         )
         # Like the SDKs' own clients, and unlike the libraries'.
-        client: ClientT = self._client(transport=bridge, **({"follow_redirects": True} | theirs))
+        client: ClientT = self._client(transport=bridge, **({"follow_redirects": True} | client_options))
         return client
 
     def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
@@ -99,14 +99,14 @@ def _split(client: type, options: Mapping[str, Any]) -> tuple[dict[str, Any], di
     Raises `SettingsError` for an unknown option.
     """
     known = set(inspect.signature(client.__init__).parameters) - {"self"}  # type: ignore[misc]
-    own = {name: value for name, value in options.items() if name in _TRANSPORT_OPTIONS}
-    theirs = {
+    transport_options = {name: value for name, value in options.items() if name in _TRANSPORT_OPTIONS}
+    client_options = {
         name: value for name, value in options.items() if name in known - _TRANSPORT_OPTIONS | _SHARED_OPTIONS
     }
-    if "transport" in theirs:
+    if "transport" in client_options:
         raise SettingsError("transport= is set by headrace; remove it, or use the library's own client")
     sections = {name: value for name, value in options.items() if name not in known}
     for name, value in sections.items():
         if not isinstance(value, Mapping):
             raise SettingsError(f"async_client has no option {name!r}; {nearest(name, known)}")
-    return own, sections, theirs
+    return transport_options, sections, client_options

@@ -37,11 +37,11 @@ class DetachedLifespans:
         )
         self._entered, self._closing, self._exited = anyio.Event(), anyio.Event(), anyio.Event()
         self._error: Exception | None = None
-        self._whole = anyio.CancelScope()
+        self._scope = anyio.CancelScope()
         self._opened = self._closed = self._failed = False
 
     async def open(self) -> None:
-        """Enter the lifespans, once. Each call raises an error of this, or of a background task."""
+        """Enter the lifespans, once. Each call raises an error of entering, or of a background task."""
         if not self._opened:
             self._opened = True
             if self._needs_task:
@@ -54,7 +54,7 @@ class DetachedLifespans:
         self._raise_error()
 
     async def aclose(self) -> None:
-        """Leave the lifespans. Raises an error of this."""
+        """Leave the lifespans. Raises an error of leaving."""
         self._closed = True
         self._closing.set()
         if not self._needs_task:
@@ -63,7 +63,7 @@ class DetachedLifespans:
             return
         is_entering = not self._entered.is_set()
         if is_entering:
-            self._whole.cancel()
+            self._scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._exited.wait()
         if not is_entering:
@@ -85,7 +85,7 @@ class DetachedLifespans:
         if on_asyncio():
             import asyncio
 
-            # In a context of its own, because it does not belong to the first request.
+            # In a new context, because it does not belong to the first request.
             task = asyncio.get_running_loop().create_task(
                 self._run(), name="headrace lifespans", context=contextvars.Context()
             )
@@ -98,7 +98,7 @@ class DetachedLifespans:
 
     async def _run(self) -> None:
         try:
-            with self._whole:
+            with self._scope:
                 await self._hold_lifespans()
             if not self._entered.is_set():
                 self._error = ClientStateError("this client was closed while it was opening")

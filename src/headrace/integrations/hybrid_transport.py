@@ -111,7 +111,7 @@ class HybridTransport:
             await self._library_transport.aclose()
 
     def _proxy(self, url: str) -> str | None:
-        """The proxy for a URL, as the library chooses it."""
+        """The proxy that the library would choose for a URL."""
         if self._options.get("proxy") is not None:
             return proxy_url(self._library, self._options)
         return environment_proxy(url) if self._options.get("trust_env", True) else None

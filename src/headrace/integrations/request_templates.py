@@ -52,10 +52,10 @@ class TemplatingClient:
         timeout: object = None,  # not part of the kind
         **others: Any,
     ) -> Hashable | None:
-        """What a request shares with its copies. None: it cannot be copied."""
-        client, given = cast(Any, self), _pairs(headers)
+        """The key of a request's template. None: the request cannot be copied."""
+        client, pairs = cast(Any, self), _pairs(headers)
         if (
-            given is None
+            pairs is None
             or not content
             or type(content) is not bytes
             or any(others.values())
@@ -64,11 +64,11 @@ class TemplatingClient:
             return None
         address = str(url)
         base = None if "://" in address else str(client.base_url)
-        return method, address, base, given, tuple(client.headers.raw)
+        return method, address, base, pairs, tuple(client.headers.raw)
 
-    def _keep(self, kind: Hashable, request: Any, given: Any) -> None:
+    def _keep(self, kind: Hashable, request: Any, own_headers: Any) -> None:
         client = cast(Any, self)
-        named = self.library.Headers(given)
+        named = self.library.Headers(own_headers)
         if any(name in named or name in client.headers for name in _PER_REQUEST):
             return
         headers = self.library.Headers(request.headers)

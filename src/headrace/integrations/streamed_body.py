@@ -33,7 +33,7 @@ class PassthroughBody:
 
     @classmethod
     async def begin(cls, call: Call, reply: Reply, body: Body, max_kept: int) -> Self:
-        """Wait for the first bytes, because before them a retry does no harm.
+        """Wait for the first bytes, because a retry is harmless until then.
 
         Of a JSON response at most ``max_kept`` bytes are kept, to read its token counts.
         """

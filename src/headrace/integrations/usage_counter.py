@@ -47,7 +47,7 @@ class UsageCounter:
     def feed(self, part: bytes) -> None:
         """Read the next bytes."""
         if self._undecided:
-            part = part.lstrip(_BLANK)  # without meaning in both formats
+            part = part.lstrip(_BLANK)  # without meaning in either format
             self._decide(part[:1])
         if self._events is not None:
             self._feed_events(self._events, part)
@@ -57,7 +57,7 @@ class UsageCounter:
                 self._json = None
 
     def end(self, *, complete: bool) -> None:
-        """The body has ended."""
+        """Finish at the end of the body."""
         if self._events is not None and complete:
             self._read_events(self._events.end())
         if self._json is None:

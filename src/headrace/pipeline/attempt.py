@@ -42,14 +42,14 @@ _ADVICE = {
     402: "the account has no credit left; add some, or use another key",
     403: "the key or account lacks the permission; check it at the provider",
     404: "no such path or model there; check base_url and model",
-    405: "that path does not take such calls; check base_url",
+    405: "the path does not accept this method; check base_url",
     413: "the request is too large for the endpoint",
     429: "the endpoint's rate limit is reached",
 }
 
 
 def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Send:
-    """A transport's ``send`` that counts attempts, reads the envelope and raises errors by status.
+    """A transport's ``send`` that counts attempts, reads the body and raises errors by status.
 
     Args:
         send: Makes one attempt.
@@ -168,7 +168,7 @@ def rewrite_for_endpoint(call: Call) -> Call:
 
 
 def set_response_format(call: Call, answer: ResponseFormat, mode: SchemaMode) -> None:
-    """Change the body of a call so that it asks for an answer in this mode."""
+    """Change the body of a call so that it requests an answer in this mode."""
     before = call.request.body or {}
     if mode is SchemaMode.JSON_SCHEMA and answer.is_requested_by(before):
         return
@@ -217,9 +217,9 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     elif status in {400, 422} and error.param:
         advice = f"the endpoint rejects {printable(error.param[:100])}; change it"
     if error.message:
-        said = printable(error.message[:MAX_MESSAGE_CHARS])
+        text = printable(error.message[:MAX_MESSAGE_CHARS])
     else:
-        said = shown(content) if content else "no body"
+        text = shown(content) if content else "no body"
     where = f"{call.request.method} {call.request.path}: status {status}"
     kind: type[StatusError] = StatusError
     if status == 401:
@@ -235,7 +235,7 @@ def status_error(call: Call, reply: Reply) -> StatusError:
     elif status >= 500:
         kind = ServerError
     return kind(
-        f"{said} ({where}; {advice})" if advice else f"{said} ({where})",
+        f"{text} ({where}; {advice})" if advice else f"{text} ({where})",
         status,
         headers,
         content,

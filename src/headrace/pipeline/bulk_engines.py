@@ -1,4 +1,4 @@
-"""Engines: other ways to execute a bulk run than processes of this machine, such as Ray."""
+"""Engines execute bulk runs elsewhere than in processes of this machine, for example on Ray."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _wrapped(policy: Policy, method: str, send: Send) -> Send:
 
 
 def _returning_replies(policy: Policy, send: Send) -> Send:
-    """``send`` with a check of its result; otherwise the next outer policy would fail and be blamed."""
+    """``send`` with a check of its result, so that errors name this policy and not the next outer one."""
 
     async def check(call: Call) -> Reply:
         reply = await send(call)

@@ -34,13 +34,13 @@ _DONE_GRACE = 0.02
 """Seconds after ``[DONE]`` in which the response must end, so that the connection can be used again."""
 
 _USAGE_GRACE = 2.0
-"""Seconds to wait for token counts and ``[DONE]`` after the finish reason, when the answer is complete."""
+"""Seconds to wait for token counts and ``[DONE]`` after the finish reason."""
 
 _INCLUDE_USAGE = {"include_usage": True}
 
 
 def streamed_request(request: Request) -> Request:
-    """The request with ``stream`` set, and ``include_usage`` unless its ``stream_options`` say otherwise."""
+    """The request with ``stream`` set, and ``include_usage`` unless its ``stream_options`` set it."""
     body = dict(request.body or {})
     options = body.get("stream_options")
     body["stream_options"] = (
@@ -106,7 +106,7 @@ class ChunkReader:
             raise self.failure
 
     async def _first_bytes(self, until: float) -> bytes:
-        """Enough of the body to tell what it is; empty if the body is."""
+        """Enough bytes to identify the kind of body; empty for an empty body."""
         first = b""
         while may_become_events(first) and (data := await self._receive(until)):
             first += data
@@ -221,7 +221,7 @@ async def open_stream(call: Call, reply: Reply, max_bytes: float) -> Reply:
     except BaseException:
         await reader.aclose()
         raise
-    if reader.done and not reader.ready:  # no chunk will come; policies may look at the reason
+    if reader.done and not reader.ready:  # no chunk follows; policies may read the reason
         reply.content = msgspec.json.encode(reader.accumulator.body())
         reply.usage, reply.model = reader.accumulator.usage, reader.accumulator.model
     return reply

@@ -1,4 +1,4 @@
-"""What a client opens and closes: the lifespans of its transport and policies, and its task group.
+"""The lifespans of a client's transport and policies, and the client's task group.
 
 A transport or policy may have ``lifespan(group)``, which returns an async context manager. The client enters
 it when it opens and exits it when it closes, in reverse order. ``await group()`` gives the client's task
@@ -45,20 +45,20 @@ class _Entered:
 
 
 _entered: dict[int, _Entered] = {}
-"""By the id of the transport or policy, which stays alive while it is in here."""
+"""By the id of the component; an entry keeps its component alive."""
 
 
 class Lifespans:
     """The lifespans of one client.
 
     If several clients of one event loop share a component, the first one enters its lifespan and the last one
-    exits it. If it has background tasks, it ends with the first client, so such clients must be closed in
+    exits it. Background tasks of the component end with the first client, so such clients must be closed in
     reverse order.
 
     Args:
         components: In the order in which they are entered.
-        on_loss: Called with a message when another client closes that runs the background tasks of a
-            component of this client.
+        on_loss: Called with a message when another client closes and ends the background tasks of a shared
+            component.
     """
 
     def __init__(self, components: Sequence[Component], on_loss: Callable[[str], None]) -> None:

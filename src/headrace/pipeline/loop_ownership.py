@@ -18,7 +18,7 @@ _used_in: WeakKeyDictionary[Any, EventLoopToken] = WeakKeyDictionary()
 def bind_to_running_loop(component: Any, name: str) -> bool:
     """Bind a component to the running event loop.
 
-    If it was bound to a loop that has ended, its ``reset()`` is called, if it has one.
+    If it was bound to a loop that has ended, its ``reset()`` is called, if there is one.
 
     Returns:
         Whether it was bound to another loop before.

@@ -43,10 +43,10 @@ def validate_policies(policies: Iterable[Policy]) -> tuple[Policy, ...]:
     """The value of ``policies=``, sorted; raises `SettingsError` or `PluginError`."""
     if isinstance(policies, str) or not isinstance(policies, Iterable):
         raise SettingsError(f"policies={policies!r}: must be a list of policies, like [Retry()]")
-    given = tuple(policies)
-    for policy in given:
+    listed = tuple(policies)
+    for policy in listed:
         check_policy(policy, "policies=")
-    return sort_policies(given)
+    return sort_policies(listed)
 
 
 def resolve_policies(
@@ -55,7 +55,7 @@ def resolve_policies(
     plugins: Plugins | None,
     settings: Settings,
 ) -> tuple[tuple[Policy, ...], list[Observer]]:
-    """The sorted policies of a client, and all its observers, including policies that observe.
+    """The sorted policies of a client, and all its observers, including policies with ``notify``.
 
     Args:
         policies: Exactly these; None for those of ``plugins``, together with the observers of ``plugins``.
@@ -80,7 +80,7 @@ def resolve_policies(
 
 
 class Pipeline:
-    """What each call goes through: policies, tokens, its deadline, and the completion of its reply or error.
+    """Runs each call through its policies, tokens and deadline, and completes its reply or error.
 
     Args:
         policies: Outermost first.
@@ -89,7 +89,7 @@ class Pipeline:
         send: Makes an attempt.
 
     Attributes:
-        closed: Why no attempt is made any more; None while the pipeline is in use.
+        closed: Why no more attempts are made; None while the pipeline is in use.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Pipeline:
         self.notify = compile_observers(self._observers)
 
     def components(self, transport: Transport) -> list[Component]:
-        """What a client opens and closes, beginning with the transport."""
+        """The components that a client opens and closes, transport first."""
         components = [Component(TRANSPORT, transport), Component("the limiter", self.limiter)]
         policies = [Component(f"policy {policy.name!r}", policy) for policy in reversed(self.policies)]
         return components + policies

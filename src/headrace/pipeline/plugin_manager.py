@@ -95,18 +95,20 @@ class Plugins:
 
     def call(self, hook: str, **arguments: Any) -> list[tuple[Plugin, Any]]:
         """The results of ``hook`` of all plugins, without None."""
-        return [(plugin, answer) for plugin in self.found for answer in self._ask(plugin, hook, arguments)]
+        return [
+            (plugin, result) for plugin in self.found for result in self._call_one(plugin, hook, arguments)
+        ]
 
-    def _ask(self, plugin: Plugin, hook: str, arguments: dict[str, Any]) -> list[Any]:
-        """The results of ``hook`` of one plugin; plugins are called one by one, so that errors name them."""
+    def _call_one(self, plugin: Plugin, hook: str, arguments: dict[str, Any]) -> list[Any]:
+        """The results of ``hook`` of one plugin, called alone so that errors can name the plugin."""
         others = [other.module for other in self.found if other is not plugin]
         try:
-            answers = self._manager.subset_hook_caller(hook, others)(**arguments)
+            results = self._manager.subset_hook_caller(hook, others)(**arguments)
         except SettingsError:
             raise
         except Exception as error:
             raise PluginError(f"{plugin}: {hook} raised {type(error).__name__}: {error}") from error
-        return [answer for answer in answers if answer is not None]
+        return [result for result in results if result is not None]
 
     def contributions(self, settings: Settings) -> list[tuple[Plugin, Policy]]:
         """The policies of each plugin; raises `PluginError` for an invalid policy or a duplicate name."""
@@ -141,8 +143,8 @@ class Plugins:
     def contributed_observers(self, settings: Settings) -> list[tuple[Plugin, Observer]]:
         """The observers of each plugin; raises `PluginError` for an invalid observer."""
         observers = []
-        for plugin, given in self.call("headrace_observers", settings=settings):
-            for observer in _each(plugin, "headrace_observers", given):
+        for plugin, contributed in self.call("headrace_observers", settings=settings):
+            for observer in _each(plugin, "headrace_observers", contributed):
                 check_observer(observer, str(plugin))
                 observers.append((plugin, observer))
         return observers
@@ -153,7 +155,8 @@ class Plugins:
         return None if offer is None else offer[1]
 
     def offered_transport(self, settings: Settings) -> tuple[Plugin, Transport] | None:
-        """The same with its plugin; None also if the settings name one of headrace's own transports.
+        """The plugin's transport with its plugin; None also if the settings name one of headrace's own
+        transports.
 
         Raises:
             PluginError: Two plugins offer a transport, or a result is not a transport.
@@ -186,14 +189,14 @@ class Plugins:
 
     def commands_of(self, plugin: Plugin, cli: Any) -> None:
         """Let one plugin add its commands."""
-        self._ask(plugin, "headrace_commands", {"cli": cli})
+        self._call_one(plugin, "headrace_commands", {"cli": cli})
 
 
-def _each(plugin: Plugin, hook: str, answer: Any) -> Iterable[Any]:
-    if isinstance(answer, (str, bytes)) or not isinstance(answer, Iterable):
-        raise PluginError(f"{plugin}: {hook} returned {answer!r}, which is not a list")
+def _each(plugin: Plugin, hook: str, result: Any) -> Iterable[Any]:
+    if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
+        raise PluginError(f"{plugin}: {hook} returned {result!r}, which is not a list")
     try:
-        return list(answer)
+        return list(result)
     except SettingsError:
         raise
     except Exception as error:  # a hook that is a generator runs only here

@@ -1,4 +1,4 @@
-"""Chooses how to ask an endpoint for a typed answer: in the strictest mode that it has not rejected."""
+"""Chooses how to request a typed answer: in the strictest mode that the endpoint has not rejected."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _ABOUT_THIS_SCHEMA = re.compile(
 
 
 def rejects_format(content: bytes) -> bool:
-    """Whether the body of a 400 or 422 is about the format that was asked for."""
+    """Whether the body of a 400 or 422 is about the requested format."""
     return _ABOUT_FORMAT.search(content) is not None
 
 
 class SchemaModes:
     """Remembers which modes an endpoint rejects for a model, and which schemas.
 
-    A rejected schema says nothing about other schemas. As long as an endpoint does not say that it supports
-    no schemas at all, each schema is tried once.
+    A rejected schema implies nothing for other schemas. Unless an endpoint reports that it supports no
+    schemas at all, each schema is tried once.
     """
 
     def __init__(self) -> None:

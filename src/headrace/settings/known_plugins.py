@@ -1,4 +1,4 @@
-"""The plugins that are published with headrace, to name the one that is not installed."""
+"""The plugins that are published with headrace, for errors about a missing one."""
 
 from __future__ import annotations
 

@@ -78,15 +78,15 @@ def load_settings(
     if keywords.get("base_url") is not None or environ.get("HEADRACE_BASE_URL"):
         # This replaces several endpoints. OPENAI_BASE_URL does not, because it is meant for all programs.
         core.pop("endpoints", None)
-    given: dict[str, dict[str, Any]] = {}
-    _sort_in({key: value for key, value in keywords.items() if value is not None}, core, given, "")
+    keyword_sections: dict[str, dict[str, Any]] = {}
+    _sort_in({key: value for key, value in keywords.items() if value is not None}, core, keyword_sections, "")
     endpoints = core.pop("endpoints", None)
     built = build(CoreSettings, core, "")
     if endpoints is not None:
         if keywords.get("base_url") is not None:
             raise SettingsError("base_url= names one endpoint and endpoints= several; remove one of them")
         built = attrs.evolve(built, endpoints=_endpoints(endpoints, environ))
-    return Settings(built, sections, rest, given)
+    return Settings(built, sections, rest, keyword_sections)
 
 
 def settings_in(table: Mapping[str, Any]) -> Settings:
@@ -97,14 +97,16 @@ def settings_in(table: Mapping[str, Any]) -> Settings:
     return Settings(build(CoreSettings, core, ""), sections, {})
 
 
-def _endpoints(given: Any, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
-    """Endpoints from a list, or from tables by name, in which ``api_key_env`` names the variable of a key."""
-    if isinstance(given, (list, tuple)) and given and all(isinstance(each, Endpoint) for each in given):
-        return tuple(given)
-    if not isinstance(given, Mapping) or not all(isinstance(each, Mapping) for each in given.values()):
+def _endpoints(raw: Any, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    """Endpoints from a list, or from tables by name; ``api_key_env`` in a table names the variable with the
+    key.
+    """
+    if isinstance(raw, (list, tuple)) and raw and all(isinstance(each, Endpoint) for each in raw):
+        return tuple(raw)
+    if not isinstance(raw, Mapping) or not all(isinstance(each, Mapping) for each in raw.values()):
         raise SettingsError("endpoints: must be tables like [endpoints.NAME], or a list of headrace.Endpoint")
     endpoints = []
-    for name, table in given.items():
+    for name, table in raw.items():
         values, where = {"name": name} | dict(table), f"[endpoints.{name}] "
         if "api_key" in values:
             raise SettingsError(f"{where}a key must not be here; set api_key_env to the name of its variable")

@@ -57,9 +57,9 @@ class RateLimits:
         input_tokens_per_minute: For each model at each endpoint (default: no limit).
         output_tokens_per_minute: For each model at each endpoint (default: no limit).
         limits: Tables of the four limits above by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``, which
-            override them. For each limit, the first of these three tables that has it counts.
+            override them. For each limit, the first of these three tables that contains it applies.
         burst: Burst size: how many seconds' worth of a limit may be used at once (default 1).
-        unsupported: Limits that a subclass does not support, with a hint what to do instead.
+        unsupported: Limits that a subclass does not support, each with a hint at an alternative.
 
     Raises:
         SettingsError: A value is not above 0, or ``limits`` has an unknown or unsupported limit.

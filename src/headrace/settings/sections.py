@@ -94,7 +94,7 @@ class Settings:
 
 
 def _hint(plugin: str, name: str, known: Iterable[str]) -> str:
-    """The end of a message: the plugin to install if it is one of ours, else the nearest known name."""
+    """The end of a message: the plugin to install if headrace publishes it, else the nearest known name."""
     from headrace.settings.known_plugins import missing_plugin
 
     distribution = missing_plugin(plugin)

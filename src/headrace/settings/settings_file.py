@@ -11,7 +11,7 @@ from headrace.errors import SettingsError
 
 
 def read_settings_file(directory: Path | None) -> tuple[str, Mapping[str, Any]]:
-    """The file's name for messages, and its settings; empty ones if there is no file.
+    """The file's name for messages, and its settings; both empty without a file.
 
     ``directory`` is where the search starts, by default the current folder.
     """

@@ -28,7 +28,7 @@ Make = Callable[[], Policy]
 async def check_policy_contract(make: Make) -> None:
     """Test what every policy must do. Run this on trio and on asyncio.
 
-    - It has a name and a stage. It passes on a reply, also of a streamed call, and raises an error unchanged.
+    - It has a name and a stage. It passes on replies, also of streamed calls, and raises errors unchanged.
     - A cancelled call ends at once and does not count as a failure. The next call succeeds.
     - Many calls at once do not affect each other. All succeed even if only one attempt may be on the wire:
       the policy waits in ``call.waiting()``.
@@ -36,13 +36,13 @@ async def check_policy_contract(make: Make) -> None:
     - ``notify``, if there is one, accepts any event.
     - Several open clients may share it, and a client may use it after another one. ``lifespan``, if there is
       one, leaves no task behind, also when the client's block is cancelled.
-    - After its event loop has ended it works in another one: ``reset`` clears what belongs to the old loop.
+    - After its event loop has ended it works in another one: ``reset`` clears the state of the old loop.
 
     Args:
         make: Returns a new policy each time.
 
     Raises:
-        AssertionError: The policy breaks the contract; the message says how.
+        AssertionError: The policy breaks the contract; the message describes how.
     """
     _check_names(make())
     await _check_replies(make)
@@ -135,7 +135,7 @@ async def _check_cancellation(make: Make) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(call)
             with anyio.fail_after(_PATIENCE):
-                while not endpoint.in_flight:  # noqa: ASYNC110 - there is no event for the begin of an attempt
+                while not endpoint.in_flight:  # noqa: ASYNC110 - there is no event for the start of an attempt
                     await anyio.sleep(0.001)
             group.cancel_scope.cancel()
         assert cancelled, "the policy swallowed a cancellation"
@@ -167,7 +167,7 @@ async def _check_many_calls(make: Make) -> None:
 
 @attrs.frozen
 class _Surrounding:
-    """A policy that passes each call to ``around``, with what sends it."""
+    """A policy that passes each call to ``around``, with the inner ``send``."""
 
     name: str
     stage: Stage
@@ -196,7 +196,7 @@ async def _check_sending_again(make: Make) -> None:
         try:
             reply = await client.chat("Hallo")
         except CallError as error:
-            raise AssertionError(f"a call fails that another policy sends again: {error}") from error
+            raise AssertionError(f"a call fails although another policy sends it again: {error}") from error
         assert reply.text == "at last", "the reply of a second attempt was not returned"
 
 
@@ -250,7 +250,7 @@ async def _check_other_event_loop(make: Make) -> None:
             except Exception as error:
                 raise AssertionError(
                     f"the policy fails in a second event loop: {error!r}; "
-                    "reset() must clear what belongs to an event loop"
+                    "reset() must clear the state of the old loop"
                 ) from error
 
     await anyio.to_thread.run_sync(use_twice)

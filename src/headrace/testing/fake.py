@@ -64,18 +64,18 @@ class Answer:
         return msgspec.json.encode(answer_to(request, model or "fake-model", self.text, usage))
 
     def events(self, model: str | None) -> bytes:
-        """The same as server-sent events for a streamed call, one word per event."""
+        """The answer as server-sent events for a streamed call, one word per event."""
         if isinstance(self.body, bytes):
             return self.body
-        whole = msgspec.json.decode(self.content(model))
-        head = {name: whole.get(name) for name in ("id", "created", "model")}
+        completion = msgspec.json.decode(self.content(model))
+        head = {name: completion.get(name) for name in ("id", "created", "model")}
         head["object"] = "chat.completion.chunk"
         chunks = [
             head | {"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}
             for word in re.findall(r"\s*\S+\s*$|\s*\S+", self.text)
         ]
         chunks.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        chunks.append(head | {"choices": [], "usage": whole.get("usage")})
+        chunks.append(head | {"choices": [], "usage": completion.get("usage")})
         events = [b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in chunks]
         return b"".join([*events, b"data: [DONE]\n\n"])
 
@@ -161,8 +161,8 @@ class FakeEndpoint:
     def _answer_with_quirks(self, content: bytes, call: Call, headers: Mapping[str, str]) -> Reply:
         """The answer, changed by the quirks."""
         events = tuple(content.splitlines(keepends=True)[::2]) if call.streamed else ()
-        whole = b"" if events else content
-        plan = ResponsePlan(headers=headers, content=whole, events=tuple(event + b"\n" for event in events))
+        body = b"" if events else content
+        plan = ResponsePlan(headers=headers, content=body, events=tuple(event + b"\n" for event in events))
         changed = apply_quirks(self._quirks, plan, call.content)
         return _reply(changed.status, changed.headers, b"".join(changed.events) or changed.content)
 

@@ -15,7 +15,7 @@ class Transport(Protocol):
     """Makes attempts.
 
     ``send`` makes one attempt: it sends the call's request to the call's endpoint, within the call's timeouts
-    and deadline, and returns the reply whatever its status. It raises `ConnectError`, `CallTimeout`,
+    and deadline, and returns the reply with any status. It raises `ConnectError`, `CallTimeout`,
     `ProtocolError` or `ReplyTooLarge` (or a subclass), never a foreign exception. It may be cancelled at any
     await without harm to later attempts.
 

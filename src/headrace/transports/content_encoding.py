@@ -15,14 +15,14 @@ _GZIP_MAGIC = b"\x1f\x8b\x08"
 _NOT_OFFERED = frozenset(
     {"aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"}
 )
-"""Registered encodings (RFC 9110, 8.4.1, and the IANA registry) that no request asks for.
+"""Registered encodings (RFC 9110, 8.4.1, and the IANA registry) that no request offers.
 
-Any other name (``UTF-8``, ``none``) is a misconfiguration of the server and says nothing about the body.
+Any other name (``UTF-8``, ``none``) is a misconfiguration of the server and is ignored.
 """
 
 
 def decode_body(content: bytes, encodings: str, limit: int) -> bytes:
-    """Decode a whole body with ``encodings`` (the value of content-encoding). Raises what `Decoder` does."""
+    """Decode a whole body with ``encodings``, the value of content-encoding. Raises like `Decoder`."""
     decoder = Decoder(encodings, limit)
     decoded = decoder.feed(content)
     decoder.finish()
@@ -70,7 +70,7 @@ class Decoder:
         return data
 
     def finish(self) -> None:
-        """The body has ended."""
+        """Check that the data is complete at the end of the body."""
         if not all(step.is_whole for step in self._steps):
             raise IncompleteReply("the response's compressed data ends too early")
 

@@ -1,4 +1,4 @@
-"""Makes the transport of a client that is not given one."""
+"""Makes the default transport of a client."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_transport(settings: CoreSettings) -> Transport:
         from headrace.transports.native import NativeTransport
 
         for chosen in proxies:
-            parse_proxy(chosen)  # so that an error comes now, and not with the first call
+            parse_proxy(chosen)  # so that an error is raised now, not by the first call
         return NativeTransport(
             max_connections=settings.max_in_flight,
             max_response_bytes=settings.max_response_bytes,

@@ -7,7 +7,7 @@ from headrace.replies import Headers
 from headrace.transports.content_encoding import Decoder, decode_body
 
 MAX_HEAD_BYTES = 256 * 1024
-"""Limit for the status line and headers of a response. The largest of real endpoints are below 16 KiB."""
+"""Limit for the status line and headers of a response. Those of real endpoints are below 16 KiB."""
 
 
 class IncomingResponse:
@@ -81,7 +81,7 @@ class IncomingResponse:
             self._body += data
 
     def take_body(self) -> bytes:
-        """The decoded part of the body since the last call. Raises what `content` does."""
+        """The decoded part of the body since the last call. Raises the errors of `content`."""
         taken, self._body = bytes(self._body), b""
         if self._encoded:
             if self._decoder is None:

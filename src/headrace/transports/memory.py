@@ -17,7 +17,7 @@ class MemoryTransport:
     Each attempt yields to the event loop at least once, like one over a socket.
 
     Args:
-        handler: Returns the reply, or raises what a transport raises.
+        handler: Returns the reply, or raises the errors of a transport.
     """
 
     def __init__(self, handler: Callable[[Call], Awaitable[Reply]]) -> None:

@@ -1,4 +1,4 @@
-"""The native transport: connections of its own, watched by one poller, in one pool per endpoint."""
+"""The native transport: its own connections, watched by one poller, in one pool per endpoint."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class NativeTransport:
     Args:
         max_connections: Idle connections to keep, by default 100. The client's limiter limits those in use.
         max_response_bytes: Size limit of a response, by default 64 MiB. A larger one is an error.
-        ssl_context: Replaces the default: verified TLS with the system's certificates. cert: A client
-        certificate: the path of a PEM file with certificate and key, or a tuple of certificate,
-            key and password. It is loaded into ``ssl_context`` if that is given.
+        ssl_context: Replaces the default: verified TLS with the system's certificates.
+        cert: A client certificate: the path of a PEM file with certificate and key, or a tuple of
+            certificate, key and password. It is loaded into ``ssl_context`` if that is passed.
         proxy: The URL of an HTTP proxy, or a function from an endpoint's URL to the URL of its proxy or None.
             By default no proxy is used; the environment is ignored.
-        http2: For endpoints without a setting of their own. "auto" (default): over https the server chooses
-            HTTP/2 if ngh2 is installed (``headrace[http2]``), otherwise HTTP/1.1. True: only HTTP/2, also
-            over plain http. False: only HTTP/1.1.
+        http2: For endpoints that do not set it. "auto" (default): over https the server chooses HTTP/2 if
+            ngh2 is installed (``headrace[http2]``), otherwise HTTP/1.1. True: only HTTP/2, also over plain
+            http. False: only HTTP/1.1.
 
     Raises:
         SettingsError: The certificate cannot be loaded, the proxy is not an HTTP proxy, or ``http2`` is True
@@ -96,7 +96,7 @@ class NativeTransport:
 
     @asynccontextmanager
     async def lifespan(self, group: TaskGroupFactory) -> AsyncIterator[None]:
-        """Active while the client is open. On trio it takes a task group, where tasks watch the sockets."""
+        """Active while the client is open. On trio it starts background tasks that watch the sockets."""
         if not on_asyncio():
             self._group = await group()
         yield
@@ -163,6 +163,6 @@ class NativeTransport:
         self._closed = True
         self._pool_group.close()
         if self._poller is not None:
-            # Shielded, because a cancelled client closes too. This does not wait for anything outside.
+            # Shielded, because a cancelled client closes too. This waits for no peer.
             with anyio.CancelScope(shield=True):
                 await self._poller.aclose()

@@ -20,7 +20,7 @@ _HEAD_CACHE = 256
 _ENCODINGS = "gzip, deflate"
 
 _HTTP1_ONLY = frozenset({"keep-alive", "proxy-connection", "te", "upgrade"})
-"""Connection headers, which HTTP/2 forbids (RFC 9113, 8.2.2). The others are in `FRAMING`."""
+"""Connection headers, which HTTP/2 forbids (RFC 9113, 8.2.2), other than those in `FRAMING`."""
 
 Head = TypeVar("Head")
 

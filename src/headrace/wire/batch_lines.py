@@ -32,7 +32,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 class EncodedBody(Mapping[str, Any]):
     """A body that is already JSON.
 
-    It is sent unchanged. It is decoded only when more than its ``fields`` is read.
+    It is sent unchanged, and decoded only when a key other than those of ``fields`` is read.
 
     Args:
         content: A JSON object.
@@ -80,7 +80,7 @@ def path_of_batch_url(url: str) -> str:
 def parse_batch_line(line: bytes) -> Request | None:
     """Return the request in a line of the batch format, with the body's bytes unchanged.
 
-    Returns None for any other line, and for an unusual one: `as_request` of its JSON says what is wrong.
+    Returns None for any other or unusual line; pass its JSON to `as_request` for the exact error.
     """
     try:
         line.decode()  # msgspec skips over the body without checking its UTF-8

@@ -19,13 +19,13 @@ def normalize_choice(text: str) -> str:
 def match_choice(choices: Sequence[str], text: str) -> str | None:
     """Return the one choice that a text names, None if it names none or several.
 
-    The choice may be the whole text, a line of its own, follow a colon, or stand in bold, in code or in
-    quotation marks. A choice within a sentence does not count: the sentence may deny it.
+    The choice may be the whole text or a whole line, follow a colon, or be in bold, in code or in quotation
+    marks. A choice within a sentence does not count, because the sentence may negate it.
     """
     by_normalized = {normalize_choice(choice): choice for choice in choices}
-    whole = by_normalized.get(normalize_choice(text))
-    if whole is not None:
-        return whole
+    exact = by_normalized.get(normalize_choice(text))
+    if exact is not None:
+        return exact
     parts = [line for line in text.splitlines() if not line.lstrip().startswith("```")]
     parts += [part for groups in _MARKED_PART.findall(text) for part in groups if part]
     found = {by_normalized[part] for part in map(normalize_choice, parts) if part in by_normalized}

@@ -23,8 +23,8 @@ Vector: TypeAlias = "array[float]"
 
 
 class _Vector(msgspec.Struct):
-    # Requests ask for base64 of 32-bit floats: measured, that takes a quarter of the bytes and a fifteenth of
-    # the time of decimal numbers. Endpoints that do not support encoding_format still answer with numbers.
+    # Requests use base64 of 32-bit floats, which takes a quarter of the bytes and a fifteenth of the time of
+    # decimal numbers (measured). Endpoints that do not support encoding_format still answer with numbers.
     embedding: bytes | list[float]
     index: int | None = None
 
@@ -51,7 +51,7 @@ def parse_vectors(reply: Reply, count: int) -> list[Vector]:
     except NOT_JSON:
         found = _read_leniently(reply)
     if len(found) != count:
-        raise InvalidReply(f"POST /embeddings: {len(found)} vectors came for {count} texts")
+        raise InvalidReply(f"POST /embeddings: {len(found)} vectors received for {count} texts")
     positions = _text_positions([index for index, _ in found], count)
     vectors: list[Vector] = [array("f")] * count
     for position, (_, embedding) in zip(positions, found, strict=True):

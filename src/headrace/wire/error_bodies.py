@@ -20,13 +20,13 @@ _QUOTA_CODES = frozenset(
     "billing_hard_limit_reached billing_not_active credits_exhausted exceeded_current_quota_error "
     "insufficient_balance insufficient_credits insufficient_quota insufficient_user_quota".split()
 )
-# Not compiled here: every start of a program would pay for that, and few need these patterns at once.
+# Not compiled here: that would slow down every import, and few programs need these patterns.
 _OUT_OF_CREDIT = (
     r"(?i)insufficient (account )?(balance|credit|funds|quota)|not enough (balance|credit)"
     r"|(used|out of) (all|available|prepaid)?.{0,20}credits?|credit balance is too low|spending limit"
 )
 MODERATION = "moderation"
-"""The code of a request that was rejected for its content; also used where OpenRouter's metadata say so."""
+"""The code of a request that was rejected for its content; also set for OpenRouter's metadata about that."""
 
 _OVERLOADED = r"(?i)overload|over capacity|capacity exceeded|server is busy|too busy"
 _PER_MINUTE = r"(?i)per[ _-]?min|\b[rt]pm\b"
@@ -53,7 +53,7 @@ class ErrorBody:
         code: The error's code; a word rather than a number if there are both.
         param: The request's parameter that is wrong.
         status: The HTTP status that the body names.
-        retry_after: Seconds to wait, if the body says so.
+        retry_after: Seconds to wait; None if the body does not contain them.
         codes: All codes of the error, in lower case.
     """
 
@@ -66,7 +66,7 @@ class ErrorBody:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was understood, as for an ``"error": {}`` beside an answer."""
+        """Whether no field was recognised, as for an ``"error": {}`` beside an answer."""
         return self.message is None and self.code is None and self.status is None
 
     @property
@@ -78,7 +78,7 @@ class ErrorBody:
 
     @property
     def limit(self) -> str | None:
-        """The limit that a 429 is about, None if the endpoint does not say.
+        """The limit that a 429 is about, None if the endpoint does not name it.
 
         It is "quota", "overloaded", or "requests" or "tokens" followed by "_per_minute" or "_per_day".
         """
@@ -100,7 +100,7 @@ class ErrorBody:
 
 
 def to_invalid_reply(error: ErrorBody, content: bytes, how: str) -> InvalidReply:
-    """Return the exception for an error with a success status: the message, then ``how`` it came."""
+    """Return the exception for an error with a success status: the message, then ``how`` it was received."""
     message = printable(error.message[:MAX_MESSAGE_CHARS]) if error.message else shown(content)
     exception = InvalidReply(f"{message} ({how})", error.code)
     exception.retryable = error.retryable
@@ -113,7 +113,7 @@ def is_retryable(status: int) -> bool:
 
 
 def parse_error_body(content: bytes) -> ErrorBody:
-    """Parse the body of a reply without a success status; empty if it is not understood."""
+    """Parse the body of a reply without a success status; empty if no field is recognised."""
     try:
         decoded = decode_json(content)
     except NOT_JSON:
@@ -126,7 +126,8 @@ def find_error(body: Any, *, failed: bool = False) -> ErrorBody | None:
 
     Args:
         body: The decoded body.
-        failed: The body is known to be an error, so that a ``detail`` or ``message`` alone counts as well.
+        failed: Whether the body is known to be an error, so that a ``detail`` or ``message`` alone counts as
+            well.
     """
     for error in _error_objects(body, failed):
         return _parse_error(error)
@@ -228,7 +229,7 @@ def _param_of_detail(detail: Any) -> str | None:
 
 
 def _retry_after(part: Mapping[str, Any]) -> float | None:
-    """Return the seconds that a part of an error asks to wait: Google's ``RetryInfo``, or a number."""
+    """Return the requested wait in seconds in a part of an error: Google's ``RetryInfo``, or a number."""
     wait = part.get("retryDelay", part.get("retry_after"))
     if isinstance(wait, Mapping):  # protobuf's other form of a duration
         wait = wait.get("seconds", 0)

@@ -13,8 +13,8 @@ from headrace.replies import Headers, Reply
 def redact_error(error: CallError, endpoint: Endpoint) -> CallError:
     """Return the same error without the endpoint's key in its message, attributes and causes.
 
-    Tracebacks are removed as well: their frames have variables with the endpoint's words, and some tools show
-    these.
+    Tracebacks are removed as well: variables of their frames contain the endpoint's text, and some tools show
+    them.
     """
     if not endpoint.may_show_key:
         return error

@@ -35,7 +35,7 @@ from headrace.wire.error_bodies import MODERATION, ErrorBody, parse_error_body
 
 
 class ErrorScope(enum.StrEnum):
-    """What a shared error concerns.
+    """The subject of a shared error.
 
     Attributes:
         ACCOUNT: The account, key or certificate.
@@ -58,7 +58,7 @@ class SharedError(msgspec.Struct, frozen=True, array_like=True):
 
 
 _SHARED_STATUSES = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 415, 421, 426, 451, 501, 505})
-"""Statuses that concern all requests, besides 3xx."""
+"""Statuses that concern all requests, in addition to 3xx."""
 
 _ACCOUNT_STATUSES = frozenset({401, 402, 407})
 
@@ -94,7 +94,7 @@ _SHARED_WORDS = re.compile(
 
 
 def shared_error(error: HeadraceError) -> SharedError | None:
-    """Return an error as one that later calls may share, None if it concerns its own request only."""
+    """Return the shared error behind an error, None if it concerns its own request only."""
     if isinstance(error, CallError) and error.ends_run:
         return SharedError(error.code, ErrorScope.RUN)
     if isinstance(error, StatusError):
@@ -122,7 +122,7 @@ def _from_status(error: StatusError) -> SharedError | None:
     if shared is None:
         shared = status in _SHARED_STATUSES or 300 <= status < 400
     if not shared or not (status in _SHARED_STATUSES or status in {400, 422} or 300 <= status < 400):
-        return None  # also a 5xx or 409 with such words, because it ends by itself
+        return None  # also for a 5xx or 409 with such words, because these end by themselves
     key = f"{status} {error.error_code} {error.param}"
     if status in _ACCOUNT_STATUSES:
         return SharedError(key, ErrorScope.ACCOUNT)
@@ -130,7 +130,7 @@ def _from_status(error: StatusError) -> SharedError | None:
 
 
 def _is_shared(body: ErrorBody, code: str | None) -> bool | None:
-    """Return whether the endpoint's codes and words mean a shared error, None if only the status can tell."""
+    """Return whether the endpoint's codes and words mean a shared error, None if the status must decide."""
     codes, message = [*body.codes, code or ""], body.message or ""
     if MODERATION in codes:
         return False

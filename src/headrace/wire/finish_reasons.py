@@ -1,4 +1,4 @@
-"""Finish reasons of all vendors, and what they say about an answer."""
+"""Finish reasons of all vendors, and their meaning."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def classify_finish_reason(reason: Any) -> FinishKind | None:
 
 
 def refusal_text(reply: Reply) -> str | None:
-    """Return what the model says when it refuses to answer, None if it does not refuse."""
+    """Return the text of the model's refusal to answer, None if it does not refuse."""
     message = (first_choice(reply.body) or {}).get("message")
     refusal = message.get("refusal") if isinstance(message, dict) else None
     return refusal if isinstance(refusal, str) and refusal else None

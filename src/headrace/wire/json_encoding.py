@@ -25,12 +25,12 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def encode_value(value: Any, where: str) -> bytes:
-    """Return a value as JSON; raise `RequestError`, which calls the value ``where``."""
+    """Return a value as JSON; raise `RequestError` with the name ``where`` for an unsupported value."""
     return to_plain_and_json(value, where)[1]
 
 
 def to_plain_and_json(value: Any, where: str) -> tuple[Any, bytes]:
-    """Return a value, with Python's types for those that msgspec does not support, and its JSON."""
+    """Return a value, with unsupported types converted to Python's own, and its JSON."""
     try:
         content = _encode(value)
     except (TypeError, ValueError, RecursionError):
@@ -68,13 +68,15 @@ def _may_contain_nan(value: Any) -> bool:
 
 
 def to_plain(value: Any, where: str) -> Any:
-    """Return a value of Python's own types; raise `RequestError` with the place of any other value."""
+    """Return a value converted to Python's own types; raise `RequestError` with the place of an unsupported
+    one.
+    """
     kind = type(value)
     if kind in _JSON_TYPES or isinstance(value, msgspec.Raw):
         return value
     if kind is float or kind is Decimal:
         if not (math.isfinite(value) if kind is float else value.is_finite()):
-            raise RequestError(f"{where} is {value}, which JSON does not have; leave it out, or send None")
+            raise RequestError(f"{where} is {value}, which JSON cannot represent; leave it out, or send None")
         return value
     if isinstance(value, str):
         return str.__str__(value)

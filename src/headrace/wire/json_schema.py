@@ -21,7 +21,7 @@ Decode: TypeAlias = Callable[[bytes], Any]
 """Decodes JSON; raises one of `DECODE_ERRORS` for invalid JSON or JSON of another type."""
 
 DECODE_ERRORS = (ValueError, RecursionError)
-"""What a `Decode` raises: the errors of msgspec, pydantic and bytes.decode are ValueErrors."""
+"""The errors of a `Decode`: those of msgspec, pydantic and bytes.decode are ValueErrors."""
 
 
 class _Wrapper(msgspec.Struct):
@@ -53,7 +53,7 @@ def schema_of(kind: Any) -> tuple[Schema, Decode]:
 
 
 def _by_pydantic(kind: Any) -> tuple[Schema, Decode] | None:
-    """Return the same by pydantic for a type that contains its models, such as a list; None for others."""
+    """Return the schema and decoder by pydantic for a type that contains its models; None for other types."""
     if not _contains_model(kind):
         return None
     adapter = sys.modules["pydantic"].TypeAdapter(kind)
@@ -65,7 +65,7 @@ def _contains_model(kind: Any) -> bool:
 
 
 def wrap_in_object(kind: Any, schema: Schema, decode: Decode) -> tuple[Schema, Decode]:
-    """Return the schema of an object whose property ``answer`` has a type, and a decoder of the property."""
+    """Return the schema of an object whose property ``answer`` has this type, and the property's decoder."""
     if isinstance(kind, Mapping):
         wrapper, decode_wrapper = _from_json_schema(_wrap(_move_references(schema, "#/properties/answer")))
         return wrapper, lambda content: decode_wrapper(content)["answer"]

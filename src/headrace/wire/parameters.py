@@ -128,7 +128,7 @@ _CALL_KEYWORDS = CallOptions.__optional_keys__
 
 
 def pop_call_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Remove headrace's own keywords from a call's and return them; the API's parameters remain."""
+    """Remove headrace's own keywords from ``options`` and return them; the API's parameters remain."""
     own = {}
     for name in tuple(options):
         if name in OWN_KEYWORDS:

@@ -1,18 +1,18 @@
-"""Decides whether 429s come from a rate limit or by chance. Pure: no I/O, no clock of its own.
+"""Decides whether 429s are caused by a rate limit or by chance. No I/O, no clock.
 
 Two causes lead to a 429. A *limit* rejects what exceeds a rate, and nothing when less is sent. *Chance* (an
 overloaded endpoint, a proxy with a broken backend) rejects some share of the attempts, however many are sent.
-Slowing down helps against a limit; against chance it only costs time. So a sender must know the cause.
+Slowing down helps against a limit; against chance it only costs time. So the cause matters.
 
 Attempts are numbered in the order in which they start. An attempt that starts and is not rejected was
-accepted. A successful call therefore needs no bookkeeping, and no slow answer is waited for: rejections come
-early. All counts are differences of numbers: ``k`` rejections whose numbers span ``s`` attempts are the share
-``k / s``.
+accepted. A successful call therefore needs no bookkeeping, and the count does not wait for slow answers,
+because rejections are fast. All counts are differences of numbers: ``k`` rejections whose numbers span ``s``
+attempts are the share ``k / s``.
 
 **Rejections dominate** if the last `DOMINANT` of them span at most `DOMINANT_SPAN` attempts. With a random
 share of 30 % that happens once in 40,000 attempts (tail of a binomial distribution); if nothing is accepted,
-it happens at once. A rejection that asks to wait longer than `LONG` seconds counts twice: a limit per minute
-never asks for that long, and an overloaded endpoint has no reason to.
+it happens at once. A rejection with a wait of more than `LONG` seconds counts twice: a limit per minute never
+requires that long, and an overloaded endpoint has no reason to.
 
 **A limit is suspected** if the last `SUSPICIOUS` rejections are more than `SUSPICIOUS_SHARE` of the attempts
 that they span. With twenty rejections the share is known to within a fifth (its standard deviation is
@@ -20,15 +20,15 @@ that they span. With twenty rejections the share is known to within a fifth (its
 rejections above `KNOWN_SHARE` are enough. A share that turned out to be chance is suspected again only after
 it has doubled.
 
-**The test** is an experiment. Observation alone cannot tell: at a constant rate both causes show the same
-share. The sender slows down to less than what was accepted per second while rejections came, which a limit
-allows, and counts again. Wald's sequential test then decides, with an error of 1 % on either side, between
+**The test** is an experiment, because both causes show the same share at a constant rate. The sender slows
+down below the accepted rate, which a limit allows, and counts again. Wald's sequential test then decides,
+with an error of 1 % on either side, between
 
     chance    the share of rejections is at least half (`REMAINS`) of what it was
     limit     the share falls to a tenth (`FALLEN`), or to what is known to be chance if that is more
 
-after the fewest attempts that can tell, and for chance after at least `DOMINANT` rejections: some 40 attempts
-at a share of 30 %, 120 at 10 %, 480 at 2.5 %. The earlier share was measured at a suspicious moment, so it is
+after the fewest sufficient attempts, and for chance after at least `DOMINANT` rejections: some 40 attempts at
+a share of 30 %, 120 at 10 %, 480 at 2.5 %. The earlier share was measured at a suspicious moment, so it is
 too high by chance, but hardly by more than a factor of two; hence the half. Attempts that started before the
 sender slowed down do not count. After a verdict of chance, the next test waits `AGAIN` times the seconds that
 this one took, and at least `AGAIN_LEAST`: tests take at most a twentieth of the time.
@@ -49,7 +49,7 @@ from headrace.errors import StatusError
 
 DOMINANT, DOMINANT_SPAN = 12, 14
 LONG = 60.0
-"""Seconds: the longest wait that a limit per minute has a reason to ask for."""
+"""Seconds: the longest wait that a limit per minute can require."""
 SUSPICIOUS, SUSPICIOUS_SHARE = 20, 0.025
 KNOWN, KNOWN_SHARE = 5, 0.05
 MIN_DURATION = 0.2
@@ -66,11 +66,11 @@ _MAX_BODY_BYTES = 4096
 
 
 class RateLimitEvidence(Enum):
-    """What the fate of an attempt shows.
+    """The evidence from the result of an attempt.
 
     Attributes:
         NOTHING: Nothing new.
-        SUSPECTED: There may be a limit. Slow down; a test has started.
+        SUSPECTED: There may be a limit. A test has started: slow down.
         DOMINANT: Nearly all attempts are rejected. Stop for a while.
         LIMIT: The test is over. There is a limit.
         CHANCE: The test is over. Slowing down did not help.
@@ -89,8 +89,8 @@ class RateLimitDetector:
     Attributes:
         testing: Whether a test runs. It needs a call of `record_acceptance` for each accepted attempt.
         limited: Whether a limit is known or suspected.
-        accepted: Attempts accepted while the suspicious rejections came.
-        seconds: How long that took.
+        accepted: Attempts accepted during the suspicious rejections.
+        seconds: Seconds in which they were accepted.
     """
 
     __slots__ = (
@@ -131,12 +131,12 @@ class RateLimitDetector:
             number: The number of the attempt.
             started_at: When the attempt started.
             now: The time.
-            retry_after: The seconds that the endpoint asks to wait; None if it does not say.
+            retry_after: The wait in seconds that the endpoint asks for; None without one.
             latest: The number of the latest attempt that has started. If the sender slows down, it does so
                 after this one.
 
         Returns:
-            What this shows.
+            The evidence.
         """
         if number <= self._ignored_up_to:
             return RateLimitEvidence.NOTHING
@@ -161,7 +161,7 @@ class RateLimitDetector:
         return self._continue_test(number, number, now) if self.testing else RateLimitEvidence.NOTHING
 
     def postpone_test(self) -> None:
-        """End the test without a result, because the sender does not know yet how slow is slow enough."""
+        """End the test without a result, because the sender has not yet found a rate that is slow enough."""
         self.testing = False
 
     def reset(self) -> None:
@@ -242,10 +242,10 @@ class RateLimitDetector:
 
 
 def is_out_of_credit(error: StatusError) -> bool:
-    """Return whether an error says that no credit is left; waiting or slowing down does not help then."""
+    """Return whether an error means that no credit is left; waiting or slowing down does not help then."""
     return error.limit == "quota" or error.error_code == "insufficient_quota"
 
 
 def is_daily_limit(error: StatusError) -> bool:
-    """Return whether a 429 says that a day's quota is used up; a short wait does not help then."""
+    """Return whether a 429 means that a day's quota is used up; a short wait does not help then."""
     return error.status == 429 and _PER_DAY.search(error.body[:_MAX_BODY_BYTES]) is not None

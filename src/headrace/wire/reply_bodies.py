@@ -1,7 +1,7 @@
-"""Reads what headrace needs of every reply: the model, the usage, and whether there is an answer.
+"""Reads the body of a reply: the model, the usage, and whether there is an answer.
 
-A usual body is decoded by types. Any other is decoded without types and read field by field, so that a field
-of the wrong type is ignored and the answer is kept.
+A usual body is decoded by types. Any other is read field by field, so that a field of the wrong type is
+ignored and the answer is kept.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _decode = msgspec.json.Decoder(_ReplyBody).decode
 
 @attrs.frozen(eq=False)
 class ExpectedBody:
-    """What a reply's body must contain to be an answer.
+    """The checks whether a reply's body is an answer.
 
     Attributes:
         quick_check: Whether a body decoded by types is a usual answer. If not, ``full_check`` decides.
@@ -103,7 +103,7 @@ _EXPECTED = {
 
 
 def expected_body(path: str) -> ExpectedBody | None:
-    """Return what the answer to a POST of this path must contain, None if headrace does not know the path."""
+    """Return the checks for the answer to a POST of this path, None for an unknown path."""
     return _EXPECTED.get(path) or _EXPECTED.get(path.partition("?")[0])
 
 
@@ -112,7 +112,7 @@ def read_reply_body(reply: Reply, expected: ExpectedBody | None = None) -> None:
 
     Args:
         reply: A reply with a success status.
-        expected: What the body must contain; None allows any body.
+        expected: The checks of the body; None allows any body.
 
     Raises:
         InvalidReply: The body is an error, is empty, contains no answer, or is not JSON although its content
@@ -138,7 +138,7 @@ def read_reply_body(reply: Reply, expected: ExpectedBody | None = None) -> None:
 
 
 def _read_leniently(reply: Reply, expected: ExpectedBody | None) -> None:
-    """Do the same field by field, for an unusual body."""
+    """Read an unusual body field by field."""
     if expected is CHAT:
         answer = accumulate_events(reply.content)  # some endpoints always stream
         if answer is not None:
@@ -161,7 +161,7 @@ def _read_leniently(reply: Reply, expected: ExpectedBody | None) -> None:
         error = error or _find_error_in_choices(body) or find_error(body, failed=True)
         if error is None or error.is_empty:
             raise InvalidReply(
-                f"{shown(reply.content)} (status {reply.status}, but there is no answer in it)"
+                f"{shown(reply.content)} (status {reply.status}, but the body contains no answer)"
             )
     if error is not None and not error.is_empty:
         exception = to_invalid_reply(error, reply.content, f"status {reply.status}, but the body is an error")

@@ -19,7 +19,7 @@ Message: TypeAlias = Mapping[str, Any]
 
 
 class HasRequest(Protocol):
-    """An item of a map that has its request, such as a row, which comes back as `Outcome.item`."""
+    """An item of a map with a request, such as a row; it is returned as `Outcome.item`."""
 
     @property
     def request(self) -> Request: ...
@@ -45,7 +45,7 @@ def chat_body(
         also: Other keywords of the calling function, suggested for a misspelt parameter.
 
     Raises:
-        RequestError: The API does not have such a parameter, or the messages are not messages.
+        RequestError: A parameter is unknown, or ``messages`` is not valid.
     """
     check_parameters("chat", parameters, CHAT_PARAMETERS, also)
     if isinstance(messages, str):
@@ -91,7 +91,7 @@ def as_request(item: Any, model: str | None, answer: ResponseFormat | None = Non
         answer: The format of the answer if the request has none.
 
     Raises:
-        RequestError: The item is something else, or the request lacks a model or contradicts itself.
+        RequestError: The item is of another type, or the request lacks a model or contradicts itself.
     """
     request = item if isinstance(item, Request) else _to_request(item, model)
     body = request.body
@@ -187,16 +187,16 @@ def _count(value: Any) -> int | None:
 
 
 def encode_body(body: Mapping[str, Any] | None) -> bytes:
-    """Return the body as JSON; raise `RequestError` for a value that JSON does not have."""
+    """Return the body as JSON; raise `RequestError` for a value that JSON cannot represent."""
     if body is None:
         return b""
     return body.content if isinstance(body, EncodedBody) else encode_value(body, "body")
 
 
 def encode_request(request: Request) -> tuple[Request, bytes]:
-    """Return a request and its body as JSON, in the request with Python's types for those of other libraries.
+    """Return a request, with values of other libraries converted to Python's types, and its body as JSON.
 
-    Raises `RequestError` for a value that JSON does not have.
+    Raises `RequestError` for a value that JSON cannot represent.
     """
     body = request.body
     if body is None:

@@ -1,10 +1,11 @@
 """Parses server-sent events, by the HTML standard (9.2.6, "Interpreting an event stream"). No I/O.
 
-Lines end with LF, CR or CRLF, wherever packets are split. A byte order mark at the beginning, comments and
-unknown fields are ignored. Several lines of data are joined by LF. An event without data is skipped: some
-endpoints send it to keep a connection alive. ``id`` and ``retry`` are ignored: a call does not reconnect.
+Lines end with LF, CR or CRLF, which may be split between packets. A byte order mark at the beginning,
+comments and unknown fields are ignored. Several lines of data are joined by LF. An event without data is
+skipped: some endpoints send it to keep a connection alive. ``id`` and ``retry`` are ignored: a call does not
+reconnect.
 
-Three things differ from the standard, because endpoints do them: the last event needs no blank line after
+Three things differ from the standard, because endpoints need them: the last event needs no blank line after
 it, ``error:`` is a field and gives the event that name, and a JSON object without a field is data.
 """
 
@@ -25,12 +26,12 @@ _MIN_BYTES_TO_DECIDE = len(_BOM) + len("event:")
 
 
 def looks_like_events(content: bytes) -> bool:
-    """Return whether a body begins like a stream of events, whatever its content type is."""
+    """Return whether a body begins like a stream of events; its content type is ignored."""
     return bool(_FIRST_FIELD.match(content))
 
 
 def may_become_events(content: bytes) -> bool:
-    """Return whether too few bytes have come to decide that."""
+    """Return whether there are too few bytes for `looks_like_events` to decide."""
     return len(content.strip()) < _MIN_BYTES_TO_DECIDE
 
 
@@ -91,7 +92,7 @@ class EventParser:
             data = data[1:]
             self._after_cr = False
         if data:
-            # A CR ends its line at once: its LF may come with the next packet, or never.
+            # A CR ends its line at once: its LF may arrive with the next packet, or never.
             self._after_cr = data[-1:] == b"\r"
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 

@@ -1,4 +1,4 @@
-"""Joins the chunks of a streamed chat completion to the complete answer. No I/O."""
+"""Joins the chunks of a streamed chat completion into the complete answer. No I/O."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NO_TOOL_CALLS: list[dict[str, Any]] = []
 
 
 class _PartialChoice:
-    """One choice, as far as it has come."""
+    """The received part of one choice."""
 
     __slots__ = ("finish_reason", "logprobs", "others", "reasoning", "refusal", "splitter", "texts", "tools")
 
@@ -76,7 +76,7 @@ class _PartialChoice:
 
 
 class StreamAccumulator:
-    """Joins chunks, which are added in their order, to a chat completion."""
+    """Joins chunks, added in order, into a chat completion."""
 
     def __init__(self) -> None:
         self._choices: dict[int, _PartialChoice] = {}
@@ -104,7 +104,7 @@ class StreamAccumulator:
 
     @property
     def stray_data(self) -> bytes:
-        """The latest data that is not part of an answer. It may say why there is no answer."""
+        """The latest data that is not part of an answer; it may explain a missing answer."""
         return self._stray_data
 
     def add(self, data: bytes, *, named_error: bool = False) -> list[Chunk]:
@@ -148,7 +148,7 @@ class StreamAccumulator:
         return chunks
 
     def _add_part(self, choice: _PartialChoice, part: ChunkChoice, chunks: list[Chunk]) -> None:
-        """Add a part to its choice, and what it adds to the answer to ``chunks``."""
+        """Add a part to its choice, and append the new part of the answer to ``chunks``."""
         delta, text = part.delta, ""
         reasoning = delta.reasoning_content or delta.reasoning or ""
         if reasoning:
@@ -160,7 +160,7 @@ class StreamAccumulator:
                 text, in_block = choice.splitter.feed(text)
                 reasoning += in_block
                 if choice.splitter.in_text:
-                    choice.splitter = None  # a block of reasoning stands at the beginning only
+                    choice.splitter = None  # a block of reasoning is only at the beginning
         if part.finish_reason is not None:
             choice.finish_reason = part.finish_reason
             if choice.splitter is not None:
@@ -182,7 +182,7 @@ class StreamAccumulator:
             chunks.append(Chunk(text, part.index, reasoning, delta.tool_calls or _NO_TOOL_CALLS))
 
     def flush(self) -> list[Chunk]:
-        """Return the text that was held back, at the end of the stream."""
+        """Return the text that was held back until the end of the stream."""
         chunks = []
         for index, choice in self._choices.items():
             text, reasoning = ("", "") if choice.splitter is None else choice.splitter.end()
@@ -203,7 +203,7 @@ class StreamAccumulator:
 
 
 def accumulate_events(content: bytes) -> bytes | None:
-    """Join a body of server-sent events to the complete answer, as JSON.
+    """Join a body of server-sent events into the complete answer, as JSON.
 
     Args:
         content: The body.
@@ -227,14 +227,14 @@ def accumulate_events(content: bytes) -> bytes | None:
 
 
 def empty_stream_error(accumulator: StreamAccumulator, content: bytes = b"") -> InvalidReply:
-    """Return the error for a stream that ended without a choice, with the data that came instead."""
+    """Return the error for a stream that ended without a choice, with the data received instead."""
     data = accumulator.stray_data or content
     error = _parse_error_chunk(data) if data else ErrorBody()
     return to_invalid_reply(error, data, "the stream ended without an answer")
 
 
 def _stream_failed(error: ErrorBody, data: bytes) -> InvalidReply:
-    return to_invalid_reply(error, data, "the endpoint broke the stream off with an error")
+    return to_invalid_reply(error, data, "the endpoint ended the stream with an error")
 
 
 def _parse_error_chunk(data: bytes) -> ErrorBody:

@@ -14,11 +14,11 @@ from headrace.errors import InvalidReply
 from headrace.wire.usage import UsageFields, parse_usage
 
 MERGED_FIELDS = ("function_call", "audio", "annotations", "images")
-"""Fields of a delta that are joined with those of earlier deltas, whatever they contain."""
+"""Fields of a delta of any content, which are joined with those of earlier deltas."""
 
 
 class Delta(msgspec.Struct):
-    """What a chunk adds to a choice."""
+    """The addition of a chunk to a choice."""
 
     content: str | None = None
     refusal: str | None = None

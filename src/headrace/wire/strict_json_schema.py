@@ -44,11 +44,11 @@ def to_strict_schema(schema: Mapping[str, Any]) -> Schema | None:
         return None
 
 
-def _convert(given: Any) -> Schema:
+def _convert(part: Any) -> Schema:
     """Return a part of a schema in the form for strict mode."""
-    if not isinstance(given, Mapping) or _UNSUPPORTED & given.keys():
+    if not isinstance(part, Mapping) or _UNSUPPORTED & part.keys():
         raise _NotSupportedError
-    schema: Schema = {name: value for name, value in given.items() if name not in _REMOVED}
+    schema: Schema = {name: value for name, value in part.items() if name not in _REMOVED}
     if schema.get("format", "date") not in _SUPPORTED_FORMATS:
         del schema["format"]
     for name in ("$defs", "definitions"):

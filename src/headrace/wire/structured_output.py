@@ -26,7 +26,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 class SchemaMode(enum.IntEnum):
-    """How a request asks for JSON; the strictest mode is the first."""
+    """The way in which a request asks for JSON, strictest first."""
 
     JSON_SCHEMA = 0
     JSON_OBJECT = 1
@@ -41,9 +41,10 @@ class ResponseFormat:
         kind: The type, or a JSON schema.
         name: Its name, because the API requires one.
         schema: The JSON schema of an object, which is sent.
-        is_wrapped: The type is not an object (a Literal, a list), so it is requested as the property
-            ``answer`` of an object.
-        is_strict: Strict mode supports the type. If not (a map, a tuple), the schema is sent unchanged.
+        is_wrapped: Whether the type is not an object (a Literal, a list), so that it is requested as the
+            property ``answer`` of an object.
+        is_strict: Whether strict mode supports the type. If not (a map, a tuple), the schema is sent
+            unchanged.
     """
 
     kind: Any
@@ -99,7 +100,7 @@ class ResponseFormat:
         return body | {"messages": messages}
 
     def parse(self, text: str) -> Any:
-        """Return the answer in a text; raise `AnswerError` with what is wrong if there is none.
+        """Return the answer in a text; raise `AnswerError` with the reason if there is none.
 
         Models put words, a code fence or their reasoning around the JSON, and leave out the object around a
         single value.

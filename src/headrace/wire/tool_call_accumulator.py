@@ -1,6 +1,6 @@
 """Joins the parts of streamed tool calls. No I/O.
 
-At OpenAI, ``index`` says to which call a part belongs. Other endpoints give all parallel calls the index 0,
+At OpenAI, ``index`` identifies the call of a part. Other endpoints give all parallel calls the index 0,
 repeat the name in each part, or send complete calls without index or id. So a part starts a new call if it
 cannot belong to the call with its index.
 """
@@ -34,7 +34,7 @@ class _PartialCall:
 
 
 class ToolCallAccumulator:
-    """Joins the parts of one choice's tool calls, which are added in the order in which they come."""
+    """Joins the parts of one choice's tool calls, added in order of arrival."""
 
     __slots__ = ("_by_index", "_calls")
 
@@ -100,7 +100,7 @@ def _parse_index(value: Any) -> int | None:
 
 
 def _starts_new_call(call: _PartialCall, id: str | None, name: str, arguments: str) -> bool:
-    """Return whether a part cannot belong to this call, which started before it."""
+    """Return whether a part cannot belong to this earlier call."""
     if id is not None and call.id is not None and id != call.id:
         return True
     if id is not None and id == call.id:

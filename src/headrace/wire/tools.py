@@ -51,7 +51,7 @@ class ToolCall:
             value: The result: a string is sent unchanged, any other value as JSON.
 
         Raises:
-            RequestError: JSON does not have such a value.
+            RequestError: JSON cannot represent the value.
         """
         content = value if isinstance(value, str) else encode_value(value, f"{self.name}'s result").decode()
         return {"role": "tool", "tool_call_id": self.id, "content": content}
@@ -75,7 +75,7 @@ class Tools(list[dict[str, Any]]):
     describes a parameter. If no parameter has a default, and none is a map or a tuple, strict mode is used.
 
     Raises:
-        RequestError: A function has a parameter without annotation or ``*args``, JSON does not have a
+        RequestError: A function has a parameter without annotation or ``*args``, JSON cannot represent a
             parameter's type, or two functions have the same name.
     """
 
@@ -118,7 +118,7 @@ class Tools(list[dict[str, Any]]):
             called = msgspec.convert(call, _ToolCall)
         except msgspec.ValidationError as error:
             details = f"{str(call)[:80]!r} ({one_line(error)})"
-            raise AnswerError(f"the model called a tool without saying which: {details}") from None
+            raise AnswerError(f"the model sent an invalid tool call: {details}") from None
         name, arguments = called.function.name, called.function.arguments
         if name not in self._tools:
             raise AnswerError(f"the model called a tool {name!r}; {nearest(name, self._tools)}")

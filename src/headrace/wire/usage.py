@@ -218,13 +218,13 @@ def _parse_fields(struct: type[Any], value: Mapping[str, Any]) -> Any:
     """Return a struct with the valid fields of an object."""
     found: dict[str, Any] = {}
     for name in struct.__struct_fields__:
-        given, part = value.get(name), _NESTED_STRUCTS.get(name)
+        field, part = value.get(name), _NESTED_STRUCTS.get(name)
         if name in _TEXT_FIELDS:
-            found[name] = given
+            found[name] = field
         elif part is None:
-            found[name] = _parse_count(given)
-        elif isinstance(given, Mapping):
-            found[name] = _parse_fields(part, given)
+            found[name] = _parse_count(field)
+        elif isinstance(field, Mapping):
+            found[name] = _parse_fields(part, field)
     return struct(**found)
 
 

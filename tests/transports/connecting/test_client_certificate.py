@@ -134,8 +134,8 @@ async def test_without_a_certificate_the_error_says_how_to_set_one(authority: tr
             "other.pem does not belong to the certificate in .*certificate.pem",
         ),
         (["rubbish.pem"], "rubbish.pem cannot be loaded"),
-        (["certificate.pem", "pkcs8.pem"], "pkcs8.pem is encrypted; give its password"),
-        (["certificate.pem", "traditional.pem"], "traditional.pem is encrypted; give its password"),
+        (["certificate.pem", "pkcs8.pem"], "pkcs8.pem is encrypted; pass its password"),
+        (["certificate.pem", "traditional.pem"], "traditional.pem is encrypted; pass its password"),
         (["certificate.pem", "pkcs8.pem", "wrong-canary"], "does not decrypt the key in .*pkcs8.pem"),
         (
             ["certificate.pem", "traditional.pem", "wrong-canary"],
@@ -211,5 +211,5 @@ def test_a_client_of_httpx_has_its_own_certificate(files: Files) -> None:
 @pytest.mark.parametrize("name", ["cert", "cert_key", "cert_password", "proxy"])
 def test_cert_together_with_a_transport_is_rejected(name: str) -> None:
     given: dict[str, Any] = {name: "x"}
-    with pytest.raises(SettingsError, match=f"{name}= has no effect beside transport="):
+    with pytest.raises(SettingsError, match=f"{name}= has no effect with transport="):
         Client(base_url="http://localhost/v1", policies=[], transport=NativeTransport(), **given)

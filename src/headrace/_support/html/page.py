@@ -41,7 +41,7 @@ def write(page: str, out: str | os.PathLike[str]) -> None:
     """
     path = Path(out)
     content = page.encode("utf-8", "replace")
-    if path.exists() and not (path.is_file() and _is_ours(path)):
+    if path.exists() and not (path.is_file() and _is_headrace_page(path)):
         raise FileExistsError(errno.EEXIST, "the file is not a page of headrace; name another --out")
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
@@ -53,6 +53,6 @@ def write(page: str, out: str | os.PathLike[str]) -> None:
             raise
 
 
-def _is_ours(path: Path) -> bool:
+def _is_headrace_page(path: Path) -> bool:
     with path.open("rb") as file:
         return _MARK in file.read(1024)

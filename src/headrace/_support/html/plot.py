@@ -1,8 +1,8 @@
 """An SVG that is as wide as its page, with text of a fixed size.
 
-Horizontal positions are shares of the width, vertical ones are pixels. The labels of the vertical axis stand
-in the padding of the frame. The horizontal axis has two sets of ticks, for wide and for narrow pages; the
-style of the page shows one of them.
+Horizontal positions are shares of the width, vertical ones are pixels. The labels of the vertical axis are in
+the padding of the frame. The horizontal axis has two sets of ticks, for wide and for narrow pages; the style
+of the page shows one of them.
 """
 
 from __future__ import annotations

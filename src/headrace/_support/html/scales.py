@@ -89,5 +89,5 @@ def time_label(seconds: float, unit: str) -> str:
         return f"{seconds:.5g}"
     if unit == "days":
         return f"{seconds / _DAY:,.0f}"
-    whole, rest = divmod(round(seconds if unit == "min:s" else seconds / 60), 60)
-    return f"{whole}:{rest:02}"
+    major, minor = divmod(round(seconds if unit == "min:s" else seconds / 60), 60)
+    return f"{major}:{minor:02}"

@@ -23,7 +23,7 @@ PERCENTILES = (50, 95, 99)
 
 _BARS = 60
 _LEAST_RATIO = 1.6
-"""The least ratio of the last to the first latency of an axis, so that close latencies look close."""
+"""Minimum ratio of the last to the first latency of an axis, so that close latencies look close."""
 
 _LABEL_WIDTH = {"wide": 0.08, "narrow": 0.2}
 """The share of the width that a label needs, by kind of page."""

@@ -17,10 +17,10 @@ from headrace.errors import InputError
 def read_statistics(path: str | os.PathLike[str]) -> Statistics:
     """Read an output file; a run may still be writing to it.
 
-    A last line without a line feed is left out, and ``torn`` of the statistics is True.
+    A last line without a line feed is left out, and sets ``torn`` in the statistics.
 
     Raises:
-        InputError: the file cannot be read, is empty, or holds a line that headrace did not write.
+        InputError: The file cannot be read, is empty, or holds a line that headrace did not write.
     """
     try:
         with Path(path).open("rb") as file:

@@ -45,7 +45,7 @@ class ModelTotals:
 
 @attrs.define(eq=False)
 class Statistics:
-    """The totals of all lines of an output, all sessions of the run included.
+    """The totals of all lines of an output, from all sessions of the run.
 
     Attributes:
         summary: Counted as a run counts it.
@@ -53,7 +53,7 @@ class Statistics:
         attempts: The number of items by their number of attempts.
         timeline: When items were done.
         undated: The number of lines without a time.
-        torn: True if the last line had no line feed.
+        torn: Whether the last line had no line feed.
     """
 
     summary: Summary = attrs.field(factory=lambda: Summary(0))

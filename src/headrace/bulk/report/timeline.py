@@ -1,8 +1,8 @@
 """Counts over time, in buckets that are merged when there are too many.
 
 Each width of the ladder is a multiple of the one before, so neighbours merge without error. Only buckets with
-counts are stored, so the pause of a run that was resumed after a week takes no memory, and its counts stay as
-fine as those of a run without a pause.
+counts are stored, so a run that was resumed after a week needs no memory for the pause, and no coarser
+buckets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LADDER = [
     *(seconds * _SECOND for seconds in (1, 5, 10, 30, 60, 300, 600, 1800)),
     *(hours * _HOUR for hours in (1, 2, 6, 12, 24, 168, 840, 8400, 84_000, 840_000, 8_400_000)),
 ]
-"""Widths of the stored buckets in ms. The last is longer than any clock shows."""
+"""Widths of the stored buckets in ms. The last is longer than any possible time span."""
 
 _WIDTHS = [
     *(10, 20, 50, 100, 200, 500),
@@ -37,7 +37,7 @@ _UNUSUAL = 20
 """A pause is this many times longer than the median wait for the next item."""
 
 _NOTICEABLE = 10
-"""A pause is longer than the rest of the run divided by this; a shorter one does not spoil the chart."""
+"""A pause is longer than the rest of the run divided by this; shorter ones fit in the chart."""
 
 
 @attrs.frozen
@@ -51,7 +51,7 @@ class Bar:
 
 @attrs.frozen
 class ActivePeriod:
-    """A time without a pause, from ``start`` to ``end``; only its bars that are not empty."""
+    """A time without a pause, from ``start`` to ``end``, with its non-empty bars."""
 
     start: int
     end: int
@@ -101,7 +101,7 @@ class Timeline:
             self._counts = _merged(self._counts.items(), _LADDER[self._step] // _LADDER[self._step - 1])
 
     def view(self) -> TimelineView | None:
-        """What to draw; None without an item."""
+        """The timeline to draw; None without an item."""
         if self.first is None:
             return None
         fine, offset = _LADDER[self._step], self._origin - self.first

@@ -13,7 +13,7 @@ from headrace.errors import InputError
 Compression = Literal["gzip", "zstd"]
 
 MAGIC_SIZE = 4
-"""Bytes that are needed to detect it."""
+"""Bytes that are needed to detect a compression."""
 
 _BUFFER = 128 * 1024
 

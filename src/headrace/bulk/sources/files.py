@@ -22,10 +22,10 @@ LONGEST_LINE = 64 * 1024 * 1024
 class InputFile:
     """A file that can be read several times; ``path`` "-" is stdin, which is copied to a temporary file.
 
-    ``is_parquet`` is true if it begins like a Parquet file.
+    ``is_parquet``: whether it begins like a Parquet file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: It cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -73,7 +73,7 @@ class InputFile:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def is_at(self, path: Path) -> bool:
-        """True if this is the file at ``path``."""
+        """Whether this is the file at ``path``."""
         return self._spooled is None and path.exists() and path.samefile(self._path)
 
 

@@ -14,7 +14,7 @@ from headrace.bulk.sources.files import InputFile
 from headrace.errors import InputError
 
 _BATCH = 128
-"""Rows that are decoded at once. More would be little faster, and need more memory for long texts."""
+"""Rows that are decoded at once. More rows are hardly faster, and need more memory for long texts."""
 
 _BUFFER = 1 << 20
 """Bytes of a column that are read at once; without it, a column's whole row group is read."""
@@ -24,7 +24,7 @@ class ParquetRows:
     """The rows of a Parquet file, read in batches.
 
     Dates, times and durations become ISO 8601 strings (to the microsecond), decimals strings with all their
-    digits, bytes base64. NaN and infinity, which JSON lacks, become null.
+    digits, bytes base64. NaN and infinity become null.
     """
 
     def __init__(self, file: InputFile) -> None:
@@ -48,7 +48,7 @@ class ParquetRows:
                 yield batch
 
     def rows_of(self, batch: Any) -> Iterator[Mapping[str, Any]]:
-        """The rows of a record batch, with values that JSON can hold."""
+        """The rows of a record batch, with values that JSON can represent."""
         with self._errors():
             columns = [json_values(column) for column in batch.columns]
         for values in zip(*columns, strict=True):
@@ -56,7 +56,7 @@ class ParquetRows:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn whatever pyarrow raises into an `InputError`."""
+        """Raise an `InputError` for any error of pyarrow."""
         try:
             yield
         except InputError:
@@ -71,12 +71,12 @@ def _reader(content: Any, name: str) -> Any:
         from pyarrow import parquet
     except ImportError:
         raise InputError(f"{name}: is Parquet; pip install 'headrace[parquet]' to read it") from None
-    # In nanoseconds, legacy timestamps end in the year 2262, but "for ever" is often written as 9999.
+    # In nanoseconds, legacy timestamps end in the year 2262, but dates in the year 9999 are common.
     return parquet.ParquetFile(content, buffer_size=_BUFFER, coerce_int96_timestamp_unit="us")
 
 
 def json_values(column: Any) -> list[Any]:
-    """The values of a pyarrow column as JSON can hold them."""
+    """The values of a pyarrow column, converted to what JSON can represent."""
     import pyarrow
 
     of = pyarrow.types

@@ -27,7 +27,7 @@ class Item:
     """One item of the input.
 
     Attributes:
-        index: Its place, from 0.
+        index: Its position, from 0.
         line: Its line in the input, from 1; for Parquet its row.
         id: Its id.
         row: Its values by column; empty if there is a ``request``.
@@ -76,7 +76,7 @@ class Source:
         columns: The names of the columns; of JSON, the members of the first line.
 
     Raises:
-        InputError: the file cannot be read, is empty, or lacks the column.
+        InputError: The file cannot be read, is empty, or lacks the column.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Source:
         return self._file.digest()
 
     def is_at(self, path: Path) -> bool:
-        """True if this is the file at ``path``."""
+        """Whether this is the file at ``path``."""
         return self._file.is_at(path)
 
     def where(self, line: int) -> str:

@@ -43,7 +43,7 @@ _JSON_TYPES = {
 
 
 def decode_object(line: bytes | str, where: str) -> dict[str, Any]:
-    """The JSON object in a line; else raises `InputError`, whose message begins with ``where``."""
+    """The JSON object in a line; raises `InputError`, whose message begins with ``where``."""
     try:
         row = msgspec.json.decode(line)
     except NOT_JSON as error:

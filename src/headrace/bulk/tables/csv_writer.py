@@ -17,12 +17,11 @@ from headrace.bulk.template import as_text
 def write_csv(file: IO[bytes], layout: TableLayout, done: Iterator[tuple[Item, OutputLine]]) -> None:
     """Write a header and one row per item: comma, UTF-8, null as an empty cell, nested values as JSON.
 
-    Values are not changed for spreadsheets: an apostrophe before each ``=`` would be wrong in every other
-    program.
+    Values are not escaped for spreadsheets, because an apostrophe before each ``=`` would be wrong elsewhere.
     """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
-        # The default line ends are those of RFC 4180; with others, csv does not quote values that hold CR.
+        # The default line ends are those of RFC 4180; with others, csv does not quote values with a CR.
         writer = csv.writer(text)
         writer.writerow(layout.columns)
         for item, line in done:

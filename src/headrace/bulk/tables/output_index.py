@@ -21,14 +21,14 @@ class OutputIndex:
 
     Args:
         out: The output file.
-        limit: How many items the input has at most; None for no limit.
+        limit: Maximum number of items of the input; None for no limit.
 
     Attributes:
         keys: The members of the answers that are objects, with their types.
-        has_texts: True if some answers are not objects.
+        has_texts: Whether some answers are not objects.
 
     Raises:
-        InputError: the output cannot be read, or is damaged.
+        InputError: The output cannot be read, or is damaged.
     """
 
     def __init__(self, out: Path, limit: int | None = None) -> None:
@@ -88,7 +88,7 @@ class OutputIndex:
         """The line of an item, None if it has none.
 
         Raises:
-            InputError: the line at this place belongs to another item.
+            InputError: The line at this place belongs to another item.
         """
         offset = self._offsets[item.index] if item.index < len(self._offsets) else _NOWHERE
         if offset == _NOWHERE:

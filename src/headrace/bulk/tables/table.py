@@ -33,7 +33,7 @@ class Table:
         out: The run's output.
 
     Raises:
-        InputError: it could not be written there. This is checked now, so before the run.
+        InputError: It could not be written there; checked at once, before the run.
     """
 
     path: Path = attrs.field(converter=Path)
@@ -67,10 +67,10 @@ class Table:
             Path(name).unlink(missing_ok=True)
 
     def write(self) -> None:
-        """Write the finished items and replace the old table in one step.
+        """Write the finished items and replace the old table atomically.
 
         Raises:
-            InputError: writing fails, or the output does not belong to the source.
+            InputError: Writing fails, or the output does not belong to the source.
         """
         try:
             with OutputIndex(self.out, self.source.limit) as output, self._temporary_file() as (file, name):
@@ -98,7 +98,7 @@ def write_table(table: str | os.PathLike[str], source: Source, out: str | os.Pat
     """Write the finished items of a run as one table, as ``headrace run --table`` does.
 
     The table has one row per finished item, in the order of the input: its id, the input's columns, its
-    answer, error, attempts, seconds and cost. An existing file is replaced in one step.
+    answer, error, attempts, seconds and cost. An existing file is replaced atomically.
 
     Args:
         table: A path that ends in ``.csv`` or ``.parquet``.
@@ -106,7 +106,7 @@ def write_table(table: str | os.PathLike[str], source: Source, out: str | os.Pat
         out: The run's output.
 
     Raises:
-        InputError: the table cannot be written, or the output does not belong to the source.
+        InputError: The table cannot be written, or the output does not belong to the source.
 
     Example:
         ``write_table("answers.csv", Source("products.csv"), "answers.jsonl")``

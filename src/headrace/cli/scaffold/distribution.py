@@ -24,9 +24,9 @@ _STAGE_NOTES = {
     Stage.OBSERVE: "outermost: it sees each call once",
     Stage.ACCOUNT: "where costs are counted: it sees each call once, also calls that a cache answers",
     Stage.ANSWER: "where a call can be answered without sending it: it sees each call once",
-    Stage.PERSIST: "where a call can be sent again: it sees each call once, and each of its sends is a try",
-    Stage.PROTECT: "inside the retries: it sees each try, and may reject it",
-    Stage.PACE: "innermost: it sees each try last, and may delay it",
+    Stage.PERSIST: "where a call can be sent again: it sees each call once, and each ``send`` is an attempt",
+    Stage.PROTECT: "inside the retries: it sees each attempt, and may reject it",
+    Stage.PACE: "innermost: it sees each attempt last, and may delay it",
 }
 
 

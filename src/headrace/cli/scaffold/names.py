@@ -47,7 +47,7 @@ class PluginNames:
 
 
 def plugin_names(name: str) -> PluginNames:
-    """The names for a name as it was typed; ``headrace-foo`` means ``foo``.
+    """The names of a plugin from the name that the user typed; ``headrace-foo`` means ``foo``.
 
     Raises `InputError` for a name that a policy cannot have, or that is taken.
     """

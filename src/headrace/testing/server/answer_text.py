@@ -3,7 +3,7 @@
 The simulated model understands nothing. If the prompt lists choices (`one of: A | B | C`), it takes the one
 with the most letters in common with the last user message. A list of German cue words for the eight shop
 categories of the demo helps. Otherwise it puts ready-made sentences together. The answers look like those of
-a model, so that code can be tested with them. They say nothing about a real model.
+a model, so that code can be tested with them. They imply nothing about a real model.
 """
 
 import re

@@ -10,7 +10,7 @@ from headrace.testing.server.behaviour import FAULT_KINDS, Behaviour
 from headrace.testing.server.certificates import Certificate
 
 API_KEY_VARIABLE = "SIMULATED_API_KEY"
-"""Environment variable with the required API key. It is not an argument because other users can see those."""
+"""Environment variable with the required API key; not an argument, because other users can see arguments."""
 
 
 @attrs.frozen

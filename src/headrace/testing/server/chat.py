@@ -44,7 +44,7 @@ class Message:
 
 @attrs.frozen
 class StreamOptions:
-    """What a stream has in addition to the text."""
+    """The parts of a stream in addition to the text."""
 
     include_usage: bool | None = None
 

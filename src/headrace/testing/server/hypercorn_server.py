@@ -34,7 +34,7 @@ _KEEP_ALIVE = 600
 class HypercornServer:
     """A server for an endpoint. Raises `SettingsError` if the certificate cannot be used.
 
-    It accepts the connections itself, because hypercorn's own server ends with the first one that fails. It
+    It accepts the connections itself, because hypercorn's own server ends at the first failed connection. It
     runs on trio, because hypercorn's connections cannot be cancelled on asyncio.
     """
 

@@ -1,7 +1,8 @@
 """Unusual answers that users have reported from real endpoints, as switches.
 
 Each quirk changes the draft of an answer to a chat, complete or streamed. With a quirk of `READABLE`,
-headrace still reads the answer. With one of `UNREADABLE` there is no answer, and headrace raises an error.
+headrace still reads the answer. With a quirk of `UNREADABLE` there is no answer, and headrace raises an
+error.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def code_fence(draft: ResponseDraft) -> None:
 
 
 def half_surrogate(draft: ResponseDraft) -> None:
-    """Half of a surrogate pair at the end of the text."""
+    """A lone surrogate at the end of the text."""
     encoded = [msgspec.json.encode(each) for each in (draft.chunks or [draft.body])]
     last = next((n for n in reversed(range(len(encoded))) if b'"content":"' in encoded[n]), None)
     if last is None:

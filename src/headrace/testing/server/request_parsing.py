@@ -1,4 +1,4 @@
-"""Parses a request body, or says which of its fields is invalid."""
+"""Parses a request body, or names its invalid field."""
 
 import re
 from typing import TypeVar

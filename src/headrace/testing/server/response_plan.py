@@ -11,7 +11,7 @@ from headrace.testing.server.quirks import DONE, Quirk, ResponseDraft, offered_t
 
 @attrs.frozen(kw_only=True)
 class ResponsePlan:
-    """What to send, when, and with which fault.
+    """The response to send, with its delays and fault.
 
     Args:
         delay: Seconds to wait before the headers.

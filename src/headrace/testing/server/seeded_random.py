@@ -1,4 +1,4 @@
-"""Reproducible randomness: numbers from a hash of the seed and of what they are used for."""
+"""Reproducible randomness: numbers from a hash of the seed and of their purpose."""
 
 from hashlib import blake2b
 

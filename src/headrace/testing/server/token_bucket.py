@@ -1,4 +1,4 @@
-"""The rate limit of the endpoint: a token bucket without a clock of its own."""
+"""The rate limit of the endpoint: a token bucket that gets the time from its caller."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The simulated endpoint: the result of an attempt, and its time.
+"""The simulated endpoint: decides the result and the time of each attempt.
 
 An attempt first waits for the round trip: the network delay of both directions. Then these steps follow:
 
@@ -36,7 +36,7 @@ W = TypeVar("W", Outage, ErrorBurst)
 
 
 class SimulatedEndpoint:
-    """Answers attempts as the scenario says; a `MemoryTransport` calls `handle`."""
+    """Answers attempts according to the scenario; a `MemoryTransport` calls `handle`."""
 
     def __init__(self, scenario: Scenario, recorder: MetricsRecorder) -> None:
         endpoint, self._scenario, self._recorder = scenario.endpoint, scenario, recorder

@@ -83,19 +83,19 @@ class Interval:
         self.limited += other.limited
         self.waits += other.waits
         self.latencies.merge(other.latencies)
-        for mine, others in ((self.areas, other.areas), (self.circuit, other.circuit)):
+        for totals, others in ((self.areas, other.areas), (self.circuit, other.circuit)):
             for name, value in others.items():
-                mine[name] += value
+                totals[name] += value
         if other.cost is not None:
             self.cost = other.cost + (self.cost or 0)
 
 
 def merged(intervals: Sequence[Interval]) -> Interval:
     """The sum of consecutive intervals."""
-    whole = Interval(intervals[0].start, intervals[0].start)
+    total = Interval(intervals[0].start, intervals[0].start)
     for interval in intervals:
-        whole.merge(interval)
-    return whole
+        total.merge(interval)
+    return total
 
 
 @attrs.define(eq=False)

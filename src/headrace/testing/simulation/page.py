@@ -31,7 +31,7 @@ class Chart:
 
 @attrs.frozen
 class Calls:
-    """The chart of one variant's calls; the flags say which entries its key needs."""
+    """The chart of one variant's calls; the flags select the entries of its key."""
 
     name: str
     settings: str

@@ -28,7 +28,7 @@ Progress = Callable[[Variant, float], None]
 
 
 PolicyFactory = Callable[[Variant, int], Iterable[Policy]]
-"""Creates further policies for one process of a variant, which settings cannot create."""
+"""Creates policies that settings cannot create, for one process of a variant."""
 
 
 @attrs.frozen
@@ -41,7 +41,7 @@ class VariantResult:
         intervals: Its intervals in order.
         total: Their sum.
         highest: The highest value of each level.
-        process_metrics: What each process did.
+        process_metrics: The metrics of each process.
     """
 
     variant: Variant

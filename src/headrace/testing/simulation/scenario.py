@@ -85,7 +85,7 @@ class ErrorBurst:
         from_: Start, in seconds. Default: 0.
         to: End, in seconds.
         share: Share of attempts with an error, from 0 to 1.
-        kinds: Kinds of errors; all are equally likely. "500", "503" and "429" are statuses and come at once.
+        kinds: Kinds of errors; all are equally likely. "500", "503" and "429" are statuses, sent at once.
             "reset" cuts the connection when the answer is due. Default: all of them.
     """
 

@@ -1,7 +1,7 @@
 """Reads the values of a scenario: durations, rates, shares, counts.
 
-A reader takes a value of TOML and returns a converted one, or raises a ValueError that says what is expected.
-`build` makes an object of a class whose attributes are made with `key`.
+A reader converts a value of TOML, or raises a ValueError that names the expected kind of value. `build` makes
+an object of a class whose attributes are made with `key`.
 """
 
 from __future__ import annotations

@@ -19,14 +19,14 @@ from headrace._support.task_groups import task_group
 from headrace.transports.connecting.local_limits import LOCAL_ERRNOS
 
 CACHE_SECONDS = 60.0
-"""How long an address is remembered. Load balancers publish theirs for about as long."""
+"""How long an address is cached, similar to the TTL of load balancers."""
 
 CONNECTION_ATTEMPT_DELAY = 0.25
 """Seconds before the next address is tried in parallel (RFC 8305, section 8)."""
 
 _LOCK_INTERVAL = 0.001
 _LOCK_PAUSE = 50e-6
-"""While a name is resolved, the event loop releases the interpreter lock for so long, once per interval."""
+"""Seconds for which the event loop releases the interpreter lock per interval, while a name is resolved."""
 
 _SocketAddress: TypeAlias = tuple[socket.AddressFamily, Any]
 
@@ -38,8 +38,7 @@ _IS_CONNECTED = {0, errno.EISCONN}
 class Address:
     """The address of an origin: its name is resolved once per `CACHE_SECONDS`, the best address comes first.
 
-    Connecting to a known address needs no thread and no task: with a thousand connects at once, those cost
-    more than the connects.
+    Connecting to a known address needs no thread and no task, which would cost more than the connect.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -57,7 +56,7 @@ class Address:
                 self._best = socket.AF_INET6, (host, port)
 
     def connect_nowait(self) -> socket.socket | None:
-        """A connected socket if that takes no time: on this machine. None: use `connect`."""
+        """A socket connected without a wait, only for a loopback address; None: use `connect`."""
         best = self._cached()
         if best is None or not _is_loopback(best):
             return None
@@ -107,9 +106,9 @@ class Address:
         return raw_socket
 
     def on_connect_timeout(self, started: float) -> None:
-        """A connect that began at ``started`` timed out. Resolve again, unless that was done since.
+        """Resolve the name again after a connect timed out, unless it was resolved since ``started``.
 
-        The name may have other addresses that answer.
+        The name may have other addresses that respond.
         """
         if self._expires_at < math.inf and self._resolved_at <= started:
             self._best = None

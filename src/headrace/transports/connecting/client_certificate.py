@@ -16,7 +16,7 @@ _SHAPE = "cert=: must be a path, or a tuple of certificate, key and password"
 
 
 def load_client_certificate(context: ssl.SSLContext, cert: ClientCertificate) -> None:
-    """Make ``context`` show this certificate to servers that ask for one. Raises `SettingsError`."""
+    """Make ``context`` present this certificate to servers that request one. Raises `SettingsError`."""
     parts = cert if isinstance(cert, tuple) else (cert,)
     if not 1 <= len(parts) <= 3:
         raise SettingsError(_SHAPE)
@@ -43,17 +43,17 @@ def _check_file(path: str, marker: bytes, kind: str) -> None:
 def _load(context: ssl.SSLContext, certificate: str, key: str, password: str | None) -> None:
     is_encrypted = False
 
-    def give_password() -> str:
-        # Without this callback OpenSSL would ask at the terminal.
+    def provide_password() -> str:
+        # Without this callback OpenSSL would prompt at the terminal.
         nonlocal is_encrypted
         is_encrypted = True
         return password or ""
 
     try:
-        context.load_cert_chain(certificate, key, give_password)
+        context.load_cert_chain(certificate, key, provide_password)
     except (OSError, ValueError) as error:
         if is_encrypted and not password:
-            reason = f"the key in {key} is encrypted; give its password"
+            reason = f"the key in {key} is encrypted; pass its password"
         elif is_encrypted:
             reason = f"the password does not decrypt the key in {key}"
         elif isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":

@@ -24,11 +24,11 @@ def connect_error(error: OSError, where: str) -> ConnectError:
             f"the certificate of {where} is not valid: {error.verify_message}; "
             "check base_url, or set SSL_CERT_FILE to your own certificate authority"
         )
-    aborted = isinstance(error, ConnectionAbortedError) and error.errno is not None  # not by this side
+    aborted = isinstance(error, ConnectionAbortedError) and error.errno is not None  # by the peer
     if aborted or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return ConnectError(f"{where} closed the connection during the TLS handshake")
     if isinstance(error, ssl.SSLError):
-        hint = "; does it speak TLS at all?" if error.reason == "WRONG_VERSION_NUMBER" else ""
+        hint = "; check that it uses TLS" if error.reason == "WRONG_VERSION_NUMBER" else ""
         return TLSError(f"TLS with {where} failed: {error.reason or error}{hint}")
     if isinstance(error, socket.gaierror):
         return ConnectError(f"the host of {where} does not resolve ({error.strerror}); check base_url")
@@ -58,9 +58,9 @@ def connection_lost_error(
 
 
 def is_certificate_rejection(error: BaseException | None) -> TypeGuard[ssl.SSLError]:
-    """Whether the server rejects this client's certificate, or that it has none.
+    """Whether the server rejects this client's certificate, or the lack of one.
 
-    With TLS 1.3 that arrives after the handshake, while the client waits for the response.
+    With TLS 1.3 the rejection arrives after the handshake, while the client waits for the response.
     """
     reason = (isinstance(error, ssl.SSLError) and error.reason) or ""
     return "ALERT" in reason and any(word in reason for word in _CERTIFICATE_ALERTS)

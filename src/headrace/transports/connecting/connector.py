@@ -50,21 +50,21 @@ class Connector:
         self.limiter: AbstractAsyncContextManager[object] = (
             nullcontext() if context is None else HandshakeLimiter()
         )
-        """Held during each `connect`. Without TLS a connect costs little, so there is no limit."""
+        """Held during each `connect`. Without TLS a connect is cheap, so there is no limit."""
 
     def connect_nowait(self) -> ConnectedSocket | None:
-        """A new connection if that needs no wait. None: use `connect`."""
+        """A new connection, made without a wait; None: use `connect`."""
         raw_socket = self._address.connect_nowait() if self._context is None else None
         return None if raw_socket is None else ConnectedSocket(raw_socket)
 
     def on_connect_timeout(self, started: float) -> None:
-        """A `connect` that began at ``started`` timed out."""
+        """Handle the timeout of a `connect` that began at ``started``."""
         self._address.on_connect_timeout(started)
 
     async def connect(self, protocols: Sequence[str]) -> ConnectedSocket:
-        """A new connection with one of ``protocols``: without TLS the first one, with TLS the server chooses.
+        """A new connection with one of ``protocols``: the first one, or with TLS the server's choice.
 
-        A server that does not choose speaks HTTP/1.1.
+        A server that chooses none uses HTTP/1.1.
 
         Raises `TLSError` for a failed handshake or certificate, `ProxyError` if the proxy fails,
         `LocalResourceError` if this machine has no connection left, `ConnectError` for the rest.

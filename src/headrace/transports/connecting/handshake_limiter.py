@@ -10,12 +10,12 @@ import anyio.lowlevel
 MAX_STARTS_PER_TURN = 8
 """Handshakes that start in one turn of the event loop.
 
-Each takes 0.1 ms or more to start and as much to continue. In a burst, the event loop serves responses and
-half-done handshakes between those that start. With a higher limit these would fall behind.
+Each takes 0.1 ms or more to start and as much to continue. A higher limit would delay responses and
+unfinished handshakes in a burst.
 """
 
 MAX_CONCURRENT = 512
-"""Handshakes in progress. If a server computes 1 ms for each, none waits for a second."""
+"""Handshakes in progress. If a server spends 1 ms on each, none takes longer than a second."""
 
 
 class _PendingHandshake:
@@ -31,9 +31,8 @@ class _PendingHandshake:
 class HandshakeLimiter:
     """Lets a few handshakes start in each turn of the event loop, first in, first out.
 
-    One of the waiting handshakes is the leader: it admits the first ones, itself among them, and appoints the
-    next leader, which does the same in the next turn. Use it as ``async with limiter:`` around each
-    handshake.
+    One of the waiting handshakes is the leader: it admits the first ones, including itself, and appoints the
+    leader of the next turn. Use it as ``async with limiter:`` around each handshake.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Limits of this machine and process: no file, port, thread or memory for another connection.
 
-They say nothing about the endpoint. So they have an error type of their own, and an attempt waits for a
-connection of another attempt if there is one.
+The endpoint does not cause them. So they have their own error type, and an attempt waits for a connection of
+another attempt if there is one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LOCAL_ERRNOS = frozenset({errno.EMFILE, *_REASONS})
 """Error numbers that, while a connection is opened, have a local cause."""
 
 _AMBIGUOUS = (socket.gaierror, ssl.SSLError)
-"""Errors that may come from a file that could not be opened, without saying so."""
+"""Errors that may hide that a file could not be opened."""
 
 _PROBE_FILES = 8
 """How many files name resolution and loading certificates may open at once."""
@@ -68,7 +68,7 @@ def translate_local_errors(where: str) -> Iterator[None]:
 
 def _reason(number: int | None) -> str:
     if number == errno.EMFILE:
-        import resource  # not at the top: Windows does not have it, nor this error
+        import resource  # not at the top: Windows has neither this module nor this error
 
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return f"this process may open {limit} files; raise it with 'ulimit -n', or lower max_in_flight"
@@ -76,7 +76,7 @@ def _reason(number: int | None) -> str:
 
 
 def _open_files_errno() -> int | None:
-    """The error number with which `_PROBE_FILES` files cannot be opened now, else None."""
+    """The error number if `_PROBE_FILES` files cannot be opened now, else None."""
     with contextlib.ExitStack() as opened:
         try:
             for _ in range(_PROBE_FILES):
@@ -93,9 +93,10 @@ class _ShortageWaiter(Generic[T]):
 
 
 class ResourceShortage(Generic[T]):
-    """Attempts that wait, first in, first out, for what other attempts of their transport release.
+    """Attempts that wait, first in, first out, for resources that other attempts of their transport release.
 
-    ``T`` is what may be handed to a waiter. ``put_back`` takes it back if the waiter was cancelled meanwhile.
+    ``T`` is the type of the resource. ``put_back`` gets a resource whose waiter was cancelled in the
+    meantime.
     """
 
     def __init__(self, put_back: Callable[[T], None]) -> None:
@@ -104,12 +105,12 @@ class ResourceShortage(Generic[T]):
         self.waiters: deque[_ShortageWaiter[T]] = deque()
 
     async def wait(self, error: LocalResourceError, max_wait: float | None, *, again: bool) -> T | None:
-        """Wait for a release. Returns what was handed over, or None if a new resource can be opened.
+        """Wait for a release. Returns the released resource, or None if a new one can be opened.
 
         Args:
             error: Raised if nothing is released for ``max_wait`` seconds.
-            max_wait: See above; None means no limit.
-            again: Whether this attempt has waited before; it goes first then.
+            max_wait: Seconds since the last release; None means no limit.
+            again: Whether this attempt has waited before; if so, it is served first.
         """
         waiter = _ShortageWaiter[T]()
         (self.waiters.appendleft if again else self.waiters.append)(waiter)

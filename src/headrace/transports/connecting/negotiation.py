@@ -1,4 +1,4 @@
-"""A short exchange over a connected socket before a pool gets it; driven by the poller."""
+"""A short exchange over a connected socket before a pool uses it; driven by the poller."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Negotiation(WatchedSocket):
         """The error for a peer that closes the connection too early."""
         raise NotImplementedError
 
-    # For all.
+    # The same for all subclasses.
 
     async def run(self) -> None:
         """Start, and wait for the end."""

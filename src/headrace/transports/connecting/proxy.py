@@ -30,7 +30,7 @@ class Proxy:
         return f"the proxy {self.host}:{self.port}"
 
     def first_line(self, received: bytes) -> str:
-        """The first line of what the proxy sent, for an error; empty if it might contain the credentials."""
+        """The first line of the proxy's response, for an error; empty if it might contain the credentials."""
         return "" if self.authorization else shown(re.split(rb"[\r\n]", received, maxsplit=1)[0], 80)
 
 
@@ -84,7 +84,7 @@ def parse_proxy(url: str) -> Proxy:
 
 
 def proxy_error(message: str, *, retryable: bool = False) -> ProxyError:
-    """A `ProxyError` that says whether a retry can help."""
+    """A `ProxyError` with the given ``retryable``."""
     error = ProxyError(message)
     error.retryable = retryable
     return error

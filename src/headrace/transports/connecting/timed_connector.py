@@ -22,9 +22,9 @@ _LOOP_LAG = 0.1
 
 @attrs.frozen
 class ConnectResult:
-    """A new connection, or a ``released`` one, or neither: then a new one can be opened now.
+    """A new connection, a ``released`` one, or neither; then a new one can be opened now.
 
-    ``waited``: seconds for which this machine had no connection; they do not count for the endpoint.
+    ``waited``: seconds for which this machine had no connection; they extend the attempt's total timeout.
     """
 
     connected: ConnectedSocket | None = None
@@ -66,12 +66,12 @@ class TimedConnector:
             with anyio.CancelScope(deadline=end) as scope:
                 async with self._connector.limiter:
                     started = self._now()
-                    if timeout.connect is not None:  # it starts here: the time before was spent on this side
+                    if timeout.connect is not None:  # from here on, without the wait for the limiter
                         limit = started + timeout.connect
                         scope.deadline = min(limit, end)
                     return await self._connector.connect(protocols)
-            # An event loop that was blocked past the deadline has not checked its sockets since. That says
-            # nothing about the endpoint, which gets a second try.
+            # A blocked event loop did not check its sockets before the deadline. The endpoint is not the
+            # cause, so there is a second try.
             if last_try or limit >= end or self._now() - limit <= _LOOP_LAG:
                 break
         if started < math.inf:

@@ -40,5 +40,5 @@ class TlsHandshake(Negotiation):
     def _continue(self, received: bytes | None) -> bool:
         try:
             return self._session.handshake(received)
-        finally:  # on failure, an alert tells the server why
+        finally:  # on failure, an alert with the reason
             self._send(self._session.data_to_send())

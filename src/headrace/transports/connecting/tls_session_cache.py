@@ -15,15 +15,15 @@ _TICKET_CHECK_INTERVAL = 0.01
 """Seconds between two checks for a ticket: each copies a session with its certificate."""
 
 _TICKET_TIMEOUT = 1.0
-"""Seconds to wait for the ticket of one connection before another connection is used; it may never come."""
+"""Seconds to wait for the ticket of one connection, which may never arrive, before another is used."""
 
 
 class TlsSessionCache:
     """The session to resume, for connections to one host with one SSL context.
 
-    The session comes from a handshake in which the server showed its certificate, never from a resumed one.
-    So it ends when that verification is too old: at the server's limit, when the certificate expires, or
-    after `MAX_LIFETIME`. If a server rejects it, a full handshake follows, whose session replaces it.
+    The session is from a handshake in which the server presented its certificate, never from a resumed one.
+    So it expires with that verification: at the server's limit, when the certificate expires, or after
+    `MAX_LIFETIME`. If a server rejects it, a full handshake follows, whose session replaces it.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -49,7 +49,7 @@ class TlsSessionCache:
         return self._session
 
     def on_handshake(self, tls: ssl.SSLObject) -> None:
-        """A handshake is complete."""
+        """Note a complete handshake, whose session may be resumed later."""
         now = self._now()
         if tls.session_reused:
             return
@@ -78,5 +78,5 @@ def _lifetime(session: ssl.SSLSession, tls: ssl.SSLObject) -> float:
 
 
 def _verification_settings(context: ssl.SSLContext) -> tuple[Any, ...]:
-    """What a context checks. Code that shares the context may change it."""
+    """The verification settings of a context, which other code that shares it may change."""
     return context.verify_mode, context.check_hostname, context.verify_flags

@@ -1,1 +1,1 @@
-"""What sockets need of an event loop: readiness, timers, tasks that wait and are woken."""
+"""The functions of an event loop that sockets need: readiness, timers, waiting and waking tasks."""

@@ -1,4 +1,4 @@
-"""The event loop as a poller needs it. asyncio and trio each have a module."""
+"""The interface of an event loop for a poller; asyncio and trio each have an implementation."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Awaitable
 from typing import Any, Protocol, TypeAlias
 
 Waiter: TypeAlias = Awaitable[Any]
-"""What a task awaits until it is woken."""
+"""An object that a task awaits until it is woken."""
 
 
 class LoopCallbacks(Protocol):
-    """What an event loop calls. `Poller` implements it."""
+    """The callbacks of an event loop. `Poller` implements them."""
 
     def fileno(self) -> int:
         """The file to watch: it is readable when a socket is ready."""
@@ -22,7 +22,7 @@ class LoopCallbacks(Protocol):
         """The timer has ended. Returns when to call again, or None."""
 
     def send_queued(self) -> None:
-        """Send what tasks have queued."""
+        """Send the queued data of all tasks."""
 
     def has_queued(self) -> bool:
         """Whether anything is queued."""
@@ -44,4 +44,4 @@ class EventLoop(Protocol):
         """Call `LoopCallbacks.on_timer` at ``when``, which is earlier than any time set before."""
 
     async def aclose(self) -> None:
-        """Stop all calls."""
+        """Stop all callbacks."""

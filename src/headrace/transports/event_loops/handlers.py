@@ -1,4 +1,4 @@
-"""What a poller calls: the handler of a socket, and the handler of a timer."""
+"""The handlers that a poller calls: of a socket, and of a timer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SocketHandler(Protocol):
         """The poller is closed; the socket must be closed too."""
 
     def send_now(self, data: bytes) -> None:
-        """Send what was queued with `Poller.queue_send`."""
+        """Send data that was queued with `Poller.queue_send`."""
 
 
 class TimerHandler(Protocol):
@@ -29,4 +29,4 @@ class TimerHandler(Protocol):
     closed: bool
 
     def on_timer(self, now: float, /) -> None:
-        """A timer that was set has ended."""
+        """Handle the end of a timer."""

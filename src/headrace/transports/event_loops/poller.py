@@ -71,7 +71,7 @@ class Poller:
         self._selector.remove(raw_socket)
 
     def queue_send(self, handler: SocketHandler, data: bytes) -> None:
-        """Send ``data`` together with what other ready tasks send; see `MAX_QUEUED_SENDS`."""
+        """Send ``data`` together with that of other ready tasks; see `MAX_QUEUED_SENDS`."""
         queue = self._queue
         queue.append((handler, data))
         if len(queue) == 1:
@@ -86,7 +86,7 @@ class Poller:
             self._loop.set_timer(when)
 
     def discard_timer(self) -> None:
-        """A handler with a timer is closed. Such timers are removed once they are half of all."""
+        """Count the timer of a closed handler. Such timers are removed once they are half of all."""
         self._stale += 1
         if self._stale > 100 and self._stale > len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if not entry[2].closed]
@@ -116,14 +116,15 @@ class Poller:
         self._selector.serve(MAX_SOCKETS_PER_TURN)
 
     def send_queued(self) -> None:
-        """Send what ready tasks have queued."""
+        """Send the queued data of all ready tasks."""
         queue, self._queue = self._queue, []
         for handler, data in queue:
             handler.send_now(data)
 
     def on_timer(self) -> float | None:
-        """Call all handlers whose time has come. Returns the time of the next one."""
-        # After the event loop was blocked, input and timers are due together. Input that came in time counts.
+        """Call the handlers of all expired timers. Returns the time of the next timer."""
+        # After a blocked event loop, input and timers are due together. Input that arrived in time comes
+        # first.
         self._selector.serve()
         now = self.now()
         while self._heap and self._heap[0][0] <= now:

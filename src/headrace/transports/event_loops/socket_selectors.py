@@ -70,7 +70,7 @@ class StdlibSelector:
 
 
 class EpollSelector:
-    """See `SocketSelector`. Unlike `selectors`, it can ask for a limited number of ready sockets."""
+    """See `SocketSelector`. Unlike `selectors`, it can limit the number of ready sockets."""
 
     def __init__(self) -> None:
         epoll = self._epoll = select.epoll()

@@ -27,7 +27,7 @@ _WOKEN = _Woken(None)
 
 
 class TrioWaiter:
-    """What a task awaits, once."""
+    """An object that a task awaits, once."""
 
     __slots__ = ("task",)
 
@@ -60,13 +60,13 @@ class TrioLoop:
         self.new_waiter = TrioWaiter
         self._send_waiter = TrioWaiter()
         self._sleep = trio.CancelScope()
-        self._whole = trio.CancelScope()
+        self._scope = trio.CancelScope()
         self._finished = trio.Event()
         group.start_soon(self._run, name="headrace poller")
 
     async def _run(self) -> None:
         try:
-            with self._whole:
+            with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch)
                     nursery.start_soon(self._send)
@@ -110,5 +110,5 @@ class TrioLoop:
             self._sleep.deadline = when
 
     async def aclose(self) -> None:
-        self._whole.cancel()
+        self._scope.cancel()
         await self._finished.wait()

@@ -27,7 +27,7 @@ from headrace.transports.sockets.tls_session import HTTP1
 from headrace.transports.sockets.watched_socket import ConnectedSocket, DeadlinePassed
 
 KEEP_ALIVE = 60.0
-"""Seconds to keep an idle connection if the endpoint does not say; load balancers allow 60 to 350."""
+"""Seconds to keep an idle connection without a ``Keep-Alive`` header; load balancers allow 60 to 350."""
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
@@ -93,7 +93,7 @@ class Http1Pool:
         pool_group.pools.append(self)
 
     async def send(self, call: Call, connected: ConnectedSocket | None = None) -> Reply:
-        """Make one attempt, over ``connected`` if it is given; see `Transport.send`."""
+        """Make one attempt, over ``connected`` if it is not None; see `Transport.send`."""
         method = call.request.method
         request = self._writer.write(call.request, call.content, streamed=call.streamed)
         if self._closed:
@@ -141,7 +141,7 @@ class Http1Pool:
                 request = b""  # as above
                 failure = self._call_error(error, parser, phase, timeout, end)
                 if failure is not None and parser.is_error:
-                    # The status and the headers say what to do; a 401 must not be sent again.
+                    # The status is enough to decide what to do; a 401 must not be sent again.
                     note = unreadable_body_note(failure)
                     return Reply(parser.status, Headers(parser.headers), note)
                 if failure is None or failure is error:
@@ -161,7 +161,7 @@ class Http1Pool:
         return parser.streaming
 
     async def read_part(self, connection: Http1Connection, until: float) -> bytes:
-        """The next part of a streamed body, empty at its end. Then the caller must release the connection."""
+        """The next part of a streamed body; empty at its end. The caller must then release the connection."""
         stream, parser = connection.stream, connection.parser
         try:
             while not (part := parser.take_body()) and not parser.complete:
@@ -216,7 +216,7 @@ class Http1Pool:
         """A new connection, or one that another attempt releases if this machine has none left.
 
         Returns the connection, whether it was used before, and the seconds for which this machine had none;
-        they do not count for the endpoint.
+        they extend the attempt's total timeout.
         """
         connected = connected or self._connector.connect_nowait()
         if connected is not None:

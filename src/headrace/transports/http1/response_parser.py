@@ -1,8 +1,8 @@
 """Parses HTTP/1.1 responses, without I/O: bytes to status, headers and body, with llhttp (httptools).
 
-llhttp rejects what allows smuggling: two content-lengths, a length with chunks, malformed chunks, bare line
-feeds. This module decides what llhttp leaves open: which responses end with the connection, interim (1xx)
-responses, sizes, and bytes that no request asked for.
+llhttp rejects input that allows smuggling: two content-lengths, a length with chunks, malformed chunks, bare
+line feeds. This module handles the rest: responses that end with the connection, interim (1xx) responses,
+sizes, and unrequested bytes.
 
 A head that llhttp rejects is parsed a second time after `lenient_heads` has rewritten it. Two parsers that
 read such a head differently may disagree about the end of the response, so its connection is not reused.
@@ -26,14 +26,14 @@ _NAME_LENGTHS = frozenset({10, 14, 16, 17})
 """The lengths of the header names that matter here."""
 
 _KNOWN_INTERIM = frozenset({100, 102, 103})
-"""Interim statuses that llhttp knows; it expects bodies after others. 103 may contain the final length."""
+"""Interim statuses that llhttp supports; it expects bodies after others. 103 may contain the final length."""
 
 
 class ResponseParser(IncomingResponse):
     """Parses the responses that arrive over one connection, one after the other.
 
     Call `begin`, then `feed` with each received part until it returns True, or `finish` when the server
-    closes. Then ``status``, ``headers`` and `content` hold the response, and ``reusable`` says whether the
+    closes. Then ``status``, ``headers`` and `content` hold the response, and ``reusable`` is whether the
     connection may carry another request. While ``streaming`` is set, `feed` returns True once the head is
     complete, and then whenever `take_body` may return something.
     """
@@ -146,7 +146,7 @@ class ResponseParser(IncomingResponse):
             raise _protocol_error(rejection, data) from rejection
 
     def _parse_lenient(self, start: int) -> None:
-        """Rewrite and parse the heads that are complete since ``start``, then parse what follows them."""
+        """Rewrite and parse the heads that are complete since ``start``, then parse the bytes after them."""
         head = self._head
         assert isinstance(head, bytearray)
         while self._in_head and self._error is None:
@@ -159,7 +159,7 @@ class ResponseParser(IncomingResponse):
         self._parse(bytes(head))
 
     def finish(self) -> None:
-        """The server closed the connection. Raises `IncompleteReply` if the response has not ended."""
+        """Handle the end of the connection. Raises `IncompleteReply` if the response has not ended."""
         if self.complete:
             return
         if self._in_head and self._rejection is not None:
@@ -170,7 +170,7 @@ class ResponseParser(IncomingResponse):
         self.complete = True
 
     def disable_reuse(self) -> None:
-        """Do not reuse the connection, whatever the response says."""
+        """Do not reuse the connection, even if the response allows it."""
         self._close_after, self.reusable = True, False
 
     @property
@@ -222,9 +222,8 @@ class ResponseParser(IncomingResponse):
             self._error = ProtocolError(f"the response's status {self.status:03} is not a valid status")
         elif self.status < 200:
             if self._framed and self.status not in _KNOWN_INTERIM:
-                # It has none, whatever it says (RFC 9112, 6.3); llhttp would read the final response as its
-                # body.
-                self._error = ProtocolError(f"an interim response ({self.status}) says that it has a body")
+                # Interim responses have no body (RFC 9112, 6.3); llhttp would read the final response as one.
+                self._error = ProtocolError(f"an interim response ({self.status}) announces a body")
         elif self._no_body:
             # llhttp would wait for the body that the headers announce.
             self.complete = True

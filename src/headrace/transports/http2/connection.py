@@ -24,7 +24,7 @@ class Http2Connection(StreamTable):
     # Called by the pool and by the sender.
 
     def start(self) -> None:
-        """Send what begins a connection, and watch that the peer is alive. Called once, before all else."""
+        """Send the connection preface, and monitor the peer from now on. Called once, before all else."""
         self._flush_queued = False
         self._unflushed_requests = 0
         self.queue_flush()
@@ -37,7 +37,7 @@ class Http2Connection(StreamTable):
 
         Raises `RequestNotProcessed` if the connection accepts no more requests.
 
-        ``track_upload``: `is_request_sent` must know when the peer has received the request.
+        ``track_upload``: whether `is_request_sent` must be exact.
         """
         upload = len(content) > PART_SIZE or (track_upload and bool(content))
         try:
@@ -59,9 +59,9 @@ class Http2Connection(StreamTable):
             self.queue_flush()
 
     def new_waiter(self, stream: Http2Stream, total_deadline: float, max_silence: float | None) -> Waiter:
-        """What to await until the response is complete or, if it is streamed, until more of it has arrived.
+        """An object to await until the response is complete or, if it is streamed, until more has arrived.
 
-        Afterwards ``stream.failure`` says what went wrong: `DeadlinePassed` at ``total_deadline``, or after
+        Afterwards ``stream.failure`` is the error, if any: `DeadlinePassed` at ``total_deadline``, or after
         ``max_silence`` seconds in which nothing arrived. The end of an upload wakes the task too.
         """
         stream.total_deadline, stream.max_silence = total_deadline, max_silence
@@ -85,19 +85,19 @@ class Http2Connection(StreamTable):
         return stream.take_body()
 
     def stop_streaming(self, stream: Http2Stream) -> None:
-        """Read the response as a whole: it is an error."""
+        """Read the response, which is an error, as a whole."""
         self._acknowledge(stream)
         stream.streaming = stream.unbounded = False
 
     def process_pending_input(self) -> None:
-        """Process what the kernel has for this side, such as a GOAWAY or the end of the connection."""
+        """Process bytes that the kernel holds, such as a GOAWAY, or the end of the connection."""
         if not self.closed and not self.nothing_received():
             self.on_readable()
 
     # Sending.
 
     def queue_flush(self) -> None:
-        """Send together with what other ready tasks send."""
+        """Send together with other ready tasks."""
         if not self._flush_queued:
             self._flush_queued = True
             self._poller.queue_send(self, b"")
@@ -149,7 +149,7 @@ class Http2Connection(StreamTable):
             self.fail(lost)
         else:
             with suppress(ProtocolError):
-                super().send_now(self._engine.data_to_send())  # a GOAWAY that tells the peer why
+                super().send_now(self._engine.data_to_send())  # a GOAWAY with the reason
             self.fail(error)
 
     def on_deadline(self, now: float) -> None:

@@ -62,8 +62,8 @@ class Http2Pool:
     idle and are closed. Choosing the one with the fewest streams cost 4 to 9 % more.
 
     If no stream is free, the waiting calls open as many connections as they need together, and only one until
-    the server is known to speak HTTP/2. The call that opens a connection does so within its own timeouts; the
-    others wait.
+    the server has chosen HTTP/2. The call that opens a connection does so within its own timeouts; the others
+    wait.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Http2Pool:
             try:
                 return await self._open(timeout, end + waited), waited
             except LocalResourceError as error:
-                # A stream that another call releases is just as good.
+                # A stream that another call releases is enough.
                 opens = not self._connections
                 if opens:
                     since = self._poller.now()
@@ -158,7 +158,7 @@ class Http2Pool:
             raise
 
     def _needs_another_connection(self) -> bool:
-        """Whether one more call needs more connections than are being opened."""
+        """Whether one more call needs another connection in addition to those being opened."""
         if not self._speaks_http2:
             return self._opening == 0
         return self._opening * min(self._max_streams, self._max_requests) <= len(self._waiting)
@@ -233,7 +233,7 @@ class Http2Pool:
     def _fail_same_timeout(self, error: CallTimeout, timeout: Timeout, end: float) -> None:
         """Fail the waiting calls that allow no more time to connect than the call that timed out."""
         if self._connections or self._poller.now() >= end or timeout.connect is None:
-            return  # that call ran out of its total time, which says nothing about the others
+            return  # that call's total timeout has passed; the others may have more time
         failed = [turn for turn in self._waiting if turn.connect_timeout <= timeout.connect]
         self._waiting = deque(turn for turn in self._waiting if turn.connect_timeout > timeout.connect)
         for turn in failed:

@@ -1,4 +1,4 @@
-"""Whether the peer of an open connection is still there."""
+"""Checks whether the peer of an open connection still responds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PING_TIMEOUT = 10.0
 
 
 class Liveness:
-    """When a connection last received something and was last used, and what follows. Event loop times."""
+    """When a connection last received data and was last used, and what is due. Times of the event loop."""
 
     __slots__ = ("_ping_deadline", "last_received", "last_used")
 
@@ -25,7 +25,7 @@ class Liveness:
         self._ping_deadline = math.inf
 
     def on_received(self, now: float) -> None:
-        """Something has arrived."""
+        """Record that data has arrived."""
         self.last_received = now
         self._ping_deadline = math.inf
 

@@ -18,18 +18,18 @@ from headrace.transports.incoming_response import MAX_HEAD_BYTES
 from headrace.transports.request_writer import Fields
 
 INITIAL_MAX_STREAMS = 100
-"""How many streams a server is assumed to allow until it says how many (RFC 9113, 6.5.2, recommends this)."""
+"""The assumed limit of streams until the server sends one (RFC 9113, 6.5.2, recommends this value)."""
 
 STREAM_WINDOW = 1024 * 1024
 """Bytes of one response that may arrive before a task has taken them."""
 
 _CONNECTION_WINDOW = 2**31 - 1
-"""The maximum: what was not taken from one stream must not block the other responses."""
+"""The maximum, so that unread data of one stream does not block other responses."""
 
 _MAX_FRUITLESS_EVENTS = 10_000
-"""Consecutive events without any part of a response that are allowed; more count as a flood.
+"""Maximum number of consecutive events without a part of a response; more count as a flood.
 
-Such events cost the peer nothing, and libnghttp2 only limits those that it cannot answer at once.
+Such events are cheap for the peer, and libnghttp2 only limits those that it cannot answer at once.
 """
 
 CANCEL = int(ngh2.ErrorCode.CANCEL)
@@ -53,7 +53,7 @@ class ConnectionDraining(Exception):
 
 
 class EngineEvents(Protocol):
-    """What the engine reports."""
+    """The events that the engine reports."""
 
     def on_response(self, stream_id: int, status: int, headers: Fields, last: bool) -> None:
         """The head of a final response. ``last``: it has no body."""
@@ -74,7 +74,7 @@ class EngineEvents(Protocol):
         """A stream is closed in both directions."""
 
     def on_goaway(self, code: int, debug_data: bytes, last_stream_id: int) -> None:
-        """The peer accepts no more requests, and none of those after ``last_stream_id``."""
+        """The peer accepts no more requests, and has not processed those after ``last_stream_id``."""
 
     def on_max_streams(self, count: int) -> None:
         """How many streams may be open at once."""
@@ -137,7 +137,7 @@ class Http2Engine:
         return self._connection.queued_body_size(stream_id)
 
     def acknowledge_data(self, stream_id: int, size: int) -> None:
-        """So many bytes of a response were taken, so the peer may send as many more."""
+        """Let the peer send ``size`` more bytes, because as many of a response were taken."""
         try:  # noqa: SIM105 - called for each part of a response, and a context manager is slower
             self._connection.acknowledge_received_data(size, stream_id)
         except ngh2.NGH2Error:
@@ -196,7 +196,9 @@ class Http2Engine:
                 self._fruitless_events += 1
                 self._report_rare_event(event)
         if self._fruitless_events > _MAX_FRUITLESS_EVENTS:
-            raise ProtocolError("the endpoint floods the connection with frames that answer nothing (HTTP/2)")
+            raise ProtocolError(
+                "the endpoint floods the connection with frames that carry no response (HTTP/2)"
+            )
 
     def _report_rare_event(self, event: ngh2.Event) -> None:
         receiver = self._receiver

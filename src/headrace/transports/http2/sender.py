@@ -24,7 +24,7 @@ from headrace.transports.request_writer import Http2Writer
 from headrace.transports.sockets.watched_socket import ConnectedSocket, DeadlinePassed
 
 MAX_SENDS = 4
-"""How often a request is sent if the server says each time that it has not processed it."""
+"""How often a request is sent if the server refuses it each time without processing it."""
 
 
 class Http2Body:
@@ -109,7 +109,7 @@ class Http2Sender:
                 connection.cancel_stream(stream)
                 failure = self._call_error(error, stream, phase, timeout, end)
                 if failure is not None and stream.is_error:
-                    # The status and the headers say what to do; a 401 must not be sent again.
+                    # The status is enough to decide what to do; a 401 must not be sent again.
                     return self._reply(stream, unreadable_body_note(failure))
                 if failure is None or failure is error:
                     raise

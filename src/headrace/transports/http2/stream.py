@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RequestNotProcessed(Exception):
-    """The server says that it has not processed the request, so any request may be sent again."""
+    """The server reports that it has not processed the request, so any request may be sent again."""
 
 
 class Http1Required(RequestNotProcessed):
@@ -22,13 +22,13 @@ class Http1Required(RequestNotProcessed):
 
 
 class StreamLost(Exception):
-    """The stream or the connection ended before the response was complete. The message says how."""
+    """The stream or the connection ended before the response was complete; the message describes how."""
 
 
 class Http2Stream(IncomingResponse):
-    """What has arrived of a response, the waiter of the task that reads it, and that task's deadline.
+    """The received part of a response, and the waiter and deadline of the task that reads it.
 
-    ``failure`` is why no more will arrive. ``unread`` counts the bytes that arrived and were not taken.
+    ``failure`` is the error after which no more arrives. ``unread`` counts the bytes that were not taken.
     """
 
     __slots__ = ("deadline", "failure", "id", "max_silence", "total_deadline", "unread", "waiter")

@@ -1,4 +1,4 @@
-"""The open streams of an HTTP/2 connection, and what the engine's events do to them."""
+"""The open streams of an HTTP/2 connection, and the handlers of the engine's events."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class ConnectionOwner(Protocol):
         """How many streams the server allows at once on each connection."""
 
     def on_request_limit(self, requests: int, /) -> None:
-        """The server closed a connection after so many requests, and rejected the later ones."""
+        """The server closed a connection after this many requests, and rejected the later ones."""
 
     def on_request_limit_exceeded(self) -> None:
-        """The server accepts more requests per connection than it was given."""
+        """The server accepts more requests per connection than assumed."""
 
 
 class StreamTable(WatchedSocket):
-    """The open streams of a connection, and what the engine's events do to them; see `EngineEvents`.
+    """The open streams of a connection, and the handlers of the engine's events; see `EngineEvents`.
 
-    ``free_streams`` is how many more streams can be opened now. ``draining``: no more; the open ones
-    continue. ``in_free_list`` belongs to the pool. ``max_streams`` is how many streams may be open at once,
+    ``free_streams`` is how many more streams can be opened now. ``draining``: none; the open ones continue.
+    ``in_free_list`` belongs to the pool. ``max_streams`` is how many streams may be open at once,
     ``max_requests`` how many the connection may carry in total.
     """
 
@@ -208,7 +208,7 @@ class StreamTable(WatchedSocket):
             self.abort()
 
     def fail(self, failure: Exception) -> None:
-        """The connection has ended, and with it each stream whose response is not complete."""
+        """End the connection, and fail each stream whose response is not complete."""
         self.draining = True
         streams, self._streams = list(self._streams.values()), {}
         self.abort()
@@ -230,12 +230,12 @@ class StreamTable(WatchedSocket):
         stream_id = stream.id
         del self._streams[stream_id]
         if self._uploads.cancel(stream_id):
-            self._reset(stream_id)  # the response came before the request was completely sent
+            self._reset(stream_id)  # the response arrived before the request was completely sent
         stream.complete = True
         self._wake(stream)
 
     def _acknowledge(self, stream: Http2Stream) -> bool:
-        """Tell the peer that the data of a response is taken. False if there is nothing to tell."""
+        """Acknowledge the unread data of a response to the peer. False if there is none."""
         unread, stream.unread = stream.unread, 0
         if not unread or self.closed:
             return False
@@ -243,7 +243,7 @@ class StreamTable(WatchedSocket):
         return True
 
     def _extend_deadline(self, stream: Http2Stream) -> None:
-        """Something has arrived, so the allowed silence starts again."""
+        """Restart the allowed silence, because data has arrived."""
         if stream.max_silence is not None:
             stream.deadline = min(stream.total_deadline, self._liveness.last_received + stream.max_silence)
 

@@ -17,7 +17,7 @@ from headrace.transports.httpx.errors import translate_httpx_error
 
 
 async def read_body(response: Any, max_bytes: int) -> bytes:
-    """The whole decoded body. Raises `ReplyTooLarge` above ``max_bytes``, and what httpx raises."""
+    """The whole decoded body. Raises `ReplyTooLarge` above ``max_bytes``, and httpx's errors."""
     if response.is_stream_consumed:  # httpx.MockTransport returns responses that are already read
         content: bytes = response.content
         _check_size(len(content), max_bytes)

@@ -28,8 +28,8 @@ from headrace.transports.httpx.response_body import HttpxBody, read_body
 class HttpxTransport:
     """Makes attempts through an ``AsyncClient`` of httpx or httpx2, for example over SOCKS proxies.
 
-    Size limits, encodings and redirects are the same as in the native transport. Two things are up to httpx:
-    which response heads it accepts, and that it sends a whole request before it reads the response.
+    Size limits, encodings and redirects are the same as in the native transport. Two things differ: httpx
+    decides which response heads are valid, and it sends a whole request before it reads the response.
 
     Args:
         client: The client to use; it is closed with the transport. By default one of httpx is made on first
@@ -41,7 +41,7 @@ class HttpxTransport:
         http2: True: only HTTP/2. Otherwise only HTTP/1.1. An endpoint's own ``http2`` takes precedence.
 
     Raises:
-        SettingsError: ``client`` is not an ``AsyncClient``, ``cert`` or ``proxy`` is given with it, the
+        SettingsError: ``client`` is not an ``AsyncClient``, ``cert`` or ``proxy`` is passed with it, the
             certificate cannot be loaded, or ``http2`` is True without h2.
     """
 
@@ -200,7 +200,7 @@ class HttpxTransport:
         return _reply(response, Headers(list(response.headers.raw)), content)
 
     async def _body_of(self, response: Any, call: Call) -> bytes:
-        """The whole body. For an error response with an unreadable body, a note that says why."""
+        """The whole body. For an error response with an unreadable body, a note with the reason."""
         try:
             return await read_body(response, self._max_bytes)
         except (self._module.HTTPError, ssl.SSLError) as error:
@@ -215,7 +215,7 @@ class HttpxTransport:
 
     @staticmethod
     def _timed_out_body(response: Any, call: Call) -> bytes:
-        """A note in place of an error body that came too late. Other responses raise `CallTimeout`."""
+        """A note in place of an error body that arrived too late. Other responses raise `CallTimeout`."""
         where, limit = call.endpoint.base_url, call.timeout.total
         late = CallTimeout(f"no complete response from {where} within {limit:g} s; raise timeout=")
         if response is None or _is_success(response):

@@ -21,7 +21,7 @@ _MAX_NOWAIT = 8 * 1024
 """Largest request, in bytes, that a socket without unsent bytes accepts at once."""
 
 Feed: TypeAlias = Callable[[bytes], bool]
-"""Takes bytes that arrived. Returns True when it has enough. `ByteStream.receive_into` raises its errors."""
+"""Takes received bytes, and returns True when it has enough. `ByteStream.receive_into` raises its errors."""
 
 
 class ByteStream(WatchedSocket):
@@ -63,10 +63,10 @@ class ByteStream(WatchedSocket):
         return True
 
     async def send(self, data: bytes, feed: Feed, deadline: float) -> bool:
-        """Send all of ``data``, and pass what arrives meanwhile to ``feed``.
+        """Send all of ``data``, and pass bytes received in the meantime to ``feed``.
 
-        Returns False if not everything was sent: ``feed`` has enough, or the peer accepts no more. What the
-        peer sent before that is left for `receive_into`.
+        Returns False if not everything was sent, because ``feed`` has enough or the peer accepts no more.
+        Bytes that the peer sent before are left for `receive_into`.
         """
         if not self._ended:
             self.send_now(data)
@@ -80,7 +80,7 @@ class ByteStream(WatchedSocket):
         return not self._unsent and not self._ended
 
     async def receive_into(self, feed: Feed, deadline: float, max_silence: float | None) -> bool:
-        """Pass what arrives to ``feed`` until it has enough. False if the peer closes first."""
+        """Pass received bytes to ``feed`` until it has enough. False if the peer closes first."""
         while self._buffered:
             if feed(self._buffered.popleft()):
                 return True
@@ -100,7 +100,7 @@ class ByteStream(WatchedSocket):
             await waiter
         finally:
             self._waiter = self._feed = None
-        if self._enough:  # what arrived after that is for the next call
+        if self._enough:  # later bytes are for the next call
             return True
         if self._error is not None:
             raise self._error
@@ -109,8 +109,8 @@ class ByteStream(WatchedSocket):
     def is_usable(self) -> bool:
         """Whether an idle connection can carry a request.
 
-        It cannot if the peer closed it or sent bytes that no request asked for, or if part of the last
-        request is still unsent because the response came early.
+        It cannot if the peer closed it or sent unrequested bytes, or if part of the last request is still
+        unsent because the response arrived early.
         """
         return not (self._ended or self._buffered or self._unsent) and self.nothing_received()
 

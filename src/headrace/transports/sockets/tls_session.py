@@ -15,8 +15,8 @@ _MAX_RECORD = 16 * 1024
 class TlsSession:
     """The client's side of one TLS connection.
 
-    ``ended``: the peer has said that nothing follows. ``error``: what the peer sent cannot be decrypted.
-    Every failure is an `ssl.SSLError`.
+    ``ended``: the peer has closed its side. ``error``: the received bytes cannot be decrypted. Every failure
+    is an `ssl.SSLError`.
     """
 
     __slots__ = ("_incoming", "_object", "_outgoing", "_read", "_write", "ended", "error")
@@ -39,13 +39,13 @@ class TlsSession:
 
     @property
     def object(self) -> ssl.SSLObject:
-        """Python's SSL object, which knows certificates and sessions."""
+        """Python's SSL object, with certificates and sessions."""
         return self._object
 
     def handshake(self, received: bytes | None) -> bool:
         """Continue the handshake. True once it is done. Send what `data_to_send` has after each call.
 
-        ``received``: what has arrived since the last call, None at first, empty if the peer has closed.
+        ``received``: bytes since the last call; None at first, empty if the peer has closed.
         """
         if received:
             self._incoming.write(received)
@@ -82,9 +82,9 @@ class TlsSession:
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            self.error = error  # what was decrypted before it is still valid
+            self.error = error  # bytes decrypted before the error are still valid
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def data_to_send(self) -> bytes:
-        """What TLS itself has to send: handshake messages, an alert, or a reply to a key update."""
+        """The bytes that TLS itself sends: handshake messages, an alert, or a reply to a key update."""
         return self._outgoing.read() if self._outgoing.pending else b""

@@ -1,4 +1,4 @@
-"""A connected socket that a `Poller` watches: what HTTP/1.1 streams and HTTP/2 connections have in common."""
+"""A connected socket that a `Poller` watches; the base of HTTP/1.1 streams and HTTP/2 connections."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ class ConnectedSocket(NamedTuple):
 
 
 class WatchedSocket:
-    """A connected, non-blocking socket that it owns, its unsent bytes, and one deadline.
+    """Owns a connected, non-blocking socket, its unsent bytes, and one deadline.
 
-    A new deadline is only compared with the timer that is already set. A cancel scope per wait would take a
-    third of a call's time, most of it to set a timer and to cancel it. A timer that ends too early is set
-    again.
+    A new deadline is only compared with the current timer; a timer that ends too early is set again. A cancel
+    scope per wait would take a third of a call's time, most of it to set and cancel a timer.
 
     Raises `OSError` if the poller cannot watch the socket; the caller still owns the socket then.
     """
@@ -88,7 +87,7 @@ class WatchedSocket:
         raise NotImplementedError
 
     def on_drained(self) -> None:
-        """What `send_now` could not send at once is sent, or cannot be sent any more."""
+        """All unsent bytes are sent, or can no longer be sent."""
 
     def on_deadline(self, now: float) -> None:
         """The deadline has passed."""
@@ -98,7 +97,7 @@ class WatchedSocket:
         """The transport is closed."""
         raise NotImplementedError
 
-    # For all.
+    # The same for all subclasses.
 
     def on_readable(self) -> None:
         """Bytes have arrived, or the end of the connection."""
@@ -130,7 +129,7 @@ class WatchedSocket:
         self.on_disconnected(None)
 
     def _decrypt(self, tls: TlsSession, data: bytes) -> bool:
-        """Pass on what these bytes contain. False if they are the last ones."""
+        """Pass on the decrypted bytes. False if they are the last ones."""
         plain = tls.decrypt(data)
         if plain:
             self.on_received(plain)
@@ -141,7 +140,7 @@ class WatchedSocket:
         return not tls.ended
 
     def send_now(self, data: bytes) -> None:
-        """Start to send. What the socket does not accept at once is sent when it has room."""
+        """Start to send. Bytes that the socket does not accept at once are sent when it has room."""
         if self._tls is not None and not self.closed:
             try:
                 data = self._tls.encrypt(data)
@@ -179,9 +178,9 @@ class WatchedSocket:
         self.on_drained()
 
     def nothing_received(self) -> bool:
-        """Whether the kernel has neither bytes nor the end of the connection for this side.
+        """Whether the kernel holds neither received bytes nor the end of the connection.
 
-        The kernel is asked because the poller reports input only in the event loop's next turn, and the
+        This polls the kernel, because the poller reports input only in the event loop's next turn, and the
         caller may have blocked the loop since the last one.
         """
         if self._poll is None:
