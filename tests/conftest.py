@@ -1,4 +1,4 @@
-"""What all tests share: an environment without the caller's settings, and plugins that are not installed."""
+"""Fixtures of all tests: an environment without the caller's settings, and fake installed plugins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings and no proxies from the environment that the tests are started in."""
+    """Remove settings and proxies of the caller from the environment."""
     for name in list(os.environ):
         if name.startswith(_SETTINGS) or name.lower() in _PROXIES:
             monkeypatch.delenv(name)
@@ -26,8 +26,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def heeded_interrupts() -> None:
-    """Commands that tests start end on Ctrl-C, also where a shell has all this in its background."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # which children would go on with
+    """Let commands that tests start end on Ctrl-C, even if a shell runs the tests in its background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # child processes would inherit that
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -45,7 +45,7 @@ class _EntryPoint:
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Pretends that just these plugins are installed, found in this order.
+    """Pretends that exactly these plugins are installed, found in this order.
 
     Called with ``name=module``, where the module may be any object with hooks, or an exception that its
     import raises; the distribution of NAME is headrace-NAME 1.0.

@@ -64,7 +64,7 @@ def test_one_named_endpoint_replaces_those_of_the_file(load: Callable[..., Setti
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[endpoints.a]\nmodels = ["m"]', r"\[endpoints.a\] base_url is missing"),
         ('[endpoints.a]\nbase_ulr = "https://a.example"\nbase_url = "x"', "did you mean 'base_url'"),
@@ -87,8 +87,10 @@ def test_one_named_endpoint_replaces_those_of_the_file(load: Callable[..., Setti
         ('[endpoints]\nbase_url = "https://a.example"', "tables like"),
     ],
 )
-def test_an_invalid_endpoint_raises_and_is_named(load: Callable[..., Settings], text: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=said) as caught:
+def test_an_invalid_endpoint_raises_and_is_named(
+    load: Callable[..., Settings], text: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
         load(text).core.validated_endpoints()
     assert "sk-1" not in str(caught.value)
 

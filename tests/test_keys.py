@@ -46,13 +46,13 @@ class Issuer:
     """A key provider: returns the same key until it is ``expired``; counts its calls."""
 
     def __init__(self, *, delay: float = 0.0) -> None:
-        self.asked = 0
+        self.calls = 0
         self.number = 1
         self.delay = delay
         self.failure: BaseException | None = None
 
     async def __call__(self) -> str:
-        self.asked += 1
+        self.calls += 1
         if self.delay:
             await anyio.sleep(self.delay)
         if self.failure is not None:
@@ -76,8 +76,8 @@ class Guarded:
         if self.delay:
             await anyio.sleep(self.delay)
         if self.issuer is None or key != token(self.issuer.number):
-            said = {"error": {"message": f"{key} has expired", "code": "invalid_api_key"}}
-            return await FakeEndpoint(Answer(status=401, body=said)).handle(call)
+            body = {"error": {"message": f"{key} has expired", "code": "invalid_api_key"}}
+            return await FakeEndpoint(Answer(status=401, body=body)).handle(call)
         return await self.fake.handle(call)
 
     def client(self, api_key: Any, **keywords: Any) -> Client:
@@ -119,15 +119,15 @@ async def test_the_key_is_fetched_before_the_first_request_and_after_a_401(
     guarded = Guarded(issuer)
     where = {"base_url": None, "endpoints": [Endpoint(URL, issuer, key_header=key_header)]}
     async with guarded.client(None, **where) as client:
-        assert issuer.asked == 0
+        assert issuer.calls == 0
         first = await call(client)
-        assert (issuer.asked, set(guarded.sent)) == (1, {token(1)})
+        assert (issuer.calls, set(guarded.sent)) == (1, {token(1)})
         assert await call(client) == first
-        assert issuer.asked == 1
+        assert issuer.calls == 1
         issuer.number = 2
         guarded.sent.clear()
         assert await call(client) == first
-    assert issuer.asked == 2
+    assert issuer.calls == 2
     assert set(guarded.sent) == {token(1), token(2)}
 
 
@@ -182,7 +182,7 @@ async def test_the_same_key_is_not_sent_again() -> None:
     async with guarded.client(issuer) as client:
         with pytest.raises(AuthenticationError) as caught:
             await client.chat("x")
-    assert (guarded.sent, issuer.asked, caught.value.attempts) == ([token(1)], 2, 1)
+    assert (guarded.sent, issuer.calls, caught.value.attempts) == ([token(1)], 2, 1)
 
 
 async def test_other_statuses_fetch_no_key() -> None:
@@ -192,7 +192,7 @@ async def test_other_statuses_fetch_no_key() -> None:
         for _ in range(3):
             with pytest.raises(CallError):
                 await client.chat("x")
-    assert issuer.asked == 1
+    assert issuer.calls == 1
 
 
 async def test_each_endpoint_has_its_own_key() -> None:
@@ -205,7 +205,7 @@ async def test_each_endpoint_has_its_own_key() -> None:
         guarded.issuer = second
         await client.chat("x", model="b")
     assert guarded.sent == [token(1), token(7)]
-    assert (first.asked, second.asked) == (1, 1)
+    assert (first.calls, second.calls) == (1, 1)
 
 
 async def test_each_client_fetches_its_own_key() -> None:
@@ -215,7 +215,7 @@ async def test_each_client_fetches_its_own_key() -> None:
     for _ in range(2):
         async with guarded.client(None, base_url=None, endpoints=[endpoint]) as client:
             await chat(client)
-    assert issuer.asked == 2
+    assert issuer.calls == 2
 
 
 # Concurrent calls.
@@ -227,12 +227,12 @@ async def test_concurrent_calls_fetch_the_key_once() -> None:
     async with guarded.client(issuer) as client:
         async with client.map(["x"] * 50) as outcomes:
             assert [outcome.ok async for outcome in outcomes] == [True] * 50
-        assert issuer.asked == 1
+        assert issuer.calls == 1
         issuer.number, guarded.delay = 2, 0.001
         guarded.sent.clear()
         async with client.map(["x"] * 50) as outcomes:
             assert [outcome.ok async for outcome in outcomes] == [True] * 50
-    assert issuer.asked == 2
+    assert issuer.calls == 2
     assert (guarded.sent.count(token(1)), guarded.sent.count(token(2))) == (50, 50)
 
 
@@ -246,8 +246,8 @@ async def test_a_late_rejection_of_an_old_key_fetches_no_key() -> None:
         await anyio.wait_all_tasks_blocked()  # the request is on its way with the old key
         guarded.delay = 0.0
         await chat(client)
-        assert issuer.asked == 2
-    assert issuer.asked == 2
+        assert issuer.calls == 2
+    assert issuer.calls == 2
     assert guarded.sent.count(token(2)) == 2
 
 
@@ -266,10 +266,10 @@ async def test_if_the_fetching_task_is_cancelled_another_one_fetches() -> None:
             for _ in range(5):
                 others.start_soon(ask, client)
             await anyio.wait_all_tasks_blocked()
-            assert issuer.asked == 1
+            assert issuer.calls == 1
             issuer.delay = 0.0
             first.cancel_scope.cancel()
-        assert (replies, issuer.asked) == (["ok"] * 5, 2)
+        assert (replies, issuer.calls) == (["ok"] * 5, 2)
 
 
 async def test_a_waiting_task_may_be_cancelled() -> None:
@@ -281,7 +281,7 @@ async def test_a_waiting_task_may_be_cancelled() -> None:
         with anyio.move_on_after(0) as scope:
             await chat(client)
         assert scope.cancelled_caught
-    assert (issuer.asked, guarded.sent) == (1, [token(1)])
+    assert (issuer.calls, guarded.sent) == (1, [token(1)])
 
 
 async def test_a_call_that_waits_for_its_key_holds_no_token() -> None:
@@ -293,7 +293,7 @@ async def test_a_call_that_waits_for_its_key_holds_no_token() -> None:
     async with client, anyio.create_task_group() as group:
         group.start_soon(functools.partial(client.chat, "x", model="a"))
         await anyio.wait_all_tasks_blocked()
-        assert (slow.asked, client.in_flight) == (1, 0)
+        assert (slow.calls, client.in_flight) == (1, 0)
         assert (await client.chat("x", model="b")).attempts == 1
         group.cancel_scope.cancel()
     assert client.in_flight == 0
@@ -309,7 +309,7 @@ async def test_an_error_of_the_provider_is_raised_by_all_waiting_calls_and_the_n
     async with guarded.client(issuer) as client:
         async with client.map(["x"] * 9) as outcomes:
             errors = [outcome.error async for outcome in outcomes]
-        assert issuer.asked == 1
+        assert issuer.calls == 1
         assert len({id(error) for error in errors}) == 9
         for error in errors:
             assert isinstance(error, CredentialError)
@@ -333,18 +333,18 @@ def test_an_error_of_the_provider_is_a_shared_error() -> None:
     assert shared.scope is ErrorScope.ACCOUNT
 
 
-@pytest.mark.parametrize("given", [None, 5, b"tok", "", "tok 1", "tok-1\n", "tök", Secret("")], ids=repr)
-async def test_an_invalid_key_raises_and_is_not_shown(given: Any) -> None:
-    async with Guarded().client(lambda: given) as client:
+@pytest.mark.parametrize("key", [None, 5, b"tok", "", "tok 1", "tok-1\n", "tök", Secret("")], ids=repr)
+async def test_an_invalid_key_raises_and_is_not_shown(key: Any) -> None:
+    async with Guarded().client(lambda: key) as client:
         with pytest.raises(CredentialError, match="returned a") as caught:
             await client.chat("x")
     assert "tok" not in str(caught.value)
     assert not [
         (frame.filename, name)
         for frame in traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
-        if frame.filename != __file__ and isinstance(given, str)
+        if frame.filename != __file__ and isinstance(key, str)
         for name, value in (frame.locals or {}).items()
-        if given and repr(given) in value
+        if key and repr(key) in value
     ]
 
 
@@ -358,7 +358,7 @@ async def test_a_retry_fetches_the_key_again() -> None:
         group.start_soon(chat, client)
         await anyio.wait_all_tasks_blocked()
         issuer.failure = None
-    assert (issuer.asked, guarded.sent) == (2, [token(1)])
+    assert (issuer.calls, guarded.sent) == (2, [token(1)])
 
 
 async def test_a_provider_that_hangs_ends_with_the_attempt() -> None:
@@ -398,9 +398,9 @@ async def test_neither_the_old_nor_the_new_key_is_shown() -> None:
         reply = await client.chat("x")
         error = caught.value
         frames = traceback.TracebackException.from_exception(error, capture_locals=True).format()
-        told = [repr(error), "".join(frames), repr(client), repr(client.endpoints), repr(client.settings)]
+        texts = [repr(error), "".join(frames), repr(client), repr(client.endpoints), repr(client.settings)]
         for secret in (token(1)[:8], token(2)[:8]):
-            assert all(secret not in each for each in told)
+            assert all(secret not in each for each in texts)
             assert secret.encode() not in error.body
             assert secret.encode() not in pickle.dumps(error) + pickle.dumps(reply)
         assert pickle.loads(pickle.dumps(reply)).text == "*** and ***"
@@ -437,7 +437,7 @@ async def test_the_latest_keys_are_removed_from_text() -> None:
     assert key.redactor().is_noop
     for version in range(20):
         assert await key.refresh(version)
-    said = " ".join(keys)
-    blotted = key.redactor().text(said)
-    assert key.redactor().content(said.encode()) == blotted.encode()
-    assert blotted == " ".join([*keys[:-MAX_KEYS], *["***"] * MAX_KEYS])
+    text = " ".join(keys)
+    redacted = key.redactor().text(text)
+    assert key.redactor().content(text.encode()) == redacted.encode()
+    assert redacted == " ".join([*keys[:-MAX_KEYS], *["***"] * MAX_KEYS])

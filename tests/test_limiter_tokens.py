@@ -49,7 +49,7 @@ class Waits:
 
     def wrap(self, send: Send) -> Send:
         async def wait(call: Call) -> Reply:
-            if "wait" in asked(call.request):
+            if "wait" in prompt_of(call.request):
                 async with call.waiting():
                     await (anyio.sleep(self.seconds) if self.until is None else self.until.wait())
             return await send(call)
@@ -57,12 +57,12 @@ class Waits:
         return wait
 
 
-def asked(request: Request) -> str:
+def prompt_of(request: Request) -> str:
     return str((request.body or {})["messages"][0]["content"])
 
 
 def order(endpoint: FakeEndpoint) -> list[str]:
-    return [asked(request) for request in endpoint.attempts]
+    return [prompt_of(request) for request in endpoint.attempts]
 
 
 async def settle() -> None:
@@ -81,8 +81,8 @@ async def test_a_single_call_overtakes_a_map_on_the_same_client() -> None:
         before = len(endpoint.attempts)
         await client.chat("at once, please")
         # Two of the calls in flight may have been followed by others at the same moment.
-        asked = [request.body and request.body["messages"][0]["content"] for request in endpoint.attempts]
-        assert asked.index("at once, please") <= before + 2
+        prompts = [request.body and request.body["messages"][0]["content"] for request in endpoint.attempts]
+        assert prompts.index("at once, please") <= before + 2
         group.cancel_scope.cancel()
         del one, other
 
@@ -102,8 +102,8 @@ async def test_a_priority_is_set_by_the_call_or_the_request() -> None:
         group.start_soon(client.map([Request(body, priority=3)]).each, lambda outcome: None)
         await anyio.wait_all_tasks_blocked()
         await ask(client, "urgent", group, 9)
-    asked = [request.body and request.body["messages"][0]["content"] for request in endpoint.attempts]
-    assert asked == ["first", "urgent", "of a map", "usual", "last"]
+    prompts = [request.body and request.body["messages"][0]["content"] for request in endpoint.attempts]
+    assert prompts == ["first", "urgent", "of a map", "usual", "last"]
 
 
 # The limiter of a client.
@@ -170,14 +170,14 @@ async def test_clients_can_share_a_limiter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keywords", "said"),
+    ("keywords", "message"),
     [
         ({"limiter": 5}, "PriorityCapacityLimiter"),
         ({"limiter": PriorityCapacityLimiter(5), "max_in_flight": 5}, "remove one of them"),
     ],
 )
-async def test_an_invalid_limiter_raises(keywords: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+async def test_an_invalid_limiter_raises(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         FakeEndpoint().client(**keywords)
 
 
@@ -372,7 +372,7 @@ async def test_an_outer_policy_may_reject_an_attempt_after_its_wait() -> None:
     class Refuses:
         name: str = "refuses"
         stage: Stage = Stage.PROTECT
-        asked: int = 0
+        checks: int = 0
 
         def wrap(self, send: Send) -> Send:
             async def refuse(call: Call) -> Reply:
@@ -385,7 +385,7 @@ async def test_an_outer_policy_may_reject_an_attempt_after_its_wait() -> None:
             return refuse
 
         def look(self, call: Call) -> None:
-            self.asked += 1
+            self.checks += 1
             assert not call.is_waiting
             raise StatusError("no more", 503)
 
@@ -395,7 +395,7 @@ async def test_an_outer_policy_may_reject_an_attempt_after_its_wait() -> None:
             await client.chat("wait")
         assert (await client.chat("at once")).text == "ok"
         assert client.in_flight == 0
-    assert (refuses.asked, len(endpoint.attempts)) == (1, 1)
+    assert (refuses.checks, len(endpoint.attempts)) == (1, 1)
 
 
 def test_a_priority_call_overtakes_ten_thousand_waiting_calls_of_a_map() -> None:

@@ -100,10 +100,10 @@ async def test_the_timeout_is_that_of_the_call_the_request_or_the_client(
 ) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=3600))
     async with endpoint.client(timeout=60) as client:
-        for given, expected in ((None, 60), (5, 5), (Timeout(7), 7)):
+        for value, expected in ((None, 60), (5, 5), (Timeout(7), 7)):
             start = anyio.current_time()
             with pytest.raises(headrace.CallTimeout, match=f"within {expected} s") as caught:
-                await client.chat("Hallo", timeout=given)
+                await client.chat("Hallo", timeout=value)
             assert anyio.current_time() - start == pytest.approx(expected)
             assert caught.value.retryable
             assert caught.value.attempts == 1

@@ -164,7 +164,7 @@ def kinds_of_errors(kind: type[HeadraceError] = HeadraceError) -> Iterator[type[
 @pytest.mark.parametrize("kind", list(kinds_of_errors()), ids=lambda kind: kind.__name__)
 def test_every_error_can_be_pickled(kind: type[HeadraceError]) -> None:
     error: Any = kind("what happened")
-    given = {
+    arguments = {
         "status": 429,
         "headers": Headers([(b"Retry-After", b"7")]),
         "body": b"{}",
@@ -174,7 +174,7 @@ def test_every_error_can_be_pickled(kind: type[HeadraceError]) -> None:
         "attempts": 3,
         "request": Request({"messages": []}, timeout=Timeout(3), answer=AsAttrs),
     }
-    for name, value in given.items():
+    for name, value in arguments.items():
         if hasattr(error, name):
             setattr(error, name, value)
     error.add_note("a note")

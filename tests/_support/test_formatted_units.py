@@ -8,14 +8,14 @@ from headrace._support.units import format_duration, format_usd
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [
         *((0, "0.00 s"), (0.0042, "4.2 ms"), (0.00996, "10 ms"), (0.047, "47 ms"), (0.0999, "100 ms")),
         *((0.1, "0.10 s"), (0.42, "0.42 s"), (12.4, "12 s"), (187, "3:07"), (7530, "2:05:30")),
     ],
 )
-def test_durations_are_formatted_for_people(seconds: float, said: str) -> None:
-    assert format_duration(seconds) == said
+def test_durations_are_formatted_for_people(seconds: float, expected: str) -> None:
+    assert format_duration(seconds) == expected
 
 
 def test_small_amounts_have_four_decimals() -> None:

@@ -68,8 +68,8 @@ def test_without_headers_there_is_no_value() -> None:
 
 @given(st.text(), st.text())
 def test_any_text_gives_a_future_moment_or_none(value: str, milliseconds: str) -> None:
-    asked = retry_after_seconds({"retry-after": value, "retry-after-ms": milliseconds}, NOW)
-    assert asked is None or 0 < asked < float("inf")
+    seconds = retry_after_seconds({"retry-after": value, "retry-after-ms": milliseconds}, NOW)
+    assert seconds is None or 0 < seconds < float("inf")
 
 
 def test_a_status_error_has_retry_after() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of bulk runs share."""
+"""Fixtures for the tests of bulk runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An endpoint that repeats the key in its answers: no file of a run holds it."""
+"""If an endpoint repeats the key in its answers, no file of a run contains it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ESCAPED = "".join(f"\\u{ord(each):04x}" for each in KEY)
 
 
 def raw(text: str) -> bytes:
-    """A chat completion in which a text stands as it is written here."""
+    """A chat completion with this text, not escaped further."""
     choice = f'{{"index": 0, "message": {{"content": "{text}"}}, "finish_reason": "stop"}}'
     return f'{{"model": "{KEY}", "choices": [{choice}]}}'.encode()
 
@@ -43,7 +43,7 @@ ANSWERS: list[Any] = [
 
 
 def shown(content: bytes) -> bool:
-    """Whether 8 characters of the key in a row are in it, in JSON's escapes or without."""
+    """Whether it contains 8 consecutive characters of the key, with or without JSON's escapes."""
     text = re.sub(r"\\u00(..)", lambda match: chr(int(match[1], 16)), content.decode()).replace("\\", "")
     return any(SECRET[at : at + 8] in text for at in range(len(SECRET) - 7))
 

@@ -1,4 +1,4 @@
-"""The garbage collector of a process of headrace's own."""
+"""Settings of the garbage collector in headrace's own processes."""
 
 from __future__ import annotations
 

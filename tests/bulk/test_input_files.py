@@ -1,4 +1,4 @@
-"""Input as people have it: Parquet, and text compressed with gzip or zstd."""
+"""Input files: Parquet, and text compressed with gzip or zstd."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def written(folder: Path, content: bytes) -> Path:
 
 
 def one_value(folder: Path, value: Any, kind: Any = None) -> Any:
-    """What a row has for a value of Parquet."""
+    """The value in a row for a Parquet value."""
     [row] = rows_of(written(folder, as_parquet([{"x": value}], x=kind)))
     return row["x"]
 
@@ -206,25 +206,25 @@ def test_a_file_cut_short_anywhere_is_an_error_with_its_name(tmp_path: Path, nam
         path.write_bytes(content[:cut])
         with pytest.raises(InputError) as caught:
             Task(Source(path), Template("What?"), "m").check()
-        said = str(caught.value)
-        assert said.startswith(str(path)), cut
-        assert "\n" not in said
+        message = str(caught.value)
+        assert message.startswith(str(path)), cut
+        assert "\n" not in message
         if cut > 4:
-            assert "cut short" in said or "Parquet" in said
+            assert "cut short" in message or "Parquet" in message
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_with_a_changed_byte_is_read_or_is_an_error_with_its_name(tmp_path: Path, name: str) -> None:
     path, content = tmp_path / name, FILES[name]
-    said = []
+    messages = []
     for place in range(4, len(content), 3):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         try:
             Task(Source(path), Template("What?"), "m").check()
         except InputError as error:
-            said.append(str(error))
-    assert said
-    assert all(each.startswith(str(path)) and "\n" not in each for each in said)
+            messages.append(str(error))
+    assert messages
+    assert all(each.startswith(str(path)) and "\n" not in each for each in messages)
 
 
 @pytest.mark.parametrize(
@@ -274,26 +274,26 @@ def test_a_line_that_decompresses_to_a_gigabyte_does_not_fill_memory(tmp_path: P
         for _ in range(1024):
             file.write(b"x" * (1 << 20))
     assert path.stat().st_size < 1 << 20
-    said, memory = in_a_process(
+    message, memory = in_a_process(
         "import pathlib, headrace\nfrom headrace.bulk import Source\n"
         f"try:\n    list(Source({str(path)!r}).items())\n"
         "except headrace.InputError as error:\n    print(error)\n"
         # Not getrusage, which counts the memory of the process that started this one as well.
         "print(pathlib.Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"
     ).splitlines()
-    assert said.endswith("a line of more than 64 MiB")
+    assert message.endswith("a line of more than 64 MiB")
     assert int(memory) >> 10 < 500
 
 
 @pytest.mark.parametrize(
-    ("missing", "name", "said"),
+    ("missing", "name", "message"),
     [
         ("pyarrow", "a.parquet", "is Parquet; pip install 'headrace[parquet]' to read it"),
         (zstd.__name__, "a.csv.zst", "is compressed with zstd; pip install 'headrace[cli]' to read it"),
     ],
 )
 def test_a_missing_library_is_named_with_the_pip_command(
-    tmp_path: Path, missing: str, name: str, said: str
+    tmp_path: Path, missing: str, name: str, message: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(FILES[name])
@@ -301,7 +301,7 @@ def test_a_missing_library_is_named_with_the_pip_command(
         f"import sys; sys.modules[{missing!r}] = None\nimport headrace\nfrom headrace.bulk import Source\n"
         f"try:\n    Source({str(path)!r})\nexcept headrace.InputError as error:\n    print(error)"
     )
-    assert in_a_process(program) == f"{path}: {said}"
+    assert in_a_process(program) == f"{path}: {message}"
 
 
 def test_plain_text_needs_no_extra_library(products: Path) -> None:

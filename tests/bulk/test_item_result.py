@@ -1,4 +1,4 @@
-"""What became of an item, on its way to the journal: no answer whatever is too odd for it."""
+"""Results of items as journal lines: any answer, however odd, becomes a valid line."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ values = st.recursive(
 
 
 def over_the_socket(result: ItemResult) -> ItemResult:
-    """As the process of the run gets it from a worker."""
+    """The result after its transfer from a worker to the process of the run."""
     frame = msgspec.msgpack.encode(WorkerReport([result]))
     return msgspec.msgpack.decode(frame, type=WorkerReport).results[0]
 
 
 def check(result: ItemResult) -> None:
-    """It goes from process to process, and its line can be read again by all who read one."""
+    """Check that a result can be sent between processes, and that every reader can parse its line."""
     assert over_the_socket(result).line == result.line
     assert result.line.endswith(b"\n")
     assert result.line.count(b"\n") == 1
@@ -77,7 +77,7 @@ def check(result: ItemResult) -> None:
 
 
 def outcome_of(content: bytes, status: int = 200) -> Outcome:
-    """What the innermost step of the pipeline makes of a body."""
+    """The outcome of a body after the innermost step of the pipeline."""
     reply = Reply(status, Headers([]), content)
     try:
         read_reply_body(reply, CHAT)

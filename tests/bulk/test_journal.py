@@ -150,8 +150,8 @@ def test_two_processes_cannot_use_one_journal(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match="another run is writing"), journal(tmp_path):
             pass
         other.communicate()
-    with journal(tmp_path) as mine:
-        assert mine.done == 0
+    with journal(tmp_path) as resumed:
+        assert resumed.done == 0
 
 
 def test_drop_failed_keeps_the_bytes_of_successes(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as journal:
 
 
 def limited(out: Path, size: int, what: str = "append") -> subprocess.CompletedProcess[str]:
-    """What comes of a journal whose files may grow to ``size`` bytes."""
+    """The output of a journal whose files may grow to ``size`` bytes."""
     command = [sys.executable, "-c", LIMITED, str(out), str(size), what]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
@@ -212,7 +212,7 @@ def limited(out: Path, size: int, what: str = "append") -> subprocess.CompletedP
 def test_a_disk_that_is_full_before_the_run_is_an_error_at_once_and_does_not_block_the_next_run(
     tmp_path: Path, size: int
 ) -> None:
-    """A fingerprint written in part would have the run's answers belong to no run."""
+    """With a partial fingerprint, the answers would belong to no run."""
     out = tmp_path / "out.jsonl"
     done = limited(out, size, "begin")
     assert "out.jsonl.journal: File too large; nothing was sent" in done.stderr
@@ -229,10 +229,13 @@ def test_a_disk_that_becomes_full_stops_the_run_and_the_next_run_sends_the_rest(
 ) -> None:
     out = tmp_path / "out.jsonl"
     done = limited(out, size)
-    said = int(done.stdout.split()[0])
+    done_items = int(done.stdout.split()[0])
     assert "File too large" in done.stdout
-    assert f"; {said} items are safe there; free some space, then run the same command again" in done.stdout
-    assert out.read_bytes().count(b"\n") == said
+    assert (
+        f"; {done_items} items are safe there; free some space, then run the same command again"
+        in done.stdout
+    )
+    assert out.read_bytes().count(b"\n") == done_items
     assert size - 60 < out.stat().st_size <= size
     assert out.read_bytes().endswith(b"\n"), "the torn line is cut off at once"
     assert limited(out, 1 << 20).returncode == 0
@@ -254,7 +257,7 @@ def test_nothing_is_appended_to_half_a_line(tmp_path: Path, monkeypatch: pytest.
 
     with journal(tmp_path) as run, monkeypatch.context() as patch:
         patch.setattr("os.write", with_room)
-        patch.setattr("os.ftruncate", lambda file, size: None)  # nor is that sure to work
+        patch.setattr("os.ftruncate", lambda file, size: None)  # this may fail too
         with pytest.raises(JournalError, match="1 items are safe") as first:
             run.append([0, 1, 2], line(0) + line(1) + line(2))
         assert (run.is_done(0), run.is_done(1), run.is_done(2)) == (True, False, False)
@@ -288,7 +291,7 @@ def test_no_run_starts_without_a_synced_fingerprint(tmp_path: Path, monkeypatch:
         pass
 
 
-@pytest.mark.skipif(not os.path.isdir("/sys/kernel"), reason="no file system that nobody may write to")
+@pytest.mark.skipif(not os.path.isdir("/sys/kernel"), reason="no read-only file system")
 def test_a_read_only_file_system_is_an_error_at_once() -> None:
     refused = pytest.raises(JournalError, match=r"cannot be written: (Read-only|Permission|Operation not)")
     with refused, Journal("/sys/kernel/out.jsonl", PRINT, 1):

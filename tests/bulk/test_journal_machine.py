@@ -1,4 +1,4 @@
-"""A journal through crashes at any byte: what was acknowledged is there once, only the tail may be torn."""
+"""A journal that crashes at any byte has each acknowledged item once; only its last line may be torn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH = st.lists(st.tuples(st.integers(0, TOTAL - 1), st.booleans()), max_size=4
 
 
 def line(index: int, failed: bool) -> bytes:
-    """An item's line, whose text may hold anything."""
+    """The line of an item, with any text."""
     error = {"code": "x", "message": "ä\n\u2028"} if failed else None
     return json.dumps({"id": f"headrace-{index}", "custom_id": f"q{index}", "error": error}).encode() + b"\n"
 
@@ -52,7 +52,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal.__exit__(None, None, None)
 
     def _fresh(self, batch: list[tuple[int, bool]]) -> list[tuple[int, bool]]:
-        """Those of a batch that have no line yet, each once."""
+        """The items of a batch that have no line yet, each once."""
         there = {index for index, _ in self.lines}
         return [(index, failed) for index, failed in dict(batch).items() if index not in there]
 
@@ -88,11 +88,11 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule()
     def drop_failed(self) -> None:
-        gone = [each for each in self.lines if each[1] and each[0] < self.total]
+        dropped = [each for each in self.lines if each[1] and each[0] < self.total]
         if sum(failed for index, failed in self.lines if index < self.total) != self.journal.failed:
-            self._reopen(self.total)  # failures of this session count from the next one on
-        assert self.journal.drop_failed() == len(gone)
-        self.lines = [each for each in self.lines if each not in gone]
+            self._reopen(self.total)  # failures of this session count in the next one
+        assert self.journal.drop_failed() == len(dropped)
+        self.lines = [each for each in self.lines if each not in dropped]
 
     @rule(chance=CHANCE)
     def crash_while_forgetting(self, chance: float) -> None:

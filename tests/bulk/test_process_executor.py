@@ -35,7 +35,7 @@ ITEMS = 200
 
 @pytest.fixture
 def serving() -> Serving:
-    """Starts an endpoint of this behaviour, and gives what makes clients of it."""
+    """Starts an endpoint with this behaviour, and returns a factory of clients for it."""
 
     @asynccontextmanager
     async def serve(
@@ -90,7 +90,7 @@ async def test_an_answer_type_that_cannot_be_pickled_is_rejected(questions: Path
 
 
 def wait_for_lines(path: Path, number: int) -> None:
-    """Wait until the output has so many lines."""
+    """Wait until the output has this number of lines."""
     end = time.monotonic() + 30
     while not path.exists() or path.read_bytes().count(b"\n") < number:
         assert time.monotonic() < end, "the run makes no progress"
@@ -202,18 +202,18 @@ async def test_an_error_that_all_calls_share_stops_the_run(serving: Serving, que
 
 
 async def test_failures_are_counted_and_retries_are_reported(serving: Serving, questions: Path) -> None:
-    told: list[str] = []
+    events: list[str] = []
     async with serving(Behaviour(errors=0.3, seed=1), policies=[Retry(attempts=8, base=0.01)]) as make_client:
         settings = make_client().settings
         task = Task(Source(questions), Template("{id}: {text}"), settings.model)
         total = task.check()
         with Journal(questions.with_name("out.jsonl"), task.fingerprint(), total) as journal:
             async with ProcessExecutor(
-                make_client, 2, 20, on_event=lambda name, data: told.append(name)
+                make_client, 2, 20, on_event=lambda name, data: events.append(name)
             ) as executor:
                 summary = await BulkRun(task, journal, total).perform(executor)
     assert summary.done == ITEMS
-    assert told.count("retry") >= summary.retries > 0
+    assert events.count("retry") >= summary.retries > 0
 
 
 async def test_the_run_waits_for_an_open_circuit(serving: Serving, questions: Path) -> None:
@@ -258,14 +258,14 @@ async def test_errors_keep_their_type_between_processes(serving: Serving, questi
 
 
 def dying_client(base_url: str, sound: int) -> Client:
-    """A client in the process of this id, death in every other."""
+    """Return a client in the process with this id, and kill any other process."""
     if os.getpid() != sound:
         os.kill(os.getpid(), signal.SIGKILL)
     return Client(base_url=base_url, model="m", policies=[])
 
 
 def fussy_client(sound: int) -> Client:
-    """The same with an error."""
+    """Return a client in the process with this id, and raise an error in any other."""
     return Client(
         base_url="http://127.0.0.1:9/v1" if os.getpid() == sound else "ftp://x", model="m", policies=[]
     )

@@ -58,7 +58,7 @@ async def test_answers_of_a_type_are_written_as_json(products: Path, read_lines:
     assert (summary.succeeded, summary.failures, summary.prompt_tokens) == (9, {"answer_error": 1}, 100)
     first, *others = read_lines(out)
     assert [line["headrace"]["answer"] for line in others] == [{"stars": 5}] * 9
-    # It came, and has to be paid: the line has what the endpoint said, and why it is no answer.
+    # The reply was paid for, so the line contains it, with the error.
     assert first["response"]["body"]["choices"][0]["message"]["content"] == '{"stars": "none"}'
     assert first["error"]["code"] == "answer_error"
     assert "answer" not in first["headrace"]
@@ -238,7 +238,7 @@ async def test_items_that_failed_just_before_the_circuit_opened_are_sent_again(
     endpoint = FakeEndpoint("a", gone, "a", gone, ServerError("500", 500), CircuitOpen("open", 60.0))
     async with endpoint.client(max_in_flight=1) as client:
         summary = await run(client, products, prompt="{name}", out=out)
-    # The second failed by itself: the endpoint answered the third.
+    # The second item failed for its own reason, because the endpoint answered the third.
     assert (summary.succeeded, summary.failures) == (9, {"connect_error": 1})
     assert [line["custom_id"] for line in read_lines(out) if line["error"]] == ["P1"]
     assert len(read_lines(out)) == 10
@@ -270,10 +270,10 @@ async def test_without_a_circuit_the_run_waits_when_many_items_get_no_answer(
     async with endpoint.client(max_in_flight=2) as client:
         summary = await run(client, products, prompt="{name}", out=out)
     if back:
-        # Without retries those fail that were in doubt when it came back, or under way.
+        # Without retries, items fail that were pending or in flight when the endpoint came back.
         assert summary.failed < 3 + 2
         assert summary.left == 0
-        assert trio.current_time() > 5, "it is not asked again at once"
+        assert trio.current_time() > 5, "the run waits before it sends again"
     else:
         assert "the endpoint has answered none of" in str(summary.stopped_by)
         assert (summary.succeeded, summary.failed, summary.left) == (1, 0, 9)

@@ -1,4 +1,4 @@
-"""Bulk runs whose calls all get the same error: they stop, and their items are sent another time."""
+"""Bulk runs whose calls all get the same error: they stop, and a later session sends their items."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = 100
 
 
 def refusal(status: int, message: str, code: str | None = None, param: str | None = None) -> Answer:
-    """An error as OpenAI has it."""
+    """An error in OpenAI's format."""
     return Answer(status=status, body={"error": {"message": message, "code": code, "param": param}})
 
 
@@ -91,7 +91,7 @@ async def test_stopped_by_is_the_error_with_status_and_message(rows: Path) -> No
 
 @pytest.mark.anyio
 async def test_a_quota_that_runs_out_leaves_the_rest_unsent(rows: Path, read_lines: Lines) -> None:
-    # What began before it ended still succeeds meanwhile, and is no sign that it has not.
+    # Calls that began before the quota ran out still succeed; that does not show that any is left.
     slow = [Answer("slow", delay=0.05)] * 4
     endpoint = FakeEndpoint(*["a"] * 50, *slow, otherwise=QUOTA)
     summary = await ask(endpoint.client(max_in_flight=5), rows)
@@ -187,12 +187,12 @@ async def test_the_run_waits_for_a_rate_limit_and_no_item_fails(
 async def test_the_summary_says_why_a_run_waits(
     rows: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
+    reasons: list[str] = []
     move_on_after = anyio.move_on_after
 
     def listening(seconds: float | None, *arguments: Any, **keywords: Any) -> Any:
         if seconds == pytest.approx(300):
-            said.append(summaries[0].waiting)
+            reasons.append(summaries[0].waiting)
         return move_on_after(seconds, *arguments, **keywords)
 
     summaries: list[Summary] = []
@@ -205,8 +205,8 @@ async def test_the_summary_says_why_a_run_waits(
     monkeypatch.setattr(Summary, "__init__", remember)
     monkeypatch.setattr("anyio.move_on_after", listening)
     await ask(FakeEndpoint(*[LATER] * 3).client(max_in_flight=1), rows)
-    assert len(said) == 1
-    assert "status 429" in said[0]
+    assert len(reasons) == 1
+    assert "status 429" in reasons[0]
     assert summaries[0].waiting == ""
 
 

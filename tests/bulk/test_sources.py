@@ -1,4 +1,4 @@
-"""Where items come from."""
+"""Sources of items: formats, ids and invalid input."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What a run spent counts over all its sessions."""
+"""The spending of a run is counted over all its sessions."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Lines = Callable[[Path], list[dict[str, Any]]]
 PRINT = {"input": "abc", "parameters": None}
 PRICES = {"fake-model": {"input": "1", "output": "2"}}
 USD = Decimal("0.00002")
-"""What an answer of a fake costs at these prices."""
+"""The cost of a fake answer at these prices."""
 
 
 def line(index: int, cost: str | None = None, possible: str | None = None, *, failed: bool = False) -> bytes:
     notes = {"attempts": 1, "elapsed": 0.1, "cost": cost, "possible_cost": possible}
-    said = {
+    fields = {
         "id": f"headrace-{index}",
         "error": {"code": "x", "message": "y"} if failed else None,
         "headrace": {name: value for name, value in notes.items() if value is not None},
     }
-    return msgspec.json.encode(said) + b"\n"
+    return msgspec.json.encode(fields) + b"\n"
 
 
 def journal(folder: Path) -> Journal:
@@ -136,7 +136,7 @@ async def test_possible_costs_are_written_and_summed(products: Path, read_lines:
 
     class ByItem(FakeEndpoint):
         async def handle(self, call: headrace.Call) -> headrace.Reply:
-            # A call that waits before a retry lets the next one go, so the order says nothing.
+            # A call that waits for a retry lets others pass, so the order varies.
             item = str((call.request.body or {})["messages"][0]["content"])
             self.then(steps[item[-1]].pop(0))
             return await super().handle(call)

@@ -42,7 +42,7 @@ def test_a_distribution_has_each_latency_in_one_of_few_buckets(values: list[floa
 
 
 def _edges(values: list[float], *edges: float) -> int:
-    """How many lie so near to an edge that rounding decides."""
+    """How many are so close to the edge of a bucket that rounding decides."""
     return sum(abs(value / edge - 1) < 1e-9 for value in values for edge in edges)
 
 

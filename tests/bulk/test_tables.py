@@ -1,4 +1,4 @@
-"""What is done of a run, as one table."""
+"""The table of a run's finished items."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN = ["answer", "error", "attempts", "elapsed", "cost"]
 
 
 def line(index: int, id: str, text: str | None = "yes", **notes: Any) -> str:
-    """An output line; without a text, that of an item that failed."""
+    """An output line; without ``text``, the line of a failed item."""
     body = {"choices": [{"message": {"content": text}}]}
     failed = text is None
     record = {
@@ -56,7 +56,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
-    """Three rows of JSONL, not all alike."""
+    """Three rows of JSONL with different members."""
     path = tmp_path / "three.jsonl"
     rows = [
         {"n": 1, "id": "a", "big": 2**70, "mixed": 1, "float": 1},
@@ -205,10 +205,10 @@ def test_an_answer_column_of_the_input_is_kept(tmp_path: Path, out: Path) -> Non
 
 
 def test_answers_that_look_like_formulas_are_written_unchanged(three: Path, out: Path) -> None:
-    said = ["=1+1", "-5", "+49 30 123"]
-    out.write_text("".join(line(n, id, text) for n, (id, text) in enumerate(zip("abc", said, strict=True))))
+    texts = ["=1+1", "-5", "+49 30 123"]
+    out.write_text("".join(line(n, id, text) for n, (id, text) in enumerate(zip("abc", texts, strict=True))))
     write_table(three.with_name("t.csv"), Source(three), out)
-    assert [row["answer"] for row in table_of(three.with_name("t.csv"))] == said
+    assert [row["answer"] for row in table_of(three.with_name("t.csv"))] == texts
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -239,7 +239,7 @@ def test_many_rows_are_row_groups_of_bounded_size(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("t.xlsx", "must end in .csv or .parquet"),
         ("three.csv", "is the input or the output"),
@@ -248,13 +248,13 @@ def test_many_rows_are_row_groups_of_bounded_size(
         ("../{folder}/out.csv", "is the input or the output"),
     ],
 )
-def test_an_impossible_table_is_an_error_at_once(tmp_path: Path, name: str, said: str) -> None:
+def test_an_impossible_table_is_an_error_at_once(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "three.csv").write_text("id\na\n")
     (tmp_path / "folder.csv").mkdir()
     path = tmp_path / name.format(folder=tmp_path.name)
     with pytest.raises(InputError) as caught:
         Table(path, Source(tmp_path / "three.csv"), tmp_path / "out.csv")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "three.csv"]
 
 
@@ -267,7 +267,7 @@ def test_without_pyarrow_a_parquet_table_is_an_error_at_once(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (line(0, "b"), "headrace-0 is 'b' in the output, but 'a' in the input"),
         ("rubbish\n" + line(0, "a"), "out.jsonl:1: damaged"),
@@ -279,13 +279,13 @@ def test_without_pyarrow_a_parquet_table_is_an_error_at_once(
     ],
 )
 def test_the_output_of_another_source_leaves_the_old_table(
-    three: Path, out: Path, content: str | None, said: str
+    three: Path, out: Path, content: str | None, message: str
 ) -> None:
     table = three.with_name("t.csv")
     table.write_text("old")
     if content is not None:
         out.write_text(content)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         write_table(table, Source(three), out)
     assert table.read_text() == "old"
     assert not [path for path in three.parent.iterdir() if path.suffix == ".new"]

@@ -1,4 +1,4 @@
-"""What is asked of each item, and whether the answer is one."""
+"""The request for each item, and the check of its answer."""
 
 import json
 from pathlib import Path
@@ -133,12 +133,13 @@ def test_system_and_parameters_are_in_each_request_and_in_the_fingerprint(produc
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"), [({"temprature": 1}, "did you mean 'temperature'"), ({"seed": object()}, "JSON")]
+    ("parameters", "message"),
+    [({"temprature": 1}, "did you mean 'temperature'"), ({"seed": object()}, "JSON")],
 )
 def test_an_unknown_parameter_is_an_error_at_once(
-    products: Path, parameters: dict[str, object], said: str
+    products: Path, parameters: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         Task(Source(products), Template("{name}"), "m", parameters=parameters)
 
 

@@ -1,4 +1,4 @@
-"""A stop waits for the calls in flight, and says what hangs; what hangs in a policy is dropped."""
+"""A stop waits for the calls in flight and names what hangs; calls that hang in a policy are dropped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ URL = "http://fake.test/v1"
 
 
 class Audit:
-    """A policy that lets only some calls pass, and has the others wait for ever."""
+    """A policy that lets only some calls pass; the others wait forever."""
 
     name = "audit"
 
@@ -109,14 +109,14 @@ async def test_a_missing_answer_names_the_endpoint(
 async def stopped_run(
     products: Path, endpoint: FakeEndpoint, policies: list[Policy]
 ) -> tuple[Summary, list[str], float]:
-    """A run that is stopped after a second: its summary, what it said, and how long it took to stop."""
+    """Stop a run after a second; return its summary, its messages, and how long it took to stop."""
     # The journal is synced in a thread, for which a virtual clock would not wait.
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, trio.testing.MockClock)
     clock.autojump_threshold = 0.1
-    task, said = Task(Source(products), Template("{name}"), "m"), list[str]()
+    task, messages = Task(Source(products), Template("{name}"), "m"), list[str]()
     with Journal(products.with_name("out.jsonl"), task.fingerprint(), 10) as journal:
-        bulk = BulkRun(task, journal, 10, notify=said.append)
+        bulk = BulkRun(task, journal, 10, notify=messages.append)
 
         async def stop() -> None:
             await anyio.sleep(1)
@@ -126,7 +126,7 @@ async def stopped_run(
             group.start_soon(stop)
             began = anyio.current_time()
             summary = await bulk.perform(LocalExecutor(client))
-    return summary, said, anyio.current_time() - began - 1
+    return summary, messages, anyio.current_time() - began - 1
 
 
 @pytest.mark.trio
@@ -135,8 +135,8 @@ async def test_30_s_after_a_stop_calls_that_hang_in_a_policy_are_dropped(
 ) -> None:
     audit = Audit(wait)
     audit.passing = 3
-    summary, said, seconds = await stopped_run(products, FakeEndpoint(), [audit])
-    assert said == [
+    summary, messages, seconds = await stopped_run(products, FakeEndpoint(), [audit])
+    assert messages == [
         "Dropping the calls in flight: 30 s after the stop, policy 'audit' still holds them. "
         "Their items are left unsent."
     ]
@@ -153,8 +153,8 @@ async def test_a_stop_names_a_slow_endpoint_and_waits_for_it(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(delay=50))
-    summary, said, seconds = await stopped_run(products, endpoint, [])
-    assert said == [
+    summary, messages, seconds = await stopped_run(products, endpoint, [])
+    assert messages == [
         f"Still waiting for answers from {URL}, at most for the timeout of the calls. "
         "Ctrl-C again drops them."
     ]
@@ -168,8 +168,10 @@ async def test_calls_that_hang_are_dropped_after_the_endpoint_has_answered_the_o
 ) -> None:
     audit = Audit(wait)
     audit.passing = 2
-    summary, said, seconds = await stopped_run(products, FakeEndpoint(otherwise=Answer(delay=50)), [audit])
-    assert [line.split(":")[0].split(" http")[0] for line in said] == [
+    summary, messages, seconds = await stopped_run(
+        products, FakeEndpoint(otherwise=Answer(delay=50)), [audit]
+    )
+    assert [line.split(":")[0].split(" http")[0] for line in messages] == [
         "Still waiting for answers from",
         "Dropping the calls in flight",
     ]
@@ -179,7 +181,7 @@ async def test_calls_that_hang_are_dropped_after_the_endpoint_has_answered_the_o
 
 @pytest.mark.trio
 async def test_a_quick_stop_prints_nothing(products: Path, autojump_clock: trio.testing.MockClock) -> None:
-    summary, said, seconds = await stopped_run(products, FakeEndpoint(otherwise=Answer(delay=20)), [])
-    assert said == []
+    summary, messages, seconds = await stopped_run(products, FakeEndpoint(otherwise=Answer(delay=20)), [])
+    assert messages == []
     assert summary.succeeded == 4
     assert seconds == pytest.approx(19, abs=1)

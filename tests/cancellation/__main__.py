@@ -24,12 +24,12 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20_000, help="on each event loop (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="another one, other moments (%(default)s)")
     parser.add_argument("--backend", choices=SCALES, help="just this one")
-    asked = parser.parse_args()
-    for backend in [asked.backend] if asked.backend else SCALES:
+    options = parser.parse_args()
+    for backend in [options.backend] if options.backend else SCALES:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="headrace-cancellation-") as folder:
             try:
-                figures = perform(asked.calls, asked.seed, backend, Path(folder), SCALES[backend])
+                figures = perform(options.calls, options.seed, backend, Path(folder), SCALES[backend])
             except LeftBehindError as error:
                 sys.exit(f"python -m tests.cancellation: {error}")
         print(f"{backend}, {time.monotonic() - began:.0f} s: {figures}", flush=True)

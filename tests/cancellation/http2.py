@@ -69,23 +69,23 @@ class Answers:
     async def serve(self, stream: anyio.abc.SocketStream) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         connection.initiate_connection()
-        asked: list[int] = []
+        streams: list[int] = []
         with contextlib.suppress(anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError):
             async with stream:
                 await stream.send(connection.data_to_send())
                 while True:
                     for event in connection.receive_data(await stream.receive()):
                         if isinstance(event, h2.events.StreamEnded):
-                            asked.append(event.stream_id)
+                            streams.append(event.stream_id)
                         elif isinstance(event, h2.events.DataReceived):
                             connection.acknowledge_received_data(
                                 event.flow_controlled_length, event.stream_id
                             )
-                    for number in asked:
+                    for number in streams:
                         with contextlib.suppress(h2.exceptions.ProtocolError):  # the stream is reset
                             connection.send_headers(number, [(":status", "200")])
                             connection.send_data(number, ANSWER, end_stream=True)
-                    asked.clear()
+                    streams.clear()
                     if data := connection.data_to_send():
                         await stream.send(data)
 
@@ -256,11 +256,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="another one, other moments (%(default)s)")
     parser.add_argument("--backend", choices=("trio", "asyncio"), help="just this one")
     parser.add_argument("--url", help="an endpoint that speaks HTTP/2")
-    asked = parser.parse_args()
-    for backend in [asked.backend] if asked.backend else ("trio", "asyncio"):
+    options = parser.parse_args()
+    for backend in [options.backend] if options.backend else ("trio", "asyncio"):
         began = time.monotonic()
         try:
-            figures = perform(asked.rounds, asked.calls, asked.seed, backend, asked.url)
+            figures = perform(options.rounds, options.calls, options.seed, backend, options.url)
         except LeftBehindError as error:
             sys.exit(f"python -m tests.cancellation.http2: {backend}: {error}")
         print(f"{backend}, {time.monotonic() - began:.0f} s: {figures}", flush=True)

@@ -1,4 +1,4 @@
-"""Pages as a reader has them: in Debian's Chromium, at a width, in light or dark."""
+"""Opens pages in Debian's Chromium, at a given width, in light or dark mode."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CONTRASTS = """() => {
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser; without one the test is skipped, but for where all is to be tested."""
+    """A browser; without one the test is skipped, except in CI."""
     program = shutil.which("chromium")
     if program is None:
         assert not os.environ.get("CI"), "chromium is not installed"
@@ -56,24 +56,24 @@ def chromium() -> Iterator[Browser]:
 
 
 def opened(browser: Browser, page: Path, width: int, scheme: Any = "light") -> Page:
-    """The page in a window of its own, without JavaScript; fails on a word of the console or a request."""
+    """Open the page in a new window without JavaScript; fail on a console message or a further request."""
     context = browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=False
     )
     window = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    window.on("console", lambda message: said.append(message.text))
-    window.on("pageerror", lambda error: said.append(str(error)))
-    window.on("request", lambda request: asked.append(request.url))
+    messages: list[str] = []
+    requests: list[str] = []
+    window.on("console", lambda message: messages.append(message.text))
+    window.on("pageerror", lambda error: messages.append(str(error)))
+    window.on("request", lambda request: requests.append(request.url))
     window.goto(page.as_uri(), wait_until="networkidle")
-    assert asked == [page.as_uri()]
-    assert said == []
+    assert requests == [page.as_uri()]
+    assert messages == []
     return window
 
 
 def boxes(labels: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Labels of one picture that lie over each other."""
+    """Pairs of overlapping labels of one picture."""
     for number, one in enumerate(labels):
         for other in labels[:number]:
             apart = (

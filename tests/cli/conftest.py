@@ -1,4 +1,4 @@
-"""The command line as a user has it: processes, a real endpoint, files."""
+"""Fixtures that run the command line as a process, with a real endpoint and files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMIT = 60
 
 @attrs.frozen
 class CommandLine:
-    """Runs headrace in a folder, with nothing of the caller's settings in the environment."""
+    """Runs headrace in a folder, without the caller's settings in the environment."""
 
     folder: Path
     environment: dict[str, str]
@@ -95,7 +95,7 @@ def serving() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """The URL of an endpoint that is quick and makes no faults."""
+    """The URL of a fast endpoint without faults."""
     with _serving() as url:
         yield url
 
@@ -109,13 +109,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def headrace(tmp_path: Path, endpoint: str) -> CommandLine:
-    """The command line, set to the quick endpoint."""
+    """The command line, configured for the fast endpoint."""
     return CommandLine(tmp_path, _environment(OPENAI_BASE_URL=endpoint))
 
 
 @pytest.fixture
 def counts() -> Callable[[str], dict[str, Any]]:
-    """What an endpoint says of itself."""
+    """Reads the counts that an endpoint reports."""
 
     def read(url: str) -> dict[str, Any]:
         counted: dict[str, Any] = httpx.get(
@@ -138,18 +138,18 @@ def lines_of(tmp_path: Path) -> Callable[[str], list[dict[str, Any]]]:
 
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
-    """300 rows whose prompt begins with their id, as the simulated answer then does."""
+    """300 rows whose prompt begins with their id; the simulated answer repeats it."""
     path = tmp_path / "questions.csv"
     path.write_text("id,text\n" + "".join(f"Q{n:03},Frage {n}\n" for n in range(300)), encoding="utf-8")
     return path
 
 
 @attrs.define
-class Answering:
-    """An endpoint that answers a prompt as a function says (status, body, headers), and counts requests."""
+class ScriptedEndpoint:
+    """An endpoint whose answers (status, body, headers) a function returns; counts requests."""
 
     answer: Callable[[str, int], tuple[int, bytes, dict[str, str]]]
-    asked: int = 0
+    requests: int = 0
     url: str = ""
 
 
@@ -159,16 +159,17 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def _answering(answer: Callable[[str, int], tuple[int, bytes, dict[str, str]]]) -> Iterator[Answering]:
-    told = Answering(answer)
+def _scripted(answer: Callable[[str, int], tuple[int, bytes, dict[str, str]]]) -> Iterator[ScriptedEndpoint]:
+    endpoint = ScriptedEndpoint(answer)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            told.asked += 1
-            status, content, headers = told.answer(body["messages"][-1]["content"], told.asked)
+            endpoint.requests += 1
+            prompt = body["messages"][-1]["content"]
+            status, content, headers = endpoint.answer(prompt, endpoint.requests)
             self.send_response(status)
             for name, value in ({"Content-Type": "application/json"} | headers).items():
                 self.send_header(name, value)
@@ -181,17 +182,17 @@ def _answering(answer: Callable[[str, int], tuple[int, bytes, dict[str, str]]]) 
 
     with _Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        told.url = f"http://127.0.0.1:{server.server_port}/v1"
+        endpoint.url = f"http://127.0.0.1:{server.server_port}/v1"
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield told
+            yield endpoint
         finally:
             server.shutdown()
             thread.join()
 
 
 @pytest.fixture
-def answering() -> Callable[..., Any]:
-    """Starts an endpoint that answers as it is told, as a context manager over what it was asked."""
-    return _answering
+def scripted_endpoint() -> Callable[..., Any]:
+    """Starts a scripted endpoint, as a context manager over a `ScriptedEndpoint`."""
+    return _scripted

@@ -1,4 +1,4 @@
-"""`headrace bench`, against the endpoint that it starts and one of the user's own."""
+"""`headrace bench`, against the endpoint that it starts and against the user's own."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FEW = ("bench", "--calls", "50", "--in-flight", "1,20")
 def test_one_row_for_each_number_of_calls_in_flight(headrace: Any, loop: str) -> None:
     result = headrace.run(*FEW, "--loop", loop, "--json", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
     assert result.code == 0, result.err
-    said = json.loads(result.out)
-    assert [row["in_flight"] for row in said["rows"]] == [1, 20]
-    assert all(row["per_s"] > 0 and row["cpu_us"] > 0 for row in said["rows"])
-    assert said["policies"] == ["logging", "otel", "cost", "repair", "retry", "breaker", "pace"]
-    assert (said["loop"], said["simulated"]) == (loop, True)
+    report = json.loads(result.out)
+    assert [row["in_flight"] for row in report["rows"]] == [1, 20]
+    assert all(row["per_s"] > 0 and row["cpu_us"] > 0 for row in report["rows"])
+    assert report["policies"] == ["logging", "otel", "cost", "repair", "retry", "breaker", "pace"]
+    assert (report["loop"], report["simulated"]) == (loop, True)
 
 
 def test_latency_is_at_least_the_endpoints(headrace: Any) -> None:
@@ -36,20 +36,20 @@ def test_the_table_names_the_figure_to_compare(headrace: Any) -> None:
 
 
 def test_a_real_endpoint_is_called_only_after_confirmation(headrace: Any, endpoint: str, counts: Any) -> None:
-    asked = (*FEW, "--base-url", endpoint, "--model", "m")
+    arguments = (*FEW, "--base-url", endpoint, "--model", "m")
     before = counts(endpoint)
-    refused = headrace.run(*asked, input="n\n")
+    refused = headrace.run(*arguments, input="n\n")
     assert refused.code == 1
     assert "This makes 102 real calls" in refused.err
     assert counts(endpoint) == before
-    assert headrace.run(*asked, input="y\n").code == 0
-    result = headrace.run(*asked, "--yes")
+    assert headrace.run(*arguments, input="y\n").code == 0
+    result = headrace.run(*arguments, "--yes")
     assert result.code == 0, result.err
     assert "simulated" not in result.out
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--in-flight", "10,x"), "'10,x': must be integers separated by commas, like 1,10,100"),
         (("--in-flight", "0"), "each number must be at least 1"),
@@ -59,11 +59,11 @@ def test_a_real_endpoint_is_called_only_after_confirmation(headrace: Any, endpoi
     ],
 )
 def test_mistakes_are_errors_before_anything_is_measured(
-    headrace: Any, options: tuple[str, ...], said: str
+    headrace: Any, options: tuple[str, ...], message: str
 ) -> None:
     result = headrace.run("bench", *options)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
 
 
 def test_an_unreachable_endpoint_is_an_error_of_one_line(headrace: Any) -> None:

@@ -28,7 +28,7 @@ def test_a_budget_covers_all_sessions_and_can_be_raised(
     assert "because no max_tokens is set (4,096 output tokens are assumed)" in first.out
     assert "or set max_tokens" in first.out
     so_far = len(lines_of("out.jsonl"))
-    # What limits the answers is no other run.
+    # A limit of the answers does not change the run.
     more = headrace.run("run", "questions.csv", *bounded, "--budget", "0.005", "--param", "max_tokens=60")
     assert more.code == 1, more.err
     assert "because" not in more.out
@@ -42,7 +42,7 @@ def test_a_budget_covers_all_sessions_and_can_be_raised(
 
 
 @pytest.mark.parametrize(
-    ("options", "environment", "said"),
+    ("options", "environment", "message"),
     [
         (("--budget", "1"), {"HEADRACE_POLICIES": "retry"}, "'cost' is not among policies=['retry']"),
         ((), {"HEADRACE_POLICIES": "retry", "HEADRACE_COST_BUDGET": "1"}, "'cost' is not among"),
@@ -51,10 +51,10 @@ def test_a_budget_covers_all_sessions_and_can_be_raised(
     ],
 )
 def test_a_budget_without_a_price_is_an_error_before_anything_is_sent(
-    headrace: Any, questions: Path, tmp_path: Path, options: tuple[str, ...], environment: Any, said: str
+    headrace: Any, questions: Path, tmp_path: Path, options: tuple[str, ...], environment: Any, message: str
 ) -> None:
     result = headrace.run("run", "questions.csv", *ASK, *options, **environment)
-    assert (result.code, said in result.err) == (2, True), result.err
+    assert (result.code, message in result.err) == (2, True), result.err
     assert not (tmp_path / "out.jsonl").exists()
 
 
@@ -78,7 +78,7 @@ def test_a_sample_is_sent_to_estimate_the_cost(
     assert "an estimate" in result.out
     estimate = Decimal(re.findall(r"about \$(\d\.\d+) for all", result.out)[0])
     assert not (tmp_path / "out.jsonl").exists()
-    # The estimate is right: the endpoint's answers are of one kind.
+    # The estimate is right, because all answers of the endpoint are similar.
     run = headrace.run("run", "questions.csv", *ASK)
     cost = Decimal(re.findall(r"cost       \$(\d\.\d+)", run.out)[0])
     assert abs(estimate - cost) < cost / 4

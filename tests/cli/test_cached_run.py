@@ -1,4 +1,4 @@
-"""A bulk run beside headrace-cache: what was answered before is not sent again, and costs nothing."""
+"""A bulk run with headrace-cache: items that were answered before are not sent again, and cost nothing."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_a_second_run_with_a_cache_sends_nothing(
             prompt = ("--prompt", "{id}: {text}", "--model", "deepseek-v3.2", "--processes", processes)
             result = headrace.run("run", "questions.csv", "--out", out, *prompt, **settings)
             assert result.code == 0, result.err
-            said: str = result.out
-            return said
+            output: str = result.out
+            return output
 
         first = run("first.jsonl")
         sent = counts(url)
@@ -59,8 +59,16 @@ def test_failed_items_are_sent_past_the_cache(
 
         def run(*more: str) -> int:
             # Each answer is cut off after a token, so that it is not one of the choices.
-            said = ("--choices", "garden tools,household goods", "--param", "max_tokens=1")
-            prompt = ("--prompt", "{id}: {text}", "--model", "deepseek-v3.2", "--processes", processes, *said)
+            choices = ("--choices", "garden tools,household goods", "--param", "max_tokens=1")
+            prompt = (
+                "--prompt",
+                "{id}: {text}",
+                "--model",
+                "deepseek-v3.2",
+                "--processes",
+                processes,
+                *choices,
+            )
             result = headrace.run("run", "questions.csv", *prompt, *more, **settings)
             assert result.code == 1, result.out + result.err
             sent: int = counts(url)["requests"]

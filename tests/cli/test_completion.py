@@ -1,4 +1,4 @@
-"""Completion, in the shells themselves."""
+"""Completion in real shells."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def shell(home: Path, name: str, *arguments: str) -> str:
-    """What a shell prints, which must not complain."""
+    """Run a shell and return its output; it must print no error."""
     program = shutil.which(name)
     if program is None:
         assert not os.environ.get("CI"), f"{name} is not installed"
@@ -82,7 +82,7 @@ def shell(home: Path, name: str, *arguments: str) -> str:
 
 
 def in_bash(home: Path, line: str) -> set[str]:
-    """What bash offers at the end of a line; files, where it is told to complete names of files."""
+    """The completions of bash at the end of a line; FILES if it completes file names."""
     script = f"""
         eval "$(headrace completion bash)"
         compopt() {{ [[ $2 == default ]] && COMPREPLY=(FILES); }}
@@ -102,7 +102,7 @@ def in_fish(home: Path, line: str) -> set[str]:
 
 
 def in_zsh(home: Path, line: str) -> set[str]:
-    """What zsh makes of a line when Tab is pressed, in a terminal, without which it completes nothing."""
+    """The line of zsh after Tab is pressed, in a terminal, because zsh completes only there."""
     script = f"""
         zmodload zsh/zpty
         zpty -b inner zsh -f -i

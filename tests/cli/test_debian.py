@@ -1,4 +1,4 @@
-"""Real input: the package descriptions of the Debian index, which nobody here wrote."""
+"""Real input: the package descriptions of the Debian index."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_thousands_of_debian_packages_are_sorted_into_their_sections(
     assert len(packages) == ROWS
     assert "\n" in text
     assert '"' in text
-    assert not text.isascii(), "umlauts and the like are what makes this input real"
+    assert not text.isascii(), "real input contains umlauts and similar characters"
     sections = sorted({package["section"] for package in packages})
     result = headrace.run(
         *("run", "packages.csv", "--out", "out.jsonl", "--model", "gpt-4.1", "--choices", ",".join(sections)),

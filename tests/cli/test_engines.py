@@ -1,4 +1,4 @@
-"""`headrace run --engine`: a run is handed to what a plugin brings."""
+"""`headrace run --engine`: a plugin's engine performs the run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Install = Callable[..., None]
 
 
 class Farm:
-    """An engine that remembers what it was given."""
+    """An engine that records its job and options."""
 
     def __init__(self, name: str = "farm", option: str = "--hands") -> None:
         self.name = name
@@ -39,7 +39,7 @@ class Farm:
 
 @pytest.fixture
 def bring(install: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Install plugins that bring these engines."""
+    """Install plugins with these engines."""
 
     def engines(*engines: object) -> None:
         def module(engine: object) -> ModuleType:
@@ -61,8 +61,8 @@ def invoke(*arguments: str) -> Result:
 def test_an_engine_gets_the_job_and_its_own_options(bring: Callable[..., None]) -> None:
     farm = Farm()
     bring(farm)
-    asked = ("--prompt", "{a}", "--param", "seed=1", "--limit", "9")
-    result = invoke("--engine", "farm", "--hands", "5", *asked)
+    arguments = ("--prompt", "{a}", "--param", "seed=1", "--limit", "9")
+    result = invoke("--engine", "farm", "--hands", "5", *arguments)
     assert result.exit_code == 0, result.output
     assert "7 of 7 items done" in result.output
     ((job, options),) = farm.jobs
@@ -74,10 +74,10 @@ def test_an_engine_gets_the_job_and_its_own_options(bring: Callable[..., None]) 
     assert client.settings.model == "m"
 
 
-@pytest.mark.parametrize("asked", [["--engine", "farm"], ["--engine=farm"], ["--hands", "3"]])
-def test_help_with_an_engine_shows_its_options(bring: Callable[..., None], asked: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--engine", "farm"], ["--engine=farm"], ["--hands", "3"]])
+def test_help_with_an_engine_shows_its_options(bring: Callable[..., None], arguments: list[str]) -> None:
     bring(Farm())
-    assert "--hands INTEGER" in CliRunner().invoke(cli, ["run", *asked, "--help"]).output
+    assert "--hands INTEGER" in CliRunner().invoke(cli, ["run", *arguments, "--help"]).output
 
 
 def test_help_without_an_engine_loads_no_plugins() -> None:
@@ -92,7 +92,7 @@ def test_help_without_an_engine_loads_no_plugins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--engine", "frame"], "no such engine; did you mean 'farm'"),
         (["--hands", "3", "--prompt", "x"], "--hands: only for --engine farm"),
@@ -104,16 +104,16 @@ def test_help_without_an_engine_loads_no_plugins() -> None:
     ],
 )
 def test_mistakes_with_an_engine_are_errors_before_anything_is_sent(
-    bring: Callable[..., None], arguments: list[str], said: str
+    bring: Callable[..., None], arguments: list[str], message: str
 ) -> None:
     farm = Farm()
     bring(farm)
     result = invoke(*arguments)
-    assert (result.exit_code, said in result.output, farm.jobs) == (2, True, []), result.output
+    assert (result.exit_code, message in result.output, farm.jobs) == (2, True, []), result.output
 
 
 @pytest.mark.parametrize(
-    ("engines", "said"),
+    ("engines", "message"),
     [
         ([5], "5 is not an engine"),
         ([Farm(), Farm(option="--feet")], "another plugin has an engine called 'farm'"),
@@ -122,11 +122,11 @@ def test_mistakes_with_an_engine_are_errors_before_anything_is_sent(
     ],
 )
 def test_invalid_engines_are_plugin_errors(
-    bring: Callable[..., None], engines: list[object], said: str
+    bring: Callable[..., None], engines: list[object], message: str
 ) -> None:
     bring(*engines)
     result = invoke("--engine", "farm", "--prompt", "x")
-    assert (result.exit_code, said in result.output) == (2, True), result.output
+    assert (result.exit_code, message in result.output) == (2, True), result.output
 
 
 def test_without_plugins_there_is_no_engine(headrace: Any, tmp_path: Path) -> None:

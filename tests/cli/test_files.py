@@ -1,4 +1,4 @@
-"""`headrace run` over the files that people have, and the table that they want."""
+"""`headrace run` with input files of all formats, and its table."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def test_csv_and_parquet_tables_are_equal(headrace: Any, files: Path) -> None:
 def test_a_table_after_a_stop_a_kill_and_a_resumed_run(
     headrace: Any, files: Path, serving: Callable[..., Any]
 ) -> None:
-    asked = ("run", "in.parquet", *ASK, "--max-in-flight", "20", "--table", "t.csv")
+    command = ("run", "in.parquet", *ASK, "--max-in-flight", "20", "--table", "t.csv")
 
     def stopped(signal_number: signal.Signals, lines: int) -> int:
-        with headrace.start(*asked, env={"OPENAI_BASE_URL": url}) as process:
+        with headrace.start(*command, env={"OPENAI_BASE_URL": url}) as process:
             end = time.monotonic() + 30
             while not (out := files / "out.jsonl").exists() or out.read_bytes().count(b"\n") < lines:
                 assert time.monotonic() < end, "the run makes no progress"
@@ -92,7 +92,7 @@ def test_a_table_after_a_stop_a_kill_and_a_resumed_run(
         assert [row["id"] for row in interrupted] == sorted(row["id"] for row in interrupted)
         assert stopped(signal.SIGKILL, len(interrupted) + 40) == -signal.SIGKILL
         assert read_csv(files / "t.csv") == interrupted
-        result = headrace.run(*asked, OPENAI_BASE_URL=url)
+        result = headrace.run(*command, OPENAI_BASE_URL=url)
     assert result.code == 0, result.err
     assert [row["id"] for row in read_csv(files / "t.csv")] == [row["id"] for row in ROWS]
 

@@ -1,4 +1,4 @@
-"""A run whose policy hangs ends after Ctrl-C all the same, and says which one it is."""
+"""After Ctrl-C, a run with a hanging policy ends and names the policy."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def test_a_policy_that_hangs_is_named_and_its_calls_are_dropped(
             assert time.monotonic() < end, "the run makes no progress"
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        said, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=30)
     assert errors.splitlines()[-1] == (
         "Dropping the calls in flight: 0.5 s after the stop, policy 'audit' still holds them. "
         "Their items are left unsent."
     )
     assert (process.returncode, "Traceback" in errors) == (130, False)
-    assert "run the same command again to continue" in said
+    assert "run the same command again to continue" in output
     assert len(lines_of("out.jsonl")) == 3 * processes

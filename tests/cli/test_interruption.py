@@ -1,4 +1,4 @@
-"""A run that is interrupted, killed, or loses its endpoint: nothing finished is lost, nothing is doubled."""
+"""A run that is interrupted, killed, or loses its endpoint: no finished item is lost or doubled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KILLS = int(os.environ.get("TEST_KILLS", "6"))
 
 
 def wait_for_lines(path: Path, number: int) -> None:
-    """Wait until the output has so many whole lines."""
+    """Wait until the output has this number of complete lines."""
     end = time.monotonic() + 30
     while not path.exists() or path.read_bytes().count(b"\n") < number:
         assert time.monotonic() < end, "the run makes no progress"
@@ -30,7 +30,7 @@ def wait_for_lines(path: Path, number: int) -> None:
 
 
 def check_complete(lines: list[dict[str, Any]]) -> None:
-    """Every id once, and each with the answer to its own question."""
+    """Check that each id has one line, with the answer to its own prompt."""
     assert sorted(line["custom_id"] for line in lines) == [f"Q{n:03}" for n in range(300)]
     for line in lines:
         assert line["error"] is None
@@ -127,7 +127,7 @@ def test_the_run_waits_for_an_endpoint_that_goes_away(
         _, err = process.communicate(timeout=60)
     assert "Traceback" not in err
     failed = [line["error"]["code"] for line in lines_of("out.jsonl") if line["error"]]
-    # What was in flight at the outage, and the probes during it; all else waited.
+    # The calls in flight at the outage, and the probes during it; all others waited.
     assert len(failed) <= 2 * IN_FLIGHT
     assert set(failed) <= {"connect_error", "incomplete_reply"}
     assert process.returncode == (1 if failed else 0)
@@ -171,12 +171,12 @@ def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_continues(
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
     with headrace.start("run", "questions.csv", *ASK, "--processes", processes, preexec_fn=limit) as process:
-        _, said = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=30)
     safe = questions.with_name("out.jsonl").read_bytes().count(b"\n")
     assert process.returncode == 1
-    assert said.splitlines()[-1].startswith("headrace: ")
-    assert f"out.jsonl: File too large; {safe} items are safe there; free some space, then run" in said
-    assert "Traceback" not in said
+    assert errors.splitlines()[-1].startswith("headrace: ")
+    assert f"out.jsonl: File too large; {safe} items are safe there; free some space, then run" in errors
+    assert "Traceback" not in errors
     assert 0 < safe < 300
     assert headrace.run("run", "questions.csv", *ASK).code == 0
     check_complete(lines_of("out.jsonl"))
@@ -186,7 +186,7 @@ def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_continues(
 def test_a_command_interrupted_at_any_moment_exits_with_130(
     headrace: Any, questions: Path, serving: Callable[..., Any], options: tuple[str, ...]
 ) -> None:
-    # Before the interpreter has come to the command's own first line, a signal is Python's to handle.
+    # Before the first line of the command runs, Python itself handles a signal.
     rng = random.Random(20)
     with serving("--latency", "60s") as url:
         for _ in range(INTERRUPTIONS):

@@ -1,4 +1,4 @@
-"""Mistakes at the command line: one line, exit code 2, and words of the command line."""
+"""Mistakes on the command line: a one-line message that names options, and exit code 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`headrace demo`, `plugins`, `serve`, and what the group itself says."""
+"""`headrace demo`, `plugins`, `serve`, `chat`, and the help and errors of the command group."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_demo_needs_no_key_and_no_network_and_leaves_no_files(headrace: Any)
     assert "Policies: logging, otel, cost, repair, retry, breaker, pace" in result.err
     assert "240 of 240 items done" in result.out
     assert "240 succeeded, 0 failed" in result.out
-    assert ", 0 retries" not in result.out, "the demo shows faults being mended"
+    assert ", 0 retries" not in result.out, "the demo shows that faults are retried"
     assert "cost       $0.0" in result.out
     assert "Bücher" in result.out
     assert list(headrace.folder.iterdir()) == []
@@ -100,28 +100,28 @@ def test_chat_prints_the_answer_its_time_and_cost(headrace: Any, endpoint: str) 
 
 
 def test_chat_errors_are_one_line(headrace: Any) -> None:
-    for arguments, code, said in (
+    for arguments, code, message in (
         (("Hallo",), 2, "no model"),
         (("Hallo", "--model", "m", "--param", "temprature=1"), 2, "did you mean 'temperature'"),
         (("Hallo", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"), 1, "is the endpoint running"),
     ):
         result = headrace.run("chat", *arguments, HEADRACE_RETRY_ATTEMPTS="1")
         assert result.code == code, result.err
-        assert said in result.err
+        assert message in result.err
         assert len(result.err.splitlines()) == 1
 
 
 def test_serve_over_tls_prints_how_to_call_it(headrace: Any) -> None:
     with headrace.start("serve", "--tls", "--port", "0") as process:
         try:
-            said = [process.stdout.readline() for _ in range(3)]
-            url = said[0].removeprefix("Simulated endpoint at ").strip()
+            lines = [process.stdout.readline() for _ in range(3)]
+            url = lines[0].removeprefix("Simulated endpoint at ").strip()
             assert url.startswith("https://127.0.0.1:")
-            variables = dict(word.split("=", 1) for word in said[2].split() if "=" in word)
+            variables = dict(word.split("=", 1) for word in lines[2].split() if "=" in word)
             assert variables["OPENAI_BASE_URL"] == url
-            asked = headrace.run("chat", "Hallo", "--model", "any", **variables)
-            assert asked.code == 0, asked.err
-            assert "simulated" in asked.out
+            chat = headrace.run("chat", "Hallo", "--model", "any", **variables)
+            assert chat.code == 0, chat.err
+            assert "simulated" in chat.out
             for host in ("localhost", "127.0.0.1"):
                 context = ssl.create_default_context(cafile=variables["SSL_CERT_FILE"])
                 with httpx.Client(verify=context, http2=True, trust_env=False) as client:
@@ -134,7 +134,7 @@ def test_serve_over_tls_prints_how_to_call_it(headrace: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--certificate", "garbage.pem"), "--certificate: needs --tls"),
         (("--tls", "--key", "garbage.pem"), "--key: needs --certificate"),
@@ -142,11 +142,13 @@ def test_serve_over_tls_prints_how_to_call_it(headrace: Any) -> None:
         (("--tls", "--certificate", "missing.pem"), "missing.pem"),
     ],
 )
-def test_certificate_mistakes_of_serve_are_named(headrace: Any, options: tuple[str, ...], said: str) -> None:
+def test_certificate_mistakes_of_serve_are_named(
+    headrace: Any, options: tuple[str, ...], message: str
+) -> None:
     (headrace.folder / "garbage.pem").write_text("garbage")
     result = headrace.run("serve", *options)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert "Traceback" not in result.err
 
 

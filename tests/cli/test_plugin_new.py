@@ -1,4 +1,4 @@
-"""`headrace plugin new`: what it writes is installed, in a fresh environment, and passes its own tests."""
+"""`headrace plugin new`: the new plugin installs in a fresh environment, and passes its own tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILES = [
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
-    """What a program prints; it must succeed."""
+    """Run a program that must succeed; return its output."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
     done = subprocess.run(
         [str(part) for part in command],
@@ -68,7 +68,7 @@ def test_a_new_plugin_installs_and_passes_its_tests(headrace: Any, tmp_path: Pat
         "  policy rate_guard, stage PROTECT",
         "    slow = 2.5",
     ]
-    # The templates are in the wheel: another plugin is written by what was installed, and that name is taken.
+    # The templates are in the wheel: the installed headrace writes another plugin, and rejects this name.
     run(env / "bin/headrace", "plugin", "new", "another", cwd=tmp_path)
     again = subprocess.run(
         [env / "bin/headrace", "plugin", "new", "rate-guard", "--into", "elsewhere"],
@@ -104,7 +104,7 @@ def test_a_new_policy_has_the_given_stage(headrace: Any, tmp_path: Path, stage: 
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("Foo", "not a valid name for a plugin"),
         ("3d", "not a valid name for a plugin"),
@@ -119,10 +119,10 @@ def test_a_new_policy_has_the_given_stage(headrace: Any, tmp_path: Path, stage: 
         ("retry", "plugin 'retry' (headrace-retry 0.1.0) is installed already"),
     ],
 )
-def test_an_invalid_plugin_name_is_rejected(headrace: Any, tmp_path: Path, name: str, said: str) -> None:
+def test_an_invalid_plugin_name_is_rejected(headrace: Any, tmp_path: Path, name: str, message: str) -> None:
     result = headrace.run("plugin", "new", name)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert len(result.err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -130,11 +130,11 @@ def test_an_invalid_plugin_name_is_rejected(headrace: Any, tmp_path: Path, name:
 def test_an_existing_folder_is_not_changed(headrace: Any, tmp_path: Path) -> None:
     (tmp_path / "headrace-foo").mkdir()
     (tmp_path / "file").touch()
-    for options, said in (
+    for options, message in (
         ((), "headrace-foo: exists already, and nothing is overwritten"),
         (("--into", "file"), "file/headrace-foo: cannot be written: Not a directory"),
     ):
         result = headrace.run("plugin", "new", "foo", *options)
         assert result.code == 2
-        assert said in result.err
+        assert message in result.err
     assert list((tmp_path / "headrace-foo").iterdir()) == []

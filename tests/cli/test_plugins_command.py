@@ -1,4 +1,4 @@
-"""`headrace plugins`: what each plugin brings, with the settings that `headrace run` takes."""
+"""`headrace plugins`: what each plugin provides, with the settings of `headrace run`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def commands(cli: click.Group) -> None:
 
 @pytest.fixture
 def listing(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Result]:
-    """Lists three plugins, with what stands in headrace.toml."""
+    """Lists three plugins, with this headrace.toml."""
     install(
         one=plugin(headrace_policies=policies, headrace_transport=transport),
         two=plugin(

@@ -1,4 +1,4 @@
-"""`headrace run --processes N` as a user has it: one bar, signals, kills, and resuming."""
+"""`headrace run --processes N`: one progress bar, signals, kills, and resuming."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def workers_of(parent: int) -> list[int]:
     return list(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
 
 
-def gone(process: int) -> bool:
-    """Whether there is no such process any more, or none but its corpse."""
+def has_ended(process: int) -> bool:
+    """Whether a process has ended; it may still be a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -44,7 +44,7 @@ def test_a_signal_finishes_calls_in_flight(
 ) -> None:
     with serving("--latency", "150ms") as url:
         environment = {"OPENAI_BASE_URL": url}
-        # In a session of its own, and the signal to all in it: what Ctrl-C at a terminal does.
+        # In a new session, with the signal to all its processes, as Ctrl-C on a terminal does.
         with headrace.start("run", "questions.csv", *TWO, env=environment, start_new_session=True) as process:
             wait_for_lines(questions.with_name("out.jsonl"), 30)
             os.killpg(process.pid, signal.SIGINT)
@@ -70,7 +70,7 @@ def test_workers_of_a_killed_run_exit_and_the_same_command_continues(
             process.communicate(timeout=30)
         assert len(workers) == 2
         end = time.monotonic() + 20
-        while not all(map(gone, workers)):
+        while not all(map(has_ended, workers)):
             assert time.monotonic() < end, "workers outlive their run"
             time.sleep(0.02)
         assert headrace.run("run", "questions.csv", *TWO, **environment).code == 0

@@ -1,4 +1,4 @@
-"""What is seen at a terminal of 80 columns."""
+"""Output on a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = 80
 
 
 def read_all(terminal: int) -> str:
-    """What is written to a terminal until its last writer has closed it."""
+    """Read from a terminal until its last writer has closed it."""
     written = b""
     while True:
         try:
@@ -34,7 +34,7 @@ def read_all(terminal: int) -> str:
 
 
 def read_until(terminal: int, text: str) -> str:
-    """What is written to a terminal, as far as this text."""
+    """Read from a terminal up to this text."""
     written = b""
     while text.encode() not in written:
         written += os.read(terminal, 65536)
@@ -76,9 +76,9 @@ def test_a_waiting_bar_shows_the_reason_and_the_endpoint(
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]  # where nothing listens once it is closed
-    asked = ("run", "questions.csv", "--prompt", "{text}", "--model", "m", "--out", "out.jsonl")
+    arguments = ("run", "questions.csv", "--prompt", "{text}", "--model", "m", "--out", "out.jsonl")
     process = subprocess.Popen(
-        [*headrace.command, *asked, "--processes", processes],
+        [*headrace.command, *arguments, "--processes", processes],
         cwd=headrace.folder,
         env=headrace.environment | {"TERM": "xterm", "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"},
         stdin=subprocess.DEVNULL,
@@ -98,12 +98,12 @@ def test_a_waiting_bar_shows_the_reason_and_the_endpoint(
 
 
 def test_control_characters_of_an_answer_do_not_reach_the_terminal(headrace: Any) -> None:
-    asked = "Repeat \x1b]0;owned\x07\x1b[2J"
-    piped = headrace.run("chat", asked, "--model", "m", "--quiet")
-    assert "\x1b" in piped.out, "the simulated answer repeats the question; a pipe gets it as it came"
+    arguments = "Repeat \x1b]0;owned\x07\x1b[2J"
+    piped = headrace.run("chat", arguments, "--model", "m", "--quiet")
+    assert "\x1b" in piped.out, "the simulated answer repeats the question; a pipe gets it unchanged"
     terminal, inner = pty.openpty()
     process = subprocess.Popen(
-        [*headrace.command, "chat", asked, "--model", "m", "--quiet"],
+        [*headrace.command, "chat", arguments, "--model", "m", "--quiet"],
         cwd=headrace.folder,
         env=headrace.environment | {"TERM": "xterm"},
         stdin=subprocess.DEVNULL,

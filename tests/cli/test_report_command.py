@@ -143,14 +143,14 @@ def test_pages_of_unusual_runs_are_legible(headrace: Any, browser: Browser, name
 def test_a_file_that_is_not_an_output_is_an_error_of_one_line(headrace: Any) -> None:
     (headrace.folder / "empty.jsonl").touch()
     (headrace.folder / "foreign.jsonl").write_text('{"text": "hello"}\n', encoding="utf-8")
-    for name, said in (
+    for name, message in (
         ("missing.jsonl", "missing.jsonl: No such file"),
         ("empty.jsonl", "empty.jsonl: holds no finished item"),
         ("foreign.jsonl", "foreign.jsonl:1: not an output line of headrace run"),
     ):
         result = headrace.run("report", name)
         assert result.code == 2
-        assert said in result.err
+        assert message in result.err
         assert len(result.err.splitlines()) == 1
     assert not list(headrace.folder.glob("*.html"))
 

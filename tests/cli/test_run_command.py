@@ -1,4 +1,4 @@
-"""`headrace run`, as a user runs it."""
+"""`headrace run` as a process."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_batch_format_is_input_and_output(headrace: Any, tmp_path: Path, lin
 def test_faults_are_retried_and_failures_are_sent_again_with_retry_failed(
     headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
-    # Which calls fail depends on their order; the breaker is not to make it a test of patience.
+    # Which calls fail depends on their order; without the breaker, the test does not wait for it.
     quick = {"HEADRACE_RETRY_BASE": "0.01", "HEADRACE_BREAKER_MINIMUM_CALLS": "1000"}
     with serving("--errors", "60%", "--seed", "3") as url:
         first = headrace.run("run", "questions.csv", *ASK, OPENAI_BASE_URL=url, **quick)
@@ -212,7 +212,7 @@ def test_a_budget_stops_the_run(headrace: Any, questions: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--param", "temperature"), "must be like temperature=0.3"),
         (("--param", "temprature=1"), "did you mean 'temperature'"),
@@ -222,11 +222,11 @@ def test_a_budget_stops_the_run(headrace: Any, questions: Path) -> None:
     ],
 )
 def test_a_mistake_in_an_option_is_an_error_before_anything_is_sent(
-    headrace: Any, questions: Path, options: tuple[str, ...], said: str
+    headrace: Any, questions: Path, options: tuple[str, ...], message: str
 ) -> None:
     result = headrace.run("run", "questions.csv", *ASK, *options)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
 
 
 SCHEMA = {
@@ -253,7 +253,7 @@ def test_answers_fit_a_schema(
 
 
 @pytest.mark.parametrize(
-    ("content", "more", "said"),
+    ("content", "more", "message"),
     [
         (None, [], "--schema colour.json: No such file"),
         ("[1]", [], "--schema colour.json: not a JSON object"),
@@ -262,10 +262,10 @@ def test_answers_fit_a_schema(
     ],
 )
 def test_a_bad_schema_is_found_before_anything_is_sent(
-    headrace: Any, questions: Path, tmp_path: Path, content: str | None, more: list[str], said: str
+    headrace: Any, questions: Path, tmp_path: Path, content: str | None, more: list[str], message: str
 ) -> None:
     if content is not None:
         (tmp_path / "colour.json").write_text(content)
     result = headrace.run("run", "questions.csv", *ASK, "--schema", "colour.json", *more)
-    assert (result.code, said in result.err, result.err.count("\n")) == (2, True, 1), result.err
+    assert (result.code, message in result.err, result.err.count("\n")) == (2, True, 1), result.err
     assert not (tmp_path / "out.jsonl").exists()

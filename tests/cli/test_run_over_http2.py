@@ -14,12 +14,12 @@ ROWS = 300
 
 @pytest.fixture
 def variables(headrace: Any) -> Iterator[dict[str, str]]:
-    """What `headrace serve --tls` says that a client needs."""
+    """The environment variables for clients that `headrace serve --tls` prints."""
     options = ("--latency", "20ms", "--errors", "5%")
     with headrace.start("serve", "--tls", "--port", "0", *options) as process:
         try:
-            said = [process.stdout.readline() for _ in range(3)]
-            yield dict(word.split("=", 1) for word in said[2].split() if "=" in word)
+            output = [process.stdout.readline() for _ in range(3)]
+            yield dict(word.split("=", 1) for word in output[2].split() if "=" in word)
         finally:
             process.terminate()
             process.communicate(timeout=30)

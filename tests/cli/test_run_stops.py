@@ -1,4 +1,4 @@
-"""A run whose endpoint says something that is true of all items, or answers with what is not an answer."""
+"""Runs that stop at an error that all items share, and runs with replies that contain no answer."""
 
 from __future__ import annotations
 
@@ -65,20 +65,20 @@ CASES: dict[str, tuple[int, bytes, dict[str, str], str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_shared_error_stops_the_run_and_leaves_its_items_unsent(
-    headrace: Any, rows: Path, answering: Callable[..., Any], lines_of: Lines, name: str
+    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines, name: str
 ) -> None:
-    status, body, headers, said = CASES[name]
-    with answering(lambda prompt, number: (status, body, headers)) as endpoint:
+    status, body, headers, message = CASES[name]
+    with scripted_endpoint(lambda prompt, number: (status, body, headers)) as endpoint:
         result = headrace.run(*ASK, "--max-in-flight", str(IN_FLIGHT), OPENAI_BASE_URL=endpoint.url)
     assert result.code == 1
     last = result.out.splitlines()[-1]
     assert last.startswith("Stopped: ")
-    assert said in last
+    assert message in last
     assert last.endswith(f"3,000 of 3,000 items are left unsent; {GO_ON}")
     assert lines_of("out.jsonl") == []
-    # Three items and those in flight with the last of them. A page is asked for three times; while some wait
-    # for that, three others begin.
-    assert endpoint.asked <= ((3 + IN_FLIGHT + 3) * 3 if name == "page" else 3 + IN_FLIGHT)
+    # Three items, and those in flight with the last of them. A page is requested three times; while some
+    # calls wait for a retry, three others begin.
+    assert endpoint.requests <= ((3 + IN_FLIGHT + 3) * 3 if name == "page" else 3 + IN_FLIGHT)
 
 
 def test_an_endpoint_that_stays_down_is_named_in_the_last_line(headrace: Any, rows: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_endpoint_that_stays_down_is_named_in_the_last_line(headrace: Any, ro
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_after_a_quota_ran_out_the_same_command_continues(
-    headrace: Any, rows: Path, answering: Callable[..., Any], lines_of: Lines, processes: str
+    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines, processes: str
 ) -> None:
     def answer(prompt: str, number: int) -> tuple[int, bytes, dict[str, str]]:
         if 500 < number < 1000:
@@ -101,14 +101,14 @@ def test_after_a_quota_ran_out_the_same_command_continues(
         return 200, chat(prompt), {}
 
     ask = (*ASK, "--max-in-flight", str(IN_FLIGHT), "--processes", processes)
-    with answering(answer) as endpoint:
+    with scripted_endpoint(answer) as endpoint:
         first = headrace.run(*ask, OPENAI_BASE_URL=endpoint.url)
-        assert (first.code, endpoint.asked < 600) == (1, True), first.out
+        assert (first.code, endpoint.requests < 600) == (1, True), first.out
         assert "Stopped: You exceeded your current quota (POST" in first.out.splitlines()[-1]
         assert [line["error"] for line in lines_of("out.jsonl")] == [None] * 500
-        endpoint.asked = 1000
+        endpoint.requests = 1000
         second = headrace.run(*ask, OPENAI_BASE_URL=endpoint.url)
-        assert (second.code, endpoint.asked) == (0, 1000 + ROWS - 500), second.out
+        assert (second.code, endpoint.requests) == (0, 1000 + ROWS - 500), second.out
     texts = {
         line["custom_id"]: line["response"]["body"]["choices"][0]["message"]["content"]
         for line in lines_of("out.jsonl")
@@ -117,7 +117,7 @@ def test_after_a_quota_ran_out_the_same_command_continues(
 
 
 def test_the_summary_groups_failures_with_status_and_first_message(
-    headrace: Any, rows: Path, answering: Callable[..., Any]
+    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any]
 ) -> None:
     def answer(prompt: str, number: int) -> tuple[int, bytes, dict[str, str]]:
         row = int(prompt.removeprefix("Text "))
@@ -127,7 +127,7 @@ def test_the_summary_groups_failures_with_status_and_first_message(
             return 413, b"", {}
         return 200, chat(prompt), {}
 
-    with answering(answer) as endpoint:
+    with scripted_endpoint(answer) as endpoint:
         result = headrace.run(*ASK, "--limit", "30", OPENAI_BASE_URL=endpoint.url)
     assert result.code == 1
     assert "  failures   3 status_error 400: this text is too long (POST /chat/completions" in result.out
@@ -155,7 +155,7 @@ NON_ANSWERS = {
 
 
 def test_a_reply_without_an_answer_is_a_failed_item_and_exits_with_1(
-    headrace: Any, rows: Path, answering: Callable[..., Any], lines_of: Lines
+    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines
 ) -> None:
     kinds = list(NON_ANSWERS)
 
@@ -166,7 +166,7 @@ def test_a_reply_without_an_answer_is_a_failed_item_and_exits_with_1(
         return 200, chat(prompt), {}
 
     quick = {"HEADRACE_RETRY_BASE": "0.01"}
-    with answering(answer) as endpoint:
+    with scripted_endpoint(answer) as endpoint:
         ask = (*ASK, "--max-in-flight", str(IN_FLIGHT), "--limit", "60")
         result = headrace.run(*ask, OPENAI_BASE_URL=endpoint.url, **quick)
     assert result.code == 1
@@ -181,10 +181,10 @@ def test_a_reply_without_an_answer_is_a_failed_item_and_exits_with_1(
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_huge_token_count_does_not_stop_the_run(
-    headrace: Any, rows: Path, answering: Callable[..., Any], lines_of: Lines, processes: str
+    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines, processes: str
 ) -> None:
     content = json.dumps(json.loads(chat("ok")) | {"usage": {"prompt_tokens": 10**25}}, indent=1).encode()
-    with answering(lambda prompt, number: (200, content, {})) as endpoint:
+    with scripted_endpoint(lambda prompt, number: (200, content, {})) as endpoint:
         result = headrace.run(*ASK, "--limit", "50", "--processes", processes, OPENAI_BASE_URL=endpoint.url)
     assert result.code == 0, result.err
     assert len(lines_of("out.jsonl")) == 50

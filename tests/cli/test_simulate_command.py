@@ -126,7 +126,7 @@ def test_the_bundled_scenarios_are_listed_and_shown(headrace: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             ["black-fryday"],
@@ -139,14 +139,14 @@ def test_the_bundled_scenarios_are_listed_and_shown(headrace: Any) -> None:
     ],
 )
 def test_mistakes_are_one_line_before_anything_runs(
-    headrace: Any, scenario: Path, arguments: list[str], said: str
+    headrace: Any, scenario: Path, arguments: list[str], message: str
 ) -> None:
     (headrace.folder / "wrong.toml").write_text("duratoin = 5\n", encoding="utf-8")
     result = headrace.run("simulate", *arguments)
     assert result.code == 2
     assert result.out == ""
     assert len(result.err.splitlines()) == 1
-    assert said in result.err
+    assert message in result.err
 
 
 def test_a_terminal_shows_progress_and_ctrl_c_ends_it(headrace: Any) -> None:
@@ -159,16 +159,16 @@ def test_a_terminal_shows_progress_and_ctrl_c_ends_it(headrace: Any) -> None:
         stderr=end,
     ) as process:
         os.close(end)
-        said = b""
-        while b"retry alone 3%" not in said:
-            said += os.read(terminal, 1000)
+        output = b""
+        while b"retry alone 3%" not in output:
+            output += os.read(terminal, 1000)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
-    said += os.read(terminal, 10_000)
+    output += os.read(terminal, 10_000)
     os.close(terminal)
     assert process.returncode == 130
     assert out == b""
-    assert said.rstrip().endswith(b"Interrupted.")
+    assert output.rstrip().endswith(b"Interrupted.")
 
 
 def test_a_missing_scenario_is_a_mistake(headrace: Any) -> None:

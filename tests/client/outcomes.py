@@ -1,4 +1,4 @@
-"""What the tests of maps share."""
+"""A helper for the tests of maps."""
 
 from __future__ import annotations
 

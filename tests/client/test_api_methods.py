@@ -69,7 +69,7 @@ def endpoint() -> FakeEndpoint:
 
 @pytest.mark.parametrize("method", ALL)
 async def test_every_method_accepts_the_same_keywords(endpoint: FakeEndpoint, method: Method) -> None:
-    told: dict[str, Any] = {
+    keywords: dict[str, Any] = {
         "id": "7",
         "timeout": 30.0,
         "deadline": 60.0,
@@ -77,13 +77,13 @@ async def test_every_method_accepts_the_same_keywords(endpoint: FakeEndpoint, me
         "headers": {"X-Tenant": "blue", "user-agent": "mine"},
         "priority": 3,
     }
-    assert told.keys() == CallOptions.__optional_keys__
+    assert keywords.keys() == CallOptions.__optional_keys__
     async with endpoint.client() as client:
-        await method(client, **told)
+        await method(client, **keywords)
     [seen] = endpoint.attempts
     assert (seen.id, seen.timeout, seen.deadline, seen.tags) == ("7", 30.0, 60.0, {"team": "a"})
     assert (seen.headers, seen.priority) == ((("X-Tenant", "blue"), ("user-agent", "mine")), 3)
-    assert not told.keys() & (seen.body or {}).keys()
+    assert not keywords.keys() & (seen.body or {}).keys()
 
 
 @pytest.mark.parametrize("method", ALL)
@@ -102,13 +102,13 @@ async def test_methods_with_a_model_accept_model_and_extra_body(
         await method(client, model="other", extra_body={"top_k": 5})
         await method(client, extra_body={"model": "third"})
         await method(client, model=None, extra_body=None)
-    said = [(seen.model, (seen.body or {}).get("top_k")) for seen in endpoint.attempts]
-    assert said == [("other", 5), ("third", None), ("fake-model", None)]
+    sent = [(seen.model, (seen.body or {}).get("top_k")) for seen in endpoint.attempts]
+    assert sent == [("other", 5), ("third", None), ("fake-model", None)]
 
 
 @pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize(
-    ("headers", "said"),
+    ("headers", "message"),
     [
         ({"X-A": "1\r\nX-B: 2"}, "'X-A' contains a line break"),
         ({"X-A": "\x00"}, "'X-A' contains a line break"),
@@ -124,10 +124,10 @@ async def test_methods_with_a_model_accept_model_and_extra_body(
     ],
 )
 async def test_invalid_headers_raise_before_anything_is_sent(
-    endpoint: FakeEndpoint, method: Method, headers: Any, said: str
+    endpoint: FakeEndpoint, method: Method, headers: Any, message: str
 ) -> None:
     async with endpoint.client() as client:
-        with pytest.raises(RequestError, match=said):
+        with pytest.raises(RequestError, match=message):
             await method(client, headers=headers)
     assert endpoint.attempts == []
 
@@ -174,9 +174,9 @@ async def test_an_invalid_call_is_a_checkpoint(endpoint: FakeEndpoint, method: M
 
 async def test_send_uses_the_clients_model_by_default(endpoint: FakeEndpoint) -> None:
     messages = [{"role": "user", "content": "x"}]
-    asked = Request({"messages": messages}, id="7", headers=(("X-A", "1"),), tags={"a": "b"})
+    request = Request({"messages": messages}, id="7", headers=(("X-A", "1"),), tags={"a": "b"})
     async with endpoint.client() as client:
-        reply = await client.send(asked)
+        reply = await client.send(request)
         assert type(reply) is Reply
         assert (reply.text, reply.attempts) == ('{"a": 1}', 1)
         answered = await client.send(Request({"messages": messages}, answer=dict[str, int]))
@@ -187,7 +187,7 @@ async def test_send_uses_the_clients_model_by_default(endpoint: FakeEndpoint) ->
     first, _, third, fourth = endpoint.attempts
     assert (first.id, first.headers, first.tags, first.model) == (
         "7",
-        asked.headers,
+        request.headers,
         {"a": "b"},
         "fake-model",
     )

@@ -120,7 +120,7 @@ def test_url_and_key_come_from_the_openai_variables(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("keywords", "said"),
+    ("keywords", "message"),
     [
         ({"max_in_fligth": 5}, "'max_in_fligth'; did you mean 'max_in_flight'"),
         ({"basurl": URL}, "did you mean 'base_url'"),
@@ -136,15 +136,15 @@ def test_url_and_key_come_from_the_openai_variables(monkeypatch: pytest.MonkeyPa
         ({"policies": [Priced]}, "did you mean Priced()"),
     ],
 )
-def test_an_invalid_keyword_of_the_client_raises_at_once(keywords: dict[str, Any], said: str) -> None:
+def test_an_invalid_keyword_of_the_client_raises_at_once(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(headrace.SetupError) as caught:
         Client(**{"base_url": URL, "policies": [], **keywords})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("arguments", "keywords", "said"),
+    ("arguments", "keywords", "message"),
     [
         (["Hallo"], {"temprature": 1}, "'temprature'; did you mean 'temperature'"),
         (["Hallo"], {"stream": True}, "stream"),
@@ -162,13 +162,13 @@ def test_an_invalid_keyword_of_the_client_raises_at_once(keywords: dict[str, Any
     ],
 )
 async def test_an_invalid_argument_of_chat_raises_at_once(
-    fake_endpoint: FakeEndpoint, arguments: list[Any], keywords: dict[str, Any], said: str
+    fake_endpoint: FakeEndpoint, arguments: list[Any], keywords: dict[str, Any], message: str
 ) -> None:
     async with fake_endpoint.client() as client:
         with pytest.raises(RequestError) as caught:
             await client.chat(*arguments, **keywords)
         assert client.in_flight == 0
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert fake_endpoint.attempts == []
 
 

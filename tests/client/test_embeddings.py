@@ -177,7 +177,7 @@ async def test_without_texts_nothing_is_sent(fake_endpoint: FakeEndpoint) -> Non
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("texts", "keywords", "said"),
+    ("texts", "keywords", "message"),
     [
         ("Hallo", {}, "write client.embed([text])"),
         (b"Hallo", {}, "write client.embed([text])"),
@@ -199,13 +199,13 @@ async def test_without_texts_nothing_is_sent(fake_endpoint: FakeEndpoint) -> Non
     ],
 )
 async def test_an_invalid_argument_raises_at_once(
-    fake_endpoint: FakeEndpoint, texts: Any, keywords: dict[str, Any], said: str
+    fake_endpoint: FakeEndpoint, texts: Any, keywords: dict[str, Any], message: str
 ) -> None:
     async with fake_endpoint.client() as client:
         with pytest.raises(RequestError) as caught:
             await client.embed(texts, **keywords)
         assert client.in_flight == 0
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert fake_endpoint.attempts == []
 
@@ -220,7 +220,7 @@ async def test_a_closed_client_raises(fake_endpoint: FakeEndpoint) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (answer([1.0]), "1 vectors received for 2 texts"),
         (answer([1.0], [1.0], [1.0]), "3 vectors received for 2 texts"),
@@ -241,12 +241,12 @@ async def test_a_closed_client_raises(fake_endpoint: FakeEndpoint) -> None:
         ({"data": "AAAA"}, "no answer"),
     ],
 )
-async def test_a_reply_without_one_vector_for_each_text_is_invalid(body: Any, said: str) -> None:
+async def test_a_reply_without_one_vector_for_each_text_is_invalid(body: Any, message: str) -> None:
     endpoint = FakeEndpoint(Answer(body=body))
     async with endpoint.client() as client:
         with pytest.raises(InvalidReply) as caught:
             await client.embed(["a", "b"])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.request is endpoint.attempts[0]
     assert caught.value.attempts == 1
 

@@ -88,28 +88,28 @@ async def test_ordered_yields_outcomes_in_input_order() -> None:
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_the_number_of_held_items_is_limited(ordered: bool, buffer: int | None, kind: str) -> None:
     most = 8 + (8 if buffer is None else buffer)
-    given = Counting(400)
+    source = Counting(400)
     taken, held = 0, []
-    async with echo_client() as client, aclosing(given.draw_async()) as drawing:
-        items: Any = drawing if kind == "async" else given
+    async with echo_client() as client, aclosing(source.draw_async()) as drawing:
+        items: Any = drawing if kind == "async" else source
         async with client.map(items, max_in_flight=8, ordered=ordered, buffer=buffer) as outcomes:
             async for _ in outcomes:
                 taken += 1
-                held.append(given.drawn - taken)
+                held.append(source.drawn - taken)
     assert taken == 400
     assert max(held) <= most
 
 
 @pytest.mark.anyio
 async def test_a_slow_consumer_slows_the_sending(fake_endpoint: FakeEndpoint) -> None:
-    given = Counting(1000)
-    async with fake_endpoint.client(max_in_flight=5) as client, client.map(given) as outcomes:
+    source = Counting(1000)
+    async with fake_endpoint.client(max_in_flight=5) as client, client.map(source) as outcomes:
         for taken in range(1, 30):
             await anext(outcomes)
             for _ in range(50):  # without the limit, all items would be read in this time
                 await anyio.lowlevel.checkpoint()
             assert len(fake_endpoint.attempts) <= taken + 10
-            assert given.drawn <= taken + 10
+            assert source.drawn <= taken + 10
 
 
 @pytest.mark.anyio

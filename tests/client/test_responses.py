@@ -10,7 +10,7 @@ from headrace import Client, RequestError, Usage
 from headrace.testing import Answer, FakeEndpoint
 from headrace.testing.server import endpoint_process
 
-SAID = {
+RESPONSE = {
     "object": "response",
     "model": "m-1",
     "error": None,
@@ -21,7 +21,7 @@ SAID = {
 
 @pytest.mark.anyio
 async def test_a_response_is_requested_and_read() -> None:
-    endpoint = FakeEndpoint(Answer(body=SAID))
+    endpoint = FakeEndpoint(Answer(body=RESPONSE))
     async with endpoint.client() as client:
         reply = await client.responses("Hallo", instructions="Kurz.", max_output_tokens=9, id="7", deadline=9)
     assert (reply.text, reply.usage, reply.model) == ("Guten Tag", Usage(3, 2, 5), "m-1")
@@ -37,7 +37,7 @@ async def test_a_response_is_requested_and_read() -> None:
 
 @pytest.mark.anyio
 async def test_the_old_name_respond_works_and_warns() -> None:
-    endpoint = FakeEndpoint(Answer(body=SAID))
+    endpoint = FakeEndpoint(Answer(body=RESPONSE))
     async with endpoint.client() as client:
         with pytest.warns(DeprecationWarning, match=r"use client\.responses"):
             reply = await client.respond("Hallo")
@@ -58,7 +58,7 @@ async def test_input_items_and_options_are_sent(fake_endpoint: FakeEndpoint) -> 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("input", "keywords", "said"),
+    ("input", "keywords", "message"),
     [
         ("Hallo", {"max_tokens": 1}, "responses() has no parameter 'max_tokens'; did you mean"),
         ("Hallo", {"stream": True}, "responses() has no parameter 'stream'"),
@@ -72,12 +72,12 @@ async def test_input_items_and_options_are_sent(fake_endpoint: FakeEndpoint) -> 
     ],
 )
 async def test_an_invalid_argument_raises_at_once(
-    fake_endpoint: FakeEndpoint, input: Any, keywords: dict[str, Any], said: str
+    fake_endpoint: FakeEndpoint, input: Any, keywords: dict[str, Any], message: str
 ) -> None:
     async with fake_endpoint.client() as client:
         with pytest.raises(RequestError) as caught:
             await client.responses(input, **keywords)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert fake_endpoint.attempts == []
 
 

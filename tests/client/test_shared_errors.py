@@ -103,7 +103,7 @@ def test_at_the_end_of_the_input_an_earlier_call_can_refute_an_error() -> None:
     assert rule.verdict is None
 
 
-def test_before_the_end_of_the_input_it_cannot() -> None:
+def test_before_the_end_of_the_input_an_earlier_call_cannot_refute_an_error() -> None:
     rule = SharedErrorDetector[int]()
     three_of_ten(rule, MODEL)
     assert rule.settle(exhausted=False) == []

@@ -45,7 +45,7 @@ from headrace_retry import Retry
 PRICES = {"fake-model": {"input": "1", "output": "2"}}
 
 
-def said(text: str, finish: str | None = None) -> bytes:
+def text_chunk(text: str, finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
     return b"data: %b\n\n" % msgspec.json.encode({"model": "fake-model", "choices": [choice]})
 
@@ -164,7 +164,7 @@ async def test_chunks_come_first_then_the_reply() -> None:
 async def test_stream_options_of_the_caller_are_kept(
     how: str, options: dict[str, bool], sent: dict[str, bool]
 ) -> None:
-    client, player = playing(said("a", "stop"), DONE)
+    client, player = playing(text_chunk("a", "stop"), DONE)
     async with client:
         if how == "extra_body":
             await read(client, extra_body={"stream_options": options})
@@ -230,7 +230,7 @@ async def test_an_invalid_reply_of_a_policy_ends_the_stream_and_releases_its_tok
 
 @pytest.mark.anyio
 async def test_a_finish_reason_ends_a_stream_without_done() -> None:
-    client, player = playing(said("a"), said("b", "stop"), USED)
+    client, player = playing(text_chunk("a"), text_chunk("b", "stop"), USED)
     async with client:
         texts, reply = await read(client)
     assert (texts, reply.text) == (["a", "b"], "ab")
@@ -239,7 +239,7 @@ async def test_a_finish_reason_ends_a_stream_without_done() -> None:
 
 @pytest.mark.anyio
 async def test_done_ends_a_stream_without_a_finish_reason() -> None:
-    client, _ = playing(said("a"), DONE)
+    client, _ = playing(text_chunk("a"), DONE)
     async with client:
         texts, reply = await read(client)
     assert (texts, reply.finish_reason) == (["a"], None)
@@ -249,7 +249,7 @@ async def test_done_ends_a_stream_without_a_finish_reason() -> None:
 async def test_a_connection_held_open_after_done_delays_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    client, player = playing(said("a", "stop"), DONE, 3600.0)
+    client, player = playing(text_chunk("a", "stop"), DONE, 3600.0)
     async with client:
         await read(client)
         assert trio.current_time() < 0.1
@@ -260,7 +260,7 @@ async def test_a_connection_held_open_after_done_delays_nothing(
 async def test_a_connection_held_open_without_done_delays_little(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    client, _ = playing(said("a", "stop"), 1.0, USED, 3600.0)
+    client, _ = playing(text_chunk("a", "stop"), 1.0, USED, 3600.0)
     async with client:
         _, reply = await read(client)
         assert reply.text == "a"
@@ -270,7 +270,7 @@ async def test_a_connection_held_open_without_done_delays_little(
 
 @pytest.mark.anyio
 async def test_an_empty_answer_has_no_chunks() -> None:
-    client, _ = playing(said("", "stop"), USED, DONE)
+    client, _ = playing(text_chunk("", "stop"), USED, DONE)
     async with client:
         texts, reply = await read(client)
     assert (texts, reply.text) == ([], "")
@@ -281,7 +281,7 @@ async def test_an_empty_answer_has_no_chunks() -> None:
 
 @pytest.mark.anyio
 async def test_a_truncated_stream_raises_with_the_partial_reply() -> None:
-    client, player = playing(said("Gu"), said("ten"))
+    client, player = playing(text_chunk("Gu"), text_chunk("ten"))
     async with client:
         async with client.stream("Hallo", id="7") as stream:
             with pytest.raises(IncompleteReply, match="ended before the answer was complete") as caught:
@@ -308,14 +308,16 @@ async def test_a_truncated_stream_raises_with_the_partial_reply() -> None:
     ],
 )
 async def test_an_error_event_is_raised_without_the_key(event: bytes) -> None:
-    client, player = playing(said("Gu"), event, said("x"), policies=[Retry()], api_key="sk-canary")
+    client, player = playing(
+        text_chunk("Gu"), event, text_chunk("x"), policies=[Retry()], api_key="sk-canary"
+    )
     async with client, client.stream("Hallo") as stream:
         assert await anext(stream) == Chunk("Gu")
         with pytest.raises(InvalidReply, match="ended the stream with an error") as caught:
             await anext(stream)
     assert "overloaded" in str(caught.value)
     assert "canary" not in str(caught.value)
-    assert len(player.calls) == 1, "nothing is sent again once a piece was handed over"
+    assert len(player.calls) == 1, "nothing is sent again after the first chunk"
 
 
 @pytest.mark.anyio
@@ -344,7 +346,9 @@ async def test_errors_before_the_stream_are_like_those_of_chat() -> None:
 
 @pytest.mark.trio
 async def test_a_stall_between_chunks_has_its_own_timeout(autojump_clock: trio.testing.MockClock) -> None:
-    client, player = playing(said("a"), 4.0, said("b"), 4.0, b": still here\n\n", 4.0, said("c"))
+    client, player = playing(
+        text_chunk("a"), 4.0, text_chunk("b"), 4.0, b": still here\n\n", 4.0, text_chunk("c")
+    )
     async with client, client.stream("Hallo", timeout=Timeout(total=1, stall=5)) as stream:
         assert (await anext(stream)).text == "a"
         assert (await anext(stream)).text == "b"
@@ -359,7 +363,7 @@ async def test_a_stall_between_chunks_has_its_own_timeout(autojump_clock: trio.t
 
 @pytest.mark.trio
 async def test_the_first_chunk_must_arrive_within_total(autojump_clock: trio.testing.MockClock) -> None:
-    client, player = playing(b": wait\n\n", 100.0, said("a"), timeout=Timeout(total=3))
+    client, player = playing(b": wait\n\n", 100.0, text_chunk("a"), timeout=Timeout(total=3))
     async with client:
         with pytest.raises(CallTimeout):
             await read(client)
@@ -369,7 +373,7 @@ async def test_the_first_chunk_must_arrive_within_total(autojump_clock: trio.tes
 
 @pytest.mark.trio
 async def test_a_deadline_limits_the_whole_stream(autojump_clock: trio.testing.MockClock) -> None:
-    slowly = [part for _ in range(100) for part in (said("x"), 1.0)]
+    slowly = [part for _ in range(100) for part in (text_chunk("x"), 1.0)]
     client, _ = playing(*slowly)
     async with client, client.stream("Hallo", deadline=10) as stream:
         with pytest.raises(DeadlineExceeded, match="deadline of 10 s") as caught:
@@ -391,8 +395,8 @@ async def test_an_endpoint_that_rejects_include_usage_is_not_asked_again() -> No
         assert (reply.text, reply.attempts) == ("b", 1)
         with pytest.raises(StatusError):
             await read(client)
-    asked = ["stream_options" in (request.body or {}) for request in endpoint.attempts]
-    assert asked == [True, False, False, False]
+    has_options = ["stream_options" in (request.body or {}) for request in endpoint.attempts]
+    assert has_options == [True, False, False, False]
 
 
 # Leaving early and cancellation
@@ -401,7 +405,9 @@ async def test_an_endpoint_that_rejects_include_usage_is_not_asked_again() -> No
 @pytest.mark.anyio
 async def test_leaving_early_closes_the_stream_and_releases_its_token() -> None:
     ends = Ends()
-    client, player = playing(said("a"), said("b"), said("c", "stop"), max_in_flight=1, policies=[ends])
+    client, player = playing(
+        text_chunk("a"), text_chunk("b"), text_chunk("c", "stop"), max_in_flight=1, policies=[ends]
+    )
     async with client:
         async with client.stream("Hallo") as stream:
             assert client.in_flight == 1
@@ -420,7 +426,7 @@ async def test_leaving_early_closes_the_stream_and_releases_its_token() -> None:
 @pytest.mark.anyio
 async def test_an_error_of_the_block_is_not_a_failure_of_the_stream() -> None:
     ends = Ends()
-    client, player = playing(said("a"), said("b", "stop"), policies=[ends])
+    client, player = playing(text_chunk("a"), text_chunk("b", "stop"), policies=[ends])
     async with client:
         with pytest.raises(ZeroDivisionError):
             async with client.stream("Hallo"):
@@ -432,7 +438,7 @@ async def test_an_error_of_the_block_is_not_a_failure_of_the_stream() -> None:
 @pytest.mark.trio
 async def test_a_cancelled_stream_is_closed_and_not_a_failure(autojump_clock: trio.testing.MockClock) -> None:
     ends, breaker = Ends(), Breaker(consecutive=1)
-    client, player = playing(said("a"), 100.0, policies=[ends, breaker])
+    client, player = playing(text_chunk("a"), 100.0, policies=[ends, breaker])
     async with client:
         with trio.move_on_after(5) as scope:
             await read(client)
@@ -446,7 +452,7 @@ async def test_a_cancelled_stream_is_closed_and_not_a_failure(autojump_clock: tr
 
 @pytest.mark.anyio
 async def test_a_stream_waits_for_a_token_and_can_be_entered_once() -> None:
-    client, _ = playing(said("a", "stop"), DONE, max_in_flight=1)
+    client, _ = playing(text_chunk("a", "stop"), DONE, max_in_flight=1)
     async with client:
         order = []
 
@@ -476,7 +482,7 @@ async def test_a_stream_waits_for_a_token_and_can_be_entered_once() -> None:
 @pytest.mark.anyio
 async def test_the_cost_is_for_the_whole_stream() -> None:
     cost, ends = Cost(prices=PRICES), Ends()
-    client, _ = playing(said("a"), said("b", "stop"), USED, DONE, policies=[cost, ends])
+    client, _ = playing(text_chunk("a"), text_chunk("b", "stop"), USED, DONE, policies=[cost, ends])
     async with client:
         async with client.stream("Hallo", tags={"team": "x"}) as stream:
             await anext(stream)
@@ -493,7 +499,7 @@ async def test_the_cost_is_for_the_whole_stream() -> None:
 @pytest.mark.anyio
 async def test_a_budget_is_settled_at_the_end_or_by_the_worst_case() -> None:
     cost = Cost(prices=PRICES, budget="0.0006")
-    client, _ = playing(said("a"), said("b", "stop"), USED, DONE, policies=[cost])
+    client, _ = playing(text_chunk("a"), text_chunk("b", "stop"), USED, DONE, policies=[cost])
     async with client:
         await read(client, max_tokens=100)
         assert cost.totals.cost == Decimal("0.000007")
@@ -506,7 +512,7 @@ async def test_a_budget_is_settled_at_the_end_or_by_the_worst_case() -> None:
 @pytest.mark.anyio
 async def test_the_breaker_counts_streams_that_break() -> None:
     breaker = Breaker(failure_rate=None, consecutive=2, open_for=60)
-    client, _ = playing(said("a"), policies=[breaker])
+    client, _ = playing(text_chunk("a"), policies=[breaker])
     async with client:
         for _ in range(2):
             assert breaker.state("http://fake.test/v1") == "closed"
@@ -518,7 +524,7 @@ async def test_the_breaker_counts_streams_that_break() -> None:
 @pytest.mark.trio
 async def test_a_probe_that_is_a_stream_releases_its_permit(autojump_clock: trio.testing.MockClock) -> None:
     breaker = Breaker(failure_rate=None, consecutive=1, open_for=60, probes=1)
-    client, player = playing(said("a"), policies=[breaker])
+    client, player = playing(text_chunk("a"), policies=[breaker])
     async with client:
         with pytest.raises(CallError):
             await read(client)
@@ -526,7 +532,7 @@ async def test_a_probe_that_is_a_stream_releases_its_permit(autojump_clock: trio
         with trio.move_on_after(1):
             async with client.stream("Hallo"):
                 await trio.sleep(10)
-        player.parts = (said("a", "stop"), DONE)
+        player.parts = (text_chunk("a", "stop"), DONE)
         await read(client)
         assert breaker.state("http://fake.test/v1") == "closed"
 
@@ -534,12 +540,12 @@ async def test_a_probe_that_is_a_stream_releases_its_permit(autojump_clock: trio
 @pytest.mark.anyio
 async def test_the_log_has_one_line_per_stream(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "headrace")
-    client, player = playing(said("a"), said("b", "stop"), USED, DONE, policies=[Logging()])
+    client, player = playing(text_chunk("a"), text_chunk("b", "stop"), USED, DONE, policies=[Logging()])
     async with client:
         await read(client)
         async with client.stream("Hallo") as stream:
             await anext(stream)
-        player.parts = (said("a"),)
+        player.parts = (text_chunk("a"),)
         with pytest.raises(IncompleteReply):
             await read(client)
         with anyio.CancelScope() as scope:
@@ -574,11 +580,11 @@ async def test_an_error_of_one_callback_does_not_stop_the_others() -> None:
         def ended(self, ending: StreamResult) -> None:
             raise ZeroDivisionError
 
-    client, player = playing(said("a", "stop"), DONE, policies=[Careless(), ends])
+    client, player = playing(text_chunk("a", "stop"), DONE, policies=[Careless(), ends])
     async with client:
         with pytest.raises(ZeroDivisionError):
             await read(client)
-        player.parts = (said("a"),)
+        player.parts = (text_chunk("a"),)
         with pytest.raises(IncompleteReply):
             await read(client)
         assert client.in_flight == 0
@@ -600,7 +606,7 @@ async def test_an_outer_policy_that_fails_ends_the_stream_for_inner_ones() -> No
 
             return refuse
 
-    client, _ = playing(said("a", "stop"), policies=[Refusing(), ends])
+    client, _ = playing(text_chunk("a", "stop"), policies=[Refusing(), ends])
     async with client:
         with pytest.raises(InvalidReply):
             await read(client)
@@ -626,7 +632,7 @@ async def test_the_old_name_at_end_works_and_warns() -> None:
 
             return watch
 
-    client, _ = playing(said("a", "stop"), DONE, policies=[Old()])
+    client, _ = playing(text_chunk("a", "stop"), DONE, policies=[Old()])
     async with client:
         await read(client)
     assert [result.complete for result in results] == [True]

@@ -1,7 +1,7 @@
-"""`python -m tests.crash --kills 200 --seed 1`: kill `headrace run` again and again, and look what is left.
+"""`python -m tests.crash --kills 200 --seed 1`: kill `headrace run` again and again, and check its output.
 
-Bounded in kills and in minutes; everything is on the loopback, and ends with this process. The files of a run
-that breaks a promise stay.
+The number of kills and of minutes is limited. Everything is on the loopback, and ends with this process. The
+files of a run that fails a check are kept.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ def main() -> None:
         prog="python -m tests.crash", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--kills", type=int, default=200, help="(%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="another one, other moments (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random moments (%(default)s)")
     parser.add_argument("--items", type=int, default=1_000, help="in each run (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=30.0, help="no kill comes later (%(default)s)")
-    asked = parser.parse_args()
+    parser.add_argument("--minutes", type=float, default=30.0, help="no kills after this time (%(default)s)")
+    options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="headrace-crash-"))
     campaign = Campaign(
         folder,
-        kills=asked.kills,
-        seed=asked.seed,
-        items=asked.items,
-        limit=asked.minutes * 60,
-        tell=lambda said: print(said, flush=True),
+        kills=options.kills,
+        seed=options.seed,
+        items=options.items,
+        limit=options.minutes * 60,
+        tell=lambda text: print(text, flush=True),
     )
     try:
         print(campaign.perform())

@@ -24,10 +24,10 @@ FAULTS = ("--latency=30ms", "--jitter=20ms", "--errors=12%", "--stall=300ms")
 KINDS = "--faults=500,503,429,reset,stall"
 IN_FLIGHT = 20
 TOGETHER = 15
-"""Answers besides those in flight that a crash may cost: they are written sixteen at a time."""
+"""Answers that a crash may lose in addition to those in flight: they are written sixteen at a time."""
 
 LATEST = {1: 1.4, 2: 2.0}
-"""Seconds after its start, by processes, at which a run is killed at the latest; half of it is the start."""
+"""Latest time of a kill in seconds after the start of a run, by processes; starting takes half of it."""
 
 TEARS = 0.2
 LIMIT = 120.0
@@ -35,7 +35,7 @@ LIMIT = 120.0
 
 @attrs.define
 class Figures:
-    """What came of a campaign: ``kills`` by what was killed, ``torn`` ends among them, and so on."""
+    """The results of a campaign: ``kills`` by what was killed, ``torn`` lines, and others."""
 
     kills: Counter[str] = attrs.field(factory=Counter)
     torn: int = 0
@@ -50,14 +50,14 @@ class Figures:
         return (
             f"{self.kills.total()} kills ({kinds}) in {self.runs} runs of {self.items:,} items, "
             f"{self.torn} ends torn by hand: nothing lost, nothing doubled, no wrong answer; "
-            f"{self.repeated} answers asked for twice, {self.allowed:,} allowed; {self.seconds:.0f} s"
+            f"{self.repeated} answers requested twice, {self.allowed:,} allowed; {self.seconds:.0f} s"
         )
 
 
 class Campaign:
-    """Kills runs until ``kills`` are reached, or ``limit`` seconds over; then the last run is finished.
+    """Kills runs until ``kills`` or ``limit`` seconds are reached; then the last run is finished.
 
-    Raises `LostError` at the first promise that is broken, and leaves its files where they are.
+    Raises `LostError` at the first failed check, and leaves the files of that run.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Campaign:
         seed: int,
         items: int = 1_000,
         limit: float = 1_800.0,
-        tell: Callable[[str], None] = lambda said: None,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._folder = folder
         self._most = kills
@@ -79,7 +79,7 @@ class Campaign:
         self.figures = Figures()
 
     def perform(self) -> Figures:
-        """Kill until there were enough, and check everything."""
+        """Kill until the limit is reached, and check everything."""
         began = time.monotonic()
         with Served(*FAULTS, KINDS) as endpoint:
             while self._more():
@@ -97,8 +97,8 @@ class Campaign:
     def _run(self, form: Form, folder: Path, endpoint: Served) -> None:
         """One run, from its first start to its last."""
         figures, out = self.figures, folder / "out.jsonl"
-        asked, prompts = write_input(folder, form, self._items, self._chance)
-        command = [*COMMAND, "run", *asked, "--out", out.name, "--table", "table.csv"]
+        arguments, prompts = write_input(folder, form, self._items, self._chance)
+        command = [*COMMAND, "run", *arguments, "--out", out.name, "--table", "table.csv"]
         command += ["--max-in-flight", str(IN_FLIGHT)]
         before, kills, answered, again = b"", figures.kills.total(), endpoint.answered(), False
         torn = 0
@@ -117,7 +117,7 @@ class Campaign:
         kills, repeated = figures.kills.total() - kills, endpoint.answered() - answered - len(prompts)
         allowed = kills * (IN_FLIGHT + TOGETHER) + torn
         if repeated > allowed:
-            raise LostError(f"{repeated} answers asked for twice in {kills} kills, {allowed} are allowed")
+            raise LostError(f"{repeated} answers requested twice in {kills} kills, {allowed} are allowed")
         self._check_afterwards(folder, list(prompts))
         figures.runs += 1
         figures.items += len(prompts)
@@ -126,7 +126,7 @@ class Campaign:
         figures.torn += torn
 
     def _session(self, folder: Path, command: list[str], form: Form, url: str) -> int | None:
-        """Start the command, and kill it or a worker at random moments; its exit code, None if killed."""
+        """Run the command, and kill it or a worker at random; return its exit code, None if it was killed."""
         with subprocess.Popen(
             command,
             cwd=folder,
@@ -147,13 +147,13 @@ class Campaign:
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                _, said = process.communicate(timeout=30)
-        if process.returncode not in {0, 1} or b"Traceback" in said:
-            raise LostError(f"exit code {process.returncode}: {said.decode()}")
+                _, errors = process.communicate(timeout=30)
+        if process.returncode not in {0, 1} or b"Traceback" in errors:
+            raise LostError(f"exit code {process.returncode}: {errors.decode()}")
         return process.returncode
 
     def _kill(self, process: subprocess.Popen[bytes]) -> bool:
-        """Kill all of a run, its first process, or a worker; whether that is the end of it."""
+        """Kill all processes of a run, its main process, or a worker; return whether the run has ended."""
         workers = _children(process.pid)
         what = self._chance.choice(["all processes", "the run's process", *(["a worker"] if workers else [])])
         self.figures.kills[what] += 1
@@ -169,19 +169,19 @@ class Campaign:
         return True
 
     def _tear(self, out: Path, whole: bytes) -> bytes:
-        """Cut the last line somewhere, as a power failure may; returns what is whole after that."""
+        """Truncate the last line at a random byte, as a power failure may; return the lines before it."""
         start = whole.rfind(b"\n", 0, -1) + 1
         with out.open("r+b") as file:
             file.truncate(self._chance.randrange(start, len(whole)))
         return whole[:start]
 
     def _check_afterwards(self, folder: Path, ids: list[str]) -> None:
-        """The table has all rows in the input's order, and a report can be made."""
+        """Check that the table has all rows in the input's order, and that a report can be made."""
         with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         named = "custom_id" if "custom_id" in rows[0] else "id"
         if [row[named] for row in rows] != ids:
-            raise LostError("the table has not each item in its place")
+            raise LostError("the table does not have all items in the order of the input")
         made = subprocess.run(
             [*COMMAND, "report", "out.jsonl"], cwd=folder, capture_output=True, timeout=LIMIT, check=False
         )

@@ -1,8 +1,8 @@
-"""What must be true of an output, in the midst of its run and at the end.
+"""Checks of an output, during its run and at the end.
 
-The embedded endpoint's answer follows from its seed, the model and the messages alone, and it mentions how
-the prompt begins, with the item's id. So the right answer to each item is worked out here and compared: an
-answer to another item's question is found, whichever it is.
+The embedded endpoint's answer depends only on its seed, the model and the messages, and repeats the
+beginning of the prompt, which has the item's id. So the expected answer to each item is computed here and
+compared. This detects an answer to another item's prompt.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class LostError(AssertionError):
 
 
 def whole_lines(path: Path) -> bytes:
-    """The output without a torn end; empty where there is none yet."""
+    """The output without a torn last line; empty if there is no output yet."""
     data = path.read_bytes() if path.exists() else b""
     return data[: data.rfind(b"\n") + 1]
 
 
 def check_acknowledged(before: bytes, now: bytes, *, retried: bool) -> None:
-    """Raise `LostError` unless each line that was there is there, byte for byte and in its place.
+    """Raise `LostError` unless all earlier lines are unchanged and in their place.
 
-    Where failed items were asked for again (``retried``), theirs may be gone.
+    If failed items are sent again (``retried``), their lines may be gone.
     """
     kept = b"".join(line for line in before.splitlines(keepends=True) if not retried or not failed(line))
     if not now.startswith(before) and not now.startswith(kept):
@@ -48,10 +48,10 @@ def failed(line: bytes) -> bool:
 
 
 def check_complete(path: Path, prompts: Mapping[str, str], form: Form) -> None:
-    """Raise `LostError` unless each item has one line, with the right answer to its own question."""
+    """Raise `LostError` unless each item has exactly one line, with the answer to its own prompt."""
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     if sorted(line["custom_id"] for line in lines) != sorted(prompts):
-        raise LostError("not every item is there exactly once")
+        raise LostError("some items do not have exactly one line")
     for line in lines:
         id = line["custom_id"]
         body = line["response"]["body"]

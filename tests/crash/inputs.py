@@ -1,4 +1,4 @@
-"""Inputs of the kinds that `headrace run` reads, each item's prompt unlike all others."""
+"""Inputs in the formats of `headrace run`; each item has a distinct prompt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA = {
 
 
 class Form(NamedTuple):
-    """How a run is asked for: the kind of its input, its processes, and whether it has a schema."""
+    """The options of a run: the format of its input, its processes, and whether it has a schema."""
 
     kind: str
     processes: int = 1
@@ -45,7 +45,7 @@ FORMS = (
 def write_input(
     folder: Path, form: Form, items: int, chance: random.Random
 ) -> tuple[list[str], dict[str, str]]:
-    """Write an input; returns the arguments of `headrace run` for it, and each id's prompt."""
+    """Write an input; return the arguments of `headrace run` for it, and the prompt of each id."""
     mark = f"{chance.randrange(16**6):06x}"
     rows = [
         {"id": f"Q{mark}-{number:05}", "text": " ".join(chance.choices(WORDS, k=6))}

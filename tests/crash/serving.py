@@ -13,11 +13,11 @@ from urllib.request import ProxyHandler, build_opener
 _open = build_opener(ProxyHandler({})).open
 
 SEED = 7
-"""The endpoint's: with it, what the right answer is can be worked out; see `tests.crash.checks`."""
+"""The seed of the endpoint, from which the expected answers are computed; see `tests.crash.checks`."""
 
 
 class Served:
-    """The embedded endpoint in a process of its own, for the block; it ends with this process as well."""
+    """The embedded endpoint in a separate process, for the block; it also ends with this process."""
 
     def __init__(self, *options: str) -> None:
         self._options = options
@@ -34,7 +34,7 @@ class Served:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Its base URL."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     def start(self) -> None:
@@ -57,13 +57,13 @@ class Served:
         self._process.communicate(timeout=30)
 
     def counts(self) -> dict[str, Any]:
-        """What it says of itself."""
+        """The counts that the endpoint reports."""
         with _open(f"{self.url.removesuffix('/v1')}/headrace/counts", timeout=30) as answer:
             counts: dict[str, Any] = json.load(answer)
         return counts
 
     def answered(self) -> int:
-        """How many attempts got a whole answer, be it that nobody was there any more to read it."""
+        """How many attempts got a complete answer, even if the client was gone by then."""
         counts = self.counts()
         faults = counts["faults"]
         whole: int = counts["by_status"].get("200", 0) - faults.get("reset", 0) - faults.get("stall", 0)
@@ -71,7 +71,7 @@ class Served:
 
 
 def environment(url: str, **more: str) -> dict[str, str]:
-    """This process's environment with the endpoint's URL, and nothing of its own settings."""
+    """This process's environment with the endpoint's URL, and without its own headrace settings."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""A disk without room, and one that is read-only: what is safe is said, and kept."""
+"""A full disk and a read-only one: the error says how many items are safe, and these are kept."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ cp disk/out.jsonl .
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[Served]:
-    """One that makes no faults."""
+    """An endpoint without faults."""
     with Served("--latency=20ms") as served:
         yield served
 
 
-class Asked:
-    """A run that is asked for more than once."""
+class RepeatedRun:
+    """A command that is run more than once."""
 
     def __init__(self, folder: Path, endpoint: Served, out: str, processes: int = 1) -> None:
         self.form = Form("jsonl", processes)
-        asked, self.prompts = write_input(folder, self.form, ITEMS, random.Random(1))
-        self.command = [*COMMAND, "run", *asked, "--max-in-flight", "20", "--out", out]
+        arguments, self.prompts = write_input(folder, self.form, ITEMS, random.Random(1))
+        self.command = [*COMMAND, "run", *arguments, "--max-in-flight", "20", "--out", out]
         self._folder, self._environment = folder, environment(endpoint.url)
 
     def perform(self, *around: str, room: int | None = None) -> subprocess.CompletedProcess[str]:
-        """Run it, where a file may grow to ``room`` bytes, with another command ``around`` it."""
+        """Run it, with files of at most ``room`` bytes, and inside another command (``around``)."""
 
         def limit() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (room or 0, resource.RLIM_INFINITY))
@@ -67,8 +67,8 @@ class Asked:
 def test_a_file_size_limit_stops_the_run_and_says_what_is_safe(
     tmp_path: Path, endpoint: Served, processes: int
 ) -> None:
-    asked, out = Asked(tmp_path, endpoint, "out.jsonl", processes), tmp_path / "out.jsonl"
-    stopped = asked.perform(room=40_000)
+    run, out = RepeatedRun(tmp_path, endpoint, "out.jsonl", processes), tmp_path / "out.jsonl"
+    stopped = run.perform(room=40_000)
     whole = out.read_bytes()
     safe = whole.count(b"\n")
     assert (stopped.returncode, stopped.stderr) == (
@@ -78,10 +78,10 @@ def test_a_file_size_limit_stops_the_run_and_says_what_is_safe(
     )
     assert whole.endswith(b"\n")
     assert 10 < safe < ITEMS
-    ended = asked.perform()
+    ended = run.perform()
     assert (ended.returncode, f"before     {safe} done" in ended.stdout) == (0, True), ended.stderr
     assert out.read_bytes().startswith(whole)
-    check_complete(out, asked.prompts, asked.form)
+    check_complete(out, run.prompts, run.form)
 
 
 def test_a_full_disk_and_a_read_only_disk_lose_nothing(tmp_path: Path, endpoint: Served) -> None:
@@ -90,11 +90,11 @@ def test_a_full_disk_and_a_read_only_disk_lose_nothing(tmp_path: Path, endpoint:
         [*OWN_MOUNTS, "mount -t tmpfs none disk"], cwd=tmp_path, capture_output=True, check=False
     ).returncode:
         pytest.skip("no file system may be mounted here")
-    asked = Asked(tmp_path, endpoint, "disk/out.jsonl")
-    said = asked.perform(*OWN_MOUNTS, THREE_TIMES, "bash").stderr.splitlines()
+    run = RepeatedRun(tmp_path, endpoint, "disk/out.jsonl")
+    lines = run.perform(*OWN_MOUNTS, THREE_TIMES, "bash").stderr.splitlines()
     first, out = (tmp_path / "first.jsonl").read_bytes(), tmp_path / "out.jsonl"
     safe = first.count(b"\n")
-    assert said == [
+    assert lines == [
         f"headrace: disk/out.jsonl: No space left on device; {safe} items are safe there; "
         "free some space, then run the same command again",
         "exit 1",
@@ -104,4 +104,4 @@ def test_a_full_disk_and_a_read_only_disk_lose_nothing(tmp_path: Path, endpoint:
     ]
     assert 10 < safe < ITEMS
     assert out.read_bytes().startswith(first)
-    check_complete(out, asked.prompts, asked.form)
+    check_complete(out, run.prompts, run.form)

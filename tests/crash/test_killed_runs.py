@@ -1,4 +1,4 @@
-"""A few of the kills that `python -m tests.crash` makes by the hundred."""
+"""A small part of the kills of `python -m tests.crash`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An endpoint that is killed in the midst of a run, and started again after all tries of a call are over."""
+"""An endpoint that is killed during a run, and started again after all attempts of a call have failed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ open_for = 1.0
 def started(
     folder: Path, endpoint: Served, form: Form, items: int, in_flight: int
 ) -> tuple[subprocess.Popen[str], dict[str, str]]:
-    """`headrace run`, and each id's prompt."""
-    asked, prompts = write_input(folder, form, items, random.Random(2))
-    command = [*COMMAND, "run", *asked, "--out", "out.jsonl", "--max-in-flight", str(in_flight)]
+    """Start `headrace run`; return its process, and the prompt of each id."""
+    arguments, prompts = write_input(folder, form, items, random.Random(2))
+    command = [*COMMAND, "run", *arguments, "--out", "out.jsonl", "--max-in-flight", str(in_flight)]
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -42,7 +42,7 @@ def started(
 
 
 def wait_for_lines(path: Path, number: int) -> None:
-    """Wait until the output has so many lines."""
+    """Wait until the output has this number of lines."""
     end = time.monotonic() + 60
     while not path.exists() or path.read_bytes().count(b"\n") < number:
         assert time.monotonic() < end, "the run makes no progress"
@@ -54,7 +54,7 @@ def wait_for_lines(path: Path, number: int) -> None:
     [
         (Form("jsonl"), 50, SETTINGS),
         (Form("batch", processes=2), 50, SETTINGS),
-        # Fewer at once, with fewer tries, than it takes to open the circuit: some fail before it opens.
+        # Too few attempts to open the circuit at once, so some items fail before it opens.
         (Form("parquet"), 3, SETTINGS.replace("[retry]", "[retry]\nattempts = 2")),
     ],
     ids=["one process", "two processes", "few at once"],
@@ -69,11 +69,11 @@ def test_an_outage_after_successes_fails_no_item(
         with process:
             wait_for_lines(out, 300)
             endpoint.kill()
-            time.sleep(3)  # ten times as long as all tries of a call take, and two failed probes
+            time.sleep(3)  # ten times the duration of all attempts of a call; two probes fail
             during = out.read_bytes().count(b"\n")
             endpoint.start()
-            _, said = process.communicate(timeout=60)
-    assert (process.returncode, "Traceback" in said) == (0, False), said
+            _, errors = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in errors) == (0, False), errors
     assert during < 900
     check_complete(out, prompts, form)
 
@@ -86,10 +86,10 @@ def test_sigterm_finishes_calls_in_flight_and_loses_nothing(tmp_path: Path, proc
         with process:
             wait_for_lines(out, 50)
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=60)
-        assert (process.returncode, "Traceback" in said) == (130, False), said
+            _, errors = process.communicate(timeout=60)
+        assert (process.returncode, "Traceback" in errors) == (130, False), errors
         done = out.read_bytes()
-        assert endpoint.answered() == done.count(b"\n")  # all that was asked for is there
+        assert endpoint.answered() == done.count(b"\n")  # each answer has its line
         ended = subprocess.run(
             process.args,
             cwd=tmp_path,

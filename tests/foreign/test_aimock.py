@@ -124,7 +124,7 @@ async def test_retry_after_is_respected(aimock: Mock) -> None:
         assert outcome.elapsed >= 1.0 * (outcome.attempts - 1), "aimock says Retry-After: 1"
 
 
-async def test_a_connection_that_it_closed_while_idle_is_replaced(aimock: Mock) -> None:
+async def test_a_connection_closed_by_aimock_while_idle_is_replaced(aimock: Mock) -> None:
     with aimock() as url:
         async with headrace.Client(base_url=url, api_key=KEY, model="gpt-4.1", policies=[]) as client:
             reply = await client.chat("Hallo")

@@ -1,4 +1,4 @@
-"""An endpoint in a process of its own, for clients in any thread, event loop or process."""
+"""An endpoint in a separate process, for clients in any thread, event loop or process."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from tests.crash.serving import Served
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """Its URL."""
+    """The URL of the endpoint."""
     with Served() as served:
         yield served.url

@@ -44,11 +44,11 @@ def ask_in_all_ways(app: FastAPI, backend: Backend) -> None:
             return "".join([piece.text async for piece in pieces])
 
     with TestClient(app, backend=backend) as test:
-        said = test.get("/chat").json()
-        assert said
+        text = test.get("/chat").json()
+        assert text
         assert test.get("/map").json() == 20
-        assert test.get("/stream").json() == said
-        assert test.get("/chat").json() == said
+        assert test.get("/stream").json() == text
+        assert test.get("/chat").json() == text
 
 
 @on_both

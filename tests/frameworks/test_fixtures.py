@@ -91,15 +91,15 @@ def test_a_client_in_a_fixture_of_pytest_trio_works(tmp_path: Path, endpoint: st
 
 @with_and_without_tasks
 def test_a_client_in_a_fixture_of_anyio_works(tmp_path: Path, endpoint: str, has_task: bool) -> None:
-    said = run_pytest(
+    output = run_pytest(
         tmp_path, endpoint, written(has_task, mark="@pytest.mark.anyio"), "-p", "no:asyncio", "-p", "no:trio"
     )
-    assert "8 passed" in said, said  # on each event loop
+    assert "8 passed" in output, output  # on each event loop
 
 
 @pytest.mark.parametrize("scope", ["function", "module"])
 def test_a_client_in_a_fixture_of_pytest_asyncio_works(tmp_path: Path, endpoint: str, scope: str) -> None:
-    said = run_pytest(
+    output = run_pytest(
         tmp_path,
         endpoint,
         written(
@@ -110,20 +110,20 @@ def test_a_client_in_a_fixture_of_pytest_asyncio_works(tmp_path: Path, endpoint:
         ),
         *OF_PYTEST_ASYNCIO,
     )
-    assert "4 passed" in said, said
+    assert "4 passed" in output, output
 
 
 def test_background_tasks_in_a_fixture_of_pytest_asyncio_are_a_clear_error(
     tmp_path: Path, endpoint: str
 ) -> None:
     # It opens a fixture in one task and closes it in another, so no task can stay open in between.
-    said = run_pytest(
+    output = run_pytest(
         tmp_path,
         endpoint,
         written(True, "import pytest_asyncio", "@pytest_asyncio.fixture", "@pytest.mark.asyncio"),
         *OF_PYTEST_ASYNCIO,
     )
-    assert "ClientStateError: this client has background tasks, so the task that entered it must" in said, (
-        said
+    assert "ClientStateError: this client has background tasks, so the task that entered it must" in output, (
+        output
     )
-    assert "4 passed" in said, said
+    assert "4 passed" in output, output

@@ -9,39 +9,39 @@ import attrs
 import h11
 
 STRICTER: Mapping[str, str] = {
-    r"Missing expected CR": "a bare line feed ends a line of chunks: others may see other lines",
-    r"Expected LF after chunk": "a bare carriage return among the lines of chunks, as above",
-    r"Invalid HTTP version": "there are HTTP/1.0 and 1.1; h11 takes any 1.x",
-    r"character in chunk (extensions|size)": "what the grammar of chunks has not (RFC 9112, 7.1)",
-    r"Duplicate Content-Length|in Content-Length": "a length said twice, though alike; no sound server does",
-    r"can't be present with": "a length beside chunks: the mark of smuggling (RFC 9112, 6.3)",
-    r"transfer-encoding .* is not supported": "chunked and a tab, which llhttp takes for no chunks",
-    r"announces a body": "an interim answer that llhttp does not know, and takes to have a body",
+    r"Missing expected CR": "a bare line feed ends a chunk line: other parsers may see other lines",
+    r"Expected LF after chunk": "a bare carriage return in a chunk line, as above",
+    r"Invalid HTTP version": "only HTTP/1.0 and 1.1 exist; h11 accepts any 1.x",
+    r"character in chunk (extensions|size)": "not allowed by the grammar of chunks (RFC 9112, 7.1)",
+    r"Duplicate Content-Length|in Content-Length": "two equal lengths; no correct server sends them",
+    r"can't be present with": "a length and chunks: a sign of request smuggling (RFC 9112, 6.3)",
+    r"transfer-encoding .* is not supported": "chunked and a tab, which llhttp does not read as chunked",
+    r"announces a body": "an interim response that llhttp does not know, and reads with a body",
     r"Invalid response status": "a status line without its second space (RFC 9112, 4)",
-    r"Data after `Connection: close`": "an interim answer that says close, and another answer",
+    r"Data after `Connection: close`": "an interim response with close, followed by another response",
 }
 """What llhttp rejects and h11 accepts, by llhttp's message, and why that is acceptable."""
 
 LOOSER: Mapping[str, str] = {
-    r"illegal status line": "a control character in the reason, of which nothing is read",
+    r"illegal status line": "a control character in the reason phrase, which is not read",
     r"illegal chunk header: bytearray\(b'[0-9a-fA-F]+(\\t| )+;": "blanks before extensions (RFC 9112, 7.1.1)",
-    r"no response line received": "empty lines before the status line, to be passed over (RFC 9112, 2.2)",
-    r"illegal header line|Transfer-Encoding|Content-Length": "in trailers, of which nothing is read",
-    r"continuation line at start of headers": "read as the header that it holds, as aiohttp and urllib3 do",
+    r"no response line received": "empty lines before the status line must be skipped (RFC 9112, 2.2)",
+    r"illegal header line|Transfer-Encoding|Content-Length": "in trailers, which are not read",
+    r"continuation line at start of headers": "read as a header, as aiohttp and urllib3 do",
 }
-"""The opposite."""
+"""What h11 rejects and llhttp accepts, in the same form."""
 
 
 @attrs.frozen
 class Refused:
     """h11's error for a response."""
 
-    said: str
+    message: str
 
     @property
     def waits_for_more(self) -> bool:
         """Whether h11 says that the response is truncated."""
-        return "peer unexpectedly closed connection" in self.said
+        return "peer unexpectedly closed connection" in self.message
 
 
 def why(reasons: Mapping[str, str], message: str) -> str | None:

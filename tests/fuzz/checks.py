@@ -1,4 +1,4 @@
-"""Properties for whatever an endpoint sends. Each check takes a random generator and fails by raising."""
+"""Properties of the parsers for any input. Each check takes a random generator and fails by raising."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.fuzz.answers import ENCODERS, corrupted, cut, loosened, whole_answer
 from tests.fuzz.by_h11 import LOOSER, STRICTER, Refused, read_by_h11, why
 from tests.fuzz.events import event_stream
 from tests.fuzz.http2 import (
-    a_corrupted_conversation_is_read_or_refused,
-    what_h2_reads_of_a_server_is_read_alike,
+    a_corrupted_http2_conversation_is_parsed_or_a_protocol_error,
+    http2_agrees_with_h2,
 )
 
 from headrace import CallError, ProtocolError, ReplyTooLarge
@@ -35,7 +35,7 @@ _BLANKS = re.compile(rb"[\x01-\x20\x7f]+")
 _LAST_CHUNK = re.compile(rb"\r\n0+(;[^\r\n]*)?[ \t]*\r\n")
 """The body is complete with it, even if garbage follows."""
 
-Said = tuple[int, list[tuple[bytes, bytes]], bytes]
+ParsedResponse = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 def read(method: str, packets: list[bytes]) -> ResponseParser:
@@ -49,7 +49,7 @@ def read(method: str, packets: list[bytes]) -> ResponseParser:
     return parser
 
 
-def outcome(method: str, packets: list[bytes]) -> Said | CallError:
+def outcome(method: str, packets: list[bytes]) -> ParsedResponse | CallError:
     """Status, headers and undecoded body, or the error."""
     try:
         parser = read(method, packets)
@@ -58,14 +58,14 @@ def outcome(method: str, packets: list[bytes]) -> Said | CallError:
     return parser.status, parser.headers, bytes(parser._body)
 
 
-def a_whole_answer_is_read_however_it_is_cut(rng: random.Random) -> None:
+def a_valid_response_is_parsed_from_any_packets(rng: random.Random) -> None:
     answer = whole_answer(rng)
     parser = read(answer.method, cut(rng, answer.data))
     assert (parser.status, parser.content()) == (answer.status, answer.body), answer.data
     assert not (parser.reusable and answer.ends_with_connection), answer.data
 
 
-def a_corrupted_answer_is_a_reply_or_a_typed_error(rng: random.Random) -> None:
+def a_corrupted_response_is_a_reply_or_a_typed_error(rng: random.Random) -> None:
     answer = whole_answer(rng)
     data, began = corrupted(rng, answer.data), time.process_time()
     try:
@@ -81,7 +81,7 @@ def a_corrupted_answer_is_a_reply_or_a_typed_error(rng: random.Random) -> None:
     assert time.process_time() - began < SECONDS, data
 
 
-def corruption_is_read_alike_however_it_is_cut(rng: random.Random) -> None:
+def a_corrupted_response_is_parsed_alike_from_any_packets(rng: random.Random) -> None:
     answer = whole_answer(rng)
     data = corrupted(rng, answer.data)
     whole, pieces = outcome(answer.method, [data]), outcome(answer.method, cut(rng, data))
@@ -91,7 +91,7 @@ def corruption_is_read_alike_however_it_is_cut(rng: random.Random) -> None:
         assert whole == pieces, data
 
 
-def a_loosened_head_is_read_as_the_strict_one(rng: random.Random) -> None:
+def a_lenient_head_is_parsed_as_the_strict_one(rng: random.Random) -> None:
     answer = whole_answer(rng)
     data, began = loosened(rng, answer.data), time.process_time()
     strict, loose = read(answer.method, [answer.data]), read(answer.method, cut(rng, data))
@@ -101,8 +101,8 @@ def a_loosened_head_is_read_as_the_strict_one(rng: random.Random) -> None:
     assert time.process_time() - began < SECONDS, data
 
 
-def what_h11_reads_too_is_read_alike(rng: random.Random) -> None:
-    """If one accepts what the other rejects, `by_h11` says why that is right."""
+def parsing_agrees_with_h11(rng: random.Random) -> None:
+    """If one accepts what the other rejects, `by_h11` has the reason."""
     answer = whole_answer(rng)
     data = corrupted(rng, answer.data) if rng.random() < 0.8 else answer.data
     ours, theirs = outcome(answer.method, cut(rng, data)), read_by_h11(answer.method, data)
@@ -110,19 +110,19 @@ def what_h11_reads_too_is_read_alike(rng: random.Random) -> None:
         assert isinstance(theirs, Refused) or why(STRICTER, str(ours)), (data, ours)
     elif isinstance(theirs, Refused):
         is_whole = theirs.waits_for_more and _LAST_CHUNK.search(data)
-        assert is_whole or why(LOOSER, theirs.said), (data, theirs)
+        assert is_whole or why(LOOSER, theirs.message), (data, theirs)
     else:
         assert _folded(ours) == _folded(theirs), data
 
 
-def _folded(said: Said) -> Said:
+def _folded(response: ParsedResponse) -> ParsedResponse:
     """h11 writes the value of transfer-encoding in lower case, and keeps control characters in values."""
     coding = b"transfer-encoding"
-    headers = [(name, value.lower() if name.lower() == coding else value) for name, value in said[1]]
-    return said[0], [(name, _BLANKS.sub(b" ", value).strip()) for name, value in headers], said[2]
+    headers = [(name, value.lower() if name.lower() == coding else value) for name, value in response[1]]
+    return response[0], [(name, _BLANKS.sub(b" ", value).strip()) for name, value in headers], response[2]
 
 
-def what_httpx_decompresses_too_is_decompressed_alike(rng: random.Random) -> None:
+def decompression_agrees_with_httpx(rng: random.Random) -> None:
     """httpx accepts truncated data and data with garbage behind it, and ignores later members."""
     name, encode = rng.choice(ENCODERS)
     data = rng.choice((b"", b'{"a":1}' * rng.randrange(40), rng.randbytes(rng.randrange(100))))
@@ -145,7 +145,7 @@ def what_httpx_decompresses_too_is_decompressed_alike(rng: random.Random) -> Non
     assert time.process_time() - began < SECONDS, content
 
 
-def pieces_are_decompressed_as_the_whole_is(rng: random.Random) -> None:
+def pieces_decompress_to_the_same_as_the_whole(rng: random.Random) -> None:
     (name, encode), (other, encode_more) = rng.choice(ENCODERS), rng.choice((*ENCODERS, (b"utf-8", bytes)))
     content = encode_more(encode(b'{"a":1}' * rng.randrange(40) + rng.randbytes(rng.randrange(100))))
     if rng.random() < 0.7:
@@ -171,10 +171,10 @@ def events_of(packets: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 _BEYOND_THE_STANDARD = re.compile(rb"(?:\A|[\r\n])(?:\s*[{\[]|error(?::|[\r\n]|\Z))")
-"""Lines that endpoints mean as data, and the standard ignores."""
+"""Lines that endpoints send as data, and the standard ignores."""
 
 
-def events_are_those_of_httpx_sse(rng: random.Random) -> None:
+def events_agree_with_httpx_sse(rng: random.Random) -> None:
     """Any stream; without empty events, and without the byte order mark, which the other parser keeps."""
     stream = event_stream(rng)
     if rng.random() < 0.5:
@@ -196,8 +196,8 @@ def events_are_those_of_httpx_sse(rng: random.Random) -> None:
     assert as_text == theirs, stream
 
 
-def chunks_of_a_stream_are_pieces_or_a_typed_error(rng: random.Random) -> None:
-    """However the packets are split, and whatever they contain."""
+def a_stream_gives_the_same_for_any_packets(rng: random.Random) -> None:
+    """The result is the same for any packets, with any content."""
     stream = event_stream(rng)
     if rng.random() < 0.7:
         stream = corrupted(rng, stream)
@@ -218,16 +218,16 @@ def _assembled(packets: list[bytes]) -> Any:
 CHECKS: dict[str, Callable[[random.Random], None]] = {
     check.__name__: check
     for check in (
-        a_whole_answer_is_read_however_it_is_cut,
-        a_corrupted_answer_is_a_reply_or_a_typed_error,
-        corruption_is_read_alike_however_it_is_cut,
-        a_loosened_head_is_read_as_the_strict_one,
-        what_h11_reads_too_is_read_alike,
-        what_httpx_decompresses_too_is_decompressed_alike,
-        pieces_are_decompressed_as_the_whole_is,
-        events_are_those_of_httpx_sse,
-        chunks_of_a_stream_are_pieces_or_a_typed_error,
-        what_h2_reads_of_a_server_is_read_alike,
-        a_corrupted_conversation_is_read_or_refused,
+        a_valid_response_is_parsed_from_any_packets,
+        a_corrupted_response_is_a_reply_or_a_typed_error,
+        a_corrupted_response_is_parsed_alike_from_any_packets,
+        a_lenient_head_is_parsed_as_the_strict_one,
+        parsing_agrees_with_h11,
+        decompression_agrees_with_httpx,
+        pieces_decompress_to_the_same_as_the_whole,
+        events_agree_with_httpx_sse,
+        a_stream_gives_the_same_for_any_packets,
+        http2_agrees_with_h2,
+        a_corrupted_http2_conversation_is_parsed_or_a_protocol_error,
     )
 }

@@ -100,11 +100,11 @@ def _begun(rng: random.Random, count: int) -> tuple[Http2Engine, Recorder, bytes
     return engine, recorder, engine.data_to_send()
 
 
-def _conversation(rng: random.Random, said: bytes, streams: list[int]) -> bytes:
+def _conversation(rng: random.Random, data: bytes, streams: list[int]) -> bytes:
     """The server's side of a random conversation."""
     server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
     server.initiate_connection()
-    server.receive_data(said)
+    server.receive_data(data)
     state = dict.fromkeys(streams, "idle")
     for _ in range(rng.randrange(40)):
         alive = [stream for stream, what in state.items() if what != "over"]
@@ -146,13 +146,13 @@ def _say(rng: random.Random, server: h2.connection.H2Connection, stream: int, st
     return "over" if end else "begun"
 
 
-def _read_by_h2(streams: list[int], said: bytes) -> dict[int, Answer]:
+def _read_by_h2(streams: list[int], data: bytes) -> dict[int, Answer]:
     client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
     client.initiate_connection()
     for stream in streams:
         client.send_headers(stream, _FIELDS, end_stream=True)
     answers = {stream: Answer() for stream in streams}
-    for event in client.receive_data(said):
+    for event in client.receive_data(data):
         if isinstance(event, h2.events.ResponseReceived):
             (_, status), *headers = [(bytes(name), bytes(value)) for name, value in event.headers]
             answers[event.stream_id].status, answers[event.stream_id].headers = int(status), headers
@@ -169,36 +169,36 @@ def _read_by_h2(streams: list[int], said: bytes) -> dict[int, Answer]:
     return answers
 
 
-def what_h2_reads_of_a_server_is_read_alike(rng: random.Random) -> None:
-    """Status, headers, body and end of each stream, however the bytes are split."""
-    engine, recorder, asked = _begun(rng, rng.randrange(1, 6))
+def http2_agrees_with_h2(rng: random.Random) -> None:
+    """Status, headers, body and end of each stream are the same for any split of the bytes."""
+    engine, recorder, sent = _begun(rng, rng.randrange(1, 6))
     streams = list(recorder.answers)
-    said = _conversation(rng, asked, streams)
-    theirs = _read_by_h2(streams, said)
-    for piece in cut(rng, said):
+    data = _conversation(rng, sent, streams)
+    theirs = _read_by_h2(streams, data)
+    for piece in cut(rng, data):
         engine.receive_data(piece)
         engine.data_to_send()
-    assert recorder.answers == theirs, said
+    assert recorder.answers == theirs, data
 
 
-def a_corrupted_conversation_is_read_or_refused(rng: random.Random) -> None:
+def a_corrupted_http2_conversation_is_parsed_or_a_protocol_error(rng: random.Random) -> None:
     """Any bytes raise nothing but `ProtocolError`, and events name only open streams."""
-    engine, recorder, asked = _begun(rng, rng.randrange(1, 6))
+    engine, recorder, sent = _begun(rng, rng.randrange(1, 6))
     streams = list(recorder.answers)
-    said = _conversation(rng, asked, streams) if rng.random() < 0.8 else b""
+    data = _conversation(rng, sent, streams) if rng.random() < 0.8 else b""
     frames = [_frame(rng) for _ in range(rng.randrange(20))]
-    said = corrupted(rng, said + b"".join(frames)) if rng.random() < 0.7 else said + b"".join(frames)
+    data = corrupted(rng, data + b"".join(frames)) if rng.random() < 0.7 else data + b"".join(frames)
     began = time.process_time()
     try:
-        for piece in cut(rng, said):
+        for piece in cut(rng, data):
             engine.receive_data(piece)
             if rng.random() < 0.2:
                 _ask_for_more(rng, engine, recorder)
             engine.data_to_send()
     except ProtocolError as error:
-        assert "\n" not in str(error), said  # noqa: PT017 - either is right
+        assert "\n" not in str(error), data  # noqa: PT017 - either is right
     _ask_for_more(rng, engine, recorder)
-    assert time.process_time() - began < SECONDS, said
+    assert time.process_time() - began < SECONDS, data
 
 
 def _ask_for_more(rng: random.Random, engine: Http2Engine, recorder: Recorder) -> None:

@@ -334,7 +334,7 @@ async def test_a_second_retry_layer_is_warned_about_once(serve: Serve, through: 
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"max_in_flight": 0}, "max_in_flight=0"),
         ({"timeot": 5}, "did you mean 'timeout'"),
@@ -344,9 +344,9 @@ async def test_a_second_retry_layer_is_warned_about_once(serve: Serve, through: 
     ],
 )
 def test_a_wrong_option_is_rejected_when_the_client_is_made(
-    through: Through, options: dict[str, Any], said: str
+    through: Through, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=message):
         through(**options)
 
 

@@ -79,7 +79,7 @@ async def script(peer: Peer) -> None:
 
 
 @on_both
-async def test_many_first_requests_open_it_once_and_closing_leaves_it(serve: Serve, through: Through) -> None:
+async def test_concurrent_first_requests_enter_a_lifespan_once(serve: Serve, through: Through) -> None:
     policy = Watching(opening=0.05)
     async with serve(script) as server:
         before = tasks()
@@ -167,7 +167,7 @@ async def test_closing_does_not_wait_for_an_opening_that_never_ends(serve: Serve
 
 
 @pytest.mark.parametrize("run", [trio.run, lambda main: asyncio.run(main())], ids=["trio", "asyncio"])
-def test_it_opens_again_in_a_second_event_loop_and_warns_if_it_was_not_closed(
+def test_a_lifespan_is_entered_again_in_a_second_event_loop_and_an_unclosed_client_warns(
     through: Through, run: Callable[..., Any]
 ) -> None:
     policy = Watching()
@@ -199,13 +199,13 @@ def test_it_opens_again_in_a_second_event_loop_and_warns_if_it_was_not_closed(
 async def test_a_request_in_progress_when_a_task_fails_raises_the_librarys_exception(
     serve: Serve, through: Through, library: ModuleType
 ) -> None:
-    policy, asked = Watching(), anyio.Event()
+    policy, requested = Watching(), anyio.Event()
 
     async def silent_at_the_second(peer: Peer) -> None:
         await peer.request()
         await peer.answer()
         await peer.request()
-        asked.set()
+        requested.set()
         await anyio.sleep_forever()
 
     async with serve(silent_at_the_second) as server:
@@ -218,7 +218,7 @@ async def test_a_request_in_progress_when_a_task_fails_raises_the_librarys_excep
                     await client.get(f"{server.url}/b")
 
             group.start_soon(ask)
-            await asked.wait()
+            await requested.wait()
             policy.fail(ValueError("lost its server"))
         with pytest.raises(PolicyError, match="policy 'watching'"):
             await client.aclose()

@@ -1,4 +1,4 @@
-"""openai's SDK shows the same of a response with its own client and with headrace."""
+"""openai's SDK returns the same responses and errors with its own client and with headrace."""
 
 from __future__ import annotations
 
@@ -238,12 +238,12 @@ async def test_openai_may_stream_more_than_it_may_read_as_a_whole(
 
 
 async def test_openai_delivers_events_as_the_first_bytes_arrive(serve: Serve) -> None:
-    heard = anyio.Event()
+    received = anyio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(f"HTTP/1.1 200 OK\r\n{AUDIO}\r\nContent-Length: 6\r\n\r\nID3".encode())
-        await heard.wait()
+        await received.wait()
         await peer.send(b"abc")
 
     async with (
@@ -255,5 +255,5 @@ async def test_openai_delivers_events_as_the_first_bytes_arrive(serve: Serve) ->
     ):
         parts = response.iter_bytes()
         assert await anext(parts) == b"ID3"
-        heard.set()
+        received.set()
         assert [part async for part in parts] == [b"abc"]

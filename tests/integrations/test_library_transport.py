@@ -64,10 +64,10 @@ async def test_a_client_certificate_is_shown(
     assert [each["subjectAltName"] for each in shown[:3]] == [(("email", "someone@shop.example"),)] * 3
 
 
-@pytest.mark.parametrize("given", ["none.pem", ("none.pem", "none.pem", "canary")])
-def test_an_unusable_client_certificate_is_rejected_at_once(through: Through, given: Any) -> None:
+@pytest.mark.parametrize("cert", ["none.pem", ("none.pem", "none.pem", "canary")])
+def test_an_unusable_client_certificate_is_rejected_at_once(through: Through, cert: Any) -> None:
     with pytest.raises(SettingsError, match=r"none\.pem cannot be read"):
-        through(cert=given)
+        through(cert=cert)
 
 
 @on_both

@@ -43,7 +43,7 @@ def moving(status: str, location: str | Callable[[], str]) -> Callable[[Peer], A
     return script
 
 
-def came(server: RawServer) -> list[Any]:
+def received(server: RawServer) -> list[Any]:
     names = ("authorization", "x-api-key", "content-type", "content-length")
     return [
         (seen.method, seen.target, seen.body, [seen.headers.get(name) for name in names])
@@ -68,7 +68,7 @@ async def test_a_redirect_on_the_same_host_is_followed_like_in_the_sdks_client(
                 response = await client.request(method, url, json=body, headers=CREDENTIALS)
                 history = [each.status_code for each in response.history]
                 seen.append((response.status_code, response.url.path, response.content, history))
-            seen.append(came(server))
+            seen.append(received(server))
     assert seen[:3] == seen[3:]
 
 

@@ -52,9 +52,9 @@ def spelled(library: ModuleType, pairs: list[tuple[str, str | bytes]], form: str
     return forms[form]()
 
 
-def built(client: Any, method: str, url: str, asked: dict[str, Any]) -> Any:
+def built(client: Any, method: str, url: str, keywords: dict[str, Any]) -> Any:
     """The visible parts of a request; cookies have another place among the headers."""
-    request = client.build_request(method, url, **asked)
+    request = client.build_request(method, url, **keywords)
     pairs = [pair for pair in request.headers.raw if pair[0] != b"Cookie"]
     cookies = request.headers.get_list("cookie")
     return request.method, str(request.url), pairs, cookies, request.content, request.extensions
@@ -78,5 +78,5 @@ def test_a_copy_equals_what_the_library_builds(
         for client in (ours, theirs):
             CHANGES[change](client)
         for again in (content, b'{"another":"one"}'):
-            asked = {"content": again, "headers": spelled(library, pairs, form), **timeout}
-            assert built(ours, method, url, asked) == built(theirs, method, url, asked)
+            keywords = {"content": again, "headers": spelled(library, pairs, form), **timeout}
+            assert built(ours, method, url, keywords) == built(theirs, method, url, keywords)

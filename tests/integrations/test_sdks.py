@@ -174,7 +174,7 @@ async def test_anthropic_chats_streams_and_raises_its_usual_exceptions(serve: Se
                 await peer.answer(json.dumps(MESSAGE).encode(), "Content-Type: application/json")
 
     cost = Cost(prices={"claude-x": {"input": 1, "output": 1}})
-    asked: dict[str, Any] = {"model": "claude-x", "max_tokens": 9, "messages": HALLO}
+    parameters: dict[str, Any] = {"model": "claude-x", "max_tokens": 9, "messages": HALLO}
     async with serve(script) as server:
         client = anthropic.AsyncAnthropic(
             api_key="k",
@@ -183,11 +183,11 @@ async def test_anthropic_chats_streams_and_raises_its_usual_exceptions(serve: Se
             max_retries=0,
         )
         async with client:
-            assert (await client.messages.create(**asked)).content[0].text == "Gruss"
-            async with client.messages.stream(**asked) as stream:
+            assert (await client.messages.create(**parameters)).content[0].text == "Gruss"
+            async with client.messages.stream(**parameters) as stream:
                 assert [text async for text in stream.text_stream] == ["Gruss"]
             with pytest.raises(anthropic.NotFoundError, match="no such model"):
-                await client.messages.create(**asked | {"model": "unknown"})
+                await client.messages.create(**parameters | {"model": "unknown"})
         assert server.requests[0].headers["authorization"] == "Bearer k"
     assert (cost.totals.calls, cost.totals.prompt_tokens, cost.totals.completion_tokens) == (2, 18, 6)
 
@@ -256,7 +256,7 @@ async def test_anthropics_cache_is_counted_in_replies_and_streams(
             return keep
 
     cost = Cost(prices={"claude-x": {"input": 3, "output": 15, "cached": "0.3"}})
-    asked: dict[str, Any] = {"model": "claude-x", "max_tokens": 9, "messages": HALLO}
+    parameters: dict[str, Any] = {"model": "claude-x", "max_tokens": 9, "messages": HALLO}
     async with (
         serve(script) as server,
         anthropic.AsyncAnthropic(
@@ -266,10 +266,10 @@ async def test_anthropics_cache_is_counted_in_replies_and_streams(
             max_retries=0,
         ) as client,
     ):
-        await client.messages.create(**asked)
-        async with client.messages.with_streaming_response.create(**asked) as response:
+        await client.messages.create(**parameters)
+        async with client.messages.with_streaming_response.create(**parameters) as response:
             assert (await response.parse()).usage.output_tokens == 10
-        async with client.messages.stream(**asked) as stream:
+        async with client.messages.stream(**parameters) as stream:
             await stream.get_final_message()
     assert [reply.usage for reply in replies] == [counted] * 3
     if counted.cached_tokens:

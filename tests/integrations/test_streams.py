@@ -1,6 +1,4 @@
-"""A streamed response arrives as it is sent, whatever it is. A response that is read as a whole has a size
-limit.
-"""
+"""A streamed response of any kind arrives as it is sent; one that is read as a whole has a size limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the token counts of a body never disturbs the body."""
+"""Reading the token counts of a body never changes the body."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ def main() -> None:
         metavar="KIND/LOOP",
         help=f"which ones (all): {', '.join('/'.join(way) for way in WAYS)}",
     )
-    asked = parser.parse_args()
-    ways = [way for way in WAYS if not asked.ways or "/".join(way) in asked.ways]
-    campaign = Campaign(interrupts=asked.interrupts, seed=asked.seed, ways=ways)
+    options = parser.parse_args()
+    ways = [way for way in WAYS if not options.ways or "/".join(way) in options.ways]
+    campaign = Campaign(interrupts=options.interrupts, seed=options.seed, ways=ways)
     try:
         campaign.perform()
     except BrokenError as error:

@@ -64,7 +64,7 @@ class Figures:
 
 
 class Campaign:
-    """Interrupts each of ``ways`` so many times.
+    """Interrupts each of ``ways`` ``interrupts`` times.
 
     Raises `BrokenError` if a program hangs, ends in another way, prints more than allowed, or leaves an
     incomplete output.
@@ -77,7 +77,7 @@ class Campaign:
         self.figures = Figures()
 
     def perform(self) -> Figures:
-        """Interrupt all ways in turn."""
+        """Interrupt all ways, one after the other."""
         with Served(*FAULTS) as endpoint:
             for _ in range(self._interrupts):
                 for way in self._ways:
@@ -97,12 +97,12 @@ class Campaign:
             _wait_until(lambda: process.ended, way, process)
         finally:
             process.send(signal.SIGKILL)
-        said = (folder / "stderr").read_text()
-        unexpected = said
+        errors = (folder / "stderr").read_text()
+        unexpected = errors
         if way[0] == "command":
-            unexpected = said.replace(STOPPING, "").removesuffix(INTERRUPTED)
+            unexpected = errors.replace(STOPPING, "").removesuffix(INTERRUPTED)
         if process.code not in IN_TIME or unexpected:
-            raise BrokenError(f"{way} ends with {process.code}:\n{said}")
+            raise BrokenError(f"{way} ends with {process.code}:\n{errors}")
         if way[0] in {"bulk", "command"}:
             check_output(folder / "out.jsonl")
         self.figures.ends[way, "KeyboardInterrupt" if process.code else "clean stop"] += 1

@@ -121,8 +121,8 @@ async def make_bulk_run(url: str, folder: Path) -> None:
 def protect_trio() -> None:
     """Work around a bug of trio: Ctrl-C within ``start_soon`` leaves a task that never starts.
 
-    The nursery waits for it for ever. A trio program that only starts tasks hangs like that in 2 of 80
-    interrupts. headrace protects its own calls of it; here the program must do that.
+    The nursery waits for it forever. A trio program that only starts tasks hangs like that in 2 of 80
+    interrupts. headrace protects its own calls of ``start_soon``; here the program must do that.
     """
     import trio
 

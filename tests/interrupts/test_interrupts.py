@@ -17,7 +17,7 @@ INTERRUPTS = int(os.environ.get("TEST_INTERRUPTS", "1"))
 
 
 def test_ctrl_c_at_any_moment_stops_the_program() -> None:
-    # In a process of its own, because it forks.
+    # In a separate process, because it forks.
     command = [
         sys.executable,
         "-m",

@@ -300,7 +300,7 @@ async def test_each_status_raises_its_error(status: int, kind: type[StatusError]
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"error": "no such model"}, "no such model"),
         ({"message": "no such model"}, "no such model"),
@@ -310,11 +310,11 @@ async def test_each_status_raises_its_error(status: int, kind: type[StatusError]
         ({"error": {"message": 5}}, "5"),
     ],
 )
-async def test_errors_of_any_shape_are_shown(body: Any, said: str) -> None:
+async def test_errors_of_any_shape_are_shown(body: Any, message: str) -> None:
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
     with pytest.raises(StatusError) as caught:
         await ask(Answer(status=400, body=content))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.anyio

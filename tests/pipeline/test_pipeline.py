@@ -83,9 +83,9 @@ def named(names: Iterable[str], stage: Stage = Stage.PACE) -> list[Around]:
 
 
 def test_policies_are_sorted_by_stage_and_name() -> None:
-    given = [*named("zb", Stage.OBSERVE), *named("ya", Stage.PACE), *named("x", Stage.PERSIST)]
-    assert [policy.name for policy in sort_policies(given)] == ["b", "z", "x", "a", "y"]
-    assert sort_policies(given) == sort_policies(reversed(given))
+    policies = [*named("zb", Stage.OBSERVE), *named("ya", Stage.PACE), *named("x", Stage.PERSIST)]
+    assert [policy.name for policy in sort_policies(policies)] == ["b", "z", "x", "a", "y"]
+    assert sort_policies(policies) == sort_policies(reversed(policies))
 
 
 def test_the_stages_have_the_documented_order() -> None:
@@ -123,13 +123,13 @@ async def test_wrap_attempt_is_between_persist_and_protect() -> None:
     seen: list[str] = []
 
     def say(what: str, send: Send, times: int = 1) -> Send:
-        async def said(call: Call) -> Reply:
+        async def recorded(call: Call) -> Reply:
             seen.append(what)
             for _ in range(times - 1):
                 await send(call)
             return await send(call)
 
-        return said
+        return recorded
 
     @attrs.frozen
     class Plain:

@@ -172,7 +172,7 @@ def test_an_error_of_a_generator_hook_names_its_plugin(install: Install) -> None
 
 
 @pytest.mark.parametrize(
-    ("nonsense", "said"),
+    ("nonsense", "message"),
     [
         (5, "not a list"),
         ("retry", "not a list"),
@@ -183,11 +183,11 @@ def test_an_error_of_a_generator_hook_names_its_plugin(install: Install) -> None
         ([SimpleNamespace(name="x", stage=Stage.PACE)], "needs name, stage and wrap"),
     ],
 )
-def test_invalid_policies_raise_and_name_the_plugin(install: Install, nonsense: object, said: str) -> None:
+def test_invalid_policies_raise_and_name_the_plugin(install: Install, nonsense: object, message: str) -> None:
     install(odd=plugin(headrace_policies=lambda settings: nonsense))
     with pytest.raises(PluginError, match="headrace-odd") as caught:
         make()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("nonsense", [5, [5], [SimpleNamespace(notify=print)]])
@@ -254,18 +254,18 @@ def test_a_plugin_may_provide_the_transport_and_claim_its_section(install: Insta
         size: int = 1
 
     seen: list[int] = []
-    mine = MemoryTransport(FakeEndpoint().handle)
+    own_transport = MemoryTransport(FakeEndpoint().handle)
 
     def transport(settings: Settings) -> MemoryTransport:
         seen.append(settings.section("wire", Section).size)
-        return mine
+        return own_transport
 
     install(wire=plugin(headrace_transport=transport))
     Client(base_url=URL, wire={"size": 4})
     Client(base_url=URL, transport="wire", wire={"size": 5}, policies=[])
     assert seen == [4, 5]
     Client(base_url=URL, transport="native")
-    assert seen == [4, 5], "a transport that is asked for by name is not replaced by a plugin's"
+    assert seen == [4, 5], "a plugin does not replace a transport that is requested by name"
 
 
 def test_two_transports_or_an_invalid_one_raise_and_name_the_plugin(install: Install) -> None:
@@ -307,4 +307,4 @@ def test_every_hook_is_documented(hook: Any) -> None:
         assert "None" in text
     for argument, parameter in signature.parameters.items():
         assert parameter.annotation is not parameter.empty, f"{argument} has no type"
-        assert argument in text, f"nothing is said about {argument}"
+        assert argument in text, f"{argument} is not documented"

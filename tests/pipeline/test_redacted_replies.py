@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 import pytest
-from tests.transports.test_echoed_keys import KEY, SECRET, shown, told
+from tests.transports.test_echoed_keys import KEY, SECRET, shown, texts_of
 
 from headrace import Client, HeadraceError, InvalidReply, Tools
 from headrace.testing import Answer, FakeEndpoint
@@ -69,14 +69,14 @@ CASES: list[tuple[Use, Any]] = [
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("use", "said"), CASES)
+@pytest.mark.parametrize(("use", "content"), CASES)
 async def test_errors_about_a_reply_do_not_show_the_key(
-    use: Callable[[Client], Awaitable[Any]], said: Any
+    use: Callable[[Client], Awaitable[Any]], content: Any
 ) -> None:
-    answer = Answer(body=said, headers={"content-type": "text/plain"})
+    answer = Answer(body=content, headers={"content-type": "text/plain"})
     async with FakeEndpoint(answer).client(api_key=KEY, policies=[]) as client:
         with pytest.raises(HeadraceError) as caught:
             await use(client)
     assert SECRET not in str(caught.value)
-    assert not {(place, what) for place, what in told(caught.value) if shown(what)}
+    assert not {(place, what) for place, what in texts_of(caught.value) if shown(what)}
     assert not isinstance(caught.value, InvalidReply) or caught.value.__cause__ is None

@@ -39,13 +39,13 @@ class Choosy:
     words: str
     refused: tuple[str, ...]
     status: int = 400
-    asked: list[tuple[str, str]] = attrs.field(factory=list)
+    formats: list[tuple[str, str]] = attrs.field(factory=list)
 
     async def handle(self, call: Call) -> Reply:
         body: Any = json.loads(call.content)
         wanted = "bad" if "bad" in json.dumps(body) else "good"
         format = body.get("response_format", {"type": "words"})
-        self.asked.append((wanted, format["type"]))
+        self.formats.append((wanted, format["type"]))
         if any(word in json.dumps(format) for word in self.refused):
             return Reply(self.status, Headers([]), json.dumps({"error": {"message": self.words}}).encode())
         message = {"content": json.dumps({"answer": wanted})}
@@ -66,7 +66,7 @@ async def test_a_rejected_schema_says_nothing_about_others(words: str, status: i
         for kind in (BAD, GOOD, BAD, GOOD):
             assert (await client.chat("?", answer=kind)).answer in {"bad", "good"}
     schema, other = "json_schema", "json_object"
-    assert endpoint.asked == [
+    assert endpoint.formats == [
         ("bad", schema),
         ("bad", other),
         ("good", schema),
@@ -82,9 +82,9 @@ async def test_an_endpoint_without_schemas_gets_one_only_once(words: str) -> Non
     async with endpoint.client() as client:
         for kind in (BAD, GOOD, BAD):
             await client.chat("?", answer=kind)
-        assert [kind for _, kind in endpoint.asked] == ["json_schema", *["json_object"] * 3]
+        assert [kind for _, kind in endpoint.formats] == ["json_schema", *["json_object"] * 3]
         await client.chat("?", answer=GOOD, model="another")
-    assert endpoint.asked[-2:] == [("good", "json_schema"), ("good", "json_object")], "models differ"
+    assert endpoint.formats[-2:] == [("good", "json_schema"), ("good", "json_object")], "models differ"
 
 
 @pytest.mark.anyio
@@ -94,8 +94,8 @@ async def test_an_endpoint_with_only_schemas_gets_them_after_it_rejected_one() -
         for kind in (BAD, GOOD, BAD):
             await client.chat("?", answer=kind)
     first = [("bad", "json_schema"), ("bad", "json_object"), ("bad", "words")]
-    assert endpoint.asked[:3] == first
-    assert endpoint.asked[-1] == ("bad", "words")
+    assert endpoint.formats[:3] == first
+    assert endpoint.formats[-1] == ("bad", "words")
 
 
 @pytest.mark.anyio
@@ -108,7 +108,7 @@ async def test_a_rejection_of_all_modes_raises_and_is_not_remembered() -> None:
             assert caught.value.attempts == 3
         endpoint.refused = ()
         assert (await client.chat("?", answer=GOOD)).attempts == 1
-    assert [kind for _, kind in endpoint.asked] == [
+    assert [kind for _, kind in endpoint.formats] == [
         *["json_schema", "json_object", "words"] * 2,
         "json_schema",
     ]

@@ -32,15 +32,15 @@ class Day:
     began: list[float] = attrs.field(factory=list)
     took: list[float] = attrs.field(factory=list)
     failed: list[tuple[float, str]] = attrs.field(factory=list)
-    told: list[tuple[float, headrace.Event]] = attrs.field(factory=list)
+    events: list[tuple[float, headrace.Event]] = attrs.field(factory=list)
 
     def notify(self, event: headrace.Event) -> None:
-        self.told.append((trio.current_time(), event))
+        self.events.append((trio.current_time(), event))
 
     def times(self, name: str, state: str | None = None) -> list[float]:
         """The times of an event."""
         return [
-            at for at, event in self.told if event.name == name and state in {None, event.data.get("state")}
+            at for at, event in self.events if event.name == name and state in {None, event.data.get("state")}
         ]
 
     def attempts_while_down(self) -> int:

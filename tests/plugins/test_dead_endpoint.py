@@ -1,4 +1,4 @@
-"""Few attempts are made to a dead endpoint, whatever the other calls wait for."""
+"""Few attempts are made to a dead endpoint, even if other calls wait in inner policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the metadata of each distribution says."""
+"""The metadata of each distribution."""
 
 from __future__ import annotations
 

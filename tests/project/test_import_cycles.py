@@ -1,4 +1,4 @@
-"""No circles of imports, not even for annotations alone."""
+"""There are no import cycles, not even for annotations only."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Nginx:
         return Path(self.folder, "access.log").read_text().splitlines()
 
     def allow(self, requests: int) -> None:
-        """After the next `reload`, a connection accepts so many requests."""
+        """After the next `reload`, a connection accepts this number of requests."""
         path = Path(self.folder, "nginx.conf")
         path.write_text(re.sub(r"keepalive_requests \d+", f"keepalive_requests {requests}", path.read_text()))
 
@@ -105,7 +105,7 @@ def run_nginx(
     idle: str = "60s",
     latency_ms: int = 0,
 ) -> Iterator[Nginx]:
-    """Run nginx. A connection ends after so many ``requests``, or ``idle`` seconds."""
+    """Run nginx. A connection ends after ``requests``, or after ``idle`` seconds."""
     port = free_port()
     events = "\n      ".join(f"echo 'data: {event}'; echo ''; echo_flush;" for event in _events())
     Path(folder, "nginx.conf").write_text(

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 async def became_of(
     client: Client, count: int, each: Callable[[int], None] = lambda done: None
 ) -> Counter[str]:
-    """The results of so many calls. ``each`` is called with the number of finished ones."""
+    """The results of this number of calls. ``each`` is called with the number of finished ones."""
     seen: Counter[str] = Counter()
     async with client.map((f"Frage {number}" for number in range(count)), max_in_flight=50) as outcomes:
         async for outcome in outcomes:

@@ -44,7 +44,7 @@ def test_limits_that_are_not_set_are_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"requests_per_minute": 0}, "turnstile: requests_per_minute=0: must be a number above 0"),
         ({"tokens_per_minute": float("inf")}, "turnstile: tokens_per_minute=inf: must be"),
@@ -58,10 +58,10 @@ def test_limits_that_are_not_set_are_none() -> None:
         ),
     ],
 )
-def test_invalid_limits_raise(wrong: dict[str, Any], said: str) -> None:
+def test_invalid_limits_raise(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError) as raised:
         Turnstile(**wrong)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_input_and_output_have_their_own_limits() -> None:

@@ -222,7 +222,7 @@ async def test_a_broken_response_is_a_retryable_typed_error(
 
 
 @pytest.mark.parametrize(
-    ("rest", "said"),
+    ("rest", "message"),
     [
         (b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}", "'br' was not requested"),
         (b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", "corrupt"),
@@ -250,7 +250,7 @@ async def test_an_error_status_counts_if_its_body_is_unreadable(
     error: type[StatusError],
     retryable: bool,
     rest: bytes,
-    said: str,
+    message: str,
 ) -> None:
     async def script(peer: Peer) -> None:
         if peer.number:
@@ -264,7 +264,7 @@ async def test_an_error_status_counts_if_its_body_is_unreadable(
         assert (caught.value.status, caught.value.retryable) == (status, retryable)
         assert caught.value.retry_after == 7
         assert caught.value.body.startswith(b"(the body could not be read: ")
-        assert said in caught.value.body.decode()
+        assert message in caught.value.body.decode()
         assert (await client.request("POST", "/b", {})).body == {"target": "/v1/b"}
 
 

@@ -1,4 +1,4 @@
-"""Content encodings are decoded up to a limit, whatever the data."""
+"""Content encodings are decoded up to a limit, for any data."""
 
 from __future__ import annotations
 

@@ -42,32 +42,32 @@ def chat(text: str, finish: str = "stop") -> bytes:
 
 
 ANSWERS: dict[str, Callable[[str], bytes]] = {
-    "status line": lambda said: f"HTTP/1.1 {said}\r\n\r\n".encode(),
-    "protocol": lambda said: f"{said} 200 OK\r\n\r\n".encode(),
-    "header": lambda said: f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {said}\r\n\r\n".encode(),
-    "encoding": lambda said: whole(b"x", OK + f"Content-Encoding: {said}\r\n".encode()),
-    "chunk": lambda said: OK + f"Transfer-Encoding: chunked\r\n\r\n{said}\r\n".encode(),
-    "cut": lambda said: OK + b"Content-Length: 9999\r\n\r\n" + said.encode(),
-    "error": lambda said: whole(
-        f'{{"error": {{"message": "bad {said}", "code": "{said}"}}}}'.encode(),
-        f"HTTP/1.1 400 Oh\r\nX-Request-Id: {said}\r\nLocation: {said}\r\n".encode(),
+    "status line": lambda text: f"HTTP/1.1 {text}\r\n\r\n".encode(),
+    "protocol": lambda text: f"{text} 200 OK\r\n\r\n".encode(),
+    "header": lambda text: f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {text}\r\n\r\n".encode(),
+    "encoding": lambda text: whole(b"x", OK + f"Content-Encoding: {text}\r\n".encode()),
+    "chunk": lambda text: OK + f"Transfer-Encoding: chunked\r\n\r\n{text}\r\n".encode(),
+    "cut": lambda text: OK + b"Content-Length: 9999\r\n\r\n" + text.encode(),
+    "error": lambda text: whole(
+        f'{{"error": {{"message": "bad {text}", "code": "{text}"}}}}'.encode(),
+        f"HTTP/1.1 400 Oh\r\nX-Request-Id: {text}\r\nLocation: {text}\r\n".encode(),
     ),
-    "error at the limit": lambda said: whole(
-        f'{{"error": {{"message": "{"x" * 980} {said}"}}}}'.encode(), b"HTTP/1.1 500 Oh\r\n"
+    "error at the limit": lambda text: whole(
+        f'{{"error": {{"message": "{"x" * 980} {text}"}}}}'.encode(), b"HTTP/1.1 500 Oh\r\n"
     ),
-    "html error": lambda said: whole(f"<p>{'x' * 180} {said}".encode(), b"HTTP/1.1 502 Oh\r\n"),
-    "no json": lambda said: whole(f"{'x' * 170} {said}".encode()),
-    "broken json": lambda said: whole(f'{{"{said}": '.encode()),
-    "not utf-8": lambda said: whole(b'{"error": "\xff\xfe%b"}' % said.encode()),
-    "error in a success": lambda said: whole(f'{{"error": "no {said}", "model": "{said}"}}'.encode()),
-    "event": lambda said: whole(f"data: [{said}]\n\n".encode(), OK + EVENTS),
-    "error event": lambda said: whole(f'event: error\ndata: {{"m": "{said}"}}\n\n'.encode(), OK + EVENTS),
-    "cut stream": lambda said: whole(
-        f'data: {{"choices": [{{"delta": {{"content": "{said}"}}}}]}}\n\n'.encode(), OK + EVENTS
+    "html error": lambda text: whole(f"<p>{'x' * 180} {text}".encode(), b"HTTP/1.1 502 Oh\r\n"),
+    "no json": lambda text: whole(f"{'x' * 170} {text}".encode()),
+    "broken json": lambda text: whole(f'{{"{text}": '.encode()),
+    "not utf-8": lambda text: whole(b'{"error": "\xff\xfe%b"}' % text.encode()),
+    "error in a success": lambda text: whole(f'{{"error": "no {text}", "model": "{text}"}}'.encode()),
+    "event": lambda text: whole(f"data: [{text}]\n\n".encode(), OK + EVENTS),
+    "error event": lambda text: whole(f'event: error\ndata: {{"m": "{text}"}}\n\n'.encode(), OK + EVENTS),
+    "cut stream": lambda text: whole(
+        f'data: {{"choices": [{{"delta": {{"content": "{text}"}}}}]}}\n\n'.encode(), OK + EVENTS
     ),
-    "answer": lambda said: whole(chat(f"no {said}")),
-    "refusal": lambda said: whole(chat(said, "content_filter")),
-    "cut answer": lambda said: whole(chat(said, "length")),
+    "answer": lambda text: whole(chat(f"no {text}")),
+    "refusal": lambda text: whole(chat(text, "content_filter")),
+    "cut answer": lambda text: whole(chat(text, "length")),
 }
 
 pytestmark = [
@@ -82,7 +82,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def told(error: HeadraceError) -> Iterator[tuple[str, str]]:
+def texts_of(error: HeadraceError) -> Iterator[tuple[str, str]]:
     """Everything that an error says, with its place."""
     yield "pickle", pickle.dumps(error).decode("latin-1")
     for each in chain(error):
@@ -143,7 +143,7 @@ async def test_no_error_shows_a_key_that_the_endpoint_repeats(
             for escaping in ESCAPINGS:
                 for error in await failures(client):
                     failed.add(escaping)
-                    leaks = {(place, said) for place, said in told(error) if shown(said)}
+                    leaks = {(place, text) for place, text in texts_of(error) if shown(text)}
                     assert not leaks, (escaping, error)
     assert failed == set(ESCAPINGS), "no error was checked"
     assert not shown(caplog.text)

@@ -112,10 +112,10 @@ async def test_a_host_without_a_proxy_is_contacted_directly(
 async def test_an_unreachable_proxy_is_a_connect_error(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serve() as gone:
+    async with serve() as stopped:
         pass
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{gone.port}")
-    async with connect(gone, base_url=URL) as client:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{stopped.port}")
+    async with connect(stopped, base_url=URL) as client:
         with pytest.raises(ConnectError) as caught:
             await client.request("POST", "/a", {})
         assert caught.value.retryable

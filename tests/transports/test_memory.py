@@ -19,7 +19,7 @@ async def answer(call: Call) -> Reply:
     return Reply(200, Headers([]), call.content)
 
 
-def test_it_implements_the_transport_protocol() -> None:
+def test_the_memory_transport_implements_the_protocol() -> None:
     assert isinstance(MemoryTransport(answer), Transport)
 
 

@@ -31,7 +31,7 @@ def deaf() -> Iterator[int]:
     """The port of a host that neither accepts nor refuses connections."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, socket.socket() as filler:
         filler.setblocking(False)
-        filler.connect_ex(listener.getsockname())  # fills the backlog, which nobody empties
+        filler.connect_ex(listener.getsockname())  # fills the backlog, which is never emptied
         yield listener.getsockname()[1]
 
 
@@ -243,7 +243,7 @@ async def test_closing_a_client_ends_attempts_in_progress_and_leaves_no_file_ope
                     group.start_soon(call, client)
                 await server.until(lambda: len(server.requests) == 3)
         assert len(ended) == 3
-        assert all("closed" in said for said in ended)
+        assert all("closed" in end for end in ended)
         await server.until(lambda: server.open == 0)
         await anyio.wait_all_tasks_blocked()
         assert open_files() == before

@@ -190,7 +190,7 @@ async def stall_in_the_body(peer: Peer) -> None:
 
 
 async def drip(peer: Peer) -> None:
-    """Send one byte now and then, for ever."""
+    """Send one byte now and then, forever."""
     await peer.request()
     await peer.send(OK + b"Content-Length: 1000000\r\n\r\n")
     while True:
@@ -199,7 +199,7 @@ async def drip(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "timeout", "phase", "said"),
+    ("script", "timeout", "phase", "message"),
     [
         (stall, Timeout(0.15), "total", "within 0.15 s"),
         (stall, Timeout(5, read=0.15), "read", "silent for 0.15 s"),
@@ -213,10 +213,10 @@ async def drip(peer: Peer) -> None:
     ],
 )
 async def test_a_stall_ends_at_the_earliest_timeout(
-    serve: Serve, connect: Connect, script: Any, timeout: Timeout, phase: str, said: str
+    serve: Serve, connect: Connect, script: Any, timeout: Timeout, phase: str, message: str
 ) -> None:
     async with serve(first_then_answer(script)) as server, connect(server) as client:
-        with anyio.fail_after(3), pytest.raises(CallTimeout, match=said) as caught:
+        with anyio.fail_after(3), pytest.raises(CallTimeout, match=message) as caught:
             await client.request("POST", "/a", {}, timeout=timeout)
         assert caught.value.phase == phase
         assert caught.value.retryable

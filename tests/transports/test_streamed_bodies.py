@@ -274,7 +274,7 @@ async def test_identity_and_unknown_encodings_are_read(
 
 
 @pytest.mark.parametrize(
-    ("encoding", "body", "said"),
+    ("encoding", "body", "message"),
     [
         ("gzip", b"abc", "corrupt"),
         ("br", b"abc", "'br' was not requested"),
@@ -282,7 +282,7 @@ async def test_identity_and_unknown_encodings_are_read(
     ],
 )
 async def test_a_stream_with_an_unsupported_encoding_is_rejected(
-    serve: Serve, connect: Connect, transport: str, encoding: str, body: bytes, said: str
+    serve: Serve, connect: Connect, transport: str, encoding: str, body: bytes, message: str
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -290,7 +290,7 @@ async def test_a_stream_with_an_unsupported_encoding_is_rejected(
         await peer.request()
 
     async with serve(script) as server, connect(server, transport=transport) as client:
-        with pytest.raises(ProtocolError, match=said):
+        with pytest.raises(ProtocolError, match=message):
             await read(client)
         await server.until(lambda: server.open == 0)
 
@@ -369,8 +369,8 @@ async def test_streams_work_over_tls(serve: Serve, connect: Connect, transport: 
         assert server.accepted == 1
 
 
-SAID = event("Grüße") + event(" aus Bonn", '"stop"')
-UNENDED = SAID.rstrip(b"\n")
+EVENTS_SENT = event("Grüße") + event(" aus Bonn", '"stop"')
+UNENDED = EVENTS_SENT.rstrip(b"\n")
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ async def test_the_last_event_counts_without_its_blank_line_for_any_framing(
         assert await read(client) == "Grüße aus Bonn"
 
 
-@pytest.mark.parametrize("at", [30, 60, len(SAID) // 2, len(UNENDED) - 1])
+@pytest.mark.parametrize("at", [30, 60, len(EVENTS_SENT) // 2, len(UNENDED) - 1])
 async def test_a_body_closed_in_the_middle_of_an_event_is_incomplete(
     serve: Serve, connect: Connect, transport: str, at: int
 ) -> None:

@@ -79,10 +79,10 @@ async def mistakes_of_chats(client: Client) -> None:
 
 async def parameters_that_are_not_known_before(client: Client, **parameters: Any) -> None:
     await client.chat("Hello", **parameters)
-    asked: dict[str, Any] = {"temperature": 0.3}
-    await client.chat("Hello", max_tokens=5, **asked)
-    await client.responses("Hello", **asked)
-    await client.request("GET", "/models", **asked)
+    more: dict[str, Any] = {"temperature": 0.3}
+    await client.chat("Hello", max_tokens=5, **more)
+    await client.responses("Hello", **more)
+    await client.request("GET", "/models", **more)
 
 
 async def wrapped(client: Client, prompt: str, **options: Unpack[ChatOptions]) -> str:

@@ -68,8 +68,8 @@ def read(body: Any) -> ErrorBody:
     ],
 )
 def test_message_and_code_are_found_in_every_form(body: Any, message: str | None, code: str | None) -> None:
-    said = read(body)
-    assert (said.message, said.code) == (message, code)
+    error = read(body)
+    assert (error.message, error.code) == (message, code)
 
 
 @given(
@@ -90,9 +90,9 @@ def test_message_and_code_are_found_in_every_form(body: Any, message: str | None
     )
 )
 def test_any_body_is_parsed_without_an_exception(body: Any) -> None:
-    said = read(body)
-    _ = said.limit, said.retryable, said.is_quota_error, said.is_empty
-    assert said.retry_after is None or said.retry_after > 0
+    error = read(body)
+    _ = error.limit, error.retryable, error.is_quota_error, error.is_empty
+    assert error.retry_after is None or error.retry_after > 0
 
 
 GOOGLE = "type.googleapis.com/google.rpc."

@@ -78,7 +78,7 @@ class Point:
     x: Any
 
 
-SAID: list[tuple[Any, Any]] = [
+ENCODED: list[tuple[Any, Any]] = [
     (Text("é"), "é"),
     (Whole(3), 3),
     (Real(0.1), 0.1),
@@ -115,11 +115,11 @@ NO_NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize(("value", "said"), SAID)
-def test_a_value_of_another_library_is_encoded(value: Any, said: Any) -> None:
+@pytest.mark.parametrize(("value", "expected"), ENCODED)
+def test_a_value_of_another_library_is_encoded(value: Any, expected: Any) -> None:
     for holder in (value, [value], {"a": {"b": [value]}}):
         written = json.loads(encode_value(holder, "body"))
-        assert written in (said, [said], {"a": {"b": [said]}})
+        assert written in (expected, [expected], {"a": {"b": [expected]}})
 
 
 def test_a_decimal_is_a_number_with_all_its_digits() -> None:

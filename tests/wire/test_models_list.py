@@ -62,6 +62,6 @@ async def test_a_reply_of_another_content_type_is_an_error() -> None:
 
 
 @pytest.mark.anyio
-async def test_over_a_socket() -> None:
+async def test_models_are_listed_over_a_socket() -> None:
     async with endpoint_process() as endpoint, Client(base_url=endpoint.base_url, policies=[]) as client:
         assert await client.models() == ["simulated-chat", "simulated-embedding"]

@@ -108,7 +108,7 @@ async def test_odd_token_counts_are_ignored(usage: Any, expected: Usage | None) 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "message"),
     [
         (data({"error": {"message": "overloaded"}}), "overloaded"),
         (data({"object": "error", "message": "overloaded"}), "overloaded"),
@@ -127,10 +127,10 @@ async def test_odd_token_counts_are_ignored(usage: Any, expected: Usage | None) 
         ('data: {"choices":[{"delta":{"content":"lo', "before the answer was complete"),
     ],
 )
-async def test_a_failed_stream_says_why_and_keeps_the_partial_answer(broken: str, said: str) -> None:
+async def test_a_failed_stream_says_why_and_keeps_the_partial_answer(broken: str, message: str) -> None:
     endpoint = FakeEndpoint(otherwise=Answer(body=(chunk({"content": "Hel"}) + broken).encode()))
     async with endpoint.client([Retry(attempts=2, base=0.001)]) as client:
-        with pytest.raises(CallError, match=said) as caught:
+        with pytest.raises(CallError, match=message) as caught:
             await begin(client)
     assert isinstance(caught.value, (InvalidReply, IncompleteReply))
     assert caught.value.retryable

@@ -159,7 +159,7 @@ async def test_the_partial_answer_of_a_failed_choice_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "finish_reason", "said"),
+    ("message", "finish_reason", "expected"),
     [
         ({"content": ""}, "content_filter", "content filter"),
         ({}, "content_filter", "content filter"),
@@ -171,12 +171,12 @@ async def test_the_partial_answer_of_a_failed_choice_is_kept() -> None:
     ],
 )
 async def test_an_incomplete_answer_names_its_finish_reason(
-    message: dict[str, Any], finish_reason: str, said: str
+    message: dict[str, Any], finish_reason: str, expected: str
 ) -> None:
     choice = {"message": {"role": "assistant", **message}, "finish_reason": finish_reason}
     endpoint = FakeEndpoint(otherwise=Answer(body={"choices": [choice]}))
     async with endpoint.client() as client:
-        with pytest.raises(AnswerError, match=said) as caught:
+        with pytest.raises(AnswerError, match=expected) as caught:
             await client.chat("?", answer=bool)
         assert (await client.chat("?")).text == (message.get("content") or "")
     expected = "refusal" if "refusal" in message else finish_reason

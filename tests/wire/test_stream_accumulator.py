@@ -109,7 +109,7 @@ def test_additional_fields_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (
             b'{"error":{"message":"overloaded"}}',
@@ -126,8 +126,8 @@ def test_additional_fields_are_ignored() -> None:
         (b'{"x":' + b"[" * 100_000, "damaged chunk"),
     ],
 )
-def test_a_chunk_that_is_an_error_or_damaged_ends_the_stream(data: bytes, said: str) -> None:
-    with pytest.raises(InvalidReply, match=said):
+def test_a_chunk_that_is_an_error_or_damaged_ends_the_stream(data: bytes, message: str) -> None:
+    with pytest.raises(InvalidReply, match=message):
         StreamAccumulator().add(data)
 
 

@@ -79,7 +79,7 @@ async def test_the_answer_is_an_instance_of_the_type(kind: type[Any]) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("kind", "said", "value"),
+    ("kind", "text", "value"),
     [
         (Literal["a", "b"], '{"answer": "a"}', "a"),
         (Section, '{"answer": "Garten"}', Section.GARDEN),
@@ -89,8 +89,8 @@ async def test_the_answer_is_an_instance_of_the_type(kind: type[Any]) -> None:
     ],
     ids=str,
 )
-async def test_a_type_that_is_not_an_object_is_wrapped_in_one(kind: Any, said: str, value: Any) -> None:
-    endpoint = FakeEndpoint(said)
+async def test_a_type_that_is_not_an_object_is_wrapped_in_one(kind: Any, text: str, value: Any) -> None:
+    endpoint = FakeEndpoint(text)
     async with endpoint.client() as client:
         assert (await client.chat("?", answer=kind)).answer == value
     assert list(schema_of(endpoint)["properties"]) == ["answer"]
@@ -99,16 +99,16 @@ async def test_a_type_that_is_not_an_object_is_wrapped_in_one(kind: Any, said: s
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "said", ["", "Garten", "[]", '{"name": "Hose"}', '{"name": "Hose", "section": "Küche"}']
+    "text", ["", "Garten", "[]", '{"name": "Hose"}', '{"name": "Hose", "section": "Küche"}']
 )
-async def test_an_invalid_answer_is_an_error_with_the_reply(kind: type[Any], said: str) -> None:
-    async with FakeEndpoint(said).client() as client:
+async def test_an_invalid_answer_is_an_error_with_the_reply(kind: type[Any], text: str) -> None:
+    async with FakeEndpoint(text).client() as client:
         with pytest.raises(AnswerError) as caught:
             await client.chat("Sort: hose", answer=kind)
     assert f"is not {kind.__name__}: " in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.partial is not None
-    assert caught.value.partial.text == said
+    assert caught.value.partial.text == text
 
 
 @pytest.mark.anyio

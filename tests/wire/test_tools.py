@@ -112,7 +112,7 @@ def test_a_reply_without_calls_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (("wether", "{}"), "called a tool 'wether'; did you mean 'weather'"),
         (("weather", '{"days": 2}'), "called weather with .* missing required field `place`"),
@@ -124,9 +124,9 @@ def test_a_reply_without_calls_has_none() -> None:
         ((None, "{}"), "sent an invalid tool call"),
     ],
 )
-def test_an_invalid_call_is_an_error_with_the_reply(call: Any, said: str) -> None:
+def test_an_invalid_call_is_an_error_with_the_reply(call: Any, message: str) -> None:
     reply = reply_of(("now", "{}"), call)
-    with pytest.raises(AnswerError, match=said) as caught:
+    with pytest.raises(AnswerError, match=message) as caught:
         Tools(weather, search, now).calls(reply)
     assert caught.value.partial is reply
     assert "\n" not in str(caught.value)
@@ -169,7 +169,7 @@ def of_nothing_known(what: Missing) -> None: ...  # type: ignore[name-defined]  
 
 
 @pytest.mark.parametrize(
-    ("functions", "said"),
+    ("functions", "message"),
     [
         ([untyped], "parameter 'city' has no type"),
         ([many], r"\*cities: str cannot be given by name|\*cities"),
@@ -181,7 +181,7 @@ def of_nothing_known(what: Missing) -> None: ...  # type: ignore[name-defined]  
         ([now, now], "two tools are called 'now'"),
     ],
 )
-def test_an_unsupported_function_is_an_error_at_once(functions: list[Any], said: str) -> None:
-    with pytest.raises(RequestError, match=said) as caught:
+def test_an_unsupported_function_is_an_error_at_once(functions: list[Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
         Tools(*functions)
     assert "\n" not in str(caught.value)

@@ -30,7 +30,7 @@ def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("raw", "expected"),
     [
         # OpenAI, responses
         (
@@ -147,15 +147,15 @@ def usages(counts: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
         ({"prompt_tokens": 5.0, "completion_tokens": 3}, Usage(5, 3, 8)),
     ],
 )
-def test_counts_of_vendors_are_converted(said: dict[str, Any], expected: Usage | None) -> None:
-    fields = parse_usage(said)
+def test_counts_of_vendors_are_converted(raw: dict[str, Any], expected: Usage | None) -> None:
+    fields = parse_usage(raw)
     assert fields is not None
     assert fields.to_usage() == expected
 
 
 @given(usages(ODD))
-def test_counts_are_consistent_for_any_usage(said: dict[str, Any]) -> None:
-    fields = parse_usage(said)
+def test_counts_are_consistent_for_any_usage(raw: dict[str, Any]) -> None:
+    fields = parse_usage(raw)
     assert fields is not None
     usage = fields.to_usage()
     if usage is None:
@@ -173,9 +173,9 @@ def test_counts_are_consistent_for_any_usage(said: dict[str, Any]) -> None:
 
 
 @given(usages(COUNTS))
-def test_both_ways_of_decoding_give_equal_counts(said: dict[str, Any]) -> None:
-    typed = msgspec.json.decode(msgspec.json.encode(said), type=UsageFields)
-    fields = parse_usage(said)
+def test_both_ways_of_decoding_give_equal_counts(raw: dict[str, Any]) -> None:
+    typed = msgspec.json.decode(msgspec.json.encode(raw), type=UsageFields)
+    fields = parse_usage(raw)
     assert fields is not None
     assert typed == fields
     usage = typed.to_usage()

@@ -25,8 +25,8 @@ class Shape:
 
     def events(self) -> bytes:
         """Return the chunks as a stream of events."""
-        said = [b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in self.chunks]
-        return b"".join([*said, b"data: [DONE]\n\n"])
+        lines = [b"data: %b\n\n" % msgspec.json.encode(chunk) for chunk in self.chunks]
+        return b"".join([*lines, b"data: [DONE]\n\n"])
 
 
 def _whole(message: dict[str, Any], usage: Any, finish: str = "stop", **more: Any) -> dict[str, Any]:

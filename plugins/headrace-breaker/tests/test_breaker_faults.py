@@ -190,12 +190,12 @@ async def test_flapping_endpoint_opens_the_circuit_for_the_full_time(
 
 
 @pytest.mark.trio
-@pytest.mark.parametrize("mine", [400, 401, 403, 404, 422, 429, Answer(delay=30)])
+@pytest.mark.parametrize("answer", [400, 401, 403, 404, 422, 429, Answer(delay=30)])
 async def test_client_errors_and_cancellations_do_not_open_the_circuit(
-    autojump_clock: trio.testing.MockClock, mine: Any
+    autojump_clock: trio.testing.MockClock, answer: Any
 ) -> None:
     breaker = Breaker(minimum_calls=5, consecutive=5)
-    async with FakeEndpoint(otherwise=mine).client([breaker]) as client:
+    async with FakeEndpoint(otherwise=answer).client([breaker]) as client:
         for _ in range(50):
             with anyio.move_on_after(1):
                 await call(client)

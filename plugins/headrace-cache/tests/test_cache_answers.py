@@ -1,4 +1,4 @@
-"""Which answers are cached, and to whom they belong."""
+"""Which answers are cached, and to which endpoint they belong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identical concurrent calls: one is made, and no call waits for ever, whatever its result is."""
+"""Identical concurrent calls: one is made, and every waiting call ends with any result of it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def overwrite(path: Path) -> None:
 
 
 def open_and_close(path: Path) -> list[Path]:
-    """Open and close a client with this file; return the files that exist meanwhile."""
+    """Open and close a client with this file; return the files that exist while it is open."""
     folder = path.expanduser().parent
 
     async def main() -> list[Path]:

@@ -116,7 +116,7 @@ async def test_cancelled_waiter_does_not_block_later_ones() -> None:
 
 
 @pytest.mark.parametrize(("cost", "refused"), [("0", False), ("1", True)])
-def test_waiter_that_is_granted_and_cancelled_at_once(cost: str, refused: bool) -> None:
+def test_waiter_cancelled_after_its_grant_reserves_nothing(cost: str, refused: bool) -> None:
     # Only asyncio's own cancellation reaches a task that has been woken but has not run yet.
     async def main() -> None:
         budget = LocalBudget(ONE_USD)

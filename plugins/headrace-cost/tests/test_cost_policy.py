@@ -103,8 +103,8 @@ async def test_totals_by_model_and_tag() -> None:
 
 @pytest.mark.anyio
 async def test_totals_are_exact_under_1000_concurrent_calls() -> None:
-    # An await between the read and the write of a sum would lose what other calls add meanwhile. Without one,
-    # no lock is needed on trio or asyncio.
+    # An await between the read and the write of a sum would lose what other calls add in between. Without
+    # one, no lock is needed on trio or asyncio.
     cost = Cost(prices=PRICES)
     sent, all_sent = 0, anyio.Event()
 

@@ -86,7 +86,7 @@ def test_own_prices_come_first_by_endpoint_then_by_model() -> None:
     assert cost_of_a_million(OPENAI, "gpt-4.1", {"gpt-4.1": one}, "priority") == 1
 
 
-def test_model_with_another_name_at_the_endpoint() -> None:
+def test_price_is_that_of_the_models_name_at_the_endpoint() -> None:
     azure = Endpoint("https://x.openai.azure.com", "k", name="azure", models={"gpt-4.1": "my-deployment"})
     found = PriceList({}).find((azure, "gpt-4.1", None))
     assert found is not None

@@ -290,8 +290,8 @@ async def test_tools_are_exported_only_with_content(telemetry: Telemetry) -> Non
 
 def test_messages_in_the_latest_format() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    asked = input_attributes({"messages": [{"role": "user", "content": [image]}]}, LATEST)
-    assert json.loads(str(asked["gen_ai.input.messages"])) == [
+    inputs = input_attributes({"messages": [{"role": "user", "content": [image]}]}, LATEST)
+    assert json.loads(str(inputs["gen_ai.input.messages"])) == [
         {"role": "user", "parts": [{"type": "generic", "generic_type": "image_url"}]}
     ]
     choice = {"message": {"role": "assistant", "content": "Hi", "reasoning": "Hm."}, "finish_reason": "stop"}

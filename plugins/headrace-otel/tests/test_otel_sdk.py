@@ -12,7 +12,7 @@ from telemetry import Telemetry, attributes
 KEY = "sk-canary-0123456789abcdef"
 
 
-# The SDK's own generators, of which trio has a warning, as they are not gone through to their end.
+# About the SDK's own generators: trio warns if they are not read to the end.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.anyio
 @pytest.mark.parametrize("streamed", [False, True])
@@ -25,14 +25,14 @@ async def test_calls_of_an_sdk_through_headrace_are_traced(telemetry: Telemetry,
         async_client(policies=[telemetry.policy()]) as http,
         openai.AsyncOpenAI(base_url=endpoint.base_url, api_key=KEY, http_client=http, max_retries=0) as sdk,
     ):
-        asked: Any = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0.5}
+        parameters: Any = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0.5}
         if streamed:
             async for _ in await sdk.chat.completions.create(
-                **asked, stream=True, stream_options={"include_usage": True}
+                **parameters, stream=True, stream_options={"include_usage": True}
             ):
                 pass
         else:
-            await sdk.chat.completions.create(**asked)
+            await sdk.chat.completions.create(**parameters)
     exported = attributes(telemetry.span)
     assert telemetry.span.name == "chat m"
     assert exported["gen_ai.request.temperature"] == 0.5

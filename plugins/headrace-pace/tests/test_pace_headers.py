@@ -1,4 +1,4 @@
-"""Rate-limit headers of info provider, and untrusted values."""
+"""Rate-limit headers of each provider, and untrusted values."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ SECONDS = 300.0
 async def load(
     endpoint: LimitedEndpoint, pace: Pace, in_flight: int, seconds: float = SECONDS, **parameters: Any
 ) -> None:
-    """Make calls without a break for so many seconds."""
+    """Make calls without a break for ``seconds``."""
     Retry = pytest.importorskip("headrace_retry").Retry
     policies: list[headrace.Policy] = [pace, Retry(attempts=5)]
     async with endpoint.client(policies, max_in_flight=in_flight) as client:

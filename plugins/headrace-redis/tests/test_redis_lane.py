@@ -200,7 +200,7 @@ def book_turn(lane: SharedLane, now: float) -> TurnRequest:
     (waiter,) = queue_calls(lane, 1)
     lane.apply(now, ExchangeResult(slots=(0.0,)), lane.tokens_to_book(now, members=1))
     assert waiter.wanted.booking is not None
-    waiter.wanted.came = now
+    waiter.wanted.ready_at = now
     return waiter.wanted
 
 

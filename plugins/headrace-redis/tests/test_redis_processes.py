@@ -65,9 +65,9 @@ def read_times(process: subprocess.Popen[str]) -> list[float]:
     return [float(moment) for moment in out.split()]
 
 
-def check_rate(times: list[float], per_second: float, besides: float = BURST + BOOKING_TTL) -> None:
-    """Check that all calls together keep to the limit, plus ``besides`` seconds' worth."""
-    assert len(times) <= (times[-1] - times[0] + besides) * per_second + 3
+def check_rate(times: list[float], per_second: float, slack: float = BURST + BOOKING_TTL) -> None:
+    """Check that all calls together keep to the limit, plus ``slack`` seconds' worth."""
+    assert len(times) <= (times[-1] - times[0] + slack) * per_second + 3
 
 
 def test_eight_processes_keep_to_one_limit(redis: RedisProcess) -> None:
@@ -165,12 +165,12 @@ def test_three_bulk_runs_on_one_account_get_almost_no_429(redis: RedisProcess, i
                 )
                 for number in range(3)
             ]
-            said = [run.communicate(timeout=60)[0] for run in runs]
+            outputs = [run.communicate(timeout=60)[0] for run in runs]
         finally:
             endpoint.terminate()
     refused = sum(items.with_name(f"{number}.jsonl").read_text().count("rate_limited") for number in range(3))
     # Alone, they get about 200. A process that the machine delays sends at once what it missed.
-    assert refused <= 15, said
+    assert refused <= 15, outputs
     assert sum(len(items.with_name(f"{number}.jsonl").read_text().splitlines()) for number in range(3)) == 300
 
 

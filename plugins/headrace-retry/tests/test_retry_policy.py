@@ -62,11 +62,11 @@ async def test_errors_are_retried_if_retryable(error: type[headrace.CallError], 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("status", "said", "attempts"),
+    ("status", "should_retry", "attempts"),
     [(400, "true", 2), (501, "True ", 2), (503, "false", 1), (429, "false", 1), (503, "maybe", 2)],
 )
-async def test_x_should_retry_overrides_the_status(status: int, said: str, attempts: int) -> None:
-    endpoint = FakeEndpoint(Answer(status=status, headers={"x-should-retry": said}))
+async def test_x_should_retry_overrides_the_status(status: int, should_retry: str, attempts: int) -> None:
+    endpoint = FakeEndpoint(Answer(status=status, headers={"x-should-retry": should_retry}))
     async with endpoint.client([Retry(base=0.001)]) as client, client.map(["Hallo"]) as outcomes:
         assert [outcome.attempts async for outcome in outcomes] == [attempts]
 

@@ -1,4 +1,4 @@
-"""The reasons to use another model: vendors' errors and answers, as each of them really sends them."""
+"""The reasons to use another model: real errors and answers of each vendor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slots of endpoints: in whatever order calls start, end and are cancelled, no slot is lost or exceeded."""
+"""Slots of endpoints: no slot is lost or exceeded, in any order of starts, ends and cancellations."""
 
 from __future__ import annotations
 

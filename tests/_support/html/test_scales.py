@@ -65,5 +65,5 @@ def test_ticks_are_round_numbers() -> None:
         "50 ms",
     ]
     widths = (10, 500, 30_000, 600_000, 7_200_000, 86_400_000, 604_800_000)
-    said = ["10 ms", "0.5 s", "30 s", "10 min", "2 h", "24 h", "7 days"]
-    assert [width_label(width) for width in widths] == said
+    labels = ["10 ms", "0.5 s", "30 s", "10 min", "2 h", "24 h", "7 days"]
+    assert [width_label(width) for width in widths] == labels

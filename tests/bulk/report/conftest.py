@@ -1,4 +1,4 @@
-"""Output lines, made as a run makes them."""
+"""Output lines, made by the code of a run."""
 
 from __future__ import annotations
 

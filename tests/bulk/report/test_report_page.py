@@ -1,4 +1,4 @@
-"""The page as text: what is escaped, and how it comes onto the disk."""
+"""The text of the page: what is escaped, and how the file is written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Seen(HTMLParser):
 
 @pytest.fixture
 def statistics(line: MakeLine) -> Statistics:
-    """Of an answer and a failure, in whose words markup stands."""
+    """The statistics of an answer and a failure whose texts contain markup."""
     return count_lines([line(0, body={"model": NASTY}), line(1, error=ConnectError(NASTY))], "out.jsonl")
 
 
@@ -75,12 +75,12 @@ def test_only_pages_are_replaced(statistics: Statistics, tmp_path: Path) -> None
     with pytest.raises(InputError, match="not a page of headrace; name another --out"):
         write_page(statistics, "out.jsonl", out)
     assert out.read_text() == "<h1>My diary</h1>"
-    for place, said in (
+    for place, message in (
         (tmp_path, "not a page of headrace"),
         (Path("/dev/null"), "not a page of headrace"),
         (tmp_path / "nowhere" / "page.html", "cannot be written: No such file or directory"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             write_page(statistics, "out.jsonl", place)
     assert list(tmp_path.iterdir()) == [out]
 

@@ -1,4 +1,4 @@
-"""What a report counts, and what it refuses to read."""
+"""The counts of a report, and the files that it rejects."""
 
 from __future__ import annotations
 
@@ -163,14 +163,14 @@ def test_a_foreign_line_is_an_error_with_its_place(line: MakeLine, tmp_path: Pat
 
 def test_missing_and_empty_files_are_errors(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    for content, said in (
+    for content, message in (
         (None, "No such file"),
         (b"", "holds no finished item"),
         (b'{"id": "head', "holds no finished item"),
     ):
         if content is not None:
             out.write_bytes(content)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             read_statistics(out)
     with pytest.raises(InputError, match="Is a directory"):
         read_statistics(tmp_path)

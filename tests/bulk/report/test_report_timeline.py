@@ -70,7 +70,7 @@ def test_the_time_between_two_sessions_is_a_pause() -> None:
     assert len(course.periods) == 3
     assert [round(pause / 1000) for pause in course.pauses] == [86_370, 8 * 86_400 - 30]
     assert round(course.active / 1000) == 91
-    assert course.width <= 1000, "the pauses take none of the picture"
+    assert course.width <= 1000, "pauses take no width"
 
 
 def test_ten_sessions_on_ten_days_are_ten_periods() -> None:

@@ -24,7 +24,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, 0)
         return False
@@ -36,7 +36,7 @@ async def test_process_reuses_a_connection_and_ends_after_its_block() -> None:
         replies = [await client.post("/chat/completions", json=CHAT) for _ in range(3)]
         assert [reply.status_code for reply in replies] == [200] * 3
         assert len({reply.content for reply in replies}) == 1
-    assert gone(endpoint.pid)
+    assert has_ended(endpoint.pid)
 
 
 async def test_stream_arrives_event_by_event() -> None:
@@ -82,7 +82,7 @@ async def test_stall_does_not_delay_the_stop(capfd: pytest.CaptureFixture[str]) 
         ):
             with pytest.raises(httpx.ReadTimeout):
                 await client.post("/chat/completions", json=CHAT)
-    assert gone(endpoint.pid)
+    assert has_ended(endpoint.pid)
     assert capfd.readouterr().err == ""
 
 
@@ -123,7 +123,7 @@ async def test_cancelled_block_leaves_no_process() -> None:
             scope.cancel()
             await anyio.sleep_forever()
     assert scope.cancelled_caught
-    assert gone(pid)
+    assert has_ended(pid)
 
 
 async def test_requests_in_flight_do_not_delay_the_stop(capfd: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +136,7 @@ async def test_requests_in_flight_do_not_delay_the_stop(capfd: pytest.CaptureFix
                 while (await client.get(counts)).json()["in_flight"] == 0:
                     pass
                 tasks.cancel_scope.cancel()
-    assert gone(endpoint.pid)
+    assert has_ended(endpoint.pid)
     assert capfd.readouterr().err == ""
 
 
@@ -161,7 +161,7 @@ async def test_process_that_ignores_the_signal_is_killed(monkeypatch: pytest.Mon
     monkeypatch.setattr("headrace.testing.server.process._STOP_LIMIT", 0.5)
     async with endpoint_process() as endpoint:
         os.kill(endpoint.pid, signal.SIGSTOP)
-    assert gone(endpoint.pid)
+    assert has_ended(endpoint.pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -34,8 +34,8 @@ def client_of(endpoint: EndpointProcess, **options: Any) -> Client:
 
 async def counts_of(url: str, context: ssl.SSLContext) -> dict[str, Any]:
     """The counts of an endpoint."""
-    async with httpx.AsyncClient(verify=context, http2=True) as asking:
-        counts: dict[str, Any] = (await asking.get(httpx.URL(url).join("/headrace/counts"))).json()
+    async with httpx.AsyncClient(verify=context, http2=True) as http:
+        counts: dict[str, Any] = (await http.get(httpx.URL(url).join("/headrace/counts"))).json()
         return counts
 
 

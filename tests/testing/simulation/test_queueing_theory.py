@@ -1,8 +1,8 @@
-"""What is simulated, against what the theory of queues says.
+"""Simulated waiting times and losses agree with queueing theory.
 
-The intervals of a run are the batches: their means are nearly independent of each other, so that the
-deviation of their mean is known from their own. The theory has to lie within 3.9 of it: with 19 batches, once
-in a thousand seeds it would not. The seed is fixed, so that the test does the same each time.
+The intervals of a run are used as batches: their means are nearly independent, so their standard error is
+known. The theoretical value must be within 3.9 standard errors. With 19 batches, one seed in a thousand would
+fail. The seed is fixed, so the test always has the same result.
 """
 
 from __future__ import annotations

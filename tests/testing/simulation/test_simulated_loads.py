@@ -95,13 +95,13 @@ def test_bulk_load_keeps_max_in_flight_until_all_items_are_done(run_scenario: Ra
     assert run.highest["in_flight"] == run.highest["busy"] == 25
     assert run.intervals[-1].end == pytest.approx(1000 / 25 * 0.1)
     cut = run_scenario({"max_in_flight": 1}, load=BulkLoad(items=1000), duration=10.0)
-    assert cut.total.served == pytest.approx(100, abs=1), "nothing is begun after the duration"
+    assert cut.total.served == pytest.approx(100, abs=1), "no call begins after the duration"
 
 
 def test_client_with_low_max_in_flight_is_the_bottleneck(run_scenario: Ran) -> None:
     run = run_scenario({"max_in_flight": 1}, endpoint={"service": Fixed(0.2)})
     assert run.highest["busy"] == 1
-    assert run.total.latencies.percentile(50) > 5, "the wait for a place counts"
+    assert run.total.latencies.percentile(50) > 5, "the wait for a token counts"
     assert run.intervals[-1].end > 100, "calls in flight are finished"
 
 

@@ -41,10 +41,10 @@ def test_processes_share_the_customers_of_a_closed_load(run_scenario: Ran) -> No
 def test_processes_with_free_capacity_take_each_bulk_item_once(run_scenario: Ran) -> None:
     run = run_scenario({"max_in_flight": 5}, load=BulkLoad(items=1000), processes=4)
     assert run.total.offered == run.total.served == 1000
-    assert run.highest["in_flight"] == 20, "four pools of five places"
+    assert run.highest["in_flight"] == 20, "four clients with five tokens each"
     assert [part.served for part in run.process_metrics] == [250] * 4
     cut = run_scenario({"max_in_flight": 1}, load=BulkLoad(items=1000), duration=10.0, processes=2)
-    assert cut.total.served == pytest.approx(200, abs=2), "nothing is begun after the duration"
+    assert cut.total.served == pytest.approx(200, abs=2), "no call begins after the duration"
 
 
 def test_account_limit_is_shared_by_all_processes(run_scenario: Ran) -> None:
@@ -100,5 +100,5 @@ def test_answers_have_rate_limit_headers() -> None:
     )
     simulate(scenario, extra_policies=lambda variant, process: [recording_policy])
     names = "x-ratelimit-remaining-requests", "x-ratelimit-limit-tokens"
-    said = [tuple(reply.headers.get(name) for name in names) for reply in recording_policy.replies]
-    assert sorted(said) == [("57", "9000"), ("58", "9000"), ("59", "9000")]
+    limits = [tuple(reply.headers.get(name) for name in names) for reply in recording_policy.replies]
+    assert sorted(limits) == [("57", "9000"), ("58", "9000"), ("59", "9000")]

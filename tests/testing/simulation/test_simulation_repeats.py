@@ -59,15 +59,15 @@ for interval in run.intervals:
 
 
 def test_two_processes_give_identical_results() -> None:
-    def told(hash_seed: str) -> str:
+    def output(hash_seed: str) -> str:
         command = [sys.executable, "-c", PROGRAM, SCENARIO]
         environment = {"PYTHONHASHSEED": hash_seed}
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True, timeout=60
         ).stdout
 
-    first = told("1")
-    assert first == told("2")
+    first = output("1")
+    assert first == output("2")
     assert "circuit_open" in first
     assert "retries=0," in first
 

@@ -105,15 +105,15 @@ def test_merged_intervals_keep_all_values(result: SimulationResult) -> None:
 
 
 def test_notes_have_the_scale_and_littles_law(result: SimulationResult) -> None:
-    said = list(notes(result))
-    assert said[0].startswith("Each simulated call stands for 10")
-    for run, line in zip(result.runs, said[1:], strict=True):
+    lines = list(notes(result))
+    assert lines[0].startswith("Each simulated call stands for 10")
+    for run, line in zip(result.runs, lines[1:], strict=True):
         assert line.startswith(f"{run.variant.name}: {run.total.offered:,} calls simulated")
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "said"),
+    ("part", "whole", "text"),
     [(0, 9, "0%"), (9, 9, "100%"), (1, 10**6, "0.01%"), (10**6, 10**6 + 1, "99.99%"), (0, 0, "-")],
 )
-def test_share_is_0_or_100_percent_only_if_exact(part: int, whole: int, said: str) -> None:
-    assert share(part, whole) == said
+def test_share_is_0_or_100_percent_only_if_exact(part: int, whole: int, text: str) -> None:
+    assert share(part, whole) == text

@@ -38,23 +38,23 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """``resolver(*addresses)`` makes every name resolve to these, and returns the list of looked-up names."""
 
     def resolve_to(*found: str) -> list[str]:
-        asked: list[str] = []
+        lookups: list[str] = []
 
         async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
-            asked.append(host)
+            lookups.append(host)
             await anyio.lowlevel.checkpoint()
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
         monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
-        return asked
+        return lookups
 
     return resolve_to
 
 
 async def test_an_ip_address_is_not_resolved(port: int, resolver: Callable[..., list[str]]) -> None:
-    asked = resolver()
+    lookups = resolver()
     (await Address("127.0.0.1", port).connect()).close()
-    assert not asked
+    assert not lookups
 
 
 async def test_a_name_is_resolved_in_time_beside_a_busy_event_loop(port: int) -> None:
@@ -97,7 +97,7 @@ async def test_connecting_elsewhere_needs_a_wait() -> None:
 async def test_many_connects_at_once_resolve_a_name_once(
     port: int, resolver: Callable[..., list[str]]
 ) -> None:
-    asked = resolver(DEAD, "127.0.0.1")
+    lookups = resolver(DEAD, "127.0.0.1")
     address = Address("some.test", port)
     reached = []
 
@@ -109,18 +109,18 @@ async def test_many_connects_at_once_resolve_a_name_once(
         for _ in range(100):
             group.start_soon(connect)
     assert reached == ["127.0.0.1"] * 100
-    assert asked == ["some.test"]
+    assert lookups == ["some.test"]
 
 
 async def test_a_task_cancelled_while_resolving_leaves_it_to_the_next(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, reached, address = list[str](), list[str](), Address("some.test", port)
+    lookups, reached, address = list[str](), list[str](), Address("some.test", port)
     first_looks, scope = anyio.Event(), anyio.CancelScope()
 
     async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
-        asked.append(host)
-        if len(asked) == 1:
+        lookups.append(host)
+        if len(lookups) == 1:
             first_looks.set()
             await anyio.sleep_forever()
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
@@ -143,18 +143,18 @@ async def test_a_task_cancelled_while_resolving_leaves_it_to_the_next(
             await anyio.wait_all_tasks_blocked()
             scope.cancel()
     assert reached == ["127.0.0.1"] * 10
-    assert asked == ["some.test"] * 2
+    assert lookups == ["some.test"] * 2
 
 
 async def test_a_name_is_resolved_again_after_its_cache_time(
     port: int, resolver: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = resolver("127.0.0.1")
+    lookups = resolver("127.0.0.1")
     monkeypatch.setattr(address_module, "CACHE_SECONDS", 0.0)
     address = Address("some.test", port)
     for _ in range(3):
         (await address.connect()).close()
-    assert len(asked) == 3
+    assert len(lookups) == 3
 
 
 async def test_an_address_that_refuses_connections_is_resolved_again(
@@ -166,15 +166,15 @@ async def test_an_address_that_refuses_connections_is_resolved_again(
     with socket.create_server((DEAD, 0)) as moved:
         address._port = moved.getsockname()[1]
         address._best = (socket.AF_INET, (DEAD, port))  # nothing listens there any more
-        asked = resolver(DEAD)
+        lookups = resolver(DEAD)
         with await address.connect() as raw_socket:
             assert raw_socket.getpeername()[0] == DEAD
-    assert asked == ["some.test"]
+    assert lookups == ["some.test"]
 
 
 @contextlib.contextmanager
 def that_drops_what_comes(port: int) -> Iterator[None]:
-    """An address that leaves connects unanswered: its backlog is full, and nobody accepts."""
+    """An address that does not answer connects: its backlog is full, and no process accepts."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(socket.create_server((DEAD, port), backlog=0))
         for _ in range(4):
@@ -187,7 +187,7 @@ def that_drops_what_comes(port: int) -> Iterator[None]:
 async def test_an_unresponsive_address_fails_one_connect_and_is_then_resolved_again(
     port: int, resolver: Callable[..., list[str]]
 ) -> None:
-    asked = resolver(DEAD, "127.0.0.1")
+    lookups = resolver(DEAD, "127.0.0.1")
     nothing: Any = None
     connector = Connector("some.test", port, None, poller=nothing)
     timed_connector, results = TimedConnector(connector, PoolGroup()), list[str]()
@@ -211,7 +211,7 @@ async def test_an_unresponsive_address_fails_one_connect_and_is_then_resolved_ag
             await connect(5.0)
         await connect(5.0)
     assert results == ["timeout of 0.2", "127.0.0.1", "timeout of 1.5", "127.0.0.1"]
-    assert asked == ["some.test"] * 2
+    assert lookups == ["some.test"] * 2
 
 
 async def test_if_all_addresses_fail_the_error_is_that_of_the_first(

@@ -102,8 +102,8 @@ async def test_a_certificate_from_settings_is_shown(
         await peer.answer_all()
 
     async with serve(script, demanding) as server:
-        given = {"transport": transport} | keywords(files, kind)
-        async with Client(base_url=server.url, model="m", policies=[], **given) as client:
+        options = {"transport": transport} | keywords(files, kind)
+        async with Client(base_url=server.url, model="m", policies=[], **options) as client:
             assert (await client.request("POST", "/a", {})).status == 200
     assert shown[0]["subjectAltName"] == (("email", "someone@shop.example"),)
 
@@ -120,7 +120,7 @@ async def test_without_a_certificate_the_error_says_how_to_set_one(authority: tr
 
 @pytest.mark.parametrize("kind", ["native", "httpx"])
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("names", "message"),
     [
         (["nowhere.pem"], "nowhere.pem cannot be read: No such file"),
         ([""], "cannot be read: Is a directory"),
@@ -145,35 +145,35 @@ async def test_without_a_certificate_the_error_says_how_to_set_one(authority: tr
     ],
 )
 def test_an_unusable_certificate_is_an_error_that_names_its_file(
-    files: Files, given: list[str], said: str, kind: str
+    files: Files, names: list[str], message: str, kind: str
 ) -> None:
-    names: dict[str, Any] = dict(
-        zip(("cert", "cert_key"), [files.path(name) for name in given[:2]], strict=False)
+    paths: dict[str, Any] = dict(
+        zip(("cert", "cert_key"), [files.path(name) for name in names[:2]], strict=False)
     )
-    password: dict[str, Any] = {"cert_password": Secret(given[2])} if len(given) == 3 else {}
-    with pytest.raises(SettingsError, match=said) as caught:
+    password: dict[str, Any] = {"cert_password": Secret(names[2])} if len(names) == 3 else {}
+    with pytest.raises(SettingsError, match=message) as caught:
         Client(
-            base_url="https://llm.example/v1", api_key="k", policies=[], transport=kind, **names, **password
+            base_url="https://llm.example/v1", api_key="k", policies=[], transport=kind, **paths, **password
         )
     assert "canary" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("given", [(), ("a", "b", "c", "d"), (1,), (None, "key.pem"), 7, ["client.pem"]])
-def test_a_value_that_is_not_a_certificate_is_rejected(given: Any) -> None:
+@pytest.mark.parametrize("cert", [(), ("a", "b", "c", "d"), (1,), (None, "key.pem"), 7, ["client.pem"]])
+def test_a_value_that_is_not_a_certificate_is_rejected(cert: Any) -> None:
     with pytest.raises(SettingsError, match="cert"):
-        NativeTransport(cert=given)
+        NativeTransport(cert=cert)
 
 
 def test_a_transport_accepts_what_httpx_accepts(files: Files) -> None:
-    for given in (
+    for cert in (
         files.both,
         Path(files.both),
         (files.certificate, files.key),
         (files.certificate, files.path("pkcs8.pem"), PASSWORD),
     ):
-        NativeTransport(cert=given)
-        HttpxTransport(cert=given)
+        NativeTransport(cert=cert)
+        HttpxTransport(cert=cert)
 
 
 def test_a_key_or_password_without_a_certificate_is_rejected() -> None:
@@ -203,13 +203,13 @@ def test_a_client_of_httpx_has_its_own_certificate(files: Files) -> None:
     import httpx
 
     either: list[dict[str, Any]] = [{"cert": files.both}, {"proxy": "http://proxy.test"}]
-    for given in either:
+    for options in either:
         with pytest.raises(SettingsError, match="must be set on the client itself"):
-            HttpxTransport(httpx.AsyncClient(), **given)
+            HttpxTransport(httpx.AsyncClient(), **options)
 
 
 @pytest.mark.parametrize("name", ["cert", "cert_key", "cert_password", "proxy"])
 def test_cert_together_with_a_transport_is_rejected(name: str) -> None:
-    given: dict[str, Any] = {name: "x"}
+    options: dict[str, Any] = {name: "x"}
     with pytest.raises(SettingsError, match=f"{name}= has no effect with transport="):
-        Client(base_url="http://localhost/v1", policies=[], transport=NativeTransport(), **given)
+        Client(base_url="http://localhost/v1", policies=[], transport=NativeTransport(), **options)

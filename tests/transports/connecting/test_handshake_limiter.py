@@ -45,7 +45,7 @@ async def test_a_few_handshakes_start_in_each_turn_of_the_event_loop() -> None:
 
 @on_both
 async def test_handshakes_in_progress_are_limited_and_fifo() -> None:
-    limiter, asked, begun, under_way = (
+    limiter, requested, begun, under_way = (
         HandshakeLimiter(starts_per_turn=1, max_concurrent=5),
         list[int](),
         list[int](),
@@ -54,7 +54,7 @@ async def test_handshakes_in_progress_are_limited_and_fifo() -> None:
     ends = [anyio.Event() for _ in range(40)]
 
     async def shake_hands(number: int) -> None:
-        asked.append(number)
+        requested.append(number)
         async with limiter:
             begun.append(number)
             under_way.add(number)
@@ -68,7 +68,7 @@ async def test_handshakes_in_progress_are_limited_and_fifo() -> None:
             await anyio.wait_all_tasks_blocked()
             assert len(under_way) == min(5, left)
             ends[min(under_way)].set()
-    assert begun == asked
+    assert begun == requested
 
 
 @on_both

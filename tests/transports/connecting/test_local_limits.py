@@ -166,10 +166,10 @@ async def test_each_local_limit_is_a_retryable_error_of_its_own_type(
 async def test_a_local_limit_does_not_cause_another_name_lookup(
     fault: OSError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    lookups = []
 
     async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
-        asked.append(host)
+        lookups.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
@@ -179,7 +179,7 @@ async def test_a_local_limit_does_not_cause_another_name_lookup(
         with pytest.raises(OSError) as caught:
             await address.connect()
         assert caught.value is fault
-    assert not asked
+    assert not lookups
 
 
 async def test_a_thread_that_cannot_start_is_a_local_limit(
@@ -340,7 +340,7 @@ async def test_closing_the_client_ends_the_waits(
     assert len(ended) == 3
 
 
-async def test_what_reaches_a_cancelled_waiter_is_put_back() -> None:
+async def test_a_connection_given_to_a_cancelled_waiter_is_returned() -> None:
     returned: list[str] = []
     shortage = ResourceShortage[str](returned.append)
     error = LocalResourceError("none")

@@ -86,11 +86,11 @@ async def test_an_https_endpoint_is_reached_through_a_tunnel(
             for name in ("a", "b"):
                 assert (await client.request("POST", f"/{name}", {})).body == {"target": f"/v1/{name}"}
         assert server.accepted == 1
-    (asked,) = proxy.requests
-    assert (asked.method, asked.target) == ("CONNECT", "llm.test:8443")
-    assert asked.headers["host"] == "llm.test:8443"
-    assert asked.headers.get("proxy-authorization") == (f"Basic {BASIC}" if user else None)
-    assert "authorization" not in asked.headers, "the proxy must not see the endpoint's key"
+    (request,) = proxy.requests
+    assert (request.method, request.target) == ("CONNECT", "llm.test:8443")
+    assert request.headers["host"] == "llm.test:8443"
+    assert request.headers.get("proxy-authorization") == (f"Basic {BASIC}" if user else None)
+    assert "authorization" not in request.headers, "the proxy must not see the endpoint's key"
     assert all("proxy-authorization" not in seen.headers for seen in server.requests)
 
 
@@ -139,7 +139,7 @@ async def test_the_endpoints_certificate_is_verified(
 
 
 @pytest.mark.parametrize(
-    ("answer", "said", "retryable"),
+    ("answer", "message", "retryable"),
     [
         (
             b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
@@ -172,14 +172,14 @@ async def test_the_endpoints_certificate_is_verified(
 )
 @pytest.mark.parametrize("user", ["", "me:canary-p%40ss@"])
 async def test_a_proxy_that_opens_no_tunnel_is_an_error_that_names_it(
-    serve: Serve, through: Callable[..., Client], answer: bytes, said: str, retryable: bool, user: str
+    serve: Serve, through: Callable[..., Client], answer: bytes, message: str, retryable: bool, user: str
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(answer)
 
     async with serve(script) as proxy, through(proxy, "https://llm.test/v1", user) as client:
-        with pytest.raises(ProxyError, match=said) as caught:
+        with pytest.raises(ProxyError, match=message) as caught:
             await client.request("POST", "/a", {})
         assert f"the proxy 127.0.0.1:{proxy.port}" in str(caught.value)
         assert caught.value.retryable is retryable

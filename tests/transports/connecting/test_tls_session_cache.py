@@ -1,4 +1,4 @@
-"""Later TLS connections resume a session: for the same name, as verified before, and not for ever."""
+"""Later TLS connections resume a session: for the same name and verification, and for a limited time."""
 
 from __future__ import annotations
 
@@ -163,14 +163,14 @@ async def test_a_session_that_is_too_old_is_replaced_by_a_full_handshake(
 
 
 @pytest.mark.parametrize(
-    ("said", "expires_in", "expected"),
+    ("lifetime_hint", "expires_in", "expected"),
     [(300, 9_999, 300), (0, 9_999, 7200), (300, 100, 100), (300, -5, -5), (900_000, 9_999, 7200)],
 )
 async def test_a_session_lasts_as_long_as_server_and_certificate_allow(
-    said: int, expires_in: float, expected: float, monkeypatch: pytest.MonkeyPatch
+    lifetime_hint: int, expires_in: float, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls_session_cache, "MAX_LIFETIME", 7200.0)
-    session: Any = SimpleNamespace(ticket_lifetime_hint=said, timeout=7200)
+    session: Any = SimpleNamespace(ticket_lifetime_hint=lifetime_hint, timeout=7200)
     expires = time.strftime("%b %d %H:%M:%S %Y GMT", time.gmtime(time.time() + expires_in))
     connection: Any = SimpleNamespace(getpeercert=lambda: {"notAfter": expires})
     assert tls_session_cache._lifetime(session, connection) == pytest.approx(expected, abs=2)

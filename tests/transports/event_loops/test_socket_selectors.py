@@ -21,16 +21,16 @@ class RecordingHandler:
     """Records what is called."""
 
     def __init__(self, on_read: Callable[[], None] = lambda: None) -> None:
-        self.told: list[str] = []
+        self.events_seen: list[str] = []
         self.closed = False
         self._on_read = on_read
 
     def on_readable(self) -> None:
-        self.told.append("read")
+        self.events_seen.append("read")
         self._on_read()
 
     def on_writable(self) -> None:
-        self.told.append("write")
+        self.events_seen.append("write")
 
 
 @pytest.fixture(params=[StdlibSelector, pytest.param(EpollSelector, marks=on_linux)])
@@ -52,7 +52,7 @@ def pairs() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
 
 
 @pytest.mark.parametrize(
-    ("events", "sent", "told"),
+    ("events", "sent", "events_seen"),
     [
         (EVENT_READ, b"", []),
         (EVENT_READ, b"x", ["read"]),
@@ -62,7 +62,7 @@ def pairs() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
     ],
 )
 def test_a_handler_is_called_for_the_events_it_watches(
-    selector: Any, pairs: Any, events: int, sent: bytes, told: list[str]
+    selector: Any, pairs: Any, events: int, sent: bytes, events_seen: list[str]
 ) -> None:
     ours, theirs = pairs()
     handler = RecordingHandler()
@@ -70,19 +70,19 @@ def test_a_handler_is_called_for_the_events_it_watches(
     selector.modify(ours, events, handler)
     theirs.send(sent)
     selector.serve()
-    assert handler.told == told
+    assert handler.events_seen == events_seen
 
 
-@pytest.mark.parametrize(("events", "told"), [(EVENT_READ, ["read"]), (EVENT_WRITE, ["write"])])
+@pytest.mark.parametrize(("events", "events_seen"), [(EVENT_READ, ["read"]), (EVENT_WRITE, ["write"])])
 def test_a_hang_up_is_reported_for_watched_events_only(
-    selector: Any, pairs: Any, events: int, told: list[str]
+    selector: Any, pairs: Any, events: int, events_seen: list[str]
 ) -> None:
     ours, theirs = pairs()
     handler = RecordingHandler()
     selector.add(ours, events, handler)
     theirs.close()
     selector.serve()
-    assert handler.told == told
+    assert handler.events_seen == events_seen
 
 
 def test_a_handler_closed_by_another_is_not_called(selector: Any, pairs: Any) -> None:
@@ -90,7 +90,7 @@ def test_a_handler_closed_by_another_is_not_called(selector: Any, pairs: Any) ->
 
     def close_the_rest() -> None:
         for raw_socket, handler in ((one, first), (other, second)):
-            if not handler.told:
+            if not handler.events_seen:
                 selector.remove(raw_socket)
                 handler.closed = True
                 raw_socket.close()
@@ -101,7 +101,7 @@ def test_a_handler_closed_by_another_is_not_called(selector: Any, pairs: Any) ->
     at_one.send(b"x")
     at_other.send(b"x")
     selector.serve()
-    assert sorted([first.told, second.told]) == [[], ["read"]]
+    assert sorted([first.events_seen, second.events_seen]) == [[], ["read"]]
 
 
 def test_handlers_are_listed_until_they_are_removed(selector: Any, pairs: Any) -> None:
@@ -113,7 +113,7 @@ def test_handlers_are_listed_until_they_are_removed(selector: Any, pairs: Any) -
     theirs.send(b"x")
     selector.serve()
     assert not selector.handlers()
-    assert not handler.told
+    assert not handler.events_seen
 
 
 @on_linux
@@ -128,8 +128,8 @@ def test_all_ready_handlers_are_called_a_few_at_a_time(pairs: Any) -> None:
         theirs.send(b"x")
     for turn in range(1, 6):
         selector.serve(2)
-        assert sum(map(len, (each.told for each in many))) == 2 * turn
-    assert [each.told for each in many] == [["read"]] * 10
+        assert sum(map(len, (each.events_seen for each in many))) == 2 * turn
+    assert [each.events_seen for each in many] == [["read"]] * 10
     selector.serve()
-    assert [each.told for each in many] == [["read"] * 2] * 10
+    assert [each.events_seen for each in many] == [["read"] * 2] * 10
     selector.close()

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 pool, whatever the order in which calls begin, end, fail and are cancelled; real sockets."""
+"""The HTTP/1.1 pool, with calls that begin, end, fail and are cancelled in any order; over real sockets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STEPS = st.lists(
 
 
 @attrs.define(eq=False)
-class Asking:
+class MachineCall:
     """A call, and how the server ends it."""
 
     number: int
@@ -54,45 +54,45 @@ class Pool:
     """Runs steps, and checks the connections after each."""
 
     def __init__(self) -> None:
-        self.asked: dict[int, Asking] = {}
+        self.calls: dict[int, MachineCall] = {}
         self.streams: list[Any] = []
         self.answered: dict[int, Any] = {}
         self.elapsed = 0.0
 
     async def script(self, peer: Peer) -> None:
         while seen := await peer.request():
-            asking = self.asked[int(seen.target.rpartition("/")[2])]
-            asking.begun = True
-            await asking.go_on.wait()
+            call = self.calls[int(seen.target.rpartition("/")[2])]
+            call.begun = True
+            await call.go_on.wait()
             raw: socket.socket = peer.stream.extra(anyio.abc.SocketAttribute.raw_socket)
             with contextlib.suppress(BlockingIOError, ConnectionResetError):
                 more = os.read(raw.fileno(), 10)
                 assert more == b"", "another call uses a connection that is in use"
-            body = b'{"number":%d}' % asking.number
-            if asking.end in {"cut", "reset"}:
+            body = b'{"number":%d}' % call.number
+            if call.end in {"cut", "reset"}:
                 await peer.send(OK + b"Content-Length: 99\r\n\r\n" + body)
-                await (peer.close() if asking.end == "cut" else peer.reset())
+                await (peer.close() if call.end == "cut" else peer.reset())
                 return
-            if asking.end == "rubbish":
+            if call.end == "rubbish":
                 await peer.send(b"rubbish\r\n\r\n")
             else:
-                await peer.answer(body, *(["Connection: close"] if asking.end == "close" else []))
-            if asking.end == "unasked":
+                await peer.answer(body, *(["Connection: close"] if call.end == "close" else []))
+            if call.end == "unasked":
                 await peer.send(b"HTTP/1.1 408 Too Slow\r\n\r\n")
-            elif asking.end == "fin":
+            elif call.end == "fin":
                 await peer.close()
                 return
-            if asking.end in {"close", "unasked", "rubbish"}:
+            if call.end in {"close", "unasked", "rubbish"}:
                 assert await peer.request() is None, "a call uses a connection that is unusable"
                 return
 
-    async def _ask(self, client: Client, asking: Asking) -> None:
-        with asking.scope, contextlib.suppress(CallError):
-            reply = await client.request("POST", f"/{asking.number}", {}, timeout=Timeout(None))
-            self.answered[asking.number] = reply.body
-            assert asking.end not in {"cut", "reset", "rubbish"}
-        asking.over = True
-        asking.go_on.set()  # if the call was cancelled, the server must notice that its connection is closed
+    async def _ask(self, client: Client, call: MachineCall) -> None:
+        with call.scope, contextlib.suppress(CallError):
+            reply = await client.request("POST", f"/{call.number}", {}, timeout=Timeout(None))
+            self.answered[call.number] = reply.body
+            assert call.end not in {"cut", "reset", "rubbish"}
+        call.over = True
+        call.go_on.set()  # if the call was cancelled, the server must notice that its connection is closed
 
     async def play(self, server: RawServer, client: Client, steps: list[tuple[str, int]]) -> None:
         transport = client._transport
@@ -112,8 +112,8 @@ class Pool:
         async with anyio.create_task_group() as group:
             for step, which in [*steps, *[("answer", 0)] * len(steps)]:
                 if step == "begin":
-                    asking = self.asked[len(self.asked)] = Asking(len(self.asked))
-                    group.start_soon(self._ask, client, asking)
+                    call = self.calls[len(self.calls)] = MachineCall(len(self.calls))
+                    group.start_soon(self._ask, client, call)
                 elif step == "wait":
                     self.elapsed += which
                 else:
@@ -123,30 +123,30 @@ class Pool:
         assert all(body == {"number": number} for number, body in self.answered.items())
 
     def _end(self, step: str, which: int) -> None:
-        alive = [asking for asking in self.asked.values() if not asking.over]
+        alive = [call for call in self.calls.values() if not call.over]
         if not alive:
             return
-        asking = alive[which % len(alive)]
-        if step != "cancel" and asking.begun:
-            asking.end = step if step in ENDS else "answer"
-            asking.go_on.set()
+        call = alive[which % len(alive)]
+        if step != "cancel" and call.begun:
+            call.end = step if step in ENDS else "answer"
+            call.go_on.set()
         if "cancel" in step:
-            asking.scope.cancel()
+            call.scope.cancel()
 
     async def _settle(self, server: RawServer, client: Client) -> None:
         """Wait until both sides have done their work."""
         for _ in range(2000):
             for _ in range(8):  # anyio.wait_all_tasks_blocked sleeps for long on asyncio
                 await anyio.lowlevel.checkpoint()
-            alive = [asking for asking in self.asked.values() if not asking.over]
-            ending = any(asking.go_on.is_set() for asking in alive)
-            if sum(asking.begun for asking in alive) == min(PLACES, len(alive)) and not ending:
+            alive = [call for call in self.calls.values() if not call.over]
+            ending = any(call.go_on.is_set() for call in alive)
+            if sum(call.begun for call in alive) == min(PLACES, len(alive)) and not ending:
                 return
             await anyio.sleep(0.001)
         raise AssertionError(f"calls are stuck: {alive}")
 
     def _check(self, client: Client) -> None:
-        alive = sum(not asking.over for asking in self.asked.values())
+        alive = sum(not call.over for call in self.calls.values())
         in_use, idle = min(PLACES, alive), list(self.pool._idle)
         assert client.in_flight == in_use
         assert len({id(connection.stream) for connection in idle}) == len(idle) <= PLACES

@@ -25,7 +25,7 @@ Taken: TypeAlias = tuple[int, bytes]
 CONTEXT = ssl.create_default_context()  # made once, because it takes longer than a test
 
 REFUSED_ALL_THE_SAME = {
-    "encoding: compress": "an encoding that exists; the others hand its bytes on as they are",
+    "encoding: compress": "a known encoding; the others return its bytes undecoded",
     "encoding: gzip cut": "a body cut short must not pass for a whole one",
 }
 """What the three accept alike and headrace rejects, and why."""
@@ -90,16 +90,16 @@ PEERS: list[tuple[Callable[[str], Taken], type[Exception]]] = [
 
 
 @functools.cache
-def said_by_peers(name: str) -> list[Taken | None]:
+def results_of_peers(name: str) -> list[Taken | None]:
     """How each of the three reads a response, None if it rejects it."""
-    said: list[Taken | None] = []
+    results: list[Taken | None] = []
     with serving(ODD[name]) as url:
         for get, refusal in PEERS:
             try:
-                said.append(get(url))
+                results.append(get(url))
             except (refusal, ValueError, OverflowError):
-                said.append(None)
-    return said
+                results.append(None)
+    return results
 
 
 def by_headrace(answer: bytes, backend: str) -> Taken | None:
@@ -122,7 +122,7 @@ def by_headrace(answer: bytes, backend: str) -> Taken | None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("name", ODD)
 def test_headrace_agrees_where_the_peers_agree(name: str, backend: str) -> None:
-    ours, theirs = by_headrace(ODD[name], backend), said_by_peers(name)
+    ours, theirs = by_headrace(ODD[name], backend), results_of_peers(name)
     if name in REFUSED_ALL_THE_SAME:
         assert ours is None
         assert None not in theirs, "the reason no longer exists"

@@ -1,4 +1,4 @@
-"""A scripted HTTP/2 server: h2 writes correct frames, raw bytes are the others."""
+"""A scripted HTTP/2 server: h2 writes valid frames, and invalid ones are raw bytes."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def answered(stream: int, body: bytes = b"{}") -> bytes:
     return head(stream) + frame(DATA, END_STREAM, stream, body)
 
 
-def goaway(last: int, code: int = 0, said: bytes = b"") -> bytes:
+def goaway(last: int, code: int = 0, data: bytes = b"") -> bytes:
     """A GOAWAY frame."""
-    return frame(GOAWAY, 0, 0, number(last) + number(code) + said)
+    return frame(GOAWAY, 0, 0, number(last) + number(code) + data)
 
 
 def reset(stream: int, code: int) -> bytes:
@@ -84,7 +84,7 @@ def settings(code: int, value: int) -> bytes:
 
 
 @attrs.define
-class Asked:
+class ServerRequest:
     """A request as far as it has arrived. ``connection`` counts from 0."""
 
     connection: int
@@ -118,8 +118,8 @@ class Http2Peer:
         self._sending = anyio.Lock()
         self.number = peer.number
         self.h2 = h2.connection.H2Connection(config)
-        self.asked: dict[int, Asked] = {}
-        self.whole: deque[Asked] = deque()
+        self.by_stream: dict[int, ServerRequest] = {}
+        self.whole: deque[ServerRequest] = deque()
         self.resets: dict[int, int] = {}
         self.pings = self.asked_pings = 0
         self.windows: dict[int, int] = {}
@@ -167,21 +167,21 @@ class Http2Peer:
     def hear(self, events: list[Any]) -> None:
         """Process an event of the client."""
         for event in events:
-            asked = self.asked.get(getattr(event, "stream_id", 0))
+            request = self.by_stream.get(getattr(event, "stream_id", 0))
             if isinstance(event, h2.events.RequestReceived):
                 self._begun(event)
             elif isinstance(event, h2.events.StreamReset):
                 self.resets[event.stream_id] = event.error_code
                 self._peer._server.tell()
-            elif isinstance(event, h2.events.DataReceived) and asked is not None:
-                asked.body += event.data
+            elif isinstance(event, h2.events.DataReceived) and request is not None:
+                request.body += event.data
                 if self._accepts and event.flow_controlled_length:
                     with contextlib.suppress(h2.exceptions.StreamClosedError):
                         self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            elif isinstance(event, h2.events.StreamEnded) and asked is not None:
-                asked.whole = True
-                self.whole.append(asked)
-                self._peer._server.requests.append(_seen(asked))
+            elif isinstance(event, h2.events.StreamEnded) and request is not None:
+                request.whole = True
+                self.whole.append(request)
+                self._peer._server.requests.append(_seen(request))
                 self._peer._server.tell()
             elif isinstance(event, h2.events.PingAckReceived):
                 self.pings += 1
@@ -201,10 +201,10 @@ class Http2Peer:
             self.refused += 1
         else:
             named = [(bytes(name), bytes(value)) for name, value in event.headers]
-            self.asked[stream] = Asked(self.number, stream, Headers(named))
+            self.by_stream[stream] = ServerRequest(self.number, stream, Headers(named))
 
     async def widen(self, size: int, stream: int = 0) -> None:
-        """Let the client send so many more bytes, for all requests or for one."""
+        """Let the client send this number of further bytes, for all requests or for one."""
         await self.flush()
         self.h2.increment_flow_control_window(size, stream or None)
         self.h2.clear_outbound_data_buffer()
@@ -217,7 +217,7 @@ class Http2Peer:
                 return False
         return True
 
-    async def heard(self) -> bool:
+    async def drained(self) -> bool:
         """Wait until the client has read everything so far, which a reset would discard. False: it has
         closed.
         """
@@ -225,8 +225,8 @@ class Http2Peer:
         await self.send(frame(PING, 0, 0, b"received"))
         return await self.until(lambda: self.pings > pings)
 
-    async def request(self) -> Asked | None:
-        """The next whole request, or None if the client has closed."""
+    async def request(self) -> ServerRequest | None:
+        """The next complete request, or None if the client has closed."""
         await self.until(lambda: bool(self.whole))
         return self.whole.popleft() if self.whole else None
 
@@ -239,57 +239,57 @@ class Http2Peer:
     def __aiter__(self) -> Http2Peer:
         return self
 
-    async def __anext__(self) -> Asked:
-        asked = await self.request()
-        if asked is None:
+    async def __anext__(self) -> ServerRequest:
+        request = await self.request()
+        if request is None:
             raise StopAsyncIteration
-        return asked
+        return request
 
-    async def some(self, count: int) -> list[Asked]:
-        """So many whole requests, in the order of their streams."""
+    async def some(self, count: int) -> list[ServerRequest]:
+        """The next ``count`` complete requests, in the order of their streams."""
         await self.until(lambda: len(self.whole) >= count)
-        return sorted((self.whole.popleft() for _ in range(count)), key=lambda asked: asked.stream)
+        return sorted((self.whole.popleft() for _ in range(count)), key=lambda request: request.stream)
 
     async def answer(
-        self, asked: Asked, body: bytes | None = None, *headers: tuple[str, str], status: int = 200
+        self, request: ServerRequest, body: bytes | None = None, *headers: tuple[str, str], status: int = 200
     ) -> None:
         """A complete response, sent as the client's windows allow it, now or later; by default its target."""
         if body is None:
-            body = b'{"target":"%s"}' % asked.target.encode()
+            body = b'{"target":"%s"}' % request.target.encode()
         named = [(":status", str(status)), ("content-length", str(len(body))), *headers]
         with contextlib.suppress(h2.exceptions.ProtocolError):  # one side has reset it
-            self.h2.send_headers(asked.stream, named)
-            await self.body(asked, body)
+            self.h2.send_headers(request.stream, named)
+            await self.body(request, body)
 
-    async def body(self, asked: Asked, data: bytes, *, end: bool = True) -> None:
+    async def body(self, request: ServerRequest, data: bytes, *, end: bool = True) -> None:
         """A body or a part of it, as far as the client's windows allow it."""
         rest = memoryview(data)
         while rest:
             room = min(
-                self.h2.local_flow_control_window(asked.stream), self.h2.max_outbound_frame_size, len(rest)
+                self.h2.local_flow_control_window(request.stream), self.h2.max_outbound_frame_size, len(rest)
             )
             if not room:
                 await self.flush()
                 if not await self.more():
                     return
                 continue
-            self.h2.send_data(asked.stream, bytes(rest[:room]))
+            self.h2.send_data(request.stream, bytes(rest[:room]))
             rest = rest[room:]
             await self.flush()
         if end:
-            self.h2.end_stream(asked.stream)
+            self.h2.end_stream(request.stream)
         await self.flush()
 
     async def answer_all(self) -> None:
         """Answer every request with its target, until the client closes."""
-        async for asked in self.requests():
-            await self.answer(asked)
+        async for request in self.requests():
+            await self.answer(request)
 
 
-def _seen(asked: Asked) -> Any:
+def _seen(request: ServerRequest) -> Any:
     from tests.transports.conftest import Seen
 
-    return Seen(asked.connection, asked.method, asked.target, asked.headers, bytes(asked.body))
+    return Seen(request.connection, request.method, request.target, request.headers, bytes(request.body))
 
 
 async def answer_http2(peer: Peer) -> None:

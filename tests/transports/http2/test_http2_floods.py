@@ -54,7 +54,7 @@ ENTRY = b"\x40\1a\x7f\xa1\x1e" + b"v" * 4000
 """A field of 4,000 bytes that the table keeps, so that one byte (0xbe) refers to it."""
 
 FLOODS: dict[str, tuple[bytes, bytes]] = {
-    # what is sent once, and what is sent for ever
+    # what is sent once, and what is sent repeatedly
     "CVE-2024-27316: CONTINUATION": (BEGUN, frame(CONTINUATION, 0, 1, LONG)),
     "CVE-2024-27983: CONTINUATION, and names of no length": (BEGUN, frame(CONTINUATION, 0, 1, b"\0\0\0")),
     "CVE-2024-30255: CONTINUATION, empty": (BEGUN, frame(CONTINUATION, 0, 1)),
@@ -70,7 +70,7 @@ FLOODS: dict[str, tuple[bytes, bytes]] = {
     "CVE-2019-9511: windows": (b"", frame(WINDOW_UPDATE, 0, 1, number(1))),
     "CVE-2019-9511: windows of the connection": (b"", frame(WINDOW_UPDATE, 0, 0, number(1))),
     "CVE-2023-44487: resets of what is over": (answered(1), reset(1, 8)),
-    "CVE-2025-8671: resets to be asked for": (b"", frame(WINDOW_UPDATE, 0, 1, number(0))),
+    "CVE-2025-8671: provoked resets": (b"", frame(WINDOW_UPDATE, 0, 1, number(0))),
     "frames of no known kind": (b"", frame(0xBB, 0, 1, b"x")),
     "other origins": (b"", frame(0xC, 0, 0, b"\0\3abc")),
     "other services": (b"", frame(0xA, 0, 0, b"\0\3abcfoo")),
@@ -172,12 +172,12 @@ async def test_rapid_resets_end_one_call_each(serve: Serve, connect: Connect, li
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
-        async for asked in talk.requests():
-            if asked.target.endswith("/last"):
-                await talk.answer(asked)
+        async for request in talk.requests():
+            if request.target.endswith("/last"):
+                await talk.answer(request)
             else:
-                talk.h2.reset_stream(asked.stream, 8)
-                await talk.send(reset(asked.stream, 8) * 9)
+                talk.h2.reset_stream(request.stream, 8)
+                await talk.send(reset(request.stream, 8) * 9)
 
     async with serve(script) as server, connect(server, http2=True) as client:
         for _ in range(300):
@@ -196,8 +196,8 @@ async def test_a_window_that_stays_closed_causes_a_timeout(
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer, window=window, accepts=False).begin()
-        async for asked in talk.requests():
-            await talk.answer(asked)
+        async for request in talk.requests():
+            await talk.answer(request)
 
     async with serve(script) as server, connect(server, http2=True) as client:
         with anyio.fail_after(3), pytest.raises(CallTimeout) as caught:

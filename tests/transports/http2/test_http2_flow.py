@@ -60,24 +60,24 @@ async def test_an_unread_response_does_not_block_others(serve: Serve, connect: C
         nonlocal sent
         talk = await Http2Peer(peer).begin()
         talks.append(talk)
-        asked = await talk.request()
-        assert asked is not None
-        await talk.send(head(asked.stream))
+        request = await talk.request()
+        assert request is not None
+        await talk.send(head(request.stream))
         rest = body
         window = 1024 * 1024  # as the client's SETTINGS say
         while True:
             while rest and window >= 16_000:
                 piece, rest = rest[:16_000], rest[16_000:]
-                await talk.send(frame(DATA, 0, asked.stream, piece))
+                await talk.send(frame(DATA, 0, request.stream, piece))
                 window -= len(piece)
                 sent += len(piece)
             if not rest:
-                await talk.send(frame(DATA, END_STREAM, asked.stream))
+                await talk.send(frame(DATA, END_STREAM, request.stream))
                 break
-            before = talk.windows.get(asked.stream, 0)
+            before = talk.windows.get(request.stream, 0)
             if not await talk.more():
                 return
-            window += talk.windows.get(asked.stream, 0) - before
+            window += talk.windows.get(request.stream, 0) - before
             while talk.whole:
                 await talk.answer(talk.whole.popleft())
         await talk.answer_all()
@@ -110,7 +110,7 @@ async def test_a_large_upload_does_not_block_small_requests(
         while talk.whole:
             await talk.answer(talk.whole.popleft())
         small_first.set()
-        (large,) = (asked for asked in talk.asked.values() if not asked.whole)
+        (large,) = (request for request in talk.by_stream.values() if not request.whole)
         step = 300_000
         while not large.whole:
             await talk.widen(step, large.stream)
@@ -146,7 +146,7 @@ async def test_a_response_that_arrives_before_the_request_is_sent_counts(
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer, accepts=False).begin()
         await talk.widen(1_000_000)
-        await talk.until(lambda: bool(talk.asked))
+        await talk.until(lambda: bool(talk.by_stream))
         body = CHUNK % b"a" + LAST if streamed and status == "200" else b'{"error":{"message":"no"}}'
         body = body if streamed or status != "200" else b"{}"
         await talk.send(head(1, status=status), frame(DATA, END_STREAM, 1, body), reset(1, 0))
@@ -188,7 +188,7 @@ async def drip(talk: Http2Peer, stream: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "timeout", "phase", "said"),
+    ("script", "timeout", "phase", "message"),
     [
         (silent, Timeout(0.15), "total", "within 0.15 s"),
         (silent, Timeout(5, read=0.15), "read", "silent for 0.15 s"),
@@ -201,20 +201,20 @@ async def drip(talk: Http2Peer, stream: int) -> None:
     ],
 )
 async def test_a_stall_ends_one_call_at_the_earliest_timeout(
-    serve: Serve, connect: Connect, script: Any, timeout: Timeout, phase: str, said: str
+    serve: Serve, connect: Connect, script: Any, timeout: Timeout, phase: str, message: str
 ) -> None:
     resets: list[dict[int, int]] = []
 
     async def play(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
         resets.append(talk.resets)
-        asked = await talk.request()
-        assert asked is not None
-        await script(talk, asked.stream)
+        request = await talk.request()
+        assert request is not None
+        await script(talk, request.stream)
         await talk.answer_all()
 
     async with serve(play) as server, connect(server, http2=True) as client:
-        with anyio.fail_after(3), pytest.raises(CallTimeout, match=said) as caught:
+        with anyio.fail_after(3), pytest.raises(CallTimeout, match=message) as caught:
             await client.request("POST", "/a", {}, timeout=timeout)
         assert caught.value.phase == phase
         assert caught.value.retryable
@@ -281,10 +281,10 @@ async def test_a_connection_that_answers_no_ping_is_closed(
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
         if peer.number == 0:
-            asked = await talk.request()
-            assert asked is not None
+            request = await talk.request()
+            assert request is not None
             if idle:
-                await talk.answer(asked)
+                await talk.answer(request)
             while await peer.more():  # read, and answer nothing
                 pass
         await talk.answer_all()
@@ -310,12 +310,12 @@ async def test_a_ping_that_is_answered_keeps_the_connection(
     async def script(peer: Peer) -> None:
         nonlocal pings
         talk = await Http2Peer(peer).begin()
-        asked = await talk.request()
-        assert asked is not None
+        request = await talk.request()
+        assert request is not None
         while pings < 2:
             assert await talk.more()
             pings = talk.asked_pings
-        await talk.answer(asked)
+        await talk.answer(request)
         await talk.answer_all()
 
     async with serve(script) as server, connect(server, http2=True) as client:
@@ -353,7 +353,7 @@ async def test_a_cancelled_call_resets_only_its_stream(serve: Serve, connect: Co
         if first.target != "/v1/cancelled":
             first, other = other, first
         await talk.send(head(first.stream), frame(DATA, 0, first.stream, b'{"a'))
-        await talk.heard()
+        await talk.drained()
         begun.set()
         await talk.until(lambda: first.stream in talk.resets)
         await talk.send(
@@ -391,14 +391,14 @@ async def test_a_cancelled_call_resets_only_its_stream(serve: Serve, connect: Co
 async def test_a_window_that_shrinks_below_zero_only_waits(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer, accepts=False).begin()
-        await talk.until(lambda: bool(talk.asked) and len(talk.asked[1].body) >= 65_000)
+        await talk.until(lambda: bool(talk.by_stream) and len(talk.by_stream[1].body) >= 65_000)
         await talk.send(settings(4, 0))
-        await talk.heard()
+        await talk.drained()
         for _ in range(5):
             await talk.widen(40_000)
             await talk.widen(40_000, 1)
-            await talk.heard()
-        await talk.until(lambda: talk.asked[1].whole)
+            await talk.drained()
+        await talk.until(lambda: talk.by_stream[1].whole)
         await talk.send(settings(4, 60_000))
         await talk.answer_all()
 

@@ -18,7 +18,7 @@ from tests.transports.http2.http2_server import (
     head,
     reset,
 )
-from tests.transports.test_echoed_keys import ESCAPINGS, KEY, chat, failures, shown, told
+from tests.transports.test_echoed_keys import ESCAPINGS, KEY, chat, failures, shown, texts_of
 
 from headrace import CallError, HeadraceError, Timeout
 from headrace.transports.native import NativeTransport
@@ -57,14 +57,14 @@ async def answer(peer: Peer, how: str) -> None:
     """Fail in this way, each time."""
     talk = await Http2Peer(peer, window=0 if how == "deaf" else None).begin()
     if how == "close":
-        await talk.until(lambda: bool(talk.asked))
+        await talk.until(lambda: bool(talk.by_stream))
         return
     if how == "reset":
-        await talk.until(lambda: bool(talk.asked))
+        await talk.until(lambda: bool(talk.by_stream))
         await peer.reset()
         return
-    async for asked in talk.requests():
-        stream = asked.stream
+    async for request in talk.requests():
+        stream = request.stream
         frames = {
             "rubbish": b"SSH-2.0-x\r\n" + b"x" * 20,
             "cut": head(stream, ("content-length", "9")) + frame(DATA, END_STREAM, stream, b"{"),
@@ -82,7 +82,7 @@ async def answer(peer: Peer, how: str) -> None:
         }
         await talk.send(frames.get(how, b""))
         if how == "goaway":
-            await talk.heard()
+            await talk.drained()
             return
 
 
@@ -119,29 +119,29 @@ async def test_no_part_of_an_error_holds_the_key(
                 found = await errors(client, text)
     assert len(found) == 2
     for error in found:
-        assert not {(place, said) for place, said in told(error) if shown(said)}, error
+        assert not {(place, text) for place, text in texts_of(error) if shown(text)}, error
         assert KEY.encode() not in pickle.dumps(error)
     assert not shown(caplog.text)
 
 
 ECHOES: dict[str, Callable[[int, str], bytes]] = {
-    "status": lambda stream, said: head(stream, status=said[:20]),
-    "name": lambda stream, said: head(stream, (said.lower(), "x"), end=True),
-    "value": lambda stream, said: head(stream, ("transfer-encoding", said)),
-    "encoding": lambda stream, said: (
-        head(stream, ("content-encoding", said)) + frame(DATA, END_STREAM, stream, b"x")
+    "status": lambda stream, text: head(stream, status=text[:20]),
+    "name": lambda stream, text: head(stream, (text.lower(), "x"), end=True),
+    "value": lambda stream, text: head(stream, ("transfer-encoding", text)),
+    "encoding": lambda stream, text: (
+        head(stream, ("content-encoding", text)) + frame(DATA, END_STREAM, stream, b"x")
     ),
-    "length": lambda stream, said: head(stream, ("content-length", said)),
-    "goaway": lambda stream, said: goaway(stream, 11, said.encode()),
-    "goaway, at the limit": lambda stream, said: goaway(stream, 11, b"x" * 85 + said.encode()),
-    "error": lambda stream, said: (
-        head(stream, ("x-request-id", said), ("location", said), status="400")
+    "length": lambda stream, text: head(stream, ("content-length", text)),
+    "goaway": lambda stream, text: goaway(stream, 11, text.encode()),
+    "goaway, at the limit": lambda stream, text: goaway(stream, 11, b"x" * 85 + text.encode()),
+    "error": lambda stream, text: (
+        head(stream, ("x-request-id", text), ("location", text), status="400")
         + frame(
-            DATA, END_STREAM, stream, f'{{"error": {{"message": "bad {said}", "code": "{said}"}}}}'.encode()
+            DATA, END_STREAM, stream, f'{{"error": {{"message": "bad {text}", "code": "{text}"}}}}'.encode()
         )
     ),
-    "answer": lambda stream, said: answered(stream, chat(f"no {said}")),
-    "rubbish": lambda stream, said: said.encode() * 3,
+    "answer": lambda stream, text: answered(stream, chat(f"no {text}")),
+    "rubbish": lambda stream, text: text.encode() * 3,
 }
 
 
@@ -153,10 +153,10 @@ async def test_no_error_shows_a_key_that_the_server_repeats(
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
-        async for asked in talk.requests():
-            await talk.send(ECHOES[where](asked.stream, ESCAPINGS[escaping](KEY)))
+        async for request in talk.requests():
+            await talk.send(ECHOES[where](request.stream, ESCAPINGS[escaping](KEY)))
             if where.startswith("goaway"):
-                await talk.heard()
+                await talk.drained()
                 return
 
     async with (
@@ -167,5 +167,5 @@ async def test_no_error_shows_a_key_that_the_server_repeats(
             found = await failures(client)
             assert found, "no error was checked"
             for error in found:
-                leaks = {(place, said) for place, said in told(error) if shown(said)}
+                leaks = {(place, text) for place, text in texts_of(error) if shown(text)}
                 assert not leaks, (escaping, error)

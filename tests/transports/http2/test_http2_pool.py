@@ -66,7 +66,7 @@ class Gate:
 
 
 async def made(client: Client, count: int, **keywords: Any) -> Counter[str]:
-    """How so many calls at once ended: "ok" or the name of their error."""
+    """The results of concurrent calls: "ok" or the name of the error."""
     ends: Counter[str] = Counter()
 
     async def make(number: int) -> None:
@@ -84,7 +84,7 @@ async def made(client: Client, count: int, **keywords: Any) -> Counter[str]:
     return ends
 
 
-async def heard(server: RawServer, talk: Http2Peer) -> None:
+async def drained(server: RawServer, talk: Http2Peer) -> None:
     """Wait until the client has read what this connection has sent so far."""
     pings = talk.pings
     await talk.send(frame(PING, 0, 0, b"received"))
@@ -152,11 +152,11 @@ async def test_a_changed_stream_limit_is_respected(serve: Serve, connect: Connec
             await server.until(lambda: len(server.requests) == 6)
             for streams, expected in ((2, -3), (0, -5), (8, 3), (5, 0)):
                 await talk.allow(streams)
-                await heard(server, talk)
+                await drained(server, talk)
                 (connection,) = pool_of(client)._connections
                 assert connection.free_streams == expected
             await talk.allow(9)
-            await heard(server, talk)
+            await drained(server, talk)
             group.start_soon(made, client, 4)
             await server.until(lambda: len(server.requests) == 10)
             assert server.accepted == 1
@@ -172,11 +172,11 @@ async def test_waiting_calls_start_when_streams_are_allowed_again(serve: Serve, 
         await client.request("POST", "/first", {})
         (talk,) = gate.talks
         await talk.allow(0)
-        await heard(server, talk)
+        await drained(server, talk)
         gate.streams = 1
         assert await made(client, 3) == {"ok": 3}
         await talk.allow(100)
-        await heard(server, talk)
+        await drained(server, talk)
         assert await made(client, 50) == {"ok": 50}
         assert_whole(client)
         assert server.accepted <= 4
@@ -307,7 +307,7 @@ def doors(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Doors]:
 
 
 async def waiting(client: Client, count: int) -> None:
-    """Wait until so many calls wait for a connection."""
+    """Wait until this number of calls wait for a connection."""
     pool = pool_of(client)
     with anyio.fail_after(10):
         while len(pool._waiting) < count:
@@ -460,7 +460,7 @@ async def test_closing_a_client_ends_attempts_in_progress(
                     group.start_soon(call, client)
                 await server.until(lambda: len(server.requests) >= 4)
         assert len(ends) == 5
-        assert all("close" in said for said in ends)
+        assert all("close" in end for end in ends)
         await server.until(lambda: server.open == 0)
         await anyio.wait_all_tasks_blocked()
         assert open_files() == before

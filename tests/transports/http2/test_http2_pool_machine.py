@@ -1,4 +1,4 @@
-"""HTTP/2 connections, whatever the order in which calls begin, end and are cancelled; real sockets.
+"""HTTP/2 connections, with calls that begin, end and are cancelled in any order; over real sockets.
 
 Every call ends, and no stream, connection or watched socket is left.
 """
@@ -15,7 +15,16 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.transports.http2.http2_server import DATA, Asked, Http2Peer, answered, frame, goaway, head, reset
+from tests.transports.http2.http2_server import (
+    DATA,
+    Http2Peer,
+    ServerRequest,
+    answered,
+    frame,
+    goaway,
+    head,
+    reset,
+)
 
 from headrace import CallError, Client, Timeout
 from headrace.transports.native import NativeTransport
@@ -39,7 +48,7 @@ STEPS = st.lists(
 
 
 @attrs.define(eq=False)
-class Asking:
+class MachineCall:
     """A call, and its stream on the server, if it has one."""
 
     number: int
@@ -52,7 +61,7 @@ class Machine:
     """Runs steps, and checks the connections after each."""
 
     def __init__(self) -> None:
-        self.asked: list[Asking] = []
+        self.calls: list[MachineCall] = []
         self.talks: list[tuple[Http2Peer, Peer]] = []
         self.streams = STREAMS
 
@@ -66,20 +75,20 @@ class Machine:
         finally:
             self.talks.remove((talk, peer))
 
-    async def _ask(self, client: Client, asking: Asking) -> None:
-        with asking.scope, contextlib.suppress(CallError):
-            reply = await client.request("POST", f"/{asking.number}", {}, timeout=Timeout(None))
-            if reply.body != {"target": f"/v1/{asking.number}"}:
-                asking.wrong = reply.body
-        asking.over = True
+    async def _ask(self, client: Client, call: MachineCall) -> None:
+        with call.scope, contextlib.suppress(CallError):
+            reply = await client.request("POST", f"/{call.number}", {}, timeout=Timeout(None))
+            if reply.body != {"target": f"/v1/{call.number}"}:
+                call.wrong = reply.body
+        call.over = True
 
     async def play(self, server: RawServer, client: Client, steps: list[tuple[str, int]]) -> None:
         async with anyio.create_task_group() as group:
             for step, which in steps:
                 if step == "begin":
                     for _ in range(which):
-                        self.asked.append(Asking(len(self.asked)))
-                        group.start_soon(self._ask, client, self.asked[-1])
+                        self.calls.append(MachineCall(len(self.calls)))
+                        group.start_soon(self._ask, client, self.calls[-1])
                 elif step == "allow":
                     self.streams = which
                     for talk, _ in list(self.talks):
@@ -90,30 +99,30 @@ class Machine:
                 await self._settle()
             self.streams = STREAMS
             await self._finish()
-        assert not [asking.wrong for asking in self.asked if asking.wrong is not None]
+        assert not [call.wrong for call in self.calls if call.wrong is not None]
 
     async def _end(self, step: str, which: int) -> None:
-        alive = [asking for asking in self.asked if not asking.over]
-        there = [(talk, peer, asked) for talk, peer in self.talks for asked in talk.whole]
+        alive = [call for call in self.calls if not call.over]
+        there = [(talk, peer, request) for talk, peer in self.talks for request in talk.whole]
         if step == "cancel" and alive:
             alive[which % len(alive)].scope.cancel()
         elif there:
-            talk, peer, asked = there[which % len(there)]
+            talk, peer, request = there[which % len(there)]
             if step == "cancel as it ends":
-                (asking,) = (asking for asking in self.asked if asked.target == f"/v1/{asking.number}")
-                asking.scope.cancel()
+                (call,) = (call for call in self.calls if request.target == f"/v1/{call.number}")
+                call.scope.cancel()
             with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                await self._say(step, talk, peer, asked)
+                await self._say(step, talk, peer, request)
 
-    async def _say(self, step: str, talk: Http2Peer, peer: Peer, asked: Asked) -> None:
-        stream = asked.stream
-        talk.whole.remove(asked)
+    async def _say(self, step: str, talk: Http2Peer, peer: Peer, request: ServerRequest) -> None:
+        stream = request.stream
+        talk.whole.remove(request)
         frames = {
             "reset": reset(stream, 8),
             "refuse": reset(stream, 7),
             "half": head(stream) + frame(DATA, 0, stream, b"{") + reset(stream, 2),
             "broken": head(stream, ("connection", "close")),
-            "goaway": answered(stream, b'{"target":"%b"}' % asked.target.encode()) + goaway(stream),
+            "goaway": answered(stream, b'{"target":"%b"}' % request.target.encode()) + goaway(stream),
             "goaway before": goaway(0),
             "rubbish": b"SSH-2.0-x\r\n" + b"x" * 20,
         }
@@ -124,12 +133,12 @@ class Machine:
         elif step in frames:
             await talk.send(frames[step])
         else:
-            await talk.answer(asked)
+            await talk.answer(request)
 
     async def _finish(self) -> None:
         """Answer everything, until every call has ended."""
         for _ in range(500):
-            if all(asking.over for asking in self.asked):
+            if all(call.over for call in self.calls):
                 return
             for talk, _ in list(self.talks):
                 with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -138,9 +147,7 @@ class Machine:
                     while talk.whole:
                         await talk.answer(talk.whole.popleft())
             await self._settle()
-        raise AssertionError(
-            f"calls are stuck: {[asking.number for asking in self.asked if not asking.over]}"
-        )
+        raise AssertionError(f"calls are stuck: {[call.number for call in self.calls if not call.over]}")
 
     async def _settle(self) -> None:
         """Wait until both sides have done their work; the rest is done later."""
@@ -187,7 +194,7 @@ def test_every_call_ends_and_nothing_is_left(
                 ) as client:
                     await machine.play(server, client, steps)
                     assert client.in_flight == 0
-                    if machine.asked:
+                    if machine.calls:
                         await machine._settle()
                         assert_nothing_left(client)
                 await server.until(lambda: server.open == 0)

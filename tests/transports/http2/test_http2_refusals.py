@@ -45,7 +45,7 @@ async def assert_sound(client: Client) -> None:
 
 
 async def made(client: Client, count: int) -> list[Reply | CallError]:
-    """The results of so many calls at once, in the order of their streams."""
+    """The results of concurrent calls, in the order of their streams."""
     ends: dict[int, Reply | CallError] = {}
 
     async def make(number: int) -> None:
@@ -83,12 +83,12 @@ async def test_a_refused_request_is_sent_again_at_most_three_times(
     async def script(peer: Peer) -> None:
         nonlocal refused
         talk = await Http2Peer(peer).begin()
-        async for asked in talk.requests():
+        async for request in talk.requests():
             if refused < times:
                 refused += 1
-                await talk.send(reset(asked.stream, REFUSED_STREAM))
+                await talk.send(reset(request.stream, REFUSED_STREAM))
             else:
-                await talk.answer(asked)
+                await talk.answer(request)
 
     async with serve(script) as server, connect(server, http2=True) as client:
         if times < 4:
@@ -108,9 +108,9 @@ async def test_a_connection_that_refuses_early_gets_no_more_requests(serve: Serv
     """A server may still count cancelled streams, such as nginx in front of one that sleeps."""
 
     async def refuse_the_third(talk: Http2Peer) -> None:
-        asked = await talk.some(3)
-        await talk.send(reset(asked[2].stream, REFUSED_STREAM))
-        for one in asked[:2]:
+        requests = await talk.some(3)
+        await talk.send(reset(requests[2].stream, REFUSED_STREAM))
+        for one in requests[:2]:
             await talk.answer(one)
         assert await talk.request() is None
 
@@ -124,7 +124,7 @@ async def test_a_reset_ends_one_call(serve: Serve, connect: Connect, code: int, 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
         if peer.number == 0:
-            one, other = sorted(await talk.some(2), key=lambda asked: asked.target)
+            one, other = sorted(await talk.some(2), key=lambda request: request.target)
             begun = {
                 "before the head": b"",
                 "after it": head(one.stream),
@@ -167,8 +167,8 @@ async def test_a_server_that_requires_http1_gets_http1(serve: Serve, connect: Co
             await peer.answer_all()
             return
         talk = await Http2Peer(peer).begin()
-        async for asked in talk.requests():
-            await talk.send(reset(asked.stream, HTTP_1_1_REQUIRED))
+        async for request in talk.requests():
+            await talk.send(reset(request.stream, HTTP_1_1_REQUIRED))
 
     transport = NativeTransport(ssl_context=trusting)
     async with serve(script, context) as server, connect(server, transport=transport) as client:
@@ -189,12 +189,12 @@ async def test_goaway_moves_unprocessed_requests(
     streams: dict[str, int] = {}
 
     async def leave(talk: Http2Peer) -> None:
-        asked = await talk.some(3)
-        streams.update({one.target: one.stream for one in asked})
+        requests = await talk.some(3)
+        streams.update({one.target: one.stream for one in requests})
         await talk.send(goaway(last, code, b"later"))
         if not at_once:
             await moved.wait()
-        for one in asked:
+        for one in requests:
             if one.stream <= last:
                 await talk.answer(one)
         assert await talk.request() is None, "a request after GOAWAY"
@@ -204,8 +204,8 @@ async def test_goaway_moves_unprocessed_requests(
         if peer.number == 0:
             await leave(talk)
             return
-        async for asked in talk.requests():
-            await talk.answer(asked, b'{"target":"moved"}')
+        async for request in talk.requests():
+            await talk.answer(request, b'{"target":"moved"}')
             if len(server.requests) == 6 - (last + 1) // 2:
                 moved.set()
 
@@ -222,11 +222,11 @@ async def test_goaway_moves_unprocessed_requests(
 
 async def test_a_graceful_shutdown_in_two_steps_disturbs_no_call(serve: Serve, connect: Connect) -> None:
     async def leave(talk: Http2Peer) -> None:
-        asked = await talk.some(3)
+        requests = await talk.some(3)
         await talk.send(goaway(NEVER))
-        await talk.answer(asked[0])
+        await talk.answer(requests[0])
         await talk.send(goaway(5))
-        for one in asked[1:]:
+        for one in requests[1:]:
             await talk.answer(one)
         assert await talk.request() is None
 
@@ -235,7 +235,7 @@ async def test_a_graceful_shutdown_in_two_steps_disturbs_no_call(serve: Serve, c
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "expected"),
+    ("code", "data", "expected"),
     [
         (NO_ERROR, b"", "closed the connection before it answered"),
         (ENHANCE_YOUR_CALM, b"too_many_pings", r"\(ENHANCE_YOUR_CALM: 'too_many_pings'\)"),
@@ -244,14 +244,14 @@ async def test_a_graceful_shutdown_in_two_steps_disturbs_no_call(serve: Serve, c
     ],
 )
 async def test_a_close_after_goaway_is_an_error_for_processed_requests(
-    serve: Serve, connect: Connect, code: int, said: bytes, expected: str
+    serve: Serve, connect: Connect, code: int, data: bytes, expected: str
 ) -> None:
     processed: list[str] = []
 
     async def leave(talk: Http2Peer) -> None:
         processed.append((await talk.some(2))[0].target)
-        await talk.send(goaway(1, code, said))
-        await talk.heard()
+        await talk.send(goaway(1, code, data))
+        await talk.drained()
 
     async with serve(first(leave)) as server, connect(server, http2=True) as client:
         for number, end in enumerate(await made(client, 2)):
@@ -274,10 +274,10 @@ async def test_a_lost_connection_fails_each_of_its_calls(
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
         if peer.number == 0:
-            for asked in await talk.some(5):
+            for request in await talk.some(5):
                 if begun:
-                    await talk.send(head(asked.stream), frame(DATA, 0, asked.stream, b"{"))
-            await talk.heard()
+                    await talk.send(head(request.stream), frame(DATA, 0, request.stream, b"{"))
+            await talk.drained()
             await getattr(peer, end)()
         else:
             await talk.answer_all()
@@ -297,9 +297,9 @@ async def test_response_and_goaway_in_one_packet_leave_no_call_waiting(
 
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer, streams=1).begin()
-        asked = await talk.request()
-        if asked is not None:
-            await talk.send(answered(asked.stream), goaway(asked.stream))
+        request = await talk.request()
+        if request is not None:
+            await talk.send(answered(request.stream), goaway(request.stream))
 
     async with serve(script) as server, connect(server, http2=True, timeout=5.0) as client:
         await client.request("POST", "/first", {})  # so that the number of streams is known

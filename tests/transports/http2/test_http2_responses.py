@@ -47,7 +47,7 @@ EVENTS = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":
 PADDING = b"\0" * 200
 
 
-def answering(*frames: bytes) -> Callable[[Peer], Awaitable[None]]:
+def answers_first(*frames: bytes) -> Callable[[Peer], Awaitable[None]]:
     """A script: answer the first request with these frames, all others with their targets."""
 
     async def script(peer: Peer) -> None:
@@ -165,7 +165,7 @@ async def test_requests_and_responses_may_have_no_body(
     serve: Serve, connect: Connect, method: str, write: float | None
 ) -> None:
     status, headers = ("200", [("content-length", "1000")]) if method == "HEAD" else ("204", [])
-    async with serve(answering(head(1, *headers, status=status, end=True))) as server:
+    async with serve(answers_first(head(1, *headers, status=status, end=True))) as server:
         async with connect(server, http2=True, timeout=Timeout(5, write=write)) as client:
             reply = await client.request(method, "/a")
             assert (reply.status, reply.content) == (int(status), b"")
@@ -177,8 +177,8 @@ async def test_requests_and_responses_may_have_no_body(
 async def test_compressed_responses_are_decoded(serve: Serve, connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         talk = await Http2Peer(peer).begin()
-        async for asked in talk.requests():
-            await talk.answer(asked, gzip.compress(JSON), ("content-encoding", "gzip"))
+        async for request in talk.requests():
+            await talk.answer(request, gzip.compress(JSON), ("content-encoding", "gzip"))
 
     async with serve(script) as server, connect(server, http2=True) as client:
         assert (await client.request("POST", "/a", {})).body == {"a": 1}
@@ -307,7 +307,7 @@ async def test_a_malformed_response_fails_one_call(serve: Serve, connect: Connec
 async def test_a_protocol_violation_ends_the_connection(
     serve: Serve, connect: Connect, kind: str, streamed: bool
 ) -> None:
-    async with serve(answering(*BROKEN[kind])) as server, connect(server, http2=True) as client:
+    async with serve(answers_first(*BROKEN[kind])) as server, connect(server, http2=True) as client:
         with pytest.raises(ProtocolError) as caught:  # noqa: PT012
             if streamed:
                 async with client.stream("Hallo") as stream:
@@ -329,7 +329,7 @@ async def test_after_a_violation_http1_is_used_if_allowed(
 
     async def script(peer: Peer) -> None:
         if peer.stream.extra(TLSAttribute.alpn_protocol) == "h2":
-            await answering(*frames)(peer)
+            await answers_first(*frames)(peer)
         else:
             await peer.answer_all()
 

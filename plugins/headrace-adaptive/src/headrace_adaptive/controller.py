@@ -16,10 +16,10 @@ The step of growth depends on the limit at the last cut:
     below it              one, as in TCP's congestion avoidance
     above, or no cut yet  ``growth`` of the limit, at least one
 
-A refusal comes at once, and an answer takes its time. So a few tokens too many would get one waiting call
-after the other refused until the cooldown is over. During a cooldown, the token of a refused attempt is
-therefore *withheld*: it comes back after `1 / RETURNED_PER_SUCCESS` successes. This is TCP's conservation of
-packets: a new one goes in when an old one has left (Jacobson, 1988). It does not move the limit.
+A refusal is much faster than an answer. So with a few tokens too many, one waiting call after the other would
+be refused until the cooldown is over. During a cooldown, the token of a refused attempt is therefore
+*withheld*: it comes back after `1 / RETURNED_PER_SUCCESS` successes. This is TCP's conservation of packets: a
+new one goes in when an old one has left (Jacobson, 1988). It does not move the limit.
 
 Growth by one makes clients that share an endpoint converge to equal shares. If both growth and cuts were
 proportional, unequal shares would stay unequal (Chiu and Jain, 1989). Above the last cut nothing is known
@@ -126,7 +126,7 @@ class LimitController:
         self._limit_before_test = None
 
     def undo_cut(self, now: float) -> None:
-        """Chance caused the refusals: restore the limit of before the test."""
+        """Chance caused the refusals: restore the limit from before the test."""
         if self._limit_before_test is not None:
             self._limit, self._limit_before_test = max(self._limit, self._limit_before_test), None
         self._withheld = 0.0

@@ -87,7 +87,7 @@ class _ModelLimit:
     def in_use(self) -> int:
         """How many attempts are on the wire.
 
-        An attempt that waits in an inner policy borrows no token meanwhile; a borrower that still waits for a
+        An attempt that waits in an inner policy has released its token; a borrower that still waits for a
         token of the client is not in flight.
         """
         return min(self.in_flight, self.limiter.borrowed_tokens)
@@ -132,8 +132,8 @@ class _ModelLimit:
 class Adaptive:
     """Finds the concurrency that an endpoint's rate limits allow, for each of its models.
 
-    Calls over the limit wait by priority, then first in, first out; they hold no token of the client
-    meanwhile. A 429 is raised as it is, so that a retry policy can retry it. A stream counts until it ends.
+    Calls over the limit wait by priority, then first in, first out; waiting calls hold no token of the
+    client. A 429 is raised unchanged, so that a retry policy can retry it. A stream counts until it ends.
     Latency has no effect.
 
     Args:
@@ -245,7 +245,7 @@ def _on_stream_end(limit: _ModelLimit, call: Call, attempt: _StartedAttempt, res
 
 
 def _finish(limit: _ModelLimit, call: Call, attempt: _StartedAttempt, error: BaseException | None) -> None:
-    """Record the result of an attempt, then release its token: a token that a cut removes is not reused."""
+    """Record the result of an attempt, then release its token: a token removed by a cut is not reused."""
     controller, limiter = limit.controller, limit.limiter
     if not isinstance(error, RateLimited):
         limit.record_not_refused(call, attempt)

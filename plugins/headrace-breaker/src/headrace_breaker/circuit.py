@@ -5,7 +5,7 @@
     closed     every call goes through, its result is recorded
                the failure rate or the slow rate is reached             open
                ``consecutive`` calls fail in a row                      open
-               nothing but failures for ``down_after`` seconds          open
+               only failures for ``down_after`` seconds                 open
     open       every call is refused
                a call comes after ``open_for`` seconds or later         half open, the call is a probe
     half open  ``probes`` calls go through, further ones are refused
@@ -44,7 +44,7 @@ class CircuitState(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class CircuitConfig:
-    """When a circuit opens and closes; see `headrace_breaker.Breaker`."""
+    """The conditions under which a circuit opens and closes; see `headrace_breaker.Breaker`."""
 
     failure_rate: float | None
     slow_rate: float | None = None

@@ -32,17 +32,17 @@ from headrace_breaker.circuit import Circuit, CircuitConfig, CircuitState
 _FAILURES = (ServerError, ConnectError, CallTimeout, ProtocolError)
 _SLOW = "its replies are slow"
 _REASON_LIMIT = 300
-"""Characters of the last failure's message that `CircuitOpen` quotes at most."""
+"""Maximum number of characters of the last failure's message that `CircuitOpen` quotes."""
 
 _NOT_FAILURES = (StatusError, InvalidReply, ReplyTooLarge, AnswerError)
 
 
 def is_endpoint_failure(error: BaseException) -> bool | None:
-    """Whether ``error`` is a failure of the endpoint; None if it says nothing about the endpoint.
+    """Whether ``error`` is a failure of the endpoint; None if it shows nothing about the endpoint.
 
-    Failures are 5xx, 408, connection errors, broken or incomplete replies, and timeouts. Any other reply, 4xx
-    above all, shows that the endpoint is up. The caller's own deadline, a cancellation and errors of an inner
-    policy say nothing.
+    Failures are 5xx, 408, connection errors, broken or incomplete replies, and timeouts. Any other reply,
+    such as a 4xx, shows that the endpoint is up. The caller's own deadline, a cancellation and errors of an
+    inner policy show nothing.
     """
     if isinstance(error, DeadlineExceeded):
         return None
@@ -72,22 +72,22 @@ class Breaker:
     """Stops calls to an endpoint that fails, so that they fail fast: one circuit per base URL.
 
     Any of four conditions opens a circuit; None switches a condition off. While a circuit is open, calls fail
-    at once with `CircuitOpen`. An attempt is checked when it has its token, and again after each wait. The
-    time it waits does not make it slow. A stream is slow if its first chunk is.
+    at once with `CircuitOpen`. An attempt is checked when it has its token, and again after each wait. Time
+    spent waiting does not make an attempt slow. A stream is slow if its first chunk is.
 
     Args:
         failure_rate: Opens if at least this share of the latest calls failed, above 0 up to 1 (default 0.5).
         slow_rate: Opens if at least this share of them took longer than ``slow_after`` (default None).
         slow_after: Seconds; needed with ``slow_rate`` (default None).
         consecutive: Opens after this many failures in a row (default None).
-        down_after: Opens after this many seconds with nothing but failures, ``minimum_calls`` at least
+        down_after: Opens after this many seconds with only failures, at least ``minimum_calls`` of them
             (default 2).
         window: Seconds; the latest calls are those of this time (default 60).
         window_calls: Use this many of the latest calls instead of ``window`` (default None).
         minimum_calls: Results that are needed before a rate is checked (default 20).
         open_for: Seconds until the first probe (default 60).
-        probes: Calls that are let through then (default 3). The circuit closes if all of them succeed. It
-            opens again if one fails, or if ``slow_rate`` of them are slow.
+        probes: Calls that are let through after ``open_for`` (default 3). The circuit closes if all of them
+            succeed. It opens again if one fails, or if ``slow_rate`` of them are slow.
 
     Raises:
         SettingsError: A value is out of range, no condition is on, both windows or none are set, or only one
@@ -215,7 +215,7 @@ class Breaker:
         self._record(circuit, call, result.error, took)
 
     def _recheck(self, call: Call) -> None:
-        """Refuse an attempt after a wait if the circuit has opened meanwhile."""
+        """Refuse an attempt after a wait if the circuit opened during the wait."""
         circuit = self._circuits[call.endpoint.base_url]
         if call.notes[self.name] != circuit.generation:
             if circuit.state is not CircuitState.CLOSED:

@@ -1,4 +1,4 @@
-"""What a closed circuit remembers: how many of the latest calls failed, and how many were slow."""
+"""The window of a closed circuit: how many of the latest calls failed, and how many were slow."""
 
 from __future__ import annotations
 

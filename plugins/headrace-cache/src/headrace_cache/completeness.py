@@ -1,8 +1,8 @@
 """Which replies have an answer, and which answers are complete.
 
-An answer is complete if the model ended it, or if it has the length that the request allows. Others may be
-different at the next call: answers that a filter stopped, the model refused or the endpoint broke off, and
-responses that are not completed.
+An answer is complete if the model ended it, or if it has the length that the request allows. Other answers
+may be different at the next call: those stopped by a filter, refused by the model or broken off by the
+endpoint, and responses that are not completed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REASON_MARKERS = (b'"choices"', b'"stop_reason"', b'"output"')
 
 
 def expected_for(path: str) -> ExpectedBody | None:
-    """What the reply to a POST of this path must hold, with any prefix of the path; None for messages."""
+    """What the reply to a POST to this path, after any prefix, must contain; None for messages."""
     path = path.partition("?")[0]
     return next((expected_body(known) for known in _KNOWN_PATHS if path.endswith(known)), None)
 
@@ -30,7 +30,7 @@ def expected_for(path: str) -> ExpectedBody | None:
 def has_answer(path: str, reply: Reply) -> bool:
     """Whether a reply has an answer.
 
-    headrace has checked that already for the paths that it knows. The paths of an SDK begin with a version.
+    headrace has already checked replies to known paths. The paths of an SDK begin with a version.
     """
     if expected_body(path) is not None:
         return True

@@ -144,7 +144,7 @@ class Database:
 
 def _create_file(path: Path) -> None:
     """Create an empty file that only its owner can read; SQLite gives its log the same mode."""
-    # Only if it does not exist: opening and closing it would drop the locks that this process has on it.
+    # Only if it does not exist: opening and closing it would release this process's locks on it.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
@@ -164,7 +164,7 @@ def _prepare_reader(reader: sqlite3.Connection) -> None:
 
 def _prepare_tables(writer: sqlite3.Connection, path: Path) -> None:
     """Create the tables if needed; processes that start at the same time wait for each other."""
-    with _transaction(writer, "DEFERRED"):  # check first: the file may belong to another program
+    with _transaction(writer, "DEFERRED"):  # check before writing: the file may belong to another program
         _is_empty(writer, path)
     started = time.monotonic()
     while True:

@@ -15,9 +15,9 @@ _ZERO = Decimal(0)
 
 @attrs.frozen
 class CacheEntry:
-    """What is stored of a reply.
+    """The stored part of a reply.
 
-    Other headers than the content type are not stored: they describe one call, such as its limits and id.
+    Headers other than the content type are not stored: they describe one call, such as its limits and id.
     """
 
     status: int

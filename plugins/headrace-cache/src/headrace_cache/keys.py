@@ -10,7 +10,7 @@ import msgspec
 from headrace import Call, Endpoint
 
 _CACHEABLE_PATHS = re.compile(r"(/.*)?/(completions|embeddings)|(/v1)?/(messages|responses)")
-"""Paths of calls that do nothing but answer; a call to another path may have effects."""
+"""Paths of calls whose only effect is an answer; a call to another path may have other effects."""
 
 _STATEFUL = ("background", "conversation")
 """Members of a ``/responses`` body: the answer comes later, or part of the question is on the server."""
@@ -57,7 +57,7 @@ def cache_key(call: Call, endpoint: Endpoint) -> bytes:
 
 
 def _account(endpoint: Endpoint) -> tuple[str | None, ...] | None:
-    """Whose answers they are: those of a key, or of the endpoint by name if its keys expire."""
+    """The owner of an endpoint's answers: its key, or its name if the key changes."""
     if endpoint.api_key is None:
         return None
     if endpoint.has_fixed_key:

@@ -49,12 +49,14 @@ def _validate_max_bytes(instance: Any, attribute: attrs.Attribute[Any], value: i
 class _SharedCall:
     """A call in flight whose result identical calls wait for.
 
+    If ``done`` is set without an entry, an error or ``uncacheable``, the call was cancelled or passed its
+    deadline, and the next waiter makes it.
+
     Attributes:
         done: Set when the result is known.
         entry: The cached reply.
         error: How the call failed.
-        uncacheable: The call has a reply, but others cannot use it. Without any of these three, the call was
-            cancelled or too late, and the next waiter makes it.
+        uncacheable: The call has a reply, but others cannot use it.
     """
 
     done: anyio.Event = attrs.field(factory=anyio.Event)
@@ -82,11 +84,11 @@ def _open_database(path: str, max_bytes: int) -> Database:
 
 @attrs.define(eq=False, kw_only=True)
 class Cache:
-    """Stores the answers to calls in an SQLite file, and gives them to later calls that are the same.
+    """Stores the answers to calls in an SQLite file, and returns them for later identical calls.
 
-    Cached are complete answers to chat and other completions, embeddings, responses and messages, of the
-    model that was asked for. Streams are not cached. An answer belongs to the endpoint that gave it. The file
-    is open while a client with this policy is open.
+    Complete answers to chat and other completions, embeddings, responses and messages are cached, if they
+    are from the requested model. Streams are not cached. An answer belongs to the endpoint that gave it. The
+    file is open while a client with this policy is open.
 
     Identical concurrent calls make one request. If it fails, all fail with its error. If its answer cannot be
     cached, the others are made at once. If it is cancelled or passes its own deadline, the next one is made.
@@ -94,7 +96,7 @@ class Cache:
 
     Args:
         path: The file, which is created if it does not exist (default None: nothing is cached).
-        max_age: Seconds for which an answer is used (default None: for ever).
+        max_age: Seconds for which an answer is used (default None: no limit).
         max_bytes: Size limit of the file (default 1 GiB). The least recently used answers are deleted first.
         clock: Returns seconds since 1970 (default `time.time`).
 
@@ -181,7 +183,7 @@ class Cache:
                 if key is not None and call.request.model == model:  # not the answer of another model
                     shared.entry = to_entry(call, reply)
                     if shared.entry is not None:
-                        # Waiters get the entry now, and not only when it is in the file.
+                        # Waiters get the entry at once: they need not wait for the file.
                         shared.done.set()
                         await store.put(CacheRow(key, shared.entry, clock()))
                 shared.uncacheable = shared.entry is None

@@ -65,7 +65,7 @@ class CacheStore:
         self._thread = anyio.CapacityLimiter(1)
 
     def close(self) -> None:
-        """Write the rest, and close the file."""
+        """Write what is not written yet, and close the file."""
         self._writer.close()
 
     def get(self, key: bytes, since: float, now: float) -> CacheEntry | None:
@@ -88,7 +88,7 @@ class CacheStore:
         return len(self._writer.batch.used) >= MAX_UNWRITTEN_HITS
 
     async def put(self, row: CacheRow) -> None:
-        """Write an entry, together with what others have to write by then."""
+        """Write an entry, together with the entries of other calls that are not written yet."""
         if self._writer.usable:
             self._writer.batch.rows.append(row)
             await self.flush()

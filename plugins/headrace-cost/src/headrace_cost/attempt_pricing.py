@@ -14,7 +14,7 @@ from headrace_cost.token_rates import ZERO, Price
 _log = logging.getLogger("headrace.cost")
 
 _MAX_MODELS = 1000
-"""Models of which something is remembered; a bound is needed because a request may name any model."""
+"""Maximum number of models with remembered state; a request may name any model."""
 
 
 class AttemptPricer:
@@ -66,7 +66,7 @@ class AttemptPricer:
         if price is None and reply.model is not None:
             price = self._price_list.find((call.endpoint, reply.model, tier))
         if result is not None and not result.complete and not reply.content:
-            usage = None  # a stream that was passed through and cut off: its counts may not be the last ones
+            usage = None  # the stream was passed through and cut off, so its counts may not be final
         charge: Charge
         if price is not None and usage is not None:
             charge = (model or reply.model, usage, price.cost(usage), None, None)
@@ -111,7 +111,7 @@ class AttemptPricer:
     ) -> Charge:
         """The charge for a reply of unknown cost; log a warning once per model."""
         if model is None:
-            return None, usage, None, None, None  # no side names a model: a list of models, a file
+            return None, usage, None, None, None  # neither names a model: a list of models, a file
         if model not in self._warned_models and len(self._warned_models) < _MAX_MODELS:
             self._warned_models.add(model)
             reason = no_price_message(model, call.endpoint) if price is None else "no usage is reported"

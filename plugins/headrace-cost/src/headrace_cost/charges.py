@@ -1,4 +1,4 @@
-"""Charges: what one attempt cost, and whether a failed attempt may be billed."""
+"""Charges: the cost of one attempt, and whether a failed attempt may be billed."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def _convert_amount(value: Decimal | int | float | str | None) -> Decimal | None
     if value is None:
         return None
     try:
-        # By way of text: the float 0.1 means one tenth, not the binary fraction next to it.
+        # Converted as text: the float 0.1 means one tenth, not the nearest binary fraction.
         amount = Decimal(str(value))
     except decimal.InvalidOperation:
         amount = Decimal("NaN")
@@ -58,9 +58,9 @@ def _convert_amount(value: Decimal | int | float | str | None) -> Decimal | None
 class Cost:
     """Prices calls in USD, and refuses calls that the budget does not cover.
 
-    A call costs what all its attempts cost, including those that were repaired or whose answer was invalid.
-    An attempt without a reply (a timeout, the loser of a hedge) may have been billed: what it cost at most is
-    its ``possible_cost``, and counts as spent.
+    The cost of a call includes all its attempts, also those with an invalid answer. An attempt without a
+    reply (a timeout, the loser of a hedge) may have been billed: its highest possible cost is its
+    ``possible_cost``, and counts as spent.
 
     The price is that of the endpoint and the model that the request names, or else of the model that the
     reply names. If neither has a price, or the endpoint reports no usage, the cost is None, never 0, and a

@@ -1,8 +1,8 @@
 """The prices of models at endpoints: the user's own prices, then those of the published list.
 
-An own price is found by one of these names, in this order: ``ENDPOINT/MODEL`` and ``MODEL``, with the model's
-name at the endpoint, and the model's name in the request. Each name is also tried without a date at its end
-(``-2025-04-14``, ``-20250414``), and without everything before its last slash (``openai/gpt-4.1``).
+The user's price is looked up by ``ENDPOINT/MODEL`` and ``MODEL``, with the model's name at the endpoint, then
+by the model's name in the request. Each name is also tried without a date at its end (``-2025-04-14``,
+``-20250414``), and without everything before its last slash (``openai/gpt-4.1``).
 """
 
 from __future__ import annotations

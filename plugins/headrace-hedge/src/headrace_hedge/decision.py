@@ -35,8 +35,8 @@ _STATEFUL = ("background", "conversation")
 def request_kind(request: Request) -> RequestKind | None:
     """The kind of a request, None if it must not be sent twice.
 
-    A request that only reads, or only asks a model, may be sent twice. A file, a batch, a background job or a
-    turn of a stored conversation would then exist twice.
+    A request that only reads, or only asks a model, may be sent twice. A request that creates a file, a
+    batch, a background job or a turn of a stored conversation must not: it would create two.
     """
     if request.method == "GET":
         return "GET", None
@@ -78,8 +78,8 @@ class HedgeBudget:
     """How many extra requests may be sent: a token bucket that is empty at first.
 
     Each call adds ``share`` of a token and each extra request takes one, so extra requests are never more
-    than that share of the calls. At most the share of `MAX_CALLS_SAVED` calls is saved. So a quiet day does
-    not allow an hour in which everything is sent twice, above all to an endpoint that is slow from overload.
+    than that share of the calls. At most the share of `MAX_CALLS_SAVED` calls is saved. Otherwise, after a
+    quiet day, everything could be sent twice for an hour, even to an endpoint that is slow from overload.
     """
 
     __slots__ = ("_balance", "_share")

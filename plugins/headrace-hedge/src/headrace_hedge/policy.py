@@ -61,10 +61,10 @@ def _validate_share(instance: Any, attribute: attrs.Attribute[Any], value: float
 class Hedge:
     """Sends a slow request again, and uses the reply that comes first.
 
-    The other requests are cancelled. The endpoint may go on with them and charge for them; how much is not
-    known. Extra requests go to other endpoints if the call has several, and each needs its own token. A
-    request that fails while another is in flight leaves the call to it; if all fail, the error of the first
-    is raised. Only GETs and POSTs that ask a model are hedged, and no streams.
+    The other requests are cancelled. The endpoint may finish them and charge for them; how much is not known.
+    Extra requests go to other endpoints if the call has several, and each needs its own token. If a request
+    fails while another is in flight, the call waits for the other; if all fail, the error of the first is
+    raised. Only GETs and POSTs that ask a model are hedged; streams are not.
 
     Args:
         after: When to send another request: seconds that the latest request has been on the wire, or a
@@ -126,7 +126,7 @@ class Hedge:
             else:
                 stopwatch, reply = await race(call, seconds)
             if stopwatch.started:
-                # Also of a hedged call from its first request on, or the percentile would sink.
+                # For a hedged call from its first request on; otherwise the percentile would sink.
                 latencies.record(call.now() - stopwatch.started)
             return reply
 

@@ -16,13 +16,13 @@ from headrace_hedge.stopwatch import Stopwatch
 class Race:
     """Sends a call, and sends it again while no reply comes.
 
-    The first request is the call itself. Each extra request is a `Call` of its own with its own token and
-    notes, because inner policies write to them. It starts from the state that the call had at the start. At
-    the end, the call takes over the state of the winner.
+    The first request is the call itself. Each extra request is a separate `Call` with its own token and
+    notes, because inner policies write to them. It starts from the initial state of the call. At the end, the
+    call takes over the state of the winner.
 
     Attributes:
         winner: The request whose reply came first.
-        extra_sent: Extra requests that got a token; one more may have waited for a token in vain.
+        extra_sent: Extra requests that got a token; another one may have waited without getting a token.
         stopwatch: The stopwatch of the first request.
     """
 
@@ -46,8 +46,7 @@ class Race:
     async def run(self, after: float, most: int, budget: HedgeBudget) -> Reply:
         """Return the reply that comes first.
 
-        A request that fails leaves the call to those still in flight. No request is in flight any more when
-        this returns.
+        If a request fails, the others continue. No request is in flight any more when this returns.
 
         Args:
             after: Seconds that the latest request is on the wire before the next one is sent.
@@ -86,7 +85,7 @@ class Race:
         except CallError as error:
             self._failures[request] = error
             if len(self._failures) == len(self._stopwatches):
-                group.cancel_scope.cancel()  # send no further one
+                group.cancel_scope.cancel()  # no further request is sent
             self._stopwatches[request].mark_failed()
             return
         if self.winner is None:
@@ -94,7 +93,7 @@ class Race:
             group.cancel_scope.cancel()
 
     def _new_extra(self, after: float) -> Call:
-        """A new call like this one, for an endpoint that was not tried if there is one."""
+        """A copy of the call, for an untried endpoint if there is one."""
         call = self._call
         tried = {request.endpoint for request in self._stopwatches}
         untried = tuple([endpoint for endpoint in call.endpoints if endpoint not in tried])

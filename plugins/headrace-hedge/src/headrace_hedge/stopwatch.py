@@ -35,7 +35,7 @@ class Stopwatch:
         call.notes[NOTE_KEY] = self
 
     async def time_attempt(self, send: Send) -> Reply:
-        """Make an attempt, and run while it is made."""
+        """Make an attempt; the stopwatch runs while it is made."""
         call = self._call
         others = call.on_resume
         call.on_resume = (*others, self._start)
@@ -54,7 +54,7 @@ class Stopwatch:
         self._changed.set()
 
     def mark_failed(self) -> None:
-        """The request has failed and starts no more attempts: count on from the last start."""
+        """The request has failed and starts no more attempts: keep counting from the last start."""
         self._failed = True
         self._changed.set()
 
@@ -63,7 +63,7 @@ class Stopwatch:
         self._call.notes.pop(NOTE_KEY, None)
 
     async def wait_until_elapsed(self, seconds: float) -> None:
-        """Wait until it has run for ``seconds`` since its last start."""
+        """Wait until the stopwatch has run for ``seconds`` since its last start."""
         call = self._call
         while True:
             if self._failed or (self._running and not call.is_waiting):

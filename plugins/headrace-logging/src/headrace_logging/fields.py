@@ -13,7 +13,7 @@ from typing import Any
 from headrace import AnswerError, Call, CallError, Endpoint, InvalidReply, Reply, StatusError, Usage
 
 BODY_LIMIT = 2_000
-"""The number of characters of a body that are logged at most."""
+"""Maximum number of characters of a body that are logged."""
 
 _NEEDS_QUOTES = re.compile(r'[\s"=]')
 
@@ -100,7 +100,7 @@ def error_fields(call: Call, error: Exception, bodies: bool) -> dict[str, Any]:
 
 def body_text(content: bytes, endpoint: Endpoint) -> str:
     """The start of a body, without the endpoint's key."""
-    # The key is removed before the cut, so that no half of it remains at the end.
+    # Redact before the cut, so that no part of the key remains at the end.
     text = endpoint.without_key(content).decode("utf-8", "replace")
     return text if len(text) <= BODY_LIMIT else text[:BODY_LIMIT] + "…"
 

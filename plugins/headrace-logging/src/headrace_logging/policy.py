@@ -23,7 +23,7 @@ _log = logging.getLogger("headrace.calls")
 
 _LEVELS = dict.fromkeys(("retry", "retry_budget", "failover", "circuit", "pause"), logging.WARNING)
 _LEVELS |= dict.fromkeys(("hedge", "adaptive", "redis"), logging.INFO)
-"""The events that are logged, and their levels. Other events are not, because they may quote an answer.
+"""The events that are logged, and their levels. Other events are not logged: they may quote an answer.
 
 ``redis`` is not a warning, because headrace-redis logs its own.
 """

@@ -102,7 +102,7 @@ def _usage_attributes(usage: Usage, conventions: Conventions) -> dict[str, Value
 
 
 def answer_attributes(reply: Reply, conventions: Conventions) -> dict[str, Value]:
-    """Return what only the body has: the answer's id and the finish reason of each choice."""
+    """Return the attributes that only the body has: the answer's id and each choice's finish reason."""
     try:
         body = reply.body
     except InvalidReply:  # a stream that broke or was passed through, or a file

@@ -72,7 +72,7 @@ class CallSpan:
         if reply is not None:
             attributes |= reply_attributes(reply, self._conventions)
         self._set(attributes)
-        if reply is not None and self.target.operation != "embeddings":  # these are megabytes and have no id
+        if reply is not None and self.target.operation != "embeddings":  # megabytes, and without an id
             self._set(answer_attributes(reply, self._conventions))
             if self._content and reply.content:
                 self._set(output_attributes(reply.body, self._conventions))

@@ -1,4 +1,4 @@
-"""What is known of a call before it is made: operation, provider, model and server.
+"""The attributes of a call that are known before it is made: operation, provider, model and server.
 
 Samplers use these attributes, and all metrics have them, so each has few values.
 """

@@ -1,4 +1,4 @@
-"""What a call needs of each kind of limit: its estimate, what it used, and how long answers are."""
+"""The demand of a call for each kind of limit: its estimate, its actual use, and the length of answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def estimate_need(content: bytes, output: int) -> CallDemand:
 
 
 def actual_need(usage: Usage, estimate: CallDemand) -> CallDemand:
-    """Return what a call used; where the endpoint does not report it, the estimate.
+    """Return what a call used; the estimate for what the endpoint does not report.
 
     Cached input is not part of ``input_tokens``: providers that limit input do not count it.
     """
@@ -58,9 +58,9 @@ class Admission:
     Attributes:
         begun: When it was admitted.
         number: The number of its attempt.
-        taken: What all calls admitted by then were estimated to need.
-        need: What this call is estimated to need; None if tokens are not counted.
-        unbounded: Its body sets no limit to the length of its answer.
+        taken: The sum of the estimates of all calls admitted by then.
+        need: The estimate of this call; None if tokens are not counted.
+        unbounded: Whether its body sets no limit to the length of its answer.
     """
 
     begun: float

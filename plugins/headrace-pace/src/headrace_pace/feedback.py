@@ -1,4 +1,4 @@
-"""What an attempt tells the rate limiter: what it used, its result, and the limits in its response."""
+"""Feedback of an attempt to the rate limiter: its use, its result, and the limits in its response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace_pace.rate_limit_headers import KINDS, RateLimitInfo, read_limits
 from headrace_pace.rate_limiter import RateLimiter
 
 _DAILY_PAUSE = 3600.0
-"""Seconds of a pause when a daily quota is used up and the endpoint does not say until when."""
+"""Seconds of a pause when a daily quota is used up and the endpoint does not say how long to wait."""
 
 
 def estimate(limiter: RateLimiter, call: Call) -> tuple[CallDemand, bool]:
@@ -49,8 +49,8 @@ def record_failure(
 ) -> None:
     """Settle a failed attempt, and record a 429."""
     if not isinstance(error, StatusError):
-        # A response that is not a valid answer has its usage. If the response broke or took too long, nothing
-        # is known, and the endpoint counted what it accepted: the estimate stays.
+        # An invalid answer still reports its usage. If the response broke or took too long, its usage is not
+        # known, but the endpoint counted it: the estimate stays.
         if error.partial is not None:
             _settle(limiter, call, admission, error.partial)
             _update(limiter, call, admission, error.partial.headers)

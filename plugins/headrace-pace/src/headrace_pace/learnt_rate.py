@@ -1,14 +1,14 @@
 """A rate that no header reports: found by reaching the limit, and kept just below it.
 
-When the endpoint rejects a call, its limit is used up, whether it is a bucket or a window. So what is
-accepted between two rejections is what was refilled between them: accepted attempts divided by seconds are
-the limit. This holds for the rejections of one moment, where the time is short and the figure rough. It holds
-better for two separate times at which the limit was reached. Before the limit was reached once, the attempts
+When the endpoint rejects a call, its limit is used up, whether it is a bucket or a window. So the attempts
+accepted between two rejections are those refilled between them, and the limit is that number divided by the
+seconds. Within one burst of rejections this figure is rough, because the time is short. It is better between
+two separate times at which the limit was reached. Until the limit is reached for the first time, the attempts
 accepted in the last minute count as a minute's worth, because providers limit per minute. If the limit is for
-a shorter period, this is too low, and soon raised.
+a shorter period, this is too low, and is soon raised.
 
-The rate is then `MARGIN` of that. It stays there for `HOLD` seconds, and twice as long each time that the
-limit is found where it was. Then it grows: slowly, by `GROWTH` per second, and faster the longer nothing is
+The rate is set to `MARGIN` of that. It is held for `HOLD` seconds, and for twice as long each time that the
+same limit is found again. Then it grows: slowly, by `GROWTH` per second, and faster the longer nothing is
 rejected, because the limit may have changed (the same idea as in CUBIC, RFC 9438). A rate that was only
 guessed grows by `SEARCH_GROWTH` per second at once. The rate grows only while calls wait for it. It is
 forgotten when no call had to wait for `FORGET_AFTER` seconds.
@@ -25,13 +25,13 @@ GROWTH, MAX_GROWTH, DOUBLING_TIME = 0.01, 0.25, 15.0
 SEARCH_GROWTH = 0.3
 FORGET_AFTER = 300.0
 _BURST = 0.1
-"""Seconds' worth that may go at once."""
+"""Burst size, as seconds' worth of the rate."""
 _TOLERANCE = 0.2
 _MINUTE = 60.0
 _MIN_ACCEPTED, _MIN_SECONDS = 10, 5.0
-"""The attempts accepted between rejections give a rate if there are this many, or over this many seconds."""
+"""Attempts accepted between rejections, or seconds between them, that are enough to compute a rate."""
 _INITIAL_RATE, _MIN_RATE = 1.0, 1 / 60
-"""Attempts per second: where the search for an unknown rate begins, and what is always tried."""
+"""Attempts per second: the start of the search for an unknown rate, and the lowest rate."""
 
 
 class LearntRate:
@@ -63,13 +63,13 @@ class LearntRate:
         self._searching = False
 
     def limit_reached(self, now: float, accepted: int, lately: int, seconds: float) -> bool:
-        """Note that a limit was reached; return whether that gives the limit. If not, the search begins.
+        """Record that a limit was reached; return whether its rate is now known. If not, the search begins.
 
         Args:
             now: The current time in seconds.
             accepted: Attempts accepted since the start.
-            lately: Attempts accepted while the rejections came.
-            seconds: How long the rejections came.
+            lately: Attempts accepted during the rejections.
+            seconds: The duration of the rejections.
         """
         rates = [lately / seconds] if lately >= _MIN_ACCEPTED else []
         between = self._rate_since_mark(now, accepted)
@@ -85,7 +85,7 @@ class LearntRate:
         return True
 
     def blocked(self, now: float, until: float, accepted: int) -> None:
-        """Note that the endpoint accepts nothing, at least until ``until``."""
+        """Record that the endpoint accepts nothing, at least until ``until``."""
         rate = self._rate_since_mark(now, accepted)
         if rate is None:
             self._search(now, until, accepted, _INITIAL_RATE)
@@ -98,7 +98,7 @@ class LearntRate:
         return (accepted - before) / (now - since) if used_up and now - since >= _MIN_SECONDS else None
 
     def _mark_for(self, now: float) -> tuple[float, int, bool]:
-        """Return the mark to measure from; a limit reached moments ago is the one reached now."""
+        """Return the mark to measure from: the one before, if the last one belongs to the same rejections."""
         return self._mark if now - self._mark[0] >= _MIN_SECONDS else self._before
 
     def _hold_rate(self, now: float, until: float, accepted: int, rate: float) -> None:
@@ -136,7 +136,7 @@ class LearntRate:
         return max(self.delay(now), self.bucket.delay_behind(now, 1.0))
 
     def take(self, now: float) -> bool:
-        """Count a call that goes; return False if the rate should be forgotten: no call waited for long."""
+        """Count a call that is sent; return False if the rate can be forgotten: no call waited for long."""
         bucket = self.bucket
         if bucket is None:
             return True

@@ -7,16 +7,16 @@ provider, a day at another, a second at a third. There are two kinds of limits:
     fixed window    ``remaining`` is ``limit`` again at the end of the window, in ``reset``
 
 In both, ``reset`` is never longer than the period, and approaches it as the limit is used up. So the longest
-``reset`` seen is taken as the period. At first this is too short and the rate too high, but then little of
-the limit is used and nothing is at risk; it corrects itself as more is used. While half of the limit is used,
-``reset * limit / used`` is taken instead: for a bucket this is the period; for a window it is at most twice
-the period, and for one window at most. A changed limit starts again from the beginning.
+``reset`` seen is taken as the period. At first this is too short and the rate too high. That does no harm,
+because little of the limit is used by then, and it corrects itself as more is used. While half of the limit
+is used, ``reset * limit / used`` is taken instead: for a bucket this is the period; for a window it is at
+most twice the period, and for one window at most. A changed limit starts again from the beginning.
 
 ``remaining`` only lowers the level of the bucket. It was true at some moment between sending and response. It
-may not include calls sent since then, nor what was refilled since then. So two amounts are subtracted: what
-the calls sent since took beyond the refill, and a twentieth of the limit, for other users of the account and
-for calls in flight. Some calls in flight may have been rejected, which took nothing. As no endpoint keeps
-debts, the level of ``remaining`` is not lowered below zero for them.
+may not include later calls and refills. So two amounts are subtracted: what later calls took beyond the
+refill, and a twentieth of the limit, for other users of the account and for calls in flight. Some calls in
+flight may have been rejected, which took nothing. As no endpoint keeps debts, the level of ``remaining`` is
+not lowered below zero for them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class LimitTracker:
 
     Args:
         per_minute: The limit as set; None: learnt from responses.
-        burst: Seconds' worth of a limit that was set that may go at once. A learnt limit has no such bound.
-        least: Capacity of the bucket at least, whatever ``burst`` is.
+        burst: Burst size, as seconds' worth of a limit that is set. A learnt limit has no such bound.
+        least: Minimum capacity of the bucket for any ``burst``.
         now: The current time in seconds.
     """
 
@@ -55,7 +55,7 @@ class LimitTracker:
             info: What the response reported of this limit.
             now: The current time in seconds.
             elapsed: Seconds since the call of that response began.
-            taken: What calls that began after it have taken since.
+            taken: The amount that later calls have taken.
         """
         limit, remaining, reset = info.limit, info.remaining, info.reset
         used = 0.0 if limit is None or remaining is None else max(0.0, limit - remaining)

@@ -10,7 +10,7 @@ class PaceState:
     """What may be sent at once now.
 
     Attributes:
-        requests: Requests; None if no limit is known; negative for a debt that is waited off.
+        requests: Requests; None if no limit is known; negative for a debt that calls wait for.
         tokens: Input and output tokens together, in the same way.
         paused_for: Seconds until the pause is over, 0 without a pause.
         waiting: Calls that wait.

@@ -5,7 +5,7 @@ other calls wait for its result:
 
     it succeeds                             the pause is over
     it is not rejected for `PROBE_TIMEOUT`  the pause is over: a rejection comes early, an answer takes longer
-    it is rejected                          the pause goes on for twice as long, up to `MAX_STEP`, or for as
+    it is rejected                          the pause continues for twice as long, up to `MAX_STEP`, or for as
                                             long as the endpoint asks, if that is longer
     it fails otherwise, or is cancelled     the next call may be the probe
 
@@ -26,7 +26,7 @@ PROBE_TIMEOUT = 2.0
 
 
 class Pause:
-    """While the pause ``holds``, only probes go, and not before ``until``."""
+    """While the pause ``holds``, only probes are sent, and not before ``until``."""
 
     __slots__ = ("_length", "_probe", "_probe_began", "_reserved_for", "holds", "until")
 
@@ -68,7 +68,7 @@ class Pause:
             now: The current time in seconds.
             number: The number of the attempt.
             retry_after: Seconds that the endpoint asks to wait, None if it does not say.
-            step: A pause that did not help is doubled, up to so many seconds.
+            step: Maximum seconds to which a pause that did not help is doubled.
 
         Returns:
             The length of the pause if it begins now, else None.
@@ -88,7 +88,7 @@ class Pause:
         return None
 
     def reserve(self, caller: object) -> None:
-        """While the pause holds, keep the probe for ``caller``, which goes as soon as it can."""
+        """While the pause holds, reserve the probe for ``caller``, which is sent as soon as possible."""
         if self.holds:
             self._reserved_for = caller
 
@@ -98,11 +98,11 @@ class Pause:
             self._reserved_for = None
 
     def record_probe(self, now: float, number: int) -> None:
-        """Note that an attempt goes while the pause holds: it is the probe."""
+        """Record that an attempt is sent while the pause holds: it is the probe."""
         self._probe, self._probe_began = number, now
 
     def record_result(self, number: int, *, succeeded: bool) -> None:
-        """Note the result of an attempt that was not rejected."""
+        """Record the result of an attempt that was not rejected."""
         if number == self._probe:
             self._probe = None
             if succeeded:

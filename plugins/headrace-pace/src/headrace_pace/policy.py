@@ -143,7 +143,7 @@ class Pace(RateLimits):
             limiter.leave(now, waiter)
             if not limiter.delay(now, need):
                 return
-            # The tokens came too late for the booked turn.
+            # The call got its tokens too late for the booked turn.
             limiter.wake_if_earlier(call.now)
             priority = call.priority + _REQUEUE_BONUS
 

@@ -11,7 +11,7 @@
 
 KIND is ``requests``, ``tokens``, ``input-tokens`` or ``output-tokens``. If the name does not contain the
 period of a limit, the period is learnt (`headrace_pace.limit_tracker`): a daily limit is not taken as one per
-minute. Monthly limits are not read; no pace is slow enough for them.
+minute. Monthly limits are not read: they are too long to pace calls by.
 
 The values are untrusted text: a value that is not a sensible number or time, such as Azure's -1, is ignored.
 """

@@ -6,11 +6,10 @@ Waiting calls are served by priority, and in order of arrival among equals. No c
 call does not starve among small ones.
 
 A waiting call has released the tokens of its client's concurrency limiter. So its turn comes in two steps.
-When the limits allow the call, it leaves the queue and books its turn: what it needs is reserved, so later
-calls find less. Then it acquires its tokens again, which may take long. Only when it holds them does it
-release the booking, and it goes if the limits still allow it (`RateLimiter.delay`). Otherwise it queues
-again, before the calls that have had no turn. So a call counts at the moment when it goes, and old turns do
-not all go at once.
+When the limits allow the call, it leaves the queue and books its turn: what it needs is reserved, so less is
+left for later calls. Then it acquires its tokens again, which may take long. When it holds them, it releases
+the booking, and is sent if the limits still allow it (`RateLimiter.delay`). Otherwise it queues again, before
+the calls that have had no turn. So a call counts when it is sent, and old turns are not all used at once.
 
 Three things limit calls: the buckets of limits that are set or reported by responses; a rate learnt from
 rejections (`headrace_pace.learnt_rate`); and a pause. `headrace.plugins.RateLimitDetector` decides which
@@ -36,7 +35,7 @@ class RateLimiter:
 
     Args:
         limits: The limits per minute that are set.
-        burst: Seconds' worth of a limit that was set that may go at once.
+        burst: Burst size, as seconds' worth of a limit that is set.
         now: The current time.
 
     Attributes:
@@ -44,8 +43,8 @@ class RateLimiter:
         pending: How many calls wait for their turn or have booked it.
         sent: Attempts admitted so far.
         rejected: Attempts that got a 429.
-        taken: What admitted calls were estimated to need, if tokens are counted.
-        next_turn_at: When the turn of the first waiting call comes, as far as it knows.
+        taken: The sum of the estimates of admitted calls, if tokens are counted.
+        next_turn_at: When the turn of the first waiting call comes, as it last computed.
         needs_results: Whether `record_result` must be called for each attempt.
         counts_tokens: Whether tokens are limited.
         unlimited: Whether calls need not wait: no limit is known and no pause holds.
@@ -92,7 +91,7 @@ class RateLimiter:
         return delay if delay > EPSILON else 0.0
 
     def minimum_delay(self, now: float, priority: float = 0) -> float:
-        """Return the seconds that a call which joins now waits at least, unless calls before it give up.
+        """Return the minimum wait in seconds of a call that joins now, unless calls before it are cancelled.
 
         Considers the pause and the limits of requests. Tokens may be returned, so they are ignored.
         """
@@ -157,7 +156,7 @@ class RateLimiter:
             waiter.wake()
 
     def wake_if_earlier(self, clock: Callable[[], float]) -> None:
-        """Wake the first waiting call if its turn comes earlier than it knows."""
+        """Wake the first waiting call if its turn comes earlier than `next_turn_at`."""
         waiter = self.queue.first() if self.pending else None
         if waiter is not None:
             now = clock()
@@ -176,7 +175,7 @@ class RateLimiter:
         self._unbounded.discard(admission)
 
     def settle(self, now: float, admission: Admission, used: CallDemand) -> None:
-        """Replace the estimate of a finished call by what it used."""
+        """Replace the estimate of a finished call by its actual use."""
         if admission.need is None:
             return
         for index, bucket in self._buckets:

@@ -4,14 +4,14 @@ If amounts are taken one at a time and none is larger than ``capacity``, then an
 ``capacity + rate * t``. An amount larger than the bucket passes when the bucket is full, and leaves a debt.
 
 An amount can be *reserved* for a while before it is taken or released. For later calls a reservation counts
-as taken. It ends when the bucket would be full in either case: so old reservations make no call wait, and a
-late release does not fill the bucket again.
+as taken. It ends when the bucket would be full even without it: so old reservations delay no call, and a late
+release does not fill the bucket again.
 """
 
 from __future__ import annotations
 
 EPSILON = 1e-7
-"""Seconds that count as no delay: sums of floats fall slightly short of the time that was waited for."""
+"""Seconds that count as no delay, because sums of floats are slightly too small."""
 
 
 class TokenBucket:
@@ -45,7 +45,7 @@ class TokenBucket:
         return self.delay_until(now, min(amount, self.capacity))
 
     def delay_until(self, now: float, level: float) -> float:
-        """Return the seconds until ``level`` is available besides reservations, ignoring ``capacity``."""
+        """Return the seconds until ``level`` is available beyond reservations, ignoring ``capacity``."""
         return self._delay_until(now, level + self._reserved_at(now))
 
     def _delay_until(self, now: float, level: float) -> float:

@@ -33,15 +33,15 @@ _POLL_INTERVAL = 0.2
 """Seconds between two checks whether the session must stop."""
 
 _MAX_EMPTY_RESTARTS = 3
-"""Actors of a session that may die without finishing an item."""
+"""Maximum number of actors of a session that may die without finishing an item."""
 
 
 @attrs.frozen(kw_only=True)
 class ActorSetup:
-    """What an actor needs to know.
+    """The configuration of an actor.
 
-    ``environment`` and ``folder`` are where settings are read from. ``sidecar`` is a file beside the
-    shards; if it exists, the actor sees the folder of the run.
+    Settings are read from ``environment`` and ``folder``. ``sidecar`` is a file beside the shards; if it
+    exists, the actor sees the folder of the run.
     """
 
     make_client: Callable[[], Client]
@@ -123,7 +123,7 @@ class CallActor:
         return done | read_shard(self._shard.path, self._setup.key).find(keys) if begun else done
 
     def _end_with_session(self) -> None:
-        """End this process when the session has ended. Ray ends it too, but not if it lost contact with it.
+        """End this process when the session has ended. Ray does this too, unless it lost contact with it.
 
         The next session makes the calls in flight again, and waits until this process has ended.
         """

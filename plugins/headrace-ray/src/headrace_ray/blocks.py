@@ -15,8 +15,8 @@ from headrace.bulk import Item, SourceKind, Task
 from headrace.plugins import EncodedBody, encode_body
 
 BLOCK_ROWS = 512
-"""Items in a block: enough that Ray's milliseconds per block are microseconds per item, and few enough that
-all actors get some of a small input."""
+"""Items in a block: enough that Ray's overhead per block is only microseconds per item, and few enough that
+a small input is spread over all actors."""
 
 SCHEMA = pyarrow.schema(
     [
@@ -85,5 +85,5 @@ class BlockSource:
 
 
 def index_of(key: int) -> int:
-    """Return the index in an output line; this is the key itself if keys are indexes of the input."""
+    """Return the index in an output line: the key itself if keys are indexes of the input."""
     return key % _MAX_INDEX

@@ -37,7 +37,7 @@ class RayEngine:
 
     def run(self, job: Job, options: Mapping[str, Any]) -> Summary:
         """Run a job."""
-        # Importing Ray takes seconds, and every `headrace run` asks the plugins for their engines.
+        # Importing Ray takes seconds, and `headrace run --engine` loads the engines of all plugins.
         from headrace_ray.job import run_job
 
         return run_job(job, options)

@@ -58,7 +58,7 @@ class BlockExecutor:
     """Makes the calls of several blocks; all blocks share ``max_in_flight`` tokens.
 
     Items of the first block are drawn first, then those of the next one. So no token is unused at the end of
-    a block. `run` must be running meanwhile.
+    a block. `work` needs `run` to be running.
     """
 
     def __init__(self, client: Client, max_in_flight: int, choices: tuple[str, ...], answer: Any) -> None:

@@ -1,4 +1,4 @@
-"""The input files: which there are, how many items each has, and how they are read."""
+"""The input files: finding, counting and reading them."""
 
 from __future__ import annotations
 

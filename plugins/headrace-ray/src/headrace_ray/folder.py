@@ -90,8 +90,8 @@ class OutputFolder:
     def _end_earlier_sessions(self) -> None:
         """End the remaining actors of killed sessions, before their shards are searched.
 
-        An actor that starts meanwhile creates its shard first, and then checks whether its session has ended.
-        So either it sees that, or its shard is found.
+        An actor that starts at this time creates its shard first, and then checks whether its session has
+        ended. So either the actor ends, or its shard is found.
         """
         for shared in self.path.glob(".shared-*"):
             self._end(shared)
@@ -161,5 +161,5 @@ class translated_errors:
 
 
 def _is_wrapped(error: BaseException) -> bool:
-    """Return whether this is one of Ray's errors, which are also instances of the wrapped error's class."""
+    """Return whether this is one of Ray's errors; they are also instances of the wrapped error's class."""
     return isinstance(error, ray.exceptions.RayError)

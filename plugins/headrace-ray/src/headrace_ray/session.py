@@ -142,7 +142,7 @@ def _has_uvloop() -> bool:
 
 @contextmanager
 def _stop_handlers(stop: StopSignal, deadline: float | None) -> Iterator[None]:
-    """StopSignal the session at its deadline and on signals; the second signal drops calls in flight."""
+    """Stop the session at its deadline and on signals; the second signal drops calls in flight."""
     handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -173,7 +173,7 @@ def _stop_handlers(stop: StopSignal, deadline: float | None) -> Iterator[None]:
 
 @contextmanager
 def ray_cluster(address: str | None) -> Iterator[None]:
-    """Use Ray inside the block: as it is running, or at an address, or started on this machine."""
+    """Use Ray inside the block: the running instance, the cluster at an address, or a new local cluster."""
     if ray.is_initialized():
         yield
         return

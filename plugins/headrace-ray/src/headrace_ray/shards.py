@@ -1,11 +1,10 @@
 """The shards of an output folder: line files, each written by one actor.
 
 An actor locks its shard before the shard gets its name. So a shard without a lock belongs to no running
-actor, and its lines are finished items: nothing else needs to be known when an actor dies. Its last line may
-be torn; that item is not done.
+actor, and its lines are the finished items of a dead one. Its last line may be torn; that item is not done.
 
-A process that takes over the work of another one waits for the other's lock, because Ray may consider an
-actor dead, or a job finished, before its process has ended.
+A process that takes over the work of another process waits for its lock, because Ray may consider an actor
+dead, or a job finished, before its process has ended.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class ShardContent:
     spent_on_failed: Decimal = Decimal(0)
 
     def find(self, keys: Array) -> dict[int, bool]:
-        """Return which of these items are done here: whether they failed, by index."""
+        """Return which of these items are done in this shard: whether they failed, by index."""
         mask = numpy.isin(self.keys, keys)
         found = zip(self.keys[mask], self.failed[mask], strict=True)
         return {index_of(int(key)): bool(failed) for key, failed in found}
@@ -173,7 +172,7 @@ class ActorShard:
         temporary = out / f".{self.path.name}.new"
         self.lines = LineFile(temporary)
         fcntl.flock(self.lines.fileno(), fcntl.LOCK_EX)
-        os.rename(temporary, self.path)  # so it is never seen without its lock
+        os.rename(temporary, self.path)  # so no process sees it without its lock
         self.lines.path = self.path
         self.done = 0
 
@@ -216,7 +215,7 @@ class AbandonedShards:
             self._keys = SortedKeys.of(each.keys for each in self._found)
 
     def find(self, keys: Array) -> dict[int, bool]:
-        """Return which of these items are done there: whether they failed, by index."""
+        """Return which of these items are done in these shards: whether they failed, by index."""
         if not self._keys.contains(keys).any():
             return {}
         done: dict[int, bool] = {}

@@ -76,7 +76,7 @@ class StopSignal:
             self._drop_file.touch()
 
     def reason(self) -> HeadraceError | str | None:
-        """Return stored the stop was requested, None if it was not."""
+        """Return why the stop was requested, None if it was not."""
         try:
             stored = msgspec.json.decode(self._reason_file.read_bytes(), type=_StopReason)
         except FileNotFoundError:

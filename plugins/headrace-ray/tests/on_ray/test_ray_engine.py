@@ -126,7 +126,7 @@ def holders(out: Path) -> list[int]:
     found = set()
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            with suppress(OSError):  # the process or file may be gone meanwhile
+            with suppress(OSError):  # the process or file may be gone by now
                 for file in os.listdir(process / "fd"):
                     with suppress(OSError):
                         if os.readlink(process / "fd" / file).startswith(f"{out}/shard-"):

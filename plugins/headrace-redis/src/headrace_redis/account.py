@@ -46,10 +46,10 @@ class Account(RateLimits):
         tokens_per_minute: The same for input and output tokens together. They cannot be limited separately.
         limits: Other limits, by ``"ENDPOINT/MODEL"``, ``"MODEL"`` or ``"ENDPOINT"``. For each key, the first
             of these that has it applies.
-        burst: Burst size, as seconds' worth of the limit (default 1); one call at least. budget: USD that all
-        processes together may spend, by headrace-cost (default: no limit). max_pause: The longest pause in
-        seconds that calls wait for after a 429 (default 120). In a longer one,
-            calls fail with `CircuitOpen`.
+        burst: Burst size, as seconds' worth of the limit (default 1); one call at least.
+        budget: USD that all processes together may spend, by headrace-cost (default: no limit).
+        max_pause: The longest pause in seconds that calls wait for after a 429 (default 120). In a longer
+            one, calls fail with `CircuitOpen`.
         prefix: Prefix of all keys (default "headrace").
         timeout: Seconds for a connection or an exchange, after which Redis counts as unavailable (default
             0.5).
@@ -84,7 +84,7 @@ class Account(RateLimits):
         """Return the policies for one client: `SharedPace`, and with a ``budget`` `SharedSpending`."""
         if self.url is None:
             return []
-        import coredis  # noqa: F401 - takes a second, which the first call should not wait for
+        import coredis  # noqa: F401 - takes a second, so it is not left to the first call
 
         member = AccountMember(RedisServer(self.url.reveal(), self.prefix, self.timeout), self)
         policies: list[Policy] = [SharedPace(member)]

@@ -1,4 +1,4 @@
-"""Whether Redis is available, when it is tried again, and how many processes share the limits without it."""
+"""The availability of Redis: when it is tried again, and how many processes share the limits without it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RedisAvailability:
 
     def record_success(self, members: int, now: float) -> bool:
         """Note that an exchange succeeded and counted ``members``; return whether Redis was unavailable."""
-        # A restarted server counts again from zero, so at first it knows few members.
+        # A restarted server counts members from zero, so its first counts are too low.
         if members >= self._members or now >= self._counted_at + MEMBER_TTL:
             self._members, self._counted_at = max(1, members), now
         self._failures = 0

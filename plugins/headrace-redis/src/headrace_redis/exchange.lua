@@ -1,8 +1,8 @@
--- One exchange between a process and all others: what it reports, and when its calls may go.
+-- One exchange between a process and all others: it reports its state, and books turns for its calls.
 --
 -- KEYS  1 lane (hash: r, t the theoretical arrival times of requests and tokens, p the end of a pause,
 --         e its epoch: when it was created)
---       2 spent (hash: total, and what each member spent)   3 members (by the time of their last exchange)
+--       2 spent (hash: the total, and the spending of each member)   3 members (by their last exchange)
 --       4 circuit (exists while it is open; holds the member that opened it)
 -- ARGV  1 now; '' takes the server's time, the only clock that all members share; a number is for tests
 --       2 member  3 µs per request, 0 for no limit  4 µs per token, 0 for no limit  5 burst (µs)
@@ -28,11 +28,11 @@ local burst = tonumber(ARGV[5])
 
 -- A member reports the sum of its spending: if it reports twice because a result was lost, it counts once.
 local spent = redis.call('HGET', KEYS[2], 'total') or '0'
-local mine = tonumber(ARGV[11])
-if mine > 0 then
-    local more = mine - tonumber(redis.call('HGET', KEYS[2], member) or '0')
+local own_spent = tonumber(ARGV[11])
+if own_spent > 0 then
+    local more = own_spent - tonumber(redis.call('HGET', KEYS[2], member) or '0')
     if more > 0 then
-        redis.call('HSET', KEYS[2], member, string.format('%.0f', mine))
+        redis.call('HSET', KEYS[2], member, string.format('%.0f', own_spent))
         spent = redis.call('HINCRBY', KEYS[2], 'total', string.format('%.0f', more))
     end
 end
@@ -59,10 +59,10 @@ if forgotten and not kept[4] then
 end
 r = r - tonumber(ARGV[8]) * interval
 t = t - tonumber(ARGV[9]) * per_token
-local asked = tonumber(ARGV[10])
-if asked > 0 and now + asked > pause then
-    pause = now + asked
-    -- No burst after the pause: from the first call on, calls go at the rate only.
+local new_pause = tonumber(ARGV[10])
+if new_pause > 0 and now + new_pause > pause then
+    pause = now + new_pause
+    -- No burst after the pause: from the first call on, calls are sent at the rate.
     r = math.max(r, pause + math.max(burst - interval, 0))
 end
 

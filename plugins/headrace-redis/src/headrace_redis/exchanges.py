@@ -1,4 +1,4 @@
-"""One exchange: what a member reports to the others and books, with Redis or without it."""
+"""One exchange: a member reports to the others and books turns, with Redis or without it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class GcraLimits:
 
 @attrs.define
 class GcraSchedule:
-    """What is booked: the theoretical arrival times of requests and tokens, and the end of a pause."""
+    """The bookings so far: the theoretical arrival times of requests and tokens, and the end of a pause."""
 
     limits: GcraLimits
     requests_tat: float = 0.0
@@ -61,7 +61,7 @@ class GcraSchedule:
         return cls(limits, now + max(limits.burst - limits.interval, 0.0), now + limits.burst)
 
     def pause(self, now: float, seconds: float) -> None:
-        """Let no call go for so long, and no burst afterwards; a longer pause stays."""
+        """Book no slot for ``seconds``, and allow no burst afterwards; a longer pause stays."""
         if now + seconds > self.paused_until:
             self.paused_until = now + seconds
             after = self.paused_until + max(self.limits.burst - self.limits.interval, 0.0)

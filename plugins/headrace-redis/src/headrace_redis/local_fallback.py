@@ -11,7 +11,7 @@ def local_fallback(lane: SharedLane, tokens: list[int], now: float, sharers: int
     """Book turns for calls with these ``tokens``, at one of ``sharers`` equal shares of the lane's limits."""
     schedule = lane.local_schedule
     if schedule is None:
-        # As if the burst had just been used, because it may have been.
+        # Assume that the burst has just been used, because it may have been.
         schedule = lane.local_schedule = GcraSchedule.without_burst(lane.limits.share(sharers), now)
         booked_requests, booked_tokens = lane.booked_after(now)  # booked with Redis; these calls still go
         schedule.refund(-booked_requests, -booked_tokens)

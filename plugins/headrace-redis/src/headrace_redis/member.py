@@ -98,7 +98,7 @@ class AccountMember:
             priority = call.priority + _REQUEUE_BONUS
 
     async def _wait_for_turn(self, lane: SharedLane, call: Call, waiter: Waiter[TurnRequest]) -> bool:
-        """Wait, holding no tokens, for the call's turn; return False if it has expired when it has tokens."""
+        """Wait for the turn without tokens, then acquire them; return False if the turn has expired."""
         turn = waiter.wanted
         if turn.booking is None:
             lane.join(waiter)
@@ -114,7 +114,7 @@ class AccountMember:
                 assert turn.booking is not None
                 if (delay := turn.booking.at - call.now()) > 0:
                     await anyio.sleep(delay)
-                turn.came = call.now()
+                turn.ready_at = call.now()
         except BaseException:
             lane.leave(waiter)
             self.link.wake()
@@ -122,7 +122,7 @@ class AccountMember:
         return lane.may_go(call.now(), turn)
 
     def pause(self, lane: SharedLane, now: float, seconds: float) -> None:
-        """Have all processes pause for so long, as the endpoint asks."""
+        """Have all processes pause for ``seconds``, as the endpoint asks."""
         lane.paused_until = max(lane.paused_until, now + seconds)
         lane.pause_to_share = max(lane.pause_to_share, seconds)
         self.link.wake()
@@ -133,7 +133,7 @@ class AccountMember:
         self.link.wake()
 
     def spend(self, nano_usd: int) -> None:
-        """Count what a call cost."""
+        """Count the cost of a call."""
         self.budget.spend(nano_usd)
         self.link.wake()
 

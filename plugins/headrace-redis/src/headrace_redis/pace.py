@@ -1,4 +1,4 @@
-"""The policy `redis`: a call goes when all processes together may send one more."""
+"""The policy `redis`: a call is sent when all processes together may send one more."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _notify_availability(member: AccountMember, call: Call) -> None:
 def _settle_failure(lane: SharedLane, tokens: int, error: CallError) -> None:
     """Correct the estimate of a failed attempt."""
     if not isinstance(error, StatusError):
-        # The endpoint counted what it accepted, and how much that was is not known: the estimate stays.
+        # The endpoint counted the tokens, but their number is not known: the estimate stays.
         if error.partial is not None:
             _settle(lane, tokens, error.partial)
         return

@@ -183,7 +183,7 @@ class RedisConnection:
         )
 
     async def open_circuit(self, base_url: str, seconds: float) -> None:
-        """Report that an endpoint's circuit is open, for at most so long."""
+        """Report that an endpoint's circuit is open, for at most ``seconds``."""
         await self._client.set(self._circuit(base_url), self._member_id, px=max(1, round(seconds * 1000)))
 
     async def close_circuit(self, base_url: str) -> None:

@@ -1,4 +1,4 @@
-"""The shared budget as one member knows it: spent by all, spent here, and how much of that is reported."""
+"""The shared budget as one member knows it: the spending of all, its own, and the reported part of that."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SharedBudget:
 
     @property
     def spent_here(self) -> int:
-        """What this member has spent since it began."""
+        """The spending of this member since it began."""
         return self._here
 
     @property
@@ -32,7 +32,7 @@ class SharedBudget:
         return self._shared == self._here
 
     def spend(self, amount: int) -> None:
-        """Count what a call cost."""
+        """Count the cost of a call."""
         self._here += amount
 
     def update(self, shared: int, total: int) -> None:
@@ -50,11 +50,11 @@ class SharedBudget:
         return self._shared >= amount
 
     async def wait_for_change(self) -> None:
-        """Wait until something was reported, or cannot be."""
+        """Wait until spending was reported, or Redis became unavailable."""
         await self._changed.wait()
 
     def exceeded(self, away: bool, sharers: int) -> BudgetExceeded | None:
-        """Return why no call may be made, None if one may; without Redis, by a share of what was left."""
+        """Return an error if no call may be made, else None; without Redis, by a share of what was left."""
         if self.budget is None:
             return None
         left, unseen = self.budget - self._total, self._here - self._shared

@@ -1,18 +1,18 @@
-"""The calls of one process to one model at one endpoint: which of them wait, and what is booked.
+"""The calls of one process to one model at one endpoint: the queue and the booked turns.
 
 A call that needs an exchange waits in a queue, by priority and then FIFO. While one exchange is in flight,
-other calls gather, so under load one exchange serves many calls. The turns it books go to the calls that are
-first in the queue when the result arrives. If calls come fast, it also books some turns *ahead*, for calls
-that have not come yet. A turn that no call takes within `BOOKING_TTL` seconds is refunded.
+more calls join the queue, so under load one exchange serves many calls. The turns it books go to the calls
+that are first in the queue when the result arrives. At a high rate of calls it also books some turns *ahead*,
+for later calls. A turn that no call takes within `BOOKING_TTL` seconds is refunded.
 
 If there are more processes than the limit has turns in a quarter of a second, each process books one turn
 behind those of all others, however far ahead it is. The lane keeps it, and gives it to the first call in the
 queue shortly before its time.
 
 A waiting call has released the tokens of its client's concurrency limiter, and acquires them again when its
-turn comes. If that takes longer than `BOOKING_TTL`, the turn has expired. The call still goes if all calls
-that waited and went here keep to this process's share of the limits. Otherwise it queues again. So expired
-turns do not all go at once.
+turn comes. If that takes longer than `BOOKING_TTL`, the turn has expired. The call is still sent if this
+process stays within its share of the limits. Otherwise it queues again. So expired turns are not all used at
+once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SharedLane:
 
     Attributes:
         queue: The calls that wait for a turn.
-        ahead: Turns booked for calls that have not come yet.
+        ahead: Turns booked for later calls.
         next_exchange_at: When the next exchange is due.
         last_exchange_at: When the last exchange succeeded.
         epoch: `ExchangeResult.epoch` of the last exchange.
@@ -84,14 +84,14 @@ class SharedLane:
     _target_ahead: int = 0
     _booked: deque[Booking] = attrs.field(factory=deque)
     _members: int = 1
-    _went: GcraSchedule = attrs.field(factory=lambda: GcraSchedule(GcraLimits()))
+    _sent: GcraSchedule = attrs.field(factory=lambda: GcraSchedule(GcraLimits()))
 
     def estimate(self, call: Call) -> int:
         """Return the tokens that a call will need; 0 if tokens are not limited."""
         return self._tokens.estimate(call) if self.limits.per_token else 0
 
     def take_ahead(self, now: float, tokens: int) -> Booking | None:
-        """Take a turn booked ahead for a call that comes now; None if the call must queue."""
+        """Take a turn booked ahead for a new call; None if the call must queue."""
         if self.queue or now < self.paused_until:
             return None
         if self.limits.none:
@@ -115,14 +115,14 @@ class SharedLane:
     def join(self, waiter: Waiter[TurnRequest]) -> None:
         """Queue a call."""
         self.queue.join(waiter)
-        self._ask_if_smaller_first()
+        self._expedite_if_smaller()
 
     def leave(self, waiter: Waiter[TurnRequest]) -> None:
         """Remove a call from the queue, and refund what is booked for it."""
         turn = waiter.wanted
         if not waiter.served:
             self.queue.leave(waiter)
-            self._ask_if_smaller_first()
+            self._expedite_if_smaller()
         elif turn.booking is not None:
             self.refund(turn.booking)
 
@@ -132,10 +132,10 @@ class SharedLane:
             return False
         if self.limits.none:
             return True
-        self._went.limits = self.limits.share(self._members)
-        if now > turn.came + BOOKING_TTL and self._went.slot(now, turn.tokens) > now:
+        self._sent.limits = self.limits.share(self._members)
+        if now > turn.ready_at + BOOKING_TTL and self._sent.slot(now, turn.tokens) > now:
             return False
-        self._went.book(now, turn.tokens, math.inf)
+        self._sent.book(now, turn.tokens, math.inf)
         return True
 
     def tokens_to_book(self, now: float, members: int) -> list[int]:
@@ -162,7 +162,7 @@ class SharedLane:
         Args:
             now: The current time.
             result: What the exchange returned.
-            tokens: The tokens of the turns that the exchange was to book.
+            tokens: The tokens of the turns that the exchange tried to book.
         """
         booked = [Booking(now + slot, each) for slot, each in zip(result.slots, tokens, strict=False)]
         self.ahead.extend(booked)
@@ -184,12 +184,12 @@ class SharedLane:
             self.next_exchange_at = now + max(0.0, result.slots[-1] - HORIZON / 2)
         if self.ahead and self.ahead[0].at > now + HORIZON:
             self.next_exchange_at = min(self.ahead[0].at - HORIZON / 2, now + MAX_EXCHANGE_INTERVAL)
-        self._ask_if_smaller_first()
+        self._expedite_if_smaller()
 
     def rebook_since(self, since: float) -> None:
-        """Have the next exchange book again what was booked for later than ``since``.
+        """Have the next exchange repeat the bookings for later than ``since``.
 
-        The server has lost the lane since then. What went before counts as the burst.
+        The server lost the lane at that time. Earlier calls count as the burst.
         """
         requests, tokens = self.booked_after(since)
         self.refund_requests -= requests
@@ -216,7 +216,7 @@ class SharedLane:
             self._tokens.record_output(output)
 
     def record_success(self, number: int) -> None:
-        """Note that an attempt succeeded: if it began after the rejections, the endpoint serves again."""
+        """Record that an attempt succeeded: if it began after the rejections, the endpoint serves again."""
         if self.rejecting_since is not None and number > self.rejecting_since:
             self.rejecting_since = None
 
@@ -240,21 +240,21 @@ class SharedLane:
             self.queue.serve(waiter, error)
 
     def _serve_ahead(self, now: float) -> None:
-        """Give turns booked ahead to the queue first: a call that comes now must not overtake it."""
+        """Give turns booked ahead to the queue first: a new call must not overtake it."""
         while self.ahead and self.ahead[0].at <= now + HORIZON and (waiter := self.queue.first()):
             booking, turn = self.ahead.popleft(), waiter.wanted
             self.refund_tokens += booking.tokens - turn.tokens
             turn.booking = Booking(booking.at, turn.tokens)
             self.queue.serve(waiter)
 
-    def _ask_if_smaller_first(self) -> None:
-        """Make an exchange at once if the first call is smaller now than the one that was not booked."""
+    def _expedite_if_smaller(self) -> None:
+        """Have an exchange made at once if the first call is smaller than the one that was not booked."""
         first = self.queue.first()
         if first is not None and first.wanted.tokens < self._unbooked_tokens:
             self._unbooked_tokens, self.next_exchange_at = 0, 0.0
 
     def _fair_share(self, seconds: float, members: int) -> int:
-        """Return this process's share of the turns in so many seconds, at least one."""
+        """Return this process's share of the turns in ``seconds``, at least one."""
         each = self.seconds_per_call
         return max(1, min(MAX_BOOKINGS, int(seconds / each / members))) if each else MAX_BOOKINGS
 

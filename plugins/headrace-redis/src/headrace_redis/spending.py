@@ -1,4 +1,4 @@
-"""The policy `redis-budget`: counts what the calls of all processes cost."""
+"""The policy `redis-budget`: counts the cost of the calls of all processes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _log = logging.getLogger("headrace.redis")
 class SharedSpending:
     """Counts the cost of each call towards the shared budget; made by `headrace_redis.Account`.
 
-    It is outside headrace-cost, because only there is the cost of a reply known. `SharedPace` checks the
-    budget, because its exchanges return what all have spent. A reply is returned when its cost is reported.
+    It is outside headrace-cost, because the cost of a reply is known only there. `SharedPace` checks the
+    budget, because its exchanges return the spending of all. A reply is returned when its cost is reported.
     """
 
     name = "redis-budget"
@@ -55,7 +55,7 @@ class SharedSpending:
         self._add(reply)
 
     def _add(self, ended: Reply | CallError) -> bool:
-        """Count what attempts cost, or may have cost at most; return whether there was anything to count."""
+        """Count the known or highest possible cost of attempts; return whether there was any."""
         if ended.cost is None and ended.possible_cost is None and not self._warned:
             self._warned = True
             _log.warning(

@@ -1,12 +1,12 @@
-"""Turns of calls: what a waiting call needs, what is booked for it, and what an exchange returns."""
+"""Turns of calls: the request of a waiting call, its booking, and the result of an exchange."""
 
 from __future__ import annotations
 
 import attrs
 
 HORIZON = 0.25
-"""Seconds ahead for which turns are booked, besides one per process; other processes do not get these turns.
-A turn that is further ahead belongs to no call yet."""
+"""Seconds ahead for which turns are booked, in addition to one per process. Other processes do not get these
+turns. A turn that is further ahead belongs to no call yet."""
 
 
 @attrs.frozen
@@ -19,19 +19,19 @@ class Booking:
 
 @attrs.define(eq=False)
 class TurnRequest:
-    """A call's need of a turn: its ``tokens``, its booking, and from ``came`` on the tokens of its client.
+    """A call's request for a turn: its ``tokens`` and its booking.
 
-    Until ``came`` the call waits for the booked time. Then it waits for the client's concurrency limiter.
+    Until ``ready_at`` the call waits for the booked time, then for the client's concurrency limiter.
     """
 
     tokens: int
     booking: Booking | None = None
-    came: float = 0.0
+    ready_at: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
 class ExchangeResult:
-    """What an exchange returns; times are in seconds.
+    """The result of an exchange; times are in seconds.
 
     Attributes:
         spent: Nano-USD that all members have spent.

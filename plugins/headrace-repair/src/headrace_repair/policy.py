@@ -44,7 +44,7 @@ class Repair:
             return send
 
         def repair(call: Call) -> Awaitable[Reply]:
-            # A call without a type gets no coroutine of its own, so it costs nothing.
+            # A call without a type needs no extra coroutine, so it costs nothing.
             return send(call) if call.request.answer is None else send_with_repairs(call)
 
         async def send_with_repairs(call: Call) -> Reply:
@@ -85,7 +85,7 @@ def _add_usage(usages: list[Usage], reply: Reply) -> None:
 
 
 def _failed_repair(error: CallError, failed: AnswerError, usages: list[Usage]) -> CallError:
-    """Complete the error of a repair request: its message, and ``partial`` with what was paid so far.
+    """Complete the error of a repair request: its message, and ``partial`` with the usage paid so far.
 
     The message does not quote the answer: only `AnswerError` does, and that is the cause.
     """

@@ -1,4 +1,4 @@
-"""Whether to retry, and after how long: a pure function of what happened.
+"""Whether to retry, and after how long; without I/O.
 
 The backoff after attempt n is ``min(cap, base * factor ** (n - 1))`` seconds. Full jitter draws the wait
 uniformly from 0 to the backoff (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015),

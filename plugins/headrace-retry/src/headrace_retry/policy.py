@@ -102,8 +102,8 @@ class Retry:
         quota = self._quota
 
         async def retry(call: Call) -> Reply:
-            # Not call.attempts: a call that an inner policy rejects makes no trip over the wire, but its
-            # retries must be limited as well.
+            # Not call.attempts: a call that an inner policy rejects makes no attempt, but its retries must
+            # be limited as well.
             attempt = cost = sent_before = 0
             delay: float | None = None
             while True:
@@ -124,7 +124,7 @@ class Retry:
                     delay = self._delay(schedule, call, attempt, error, cost)
                     if delay is None:
                         raise
-                    # The wait is outside the handler, so that this error is not the context of the next one.
+                    # Outside the except block, so that this error is not the context of the next one.
                 else:
                     if quota.left < quota.capacity:
                         quota.record_success(cost)
@@ -164,5 +164,5 @@ class Retry:
 
 
 def _append_to_message(error: CallError, text: str) -> None:
-    """Append to the message of an error that is raised otherwise unchanged."""
+    """Append to the message of an error; everything else is unchanged."""
     error.args = (f"{error}; {text}", *error.args[1:])

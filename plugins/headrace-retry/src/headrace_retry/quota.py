@@ -29,7 +29,7 @@ TIMEOUT_COST = 10
 
 
 def cost_of_retry(error: CallError) -> int:
-    """Return the cost of a retry after ``error``; a timeout costs more: it kept the endpoint busy longer."""
+    """Return the cost of a retry after ``error``; a timeout costs more, as the endpoint was busy longer."""
     if isinstance(error, LocalResourceError) or (
         isinstance(error, RateLimited) and error.retry_after is not None
     ):
@@ -60,7 +60,7 @@ class Quota:
         return True
 
     def record_success(self, cost: int) -> None:
-        """Note that a call succeeded; ``cost`` is the cost of its last retry, 0 without a retry."""
+        """Record that a call succeeded; ``cost`` is the cost of its last retry, 0 without a retry."""
         self.release(cost or 1)
 
     def release(self, tokens: int) -> None:

@@ -39,15 +39,15 @@ class Route:
         by: Which endpoint comes first. "weight": random, by the endpoints' weights (the default).
             "least_in_flight": the one with the fewest calls in flight relative to its weight. "cost": the
             cheapest, by headrace-cost. "order": the first; the others are used when it fails.
-        on_context_window: Where a request goes that is too long for its model: ``"MODEL"``, ``"ENDPOINT"`` or
-            ``"ENDPOINT/MODEL"`` (default None: nowhere). Each rule applies once per call.
+        on_context_window: Target of a request that is too long for its model: ``"MODEL"``, ``"ENDPOINT"`` or
+            ``"ENDPOINT/MODEL"`` (default None: no target). Each rule applies once per call.
         on_content_policy: The same for a request or an answer that a content filter stopped.
         on_refusal: The same for a request that the model refused.
         rng: Draws by weight.
 
     Raises:
-        SettingsError: ``by`` is unknown, or a rule names nothing that the client's endpoints have. If the
-            policy is made in code, an invalid rule is found with the first call.
+        SettingsError: ``by`` is unknown, or a rule names an endpoint or model that the client does not have.
+            If the policy is made in code, an invalid rule is found with the first call.
     """
 
     name = "route"
@@ -139,7 +139,7 @@ class Route:
         return attempt
 
     def _with_rules(self, send: Send) -> Send:
-        """Return ``send`` that sends a call again to the target of a rule that its answer matches."""
+        """Return ``send`` that sends a call again to the target of a matching rule."""
         targets: dict[Reason, RedirectTarget] = {}
 
         async def send_by_rules(call: Call) -> Reply:
@@ -176,7 +176,7 @@ class Route:
     def _resolve_redirection(
         self, call: Call, targets: dict[Reason, RedirectTarget], reason: Reason | None
     ) -> Redirection | None:
-        """Return where the rule for ``reason`` sends a call; None if there is no rule or it was applied."""
+        """Return the redirection for ``reason``; None if it has no rule, or the rule was already applied."""
         if reason not in targets or reason in call.notes.get(self.name, ()):
             return None
         return resolve_redirection(call, targets[reason])

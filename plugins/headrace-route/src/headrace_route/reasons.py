@@ -1,4 +1,4 @@
-"""Why another model may answer a request that one did not: one table of what vendors send; pure functions.
+"""The reasons to send a request to another model, as vendors report them; pure functions.
 
 A reason is recognised by the code of an error, by its message if a vendor has no code for it, or by the
 finish reason of an answer. Only messages are searched, because some endpoints repeat the request in an error.

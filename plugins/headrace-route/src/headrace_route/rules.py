@@ -1,4 +1,4 @@
-"""Where a rule sends a call: to another model or endpoint."""
+"""Rules: the model or endpoint to which a call is redirected."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class RedirectTarget:
 
 
 def parse_target(setting: str, value: str, endpoints: Sequence[Endpoint]) -> RedirectTarget:
-    """Return what a rule's value names among the client's endpoints.
+    """Parse a rule's value into a target among the client's endpoints.
 
-    The first of these that fits, because a model's name may contain a slash: ``"ENDPOINT/MODEL"``, a model
-    that an endpoint lists, an endpoint's name, or any model if an endpoint lists none.
+    A model's name may contain a slash, so these are tried in order: ``"ENDPOINT/MODEL"``, a model that an
+    endpoint lists, an endpoint's name, and any model if an endpoint lists none.
 
     Raises:
         SettingsError: None of these fits.

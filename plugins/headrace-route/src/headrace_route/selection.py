@@ -1,4 +1,4 @@
-"""Which of several endpoints an attempt goes to; pure functions."""
+"""Selection of the endpoint for an attempt; pure functions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def select_endpoint(
     if by == "weight":
         return rng.choices(endpoints, [endpoint.weight for endpoint in endpoints])[0]
     if by == "least_in_flight":
-        # The one that would be least loaded with this call; of idle ones, the one with the highest weight.
+        # The lowest load including this call; among idle endpoints, the highest weight.
         return min(endpoints, key=lambda endpoint: (in_flight[endpoint] + 1) / endpoint.weight)
     costs = [cost(endpoint) for endpoint in endpoints]
     known = [each for each in costs if each is not None]

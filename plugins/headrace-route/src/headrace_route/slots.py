@@ -32,7 +32,7 @@ class EndpointSlots:
         return waiter.wanted[0]
 
     def release(self, endpoint: Endpoint) -> None:
-        """Free a slot. It goes directly to the first waiter by priority and arrival, so no call overtakes."""
+        """Free a slot; the first waiter by priority and arrival gets it directly, so no call overtakes."""
         waiter = self.waiting.first()
         if waiter is not None and endpoint not in waiter.wanted:
             waiter = next((each for each in self.waiting if endpoint in each.wanted), None)
