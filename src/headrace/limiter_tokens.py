@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import anyio
 from anyio import CapacityLimiter, WouldBlock
 
+from headrace._support.units import format_count
 from headrace.errors import CallTimeout
 from headrace.limiters import PriorityCapacityLimiter
 
@@ -149,7 +150,7 @@ async def _wait_in_time(limiter: Limiter, call: TokenHolder) -> None:
         await _wait_for_token(limiter, call)
         return
     error = CallTimeout(
-        f"{limiter.borrowed_tokens} requests were in flight for {call.queue_timeout:g} s; "
+        f"{format_count(limiter.borrowed_tokens, 'request')} in flight for {call.queue_timeout:g} s; "
         "raise max_in_flight=",
         "queue",
     )

@@ -152,7 +152,7 @@ async def test_possible_costs_are_written_and_summed(products: Path, read_lines:
     assert summary.cost == 3 * USD
     possible = sum(Decimal(each.get("possible_cost", "0")) for each in notes)
     assert summary.possible_cost == possible > 3 * USD
-    assert "besides    at most $0.000" in describe(summary)
+    assert "possible   at most $0.000" in describe(summary)
     with Journal(out, {}, 10) as resumed:
         assert resumed.spent == summary.cost + possible
 

@@ -222,7 +222,7 @@ async def test_a_closed_client_raises(fake_endpoint: FakeEndpoint) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (answer([1.0]), "1 vectors received for 2 texts"),
+        (answer([1.0]), "1 vector received for 2 texts"),
         (answer([1.0], [1.0], [1.0]), "3 vectors received for 2 texts"),
         (answer([1.0], [1.0], indices=[1, 1]), "indices are not 0 to 1"),
         (answer([1.0], [1.0], indices=[1, 2]), "indices are not 0 to 1"),

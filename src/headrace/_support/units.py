@@ -80,3 +80,8 @@ def format_duration(seconds: float) -> str:
 def format_usd(usd: Decimal) -> str:
     """US dollars, with four decimals below one dollar and two above."""
     return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"
+
+
+def format_count(number: int, noun: str) -> str:
+    """A number of things: 1 item, 2 items."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

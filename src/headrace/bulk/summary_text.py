@@ -46,7 +46,7 @@ def describe(summary: Summary) -> str:
         lines.append("  cost       unknown: no price for this model, or no cost plugin")
     if summary.possible_cost is not None:
         lines.append(
-            f"  besides    at most {format_usd(summary.possible_cost)} for attempts of unknown cost "
-            "(timeouts, cancelled hedges, answers that broke off)"
+            f"  possible   at most {format_usd(summary.possible_cost)} more: "
+            "timeouts, cancelled hedges, answers that broke off"
         )
     return "\n".join(lines)

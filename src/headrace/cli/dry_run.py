@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from headrace._support.units import format_usd
+from headrace._support.units import format_count, format_usd
 from headrace.wire.request_bodies import as_request, encode_body, max_output_tokens
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def preview(client: Client, prepared: PreparedRun) -> str:
         if number < _SHOWN:
             lines += [f"--- {item.id}", *_shown(request)]
         estimate.add(request, price)
-    lines.append(f"{total:,} requests would be sent to {addresses(client)}; nothing was.")
+    lines.append(f"{format_count(total, 'request')} would be sent to {addresses(client)}; nothing was.")
     return "\n".join([*lines, *_figures(estimate, total)])
 
 
@@ -69,7 +69,8 @@ def _figures(estimate: _Estimate, total: int) -> list[str]:
     elif estimate.unlimited == total:
         tokens += "; out unknown, because no max_tokens is set"
     else:
-        tokens += f"; out unknown, because {estimate.unlimited:,} requests set no max_tokens"
+        without = format_count(estimate.unlimited, "request")
+        tokens += f"; out unknown, because max_tokens is not set in {without}"
     if estimate.unpriced == total:
         return [tokens, "  cost       unknown: the model has no price, or headrace-cost is not installed"]
     if estimate.unlimited:

@@ -22,10 +22,10 @@ def report(output: str, out: str | None) -> None:
     """
     from pathlib import Path
 
+    from headrace._support.units import format_count
     from headrace.bulk.report import read_statistics, write_page
-    from headrace.bulk.report.page import counted
 
     page = out or str(Path(output).with_suffix(".html"))
     statistics = read_statistics(output)
     write_page(statistics, output, page)
-    click.echo(f"Report of {counted(statistics.items, 'item')}: {page}")
+    click.echo(f"Report of {format_count(statistics.items, 'item')}: {page}")

@@ -8,6 +8,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from headrace._support.interrupts import uninterrupted
+from headrace._support.units import format_count
 from headrace.calls import Call
 from headrace.errors import (
     CallError,
@@ -159,7 +160,8 @@ class Pipeline:
 def deadline_exceeded(call: Call) -> DeadlineExceeded:
     """The error for a call whose deadline has passed."""
     error = DeadlineExceeded(
-        f"no answer within the request's deadline of {call.request.deadline:g} s ({call.attempts} attempts)",
+        f"no answer within the request's deadline of {call.request.deadline:g} s "
+        f"({format_count(call.attempts, 'attempt')})",
         "deadline",
     )
     error.request, error.attempts = call.request, call.attempts

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace._support.units import format_count
 from headrace.errors import InvalidReply
 from headrace.replies import Reply
 
@@ -51,7 +52,10 @@ def parse_vectors(reply: Reply, count: int) -> list[Vector]:
     except NOT_JSON:
         found = _read_leniently(reply)
     if len(found) != count:
-        raise InvalidReply(f"POST /embeddings: {len(found)} vectors received for {count} texts")
+        raise InvalidReply(
+            f"POST /embeddings: {format_count(len(found), 'vector')} received "
+            f"for {format_count(count, 'text')}"
+        )
     positions = _text_positions([index for index, _ in found], count)
     vectors: list[Vector] = [array("f")] * count
     for position, (_, embedding) in zip(positions, found, strict=True):

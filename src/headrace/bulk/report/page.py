@@ -14,7 +14,7 @@ from markupsafe import Markup
 import headrace
 from headrace._support.html import page
 from headrace._support.html.scales import width_label
-from headrace._support.units import format_duration, format_usd
+from headrace._support.units import format_count, format_duration, format_usd
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import TimelineView
@@ -67,7 +67,7 @@ def render(statistics: Statistics, name: str, made_at: datetime) -> str:
         headrace.__version__,
         made_at,
         values,
-        {"money": format_usd, "share": share, "counted": counted},
+        {"money": format_usd, "share": share, "counted": format_count},
     )
 
 
@@ -95,7 +95,7 @@ def figures(statistics: Statistics, view: TimelineView | None) -> Iterable[Headl
     else:
         pauses = view.pauses
         note = (
-            f"without {counted(len(pauses), 'pause')} of {format_duration(sum(pauses) / 1000)}"
+            f"without {format_count(len(pauses), 'pause')} of {format_duration(sum(pauses) / 1000)}"
             if pauses
             else ""
         )
@@ -114,7 +114,8 @@ def figures(statistics: Statistics, view: TimelineView | None) -> Iterable[Headl
 def _cost(cost: Decimal | None, unpriced: int) -> tuple[str, str]:
     if cost is None:
         return _UNKNOWN, "no price for the models that answered" if unpriced else ""
-    return format_usd(cost), f"{counted(unpriced, 'answer')} without a price left out" if unpriced else ""
+    note = f"{format_count(unpriced, 'answer')} without a price left out" if unpriced else ""
+    return format_usd(cost), note
 
 
 def rate(per_second: float) -> str:
@@ -123,11 +124,6 @@ def rate(per_second: float) -> str:
         if per_second * seconds >= 1:
             return f"{per_second * seconds:,.1f}/{unit}"
     return f"{per_second * 3600:,.1f}/h"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things: 1 item, 2 items."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def share(part: int, whole: int) -> str:
