@@ -20,14 +20,15 @@ def main() -> None:
 
     run = commands()
     try:
-        if interruptible:
-            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        run(prog_name="headrace")
-    except KeyboardInterrupt:  # before the command line was parsed
+        try:
+            if interruptible:
+                _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+            run(prog_name="headrace")
+        finally:
+            if interruptible:
+                _signal.signal(_signal.SIGINT, _leave)
+    except KeyboardInterrupt:  # before the command line was parsed, or after the command has ended
         _leave()
-    finally:
-        if interruptible:
-            _signal.signal(_signal.SIGINT, _leave)
 
 
 def _leave(*_: object) -> None:

@@ -22,7 +22,11 @@ T = TypeVar("T")
 def run_async(main: Callable[[], Awaitable[T]]) -> T:
     """Run ``main`` on asyncio, with uvloop if it is installed."""
     uvloop = importlib.util.find_spec("uvloop") is not None
-    return anyio.run(main, backend_options={"use_uvloop": uvloop})
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return anyio.run(main, backend_options={"use_uvloop": uvloop})
+    finally:
+        signal.signal(signal.SIGINT, handler)  # `perform` has changed it
 
 
 async def perform(
@@ -42,20 +46,26 @@ async def perform(
         resource: The client or the processes that the executor needs; open while the run is performed.
         display: Shows the progress.
     """
-    async with resource:
+    async with task_group() as signals:
+        signals.start_soon(_stop_on_signals, bulk, display, signals.cancel_scope)
         with display, reduced_gc():
-            async with task_group() as group:
-                group.start_soon(_stop_on_signals, bulk, display, group.cancel_scope)
+            async with resource, task_group() as group:
                 group.start_soon(display.watch, bulk.summary, executor)
                 await bulk.perform(executor)
                 group.cancel_scope.cancel()
+        signals.cancel_scope.cancel()
     return bulk.summary
 
 
 async def _stop_on_signals(bulk: BulkRun, display: ProgressDisplay, scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            if bulk.summary.stopped_by is not None:
-                scope.cancel()
-            bulk.stop()
-            display.print_line("Stopping: calls in flight are being finished. Ctrl-C again drops them.")
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                if bulk.summary.stopped_by is not None:
+                    scope.cancel()
+                bulk.stop()
+                display.print_line("Stopping: calls in flight are being finished. Ctrl-C again drops them.")
+    finally:
+        # Until the event loop is closed, Ctrl-C ends the process at once: a KeyboardInterrupt in a callback
+        # of the closing loop would be printed and ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
