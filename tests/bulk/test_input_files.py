@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.bulk import Source, Task
+from headrace.bulk import InputCheck, Source, Task
 from headrace.bulk.template import Template
 from headrace.errors import InputError
 
@@ -205,7 +205,7 @@ def test_a_file_cut_short_anywhere_is_an_error_with_its_name(tmp_path: Path, nam
     for cut in range(len(content)):
         path.write_bytes(content[:cut])
         with pytest.raises(InputError) as caught:
-            Task(Source(path), Template("What?"), "m").check()
+            InputCheck(Task(Source(path), Template("What?"), "m")).finish()
         message = str(caught.value)
         assert message.startswith(str(path)), cut
         assert "\n" not in message
@@ -220,7 +220,7 @@ def test_a_file_with_a_changed_byte_is_read_or_is_an_error_with_its_name(tmp_pat
     for place in range(4, len(content), 3):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         try:
-            Task(Source(path), Template("What?"), "m").check()
+            InputCheck(Task(Source(path), Template("What?"), "m")).finish()
         except InputError as error:
             messages.append(str(error))
     assert messages
@@ -241,14 +241,14 @@ def test_a_file_with_a_changed_byte_is_read_or_is_an_error_with_its_name(tmp_pat
 )
 def test_errors_inside_a_compressed_file_name_the_line(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        Task(Source(written(tmp_path, content)), Template("What?"), "m").check()
+        InputCheck(Task(Source(written(tmp_path, content)), Template("What?"), "m")).finish()
     assert message in str(caught.value)
 
 
 def test_a_column_missing_in_parquet_is_named_with_the_row(tmp_path: Path) -> None:
     path = written(tmp_path, as_parquet([{"text": "x"}]))
     with pytest.raises(InputError, match=r"input, row 1: no column 'txt' .* did you mean 'text'\?"):
-        Task(Source(path), Template("{txt}"), "m").check()
+        InputCheck(Task(Source(path), Template("{txt}"), "m")).finish()
     with pytest.raises(InputError, match=r"input: no column 'txt'; did you mean 'text'\?"):
         Source(path, "txt")
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.bulk import Item
 from headrace.bulk.journal import Journal
 from headrace.bulk.line_file import LineFile
 from headrace.errors import JournalError
@@ -23,8 +24,12 @@ def line(index: int, *, failed: bool = False) -> bytes:
     return json.dumps({"id": f"headrace-{index}", "custom_id": f"q{index}", "error": error}).encode() + b"\n"
 
 
-def journal(tmp_path: Path, total: int = 20, limited: bool = False, **changed: Any) -> Journal:
-    return Journal(tmp_path / "out.jsonl", PRINT | changed, total, limited)
+def item(index: int) -> Item:
+    return Item(index, index + 1, f"q{index}", {})
+
+
+def journal(tmp_path: Path, **changed: Any) -> Journal:
+    return Journal(tmp_path / "out.jsonl", PRINT | changed)
 
 
 def test_appended_items_are_done_after_reopening(tmp_path: Path) -> None:
@@ -33,12 +38,13 @@ def test_appended_items_are_done_after_reopening(tmp_path: Path) -> None:
         first.append([9], line(9, failed=True))
         assert first.done == 3
     with journal(tmp_path) as second:
-        assert [index for index in range(20) if second.is_done(index)] == [0, 4, 9]
+        assert [index for index in range(20) if second.is_done(item(index))] == [0, 4, 9]
         assert (second.done, second.failed) == (3, 1)
 
 
 @pytest.mark.parametrize(
-    "tail", [b'{"id": "headr', b"\0" * 4096, b'{"id": "headrace-3"}', b"{}\n", b"\n", b"\xff"]
+    "tail",
+    [b'{"id": "headr', b"\0" * 4096, b'{"id": "headrace-3", "custom_id": "q3"}', b"{}\n", b"\n", b"\xff"],
 )
 def test_half_a_line_at_the_end_is_removed_and_its_item_is_not_done(tmp_path: Path, tail: bytes) -> None:
     out = tmp_path / "out.jsonl"
@@ -65,7 +71,7 @@ def test_after_a_cut_anywhere_every_whole_line_is_kept(tmp_path: Path, cut: int,
     (folder / "out.jsonl").write_bytes(whole[:cut])
     with journal(folder) as again:
         kept = whole[:cut].count(b"\n")
-        assert [again.is_done(index) for index in order] == [True] * kept + [False] * (6 - kept)
+        assert [again.is_done(item(index)) for index in order] == [True] * kept + [False] * (6 - kept)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +79,11 @@ def test_after_a_cut_anywhere_every_whole_line_is_kept(tmp_path: Path, cut: int,
     [
         (b"rubbish\n", r"out\.jsonl:2: damaged"),
         (b"\n", r"out\.jsonl:2: damaged"),
-        (line(1), r"out\.jsonl:2: a second line for 'headrace-1'"),
-        (line(20), r"out\.jsonl:2: the id 'headrace-20' belongs to no item"),
-        (b'{"id": "batch_1"}\n', r"out\.jsonl:2: the id 'batch_1' belongs to no item"),
+        (line(1), r"out\.jsonl:2: a second line for 'q1'"),
+        (
+            b'{"id": "batch_1", "custom_id": "q"}\n',
+            r"out\.jsonl:2: not a line of headrace run: its id is 'batch_1'",
+        ),
     ],
 )
 def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path: Path, bad: bytes, message: str) -> None:
@@ -88,24 +96,11 @@ def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path: Path, bad: byt
     assert out.read_bytes() == line(1) + bad + line(3), "damage is not touched"
 
 
-def test_lines_beyond_a_limit_are_kept_and_not_counted(tmp_path: Path) -> None:
-    failed = line(9, failed=True)
-    with journal(tmp_path) as whole:
-        whole.append([7, 0, 9, 1], line(7) + line(0) + failed + line(1, failed=True))
-    with journal(tmp_path, 5, limited=True) as limited:
-        assert (limited.done, limited.failed) == (2, 1)
-        assert limited.drop_failed() == 1
-        assert (limited.done, limited.is_done(1)) == (1, False)
-        limited.append([1], line(1))
-    assert (tmp_path / "out.jsonl").read_bytes() == line(7) + line(0) + failed + line(1)
-    with journal(tmp_path) as again:
-        assert (again.done, again.failed) == (4, 1)
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"input": "other"}, "the input file changed"),
+        ({"input": "other"}, "the input changed"),
+        ({"id_column": "sku"}, "the id column changed"),
         ({"prompt": "{y}"}, r"the prompt changed .*was '\{x\}', is '\{y\}'"),
         ({"model": "n"}, "the model changed"),
         ({"choices": ["a"]}, "the choices changed"),
@@ -139,7 +134,7 @@ def test_a_crash_while_the_journal_was_created_does_not_block_the_next_run(tmp_p
 def test_two_processes_cannot_use_one_journal(tmp_path: Path) -> None:
     program = (
         "import sys; from headrace.bulk.journal import Journal\n"
-        f"with Journal({str(tmp_path / 'out.jsonl')!r}, {PRINT!r}, 20):\n"
+        f"with Journal({str(tmp_path / 'out.jsonl')!r}, {PRINT!r}):\n"
         "    print('held', flush=True)\n    sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -154,12 +149,13 @@ def test_two_processes_cannot_use_one_journal(tmp_path: Path) -> None:
         assert resumed.done == 0
 
 
-def test_drop_failed_keeps_the_bytes_of_successes(tmp_path: Path) -> None:
+def test_removing_failed_lines_keeps_the_bytes_of_the_others(tmp_path: Path) -> None:
     with journal(tmp_path) as run:
         run.append([0, 1, 2], line(0) + line(1, failed=True) + line(2))
     with journal(tmp_path) as run:
-        assert run.drop_failed() == 1
-        assert (run.done, run.failed, run.is_done(1)) == (2, 0, False)
+        assert run.remove(run.has_failed) == 1
+        assert (run.done, run.failed, run.is_done(item(1))) == (2, 0, False)
+        assert run.was_removed(item(1))
         run.append([1], line(1))
     assert (tmp_path / "out.jsonl").read_bytes() == line(0) + line(2) + line(1)
     assert not (tmp_path / "out.jsonl.new").exists()
@@ -169,14 +165,14 @@ def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     with journal(tmp_path) as run:
         run.append([0], line(0, failed=True))
     with journal(tmp_path) as run:
-        run.drop_failed()
+        run.remove(run.has_failed)
     for name in ("out.jsonl", "out.jsonl.journal"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
 def test_an_unwritable_output_is_an_error_at_once(tmp_path: Path) -> None:
     for out in (tmp_path / "no" / "such" / "out.jsonl", tmp_path):
-        with pytest.raises(JournalError, match=r"No such file|directory"), Journal(out, PRINT, 1):
+        with pytest.raises(JournalError, match=r"No such file|directory"), Journal(out, PRINT):
             pass
 
 
@@ -189,13 +185,14 @@ def limit(size):  # as a disk that becomes full: it takes a part, and then nothi
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 if what == "begin":
     limit(size)
-with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as journal:
+with Journal(out, {"input": "abc", "prompt": "x" * 300}) as journal:
     limit(size)
     try:
         if what == "forget":
-            journal.drop_failed()
+            journal.remove(journal.has_failed)
         for index in range(journal.done, 20):
-            journal.append([index], b'{"id":"headrace-%d","custom_id":"q","error":null}\\n' % index)
+            line = '{"id":"headrace-%d","custom_id":"q%d","error":null}\\n' % (index, index)
+            journal.append([index], line.encode())
     except JournalError as error:
         assert what != "forget" or (journal.done, journal.failed) == (2, 1)
         print(journal.done, error)
@@ -219,7 +216,7 @@ def test_a_disk_that_is_full_before_the_run_is_an_error_at_once_and_does_not_blo
     assert done.returncode != 0
     assert not out.exists()
     assert limited(out, 1 << 20).returncode == 0
-    with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as again:
+    with Journal(out, {"input": "abc", "prompt": "x" * 300}) as again:
         assert again.done == 20
 
 
@@ -260,7 +257,7 @@ def test_nothing_is_appended_to_half_a_line(tmp_path: Path, monkeypatch: pytest.
         patch.setattr("os.ftruncate", lambda file, size: None)  # this may fail too
         with pytest.raises(JournalError, match="1 items are safe") as first:
             run.append([0, 1, 2], line(0) + line(1) + line(2))
-        assert (run.is_done(0), run.is_done(1), run.is_done(2)) == (True, False, False)
+        assert run.done == 1
         room[0] = 1 << 20
         with pytest.raises(JournalError) as second:
             run.append([3], line(3))
@@ -270,14 +267,14 @@ def test_nothing_is_appended_to_half_a_line(tmp_path: Path, monkeypatch: pytest.
         assert again.done == 1
 
 
-def test_drop_failed_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+def test_removing_lines_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    with Journal(out, {"input": "abc", "prompt": "x" * 300}, 20) as run:
+    with Journal(out, {"input": "abc", "prompt": "x" * 300}) as run:
         run.append([0, 1], line(0) + line(1, failed=True))
     before = out.read_bytes()
     done = limited(out, 20, "forget")
     assert done.returncode == 0, done.stderr
-    assert "File too large; its failed items are still in it" in done.stdout
+    assert "File too large; its items are still in it" in done.stdout
     assert out.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.journal"]
 
@@ -294,18 +291,18 @@ def test_no_run_starts_without_a_synced_fingerprint(tmp_path: Path, monkeypatch:
 @pytest.mark.skipif(not os.path.isdir("/sys/kernel"), reason="no read-only file system")
 def test_a_read_only_file_system_is_an_error_at_once() -> None:
     refused = pytest.raises(JournalError, match=r"cannot be written: (Read-only|Permission|Operation not)")
-    with refused, Journal("/sys/kernel/out.jsonl", PRINT, 1):
+    with refused, Journal("/sys/kernel/out.jsonl", PRINT):
         pass
 
 
 def test_a_full_disk_says_how_many_items_are_safe() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
-    full = Journal("out.jsonl", PRINT, 4)
+    full = Journal("out.jsonl", PRINT)
     full._file = LineFile(Path("/dev/full"))
     try:
         with pytest.raises(JournalError, match="No space left on device; 0 items are safe there"):
             full.append([0], line(0))
-        assert not full.is_done(0)
+        assert full.done == 0
     finally:
         full._file.close()

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from headrace.bulk import Item
 from headrace.bulk.journal import Journal
 from headrace.errors import JournalError
 
@@ -29,7 +30,7 @@ def line(index: int, failed: bool) -> bytes:
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """``lines`` are those that must be in the file, in its order: index, failed."""
+    """``lines`` (index, failed) must be in the file, in this order; ``known`` are those from before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,12 +42,11 @@ class JournalMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self._open()
 
-    def _open(self, total: int = TOTAL) -> None:
-        self.total = total
-        self.journal = Journal(self.out, PRINT, total, limited=total < TOTAL)
+    def _open(self) -> None:
+        self.journal = Journal(self.out, PRINT)
         self.journal.__enter__()
-        counted = [failed for index, failed in self.lines if index < total]
-        assert (self.journal.done, self.journal.failed) == (len(counted), sum(counted))
+        self.known = dict(self.lines)
+        assert (self.journal.done, self.journal.failed) == (len(self.lines), sum(self.known.values()))
 
     def _close(self) -> None:
         self.journal.__exit__(None, None, None)
@@ -58,13 +58,13 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(batch=BATCH)
     def append(self, batch: list[tuple[int, bool]]) -> None:
-        new = [each for each in self._fresh(batch) if each[0] < self.total]
+        new = self._fresh(batch)
         self.journal.append([index for index, _ in new], b"".join(line(*each) for each in new))
         self.lines += new
 
     @rule(batch=BATCH, chance=CHANCE)
     def crash_while_appending(self, batch: list[tuple[int, bool]], chance: float) -> None:
-        new = [each for each in self._fresh(batch) if each[0] < self.total]
+        new = self._fresh(batch)
         data = b"".join(line(*each) for each in new)
         written = data[: int(chance * (len(data) + 1))]
         with self.out.open("ab") as file:
@@ -78,46 +78,49 @@ class JournalMachine(RuleBasedStateMachine):
             file.write(tail)
         self._reopen()
 
-    @rule(total=st.sampled_from([TOTAL, 5]))
-    def reopen(self, total: int) -> None:
-        self._reopen(total)
-
-    def _reopen(self, total: int = TOTAL) -> None:
-        self._close()
-        self._open(total)
-
     @rule()
-    def drop_failed(self) -> None:
-        dropped = [each for each in self.lines if each[1] and each[0] < self.total]
-        if sum(failed for index, failed in self.lines if index < self.total) != self.journal.failed:
-            self._reopen(self.total)  # failures of this session count in the next one
-        assert self.journal.drop_failed() == len(dropped)
-        self.lines = [each for each in self.lines if each not in dropped]
+    def reopen(self) -> None:
+        self._close()
+        self._open()
+
+    def _reopen(self) -> None:
+        self._close()
+        self._open()
+
+    @rule(chosen=st.sets(st.integers(0, TOTAL - 1)))
+    def remove(self, chosen: set[int]) -> None:
+        removed = [each for each in self.lines if each[0] in chosen]
+        assert self.journal.remove({f"q{index}" for index in chosen}.__contains__) == len(removed)
+        self.lines = [each for each in self.lines if each not in removed]
+        for index, _ in removed:
+            self.known.pop(index, None)
+            assert self.journal.was_removed(Item(index, 1, f"q{index}", {}))
 
     @rule(chance=CHANCE)
-    def crash_while_forgetting(self, chance: float) -> None:
+    def crash_while_removing(self, chance: float) -> None:
         content = self.out.read_bytes()
         (self.folder / "out.jsonl.new").write_bytes(content[: int(chance * len(content))])
         self._reopen()
 
-    @rule(other=st.sampled_from([{"prompt": "{y}"}, {"input": "abd"}]))
+    @rule(other=st.sampled_from([{"prompt": "{y}"}, {"id_column": "sku"}]))
     def another_run(self, other: dict[str, Any]) -> None:
         self._close()
-        with pytest.raises(JournalError, match="changed since"), Journal(self.out, PRINT | other, TOTAL):
+        with pytest.raises(JournalError, match="changed since"), Journal(self.out, PRINT | other):
             pass
         self._open()
 
     @rule()
     def at_once(self) -> None:
-        with pytest.raises(JournalError, match="another run"), Journal(self.out, PRINT, TOTAL):
+        with pytest.raises(JournalError, match="another run"), Journal(self.out, PRINT):
             pass
 
     @invariant()
     def the_file_is_what_was_acknowledged(self) -> None:
         if hasattr(self, "journal"):
             assert self.out.read_bytes() == b"".join(line(*each) for each in self.lines)
-            done = {index for index in range(self.total) if self.journal.is_done(index)}
-            assert done == {index for index, _ in self.lines if index < self.total}
+            assert self.journal.done == len(self.lines)
+            done = {index for index in range(TOTAL) if self.journal.is_done(Item(index, 1, f"q{index}", {}))}
+            assert done == set(self.known), "lines of this session count in the next one"
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):

@@ -100,7 +100,7 @@ def test_failures_keep_code_message_and_response() -> None:
 
 @pytest.mark.parametrize("id", ["batch_req_1", "headrace-", "headrace-x", "headrace-1x", "headrace--1"])
 def test_lines_of_other_programs_have_no_index(id: str) -> None:
-    assert decode_entry(json.dumps({"id": id})).index is None
+    assert decode_entry(json.dumps({"id": id, "custom_id": "q"})).index is None
 
 
 @pytest.mark.parametrize("depth", [50, 150, 800, 900, *range(940, 1000, 5), 10_000, 200_000])

@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 from headrace import BudgetExceeded, Client, InputError, RateLimited, SettingsError, WorkerLost
-from headrace.bulk import BulkRun, Journal, ProcessExecutor, Source, Summary, Task, run
+from headrace.bulk import BulkRun, InputCheck, Journal, ProcessExecutor, Source, Summary, Task, run
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.template import Template
 from headrace.calls import Request
@@ -206,12 +206,12 @@ async def test_failures_are_counted_and_retries_are_reported(serving: Serving, q
     async with serving(Behaviour(errors=0.3, seed=1), policies=[Retry(attempts=8, base=0.01)]) as make_client:
         settings = make_client().settings
         task = Task(Source(questions), Template("{id}: {text}"), settings.model)
-        total = task.check()
-        with Journal(questions.with_name("out.jsonl"), task.fingerprint(), total) as journal:
+        check = InputCheck(task)
+        with Journal(questions.with_name("out.jsonl"), task.fingerprint()) as journal:
             async with ProcessExecutor(
                 make_client, 2, 20, on_event=lambda name, data: events.append(name)
             ) as executor:
-                summary = await BulkRun(task, journal, total).perform(executor)
+                summary = await BulkRun(task, journal, check).perform(executor)
     assert summary.done == ITEMS
     assert events.count("retry") >= summary.retries > 0
 

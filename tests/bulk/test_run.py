@@ -125,7 +125,7 @@ async def test_a_rejected_key_stops_the_run_and_no_item_is_done(products: Path, 
 async def test_stopping_finishes_what_is_in_flight(products: Path, read_lines: Lines) -> None:
     task, out = Task(Source(products), Template("{name}"), "m"), products.with_name("out.jsonl")
     endpoint = FakeEndpoint(otherwise=Answer(delay=0.01))
-    with Journal(out, task.fingerprint(), 10) as journal:
+    with Journal(out, task.fingerprint()) as journal:
         bulk = BulkRun(task, journal, 10)
 
         @attrs.define
@@ -170,7 +170,7 @@ async def test_an_item_is_counted_after_it_is_written(
 
     monkeypatch.setattr(Journal, "append", full)
     task = Task(Source(products), Template("{name}"), "m")
-    with Journal(products.with_name("out.jsonl"), task.fingerprint(), 10) as journal:
+    with Journal(products.with_name("out.jsonl"), task.fingerprint()) as journal:
         bulk = BulkRun(task, journal, 10)
         async with FakeEndpoint().client() as client:
             with pytest.raises(JournalError, match="No space"):
@@ -186,7 +186,7 @@ async def test_a_failed_fsync_is_an_error(products: Path, monkeypatch: pytest.Mo
     async with FakeEndpoint().client() as client:
         out = products.with_name("out.jsonl")
         task = Task(Source(products), Template("{name}"), "fake-model")
-        with Journal(out, task.fingerprint(), 10) as journal:
+        with Journal(out, task.fingerprint()) as journal:
             monkeypatch.setattr("os.fsync", failing)
             with pytest.raises(
                 JournalError, match="Input/output error; the last lines may not be on the disk"
@@ -302,7 +302,7 @@ async def test_stopping_does_not_wait_for_the_endpoint(
     products: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     task = Task(Source(products), Template("{name}"), "m")
-    with Journal(products.with_name("out.jsonl"), task.fingerprint(), 10) as journal:
+    with Journal(products.with_name("out.jsonl"), task.fingerprint()) as journal:
         bulk = BulkRun(task, journal, 10)
         async with (
             FakeEndpoint(otherwise=CircuitOpen("open", 60.0)).client() as client,

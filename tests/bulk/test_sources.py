@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bulk.duplicate_ids import DuplicateFinder
+from headrace.bulk.input_check import InputCheck
 from headrace.bulk.sources import Source
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
@@ -47,12 +47,15 @@ def test_jsonl_and_the_batch_format_are_distinguished(tmp_path: Path) -> None:
     assert Source(write(tmp_path / "b", json.dumps(batch))).kind == "batch"
 
 
-def test_ids_come_from_custom_id_then_id_then_the_row_number(tmp_path: Path) -> None:
+def test_ids_come_from_custom_id_then_id_then_the_content_of_the_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "id,custom_id,sku\n1,c1,s1\n")
     assert next(Source(path).items()).id == "c1"
     assert next(Source(path, "sku").items()).id == "s1"
     assert next(Source(write(path, "id,x\n1,2\n")).items()).id == "1"
-    assert [item.id for item in Source(write(path, "x\na\nb\n")).items()] == ["row-1", "row-2"]
+    a, b = (item.id for item in Source(write(path, "x\na\nb\n")).items())
+    assert len({a, b}) == 2
+    ids = [item.id for item in Source(write(path, "x\nnew\nb\na\nb\na\nb\n")).items()]
+    assert ids[1:] == [b, a, f"{b}-2", f"{a}-2", f"{b}-3"], "ids do not depend on the place"
 
 
 @pytest.mark.parametrize(
@@ -92,19 +95,11 @@ def test_a_missing_file_and_an_unknown_id_column_are_errors(tmp_path: Path) -> N
 def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
     source = Source(write(tmp_path / "a.csv", "id,b\nx,1\ny,2\nx,3\n"))
     with pytest.raises(InputError) as caught:
-        Task(source, Template("{b}"), "m").check()
+        InputCheck(Task(source, Template("{b}"), "m")).finish()
     assert str(caught.value) == (
         f"{tmp_path}/a.csv:4: duplicate id 'x', first in line 2; "
         "name a column of distinct ids with id_column="
     )
-
-
-@given(st.lists(st.text(max_size=3)))
-def test_only_repeated_ids_are_found(ids: list[str]) -> None:
-    distinct = DuplicateFinder()
-    for id in ids:
-        distinct.add(id)
-    assert distinct.repeated() == {hash(id) for id in ids if ids.count(id) > 1}
 
 
 printable = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))

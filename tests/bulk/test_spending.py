@@ -30,6 +30,7 @@ def line(index: int, cost: str | None = None, possible: str | None = None, *, fa
     notes = {"attempts": 1, "elapsed": 0.1, "cost": cost, "possible_cost": possible}
     fields = {
         "id": f"headrace-{index}",
+        "custom_id": f"q{index}",
         "error": {"code": "x", "message": "y"} if failed else None,
         "headrace": {name: value for name, value in notes.items() if value is not None},
     }
@@ -37,7 +38,7 @@ def line(index: int, cost: str | None = None, possible: str | None = None, *, fa
 
 
 def journal(folder: Path) -> Journal:
-    return Journal(folder / "out.jsonl", PRINT, 10)
+    return Journal(folder / "out.jsonl", PRINT)
 
 
 def test_a_journal_knows_the_cost_of_earlier_sessions(tmp_path: Path) -> None:
@@ -53,13 +54,13 @@ def test_the_cost_of_dropped_lines_is_kept(tmp_path: Path) -> None:
     with journal(tmp_path) as first:
         first.append([0, 1], line(0, "0.25") + line(1, "0.5", failed=True))
     with journal(tmp_path) as second:
-        assert second.drop_failed() == 1
+        assert second.remove(second.has_failed) == 1
         second.append([1], line(1, "0.5", failed=True))
         assert second.spent == Decimal("0.75")
     for spent in ("1.25", "1.25"):
         with journal(tmp_path) as third:
             assert third.spent == Decimal(spent)
-            third.drop_failed()
+            third.remove(third.has_failed)
     sidecar = tmp_path / "out.jsonl.journal"
     whole = sidecar.read_bytes()
     sidecar.write_bytes(whole[:-3])  # as a crash may leave it: the sum before that is known
@@ -67,7 +68,7 @@ def test_the_cost_of_dropped_lines_is_kept(tmp_path: Path) -> None:
         assert torn.spent == Decimal("0.75")
         torn.append([1], line(1, "4", failed=True))
     with journal(tmp_path) as mended:
-        mended.drop_failed()
+        mended.remove(mended.has_failed)
         assert mended.spent == Decimal("4.75")
     with journal(tmp_path) as last:
         assert last.spent == Decimal("4.75")
@@ -85,14 +86,14 @@ def test_the_cost_of_dropped_lines_is_kept(tmp_path: Path) -> None:
 def test_output_limits_may_change_between_sessions(
     tmp_path: Path, before: dict[str, Any] | None, now: dict[str, Any] | None
 ) -> None:
-    with Journal(tmp_path / "out.jsonl", {"parameters": before}, 10):
+    with Journal(tmp_path / "out.jsonl", {"parameters": before}):
         pass
-    with Journal(tmp_path / "out.jsonl", {"parameters": now}, 10):
+    with Journal(tmp_path / "out.jsonl", {"parameters": now}):
         pass
     other = {**(now or {}), "temperature": 1}
     with (
         pytest.raises(JournalError, match="the parameters changed"),
-        Journal(tmp_path / "out.jsonl", {"parameters": other}, 10),
+        Journal(tmp_path / "out.jsonl", {"parameters": other}),
     ):
         pass
 
@@ -153,7 +154,7 @@ async def test_possible_costs_are_written_and_summed(products: Path, read_lines:
     possible = sum(Decimal(each.get("possible_cost", "0")) for each in notes)
     assert summary.possible_cost == possible > 3 * USD
     assert "possible   at most $0.000" in describe(summary)
-    with Journal(out, {}, 10) as resumed:
+    with Journal(out, {}) as resumed:
         assert resumed.spent == summary.cost + possible
 
 

@@ -148,14 +148,15 @@ def test_ids_without_an_id_column_are_those_of_the_output(tmp_path: Path, out: P
         names: list[str] = parquet_of(table).column_names
         return names
 
-    out.write_text(line(0, "row-1"))
     path.write_text("text\nx\n")
+    out.write_text(line(0, next(Source(path).items()).id))
     write_table(table, Source(path), out)
     assert columns() == ["custom_id", "text", *OWN]
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x"]}), path)
     write_table(table, Source(path), out)
     assert columns() == ["custom_id", "text", *OWN]
-    path.write_text('{"custom_id": "row-1", "url": "/v1/x", "body": {"model": "m"}}\n')
+    path.write_text('{"custom_id": "b-1", "url": "/v1/x", "body": {"model": "m"}}\n')
+    out.write_text(line(0, "b-1"))
     write_table(table, Source(path), out)
     assert columns() == ["custom_id", *OWN]
 
@@ -216,7 +217,8 @@ def test_answers_that_look_like_formulas_are_written_unchanged(three: Path, out:
 def test_any_text_round_trips_in_its_row(tmp_path: Path, rows: list[tuple[str, str]], chance: Any) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text, _ in rows))
-    lines = [line(n, f"row-{n + 1}", answer) for n, (_, answer) in enumerate(rows)]
+    ids = [item.id for item in Source(source).items()]
+    lines = [line(n, id, answer) for n, (id, (_, answer)) in enumerate(zip(ids, rows, strict=True))]
     chance.shuffle(lines)
     out.write_text("".join(lines))
     write_table(tmp_path / "t.csv", Source(source), out)
@@ -269,7 +271,10 @@ def test_without_pyarrow_a_parquet_table_is_an_error_at_once(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (line(0, "b"), "headrace-0 is 'b' in the output, but 'a' in the input"),
+        (
+            line(0, "x"),
+            r"out\.jsonl: no line belongs to a row of .*three\.jsonl; name the input and the id column",
+        ),
         ("rubbish\n" + line(0, "a"), "out.jsonl:1: damaged"),
         (
             line(0, "a").replace("headrace-0", "batch_1"),

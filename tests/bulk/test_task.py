@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.bulk import Source, Task
+from headrace.bulk import InputCheck, Source, Task
 from headrace.bulk.task import read_choice
 from headrace.bulk.template import Template
 from headrace.errors import AnswerError, InputError, InvalidReply
@@ -33,7 +33,7 @@ def test_batch_lines_are_sent_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "batch.jsonl"
     path.write_text(json.dumps(line))
     task = Task(Source(path), None, None)
-    assert task.check() == 1
+    assert InputCheck(task).finish() == 1
     request = task.request(next(task.source.items()))
     assert (request.id, request.path, request.method, request.body) == ("e1", "/embeddings", "POST", body)
 
@@ -73,8 +73,9 @@ def test_a_reply_without_text_is_an_error_only_with_choices(products: Path) -> N
 def test_mistakes_are_found_before_anything_is_sent(
     products: Path, prompt: str | None, model: str | None, choices: list[str] | None, message: str
 ) -> None:
+    template = None if prompt is None else Template(prompt)
     with pytest.raises(InputError, match=message):
-        Task(Source(products), None if prompt is None else Template(prompt), model, choices).check()
+        InputCheck(Task(Source(products), template, model, choices)).finish()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_bad_batch_line_is_found_with_its_number(tmp_path: Path, line: object,
     path = tmp_path / "batch.jsonl"
     path.write_text(f"{json.dumps(good)}\n{json.dumps(line)}\n")
     with pytest.raises(InputError, match=r"batch\.jsonl:2: ") as caught:
-        Task(Source(path), None, None).check()
+        InputCheck(Task(Source(path), None, None)).finish()
     assert message in str(caught.value)
 
 
@@ -116,7 +117,7 @@ def test_the_fingerprint_covers_everything_that_changes_the_answers(products: Pa
     assert before != fingerprint(model="n")
     assert before != fingerprint(choices=("a",))
     products.write_text(products.read_text() + "P10,neu,neu\n")
-    assert before != fingerprint()
+    assert before == fingerprint(), "rows are matched by their ids"
 
 
 def test_system_and_parameters_are_in_each_request_and_in_the_fingerprint(products: Path) -> None:
@@ -145,5 +146,5 @@ def test_an_unknown_parameter_is_an_error_at_once(
 
 def test_limit_takes_the_first_items(products: Path) -> None:
     task = Task(Source(products, limit=3), Template("{name}"), "m")
-    assert task.check() == 3
+    assert InputCheck(task).finish() == 3
     assert [item.id for item in task.source.items()] == ["P0", "P1", "P2"]

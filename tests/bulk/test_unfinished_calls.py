@@ -11,7 +11,7 @@ import pytest
 import trio.testing
 
 import headrace
-from headrace.bulk import BulkRun, Journal, LocalExecutor, Source, Summary, Task
+from headrace.bulk import BulkRun, InputCheck, Journal, LocalExecutor, Source, Summary, Task
 from headrace.bulk.template import Template
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.policies import Policy, Send, Stage
@@ -115,8 +115,11 @@ async def stopped_run(
     assert isinstance(clock, trio.testing.MockClock)
     clock.autojump_threshold = 0.1
     task, messages = Task(Source(products), Template("{name}"), "m"), list[str]()
-    with Journal(products.with_name("out.jsonl"), task.fingerprint(), 10) as journal:
-        bulk = BulkRun(task, journal, 10, notify=messages.append)
+    with Journal(products.with_name("out.jsonl"), task.fingerprint()) as journal:
+        check = InputCheck(task)
+        check.finish()
+        check.compare(journal)
+        bulk = BulkRun(task, journal, check, notify=messages.append)
 
         async def stop() -> None:
             await anyio.sleep(1)

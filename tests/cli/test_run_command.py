@@ -49,8 +49,12 @@ def test_a_run_over_stdin_can_be_resumed(headrace: Any, lines_of: Lines) -> None
     assert len(lines_of("out.jsonl")) == 5
     again = headrace.run("run", "-", *ASK, input=piped)
     assert (again.code, "before     5 done" in again.out) == (0, True)
-    changed = headrace.run("run", "-", *ASK, input=piped + '{"id": "Q5", "text": "neu"}\n')
-    assert (changed.code, "the input file changed" in changed.err) == (2, True)
+    longer = headrace.run("run", "-", *ASK, input=piped + '{"id": "Q5", "text": "neu"}\n')
+    assert (longer.code, "6 of 6 items done" in longer.out) == (0, True)
+    changed = headrace.run("run", "-", *ASK, input=piped.replace("\\u00e4", "o"))
+    assert changed.code == 2
+    assert "<stdin>:1: the row of 'Q0' has changed since it was done" in changed.err
+    assert "with --changed resend" in changed.err
 
 
 def test_the_batch_format_is_input_and_output(headrace: Any, tmp_path: Path, lines_of: Lines) -> None:

@@ -4,6 +4,7 @@ from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
 from headrace.bulk.executor import Executor, LocalExecutor, ResultHandler, WorkItem
 from headrace.bulk.file_limit import raise_file_limit
+from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.journal import Journal
 from headrace.bulk.line_file import LineFile
@@ -36,6 +37,7 @@ __all__ += [
     "WAIT_FOR_ENDPOINT",
     "Engine",
     "Executor",
+    "InputCheck",
     "Item",
     "ItemResult",
     "Job",

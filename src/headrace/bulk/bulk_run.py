@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -13,11 +14,13 @@ from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk.executor import Executor, WorkItem
 from headrace.bulk.hung_calls import drop_hung_calls
+from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.pending_results import PendingResults
+from headrace.bulk.sources import Item
 from headrace.bulk.summary import Summary
 from headrace.bulk.task import Task
-from headrace.errors import DeadlineExceeded, WorkerLost
+from headrace.errors import DeadlineExceeded, InputError, WorkerLost
 
 _log = logging.getLogger("headrace")
 
@@ -26,6 +29,9 @@ _SYNC_INTERVAL = 1.0
 
 WAIT_FOR_ENDPOINT = 600.0
 """Seconds that a run waits for an endpoint without a success; the default."""
+
+_CHECK_INTERVAL, _CHECK_TIME = 0.01, 0.002
+"""Seconds between two parts of the check, and seconds of one part. Calls wait for a part to end."""
 
 _SHORTEST_PAUSE = 0.5
 """Seconds. A half-open circuit that makes its probes asks for a wait of 0."""
@@ -38,15 +44,14 @@ class ResultStore(Protocol):
     """Stores the output lines of a run; `Journal` is one.
 
     Lines that ``append`` has written survive a crash of the process; after ``sync`` they survive a crash of
-    the machine. ``was_failed`` is true for an item that failed in an earlier session and is sent again.
+    the machine. ``was_removed`` is true for an item whose line was removed, so that it is sent again. The
+    first item of the input gets the index ``first_index``.
     """
 
     @property
-    def done(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-    def is_done(self, index: int, /) -> bool: ...
-    def was_failed(self, index: int, /) -> bool: ...
+    def first_index(self) -> int: ...
+    def is_done(self, item: Item, /) -> bool: ...
+    def was_removed(self, item: Item, /) -> bool: ...
     def append(self, indexes: list[int], lines: bytes, /) -> None: ...
     async def sync(self) -> None: ...
 
@@ -54,9 +59,9 @@ class ResultStore(Protocol):
 class BulkRun:
     """One session of a run: sends the items that are not in the journal, and writes their results.
 
-    While the endpoint's circuit is open, no item is drawn. Items that the circuit rejected, or that failed
-    because the endpoint was down, are sent when it closes. The run also waits if a thousand items in a row
-    get no answer, even without a circuit.
+    The input is read once. While the endpoint's circuit is open, no item is drawn. Items that the circuit
+    rejected, or that failed because the endpoint was down, are sent when it closes. The run also waits if a
+    thousand items in a row get no answer, even without a circuit.
 
     An error that all later calls share (no credit left, a rejected key, an unknown model) stops the run and
     leaves its items unsent; see `SharedErrorDetector`. If that error is a rate limit, the run waits and
@@ -65,7 +70,8 @@ class BulkRun:
     Args:
         task: Makes the request for each item.
         journal: Where results are stored.
-        total: The number of items in the input.
+        total: The number of items in the input, or the check that counts them. The rest of the check is made
+            beside the sending; an error that it finds stops the run.
         wait_for_endpoint: Seconds to wait without a success before the session ends.
         deadline: Seconds from the start after which the session ends and drops the calls in flight; None for
             no deadline.
@@ -79,7 +85,7 @@ class BulkRun:
         self,
         task: Task,
         journal: ResultStore,
-        total: int,
+        total: int | InputCheck,
         *,
         wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
         deadline: float | None = None,
@@ -92,8 +98,12 @@ class BulkRun:
         self._deadline = deadline
         self._stopping = anyio.Event()
         self._pending = PendingResults()
+        self._input = iter(task.source.items())
+        self._drawn: dict[int, WorkItem] = {}
         self._cut_short = False
-        self.summary: Summary = Summary(total, done_before=journal.done, failed_before=journal.failed)
+        self._check = total if isinstance(total, InputCheck) else None
+        self.summary: Summary = Summary(total if isinstance(total, int) else 0)
+        self._count()
 
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written.
@@ -114,7 +124,12 @@ class BulkRun:
         summary, started = self.summary, anyio.current_time()
         try:
             with anyio.move_on_after(self._deadline) as scope:
-                await self._make_passes(executor, started)
+                async with task_group() as group:
+                    group.start_soon(self._check_rest)
+                    await self._make_passes(executor, started)
+                    group.cancel_scope.cancel()
+                if summary.stopped_by is None:  # drawing may have skipped done items faster than the check
+                    self._advance(math.inf)
             if scope.cancelled_caught:
                 summary.stopped_by = DeadlineExceeded(f"the run's deadline of {self._deadline:g} s passed")
         except WorkerLost as error:
@@ -124,8 +139,30 @@ class BulkRun:
             await self._journal.sync()
         return summary
 
+    async def _check_rest(self) -> None:
+        """Check the rest of the input beside the sending."""
+        while self._check is not None and not self._check.finished:
+            await anyio.sleep(_CHECK_INTERVAL)
+            self._advance(_CHECK_TIME)
+
+    def _advance(self, seconds: float) -> None:
+        if self._check is None:
+            return
+        try:
+            self._check.advance(seconds)
+        except InputError as error:
+            self.summary.stopped_by = self.summary.stopped_by or error
+            self._stopping.set()
+        self._count()
+
+    def _count(self) -> None:
+        check, summary = self._check, self.summary
+        if check is not None:
+            summary.total, summary.counted = check.total, check.finished
+            summary.done_before, summary.failed_before = check.done, check.failed
+
     async def _make_passes(self, executor: Executor, started: float) -> None:
-        """Pass over the input until nothing is left, and wait for the endpoint in between."""
+        """Draw items until nothing is left, and wait for the endpoint in between."""
         summary, pending = self.summary, self._pending
         waited_since, succeeded, backoff = started, 0, _FIRST_BACKOFF
         while True:
@@ -154,7 +191,7 @@ class BulkRun:
             summary.waiting = ""
 
     async def _make_pass(self, executor: Executor, started: float) -> None:
-        """Pass over the input once and send the items that are not done, unless drawing stops early."""
+        """Send the items that are not done, until the end of the input or until drawing stops early."""
 
         def handle(results: list[ItemResult]) -> None:
             self._store(self._pending.add(results))
@@ -175,16 +212,29 @@ class BulkRun:
             await self._journal.sync()
 
     def _items(self) -> Iterator[WorkItem]:
-        make_request, journal, pending = self._task.request, self._journal, self._pending
-        for item in self._task.source.items():
-            if pending.stops_drawing or self._stopping.is_set():
-                self._cut_short = True
+        """The items to send: first those that an earlier pass has drawn and not finished."""
+        unfinished = iter(list(self._drawn.values()))
+        while not self._must_stop():
+            if (work_item := next(unfinished, None)) is not None:
+                work_item.number = self._pending.begin()
+                yield work_item
+            elif (item := next(self._input, None)) is None:
                 return
-            if not journal.is_done(item.index):
-                request = make_request(item)
-                if journal.was_failed(item.index):  # a cache may hold the answer that failed
-                    request = attrs.evolve(request, fresh=True)
-                yield WorkItem(item.index, item.id, request, pending.begin())
+            elif not self._journal.is_done(item):
+                work_item = self._work_item(item)
+                self._drawn[work_item.index] = work_item
+                yield work_item
+
+    def _must_stop(self) -> bool:
+        self._cut_short = self._pending.stops_drawing or self._stopping.is_set()
+        return self._cut_short
+
+    def _work_item(self, item: Item) -> WorkItem:
+        request = self._task.request(item)
+        if self._journal.was_removed(item):  # a cache may hold the answer that failed
+            request = attrs.evolve(request, fresh=True)
+        index, digest = item.index + self._journal.first_index, self._task.digest(item)
+        return WorkItem(index, item.id, request, self._pending.begin(), digest)
 
     def _store(self, results: list[ItemResult]) -> None:
         """Write the lines first, then count: an item is done when its line is written."""
@@ -192,4 +242,5 @@ class BulkRun:
             [result.index for result in results], b"".join([result.line for result in results])
         )
         for result in results:
+            del self._drawn[result.index]
             self.summary.add(result)

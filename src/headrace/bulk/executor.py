@@ -19,12 +19,16 @@ from headrace.client import Client
 
 @attrs.define(eq=False)
 class WorkItem:
-    """An item to send: its position in the input, its id, its request, and the number of its call."""
+    """An item to send: its number in the run, its id, its request, and the number of its call.
+
+    ``digest`` is that of its row, see `Task.digest`.
+    """
 
     index: int
     id: str
     request: Request
     number: int = 0
+    digest: int = 0
 
 
 ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]
@@ -110,7 +114,7 @@ class _ResultBuffer:
     def add(self, outcome: Outcome) -> None:
         """Add the result of an item."""
         item: WorkItem = outcome.item
-        result = item_result(item.index, item.id, outcome, self._choices)
+        result = item_result(item.index, item.id, outcome, self._choices, item.digest)
         result.number = item.number
         self._results.append(result)
         if len(self._results) == _BATCH or result.may_pause_drawing:

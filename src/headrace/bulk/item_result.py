@@ -82,23 +82,23 @@ _ERRORS = [getattr(errors, name) for name in errors.__all__]
 _KINDS = {kind.code: kind for kind in _ERRORS if issubclass(kind, CallError)}
 
 
-def item_result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> ItemResult:
-    """The result of an item, its answer checked against the choices.
+def item_result(index: int, id: str, outcome: Outcome, choices: Sequence[str], digest: int = 0) -> ItemResult:
+    """The result of an item, its answer checked against the choices; ``digest`` is that of its row.
 
     If the answer cannot be written to a line, the item fails and the run continues.
     """
     try:
-        return _result(index, id, outcome, choices)
+        return _result(index, id, outcome, choices, digest)
     except Exception as problem:
         failed = msgspec.structs.replace(outcome, reply=None, error=_unwritable(problem))
-        return _result(index, id, failed, ())
+        return _result(index, id, failed, (), digest)
 
 
 def _unwritable(problem: Exception) -> InvalidReply:
     return InvalidReply(f"the answer cannot be written: {type(problem).__name__}: {problem}")
 
 
-def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> ItemResult:
+def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str], digest: int) -> ItemResult:
     error, answer, reply = outcome.error, None, outcome.reply
     if error is not None:
         if isinstance(error, CallError) and (error.ends_run or isinstance(error, CircuitOpen)):
@@ -113,12 +113,12 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str]) -> It
     elif reply is not None and error is None:
         answer, error = read_choice(choices, reply)
     try:
-        line = encode_line(index, id, outcome, answer, error, time.time())
+        line = encode_line(index, id, outcome, answer, error, time.time(), digest)
     except Exception as problem:
         if answer is None:
             raise
         error = _unwritable(problem)  # keep the reply without its answer
-        line = encode_line(index, id, outcome, None, error, time.time())
+        line = encode_line(index, id, outcome, None, error, time.time(), digest)
     result = ItemResult(index, line, outcome.attempts, outcome.elapsed)
     result.cost, result.possible_cost = cost_of(outcome)
     if reply is not None:

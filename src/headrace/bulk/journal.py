@@ -8,7 +8,7 @@ it is removed and its item is sent again. Any other foreign line is reported as 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -16,27 +16,36 @@ from typing import Any, Self
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
+from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import JournalEntry, decode_entry
 from headrace.bulk.run_lock import lock_run
+from headrace.bulk.sources import Item
 from headrace.errors import JournalError
+
+_UNKNOWN = 0
+"""The digest of a line that has none."""
+
+_DONE, _FAILED, _REMOVED = range(3)
+"""What the output holds of an item: its answer, its error, or nothing because its line was removed."""
 
 
 class Journal:
     """The durable record of one run. A context manager that holds the run's lock.
 
-    Entering reads the output and removes a torn line at its end.
+    Items are matched by their ids, so rows may be added, removed or moved between two sessions. Entering
+    reads the output and removes a torn line at its end.
 
     Args:
         out: The output file.
         fingerprint: Identifies the run.
-        total: The number of items.
-        limited: Whether the run sends only the first items of its input; lines of other items are kept but
-            not counted.
+        keep_done: Whether a run with another fingerprint continues this journal. The lines that it holds
+            stay, and new ones are written for the new fingerprint.
 
     Attributes:
         done: The number of items that have a line.
         failed: The number of items whose line held an error when the journal was entered.
+        first_index: The lowest index that no line has.
         spent: Cost in USD of the earlier sessions, including removed lines.
 
     Raises:
@@ -45,21 +54,16 @@ class Journal:
     """
 
     def __init__(
-        self,
-        out: str | os.PathLike[str],
-        fingerprint: Mapping[str, Any],
-        total: int,
-        limited: bool = False,
+        self, out: str | os.PathLike[str], fingerprint: Mapping[str, Any], *, keep_done: bool = False
     ) -> None:
         self.path: Path = Path(out)
         self._sidecar = Path(f"{self.path}.journal")
         self._fingerprint = dict(fingerprint)
-        self._total = total
-        self._limited = limited
-        self._done = bytearray((total + 7) // 8)
-        self._dropped = bytearray()
+        self._keep_done = keep_done
+        self._entries = IdTable(5)
         self.done: int = 0
         self.failed: int = 0
+        self.first_index: int = 0
         self.spent: Decimal = Decimal(0)
 
     def __enter__(self) -> Self:
@@ -68,11 +72,7 @@ class Journal:
             self.spent = dropped_cost(self._lock)
             for line in self._read():
                 self.spent += line.spent
-                index = line.index
-                assert index is not None
-                if index < self._total:
-                    self._mark(index)
-                    self.failed += line.failed
+                self._note(line)
             self._file = LineFile(self.path)
         except OSError as error:
             os.close(self._lock)
@@ -92,7 +92,7 @@ class Journal:
         if self.path.is_dir():
             raise JournalError(f"{self.path}: is a directory; name a file in it")
         begun = self.path.exists() and self.path.stat().st_size > 0
-        return lock_run(self.path, self._sidecar, self._fingerprint, begun=begun)
+        return lock_run(self.path, self._sidecar, self._fingerprint, begun=begun, keep_done=self._keep_done)
 
     def _read(self) -> Iterator[JournalEntry]:
         """The lines of the output; a torn line at its end is removed."""
@@ -120,74 +120,89 @@ class Journal:
             line = decode_entry(raw)
         except NOT_JSON as error:
             return f"damaged: {error}", None
-        index = line.index
-        if index is None or (index >= self._total and not self._limited):
-            return f"the id {line.id!r} belongs to no item of this run", None
-        if index < self._total and self.is_done(index):
-            return f"a second line for {line.id!r}", None
+        if line.index is None:
+            return f"not a line of headrace run: its id is {line.id!r}", None
+        if self._entries.get(line.custom_id) is not None:
+            return f"a second line for {line.custom_id!r}", None
         return None, line
 
-    def is_done(self, index: int) -> bool:
-        """Whether the item at this position has a line."""
-        return bool(self._done[index >> 3] & 1 << (index & 7))
-
-    def was_failed(self, index: int) -> bool:
-        """Whether the item at this position failed and `drop_failed` removed its line."""
-        return bool(self._dropped) and bool(self._dropped[index >> 3] & 1 << (index & 7))
-
-    def _mark(self, index: int) -> None:
-        self._done[index >> 3] |= 1 << (index & 7)
+    def _note(self, line: JournalEntry) -> None:
+        assert line.index is not None
+        self._set(line.custom_id, line.digest, _FAILED if line.failed else _DONE)
         self.done += 1
+        self.failed += line.failed
+        self.first_index = max(self.first_index, line.index + 1)
 
-    def drop_failed(self) -> int:
-        """Remove the lines of failed items, so that they are sent again; returns their number.
+    def _set(self, id: str, digest: int, state: int) -> None:
+        self._entries.set(id, digest.to_bytes(4) + state.to_bytes())
+
+    def _state(self, id: str) -> int | None:
+        entry = self._entries.get(id)
+        return None if entry is None else entry[4]
+
+    def digest_of(self, id: str) -> int | None:
+        """The digest of the row of a done item: 0 if unknown, None if the item is not done."""
+        entry = self._entries.get(id)
+        return None if entry is None or entry[4] == _REMOVED else int.from_bytes(entry[:4])
+
+    def is_done(self, item: Item) -> bool:
+        """Whether an item had a line when the journal was entered, and still has it."""
+        return self._state(item.id) in {_DONE, _FAILED}
+
+    def has_failed(self, id: str) -> bool:
+        """Whether an item's line holds an error."""
+        return self._state(id) == _FAILED
+
+    def was_removed(self, item: Item) -> bool:
+        """Whether an item had a line that `remove` has removed."""
+        return self._state(item.id) == _REMOVED
+
+    def remove(self, chosen: Callable[[str], bool]) -> int:
+        """Remove the lines of the items with these ids, so that they are sent again; returns their number.
 
         The output is replaced atomically: after a crash, it is the old file or the new one.
 
         Raises:
             JournalError: The new file cannot be written; the old one is unchanged.
         """
-        if not self.failed:
-            return 0
-        before = self._done, self.done, self.failed
         fresh = self.path.with_name(self.path.name + ".new")
         try:
-            dropped = self._write_without_failed(fresh)
+            removed, cost = self._write_without(chosen, fresh)
+            if not removed:
+                fresh.unlink()
+                return 0
             # Before the rename: a crash in between counts these costs twice, but does not lose them.
-            record_dropped_cost(self._lock, dropped_cost(self._lock) + dropped)
+            record_dropped_cost(self._lock, dropped_cost(self._lock) + cost)
             os.replace(fresh, self.path)
         except OSError as error:
             fresh.unlink(missing_ok=True)
-            self._done, self.done, self.failed = before
-            self._dropped = bytearray()
             raise JournalError(
-                f"{self.path}: {error.strerror}; its failed items are still in it, nothing was lost"
+                f"{self.path}: {error.strerror}; its items are still in it, nothing was lost"
             ) from error
         self._file.close()
         self._file = LineFile(self.path)
-        return before[2]
+        for id in removed:
+            self.failed -= self.has_failed(id)
+            self._set(id, _UNKNOWN, _REMOVED)
+        self.done -= len(removed)
+        return len(removed)
 
-    def _write_without_failed(self, fresh: Path) -> Decimal:
-        """Write the lines to keep; returns the cost of the others."""
-        dropped = Decimal(0)
-        self._done, self._dropped = bytearray(len(self._done)), bytearray(len(self._done))
-        self.done = self.failed = 0
+    def _write_without(self, chosen: Callable[[str], bool], fresh: Path) -> tuple[list[str], Decimal]:
+        """Write the lines to keep; returns the ids of the others, and their cost."""
+        removed: list[str] = []
+        cost = Decimal(0)
         with self.path.open("rb") as old, fresh.open("wb") as new:
             os.chmod(fresh, 0o600)
             for raw in old:
                 line = decode_entry(raw)
-                index = line.index
-                assert index is not None
-                if index < self._total:
-                    if line.failed:
-                        dropped += line.spent
-                        self._dropped[index >> 3] |= 1 << (index & 7)
-                        continue
-                    self._mark(index)
-                new.write(raw)
+                if chosen(line.custom_id):
+                    removed.append(line.custom_id)
+                    cost += line.spent
+                else:
+                    new.write(raw)
             new.flush()
             os.fsync(new.fileno())
-        return dropped
+        return removed, cost
 
     def append(self, indexes: list[int], lines: bytes) -> None:
         """Write the lines of these items; afterwards they survive a crash of this process.
@@ -197,8 +212,7 @@ class Journal:
         """
 
         def count(written: int) -> int:
-            for index in indexes[:written]:
-                self._mark(index)
+            self.done += written
             return self.done
 
         self._file.append(lines, count)

@@ -38,7 +38,10 @@ class LineError(msgspec.Struct, gc=False):
 
 
 class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
-    """Headrace's own data in a line. Times are in seconds, costs in USD."""
+    """Headrace's own data in a line. Times are in seconds, costs in USD.
+
+    ``digest`` is a checksum of the row, by which a resumed run finds rows that have changed.
+    """
 
     attempts: Annotated[int, msgspec.Meta(ge=0)]
     elapsed: Annotated[float, msgspec.Meta(ge=0, le=_LONGEST_TIME)]
@@ -46,6 +49,7 @@ class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
     cost: Decimal | None = None
     possible_cost: Decimal | None = None
     answer: Any = None
+    digest: int = 0
 
 
 class OutputLine(msgspec.Struct, gc=False):
@@ -59,7 +63,7 @@ class OutputLine(msgspec.Struct, gc=False):
 
     @property
     def index(self) -> int | None:
-        """The item's position in the input; None if headrace did not write this line."""
+        """The number of the item in its run; None if headrace did not write this line."""
         return _index_of(self.id)
 
     @property
@@ -85,22 +89,29 @@ class OutputLine(msgspec.Struct, gc=False):
             return None
 
 
-class _Costs(msgspec.Struct, gc=False):
+class _EntryNotes(msgspec.Struct, gc=False):
     cost: Decimal | None = None
     possible_cost: Decimal | None = None
+    digest: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
 
 
 class JournalEntry(msgspec.Struct):
     """The part of an output line that a resumed run needs, which is read in a third of the time."""
 
     id: str
+    custom_id: str
     error: msgspec.Raw = msgspec.Raw(b"null")
-    headrace: _Costs = msgspec.field(default_factory=_Costs)
+    headrace: _EntryNotes = msgspec.field(default_factory=_EntryNotes)
 
     @property
     def index(self) -> int | None:
-        """The item's position in the input; None if headrace did not write this line."""
+        """The number of the item in its run; None if headrace did not write this line."""
         return _index_of(self.id)
+
+    @property
+    def digest(self) -> int:
+        """The digest of the item's row, 0 if unknown."""
+        return self.headrace.digest
 
     @property
     def failed(self) -> bool:
@@ -149,7 +160,13 @@ _DEEPEST = 100
 
 
 def encode_line(
-    index: int, id: str, outcome: Outcome, answer: Any, error: HeadraceError | None, completed_at: float
+    index: int,
+    id: str,
+    outcome: Outcome,
+    answer: Any,
+    error: HeadraceError | None,
+    completed_at: float,
+    digest: int = 0,
 ) -> bytes:
     """The output line of one item with its line feed; ``completed_at`` is in Unix seconds."""
     reply, content, why = outcome.reply, b"", None if error is None else _line_error(error)
@@ -161,7 +178,7 @@ def encode_line(
         if answer is not None and content is not reply.content:
             answer = msgspec.Raw(reply.without_key(_encode(answer)))
     elapsed, completed_at = _rounded(outcome.elapsed, 1e6), _rounded(completed_at, 1e3)
-    notes = LineNotes(outcome.attempts, elapsed, completed_at, cost, possible_cost, answer)
+    notes = LineNotes(outcome.attempts, elapsed, completed_at, cost, possible_cost, answer, digest)
     response = _line_response(reply, content, error)
     return _encode(OutputLine(f"headrace-{index}", id, response, why, notes)) + b"\n"
 

@@ -11,8 +11,10 @@ from typing import Any
 import attrs
 
 from headrace.bulk.executor import LocalExecutor, carry_over
+from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
 from headrace.bulk.process_executor import ProcessExecutor
+from headrace.bulk.run_lock import set_aside
 from headrace.bulk.sources import Source
 from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
@@ -22,27 +24,42 @@ from headrace.client import Client
 
 @attrs.frozen(kw_only=True)
 class PreparedRun:
-    """A run with a checked input, prompt and table; nothing was sent or written.
+    """A run with a checked prompt and table, and a check of its input that has begun; nothing was sent.
 
-    ``total`` is the number of items.
+    Nothing was written either.
     """
 
     task: Task
-    total: int
+    check: InputCheck
     out: Path
-    limited: bool
     table: Table | None
 
     @contextmanager
-    def open_journal(self, *, retry_failed: bool = False) -> Iterator[Journal]:
-        """The journal; ``retry_failed`` removes the lines of failed items, so that they are sent again.
+    def open_journal(
+        self,
+        *,
+        retry_failed: bool = False,
+        resend_changed: bool = False,
+        keep_done: bool = False,
+        fresh: bool = False,
+    ) -> Iterator[Journal]:
+        """The journal, compared with the input; see `headrace.bulk.run` for the arguments.
 
         Raises:
+            InputError: The row of a done item has changed.
             JournalError: It belongs to another run, is in use, is damaged, or cannot be written.
         """
-        with Journal(self.out, self.task.fingerprint(), self.total, self.limited) as journal:
-            if retry_failed:
-                journal.drop_failed()
+        if fresh:
+            set_aside(self.out, Path(f"{self.out}.journal"))
+        with Journal(self.out, self.task.fingerprint(), keep_done=keep_done) as journal:
+            if retry_failed and journal.failed:
+                self.check.finish()
+                journal.remove(lambda id: journal.has_failed(id) and id in self.check)
+            if resend_changed and journal.done:
+                items = self.task.source.items()
+                changed = {item.id for item in items if self.check.has_changed(item, journal)}
+                journal.remove(changed.__contains__)
+            self.check.compare(journal)
             yield journal
 
     def local_executor(
@@ -90,7 +107,7 @@ def prepare_run(
     system: str | None = None,
     table: str | os.PathLike[str] | None = None,
 ) -> PreparedRun:
-    """Check the arguments of a run and read its input once; see `headrace.bulk.run` for the arguments.
+    """Check the arguments of a run and the beginning of its input; see `headrace.bulk.run` for the arguments.
 
     Raises:
         InputError: The input, the prompt or the table is not valid.
@@ -99,6 +116,6 @@ def prepare_run(
     checked_table = None if table is None else Table(table, items, out)
     template = None if prompt is None else Template(prompt)
     task = Task(items, template, model, choices, system, parameters or {}, answer)
-    return PreparedRun(
-        task=task, total=task.check(), out=Path(out), limited=limit is not None, table=checked_table
-    )
+    check = InputCheck(task)
+    check.advance(FIRST_PART)
+    return PreparedRun(task=task, check=check, out=Path(out), table=checked_table)

@@ -252,4 +252,4 @@ class ProcessExecutor:
 def _worker_item(item: WorkItem) -> WorkerItem:
     request = item.request
     content = None if request.body is None else encode_body(request.body)
-    return WorkerItem(item.index, item.id, request.path, request.method, content, request.fresh)
+    return WorkerItem(item.index, item.id, request.path, request.method, content, request.fresh, item.digest)

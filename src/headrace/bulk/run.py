@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import anyio.to_thread
 
@@ -32,13 +32,17 @@ async def run(
     deadline: float | None = None,
     max_in_flight: int | None = None,
     retry_failed: bool = False,
+    changed: Literal["refuse", "resend"] = "refuse",
+    keep_done: bool = False,
+    fresh: bool = False,
     processes: int = 1,
     table: str | os.PathLike[str] | None = None,
 ) -> Summary:
     """Run a prompt over a file, as ``headrace run`` does.
 
     Outcomes are appended to ``out`` in OpenAI's batch output format. Another call with the same arguments
-    continues where the last one stopped.
+    continues where the last one stopped. Rows are matched by their ids: rows that were added to the input are
+    sent, and the lines of rows that were removed stay.
 
     The run waits while the endpoint's circuit is open. It stops after ``wait_for_endpoint`` seconds without a
     success, at the deadline, and at an error that all later calls share, like a rejected key or no credit
@@ -52,7 +56,8 @@ async def run(
         prompt: A template over the columns of the input, like ``"Sort {name}"``; None for the batch format.
         choices: The allowed answers; None for any.
         answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
-        id_column: The column of the ids; None for ``custom_id``, ``id`` or the row number.
+        id_column: The column of the ids; None for ``custom_id`` or ``id``. Without such a column, ids are
+            made of the rows' contents.
         system: A system message for each prompt.
         parameters: Parameters of the API for each request, like ``{"temperature": 0}``.
         limit: Send only the first items; None for all.
@@ -60,6 +65,11 @@ async def run(
         deadline: Seconds for this session; None for no deadline.
         max_in_flight: Maximum number of calls at once; None for the client's limit.
         retry_failed: Whether items that failed before are sent again.
+        changed: What to do if the row of a done item has changed: "refuse" raises `InputError`, "resend"
+            removes its line and sends the row again.
+        keep_done: Whether a run with another prompt, model or other parameters continues this output. What is
+            done stays; the rest is sent with the new ones.
+        fresh: Whether to begin a new output. An existing one is kept as ``OUT.1``, or the next free number.
         processes: The number of processes that make the calls. With more than 1, ``client`` must be a
             picklable callable, like ``functools.partial(headrace.Client, model="…")``. They share
             ``max_in_flight`` and the budget.
@@ -100,9 +110,11 @@ async def run(
         limit=limit,
         table=table,
     )
-    with prepared.open_journal(retry_failed=retry_failed) as journal:
+    with prepared.open_journal(
+        retry_failed=retry_failed, resend_changed=changed == "resend", keep_done=keep_done, fresh=fresh
+    ) as journal:
         bulk = BulkRun(
-            prepared.task, journal, prepared.total, wait_for_endpoint=wait_for_endpoint, deadline=deadline
+            prepared.task, journal, prepared.check, wait_for_endpoint=wait_for_endpoint, deadline=deadline
         )
         if processes != 1:
             most = max_in_flight or client.settings.max_in_flight

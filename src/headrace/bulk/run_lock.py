@@ -1,9 +1,13 @@
-"""The lock of a run: a sidecar file that also holds the run's fingerprint."""
+"""The lock of a run: a sidecar file that also holds records of the run, one per line.
+
+The first record is the run's fingerprint. Later ones are another fingerprint, which counts from then on, or
+the cost of lines that were removed from the output.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +18,25 @@ from headrace.bulk.line_file import write_all
 from headrace.errors import JournalError
 from headrace.wire.request_bodies import OUTPUT_LIMIT_PARAMETERS, encode_json
 
-_FORMAT = 1
+LARGEST_SIDECAR = 1 << 24
+"""Bytes of a sidecar that are read."""
+
+_FORMAT = 2
 _DESCRIPTIONS = {
-    "input": "the input file",
+    "input": "the input",
     "prompt": "the prompt",
     "model": "the model",
     "choices": "the choices",
     "system": "the system message",
     "parameters": "the parameters",
     "answer": "the type of the answer",
+    "id_column": "the id column",
 }
 
 
-def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bool) -> int:
+def lock_run(
+    out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bool, keep_done: bool = False
+) -> int:
     """Lock ``sidecar`` for the run that writes to ``out``.
 
     The fingerprint is written to a new sidecar, and compared with that of an old one.
@@ -36,6 +46,8 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
         sidecar: The file to lock.
         fingerprint: Identifies the run.
         begun: Whether the output already contains lines.
+        keep_done: Whether another fingerprint is added to an old sidecar; it counts from then on. Another id
+            column is an error even so.
 
     Returns:
         The descriptor of the sidecar, which holds the lock.
@@ -44,6 +56,54 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
         JournalError: The system has no such locks (Windows), another process holds the lock, the fingerprint
             differs (the message names the difference), or there is output without a fingerprint.
     """
+    lock = _lock(out, sidecar)
+    try:
+        old = _last_fingerprint(sidecar, os.pread(lock, LARGEST_SIDECAR, 0))
+        if old is None and begun:
+            raise JournalError(
+                f"{out}: exists, but {sidecar.name} does not identify its run; "
+                "choose another out=, or keep it as another file with fresh=True"
+            )
+        changed = () if old is None else _changes(old, fingerprint)
+        if changed and (not keep_done or "id_column" in changed):
+            raise JournalError(_refusal(out, changed[0], old or {}, fingerprint))
+        if old is None or changed:
+            append_record(lock, encode_json({"headrace": _FORMAT, **fingerprint}))
+    except OSError as error:
+        os.close(lock)
+        raise JournalError(f"{sidecar}: {error.strerror}; nothing was sent") from error
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def set_aside(out: Path, sidecar: Path) -> Path | None:
+    """Rename an output and its sidecar, and return the output's new path; None if there is no output.
+
+    ``answers.jsonl`` becomes ``answers.jsonl.1``, or the next number that is free.
+
+    Raises:
+        JournalError: Another process works on the run, or the files cannot be renamed.
+    """
+    if not out.exists():
+        return None
+    lock = _lock(out, sidecar)
+    try:
+        number = 1
+        while (kept := Path(f"{out}.{number}")).exists() or Path(f"{kept}.journal").exists():
+            number += 1
+        # The sidecar first: after a crash in between, the output is refused and not mixed with another run's.
+        os.rename(sidecar, f"{kept}.journal")
+        os.rename(out, kept)
+    except OSError as error:
+        raise JournalError(f"{out}: cannot be renamed: {error.strerror}; nothing was sent") from error
+    finally:
+        os.close(lock)
+    return kept
+
+
+def _lock(out: Path, sidecar: Path) -> int:
     try:
         import fcntl
     except ImportError:
@@ -56,49 +116,58 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
     except OSError as error:
         raise JournalError(f"{out}: cannot be written: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalError(f"{out}: another run is writing to it; wait until it ends") from None
-        written = os.pread(lock, 1 << 24, 0)
-        first, newline, _ = written.partition(b"\n")
-        if newline:
-            _compare(out, sidecar, first, fingerprint)
-        elif begun:
-            raise JournalError(
-                f"{out}: exists, but {sidecar.name} does not identify its run; "
-                "choose another out=, or move the file away"
-            )
-        else:
-            os.ftruncate(lock, 0)
-            os.lseek(lock, 0, os.SEEK_SET)
-            _, failure = write_all(lock, encode_json({"headrace": _FORMAT, **fingerprint}) + b"\n")
-            if failure is not None:
-                raise failure
-            os.fsync(lock)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise JournalError(f"{out}: another run is writing to it; wait until it ends") from None
     except OSError as error:
         os.close(lock)
         raise JournalError(f"{sidecar}: {error.strerror}; nothing was sent") from error
-    except BaseException:
-        os.close(lock)
-        raise
     return lock
 
 
-def _compare(out: Path, sidecar: Path, written: bytes, fingerprint: Mapping[str, Any]) -> None:
-    try:
-        old = msgspec.json.decode(written)
-    except NOT_JSON as error:
-        raise JournalError(f"{sidecar}: damaged: {error}") from None
-    if not isinstance(old, dict) or old.get("headrace") != _FORMAT:
-        raise JournalError(f"{sidecar}: not a journal of this version of headrace")
-    for key, value in fingerprint.items():
-        if _comparable(key, old.get(key)) != _comparable(key, value):
-            change = "" if key == "input" else f" (was {old.get(key)!r}, is {value!r})"
-            raise JournalError(
-                f"{out}: {_DESCRIPTIONS.get(key, key)} changed since this journal began{change}; "
-                "change it back to resume, or choose another out="
-            )
+def append_record(sidecar: int, record: bytes) -> None:
+    """Add a line to a sidecar and sync it; a torn line at its end is removed. Raises `OSError`."""
+    written = os.pread(sidecar, LARGEST_SIDECAR, 0)
+    end = written.rfind(b"\n") + 1
+    os.ftruncate(sidecar, end)
+    os.lseek(sidecar, end, os.SEEK_SET)
+    _, failure = write_all(sidecar, record + b"\n")
+    if failure is not None:
+        raise failure
+    os.fsync(sidecar)
+
+
+def _last_fingerprint(sidecar: Path, written: bytes) -> dict[str, Any] | None:
+    """The fingerprint that counts, None for a sidecar without one."""
+    found = None
+    for line in written.split(b"\n")[:-1]:
+        try:
+            record = msgspec.json.decode(line)
+        except NOT_JSON as error:
+            raise JournalError(f"{sidecar}: damaged: {error}") from None
+        if found is None and (not isinstance(record, dict) or record.get("headrace") != _FORMAT):
+            raise JournalError(f"{sidecar}: not a journal of this version of headrace")
+        if "headrace" in record:
+            found = record
+    return found
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
+    """The members of a fingerprint that differ."""
+    return [key for key in new if _comparable(key, old.get(key)) != _comparable(key, new[key])]
+
+
+def _refusal(out: Path, key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Why the fingerprint is refused, and what a person can do."""
+    change = "" if key == "input" else f" (was {old.get(key)!r}, is {new.get(key)!r})"
+    ways = "fresh=True for a new output"
+    if key not in {"id_column", "input"}:
+        ways += ", or keep_done=True to keep the answers that are done"
+    return (
+        f"{out}: {_DESCRIPTIONS.get(key, key)} changed since this journal began{change}; "
+        f"change it back to resume, or run with {ways}"
+    )
 
 
 def _comparable(key: str, value: Any) -> Any:

@@ -24,10 +24,11 @@ class FailureGroup:
 
 @attrs.define(eq=False)
 class Summary:
-    """The totals of a run. All but the first three count this session only.
+    """The totals of a run. All but the first four count this session only.
 
     Attributes:
         total: Items in the input.
+        counted: Whether the whole input was counted; otherwise it has more than ``total`` items.
         done_before: Items that were done when the session started.
         failed_before: How many of those failed.
         succeeded: Items that succeeded.
@@ -45,6 +46,7 @@ class Summary:
     """
 
     total: int
+    counted: bool = attrs.field(default=True, kw_only=True)
     done_before: int = 0
     failed_before: int = 0
     succeeded: int = 0

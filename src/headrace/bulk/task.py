@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from headrace.bulk.duplicate_ids import DuplicateFinder
 from headrace.bulk.sources import Item, TaskInput
 from headrace.bulk.template import Template
 from headrace.calls import Request
@@ -15,7 +15,7 @@ from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply
 from headrace.replies import Reply
 from headrace.wire.choice_matching import match_choice, normalize_choice
 from headrace.wire.finish_reasons import with_finish_reason
-from headrace.wire.request_bodies import as_request, chat_body, encode_body
+from headrace.wire.request_bodies import as_request, chat_body, encode_body, encode_json
 from headrace.wire.structured_output import ResponseFormat, response_format_for
 
 
@@ -84,22 +84,25 @@ class Task:
         elif self.model is None:
             raise InputError("no model: set model=, or HEADRACE_MODEL")
 
-    def check(self) -> int:
-        """Read the whole input and return its number of items; raises `InputError` for an invalid item."""
-        ids, number = DuplicateFinder(), 0
-        for item in self.source.items():
-            ids.add(item.id)
-            number += 1
-            if self.prompt is not None:
-                self.prompt.check(item.row, self.source.where(item.line))
-            else:
-                self._whole_request(item)
-        if not number:
-            raise InputError(f"{self.source.name}: no items")
-        duplicate = _duplicate(self.source, ids)
-        if duplicate:
-            raise InputError(duplicate)
-        return number
+    def check(self, item: Item) -> None:
+        """Raise `InputError` with file and line if the item is not valid; cheaper than making its request."""
+        if self.prompt is not None:
+            self.prompt.check(item.row, self.source.where(item.line))
+        else:
+            self._whole_request(item)
+
+    def digest(self, item: Item) -> int:
+        """A checksum of the part of a row that its request contains; never 0.
+
+        A done item whose digest has changed must not count as done.
+        """
+        if item.request is not None:
+            used = encode_body(item.request.body or {})
+        elif self.prompt is None:
+            used = encode_json(item.row)
+        else:
+            used = encode_json([item.row.get(column) for column in self.prompt.columns])
+        return zlib.crc32(used) or 1
 
     def request(self, item: Item) -> Request:
         """The request for an item; raises `InputError` with file and line for an invalid item."""
@@ -128,15 +131,15 @@ class Task:
         return attrs.evolve(request, id=item.id) if request.id is None else request
 
     def fingerprint(self) -> dict[str, Any]:
-        """The values that must be the same when a run is resumed."""
+        """The values that must be the same when a run is resumed; the items may differ."""
         return {
-            "input": self.source.digest(),
             "prompt": self.prompt.text if self.prompt else None,
             "model": self.model,
             "choices": list(self.choices),
             "system": self.system,
             "parameters": dict(self.parameters) or None,
             "answer": None if self.answer is None else dict(self.answer.schema),
+            "id_column": self.source.id_column,
         }
 
 
@@ -153,21 +156,3 @@ def read_choice(choices: Sequence[str], reply: Reply) -> tuple[str | None, Headr
         return choice, None
     excerpt = text if len(text) <= 80 else text[:79] + "…"
     return None, with_finish_reason(reply, AnswerError(f"the answer {excerpt!r} is not one of the choices"))
-
-
-def _duplicate(source: TaskInput, ids: DuplicateFinder) -> str | None:
-    """A message that names the first id that occurs twice; None if the ids are distinct."""
-    suspects = ids.repeated()
-    if not suspects:
-        return None
-    lines: dict[str, int] = {}
-    for item in source.items():
-        if hash(item.id) in suspects:
-            if item.id in lines:
-                unit = "row" if source.kind == "parquet" else "line"
-                return (
-                    f"{source.where(item.line)}: duplicate {source.id_column} {item.id!r}, "
-                    f"first in {unit} {lines[item.id]}; name a column of distinct ids with id_column="
-                )
-            lines[item.id] = item.line
-    return None

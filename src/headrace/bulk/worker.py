@@ -91,7 +91,7 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
 
         def finish(outcome: Outcome) -> None:
             item: WorkerItem = outcome.item
-            outbox.results.append(item_result(item.index, item.id, outcome, setup.choices))
+            outbox.results.append(item_result(item.index, item.id, outcome, setup.choices, item.digest))
             outbox.notify(client.in_flight)
 
         client.limiter.total_tokens = setup.in_flight

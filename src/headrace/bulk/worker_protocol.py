@@ -34,7 +34,7 @@ class WorkerSetup(msgspec.Struct):
 
 
 class WorkerItem(msgspec.Struct, array_like=True, gc=False):
-    """An item for a worker: its position, its id, and the request with its body as JSON."""
+    """An item for a worker: its number, its id, its request with the body as JSON, and its row's digest."""
 
     index: int
     id: str
@@ -42,6 +42,7 @@ class WorkerItem(msgspec.Struct, array_like=True, gc=False):
     method: str
     body: bytes | None
     fresh: bool = False
+    digest: int = 0
 
     @property
     def request(self) -> Request:

@@ -57,7 +57,7 @@ async def _categorise(products: Path, out: Path) -> Summary:
     display = ProgressDisplay(bar=sys.stderr.isatty())
     async with endpoint_process(Behaviour(latency=0.4, jitter=0.2, errors=0.05, seed=7)) as endpoint:
         display.print_line(
-            f"{prepared.total} products, {len(CHOICES)} categories; "
+            f"{prepared.check.total} products, {len(CHOICES)} categories; "
             f"the model is simulated at {endpoint.base_url}"
         )
         client = Client(
@@ -69,7 +69,7 @@ async def _categorise(products: Path, out: Path) -> Summary:
         )
         display.print_line(f"Policies: {', '.join(policy.name for policy in client.policies)}")
         with prepared.open_journal() as journal:
-            bulk = BulkRun(prepared.task, journal, prepared.total)
+            bulk = BulkRun(prepared.task, journal, prepared.check)
             return await perform(bulk, prepared.local_executor(client, journal), client, display)
 
 

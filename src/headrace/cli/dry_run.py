@@ -50,7 +50,7 @@ class _Estimate:
 
 def preview(client: Client, prepared: PreparedRun) -> str:
     """The first requests, their number, and an estimate of tokens and cost; sends nothing."""
-    task, total = prepared.task, prepared.total
+    task, total = prepared.task, prepared.check.finish()
     lines: list[str] = []
     estimate, price = _Estimate(), price_of(client)
     for number, item in enumerate(task.source.items()):

@@ -51,12 +51,13 @@ async def take_sample(client: Client, prepared: PreparedRun, number: int) -> str
     rows = list(_spread(prepared, number))
     async with client, client.map(rows) as finished:
         outcomes += [outcome async for outcome in finished]
-    return _report(client, outcomes, prepared.total)
+    return _report(client, outcomes, prepared.check.finish())
 
 
 def _spread(prepared: PreparedRun, number: int) -> Iterator[Request]:
-    number = min(number, prepared.total)
-    wanted = {place * prepared.total // number for place in range(number)}
+    total = prepared.check.finish()
+    number = min(number, total)
+    wanted = {place * total // number for place in range(number)}
     for place, item in enumerate(prepared.task.source.items()):
         if place in wanted:
             yield prepared.task.request(item)

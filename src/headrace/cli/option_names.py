@@ -17,6 +17,9 @@ _OTHER_NAMES = {"schema": ["answer"], "budget": ["cost: budget", "[cost] budget"
 """Names of a parameter in messages, in addition to its own."""
 
 _ADVICE = {
+    "fresh=True": "--fresh",
+    "keep_done=True": "--keep-done",
+    'changed="resend"': "--changed resend",
     "pass a key as api_key= instead": "set OPENAI_API_KEY instead",
     "OPENAI_API_KEY or api_key=": "OPENAI_API_KEY",
     "pass insecure=True": "set HEADRACE_INSECURE=true",

@@ -61,6 +61,16 @@ _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
 )
 @click.option("--retry-failed", is_flag=True, help="Send items that failed before again.")
 @click.option(
+    "--changed",
+    type=click.Choice(["refuse", "resend"]),
+    default="refuse",
+    help="What to do with done rows that have changed in INPUT; default: refuse.",
+)
+@click.option(
+    "--keep-done", is_flag=True, help="Keep what is done, and send the rest with another prompt or model."
+)
+@click.option("--fresh", is_flag=True, help="Begin a new output; keep the old one as OUT.jsonl.1.")
+@click.option(
     "--processes", type=options.COUNT, default=1, metavar="N", help="Number of processes; default: 1."
 )
 @click.option(
@@ -89,6 +99,9 @@ def run(
     sample: int | None,
     table: str | None,
     retry_failed: bool,
+    changed: str,
+    keep_done: bool,
+    fresh: bool,
     processes: int,
     engine: str | None,
     verbose: bool,
@@ -146,6 +159,8 @@ def run(
     if chosen is not None:
         if dry_run or table is not None or processes != 1 or verbose:
             raise SettingsError("--engine: leave out --dry-run, --table, --processes and --verbose")
+        if changed != "refuse" or keep_done or fresh:
+            raise SettingsError("--engine: leave out --changed, --keep-done and --fresh")
         job = Job(
             input=input,
             out=out,
@@ -172,11 +187,12 @@ def run(
             text = run_async(lambda: take_sample(client, prepared, sample))
             click.echo(with_options(text, click.get_current_context()))
         return
-    with prepared.open_journal(retry_failed=retry_failed) as journal:
+    journal_options = {"resend_changed": changed == "resend", "keep_done": keep_done, "fresh": fresh}
+    with prepared.open_journal(retry_failed=retry_failed, **journal_options) as journal:
         bulk = BulkRun(
             prepared.task,
             journal,
-            prepared.total,
+            prepared.check,
             wait_for_endpoint=wait_for_endpoint,
             deadline=deadline,
             notify=display.print_line,

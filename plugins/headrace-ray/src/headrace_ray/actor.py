@@ -21,7 +21,7 @@ import pyarrow
 import ray
 
 from headrace import Client, HeadraceError, JournalError, SettingsError, WorkerLost
-from headrace.bulk import BulkRun, Summary, Task, raise_file_limit
+from headrace.bulk import BulkRun, Item, Summary, Task, raise_file_limit
 from headrace.plugins import SHARED_FOLDER
 from headrace_ray.blocks import BlockSource
 from headrace_ray.executor import BlockExecutor
@@ -199,23 +199,21 @@ def _first(errors: BaseExceptionGroup[JournalError]) -> JournalError:
 class _BlockJournal:
     """The journal of a block, for `BulkRun`: the actor's shard, and which items of the block are done."""
 
-    done = failed = 0
-    """Items done before this session: none, because they are not in a block."""
+    first_index = 0
 
     def __init__(self, shard: ActorShard, done: Mapping[int, bool], retry_failed: bool) -> None:
         self._shard = shard
-        self._done = set(done)
+        self._done = done
         self._retry_failed = retry_failed
 
-    def is_done(self, index: int) -> bool:
-        return index in self._done
+    def is_done(self, item: Item) -> bool:
+        return item.index in self._done
 
-    def was_failed(self, index: int) -> bool:
+    def was_removed(self, item: Item) -> bool:
         return self._retry_failed  # only the driver knows which items failed
 
     def append(self, indexes: list[int], lines: bytes) -> None:
         self._shard.append(lines)
-        self._done.update(indexes)
 
     async def sync(self) -> None:
         await self._shard.lines.sync()

@@ -72,10 +72,6 @@ class BlockSource:
         """Return the name of an item for messages."""
         return f"{self.name}:{line}"
 
-    def digest(self) -> str:
-        """Return an empty digest: the input has one."""
-        return ""
-
     def items(self) -> Iterator[Item]:
         """Yield the items; their index is made from their key."""
         columns = (self.table.column(name).to_pylist() for name in SCHEMA.names)

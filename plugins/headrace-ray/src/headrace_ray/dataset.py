@@ -36,10 +36,6 @@ class DatasetRows:
         """Return the dataset's name: its rows have no numbers."""
         return self.name
 
-    def digest(self) -> str:
-        """Return the name of the id column: the content of the rows is not compared."""
-        return f"dataset, ids of {self.id_column or 'custom_id or id'}"
-
     def items(self) -> Iterator[Item]:
         """Yield the items; raise `InputError` if one has no id."""
         if self.table is None or not self.table.num_rows:

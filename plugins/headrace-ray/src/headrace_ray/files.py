@@ -14,7 +14,7 @@ import attrs
 import numpy
 
 from headrace import InputError
-from headrace.bulk import Item, Source, Task, Template
+from headrace.bulk import InputCheck, Item, Source, Task, Template
 from headrace_ray.blocks import request_tables
 from headrace_ray.key_sets import IndexBitmap
 from headrace_ray.stop import StopSignal
@@ -109,8 +109,8 @@ def _is_hidden(path: Path) -> bool:
 
 def scan(file: IndexedFile, spec: JobSpec, id_column: str | None, limit: int | None) -> tuple[int, str]:
     """Return the number of a file's items and its digest; raise `InputError` for an invalid item."""
-    task = spec.task(file.source(id_column, limit))
-    return task.check(), task.source.digest()
+    source = file.source(id_column, limit)
+    return InputCheck(spec.task(source)).finish(), source.digest()
 
 
 def assign_positions(

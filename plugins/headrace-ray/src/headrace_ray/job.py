@@ -31,7 +31,7 @@ from headrace_ray.shards import key_by_index
 
 @attrs.frozen
 class InputFiles:
-    """All input files of a job, as the source of its task: their name and their digest."""
+    """All input files of a job, as the source of its task."""
 
     name: str
     files: Sequence[IndexedFile]
@@ -45,10 +45,6 @@ class InputFiles:
     def items(self) -> Iterator[Item]:
         """Yield nothing: Ray's processes read the items."""
         return iter(())
-
-    def digest(self) -> str:
-        """Return the digest of all files."""
-        return combined_digest(self.files)
 
 
 def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
@@ -65,7 +61,8 @@ def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
         files = assign_positions(files, run_tasks(scan, arguments), job.limit)
         total = sum(file.items for file in files)
         task = spec.task(InputFiles(job.input, files, job.id_column, kind))
-        with OutputFolder(job.out, task.fingerprint(), key_by_index, retry_failed=job.retry_failed) as folder:
+        fingerprint = {"input": combined_digest(files), **task.fingerprint()}
+        with OutputFolder(job.out, fingerprint, key_by_index, retry_failed=job.retry_failed) as folder:
             done = IndexBitmap.of(folder.keys, total)
             # An earlier run may have had a higher limit.
             folder.keys = [keys[keys < total] for keys in folder.keys]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import attrs
 
 from headrace._support.text import nearest
+from headrace.bulk.sources.content_ids import ContentIds
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.parquet_rows import ParquetRows
 from headrace.bulk.sources.text_rows import CsvRows, JsonRows, decode_object, first_line
@@ -42,10 +43,7 @@ class Item:
 
 
 class TaskInput(Protocol):
-    """The input of a task: a `Source`, or an engine's own input.
-
-    ``where`` names a line in messages; ``digest`` identifies the content.
-    """
+    """The input of a task: a `Source`, or an engine's own input; ``where`` names a line in messages."""
 
     @property
     def name(self) -> str: ...
@@ -55,7 +53,6 @@ class TaskInput(Protocol):
     def id_column(self) -> str | None: ...
     def where(self, line: int, /) -> str: ...
     def items(self) -> Iterator[Item]: ...
-    def digest(self) -> str: ...
 
 
 class Source:
@@ -68,7 +65,7 @@ class Source:
     Args:
         path: The file; "-" is stdin, which is copied to a temporary file.
         id_column: The column of the ids; None for ``custom_id`` or ``id``. Without such a column, ids are
-            ``row-1``, ``row-2``, ….
+            made of the rows' contents; see `ContentIds`.
         limit: Read only the first items; None for all.
 
     Attributes:
@@ -131,35 +128,42 @@ class Source:
     def batches(self) -> Iterator[tuple[list[Item], Any]]:
         """The items of a Parquet file in batches, each with its pyarrow record batch."""
         assert isinstance(self._rows, ParquetRows)
-        index = 0
+        index, id_of = 0, self._ids()
         for batch in self._rows.batches():
             if self.limit is not None and index >= self.limit:
                 return
             rows = enumerate(self._rows.rows_of(batch), index)
             yield (
-                [Item(number, number + 1, self._id(number, number + 1, row), row) for number, row in rows],
+                [Item(number, number + 1, id_of(number + 1, row), row) for number, row in rows],
                 batch,
             )
             index += len(batch)
 
     def _row_items(self, rows: CsvRows | JsonRows) -> Iterator[Item]:
+        id_of = self._ids()
         for index, (line, row) in enumerate(rows):
-            yield Item(index, line, self._id(index, line, row), row)
+            yield Item(index, line, id_of(line, row), row)
 
     def _batch_items(self) -> Iterator[Item]:
         assert isinstance(self._rows, JsonRows)
-        by_custom_id = self.id_column == "custom_id"
+        by_custom_id, id_of = self.id_column == "custom_id", self._ids()
         for index, (number, line) in enumerate(self._rows.lines()):
             request = parse_batch_line(line) if by_custom_id else None
             if request is not None and request.id:
                 yield Item(index, number, request.id, EMPTY, request)
             else:  # an uncommon or wrong line: decode it fully, which finds the error
                 row = decode_object(line, self.where(number))
-                yield Item(index, number, self._id(index, number, row), row)
+                yield Item(index, number, id_of(number, row), row)
 
-    def _id(self, index: int, line: int, row: Mapping[str, Any]) -> str:
-        if self.id_column is None:
-            return f"row-{index + 1}"
+    def _ids(self) -> Callable[[int, Mapping[str, Any]], str]:
+        """A function that returns the id of a line's row; it is called once for each row of a pass."""
+        if self.id_column is not None:
+            return self._id
+        ids = ContentIds()
+        return lambda line, row: ids.id_of(row)
+
+    def _id(self, line: int, row: Mapping[str, Any]) -> str:
+        assert self.id_column is not None
         value = row.get(self.id_column)
         if isinstance(value, int):
             value = str(value)

@@ -2,46 +2,47 @@
 
 from __future__ import annotations
 
-from array import array
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace.bulk.id_table import IdTable
 from headrace.bulk.output_line import OutputLine, decode_line
 from headrace.bulk.sources import Item
 from headrace.bulk.tables.column_types import ColumnTypes
 from headrace.errors import InputError
 
-_NOWHERE = -1
+_OFFSET_SIZE = 6
 
 
 class OutputIndex:
-    """An output file whose lines are found by item; takes eight bytes per item. A context manager.
+    """An output file whose lines are found by item. A context manager.
 
     Args:
         out: The output file.
-        limit: Maximum number of items of the input; None for no limit.
 
     Attributes:
         keys: The members of the answers that are objects, with their types.
         has_texts: Whether some answers are not objects.
+        found: How many lines `line_of` has returned.
 
     Raises:
         InputError: The output cannot be read, or is damaged.
     """
 
-    def __init__(self, out: Path, limit: int | None = None) -> None:
+    def __init__(self, out: Path) -> None:
         self._out = out
-        self._offsets = array("q")
+        self._offsets = IdTable(_OFFSET_SIZE)
         self.keys: ColumnTypes = ColumnTypes()
         self.has_texts: bool = False
+        self.found: int = 0
         try:
             self._file = out.open("rb")
         except OSError as error:
             raise InputError(f"{out}: {error.strerror}") from error
         try:
-            self._read(limit)
+            self._read()
         except BaseException:
             self._file.close()
             raise
@@ -49,33 +50,31 @@ class OutputIndex:
     def __enter__(self) -> Self:
         return self
 
+    def __len__(self) -> int:
+        return len(self._offsets)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._file.close()
 
-    def _read(self, limit: int | None) -> None:
+    def _read(self) -> None:
         offset = 0
         for number, raw in enumerate(self._file, 1):
             if not raw.endswith(b"\n"):
                 return  # a crash cut this line off, so its item is not done
             line = self._decoded(raw, f"{self._out}:{number}")
-            index = line.index
-            if index is None:
+            if line.index is None:
                 raise InputError(
                     f"{self._out}:{number}: not an output line of headrace run: its id is {line.id!r}"
                 )
-            if limit is None or index < limit:
-                missing = index + 1 - len(self._offsets)
-                if missing > 0:
-                    self._offsets.extend(array("q", [_NOWHERE]) * missing)
-                self._offsets[index] = offset
-                if line.error is None:
-                    answer = line.headrace.answer
-                    if isinstance(answer, dict):
-                        self.keys.note(answer)
-                    else:
-                        self.has_texts = True
+            self._offsets.set(line.custom_id, offset.to_bytes(_OFFSET_SIZE))
+            if line.error is None:
+                answer = line.headrace.answer
+                if isinstance(answer, dict):
+                    self.keys.note(answer)
+                else:
+                    self.has_texts = True
             offset += len(raw)
 
     def _decoded(self, raw: bytes, where: str) -> OutputLine:
@@ -85,19 +84,10 @@ class OutputIndex:
             raise InputError(f"{where}: damaged: {error}") from None
 
     def line_of(self, item: Item) -> OutputLine | None:
-        """The line of an item, None if it has none.
-
-        Raises:
-            InputError: The line at this place belongs to another item.
-        """
-        offset = self._offsets[item.index] if item.index < len(self._offsets) else _NOWHERE
-        if offset == _NOWHERE:
+        """The line of an item, None if it has none."""
+        offset = self._offsets.get(item.id)
+        if offset is None:
             return None
-        self._file.seek(offset)
-        line = self._decoded(self._file.readline(), str(self._out))
-        if line.custom_id != item.id:
-            raise InputError(
-                f"{self._out}: {line.id} is {line.custom_id!r} in the output, but {item.id!r} in the input; "
-                "name the input and the id column of the run that wrote this output"
-            )
-        return line
+        self.found += 1
+        self._file.seek(int.from_bytes(offset))
+        return self._decoded(self._file.readline(), str(self._out))

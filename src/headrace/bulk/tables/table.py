@@ -70,15 +70,20 @@ class Table:
         """Write the finished items and replace the old table atomically.
 
         Raises:
-            InputError: Writing fails, or the output does not belong to the source.
+            InputError: Writing fails, or the output is damaged or belongs to another source.
         """
         try:
-            with OutputIndex(self.out, self.source.limit) as output, self._temporary_file() as (file, name):
+            with OutputIndex(self.out) as output, self._temporary_file() as (file, name):
                 layout, done = TableLayout(self.source, output), self._done(output)
                 if self.path.suffix.lower() == ".csv":
                     write_csv(file, layout, done)
                 else:
                     write_parquet(file, layout, self.source, output, done)
+                if len(output) and not output.found:
+                    raise InputError(
+                        f"{self.out}: no line belongs to a row of {self.source.name}; name the input and the "
+                        "id column of the run that wrote this output"
+                    )
                 file.flush()
                 os.fsync(file.fileno())
                 os.replace(name, self.path)
@@ -106,7 +111,7 @@ def write_table(table: str | os.PathLike[str], source: Source, out: str | os.Pat
         out: The run's output.
 
     Raises:
-        InputError: The table cannot be written, or the output does not belong to the source.
+        InputError: The table cannot be written, or the output is damaged or belongs to another source.
 
     Example:
         ``write_table("answers.csv", Source("products.csv"), "answers.jsonl")``

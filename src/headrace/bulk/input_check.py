@@ -1,0 +1,139 @@
+"""Reads the whole input of a run, a part at a time: counts the items, and finds those that are not valid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol
+
+from headrace.bulk.id_table import IdTable
+from headrace.bulk.sources import Item, TaskInput
+from headrace.bulk.task import Task
+from headrace.errors import InputError
+
+FIRST_PART = 0.5
+"""Seconds that a run reads its input before it sends. It reads a longer input beside the sending."""
+
+_ITEMS_PER_STEP = 64
+"""Items between two looks at the clock."""
+
+_SHOWN = 3
+"""Changed items that a message names."""
+
+
+class DoneItems(Protocol):
+    """What was done in earlier sessions; a `Journal` is one."""
+
+    @property
+    def done(self) -> int: ...
+    def is_done(self, item: Item, /) -> bool: ...
+    def digest_of(self, id: str, /) -> int | None:
+        """The digest of the row of a done item: 0 if unknown, None if the item is not done."""
+
+    def has_failed(self, id: str, /) -> bool:
+        """Whether a done item failed."""
+
+
+class InputCheck:
+    """Checks each item of a task's input: its row, its id, and whether it is done and unchanged.
+
+    Attributes:
+        total: The number of items that were read so far.
+        done: How many of them are done.
+        failed: How many of these failed.
+        finished: Whether the whole input was read.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._items: Iterator[Item] = iter(task.source.items())
+        self._ids = IdTable(0)
+        self._done_items: DoneItems | None = None
+        self._changed: list[Item] = []
+        self.total: int = 0
+        self.done: int = 0
+        self.failed: int = 0
+        self.finished: bool = False
+
+    def __contains__(self, id: str) -> bool:
+        return self._ids.get(id) is not None
+
+    def finish(self) -> int:
+        """Read the rest, and return the number of items; raises `InputError` as `advance` does."""
+        while not self.finished:
+            self.advance(60.0)
+        return self.total
+
+    def advance(self, seconds: float) -> None:
+        """Read on for a time.
+
+        Raises:
+            InputError: An item is not valid, an id occurs twice, a done item's row has changed, or the input
+                has no items.
+        """
+        end = time.perf_counter() + seconds
+        while not self.finished:
+            self._read_some()
+            if time.perf_counter() >= end:
+                break
+        if not self.total:
+            raise InputError(f"{self._task.source.name}: no items")
+        self._refuse_changed()
+
+    def _read_some(self) -> None:
+        self.finished = True
+        for item in islice(self._items, _ITEMS_PER_STEP):
+            self.finished = False
+            self._task.check(item)
+            if not self._ids.set(item.id, b""):
+                raise InputError(_duplicate(self._task.source, item))
+            self.total += 1
+            if self._done_items is not None:
+                self._compare(item, self._done_items)
+
+    def compare(self, done_items: DoneItems) -> None:
+        """Count the items that are done, also among those that `advance` will read.
+
+        Raises:
+            InputError: A done item's row has changed.
+        """
+        self._done_items = done_items
+        if done_items.done:
+            for item in islice(self._task.source.items(), self.total):
+                self._compare(item, done_items)
+            self._refuse_changed()
+
+    def _compare(self, item: Item, done_items: DoneItems) -> None:
+        if done_items.is_done(item):
+            self.done += 1
+            self.failed += done_items.has_failed(item.id)
+            if self.has_changed(item, done_items):
+                self._changed.append(item)
+
+    def has_changed(self, item: Item, done_items: DoneItems) -> bool:
+        """Whether the row of an item has changed since it was done."""
+        return done_items.digest_of(item.id) not in {None, 0, self._task.digest(item)}
+
+    def _refuse_changed(self) -> None:
+        if not self._changed:
+            return
+        first, *others = self._changed
+        names = [repr(item.id) for item in others[: _SHOWN - 1]]
+        if len(others) >= _SHOWN:
+            names.append(f"{len(others) - _SHOWN + 1:,} more")
+        also = f" (also {', '.join(names)})" if names else ""
+        raise InputError(
+            f"{self._task.source.where(first.line)}: the row of {first.id!r} has changed since it was done"
+            f'{also}; put it back, or send changed rows again with changed="resend"'
+        )
+
+
+def _duplicate(source: TaskInput, second: Item) -> str:
+    """A message that names both items of an id."""
+    first = next(item for item in source.items() if item.id == second.id)
+    unit = "row" if source.kind == "parquet" else "line"
+    return (
+        f"{source.where(second.line)}: duplicate {source.id_column} {second.id!r}, "
+        f"first in {unit} {first.line}; name a column of distinct ids with id_column="
+    )
