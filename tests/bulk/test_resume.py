@@ -122,8 +122,8 @@ async def test_another_prompt_keeps_what_is_done_or_begins_anew(tmp_path: Path, 
         await resume(path, prompt="Draw {text}")
     assert str(caught.value) == (
         f"{tmp_path}/out.jsonl: the prompt changed since this journal began "
-        "(was '{text}', is 'Draw {text}'); change it back to resume, or run with fresh=True for a new "
-        "output, or keep_done=True to keep the answers that are done"
+        "(was '{text}', is 'Draw {text}'); put it back, keep what is done with keep_done=True, "
+        "or begin a new output with fresh=True"
     )
     assert (await resume(path, prompt="Draw {text}", keep_done=True))[0] == ["Draw C"]
     assert (await resume(path, prompt="Draw {text}"))[0] == [], "the new prompt counts from then on"

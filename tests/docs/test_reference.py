@@ -214,7 +214,7 @@ def yes(value: bool) -> str:
 def test_every_member_of_an_output_line_is_documented() -> None:
     reply = Reply(200, Headers([]), b"{}", cost=Decimal(1), possible_cost=Decimal(1))
     line = msgspec.json.decode(
-        encode_line(0, "a", Outcome(0, None, reply, None), "yes", headrace.AnswerError("no"), 0.0)
+        encode_line(0, "a", Outcome(0, None, reply, None), "yes", headrace.AnswerError("no"), 0.0, 7)
     )
     expected = set(line)
     for name in ("response", "error", "headrace"):

@@ -22,6 +22,9 @@ LARGEST_SIDECAR = 1 << 24
 """Bytes of a sidecar that are read."""
 
 _FORMAT = 2
+_LONGEST_VALUE = 60
+"""Characters of a value of the fingerprint in a message."""
+
 _DESCRIPTIONS = {
     "input": "the input",
     "prompt": "the prompt",
@@ -160,14 +163,17 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
 
 def _refusal(out: Path, key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Why the fingerprint is refused, and what a person can do."""
-    change = "" if key == "input" else f" (was {old.get(key)!r}, is {new.get(key)!r})"
-    ways = "fresh=True for a new output"
+    change = "" if key == "input" else f" (was {_shown(old.get(key))}, is {_shown(new.get(key))})"
+    ways = "begin a new output with fresh=True"
     if key not in {"id_column", "input"}:
-        ways += ", or keep_done=True to keep the answers that are done"
-    return (
-        f"{out}: {_DESCRIPTIONS.get(key, key)} changed since this journal began{change}; "
-        f"change it back to resume, or run with {ways}"
-    )
+        ways = f"keep what is done with keep_done=True, or {ways}"
+    what = _DESCRIPTIONS.get(key, key)
+    return f"{out}: {what} changed since this journal began{change}; put it back, {ways}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
 
 def _comparable(key: str, value: Any) -> Any:
