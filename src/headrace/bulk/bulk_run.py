@@ -17,7 +17,8 @@ from headrace.bulk.item_result import ItemResult
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.summary import Summary
 from headrace.bulk.task import Task
-from headrace.errors import DeadlineExceeded, WorkerLost
+from headrace.calls import Request
+from headrace.errors import DeadlineExceeded, InputError, WorkerLost
 
 _log = logging.getLogger("headrace")
 
@@ -181,9 +182,13 @@ class BulkRun:
                 self._cut_short = True
                 return
             if not journal.is_done(item.index):
-                request = make_request(item)
-                if journal.was_failed(item.index):  # a cache may hold the answer that failed
-                    request = attrs.evolve(request, fresh=True)
+                request: Request | InputError
+                try:
+                    request = make_request(item)
+                    if journal.was_failed(item.index):  # a cache may hold the answer that failed
+                        request = attrs.evolve(request, fresh=True)
+                except InputError as error:  # concerns this item only
+                    request = error
                 yield WorkItem(item.index, item.id, request, pending.begin())
 
     def _store(self, results: list[ItemResult]) -> None:
