@@ -23,6 +23,11 @@ _DESCRIPTIONS = {
     "system": "the system message",
     "parameters": "the parameters",
     "answer": "the type of the answer",
+    "jinja": "the language of the templates",
+    "messages": "the column of the messages",
+    "examples": "the examples",
+    "model_column": "the column of the model",
+    "extra_body": "the extra body",
 }
 
 
