@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from headrace.bulk import Source, Task
+from headrace.bulk import Item, Source, SourceKind, Task, WorkItem
+from headrace.bulk.process_executor import _worker_item
+from headrace.bulk.worker_protocol import WorkerItem
 from headrace.calls import Request
 from headrace.errors import InputError
+from headrace.wire.parameters import CHAT_PARAMETERS
+from headrace.wire.request_bodies import as_request, encode_body
 
 ROW = {
     "name": "hose",
@@ -162,6 +170,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"tags": {"t": "@tenants"}}, "rows.jsonl:1: no column 'tenants' for the tag t; did you mean 'tenant'?"),
     ({"priority": "@pro"}, "rows.jsonl:1: no column 'pro' for the priority; did you mean 'prio'?"),
     ({"priority": "high"}, "priority='high': must be an integer, or @ and the name of a column"),
+    ({"priority": 2**60}, f"priority={2**60}: must be at least -2**53 and at most 2**53"),
     ({"priority": True}, "priority=True: must be an integer, or @ and the name of a column"),
     ({"tags": {"t": 5}}, "tags=: 't' must be a string, and so must its value"),
     ({"extra_body": {"messages": []}}, "extra_body=: messages is in each request already; leave it out here"),
@@ -244,6 +253,16 @@ def test_chat_models_are_not_taken_for_embedding_models(rows: str, model: str) -
             "column 'prio': 'high' cannot be the priority, which must be an integer",
         ),
         (
+            {"prio": "1" * 30},
+            {"priority": "@prio"},
+            "column 'prio': the priority must be at least -2**53 and at most 2**53",
+        ),
+        (
+            {"model": "a\nb"},
+            {"model_column": "model"},
+            r"column 'model': 'a\nb' has a character of no model's name",
+        ),
+        (
             {"tenant": ["a"]},
             {"tags": {"t": "@tenant"}},
             "column 'tenant': ['a'] cannot be the tag t, which must be a string",
@@ -278,6 +297,78 @@ def test_a_bad_value_in_a_row_passes_the_check_and_fails_that_row(
     with pytest.raises(InputError) as caught:
         request_of(rows, **arguments)
     assert str(caught.value) == f"rows.jsonl:1: {message}"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@attrs.frozen
+class Rows:
+    """Rows as the source of a task."""
+
+    rows: list[dict[str, Any]]
+    name: str = "rows"
+    kind: SourceKind = "jsonl"
+    id_column: str | None = None
+
+    def where(self, line: int) -> str:
+        return f"row {line}"
+
+    def items(self) -> Iterator[Item]:
+        return (Item(index, index + 1, str(index), row) for index, row in enumerate(self.rows))
+
+    def digest(self) -> str:
+        return ""
+
+
+numbers = st.integers(0, 99).map(str) | st.floats().map(str) | st.integers()
+chats = st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": st.text()}), min_size=1)
+USUAL = {"a": st.text(), "b": chats, "c": numbers, "d": st.text(), "e": numbers, "f": st.just("m2")}
+
+
+@settings(deadline=None)  # the first template imports Jinja
+@given(
+    st.fixed_dictionaries(USUAL)
+    | st.fixed_dictionaries(USUAL | {"b": st.integers() | chats.map(json.dumps)})
+    | st.fixed_dictionaries(dict.fromkeys(USUAL, json_values))
+    | st.fixed_dictionaries({}, optional=USUAL),
+    st.just("temperature") | st.sampled_from(sorted(CHAT_PARAMETERS)),
+    st.sampled_from(["{a}", "{{ a | upper }}", "{{ b + 1 }}", None]),
+)
+def test_any_row_has_a_request_that_can_be_sent_or_is_an_input_error(
+    row: dict[str, Any], parameter: str, prompt: str | None
+) -> None:
+    task = Task(
+        *(Rows([row]), prompt, "m"),
+        template="jinja" if prompt and "{{" in prompt else "braces",
+        messages="b" if prompt is None else None,
+        parameters={parameter: "@c"},
+        tags={"tenant": "@d"},
+        priority="@e",
+        model_column="f",
+        on_missing="fail-row",
+    )
+    (item,) = task.source.items()
+    reason = ""
+    try:
+        request = task.request(item)
+    except InputError as error:
+        reason = str(error)
+    if reason:
+        assert reason.startswith("row 1: ")
+        assert len(reason) < 1000
+    else:
+        sent = encode_body(as_request(request, "m").body)
+        worker_item = msgspec.msgpack.decode(
+            msgspec.msgpack.encode(_worker_item(WorkItem(0, "0", request))), type=WorkerItem
+        )
+        received = worker_item.request
+        assert (received.tags, received.priority, received.id) == (request.tags, request.priority, "0")
+        assert encode_body(received.body) == sent
 
 
 def test_everything_that_changes_a_request_changes_the_fingerprint(rows: str) -> None:

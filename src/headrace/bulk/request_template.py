@@ -23,6 +23,11 @@ from headrace.wire.structured_output import ResponseFormat
 _TEXT, _INTEGER = frozenset({"string"}), frozenset({"integer"})
 _MADE_HERE = ("model", "messages")
 
+_HIGHEST_PRIORITY = 2**53
+"""The highest integer that every format between processes and in files can hold."""
+
+_TOO_HIGH = "must be at least -2**53 and at most 2**53"
+
 _IN_BRACES = re.compile(r"\{\s*([^\W\d][\w. -]*)\}")
 _EMBEDDING_MODEL = re.compile(r"embed|(^|[/:])bge-|(^|[/:-])e5-", re.IGNORECASE)
 
@@ -121,6 +126,8 @@ class RequestTemplate:
                 raise InputError(f"tags=: {name!r} must be a string, and so must its value")
         if column_of(self.priority) is None and type(self.priority) is not int:
             raise InputError(f"priority={self.priority!r}: must be an integer, or @ and the name of a column")
+        if isinstance(self.priority, int) and abs(self.priority) > _HIGHEST_PRIORITY:
+            raise InputError(f"priority={self.priority}: {_TOO_HIGH}")
         if self.model is not None and self.model_column is None:
             if braces := _IN_BRACES.search(self.model):
                 raise InputError(
@@ -160,9 +167,16 @@ class RequestTemplate:
         if self._tag_values:
             found_tags = {name: value.read(row) for name, value in self._tag_values.items()}
             tags = tags | {name: value for name, value in found_tags.items() if value is not None}
-        priority = self.priority if self._priority_value is None else self._priority_value.read(row) or 0
-        assert isinstance(priority, int)
-        return Request(body, id=id, tags=tags, answer=self.answer, priority=priority)
+        return Request(body, id=id, tags=tags, answer=self.answer, priority=self._priority_of(row))
+
+    def _priority_of(self, row: Mapping[str, Any]) -> int:
+        if self._priority_value is None:
+            assert isinstance(self.priority, int)
+            return self.priority
+        priority = self._priority_value.read(row) or 0
+        if abs(priority) > _HIGHEST_PRIORITY:
+            raise InputError(f"column {self._priority_value.column!r}: the priority {_TOO_HIGH}")
+        return int(priority)
 
     def _model_of(self, row: Mapping[str, Any]) -> str:
         model = None if self._model_value is None else self._model_value.read(row)
@@ -172,6 +186,10 @@ class RequestTemplate:
             return self.model
         if reason := _not_for_chats(model):
             raise InputError(f"column {self.model_column!r}: {model[:80]!r} {reason}")
+        if not model.isprintable():
+            raise InputError(
+                f"column {self.model_column!r}: {model[:80]!r} has a character of no model's name"
+            )
         return str(model)
 
     def _messages_of(self, row: Mapping[str, Any]) -> list[Message]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.bulk.prompts.jinja_template import JinjaTemplate
@@ -34,6 +34,7 @@ def test_a_template_is_rendered_with_the_row(text: str, row: dict[str, Any], pro
     assert template.render(row) == prompt
 
 
+@settings(deadline=None)  # the first template imports Jinja
 @given(
     st.none()
     | st.booleans()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.bulk.prompts import make_prompt
@@ -111,6 +111,7 @@ def test_an_at_sign_in_a_prompt_is_text(text: str) -> None:
     assert make_prompt(text, "prompt", None) == Template(text)
 
 
+@settings(deadline=None)  # the first template imports Jinja
 @given(st.text().filter(lambda text: text.strip() and not text.startswith("@")), st.booleans())
 def test_any_text_is_a_prompt_or_an_input_error(text: str, jinja: bool) -> None:
     """No text is an error of another kind, and a prompt is the same after it was sent to another process."""

@@ -130,7 +130,11 @@ def test_prompt_files_and_values_of_rows_reach_the_actors_and_bad_rows_fail_alon
     (tmp_path / "in" / "rows.csv").write_text("\n".join(["id,name,temp,tenant,prio", *rows]) + "\n")
     (tmp_path / "ask.j2").write_text("Sort {{ name | upper }}\n")
     (tmp_path / "examples.csv").write_text("name,answer\nrake,garden\n")
-    values = {"parameters": {"temperature": "@temp"}, "tags": {"tenant": "@tenant"}, "priority": "@prio"}
+    values: dict[str, Any] = {
+        "parameters": {"temperature": "@temp"},
+        "tags": {"tenant": "@tenant"},
+        "priority": "@prio",
+    }
     with serving(Behaviour()) as url:
         summary = run(
             job(
