@@ -9,6 +9,8 @@ from typing import Any
 
 import attrs
 import msgspec
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +54,9 @@ def body_of(*arguments: Any, **keywords: Any) -> dict[str, Any]:
     return body
 
 
+USER_TURN = {"role": "user", "content": "Hi"}
+
+
 def user(content: str) -> dict[str, str]:
     return {"role": "user", "content": content}
 
@@ -90,6 +95,14 @@ def test_a_conversation_follows_the_system_message_and_comes_before_the_prompt(r
     assert body_of(rows, None, messages="chat")["messages"] == [user("Hi")]
     messages = body_of(rows, "Sum it up.", system="Speak {lang}.", messages="chat")["messages"]
     assert messages == [{"role": "system", "content": "Speak German."}, user("Hi"), user("Sum it up.")]
+
+
+def test_a_conversation_in_parquet_has_no_null_members(tmp_path: Path) -> None:
+    chat = [USER_TURN | {"name": None}, {"role": "assistant", "content": None, "name": "a"}]
+    path = tmp_path / "chats.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "chat": [chat]}), path)
+    messages = body_of(str(path), None, messages="chat")["messages"]
+    assert messages == [USER_TURN, {"role": "assistant", "content": None, "name": "a"}]
 
 
 EXAMPLES = [{"name": "rake", "answer": "Garten"}, {"name": "sock", "answer": "Kleidung"}]
@@ -154,6 +167,11 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         {"parameters": {"temperature": "{temp}"}},
         "parameters=: temperature is '{temp}', but a parameter is not a template; "
         "write @temp for the value of a column",
+    ),
+    (
+        {"tags": {"tenant": "of {tenant}"}},
+        "tags=: tenant is 'of {tenant}', but a tag is not a template; "
+        "write @tenant for the value of a column",
     ),
     (
         {"parameters": {"extra_body": {"top_k": 4}}},
@@ -369,6 +387,16 @@ def test_any_row_has_a_request_that_can_be_sent_or_is_an_input_error(
         received = worker_item.request
         assert (received.tags, received.priority, received.id) == (request.tags, request.priority, "0")
         assert encode_body(received.body) == sent
+
+
+def test_a_row_that_lost_a_column_after_the_check_is_an_input_error(rows: str) -> None:
+    task = Task(Source(rows), "{name}", "m", system="{lang}", parameters={"temperature": "@temp"})
+    for column in ("name", "lang", "temp"):
+        assert task.check() == 1
+        Path(rows).write_text(json.dumps({name: value for name, value in ROW.items() if name != column}))
+        with pytest.raises(InputError, match=rf"^rows\.jsonl:1: no column '{column}' for the "):
+            task.request(next(task.source.items()))
+        Path(rows).write_text(json.dumps(ROW))
 
 
 def test_everything_that_changes_a_request_changes_the_fingerprint(rows: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -61,6 +61,7 @@ class RequestTemplate:
     _parameter_values: dict[str, ColumnValue] = attrs.field(init=False)
     _tag_values: dict[str, ColumnValue] = attrs.field(init=False)
     _priority_value: ColumnValue | None = attrs.field(init=False)
+    _checks: tuple[Callable[[Mapping[str, Any], str], None], ...] = attrs.field(init=False)
     _constants: dict[str, Any] = attrs.field(init=False)
     _constant_tags: dict[str, str] = attrs.field(init=False)
 
@@ -93,6 +94,9 @@ class RequestTemplate:
             ]
         self._example_messages = example_messages(self.examples, self.prompt, self.choices)
         self._check_rows_differ()
+        parts = (self.prompt, self.system, self._conversation, self._model_value, self._priority_value)
+        values = (*self._parameter_values.values(), *self._tag_values.values())
+        self._checks = tuple(part.check for part in (*parts, *values) if part is not None)
 
     def _check_constants(self) -> None:
         """Raise `InputError` for an argument that no row can make valid."""
@@ -105,12 +109,16 @@ class RequestTemplate:
             raise InputError(
                 "parameters=: extra_body is not one of them; pass extra_body= beside parameters="
             )
-        for name, value in self.parameters.items():
-            if isinstance(value, str) and (braces := _IN_BRACES.search(value)):
-                raise InputError(
-                    f"parameters=: {name} is {value[:80]!r}, but a parameter is not a template; "
-                    f"write @{braces[1].strip()} for the value of a column"
-                )
+        for keyword, kind, values in (
+            ("parameters", "a parameter", self.parameters),
+            ("tags", "a tag", self.tags),
+        ):
+            for name, value in values.items():
+                if isinstance(value, str) and (braces := _IN_BRACES.search(value)):
+                    raise InputError(
+                        f"{keyword}=: {name} is {value[:80]!r}, but {kind} is not a template; "
+                        f"write @{braces[1].strip()} for the value of a column"
+                    )
         if not isinstance(self.extra_body, Mapping):
             raise InputError(f"extra_body=: must be a mapping, not {type(self.extra_body).__name__}")
         for name in self.extra_body:
@@ -149,12 +157,8 @@ class RequestTemplate:
 
     def check(self, row: Mapping[str, Any], where: str) -> None:
         """Raise `InputError` if the row lacks a column; the message begins with ``where``."""
-        for part in (self.prompt, self.system, self._conversation, self._model_value, self._priority_value):
-            if part is not None:
-                part.check(row, where)
-        for values in (self._parameter_values, self._tag_values):
-            for value in values.values():
-                value.check(row, where)
+        for check in self._checks:
+            check(row, where)
 
     def request(self, row: Mapping[str, Any], id: str) -> Request:
         """The request for a row that has all columns; raises `InputError` if no request can be made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -28,14 +29,6 @@ _OF_ROWS = (
     *("priority", "extra_body", "choices", "answer"),
 )
 """The arguments of a `Task` that make the request of a row; a line of the batch format has its own."""
-
-
-def _as_prompt(value: PromptLike | None, task: Any) -> Prompt | None:
-    return make_prompt(value, "prompt", task.template)
-
-
-def _as_system(value: PromptLike | None, task: Any) -> Prompt | None:
-    return make_prompt(value, "system", task.template)
 
 
 def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
@@ -87,20 +80,14 @@ class Task:
         InputError: The arguments do not fit together or are not valid.
     """
 
-    template: TemplateLanguage | None = attrs.field(default=None, kw_only=True)
     source: TaskInput
-    # mypy knows only converters of one argument.
-    prompt: Prompt | None = attrs.field(
-        converter=attrs.Converter(_as_prompt, takes_self=True)  # type: ignore[misc]
-    )
+    prompt: PromptLike | None
     model: str | None
     choices: tuple[str, ...] = attrs.field(default=None, converter=_as_choices)
-    system: Prompt | None = attrs.field(
-        default=None,
-        converter=attrs.Converter(_as_system, takes_self=True),  # type: ignore[misc]
-    )
+    system: str | os.PathLike[str] | Prompt | None = None
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
     answer: ResponseFormat | None = attrs.field(default=None, converter=_as_format)
+    template: TemplateLanguage | None = attrs.field(default=None, kw_only=True)
     messages: str | None = attrs.field(default=None, kw_only=True)
     examples: tuple[Example, ...] = attrs.field(default=None, converter=read_examples, kw_only=True)
     model_column: str | None = attrs.field(default=None, kw_only=True)
@@ -111,6 +98,9 @@ class Task:
     _requests: RequestTemplate | None = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
+        # Files are read here, once: a task that gets these values reads none.
+        object.__setattr__(self, "prompt", make_prompt(self.prompt, "prompt", self.template))
+        object.__setattr__(self, "system", make_prompt(self.system, "system", self.template))
         if self.answer is not None and (self.choices or "response_format" in self.parameters):
             raise InputError(
                 "answer= sets the form of the answer; leave out choices= and the parameter response_format"
@@ -173,6 +163,9 @@ class Task:
             return self._requests.request(item.row, item.id)
         except InputError as error:
             raise InputError(f"{self.source.where(item.line)}: {error}") from error.__cause__
+        except KeyError:  # the input has changed since it was checked
+            self._requests.check(item.row, self.source.where(item.line))
+            raise
 
     def _whole_request(self, item: Item) -> Request:
         """The request that a line of the batch format holds."""
@@ -184,15 +177,17 @@ class Task:
 
     def fingerprint(self) -> dict[str, Any]:
         """The values that must be the same when a run is resumed."""
+        requests = self._requests
+        prompt, system = (None, None) if requests is None else (requests.prompt, requests.system)
         return {
             "input": self.source.digest(),
-            "prompt": self.prompt.text if self.prompt else None,
+            "prompt": prompt.text if prompt else None,
             "model": self.model,
             "choices": list(self.choices),
-            "system": self.system.text if self.system else None,
+            "system": system.text if system else None,
             "parameters": dict(self.parameters) or None,
             "answer": None if self.answer is None else dict(self.answer.schema),
-            **({} if self._requests is None else self._requests.fingerprint()),
+            **({} if requests is None else requests.fingerprint()),
         }
 
 

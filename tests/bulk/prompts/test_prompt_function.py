@@ -46,6 +46,12 @@ def test_a_function_returns_a_text_or_messages(function: Callable[..., Any], pro
     assert PromptFunction(function).render({"name": "hose"}) == prompt
 
 
+def test_a_function_cannot_change_the_row() -> None:
+    row = {"name": "hose"}
+    assert PromptFunction(lambda row: str(row.pop("name"))).render(row) == "hose"
+    assert row == {"name": "hose"}
+
+
 def fails(row: Row) -> str:
     raise LookupError("two\nlines")
 

@@ -35,9 +35,7 @@ class Prompt(Protocol):
     def render(self, row: Mapping[str, Any], /) -> str | list[Message]: ...
 
 
-PromptLike: TypeAlias = (
-    str | os.PathLike[str] | Callable[[Mapping[str, Any]], str | Sequence[Message]] | Prompt
-)
+PromptLike: TypeAlias = str | os.PathLike[str] | Callable[[dict[str, Any]], str | Sequence[Message]] | Prompt
 """What may be passed as a prompt."""
 
 

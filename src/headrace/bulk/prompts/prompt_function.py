@@ -35,7 +35,7 @@ class PromptFunction:
         InputError: The function is async.
     """
 
-    function: Callable[[Mapping[str, Any]], str | Sequence[Message]]
+    function: Callable[[dict[str, Any]], str | Sequence[Message]]
     columns: tuple[str, ...] = attrs.field(default=("row",), init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -63,7 +63,7 @@ class PromptFunction:
     def render(self, row: Mapping[str, Any]) -> str | list[Message]:
         """The prompt or the messages for one row; raises `InputError` if the function fails."""
         try:
-            found = self.function(row)
+            found = self.function(dict(row))
         except Exception as error:
             reason = " ".join(str(error).split())[:_LONGEST_REASON]
             raise InputError(f"the prompt function raised {type(error).__name__}: {reason}") from error
