@@ -293,6 +293,12 @@ def test_chat_models_are_not_taken_for_embedding_models(rows: str, model: str) -
         ),
         (
             {"model": ""},
+            {"model_column": "model", "model": "bge-m3"},
+            "column 'model' is empty, and the other model: 'bge-m3' is an embedding model, "
+            "which cannot answer a prompt; name a chat model, or use client.embed",
+        ),
+        (
+            {"model": ""},
             {"model_column": "model", "model": None},
             "column 'model' is empty, and no other model is set",
         ),

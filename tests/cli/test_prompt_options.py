@@ -30,6 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "ask.txt").write_bytes(b"\xef\xbb\xbfSort {name}\n")
     (tmp_path / "ask.j2").write_text("Sort {{ name | upper }}{% if temp %} at {{ temp }}{% endif %}\n")
     (tmp_path / "broken.j2").write_text("Sort\n{% if name %}\n")
+    (tmp_path / "fixed.txt").write_text("Sort it")
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "examples.csv").write_text("name,answer\nrake,Garten\n")
     monkeypatch.chdir(tmp_path)
@@ -56,6 +57,11 @@ REFUSALS = [
     (["--prompt", "", *MODEL], "--prompt: is empty; write what to ask about a row"),
     ([*ASK, "--system", ""], "--system: is empty; leave it out, or write some text"),
     (["--prompt-file", "empty.txt", *MODEL], "empty.txt: is empty; write what to ask about a row"),
+    (
+        ["--prompt-file", "fixed.txt", *MODEL],
+        "fixed.txt: names no column, so all rows would get the same prompt; "
+        "name one, like {name} for the column 'name'",
+    ),
     (["--prompt-file", "none.txt", *MODEL], "none.txt: No such file or directory"),
     (
         [*ASK, "--prompt-file", "ask.txt"],

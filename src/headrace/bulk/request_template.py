@@ -150,8 +150,9 @@ class RequestTemplate:
         values = self.messages or self._model_value or self._parameter_values
         if not values and not any(each.columns for each in prompts):
             example = "{{ name }}" if isinstance(self.prompt, JinjaTemplate) else "{name}"
+            name = getattr(self.prompt, "file", None) or "prompt="
             raise InputError(
-                "prompt=: names no column, so all rows would get the same prompt; "
+                f"{name}: names no column, so all rows would get the same prompt; "
                 f"name one, like {example} for the column 'name'"
             )
 
@@ -182,18 +183,18 @@ class RequestTemplate:
             raise InputError(f"column {self._priority_value.column!r}: the priority {_TOO_HIGH}")
         return int(priority)
 
-    def _model_of(self, row: Mapping[str, Any]) -> str:
-        model = None if self._model_value is None else self._model_value.read(row)
+    def _model_of(self, row: Mapping[str, Any]) -> str | None:
+        if self._model_value is None:
+            return self.model
+        model, name = self._model_value.read(row), f"column {self.model_column!r}"
         if model is None:
             if self.model is None:
-                raise InputError(f"column {self.model_column!r} is empty, and no other model is set")
-            return self.model
+                raise InputError(f"{name} is empty, and no other model is set")
+            model, name = self.model, f"{name} is empty, and the other model"
         if reason := _not_for_chats(model):
-            raise InputError(f"column {self.model_column!r}: {model[:80]!r} {reason}")
+            raise InputError(f"{name}: {model[:80]!r} {reason}")
         if not model.isprintable():
-            raise InputError(
-                f"column {self.model_column!r}: {model[:80]!r} has a character of no model's name"
-            )
+            raise InputError(f"{name}: {model[:80]!r} has a character of no model's name")
         return str(model)
 
     def _messages_of(self, row: Mapping[str, Any]) -> list[Message]:

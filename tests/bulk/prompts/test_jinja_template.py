@@ -98,6 +98,11 @@ def test_a_mistake_in_the_template_has_its_line(text: str, line: int, reason: st
     ("text", "row", "message"),
     [
         ("a\n{{ row.b }}", {}, "the prompt, line 2: UndefinedError: 'dict object' has no attribute 'b'"),
+        (
+            "{{ row['\x1b[2J'] }}",
+            {},
+            r"the prompt, line 1: UndefinedError: 'dict object' has no attribute '\x1b[2J'",
+        ),
         ("{{ 1 / n }}", {"n": 0}, "the prompt, line 1: ZeroDivisionError: division by zero"),
         ("\n\n{{ x | round }}", {"x": "a"}, "the prompt, line 3: TypeError: "),
         ("{{ x.append(1) }}", {"x": []}, "the prompt, line 1: SecurityError: "),

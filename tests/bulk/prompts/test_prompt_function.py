@@ -56,10 +56,14 @@ def fails(row: Row) -> str:
     raise LookupError("two\nlines")
 
 
+KEY = repr("\x1b[2J" * 1000)
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
         (fails, "the prompt function raised LookupError: two lines"),
+        (lambda row: row["\x1b[2J" * 1000], f"the prompt function raised KeyError: {KEY[:299]}…"),
         (lambda row: row["nmae"], "the prompt function raised KeyError: 'nmae'"),
         (
             lambda row: None,

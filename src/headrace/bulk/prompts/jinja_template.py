@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from headrace._support.text import nearest
+from headrace.bulk.prompts.error_text import one_line
 from headrace.bulk.template import PART_NAMES, Part, as_text
 from headrace.errors import InputError
 
@@ -21,7 +22,6 @@ _ROW = "row"
 
 _OPTIONAL_TESTS = ("defined", "undefined")
 _OPTIONAL_FILTERS = ("default", "d")
-_LONGEST_REASON = 300
 
 
 @attrs.frozen
@@ -59,7 +59,7 @@ class JinjaTemplate:
             tree = environment.parse(self.text)
             template = environment.from_string(tree)
         except jinja2.TemplateSyntaxError as error:
-            raise self._mistake(error.lineno, str(error.message)) from None
+            raise self._mistake(error.lineno, one_line(error.message)) from None
         nodes = jinja2.nodes
         other = tree.find((nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport))
         if other is not None:
@@ -76,7 +76,7 @@ class JinjaTemplate:
 
     def _mistake(self, line: int, reason: str) -> InputError:
         place = f"{self.part}=, line {line}" if self.file is None else f"{self.file}:{line}"
-        return InputError(f"{place}: {reason[:_LONGEST_REASON]}")
+        return InputError(f"{place}: {reason}")
 
     def check(self, row: Mapping[str, Any], where: str) -> None:
         """Raise `InputError` if the row lacks a column; the message begins with ``where``.
@@ -95,7 +95,7 @@ class JinjaTemplate:
         except Exception as error:
             line = _line_of(error.__traceback__)
             place = self.file or PART_NAMES[self.part]
-            reason = " ".join(str(error).split())[:_LONGEST_REASON]
+            reason = one_line(error)
             raise InputError(
                 f"{place}{f', line {line}' if line else ''}: {type(error).__name__}: {reason}"
             ) from error

@@ -15,11 +15,10 @@ import attrs
 import msgspec
 
 from headrace.bulk.prompts.conversation import check_messages
+from headrace.bulk.prompts.error_text import one_line
 from headrace.errors import InputError, RequestError
 from headrace.wire.json_encoding import encode_value
 from headrace.wire.request_bodies import Message
-
-_LONGEST_REASON = 300
 
 
 @attrs.frozen
@@ -65,8 +64,9 @@ class PromptFunction:
         try:
             found = self.function(dict(row))
         except Exception as error:
-            reason = " ".join(str(error).split())[:_LONGEST_REASON]
-            raise InputError(f"the prompt function raised {type(error).__name__}: {reason}") from error
+            raise InputError(
+                f"the prompt function raised {type(error).__name__}: {one_line(error)}"
+            ) from error
         if isinstance(found, str):
             return found
         try:
