@@ -61,7 +61,9 @@ def invoke(*arguments: str) -> Result:
 def test_an_engine_gets_the_job_and_its_own_options(bring: Callable[..., None]) -> None:
     farm = Farm()
     bring(farm)
-    arguments = ("--prompt", "{a}", "--param", "seed=1", "--limit", "9")
+    arguments: tuple[str, ...] = ("--prompt", "{a}", "--param", "seed=1", "--limit", "9")
+    arguments += ("--messages", "chat", "--extra-body", "a.b=1", "--on-missing", "fail-row")
+    arguments += ("--tag", "team=@team", "--priority", "@prio", "--system-file", "s.j2")
     result = invoke("--engine", "farm", "--hands", "5", *arguments)
     assert result.exit_code == 0, result.output
     assert "7 of 7 items done" in result.output
@@ -69,6 +71,8 @@ def test_an_engine_gets_the_job_and_its_own_options(bring: Callable[..., None]) 
     assert options == {"hands": 5, "hands_too": False}
     assert (job.input, job.out, job.prompt, job.model) == ("in/*.parquet", "out/", "{a}", "m")
     assert (job.parameters, job.limit, job.max_in_flight) == ({"seed": 1}, 9, 100)
+    assert (job.tags, job.priority, job.on_missing) == ({"team": "@team"}, "@prio", "fail-row")
+    assert (job.messages, job.extra_body, job.system) == ("chat", {"a": {"b": 1}}, Path("s.j2"))
     client = pickle.loads(pickle.dumps(job.make_client))()
     assert isinstance(client, Client)
     assert client.settings.model == "m"

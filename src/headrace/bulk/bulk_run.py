@@ -20,6 +20,7 @@ from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.sources import Item
 from headrace.bulk.summary import Summary
 from headrace.bulk.task import Task
+from headrace.calls import Request
 from headrace.errors import DeadlineExceeded, InputError, WorkerLost
 
 _log = logging.getLogger("headrace")
@@ -230,9 +231,13 @@ class BulkRun:
         return self._cut_short
 
     def _work_item(self, item: Item) -> WorkItem:
-        request = self._task.request(item)
-        if self._journal.was_removed(item):  # a cache may hold the answer that failed
-            request = attrs.evolve(request, fresh=True)
+        request: Request | InputError
+        try:
+            request = self._task.request(item)
+            if self._journal.was_removed(item):  # a cache may hold the answer that failed
+                request = attrs.evolve(request, fresh=True)
+        except InputError as error:  # concerns this item only
+            request = error
         index, digest = item.index + self._journal.first_index, self._task.digest(item)
         return WorkItem(index, item.id, request, self._pending.begin(), digest)
 

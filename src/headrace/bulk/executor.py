@@ -15,20 +15,30 @@ from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome, Request
 from headrace.client import Client
+from headrace.errors import InputError
 
 
 @attrs.define(eq=False)
 class WorkItem:
     """An item to send: its number in the run, its id, its request, and the number of its call.
 
-    ``digest`` is that of its row, see `Task.digest`.
+    If no request can be made for the item, the error is passed in its place. Reading ``request`` raises it,
+    so the item fails without a call, like a call whose request is not valid. ``digest`` is that of its row,
+    see `Task.digest`.
     """
 
     index: int
     id: str
-    request: Request
+    _request: Request | InputError
     number: int = 0
     digest: int = 0
+
+    @property
+    def request(self) -> Request:
+        """The request; raises `InputError` if there is none."""
+        if isinstance(self._request, InputError):
+            raise self._request
+        return self._request
 
 
 ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]

@@ -85,7 +85,7 @@ class InputCheck:
         self.finished = True
         for item in islice(self._items, _ITEMS_PER_STEP):
             self.finished = False
-            self._task.check(item)
+            self._task.check_item(item)
             if not self._ids.set(item.id, b""):
                 raise InputError(_duplicate(self._task.source, item))
             self.total += 1

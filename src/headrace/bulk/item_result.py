@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from headrace import errors
-from headrace.bulk.output_line import cost_of, encodable, encode_line
+from headrace.bulk.output_line import code_of, cost_of, encodable, encode_line
 from headrace.bulk.task import read_choice
 from headrace.calls import Outcome
 from headrace.errors import (
@@ -142,10 +142,3 @@ def _describe(result: ItemResult, error: HeadraceError) -> None:
         result.status = error.status
     if isinstance(error, (RateLimited, CircuitOpen)):
         result.retry_after = error.retry_after
-
-
-def code_of(error: HeadraceError | None) -> str | None:
-    """The code of an error, None without one."""
-    if error is None:
-        return None
-    return error.code if isinstance(error, CallError) else "request_error"

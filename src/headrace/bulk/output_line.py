@@ -11,7 +11,7 @@ import msgspec
 
 from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace.calls import Outcome
-from headrace.errors import CallError, HeadraceError, InvalidReply, StatusError
+from headrace.errors import CallError, HeadraceError, InputError, InvalidReply, StatusError
 from headrace.replies import Headers, Reply
 
 _ID = re.compile(r"headrace-(\d{1,15})")
@@ -195,7 +195,14 @@ def _rounded(seconds: float, parts: float) -> float:
 
 
 def _line_error(error: HeadraceError) -> LineError:
-    return LineError(error.code if isinstance(error, CallError) else "request_error", encodable(str(error)))
+    return LineError(code_of(error), encodable(str(error)))
+
+
+def code_of(error: HeadraceError) -> str:
+    """The code of an error; "input_error" if no request could be made for the item."""
+    if isinstance(error, CallError):
+        return error.code
+    return "input_error" if isinstance(error, InputError) else "request_error"
 
 
 def encodable(text: str) -> str:

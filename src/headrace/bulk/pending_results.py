@@ -30,6 +30,9 @@ _OUTAGE_CODES = frozenset(
 )
 """Codes of errors that the item does not cause if the endpoint is down."""
 
+_NOT_SENT_CODE = "input_error"
+"""The code of an item that has no request, so its result says nothing about the endpoint."""
+
 _MOST_PENDING = 1_000
 """If this many failed items wait for the endpoint's next answer, the endpoint counts as down."""
 
@@ -86,7 +89,7 @@ class PendingResults:
             elif not result.line:
                 self._pause(result.error, result.retry_after)
             elif result.code not in _OUTAGE_CODES:
-                if self._last_trouble is not None:
+                if self._last_trouble is not None and result.code != _NOT_SENT_CODE:
                     ready += self._flush_pending()
                 if shared_errors.held and result.answered:
                     ready += shared_errors.succeed(result.number)

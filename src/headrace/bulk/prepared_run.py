@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from headrace.bulk.executor import LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
 from headrace.bulk.process_executor import ProcessExecutor
+from headrace.bulk.prompts import PromptLike
 from headrace.bulk.run_lock import set_aside
 from headrace.bulk.sources import Source
 from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
-from headrace.bulk.template import Template
 from headrace.client import Client
 
 
@@ -98,24 +98,32 @@ def prepare_run(
     out: str | os.PathLike[str],
     model: str | None,
     *,
-    answer: Any = None,
-    choices: Iterable[str] | None = None,
+    prompt: PromptLike | None = None,
     id_column: str | None = None,
     limit: int | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    prompt: str | None = None,
-    system: str | None = None,
     table: str | os.PathLike[str] | None = None,
+    **arguments: Any,
 ) -> PreparedRun:
-    """Check the arguments of a run and the beginning of its input; see `headrace.bulk.run` for the arguments.
+    """Check the arguments of a run and the beginning of its input.
+
+    Args:
+        source: See `headrace.bulk.run`, also for the following.
+        out: The output.
+        model: The model.
+        prompt: The prompt.
+        id_column: The column of the ids.
+        limit: How many items.
+        table: The table.
+        **arguments: The other arguments of a `Task`; None for the default of one.
 
     Raises:
         InputError: The input, the prompt or the table is not valid.
     """
     items = Source(source, id_column, limit)
     checked_table = None if table is None else Table(table, items, out)
-    template = None if prompt is None else Template(prompt)
-    task = Task(items, template, model, choices, system, parameters or {}, answer)
+    task = Task(
+        items, prompt, model, **{name: value for name, value in arguments.items() if value is not None}
+    )
     check = InputCheck(task)
     check.advance(FIRST_PART)
     return PreparedRun(task=task, check=check, out=Path(out), table=checked_table)

@@ -18,14 +18,16 @@ from typing import Any, Self
 
 import anyio
 import attrs
+from anyio.lowlevel import checkpoint
 
 from headrace.bulk.executor import ResultHandler, WorkItem
-from headrace.bulk.item_result import ItemResult
+from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.unfinished_calls import UnfinishedCalls
 from headrace.bulk.worker_process import current_event_loop, pickle_for_worker, worker_process
 from headrace.bulk.worker_protocol import FrameStream, WorkerItem, WorkerReport, WorkerSetup
+from headrace.calls import Outcome
 from headrace.client import Client
-from headrace.errors import SettingsError, WorkerLost
+from headrace.errors import HeadraceError, SettingsError, WorkerLost
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 from headrace.wire.request_bodies import encode_body
 from headrace.wire.structured_output import ResponseFormat
@@ -213,9 +215,21 @@ class ProcessExecutor:
                 if not items:
                     await changed.wait()
                     continue
-            worker.items.update((item.index, item) for item in items)
+            encoded, failed = [], []
+            for item in items:
+                try:
+                    encoded.append(_worker_item(item))
+                    worker.items[item.index] = item
+                except HeadraceError as error:
+                    failed.append(_failed(item, error))
+            if failed:
+                self._results += failed
+                self._notify_waiters()
+                if not encoded:  # a frame without items would request a report
+                    await checkpoint()
+                    continue
             try:
-                await frames.send([_worker_item(item) for item in items])
+                await frames.send(encoded)
             except anyio.BrokenResourceError:
                 return  # the worker died; the task that receives its reports notices that too
 
@@ -252,4 +266,14 @@ class ProcessExecutor:
 def _worker_item(item: WorkItem) -> WorkerItem:
     request = item.request
     content = None if request.body is None else encode_body(request.body)
-    return WorkerItem(item.index, item.id, request.path, request.method, content, request.fresh, item.digest)
+    return WorkerItem(
+        *(item.index, item.id, request.path, request.method, content, request.fresh),
+        *(dict(request.tags), request.priority, item.digest),
+    )
+
+
+def _failed(item: WorkItem, error: HeadraceError) -> ItemResult:
+    """The result of an item that has no request, or one that cannot be sent to a worker."""
+    result = item_result(item.index, item.id, Outcome(item.index, None, None, error), (), item.digest)
+    result.number = item.number
+    return result

@@ -11,7 +11,10 @@ import anyio.to_thread
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
 from headrace.bulk.prepared_run import prepare_run
+from headrace.bulk.prompts import PromptLike, TemplateLanguage
+from headrace.bulk.prompts.examples import ExamplesLike
 from headrace.bulk.summary import Summary
+from headrace.bulk.task import OnMissing
 from headrace.client import Client
 from headrace.errors import SettingsError
 
@@ -21,12 +24,20 @@ async def run(
     source: str | os.PathLike[str],
     *,
     out: str | os.PathLike[str],
-    prompt: str | None = None,
+    prompt: PromptLike | None = None,
     choices: Iterable[str] | None = None,
     answer: Any = None,
     id_column: str | None = None,
-    system: str | None = None,
+    system: str | os.PathLike[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    template: TemplateLanguage | None = None,
+    messages: str | None = None,
+    examples: ExamplesLike | None = None,
+    model_column: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    priority: int | str = 0,
+    extra_body: Mapping[str, Any] | None = None,
+    on_missing: OnMissing = "refuse",
     limit: int | None = None,
     wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
     deadline: float | None = None,
@@ -53,13 +64,28 @@ async def run(
             used.
         source: CSV, JSONL, Parquet or OpenAI's batch format.
         out: The output file, which is also the journal.
-        prompt: A template over the columns of the input, like ``"Sort {name}"``; None for the batch format.
+        prompt: A template over the columns of the input, like ``"Sort {name}"``; a `pathlib.Path` of a file
+            with one; or a function that gets the row and returns the prompt, or a list of messages. None for
+            ``messages`` alone and for the batch format.
         choices: The allowed answers; None for any.
         answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
         id_column: The column of the ids; None for ``custom_id`` or ``id``. Without such a column, ids are
             made of the rows' contents.
-        system: A system message for each prompt.
-        parameters: Parameters of the API for each request, like ``{"temperature": 0}``.
+        system: A system message for each prompt: a template, or a `pathlib.Path` of a file with one.
+        parameters: Parameters of the API for each request, like ``{"temperature": 0}``. ``"@name"`` is the
+            value of the column ``name``; an empty cell sets nothing. ``"@@"`` at the beginning is one @.
+        template: The language of the templates, "braces" or "jinja"; None for Jinja in files that end in
+            ``.j2``, else braces.
+        messages: The column with a conversation in each row: a list of messages, or its JSON. A prompt
+            follows it as the last message.
+        examples: Examples for the model: a file, or rows, with the columns of the prompt and ``answer``. Each
+            becomes two messages before the prompt.
+        model_column: The column of the models; for an empty cell, the client's model is used.
+        tags: Tags of each request, see `Request`; ``"@name"`` as in ``parameters``.
+        priority: The priority of each request, see `Request`; an integer, or ``"@name"``.
+        extra_body: Members of each request's body that only your endpoint has.
+        on_missing: What happens if a row lacks a column: "refuse" raises an `InputError` before anything is
+            sent; with "fail-row" that item fails without a call, and the others are sent.
         limit: Send only the first items; None for all.
         wait_for_endpoint: Seconds to wait for the endpoint without a success.
         deadline: Seconds for this session; None for no deadline.
@@ -107,6 +133,14 @@ async def run(
         id_column=id_column,
         system=system,
         parameters=parameters,
+        template=template,
+        messages=messages,
+        examples=examples,
+        model_column=model_column,
+        tags=tags,
+        priority=priority,
+        extra_body=extra_body,
+        on_missing=on_missing,
         limit=limit,
         table=table,
     )

@@ -34,6 +34,11 @@ _DESCRIPTIONS = {
     "parameters": "the parameters",
     "answer": "the type of the answer",
     "id_column": "the id column",
+    "jinja": "the language of the templates",
+    "messages": "the column of the messages",
+    "examples": "the examples",
+    "model_column": "the column of the model",
+    "extra_body": "the extra body",
 }
 
 

@@ -24,7 +24,8 @@ def describe(summary: Summary) -> str:
     """Totals, failures by kind with a first message, rate, latencies, tokens and cost, each on a line."""
     tried = summary.succeeded + summary.failed
     lines = [
-        f"{summary.done:,} of {summary.total:,} items done",
+        f"{summary.done:,} of {summary.total:,} items done"
+        + ("" if summary.counted else "; the rest of the input was not counted"),
         f"  this time  {tried:,} in {format_duration(summary.elapsed)} ({summary.rate:,.1f}/s): "
         f"{summary.succeeded:,} succeeded, {summary.failed:,} failed, {summary.retries:,} retries",
     ]

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from headrace.bulk.prompts import Prompt, PromptLike, TemplateLanguage, make_prompt
+from headrace.bulk.prompts.examples import Example, read_examples
+from headrace.bulk.request_template import RequestTemplate
 from headrace.bulk.sources import Item, TaskInput
-from headrace.bulk.template import Template
 from headrace.calls import Request
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
 from headrace.replies import Reply
 from headrace.wire.choice_matching import match_choice, normalize_choice
 from headrace.wire.finish_reasons import with_finish_reason
-from headrace.wire.request_bodies import as_request, chat_body, encode_body, encode_json
+from headrace.wire.request_bodies import as_request, encode_body, encode_json
 from headrace.wire.structured_output import ResponseFormat, response_format_for
+
+OnMissing: TypeAlias = Literal["refuse", "fail-row"]
+"""What happens if a row lacks a column: nothing is sent, or the item of that row fails."""
+
+_OF_ROWS = (
+    *("prompt", "template", "system", "messages", "examples", "model_column", "parameters", "tags"),
+    *("priority", "extra_body", "choices", "answer"),
+)
+"""The arguments of a `Task` that make the request of a row; a line of the batch format has its own."""
 
 
 def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
@@ -39,88 +51,121 @@ def _as_format(answer: Any) -> ResponseFormat | None:
 class Task:
     """Makes the request for each item of a run.
 
+    In ``parameters``, ``tags`` and ``priority``, ``"@name"`` is the value of the column ``name``. ``"@@"`` at
+    the beginning is one @. An empty cell sets nothing.
+
     Args:
         source: The items.
-        prompt: A template over the columns of the input; None for OpenAI's batch format, whose lines are
+        prompt: A template over the columns of the input, the path of a file with one, or a function from row
+            to text or messages; None for ``messages`` alone, and for OpenAI's batch format, whose lines are
             whole requests.
         model: The model for requests that name none.
         choices: The allowed answers. The prompt asks the model for one of them; any other answer is an
             `AnswerError`.
-        system: A system message for each prompt.
+        system: A system message for each prompt: a template, or the path of a file with one.
         parameters: Parameters of the API for all requests, like ``temperature``.
         answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
+        template: The language of ``prompt`` and ``system``: "braces" (``{name}``) or "jinja"; None for Jinja
+            in files that end in ``.j2``, else braces.
+        messages: The column with a conversation: a list of messages, or its JSON. The prompt follows it.
+        examples: A file of examples, or their rows: the columns of the prompt, and ``answer``.
+        model_column: The column of the models; if it is empty, ``model`` is used.
+        tags: Tags of each request; see `Request`.
+        priority: The priority of each request; see `Request`.
+        extra_body: Members of each request's body that only your endpoint has.
+        on_missing: "refuse": a row that lacks a column is an error before anything is sent; "fail-row": the
+            item of that row fails, and the others are sent.
 
     Raises:
         InputError: The arguments do not fit together or are not valid.
     """
 
     source: TaskInput
-    prompt: Template | None
+    prompt: PromptLike | None
     model: str | None
     choices: tuple[str, ...] = attrs.field(default=None, converter=_as_choices)
-    system: str | None = None
+    system: str | os.PathLike[str] | Prompt | None = None
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
     answer: ResponseFormat | None = attrs.field(default=None, converter=_as_format)
+    template: TemplateLanguage | None = attrs.field(default=None, kw_only=True)
+    messages: str | None = attrs.field(default=None, kw_only=True)
+    examples: tuple[Example, ...] = attrs.field(default=None, converter=read_examples, kw_only=True)
+    model_column: str | None = attrs.field(default=None, kw_only=True)
+    tags: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
+    priority: int | str = attrs.field(default=0, kw_only=True)
+    extra_body: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    on_missing: OnMissing = attrs.field(default="refuse", kw_only=True)
+    _requests: RequestTemplate | None = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        try:
-            chat_body("", self.parameters)
-            encode_body(self.parameters)
-        except RequestError as error:
-            raise InputError(f"parameters=: {error}") from None
+        # Files are read here, once: a task that gets these values reads none.
+        object.__setattr__(self, "prompt", make_prompt(self.prompt, "prompt", self.template))
+        object.__setattr__(self, "system", make_prompt(self.system, "system", self.template))
         if self.answer is not None and (self.choices or "response_format" in self.parameters):
             raise InputError(
                 "answer= sets the form of the answer; leave out choices= and the parameter response_format"
             )
+        if self.on_missing not in ("refuse", "fail-row"):
+            raise InputError(f"on_missing={self.on_missing!r}: must be 'refuse' or 'fail-row'")
+        requests = None
         if self.source.kind == "batch":
-            prompt_arguments = self.prompt, self.system, self.answer
-            if self.choices or self.parameters or any(each is not None for each in prompt_arguments):
+            unused = [f"{name}=" for name in _OF_ROWS if getattr(self, name) not in (None, 0, (), {})]
+            if unused:
                 raise InputError(
                     f"{self.source.name}: this is OpenAI's batch format, whose lines are whole requests; "
-                    "leave out prompt=, system=, parameters=, choices= and answer="
+                    f"leave out {', '.join(unused)}"
                 )
-        elif self.prompt is None:
+        elif self.prompt is None and self.messages is None:
             raise InputError(f"{self.source.name}: prompt= is missing; it may name columns, like {{name}}")
-        elif self.model is None:
+        elif self.model is None and self.model_column is None:
             raise InputError("no model: set model=, or HEADRACE_MODEL")
-
-    def check(self, item: Item) -> None:
-        """Raise `InputError` with file and line if the item is not valid; cheaper than making its request."""
-        if self.prompt is not None:
-            self.prompt.check(item.row, self.source.where(item.line))
         else:
-            self._whole_request(item)
+            requests = RequestTemplate(
+                model=self.model, **{name: getattr(self, name) for name in _OF_ROWS if name != "template"}
+            )
+        object.__setattr__(self, "_requests", requests)
 
     def digest(self, item: Item) -> int:
-        """A checksum of the part of a row that its request contains; never 0.
+        """A checksum of the part of a row that its request is made of; never 0.
 
         A done item whose digest has changed must not count as done.
         """
+        columns = None if self._requests is None else self._requests.columns
         if item.request is not None:
             used = encode_body(item.request.body or {})
-        elif self.prompt is None:
+        elif columns is None:
             used = encode_json(item.row)
         else:
-            used = encode_json([item.row.get(column) for column in self.prompt.columns])
+            used = encode_json([item.row.get(column) for column in columns])
         return zlib.crc32(used) or 1
 
+    def check_item(self, item: Item) -> None:
+        """Raise `InputError` for an item that lacks a column, unless ``on_missing`` allows it."""
+        if self._requests is None:
+            self._whole_request(item)
+        elif self.on_missing == "refuse":
+            self._requests.check(item.row, self.source.where(item.line))
+
     def request(self, item: Item) -> Request:
-        """The request for an item; raises `InputError` with file and line for an invalid item."""
+        """The request for an item; raises `InputError` with file and line if the item has none.
+
+        Such an error concerns this item only; the others can be sent.
+        """
         if item.request is not None:
             return item.request  # the client checks the rest
-        if self.prompt is None:
+        if item.error is not None:
+            raise item.error
+        if self._requests is None:
             return self._whole_request(item)
-        messages: list[dict[str, Any]] = [{"role": "user", "content": self.prompt.render(item.row)}]
-        instructions = [self.system] if self.system is not None else []
-        if self.choices:
-            instructions += [
-                f"Answer with exactly one of: {' | '.join(self.choices)}",
-                "Give no explanation.",
-            ]
-        if instructions:
-            messages.insert(0, {"role": "system", "content": "\n".join(instructions)})
-        body = {"model": self.model, "messages": messages, **self.parameters}
-        return Request(body, id=item.id, answer=self.answer)
+        if self.on_missing == "fail-row":
+            self._requests.check(item.row, self.source.where(item.line))
+        try:
+            return self._requests.request(item.row, item.id)
+        except InputError as error:
+            raise InputError(f"{self.source.where(item.line)}: {error}") from error.__cause__
+        except KeyError:  # the input has changed since it was checked
+            self._requests.check(item.row, self.source.where(item.line))
+            raise
 
     def _whole_request(self, item: Item) -> Request:
         """The request that a line of the batch format holds."""
@@ -132,14 +177,17 @@ class Task:
 
     def fingerprint(self) -> dict[str, Any]:
         """The values that must be the same when a run is resumed; the items may differ."""
+        requests = self._requests
+        prompt, system = (None, None) if requests is None else (requests.prompt, requests.system)
         return {
-            "prompt": self.prompt.text if self.prompt else None,
+            "prompt": prompt.text if prompt else None,
             "model": self.model,
             "choices": list(self.choices),
-            "system": self.system,
+            "system": system.text if system else None,
             "parameters": dict(self.parameters) or None,
             "answer": None if self.answer is None else dict(self.answer.schema),
             "id_column": self.source.id_column,
+            **({} if requests is None else requests.fingerprint()),
         }
 
 

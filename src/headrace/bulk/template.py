@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from headrace._support.text import nearest
 from headrace.errors import InputError
 from headrace.wire.request_bodies import encode_json
+
+Part: TypeAlias = Literal["prompt", "system"]
+"""The part of a request that a template makes."""
+
+PART_NAMES: dict[Part, str] = {"prompt": "the prompt", "system": "the system message"}
 
 
 @attrs.frozen
@@ -19,26 +24,33 @@ class Template:
 
     Attributes, indexes and formats are not allowed, so a template can read only the values of its row.
 
+    Args:
+        text: The text.
+        part: What it makes, "prompt" or "system".
+        file: The file that the text is from, for messages; None for none.
+
     Raises:
         InputError: The text is not a valid template.
     """
 
     text: str
+    part: Part = "prompt"
+    file: str | None = None
     _pieces: tuple[tuple[str, str | None], ...] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        pieces = []
+        pieces, name = [], self.file or f"{self.part}="
         try:
             for literal, field, spec, conversion in string.Formatter().parse(self.text):
                 if field is not None and (not field or spec or conversion):
                     raise InputError(
-                        f"prompt=: '{{{field}}}' must hold only the name of a column; write {{{{ for a brace"
+                        f"{name}: '{{{field}}}' must hold only the name of a column; write {{{{ for a brace"
                     )
                 pieces.append((literal, field))
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"prompt=: {error}; write {{{{ and }}}} for braces") from None
+            raise InputError(f"{name}: {error}; write {{{{ and }}}} for braces") from None
         object.__setattr__(self, "_pieces", tuple(pieces))
 
     @property
@@ -50,7 +62,8 @@ class Template:
         """Raise `InputError` if the row lacks a column; the message begins with ``where``."""
         for column in self.columns:
             if column not in row:
-                raise InputError(f"{where}: no column {column!r} for the prompt; {nearest(column, row)}")
+                name = PART_NAMES[self.part]
+                raise InputError(f"{where}: no column {column!r} for {name}; {nearest(column, row)}")
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The prompt for one row; values are converted with `as_text`."""

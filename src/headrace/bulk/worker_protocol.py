@@ -42,13 +42,20 @@ class WorkerItem(msgspec.Struct, array_like=True, gc=False):
     method: str
     body: bytes | None
     fresh: bool = False
+    tags: dict[str, str] = {}
+    priority: int = 0
     digest: int = 0
 
     @property
     def request(self) -> Request:
         """The request of this item."""
         body = None if self.body is None else EncodedBody(self.body)
-        return Request(body, self.path, self.method, self.id, fresh=self.fresh)
+        return Request(
+            *(body, self.path, self.method, self.id),
+            tags=self.tags,
+            priority=self.priority,
+            fresh=self.fresh,
+        )
 
 
 class WorkerReport(msgspec.Struct, array_like=True):

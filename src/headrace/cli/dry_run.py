@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from headrace._support.units import format_count, format_usd
-from headrace.wire.request_bodies import as_request, encode_body, max_output_tokens
+from headrace.errors import InputError
+from headrace.wire.request_bodies import as_request, encode_body, encode_json, max_output_tokens
 
 if TYPE_CHECKING:
     from headrace.bulk.prepared_run import PreparedRun
@@ -51,14 +52,26 @@ class _Estimate:
 def preview(client: Client, prepared: PreparedRun) -> str:
     """The first requests, their number, and an estimate of tokens and cost; sends nothing."""
     task, total = prepared.task, prepared.check.finish()
+    items = total
     lines: list[str] = []
     estimate, price = _Estimate(), price_of(client)
+    first: InputError | None = None
     for number, item in enumerate(task.source.items()):
-        request = as_request(task.request(item), client.settings.model)
+        try:
+            request = as_request(task.request(item), client.settings.model)
+        except InputError as error:
+            shown = [f"would fail: {error}"]
+            first = first or error
+            total -= 1
+        else:
+            shown = _shown(request)
+            estimate.add(request, price)
         if number < _SHOWN:
-            lines += [f"--- {item.id}", *_shown(request)]
-        estimate.add(request, price)
+            lines += [f"--- {item.id}", *shown]
     lines.append(f"{format_count(total, 'request')} would be sent to {addresses(client)}; nothing was.")
+    if first is not None:
+        without = format_count(items - total, "item")
+        lines.append(f"{without} would fail without a call; first: {first}")
     return "\n".join([*lines, *_figures(estimate, total)])
 
 
@@ -105,5 +118,14 @@ def addresses(client: Client) -> str:
 def _shown(request: Request) -> list[str]:
     body = dict(request.body or {})
     messages = body.pop("messages", None)
-    lines = [f"{message['role']}: {message['content']}" for message in messages or ()]
+    lines = [f"{message['role']}: {_content(message)}" for message in messages or ()]
     return [*lines, f"({encode_body(body).decode()})"]
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """The text of a message; as JSON if it has parts, or other members than text."""
+    content = message.get("content")
+    other = {name: each for name, each in message.items() if name not in ("role", "content")}
+    if isinstance(content, str) and not other:
+        return content
+    return encode_json({"content": content, **other}).decode()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace._support.units import format_duration, format_usd
+from headrace.bulk import WorkItem
 from headrace.cli.dry_run import addresses
+from headrace.errors import InputError
 from headrace.replies import Reply
 
 if TYPE_CHECKING:
@@ -54,13 +56,18 @@ async def take_sample(client: Client, prepared: PreparedRun, number: int) -> str
     return _report(client, outcomes, prepared.check.finish())
 
 
-def _spread(prepared: PreparedRun, number: int) -> Iterator[Request]:
+def _spread(prepared: PreparedRun, number: int) -> Iterator[WorkItem]:
     total = prepared.check.finish()
     number = min(number, total)
     wanted = {place * total // number for place in range(number)}
     for place, item in enumerate(prepared.task.source.items()):
         if place in wanted:
-            yield prepared.task.request(item)
+            request: Request | InputError
+            try:
+                request = prepared.task.request(item)
+            except InputError as error:
+                request = error
+            yield WorkItem(item.index, item.id, request)
 
 
 def _report(client: Client, outcomes: Sequence[Outcome[Reply]], total: int) -> str:

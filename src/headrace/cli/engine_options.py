@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from headrace._support.text import nearest
+from headrace.cli.help_sections import CommandWithSections
 from headrace.errors import PluginError, SettingsError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from headrace.pipeline.plugin_manager import Plugin, Plugins
 
 
-class CommandWithEngines(click.Command):
+class CommandWithEngines(CommandWithSections):
     """A command that has the options of engines in addition to its own.
 
     Plugins are loaded only if ``--engine`` or an unknown option is given, because importing all of them takes

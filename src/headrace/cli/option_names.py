@@ -24,6 +24,8 @@ _ADVICE = {
     "OPENAI_API_KEY or api_key=": "OPENAI_API_KEY",
     "pass insecure=True": "set HEADRACE_INSECURE=true",
     "the JSON schema --schema": "the JSON schema",
+    "pass a Path as the prompt": "use --prompt-file",
+    "pass a Path as the system message": "use --system-file",
     "or pass api_key= or another --base-url": "or another --base-url",
 }
 """Advice about settings without an option, and phrases that would name an option twice."""

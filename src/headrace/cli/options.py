@@ -118,9 +118,10 @@ def parsed(parameters: Iterable[str], also: frozenset[str] = frozenset()) -> dic
         if instead := _instead_of_parameter(name):
             raise InputError(f"--param {name}: is not a parameter of the API; {instead}")
         if name not in CHAT_PARAMETERS | also:
-            raise InputError(
-                f"--param {name}: is not a parameter of the API; {nearest(name, CHAT_PARAMETERS)}"
-            )
+            hint = nearest(name, CHAT_PARAMETERS)
+            if _has_option("--extra-body"):
+                hint += f"; --extra-body {name}=… sends a member that only your endpoint has"
+            raise InputError(f"--param {name}: is not a parameter of the API; {hint}")
         try:
             values[name] = msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -133,14 +134,18 @@ def _instead_of_parameter(name: str) -> str | None:
     from headrace.settings.sections import core_keys
 
     key = name.replace("-", "_")
-    for option in click.get_current_context().command.params:
-        if isinstance(option, click.Option) and f"--{key.replace('_', '-')}" in option.opts:
-            return f"use {option.opts[0]}"
-    if key in ("messages", "prompt"):
+    option = f"--{key.replace('_', '-')}"
+    if key == "messages" or (key == "prompt" and not _has_option(option)):
         return "the prompt makes the messages"
+    if _has_option(option):
+        return f"use {option}"
     if key == "api_key":
         return "set OPENAI_API_KEY"
     return f"set HEADRACE_{key.upper()}" if key in core_keys() else None
+
+
+def _has_option(option: str) -> bool:
+    return any(option in each.opts for each in click.get_current_context().command.params)
 
 
 def require_model(client: Client) -> None:

@@ -10,6 +10,7 @@ import click
 
 from headrace.cli import options
 from headrace.cli.engine_options import CommandWithEngines
+from headrace.cli.prompt_options import prompt_arguments, prompt_options
 
 if TYPE_CHECKING:
     from headrace.bulk import Summary
@@ -20,20 +21,32 @@ SOME_FAILED, INTERRUPTED = 1, 130
 _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
 """Loggers whose warnings a run prints, because the summary does not contain them."""
 
+_SECTIONS = {
+    "Input and output": ("out", "id_column", "limit", "table", "retry_failed"),
+    "Prompt": (
+        *("prompt", "prompt_file", "system", "system_file", "template", "messages", "examples"),
+        "on_missing",
+    ),
+    "Answer": ("choices", "schema"),
+    "Model and parameters": ("model", "model_column", "parameters", "extra_body", "tags", "priority"),
+    "Endpoint and limits": ("base_url", "max_in_flight", "budget", "deadline", "wait_for_endpoint"),
+    "How it runs": ("dry_run", "sample", "processes", "engine", "verbose"),
+}
+"""The options in the help."""
 
-@click.command(cls=CommandWithEngines, short_help="Send a prompt for every row of a file.")
+
+@click.command(
+    cls=CommandWithEngines, sections=_SECTIONS, short_help="Send a prompt for every row of a file."
+)
 @click.argument("input", metavar="INPUT", type=options.FILE)
-@click.option("--prompt", help="Prompt template; {name} is replaced by the row's column of that name.")
+@prompt_options
 @click.option(
     "--out", required=True, metavar="OUT.jsonl", type=options.FILE, help="Output file; it is the journal too."
 )
-@options.model
 @options.base_url
 @click.option(
     "--max-in-flight", type=options.COUNT, metavar="N", help="Limit of calls at once; default: 100."
 )
-@options.system
-@options.parameters
 @click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
 @click.option("--schema", metavar="FILE", help="File with the JSON schema of the answers.")
 @click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id or the row.")
@@ -81,13 +94,10 @@ _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
 @click.option("-v", "--verbose", is_flag=True, help="Log one line per call to stderr instead of the bar.")
 def run(
     input: str,
-    prompt: str | None,
     out: str,
     model: str | None,
     base_url: str | None,
     max_in_flight: int | None,
-    system: str | None,
-    parameters: tuple[str, ...],
     choices: str | None,
     schema: str | None,
     id_column: str | None,
@@ -105,7 +115,7 @@ def run(
     processes: int,
     engine: str | None,
     verbose: bool,
-    **engine_options: Any,
+    **others: Any,
 ) -> None:
     """Send a prompt for every row of INPUT, and write the answers to OUT.jsonl.
 
@@ -117,6 +127,7 @@ def run(
     Examples:
       headrace run products.csv --out answers.jsonl --model deepseek-v3.2 \\
           --prompt "Ordne {name}: {description}" --choices Elektronik,Kleidung,Garten
+      headrace run reviews.csv --out answers.jsonl --prompt-file prompt.j2 --system "You speak {language}."
       headrace run products.csv --out answers.jsonl --prompt "Describe {name}" --limit 20 --dry-run
       headrace run products.csv --out answers.jsonl --prompt "Describe {name}" --param temperature=0.3
       headrace run products.csv --out answers.jsonl --prompt "Sort {name}" --schema product.schema.json
@@ -142,17 +153,16 @@ def run(
         raise SettingsError("--sample: needs --dry-run")
     display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose)
     cost = {} if budget is None else {"cost": {"budget": budget}}
+    request = prompt_arguments(others)
     make_client = functools.partial(
         client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
     client = make_client(observers=[display])
-    chosen, engine_values = run.chosen(engine, engine_options)
+    chosen, engine_values = run.chosen(engine, others)
     answer = None if schema is None else options.json_file("--schema", schema)
     arguments: dict[str, Any] = {
-        "prompt": prompt,
+        **request,
         "choices": None if choices is None else choices.split(","),
-        "system": system,
-        "parameters": options.parsed(parameters),
         "id_column": id_column,
         "limit": limit,
     }
@@ -249,8 +259,8 @@ def report(summary: Summary, out: str, table: str | None = None) -> str:
         if summary.stopped_by != "interrupt":
             why = f"Stopped: {with_options(str(summary.stopped_by), ctx)}. "
         lines.append(
-            f"{why}{summary.left:,} of {summary.total:,} items are left unsent; "
-            "run the same command again to continue."
+            f"{why}{'' if summary.counted else 'At least '}{summary.left:,} of {summary.total:,} items "
+            "are left unsent; run the same command again to continue."
         )
     elif summary.failed_before + summary.failed:
         lines.append("To send the failed items again, add --retry-failed to the same command.")
@@ -261,4 +271,5 @@ def exit_code(summary: Summary) -> int:
     """The exit code of the command; see its help."""
     if summary.stopped_by == "interrupt" and summary.left:
         return INTERRUPTED
-    return SOME_FAILED if summary.left or summary.failed or summary.failed_before else 0
+    some_failed = summary.left or summary.failed or summary.failed_before or not summary.counted
+    return SOME_FAILED if some_failed else 0

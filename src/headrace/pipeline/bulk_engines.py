@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import attrs
 
@@ -21,11 +22,12 @@ class Job:
     Attributes:
         input: The input as written; the engine interprets it.
         out: The output as written; the engine interprets it.
-        prompt: The prompt template; see `headrace.bulk.run`, also for the following.
+        prompt: The prompt template, or the path of a file with one; see `headrace.bulk.run`, also for the
+            following.
         model: The model; None for the client's.
         choices: The choices to answer with; None for other answers.
         schema: The JSON schema of the answers; None for other answers.
-        system: The system message; None for none.
+        system: The system message, or the path of a file with one; None for none.
         parameters: Further parameters of the API.
         id_column: The column with the ids; None for line numbers.
         limit: Maximum number of rows; None for all.
@@ -34,15 +36,23 @@ class Job:
         deadline: Seconds after which the run stops; None for no limit.
         wait_for_endpoint: Seconds to wait for an endpoint that fails.
         retry_failed: Whether failed rows of an earlier run are sent again.
+        template: The language of the templates; None to choose it by the names of the files.
+        messages: The column with the conversations; None for none.
+        examples: The file with the examples; None for none.
+        model_column: The column of the models; None for none.
+        tags: Tags of the requests.
+        priority: The priority of the requests, or its column.
+        extra_body: Members of the bodies that only the endpoint has.
+        on_missing: What happens if a row lacks a column.
     """
 
     input: str
     out: str
-    prompt: str | None
+    prompt: str | Path | None
     model: str | None
     choices: Sequence[str] | None
     schema: Mapping[str, Any] | None
-    system: str | None
+    system: str | Path | None
     parameters: Mapping[str, Any]
     id_column: str | None
     limit: int | None
@@ -51,6 +61,14 @@ class Job:
     deadline: float | None
     wait_for_endpoint: float
     retry_failed: bool
+    template: Literal["braces", "jinja"] | None = None
+    messages: str | None = None
+    examples: str | None = None
+    model_column: str | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict)
+    priority: int | str = 0
+    extra_body: Mapping[str, Any] = attrs.field(factory=dict)
+    on_missing: Literal["refuse", "fail-row"] = "refuse"
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ from headrace.errors import (
     CallError,
     CredentialError,
     HeadraceError,
+    InputError,
     InvalidReply,
     LocalResourceError,
     PolicyError,
@@ -107,6 +108,8 @@ def shared_error(error: HeadraceError) -> SharedError | None:
         return SharedError(error.code, ErrorScope.SETTING)
     if isinstance(error, InvalidReply):
         return _from_body(error)
+    if isinstance(error, InputError):  # a mistake in one row
+        return None
     if isinstance(error, (PolicyError, SetupError)):
         return SharedError(f"{type(error).__name__} {error}", ErrorScope.SETTING)
     return None

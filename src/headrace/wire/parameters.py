@@ -7,8 +7,18 @@ and at run time they are compared with the keywords of a call. Parameters of a s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, SupportsFloat, SupportsIndex, TypeAlias, TypedDict
+from typing import (
+    Any,
+    SupportsFloat,
+    SupportsIndex,
+    TypeAlias,
+    TypedDict,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from headrace._support.text import nearest
 from headrace.calls import Timeout
@@ -125,6 +135,25 @@ CHAT_PARAMETERS = ChatParameters.__optional_keys__
 RESPONSE_PARAMETERS = ResponseParameters.__optional_keys__
 OWN_KEYWORDS = ModelOptions.__optional_keys__
 _CALL_KEYWORDS = CallOptions.__optional_keys__
+
+_JSON_TYPES: Mapping[Any, str] = {
+    bool: "boolean",
+    float: "number",
+    SupportsFloat: "number",
+    SupportsIndex: "integer",
+    int: "integer",
+    str: "string",
+    Iterable: "array",
+    Sequence: "array",
+    Mapping: "object",
+}
+
+
+@functools.cache
+def json_types(parameter: str) -> frozenset[str]:
+    """Return the JSON types that a parameter of chats can have, as declared above."""
+    declared = get_args(get_type_hints(ChatParameters)[parameter])
+    return frozenset(_JSON_TYPES[get_origin(each) or each] for each in declared if each is not type(None))
 
 
 def pop_call_options(options: dict[str, Any]) -> dict[str, Any]:

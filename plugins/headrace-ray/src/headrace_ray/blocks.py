@@ -8,9 +8,10 @@ from itertools import islice
 from typing import Any
 
 import attrs
+import msgspec
 import pyarrow
 
-from headrace import Request
+from headrace import InputError, Request
 from headrace.bulk import Item, SourceKind, Task
 from headrace.plugins import EncodedBody, encode_body
 
@@ -25,9 +26,15 @@ SCHEMA = pyarrow.schema(
         ("path", pyarrow.string()),
         ("method", pyarrow.string()),
         ("body", pyarrow.binary()),
+        ("tags", pyarrow.binary()),
+        ("priority", pyarrow.int64()),
+        ("error", pyarrow.string()),
     ]
 )
-"""The request is built where the row is read, because the actors are busy with the calls."""
+"""The request is built where the row is read, because the actors are busy with the calls.
+
+``tags`` is JSON. ``error`` says why an item has no request.
+"""
 
 _MAX_INDEX = 10**15
 """The ids of output lines have up to 15 digits."""
@@ -39,10 +46,10 @@ def key_of(id: str) -> int:
 
 
 def request_tables(keyed: Iterable[tuple[int, Item]], task: Task) -> Iterator[Any]:
-    """Yield tables of the requests for items, with their keys; raise `InputError` for an invalid item."""
+    """Yield tables of the requests for items, with their keys."""
     keyed = iter(keyed)
     while batch := list(islice(keyed, BLOCK_ROWS)):
-        rows = [_row(key, item, task.request(item)) for key, item in batch]
+        rows = [_row(key, item, task) for key, item in batch]
         yield make_table(rows, SCHEMA)
 
 
@@ -53,10 +60,15 @@ def make_table(rows: Iterable[Sequence[Any]], schema: Any) -> Any:
     return pyarrow.table(arrays, schema)
 
 
-def _row(key: int, item: Item, request: Request) -> tuple[int, str, str, str, bytes | None]:
+def _row(key: int, item: Item, task: Task) -> tuple[Any, ...]:
     """Return the row of an item, by `SCHEMA`."""
+    try:
+        request = task.request(item)
+    except InputError as error:  # concerns this item only
+        return key, item.id, "", "", None, b"{}", 0, str(error)
     body = None if request.body is None else encode_body(request.body)
-    return key, item.id, request.path, request.method, body
+    tags = msgspec.json.encode(dict(request.tags))
+    return key, item.id, request.path, request.method, body, tags, request.priority, None
 
 
 @attrs.frozen
@@ -75,8 +87,17 @@ class BlockSource:
     def items(self) -> Iterator[Item]:
         """Yield the items; their index is made from their key."""
         columns = (self.table.column(name).to_pylist() for name in SCHEMA.names)
-        for line, (key, id, path, method, body) in enumerate(zip(*columns, strict=True), 1):
-            request = Request(None if body is None else EncodedBody(body), path, method, id)
+        for line, (key, id, path, method, body, tags, priority, error) in enumerate(
+            zip(*columns, strict=True), 1
+        ):
+            if error is not None:
+                yield Item(index_of(key), line, id, {}, error=InputError(error))
+                continue
+            request = Request(
+                *(None if body is None else EncodedBody(body), path, method, id),
+                tags=msgspec.json.decode(tags),
+                priority=priority,
+            )
             yield Item(index_of(key), line, id, {}, request)
 
 

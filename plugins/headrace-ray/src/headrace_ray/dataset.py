@@ -145,4 +145,7 @@ def _requests(
     keys = [key_of(item.id) for item in items]
     done = get_done().contains(numpy.array(keys, numpy.uint64)).tolist()
     left = [(key, item) for key, item, is_done in zip(keys, items, done, strict=True) if not is_done]
-    yield from request_tables(left, spec.task(rows))
+    task = spec.task(rows)
+    for _, item in left:
+        task.check_item(item)
+    yield from request_tables(left, task)

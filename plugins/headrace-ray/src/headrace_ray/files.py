@@ -14,7 +14,7 @@ import attrs
 import numpy
 
 from headrace import InputError
-from headrace.bulk import InputCheck, Item, Source, Task, Template
+from headrace.bulk import InputCheck, Item, Source, Task
 from headrace_ray.blocks import request_tables
 from headrace_ray.key_sets import IndexBitmap
 from headrace_ray.stop import StopSignal
@@ -22,19 +22,30 @@ from headrace_ray.stop import StopSignal
 
 @attrs.frozen
 class JobSpec:
-    """The request for each item, as it goes to Ray's processes: a `Task` without its source."""
+    """The request for each item, as it goes to Ray's processes: a `Task` without its source.
 
-    prompt: str | None
+    ``more`` are the keyword-only arguments of the task.
+    """
+
+    prompt: Any
     model: str | None
     choices: Sequence[str] | None
-    system: str | None
+    system: Any
     parameters: Mapping[str, Any]
     answer: Any
+    more: Mapping[str, Any] = attrs.field(factory=dict)
 
     def task(self, source: Any) -> Task:
         """Return the task over a source."""
-        prompt = None if self.prompt is None else Template(self.prompt)
-        return Task(source, prompt, self.model, self.choices, self.system, self.parameters, self.answer)
+        return Task(
+            *(source, self.prompt, self.model, self.choices, self.system, self.parameters, self.answer),
+            **self.more,
+        )
+
+    def with_files_read(self, task: Task) -> JobSpec:
+        """Return the spec with the content of the files of prompts and examples, which ``task`` has read."""
+        more = self.more if not task.examples else {**self.more, "examples": task.examples}
+        return attrs.evolve(self, prompt=task.prompt, system=task.system, more=more)
 
 
 @attrs.frozen

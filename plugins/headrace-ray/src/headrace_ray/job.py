@@ -28,6 +28,12 @@ from headrace_ray.results import read_results
 from headrace_ray.session import ActorPoolConfig, ray_cluster, run_session
 from headrace_ray.shards import key_by_index
 
+_MORE = (
+    *("template", "messages", "examples", "model_column", "tags", "priority", "extra_body"),
+    "on_missing",
+)
+"""The keyword-only arguments of a task, which a job has too."""
+
 
 @attrs.frozen
 class InputFiles:
@@ -50,9 +56,11 @@ class InputFiles:
 def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
     """Run a job on Ray; see `headrace.bulk.Engine.run`."""
     files = find_files(job.input)
-    spec = JobSpec(job.prompt, job.model, job.choices, job.system, job.parameters, job.schema)
+    more = {name: getattr(job, name) for name in _MORE}
+    spec = JobSpec(job.prompt, job.model, job.choices, job.system, job.parameters, job.schema, more)
     kind = files[0].source(job.id_column, 1).kind
-    spec.task(InputFiles(job.input, files, job.id_column, kind))  # raises errors of prompt and options
+    # Raises errors of prompt and options.
+    spec = spec.with_files_read(spec.task(InputFiles(job.input, files, job.id_column, kind)))
     if Path(job.out).is_file():
         raise JournalError(f"{job.out}: is a file; --engine ray writes to a folder, so name another --out")
     job.make_client()

@@ -126,6 +126,38 @@ def test_failed_items_are_sent_past_the_cache(
         assert requests_at(url) == 100
 
 
+@pytest.mark.usefixtures("cluster")
+def test_prompt_files_and_values_of_rows_reach_the_actors_and_bad_rows_fail_alone(
+    tmp_path: Path, serving: Serving, requests_at: Callable[[str], int]
+) -> None:
+    (tmp_path / "in").mkdir()
+    rows = ["a,hose,0.1,acme,2", "b,shears,hot,acme,1", "c,pot,,,"]
+    (tmp_path / "in" / "rows.csv").write_text("\n".join(["id,name,temp,tenant,prio", *rows]) + "\n")
+    (tmp_path / "ask.j2").write_text("Sort {{ name | upper }}\n")
+    (tmp_path / "examples.csv").write_text("name,answer\nrake,garden\n")
+    values: dict[str, Any] = {
+        "parameters": {"temperature": "@temp"},
+        "tags": {"tenant": "@tenant"},
+        "priority": "@prio",
+    }
+    with serving(Behaviour()) as url:
+        summary = run(
+            job(
+                *(tmp_path, url),
+                prompt=tmp_path / "ask.j2",
+                examples=str(tmp_path / "examples.csv"),
+                **values,
+            )
+        )
+        assert requests_at(url) == 2
+    assert (summary.succeeded, summary.failures, summary.left) == (2, {"input_error": 1}, 0)
+    lines = {line["custom_id"]: line for line in lines_in(tmp_path / "out")}
+    assert lines["b"]["error"]["message"].endswith(
+        "rows.csv:3: column 'temp': 'hot' cannot be the parameter temperature, which must be a number"
+    )
+    assert "Sort HOSE" in str(lines["a"]["response"]["body"])
+
+
 def holders(out: Path) -> list[int]:
     """Return the processes that have a shard open: the actors."""
     found = set()

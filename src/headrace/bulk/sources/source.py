@@ -33,6 +33,7 @@ class Item:
         id: Its id.
         row: Its values by column; empty if there is a ``request``.
         request: The request, for common lines of the batch format.
+        error: Why no request can be made for the item; None if one can.
     """
 
     index: int
@@ -40,6 +41,7 @@ class Item:
     id: str
     row: Mapping[str, Any] = attrs.field(repr=False)
     request: Request | None = attrs.field(default=None, repr=False)
+    error: InputError | None = None
 
 
 class TaskInput(Protocol):

@@ -1,0 +1,28 @@
+"""The types of bulk runs. Checked by mypy and pyright, not executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, assert_type
+
+from headrace import Client
+from headrace.bulk import Source, Summary, Task, run
+
+
+def text_of(row: dict[str, Any]) -> str:
+    return str(row["name"])
+
+
+def messages_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [{"role": "user", "content": str(row["name"])}]
+
+
+async def prompts(client: Client) -> None:
+    source = Path("in.csv")
+    assert_type(await run(client, source, out="out.jsonl", prompt="{name}"), Summary)
+    await run(client, source, out="out.jsonl", prompt=Path("ask.j2"), system=Path("system.txt"))
+    await run(client, source, out="out.jsonl", prompt=text_of, template="jinja", on_missing="fail-row")
+    await run(client, source, out="out.jsonl", prompt=messages_of, tags={"a": "@b"}, priority="@c")
+    await run(client, source, out="out.jsonl", messages="chat", examples=[{"name": "a", "answer": "b"}])
+    Task(Source(source), text_of, "m", model_column="model", extra_body={"top_k": 5})
