@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from headrace._support.text import printable
 from headrace._support.units import format_count, format_usd
 from headrace.wire.request_bodies import as_request, encode_body, max_output_tokens
 
@@ -56,7 +57,7 @@ def preview(client: Client, prepared: PreparedRun) -> str:
     for number, item in enumerate(task.source.items()):
         request = as_request(task.request(item), client.settings.model)
         if number < _SHOWN:
-            lines += [f"--- {item.id}", *_shown(request)]
+            lines += [printable(line) for line in (f"--- {item.id}", *_shown(request))]
         estimate.add(request, price)
     lines.append(f"{format_count(total, 'request')} would be sent to {addresses(client)}; nothing was.")
     return "\n".join([*lines, *_figures(estimate, total)])
