@@ -15,9 +15,10 @@ from headrace.bulk.executor import Executor, WorkItem
 from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.pending_results import PendingResults
+from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
 from headrace.bulk.task import Task
-from headrace.errors import DeadlineExceeded, WorkerLost
+from headrace.errors import DeadlineExceeded, InputError, WorkerLost
 
 _log = logging.getLogger("headrace")
 
@@ -61,6 +62,8 @@ class BulkRun:
     An error that all later calls share (no credit left, a rejected key, an unknown model) stops the run and
     leaves its items unsent; see `SharedErrorDetector`. If that error is a rate limit, the run waits and
     continues.
+
+    A change of the input ends the session: no changed row is sent, and finished items stay finished.
 
     Args:
         task: Makes the request for each item.
@@ -117,12 +120,23 @@ class BulkRun:
                 await self._make_passes(executor, started)
             if scope.cancelled_caught:
                 summary.stopped_by = DeadlineExceeded(f"the run's deadline of {self._deadline:g} s passed")
+            if summary.stopped_by is None:
+                self._check_input()
         except WorkerLost as error:
             summary.stopped_by = error
         finally:
             summary.elapsed = anyio.current_time() - started
             await self._journal.sync()
         return summary
+
+    def _check_input(self) -> None:
+        """Notice a change of the input that came after its last row was read."""
+        source = self._task.source
+        if isinstance(source, Source):
+            try:
+                source.check_unchanged()
+            except InputError as error:
+                self.summary.stopped_by = error
 
     async def _make_passes(self, executor: Executor, started: float) -> None:
         """Pass over the input until nothing is left, and wait for the endpoint in between."""
@@ -176,15 +190,18 @@ class BulkRun:
 
     def _items(self) -> Iterator[WorkItem]:
         make_request, journal, pending = self._task.request, self._journal, self._pending
-        for item in self._task.source.items():
-            if pending.stops_drawing or self._stopping.is_set():
-                self._cut_short = True
-                return
-            if not journal.is_done(item.index):
-                request = make_request(item)
-                if journal.was_failed(item.index):  # a cache may hold the answer that failed
-                    request = attrs.evolve(request, fresh=True)
-                yield WorkItem(item.index, item.id, request, pending.begin())
+        try:
+            for item in self._task.source.items():
+                if pending.stops_drawing or self._stopping.is_set():
+                    self._cut_short = True
+                    return
+                if not journal.is_done(item.index):
+                    request = make_request(item)
+                    if journal.was_failed(item.index):  # a cache may hold the answer that failed
+                        request = attrs.evolve(request, fresh=True)
+                    yield WorkItem(item.index, item.id, request, pending.begin())
+        except InputError as error:  # the input was changed since it was checked
+            self._cut_short, pending.ended_by = True, error
 
     def _store(self, results: list[ItemResult]) -> None:
         """Write the lines first, then count: an item is done when its line is written."""

@@ -14,10 +14,12 @@ from headrace.bulk.executor import LocalExecutor, carry_over
 from headrace.bulk.journal import Journal
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.sources import Source
+from headrace.bulk.summary import Summary
 from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
 from headrace.client import Client
+from headrace.errors import InputError
 
 
 @attrs.frozen(kw_only=True)
@@ -66,14 +68,19 @@ class PreparedRun:
             make_client, processes, max_in_flight, task.choices, task.answer, on_event, journal.spent
         )
 
-    def write_table(self) -> None:
-        """Write the table if there is one.
+    def write_table(self, summary: Summary) -> bool:
+        """Write the table if there is one, unless the session ended because the input was changed.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             InputError: It cannot be written.
         """
-        if self.table is not None:
-            self.table.write()
+        if self.table is None or isinstance(summary.stopped_by, InputError):
+            return False
+        self.table.write()
+        return True
 
 
 def prepare_run(
@@ -83,6 +90,7 @@ def prepare_run(
     *,
     answer: Any = None,
     choices: Iterable[str] | None = None,
+    encoding: str | None = None,
     id_column: str | None = None,
     limit: int | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -95,7 +103,7 @@ def prepare_run(
     Raises:
         InputError: The input, the prompt or the table is not valid.
     """
-    items = Source(source, id_column, limit)
+    items = Source(source, id_column, limit, encoding)
     checked_table = None if table is None else Table(table, items, out)
     template = None if prompt is None else Template(prompt)
     task = Task(items, template, model, choices, system, parameters or {}, answer)

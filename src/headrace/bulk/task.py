@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from headrace._support.text import quoted
 from headrace.bulk.duplicate_ids import DuplicateFinder
 from headrace.bulk.sources import Item, TaskInput
 from headrace.bulk.template import Template
@@ -164,9 +165,9 @@ def _duplicate(source: TaskInput, ids: DuplicateFinder) -> str | None:
     for item in source.items():
         if hash(item.id) in suspects:
             if item.id in lines:
-                unit = "row" if source.kind == "parquet" else "line"
+                unit = "line" if source.kind in ("csv", "jsonl", "batch") else "row"
                 return (
-                    f"{source.where(item.line)}: duplicate {source.id_column} {item.id!r}, "
+                    f"{source.where(item.line)}: duplicate {source.id_column} {quoted(item.id)}, "
                     f"first in {unit} {lines[item.id]}; name a column of distinct ids with id_column="
                 )
             lines[item.id] = item.line
