@@ -14,7 +14,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow
+import pyarrow.feather
 import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -57,6 +59,19 @@ def as_parquet(rows: list[Row], **types: Any) -> bytes:
     file = io.BytesIO()
     fields = {name: pyarrow.array([row[name] for row in rows], types.get(name)) for name in rows[0]}
     pyarrow.parquet.write_table(pyarrow.table(fields), file, row_group_size=100)
+    return file.getvalue()
+
+
+def as_arrow() -> bytes:
+    file = io.BytesIO()
+    pyarrow.feather.write_feather(pyarrow.table({"a": [1]}), file)
+    return file.getvalue()
+
+
+def as_excel() -> bytes:
+    file, book = io.BytesIO(), openpyxl.Workbook()
+    book.worksheets[0].append(["a"])
+    book.save(file)
     return file.getvalue()
 
 
@@ -192,6 +207,7 @@ def test_files_with_several_members_or_skippable_frames_are_read_completely(tmp_
 
 
 ROWS = [{"id": f"q{n}", "text": f"Größe {n} {n * n}"} for n in range(8)]
+OTHER_FILES: dict[str, Callable[[], bytes]] = {"a.arrow": as_arrow, "a.xlsx": as_excel}
 FILES = {
     "a.jsonl.gz": gzip.compress(as_jsonl(ROWS), mtime=0),
     "a.csv.zst": zstd.compress(as_csv([{"left": row["id"], "right": row["text"]} for row in ROWS])),
@@ -290,6 +306,8 @@ def test_a_line_that_decompresses_to_a_gigabyte_does_not_fill_memory(tmp_path: P
     ("missing", "name", "message"),
     [
         ("pyarrow", "a.parquet", "is Parquet; pip install 'headrace[parquet]' to read it"),
+        ("pyarrow", "a.arrow", "is Arrow; pip install 'headrace[parquet]' to read it"),
+        ("openpyxl", "a.xlsx", "is Excel; pip install 'headrace[excel]' to read it"),
         (zstd.__name__, "a.csv.zst", "is compressed with zstd; pip install 'headrace[cli]' to read it"),
     ],
 )
@@ -297,7 +315,7 @@ def test_a_missing_library_is_named_with_the_pip_command(
     tmp_path: Path, missing: str, name: str, message: str
 ) -> None:
     path = tmp_path / name
-    path.write_bytes(FILES[name])
+    path.write_bytes(FILES[name] if name in FILES else OTHER_FILES[name]())
     program = (
         f"import sys; sys.modules[{missing!r}] = None\nimport headrace\nfrom headrace.bulk import Source\n"
         f"try:\n    Source({str(path)!r})\nexcept headrace.InputError as error:\n    print(error)"
@@ -308,6 +326,6 @@ def test_a_missing_library_is_named_with_the_pip_command(
 def test_plain_text_needs_no_extra_library(products: Path) -> None:
     program = (
         f"import sys\nfrom headrace.bulk import Source\nlist(Source({str(products)!r}).items())\n"
-        "print({'pyarrow', 'backports.zstd', 'compression.zstd'} & sys.modules.keys())"
+        "print({'pyarrow', 'openpyxl', 'zipfile', 'backports.zstd', 'compression.zstd'} & sys.modules.keys())"
     )
     assert in_a_process(program) == "set()"

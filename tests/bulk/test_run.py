@@ -152,9 +152,11 @@ async def test_stopping_finishes_what_is_in_flight(products: Path, read_lines: L
 async def test_a_cancelled_run_keeps_finished_items(products: Path, read_lines: Lines) -> None:
     out = products.with_name("out.jsonl")
     endpoint = FakeEndpoint("a", "a", "a", otherwise=Answer(delay=3600))
-    async with endpoint.client(max_in_flight=1) as client:
-        with anyio.move_on_after(0.05):
-            await run(client, products, prompt="{name}", out=out)
+    async with endpoint.client(max_in_flight=1) as client, anyio.create_task_group() as group:
+        group.start_soon(functools.partial(run, client, products, prompt="{name}", out=out))
+        while not out.exists() or len(read_lines(out)) < 3:  # noqa: ASYNC110 - a file has no event
+            await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
     assert [line["custom_id"] for line in read_lines(out)] == ["P0", "P1", "P2"]
     async with FakeEndpoint().client() as client:
         summary = await run(client, products, prompt="{name}", out=out)

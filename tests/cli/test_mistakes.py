@@ -55,6 +55,7 @@ MISTAKES = [
         [*RUN, "--processes", "9", "--max-in-flight", "4"],
         "--processes 9: must be at least 1, and at most --max",
     ),
+    ([*RUN, "--encoding", "cp1525"], "--encoding 'cp1525': is no encoding of text; did you mean 'cp1252'?"),
     ([*RUN, "--choices", "a,,b"], "headrace: --choices: one of them is empty"),
     ([*RUN, "--table", "t.xlsx"], "headrace: --table t.xlsx: must end in .csv or .parquet"),
     ([*RUN, "--sample", "3"], "headrace: --sample: needs --dry-run"),

@@ -4,9 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_LONGEST_NAME = 80
+_LONGEST_LIST = 1000
+"""Characters of a list of names."""
+
+
+def quoted(text: object, limit: int = _LONGEST_NAME) -> str:
+    """Foreign text for a message: in quotes, on one line, escaped, and cut after ``limit`` characters."""
+    text = str(text)
+    return repr(text[:limit]) + ("…" if len(text) > limit else "")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names separated by commas: escaped, and at most a thousand characters; the rest is only counted."""
+    shown: list[str] = []
+    left, more = _LONGEST_LIST, 0
+    for name in names:
+        text = printable(" ".join(name[: _LONGEST_NAME + 1].split()))
+        text = text if len(name) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
+        left -= len(text) + 2
+        if left < 0 or more:
+            more += 1
+        else:
+            shown.append(text)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the most similar known name, or all known names.
+    """The end of a message about an unknown name: the most similar known name, or the known names.
 
     Args:
         name: The unknown name.
@@ -15,8 +40,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # not with `import headrace`, which needs no suggestions
 
     known = sorted(known)
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    # Comparing long texts takes time, and no one mistypes them.
+    close = get_close_matches(name[:200], [each for each in known if len(each) <= 200], n=1)
+    return f"did you mean {quoted(close[0])}?" if close else f"known: {listed(known)}"
 
 
 def shown(content: bytes, limit: int = 200) -> str:

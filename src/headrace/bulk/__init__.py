@@ -13,7 +13,7 @@ from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.run import run
 from headrace.bulk.run_lock import lock_run
 from headrace.bulk.sources import Item, Source, SourceKind
-from headrace.bulk.sources.parquet_rows import json_values
+from headrace.bulk.sources.arrow_values import json_values
 from headrace.bulk.summary import Summary
 from headrace.bulk.tables import write_table
 from headrace.bulk.task import Task

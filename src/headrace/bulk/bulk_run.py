@@ -17,7 +17,7 @@ from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.pending_results import PendingResults
-from headrace.bulk.sources import Item
+from headrace.bulk.sources import Item, Source
 from headrace.bulk.summary import Summary
 from headrace.bulk.task import Task
 from headrace.calls import Request
@@ -67,6 +67,8 @@ class BulkRun:
     An error that all later calls share (no credit left, a rejected key, an unknown model) stops the run and
     leaves its items unsent; see `SharedErrorDetector`. If that error is a rate limit, the run waits and
     continues.
+
+    A change of the input ends the session: no changed row is sent, and finished items stay finished.
 
     Args:
         task: Makes the request for each item.
@@ -133,6 +135,8 @@ class BulkRun:
                     self._advance(math.inf)
             if scope.cancelled_caught:
                 summary.stopped_by = DeadlineExceeded(f"the run's deadline of {self._deadline:g} s passed")
+            if summary.stopped_by is None:
+                self._check_input()
         except WorkerLost as error:
             summary.stopped_by = error
         finally:
@@ -161,6 +165,15 @@ class BulkRun:
         if check is not None:
             summary.total, summary.counted = check.total, check.finished
             summary.done_before, summary.failed_before = check.done, check.failed
+
+    def _check_input(self) -> None:
+        """Notice a change of the input that came after its last row was read."""
+        source = self._task.source
+        if isinstance(source, Source):
+            try:
+                source.check_unchanged()
+            except InputError as error:
+                self.summary.stopped_by = error
 
     async def _make_passes(self, executor: Executor, started: float) -> None:
         """Draw items until nothing is left, and wait for the endpoint in between."""
@@ -219,12 +232,19 @@ class BulkRun:
             if (work_item := next(unfinished, None)) is not None:
                 work_item.number = self._pending.begin()
                 yield work_item
-            elif (item := next(self._input, None)) is None:
+            elif (item := self._next_item()) is None:
                 return
             elif not self._journal.is_done(item):
                 work_item = self._work_item(item)
                 self._drawn[work_item.index] = work_item
                 yield work_item
+
+    def _next_item(self) -> Item | None:
+        try:
+            return next(self._input, None)
+        except InputError as error:
+            self._cut_short, self._pending.ended_by = True, error
+            return None
 
     def _must_stop(self) -> bool:
         self._cut_short = self._pending.stops_drawing or self._stopping.is_set()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
+from headrace._support.text import quoted
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.sources import Item, TaskInput
 from headrace.bulk.task import Task
@@ -119,21 +120,22 @@ class InputCheck:
         if not self._changed:
             return
         first, *others = self._changed
-        names = [repr(item.id) for item in others[: _SHOWN - 1]]
+        names = [quoted(item.id) for item in others[: _SHOWN - 1]]
         if len(others) >= _SHOWN:
             names.append(f"{len(others) - _SHOWN + 1:,} more")
         also = f" (also {', '.join(names)})" if names else ""
+        where = self._task.source.where(first.line)
         raise InputError(
-            f"{self._task.source.where(first.line)}: the row of {first.id!r} has changed since it was done"
-            f'{also}; put it back, or send changed rows again with changed="resend"'
+            f"{where}: the row of {quoted(first.id)} has changed since it was done{also}; "
+            'put it back, or send changed rows again with changed="resend"'
         )
 
 
 def _duplicate(source: TaskInput, second: Item) -> str:
     """A message that names both items of an id."""
     first = next(item for item in source.items() if item.id == second.id)
-    unit = "row" if source.kind == "parquet" else "line"
+    unit = "line" if source.kind in {"csv", "jsonl", "batch"} else "row"
     return (
-        f"{source.where(second.line)}: duplicate {source.id_column} {second.id!r}, "
+        f"{source.where(second.line)}: duplicate {source.id_column} {quoted(second.id)}, "
         f"first in {unit} {first.line}; name a column of distinct ids with id_column="
     )

@@ -17,9 +17,11 @@ from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.prompts import PromptLike
 from headrace.bulk.run_lock import set_aside
 from headrace.bulk.sources import Source
+from headrace.bulk.summary import Summary
 from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.client import Client
+from headrace.errors import InputError
 
 
 @attrs.frozen(kw_only=True)
@@ -83,14 +85,19 @@ class PreparedRun:
             make_client, processes, max_in_flight, task.choices, task.answer, on_event, journal.spent
         )
 
-    def write_table(self) -> None:
-        """Write the table if there is one.
+    def write_table(self, summary: Summary) -> bool:
+        """Write the table if there is one, unless the session ended because the input was changed.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             InputError: It cannot be written.
         """
-        if self.table is not None:
-            self.table.write()
+        if self.table is None or isinstance(summary.stopped_by, InputError):
+            return False
+        self.table.write()
+        return True
 
 
 def prepare_run(
@@ -99,6 +106,7 @@ def prepare_run(
     model: str | None,
     *,
     prompt: PromptLike | None = None,
+    encoding: str | None = None,
     id_column: str | None = None,
     limit: int | None = None,
     table: str | os.PathLike[str] | None = None,
@@ -111,6 +119,7 @@ def prepare_run(
         out: The output.
         model: The model.
         prompt: The prompt.
+        encoding: The encoding of text.
         id_column: The column of the ids.
         limit: How many items.
         table: The table.
@@ -119,7 +128,7 @@ def prepare_run(
     Raises:
         InputError: The input, the prompt or the table is not valid.
     """
-    items = Source(source, id_column, limit)
+    items = Source(source, id_column, limit, encoding)
     checked_table = None if table is None else Table(table, items, out)
     task = Task(
         items, prompt, model, **{name: value for name, value in arguments.items() if value is not None}

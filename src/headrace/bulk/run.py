@@ -28,6 +28,7 @@ async def run(
     choices: Iterable[str] | None = None,
     answer: Any = None,
     id_column: str | None = None,
+    encoding: str | None = None,
     system: str | os.PathLike[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     template: TemplateLanguage | None = None,
@@ -56,13 +57,14 @@ async def run(
     sent, and the lines of rows that were removed stay.
 
     The run waits while the endpoint's circuit is open. It stops after ``wait_for_endpoint`` seconds without a
-    success, at the deadline, and at an error that all later calls share, like a rejected key or no credit
-    left. The reason is ``stopped_by`` of the summary, and the next call sends the rest.
+    success, at the deadline, at a change of the input, and at an error that all later calls share, like a
+    rejected key or no credit left. The reason is ``stopped_by`` of the summary, and the next call sends the
+    rest.
 
     Args:
         client: An open client, or a callable that makes one, which is opened and closed here. Its model is
             used.
-        source: CSV, JSONL, Parquet or OpenAI's batch format.
+        source: CSV, JSONL, a JSON array, Parquet, Arrow, Excel or OpenAI's batch format; see `Source`.
         out: The output file, which is also the journal.
         prompt: A template over the columns of the input, like ``"Sort {name}"``; a `pathlib.Path` of a file
             with one; or a function that gets the row and returns the prompt, or a list of messages. None for
@@ -71,6 +73,8 @@ async def run(
         answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
         id_column: The column of the ids; None for ``custom_id`` or ``id``. Without such a column, ids are
             made of the rows' contents.
+        encoding: The encoding of text input, like "cp1252"; None for UTF-8, or for what its byte order mark
+            says.
         system: A system message for each prompt: a template, or a `pathlib.Path` of a file with one.
         parameters: Parameters of the API for each request, like ``{"temperature": 0}``. ``"@name"`` is the
             value of the column ``name``; an empty cell sets nothing. ``"@@"`` at the beginning is one @.
@@ -131,6 +135,7 @@ async def run(
         choices=choices,
         answer=answer,
         id_column=id_column,
+        encoding=encoding,
         system=system,
         parameters=parameters,
         template=template,
@@ -160,5 +165,5 @@ async def run(
                 opened.limiter.total_tokens = max_in_flight
             async with opened or nullcontext():
                 await bulk.perform(local)
-        await anyio.to_thread.run_sync(prepared.write_table)
+        await anyio.to_thread.run_sync(prepared.write_table, bulk.summary)
     return bulk.summary

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from headrace.bulk.nested_keys import find_value
 from headrace.bulk.prompts import Prompt, PromptLike, TemplateLanguage, make_prompt
 from headrace.bulk.prompts.examples import Example, read_examples
 from headrace.bulk.request_template import RequestTemplate
@@ -136,7 +137,7 @@ class Task:
         elif columns is None:
             used = encode_json(item.row)
         else:
-            used = encode_json([item.row.get(column) for column in columns])
+            used = encode_json([find_value(item.row, column) for column in columns])
         return zlib.crc32(used) or 1
 
     def check_item(self, item: Item) -> None:

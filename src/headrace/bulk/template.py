@@ -1,4 +1,4 @@
-"""Prompt templates: `{column}` is replaced by the row's value, `{{` and `}}` by braces."""
+"""Prompt templates: `{column}` and `{column.key}` are replaced by values of the row, `{{` by a brace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from headrace._support.text import nearest
+from headrace._support.text import quoted
+from headrace.bulk.nested_keys import explain_missing, value_at
 from headrace.errors import InputError
 from headrace.wire.request_bodies import encode_json
 
@@ -22,7 +23,8 @@ PART_NAMES: dict[Part, str] = {"prompt": "the prompt", "system": "the system mes
 class Template:
     """A prompt with column names in braces.
 
-    Attributes, indexes and formats are not allowed, so a template can read only the values of its row.
+    ``{a.b}`` is the column with that name, or else the key ``b`` of the object in column ``a``. Attributes,
+    indexes and formats are not allowed, so a template can read only the values of its row.
 
     Args:
         text: The text.
@@ -61,9 +63,11 @@ class Template:
     def check(self, row: Mapping[str, Any], where: str) -> None:
         """Raise `InputError` if the row lacks a column; the message begins with ``where``."""
         for column in self.columns:
-            if column not in row:
-                name = PART_NAMES[self.part]
-                raise InputError(f"{where}: no column {column!r} for {name}; {nearest(column, row)}")
+            try:
+                value_at(row, column)
+            except KeyError:
+                name, why = PART_NAMES[self.part], explain_missing(row, column)
+                raise InputError(f"{where}: no column {quoted(column)} for {name}; {why}") from None
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The prompt for one row; values are converted with `as_text`."""
@@ -71,7 +75,7 @@ class Template:
         for literal, field in self._pieces:
             parts.append(literal)
             if field is not None:
-                parts.append(as_text(row[field]))
+                parts.append(as_text(value_at(row, field)))
         return "".join(parts)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from headrace._support.text import printable
 from headrace._support.units import format_count, format_usd
 from headrace.errors import InputError
 from headrace.wire.request_bodies import as_request, encode_body, encode_json, max_output_tokens
@@ -67,7 +68,7 @@ def preview(client: Client, prepared: PreparedRun) -> str:
             shown = _shown(request)
             estimate.add(request, price)
         if number < _SHOWN:
-            lines += [f"--- {item.id}", *shown]
+            lines += [printable(line) for line in (f"--- {item.id}", *shown)]
     lines.append(f"{format_count(total, 'request')} would be sent to {addresses(client)}; nothing was.")
     if first is not None:
         without = format_count(items - total, "item")

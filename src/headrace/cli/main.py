@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from headrace import __version__
+from headrace._support.text import printable
 from headrace.cli.bench import bench
 from headrace.cli.chat import chat
 from headrace.cli.completion import completion
@@ -30,12 +31,19 @@ _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 """Raised by a group without arguments, to print its help; older versions of click do not raise it."""
 
 
+_LONGEST_LINE = 2000
+
+
 class Failure(click.ClickException):
     """An error that is printed as one line."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it."""
-        click.echo(f"headrace: {' '.join(self.message.split())}", file=file, err=True)
+        # Messages may quote input and answers, and a terminal would obey escape sequences in them.
+        line = printable(" ".join(self.message.split()))
+        if len(line) > _LONGEST_LINE:
+            line = f"{line[:_LONGEST_LINE]}…"
+        click.echo(f"headrace: {line}", file=file, err=True)
 
 
 class Mistake(Failure):

@@ -50,6 +50,9 @@ _SECTIONS = {
 @click.option("--choices", metavar="A,B,C", help="The answer must be one of these.")
 @click.option("--schema", metavar="FILE", help="File with the JSON schema of the answers.")
 @click.option("--id-column", metavar="NAME", help="Column of the ids; default: custom_id, id or the row.")
+@click.option(
+    "--encoding", metavar="NAME", help="Encoding of text input, like cp1252; default: UTF-8, or by its BOM."
+)
 @click.option("--limit", type=options.COUNT, metavar="N", help="Send only the first N items.")
 @click.option(
     "--budget", type=options.USD, metavar="USD", help="Limit of the cost, for all sessions of the run."
@@ -101,6 +104,7 @@ def run(
     choices: str | None,
     schema: str | None,
     id_column: str | None,
+    encoding: str | None,
     limit: int | None,
     budget: str | None,
     deadline: float | None,
@@ -119,9 +123,10 @@ def run(
 ) -> None:
     """Send a prompt for every row of INPUT, and write the answers to OUT.jsonl.
 
-    INPUT is CSV, JSONL, Parquet or OpenAI's batch format, plain or compressed with gzip or zstd; - is
-    stdin. The format is detected. OUT.jsonl gets one line per item, in OpenAI's batch output format. If a
-    run was interrupted, run the same command again: it continues where it stopped.
+    INPUT is CSV, JSONL, a JSON array, Parquet, Arrow, Excel (.xlsx) or OpenAI's batch format; - is stdin.
+    Text may be compressed with gzip or zstd. The format is detected. OUT.jsonl gets one line per item, in
+    OpenAI's batch output format. If a run was interrupted, run the same command again: it continues where it
+    stopped.
 
     \b
     Examples:
@@ -167,8 +172,10 @@ def run(
         "limit": limit,
     }
     if chosen is not None:
-        if dry_run or table is not None or processes != 1 or verbose:
-            raise SettingsError("--engine: leave out --dry-run, --table, --processes and --verbose")
+        if dry_run or table is not None or processes != 1 or verbose or encoding is not None:
+            raise SettingsError(
+                "--engine: leave out --dry-run, --table, --processes, --verbose and --encoding"
+            )
         if changed != "refuse" or keep_done or fresh:
             raise SettingsError("--engine: leave out --changed, --keep-done and --fresh")
         job = Job(
@@ -186,7 +193,9 @@ def run(
         summary = chosen.run(job, engine_values)
         click.echo(report(summary, out))
         sys.exit(exit_code(summary))
-    prepared = prepare_run(input, out, client.settings.model, answer=answer, table=table, **arguments)
+    prepared = prepare_run(
+        input, out, client.settings.model, answer=answer, table=table, encoding=encoding, **arguments
+    )
     if dry_run:
         from headrace.cli.dry_run import preview
         from headrace.cli.dry_run_sample import take_sample
@@ -219,8 +228,8 @@ def run(
                 summary = run_async(lambda: perform(bulk, workers, workers, display))
         except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
-        prepared.write_table()
-    click.echo(report(summary, out, table))
+        written = prepared.write_table(summary)
+    click.echo(report(summary, out, table if written else None))
     sys.exit(exit_code(summary))
 
 
@@ -249,6 +258,7 @@ def report(summary: Summary, out: str, table: str | None = None) -> str:
     """The summary, and what to do next if items are left."""
     from headrace.bulk.summary_text import describe
     from headrace.cli.option_names import with_options
+    from headrace.errors import InputError
 
     ctx = click.get_current_context()
     lines = [with_options(describe(summary), ctx), f"  output     {out}"]
@@ -258,10 +268,13 @@ def report(summary: Summary, out: str, table: str | None = None) -> str:
         why = ""
         if summary.stopped_by != "interrupt":
             why = f"Stopped: {with_options(str(summary.stopped_by), ctx)}. "
-        lines.append(
-            f"{why}{'' if summary.counted else 'At least '}{summary.left:,} of {summary.total:,} items "
-            "are left unsent; run the same command again to continue."
+        at_least = "" if summary.counted else "At least "
+        left = f"{at_least}{summary.left:,} of {summary.total:,} items are left unsent"
+        # The error of a changed input says itself how to continue.
+        again = (
+            "" if isinstance(summary.stopped_by, InputError) else "; run the same command again to continue"
         )
+        lines.append(f"{why}{left}{again}.")
     elif summary.failed_before + summary.failed:
         lines.append("To send the failed items again, add --retry-failed to the same command.")
     return "\n".join(lines)
@@ -271,5 +284,7 @@ def exit_code(summary: Summary) -> int:
     """The exit code of the command; see its help."""
     if summary.stopped_by == "interrupt" and summary.left:
         return INTERRUPTED
+    from headrace.errors import InputError
+
     some_failed = summary.left or summary.failed or summary.failed_before or not summary.counted
-    return SOME_FAILED if some_failed else 0
+    return SOME_FAILED if some_failed or isinstance(summary.stopped_by, InputError) else 0

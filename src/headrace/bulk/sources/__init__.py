@@ -1,5 +1,6 @@
-"""The input of a bulk run: CSV, JSONL, Parquet or OpenAI's batch format, from a file or stdin."""
+"""The input of a bulk run: a table or a list of objects, from a file or stdin."""
 
-from headrace.bulk.sources.source import Item, Source, SourceKind, TaskInput
+from headrace.bulk.sources.detection import SourceKind
+from headrace.bulk.sources.source import Item, Source, TaskInput
 
 __all__ = ["Item", "Source", "SourceKind", "TaskInput"]

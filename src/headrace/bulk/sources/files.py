@@ -1,63 +1,136 @@
-"""The file behind a source: a path or stdin, plain or compressed, which can be read several times."""
+"""The file behind a source: plain or compressed, in any encoding, and readable several times."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
+import stat
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, AnyStr
 
-from headrace.bulk.sources.compression import MAGIC_SIZE, compression_of, decompressed
+from headrace.bulk.sources.compression import MAGIC_SIZE, Compression, compression_of, decompressed
+from headrace.bulk.sources.encodings import (
+    Utf8Converter,
+    checked_encoding,
+    encoding_by_mark,
+    undecodable,
+)
+from headrace.bulk.sources.file_state import FileState, WatchedFile, changed_input
 from headrace.errors import InputError
 
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes or characters of a line of compressed input: a small file could decompress to a line of gigabytes."""
 
+_HEAD_SIZE = 64 * 1024
+_BUFFER = 128 * 1024
+
 
 class InputFile:
-    """A file that can be read several times; ``path`` "-" is stdin, which is copied to a temporary file.
+    """A file that can be read several times.
 
-    ``is_parquet``: whether it begins like a Parquet file.
+    What can be read only once is copied to a temporary file: stdin (``path`` "-"), a pipe, a socket.
+
+    Args:
+        path: The file.
+        encoding: The encoding of its text; None for UTF-8, or for what its byte order mark says.
+
+    Attributes:
+        name: Its name for messages.
+        compression: How it is compressed, or None.
+        head: The beginning of its decompressed content.
 
     Raises:
         InputError: It cannot be read.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], encoding: str | None = None) -> None:
         self.name: str = "<stdin>" if str(path) == "-" else str(path)
+        self.encoding: str | None = None if encoding is None else checked_encoding(encoding)
         self._path = Path(path)
-        self._spooled = _spool_stdin() if str(path) == "-" else None
+        self._copy = self._copy_of_stream()
+        self._state: FileState | None = None
         with self.raw() as file:
-            self._compression = compression_of(file.read(MAGIC_SIZE))
+            self.compression: Compression | None = compression_of(file.read(MAGIC_SIZE))
         with self.open() as content:
-            self.is_parquet: bool = content.read(4) == b"PAR1"
-        if self.is_parquet and self._compression:
-            raise InputError(f"{self.name}: is Parquet inside {self._compression}; decompress it first")
+            self.head: bytes = content.read(_HEAD_SIZE)
+        self._text_encoding = self.encoding or encoding_by_mark(self.head) or "utf-8"
 
-    def raw(self) -> IO[bytes]:
-        """The bytes of the file, not decompressed."""
-        if self._spooled is not None:
-            self._spooled.seek(0)
-            # A second descriptor, so that closing it leaves the temporary file open for the next pass.
-            return os.fdopen(os.dup(self._spooled.fileno()), "rb")
+    def _copy_of_stream(self) -> IO[bytes] | None:
+        """A temporary copy of what can be read only once; None for a file on disk."""
+        if self.name == "<stdin>":
+            return self._copied(sys.stdin.buffer)
         try:
-            return self._path.open("rb")
+            mode = self._path.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise InputError(f"{self.name}: is a directory; name a file in it")
+            # Where these names are copies of a descriptor (macOS), a second open would begin in the middle.
+            is_descriptor = self.name == "/dev/stdin" or self.name.startswith("/dev/fd/")
+            if stat.S_ISREG(mode) and not is_descriptor:
+                return None
+            if not is_descriptor and not stat.S_ISFIFO(mode):
+                raise InputError(f"{self.name}: is a device or a socket; name a file, or pipe one in")
+            with self._path.open("rb") as stream:
+                return self._copied(stream)
         except OSError as error:
             raise InputError(f"{self.name}: {error.strerror}") from error
+
+    def _copied(self, stream: IO[bytes]) -> IO[bytes]:
+        if stream.isatty():
+            raise InputError(f"{self.name}: is a terminal; name a file, or pipe one in")
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - kept open as long as the source
+        weakref.finalize(self, copy.close)
+        try:
+            shutil.copyfileobj(stream, copy)
+            copy.flush()
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be copied to {tempfile.gettempdir()}: {error}") from error
+        return copy
+
+    def raw(self) -> IO[bytes]:
+        """The bytes of the file, not decompressed; reading raises `InputError` if the file was changed."""
+        if self._copy is not None:
+            self._copy.seek(0)
+            # A second descriptor, so that closing it leaves the temporary file open for the next pass.
+            return os.fdopen(os.dup(self._copy.fileno()), "rb")
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise InputError(f"{self.name}: {error.strerror}") from error
+        return io.BufferedReader(WatchedFile(descriptor, self._check_state), _BUFFER)
+
+    def _check_state(self, state: FileState) -> None:
+        if self._state is None:
+            self._state = state
+        elif self._state != state:
+            raise changed_input(self.name, self._state, state)
+
+    def check_unchanged(self) -> None:
+        """Raise `InputError` if the file was changed since it was first opened; deleting is no change."""
+        if self._copy is None and self._path.exists():
+            self._check_state(FileState.of(self._path.stat()))
 
     def open(self) -> IO[bytes]:
         """The content, decompressed."""
         file = self.raw()
-        return file if self._compression is None else decompressed(file, self._compression, self.name)
+        return file if self.compression is None else decompressed(file, self.compression, self.name)
+
+    def open_text(self) -> IO[bytes]:
+        """The content, decompressed, as UTF-8."""
+        file = self.open()
+        if self._text_encoding in ("utf-8", "utf-8-sig"):
+            return file
+        return io.BufferedReader(Utf8Converter(file, self._text_encoding, self.name), _BUFFER)
 
     def lines(self, file: IO[AnyStr]) -> Iterator[AnyStr]:
-        """The lines of a file that `open` returned."""
-        if self._compression is None:
+        """The lines of a file that `open_text` returned."""
+        if self.compression is None:
             return file  # no line is longer than the file; a limit would cost 60 ns per line
         return self._limited(file)
 
@@ -67,20 +140,26 @@ class InputFile:
                 raise InputError(f"{self.name}:{number}: a line of more than {LONGEST_LINE >> 20} MiB")
             yield line
 
+    def not_utf8(self) -> InputError:
+        """The error for text that is not UTF-8; names the first such line."""
+        with self.open_text() as content:
+            for number, line in enumerate(self.lines(content), 1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError as error:
+                    return undecodable(
+                        f"{self.name}:{number}", "utf-8", line[max(0, error.start - 100) :][:1000]
+                    )
+        return undecodable(self.name, "utf-8", b"")
+
     def digest(self) -> str:
-        """SHA-256 of the bytes of the file, in hex."""
+        """SHA-256 of the bytes of the file and of an encoding that the user named, in hex."""
         with self.raw() as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+        if self.encoding not in (None, "utf-8"):
+            digest.update(f"\0{self.encoding}".encode())  # the same bytes are other rows
+        return digest.hexdigest()
 
     def is_at(self, path: Path) -> bool:
         """Whether this is the file at ``path``."""
-        return self._spooled is None and path.exists() and path.samefile(self._path)
-
-
-def _spool_stdin() -> IO[bytes]:
-    if sys.stdin.isatty():
-        raise InputError("<stdin>: is a terminal; name a file, or pipe one in")
-    spooled = tempfile.TemporaryFile()  # noqa: SIM115 - kept open as long as the source
-    shutil.copyfileobj(sys.stdin.buffer, spooled)
-    spooled.flush()
-    return spooled
+        return self._copy is None and path.exists() and path.samefile(self._path)

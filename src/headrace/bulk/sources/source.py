@@ -6,21 +6,26 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 
 from headrace._support.text import nearest
+from headrace.bulk.sources.columnar_rows import ArrowRows, ColumnarRows, ParquetRows
 from headrace.bulk.sources.content_ids import ContentIds
+from headrace.bulk.sources.csv_rows import CsvRows
+from headrace.bulk.sources.detection import SourceKind, detect_kind
+from headrace.bulk.sources.excel_rows import ExcelRows
 from headrace.bulk.sources.files import InputFile
-from headrace.bulk.sources.parquet_rows import ParquetRows
-from headrace.bulk.sources.text_rows import CsvRows, JsonRows, decode_object, first_line
+from headrace.bulk.sources.json_array_rows import JsonArrayRows
+from headrace.bulk.sources.jsonl_rows import JsonlRows, decode_object
 from headrace.calls import Request
 from headrace.endpoint import EMPTY
 from headrace.errors import InputError
 from headrace.wire.batch_lines import parse_batch_line
 
-SourceKind = Literal["csv", "jsonl", "batch", "parquet"]
+_WITH_LINES = frozenset(("csv", "jsonl", "batch"))
+"""Kinds whose items are named by their line; items of others are named by their row."""
 
 
 @attrs.define(eq=False)
@@ -29,7 +34,8 @@ class Item:
 
     Attributes:
         index: Its position, from 0.
-        line: Its line in the input, from 1; for Parquet its row.
+        line: Its line in the input, from 1; its row for kinds without lines (Parquet, Arrow, a JSON array,
+            Excel).
         id: Its id.
         row: Its values by column; empty if there is a ``request``.
         request: The request, for common lines of the batch format.
@@ -57,47 +63,66 @@ class TaskInput(Protocol):
     def items(self) -> Iterator[Item]: ...
 
 
+_Rows: TypeAlias = CsvRows | JsonlRows | JsonArrayRows | ColumnarRows | ExcelRows
+
+_ROWS: Mapping[SourceKind, Callable[[InputFile], _Rows]] = {
+    "csv": CsvRows,
+    "jsonl": JsonlRows,
+    "json": JsonArrayRows,
+    "parquet": ParquetRows,
+    "arrow": ArrowRows,
+    "excel": ExcelRows,
+}
+
+
 class Source:
     """A file of items that can be read several times.
 
-    The kind is detected from the content: Parquet by its first bytes; JSONL by a first line that begins with
-    ``{``; OpenAI's batch format if that line has ``url`` and ``body``; anything else is CSV with a header and
-    comma, semicolon or tab as separator. Text is UTF-8, and may be compressed with gzip or zstd.
+    The kind is detected from the content. Parquet, Arrow (a file, also called Feather, or a stream) and Excel
+    (.xlsx, its first sheet) have magic bytes. Text that begins with ``{`` is JSONL, or OpenAI's batch format
+    if its first line has ``url`` and ``body``. Text that begins with ``[`` is a JSON array of objects.
+    Anything else is CSV with a header; its delimiter is found by the header and the first rows, or declared
+    by a first line like ``sep=;``.
+
+    Text may be compressed with gzip or zstd. An input that is changed later is noticed: reading raises
+    `InputError`, and no changed row is returned.
 
     Args:
-        path: The file; "-" is stdin, which is copied to a temporary file.
+        path: The file; "-" is stdin. Stdin and pipes are copied to a temporary file.
         id_column: The column of the ids; None for ``custom_id`` or ``id``. Without such a column, ids are
             made of the rows' contents; see `ContentIds`.
         limit: Read only the first items; None for all.
+        encoding: The encoding of text, like "cp1252"; None for UTF-8, or for UTF-16 or UTF-32 with a byte
+            order mark.
 
     Attributes:
-        kind: "csv", "jsonl", "batch" or "parquet".
-        columns: The names of the columns; of JSON, the members of the first line.
+        kind: "csv", "jsonl", "json" (an array), "batch", "parquet", "arrow" or "excel".
+        columns: The names of the columns; of JSON, the members of the first object.
 
     Raises:
         InputError: The file cannot be read, is empty, or lacks the column.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], id_column: str | None = None, limit: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        id_column: str | None = None,
+        limit: int | None = None,
+        encoding: str | None = None,
     ) -> None:
         self.limit = limit
-        self._file = InputFile(path)
+        self._file = InputFile(path, encoding)
         self.name: str = self._file.name
-        self._rows: CsvRows | JsonRows | ParquetRows
-        self.kind: SourceKind
-        if self._file.is_parquet:
-            self.kind, self._rows = "parquet", ParquetRows(self._file)
-        elif (first := first_line(self._file)).lstrip().startswith("{"):
-            self._rows = JsonRows(self._file, first)
-            self.kind = "batch" if {"url", "body"} <= set(self._rows.columns) else "jsonl"
-        else:
-            self.kind, self._rows = "csv", CsvRows(self._file, first)
+        self._rows: _Rows
+        self.kind: SourceKind = detect_kind(self._file)
+        self._rows = _ROWS[self.kind](self._file)
+        if self.kind == "jsonl" and {"url", "body"} <= set(self._rows.columns):
+            self.kind = "batch"
         self.columns: list[str] = self._rows.columns
         if id_column is None:
             id_column = next((name for name in ("custom_id", "id") if name in self.columns), None)
         elif id_column not in self.columns:
-            where = self.name if self.kind == "parquet" else self.where(1)
+            where = self.where(1) if self.kind in _WITH_LINES else self.name
             raise InputError(f"{where}: no column {id_column!r}; {nearest(id_column, self.columns)}")
         self.id_column = id_column
 
@@ -110,26 +135,26 @@ class Source:
         return self._file.is_at(path)
 
     def where(self, line: int) -> str:
-        """The file and a line of it (for Parquet a row), for messages."""
-        return f"{self.name}, row {line}" if self.kind == "parquet" else f"{self.name}:{line}"
+        """The file and a line of it (a row, for kinds without lines), for messages."""
+        return f"{self.name}:{line}" if self.kind in _WITH_LINES else f"{self.name}, row {line}"
 
     def items(self) -> Iterator[Item]:
         """All items in order; raises `InputError` with file and line for a bad item."""
-        if isinstance(self._rows, ParquetRows):
-            items: Iterator[Item] = itertools.chain.from_iterable(items for items, _ in self.batches())
-        else:
-            items = self._batch_items() if self.kind == "batch" else self._row_items(self._rows)
+        items = self._batch_items() if self.kind == "batch" else self._row_items()
         return items if self.limit is None else itertools.islice(items, self.limit)
+
+    def check_unchanged(self) -> None:
+        """Raise `InputError` if the file was changed since this source was made."""
+        self._file.check_unchanged()
 
     @property
     def schema(self) -> Any:
-        """The pyarrow schema of a Parquet file."""
-        assert isinstance(self._rows, ParquetRows)
-        return self._rows.schema
+        """The pyarrow schema of Parquet and Arrow; None for other kinds."""
+        return self._rows.schema if isinstance(self._rows, ColumnarRows) else None
 
     def batches(self) -> Iterator[tuple[list[Item], Any]]:
-        """The items of a Parquet file in batches, each with its pyarrow record batch."""
-        assert isinstance(self._rows, ParquetRows)
+        """The items of a file with a `schema` in batches, each with its pyarrow record batch."""
+        assert isinstance(self._rows, ColumnarRows)
         index, id_of = 0, self._ids()
         for batch in self._rows.batches():
             if self.limit is not None and index >= self.limit:
@@ -141,13 +166,16 @@ class Source:
             )
             index += len(batch)
 
-    def _row_items(self, rows: CsvRows | JsonRows) -> Iterator[Item]:
-        id_of = self._ids()
-        for index, (line, row) in enumerate(rows):
+    def _row_items(self) -> Iterator[Item]:
+        index, id_of = -1, self._ids()
+        for index, (line, row) in enumerate(self._rows):
             yield Item(index, line, id_of(line, row), row)
+        if index < 0:
+            header = " below its header" if self.kind in ("csv", "excel") else ""
+            raise InputError(f"{self.name}: has no rows{header}; add at least one")
 
     def _batch_items(self) -> Iterator[Item]:
-        assert isinstance(self._rows, JsonRows)
+        assert isinstance(self._rows, JsonlRows)
         by_custom_id, id_of = self.id_column == "custom_id", self._ids()
         for index, (number, line) in enumerate(self._rows.lines()):
             request = parse_batch_line(line) if by_custom_id else None

@@ -68,7 +68,7 @@ def _input_columns(source: Source) -> dict[str, ColumnType]:
     """The columns of the input, the id column first; none for the batch format."""
     if source.kind == "batch":
         return {}
-    if source.kind == "jsonl":  # lines may have different columns
+    if source.kind in ("jsonl", "json", "excel"):  # values have types, and objects may have different columns
         found = ColumnTypes()
         for item in source.items():
             found.note(item.row)

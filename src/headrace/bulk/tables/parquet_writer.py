@@ -29,15 +29,15 @@ def write_parquet(
     output: OutputIndex,
     done: Iterator[tuple[Item, OutputLine]],
 ) -> None:
-    """Write one row per item; the columns of Parquet input keep their types."""
+    """Write one row per item; the columns of Parquet and Arrow input keep their types."""
     import pyarrow
     from pyarrow import parquet
 
     schema = pyarrow.schema([(name, _arrow_type(kind)) for name, kind in layout.columns.items()])
-    if source.kind == "parquet":
+    if source.schema is not None:
         for name in layout.inputs:
             schema = schema.set(schema.get_field_index(name), source.schema.field(name))
-        batches = _batches_of_parquet(layout, source, output)
+        batches = _batches_of_arrow(layout, source, output)
     else:
         batches = _batches_of_rows(layout, done)
     with parquet.ParquetWriter(file, schema) as writer:
@@ -60,7 +60,7 @@ def _batches_of_rows(layout: TableLayout, done: Iterator[tuple[Item, OutputLine]
         yield _arrays(rows, list(layout.columns.values()))
 
 
-def _batches_of_parquet(layout: TableLayout, source: Source, output: OutputIndex) -> Iterator[list[Any]]:
+def _batches_of_arrow(layout: TableLayout, source: Source, output: OutputIndex) -> Iterator[list[Any]]:
     """All columns, some rows at a time; the input's columns are copied with their types."""
     for items, batch in source.batches():
         found = [(place, item, line) for place, item in enumerate(items) if (line := output.line_of(item))]

@@ -1,0 +1,88 @@
+"""Rows of a CSV file with a header."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from typing import Any, TextIO
+
+from headrace.bulk.sources.csv_delimiter import BLANK, csv_form
+from headrace.bulk.sources.files import InputFile
+from headrace.bulk.sources.header import checked_columns
+from headrace.errors import InputError
+
+# The default of 128 KiB is too small for long texts.
+csv.field_size_limit(64 * 1024 * 1024)
+
+_SAMPLE_SIZE = 64 * 1024
+"""Characters by which the delimiter is found."""
+
+
+class CsvRows:
+    """Rows under a header, in quotes where needed. The delimiter is found by `csv_form`."""
+
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
+        lines, complete = self._first_lines()
+        form = csv_form(lines, f"{file.name}:1", complete=complete)
+        self._delimiter, self._lines_above = form.delimiter, form.lines_above
+        with closing(self._values()) as rows:
+            begun, names = next(((begun, values) for begun, values in rows if values), (1, []))
+        if not names:
+            raise InputError(f"{file.name}: has no header; put the names of the columns on the first line")
+        self.columns: list[str] = checked_columns(names, f"{file.name}:{begun}")
+
+    def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        rows = ((line, values) for line, values in self._values() if values)
+        next(rows)
+        for line, values in rows:
+            if len(values) != len(self.columns):
+                raise InputError(
+                    f"{self._file.name}:{line}: {len(values)} values, but the header has {len(self.columns)}"
+                )
+            yield line, dict(zip(self.columns, values, strict=True))
+
+    def _first_lines(self) -> tuple[list[str], bool]:
+        """The first lines, of which one is not blank, and whether these are all lines."""
+        lines: list[str] = []
+        left, is_blank = _SAMPLE_SIZE, True
+        with self._text() as text:
+            try:
+                for line in self._lines(text):
+                    lines.append(line)
+                    left -= len(line)
+                    is_blank = is_blank and not line.strip(BLANK)
+                    if left < 0 and not is_blank:
+                        return lines, False
+            except UnicodeDecodeError:
+                raise self._file.not_utf8() from None
+        return lines, True
+
+    def _text(self) -> TextIO:
+        return io.TextIOWrapper(self._file.open_text(), encoding="utf-8-sig", newline="")
+
+    def _lines(self, text: TextIO) -> Iterator[str]:
+        for number, line in enumerate(self._file.lines(text), 1):
+            if "\0" in line:
+                raise InputError(f"{self._file.name}:{number}: contains a NUL character; remove it")
+            yield line
+
+    def _values(self) -> Generator[tuple[int, list[str]], None, None]:
+        """Rows as lists, each with its first line; a value may hold line breaks."""
+        above = self._lines_above
+        begun = above + 1
+        with self._text() as text:
+            lines = self._lines(text)
+            try:
+                for _ in range(above):
+                    next(lines)
+                reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+                for values in reader:
+                    yield begun, values
+                    begun = above + reader.line_num + 1
+            except csv.Error as error:
+                raise InputError(f"{self._file.name}:{begun}: {error}") from None
+            except UnicodeDecodeError:
+                raise self._file.not_utf8() from None

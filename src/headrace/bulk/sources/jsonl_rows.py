@@ -1,0 +1,73 @@
+"""JSON objects, one per line."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from headrace._support.lenient_json import NOT_JSON
+from headrace.bulk.sources.encodings import undecodable
+from headrace.bulk.sources.files import InputFile
+from headrace.errors import InputError
+
+_JSON_TYPES = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
+
+
+def decode_object(text: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in a text; raises `InputError`, whose message begins with ``where``."""
+    try:
+        row = msgspec.json.decode(text)
+    except NOT_JSON as error:
+        raise _not_json(text, where, error) from None
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: must be a JSON object, not {_JSON_TYPES[type(row)]}")
+    return row
+
+
+def _not_json(text: bytes, where: str, error: Exception) -> InputError:
+    try:
+        text.decode()
+    except UnicodeDecodeError as wrong:
+        return undecodable(where, "utf-8", text[max(0, wrong.start - 100) :][:1000])
+    return InputError(f"{where}: not JSON: {error}")
+
+
+class JsonlRows:
+    """JSON objects, one per line; ``columns`` are the members of the first."""
+
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
+        number, first = next(self.lines())
+        where = f"{file.name}:{number}"
+        try:
+            self.columns: list[str] = list(decode_object(first, where))
+        except InputError as error:
+            if first.rstrip() in (b"{", b"[") or "truncated" in str(error):
+                raise InputError(
+                    f"{where}: not a whole JSON object; write each object on one line (JSONL), "
+                    "or all objects as one array"
+                ) from None
+            raise
+
+    def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        for number, line in self.lines():
+            yield number, decode_object(line, f"{self._file.name}:{number}")
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """The lines that are not blank, with their numbers from 1."""
+        with self._file.open_text() as content:
+            for number, line in enumerate(self._file.lines(content), 1):
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                if not line.isspace():
+                    yield number, line
