@@ -13,6 +13,7 @@ from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace.calls import Outcome
 from headrace.errors import CallError, HeadraceError, InvalidReply, StatusError
 from headrace.replies import Headers, Reply
+from headrace.wire.finish_reasons import finish_reason_of
 
 _ID = re.compile(r"headrace-(\d{1,15})")
 _LONGEST_TIME = 1e10
@@ -83,6 +84,13 @@ class OutputLine(msgspec.Struct, gc=False):
             return Reply(200, Headers([]), bytes(self.response.body)).text
         except InvalidReply:
             return None
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended, by one name for all vendors; None without an answer or a reason."""
+        if not self.answered or self.response is None:
+            return None
+        return finish_reason_of(bytes(self.response.body))
 
 
 class _Costs(msgspec.Struct, gc=False):

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from headrace.bulk.executor import LocalExecutor, carry_over
+from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.journal import Journal
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.sources import Source
@@ -50,7 +51,7 @@ class PreparedRun:
     ) -> LocalExecutor:
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, journal.spent)
-        return LocalExecutor(client, self.task.choices, max_in_flight)
+        return LocalExecutor(client, self.task.choices, max_in_flight, self.task.fail_on)
 
     def process_executor(
         self,
@@ -63,7 +64,14 @@ class PreparedRun:
         """An executor over worker processes; see `ProcessExecutor`."""
         task = self.task
         return ProcessExecutor(
-            make_client, processes, max_in_flight, task.choices, task.answer, on_event, journal.spent
+            make_client,
+            processes,
+            max_in_flight,
+            task.choices,
+            task.answer,
+            on_event,
+            journal.spent,
+            task.fail_on,
         )
 
     def write_table(self) -> None:
@@ -83,6 +91,7 @@ def prepare_run(
     *,
     answer: Any = None,
     choices: Iterable[str] | None = None,
+    fail_on: FailOn = DEFAULT_FAIL_ON,
     id_column: str | None = None,
     limit: int | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -98,7 +107,7 @@ def prepare_run(
     items = Source(source, id_column, limit)
     checked_table = None if table is None else Table(table, items, out)
     template = None if prompt is None else Template(prompt)
-    task = Task(items, template, model, choices, system, parameters or {}, answer)
+    task = Task(items, template, model, choices, system, parameters or {}, answer, fail_on)
     return PreparedRun(
         task=task, total=task.check(), out=Path(out), limited=limit is not None, table=checked_table
     )

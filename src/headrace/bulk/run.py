@@ -10,6 +10,7 @@ from typing import Any
 import anyio.to_thread
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
+from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.summary import Summary
 from headrace.client import Client
@@ -24,6 +25,7 @@ async def run(
     prompt: str | None = None,
     choices: Iterable[str] | None = None,
     answer: Any = None,
+    fail_on: FailOn = DEFAULT_FAIL_ON,
     id_column: str | None = None,
     system: str | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -52,6 +54,9 @@ async def run(
         prompt: A template over the columns of the input, like ``"Sort {name}"``; None for the batch format.
         choices: The allowed answers; None for any.
         answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
+        fail_on: Which answers fail because of the way they ended: "length" (cut off at the output limit),
+            "content_filter" and "refusal", as a list or as one text with commas. "none" keeps all. By default
+            the last two fail. An answer that does not fit ``choices`` or ``answer`` fails in any case.
         id_column: The column of the ids; None for ``custom_id``, ``id`` or the row number.
         system: A system message for each prompt.
         parameters: Parameters of the API for each request, like ``{"temperature": 0}``.
@@ -94,6 +99,7 @@ async def run(
         prompt=prompt,
         choices=choices,
         answer=answer,
+        fail_on=fail_on,
         id_column=id_column,
         system=system,
         parameters=parameters,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import attrs
 
 from headrace.bulk.duplicate_ids import DuplicateFinder
+from headrace.bulk.fail_on import DEFAULT_FAIL_ON, parse_fail_on
 from headrace.bulk.sources import Item, TaskInput
 from headrace.bulk.template import Template
 from headrace.calls import Request
@@ -49,6 +50,7 @@ class Task:
         system: A system message for each prompt.
         parameters: Parameters of the API for all requests, like ``temperature``.
         answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
+        fail_on: The finish reasons that make an item fail; see `headrace.bulk.run`.
 
     Raises:
         InputError: The arguments do not fit together or are not valid.
@@ -61,6 +63,7 @@ class Task:
     system: str | None = None
     parameters: Mapping[str, Any] = attrs.field(factory=dict)
     answer: ResponseFormat | None = attrs.field(default=None, converter=_as_format)
+    fail_on: Set[str] = attrs.field(default=DEFAULT_FAIL_ON, converter=parse_fail_on)
 
     def __attrs_post_init__(self) -> None:
         try:

@@ -92,6 +92,7 @@ class Statistics:
                 message="" if error is None else _cut(error.message),
                 status=None if error is None or line.answered else line.status,
                 possible_cost=notes.possible_cost,
+                finish_reason=line.finish_reason,
             )
         )
         self.attempts[min(notes.attempts, MANY_ATTEMPTS)] += 1
