@@ -68,6 +68,13 @@ _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
     metavar="NAME",
     help="Engine of a plugin that performs the run, like ray; its options: --engine ray --help.",
 )
+@click.option(
+    "--fail-on",
+    metavar="REASONS",
+    help="Answers that fail: length, content_filter, refusal, or none; default: content_filter,refusal.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors; no summary and no progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Log one line per call to stderr instead of the bar.")
 def run(
     input: str,
@@ -91,6 +98,9 @@ def run(
     retry_failed: bool,
     processes: int,
     engine: str | None,
+    fail_on: str | None,
+    as_json: bool,
+    quiet: bool,
     verbose: bool,
     **engine_options: Any,
 ) -> None:
@@ -121,16 +131,22 @@ def run(
     from headrace.bulk.prepared_run import prepare_run
     from headrace.cli.option_names import with_options
     from headrace.cli.progress import ProgressDisplay
+    from headrace.cli.summary_output import SummaryOutput
     from headrace.cli.terminal_run import perform, run_async
     from headrace.errors import HeadraceError, JournalError, SettingsError
     from headrace.pipeline.bulk_engines import Job
 
     if sample is not None and not dry_run:
         raise SettingsError("--sample: needs --dry-run")
-    display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose)
+    if quiet and verbose:
+        raise SettingsError("--quiet: leave out --verbose")
+    if dry_run and (as_json or quiet):
+        raise SettingsError("--dry-run: leave out --json and --quiet")
+    display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose and not quiet, quiet=quiet)
+    output = SummaryOutput(as_json, quiet)
     cost = {} if budget is None else {"cost": {"budget": budget}}
     make_client = functools.partial(
-        client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
+        client_for, verbose, quiet, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
     client = make_client(observers=[display])
     chosen, engine_values = run.chosen(engine, engine_options)
@@ -144,8 +160,10 @@ def run(
         "limit": limit,
     }
     if chosen is not None:
-        if dry_run or table is not None or processes != 1 or verbose:
-            raise SettingsError("--engine: leave out --dry-run, --table, --processes and --verbose")
+        if dry_run or table is not None or processes != 1 or verbose or fail_on is not None:
+            raise SettingsError(
+                "--engine: leave out --dry-run, --table, --processes, --verbose and --fail-on"
+            )
         job = Job(
             input=input,
             out=out,
@@ -159,8 +177,10 @@ def run(
             retry_failed=retry_failed,
         )
         summary = chosen.run(job, engine_values)
-        click.echo(report(summary, out))
+        output.print(summary, out)
         sys.exit(exit_code(summary))
+    if fail_on is not None:
+        arguments["fail_on"] = fail_on
     prepared = prepare_run(input, out, client.settings.model, answer=answer, table=table, **arguments)
     if dry_run:
         from headrace.cli.dry_run import preview
@@ -194,7 +214,7 @@ def run(
         except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
         prepared.write_table()
-    click.echo(report(summary, out, table))
+    output.print(summary, out, table)
     sys.exit(exit_code(summary))
 
 
@@ -205,40 +225,20 @@ class _Warnings(logging.Handler):
         click.echo(f"headrace: {record.getMessage()}", err=True)
 
 
-def client_for(verbose: bool, **keywords: Any) -> Client:
+def client_for(verbose: bool, quiet: bool, **keywords: Any) -> Client:
     """Make the client of one process, and set up its log."""
     from headrace.client import Client
 
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    elif quiet:
+        logging.getLogger("headrace").setLevel(logging.ERROR)
     else:
         for name in _SHOWN_LOGGERS:
             logger = logging.getLogger(name)
             if not logger.handlers:
                 logger.addHandler(_Warnings(logging.WARNING))
     return Client(**keywords)
-
-
-def report(summary: Summary, out: str, table: str | None = None) -> str:
-    """The summary, and what to do next if items are left."""
-    from headrace.bulk.summary_text import describe
-    from headrace.cli.option_names import with_options
-
-    ctx = click.get_current_context()
-    lines = [with_options(describe(summary), ctx), f"  output     {out}"]
-    if table is not None:
-        lines.append(f"  table      {table}")
-    if summary.stopped_by is not None:
-        why = ""
-        if summary.stopped_by != "interrupt":
-            why = f"Stopped: {with_options(str(summary.stopped_by), ctx)}. "
-        lines.append(
-            f"{why}{summary.left:,} of {summary.total:,} items are left unsent; "
-            "run the same command again to continue."
-        )
-    elif summary.failed_before + summary.failed:
-        lines.append("To send the failed items again, add --retry-failed to the same command.")
-    return "\n".join(lines)
 
 
 def exit_code(summary: Summary) -> int:
