@@ -33,6 +33,7 @@ class Journal:
         total: The number of items.
         limited: Whether the run sends only the first items of its input; lines of other items are kept but
             not counted.
+        command: The command that begins the run, without secrets; the sidecar keeps it for reports.
 
     Attributes:
         done: The number of items that have a line.
@@ -50,12 +51,14 @@ class Journal:
         fingerprint: Mapping[str, Any],
         total: int,
         limited: bool = False,
+        command: str | None = None,
     ) -> None:
         self.path: Path = Path(out)
         self._sidecar = Path(f"{self.path}.journal")
         self._fingerprint = dict(fingerprint)
         self._total = total
         self._limited = limited
+        self._command = command
         self._done = bytearray((total + 7) // 8)
         self._dropped = bytearray()
         self.done: int = 0
@@ -92,7 +95,7 @@ class Journal:
         if self.path.is_dir():
             raise JournalError(f"{self.path}: is a directory; name a file in it")
         begun = self.path.exists() and self.path.stat().st_size > 0
-        return lock_run(self.path, self._sidecar, self._fingerprint, begun=begun)
+        return lock_run(self.path, self._sidecar, self._fingerprint, begun=begun, command=self._command)
 
     def _read(self) -> Iterator[JournalEntry]:
         """The lines of the output; a torn line at its end is removed."""

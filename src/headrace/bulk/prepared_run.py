@@ -35,13 +35,15 @@ class PreparedRun:
     table: Table | None
 
     @contextmanager
-    def open_journal(self, *, retry_failed: bool = False) -> Iterator[Journal]:
+    def open_journal(self, *, retry_failed: bool = False, command: str | None = None) -> Iterator[Journal]:
         """The journal; ``retry_failed`` removes the lines of failed items, so that they are sent again.
+
+        ``command`` is the command that begins the run, without secrets.
 
         Raises:
             JournalError: It belongs to another run, is in use, is damaged, or cannot be written.
         """
-        with Journal(self.out, self.task.fingerprint(), self.total, self.limited) as journal:
+        with Journal(self.out, self.task.fingerprint(), self.total, self.limited, command) as journal:
             if retry_failed:
                 journal.drop_failed()
             yield journal

@@ -26,7 +26,9 @@ _DESCRIPTIONS = {
 }
 
 
-def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bool) -> int:
+def lock_run(
+    out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bool, command: str | None = None
+) -> int:
     """Lock ``sidecar`` for the run that writes to ``out``.
 
     The fingerprint is written to a new sidecar, and compared with that of an old one.
@@ -36,6 +38,7 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
         sidecar: The file to lock.
         fingerprint: Identifies the run.
         begun: Whether the output already contains lines.
+        command: The command that begins the run, without secrets; kept for reports, and not compared.
 
     Returns:
         The descriptor of the sidecar, which holds the lock.
@@ -72,7 +75,8 @@ def lock_run(out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun:
         else:
             os.ftruncate(lock, 0)
             os.lseek(lock, 0, os.SEEK_SET)
-            _, failure = write_all(lock, encode_json({"headrace": _FORMAT, **fingerprint}) + b"\n")
+            record = {"headrace": _FORMAT, **fingerprint} | ({} if command is None else {"command": command})
+            _, failure = write_all(lock, encode_json(record) + b"\n")
             if failure is not None:
                 raise failure
             os.fsync(lock)

@@ -129,6 +129,7 @@ def run(
 
     from headrace.bulk import BulkRun, raise_file_limit
     from headrace.bulk.prepared_run import prepare_run
+    from headrace.cli.kept_command import kept_command
     from headrace.cli.option_names import with_options
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.summary_output import SummaryOutput
@@ -192,7 +193,7 @@ def run(
             text = run_async(lambda: take_sample(client, prepared, sample))
             click.echo(with_options(text, click.get_current_context()))
         return
-    with prepared.open_journal(retry_failed=retry_failed) as journal:
+    with prepared.open_journal(retry_failed=retry_failed, command=kept_command(client)) as journal:
         bulk = BulkRun(
             prepared.task,
             journal,
