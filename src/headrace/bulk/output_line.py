@@ -78,8 +78,13 @@ class OutputLine(msgspec.Struct, gc=False):
         """The parsed answer (a choice, an object), else the text of the reply; None without one."""
         if self.error is not None or self.response is None:
             return None
-        if self.headrace.answer is not None:
-            return self.headrace.answer
+        return self.text if self.headrace.answer is None else self.headrace.answer
+
+    @property
+    def text(self) -> str | None:
+        """The text of the reply, even if the item failed; None without one."""
+        if not self.answered or self.response is None:
+            return None
         try:
             return Reply(200, Headers([]), bytes(self.response.body)).text
         except InvalidReply:
