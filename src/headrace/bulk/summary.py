@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
+from html import escape
 
 import attrs
 
 from headrace._support.histogram import LatencyHistogram
+from headrace._support.text import shortened
+from headrace._support.units import format_usd
 from headrace.bulk.fail_on import FAIL_ON_NAMES
 from headrace.bulk.item_result import ItemResult
-from headrace.bulk.summary_html import to_html
-from headrace.bulk.summary_text import describe_briefly
 from headrace.errors import AnswerError, HeadraceError
 
+_MOST_GROUPS = 5
 _MOST_REASONS = 20
 _OTHER = "other"
 """What the finish reasons after the first 20 are counted as."""
@@ -36,6 +38,12 @@ class FailureGroup:
     number: int
     message: str
     finish_reason: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The code, with the status or the finish reason if there is one."""
+        parts = (self.code, self.status, self.finish_reason)
+        return " ".join(str(part) for part in parts if part is not None)
 
 
 @attrs.define(eq=False, repr=False)
@@ -81,11 +89,40 @@ class Summary:
     _groups: dict[tuple[str, int | None, str | None], FailureGroup] = attrs.field(factory=dict, init=False)
 
     def __repr__(self) -> str:
-        return f"<Summary: {describe_briefly(self)}>"
+        """The most important totals, on one line."""
+        parts = [
+            f"{self.done:,} of {self.total:,} items done",
+            f"{self.succeeded:,} succeeded",
+            f"{self.failed:,} failed",
+        ]
+        if cut_off := self.finish_reasons["length"]:
+            parts.append(f"{cut_off:,} cut off")
+        if self.cost is not None:
+            parts.append(f"cost {format_usd(self.cost)}")
+        if self.stopped_by is not None:
+            parts.append(f"stopped by {shortened(str(self.stopped_by))}")
+        return f"<Summary: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
         """The totals as a table, which notebooks show."""
-        return to_html(self)
+        rows = [
+            ("Items", f"{self.done:,} of {self.total:,} done"),
+            ("Succeeded", f"{self.succeeded:,}"),
+            ("Failed", f"{self.failed:,}"),
+        ]
+        rows += [
+            (f"{group.number:,} {group.label}", shortened(group.message))
+            for group in self.failure_groups[:_MOST_GROUPS]
+        ]
+        reasons = self.finish_reasons.most_common()
+        rows += [("Finish reasons", ", ".join(f"{number:,} {reason}" for reason, number in reasons))]
+        rows += [("Tokens", f"{self.prompt_tokens:,} in, {self.completion_tokens:,} out")]
+        if self.cost is not None:
+            rows.append(("Cost", format_usd(self.cost)))
+        if self.stopped_by is not None:
+            rows.append(("Stopped by", shortened(str(self.stopped_by))))
+        cells = [f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows]
+        return f"<table>{''.join(cells)}</table>"
 
     @property
     def failure_groups(self) -> list[FailureGroup]:

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from headrace._support.text import printable
+from headrace._support.text import shortened
 from headrace._support.units import format_count, format_duration, format_usd
+from headrace.bulk.summary import Summary
 
-if TYPE_CHECKING:
-    from headrace.bulk.summary import FailureGroup, Summary
-
-LABEL_WIDTH = 13
-"""Characters before the text of a line of `describe`, which are its label."""
-
-_LONGEST_MESSAGE = 200
 _MOST_GROUPS = 5
 _USUAL_REASONS = frozenset({"stop", "tool_calls"})
-
-
-def failure_label(group: FailureGroup) -> str:
-    """The name of a group of failures: the code, with the status or the finish reason if there is one."""
-    return " ".join(str(part) for part in (group.code, group.status, group.finish_reason) if part is not None)
 
 
 def finish_reason_text(summary: Summary) -> str:
@@ -28,7 +15,7 @@ def finish_reason_text(summary: Summary) -> str:
     reasons = summary.finish_reasons
     if reasons.keys() <= _USUAL_REASONS:
         return ""
-    return ", ".join(f"{number:,} {_cut(reason)}" for reason, number in reasons.most_common())
+    return ", ".join(f"{number:,} {shortened(reason)}" for reason, number in reasons.most_common())
 
 
 def cut_off_text(summary: Summary) -> str:
@@ -38,28 +25,6 @@ def cut_off_text(summary: Summary) -> str:
         return ""
     were = "was" if cut_off == 1 else "were"
     return f"{format_count(cut_off, 'answer')} {were} cut off at the output limit; raise max_tokens"
-
-
-def _cut(message: str) -> str:
-    """The beginning of a message, on one line."""
-    line = printable(" ".join(message.split()))
-    return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 1]}…"
-
-
-def describe_briefly(summary: Summary) -> str:
-    """The most important totals on one line."""
-    parts = [
-        f"{summary.done:,} of {summary.total:,} items done",
-        f"{summary.succeeded:,} succeeded",
-        f"{summary.failed:,} failed",
-    ]
-    if cut_off := summary.finish_reasons["length"]:
-        parts.append(f"{cut_off:,} cut off")
-    if summary.cost is not None:
-        parts.append(f"cost {format_usd(summary.cost)}")
-    if summary.stopped_by is not None:
-        parts.append(f"stopped by {_cut(str(summary.stopped_by))}")
-    return ", ".join(parts)
 
 
 def describe(summary: Summary) -> str:
@@ -75,7 +40,7 @@ def describe(summary: Summary) -> str:
     groups = summary.failure_groups
     for place, group in enumerate(groups[:_MOST_GROUPS]):
         heading = "" if place else "failures"
-        lines.append(f"  {heading:8}   {group.number:,} {failure_label(group)}: {_cut(group.message)}")
+        lines.append(f"  {heading:8}   {group.number:,} {group.label}: {shortened(group.message)}")
     if others := groups[_MOST_GROUPS:]:
         number = sum(group.number for group in others)
         lines.append(f"             {number:,} of {format_count(len(others), 'other kind')}")

@@ -24,7 +24,7 @@ from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_c
 from headrace.bulk.report.run_facts import read_run_facts
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import TimelineView
-from headrace.bulk.summary_text import cut_off_text, failure_label
+from headrace.bulk.summary_text import cut_off_text
 from headrace.errors import InputError
 
 _UNKNOWN = "not known"
@@ -68,7 +68,7 @@ def render(
         "throughput": None if view is None else Markup(throughput_chart(view)),
         "every": "" if view is None else width_label(view.width),
         "pauses": [] if view is None else [format_duration(pause / 1000) for pause in view.pauses],
-        "failures": [(failure_label(group), group.message, group.number) for group in summary.failure_groups],
+        "failures": [(group.label, group.message, group.number) for group in summary.failure_groups],
         "facts": facts,
         "distributions": distributions,
         "filters": [(each.member, filters_of(each)) for each in distributions if each.values],
