@@ -113,13 +113,18 @@ def test_names_are_a_list_or_a_text() -> None:
     assert parse_fail_on("none") == parse_fail_on(()) == set()
 
 
-@pytest.mark.parametrize("wrong", ["lenght", "", "none,length", "length,", "stop"])
+@pytest.mark.parametrize("wrong", ["lenght", "", "length,", "stop"])
 def test_an_unknown_name_is_an_error_with_the_known_ones(wrong: str) -> None:
     with pytest.raises(
         InputError, match="must be none, or some of length, content_filter, refusal"
     ) as caught:
         parse_fail_on(wrong)
     assert str(caught.value).startswith("fail_on='")
+
+
+def test_none_must_be_alone() -> None:
+    with pytest.raises(InputError, match="fail_on='none,length': none must be alone"):
+        parse_fail_on("none, length")
 
 
 @pytest.mark.anyio

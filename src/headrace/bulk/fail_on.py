@@ -27,9 +27,11 @@ def parse_fail_on(fail_on: FailOn) -> Set[str]:
         InputError: A name is unknown, or "none" is not alone.
     """
     names = fail_on.split(",") if isinstance(fail_on, str) else list(fail_on)
-    found = {name.strip() for name in names}
-    if found == {"none"}:
+    found = [name.strip() for name in names]
+    if found == ["none"]:
         return frozenset()
-    for name in found.difference(FAIL_ON_NAMES):
+    if "none" in found:
+        raise InputError(f"fail_on={','.join(found)!r}: none must be alone; leave it or the others out")
+    for name in set(found).difference(FAIL_ON_NAMES):
         raise InputError(f"fail_on={name!r}: must be none, or some of {', '.join(FAIL_ON_NAMES)}")
     return frozenset(found)

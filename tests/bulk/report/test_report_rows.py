@@ -30,6 +30,7 @@ def test_a_row_has_its_status_answer_and_error(line: MakeLine) -> None:
         line(1, error=StatusError("no", 400, Headers([]))),
         line(3, error=AnswerError("cut off", "length"), body=chat("half", "length")),
         line(4, body={"data": [{"embedding": [1]}]}),
+        line(5, body=chat("", "SAFETY")),
     ]
     found = json.loads(count_lines(lines, "x").rows.encode())
     assert found == [
@@ -38,6 +39,7 @@ def test_a_row_has_its_status_answer_and_error(line: MakeLine) -> None:
         [2, "item 2", "succeeded", "yes", None],
         [3, "item 3", "answer_error length", "half", "cut off"],
         [4, "item 4", "succeeded", None, None],
+        [5, "item 5", "filtered", "", None],
     ]
 
 

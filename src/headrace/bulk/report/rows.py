@@ -19,6 +19,10 @@ _LONGEST_MESSAGE = 400
 """Characters in a row."""
 
 
+_KEPT = {"length": "cut off", "content_filter": "filtered", "refusal": "refused"}
+"""The status of an incomplete answer that did not fail."""
+
+
 class Row(msgspec.Struct, array_like=True, gc=False):
     """An item in the page. ``error`` is None for a success; ``place`` is the item's position in the input."""
 
@@ -68,7 +72,7 @@ def _row(line: OutputLine, answer: Any) -> Row:
     error = line.error
     reason = line.finish_reason
     if error is None:
-        status = "cut off" if reason == "length" else "succeeded"
+        status = _KEPT.get(reason or "", "succeeded")
     else:
         detail = reason if line.answered else line.status
         status = " ".join(str(part) for part in (error.code, detail) if part is not None)
