@@ -23,7 +23,7 @@ from headrace.bulk.tables import Table
 from headrace.errors import InputError
 from headrace.testing import FakeEndpoint
 
-OWN = ["answer", "error", "attempts", "elapsed", "cost"]
+OWN = ["answer", "error", "finish_reason", "attempts", "elapsed", "cost"]
 
 
 def line(index: int, id: str, text: str | None = "yes", **notes: Any) -> str:
@@ -75,11 +75,11 @@ def test_rows_are_finished_items_in_the_order_of_the_input(three: Path, out: Pat
     assert list(first) == names
     assert list(first.values()) == [
         *("a", "1", str(2**70), "1", "1", "", ""),
-        *('say "hi",\nthen', "", "2", "0.5", "0.0000004"),
+        *('say "hi",\nthen', "", "", "2", "0.5", "0.0000004"),
     ]
     assert list(last.values()) == [
         *("c", "", "", "true", "", "", "false"),
-        *("", "connect_error: refused", "1", "0.5", ""),
+        *("", "connect_error: refused", "", "1", "0.5", ""),
     ]
 
 
@@ -97,6 +97,7 @@ def test_parquet_stores_numbers_as_numbers(three: Path, out: Path) -> None:
         "flag": "bool",
         "answer": "string",
         "error": "string",
+        "finish_reason": "string",
         "attempts": "int64",
         "elapsed": "double",
         "cost": "decimal128(38, 18)",
@@ -188,7 +189,7 @@ def test_members_of_an_answer_are_columns_with_distinct_names(three: Path, out: 
     for name in ("t.csv", "t.parquet"):
         write_table(three.with_name(name), Source(three), out)
     table = parquet_of(three.with_name("t.parquet"))
-    own = ["answer_n", "brand", "answer_cost", "size", "error", "attempts", "elapsed", "cost"]
+    own = ["answer_n", "brand", "answer_cost", "size", *OWN[1:]]
     assert table.column_names[7:] == own
     assert table.column("brand").to_pylist() == ["Acme", '["x"]', None]
     assert table.column("size").to_pylist() == [2.0, 2.5, None]

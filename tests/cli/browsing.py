@@ -55,16 +55,19 @@ def chromium() -> Iterator[Browser]:
         launched.close()
 
 
-def opened(browser: Browser, page: Path, width: int, scheme: Any = "light") -> Page:
-    """Open the page in a new window without JavaScript; fail on a console message or a further request."""
+def opened(
+    browser: Browser, page: Path, width: int, scheme: Any = "light", *, with_script: bool = False
+) -> Page:
+    """Open the page in a new window; fail on a console message, a dialogue or a further request."""
     context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=False
+        viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=with_script
     )
     window = context.new_page()
     messages: list[str] = []
     requests: list[str] = []
     window.on("console", lambda message: messages.append(message.text))
     window.on("pageerror", lambda error: messages.append(str(error)))
+    window.on("dialog", lambda dialog: messages.append(dialog.message))
     window.on("request", lambda request: requests.append(request.url))
     window.goto(page.as_uri(), wait_until="networkidle")
     assert requests == [page.as_uri()]

@@ -62,7 +62,8 @@ def test_csv_and_parquet_tables_are_equal(headrace: Any, files: Path) -> None:
     assert headrace.run("run", "in.parquet", *ASK, *choices, "--table", "t.csv").code == 0
     table = pyarrow.parquet.read_table(files / "t.parquet")
     rows = read_csv(files / "t.csv")
-    assert table.column_names == list(rows[0]) == [*ROWS[0], "answer", "error", "attempts", "elapsed", "cost"]
+    own = ["answer", "error", "finish_reason", "attempts", "elapsed", "cost"]
+    assert table.column_names == list(rows[0]) == [*ROWS[0], *own]
     assert table["answer"].to_pylist() == [row["answer"] for row in rows]
     assert set(table["answer"].to_pylist()) <= {"rot", "grün", "blau"}
     assert [float(cost) for cost in table["cost"].to_pylist()] == [float(row["cost"]) for row in rows]

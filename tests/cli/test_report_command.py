@@ -76,9 +76,12 @@ def test_the_page_agrees_with_the_summary(headrace: Any, ran: str, browser: Brow
         assert re.search(rf'{kind}<span class="example">[^<]+</span></th><td class="number">{number}<', page)
     for model in MODELS:
         assert window.get_by_role("rowheader", name=model, exact=True).is_visible()
-    assert "canary" not in page, "neither prompt nor key"
+    assert "sk-canary" not in page
     headings = window.get_by_role("heading", level=2).all_inner_texts()
-    assert headings == ["Latency", "Throughput", "Failures", "Tokens and cost by model", "Attempts"]
+    assert headings == [
+        *("Run", "Answers", "Latency", "Throughput", "Failures", "Tokens and cost by model", "Attempts"),
+        "Rows",
+    ]
     assert window.get_by_role("img").count() == 2
     window.context.close()
 
@@ -87,13 +90,28 @@ def test_the_page_is_legible_at_any_width_in_light_and_dark(
     headrace: Any, ran: str, browser: Browser
 ) -> None:
     headrace.run("report", "out.jsonl", "--out", "page.html")
-    for width, scheme in itertools.product((360, 760, 1400), ("light", "dark")):
-        window = opened(browser, headrace.folder / "page.html", width, scheme)
+    for width, scheme in itertools.product((390, 820, 1440), ("light", "dark")):
+        window = opened(browser, headrace.folder / "page.html", width, scheme, with_script=True)
         assert_legible(window)
         ground = window.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
         assert min(window.evaluate(CONTRASTS)) >= 4.5
         window.context.close()
+
+
+def test_the_page_names_the_prompt_and_the_command_without_keys(headrace: Any, questions: Any) -> None:
+    ask = ("--prompt", "{text} sk-canary-7f3a", "--model", "m", "--param", "user=me:sk-other12345678")
+    assert headrace.run("run", "questions.csv", *ask, "--out", "out.jsonl", "--limit", "3").code == 0
+    facts = json.loads((headrace.folder / "out.jsonl.journal").read_text(encoding="utf-8"))
+    assert facts["command"] == (
+        "headrace run questions.csv --prompt '{text} ***' --model m --param user=me:*** "
+        "--out out.jsonl --limit 3"
+    )
+    assert headrace.run("report", "out.jsonl").code == 0
+    page = (headrace.folder / "out.html").read_text(encoding="utf-8")
+    assert "canary" not in page
+    assert "other12345678" not in page
+    assert "--limit 3" in page
 
 
 def line(number: int, at: float | None, elapsed: float, **more: Any) -> str:

@@ -19,10 +19,11 @@ WINDOW = 8
 MAX_KEYS = 4
 """How many of the latest keys of an endpoint are removed; earlier ones have expired."""
 
-_PREFIX = re.compile(
+KEY_PREFIX = re.compile(
     r"sk-ant-(?:[a-z]+\d\d-)?|sk-or-(?:v\d-)?|sk-(?:proj|svcacct|service|admin|None)-|[sp]k[-_]|csk-|gsk_|xai-|"
     r"pplx-|nvapi-|AIzaSy|AQ\.|ya29\.|hf_|r8_|fw_|tgp_v\d_|dapi|gh[a-z]_|github_pat_"
 )
+"""The public prefixes of keys."""
 
 _FROM_COMMON_TO_RARE = 'eaitnorsldcuhmpgfbyv"0192kw_348576-.xTICSAEMPRzLBDNqjFOGHWUYVJKXQZ'
 _SIDE = 4
@@ -51,7 +52,7 @@ class Redactor:
 
     def __init__(self, key: str | None) -> None:
         key = key or ""
-        found = _PREFIX.match(key)
+        found = KEY_PREFIX.match(key)
         self._prefix = found[0] if found else ""
         secret = key[len(self._prefix) :]
         size = WINDOW

@@ -51,6 +51,17 @@ def shown(content: bytes, limit: int = 200) -> str:
     return repr(text) + ("…" if len(content) > len(text.encode()) else "")
 
 
+def shortened(text: str, limit: int = 200) -> str:
+    """The beginning of a foreign text, on one line, safe for a terminal.
+
+    Args:
+        text: The text.
+        limit: The most characters.
+    """
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
 def printable(text: str) -> str:
     """Foreign text made safe for a terminal: control characters are escaped."""
     if text.isprintable():

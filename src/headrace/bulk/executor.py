@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from decimal import Decimal
 from typing import Protocol, TypeAlias
 
@@ -11,6 +11,7 @@ import attrs
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
+from headrace.bulk.fail_on import DEFAULT_FAIL_ON
 from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome, Request
@@ -82,11 +83,19 @@ class LocalExecutor:
         client: An open client.
         choices: The allowed answers; empty for any.
         max_in_flight: Maximum number of calls at once; None for the client's limit.
+        fail_on: The finish reasons that make an item fail; see `headrace.bulk.run`.
     """
 
-    def __init__(self, client: Client, choices: Sequence[str] = (), max_in_flight: int | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        choices: Sequence[str] = (),
+        max_in_flight: int | None = None,
+        fail_on: Set[str] = DEFAULT_FAIL_ON,
+    ) -> None:
         self._client = client
         self._choices = choices
+        self._fail_on = fail_on
         self._max_in_flight = max_in_flight
 
     @property
@@ -100,7 +109,7 @@ class LocalExecutor:
 
     async def work(self, items: Iterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
-        buffer = _ResultBuffer(handle, self._choices)
+        buffer = _ResultBuffer(handle, self._choices, self._fail_on)
         async with task_group() as group:
             group.start_soon(buffer.flush_regularly)
             try:
@@ -113,9 +122,10 @@ class LocalExecutor:
 class _ResultBuffer:
     """Results that are not handled yet."""
 
-    def __init__(self, handle: ResultHandler, choices: Sequence[str]) -> None:
+    def __init__(self, handle: ResultHandler, choices: Sequence[str], fail_on: Set[str]) -> None:
         self._handle = handle
         self._choices = choices
+        self._fail_on = fail_on
         self._results: list[ItemResult] = []
         self._added = anyio.Event()
         self._handler_failed = False
@@ -124,7 +134,7 @@ class _ResultBuffer:
     def add(self, outcome: Outcome) -> None:
         """Add the result of an item."""
         item: WorkItem = outcome.item
-        result = item_result(item.index, item.id, outcome, self._choices, item.digest)
+        result = item_result(item.index, item.id, outcome, self._choices, self._fail_on, item.digest)
         result.number = item.number
         self._results.append(result)
         if len(self._results) == _BATCH or result.may_pause_drawing:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from decimal import Decimal
 
 import msgspec
 
 from headrace import errors
+from headrace.bulk.fail_on import DEFAULT_FAIL_ON
 from headrace.bulk.output_line import code_of, cost_of, encodable, encode_line
 from headrace.bulk.task import read_choice
 from headrace.calls import Outcome
@@ -21,11 +22,15 @@ from headrace.errors import (
     RateLimited,
     StatusError,
 )
-from headrace.replies import ParsedReply
+from headrace.replies import ParsedReply, Reply
 from headrace.wire.error_scope import SharedError, shared_error
+from headrace.wire.finish_reasons import finish_reason_of, incomplete_answer_error
 
 _LONGEST_MESSAGE = 2000
 """Characters of an error's message."""
+
+_LONGEST_REASON = 40
+"""Characters of a finish reason."""
 
 
 class ItemResult(msgspec.Struct, array_like=True, gc=False):
@@ -42,6 +47,7 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
         shared: The error if later calls may share it.
         number: The number of the call, see `SharedErrorDetector.begin`.
         possible_cost: Maximum cost in USD of attempts whose cost is unknown.
+        finish_reason: Why the answer ended, by one name for all vendors; None if unknown.
     """
 
     index: int
@@ -59,6 +65,7 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
     shared: SharedError | None = None
     number: int = 0
     possible_cost: Decimal | None = None
+    finish_reason: str | None = None
 
     @property
     def may_pause_drawing(self) -> bool:
@@ -82,23 +89,40 @@ _ERRORS = [getattr(errors, name) for name in errors.__all__]
 _KINDS = {kind.code: kind for kind in _ERRORS if issubclass(kind, CallError)}
 
 
-def item_result(index: int, id: str, outcome: Outcome, choices: Sequence[str], digest: int = 0) -> ItemResult:
-    """The result of an item, its answer checked against the choices; ``digest`` is that of its row.
+def item_result(
+    index: int,
+    id: str,
+    outcome: Outcome,
+    choices: Sequence[str],
+    fail_on: Set[str] = DEFAULT_FAIL_ON,
+    digest: int = 0,
+) -> ItemResult:
+    """The result of an item, its answer checked against the choices.
 
     If the answer cannot be written to a line, the item fails and the run continues.
+
+    Args:
+        index: The number of the item in the run.
+        id: The id of the item.
+        outcome: What the call returned.
+        choices: The allowed answers; empty for any.
+        fail_on: The finish reasons that make the item fail; see `headrace.bulk.run`.
+        digest: The digest of the item's row; see `Task.digest`.
     """
     try:
-        return _result(index, id, outcome, choices, digest)
+        return _result(index, id, outcome, choices, fail_on, digest)
     except Exception as problem:
         failed = msgspec.structs.replace(outcome, reply=None, error=_unwritable(problem))
-        return _result(index, id, failed, (), digest)
+        return _result(index, id, failed, (), fail_on, digest)
 
 
 def _unwritable(problem: Exception) -> InvalidReply:
     return InvalidReply(f"the answer cannot be written: {type(problem).__name__}: {problem}")
 
 
-def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str], digest: int) -> ItemResult:
+def _result(
+    index: int, id: str, outcome: Outcome, choices: Sequence[str], fail_on: Set[str], digest: int
+) -> ItemResult:
     error, answer, reply = outcome.error, None, outcome.reply
     if error is not None:
         if isinstance(error, CallError) and (error.ends_run or isinstance(error, CircuitOpen)):
@@ -108,10 +132,14 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str], diges
         if isinstance(error, AnswerError):
             reply = error.partial  # it was received, so it costs money
             outcome = msgspec.structs.replace(outcome, reply=reply)
-    if isinstance(reply, ParsedReply):
-        answer = reply.answer
-    elif reply is not None and error is None:
-        answer, error = read_choice(choices, reply)
+    reason = None if reply is None else _finish_reason(reply)
+    if reply is not None and error is None:
+        if reason is not None and reason in fail_on:
+            error = incomplete_answer_error(reply, reason)
+        elif isinstance(reply, ParsedReply):
+            answer = reply.answer
+        else:
+            answer, error = read_choice(choices, reply)
     try:
         line = encode_line(index, id, outcome, answer, error, time.time(), digest)
     except Exception as problem:
@@ -121,6 +149,7 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str], diges
         line = encode_line(index, id, outcome, None, error, time.time(), digest)
     result = ItemResult(index, line, outcome.attempts, outcome.elapsed)
     result.cost, result.possible_cost = cost_of(outcome)
+    result.finish_reason = reason
     if reply is not None:
         usage = reply.usage if outcome.attempts else None  # a cached reply uses no tokens
         result.answered = True
@@ -130,6 +159,11 @@ def _result(index: int, id: str, outcome: Outcome, choices: Sequence[str], diges
     if error is not None:
         _describe(result, error)
     return result
+
+
+def _finish_reason(reply: Reply) -> str | None:
+    reason = finish_reason_of(reply.content)
+    return reason and encodable(reply.without_key(reason))[:_LONGEST_REASON]
 
 
 def _describe(result: ItemResult, error: HeadraceError) -> None:

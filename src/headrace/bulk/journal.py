@@ -41,6 +41,7 @@ class Journal:
         fingerprint: Identifies the run.
         keep_done: Whether a run with another fingerprint continues this journal. The lines that it holds
             stay, and new ones are written for the new fingerprint.
+        command: The command of the run, without secrets; the sidecar keeps it for reports.
 
     Attributes:
         done: The number of items that have a line.
@@ -54,12 +55,18 @@ class Journal:
     """
 
     def __init__(
-        self, out: str | os.PathLike[str], fingerprint: Mapping[str, Any], *, keep_done: bool = False
+        self,
+        out: str | os.PathLike[str],
+        fingerprint: Mapping[str, Any],
+        *,
+        keep_done: bool = False,
+        command: str | None = None,
     ) -> None:
         self.path: Path = Path(out)
         self._sidecar = Path(f"{self.path}.journal")
         self._fingerprint = dict(fingerprint)
         self._keep_done = keep_done
+        self._command = command
         self._entries = IdTable(5)
         self.done: int = 0
         self.failed: int = 0
@@ -92,7 +99,14 @@ class Journal:
         if self.path.is_dir():
             raise JournalError(f"{self.path}: is a directory; name a file in it")
         begun = self.path.exists() and self.path.stat().st_size > 0
-        return lock_run(self.path, self._sidecar, self._fingerprint, begun=begun, keep_done=self._keep_done)
+        return lock_run(
+            self.path,
+            self._sidecar,
+            self._fingerprint,
+            begun=begun,
+            keep_done=self._keep_done,
+            command=self._command,
+        )
 
     def _read(self) -> Iterator[JournalEntry]:
         """The lines of the output; a torn line at its end is removed."""

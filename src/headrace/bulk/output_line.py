@@ -13,6 +13,7 @@ from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace.calls import Outcome
 from headrace.errors import CallError, HeadraceError, InputError, InvalidReply, StatusError
 from headrace.replies import Headers, Reply
+from headrace.wire.finish_reasons import finish_reason_of
 
 _ID = re.compile(r"headrace-(\d{1,15})")
 _LONGEST_TIME = 1e10
@@ -81,12 +82,24 @@ class OutputLine(msgspec.Struct, gc=False):
         """The parsed answer (a choice, an object), else the text of the reply; None without one."""
         if self.error is not None or self.response is None:
             return None
-        if self.headrace.answer is not None:
-            return self.headrace.answer
+        return self.text if self.headrace.answer is None else self.headrace.answer
+
+    @property
+    def text(self) -> str | None:
+        """The text of the reply, even if the item failed; None without one."""
+        if not self.answered or self.response is None:
+            return None
         try:
             return Reply(200, Headers([]), bytes(self.response.body)).text
         except InvalidReply:
             return None
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended, by one name for all vendors; None without an answer or a reason."""
+        if not self.answered or self.response is None:
+            return None
+        return finish_reason_of(bytes(self.response.body))
 
 
 class _EntryNotes(msgspec.Struct, gc=False):

@@ -44,8 +44,11 @@ class PreparedRun:
         resend_changed: bool = False,
         keep_done: bool = False,
         fresh: bool = False,
+        command: str | None = None,
     ) -> Iterator[Journal]:
         """The journal, compared with the input; see `headrace.bulk.run` for the arguments.
+
+        ``command`` is the command that begins the run, without secrets.
 
         Raises:
             InputError: The row of a done item has changed.
@@ -53,7 +56,8 @@ class PreparedRun:
         """
         if fresh:
             set_aside(self.out, Path(f"{self.out}.journal"))
-        with Journal(self.out, self.task.fingerprint(), keep_done=keep_done) as journal:
+        fingerprint = self.task.fingerprint()
+        with Journal(self.out, fingerprint, keep_done=keep_done, command=command) as journal:
             if retry_failed and journal.failed:
                 self.check.finish()
                 journal.remove(lambda id: journal.has_failed(id) and id in self.check)
@@ -69,7 +73,7 @@ class PreparedRun:
     ) -> LocalExecutor:
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, journal.spent)
-        return LocalExecutor(client, self.task.choices, max_in_flight)
+        return LocalExecutor(client, self.task.choices, max_in_flight, self.task.fail_on)
 
     def process_executor(
         self,
@@ -82,7 +86,14 @@ class PreparedRun:
         """An executor over worker processes; see `ProcessExecutor`."""
         task = self.task
         return ProcessExecutor(
-            make_client, processes, max_in_flight, task.choices, task.answer, on_event, journal.spent
+            make_client,
+            processes,
+            max_in_flight,
+            task.choices,
+            task.answer,
+            on_event,
+            journal.spent,
+            task.fail_on,
         )
 
     def write_table(self, summary: Summary) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from headrace.bulk.executor import ResultHandler, WorkItem
+from headrace.bulk.fail_on import DEFAULT_FAIL_ON
 from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.unfinished_calls import UnfinishedCalls
 from headrace.bulk.worker_process import current_event_loop, pickle_for_worker, worker_process
@@ -62,6 +63,7 @@ class ProcessExecutor:
         answer: The type of each answer; see `Task`.
         on_event: Called with the name and data of the events that policies of the workers emit.
         spent: Cost of earlier sessions of the run, in USD.
+        fail_on: The finish reasons that make an item fail; see `headrace.bulk.run`.
 
     Raises:
         SettingsError: An argument cannot be pickled, or there are fewer calls than processes.
@@ -76,6 +78,7 @@ class ProcessExecutor:
         answer: ResponseFormat | None = None,
         on_event: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
         spent: Decimal = _NOTHING,
+        fail_on: Set[str] = DEFAULT_FAIL_ON,
     ) -> None:
         if not 1 <= processes <= max_in_flight:
             raise SettingsError(
@@ -89,6 +92,7 @@ class ProcessExecutor:
             None if answer is None else answer.kind, "a class that a module defines as answer="
         )
         self._choices = list(choices)
+        self._fail_on = sorted(fail_on)
         self._on_event = on_event
         self._spent = spent
         share, more = divmod(max_in_flight, processes)
@@ -191,9 +195,14 @@ class ProcessExecutor:
 
     async def _work_with(self, worker: _Worker, frames: FrameStream[WorkerReport]) -> None:
         """Give a worker items and receive its results, until it dies."""
-        event_loop = current_event_loop()
         setup = WorkerSetup(
-            self._make_client, sys.path, worker.share, self._choices, self._answer, *event_loop
+            self._make_client,
+            sys.path,
+            worker.share,
+            self._choices,
+            self._fail_on,
+            self._answer,
+            *current_event_loop(),
         )
         try:
             await frames.send(setup)
@@ -274,6 +283,6 @@ def _worker_item(item: WorkItem) -> WorkerItem:
 
 def _failed(item: WorkItem, error: HeadraceError) -> ItemResult:
     """The result of an item that has no request, or one that cannot be sent to a worker."""
-    result = item_result(item.index, item.id, Outcome(item.index, None, None, error), (), item.digest)
+    result = item_result(item.index, item.id, Outcome(item.index, None, None, error), (), digest=item.digest)
     result.number = item.number
     return result

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import anyio.to_thread
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
+from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.prompts import PromptLike, TemplateLanguage
 from headrace.bulk.prompts.examples import ExamplesLike
@@ -27,6 +28,7 @@ async def run(
     prompt: PromptLike | None = None,
     choices: Iterable[str] | None = None,
     answer: Any = None,
+    fail_on: FailOn = DEFAULT_FAIL_ON,
     id_column: str | None = None,
     encoding: str | None = None,
     system: str | os.PathLike[str] | None = None,
@@ -71,6 +73,9 @@ async def run(
             ``messages`` alone and for the batch format.
         choices: The allowed answers; None for any.
         answer: The type of each answer, as with `Client.chat`; not together with ``choices``.
+        fail_on: Which answers fail because of the way they ended: "length" (cut off at the output limit),
+            "content_filter" and "refusal", as a list or as one text with commas. "none" keeps all. By default
+            the last two fail. An answer that does not fit ``choices`` or ``answer`` fails in any case.
         id_column: The column of the ids; None for ``custom_id`` or ``id``. Without such a column, ids are
             made of the rows' contents.
         encoding: The encoding of text input, like "cp1252"; None for UTF-8, or for what its byte order mark
@@ -134,6 +139,7 @@ async def run(
         prompt=prompt,
         choices=choices,
         answer=answer,
+        fail_on=fail_on,
         id_column=id_column,
         encoding=encoding,
         system=system,

@@ -43,7 +43,13 @@ _DESCRIPTIONS = {
 
 
 def lock_run(
-    out: Path, sidecar: Path, fingerprint: Mapping[str, Any], *, begun: bool, keep_done: bool = False
+    out: Path,
+    sidecar: Path,
+    fingerprint: Mapping[str, Any],
+    *,
+    begun: bool,
+    keep_done: bool = False,
+    command: str | None = None,
 ) -> int:
     """Lock ``sidecar`` for the run that writes to ``out``.
 
@@ -56,6 +62,7 @@ def lock_run(
         begun: Whether the output already contains lines.
         keep_done: Whether another fingerprint is added to an old sidecar; it counts from then on. Another id
             column is an error even so.
+        command: The command of the run, without secrets; kept with a new fingerprint, and not compared.
 
     Returns:
         The descriptor of the sidecar, which holds the lock.
@@ -76,7 +83,8 @@ def lock_run(
         if changed and (not keep_done or "id_column" in changed):
             raise JournalError(_refusal(out, changed[0], old or {}, fingerprint))
         if old is None or changed:
-            append_record(lock, encode_json({"headrace": _FORMAT, **fingerprint}))
+            record = {"headrace": _FORMAT, **fingerprint} | ({} if command is None else {"command": command})
+            append_record(lock, encode_json(record))
     except OSError as error:
         os.close(lock)
         raise JournalError(f"{sidecar}: {error.strerror}; nothing was sent") from error

@@ -4,25 +4,49 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
+from html import escape
 
 import attrs
 
 from headrace._support.histogram import LatencyHistogram
+from headrace._support.text import shortened
+from headrace._support.units import format_usd
+from headrace.bulk.fail_on import FAIL_ON_NAMES
 from headrace.bulk.item_result import ItemResult
-from headrace.errors import HeadraceError
+from headrace.errors import AnswerError, HeadraceError
+
+_MOST_GROUPS = 5
+_MOST_REASONS = 20
+_OTHER = "other"
+"""What the finish reasons after the first 20 are counted as."""
 
 
 @attrs.define
 class FailureGroup:
-    """Items that failed with the same code and status: how many, and the message of the first."""
+    """Items that failed with the same code, status and finish reason.
+
+    Attributes:
+        code: The code of their error.
+        status: The HTTP status that they failed with, None without one.
+        number: How many they are.
+        message: The message of the first.
+        finish_reason: "length", "content_filter" or "refusal" if that is why they failed, else None.
+    """
 
     code: str
     status: int | None
     number: int
     message: str
+    finish_reason: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The code, with the status or the finish reason if there is one."""
+        parts = (self.code, self.status, self.finish_reason)
+        return " ".join(str(part) for part in parts if part is not None)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Summary:
     """The totals of a run. All but the first four count this session only.
 
@@ -39,6 +63,8 @@ class Summary:
         cost: USD, None until a call has a price.
         possible_cost: Maximum cost in USD of attempts whose cost is unknown, None without such attempts.
         unpriced: Replies without a price.
+        finish_reasons: How many answers ended for each reason: "stop", "length" (cut off), "content_filter",
+            "refusal", "tool_calls", or an endpoint's own word.
         elapsed: Seconds.
         latencies: Seconds of each answered call, including waits and retries.
         waiting: Why nothing is sent now; empty while calls are sent.
@@ -57,16 +83,56 @@ class Summary:
     cost: Decimal | None = None
     possible_cost: Decimal | None = None
     unpriced: int = 0
+    finish_reasons: Counter[str] = attrs.field(factory=Counter)
     elapsed: float = 0.0
-    latencies: LatencyHistogram = attrs.field(factory=LatencyHistogram, repr=False)
+    latencies: LatencyHistogram = attrs.field(factory=LatencyHistogram)
     waiting: str = ""
     stopped_by: HeadraceError | str | None = None
-    _groups: dict[tuple[str, int | None], FailureGroup] = attrs.field(factory=dict, init=False, repr=False)
+    _groups: dict[tuple[str, int | None, str | None], FailureGroup] = attrs.field(factory=dict, init=False)
+
+    def __repr__(self) -> str:
+        """The most important totals, on one line."""
+        parts = [
+            f"{self.done:,} of {self.total:,} items done",
+            f"{self.succeeded:,} succeeded",
+            f"{self.failed:,} failed",
+        ]
+        if cut_off := self.finish_reasons["length"]:
+            parts.append(f"{cut_off:,} cut off")
+        if self.cost is not None:
+            parts.append(f"cost {format_usd(self.cost)}")
+        if self.stopped_by is not None:
+            parts.append(f"stopped by {shortened(str(self.stopped_by))}")
+        return f"<Summary: {', '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        """The totals as a table, which notebooks show."""
+        rows = [
+            ("Items", f"{self.done:,} of {self.total:,} done"),
+            ("Succeeded", f"{self.succeeded:,}"),
+            ("Failed", f"{self.failed:,}"),
+        ]
+        rows += [
+            (f"{group.number:,} {group.label}", shortened(group.message))
+            for group in self.failure_groups[:_MOST_GROUPS]
+        ]
+        reasons = self.finish_reasons.most_common()
+        rows += [("Finish reasons", ", ".join(f"{number:,} {reason}" for reason, number in reasons))]
+        rows += [("Tokens", f"{self.prompt_tokens:,} in, {self.completion_tokens:,} out")]
+        if self.cost is not None:
+            rows.append(("Cost", format_usd(self.cost)))
+        if self.stopped_by is not None:
+            rows.append(("Stopped by", shortened(str(self.stopped_by))))
+        cells = [f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows]
+        return f"<table>{''.join(cells)}</table>"
 
     @property
     def failure_groups(self) -> list[FailureGroup]:
-        """The failures of this session by code and status, the most frequent first."""
-        return sorted(self._groups.values(), key=lambda group: (-group.number, group.code, group.status or 0))
+        """The failures of this session by code, status and finish reason, the most frequent first."""
+        return sorted(
+            self._groups.values(),
+            key=lambda group: (-group.number, group.code, group.status or 0, group.finish_reason or ""),
+        )
 
     @property
     def failures(self) -> Counter[str]:
@@ -99,15 +165,24 @@ class Summary:
             self.prompt_tokens += result.prompt_tokens
             self.completion_tokens += result.completion_tokens
             self.unpriced += result.cost is None
+        if result.finish_reason is not None:
+            self._count_reason(result.finish_reason, 1)
         self._spend(result.cost, result.possible_cost)
         if result.code is None:
             self.succeeded += 1
         else:
             self.failed += 1
-            self._count(FailureGroup(result.code, result.status, 1, result.message))
+            reason = result.finish_reason
+            why = reason if result.code == AnswerError.code and reason in FAIL_ON_NAMES else None
+            self._count(FailureGroup(result.code, result.status, 1, result.message, why))
+
+    def _count_reason(self, reason: str, number: int) -> None:
+        if reason not in self.finish_reasons and len(self.finish_reasons) >= _MOST_REASONS:
+            reason = _OTHER
+        self.finish_reasons[reason] += number
 
     def _count(self, group: FailureGroup) -> None:
-        known = self._groups.setdefault((group.code, group.status), group)
+        known = self._groups.setdefault((group.code, group.status, group.finish_reason), group)
         if known is not group:
             known.number += group.number
 
@@ -117,6 +192,8 @@ class Summary:
         self.failed += other.failed
         for group in other._groups.values():
             self._count(attrs.evolve(group))
+        for reason, number in other.finish_reasons.items():
+            self._count_reason(reason, number)
         self.retries += other.retries
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from headrace._support.text import printable
-from headrace._support.units import format_duration, format_usd
-from headrace.bulk.summary import FailureGroup, Summary
+from headrace._support.text import shortened
+from headrace._support.units import format_count, format_duration, format_usd
+from headrace.bulk.summary import Summary
 
-_LONGEST_MESSAGE = 200
-
-
-def failure_label(group: FailureGroup) -> str:
-    """The name of a group of failures: the code, and the status if there is one."""
-    return group.code if group.status is None else f"{group.code} {group.status}"
+_MOST_GROUPS = 5
+_USUAL_REASONS = frozenset({"stop", "tool_calls"})
 
 
-def _cut(message: str) -> str:
-    """The beginning of a message, on one line."""
-    line = printable(" ".join(message.split()))
-    return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 1]}…"
+def finish_reason_text(summary: Summary) -> str:
+    """How many answers ended for which reason, the most frequent first; empty if all are complete."""
+    reasons = summary.finish_reasons
+    if reasons.keys() <= _USUAL_REASONS:
+        return ""
+    return ", ".join(f"{number:,} {shortened(reason)}" for reason, number in reasons.most_common())
+
+
+def cut_off_text(summary: Summary) -> str:
+    """How many answers were cut off, and what to do; empty for none."""
+    cut_off = summary.finish_reasons["length"]
+    if not cut_off:
+        return ""
+    were = "was" if cut_off == 1 else "were"
+    return f"{format_count(cut_off, 'answer')} {were} cut off at the output limit; raise max_tokens"
 
 
 def describe(summary: Summary) -> str:
@@ -31,9 +38,17 @@ def describe(summary: Summary) -> str:
     ]
     if summary.done_before:
         lines.append(f"  before     {summary.done_before:,} done, {summary.failed_before:,} of them failed")
-    for place, group in enumerate(summary.failure_groups):
+    groups = summary.failure_groups
+    for place, group in enumerate(groups[:_MOST_GROUPS]):
         heading = "" if place else "failures"
-        lines.append(f"  {heading:8}   {group.number:,} {failure_label(group)}: {_cut(group.message)}")
+        lines.append(f"  {heading:8}   {group.number:,} {group.label}: {shortened(group.message)}")
+    if others := groups[_MOST_GROUPS:]:
+        number = sum(group.number for group in others)
+        lines.append(f"             {number:,} of {format_count(len(others), 'other kind')}")
+    if reasons := finish_reason_text(summary):
+        lines.append(f"  finish     {reasons}")
+    if cut_off := cut_off_text(summary):
+        lines.append(f"             {cut_off}")
     latencies = summary.latencies
     if latencies.count:
         p50, p95, p99 = (format_duration(latencies.percentile(percent)) for percent in (50, 95, 99))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from headrace.bulk.fail_on import DEFAULT_FAIL_ON, parse_fail_on
 from headrace.bulk.nested_keys import find_value
 from headrace.bulk.prompts import Prompt, PromptLike, TemplateLanguage, make_prompt
 from headrace.bulk.prompts.examples import Example, read_examples
@@ -76,6 +77,7 @@ class Task:
         extra_body: Members of each request's body that only your endpoint has.
         on_missing: "refuse": a row that lacks a column is an error before anything is sent; "fail-row": the
             item of that row fails, and the others are sent.
+        fail_on: The finish reasons that make an item fail; see `headrace.bulk.run`.
 
     Raises:
         InputError: The arguments do not fit together or are not valid.
@@ -96,6 +98,7 @@ class Task:
     priority: int | str = attrs.field(default=0, kw_only=True)
     extra_body: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
     on_missing: OnMissing = attrs.field(default="refuse", kw_only=True)
+    fail_on: Set[str] = attrs.field(default=DEFAULT_FAIL_ON, converter=parse_fail_on, kw_only=True)
     _requests: RequestTemplate | None = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:

@@ -84,6 +84,7 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
         failure = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
         await frames.send(WorkerReport(failure=failure))
         return
+    fail_on = frozenset(setup.fail_on)
     inbox, outbox = _Inbox(), _Outbox(frames, recorder)
     async with client, anyio.create_task_group() as group:
         group.start_soon(_receive, frames, inbox, outbox, client, group.cancel_scope)
@@ -91,7 +92,8 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
 
         def finish(outcome: Outcome) -> None:
             item: WorkerItem = outcome.item
-            outbox.results.append(item_result(item.index, item.id, outcome, setup.choices, item.digest))
+            result = item_result(item.index, item.id, outcome, setup.choices, fail_on, item.digest)
+            outbox.results.append(result)
             outbox.notify(client.in_flight)
 
         client.limiter.total_tokens = setup.in_flight

@@ -28,6 +28,7 @@ class WorkerSetup(msgspec.Struct):
     path: list[str]
     in_flight: int
     choices: list[str]
+    fail_on: list[str]
     answer: bytes
     backend: str
     use_uvloop: bool

@@ -29,7 +29,8 @@ class ProgressDisplay:
 
     name = "progress"
 
-    def __init__(self, *, bar: bool) -> None:
+    def __init__(self, *, bar: bool, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._retries = 0
         self._open_circuits: dict[str, str] = {}
         self._live: Live | None = None
@@ -72,7 +73,9 @@ class ProgressDisplay:
             self._live.stop()
 
     def print_line(self, message: str) -> None:
-        """Print a line, above the bar if there is one."""
+        """Print a line, above the bar if there is one; quiet runs print none."""
+        if self._quiet:
+            return
         if self._live is not None:
             self._live.console.print(message, markup=False, highlight=False)
         else:

@@ -11,7 +11,7 @@ from headrace.cli import options
 @click.argument("output", metavar="OUT.jsonl", type=options.FILE)
 @click.option("--out", metavar="PAGE.html", type=options.FILE, help="The page; default: OUT.html.")
 def report(output: str, out: str | None) -> None:
-    """Write a page about the run with output OUT.jsonl: figures, charts, failures and cost.
+    """Write a page about the run with output OUT.jsonl: figures, charts, answers, failures, cost and rows.
 
     The page is one file for a browser or a printer. The run may still be going on; the page is about the
     finished items. An older page is replaced.

@@ -94,6 +94,13 @@ _SECTIONS = {
     metavar="NAME",
     help="Engine of a plugin that performs the run, like ray; its options: --engine ray --help.",
 )
+@click.option(
+    "--fail-on",
+    metavar="REASONS",
+    help="Answers that fail: length, content_filter, refusal, or none; default: content_filter,refusal.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors; no summary and no progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Log one line per call to stderr instead of the bar.")
 def run(
     input: str,
@@ -118,6 +125,9 @@ def run(
     fresh: bool,
     processes: int,
     engine: str | None,
+    fail_on: str | None,
+    as_json: bool,
+    quiet: bool,
     verbose: bool,
     **others: Any,
 ) -> None:
@@ -148,19 +158,26 @@ def run(
 
     from headrace.bulk import BulkRun, raise_file_limit
     from headrace.bulk.prepared_run import prepare_run
+    from headrace.cli.kept_command import kept_command
     from headrace.cli.option_names import with_options
     from headrace.cli.progress import ProgressDisplay
+    from headrace.cli.summary_output import SummaryOutput
     from headrace.cli.terminal_run import perform, run_async
     from headrace.errors import HeadraceError, JournalError, SettingsError
     from headrace.pipeline.bulk_engines import Job
 
     if sample is not None and not dry_run:
         raise SettingsError("--sample: needs --dry-run")
-    display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose)
+    if quiet and verbose:
+        raise SettingsError("--quiet: leave out --verbose")
+    if dry_run and (as_json or quiet):
+        raise SettingsError("--dry-run: leave out --json and --quiet")
+    display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose and not quiet, quiet=quiet)
+    output = SummaryOutput(as_json, quiet)
     cost = {} if budget is None else {"cost": {"budget": budget}}
     request = prompt_arguments(others)
     make_client = functools.partial(
-        client_for, verbose, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
+        client_for, verbose, quiet, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
     client = make_client(observers=[display])
     chosen, engine_values = run.chosen(engine, others)
@@ -172,12 +189,19 @@ def run(
         "limit": limit,
     }
     if chosen is not None:
-        if dry_run or table is not None or processes != 1 or verbose or encoding is not None:
+        single = (
+            dry_run,
+            table is not None,
+            processes != 1,
+            verbose,
+            encoding is not None,
+            fail_on is not None,
+        )
+        if any((*single, changed != "refuse", keep_done, fresh)):
             raise SettingsError(
-                "--engine: leave out --dry-run, --table, --processes, --verbose and --encoding"
+                "--engine: leave out --dry-run, --table, --processes, --verbose, --encoding, --fail-on, "
+                "--changed, --keep-done and --fresh"
             )
-        if changed != "refuse" or keep_done or fresh:
-            raise SettingsError("--engine: leave out --changed, --keep-done and --fresh")
         job = Job(
             input=input,
             out=out,
@@ -191,8 +215,10 @@ def run(
             retry_failed=retry_failed,
         )
         summary = chosen.run(job, engine_values)
-        click.echo(report(summary, out))
+        output.print(summary, out)
         sys.exit(exit_code(summary))
+    if fail_on is not None:
+        arguments["fail_on"] = fail_on
     prepared = prepare_run(
         input, out, client.settings.model, answer=answer, table=table, encoding=encoding, **arguments
     )
@@ -207,7 +233,9 @@ def run(
             click.echo(with_options(text, click.get_current_context()))
         return
     journal_options = {"resend_changed": changed == "resend", "keep_done": keep_done, "fresh": fresh}
-    with prepared.open_journal(retry_failed=retry_failed, **journal_options) as journal:
+    with prepared.open_journal(
+        retry_failed=retry_failed, command=kept_command(client), **journal_options
+    ) as journal:
         bulk = BulkRun(
             prepared.task,
             journal,
@@ -229,7 +257,7 @@ def run(
         except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
         written = prepared.write_table(summary)
-    click.echo(report(summary, out, table if written else None))
+    output.print(summary, out, table if written else None)
     sys.exit(exit_code(summary))
 
 
@@ -240,44 +268,20 @@ class _Warnings(logging.Handler):
         click.echo(f"headrace: {record.getMessage()}", err=True)
 
 
-def client_for(verbose: bool, **keywords: Any) -> Client:
+def client_for(verbose: bool, quiet: bool, **keywords: Any) -> Client:
     """Make the client of one process, and set up its log."""
     from headrace.client import Client
 
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    elif quiet:
+        logging.getLogger("headrace").setLevel(logging.ERROR)
     else:
         for name in _SHOWN_LOGGERS:
             logger = logging.getLogger(name)
             if not logger.handlers:
                 logger.addHandler(_Warnings(logging.WARNING))
     return Client(**keywords)
-
-
-def report(summary: Summary, out: str, table: str | None = None) -> str:
-    """The summary, and what to do next if items are left."""
-    from headrace.bulk.summary_text import describe
-    from headrace.cli.option_names import with_options
-    from headrace.errors import InputError
-
-    ctx = click.get_current_context()
-    lines = [with_options(describe(summary), ctx), f"  output     {out}"]
-    if table is not None:
-        lines.append(f"  table      {table}")
-    if summary.stopped_by is not None:
-        why = ""
-        if summary.stopped_by != "interrupt":
-            why = f"Stopped: {with_options(str(summary.stopped_by), ctx)}. "
-        at_least = "" if summary.counted else "At least "
-        left = f"{at_least}{summary.left:,} of {summary.total:,} items are left unsent"
-        # The error of a changed input says itself how to continue.
-        again = (
-            "" if isinstance(summary.stopped_by, InputError) else "; run the same command again to continue"
-        )
-        lines.append(f"{why}{left}{again}.")
-    elif summary.failed_before + summary.failed:
-        lines.append("To send the failed items again, add --retry-failed to the same command.")
-    return "\n".join(lines)
 
 
 def exit_code(summary: Summary) -> int:

@@ -31,7 +31,7 @@ from headrace.policies import Send
 from headrace.replies import Headers, ParsedReply, Reply
 from headrace.wire.error_bodies import MAX_MESSAGE_CHARS, is_retryable, parse_error_body
 from headrace.wire.error_redaction import redact_error
-from headrace.wire.finish_reasons import refusal_text, with_finish_reason
+from headrace.wire.finish_reasons import refusal_error, with_finish_reason
 from headrace.wire.reply_bodies import CHAT, expected_body, read_reply_body
 from headrace.wire.request_bodies import encode_body
 from headrace.wire.structured_output import ResponseFormat, SchemaMode
@@ -197,9 +197,9 @@ def parse_reply(reply: Reply, answer: ResponseFormat) -> ParsedReply[Any]:
 
 
 def _read_answer(reply: Reply, answer: ResponseFormat) -> Any:
-    refusal = refusal_text(reply)
+    refusal = refusal_error(reply)
     if refusal is not None:
-        raise AnswerError(f"{printable(refusal[:MAX_MESSAGE_CHARS])} (the model refuses)", "refusal")
+        raise refusal
     try:
         return answer.parse(reply.text)
     except AnswerError as error:

@@ -41,7 +41,7 @@ def schema_of(kind: Any) -> tuple[Schema, Decode]:
     if is_pydantic(kind):
         return inline_root(kind.model_json_schema()), kind.model_validate_json
     try:
-        return inline_root(msgspec.json.schema(kind)), msgspec.json.Decoder(kind).decode
+        return _schema_by_msgspec(kind), msgspec.json.Decoder(kind).decode
     except (TypeError, RuntimeError, NameError) as error:
         by_pydantic = _by_pydantic(kind)
         if by_pydantic is not None:
@@ -50,6 +50,15 @@ def schema_of(kind: Any) -> tuple[Schema, Decode]:
             f"answer={kind!r} is not a valid type of an answer ({one_line(error)}); use a dataclass, "
             "an attrs class, a msgspec.Struct, a pydantic model, a Literal, an Enum or a JSON schema"
         ) from error
+
+
+def _schema_by_msgspec(kind: Any) -> Schema:
+    """Return msgspec's schema of a type, with the formats that it leaves out."""
+    from headrace.wire.time_formats import add_time_formats  # few programs need msgspec.inspect
+
+    schema = msgspec.json.schema(kind)
+    add_time_formats(schema, kind)
+    return inline_root(schema)
 
 
 def _by_pydantic(kind: Any) -> tuple[Schema, Decode] | None:
@@ -72,7 +81,7 @@ def wrap_in_object(kind: Any, schema: Schema, decode: Decode) -> tuple[Schema, D
     try:
         struct: Any = msgspec.defstruct("Answer", [("answer", kind)])
         decode_struct = msgspec.json.Decoder(struct).decode
-        return inline_root(msgspec.json.schema(struct)), lambda content: decode_struct(content).answer
+        return _schema_by_msgspec(struct), lambda content: decode_struct(content).answer
     except (TypeError, RuntimeError, NameError):  # a type of pydantic
         return _wrap(schema), lambda content: decode(bytes(_decode_wrapper(content).answer))
 

@@ -3,7 +3,8 @@
 Strict mode makes a model follow a schema while it writes. In a strict schema every property is required, no
 others are allowed, each value has a type, and a reference has no other keys beside it. Strict mode does not
 support maps, tuples and conditions. Keywords that only narrow a value (``uniqueItems``, an unsupported
-``format``) are removed: the answer is checked against the complete type afterwards.
+``format``) are removed: the answer is checked against the complete type afterwards. The description names the
+format instead, so that the model knows it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ def _convert(part: Any) -> Schema:
         raise _NotSupportedError
     schema: Schema = {name: value for name, value in part.items() if name not in _REMOVED}
     if schema.get("format", "date") not in _SUPPORTED_FORMATS:
-        del schema["format"]
+        _describe_format(schema, schema.pop("format"))
+    elif "contentEncoding" in part:
+        _describe_format(schema, part["contentEncoding"])
+    elif part.get("contentMediaType") == "application/json":
+        _describe_format(schema, "json")
     for name in ("$defs", "definitions"):
         if name in schema:
             schema[name] = {each: _convert(value) for each, value in schema[name].items()}
@@ -73,6 +78,13 @@ def _convert(part: Any) -> Schema:
     if "array" in types:
         schema["items"] = _convert(schema.get("items"))
     return schema
+
+
+def _describe_format(schema: Schema, name: object) -> None:
+    """Add a format to the description; a binary string is any string."""
+    if name != "binary":
+        described = schema.get("description")
+        schema["description"] = f"{described} Format: {name}." if described else f"Format: {name}."
 
 
 def _require_all_properties(schema: Schema) -> None:

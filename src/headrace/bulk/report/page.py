@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib import resources
 from pathlib import Path
 
 import attrs
@@ -15,13 +19,17 @@ import headrace
 from headrace._support.html import page
 from headrace._support.html.scales import width_label
 from headrace._support.units import format_count, format_duration, format_usd
+from headrace.bulk.report.answers import Distribution
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
+from headrace.bulk.report.run_facts import read_run_facts
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import TimelineView
-from headrace.bulk.summary_text import failure_label
+from headrace.bulk.summary_text import cut_off_text
 from headrace.errors import InputError
 
 _UNKNOWN = "not known"
+_MOST_FAILED = 200
+"""Failed items that are listed without a script."""
 
 
 @attrs.frozen
@@ -36,13 +44,18 @@ class Headline:
 def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
     """Write the page about ``source`` to ``out``; raises `InputError` if it cannot be written."""
     try:
-        page.write(render(statistics, Path(source).name, datetime.now(UTC)), out)
+        facts = read_run_facts(source)
+        page.write(render(statistics, Path(source).name, datetime.now(UTC), facts), out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error
 
 
-def render(statistics: Statistics, name: str, made_at: datetime) -> str:
-    """The page about the output with this name."""
+def render(
+    statistics: Statistics, name: str, made_at: datetime, facts: Sequence[tuple[str, str]] = ()
+) -> str:
+    """The page about the output with this name; ``facts`` are names and texts about the run."""
+    script = resources.files(__package__).joinpath("rows.js").read_text(encoding="utf-8")
+    distributions, failed = statistics.answers.views(), statistics.rows.failed
     summary, view = statistics.summary, statistics.timeline.view()
     latencies = summary.latencies
     values = {
@@ -55,7 +68,17 @@ def render(statistics: Statistics, name: str, made_at: datetime) -> str:
         "throughput": None if view is None else Markup(throughput_chart(view)),
         "every": "" if view is None else width_label(view.width),
         "pauses": [] if view is None else [format_duration(pause / 1000) for pause in view.pauses],
-        "failures": [(failure_label(group), group.message, group.number) for group in summary.failure_groups],
+        "failures": [(group.label, group.message, group.number) for group in summary.failure_groups],
+        "facts": facts,
+        "distributions": distributions,
+        "filters": [(each.member, filters_of(each)) for each in distributions if each.values],
+        "finish_reasons": summary.finish_reasons.most_common(),
+        "cut_off": cut_off_text(summary),
+        "failed": failed[:_MOST_FAILED],
+        "more_failed": max(0, summary.failed - _MOST_FAILED),
+        "rows": Markup(statistics.rows.encode()),
+        "script": Markup(script),
+        "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "models": sorted(statistics.models.items(), key=lambda each: (-each[1].answers, each[0])),
         "attempts": [
             (f"{number} or more" if number == MANY_ATTEMPTS else f"{number}", count)
@@ -69,6 +92,14 @@ def render(statistics: Statistics, name: str, made_at: datetime) -> str:
         values,
         {"money": format_usd, "share": share, "counted": format_count},
     )
+
+
+def filters_of(distribution: Distribution) -> list[tuple[str, str]]:
+    """The values that rows can be filtered by: JSON for the script, and the text to show."""
+    return [
+        (json.dumps([distribution.member, value]), label)
+        for value, (label, _) in zip(distribution.values, distribution.counts, strict=True)
+    ]
 
 
 def when(statistics: Statistics) -> str:

@@ -10,6 +10,8 @@ import attrs
 
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.output_line import OutputLine
+from headrace.bulk.report.answers import AnswerDistribution
+from headrace.bulk.report.rows import RowSample
 from headrace.bulk.report.timeline import Timeline
 from headrace.bulk.summary import Summary
 from headrace.errors import InvalidReply
@@ -52,6 +54,8 @@ class Statistics:
         models: Totals by the model that answered.
         attempts: The number of items by their number of attempts.
         timeline: When items were done.
+        answers: How the answers are distributed.
+        rows: The rows to show.
         undated: The number of lines without a time.
         torn: Whether the last line had no line feed.
     """
@@ -60,6 +64,8 @@ class Statistics:
     models: dict[str, ModelTotals] = attrs.field(factory=dict)
     attempts: Counter[int] = attrs.field(factory=Counter)
     timeline: Timeline = attrs.field(factory=Timeline, repr=False)
+    answers: AnswerDistribution = attrs.field(factory=AnswerDistribution, repr=False)
+    rows: RowSample = attrs.field(factory=RowSample, repr=False)
     undated: int = 0
     torn: bool = False
 
@@ -92,8 +98,13 @@ class Statistics:
                 message="" if error is None else _cut(error.message),
                 status=None if error is None or line.answered else line.status,
                 possible_cost=notes.possible_cost,
+                finish_reason=line.finish_reason,
             )
         )
+        answer = line.answer
+        if answer is not None:
+            self.answers.add(answer, fixed=isinstance(notes.answer, str))
+        self.rows.add(line, answer)
         self.attempts[min(notes.attempts, MANY_ATTEMPTS)] += 1
         if notes.completed_at is None:
             self.undated += 1

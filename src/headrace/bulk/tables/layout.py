@@ -29,6 +29,7 @@ class TableLayout:
             self.ids = _free_name("custom_id", taken)
         rest: dict[str, ColumnType] = {
             "error": "text",
+            "finish_reason": "text",
             "attempts": "int",
             "elapsed": "float",
             "cost": "decimal",
@@ -61,7 +62,7 @@ class TableLayout:
         if self._with_text:
             values.append(None if is_object else answer)
         error = None if line.error is None else str(line.error)
-        return [*values, error, notes.attempts, notes.elapsed, notes.cost]
+        return [*values, error, line.finish_reason, notes.attempts, notes.elapsed, notes.cost]
 
 
 def _input_columns(source: Source) -> dict[str, ColumnType]:

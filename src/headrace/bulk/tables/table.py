@@ -103,7 +103,7 @@ def write_table(table: str | os.PathLike[str], source: Source, out: str | os.Pat
     """Write the finished items of a run as one table, as ``headrace run --table`` does.
 
     The table has one row per finished item, in the order of the input: its id, the input's columns, its
-    answer, error, attempts, seconds and cost. An existing file is replaced atomically.
+    answer, error, finish reason, attempts, seconds and cost. An existing file is replaced atomically.
 
     Args:
         table: A path that ends in ``.csv`` or ``.parquet``.

@@ -1,0 +1,66 @@
+"""The summary of a run as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.bulk.output_line import code_of
+from headrace.bulk.summary import Summary
+from headrace.errors import WorkerLost
+
+
+def encode_summary(summary: Summary, out: str, table: str | None = None) -> str:
+    """The summary as one JSON object on one line, with the files that the run wrote.
+
+    Members are only added in later versions. Costs are strings, so that no digit is lost; what is unknown is
+    null.
+    """
+    latencies = summary.latencies
+    values: dict[str, Any] = {
+        "total": summary.total,
+        "done": summary.done,
+        "left": summary.left,
+        "done_before": summary.done_before,
+        "failed_before": summary.failed_before,
+        "succeeded": summary.succeeded,
+        "failed": summary.failed,
+        "failures": [
+            {
+                "code": group.code,
+                "status": group.status,
+                "finish_reason": group.finish_reason,
+                "number": group.number,
+                "message": group.message,
+            }
+            for group in summary.failure_groups
+        ],
+        "finish_reasons": dict(summary.finish_reasons.most_common()),
+        "retries": summary.retries,
+        "prompt_tokens": summary.prompt_tokens,
+        "completion_tokens": summary.completion_tokens,
+        "cost": None if summary.cost is None else f"{summary.cost:f}",
+        "possible_cost": None if summary.possible_cost is None else f"{summary.possible_cost:f}",
+        "unpriced": summary.unpriced,
+        "elapsed": round(summary.elapsed, 6),
+        "rate": round(summary.rate, 6),
+        "latency": None,
+        "stopped_by": _stop_reason(summary),
+        "out": out,
+        "table": table,
+    }
+    if latencies.count:
+        percentiles = {f"p{percent}": latencies.percentile(percent) for percent in (50, 95, 99)}
+        values["latency"] = {"count": latencies.count, "mean": latencies.mean, **percentiles}
+    return msgspec.json.encode(values).decode()
+
+
+def _stop_reason(summary: Summary) -> dict[str, str] | None:
+    error = summary.stopped_by
+    if error is None:
+        return None
+    if isinstance(error, str):
+        return {"code": error, "message": ""}
+    code = "worker_lost" if isinstance(error, WorkerLost) else code_of(error)
+    return {"code": code or "", "message": str(error)}

@@ -1,0 +1,19 @@
+"""The command that began a run, as its sidecar keeps it for reports."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from headrace._support.secret_masking import mask_command
+
+if TYPE_CHECKING:
+    from headrace.client import Client
+
+
+def kept_command(client: Client) -> str:
+    """The command line of this process, without the keys of the client and without other secrets."""
+    arguments = ["headrace", *sys.argv[1:]]
+    for endpoint in client.endpoints:
+        arguments = [endpoint.without_key(argument) for argument in arguments]
+    return mask_command(arguments)
