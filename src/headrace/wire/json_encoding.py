@@ -16,12 +16,21 @@ import msgspec
 
 from headrace._support.numbers import as_number
 from headrace.errors import RequestError
+from headrace.wire.message_part import MessagePart
 
 _JSON_TYPES = frozenset({str, int, bool, type(None)})
 
 _LETTER_N, _LETTER_I = b"NI"
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+def _part_as_dict(value: Any) -> dict[str, Any]:
+    """Read the content of a message part; raise TypeError for a value of another type."""
+    if isinstance(value, MessagePart):
+        return dict(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_part_as_dict).encode
 
 
 def encode_value(value: Any, where: str) -> bytes:
@@ -33,6 +42,8 @@ def to_plain_and_json(value: Any, where: str) -> tuple[Any, bytes]:
     """Return a value, with unsupported types converted to Python's own, and its JSON."""
     try:
         content = _encode(value)
+    except RequestError:  # of a message part
+        raise
     except (TypeError, ValueError, RecursionError):
         value = _to_encodable(value, where)
         return value, _encode(value)
@@ -62,6 +73,8 @@ def _may_contain_nan(value: Any) -> bool:
     kind = type(value)
     if kind is dict:
         value = value.values()
+    elif isinstance(value, MessagePart):  # base64 may contain these words
+        return False
     elif kind is not list:
         return kind not in _JSON_TYPES and not (kind is float and math.isfinite(value))
     return any(type(each) not in _JSON_TYPES and _may_contain_nan(each) for each in value)
@@ -72,8 +85,8 @@ def to_plain(value: Any, where: str) -> Any:
     one.
     """
     kind = type(value)
-    if kind in _JSON_TYPES or isinstance(value, msgspec.Raw):
-        return value
+    if kind in _JSON_TYPES or isinstance(value, (msgspec.Raw, MessagePart)):
+        return value  # the encoder reads the content of a message part
     if kind is float or kind is Decimal:
         if not (math.isfinite(value) if kind is float else value.is_finite()):
             raise RequestError(f"{where} is {value}, which JSON cannot represent; leave it out, or send None")
