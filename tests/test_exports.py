@@ -16,6 +16,7 @@ import attrs
 import pytest
 
 import headrace
+import headrace.blocking
 import headrace.bulk
 import headrace.plugins
 from headrace import errors
@@ -184,7 +185,9 @@ def test_names_of_headrace_plugins_report_that_module() -> None:
     assert pickle.loads(pickle.dumps(body)) == body
 
 
-@pytest.mark.parametrize("module", [headrace.plugins, headrace.bulk], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [headrace.blocking, headrace.plugins, headrace.bulk], ids=lambda module: module.__name__
+)
 def test_a_public_module_lists_and_documents_its_names(module: ModuleType) -> None:
     assert len(module.__all__) == len(set(module.__all__))
     for name in module.__all__:
