@@ -34,8 +34,8 @@ class _SourcePart(MessagePart):
     """The public function that makes it."""
 
     def __init__(self, source: Source, max_bytes: int) -> None:
-        self.source = source
-        self.max_bytes = max_bytes
+        self.source: Source = source
+        self.max_bytes: int = max_bytes
 
     def __repr__(self) -> str:
         return f"<{described(self.function, self.source)}>"
@@ -64,8 +64,8 @@ class ImagePart(_SourcePart):
         self, source: Source, max_bytes: int, detail: ImageDetail | None, max_pixels: int | None
     ) -> None:
         super().__init__(source, max_bytes)
-        self.detail = detail
-        self.max_pixels = max_pixels
+        self.detail: ImageDetail | None = detail
+        self.max_pixels: int | None = max_pixels
 
     def _content(self) -> dict[str, str]:
         url = str(self.source) if is_url(self.source) else self._data_url()
@@ -92,7 +92,7 @@ class FilePart(_SourcePart):
 
     def __init__(self, source: Source, max_bytes: int, filename: str | None) -> None:
         super().__init__(source, max_bytes)
-        self.filename = filename
+        self.filename: str | None = filename
 
     def _content(self) -> dict[str, str]:
         content = read_source(self.function, self.source, self.max_bytes)
