@@ -344,6 +344,16 @@ def test_leaving_a_map_cancels_the_remaining_calls(leave: str) -> None:
             next(outcomes)
 
 
+def test_leaving_a_map_with_its_own_client_closes_the_client() -> None:
+    endpoint = Hanging(answers=1)
+    for _ in blocking.map(["a", "b"], **settings(endpoint, max_in_flight=1)):
+        break
+    assert endpoint.in_flight == 0
+    with blocking.map(["a", "b"], **settings(endpoint)) as never_begun:
+        assert iter(never_begun) is never_begun
+    assert [thread.name for thread in threading.enumerate() if "headrace" in thread.name] == []
+
+
 def test_leaving_a_stream_early_cancels_it() -> None:
     endpoint = FakeEndpoint("many words in this answer")
     with client_of(endpoint) as client:
