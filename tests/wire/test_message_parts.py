@@ -7,6 +7,7 @@ import json
 import pickle
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from tests.wire import media_files as files
 import headrace
 from headrace import Request, RequestError
 from headrace.testing import FakeEndpoint
+from headrace.wire import message_parts
 from headrace.wire.request_bodies import encode_body
 
 PNG = files.image_file("PNG")
@@ -173,11 +175,27 @@ def test_a_request_with_parts_holds_paths_and_not_content(path: Path) -> None:
     assert repr(request.body).count("<image ") == 1
 
 
-@pytest.mark.parametrize("word", ["null", "NaN", "Infinity"])
-def test_words_in_base64_are_not_numbers(word: str) -> None:
-    content = PNG + base64.b64decode(f"{word:A<8}")
-    part = headrace.image(content + bytes(-len(content) % 3))
-    assert encoded(part) == dict(part)
+@pytest.mark.parametrize("word", ["null", "NaNA", "Infinity"])
+def test_words_in_base64_are_not_searched_for_numbers(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[object] = []
+
+    def read_source(*arguments: Any) -> bytes:
+        reads.append(arguments)
+        return content
+
+    monkeypatch.setattr(message_parts, "read_source", read_source)
+    content = PNG + bytes(-len(PNG) % 3) + base64.b64decode(word)
+    url = encoded(headrace.image("rose.png"))["image_url"]["url"]
+    assert url.endswith(word)
+    assert len(reads) == 1
+
+
+def test_a_part_may_be_beside_values_of_other_libraries() -> None:
+    part = headrace.image(PNG)
+    body = {"temperature": Fraction(1, 2), "n": None, "messages": tuple(asked(part))}
+    assert json.loads(encode_body(body)) == {"temperature": 0.5, "n": None, "messages": asked(dict(part))}
+    with pytest.raises(RequestError, match=r"^body\.temperature is nan"):
+        encode_body({"temperature": float("nan"), "messages": asked(part)})
 
 
 def test_a_scaled_image_is_measured_after_scaling() -> None:

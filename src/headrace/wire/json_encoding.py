@@ -73,10 +73,10 @@ def _may_contain_nan(value: Any) -> bool:
     kind = type(value)
     if kind is dict:
         value = value.values()
-    elif isinstance(value, MessagePart):  # base64 may contain these words
-        return False
     elif kind is not list:
-        return kind not in _JSON_TYPES and not (kind is float and math.isfinite(value))
+        if kind in _JSON_TYPES or (kind is float and math.isfinite(value)):
+            return False
+        return not isinstance(value, MessagePart)  # whose base64 may contain these words
     return any(type(each) not in _JSON_TYPES and _may_contain_nan(each) for each in value)
 
 
@@ -85,8 +85,8 @@ def to_plain(value: Any, where: str) -> Any:
     one.
     """
     kind = type(value)
-    if kind in _JSON_TYPES or isinstance(value, (msgspec.Raw, MessagePart)):
-        return value  # the encoder reads the content of a message part
+    if kind in _JSON_TYPES or isinstance(value, msgspec.Raw):
+        return value
     if kind is float or kind is Decimal:
         if not (math.isfinite(value) if kind is float else value.is_finite()):
             raise RequestError(f"{where} is {value}, which JSON cannot represent; leave it out, or send None")
@@ -95,6 +95,8 @@ def to_plain(value: Any, where: str) -> Any:
         return str.__str__(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return value  # msgspec encodes it as base64
+    if isinstance(value, MessagePart):
+        return value  # the encoder reads its content
     if isinstance(value, Mapping):
         return {_to_key(name, where): to_plain(each, f"{where}.{name}") for name, each in value.items()}
     if isinstance(value, (Sequence, Set)):
