@@ -16,6 +16,7 @@ import attrs
 import pytest
 
 import headrace
+import headrace.blocking
 import headrace.bulk
 import headrace.plugins
 from headrace import errors
@@ -53,6 +54,9 @@ PUBLIC = {
     "Usage",
     "hookimpl",
     "__version__",
+    "audio",
+    "file",
+    "image",
 }
 
 
@@ -67,8 +71,8 @@ def test_only_exports_and_modules_are_public() -> None:
     assert public - modules <= set(headrace.__all__)
 
 
-NOT_CLASSES = {"RequestLike", "Send", "hookimpl", "__version__"}
-"""Type aliases and other objects that cannot report a module."""
+NOT_CLASSES = {"RequestLike", "Send", "audio", "file", "hookimpl", "image", "__version__"}
+"""Type aliases, functions and other objects that cannot report a module."""
 
 
 @pytest.mark.parametrize("name", sorted({*PUBLIC, *errors.__all__} - NOT_CLASSES))
@@ -154,9 +158,10 @@ def _imported_by(statement: str) -> set[str]:
 
 def test_importing_headrace_does_not_import_optional_modules() -> None:
     loaded = _imported_by("import headrace")
-    heavy = {"httpx", "httpx2", "rich", "click", "uvicorn", "httptools", "numpy", "trio"}
+    heavy = {"httpx", "httpx2", "rich", "click", "uvicorn", "httptools", "numpy", "PIL", "trio"}
     assert not heavy & loaded
-    assert not {"headrace.bulk", "headrace.cli", "headrace.testing.server", "headrace.testing"} & loaded
+    late = ("bulk", "blocking", "cli", "testing", "testing.server", "wire.message_parts")
+    assert not {f"headrace.{name}" for name in late} & loaded
 
 
 def test_importing_headrace_plugins_imports_hardly_more_than_headrace() -> None:
@@ -180,7 +185,9 @@ def test_names_of_headrace_plugins_report_that_module() -> None:
     assert pickle.loads(pickle.dumps(body)) == body
 
 
-@pytest.mark.parametrize("module", [headrace.plugins, headrace.bulk], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [headrace.blocking, headrace.plugins, headrace.bulk], ids=lambda module: module.__name__
+)
 def test_a_public_module_lists_and_documents_its_names(module: ModuleType) -> None:
     assert len(module.__all__) == len(set(module.__all__))
     for name in module.__all__:

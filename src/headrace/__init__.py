@@ -66,10 +66,17 @@ __all__ = [
 __all__ += _errors
 _fixup_module_metadata(__all__, globals())
 
+__all__ += ["audio", "file", "image"]
 
-if not typing.TYPE_CHECKING:  # with it, a type checker would accept any name
+if typing.TYPE_CHECKING:
+    from headrace.wire.message_parts import audio, file, image
+else:  # for a type checker too, any name would exist
 
     def __getattr__(name: str) -> object:
-        """Names of version 0.1; removed in 0.3."""
+        """Functions that few programs need; and names of version 0.1, removed in 0.3."""
+        if name in {"audio", "file", "image"}:
+            from headrace.wire import message_parts
+
+            return getattr(message_parts, name)
         renamed = {"Answered": "ParsedReply", "Ending": "StreamResult", "Piece": "Chunk"}
         return _renamed_member(name, renamed, globals())

@@ -281,3 +281,32 @@ async def test_memory_is_constant_over_100_000_items() -> None:
                 alive.append(len(gc.get_objects()))
     assert len(alive) == 4
     assert max(alive) < alive[0] + 1000
+
+
+SYSTEM, USER = {"role": "system", "content": "Short."}, {"role": "user", "content": "Hello"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("messages", ["Hello", [USER], [SYSTEM, USER], (SYSTEM, USER)], ids=str)
+async def test_a_map_takes_what_chat_takes(messages: Any) -> None:
+    endpoint = FakeEndpoint()
+    async with endpoint.client() as client:
+        await client.chat(messages)
+        async with client.map([messages]) as outcomes:
+            [outcome] = [outcome async for outcome in outcomes]
+        async with client.stream(messages) as stream:
+            assert [chunk.text async for chunk in stream] == ["ok"]
+    assert outcome.unwrap().text == "ok"
+    assert outcome.item is messages
+    by_chat, by_map, by_stream = (request.body for request in endpoint.attempts)
+    assert by_chat == by_map
+    assert by_stream is not None
+    assert by_chat is not None
+    assert by_stream["messages"] == by_chat["messages"]
+
+
+@pytest.mark.anyio
+async def test_one_conversation_passed_as_all_requests_is_explained() -> None:
+    async with FakeEndpoint().client() as client, client.map([SYSTEM, USER]) as outcomes:
+        errors = [str(outcome.error) async for outcome in outcomes]
+    assert errors == ["a request must be a list of messages, not one message; write [message]"] * 2

@@ -16,7 +16,8 @@ import msgspec
 from tests.crash.inputs import MODEL, SCHEMA, Form
 from tests.crash.serving import SEED
 
-from headrace.testing.server.chat import ChatRequest, Message, create_completion
+from headrace.testing.server.chat import ChatRequest, create_completion
+from headrace.testing.server.messages import Message
 
 
 class LostError(AssertionError):

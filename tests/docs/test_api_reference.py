@@ -17,6 +17,7 @@ DOCUMENTED = Counter(
 )
 MODULES = [
     "headrace",
+    "headrace.blocking",
     "headrace.plugins",
     "headrace.bulk",
     "headrace.testing",

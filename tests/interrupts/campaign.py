@@ -43,6 +43,7 @@ Way: TypeAlias = tuple[str, str]
 
 WAYS: Sequence[Way] = [
     *((kind, loop) for kind in ("client", "bulk", "drop-in") for loop in ("trio", "asyncio", "uvloop")),
+    ("blocking", "asyncio"),
     ("command", "uvloop"),
 ]
 

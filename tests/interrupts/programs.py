@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ import anyio
 import httpx2
 
 import headrace
+from headrace import blocking
 from headrace.bulk import run as run_in_bulk
 from headrace.integrations.httpx2 import async_client
 from headrace_adaptive import Adaptive
@@ -118,6 +120,34 @@ async def make_bulk_run(url: str, folder: Path) -> None:
         await run_in_bulk(client, rows, out=out, prompt="{text}")
 
 
+def use_blocking(url: str) -> None:
+    """Maps, chats and streams of a blocking client, and clients that open and close."""
+    settings: dict[str, Any] = {"base_url": url, "api_key": KEY, "model": MODEL, "max_in_flight": 50}
+    with blocking.Client(**settings, policies=policies(), timeout=5) as client:
+        list(client.map(["Hello"] * 20))
+        say_ready()
+        while True:
+            for _ in client.map(["Hello"] * 50):
+                pass
+            with suppress(headrace.HeadraceError):
+                client.chat("Hello")
+            with suppress(headrace.HeadraceError), client.stream("Hello") as stream:
+                list(stream)
+            for _ in blocking.map(["Hello"] * 9, **settings, policies=policies()):
+                break
+
+
+def what_is_left() -> list[str]:
+    """Threads and sockets of this process; sockets only where /proc has them."""
+    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    descriptors = Path("/proc/self/fd")
+    sockets = []
+    for descriptor in descriptors.iterdir() if descriptors.exists() else ():
+        with suppress(OSError):  # that of the folder itself
+            sockets.append(str(descriptor.readlink()))
+    return threads + [name for name in sockets if name.startswith("socket:")]
+
+
 def protect_trio() -> None:
     """Work around a bug of trio: Ctrl-C within ``start_soon`` leaves a task that never starts.
 
@@ -179,9 +209,15 @@ def perform(kind: str, backend: str, url: str, folder: Path) -> int:
     # function.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     interrupted = False
+    before = what_is_left()
     try:
-        run(backend, mains[kind])
+        if kind == "blocking":
+            use_blocking(url)
+        else:
+            run(backend, mains[kind])
     except* KeyboardInterrupt:
         interrupted = True
+    if kind == "blocking" and (left := what_is_left()) != before:
+        print("left:", left, file=sys.stderr)
     gc.collect()  # whose warnings count
     return 130 if interrupted else 0

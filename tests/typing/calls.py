@@ -124,6 +124,7 @@ async def requests(client: Client, request: Request) -> None:
 
 async def many(client: Client, items: list[RequestLike]) -> None:
     items = ["Hello", {"messages": []}, Request({"input": "x"}, "/embeddings")]
+    items.append([{"role": "user", "content": "Hello"}])
     async with client.map(items) as outcomes:
         async for outcome in outcomes:
             assert_type(outcome, Outcome[Reply])
@@ -131,5 +132,8 @@ async def many(client: Client, items: list[RequestLike]) -> None:
         async for verdict in verdicts:
             assert_type(verdict, Outcome[ParsedReply[Verdict]])
             assert_type(verdict.unwrap().answer.fits, bool)
+    async with client.map([[{"role": "user", "content": number}] for number in "ab"]) as conversations:
+        assert_type(await conversations.batch(), list[Outcome[Reply]])
     wrong: RequestLike = 5  # type: ignore[assignment]
+    wrong = [5]  # type: ignore[list-item]
     del wrong

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import attrs
@@ -78,10 +78,26 @@ def test_method_and_id_of_a_batch_line_are_optional() -> None:
     assert (request.id, request.method, request.path) == (None, "POST", "/chat/completions")
 
 
-@pytest.mark.parametrize("item", [5, None, b"x", [1], object()])
+@pytest.mark.parametrize("make", [list, tuple, iter], ids=lambda make: make.__name__)
+def test_messages_are_a_chat(make: Callable[[list[Any]], Iterable[Any]]) -> None:
+    conversation = [{"role": "system", "content": "Short."}, *MESSAGES]
+    request = as_request(make(conversation), "m")
+    assert request == Request({"model": "m", **chat_body(conversation, {})})
+
+
+@pytest.mark.parametrize(
+    "item", [5, None, b"x", bytearray(b"x"), [1], ["x"], [*MESSAGES, "x"], [], (), {5}, object()]
+)
 def test_anything_else_is_not_a_request(item: Any) -> None:
     with pytest.raises(RequestError, match="a request must be a string"):
         as_request(item, "m")
+
+
+@pytest.mark.parametrize("message", [*MESSAGES, {"role": "assistant", "tool_calls": []}])
+def test_one_message_is_not_a_request(message: dict[str, Any]) -> None:
+    with pytest.raises(RequestError) as caught:
+        as_request(message, "m")
+    assert str(caught.value) == "a request must be a list of messages, not one message; write [message]"
 
 
 @pytest.mark.parametrize("model", ["a\r\nX: y", "a\x00", "a\n", 5, ["m"]])

@@ -73,6 +73,19 @@ async def test_hit_is_the_same_reply_without_attempts_and_cost(
     assert recorder.data("cache") == [{"hit": hit} for hit in (False, True, False)]
 
 
+async def test_equal_files_are_hits_wherever_they_are(cache: Callable[..., Cache], tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one.txt", "two.txt", "other.txt")]
+    for file, text in zip(files, ("A hose", "A hose", "A rake"), strict=True):
+        file.write_text(text)
+    endpoint = FakeEndpoint()
+    async with endpoint.client([cache()]) as client:
+        replies = [
+            await client.chat([{"role": "user", "content": [headrace.file(source, filename="a.txt")]}])
+            for source in (files[0], files[1], b"A hose", files[2])
+        ]
+    assert [reply.attempts for reply in replies] == [1, 0, 0, 1]
+
+
 async def test_entries_outlive_the_client(cache: Callable[..., Cache]) -> None:
     endpoint = FakeEndpoint("Guten Tag")
     for _ in range(2):

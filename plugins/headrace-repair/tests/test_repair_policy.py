@@ -44,6 +44,18 @@ async def test_a_repair_request_shows_the_invalid_answer_and_the_error() -> None
     assert [(event.name, event.data["attempt"]) for event in recorder.events] == [("repair", 1)]
 
 
+async def test_a_request_with_a_file_is_repaired() -> None:
+    endpoint = FakeEndpoint(INVALID, VALID)
+    parts = [{"type": "text", "text": "Who?"}, headrace.file(b"Ada is 36.")]
+    async with endpoint.client([Repair()]) as client:
+        reply = await client.chat([{"role": "user", "content": parts}], answer=Person)
+    assert reply.answer == Person("Ada", 36)
+    first, second = (request.body for request in endpoint.attempts)
+    assert first is not None
+    assert second is not None
+    assert second["messages"][0] == first["messages"][0]
+
+
 async def test_the_last_error_is_raised_and_all_attempts_are_charged() -> None:
     Cost = pytest.importorskip("headrace_cost").Cost
     cost = Cost(prices={"fake-model": {"input": 1, "output": 1}})

@@ -252,8 +252,9 @@ class Client(CallRunner):
         Besides the calls on the wire, up to three times as many calls may wait for a retry or a rate limit.
 
         Args:
-            requests: An iterable or async iterable of any length, of prompts, bodies, lines in OpenAI's batch
-                format, `Request` objects, or objects with a `Request` as their attribute ``request``.
+            requests: An iterable or async iterable of any length, of prompts, lists of messages, bodies,
+                lines in OpenAI's batch format, `Request` objects, or objects with a `Request` as their
+                attribute ``request``.
             answer: The type of the answers, as for `chat`, for requests that do not set one.
             max_in_flight: How many attempts of this map may be on the wire at the same time, within the
                 client's limit (default: the current limit of the client's limiter).

@@ -16,12 +16,21 @@ import msgspec
 
 from headrace._support.numbers import as_number
 from headrace.errors import RequestError
+from headrace.wire.message_part import MessagePart
 
 _JSON_TYPES = frozenset({str, int, bool, type(None)})
 
 _LETTER_N, _LETTER_I = b"NI"
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+def _part_as_dict(value: Any) -> dict[str, Any]:
+    """Read the content of a message part; raise TypeError for a value of another type."""
+    if isinstance(value, MessagePart):
+        return dict(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_part_as_dict).encode
 
 
 def encode_value(value: Any, where: str) -> bytes:
@@ -33,6 +42,8 @@ def to_plain_and_json(value: Any, where: str) -> tuple[Any, bytes]:
     """Return a value, with unsupported types converted to Python's own, and its JSON."""
     try:
         content = _encode(value)
+    except RequestError:  # of a message part
+        raise
     except (TypeError, ValueError, RecursionError):
         value = _to_encodable(value, where)
         return value, _encode(value)
@@ -63,7 +74,9 @@ def _may_contain_nan(value: Any) -> bool:
     if kind is dict:
         value = value.values()
     elif kind is not list:
-        return kind not in _JSON_TYPES and not (kind is float and math.isfinite(value))
+        if kind in _JSON_TYPES or (kind is float and math.isfinite(value)):
+            return False
+        return not isinstance(value, MessagePart)  # whose base64 may contain these words
     return any(type(each) not in _JSON_TYPES and _may_contain_nan(each) for each in value)
 
 
@@ -82,6 +95,8 @@ def to_plain(value: Any, where: str) -> Any:
         return str.__str__(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return value  # msgspec encodes it as base64
+    if isinstance(value, MessagePart):
+        return value  # the encoder reads its content
     if isinstance(value, Mapping):
         return {_to_key(name, where): to_plain(each, f"{where}.{name}") for name, each in value.items()}
     if isinstance(value, (Sequence, Set)):

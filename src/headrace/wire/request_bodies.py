@@ -25,8 +25,8 @@ class HasRequest(Protocol):
     def request(self) -> Request: ...
 
 
-RequestLike: TypeAlias = str | Mapping[str, Any] | Request | HasRequest
-"""An item of a map: a prompt, a body, a line of OpenAI's batch format, or a request."""
+RequestLike: TypeAlias = str | Iterable[Message] | Mapping[str, Any] | Request | HasRequest
+"""An item of a map: a prompt, messages, a body, a line of OpenAI's batch format, or a request."""
 
 OUTPUT_LIMIT_PARAMETERS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Parameters that limit the tokens of an answer."""
@@ -85,8 +85,9 @@ def as_request(item: Any, model: str | None, answer: ResponseFormat | None = Non
     """Return the request for an item of a map.
 
     Args:
-        item: A `Request`; a string, which is a chat prompt; a mapping, which is the body of a chat completion
-            or a line of OpenAI's batch format (``custom_id``, ``method``, ``url``, ``body``).
+        item: A `Request`; a string, which is a chat prompt; a list of messages, which is a chat, too; a
+            mapping, which is the body of a chat completion or a line of OpenAI's batch format (``custom_id``,
+            ``method``, ``url``, ``body``).
         model: The model if the body names none.
         answer: The format of the answer if the request has none.
 
@@ -135,20 +136,27 @@ def _with_response_format(request: Request, body: Mapping[str, Any], answer: Res
 def _to_request(item: Any, model: str | None) -> Request:
     # The model is added here: a copy of the request with another body would take twice as long.
     if isinstance(item, str):
-        messages = [{"role": "user", "content": item}]
-        body = {"messages": messages} if model is None else {"model": model, "messages": messages}
-        return plain_request(body)
+        return _chat_request([{"role": "user", "content": item}], model)
     request = getattr(item, "request", None)
     if isinstance(request, Request):
         return request
     if isinstance(item, Mapping):
         if "url" in item and "body" in item:
             return _from_batch_line(item)
+        if "role" in item and "messages" not in item and "input" not in item:
+            raise RequestError("a request must be a list of messages, not one message; write [message]")
         named = model is None or item.get("model") is not None
         return plain_request(item if named else {"model": model, **item} | {"model": model})
+    if isinstance(item, Iterable) and not isinstance(item, (bytes, bytearray, memoryview)):
+        return _chat_request(_messages("a request", item), model)
     raise RequestError(
-        f"a request must be a string, a mapping or a headrace.Request, not {type(item).__name__}"
+        "a request must be a string, a list of messages, a mapping or a headrace.Request, "
+        f"not {type(item).__name__}"
     )
+
+
+def _chat_request(messages: list[Message], model: str | None) -> Request:
+    return plain_request({"messages": messages} if model is None else {"model": model, "messages": messages})
 
 
 def _from_batch_line(line: Mapping[str, Any]) -> Request:

@@ -122,8 +122,8 @@ def test_answer_ends_before_a_stop_sequence() -> None:
     assert reply["message"]["content"] == whole[: whole.index("model")]
 
 
-def test_only_text_parts_of_a_message_are_read() -> None:
-    parts = [{"type": "text", "text": "Hallo Welt"}, {"type": "image_url", "image_url": {"url": "x"}}]
+def test_only_text_parts_of_a_message_are_quoted() -> None:
+    parts = [{"type": "text", "text": "Hallo Welt"}, {"type": "file", "file": {"file_id": "file-7"}}]
     reply = json.loads(post({"model": "m", "messages": [{"role": "user", "content": parts}]}).content)
     assert "Hallo Welt" in reply["choices"][0]["message"]["content"]
     assert reply["usage"]["prompt_tokens"] == count_tokens("Hallo Welt")

@@ -6,9 +6,9 @@ from collections.abc import Awaitable
 from typing import Any
 
 import attrs
-import msgspec
 
 from headrace import AnswerError, Call, CallError, Reply, Send, SettingsError, Stage, Usage
+from headrace.plugins import encode_body
 
 
 def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
@@ -106,4 +106,4 @@ def _request_repair(call: Call, reply: Reply, error: AnswerError) -> None:
         {"role": "user", "content": f"That is not valid: {error}. Answer again, with valid JSON alone."},
     ]
     call.request = attrs.evolve(call.request, body=body)
-    call.content = msgspec.json.encode(body)
+    call.content = encode_body(body)

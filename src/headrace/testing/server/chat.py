@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from headrace.testing.server.answer_text import best_choice, filler_text, find_choices
+from headrace.testing.server.media_tokens import MediaTokens
+from headrace.testing.server.messages import Message
 from headrace.testing.server.schema_answers import structured_answer
 from headrace.testing.server.seeded_random import fingerprint
 from headrace.testing.server.tokenizer import count_tokens, first_tokens, split_tokens
@@ -17,29 +19,7 @@ CREATED = 1_700_000_000
 """The creation time of everything, in Unix seconds. It is constant, so a seed always gives the same body."""
 
 _Positive = Annotated[int, Meta(ge=1)]
-
-
-@attrs.frozen
-class ContentPart:
-    """A part of a message; only text is read and counted."""
-
-    type: str
-    text: str | None = None
-
-
-@attrs.frozen
-class Message:
-    """One message of the conversation."""
-
-    role: str
-    content: str | list[ContentPart] | None = None
-
-    @property
-    def text(self) -> str:
-        """The text of the message, from all its parts."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content or () if part.text)
+_NO_MEDIA = MediaTokens()
 
 
 @attrs.frozen
@@ -82,6 +62,7 @@ class Completion:
     model: str
     choices: tuple[Choice, ...]
     prompt_tokens: int
+    audio_tokens: int
 
     def usage(self) -> dict[str, Any]:
         """OpenAI's usage object; the total is the sum of its parts."""
@@ -90,7 +71,7 @@ class Completion:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": self.prompt_tokens + completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": self.audio_tokens},
             "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
         }
 
@@ -137,13 +118,16 @@ class Completion:
         }
 
 
-def create_completion(request: ChatRequest, *, id: str, seed: int) -> Completion:
+def create_completion(
+    request: ChatRequest, *, id: str, seed: int, media: MediaTokens = _NO_MEDIA
+) -> Completion:
     """Answer a chat request. The text depends on the seed, the model and the messages only.
 
     Args:
         request: The request.
         id: The id of the completion.
         seed: Another seed gives another text.
+        media: The tokens of the messages' images, audio and files.
     """
     random_bytes = fingerprint(seed, request.model.encode(), msgspec.json.encode(request.messages))
     texts = [message.text for message in request.messages]
@@ -154,7 +138,8 @@ def create_completion(request: ChatRequest, *, id: str, seed: int) -> Completion
             _truncate(_answer_text(request, texts, fingerprint(seed, random_bytes, bytes([index]))), request)
             for index in range(request.n or 1)
         ),
-        prompt_tokens=sum(map(count_tokens, texts)),
+        prompt_tokens=sum(map(count_tokens, texts)) + media.total,
+        audio_tokens=media.audio,
     )
 
 

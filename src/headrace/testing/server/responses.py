@@ -6,7 +6,30 @@ import attrs
 import msgspec
 from msgspec import Meta
 
-from headrace.testing.server.chat import CREATED, ChatRequest, Message, create_completion
+from headrace.testing.server.chat import CREATED, ChatRequest, create_completion
+from headrace.testing.server.messages import Message, TextPart
+
+
+@attrs.frozen
+class InputPart:
+    """A part of an input item; only text is read and counted."""
+
+    type: str
+    text: str | None = None
+
+
+@attrs.frozen
+class InputItem:
+    """One message of the conversation."""
+
+    role: str
+    content: str | list[InputPart] | None = None
+
+    def message(self) -> Message:
+        """The message with the same text in a chat."""
+        if isinstance(self.content, list):
+            return Message(self.role, [TextPart(part.text) for part in self.content if part.text])
+        return Message(self.role, self.content)
 
 
 @attrs.frozen(kw_only=True)
@@ -14,7 +37,7 @@ class ResponsesRequest:
     """The fields of a responses request that the endpoint uses; other fields are ignored."""
 
     model: str
-    input: str | Annotated[list[Message], Meta(min_length=1)]
+    input: str | Annotated[list[InputItem], Meta(min_length=1)]
     instructions: str | None = None
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
     stream: bool | None = None
@@ -29,7 +52,10 @@ def create_response(request: ResponsesRequest, *, id: str, seed: int) -> bytes:
         seed: Another seed gives another text.
     """
     messages = [Message("system", request.instructions)] if request.instructions else []
-    messages += [Message("user", request.input)] if isinstance(request.input, str) else request.input
+    if isinstance(request.input, str):
+        messages.append(Message("user", request.input))
+    else:
+        messages += [item.message() for item in request.input]
     chat_request = ChatRequest(
         model=request.model, messages=messages, max_completion_tokens=request.max_output_tokens
     )

@@ -20,6 +20,7 @@ import msgspec
 from headrace.testing.server.behaviour import Behaviour, FaultKind
 from headrace.testing.server.chat import CREATED, ChatRequest, create_completion
 from headrace.testing.server.embeddings import EmbeddingsRequest, create_embeddings
+from headrace.testing.server.media_tokens import MediaTokens, count_media_tokens
 from headrace.testing.server.quirks import find_quirks
 from headrace.testing.server.request_parsing import parse_body
 from headrace.testing.server.response_plan import RejectedRequest, ResponsePlan, apply_quirks
@@ -119,8 +120,11 @@ class SimulatedModel:
     def _generate(self, route: str, content: bytes, now: float) -> ResponsePlan:
         rate_limit_headers = self._pass_rate_limit(now)
         request: ChatRequest | EmbeddingsRequest | ResponsesRequest
+        media = MediaTokens()
         try:
             request = parse_body(content, _REQUEST_TYPES[route])
+            if isinstance(request, ChatRequest):
+                media = count_media_tokens(request.messages)
             if isinstance(request, ResponsesRequest) and request.stream:
                 raise RejectedRequest(
                     400, "Responses are not streamed here; leave out 'stream'.", param="stream"
@@ -143,7 +147,9 @@ class SimulatedModel:
         if isinstance(request, ResponsesRequest):
             answer = create_response(request, id=f"resp_{digest.hex()[:24]}", seed=self._behaviour.seed)
             return attrs.evolve(plan, content=answer)
-        completion = create_completion(request, id=f"chatcmpl-{digest.hex()[:24]}", seed=self._behaviour.seed)
+        completion = create_completion(
+            request, id=f"chatcmpl-{digest.hex()[:24]}", seed=self._behaviour.seed, media=media
+        )
         if not request.stream:
             return self._with_quirks(attrs.evolve(plan, content=completion.body()), content)
         wants_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
