@@ -81,6 +81,13 @@ async def test_a_run_of_only_such_items_ends_without_a_call(products: Path) -> N
     assert (summary.failures, summary.left, endpoint.attempts) == ({"input_error": 10}, 0, [])
 
 
+async def test_a_run_of_only_such_items_ends_without_a_call_in_processes(products: Path) -> None:
+    unreachable = functools.partial(Client, base_url="http://127.0.0.1:9/v1", policies=[], model="m")
+    keywords: dict[str, Any] = {"out": products.with_name("out.jsonl"), "on_missing": "fail-row"}
+    summary = await run(unreachable, products, prompt="{nmae}", processes=2, **keywords)
+    assert (summary.failures, summary.left) == ({"input_error": 10}, 0)
+
+
 async def test_without_on_missing_nothing_is_sent(questions: Path) -> None:
     endpoint, out = FakeEndpoint(), questions.with_name("out.jsonl")
     async with endpoint.client() as client:

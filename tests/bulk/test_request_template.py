@@ -217,6 +217,11 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         "item 2 of the examples: the answer 'Kleidung' is not one of the choices",
     ),
     (
+        {"examples": EXAMPLES, "prompt": "{{ name / 2 }}", "template": "jinja"},
+        "item 1 of the examples: the prompt, line 1: TypeError: "
+        "unsupported operand type(s) for /: 'str' and 'int'",
+    ),
+    (
         {"prompt": None, "messages": "chat", "examples": EXAMPLES},
         "examples=: need prompt=, which makes their questions",
     ),

@@ -127,7 +127,8 @@ def test_commands_including_those_of_plugins_are_completed(home: Path, complete:
     assert callable(complete)
     assert complete(home, "headrace ") >= {*COMMANDS, "greet"}
     assert complete(home, "headrace re") == {"report"}
-    assert complete(home, "headrace run --p") == {"--prompt", "--param", "--processes"}
+    options = {"--prompt", "--prompt-file", "--param", "--priority", "--processes"}
+    assert complete(home, "headrace run --p") == options
     assert complete(home, "headrace greet --l") == {"--loudly"}
     assert complete(home, "headrace completion ") == {"bash", "zsh", "fish"}
     assert complete(home, "headrace nonsense --l") == set()

@@ -130,4 +130,6 @@ def test_the_text_names_the_function_and_covers_the_arguments_of_a_partial() -> 
     texts = [PromptFunction(functools.partial(greeting, word=word)).text for word in ("a", "a", "b")]
     assert texts[0] == texts[1] != texts[2]
     assert f"{__name__}.Asker.__call__ sha256:" in PromptFunction(Asker()).text
-    assert PromptFunction(str).text
+    assert PromptFunction(Asker().__call__).text == PromptFunction(Asker()).text
+    assert PromptFunction(str).text.startswith("builtins.str sha256:")
+    assert PromptFunction(repr).text.startswith("builtins.repr sha256:")

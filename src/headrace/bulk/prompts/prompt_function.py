@@ -85,11 +85,7 @@ def _plain_function(function: Any) -> Any:
     """The function that holds the code, inside of partials and objects that can be called."""
     while isinstance(function, functools.partial):
         function = function.func
-    if (
-        not hasattr(function, "__code__")
-        and not inspect.isbuiltin(function)
-        and not inspect.ismethod(function)
-    ):
+    if not inspect.isroutine(function) and not inspect.isclass(function):
         function = type(function).__call__
     return inspect.unwrap(function)
 
