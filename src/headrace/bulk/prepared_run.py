@@ -14,7 +14,6 @@ from headrace.bulk.executor import LocalExecutor, carry_over
 from headrace.bulk.journal import Journal
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.sources import Source
-from headrace.bulk.summary import Summary
 from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template
@@ -68,8 +67,8 @@ class PreparedRun:
             make_client, processes, max_in_flight, task.choices, task.answer, on_event, journal.spent
         )
 
-    def write_table(self, summary: Summary) -> bool:
-        """Write the table if there is one, unless the session ended because the input was changed.
+    def write_table(self) -> bool:
+        """Write the table if there is one, unless the input was changed: its rows could be other ones.
 
         Returns:
             Whether it was written.
@@ -77,7 +76,11 @@ class PreparedRun:
         Raises:
             InputError: It cannot be written.
         """
-        if self.table is None or isinstance(summary.stopped_by, InputError):
+        if self.table is None:
+            return False
+        try:
+            self.table.source.check_unchanged()
+        except InputError:
             return False
         self.table.write()
         return True

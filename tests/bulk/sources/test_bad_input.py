@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.bulk import Source, Task
@@ -122,6 +122,7 @@ def test_quoted_input_is_escaped_and_bounded(tmp_path: Path, case: int) -> None:
     assert len(message) < 1500
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1), st.text(), st.text())
 def test_any_header_and_id_are_escaped(
     tmp_path_factory: pytest.TempPathFactory, name: str, id: str, other: str

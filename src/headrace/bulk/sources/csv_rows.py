@@ -26,7 +26,7 @@ class CsvRows:
     def __init__(self, file: InputFile) -> None:
         self._file = file
         lines, complete = self._first_lines()
-        form = csv_form(lines, f"{file.name}:1", complete=complete)
+        form = csv_form(lines, file.name, complete=complete)
         self._delimiter, self._lines_above = form.delimiter, form.lines_above
         with closing(self._values()) as rows:
             begun, names = next(((begun, values) for begun, values in rows if values), (1, []))
