@@ -16,7 +16,7 @@ import attrs
 from headrace.errors import InputError
 
 _USUAL = ",;\t|"
-_UNUSUAL = re.compile(r"[#$*:=@\\^`~\x01\x1c-\x1f]")
+_UNUSUAL = re.compile(r"[#:\\^`~¦§\x01\x1c-\x1f]")
 """What may separate columns, but only if all rows agree: it may also be a part of a single name."""
 
 _DECLARATION = re.compile(r""""?sep=([^\w\s"]|\t)"?[\r\n]*""", re.ASCII)
@@ -74,7 +74,7 @@ def csv_form(lines: Sequence[str], name: str, *, complete: bool) -> CsvForm:
         return CsvForm(usual[0].delimiter, above)
     others = dict.fromkeys(_UNUSUAL.findall(rows[0]))
     found = [fit for each in others if (fit := _fit(rows, each, complete)) is not None]
-    found = [fit for fit in found if fit.share_of_rows == 1 and fit.all_named]
+    found = [fit for fit in found if fit.share_of_rows == 1 and fit.names_begin_with_text and fit.all_named]
     # A file of one column has no delimiter.
     return CsvForm(max(found).delimiter if found and len(rows) > 1 else ",", above)
 
