@@ -13,6 +13,7 @@ from headrace._support.text import listed, nearest, quoted
 ANY = st.text() | st.text("\x1b[31m\r\n\t\x00\u202e\u2028\x9b'\"")
 
 
+@settings(deadline=None)
 @given(ANY, st.integers(0, 100))
 def test_quoted_text_is_printable_and_bounded(text: str, times: int) -> None:
     shown = quoted(text * times)

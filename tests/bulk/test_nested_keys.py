@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.bulk import Source
@@ -82,6 +82,7 @@ objects = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=2), objects, max_size=4))
 def test_every_value_is_found_by_its_path_unless_a_column_has_that_name(row: dict[str, Any]) -> None:
     paths = list(_paths(row))

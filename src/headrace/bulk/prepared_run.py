@@ -17,7 +17,6 @@ from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.prompts import PromptLike
 from headrace.bulk.run_lock import set_aside
 from headrace.bulk.sources import Source
-from headrace.bulk.summary import Summary
 from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.client import Client
@@ -96,8 +95,8 @@ class PreparedRun:
             task.fail_on,
         )
 
-    def write_table(self, summary: Summary) -> bool:
-        """Write the table if there is one, unless the session ended because the input was changed.
+    def write_table(self) -> bool:
+        """Write the table if there is one, unless the input was changed: its rows could be other ones.
 
         Returns:
             Whether it was written.
@@ -105,7 +104,11 @@ class PreparedRun:
         Raises:
             InputError: It cannot be written.
         """
-        if self.table is None or isinstance(summary.stopped_by, InputError):
+        if self.table is None:
+            return False
+        try:
+            self.table.source.check_unchanged()
+        except InputError:
             return False
         self.table.write()
         return True

@@ -171,5 +171,5 @@ async def run(
                 opened.limiter.total_tokens = max_in_flight
             async with opened or nullcontext():
                 await bulk.perform(local)
-        await anyio.to_thread.run_sync(prepared.write_table, bulk.summary)
+        await anyio.to_thread.run_sync(prepared.write_table)
     return bulk.summary

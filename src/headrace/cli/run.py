@@ -256,7 +256,7 @@ def run(
                 summary = run_async(lambda: perform(bulk, workers, workers, display))
         except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
-        written = prepared.write_table(summary)
+        written = prepared.write_table()
     output.print(summary, out, table if written else None)
     sys.exit(exit_code(summary))
 

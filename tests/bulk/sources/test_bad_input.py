@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.bulk import InputCheck, Source, Task
@@ -40,7 +40,14 @@ def error_of(
         (b"a,b\n", ": has no rows below its header; add at least one"),
         (b"sep=;\n", ": has no header; put the names of the columns on the first line"),
         (b"a,b,a\n1,2,3\n", ":1: columns 1 and 3 have the same name 'a'; rename one"),
-        (b"\na,,\n1,2,3\n", ":2: columns 2 and 3 have no name; give each a name"),
+        (b"\na,,,b\n1,2,3,4\n", ":2: columns 2 and 3 have no name; give each a name"),
+        (b"a,,\n1,,\n1,,3\n", ":3: the value '3' is in a column without a name; give each column a name"),
+        (b'a,b\n1,2\n"x\n', ":3: unexpected end of data; close the quote that begins a value there"),
+        (
+            b'a,b\n"x \\"y\\"",2\n',
+            ":2: ',' expected after '\"'; in a value in quotes, write each quote twice",
+        ),
+        (b"<!DOCTYPE html>\n<p>Sign in", ": is HTML or XML; convert it to CSV or JSON"),
         (b"a,b\n1,2\n3,\x00\n", ":3: contains a NUL character; remove it"),
         (b"a,\x00b\n1,2\n", ":1: contains a NUL character; remove it"),
         (
@@ -129,6 +136,7 @@ def test_quoted_input_is_escaped_and_bounded(tmp_path: Path, case: int) -> None:
     assert len(message) < 1500
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1), st.text(), st.text())
 def test_any_header_and_id_are_escaped(
     tmp_path_factory: pytest.TempPathFactory, name: str, id: str, other: str

@@ -12,7 +12,6 @@ from typing import Any
 
 import openpyxl
 import pandas
-import polars
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -63,13 +62,12 @@ def test_any_values_are_read_back(tmp_path: Path, rows: list[tuple[Any, ...]]) -
     assert [row[2] for row in read] == pytest.approx([row[2] for row in rows])
 
 
-def test_files_of_pandas_and_polars_are_read(tmp_path: Path) -> None:
+def test_files_of_pandas_are_read(tmp_path: Path) -> None:
     rows = [{"id": f"q{n}", "text": f"Größe {n}", "n": n, "day": dt.date(2025, 3, n + 1)} for n in range(3)]
     pandas.DataFrame(rows).to_excel(tmp_path / "in.xlsx", index=False)
     expected = [row | {"day": f"2025-03-0{n + 1}"} for n, row in enumerate(rows)]
     assert rows_of(tmp_path / "in.xlsx") == expected
     assert [item.id for item in Source(tmp_path / "in.xlsx").items()] == ["q0", "q1", "q2"]
-    assert polars.DataFrame(rows)["id"].to_list() == ["q0", "q1", "q2"]
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ import attrs
 from headrace.errors import InputError
 
 _USUAL = ",;\t|"
-_UNUSUAL = re.compile(r"[#$*:=@\\^`~\x01\x1c-\x1f]")
+_UNUSUAL = re.compile(r"[#:\\^`~¦§\x01\x1c-\x1f]")
 """What may separate columns, but only if all rows agree: it may also be a part of a single name."""
 
-_DECLARATION = re.compile(r"""\ufeff?"?sep=([^\w\s"]|\t)"?[\r\n]*""", re.ASCII)
+_DECLARATION = re.compile(r""""?sep=([^\w\s"]|\t)"?[\r\n]*""", re.ASCII)
 """The first line by which a file tells Excel its delimiter."""
 
 BLANK = " \t\r\n\v\f"
@@ -47,12 +47,12 @@ class _Fit:
     delimiter: str = attrs.field(eq=False, order=False)
 
 
-def csv_form(lines: Sequence[str], where: str, *, complete: bool) -> CsvForm:
+def csv_form(lines: Sequence[str], name: str, *, complete: bool) -> CsvForm:
     """How to read the CSV file that begins with these lines.
 
     Args:
         lines: The first lines, with their ends; at least one is not blank.
-        where: The beginning of a message.
+        name: The file, for messages.
         complete: Whether these are all lines of the file.
 
     Raises:
@@ -67,14 +67,14 @@ def csv_form(lines: Sequence[str], where: str, *, complete: bool) -> CsvForm:
     if len(usual) > 1 and usual[0] == usual[1]:
         first, second = (repr(fit.delimiter) for fit in usual[:2])
         raise InputError(
-            f"{where}: both {first} and {second} could separate the columns; "
+            f"{name}:{above + 1}: both {first} and {second} could separate the columns; "
             f"put a line above the header: sep={usual[0].delimiter} or sep={usual[1].delimiter}"
         )
     if usual:
         return CsvForm(usual[0].delimiter, above)
     others = dict.fromkeys(_UNUSUAL.findall(rows[0]))
     found = [fit for each in others if (fit := _fit(rows, each, complete)) is not None]
-    found = [fit for fit in found if fit.share_of_rows == 1 and fit.all_named]
+    found = [fit for fit in found if fit.share_of_rows == 1 and fit.names_begin_with_text and fit.all_named]
     # A file of one column has no delimiter.
     return CsvForm(max(found).delimiter if found and len(rows) > 1 else ",", above)
 

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from typing import Any, TextIO
 
+from headrace._support.text import quoted
 from headrace.bulk.sources.csv_delimiter import BLANK, csv_form
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.header import checked_columns
@@ -26,23 +27,30 @@ class CsvRows:
     def __init__(self, file: InputFile) -> None:
         self._file = file
         lines, complete = self._first_lines()
-        form = csv_form(lines, f"{file.name}:1", complete=complete)
+        form = csv_form(lines, file.name, complete=complete)
         self._delimiter, self._lines_above = form.delimiter, form.lines_above
         with closing(self._values()) as rows:
             begun, names = next(((begun, values) for begun, values in rows if values), (1, []))
         if not names:
             raise InputError(f"{file.name}: has no header; put the names of the columns on the first line")
         self.columns: list[str] = checked_columns(names, f"{file.name}:{begun}")
+        self._width = len(names)
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        columns = len(self.columns)
         rows = ((line, values) for line, values in self._values() if values)
         next(rows)
         for line, values in rows:
-            if len(values) != len(self.columns):
+            if len(values) != self._width:
                 raise InputError(
-                    f"{self._file.name}:{line}: {len(values)} values, but the header has {len(self.columns)}"
+                    f"{self._file.name}:{line}: {len(values)} values, but the header has {self._width}"
                 )
-            yield line, dict(zip(self.columns, values, strict=True))
+            if nameless := [value for value in values[columns:] if value]:
+                raise InputError(
+                    f"{self._file.name}:{line}: the value {quoted(nameless[0])} is in a column "
+                    "without a name; give each column a name"
+                )
+            yield line, dict(zip(self.columns, values, strict=False))
 
     def _first_lines(self) -> tuple[list[str], bool]:
         """The first lines, of which one is not blank, and whether these are all lines."""
@@ -83,6 +91,15 @@ class CsvRows:
                     yield begun, values
                     begun = above + reader.line_num + 1
             except csv.Error as error:
-                raise InputError(f"{self._file.name}:{begun}: {error}") from None
+                raise InputError(f"{self._file.name}:{begun}: {error}; {_advice(error)}") from None
             except UnicodeDecodeError:
                 raise self._file.not_utf8() from None
+
+
+def _advice(error: csv.Error) -> str:
+    """What to do about an error of the reader."""
+    if "end of data" in str(error):
+        return "close the quote that begins a value there"
+    if "field limit" in str(error):
+        return "a quote may not be closed"
+    return "in a value in quotes, write each quote twice"

@@ -12,11 +12,14 @@ SourceKind = Literal["csv", "jsonl", "json", "batch", "parquet", "arrow", "excel
 
 _BINARY: tuple[tuple[bytes, Literal["parquet", "arrow", "zip"]], ...] = (
     (b"PAR1", "parquet"),
-    (b"ARROW1", "arrow"),
+    (b"ARROW1\x00\x00", "arrow"),
     (b"\xff\xff\xff\xff", "arrow"),  # the stream format
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
 )
+
+_AFTER_A_NAME = (b",", b";", b"\t", b"|", b"\r", b"\n")
+"""What follows ``PAR1`` if that is the name of the first column of a CSV file."""
 
 _REFUSED = (
     (b"FEA1", "is Feather of version 1; write it again as version 2, which is Arrow"),
@@ -43,6 +46,8 @@ def detect_kind(file: InputFile) -> SourceKind:
     """
     head = file.head
     binary = next((kind for magic, kind in _BINARY if head.startswith(magic)), None)
+    if head[4:5] in _AFTER_A_NAME and binary == "parquet":
+        binary = None
     if binary is not None:
         kind: SourceKind = "excel" if binary == "zip" else binary
         if file.compression:
@@ -112,6 +117,8 @@ def _text_kind(file: InputFile) -> SourceKind:
             if text.startswith(b"["):
                 after = text[1:].lstrip()
                 return "json" if not after or after[0] in _JSON_VALUE else "csv"
+            if text[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+                raise InputError(f"{file.name}: is HTML or XML; convert it to CSV or JSON")
             if text:
                 return "csv"
     raise InputError(f"{file.name}: the file is empty")

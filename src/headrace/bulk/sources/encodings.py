@@ -23,17 +23,19 @@ _MARKS = (
 _LIKELY = ("cp1252", "cp1251", "gb18030", "shift_jis", "euc_kr")
 """Encodings of old programs: Western Europe, Cyrillic, Chinese, Japanese, Korean."""
 
+_LESS_LIKELY = ("cp1250", "cp850", "mac_roman", "big5")
+"""Eastern Europe, DOS, old Macs, Taiwan: named only if no other encoding fits."""
+
 _COMMON = (
     *_LIKELY,
+    *_LESS_LIKELY,
     "utf-8",
     "utf-16",
     "utf-16-le",
     "utf-16-be",
     "utf-32",
     "latin-1",
-    "cp1250",
     "cp437",
-    "mac_roman",
 )
 
 _WORD = re.compile(r"[^\W\d_]+")
@@ -77,16 +79,18 @@ def encoding_without_mark(head: bytes) -> str | None:
 
 def likely_encodings(text: bytes) -> list[str]:
     """The encodings in which most words of a text that is not UTF-8 look like words."""
-    found = []
-    for encoding in _LIKELY:
-        try:
-            words = _WORD.findall(text.decode(encoding))
-        except UnicodeDecodeError:
-            continue
-        foreign = [word for word in words if not word.isascii()]
-        if foreign and sum(map(_looks_like_a_word, foreign)) * 5 >= len(foreign) * 4:
-            found.append(encoding)
-    return found
+    groups = ([each for each in group if _fits(text, each)] for group in (_LIKELY, _LESS_LIKELY))
+    return next(filter(None, groups), [])
+
+
+def _fits(text: bytes, encoding: str) -> bool:
+    try:
+        # Incremental, because a character may be cut at the end.
+        words = _WORD.findall(codecs.getincrementaldecoder(encoding)().decode(text))
+    except UnicodeDecodeError:
+        return False
+    foreign = [word for word in words if not word.isascii()]
+    return bool(foreign) and sum(map(_looks_like_a_word, foreign)) * 5 >= len(foreign) * 4
 
 
 def _looks_like_a_word(word: str) -> bool:
@@ -97,9 +101,16 @@ def _looks_like_a_word(word: str) -> bool:
     return word in (word.lower(), word.upper(), word.capitalize())
 
 
-def undecodable(where: str, encoding: str, text: bytes) -> InputError:
+def undecodable(where: str, encoding: str, error: UnicodeError) -> InputError:
     """The error for bytes that are not text in an encoding; ``where`` names their place."""
-    likely = [] if encoding.startswith(("utf-16", "utf-32")) else likely_encodings(text)
+    if encoding.startswith(("utf-16", "utf-32")):
+        return InputError(
+            f"{where}: not {_shown(encoding)} ({getattr(error, 'reason', error)}); "
+            "copy or download the file again, or name another encoding with encoding="
+        )
+    likely: list[str] = []
+    if isinstance(error, UnicodeDecodeError):
+        likely = likely_encodings(error.object[max(0, error.start - 100) :][:1000])
     if not likely:
         return InputError(f"{where}: not {_shown(encoding)}; name the encoding with encoding=, like cp1252")
     return InputError(
@@ -146,11 +157,10 @@ class Utf8Converter(io.RawIOBase):
         return size
 
     def _undecodable(self, error: UnicodeError) -> InputError:
-        line, text = self._line, b""
+        line = self._line
         if isinstance(error, UnicodeDecodeError):
             line += error.object[: error.start].decode(self._encoding, "ignore").count("\n")
-            text = error.object[max(0, error.start - 100) :][:1000]
-        return undecodable(f"{self._name}:{line}", self._encoding, text)
+        return undecodable(f"{self._name}:{line}", self._encoding, error)
 
     def close(self) -> None:
         self._file.close()

@@ -147,10 +147,8 @@ class InputFile:
                 try:
                     line.decode()
                 except UnicodeDecodeError as error:
-                    return undecodable(
-                        f"{self.name}:{number}", "utf-8", line[max(0, error.start - 100) :][:1000]
-                    )
-        return undecodable(self.name, "utf-8", b"")
+                    return undecodable(f"{self.name}:{number}", "utf-8", error)
+        return undecodable(self.name, "utf-8", UnicodeError())
 
     def digest(self) -> str:
         """SHA-256 of the bytes of the file and of an encoding that the user named, in hex."""

@@ -9,7 +9,13 @@ from headrace.errors import InputError
 
 
 def checked_columns(names: Sequence[str], where: str) -> list[str]:
-    """The names of columns; raises `InputError`, whose message begins with ``where``, if two are the same."""
+    """The names of columns without nameless ones at the end, as spreadsheets write them.
+
+    Raises:
+        InputError: Two names are the same; the message begins with ``where``.
+    """
+    while len(names) > 1 and not names[-1].strip():
+        names = names[:-1]
     places: dict[str, int] = {}
     for place, name in enumerate(names, 1):
         if name in places:

@@ -16,8 +16,10 @@ from headrace.errors import InputError
 _BLOCK = 128 * 1024
 _LONGEST_OBJECT = 64 * 1024 * 1024
 
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+("?)|[{}\[\]]', re.DOTALL)
-"""A string or a bracket. The end of a string is missing if the text ends before it."""
+_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+([{}\[\]])', re.DOTALL)
+"""Everything up to the next bracket outside strings; no match if a string does not end."""
+
+_NO_SPACE = re.compile(rb"[^ \t\r\n]")
 
 _OTHER_VALUES = {b"[": "an array", b'"': "a string", b"t": "a boolean", b"f": "a boolean", b"n": "null"}
 
@@ -123,25 +125,14 @@ class _Text:
 
     def size_of_object(self) -> int | None:
         """The size of the object that begins here; None if it does not end, or is too large."""
-        depth, size = 0, 0
+        depth, place = 0, self._begin
         while True:
-            for token in _TOKEN.finditer(self._text, self._begin + size):
-                byte = token[0][:1]
-                if byte == b'"':
-                    if not token[1]:
-                        size = token.start() - self._begin
-                        break
-                elif byte in b"{[":
-                    depth += 1
-                else:
-                    depth -= 1
-                    if not depth:
-                        return token.end() - self._begin
-            else:
-                size = len(self._text) - self._begin
+            while found := _TO_BRACKET.match(self._text, place):
+                place = found.end()
+                depth += 1 if found[1] in b"{[" else -1
+                if not depth:
+                    return place - self._begin
             if self.ended or len(self._text) - self._begin > _LONGEST_OBJECT:
                 return None
+            place -= self._begin
             self._read_more()
-
-
-_NO_SPACE = re.compile(rb"[^ \t\r\n]")

@@ -38,7 +38,7 @@ def _not_json(text: bytes, where: str, error: Exception) -> InputError:
     try:
         text.decode()
     except UnicodeDecodeError as wrong:
-        return undecodable(where, "utf-8", text[max(0, wrong.start - 100) :][:1000])
+        return undecodable(where, "utf-8", wrong)
     return InputError(f"{where}: not JSON: {error}")
 
 
