@@ -9,7 +9,6 @@ import shutil
 import stat
 import sys
 import tempfile
-import weakref
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -81,11 +80,15 @@ class InputFile:
         except OSError as error:
             raise InputError(f"{self.name}: {error.strerror}") from error
 
+    def __del__(self) -> None:
+        copy = getattr(self, "_copy", None)
+        if copy is not None:
+            copy.close()
+
     def _copied(self, stream: IO[bytes]) -> IO[bytes]:
         if stream.isatty():
             raise InputError(f"{self.name}: is a terminal; name a file, or pipe one in")
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - kept open as long as the source
-        weakref.finalize(self, copy.close)
         try:
             shutil.copyfileobj(stream, copy)
             copy.flush()
