@@ -72,21 +72,36 @@ def _without_views(schema: Any) -> Any:
     """The schema without view types, which Polars uses and for which pyarrow lacks functions."""
     import pyarrow
 
-    def plain(kind: Any) -> Any:
-        if pyarrow.types.is_dictionary(kind):
-            return plain(kind.value_type) if plain(kind.value_type) != kind.value_type else kind
-        if pyarrow.types.is_string_view(kind):
-            return pyarrow.large_string()
-        return pyarrow.large_binary() if pyarrow.types.is_binary_view(kind) else kind
+    fields = [field.with_type(_plain_type(field.type)) for field in schema]
+    return pyarrow.schema(fields, schema.metadata)
 
-    return pyarrow.schema([pyarrow.field(field.name, plain(field.type), field.nullable) for field in schema])
+
+def _plain_type(kind: Any) -> Any:
+    import pyarrow
+
+    types = pyarrow.types
+    if types.is_string_view(kind):
+        return pyarrow.large_string()
+    if types.is_binary_view(kind):
+        return pyarrow.large_binary()
+    if types.is_dictionary(kind) and _plain_type(kind.value_type) != kind.value_type:
+        return _plain_type(kind.value_type)
+    if types.is_list(kind) or types.is_large_list(kind):
+        make_list = pyarrow.list_ if types.is_list(kind) else pyarrow.large_list
+        return make_list(_plain_type(kind.value_type))
+    if types.is_struct(kind):
+        inner = (kind.field(place) for place in range(kind.num_fields))
+        return pyarrow.struct([field.with_type(_plain_type(field.type)) for field in inner])
+    return kind
 
 
 def _cast(column: Any, kind: Any) -> Any:
     """A column as another type."""
     import pyarrow
 
-    if pyarrow.types.is_dictionary(column.type) and column.type != kind:
+    if column.type == kind:
+        return column
+    if pyarrow.types.is_dictionary(column.type):
         values = column.dictionary.cast(kind)
         return pyarrow.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
-    return column if column.type == kind else column.cast(kind)
+    return column.cast(kind)
