@@ -66,9 +66,10 @@ __all__ = [
 __all__ += _errors
 _fixup_module_metadata(__all__, globals())
 
-__all__ += ["audio", "file", "image"]
+__all__ += ["audio", "file", "image", "run"]
 
 if typing.TYPE_CHECKING:
+    from headrace.bulk.run import run
     from headrace.wire.message_parts import audio, file, image
 else:  # for a type checker too, any name would exist
 
@@ -78,5 +79,9 @@ else:  # for a type checker too, any name would exist
             from headrace.wire import message_parts
 
             return getattr(message_parts, name)
+        if name == "run":
+            from headrace.bulk.run import run
+
+            return run
         renamed = {"Answered": "ParsedReply", "Ending": "StreamResult", "Piece": "Chunk"}
         return _renamed_member(name, renamed, globals())

@@ -153,7 +153,7 @@ async def test_a_cancelled_run_keeps_finished_items(products: Path, read_lines: 
     out = products.with_name("out.jsonl")
     endpoint = FakeEndpoint("a", "a", "a", otherwise=Answer(delay=3600))
     async with endpoint.client(max_in_flight=1) as client, anyio.create_task_group() as group:
-        group.start_soon(functools.partial(run, client, products, prompt="{name}", out=out))
+        group.start_soon(run(client, products, prompt="{name}", out=out).perform)
         while not out.exists() or len(read_lines(out)) < 3:  # noqa: ASYNC110 - a file has no event
             await anyio.sleep(0.01)
         group.cancel_scope.cancel()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 from headrace import Client
-from headrace.bulk import Source, Summary, Task, run
+from headrace.bulk import Result, Source, Task, run
 
 
 def text_of(row: dict[str, Any]) -> str:
@@ -20,7 +20,7 @@ def messages_of(row: Mapping[str, Any]) -> list[dict[str, str]]:
 
 async def prompts(client: Client) -> None:
     source = Path("in.csv")
-    assert_type(await run(client, source, out="out.jsonl", prompt="{name}"), Summary)
+    assert_type(await run(client, source, out="out.jsonl", prompt="{name}"), Result)
     await run(client, source, out="out.jsonl", prompt=Path("ask.j2"), system=Path("system.txt"))
     await run(client, source, out="out.jsonl", prompt=text_of, template="jinja", on_missing="fail-row")
     await run(client, source, out="out.jsonl", prompt=messages_of, tags={"a": "@b"}, priority="@c")

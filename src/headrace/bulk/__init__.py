@@ -10,9 +10,11 @@ from headrace.bulk.journal import Journal
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import JournalEntry, OutputLine, decode_line
 from headrace.bulk.process_executor import ProcessExecutor
+from headrace.bulk.result import Result
 from headrace.bulk.run import run
+from headrace.bulk.run_handle import Run
 from headrace.bulk.run_lock import lock_run
-from headrace.bulk.sources import Item, Source, SourceKind
+from headrace.bulk.sources import Item, RowSource, Source, SourceKind
 from headrace.bulk.sources.arrow_values import json_values
 from headrace.bulk.summary import Summary
 from headrace.bulk.tables import write_table
@@ -25,6 +27,9 @@ __all__ = [
     "Journal",
     "LocalExecutor",
     "ProcessExecutor",
+    "Result",
+    "RowSource",
+    "Run",
     "Source",
     "Summary",
     "Task",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol
 
 import anyio
 import attrs
@@ -17,7 +17,7 @@ from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.pending_results import PendingResults
-from headrace.bulk.sources import Item, Source
+from headrace.bulk.sources import Item, RowSource, Source
 from headrace.bulk.summary import Summary
 from headrace.bulk.task import Task
 from headrace.calls import Request
@@ -78,10 +78,12 @@ class BulkRun:
         wait_for_endpoint: Seconds to wait without a success before the session ends.
         deadline: Seconds from the start after which the session ends and drops the calls in flight; None for
             no deadline.
+        summary: The totals to update; None for new ones.
         notify: Called with a line of text while a stop waits for calls; by default it is logged as a warning.
 
     Attributes:
         summary: The totals, updated during the run.
+        on_stored: Called after results were written.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class BulkRun:
         *,
         wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
         deadline: float | None = None,
+        summary: Summary | None = None,
         notify: Callable[[str], None] = _log.warning,
     ) -> None:
         self._task = task
@@ -101,12 +104,22 @@ class BulkRun:
         self._deadline = deadline
         self._stopping = anyio.Event()
         self._pending = PendingResults()
-        self._input = iter(task.source.items())
+        self._input: Any = self._open_input()
         self._drawn: dict[int, WorkItem] = {}
         self._cut_short = False
         self._check = total if isinstance(total, InputCheck) else None
-        self.summary: Summary = Summary(total if isinstance(total, int) else 0)
+        self.summary: Summary = Summary(0) if summary is None else summary
+        self.summary.total = total if isinstance(total, int) else 0
+        self.on_stored: Callable[[], None] = lambda: None
         self._count()
+
+    def _open_input(self) -> Any:
+        source = self._task.source
+        if isinstance(source, RowSource) and source.is_async:
+            self._is_async = True
+            return source.async_items()
+        self._is_async = False
+        return iter(source.items())
 
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written.
@@ -146,7 +159,7 @@ class BulkRun:
 
     async def _check_rest(self) -> None:
         """Check the rest of the input beside the sending."""
-        while self._check is not None and not self._check.finished:
+        while self._check is not None and self._check.reads_ahead and not self._check.finished:
             await anyio.sleep(_CHECK_INTERVAL)
             self._advance(_CHECK_TIME)
 
@@ -216,7 +229,8 @@ class BulkRun:
             group.start_soon(self._sync_regularly)
             with anyio.CancelScope() as calls:
                 group.start_soon(drop_hung_calls, executor, self._stopping, calls, self._notify)
-                await executor.work(self._items(), handle)
+                items: Any = self._async_items() if self._is_async else self._items()
+                await executor.work(items, handle)
             group.cancel_scope.cancel()
         self._store(self._pending.end_pass(exhausted=not self._cut_short))
 
@@ -239,12 +253,45 @@ class BulkRun:
                 self._drawn[work_item.index] = work_item
                 yield work_item
 
+    async def _async_items(self) -> AsyncIterator[WorkItem]:
+        """See `_items`, for an async input."""
+        for work_item in self._items():  # those that an earlier pass has drawn
+            yield work_item
+        while not self._must_stop():
+            try:
+                item = self._checked(await anext(self._input, None))
+            except InputError as error:
+                self._end_with(error)
+                return
+            if item is None:
+                return
+            if not self._journal.is_done(item):
+                work_item = self._work_item(item)
+                self._drawn[work_item.index] = work_item
+                yield work_item
+
     def _next_item(self) -> Item | None:
-        try:
-            return next(self._input, None)
-        except InputError as error:
-            self._cut_short, self._pending.ended_by = True, error
+        if self._is_async:
             return None
+        try:
+            return self._checked(next(self._input, None))
+        except InputError as error:
+            self._end_with(error)
+            return None
+
+    def _checked(self, item: Item | None) -> Item | None:
+        """Check an item that could not be read before."""
+        check = self._check
+        if check is not None and not check.reads_ahead:
+            if item is None:
+                check.finished = True
+            else:
+                check.add(item)
+            self._count()
+        return item
+
+    def _end_with(self, error: InputError) -> None:
+        self._cut_short, self._pending.ended_by = True, error
 
     def _must_stop(self) -> bool:
         self._cut_short = self._pending.stops_drawing or self._stopping.is_set()
@@ -269,3 +316,4 @@ class BulkRun:
         for result in results:
             del self._drawn[result.index]
             self.summary.add(result)
+        self.on_stored()

@@ -44,11 +44,14 @@ class InputCheck:
         done: How many of them are done.
         failed: How many of these failed.
         finished: Whether the whole input was read.
+        reads_ahead: Whether `advance` reads the input. Rows that can be read only once are checked by `add`
+            when they are drawn.
     """
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._items: Iterator[Item] = iter(task.source.items())
+        self.reads_ahead: bool = getattr(task.source, "repeatable", True)
+        self._items: Iterator[Item] = iter(task.source.items() if self.reads_ahead else ())
         self._ids = IdTable(0)
         self._done_items: DoneItems | None = None
         self._changed: list[Item] = []
@@ -62,7 +65,7 @@ class InputCheck:
 
     def finish(self) -> int:
         """Read the rest, and return the number of items; raises `InputError` as `advance` does."""
-        while not self.finished:
+        while self.reads_ahead and not self.finished:
             self.advance(60.0)
         return self.total
 
@@ -73,12 +76,14 @@ class InputCheck:
             InputError: An item is not valid, an id occurs twice, a done item's row has changed, or the input
                 has no items.
         """
+        if not self.reads_ahead:
+            return
         end = time.perf_counter() + seconds
         while not self.finished:
             self._read_some()
             if time.perf_counter() >= end:
                 break
-        if not self.total:
+        if not self.total and self._task.source.kind != "rows":  # a program may have no rows
             raise InputError(f"{self._task.source.name}: no items")
         self._refuse_changed()
 
@@ -86,12 +91,20 @@ class InputCheck:
         self.finished = True
         for item in islice(self._items, _ITEMS_PER_STEP):
             self.finished = False
-            self._task.check_item(item)
-            if not self._ids.set(item.id, b""):
-                raise InputError(_duplicate(self._task.source, item))
-            self.total += 1
-            if self._done_items is not None:
-                self._compare(item, self._done_items)
+            self._add(item)
+
+    def add(self, item: Item) -> None:
+        """Check an item that was drawn; raises `InputError` as `advance` does."""
+        self._add(item)
+        self._refuse_changed()
+
+    def _add(self, item: Item) -> None:
+        self._task.check_item(item)
+        if not self._ids.set(item.id, b""):
+            raise InputError(_duplicate(self._task.source, item, self.reads_ahead))
+        self.total += 1
+        if self._done_items is not None:
+            self._compare(item, self._done_items)
 
     def compare(self, done_items: DoneItems) -> None:
         """Count the items that are done, also among those that `advance` will read.
@@ -100,7 +113,7 @@ class InputCheck:
             InputError: A done item's row has changed.
         """
         self._done_items = done_items
-        if done_items.done:
+        if done_items.done and self.reads_ahead:
             for item in islice(self._task.source.items(), self.total):
                 self._compare(item, done_items)
             self._refuse_changed()
@@ -131,11 +144,15 @@ class InputCheck:
         )
 
 
-def _duplicate(source: TaskInput, second: Item) -> str:
-    """A message that names both items of an id."""
-    first = next(item for item in source.items() if item.id == second.id)
+def _duplicate(source: TaskInput, second: Item, repeatable: bool) -> str:
+    """A message that names the item, and the first one with its id if the input can be read again."""
     unit = "line" if source.kind in {"csv", "jsonl", "batch"} else "row"
+    first = ""
+    if repeatable:
+        line = next(item.line for item in source.items() if item.id == second.id)
+        first = f", first in {unit} {line}"
+    name = "id" if source.id_column is None else source.id_column
     return (
-        f"{source.where(second.line)}: duplicate {source.id_column} {quoted(second.id)}, "
-        f"first in {unit} {first.line}; name a column of distinct ids with id_column="
+        f"{source.where(second.line)}: duplicate {name} {quoted(second.id)}{first}; "
+        "name a column of distinct ids with id_column="
     )

@@ -13,10 +13,12 @@ import attrs
 from headrace.bulk.executor import LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
+from headrace.bulk.memory_journal import MemoryJournal
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.prompts import PromptLike
+from headrace.bulk.result import Result
 from headrace.bulk.run_lock import set_aside
-from headrace.bulk.sources import Source
+from headrace.bulk.sources import IdFunction, RowsLike, RowSource, Source, as_input
 from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.client import Client
@@ -32,7 +34,7 @@ class PreparedRun:
 
     task: Task
     check: InputCheck
-    out: Path
+    out: Path | None
     table: Table | None
 
     @contextmanager
@@ -44,7 +46,7 @@ class PreparedRun:
         keep_done: bool = False,
         fresh: bool = False,
         command: str | None = None,
-    ) -> Iterator[Journal]:
+    ) -> Iterator[Journal | MemoryJournal]:
         """The journal, compared with the input; see `headrace.bulk.run` for the arguments.
 
         ``command`` is the command that begins the run, without secrets.
@@ -53,22 +55,39 @@ class PreparedRun:
             InputError: The row of a done item has changed.
             JournalError: It belongs to another run, is in use, is damaged, or cannot be written.
         """
+        if self.out is None:
+            if retry_failed or resend_changed or keep_done or fresh:
+                raise InputError("out=: a run without an output cannot be resumed; name a file")
+            yield MemoryJournal()
+            return
         if fresh:
             set_aside(self.out, Path(f"{self.out}.journal"))
         fingerprint = self.task.fingerprint()
         with Journal(self.out, fingerprint, keep_done=keep_done, command=command) as journal:
             if retry_failed and journal.failed:
                 self.check.finish()
-                journal.remove(lambda id: journal.has_failed(id) and id in self.check)
+                everything = not self.check.reads_ahead
+                journal.remove(lambda id: journal.has_failed(id) and (everything or id in self.check))
             if resend_changed and journal.done:
+                if not self.check.reads_ahead:
+                    raise InputError(
+                        'changed="resend": needs rows that can be read twice, like a list or a file'
+                    )
                 items = self.task.source.items()
                 changed = {item.id for item in items if self.check.has_changed(item, journal)}
                 journal.remove(changed.__contains__)
             self.check.compare(journal)
             yield journal
 
+    def result(self, journal: Journal | MemoryJournal) -> Result:
+        """The result of the session, with totals of zero."""
+        output = journal.path if isinstance(journal, Journal) else journal.content
+        source = self.task.source
+        assert isinstance(source, Source | RowSource)
+        return Result(0, source=source, output=output)
+
     def local_executor(
-        self, client: Client, journal: Journal, max_in_flight: int | None = None
+        self, client: Client, journal: Journal | MemoryJournal, max_in_flight: int | None = None
     ) -> LocalExecutor:
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, journal.spent)
@@ -77,7 +96,7 @@ class PreparedRun:
     def process_executor(
         self,
         make_client: Callable[[], Client],
-        journal: Journal,
+        journal: Journal | MemoryJournal,
         processes: int,
         max_in_flight: int,
         on_event: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
@@ -115,13 +134,13 @@ class PreparedRun:
 
 
 def prepare_run(
-    source: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    source: RowsLike,
+    out: str | os.PathLike[str] | None,
     model: str | None,
     *,
     prompt: PromptLike | None = None,
     encoding: str | None = None,
-    id_column: str | None = None,
+    id_column: str | IdFunction | None = None,
     limit: int | None = None,
     table: str | os.PathLike[str] | None = None,
     **arguments: Any,
@@ -142,11 +161,15 @@ def prepare_run(
     Raises:
         InputError: The input, the prompt or the table is not valid.
     """
-    items = Source(source, id_column, limit, encoding)
-    checked_table = None if table is None else Table(table, items, out)
+    items = as_input(source, id_column, limit, encoding)
+    checked_table = None
+    if table is not None:
+        if not isinstance(items, Source) or out is None:
+            raise InputError("table=: is for an input file and out=; for rows, use the result's to_pandas()")
+        checked_table = Table(table, items, out)
     task = Task(
         items, prompt, model, **{name: value for name, value in arguments.items() if value is not None}
     )
     check = InputCheck(task)
     check.advance(FIRST_PART)
-    return PreparedRun(task=task, check=check, out=Path(out), table=checked_table)
+    return PreparedRun(task=task, check=check, out=None if out is None else Path(out), table=checked_table)

@@ -1,10 +1,10 @@
-"""`headrace.bulk.run`: runs a prompt over a file, from Python."""
+"""`headrace.run`: runs a prompt over rows, from Python."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Literal
 
 import anyio.to_thread
@@ -14,22 +14,23 @@ from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.prompts import PromptLike, TemplateLanguage
 from headrace.bulk.prompts.examples import ExamplesLike
-from headrace.bulk.summary import Summary
+from headrace.bulk.run_handle import Run, Session
+from headrace.bulk.sources import IdFunction, RowsLike
 from headrace.bulk.task import OnMissing
 from headrace.client import Client
 from headrace.errors import SettingsError
 
 
-async def run(
+def run(
     client: Client | Callable[[], Client],
-    source: str | os.PathLike[str],
+    rows: RowsLike,
     *,
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
     prompt: PromptLike | None = None,
     choices: Iterable[str] | None = None,
     answer: Any = None,
     fail_on: FailOn = DEFAULT_FAIL_ON,
-    id_column: str | None = None,
+    id_column: str | IdFunction | None = None,
     encoding: str | None = None,
     system: str | os.PathLike[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -51,8 +52,10 @@ async def run(
     fresh: bool = False,
     processes: int = 1,
     table: str | os.PathLike[str] | None = None,
-) -> Summary:
-    """Run a prompt over a file, as ``headrace run`` does.
+) -> Run:
+    """Run a prompt over rows, as ``headrace run`` does over a file.
+
+    Await the run for its `Result`, or enter it to follow it; see `Run`. Nothing is read before that.
 
     Outcomes are appended to ``out`` in OpenAI's batch output format. Another call with the same arguments
     continues where the last one stopped. Rows are matched by their ids: rows that were added to the input are
@@ -66,8 +69,11 @@ async def run(
     Args:
         client: An open client, or a callable that makes one, which is opened and closed here. Its model is
             used.
-        source: CSV, JSONL, a JSON array, Parquet, Arrow, Excel or OpenAI's batch format; see `Source`.
-        out: The output file, which is also the journal.
+        rows: The path of a file: CSV, JSONL, a JSON array, Parquet, Arrow, Excel or OpenAI's batch format,
+            see `Source`. Or rows of Python code: a pandas or Polars data frame, a pyarrow table, a data set,
+            an iterable or an async iterable of mappings or of objects with fields; see `RowSource`.
+        out: The output file, which is also the journal. None keeps the outcomes in memory, and nothing on
+            disk; such a run cannot be resumed.
         prompt: A template over the columns of the input, like ``"Sort {name}"``; a `pathlib.Path` of a file
             with one; or a function that gets the row and returns the prompt, or a list of messages. None for
             ``messages`` alone and for the batch format.
@@ -76,8 +82,8 @@ async def run(
         fail_on: Which answers fail because of the way they ended: "length" (cut off at the output limit),
             "content_filter" and "refusal", as a list or as one text with commas. "none" keeps all. By default
             the last two fail. An answer that does not fit ``choices`` or ``answer`` fails in any case.
-        id_column: The column of the ids; None for ``custom_id`` or ``id``. Without such a column, ids are
-            made of the rows' contents.
+        id_column: The column of the ids, or for rows of Python code a function that makes the id of a row;
+            None for ``custom_id`` or ``id``. Without such a column, ids are made of the rows' contents.
         encoding: The encoding of text input, like "cp1252"; None for UTF-8, or for what its byte order mark
             says.
         system: A system message for each prompt: a template, or a `pathlib.Path` of a file with one.
@@ -112,7 +118,7 @@ async def run(
             ``.parquet``; see `write_table`.
 
     Returns:
-        The totals of the run.
+        The run, not begun. Awaiting it returns a `Result`.
 
     Raises:
         InputError: The input, the prompt or the table is not valid; nothing was sent.
@@ -120,56 +126,76 @@ async def run(
         SettingsError: A setting is not valid; nothing was sent.
 
     Example:
-        ``await run(client, "products.csv", out="answers.jsonl", prompt="Category of {name}?")``
+        ```python
+        result = await headrace.run(client, frame, out="answers.jsonl", prompt="Category of {name}?")
+        frame = result.to_pandas()
+        ```
     """
-    if isinstance(client, Client):
-        if processes != 1:
-            raise SettingsError(
-                f"processes={processes}: needs a callable that makes a client, like "
-                "functools.partial(headrace.Client, …), because each process has its own client"
+    task_arguments = {
+        "prompt": prompt,
+        "choices": choices,
+        "answer": answer,
+        "fail_on": fail_on,
+        "id_column": id_column,
+        "encoding": encoding,
+        "system": system,
+        "parameters": parameters,
+        "template": template,
+        "messages": messages,
+        "examples": examples,
+        "model_column": model_column,
+        "tags": tags,
+        "priority": priority,
+        "extra_body": extra_body,
+        "on_missing": on_missing,
+        "limit": limit,
+        "table": table,
+    }
+    journal_options: dict[str, Any] = {
+        "retry_failed": retry_failed,
+        "resend_changed": changed == "resend",
+        "keep_done": keep_done,
+        "fresh": fresh,
+    }
+
+    @asynccontextmanager
+    async def open_session() -> AsyncIterator[Session]:
+        opened, make_client = _client_of(client, processes)
+        prepared = prepare_run(rows, out, opened.settings.model, **task_arguments)
+        with prepared.open_journal(**journal_options) as journal:
+            result = prepared.result(journal)
+            bulk = BulkRun(
+                prepared.task,
+                journal,
+                prepared.check,
+                wait_for_endpoint=wait_for_endpoint,
+                deadline=deadline,
+                summary=result,
             )
-        opened: Client | None = None
-    else:
-        make_client, client = client, client()
-        opened = client
-    prepared = prepare_run(
-        source,
-        out,
-        client.settings.model,
-        prompt=prompt,
-        choices=choices,
-        answer=answer,
-        fail_on=fail_on,
-        id_column=id_column,
-        encoding=encoding,
-        system=system,
-        parameters=parameters,
-        template=template,
-        messages=messages,
-        examples=examples,
-        model_column=model_column,
-        tags=tags,
-        priority=priority,
-        extra_body=extra_body,
-        on_missing=on_missing,
-        limit=limit,
-        table=table,
-    )
-    with prepared.open_journal(
-        retry_failed=retry_failed, resend_changed=changed == "resend", keep_done=keep_done, fresh=fresh
-    ) as journal:
-        bulk = BulkRun(
-            prepared.task, journal, prepared.check, wait_for_endpoint=wait_for_endpoint, deadline=deadline
+            if make_client is not None and processes != 1:
+                most = max_in_flight or opened.settings.max_in_flight
+                async with prepared.process_executor(make_client, journal, processes, most) as executor:
+                    yield Session(bulk, executor, result)
+            else:
+                local = prepared.local_executor(opened, journal, max_in_flight)
+                if make_client is not None and max_in_flight is not None:
+                    opened.limiter.total_tokens = max_in_flight
+                async with nullcontext() if make_client is None else opened:
+                    yield Session(bulk, local, result)
+            await anyio.to_thread.run_sync(prepared.write_table)
+
+    return Run(open_session)
+
+
+def _client_of(
+    client: Client | Callable[[], Client], processes: int
+) -> tuple[Client, Callable[[], Client] | None]:
+    """The client, and what made it; None if the caller has opened it."""
+    if not isinstance(client, Client):
+        return client(), client
+    if processes != 1:
+        raise SettingsError(
+            f"processes={processes}: needs a callable that makes a client, like "
+            "functools.partial(headrace.Client, …), because each process has its own client"
         )
-        if processes != 1:
-            most = max_in_flight or client.settings.max_in_flight
-            async with prepared.process_executor(make_client, journal, processes, most) as executor:
-                await bulk.perform(executor)
-        else:
-            local = prepared.local_executor(client, journal, max_in_flight)
-            if opened is not None and max_in_flight is not None:
-                opened.limiter.total_tokens = max_in_flight
-            async with opened or nullcontext():
-                await bulk.perform(local)
-        await anyio.to_thread.run_sync(prepared.write_table)
-    return bulk.summary
+    return client, None

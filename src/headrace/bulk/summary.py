@@ -186,6 +186,20 @@ class Summary:
         if known is not group:
             known.number += group.number
 
+    def snapshot(self) -> Summary:
+        """A copy of the totals that does not change."""
+        copy = Summary(
+            self.total,
+            counted=self.counted,
+            done_before=self.done_before,
+            failed_before=self.failed_before,
+            elapsed=self.elapsed,
+            waiting=self.waiting,
+            stopped_by=self.stopped_by,
+        )
+        copy.merge(self)
+        return copy
+
     def merge(self, other: Summary) -> None:
         """Add the totals of another session of the same run, which had other items."""
         self.succeeded += other.succeeded

@@ -84,6 +84,7 @@ def test_files_of_pandas_are_read(tmp_path: Path) -> None:
         (12.5, "0.00", 12.5),
         (9, "General", 9),
         ("#N/A", "General", "#N/A"),
+        (10**10, "yyyy-mm-dd", "#VALUE!"),  # no date; openpyxl warns
     ],
 )
 def test_values_that_json_lacks_are_iso_strings(

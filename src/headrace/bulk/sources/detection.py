@@ -8,7 +8,7 @@ from headrace.bulk.sources.encodings import encoding_by_mark, encoding_without_m
 from headrace.bulk.sources.files import InputFile
 from headrace.errors import InputError
 
-SourceKind = Literal["csv", "jsonl", "json", "batch", "parquet", "arrow", "excel"]
+SourceKind = Literal["csv", "jsonl", "json", "batch", "parquet", "arrow", "excel", "rows"]
 
 _BINARY: tuple[tuple[bytes, Literal["parquet", "arrow", "zip"]], ...] = (
     (b"PAR1", "parquet"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 import warnings
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
@@ -62,14 +63,17 @@ class ExcelRows:
         with self._file.raw() as content:
             workbook = None
             try:
-                with warnings.catch_warnings():
-                    # About styles and other things that are not read.
-                    warnings.simplefilter("ignore")
+                with _no_warnings():
                     workbook = load_workbook(content, read_only=True, data_only=True, keep_links=False)
                 sheet = workbook.worksheets[0]
                 # Some programs write wrong dimensions, and the rows outside would be left out.
                 sheet.reset_dimensions()
-                for number, cells in enumerate(sheet.iter_rows(), 1):
+                rows = sheet.iter_rows()
+                for number in itertools.count(1):
+                    with _no_warnings():
+                        cells = next(rows, None)
+                    if cells is None:
+                        return
                     values = [_value(cell) for cell in cells]
                     while values and values[-1] is None:
                         values.pop()
@@ -85,6 +89,14 @@ class ExcelRows:
             finally:
                 if workbook is not None:
                     workbook.close()
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Silence openpyxl, which warns of styles that are not read and of dates that are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _value(cell: Any) -> Any:

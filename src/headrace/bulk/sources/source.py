@@ -6,9 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
-
-import attrs
+from typing import Any, TypeAlias
 
 from headrace._support.text import nearest
 from headrace.bulk.sources.columnar_rows import ArrowRows, ColumnarRows, ParquetRows
@@ -17,50 +15,15 @@ from headrace.bulk.sources.csv_rows import CsvRows
 from headrace.bulk.sources.detection import SourceKind, detect_kind
 from headrace.bulk.sources.excel_rows import ExcelRows
 from headrace.bulk.sources.files import InputFile
+from headrace.bulk.sources.item import Item
 from headrace.bulk.sources.json_array_rows import JsonArrayRows
 from headrace.bulk.sources.jsonl_rows import JsonlRows, decode_object
-from headrace.calls import Request
 from headrace.endpoint import EMPTY
 from headrace.errors import InputError
 from headrace.wire.batch_lines import parse_batch_line
 
 _WITH_LINES = frozenset(("csv", "jsonl", "batch"))
 """Kinds whose items are named by their line; items of others are named by their row."""
-
-
-@attrs.define(eq=False)
-class Item:
-    """One item of the input.
-
-    Attributes:
-        index: Its position, from 0.
-        line: Its line in the input, from 1; its row for kinds without lines (Parquet, Arrow, a JSON array,
-            Excel).
-        id: Its id.
-        row: Its values by column; empty if there is a ``request``.
-        request: The request, for common lines of the batch format.
-        error: Why no request can be made for the item; None if one can.
-    """
-
-    index: int
-    line: int
-    id: str
-    row: Mapping[str, Any] = attrs.field(repr=False)
-    request: Request | None = attrs.field(default=None, repr=False)
-    error: InputError | None = None
-
-
-class TaskInput(Protocol):
-    """The input of a task: a `Source`, or an engine's own input; ``where`` names a line in messages."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> SourceKind: ...
-    @property
-    def id_column(self) -> str | None: ...
-    def where(self, line: int, /) -> str: ...
-    def items(self) -> Iterator[Item]: ...
 
 
 _Rows: TypeAlias = CsvRows | JsonlRows | JsonArrayRows | ColumnarRows | ExcelRows

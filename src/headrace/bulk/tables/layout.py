@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.bulk.output_line import OutputLine
-from headrace.bulk.sources import Item, Source
+from headrace.bulk.sources import Item, RowSource, Source
 from headrace.bulk.tables.column_types import ColumnType, ColumnTypes
 from headrace.bulk.tables.output_index import OutputIndex
 
@@ -21,7 +21,7 @@ class TableLayout:
         own: Headrace's columns with their types.
     """
 
-    def __init__(self, source: Source, output: OutputIndex) -> None:
+    def __init__(self, source: Source | RowSource, output: OutputIndex) -> None:
         self.inputs: dict[str, ColumnType] = _input_columns(source)
         taken = set(self.inputs)
         self.ids: str | None = None
@@ -65,18 +65,23 @@ class TableLayout:
         return [*values, error, line.finish_reason, notes.attempts, notes.elapsed, notes.cost]
 
 
-def _input_columns(source: Source) -> dict[str, ColumnType]:
+def _input_columns(source: Source | RowSource) -> dict[str, ColumnType]:
     """The columns of the input, the id column first; none for the batch format."""
     if source.kind == "batch":
         return {}
-    if source.kind in ("jsonl", "json", "excel"):  # values have types, and objects may have different columns
+    if source.schema is None and source.kind in (
+        "jsonl",
+        "json",
+        "excel",
+        "rows",
+    ):  # values have types, and objects may have different columns
         found = ColumnTypes()
         for item in source.items():
             found.note(item.row)
         columns = found.types()
     else:
         columns = dict.fromkeys(source.columns, "text")
-    if source.id_column is None:
+    if source.id_column is None or source.id_column not in columns:
         return columns
     return {source.id_column: columns[source.id_column], **columns}
 

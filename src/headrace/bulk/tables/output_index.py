@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.id_table import IdTable
@@ -20,7 +22,7 @@ class OutputIndex:
     """An output file whose lines are found by item. A context manager.
 
     Args:
-        out: The output file.
+        out: The output file, or its content.
 
     Attributes:
         keys: The members of the answers that are objects, with their types.
@@ -31,14 +33,15 @@ class OutputIndex:
         InputError: The output cannot be read, or is damaged.
     """
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
+    def __init__(self, out: Path | io.BytesIO) -> None:
+        self._out = out if isinstance(out, Path) else "answers"
         self._offsets = IdTable(_OFFSET_SIZE)
         self.keys: ColumnTypes = ColumnTypes()
         self.has_texts: bool = False
         self.found: int = 0
+        self._file: IO[bytes]
         try:
-            self._file = out.open("rb")
+            self._file = out.open("rb") if isinstance(out, Path) else io.BytesIO(out.getvalue())
         except OSError as error:
             raise InputError(f"{out}: {error.strerror}") from error
         try:
@@ -82,6 +85,19 @@ class OutputIndex:
             return decode_line(raw)
         except NOT_JSON as error:
             raise InputError(f"{where}: damaged: {error}") from None
+
+    def in_order(self) -> Iterator[OutputLine]:
+        """All lines, in the order in which their items were drawn; takes about a hundred bytes per line."""
+        places: list[tuple[int, int]] = []
+        offset = 0
+        self._file.seek(0)
+        for raw in self._file:
+            if raw.endswith(b"\n"):
+                places.append((self._decoded(raw, str(self._out)).index or 0, offset))
+            offset += len(raw)
+        for _, offset in sorted(places):
+            self._file.seek(offset)
+            yield self._decoded(self._file.readline(), str(self._out))
 
     def line_of(self, item: Item) -> OutputLine | None:
         """The line of an item, None if it has none."""

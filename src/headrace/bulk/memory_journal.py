@@ -1,0 +1,65 @@
+"""The journal of a run without an output file: its lines are in memory."""
+
+from __future__ import annotations
+
+import io
+from decimal import Decimal
+
+from headrace.bulk.sources import Item
+
+
+class MemoryJournal:
+    """Keeps the lines of a run in memory; nothing is on disk, so the run cannot be resumed.
+
+    Attributes:
+        content: The lines.
+        done: The number of lines.
+        spent: Cost in USD of earlier sessions: none.
+    """
+
+    first_index = 0
+
+    def __init__(self) -> None:
+        self.content: io.BytesIO = io.BytesIO()
+        self.done: int = 0
+        self.spent: Decimal = Decimal(0)
+
+    def is_done(self, item: Item) -> bool:
+        """Whether an item is done from an earlier session: never."""
+        return False
+
+    def was_removed(self, item: Item) -> bool:
+        """Whether the line of an item was removed: never."""
+        return False
+
+    def append(self, indexes: list[int], lines: bytes) -> None:
+        """Keep the lines of these items."""
+        self.content.write(lines)
+        self.done += len(indexes)
+
+    async def sync(self) -> None:
+        """Do nothing."""
+
+
+class MemoryReader:
+    """Reads the lines that are appended to a `MemoryJournal`, like a file."""
+
+    def __init__(self, content: io.BytesIO) -> None:
+        self._content = content
+        self._place = content.seek(0, io.SEEK_END)
+
+    def readline(self) -> bytes:
+        """The next line; empty if there is none yet."""
+        self._content.seek(self._place)
+        line = self._content.readline()
+        self._place = self._content.tell()
+        self._content.seek(0, io.SEEK_END)  # where the journal writes
+        return line
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Move the place by ``offset``."""
+        self._place += offset
+        return self._place
+
+    def close(self) -> None:
+        """Do nothing: the journal keeps the lines."""

@@ -1,0 +1,104 @@
+"""The result of a bulk run: its totals, and the answers as outcomes, a data frame or a data set."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from headrace.bulk.memory_journal import MemoryReader
+from headrace.bulk.output_line import OutputLine
+from headrace.bulk.sources import RowSource, Source
+from headrace.bulk.summary import Summary
+from headrace.bulk.tables.arrow_table import read_table
+from headrace.bulk.tables.output_index import OutputIndex
+from headrace.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+Output: TypeAlias = Path | io.BytesIO
+"""The output file, or the lines in memory."""
+
+
+@attrs.define(eq=False, repr=False)
+class Result(Summary):
+    """The totals of a run, and its answers.
+
+    Iterating yields an `OutputLine` for each finished item, in the order of the input. Rows that can be read
+    only once come in the order in which their calls began.
+
+    A table has a row for each finished item: the id, the input's columns, and headrace's own columns
+    (``answer`` or the members of typed answers, ``error``, ``finish_reason``, ``attempts``, ``elapsed``,
+    ``cost``); see the output format. The columns of rows that can be read only once are not kept.
+
+    Example:
+        ```python
+        result = await headrace.run(client, frame, prompt="Category of {name}?", choices=["garden", "sport"])
+        print(result.succeeded, result.cost)
+        answers = result.to_pandas()
+        ```
+    """
+
+    _source: Source | RowSource = attrs.field(kw_only=True, repr=False)
+    _output: Output = attrs.field(kw_only=True, repr=False)
+
+    def __iter__(self) -> Iterator[OutputLine]:
+        with OutputIndex(self._output) as output:
+            if not self._is_repeatable:
+                yield from output.in_order()
+                return
+            for item in self._source.items():
+                if (line := output.line_of(item)) is not None:
+                    yield line
+
+    def open_output(self) -> IO[bytes] | MemoryReader:
+        """A reader of the lines that are written from now on."""
+        if isinstance(self._output, io.BytesIO):
+            return MemoryReader(self._output)
+        file = self._output.open("rb")
+        file.seek(0, os.SEEK_END)
+        return file
+
+    @property
+    def _is_repeatable(self) -> bool:
+        return isinstance(self._source, Source) or self._source.repeatable
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The table as pyarrow; columns of data frames, Parquet and Arrow keep their types.
+
+        Raises:
+            InputError: pyarrow is not installed.
+        """
+        with OutputIndex(self._output) as output:
+            return read_table(self._source if self._is_repeatable else None, output)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The table as a pandas data frame; needs pandas."""
+        _import("pandas")
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> polars.DataFrame:
+        """The table as a Polars data frame; needs Polars."""
+        frame: polars.DataFrame = _import("polars").from_arrow(self.to_arrow())
+        return frame
+
+    def to_dataset(self) -> Any:
+        """The table as a Hugging Face `Dataset`; needs the package datasets."""
+        return _import("datasets").Dataset(self.to_arrow())
+
+
+def _import(name: str) -> Any:
+    """Import a package that this method is for."""
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError:
+        raise InputError(f"this method needs {name}; pip install {name}") from None

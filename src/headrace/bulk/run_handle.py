@@ -1,0 +1,152 @@
+"""A run from Python: awaited for its result, or entered and followed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import attrs
+from anyio.lowlevel import checkpoint
+
+from headrace._support.task_groups import task_group
+from headrace.bulk.bulk_run import BulkRun
+from headrace.bulk.executor import Executor
+from headrace.bulk.output_line import OutputLine, decode_line
+from headrace.bulk.result import Result
+from headrace.bulk.summary import Summary
+from headrace.errors import ClientStateError
+
+
+@attrs.frozen
+class Session:
+    """A run with its journal and its executor open."""
+
+    bulk: BulkRun
+    executor: Executor
+    result: Result
+
+
+class Run:
+    """A bulk run that was not begun; `headrace.run` makes it.
+
+    Awaiting it performs it and returns its `Result`. Entering it begins it, and then:
+
+    - iterating yields an `OutputLine` for each item that finishes in this session, as it finishes;
+    - `snapshot` returns the totals so far, and `stop` ends the run early;
+    - `wait` returns the result.
+
+    Leaving the block cancels the calls in flight. What is done stays in the output, and the same call
+    continues.
+
+    Example:
+        ```python
+        async with headrace.run(client, rows, prompt="Category of {name}?", out="answers.jsonl") as run:
+            async for line in run:
+                print(line.custom_id, line.answer)
+                if run.snapshot().failed > 10:
+                    run.stop()
+            result = await run.wait()
+        ```
+    """
+
+    def __init__(self, open_session: Callable[[], AbstractAsyncContextManager[Session]]) -> None:
+        self._open_session = open_session
+        self._begun = False
+        self._session: Session | None = None
+
+    def __await__(self) -> Generator[Any, Any, Result]:
+        return self.perform().__await__()
+
+    async def perform(self) -> Result:
+        """Perform the run and return its result, as awaiting it does; for ``start_soon``."""
+        self._begin()
+        async with self._open_session() as session:
+            await session.bulk.perform(session.executor)
+        return session.result
+
+    def _begin(self) -> None:
+        if self._begun:
+            raise ClientStateError("a run can be awaited or entered only once; call headrace.run again")
+        self._begun = True
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        self._finished = anyio.Event()
+        self._stored = anyio.Event()
+        async with AsyncExitStack() as stack:
+            self._session = await stack.enter_async_context(self._open_session())
+            self._session.bulk.on_stored = self._wake
+            self._lines = self._session.result.open_output()
+            stack.callback(self._lines.close)
+            group = await stack.enter_async_context(task_group())
+            group.start_soon(self._perform, self._session)
+            self._scope = group.cancel_scope
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._scope.cancel()
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def _perform(self, session: Session) -> None:
+        await session.bulk.perform(session.executor)
+        self._finished.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        stored, self._stored = self._stored, anyio.Event()
+        stored.set()
+
+    def __aiter__(self) -> Self:
+        self._opened()
+        return self
+
+    async def __anext__(self) -> OutputLine:
+        self._opened()
+        while True:
+            stored, finished = self._stored, self._finished.is_set()
+            raw = self._lines.readline()
+            if raw.endswith(b"\n"):
+                await checkpoint()
+                return decode_line(raw)
+            self._lines.seek(-len(raw), os.SEEK_CUR)
+            if finished:
+                raise StopAsyncIteration
+            await stored.wait()
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise ClientStateError("enter the run first: async with headrace.run(…) as run")
+        return self._session
+
+    def snapshot(self) -> Summary:
+        """The totals so far; a copy that does not change.
+
+        Raises:
+            ClientStateError: The run was not entered.
+        """
+        return self._opened().result.snapshot()
+
+    def stop(self) -> None:
+        """Draw no more items; those in flight are finished and written.
+
+        Raises:
+            ClientStateError: The run was not entered.
+        """
+        self._opened().bulk.stop()
+
+    async def wait(self) -> Result:
+        """Wait until all items are done or the run has stopped, and return the result.
+
+        Raises:
+            ClientStateError: The run was not entered.
+        """
+        session = self._opened()
+        await self._finished.wait()
+        return session.result

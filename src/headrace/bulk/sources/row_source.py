@@ -1,0 +1,185 @@
+"""The items of rows in memory or from Python code: data frames, iterables and async iterables."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from headrace._support.text import nearest, quoted
+from headrace.bulk.sources.arrow_stream import ArrowStream, is_data_frame
+from headrace.bulk.sources.content_ids import ContentIds
+from headrace.bulk.sources.detection import SourceKind
+from headrace.bulk.sources.item import Item
+from headrace.errors import InputError
+
+IdFunction: TypeAlias = Callable[[Any], object]
+"""Makes the id of a row."""
+
+EMPTY_ROWS: tuple[Any, ...] = ()
+
+_ID_COLUMNS = ("custom_id", "id")
+
+
+class RowSource:
+    """Rows as the input of a run.
+
+    A row is a mapping, or an object of a dataclass, attrs or pydantic. Its values must be such that JSON can
+    hold them; dates, decimals and UUIDs become strings, and bytes base64.
+
+    Args:
+        rows: A pandas or Polars data frame, a pyarrow table, or another object with an Arrow C stream; a list
+            or another iterable of rows; or an async iterable of rows. An iterator can be read once.
+        id_column: The column of the ids, or a function that makes the id of a row; None for ``custom_id`` or
+            ``id``. Without such a column, ids are made of the rows' contents; see `ContentIds`.
+        limit: Read only the first rows; None for all.
+
+    Attributes:
+        columns: The names of the columns; those of the first row, if they are known before the run.
+        repeatable: Whether the rows can be read several times.
+
+    Raises:
+        InputError: It is no such object, or it lacks the column.
+    """
+
+    kind: SourceKind = "rows"
+    name: str = "rows"
+
+    def __init__(
+        self,
+        rows: Iterable[Any] | AsyncIterable[Any],
+        id_column: str | IdFunction | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.limit = limit
+        self._id_of = id_column if callable(id_column) else None
+        self.is_async: bool = isinstance(rows, AsyncIterable)
+        self._stream: ArrowStream | None = None
+        if is_data_frame(rows):
+            self._stream = ArrowStream(rows)
+            rows = self._stream
+        elif isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable | AsyncIterable):
+            raise InputError(
+                f"rows: must be a path, a data frame or an iterable of rows, not {type(rows).__name__}"
+            )
+        self.repeatable: bool = isinstance(rows, Collection | ArrowStream)
+        self._rows: Any = rows
+        self.columns: list[str] = [] if self._stream is None else self._stream.columns
+        if self._stream is None and isinstance(rows, Iterable):
+            self._read_columns()
+        self.id_column: str | None = self._find_id_column(id_column)
+
+    def _read_columns(self) -> None:
+        """Read the columns of the first row, which stays in the rows."""
+        rows = iter(self._rows)
+        first = next(rows, None)
+        if first is None:
+            return
+        if not self.repeatable:
+            self._rows = itertools.chain([first], rows)
+        self.columns = list(_as_mapping(first, self.where(1)))
+
+    def _find_id_column(self, wanted: str | IdFunction | None) -> str | None:
+        if callable(wanted):
+            return None
+        if wanted is None:
+            return next((name for name in _ID_COLUMNS if name in self.columns), None)
+        if self.columns and wanted not in self.columns:
+            raise InputError(f"{self.name}: no column {quoted(wanted)}; {nearest(wanted, self.columns)}")
+        return wanted
+
+    @property
+    def schema(self) -> Any:
+        """The pyarrow schema of a data frame; None for other rows."""
+        return None if self._stream is None else self._stream.schema
+
+    def where(self, line: int) -> str:
+        """The name of a row, for messages."""
+        return f"row {line}"
+
+    def is_at(self, path: Path) -> bool:
+        """Whether this is the file at ``path``: never."""
+        return False
+
+    def check_unchanged(self) -> None:
+        """Do nothing: objects of the program are not compared."""
+
+    def items(self) -> Iterator[Item]:
+        """All items in order; raises `InputError` for a bad row."""
+        make_item = self._item_maker()
+        for index, row in enumerate(itertools.islice(self._rows, self.limit)):
+            yield make_item(index, row)
+
+    async def async_items(self) -> AsyncIterator[Item]:
+        """All items of an async iterable."""
+        make_item, index = self._item_maker(), 0
+        async for row in self._rows:
+            if index == self.limit:
+                return
+            yield make_item(index, row)
+            index += 1
+
+    def batches(self) -> Iterator[tuple[list[Item], Any]]:
+        """The items of a data frame in batches, each with its pyarrow record batch."""
+        assert self._stream is not None
+        make_item, index = self._item_maker(), 0
+        for batch in self._stream.batches():
+            rows = itertools.islice(
+                self._stream.rows_of(batch), None if self.limit is None else self.limit - index
+            )
+            items = [make_item(number, row) for number, row in enumerate(rows, index)]
+            if not items:
+                return
+            yield items, batch.slice(0, len(items))
+            index += len(items)
+
+    def _item_maker(self) -> Callable[[int, Any], Item]:
+        """A function that makes the items of one pass."""
+        ids = ContentIds()
+        wanted = self.id_column
+
+        def make_item(index: int, row: Any) -> Item:
+            nonlocal wanted
+            where = self.where(index + 1)
+            values = _as_mapping(row, where)
+            if self.is_async and index == 0 and wanted is None:  # its first row was not known before
+                wanted = next((name for name in _ID_COLUMNS if name in values), None)
+            if self._id_of is not None:
+                id = self._id_of(row)
+            elif wanted is not None:
+                if wanted not in values:
+                    known = nearest(wanted, values)
+                    raise InputError(f"{where}: no column {quoted(wanted)} for the id; {known}")
+                id = values[wanted]
+            else:
+                id = ids.id_of(values)
+            if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
+                raise InputError(f"{where}: the id must be a string that is not empty, or an integer")
+            return Item(index, index + 1, str(id), values)
+
+        return make_item
+
+
+def _as_mapping(row: Any, where: str) -> Mapping[str, Any]:
+    """The row with values that JSON can hold."""
+    try:
+        found = msgspec.to_builtins(row, str_keys=True, enc_hook=_plain)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{where}: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(found, Mapping):
+        raise InputError(f"{where}: must be a mapping or an object with fields, not {type(row).__name__}")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A value that msgspec does not know: a pydantic model, a number of NumPy, another mapping."""
+    for name, arguments in (("model_dump", {"mode": "json"}), ("tolist", {})):
+        method = getattr(value, name, None)
+        if callable(method):
+            return method(**arguments)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a value of type {type(value).__name__} cannot be written as JSON")
