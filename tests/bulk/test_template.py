@@ -11,7 +11,7 @@ from headrace.errors import InputError
 def test_columns_are_replaced_by_values_of_the_row() -> None:
     template = Template("Ordne {name}: {description}")
     assert template.render({"name": "Hose", "description": "aus Wolle"}) == "Ordne Hose: aus Wolle"
-    assert template.columns == ["name", "description"]
+    assert template.columns == ("name", "description")
 
 
 def test_doubled_braces_are_braces() -> None:

@@ -251,7 +251,7 @@ def test_the_help_has_each_option_in_one_section() -> None:
     output = CliRunner().invoke(cli, ["run", "--help"], prog_name="headrace").output
     headings = re.findall(r"^([A-Z][a-z ]+):$", output, re.MULTILINE)
     assert headings == [
-        *("Input and output", "Prompt", "Answer", "Model and parameters", "Endpoint and limits"),
+        *("Input and output", "Resuming", "Prompt", "Answer", "Model and parameters", "Endpoint and limits"),
         *("How it runs", "Options"),
     ]
     options = [each for each in run.params if isinstance(each, click.Option)]

@@ -39,6 +39,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "out.jsonl"
     out.write_text("".join(json.dumps(line(number)) + "\n" for number in range(ROWS)), encoding="utf-8")
     facts = {
+        "headrace": 2,
         "prompt": HOSTILE,
         "choices": ["Garten", "Sport <b>"],
         "parameters": {"user": HOSTILE},

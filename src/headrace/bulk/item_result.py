@@ -29,6 +29,9 @@ from headrace.wire.finish_reasons import finish_reason_of, incomplete_answer_err
 _LONGEST_MESSAGE = 2000
 """Characters of an error's message."""
 
+_USUAL_REASONS = frozenset(("stop", "length", "tool_calls"))
+"""Finish reasons that cannot contain a key."""
+
 _LONGEST_REASON = 40
 """Characters of a finish reason."""
 
@@ -163,6 +166,8 @@ def _result(
 
 def _finish_reason(reply: Reply) -> str | None:
     reason = finish_reason_of(reply.content)
+    if reason in _USUAL_REASONS:
+        return reason
     return reason and encodable(reply.without_key(reason))[:_LONGEST_REASON]
 
 

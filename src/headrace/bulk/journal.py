@@ -151,6 +151,8 @@ class Journal:
         self._entries.set(id, digest.to_bytes(4) + state.to_bytes())
 
     def _state(self, id: str) -> int | None:
+        if not self._entries:  # of a new run
+            return None
         entry = self._entries.get(id)
         return None if entry is None else entry[4]
 

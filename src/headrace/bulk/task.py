@@ -140,7 +140,8 @@ class Task:
         elif columns is None:
             used = encode_json(item.row)
         else:
-            used = encode_json([find_value(item.row, column) for column in columns])
+            row = item.row
+            used = encode_json([row[name] if name in row else find_value(row, name) for name in columns])
         return zlib.crc32(used) or 1
 
     def check_item(self, item: Item) -> None:

@@ -31,6 +31,9 @@ class Template:
         part: What it makes, "prompt" or "system".
         file: The file that the text is from, for messages; None for none.
 
+    Attributes:
+        columns: The columns that the template names, in order, each once.
+
     Raises:
         InputError: The text is not a valid template.
     """
@@ -38,6 +41,7 @@ class Template:
     text: str
     part: Part = "prompt"
     file: str | None = None
+    columns: tuple[str, ...] = attrs.field(init=False, repr=False, eq=False)
     _pieces: tuple[tuple[str, str | None], ...] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -54,15 +58,14 @@ class Template:
                 raise
             raise InputError(f"{name}: {error}; write {{{{ and }}}} for braces") from None
         object.__setattr__(self, "_pieces", tuple(pieces))
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that the template names, in order, each once."""
-        return list(dict.fromkeys(field for _, field in self._pieces if field is not None))
+        columns = dict.fromkeys(field for _, field in pieces if field is not None)
+        object.__setattr__(self, "columns", tuple(columns))
 
     def check(self, row: Mapping[str, Any], where: str) -> None:
         """Raise `InputError` if the row lacks a column; the message begins with ``where``."""
         for column in self.columns:
+            if column in row:  # the usual case, in a fifth of the time
+                continue
             try:
                 value_at(row, column)
             except KeyError:
@@ -75,7 +78,7 @@ class Template:
         for literal, field in self._pieces:
             parts.append(literal)
             if field is not None:
-                parts.append(as_text(value_at(row, field)))
+                parts.append(as_text(row[field] if field in row else value_at(row, field)))
         return "".join(parts)
 
 

@@ -22,15 +22,16 @@ _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
 """Loggers whose warnings a run prints, because the summary does not contain them."""
 
 _SECTIONS = {
-    "Input and output": ("out", "id_column", "limit", "table", "retry_failed"),
+    "Input and output": ("out", "encoding", "id_column", "limit", "table"),
+    "Resuming": ("retry_failed", "changed", "keep_done", "fresh"),
     "Prompt": (
         *("prompt", "prompt_file", "system", "system_file", "template", "messages", "examples"),
         "on_missing",
     ),
-    "Answer": ("choices", "schema"),
+    "Answer": ("choices", "schema", "fail_on"),
     "Model and parameters": ("model", "model_column", "parameters", "extra_body", "tags", "priority"),
     "Endpoint and limits": ("base_url", "max_in_flight", "budget", "deadline", "wait_for_endpoint"),
-    "How it runs": ("dry_run", "sample", "processes", "engine", "verbose"),
+    "How it runs": ("dry_run", "sample", "processes", "engine", "as_json", "quiet", "verbose"),
 }
 """The options in the help."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -131,8 +132,11 @@ def _reason_by_fields(content: bytes) -> str | None:
 
 
 def _common_name(reason: Any) -> str | None:
-    if not isinstance(reason, str):
-        return None
+    return _common_name_of(reason) if isinstance(reason, str) else None
+
+
+@functools.lru_cache(maxsize=256)
+def _common_name_of(reason: str) -> str | None:
     return _NAMES.get(classify_finish_reason(reason)) or _COMPLETE.get(reason.lower(), reason) or None
 
 

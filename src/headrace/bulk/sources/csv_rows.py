@@ -45,7 +45,7 @@ class CsvRows:
                 raise InputError(
                     f"{self._file.name}:{line}: {len(values)} values, but the header has {self._width}"
                 )
-            if nameless := [value for value in values[columns:] if value]:
+            if columns < self._width and (nameless := [value for value in values[columns:] if value]):
                 raise InputError(
                     f"{self._file.name}:{line}: the value {quoted(nameless[0])} is in a column "
                     "without a name; give each column a name"
