@@ -208,7 +208,7 @@ def test_a_dry_run_shows_messages_with_parts() -> None:
     chat = [{"role": "user", "content": [image]}, {"role": "assistant", "content": None, "tool_calls": []}]
     Path("rows.csv").write_text(json.dumps({"id": "1", "chat": chat}))
     _, output = invoke("--messages", "chat", *MODEL, "--dry-run")
-    assert f'user: {{"content":{json.dumps([image], separators=(",", ":"))}}}\n' in output
+    assert "user: [image: http://localhost/a.png]\n" in output
     assert 'assistant: {"content":null,"tool_calls":[]}\n' in output
 
 

@@ -25,4 +25,6 @@ async def prompts(client: Client) -> None:
     await run(client, source, out="out.jsonl", prompt=text_of, template="jinja", on_missing="fail-row")
     await run(client, source, out="out.jsonl", prompt=messages_of, tags={"a": "@b"}, priority="@c")
     await run(client, source, out="out.jsonl", messages="chat", examples=[{"name": "a", "answer": "b"}])
+    await run(client, source, out="o.jsonl", prompt="?", image="a", file=["b", "c"], max_pixels=9)
+    Task(Source(source), "?", "m", image=("a", "b"), audio="c")
     Task(Source(source), text_of, "m", model_column="model", extra_body={"top_k": 5})

@@ -207,9 +207,7 @@ def test_a_scaled_image_is_measured_after_scaling() -> None:
         RequestError, match=r"^image from bytes has 360,054 bytes, more than max_bytes=4096; "
     ):
         encoded(headrace.image(large, max_bytes=4 * KIB))
-    with pytest.raises(
-        RequestError, match=r"more than max_bytes=100; scale it down with max_pixels=, or raise"
-    ):
+    with pytest.raises(RequestError, match=r"more than max_bytes=100; scale it down with max_pixels=$"):
         encoded(headrace.image(large, max_pixels=1200, max_bytes=100))
 
 
@@ -275,7 +273,7 @@ def test_a_wrong_argument_is_refused_at_once(make: Callable[[], Any], message: s
         ),
         (
             lambda _: headrace.audio(files.wav_file(), max_bytes=99),
-            "audio from bytes has 8,044 bytes, more than max_bytes=99; send a smaller one, or raise ",
+            "audio from bytes has 8,044 bytes, more than max_bytes=99; send a smaller one",
         ),
         (
             lambda _: headrace.image("x" * 5000),

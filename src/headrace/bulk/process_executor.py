@@ -36,6 +36,9 @@ from headrace.wire.structured_output import ResponseFormat
 _FEWEST_AHEAD = 16
 """Minimum number of items that a worker holds in addition to its calls in flight, so that it never waits."""
 
+_FRAME_SIZE = 1 << 20
+"""Bytes of requests after which a frame is sent, so that images of many items are not encoded at once."""
+
 _MOST_DEATHS = 3
 _NOTHING = Decimal(0)
 
@@ -217,30 +220,39 @@ class ProcessExecutor:
     async def _send_items(self, worker: _Worker, frames: FrameStream[WorkerReport]) -> None:
         while True:
             changed = self._changed
-            if worker.report_requested:
-                worker.report_requested, items = False, []
-            else:
+            try:
+                if worker.report_requested:
+                    worker.report_requested = False
+                    await frames.send([])
                 items = self._draw(worker.share + max(_FEWEST_AHEAD, worker.share) - len(worker.items))
                 if not items:
                     await changed.wait()
                     continue
-            encoded, failed = [], []
-            for item in items:
-                try:
-                    encoded.append(_worker_item(item))
-                    worker.items[item.index] = item
-                except HeadraceError as error:
-                    failed.append(_failed(item, error))
-            if failed:
-                self._results += failed
-                self._notify_waiters()
-                if not encoded:  # a frame without items would request a report
-                    await checkpoint()
-                    continue
-            try:
-                await frames.send(encoded)
+                worker.items.update((item.index, item) for item in items)  # they return if the worker dies
+                await checkpoint()  # there is no frame if all items fail
+                for frame in self._frames(worker, items):
+                    await frames.send(frame)
             except anyio.BrokenResourceError:
                 return  # the worker died; the task that receives its reports notices that too
+
+    def _frames(self, worker: _Worker, items: Sequence[WorkItem]) -> Iterator[list[WorkerItem]]:
+        """The items in frames of about `_FRAME_SIZE` at most; items that cannot be sent fail."""
+        frame, size = list[WorkerItem](), 0
+        for item in items:
+            try:
+                encoded = _worker_item(item)
+            except HeadraceError as error:
+                del worker.items[item.index]
+                self._results.append(_failed(item, error))
+                self._notify_waiters()
+                continue
+            frame.append(encoded)
+            size += len(encoded.body or b"")
+            if size >= _FRAME_SIZE:
+                yield frame
+                frame, size = [], 0
+        if frame:
+            yield frame
 
     def _draw(self, most: int) -> list[WorkItem]:
         items: list[WorkItem] = []

@@ -11,9 +11,10 @@ import attrs
 
 from headrace.bulk.prompts import Prompt
 from headrace.bulk.prompts.column_values import ColumnValue, column_of, constant
-from headrace.bulk.prompts.conversation import ConversationColumn, join
+from headrace.bulk.prompts.conversation import ConversationColumn, add_parts, join
 from headrace.bulk.prompts.examples import Example, example_messages
 from headrace.bulk.prompts.jinja_template import JinjaTemplate
+from headrace.bulk.prompts.media_columns import MediaColumns
 from headrace.calls import Request
 from headrace.errors import InputError, RequestError
 from headrace.wire.parameters import json_types
@@ -57,6 +58,7 @@ class RequestTemplate:
     extra_body: Mapping[str, Any]
     choices: Sequence[str]
     answer: ResponseFormat | None
+    media: MediaColumns
     columns: Sequence[str] | None = attrs.field(init=False)
     _example_messages: list[Message] = attrs.field(init=False)
     _instructions: list[str] = attrs.field(init=False)
@@ -98,7 +100,14 @@ class RequestTemplate:
             ]
         self._example_messages = example_messages(self.examples, self.prompt, self.choices)
         self._check_rows_differ()
-        parts = (self.prompt, self.system, self._conversation, self._model_value, self._priority_value)
+        parts = (
+            self.prompt,
+            self.system,
+            self._conversation,
+            self._model_value,
+            self._priority_value,
+            self.media,
+        )
         values = (*self._parameter_values.values(), *self._tag_values.values())
         self.columns = self._used_columns()
         self._checks = tuple(part.check for part in (*parts, *values) if part is not None)
@@ -152,7 +161,7 @@ class RequestTemplate:
 
     def _check_rows_differ(self) -> None:
         prompts = (each for each in (self.prompt, self.system) if each is not None)
-        values = self.messages or self._model_value or self._parameter_values
+        values = self.messages or self._model_value or self._parameter_values or self.media.columns
         if not values and not any(each.columns for each in prompts):
             example = "{{ name }}" if isinstance(self.prompt, JinjaTemplate) else "{name}"
             name = getattr(self.prompt, "file", None) or "prompt="
@@ -168,16 +177,22 @@ class RequestTemplate:
         values = (*self._parameter_values.values(), *self._tag_values.values(), self._priority_value)
         names += [value.column for value in values if value is not None]
         names += [name for name in (self.messages, self.model_column) if name is not None]
-        return list(dict.fromkeys(names))
+        return list(dict.fromkeys([*names, *self.media.columns]))
 
     def check(self, row: Mapping[str, Any], where: str) -> None:
         """Raise `InputError` if the row lacks a column; the message begins with ``where``."""
         for check in self._checks:
             check(row, where)
 
-    def request(self, row: Mapping[str, Any], id: str) -> Request:
-        """The request for a row that has all columns; raises `InputError` if no request can be made."""
-        body = {"model": self._model_of(row), "messages": self._messages_of(row), **self._constants}
+    def request(self, row: Mapping[str, Any], id: str, where: str) -> Request:
+        """The request for a row that has all columns; raises `InputError` if no request can be made.
+
+        ``where`` is the file and line of the row, for files that are read when the call begins.
+        """
+        messages = self._messages_of(row)
+        if parts := self.media.parts(row, where):
+            add_parts(messages, parts)
+        body = {"model": self._model_of(row), "messages": messages, **self._constants}
         for name, value in self._parameter_values.items():
             found = value.read(row)
             if found is not None:
@@ -243,6 +258,10 @@ class RequestTemplate:
             "examples": hashlib.sha256(examples).hexdigest() if self._example_messages else None,
             "model_column": self.model_column,
             "extra_body": dict(self.extra_body) or None,
+            "image": list(self.media.image) or None,
+            "file": list(self.media.file) or None,
+            "audio": list(self.media.audio) or None,
+            "max_pixels": self.media.max_pixels,
         }
 
 

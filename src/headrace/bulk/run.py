@@ -14,6 +14,7 @@ from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.prompts import PromptLike, TemplateLanguage
 from headrace.bulk.prompts.examples import ExamplesLike
+from headrace.bulk.prompts.media_columns import ColumnNames
 from headrace.bulk.run_handle import Run, Session
 from headrace.bulk.sources import IdFunction, RowsLike
 from headrace.bulk.task import OnMissing
@@ -41,6 +42,10 @@ def run(
     tags: Mapping[str, str] | None = None,
     priority: int | str = 0,
     extra_body: Mapping[str, Any] | None = None,
+    image: ColumnNames | None = None,
+    file: ColumnNames | None = None,
+    audio: ColumnNames | None = None,
+    max_pixels: int | None = None,
     on_missing: OnMissing = "refuse",
     limit: int | None = None,
     wait_for_endpoint: float = WAIT_FOR_ENDPOINT,
@@ -99,6 +104,14 @@ def run(
         tags: Tags of each request, see `Request`; ``"@name"`` as in ``parameters``.
         priority: The priority of each request, see `Request`; an integer, or ``"@name"``.
         extra_body: Members of each request's body that only your endpoint has.
+        image: The column of images, or a list of columns. Each image is a part of the prompt's message, after
+            the text. A value is a path, relative to the working directory; an http or https URL; a data URI;
+            bytes of a Parquet or Arrow file; or a list of these. An empty cell adds nothing. A file is read
+            when the call begins, and an error of it fails that item; see `headrace.image`.
+        file: The column of files, or a list of columns, like ``image`` but without URLs; see `headrace.file`.
+        audio: The column of recordings, or a list of columns, like ``file``; see `headrace.audio`.
+        max_pixels: Scale larger images down to this many pixels (width × height); None for no limit. Images
+            behind a URL are not scaled. Needs ``pip install 'headrace[images]'``.
         on_missing: What happens if a row lacks a column: "refuse" raises an `InputError` before anything is
             sent; with "fail-row" that item fails without a call, and the others are sent.
         limit: Send only the first items; None for all.
@@ -147,6 +160,10 @@ def run(
         "tags": tags,
         "priority": priority,
         "extra_body": extra_body,
+        "image": image,
+        "file": file,
+        "audio": audio,
+        "max_pixels": max_pixels,
         "on_missing": on_missing,
         "limit": limit,
         "table": table,

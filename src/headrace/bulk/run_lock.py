@@ -39,6 +39,10 @@ _DESCRIPTIONS = {
     "examples": "the examples",
     "model_column": "the column of the model",
     "extra_body": "the extra body",
+    "image": "the columns of the images",
+    "file": "the columns of the files",
+    "audio": "the columns of the audio",
+    "max_pixels": "the size of the images",
 }
 
 

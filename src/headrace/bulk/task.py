@@ -13,8 +13,9 @@ from headrace.bulk.fail_on import DEFAULT_FAIL_ON, parse_fail_on
 from headrace.bulk.nested_keys import find_value
 from headrace.bulk.prompts import Prompt, PromptLike, TemplateLanguage, make_prompt
 from headrace.bulk.prompts.examples import Example, read_examples
+from headrace.bulk.prompts.media_columns import MediaColumns, as_names
 from headrace.bulk.request_template import RequestTemplate
-from headrace.bulk.sources import Item, TaskInput
+from headrace.bulk.sources import Item, Source, TaskInput
 from headrace.calls import Request
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
 from headrace.replies import Reply
@@ -31,6 +32,8 @@ _OF_ROWS = (
     *("priority", "extra_body", "choices", "answer"),
 )
 """The arguments of a `Task` that make the request of a row; a line of the batch format has its own."""
+
+_OF_MEDIA = ("image", "file", "audio", "max_pixels")
 
 
 def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
@@ -75,6 +78,10 @@ class Task:
         tags: Tags of each request; see `Request`.
         priority: The priority of each request; see `Request`.
         extra_body: Members of each request's body that only your endpoint has.
+        image: The column of images, or several; see `headrace.bulk.run`, also for the following.
+        file: The column of files, or several.
+        audio: The column of audio, or several.
+        max_pixels: Scale larger images down to this many pixels (width × height); None for no limit.
         on_missing: "refuse": a row that lacks a column is an error before anything is sent; "fail-row": the
             item of that row fails, and the others are sent.
         fail_on: The finish reasons that make an item fail; see `headrace.bulk.run`.
@@ -97,6 +104,10 @@ class Task:
     tags: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     priority: int | str = attrs.field(default=0, kw_only=True)
     extra_body: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    image: tuple[str, ...] = attrs.field(default=None, converter=as_names, kw_only=True)
+    file: tuple[str, ...] = attrs.field(default=None, converter=as_names, kw_only=True)
+    audio: tuple[str, ...] = attrs.field(default=None, converter=as_names, kw_only=True)
+    max_pixels: int | None = attrs.field(default=None, kw_only=True)
     on_missing: OnMissing = attrs.field(default="refuse", kw_only=True)
     fail_on: Set[str] = attrs.field(default=DEFAULT_FAIL_ON, converter=parse_fail_on, kw_only=True)
     _requests: RequestTemplate | None = attrs.field(init=False, repr=False, eq=False)
@@ -113,7 +124,8 @@ class Task:
             raise InputError(f"on_missing={self.on_missing!r}: must be 'refuse' or 'fail-row'")
         requests = None
         if self.source.kind == "batch":
-            unused = [f"{name}=" for name in _OF_ROWS if getattr(self, name) not in (None, 0, (), {})]
+            names = (*_OF_ROWS, *_OF_MEDIA)
+            unused = [f"{name}=" for name in names if getattr(self, name) not in (None, 0, (), {})]
             if unused:
                 raise InputError(
                     f"{self.source.name}: this is OpenAI's batch format, whose lines are whole requests; "
@@ -125,14 +137,21 @@ class Task:
             raise InputError("no model: set model=, or HEADRACE_MODEL")
         else:
             requests = RequestTemplate(
-                model=self.model, **{name: getattr(self, name) for name in _OF_ROWS if name != "template"}
+                model=self.model,
+                media=self._media_columns(),
+                **{name: getattr(self, name) for name in _OF_ROWS if name != "template"},
             )
         object.__setattr__(self, "_requests", requests)
+
+    def _media_columns(self) -> MediaColumns:
+        binary = self.source.binary_columns if isinstance(self.source, Source) else frozenset()
+        return MediaColumns(**{name: getattr(self, name) for name in _OF_MEDIA}, binary=binary)
 
     def digest(self, item: Item) -> int:
         """A checksum of the part of a row that its request is made of; never 0.
 
-        A done item whose digest has changed must not count as done.
+        A done item whose digest has changed must not count as done. Of an image, a file or audio, the value
+        of the cell counts. The content of a file does not, because all files would be read before a run.
         """
         columns = None if self._requests is None else self._requests.columns
         if item.request is not None:
@@ -165,7 +184,7 @@ class Task:
         if self.on_missing == "fail-row":
             self._requests.check(item.row, self.source.where(item.line))
         try:
-            return self._requests.request(item.row, item.id)
+            return self._requests.request(item.row, item.id, self.source.where(item.line))
         except InputError as error:
             raise InputError(f"{self.source.where(item.line)}: {error}") from error.__cause__
         except KeyError:  # the input has changed since it was checked

@@ -10,6 +10,7 @@ import attrs
 
 from headrace._support.text import printable
 from headrace._support.units import format_count, format_usd
+from headrace.cli.media_preview import check_files, content_text, without_media
 from headrace.errors import InputError
 from headrace.wire.request_bodies import as_request, encode_body, encode_json, max_output_tokens
 
@@ -33,11 +34,15 @@ class _Estimate:
     least: Decimal = Decimal(0)
     most: Decimal = Decimal(0)
     unpriced: int = 0
+    with_media: bool = False
 
     def add(self, request: Request, price: Callable[[str, int, int], Decimal | None]) -> None:
         """Add a request."""
-        tokens = len(encode_body(request.body)) // _BYTES_PER_TOKEN
-        output = max_output_tokens(request.body or {}, None)
+        body = request.body or {}
+        text = without_media(body)
+        self.with_media = self.with_media or text is not body
+        tokens = len(encode_body(text)) // _BYTES_PER_TOKEN
+        output = max_output_tokens(body, None)
         self.prompt_tokens += tokens
         self.output_tokens += output or 0
         self.unlimited += output is None
@@ -60,12 +65,13 @@ def preview(client: Client, prepared: PreparedRun) -> str:
     for number, item in enumerate(task.source.items()):
         try:
             request = as_request(task.request(item), client.settings.model)
+            check_files(request.body or {})
+            shown = _shown(request) if number < _SHOWN else []
         except InputError as error:
             shown = [f"would fail: {error}"]
             first = first or error
             total -= 1
         else:
-            shown = _shown(request)
             estimate.add(request, price)
         if number < _SHOWN:
             lines += [printable(line) for line in (f"--- {item.id}", *shown)]
@@ -94,6 +100,8 @@ def _figures(estimate: _Estimate, total: int) -> list[str]:
         cost = f"  cost       estimated: {least} to {most}, depending on the length of the answers"
     if estimate.unpriced:
         cost += f"; {estimate.unpriced:,} have no price"
+    if estimate.with_media:
+        cost += "\n  The estimate does not count the tokens of images, files and audio."
     return [tokens, cost, "  For a better estimate, --sample 20 sends 20 of the rows."]
 
 
@@ -124,9 +132,8 @@ def _shown(request: Request) -> list[str]:
 
 
 def _content(message: Mapping[str, Any]) -> str:
-    """The text of a message; as JSON if it has parts, or other members than text."""
+    """The text of a message and its parts; as JSON if it has other members."""
     content = message.get("content")
     other = {name: each for name, each in message.items() if name not in ("role", "content")}
-    if isinstance(content, str) and not other:
-        return content
-    return encode_json({"content": content, **other}).decode()
+    text = content_text(content)
+    return encode_json({"content": content and text, **other}).decode() if other else text

@@ -10,6 +10,7 @@ import click
 
 from headrace.cli import options
 from headrace.cli.engine_options import CommandWithEngines
+from headrace.cli.media_options import media_arguments, media_options
 from headrace.cli.prompt_options import prompt_arguments, prompt_options
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _SECTIONS = {
     "Resuming": ("retry_failed", "changed", "keep_done", "fresh"),
     "Prompt": (
         *("prompt", "prompt_file", "system", "system_file", "template", "messages", "examples"),
-        "on_missing",
+        *("image", "file", "audio", "max_pixels", "on_missing"),
     ),
     "Answer": ("choices", "schema", "fail_on"),
     "Model and parameters": ("model", "model_column", "parameters", "extra_body", "tags", "priority"),
@@ -41,6 +42,7 @@ _SECTIONS = {
 )
 @click.argument("input", metavar="INPUT", type=options.FILE)
 @prompt_options
+@media_options
 @click.option(
     "--out", required=True, metavar="OUT.jsonl", type=options.FILE, help="Output file; it is the journal too."
 )
@@ -176,7 +178,7 @@ def run(
     display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose and not quiet, quiet=quiet)
     output = SummaryOutput(as_json, quiet)
     cost = {} if budget is None else {"cost": {"budget": budget}}
-    request = prompt_arguments(others)
+    request, media = prompt_arguments(others), media_arguments(others)
     make_client = functools.partial(
         client_for, verbose, quiet, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
@@ -198,10 +200,10 @@ def run(
             encoding is not None,
             fail_on is not None,
         )
-        if any((*single, changed != "refuse", keep_done, fresh)):
+        if any((*single, *media.values(), changed != "refuse", keep_done, fresh)):
             raise SettingsError(
                 "--engine: leave out --dry-run, --table, --processes, --verbose, --encoding, --fail-on, "
-                "--changed, --keep-done and --fresh"
+                "--changed, --keep-done, --fresh, --image, --file, --audio and --max-pixels"
             )
         job = Job(
             input=input,
@@ -221,7 +223,7 @@ def run(
     if fail_on is not None:
         arguments["fail_on"] = fail_on
     prepared = prepare_run(
-        input, out, client.settings.model, answer=answer, table=table, encoding=encoding, **arguments
+        input, out, client.settings.model, answer=answer, table=table, encoding=encoding, **arguments, **media
     )
     if dry_run:
         from headrace.cli.dry_run import preview

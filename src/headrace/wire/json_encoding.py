@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from headrace._support.numbers import as_number
-from headrace.errors import RequestError
+from headrace.errors import InputError, RequestError
 from headrace.wire.message_part import MessagePart
 
 _JSON_TYPES = frozenset({str, int, bool, type(None)})
@@ -42,7 +42,7 @@ def to_plain_and_json(value: Any, where: str) -> tuple[Any, bytes]:
     """Return a value, with unsupported types converted to Python's own, and its JSON."""
     try:
         content = _encode(value)
-    except RequestError:  # of a message part
+    except (RequestError, InputError):  # of a message part
         raise
     except (TypeError, ValueError, RecursionError):
         value = _to_encodable(value, where)

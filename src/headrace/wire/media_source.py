@@ -7,6 +7,8 @@ import binascii
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -63,7 +65,7 @@ def read_source(function: str, source: Source, max_bytes: int | None) -> bytes:
     """
     if isinstance(source, bytes):
         content = source
-    elif isinstance(source, str) and source[:5].lower() == "data:":
+    elif isinstance(source, str) and _is_data_uri(source):
         content = _data_of(function, source)
     else:
         content = _read_file(function, source, max_bytes)
@@ -78,27 +80,46 @@ def check_size(function: str, source: Source, size: int, max_bytes: int | None) 
     if max_bytes is not None and size > max_bytes:
         smaller = "scale it down with max_pixels=" if function == "image" else "send a smaller one"
         raise RequestError(
-            f"{described(function, source)} has {size:,} bytes, more than max_bytes={max_bytes}; "
-            f"{smaller}, or raise max_bytes="
+            f"{described(function, source)} has {size:,} bytes, more than max_bytes={max_bytes}; {smaller}"
         )
 
 
-def _read_file(function: str, path: str | os.PathLike[str], max_bytes: int | None) -> bytes:
-    try:
-        status = os.stat(path)
+def check_path(function: str, source: Source, max_bytes: int | None) -> None:
+    """Raise `RequestError` for a path that is not one of a file, or of a larger one; other sources pass."""
+    if isinstance(source, bytes) or is_url(source) or _is_data_uri(source):
+        return
+    with _path_errors(function, source):
+        status = os.stat(source)
         # A pipe or a device could block, or never end.
         if not stat.S_ISREG(status.st_mode):
-            raise RequestError(f"{described(function, path)} is not a file; pass the path of a file")
-        check_size(function, path, status.st_size, max_bytes)
-        with open(path, "rb") as file:
-            return file.read()
+            raise RequestError(f"{described(function, source)} is not a file; pass the path of a file")
+        check_size(function, source, status.st_size, max_bytes)
+
+
+def _read_file(function: str, path: str | os.PathLike[str], max_bytes: int | None) -> bytes:
+    check_path(function, path, max_bytes)
+    with _path_errors(function, path), open(path, "rb") as file:
+        return file.read()
+
+
+@contextmanager
+def _path_errors(function: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise a `RequestError` for a path that the system refuses."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
     except ValueError as error:  # a path with a null character
         if isinstance(error, RequestError):
             raise
         reason = str(error)
+    else:
+        return
     raise RequestError(f"{described(function, path)} cannot be read: {reason}; check the path")
+
+
+def _is_data_uri(source: str | os.PathLike[str]) -> bool:
+    return isinstance(source, str) and source[:5].lower() == "data:"
 
 
 def _data_of(function: str, uri: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 
 # Not an attrs class: msgspec would encode its attributes.
@@ -13,7 +13,7 @@ class MessagePart(Mapping[str, Any]):
 
     __slots__ = ()
 
-    type: ClassVar[str]
+    type: str
 
     def __getitem__(self, name: str) -> Any:
         if name == "type":

@@ -13,7 +13,15 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from headrace.errors import RequestError
 from headrace.wire.image_resizing import import_pillow, scale_down
-from headrace.wire.media_source import Source, check_size, check_source, described, is_url, read_source
+from headrace.wire.media_source import (
+    Source,
+    check_path,
+    check_size,
+    check_source,
+    described,
+    is_url,
+    read_source,
+)
 from headrace.wire.media_types import MediaType, sniff_media_type
 from headrace.wire.message_part import MessagePart
 
@@ -25,7 +33,7 @@ MAX_BYTES = 20 * 1024 * 1024
 """Default maximum size of a part, in bytes. Base64 makes it a third larger; most endpoints take that."""
 
 
-class _SourcePart(MessagePart):
+class SourcePart(MessagePart):
     """A part with the content of a file."""
 
     __slots__ = ("max_bytes", "source")
@@ -40,6 +48,10 @@ class _SourcePart(MessagePart):
     def __repr__(self) -> str:
         return f"<{described(self.function, self.source)}>"
 
+    def check_file(self) -> None:
+        """Raise `RequestError` for a file that is missing or too large; it is not read."""
+        check_path(self.function, self.source, self.max_bytes)
+
     def _media_type(self, content: bytes, *kinds: str) -> MediaType:
         """The type of the content; raises `RequestError` unless it is one of these kinds."""
         found = sniff_media_type(content)
@@ -52,7 +64,7 @@ class _SourcePart(MessagePart):
         return found
 
 
-class ImagePart(_SourcePart):
+class ImagePart(SourcePart):
     """An image; see `image`."""
 
     __slots__ = ("detail", "max_pixels")
@@ -66,6 +78,9 @@ class ImagePart(_SourcePart):
         super().__init__(source, max_bytes)
         self.detail: ImageDetail | None = detail
         self.max_pixels: int | None = max_pixels
+
+    def check_file(self) -> None:
+        check_path(self.function, self.source, self.max_bytes if self.max_pixels is None else None)
 
     def _content(self) -> dict[str, str]:
         url = str(self.source) if is_url(self.source) else self._data_url()
@@ -82,7 +97,7 @@ class ImagePart(_SourcePart):
         return _data_url(self._media_type(content, "image"), content)
 
 
-class FilePart(_SourcePart):
+class FilePart(SourcePart):
     """A file; see `file`."""
 
     __slots__ = ("filename",)
@@ -103,7 +118,7 @@ class FilePart(_SourcePart):
         }
 
 
-class AudioPart(_SourcePart):
+class AudioPart(SourcePart):
     """Audio; see `audio`."""
 
     __slots__ = ()

@@ -64,6 +64,17 @@ class ConversationColumn:
         raise InputError(f"column {self.column!r} must hold a list of messages; {reason}")
 
 
+def add_parts(messages: list[Message], parts: Sequence[Mapping[str, Any]]) -> None:
+    """Add parts to the last message if it is the user's, else as a new message."""
+    last = messages[-1] if messages else {}
+    if last.get("role") != "user":
+        messages.append({"role": "user", "content": list(parts)})
+        return
+    content = last.get("content") or []
+    before = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    messages[-1] = {**last, "content": [*before, *parts]}
+
+
 def join(messages: list[Message], conversation: Sequence[Message]) -> None:
     """Append a conversation to the messages before it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +21,29 @@ def json_values(column: Any) -> list[Any]:
     values: list[Any] = column.to_pylist(maps_as_pydicts="strict")
     unchanged = (of.is_string, of.is_large_string, of.is_integer, of.is_boolean)
     return values if any(is_a(column.type) for is_a in unchanged) else [_plain(value) for value in values]
+
+
+def binary_columns(fields: Any) -> Iterator[str]:
+    """The names of the fields of bytes, or of lists of bytes; inside a struct with a dot, like ``a.b``."""
+    import pyarrow
+
+    of = pyarrow.types
+    are_bytes = (of.is_binary, of.is_large_binary, of.is_binary_view, of.is_fixed_size_binary)
+    have_values = (
+        of.is_list,
+        of.is_large_list,
+        of.is_fixed_size_list,
+        of.is_list_view,
+        of.is_large_list_view,
+    )
+    for field in fields:
+        kind = field.type
+        while any(is_a(kind) for is_a in (*have_values, of.is_dictionary)):
+            kind = kind.value_type
+        if any(is_a(kind) for is_a in are_bytes):
+            yield field.name
+        elif of.is_struct(kind):
+            yield from (f"{field.name}.{name}" for name in binary_columns(kind))
 
 
 def _microseconds(kind: Any) -> Any:

@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from headrace._support.text import printable
-from headrace.bulk.sources.arrow_values import json_values
+from headrace.bulk.sources.arrow_values import binary_columns, json_values
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.header import checked_columns
 from headrace.errors import InputError
 
 _BATCH = 128
 """Rows that are decoded at once. More rows are hardly faster, and need more memory for long texts."""
+
+_BINARY_BATCH = 8
+"""Rows that are decoded at once if there are columns of bytes, such as images of a megabyte."""
 
 _BUFFER = 1 << 20
 """Bytes of a column that are read at once; without it, a column's whole row group is read."""
@@ -42,6 +45,9 @@ class ColumnarRows:
             self.schema: Any = self._schema(content)
             names: list[str] = self.schema.names
         self.columns: list[str] = checked_columns(names, file.name)
+        fields = [field.with_name(name) for field, name in zip(self.schema, self.columns, strict=True)]
+        self.binary_columns: frozenset[str] = frozenset(binary_columns(fields))
+        self._batch = _BINARY_BATCH if self.binary_columns else _BATCH
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         number = 0
@@ -98,7 +104,7 @@ class ParquetRows(ColumnarRows):
         return self._reader(content).schema_arrow
 
     def _batches(self, content: Any) -> Iterator[Any]:
-        batches: Iterator[Any] = self._reader(content).iter_batches(_BATCH, use_threads=False)
+        batches: Iterator[Any] = self._reader(content).iter_batches(self._batch, use_threads=False)
         return batches
 
     def _reader(self, content: Any) -> Any:
@@ -128,8 +134,8 @@ class ArrowRows(ColumnarRows):
         for batch in batches:
             # Damaged offsets would otherwise be read outside of memory.
             batch.validate(full=True)
-            for begin in range(0, batch.num_rows, _BATCH):
-                yield batch.slice(begin, _BATCH)
+            for begin in range(0, batch.num_rows, self._batch):
+                yield batch.slice(begin, self._batch)
 
     def _reader(self, content: Any) -> Any:
         from pyarrow import ipc

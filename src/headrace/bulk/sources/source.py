@@ -115,6 +115,11 @@ class Source:
         """The pyarrow schema of Parquet and Arrow; None for other kinds."""
         return self._rows.schema if isinstance(self._rows, ColumnarRows) else None
 
+    @property
+    def binary_columns(self) -> frozenset[str]:
+        """The columns of bytes in Parquet and Arrow, which rows hold as base64; inside a struct, ``a.b``."""
+        return self._rows.binary_columns if isinstance(self._rows, ColumnarRows) else frozenset()
+
     def batches(self) -> Iterator[tuple[list[Item], Any]]:
         """The items of a file with a `schema` in batches, each with its pyarrow record batch."""
         assert isinstance(self._rows, ColumnarRows)
