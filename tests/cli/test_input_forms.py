@@ -144,7 +144,7 @@ def test_an_input_that_grows_ends_the_run_with_a_line(
         assert result.code == 1
         assert result.out.splitlines()[-1] == (
             f"Stopped: in.csv: grew from {size} to {size + 8} bytes since it was first read; "
-            "finished items are kept, put the old content back to continue, or choose another --out. "
+            "finished items are kept, run again to continue with the new content. "
             "0 of 20 items are left unsent."
         )
         assert "  table " not in result.out

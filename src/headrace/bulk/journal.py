@@ -136,19 +136,19 @@ class Journal:
             return f"damaged: {error}", None
         if line.index is None:
             return f"not a line of headrace run: its id is {line.id!r}", None
-        if self._entries.get(line.custom_id) is not None:
+        if not self._set(line.custom_id, line.digest, _FAILED if line.failed else _DONE):
             return f"a second line for {line.custom_id!r}", None
         return None, line
 
     def _note(self, line: JournalEntry) -> None:
         assert line.index is not None
-        self._set(line.custom_id, line.digest, _FAILED if line.failed else _DONE)
         self.done += 1
         self.failed += line.failed
         self.first_index = max(self.first_index, line.index + 1)
 
-    def _set(self, id: str, digest: int, state: int) -> None:
-        self._entries.set(id, digest.to_bytes(4) + state.to_bytes())
+    def _set(self, id: str, digest: int, state: int) -> bool:
+        """Set the entry of an id; returns whether the id is new."""
+        return self._entries.set(id, digest.to_bytes(4) + state.to_bytes())
 
     def _state(self, id: str) -> int | None:
         if not self._entries:  # of a new run

@@ -179,6 +179,7 @@ for name in sys.argv[1:]:
         (arrow_bytes([], "file"), "has no rows; add at least one"),
         (arrow_bytes([], "stream"), "has no rows; add at least one"),
     ],
+    ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else None,
 )
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = written(tmp_path, content)

@@ -65,7 +65,7 @@ CHANGES: dict[Callable[[Path], None], str] = {
 def message(path: Path, what: str) -> str:
     return (
         rf"{re.escape(str(path))}: {what} since it was first read; finished items are kept, "
-        r"put the old content back to continue, or choose another out="
+        r"run again to continue with the new content"
     )
 
 

@@ -44,7 +44,7 @@ def changed_input(name: str, before: FileState, now: FileState) -> InputError:
     """The error for an input that changed."""
     return InputError(
         f"{name}: {before.change_to(now)} since it was first read; finished items are kept, "
-        "put the old content back to continue, or choose another out="
+        "run again to continue with the new content"
     )
 
 
