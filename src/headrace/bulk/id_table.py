@@ -31,23 +31,23 @@ class IdTable:
         """The value of an id, None if the table does not contain it."""
         hashed = hash(id)
         bucket = self._buckets[hashed % _BUCKETS]
-        place = self._find(bucket, hashed)
+        place = self._find(bucket, hashed.to_bytes(_KEY_SIZE, "little", signed=True))
         return None if place < 0 else bytes(bucket[place + _KEY_SIZE : place + self._width])
 
     def set(self, id: str, value: bytes) -> bool:
         """Set the value of an id; returns whether the id is new."""
         hashed = hash(id)
         bucket = self._buckets[hashed % _BUCKETS]
-        place = self._find(bucket, hashed)
+        key = hashed.to_bytes(_KEY_SIZE, "little", signed=True)
+        place = self._find(bucket, key)
         if place < 0:
-            bucket += hashed.to_bytes(_KEY_SIZE, "little", signed=True) + value
+            bucket += key + value
             self._size += 1
             return True
         bucket[place + _KEY_SIZE : place + self._width] = value
         return False
 
-    def _find(self, bucket: bytearray, hashed: int) -> int:
-        key = hashed.to_bytes(_KEY_SIZE, "little", signed=True)
+    def _find(self, bucket: bytearray, key: bytes) -> int:
         place = bucket.find(key)
         while place % self._width and place >= 0:  # found across the border of two entries
             place = bucket.find(key, place + 1)

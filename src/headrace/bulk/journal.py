@@ -8,7 +8,7 @@ it is removed and its item is sent again. Any other foreign line is reported as 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
-from headrace.bulk.output_line import JournalEntry, decode_entry
+from headrace.bulk.output_line import decode_entry
 from headrace.bulk.run_lock import lock_run
 from headrace.bulk.sources import Item
 from headrace.errors import JournalError
@@ -77,9 +77,7 @@ class Journal:
         self._lock = self._acquire_lock()
         try:
             self.spent = dropped_cost(self._lock)
-            for line in self._read():
-                self.spent += line.spent
-                self._note(line)
+            self._read()
             self._file = LineFile(self.path)
         except OSError as error:
             os.close(self._lock)
@@ -108,8 +106,8 @@ class Journal:
             command=self._command,
         )
 
-    def _read(self) -> Iterator[JournalEntry]:
-        """The lines of the output; a torn line at its end is removed."""
+    def _read(self) -> None:
+        """Note the lines of the output; a torn line at its end is removed."""
         if not self.path.exists():
             return
         good = 0
@@ -118,33 +116,32 @@ class Journal:
             for number, raw in enumerate(file, 1):
                 if torn is not None:
                     raise JournalError(f"{self.path}:{number - 1}: {torn}; repair or remove that line")
-                torn, line = self._parse(raw)
-                if line is not None:
+                torn = self._note(raw)
+                if torn is None:
                     good += len(raw)
-                    yield line
             if torn is not None:
                 file.truncate(good)
                 file.flush()
                 os.fsync(file.fileno())
 
-    def _parse(self, raw: bytes) -> tuple[str | None, JournalEntry | None]:
+    def _note(self, raw: bytes) -> str | None:
+        """Note a line of an earlier session; returns what is wrong with it, None if it is right."""
         if not raw.endswith(b"\n"):
-            return "torn", None
+            return "torn"
         try:
             line = decode_entry(raw)
         except NOT_JSON as error:
-            return f"damaged: {error}", None
-        if line.index is None:
-            return f"not a line of headrace run: its id is {line.id!r}", None
-        if not self._set(line.custom_id, line.digest, _FAILED if line.failed else _DONE):
-            return f"a second line for {line.custom_id!r}", None
-        return None, line
-
-    def _note(self, line: JournalEntry) -> None:
-        assert line.index is not None
+            return f"damaged: {error}"
+        index, failed = line.index, line.failed
+        if index is None:
+            return f"not a line of headrace run: its id is {line.id!r}"
+        if not self._set(line.custom_id, line.digest, _FAILED if failed else _DONE):
+            return f"a second line for {line.custom_id!r}"
         self.done += 1
-        self.failed += line.failed
-        self.first_index = max(self.first_index, line.index + 1)
+        self.failed += failed
+        self.spent += line.spent
+        self.first_index = max(self.first_index, index + 1)
+        return None
 
     def _set(self, id: str, digest: int, state: int) -> bool:
         """Set the entry of an id; returns whether the id is new."""

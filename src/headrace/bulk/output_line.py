@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from headrace.errors import CallError, HeadraceError, InputError, InvalidReply, 
 from headrace.replies import Headers, Reply
 from headrace.wire.finish_reasons import finish_reason_of
 
-_ID = re.compile(r"headrace-(\d{1,15})")
+_ID_PREFIX, _MOST_DIGITS = "headrace-", 15
 _LONGEST_TIME = 1e10
 """Seconds. Longer than any run, and later than any clock."""
 
@@ -139,8 +138,10 @@ class JournalEntry(msgspec.Struct):
 
 
 def _index_of(id: str) -> int | None:
-    match = _ID.fullmatch(id)
-    return int(match[1]) if match else None
+    digits = id.removeprefix(_ID_PREFIX)
+    if digits == id or not digits.isdecimal() or not digits.isascii() or len(digits) > _MOST_DIGITS:
+        return None
+    return int(digits)
 
 
 _read_line: Callable[[bytes | str], OutputLine] = msgspec.json.Decoder(OutputLine).decode
