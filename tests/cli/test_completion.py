@@ -148,7 +148,7 @@ def test_fish_completes_file_names(home: Path) -> None:
 def test_zsh_completes_commands_options_and_file_names(home: Path) -> None:
     assert in_zsh(home, "headrace rep") == {"headrace", "report"}
     assert in_zsh(home, "headrace gre") == {"headrace", "greet"}
-    assert in_zsh(home, "headrace run --max") == {"headrace", "run", "--max-in-flight"}
+    assert in_zsh(home, "headrace run --max-i") == {"headrace", "run", "--max-in-flight"}
     assert in_zsh(home, "headrace report ans") == {"headrace", "report", "answers.jsonl"}
 
 

@@ -54,17 +54,18 @@ def _parts(body: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _is_media(part: Any) -> bool:
-    return isinstance(part, Mapping) and part.get("type") in _KINDS
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    return isinstance(kind, str) and kind in _KINDS
 
 
 def _part_text(part: Any) -> str:
-    if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
-        return str(part["text"])
-    found = dict(part) if _is_media(part) else part
-    kind = found.get("type") if isinstance(found, dict) else None
-    member = found.get(kind) if kind in _KINDS else None
+    if isinstance(part, Mapping) and part.keys() == {"type", "text"} and isinstance(part["text"], str):
+        return part["text"]
+    if not _is_media(part):
+        return encode_json(part).decode()
+    kind, member = part["type"], part.get(part["type"])
     if not isinstance(member, Mapping):
-        return encode_json(found).decode()
+        return encode_json(part).decode()
     words: list[str] = []
     for name, value in member.items():
         if name in ("data", "file_data") or (name == "url" and str(value)[:5].lower() == "data:"):
@@ -73,7 +74,7 @@ def _part_text(part: Any) -> str:
             words.append(f"{_decoded_size(data):,} bytes")
         elif isinstance(value, str):
             words.append(shortened(value))
-    return f"[{_KINDS[str(kind)]}: {', '.join(words)}]"
+    return f"[{_KINDS[kind]}: {', '.join(words)}]"
 
 
 def _decoded_size(data: str) -> int:
