@@ -19,8 +19,6 @@ from headrace.errors import InputError
 IdFunction: TypeAlias = Callable[[Any], object]
 """Makes the id of a row."""
 
-EMPTY_ROWS: tuple[Any, ...] = ()
-
 _ID_COLUMNS = ("custom_id", "id")
 
 

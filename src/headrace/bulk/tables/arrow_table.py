@@ -9,7 +9,6 @@ from typing import Any
 
 from headrace.bulk.output_line import OutputLine
 from headrace.bulk.sources import Item, RowSource, Source
-from headrace.bulk.sources.row_source import EMPTY_ROWS
 from headrace.bulk.tables.column_types import ColumnType
 from headrace.bulk.tables.layout import TableLayout
 from headrace.bulk.tables.output_index import OutputIndex
@@ -36,7 +35,7 @@ def read_table(source: Source | RowSource | None, output: OutputIndex) -> Any:
     except ImportError:
         raise InputError("pip install 'headrace[parquet]' for tables; they need pyarrow") from None
     if source is None:
-        layout = TableLayout(RowSource(EMPTY_ROWS), output)
+        layout = TableLayout(RowSource([]), output)
         done = ((Item(0, 0, line.custom_id, {}), line) for line in output.in_order())
     else:
         layout = TableLayout(source, output)
