@@ -27,8 +27,9 @@ from anyio.from_thread import BlockingPortal
 import headrace.client
 from headrace._support.event_loop_thread import call_in_loop, entered, event_loop_thread
 from headrace._support.public_names import fixup_module_metadata
+from headrace.bulk.result import Result
 from headrace.bulk.run import run as bulk_run
-from headrace.bulk.summary import Summary
+from headrace.bulk.sources import RowsLike
 from headrace.calls import Outcome, Timeout
 from headrace.client.arguments import check_keywords
 from headrace.client.blocking_streams import OutcomeIterator, Stream, outcomes_of, wait_for
@@ -300,31 +301,31 @@ def map(
     return OutcomeIterator(outcomes())
 
 
-def run(source: str | os.PathLike[str], *, out: str | os.PathLike[str], **settings: Any) -> Summary:
-    """Run a prompt over a file, as `headrace.bulk.run` does, with a client of its own.
+def run(rows: RowsLike, *, out: str | os.PathLike[str] | None = None, **settings: Any) -> Result:
+    """Run a prompt over rows, as `headrace.run` does, with a client of its own.
 
     Args:
-        source: The input file.
-        out: The output file. Another call with the same arguments continues an interrupted run.
-        **settings: Keywords of `headrace.bulk.run` and of `headrace.Client`.
+        rows: A file, a data frame, or an iterable of rows.
+        out: The output file. Another call with the same arguments continues an interrupted run. None keeps
+            the answers in memory.
+        **settings: Keywords of `headrace.run` and of `headrace.Client`.
 
     Returns:
-        The totals of the run.
+        The totals of the run, and its answers.
 
     Raises:
-        HeadraceError: As for `headrace.Client` and `headrace.bulk.run`.
+        HeadraceError: As for `headrace.Client` and `headrace.run`.
 
     Example:
         ```python
-        headrace.blocking.run(
-            "products.csv", out="answers.jsonl", prompt="Category of {name}?", model="deepseek-v3.2"
-        )
+        result = headrace.blocking.run(frame, prompt="Category of {name}?", model="deepseek-v3.2")
+        answers = result.to_pandas()
         ```
     """
     own, of_client = _split(settings, inspect.signature(bulk_run).parameters.keys() - {"client"})
     make_client = functools.partial(headrace.client.Client, **of_client)
     with event_loop_thread() as portal:
-        return call_in_loop(portal, functools.partial(bulk_run, make_client, source, out=out, **own))
+        return call_in_loop(portal, bulk_run(make_client, rows, out=out, **own).perform)
 
 
 def _split(settings: Mapping[str, Any], own: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal, assert_type
 
 import attrs
+import pandas
 
 import headrace
 from headrace import Chunk, Embeddings, Outcome, ParsedReply, Reply, blocking
-from headrace.bulk import Summary
+from headrace.bulk import Result
 
 
 @attrs.define
@@ -52,5 +53,6 @@ def functions(prompts: list[str]) -> None:
     assert_type(blocking.chat("Hello", answer=Verdict, model="m").answer, Verdict)
     assert_type(next(blocking.map(prompts, model="m")), Outcome[Reply])
     assert_type(next(blocking.map(prompts, answer=Verdict, model="m")).unwrap().answer, Verdict)
-    assert_type(blocking.run("in.csv", out=Path("out.jsonl"), prompt="{name}", model="m"), Summary)
-    blocking.run("in.csv", prompt="{name}")  # type: ignore[call-arg]
+    assert_type(blocking.run("in.csv", out=Path("out.jsonl"), prompt="{name}", model="m"), Result)
+    assert_type(blocking.run([{"name": "x"}], prompt="{name}").to_pandas(), pandas.DataFrame)
+    blocking.run(prompt="{name}")  # type: ignore[call-arg]
