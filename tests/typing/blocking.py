@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, assert_type
 
 import attrs
-import pandas
 
 import headrace
 from headrace import Chunk, Embeddings, Outcome, ParsedReply, Reply, blocking
@@ -54,5 +53,5 @@ def functions(prompts: list[str]) -> None:
     assert_type(next(blocking.map(prompts, model="m")), Outcome[Reply])
     assert_type(next(blocking.map(prompts, answer=Verdict, model="m")).unwrap().answer, Verdict)
     assert_type(blocking.run("in.csv", out=Path("out.jsonl"), prompt="{name}", model="m"), Result)
-    assert_type(blocking.run([{"name": "x"}], prompt="{name}").to_pandas(), pandas.DataFrame)
+    assert_type(blocking.run([{"name": "x"}], prompt="{name}").succeeded, int)
     blocking.run(prompt="{name}")  # type: ignore[call-arg]
