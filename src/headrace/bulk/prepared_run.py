@@ -54,7 +54,7 @@ class PreparedRun:
             JournalError: It belongs to another run, is in use, is damaged, or cannot be written.
         """
         if fresh:
-            set_aside(self.out, Path(f"{self.out}.journal"))
+            set_aside(self.out)
         fingerprint = self.task.fingerprint()
         with Journal(self.out, fingerprint, keep_done=keep_done, command=command) as journal:
             if retry_failed and journal.failed:
