@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import attrs
 
+from headrace.bulk.chosen_items import ChosenIds, ChosenItems, Only
 from headrace.bulk.executor import LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.prompts import PromptLike
 from headrace.bulk.run_lock import set_aside
+from headrace.bulk.run_output import lines_path, table_of
 from headrace.bulk.sources import Source
+from headrace.bulk.stdout_lines import StdoutLines
 from headrace.bulk.tables import Table
 from headrace.bulk.task import Task
 from headrace.client import Client
@@ -27,12 +32,12 @@ from headrace.errors import InputError
 class PreparedRun:
     """A run with a checked prompt and table, and a check of its input that has begun; nothing was sent.
 
-    Nothing was written either.
+    Nothing was written either. ``out`` is the file of the lines; None for stdout.
     """
 
     task: Task
     check: InputCheck
-    out: Path
+    out: Path | None
     table: Table | None
 
     @contextmanager
@@ -44,15 +49,26 @@ class PreparedRun:
         keep_done: bool = False,
         fresh: bool = False,
         command: str | None = None,
-    ) -> Iterator[Journal]:
+    ) -> Iterator[Journal | StdoutLines]:
         """The journal, compared with the input; see `headrace.bulk.run` for the arguments.
 
-        ``command`` is the command that begins the run, without secrets.
+        ``command`` is the command that begins the run, without secrets. A run to stdout has no journal.
 
         Raises:
-            InputError: The row of a done item has changed.
+            InputError: The row of a done item has changed, or an argument needs a journal.
             JournalError: It belongs to another run, is in use, is damaged, or cannot be written.
         """
+        if self.out is None:
+            needing = {
+                'retry_failed= (only="failed")': retry_failed,
+                "changed=": resend_changed,
+                "keep_done=": keep_done,
+                "fresh=": fresh,
+            }
+            if unfit := [name for name, given in needing.items() if given]:
+                raise InputError(f"out=-: leave out {', '.join(unfit)}; stdout cannot be read again")
+            yield StdoutLines()
+            return
         if fresh:
             set_aside(self.out)
         fingerprint = self.task.fingerprint()
@@ -68,7 +84,7 @@ class PreparedRun:
             yield journal
 
     def local_executor(
-        self, client: Client, journal: Journal, max_in_flight: int | None = None
+        self, client: Client, journal: Journal | StdoutLines, max_in_flight: int | None = None
     ) -> LocalExecutor:
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, journal.spent)
@@ -77,7 +93,7 @@ class PreparedRun:
     def process_executor(
         self,
         make_client: Callable[[], Client],
-        journal: Journal,
+        journal: Journal | StdoutLines,
         processes: int,
         max_in_flight: int,
         on_event: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
@@ -113,6 +129,19 @@ class PreparedRun:
         self.table.write()
         return True
 
+    @asynccontextmanager
+    async def table_at_end(self) -> AsyncIterator[None]:
+        """Write the table when the block ends, and also when it is cancelled or interrupted."""
+        try:
+            yield
+        except Exception:  # the output may be the cause
+            raise
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(InputError):
+                await anyio.to_thread.run_sync(self.write_table)
+            raise
+        await anyio.to_thread.run_sync(self.write_table)
+
 
 def prepare_run(
     source: str | os.PathLike[str],
@@ -124,6 +153,7 @@ def prepare_run(
     id_column: str | None = None,
     limit: int | None = None,
     table: str | os.PathLike[str] | None = None,
+    only: Only | None = None,
     **arguments: Any,
 ) -> PreparedRun:
     """Check the arguments of a run and the beginning of its input.
@@ -137,16 +167,22 @@ def prepare_run(
         id_column: The column of the ids.
         limit: How many items.
         table: The table.
+        only: Which items; "failed" means nothing here, see `PreparedRun.open_journal`.
         **arguments: The other arguments of a `Task`; None for the default of one.
 
     Raises:
-        InputError: The input, the prompt or the table is not valid.
+        InputError: The input, the prompt, the ids or the table is not valid.
+        JournalError: The output is not a file that can be written.
     """
+    path, ids = lines_path(out), ChosenIds.of(only)
     items = Source(source, id_column, limit, encoding)
-    checked_table = None if table is None else Table(table, items, out)
+    checked_table = table_of(out, path, table, items)
     task = Task(
-        items, prompt, model, **{name: value for name, value in arguments.items() if value is not None}
+        items if ids is None else ChosenItems(items, ids),
+        prompt,
+        model,
+        **{name: value for name, value in arguments.items() if value is not None},
     )
     check = InputCheck(task)
     check.advance(FIRST_PART)
-    return PreparedRun(task=task, check=check, out=Path(out), table=checked_table)
+    return PreparedRun(task=task, check=check, out=path, table=checked_table)

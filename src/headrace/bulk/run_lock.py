@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,12 @@ def set_aside(out: Path) -> Path | None:
     real, sidecar = real_path(out), sidecar_of(out)
     if not real.exists():
         return None
-    lock = _lock(out, sidecar)
-    try:
-        output = os.open(real, os.O_RDWR)
+    with ExitStack() as opened:
         try:
+            output = os.open(real, os.O_RDWR)
+            opened.callback(os.close, output)
             lock_file(output, out)
+            opened.callback(os.close, _lock(out, sidecar))
             number = 1
             while (kept := Path(f"{real}.{number}")).exists() or sidecar_of(kept).exists():
                 number += 1
@@ -119,12 +121,8 @@ def set_aside(out: Path) -> Path | None:
             # run's.
             os.rename(sidecar, sidecar_of(kept))
             os.rename(real, kept)
-        finally:
-            os.close(output)
-    except OSError as error:
-        raise JournalError(f"{out}: cannot be renamed: {error.strerror}; nothing was sent") from error
-    finally:
-        os.close(lock)
+        except OSError as error:
+            raise JournalError(f"{out}: cannot be renamed: {error.strerror}; nothing was sent") from error
     return kept
 
 
