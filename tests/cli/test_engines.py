@@ -105,6 +105,10 @@ def test_help_without_an_engine_loads_no_plugins() -> None:
         (["--hand", "3"], "'--hands'"),
         (["--prompt", "x"], "in/*.parquet: No such file"),
         (["--engine", "farm", "--table", "t.csv"], "--engine: leave out --dry-run"),
+        (
+            ["--engine", "farm", "--only", "ids:f"],
+            "--engine: leave out --dry-run, --out -, --table, --only ids",
+        ),
     ],
 )
 def test_mistakes_with_an_engine_are_errors_before_anything_is_sent(

@@ -52,7 +52,7 @@ def check_output(out: Path) -> None:
 
 def cannot_be_written(out: Path, error: OSError) -> str:
     """The message about an output that cannot be opened."""
-    return f"{out}: cannot be written: {error.strerror}; name another file"
+    return f"{out}: cannot be written: {error.strerror}; make it writable, or name another file"
 
 
 def _is_stdout(found: os.stat_result) -> bool:
