@@ -49,7 +49,7 @@ def append(out: Path) -> None:
         file.write(b"dear diary\n")
 
 
-DELETED = "it was deleted during the run, and its lines are lost; to begin again, run the same command again"
+DELETED = "it was deleted during the run, and its lines are lost; to begin anew, run the same command again"
 MOVED = "it was moved during the run; move it back, then run the same command again"
 REPLACED = "another file took its place during the run; check that file, then run the same command again"
 CHANGED = "another program changed it during the run; put its content back, then run the same command again"

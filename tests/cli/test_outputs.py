@@ -19,9 +19,7 @@ from headrace.cli.main import cli
 
 ASK = ("run", "questions.csv", "--prompt", "{id}: {text}", "--model", "m")
 URL = "http://127.0.0.1:9/v1"
-LOST = (
-    "out.jsonl: it was deleted during the run, and its lines are lost; to begin again, run the same command"
-)
+LOST = "out.jsonl: it was deleted during the run, and its lines are lost; to begin anew, run the same command"
 
 WRITABLE = "make it writable, or name another file"
 

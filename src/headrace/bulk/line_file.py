@@ -69,7 +69,7 @@ class LineFile:
         elif found.st_nlink:
             what = "it was moved during the run; move it back, then"
         else:
-            what = "it was deleted during the run, and its lines are lost; to begin again,"
+            what = "it was deleted during the run, and its lines are lost; to begin anew,"
         self._broken = JournalError(f"{self._name}: {what} run the same command again")
         raise self._broken
 
