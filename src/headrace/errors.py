@@ -7,7 +7,7 @@
         RequestError             a request that cannot be sent
         ClientStateError         a client that is closed, not open yet, or of another event loop
         InputError               the input, template or output of a bulk run; names the file and the line
-        JournalError             a journal that belongs to another run, is in use, or is damaged
+        JournalError             a journal that belongs to another run, is in use, damaged, or lost
       WorkerLost                 the processes of a bulk run keep dying
       CallError                  a call failed; names the request and whether a retry can help
         ConnectError             refused, not resolved, or reset before a response
@@ -109,7 +109,7 @@ class InputError(SetupError, ValueError):
 
 
 class JournalError(SetupError):
-    """A journal that belongs to another run, is in use by another process, or is damaged."""
+    """A journal that belongs to another run, is in use by another process, is damaged, or was lost."""
 
 
 class WorkerLost(HeadraceError):

@@ -183,9 +183,12 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (
         ROWS,
         {"table": "t.csv"},
-        "table=: is for an input file and out=; for rows, use the result's to_pandas()",
+        "table=: a table is for an input file and an output; for rows, use",
     ),
-    (ROWS, {"fresh": True}, "out=: a run without an output cannot be resumed; name a file"),
+    (ROWS, {"out": "t.csv"}, "out=t.csv: a table is for an input file and an output; for rows, use"),
+    (iter(ROWS), {"only": ["a"]}, "only=: needs rows that can be read twice, like a list or a file"),
+    (ROWS, {"only": ["a", "z"]}, "only=: no item of rows has the id 'z'; correct the ids, nothing was sent"),
+    (ROWS, {"fresh": True}, "out=: a run without an output cannot be resumed; name a file for fresh="),
     ("products.csv", {"id_column": len}, "id_column=: a function is for rows of Python code"),
 ]
 

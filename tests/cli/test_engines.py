@@ -109,6 +109,10 @@ def test_help_without_an_engine_loads_no_plugins() -> None:
             (["--engine", "farm", option, "9"], "--fresh, --image, --file, --audio and --max-pixels")
             for option in ("--image", "--file", "--audio", "--max-pixels")
         ),
+        (
+            ["--engine", "farm", "--only", "ids:f"],
+            "--engine: leave out --dry-run, --out -, --table, --only ids",
+        ),
     ],
 )
 def test_mistakes_with_an_engine_are_errors_before_anything_is_sent(

@@ -126,7 +126,10 @@ def test_the_key_is_in_no_file(headrace: Any, questions: Path, tmp_path: Path) -
         (["questions.csv", "--prompt", "{txt}", *ASK[2:]], "did you mean 'text'?"),
         (["questions.csv", *ASK[2:]], "--prompt is missing"),
         (["questions.csv", *ASK[:2], *ASK[4:]], "no model"),
-        (["questions.csv", *ASK[:4], "--out", "no/out.jsonl"], "no/out.jsonl: cannot be written"),
+        (
+            ["questions.csv", *ASK[:4], "--out", "no/out.jsonl"],
+            "no/out.jsonl: the directory no does not exist; create it first",
+        ),
         (["questions.csv", *ASK[:4]], "missing option '--out'"),
         (["questions.csv", *ASK, "--max-in-flight", "0"], "--max-in-flight"),
         (["questions.csv", *ASK, "--base-url", "localhost:80"], "must be like https://host/v1"),

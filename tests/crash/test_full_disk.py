@@ -98,7 +98,8 @@ def test_a_full_disk_and_a_read_only_disk_lose_nothing(tmp_path: Path, endpoint:
         f"headrace: disk/out.jsonl: No space left on device; {safe} items are safe there; "
         "free some space, then run the same command again",
         "exit 1",
-        "headrace: disk/out.jsonl: cannot be written: Read-only file system",
+        "headrace: disk/out.jsonl: cannot be written: Read-only file system; "
+        "make it writable, or name another file",
         "exit 2",
         "exit 0",
     ]

@@ -12,6 +12,7 @@ import attrs
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
+from headrace.bulk.chosen_items import ChosenItems
 from headrace.bulk.executor import Executor, WorkItem
 from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
@@ -42,7 +43,7 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 2.0, 60.0
 
 
 class ResultStore(Protocol):
-    """Stores the output lines of a run; `Journal` is one.
+    """Stores the output lines of a run; `Journal` is one, `StdoutLines` another.
 
     Lines that ``append`` has written survive a crash of the process; after ``sync`` they survive a crash of
     the machine. ``was_removed`` is true for an item whose line was removed, so that it is sent again. The
@@ -182,7 +183,7 @@ class BulkRun:
     def _check_input(self) -> None:
         """Notice a change of the input that came after its last row was read."""
         source = self._task.source
-        if isinstance(source, Source):
+        if isinstance(source, Source | ChosenItems):
             try:
                 source.check_unchanged()
             except InputError as error:

@@ -1,7 +1,8 @@
-"""The journal of a bulk run: its output file, and a locked sidecar that identifies the run.
+"""The journal of a bulk run: its output file, and a sidecar that identifies the run.
 
 One line per item is appended to `OUT` before the item counts as done. `OUT.journal`, the sidecar, holds the
-run's fingerprint and is locked by the process of the run. After a crash, the output may end in a torn line:
+run's fingerprint. The process of the run locks both: one file can have two names that lead to two sidecars.
+After a crash, the output may end in a torn line:
 it is removed and its item is sent again. Any other foreign line is reported as damage.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +21,8 @@ from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import decode_entry
-from headrace.bulk.run_lock import lock_run
+from headrace.bulk.output_path import cannot_be_written, check_output, real_path, sidecar_of
+from headrace.bulk.run_lock import lock_file, lock_run
 from headrace.bulk.sources import Item
 from headrace.errors import JournalError
 
@@ -50,8 +53,9 @@ class Journal:
         spent: Cost in USD of the earlier sessions, including removed lines.
 
     Raises:
-        JournalError: On entering: another process works on the run, the fingerprint differs (the message
-            names the difference), or the output is damaged or cannot be written.
+        JournalError: On entering: the output is not a regular file, another process works on the run, the
+            fingerprint differs (the message names the difference), or the output is damaged or cannot be
+            written.
     """
 
     def __init__(
@@ -63,7 +67,8 @@ class Journal:
         command: str | None = None,
     ) -> None:
         self.path: Path = Path(out)
-        self._sidecar = Path(f"{self.path}.journal")
+        self._real = real_path(out)
+        self._sidecar = sidecar_of(out)
         self._fingerprint = dict(fingerprint)
         self._keep_done = keep_done
         self._command = command
@@ -74,17 +79,19 @@ class Journal:
         self.spent: Decimal = Decimal(0)
 
     def __enter__(self) -> Self:
-        self._lock = self._acquire_lock()
-        try:
-            self.spent = dropped_cost(self._lock)
-            self._read()
-            self._file = LineFile(self.path)
-        except OSError as error:
-            os.close(self._lock)
-            raise JournalError(f"{self.path}: {error.strerror}") from error
-        except BaseException:
-            os.close(self._lock)
-            raise
+        check_output(self.path)
+        with ExitStack() as opened:
+            # An existing output is locked first: a run that is refused must leave nothing in the sidecar.
+            held = self._open_output(opened) if self._real.exists() else None
+            self._lock = self._acquire_lock()
+            opened.callback(os.close, self._lock)
+            self._file = held or self._open_output(opened)
+            try:
+                self.spent = dropped_cost(self._lock)
+                self._read()
+            except OSError as error:
+                raise JournalError(f"{self.path}: {error.strerror}") from error
+            opened.pop_all()
         return self
 
     def __exit__(
@@ -93,10 +100,18 @@ class Journal:
         self._file.close()
         os.close(self._lock)
 
+    def _open_output(self, opened: ExitStack) -> LineFile:
+        """Open the output and lock it; ``opened`` closes it."""
+        try:
+            file = LineFile(self._real, self.path)
+        except OSError as error:
+            raise JournalError(cannot_be_written(self.path, error)) from error
+        opened.callback(file.close)
+        lock_file(file.fileno(), self.path)
+        return file
+
     def _acquire_lock(self) -> int:
-        if self.path.is_dir():
-            raise JournalError(f"{self.path}: is a directory; name a file in it")
-        begun = self.path.exists() and self.path.stat().st_size > 0
+        begun = self._real.exists() and self._real.stat().st_size > 0
         return lock_run(
             self.path,
             self._sidecar,
@@ -108,10 +123,8 @@ class Journal:
 
     def _read(self) -> None:
         """Note the lines of the output; a torn line at its end is removed."""
-        if not self.path.exists():
-            return
         good = 0
-        with self.path.open("r+b") as file:
+        with self._real.open("rb") as file:
             torn: str | None = None
             for number, raw in enumerate(file, 1):
                 if torn is not None:
@@ -119,10 +132,8 @@ class Journal:
                 torn = self._note(raw)
                 if torn is None:
                     good += len(raw)
-            if torn is not None:
-                file.truncate(good)
-                file.flush()
-                os.fsync(file.fileno())
+        if torn is not None:
+            self._file.truncate(good)
 
     def _note(self, raw: bytes) -> str | None:
         """Note a line of an earlier session; returns what is wrong with it, None if it is right."""
@@ -178,7 +189,8 @@ class Journal:
         Raises:
             JournalError: The new file cannot be written; the old one is unchanged.
         """
-        fresh = self.path.with_name(self.path.name + ".new")
+        self._file.check_in_place()
+        fresh = self._real.with_name(self._real.name + ".new")
         try:
             removed, cost = self._write_without(chosen, fresh)
             if not removed:
@@ -186,14 +198,16 @@ class Journal:
                 return 0
             # Before the rename: a crash in between counts these costs twice, but does not lose them.
             record_dropped_cost(self._lock, dropped_cost(self._lock) + cost)
-            os.replace(fresh, self.path)
+            os.replace(fresh, self._real)
         except OSError as error:
             fresh.unlink(missing_ok=True)
             raise JournalError(
                 f"{self.path}: {error.strerror}; its items are still in it, nothing was lost"
             ) from error
-        self._file.close()
-        self._file = LineFile(self.path)
+        with ExitStack() as opened:
+            old, self._file = self._file, self._open_output(opened)
+            opened.pop_all()
+        old.close()
         for id in removed:
             self.failed -= self.has_failed(id)
             self._set(id, _UNKNOWN, _REMOVED)
@@ -204,7 +218,7 @@ class Journal:
         """Write the lines to keep; returns the ids of the others, and their cost."""
         removed: list[str] = []
         cost = Decimal(0)
-        with self.path.open("rb") as old, fresh.open("wb") as new:
+        with self._real.open("rb") as old, fresh.open("wb") as new:
             os.chmod(fresh, 0o600)
             for raw in old:
                 line = decode_entry(raw)
@@ -231,5 +245,11 @@ class Journal:
         self._file.append(lines, count)
 
     async def sync(self) -> None:
-        """Sync the written lines to the disk, so that they survive a crash of the machine."""
+        """Sync the written lines to the disk, so that they survive a crash of the machine.
+
+        Raises:
+            JournalError: The output was deleted, moved, replaced or changed by another program, or the disk
+                reports an error.
+        """
+        self._file.check_in_place()
         await self._file.sync()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import attrs
 
+from headrace.bulk.chosen_items import ChosenIds, ChosenItems, Only
 from headrace.bulk.executor import LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
@@ -18,8 +22,10 @@ from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.prompts import PromptLike
 from headrace.bulk.result import Result
 from headrace.bulk.run_lock import set_aside
+from headrace.bulk.run_output import STDOUT, lines_path, table_of
 from headrace.bulk.sources import IdFunction, RowsLike, RowSource, Source, as_input
-from headrace.bulk.tables import Table
+from headrace.bulk.stdout_lines import StdoutLines
+from headrace.bulk.tables import Table, is_table
 from headrace.bulk.task import Task
 from headrace.client import Client
 from headrace.errors import InputError
@@ -29,12 +35,14 @@ from headrace.errors import InputError
 class PreparedRun:
     """A run with a checked prompt and table, and a check of its input that has begun; nothing was sent.
 
-    Nothing was written either.
+    Nothing was written either. ``out`` is the file of the lines; None for stdout.
     """
 
     task: Task
     check: InputCheck
+    source: Source | RowSource
     out: Path | None
+    to_stdout: bool
     table: Table | None
 
     @contextmanager
@@ -46,22 +54,30 @@ class PreparedRun:
         keep_done: bool = False,
         fresh: bool = False,
         command: str | None = None,
-    ) -> Iterator[Journal | MemoryJournal]:
+    ) -> Iterator[Journal | MemoryJournal | StdoutLines]:
         """The journal, compared with the input; see `headrace.bulk.run` for the arguments.
 
-        ``command`` is the command that begins the run, without secrets.
+        ``command`` is the command that begins the run, without secrets. A run to stdout has no journal.
 
         Raises:
-            InputError: The row of a done item has changed.
+            InputError: The row of a done item has changed, or an argument needs a journal.
             JournalError: It belongs to another run, is in use, is damaged, or cannot be written.
         """
         if self.out is None:
-            if retry_failed or resend_changed or keep_done or fresh:
-                raise InputError("out=: a run without an output cannot be resumed; name a file")
-            yield MemoryJournal()
+            needing = {
+                'retry_failed= (only="failed")': retry_failed,
+                "changed=": resend_changed,
+                "keep_done=": keep_done,
+                "fresh=": fresh,
+            }
+            if unfit := ", ".join(name for name, given in needing.items() if given):
+                if self.to_stdout:
+                    raise InputError(f"out=-: leave out {unfit}; stdout cannot be read again")
+                raise InputError(f"out=: a run without an output cannot be resumed; name a file for {unfit}")
+            yield StdoutLines() if self.to_stdout else MemoryJournal()
             return
         if fresh:
-            set_aside(self.out, Path(f"{self.out}.journal"))
+            set_aside(self.out)
         fingerprint = self.task.fingerprint()
         with Journal(self.out, fingerprint, keep_done=keep_done, command=command) as journal:
             if retry_failed and journal.failed:
@@ -79,15 +95,20 @@ class PreparedRun:
             self.check.compare(journal)
             yield journal
 
-    def result(self, journal: Journal | MemoryJournal) -> Result:
-        """The result of the session, with totals of zero."""
-        output = journal.path if isinstance(journal, Journal) else journal.content
-        source = self.task.source
-        assert isinstance(source, Source | RowSource)
-        return Result(0, source=source, output=output)
+    def result(self, journal: Journal | MemoryJournal | StdoutLines) -> Result:
+        """The result of the session, with totals of zero. That of a run to stdout has no answers."""
+        output: Path | io.BytesIO = io.BytesIO()
+        if isinstance(journal, Journal):
+            output = journal.path
+        elif isinstance(journal, MemoryJournal):
+            output = journal.content
+        return Result(0, source=self.source, output=output)
 
     def local_executor(
-        self, client: Client, journal: Journal | MemoryJournal, max_in_flight: int | None = None
+        self,
+        client: Client,
+        journal: Journal | MemoryJournal | StdoutLines,
+        max_in_flight: int | None = None,
     ) -> LocalExecutor:
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, journal.spent)
@@ -96,7 +117,7 @@ class PreparedRun:
     def process_executor(
         self,
         make_client: Callable[[], Client],
-        journal: Journal | MemoryJournal,
+        journal: Journal | MemoryJournal | StdoutLines,
         processes: int,
         max_in_flight: int,
         on_event: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
@@ -132,6 +153,19 @@ class PreparedRun:
         self.table.write()
         return True
 
+    @asynccontextmanager
+    async def table_at_end(self) -> AsyncIterator[None]:
+        """Write the table when the block ends, and also when it is cancelled or interrupted."""
+        try:
+            yield
+        except Exception:  # the output may be the cause
+            raise
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(InputError):
+                await anyio.to_thread.run_sync(self.write_table)
+            raise
+        await anyio.to_thread.run_sync(self.write_table)
+
 
 def prepare_run(
     source: RowsLike,
@@ -143,6 +177,7 @@ def prepare_run(
     id_column: str | IdFunction | None = None,
     limit: int | None = None,
     table: str | os.PathLike[str] | None = None,
+    only: Only | None = None,
     **arguments: Any,
 ) -> PreparedRun:
     """Check the arguments of a run and the beginning of its input.
@@ -156,20 +191,46 @@ def prepare_run(
         id_column: The column of the ids.
         limit: How many items.
         table: The table.
+        only: Which items; "failed" means nothing here, see `PreparedRun.open_journal`.
         **arguments: The other arguments of a `Task`; None for the default of one.
 
     Raises:
-        InputError: The input, the prompt or the table is not valid.
+        InputError: The input, the prompt, the ids or the table is not valid.
+        JournalError: The output is not a file that can be written.
     """
+    path, ids = None if out is None else lines_path(out), ChosenIds.of(only)
     items = as_input(source, id_column, limit, encoding)
-    checked_table = None
-    if table is not None:
-        if not isinstance(items, Source) or out is None:
-            raise InputError("table=: is for an input file and out=; for rows, use the result's to_pandas()")
-        checked_table = Table(table, items, out)
+    checked_table = _checked_table(out, path, table, items)
     task = Task(
-        items, prompt, model, **{name: value for name, value in arguments.items() if value is not None}
+        items if ids is None else ChosenItems(items, ids),
+        prompt,
+        model,
+        **{name: value for name, value in arguments.items() if value is not None},
     )
     check = InputCheck(task)
     check.advance(FIRST_PART)
-    return PreparedRun(task=task, check=check, out=None if out is None else Path(out), table=checked_table)
+    return PreparedRun(
+        task=task,
+        check=check,
+        source=items,
+        out=path,
+        to_stdout=out is not None and os.fspath(out) == STDOUT,
+        table=checked_table,
+    )
+
+
+def _checked_table(
+    out: str | os.PathLike[str] | None,
+    lines: Path | None,
+    table: str | os.PathLike[str] | None,
+    source: Source | RowSource,
+) -> Table | None:
+    """The table of a run; see `table_of`."""
+    if out is not None and isinstance(source, Source):
+        return table_of(out, lines, table, source)
+    if table is not None or (out is not None and is_table(Path(out))):
+        name = "table=" if table is not None else f"out={out}"
+        raise InputError(
+            f"{name}: a table is for an input file and an output; for rows, use the result's to_pandas()"
+        )
+    return None

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Literal
 
-import anyio.to_thread
-
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
+from headrace.bulk.chosen_items import Only
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.prompts import PromptLike, TemplateLanguage
@@ -57,6 +56,7 @@ def run(
     fresh: bool = False,
     processes: int = 1,
     table: str | os.PathLike[str] | None = None,
+    only: Only | None = None,
 ) -> Run:
     """Run a prompt over rows, as ``headrace run`` does over a file.
 
@@ -77,8 +77,9 @@ def run(
         rows: The path of a file: CSV, JSONL, a JSON array, Parquet, Arrow, Excel or OpenAI's batch format,
             see `Source`. Or rows of Python code: a pandas or Polars data frame, a pyarrow table, a data set,
             an iterable or an async iterable of mappings or of objects with fields; see `RowSource`.
-        out: The output file, which is also the journal. None keeps the outcomes in memory, and nothing on
-            disk; such a run cannot be resumed.
+        out: The output file, which is also the journal. If it ends in ``.csv`` or ``.parquet``, it is a
+            table, as with ``table``, and the journal is beside it: ``OUT.jsonl``. "-" is stdout; such a run
+            has no journal, and cannot be continued. None keeps the outcomes in memory, and nothing on disk.
         prompt: A template over the columns of the input, like ``"Sort {name}"``; a `pathlib.Path` of a file
             with one; or a function that gets the row and returns the prompt, or a list of messages. None for
             ``messages`` alone and for the batch format.
@@ -128,14 +129,19 @@ def run(
             picklable callable, like ``functools.partial(headrace.Client, model="…")``. They share
             ``max_in_flight`` and the budget.
         table: Write the finished items as a table when the session ends, to a path that ends in ``.csv`` or
-            ``.parquet``; see `write_table`.
+            ``.parquet``; see `write_table`. It is written also if this call is cancelled.
+        only: Which items are sent: "failed" is the same as ``retry_failed``. The `pathlib.Path` of a file
+            with one id per line, or a list of ids, chooses these items; those that are done stay done, and
+            all others are neither sent nor counted. The whole input is read before anything is sent.
 
     Returns:
         The run, not begun. Awaiting it returns a `Result`.
 
     Raises:
-        InputError: The input, the prompt or the table is not valid; nothing was sent.
-        JournalError: The output belongs to another run, is in use, or cannot be written.
+        InputError: The input, the prompt, the ids or the table is not valid; nothing was sent.
+        JournalError: The output belongs to another run, is in use, cannot be written, or was deleted, moved
+            or changed by another program during the run.
+        BrokenPipeError: ``out`` is "-", and the program that reads stdout has ended.
         SettingsError: A setting is not valid; nothing was sent.
 
     Example:
@@ -167,9 +173,10 @@ def run(
         "on_missing": on_missing,
         "limit": limit,
         "table": table,
+        "only": only,
     }
     journal_options: dict[str, Any] = {
-        "retry_failed": retry_failed,
+        "retry_failed": retry_failed or (isinstance(only, str) and only == "failed"),
         "resend_changed": changed == "resend",
         "keep_done": keep_done,
         "fresh": fresh,
@@ -189,17 +196,17 @@ def run(
                 deadline=deadline,
                 summary=result,
             )
-            if make_client is not None and processes != 1:
-                most = max_in_flight or opened.settings.max_in_flight
-                async with prepared.process_executor(make_client, journal, processes, most) as executor:
-                    yield Session(bulk, executor, result)
-            else:
-                local = prepared.local_executor(opened, journal, max_in_flight)
-                if make_client is not None and max_in_flight is not None:
-                    opened.limiter.total_tokens = max_in_flight
-                async with nullcontext() if make_client is None else opened:
-                    yield Session(bulk, local, result)
-            await anyio.to_thread.run_sync(prepared.write_table)
+            async with prepared.table_at_end():
+                if make_client is not None and processes != 1:
+                    most = max_in_flight or opened.settings.max_in_flight
+                    async with prepared.process_executor(make_client, journal, processes, most) as executor:
+                        yield Session(bulk, executor, result)
+                else:
+                    local = prepared.local_executor(opened, journal, max_in_flight)
+                    if make_client is not None and max_in_flight is not None:
+                        opened.limiter.total_tokens = max_in_flight
+                    async with nullcontext() if make_client is None else opened:
+                        yield Session(bulk, local, result)
 
     return Run(open_session)
 

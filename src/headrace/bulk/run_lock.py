@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.line_file import write_all
+from headrace.bulk.output_path import cannot_be_written, real_path, sidecar_of
 from headrace.errors import JournalError
 from headrace.wire.request_bodies import OUTPUT_LIMIT_PARAMETERS, encode_json
 
@@ -98,32 +100,59 @@ def lock_run(
     return lock
 
 
-def set_aside(out: Path, sidecar: Path) -> Path | None:
+def set_aside(out: Path) -> Path | None:
     """Rename an output and its sidecar, and return the output's new path; None if there is no output.
 
-    ``answers.jsonl`` becomes ``answers.jsonl.1``, or the next number that is free.
+    ``answers.jsonl`` becomes ``answers.jsonl.1``, or the next number that is free. A symbolic link stays, and
+    the file that it leads to is renamed.
 
     Raises:
         JournalError: Another process works on the run, or the files cannot be renamed.
     """
-    if not out.exists():
+    real, sidecar = real_path(out), sidecar_of(out)
+    if not real.exists():
         return None
-    lock = _lock(out, sidecar)
-    try:
-        number = 1
-        while (kept := Path(f"{out}.{number}")).exists() or Path(f"{kept}.journal").exists():
-            number += 1
-        # The sidecar first: after a crash in between, the output is refused and not mixed with another run's.
-        os.rename(sidecar, f"{kept}.journal")
-        os.rename(out, kept)
-    except OSError as error:
-        raise JournalError(f"{out}: cannot be renamed: {error.strerror}; nothing was sent") from error
-    finally:
-        os.close(lock)
+    with ExitStack() as opened:
+        try:
+            output = os.open(real, os.O_RDWR)
+            opened.callback(os.close, output)
+            lock_file(output, out)
+            opened.callback(os.close, _lock(out, sidecar))
+            number = 1
+            while (kept := Path(f"{real}.{number}")).exists() or sidecar_of(kept).exists():
+                number += 1
+            # The sidecar first: after a crash in between, the output is refused and not mixed with another
+            # run's.
+            os.rename(sidecar, sidecar_of(kept))
+            os.rename(real, kept)
+        except OSError as error:
+            raise JournalError(f"{out}: cannot be renamed: {error.strerror}; nothing was sent") from error
     return kept
 
 
 def _lock(out: Path, sidecar: Path) -> int:
+    try:
+        lock = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise JournalError(cannot_be_written(out, error)) from error
+    try:
+        lock_file(lock, out)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def lock_file(descriptor: int, out: Path) -> None:
+    """Lock an open file of a run, until it is closed or the process ends.
+
+    Args:
+        descriptor: The file.
+        out: The output of the run, for messages.
+
+    Raises:
+        JournalError: The system has no such locks (Windows), or another process holds the lock.
+    """
     try:
         import fcntl
     except ImportError:
@@ -132,18 +161,11 @@ def _lock(out: Path, sidecar: Path) -> int:
             "run it on Linux or macOS"
         ) from None
     try:
-        lock = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise JournalError(f"{out}: cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(lock)
         raise JournalError(f"{out}: another run is writing to it; wait until it ends") from None
     except OSError as error:
-        os.close(lock)
-        raise JournalError(f"{sidecar}: {error.strerror}; nothing was sent") from error
-    return lock
+        raise JournalError(f"{out}: cannot be locked: {error.strerror}; nothing was sent") from error
 
 
 def append_record(sidecar: int, record: bytes) -> None:

@@ -20,6 +20,8 @@ _ADVICE = {
     "fresh=True": "--fresh",
     "keep_done=True": "--keep-done",
     'changed="resend"': "--changed resend",
+    'only="failed"': "--only failed",
+    '--only "failed"': "--only failed",
     "pass a key as api_key= instead": "set OPENAI_API_KEY instead",
     "OPENAI_API_KEY or api_key=": "OPENAI_API_KEY",
     "pass insecure=True": "set HEADRACE_INSECURE=true",

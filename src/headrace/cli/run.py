@@ -11,6 +11,7 @@ import click
 from headrace.cli import options
 from headrace.cli.engine_options import CommandWithEngines
 from headrace.cli.media_options import media_arguments, media_options
+from headrace.cli.output_options import OutputArguments, output_options
 from headrace.cli.prompt_options import prompt_arguments, prompt_options
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
 
 _SECTIONS = {
     "Input and output": ("out", "encoding", "id_column", "limit", "table"),
-    "Resuming": ("retry_failed", "changed", "keep_done", "fresh"),
+    "Resuming": ("retry_failed", "only", "changed", "keep_done", "fresh"),
     "Prompt": (
         *("prompt", "prompt_file", "system", "system_file", "template", "messages", "examples"),
         *("image", "file", "audio", "max_pixels", "on_missing"),
@@ -43,9 +44,7 @@ _SECTIONS = {
 @click.argument("input", metavar="INPUT", type=options.FILE)
 @prompt_options
 @media_options
-@click.option(
-    "--out", required=True, metavar="OUT.jsonl", type=options.FILE, help="Output file; it is the journal too."
-)
+@output_options
 @options.base_url
 @click.option(
     "--max-in-flight", type=options.COUNT, metavar="N", help="Limit of calls at once; default: 100."
@@ -76,20 +75,6 @@ _SECTIONS = {
     help="With --dry-run: send N of the rows, and estimate the cost of all from them.",
 )
 @click.option(
-    "--table", metavar="FILE", help="Also write the finished items as a table: FILE.csv or FILE.parquet."
-)
-@click.option("--retry-failed", is_flag=True, help="Send items that failed before again.")
-@click.option(
-    "--changed",
-    type=click.Choice(["refuse", "resend"]),
-    default="refuse",
-    help="What to do with done rows that have changed in INPUT; default: refuse.",
-)
-@click.option(
-    "--keep-done", is_flag=True, help="Keep what is done, and send the rest with another prompt or model."
-)
-@click.option("--fresh", is_flag=True, help="Begin a new output; keep the old one as OUT.jsonl.1.")
-@click.option(
     "--processes", type=options.COUNT, default=1, metavar="N", help="Number of processes; default: 1."
 )
 @click.option(
@@ -107,7 +92,6 @@ _SECTIONS = {
 @click.option("-v", "--verbose", is_flag=True, help="Log one line per call to stderr instead of the bar.")
 def run(
     input: str,
-    out: str,
     model: str | None,
     base_url: str | None,
     max_in_flight: int | None,
@@ -121,11 +105,6 @@ def run(
     wait_for_endpoint: float,
     dry_run: bool,
     sample: int | None,
-    table: str | None,
-    retry_failed: bool,
-    changed: str,
-    keep_done: bool,
-    fresh: bool,
     processes: int,
     engine: str | None,
     fail_on: str | None,
@@ -139,7 +118,7 @@ def run(
     INPUT is CSV, JSONL, a JSON array, Parquet, Arrow, Excel (.xlsx) or OpenAI's batch format; - is stdin.
     Text may be compressed with gzip or zstd. The format is detected. OUT.jsonl gets one line per item, in
     OpenAI's batch output format. If a run was interrupted, run the same command again: it continues where it
-    stopped.
+    stopped. A run with --out - cannot be continued.
 
     \b
     Examples:
@@ -151,7 +130,7 @@ def run(
       headrace run products.csv --out answers.jsonl --prompt "Sort {name}" --schema product.schema.json
       headrace run requests.jsonl --out answers.jsonl --max-in-flight 500 --budget 5.00
       headrace run texts.jsonl.gz --out answers.jsonl --prompt "Summarise: {text}"
-      headrace run texts.parquet --out answers.jsonl --prompt "Summarise: {text}" --table answers.parquet
+      headrace run texts.parquet --out answers.parquet --prompt "Summarise: {text}"
 
     \b
     Exit code: 0 all items succeeded, 1 some failed or an error stopped the run,
@@ -176,7 +155,10 @@ def run(
     if dry_run and (as_json or quiet):
         raise SettingsError("--dry-run: leave out --json and --quiet")
     display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose and not quiet, quiet=quiet)
-    output = SummaryOutput(as_json, quiet)
+    target = OutputArguments.pop(others)
+    if target.to_stdout and as_json:
+        raise SettingsError("--out -: leave out --json; stdout has only the lines")
+    output = SummaryOutput(as_json, quiet, to_stderr=target.to_stdout)
     cost = {} if budget is None else {"cost": {"budget": budget}}
     request, media = prompt_arguments(others), media_arguments(others)
     make_client = functools.partial(
@@ -194,20 +176,23 @@ def run(
     if chosen is not None:
         single = (
             dry_run,
-            table is not None,
+            target.table is not None,
+            target.only is not None,
+            target.to_stdout,
             processes != 1,
             verbose,
             encoding is not None,
             fail_on is not None,
         )
-        if any((*single, *media.values(), changed != "refuse", keep_done, fresh)):
+        if any((*single, *media.values(), target.resend_changed, target.keep_done, target.fresh)):
             raise SettingsError(
-                "--engine: leave out --dry-run, --table, --processes, --verbose, --encoding, --fail-on, "
-                "--changed, --keep-done, --fresh, --image, --file, --audio and --max-pixels"
+                "--engine: leave out --dry-run, --out -, --table, --only ids, --processes, --verbose, "
+                "--encoding, --fail-on, --changed, --keep-done, --fresh, --image, --file, --audio and "
+                "--max-pixels"
             )
         job = Job(
             input=input,
-            out=out,
+            out=target.out,
             model=client.settings.model,
             schema=answer,
             **arguments,
@@ -215,15 +200,23 @@ def run(
             max_in_flight=client.settings.max_in_flight,
             deadline=deadline,
             wait_for_endpoint=wait_for_endpoint,
-            retry_failed=retry_failed,
+            retry_failed=target.retry_failed,
         )
         summary = chosen.run(job, engine_values)
-        output.print(summary, out)
+        output.print(summary, target.out)
         sys.exit(exit_code(summary))
     if fail_on is not None:
         arguments["fail_on"] = fail_on
     prepared = prepare_run(
-        input, out, client.settings.model, answer=answer, table=table, encoding=encoding, **arguments, **media
+        input,
+        target.out,
+        client.settings.model,
+        answer=answer,
+        table=target.table,
+        only=target.only,
+        encoding=encoding,
+        **arguments,
+        **media,
     )
     if dry_run:
         from headrace.cli.dry_run import preview
@@ -235,10 +228,7 @@ def run(
             text = run_async(lambda: take_sample(client, prepared, sample))
             click.echo(with_options(text, click.get_current_context()))
         return
-    journal_options = {"resend_changed": changed == "resend", "keep_done": keep_done, "fresh": fresh}
-    with prepared.open_journal(
-        retry_failed=retry_failed, command=kept_command(client), **journal_options
-    ) as journal:
+    with prepared.open_journal(command=kept_command(client), **target.journal_options) as journal:
         bulk = BulkRun(
             prepared.task,
             journal,
@@ -260,7 +250,8 @@ def run(
         except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
         written = prepared.write_table()
-    output.print(summary, out, table if written else None)
+    table = str(prepared.table.path) if prepared.table is not None and written else None
+    output.print(summary, str(prepared.out or "stdout"), table)
     sys.exit(exit_code(summary))
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace._support.secret_masking import mask_keys, mask_secrets
+from headrace.bulk.output_path import sidecar_of
 
 _NAMES = {
     "model": "Model",
@@ -27,7 +28,7 @@ def read_run_facts(output: str | os.PathLike[str]) -> list[tuple[str, str]]:
     """Names and texts from the sidecar, without secrets; empty if there is no sidecar that can be read."""
     facts: dict[str, Any] = {}
     try:
-        with open(f"{os.fspath(output)}.journal", "rb") as file:
+        with open(sidecar_of(output), "rb") as file:
             for line in file.read(_MOST_BYTES).splitlines():
                 record = msgspec.json.decode(line)
                 if isinstance(record, dict) and "headrace" in record:  # the last fingerprint counts

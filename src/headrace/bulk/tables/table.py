@@ -13,6 +13,7 @@ from typing import IO
 import attrs
 
 from headrace.bulk.output_line import OutputLine
+from headrace.bulk.output_path import real_path
 from headrace.bulk.sources import Item, Source
 from headrace.bulk.tables.csv_writer import write_csv
 from headrace.bulk.tables.layout import TableLayout
@@ -23,6 +24,11 @@ from headrace.errors import InputError
 _SUFFIXES = (".csv", ".parquet")
 
 
+def is_table(path: Path) -> bool:
+    """Whether the name of a file is that of a table."""
+    return path.suffix.lower() in _SUFFIXES
+
+
 @attrs.frozen
 class Table:
     """A table of the finished items of a run.
@@ -31,6 +37,7 @@ class Table:
         path: Where to write it; ends in ``.csv`` or ``.parquet``.
         source: The run's input.
         out: The run's output.
+        keyword: The argument that names the table, for messages.
 
     Raises:
         InputError: It could not be written there; checked at once, before the run.
@@ -39,27 +46,29 @@ class Table:
     path: Path = attrs.field(converter=Path)
     source: Source
     out: Path = attrs.field(converter=Path)
+    keyword: str = "table"
 
     def __attrs_post_init__(self) -> None:
-        path = self.path
-        if path.suffix.lower() not in _SUFFIXES:
-            raise InputError(f"table={path}: must end in {' or '.join(_SUFFIXES)}")
+        path, name = self.path, f"{self.keyword}={self.path}"
+        if not is_table(path):
+            raise InputError(f"{name}: must end in {' or '.join(_SUFFIXES)}")
         if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-            raise InputError(f"table={path}: pip install 'headrace[parquet]' to write Parquet")
+            raise InputError(f"{name}: pip install 'headrace[parquet]' to write Parquet")
         try:
             if self.source.is_at(path) or path.resolve() == self.out.resolve():
-                raise InputError(f"table={path}: is the input or the output; name another file")
+                raise InputError(f"{name}: is the input or the output; name another file")
             if path.is_dir():
-                raise InputError(f"table={path}: is a directory; name a file in it")
+                raise InputError(f"{name}: is a directory; name a file in it")
             with self._temporary_file():
                 pass
         except OSError as error:
-            raise InputError(f"table={path}: cannot be written: {error.strerror}") from error
+            raise InputError(f"{name}: cannot be written: {error.strerror}") from error
 
     @contextmanager
     def _temporary_file(self) -> Iterator[tuple[IO[bytes], str]]:
         """A new private file in the table's folder; it is removed at the end unless it was renamed."""
-        descriptor, name = tempfile.mkstemp(".new", f"{self.path.name}.", self.path.parent)
+        real = real_path(self.path)
+        descriptor, name = tempfile.mkstemp(".new", f"{real.name}.", real.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file, name
@@ -86,7 +95,7 @@ class Table:
                     )
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(name, self.path)
+                os.replace(name, real_path(self.path))  # a symbolic link stays a link
         except OSError as error:
             raise InputError(
                 f"{self.path}: {error.strerror or error}; finished items are in {self.out}, "
