@@ -155,7 +155,7 @@ async def test_30_s_after_a_stop_calls_that_hang_in_a_policy_are_dropped(
 async def test_a_stop_names_a_slow_endpoint_and_waits_for_it(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
-    endpoint = FakeEndpoint(otherwise=Answer(delay=50))
+    endpoint = FakeEndpoint(otherwise=Answer(delay=49.5))
     summary, messages, seconds = await stopped_run(products, endpoint, [])
     assert messages == [
         f"Still waiting for answers from {URL}, at most for the timeout of the calls. "
@@ -172,7 +172,7 @@ async def test_calls_that_hang_are_dropped_after_the_endpoint_has_answered_the_o
     audit = Audit(wait)
     audit.passing = 2
     summary, messages, seconds = await stopped_run(
-        products, FakeEndpoint(otherwise=Answer(delay=50)), [audit]
+        products, FakeEndpoint(otherwise=Answer(delay=49.5)), [audit]
     )
     assert [line.split(":")[0].split(" http")[0] for line in messages] == [
         "Still waiting for answers from",
