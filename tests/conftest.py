@@ -10,10 +10,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import attrs
+import hypothesis
 import pytest
 
 _SETTINGS = ("OPENAI_", "HEADRACE_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
+# With `--hypothesis-profile=default`, properties try a hundred examples.
+hypothesis.settings.register_profile("sample", max_examples=40)
+hypothesis.settings.load_profile("sample")
+
+_LONG = ("plugins/headrace-redis/", "tests/crash/", "tests/interrupts/", "tests/docs/", "tests/benchmarks/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that no process is left with them at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,7 @@ PUBLIC = {
     "audio",
     "file",
     "image",
+    "run",
 }
 
 
@@ -71,7 +72,7 @@ def test_only_exports_and_modules_are_public() -> None:
     assert public - modules <= set(headrace.__all__)
 
 
-NOT_CLASSES = {"RequestLike", "Send", "audio", "file", "hookimpl", "image", "__version__"}
+NOT_CLASSES = {"RequestLike", "Send", "audio", "file", "hookimpl", "image", "run", "__version__"}
 """Type aliases, functions and other objects that cannot report a module."""
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import anyio
-import attrs
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk.chosen_items import ChosenItems
-from headrace.bulk.executor import Executor, WorkItem
+from headrace.bulk.executor import Executor
 from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
+from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.pending_results import PendingResults
-from headrace.bulk.sources import Item, RowSource, Source
+from headrace.bulk.result_store import ResultStore
+from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
 from headrace.bulk.task import Task
-from headrace.calls import Request
 from headrace.errors import DeadlineExceeded, InputError, WorkerLost
 
 _log = logging.getLogger("headrace")
@@ -40,22 +39,6 @@ _SHORTEST_PAUSE = 0.5
 
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 2.0, 60.0
 """Seconds of a pause for which the endpoint gave no length; doubled each time until a call succeeds."""
-
-
-class ResultStore(Protocol):
-    """Stores the output lines of a run; `Journal` is one, `StdoutLines` another.
-
-    Lines that ``append`` has written survive a crash of the process; after ``sync`` they survive a crash of
-    the machine. ``was_removed`` is true for an item whose line was removed, so that it is sent again. The
-    first item of the input gets the index ``first_index``.
-    """
-
-    @property
-    def first_index(self) -> int: ...
-    def is_done(self, item: Item, /) -> bool: ...
-    def was_removed(self, item: Item, /) -> bool: ...
-    def append(self, indexes: list[int], lines: bytes, /) -> None: ...
-    async def sync(self) -> None: ...
 
 
 class BulkRun:
@@ -105,22 +88,12 @@ class BulkRun:
         self._deadline = deadline
         self._stopping = anyio.Event()
         self._pending = PendingResults()
-        self._input: Any = self._open_input()
-        self._drawn: dict[int, WorkItem] = {}
-        self._cut_short = False
         self._check = total if isinstance(total, InputCheck) else None
+        self._feed = ItemFeed(task, journal, self._pending, self._stopping, self._check)
         self.summary: Summary = Summary(0) if summary is None else summary
         self.summary.total = total if isinstance(total, int) else 0
         self.on_stored: Callable[[], None] = lambda: None
         self._count()
-
-    def _open_input(self) -> Any:
-        source = self._task.source
-        if isinstance(source, RowSource) and source.is_async:
-            self._is_async = True
-            return source.async_items()
-        self._is_async = False
-        return iter(source.items())
 
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written.
@@ -155,6 +128,7 @@ class BulkRun:
             summary.stopped_by = error
         finally:
             summary.elapsed = anyio.current_time() - started
+            self._count()
             await self._journal.sync()
         return summary
 
@@ -204,7 +178,7 @@ class BulkRun:
                 return
             pause, pending.pause = pending.pause, None
             if pause is None:
-                if not self._cut_short:
+                if not self._feed.cut_short:
                     return
                 continue  # the error concerned these items only
             left = waited_since + self._wait_for_endpoint - anyio.current_time()
@@ -223,91 +197,21 @@ class BulkRun:
 
         def handle(results: list[ItemResult]) -> None:
             self._store(self._pending.add(results))
+            self._count()
             self.summary.elapsed = anyio.current_time() - started
 
-        self._cut_short = False
         async with task_group() as group:
             group.start_soon(self._sync_regularly)
             with anyio.CancelScope() as calls:
                 group.start_soon(drop_hung_calls, executor, self._stopping, calls, self._notify)
-                items: Any = self._async_items() if self._is_async else self._items()
-                await executor.work(items, handle)
+                await executor.work(self._feed.items(), handle)
             group.cancel_scope.cancel()
-        self._store(self._pending.end_pass(exhausted=not self._cut_short))
+        self._store(self._pending.end_pass(exhausted=not self._feed.cut_short))
 
     async def _sync_regularly(self) -> None:
         while True:
             await anyio.sleep(_SYNC_INTERVAL)
             await self._journal.sync()
-
-    def _items(self) -> Iterator[WorkItem]:
-        """The items to send: first those that an earlier pass has drawn and not finished."""
-        unfinished = iter(list(self._drawn.values()))
-        while not self._must_stop():
-            if (work_item := next(unfinished, None)) is not None:
-                work_item.number = self._pending.begin()
-                yield work_item
-            elif (item := self._next_item()) is None:
-                return
-            elif not self._journal.is_done(item):
-                work_item = self._work_item(item)
-                self._drawn[work_item.index] = work_item
-                yield work_item
-
-    async def _async_items(self) -> AsyncIterator[WorkItem]:
-        """See `_items`, for an async input."""
-        for work_item in self._items():  # those that an earlier pass has drawn
-            yield work_item
-        while not self._must_stop():
-            try:
-                item = self._checked(await anext(self._input, None))
-            except InputError as error:
-                self._end_with(error)
-                return
-            if item is None:
-                return
-            if not self._journal.is_done(item):
-                work_item = self._work_item(item)
-                self._drawn[work_item.index] = work_item
-                yield work_item
-
-    def _next_item(self) -> Item | None:
-        if self._is_async:
-            return None
-        try:
-            return self._checked(next(self._input, None))
-        except InputError as error:
-            self._end_with(error)
-            return None
-
-    def _checked(self, item: Item | None) -> Item | None:
-        """Check an item that could not be read before."""
-        check = self._check
-        if check is not None and not check.reads_ahead:
-            if item is None:
-                check.finished = True
-            else:
-                check.add(item)
-            self._count()
-        return item
-
-    def _end_with(self, error: InputError) -> None:
-        self._cut_short, self._pending.ended_by = True, error
-
-    def _must_stop(self) -> bool:
-        self._cut_short = self._pending.stops_drawing or self._stopping.is_set()
-        return self._cut_short
-
-    def _work_item(self, item: Item) -> WorkItem:
-        request: Request | InputError
-        try:
-            request = self._task.request(item)
-            if self._journal.was_removed(item):  # a cache may hold the answer that failed
-                request = attrs.evolve(request, fresh=True)
-        except InputError as error:  # concerns this item only
-            request = error
-        index, digest = item.index + self._journal.first_index, self._task.digest(item)
-        return WorkItem(index, item.id, request, self._pending.begin(), digest)
 
     def _store(self, results: list[ItemResult]) -> None:
         """Write the lines first, then count: an item is done when its line is written."""
@@ -315,6 +219,6 @@ class BulkRun:
             [result.index for result in results], b"".join([result.line for result in results])
         )
         for result in results:
-            del self._drawn[result.index]
+            self._feed.finish(result.index)
             self.summary.add(result)
         self.on_stored()

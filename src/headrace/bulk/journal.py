@@ -73,6 +73,7 @@ class Journal:
         self._keep_done = keep_done
         self._command = command
         self._entries = IdTable(5)
+        self._is_new = True
         self.done: int = 0
         self.failed: int = 0
         self.first_index: int = 0
@@ -148,6 +149,7 @@ class Journal:
             return f"not a line of headrace run: its id is {line.id!r}"
         if not self._set(line.custom_id, line.digest, _FAILED if failed else _DONE):
             return f"a second line for {line.custom_id!r}"
+        self._is_new = False
         self.done += 1
         self.failed += failed
         self.spent += line.spent
@@ -159,7 +161,7 @@ class Journal:
         return self._entries.set(id, digest.to_bytes(4) + state.to_bytes())
 
     def _state(self, id: str) -> int | None:
-        if not self._entries:  # of a new run
+        if self._is_new:
             return None
         entry = self._entries.get(id)
         return None if entry is None else entry[4]

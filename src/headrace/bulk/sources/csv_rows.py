@@ -30,7 +30,7 @@ class CsvRows:
         form = csv_form(lines, file.name, complete=complete)
         self._delimiter, self._lines_above = form.delimiter, form.lines_above
         with closing(self._values()) as rows:
-            begun, names = next(((begun, values) for begun, values in rows if values), (1, []))
+            begun, names = next(rows, (1, []))
         if not names:
             raise InputError(f"{file.name}: has no header; put the names of the columns on the first line")
         self.columns: list[str] = checked_columns(names, f"{file.name}:{begun}")
@@ -38,7 +38,7 @@ class CsvRows:
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         columns = len(self.columns)
-        rows = ((line, values) for line, values in self._values() if values)
+        rows = self._values()
         next(rows)
         for line, values in rows:
             if len(values) != self._width:
@@ -88,7 +88,8 @@ class CsvRows:
                     next(lines)
                 reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
                 for values in reader:
-                    yield begun, values
+                    if values:  # not a blank line
+                        yield begun, values
                     begun = above + reader.line_num + 1
             except csv.Error as error:
                 raise InputError(f"{self._file.name}:{begun}: {error}; {_advice(error)}") from None

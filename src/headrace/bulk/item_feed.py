@@ -1,0 +1,128 @@
+"""Draws the items of a run: makes their requests, and keeps those that are not finished."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import attrs
+
+from headrace.bulk.executor import WorkItem
+from headrace.bulk.input_check import InputCheck
+from headrace.bulk.pending_results import PendingResults
+from headrace.bulk.result_store import ResultStore
+from headrace.bulk.sources import Item, RowSource
+from headrace.bulk.task import Task
+from headrace.calls import Request
+from headrace.errors import InputError
+
+
+class ItemFeed:
+    """The items of a run that are not done. The input is read once, in several passes.
+
+    A pass begins with the items that an earlier pass has drawn and not finished. It stops early if no more
+    items may be drawn. An error of the input ends the run, after the items before it.
+
+    Args:
+        task: Makes the requests, and has the input.
+        journal: Knows what is done.
+        pending: Decides whether items may be drawn.
+        stopping: Set if the run must stop.
+        check: Checks items that could not be read before; None for an input that was checked.
+
+    Attributes:
+        cut_short: Whether the last pass stopped early.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        journal: ResultStore,
+        pending: PendingResults,
+        stopping: anyio.Event,
+        check: InputCheck | None,
+    ) -> None:
+        self._task = task
+        self._journal = journal
+        self._pending = pending
+        self._stopping = stopping
+        self._check = None if check is None or check.reads_ahead else check
+        source = task.source
+        self._is_async = isinstance(source, RowSource) and source.is_async
+        self._input: Any = source.async_items() if self._is_async else iter(source.items())  # type: ignore[attr-defined]
+        self._drawn: dict[int, WorkItem] = {}
+        self.cut_short: bool = False
+
+    def items(self) -> Any:
+        """The items of a pass: an iterator, or an async iterator for an async input."""
+        self.cut_short = False
+        return self._async_items() if self._is_async else self._items()
+
+    def finish(self, index: int) -> None:
+        """Forget an item whose result was written."""
+        del self._drawn[index]
+
+    def _items(self) -> Iterator[WorkItem]:
+        yield from self._unfinished()
+        while not self._must_stop():
+            try:
+                item = next(self._input, None)
+                if self._check is not None:
+                    self._add(item, self._check)
+            except InputError as error:
+                self._end_with(error)
+                return
+            if item is None:
+                return
+            if not self._journal.is_done(item):
+                yield self._draw(item)
+
+    async def _async_items(self) -> AsyncIterator[WorkItem]:
+        for work_item in self._unfinished():
+            yield work_item
+        while not self._must_stop():
+            try:
+                item = await anext(self._input, None)
+                if self._check is not None:
+                    self._add(item, self._check)
+            except InputError as error:
+                self._end_with(error)
+                return
+            if item is None:
+                return
+            if not self._journal.is_done(item):
+                yield self._draw(item)
+
+    def _unfinished(self) -> Iterator[WorkItem]:
+        for work_item in list(self._drawn.values()):
+            if self._must_stop():
+                return
+            work_item.number = self._pending.begin()
+            yield work_item
+
+    def _add(self, item: Item | None, check: InputCheck) -> None:
+        if item is None:
+            check.finished = True
+        else:
+            check.add(item)
+
+    def _end_with(self, error: InputError) -> None:
+        self.cut_short, self._pending.ended_by = True, error
+
+    def _must_stop(self) -> bool:
+        self.cut_short = self._pending.stops_drawing or self._stopping.is_set()
+        return self.cut_short
+
+    def _draw(self, item: Item) -> WorkItem:
+        request: Request | InputError
+        try:
+            request = self._task.request(item)
+            if self._journal.was_removed(item):  # a cache may hold the answer that failed
+                request = attrs.evolve(request, fresh=True)
+        except InputError as error:  # concerns this item only
+            request = error
+        index, digest = item.index + self._journal.first_index, self._task.digest(item)
+        work_item = WorkItem(index, item.id, request, self._pending.begin(), digest)
+        self._drawn[index] = work_item
+        return work_item
