@@ -149,7 +149,6 @@ class Journal:
             return f"not a line of headrace run: its id is {line.id!r}"
         if not self._set(line.custom_id, line.digest, _FAILED if failed else _DONE):
             return f"a second line for {line.custom_id!r}"
-        self._is_new = False
         self.done += 1
         self.failed += failed
         self.spent += line.spent
@@ -158,6 +157,7 @@ class Journal:
 
     def _set(self, id: str, digest: int, state: int) -> bool:
         """Set the entry of an id; returns whether the id is new."""
+        self._is_new = False
         return self._entries.set(id, digest.to_bytes(4) + state.to_bytes())
 
     def _state(self, id: str) -> int | None:
