@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from headrace.bulk.bulk_run import BulkRun
 from headrace.bulk.chosen_items import ChosenIds, ChosenItems, Only
 from headrace.bulk.executor import LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
@@ -94,6 +95,10 @@ class PreparedRun:
                 journal.remove(changed.__contains__)
             self.check.compare(journal)
             yield journal
+
+    def begin(self, journal: Journal | MemoryJournal | StdoutLines, **options: Any) -> BulkRun:
+        """A session over the checked input; ``options`` are those of `BulkRun`."""
+        return BulkRun(self.task, journal, self.check, **options)
 
     def result(self, journal: Journal | MemoryJournal | StdoutLines) -> Result:
         """The result of the session, with totals of zero. That of a run to stdout has no answers."""

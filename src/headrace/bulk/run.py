@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Literal
 
-from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
+from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT
 from headrace.bulk.chosen_items import Only
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
@@ -188,13 +188,8 @@ def run(
         prepared = prepare_run(rows, out, opened.settings.model, **task_arguments)
         with prepared.open_journal(**journal_options) as journal:
             result = prepared.result(journal)
-            bulk = BulkRun(
-                prepared.task,
-                journal,
-                prepared.check,
-                wait_for_endpoint=wait_for_endpoint,
-                deadline=deadline,
-                summary=result,
+            bulk = prepared.begin(
+                journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, summary=result
             )
             async with prepared.table_at_end():
                 if make_client is not None and processes != 1:

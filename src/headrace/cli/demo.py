@@ -46,7 +46,6 @@ def demo() -> None:
 
 
 async def _categorise(products: Path, out: Path) -> Summary:
-    from headrace.bulk import BulkRun
     from headrace.bulk.prepared_run import prepare_run
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.terminal_run import perform
@@ -69,7 +68,7 @@ async def _categorise(products: Path, out: Path) -> Summary:
         )
         display.print_line(f"Policies: {', '.join(policy.name for policy in client.policies)}")
         with prepared.open_journal() as journal:
-            bulk = BulkRun(prepared.task, journal, prepared.check)
+            bulk = prepared.begin(journal)
             return await perform(bulk, prepared.local_executor(client, journal), client, display)
 
 

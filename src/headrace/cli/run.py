@@ -138,7 +138,7 @@ def run(
     """
     import functools
 
-    from headrace.bulk import BulkRun, raise_file_limit
+    from headrace.bulk import raise_file_limit
     from headrace.bulk.prepared_run import prepare_run
     from headrace.cli.kept_command import kept_command
     from headrace.cli.option_names import with_options
@@ -229,13 +229,8 @@ def run(
             click.echo(with_options(text, click.get_current_context()))
         return
     with prepared.open_journal(command=kept_command(client), **target.journal_options) as journal:
-        bulk = BulkRun(
-            prepared.task,
-            journal,
-            prepared.check,
-            wait_for_endpoint=wait_for_endpoint,
-            deadline=deadline,
-            notify=display.print_line,
+        bulk = prepared.begin(
+            journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, notify=display.print_line
         )
         try:
             if processes == 1:
