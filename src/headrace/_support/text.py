@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _LONGEST_NAME = 80
+_ALSO_NAMED = 2
 _LONGEST_LIST = 1000
 """Characters of a list of names."""
 
@@ -28,6 +29,16 @@ def listed(names: Iterable[str]) -> str:
         else:
             shown.append(text)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+def also_named(ids: Sequence[str]) -> str:
+    """Further ids for a message that names the first one: two of them, and the number of the rest."""
+    if not ids:
+        return ""
+    names = [quoted(id) for id in ids[:_ALSO_NAMED]]
+    if len(ids) > _ALSO_NAMED:
+        names.append(f"{len(ids) - _ALSO_NAMED:,} more")
+    return f" (also {', '.join(names)})"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

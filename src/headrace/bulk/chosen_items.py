@@ -9,15 +9,12 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from headrace._support.text import quoted
+from headrace._support.text import also_named, quoted
 from headrace.bulk.sources import Item, RowSource, Source, SourceKind
 from headrace.errors import InputError
 
 Only: TypeAlias = Literal["failed"] | os.PathLike[str] | Iterable[str]
 """Which items are sent: "failed" ones again, those of a file with one id per line, or those of a list."""
-
-_SHOWN = 3
-"""Unknown ids that a message names."""
 
 
 @attrs.frozen
@@ -64,10 +61,7 @@ class ChosenIds:
             if not unknown:
                 return
         (first, line), *others = unknown.items()
-        names = [quoted(id) for id, _ in others[: _SHOWN - 1]]
-        if len(others) >= _SHOWN:
-            names.append(f"{len(others) - _SHOWN + 1:,} more")
-        also = f" (also {', '.join(names)})" if names else ""
+        also = also_named([id for id, _ in others])
         where = "only=" if self.file is None else f"{self.file}:{line}"
         raise InputError(
             f"{where}: no item of {source.name} has the id {quoted(first)}{also}; "

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
-from headrace._support.text import quoted
+from headrace._support.text import also_named, quoted
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.sources import Item, TaskInput
 from headrace.bulk.task import Task
@@ -18,9 +18,6 @@ FIRST_PART = 0.5
 
 _ITEMS_PER_STEP = 64
 """Items between two looks at the clock."""
-
-_SHOWN = 3
-"""Changed items that a message names."""
 
 
 class DoneItems(Protocol):
@@ -133,10 +130,7 @@ class InputCheck:
         if not self._changed:
             return
         first, *others = self._changed
-        names = [quoted(item.id) for item in others[: _SHOWN - 1]]
-        if len(others) >= _SHOWN:
-            names.append(f"{len(others) - _SHOWN + 1:,} more")
-        also = f" (also {', '.join(names)})" if names else ""
+        also = also_named([item.id for item in others])
         where = self._task.source.where(first.line)
         raise InputError(
             f"{where}: the row of {quoted(first.id)} has changed since it was done{also}; "

@@ -13,7 +13,6 @@ class MemoryJournal:
 
     Attributes:
         content: The lines.
-        done: The number of lines.
         spent: Cost in USD of earlier sessions: none.
     """
 
@@ -21,7 +20,6 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.content: io.BytesIO = io.BytesIO()
-        self.done: int = 0
         self.spent: Decimal = Decimal(0)
 
     def is_done(self, item: Item) -> bool:
@@ -35,7 +33,6 @@ class MemoryJournal:
     def append(self, indexes: list[int], lines: bytes) -> None:
         """Keep the lines of these items."""
         self.content.write(lines)
-        self.done += len(indexes)
 
     async def sync(self) -> None:
         """Do nothing."""

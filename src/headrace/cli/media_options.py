@@ -43,9 +43,7 @@ _OPTIONS = [
 
 def media_options(command: Command) -> Command:
     """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return options.with_all(_OPTIONS, command)
 
 
 def media_arguments(values: dict[str, Any]) -> dict[str, Any]:

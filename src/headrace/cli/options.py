@@ -9,7 +9,7 @@ import click
 from headrace._support.units import parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Protocol, TypeVar
 
     from headrace.client import Client
@@ -90,6 +90,13 @@ parameters: Option = click.option(
     metavar="NAME=VALUE",
     help="Parameter of the API, like temperature=0.3; may be given several times.",
 )
+
+
+def with_all(decorators: Sequence[Option], command: Command) -> Command:
+    """The command with several options, in this order in its help."""
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
 
 
 def parsed(parameters: Iterable[str], also: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -68,9 +68,7 @@ _OPTIONS = [
 
 def output_options(command: Command) -> Command:
     """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return options.with_all(_OPTIONS, command)
 
 
 @attrs.frozen(kw_only=True)

@@ -76,9 +76,7 @@ _OPTIONS = [
 
 def prompt_options(command: Command) -> Command:
     """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return options.with_all(_OPTIONS, command)
 
 
 def prompt_arguments(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -97,10 +96,6 @@ class RowSource:
     def where(self, line: int) -> str:
         """The name of a row, for messages."""
         return f"row {line}"
-
-    def is_at(self, path: Path) -> bool:
-        """Whether this is the file at ``path``: never."""
-        return False
 
     def check_unchanged(self) -> None:
         """Do nothing: objects of the program are not compared."""
