@@ -140,8 +140,11 @@ async def test_their_results_say_nothing_about_the_endpoint() -> None:
     mistake = Outcome(1, None, None, InputError("rows.csv:2: bad"))
     assert shared_error(InputError("rows.csv:2: bad")) is None
     assert pending.add([item_result(0, "a", outage, ())]) == []
+    later = pending.begin()
     written = pending.add([item_result(1, "b", mistake, ())])
     assert [result.index for result in written] == [1]
     answered = Outcome(2, None, headrace.Reply(200, headrace.Headers([]), b"{}"), None)
-    written = pending.add([item_result(2, "c", answered, ())])
+    last = item_result(2, "c", answered, ())
+    last.number = later
+    written = pending.add([last])
     assert [result.index for result in written] == [0, 2]

@@ -237,10 +237,10 @@ async def test_items_that_failed_just_before_the_circuit_opened_are_sent_again(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
     gone, out = ConnectError("no connection"), products.with_name("out.jsonl")
-    endpoint = FakeEndpoint("a", gone, "a", gone, ServerError("500", 500), CircuitOpen("open", 60.0))
+    endpoint = FakeEndpoint("a", gone, "a", "a", gone, ServerError("500", 500), CircuitOpen("open", 60.0))
     async with endpoint.client(max_in_flight=1) as client:
         summary = await run(client, products, prompt="{name}", out=out)
-    # The second item failed for its own reason, because the endpoint answered the third.
+    # The second item failed for its own reason: the endpoint answered an item that was drawn afterwards.
     assert (summary.succeeded, summary.failures) == (9, {"connect_error": 1})
     assert [line["custom_id"] for line in read_lines(out) if line["error"]] == ["P1"]
     assert len(read_lines(out)) == 10
@@ -266,7 +266,7 @@ async def test_without_a_circuit_the_run_waits_when_many_items_get_no_answer(
     autojump_clock: trio.testing.MockClock,
     back: bool,
 ) -> None:
-    monkeypatch.setattr("headrace.bulk.pending_results._MOST_PENDING", 3)
+    monkeypatch.setattr("headrace.bulk.pending_results._MOST_UNANSWERED", 3)
     out, gone = products.with_name("out.jsonl"), ConnectError("no connection")
     endpoint = FakeEndpoint("a", *[gone] * 50, otherwise="b" if back else gone)
     async with endpoint.client(max_in_flight=2) as client:

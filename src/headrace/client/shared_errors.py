@@ -86,27 +86,28 @@ class SharedErrorDetector(Generic[T]):
         max_held: How many items are held without a verdict.
 
     Attributes:
+        begun: The number of calls that have begun.
         held: The number of held records, objects of the caller's type ``T``.
         verdict: The error at which to stop; None while items may be read.
     """
 
     def __init__(self, max_held: int = MAX_HELD) -> None:
         self._max_held = max_held
-        self._begun = 0
+        self.begun: int = 0
         self._suspicions: dict[str, _Suspicion[T]] = {}
         self.held: int = 0
         self.verdict: Verdict[T] | None = None
 
     def begin(self) -> int:
         """Report that a call begins; returns its number."""
-        self._begun += 1
-        return self._begun
+        self.begun += 1
+        return self.begun
 
     def fail(self, item: int, error: SharedError, held: T) -> list[T]:
         """Report that an item failed with an error that others may share; returns the released records."""
         suspicion = self._suspicions.get(error.key)
         if suspicion is None:
-            suspicion = self._suspicions[error.key] = _Suspicion(error, self._begun, held)
+            suspicion = self._suspicions[error.key] = _Suspicion(error, self.begun, held)
         if not suspicion.has_enough_items:
             suspicion.items.add(item)
         suspicion.held.append(held)
