@@ -112,9 +112,11 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation site, into site/; `-- serve` shows it while it is written."""
+    """The documentation site, into site/, and its code blocks; `-- serve` shows it while it is written."""
     mkdocs = ("uv", "run", "--isolated", "--group", "docs", "mkdocs")
     session.run(*mkdocs, *(session.posargs or ("build", "--strict")))
+    if not session.posargs:
+        session.run("uv", "run", "pytest", "-m", "pages", "--dist=load", "--numprocesses=2", "tests/docs")
 
 
 @nox.session

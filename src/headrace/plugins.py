@@ -18,6 +18,7 @@ from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
 from headrace.settings.rate_limits import PerMinute, positive_number
 from headrace.wire.batch_lines import EncodedBody
 from headrace.wire.finish_reasons import classify_finish_reason
+from headrace.wire.prompt_tokens import estimate_prompt_tokens, most_prompt_tokens
 from headrace.wire.rate_limit_detector import (
     RateLimitDetector,
     RateLimitEvidence,
@@ -42,10 +43,12 @@ __all__ = [
     "WaitingQueue",
     "classify_finish_reason",
     "encode_body",
+    "estimate_prompt_tokens",
     "expected_body",
     "is_daily_limit",
     "is_out_of_credit",
     "max_output_tokens",
+    "most_prompt_tokens",
     "nearest",
     "parse_reply",
     "positive_number",

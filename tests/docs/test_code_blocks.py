@@ -12,7 +12,7 @@ loop, as in a notebook. `sh` blocks share one folder, `toml` blocks are loaded a
 are parsed. Only `pip install -e FOLDER` is not run but simulated: the folder's sources are put on the path,
 with the metadata that an installer would write.
 
-`python tests/docs/test_code_blocks.py PAGE` runs one page in the current folder.
+`nox -s docs` runs all pages; `python tests/docs/test_code_blocks.py PAGE` runs one in the current folder.
 """
 
 from __future__ import annotations
@@ -219,6 +219,7 @@ def _name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_blocks_of_a_page_run(page: Path, base_url: str, tmp_path: Path) -> None:
     environment = {

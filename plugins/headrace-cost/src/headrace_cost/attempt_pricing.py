@@ -6,7 +6,7 @@ import logging
 from decimal import Decimal
 
 from headrace import BudgetExceeded, Call, Reply, StreamResult, Usage
-from headrace.plugins import max_output_tokens
+from headrace.plugins import max_output_tokens, most_prompt_tokens
 from headrace_cost.charges import NOTE_KEY, Charge, may_be_billed, partial_reply
 from headrace_cost.price_lookup import PriceList, no_price_message
 from headrace_cost.token_rates import ZERO, Price
@@ -98,13 +98,13 @@ class AttemptPricer:
     def _worst_case(self, call: Call, model: str, price: Price) -> Decimal:
         """The most that an attempt can cost in USD.
 
-        The prompt has at most as many tokens as the body has bytes, because a token is at least one byte.
-        That covers everything in the body, but not what it only refers to (an image's URL, a file's id). The
-        output limit of the body, or the assumed output, counts ``n`` times.
+        The prompt has at most as many tokens as the body has bytes, because a token is at least one byte. An
+        image counts as the largest image, in the body or behind a URL. A file that the body only refers to
+        is not covered. The output limit of the body, or the assumed output, counts ``n`` times.
         """
         output = max_output_tokens(call.request.body or {}, self.assumed_output(model))
         assert output is not None
-        return price.worst_case(len(call.content), output, call.content)
+        return price.worst_case(most_prompt_tokens(call.content), output, call.content)
 
     def _unknown_charge(
         self, call: Call, model: str | None, price: Price | None, usage: Usage | None

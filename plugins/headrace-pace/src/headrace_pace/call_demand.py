@@ -9,8 +9,8 @@ from typing import NamedTuple
 import attrs
 
 from headrace import Usage
+from headrace.plugins import estimate_prompt_tokens
 
-_BYTES_PER_TOKEN = 4
 _DEFAULT_OUTPUT_TOKENS = 500
 """Expected length of an answer before the first one came; the same as in headrace-route."""
 _LATEST, _QUANTILE = 20, 0.9
@@ -31,7 +31,7 @@ REQUEST, NOTHING = CallDemand(), CallDemand(0.0)
 
 def estimate_need(content: bytes, output: int) -> CallDemand:
     """Return what a call with this body needs if its answer has ``output`` tokens."""
-    prompt, output = len(content) // _BYTES_PER_TOKEN + 1, min(output, _MAX_OUTPUT)
+    prompt, output = estimate_prompt_tokens(content), min(output, _MAX_OUTPUT)
     return CallDemand(1.0, prompt + output, prompt, output)
 
 

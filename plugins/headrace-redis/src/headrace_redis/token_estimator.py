@@ -8,7 +8,7 @@ from collections import deque
 import attrs
 
 from headrace import Call
-from headrace.plugins import max_output_tokens
+from headrace.plugins import estimate_prompt_tokens, max_output_tokens
 
 _DEFAULT_OUTPUT = 256
 """Expected output tokens before the first answer."""
@@ -26,9 +26,9 @@ class TokenEstimator:
     _expected_output: int = _DEFAULT_OUTPUT
 
     def estimate(self, call: Call) -> int:
-        """Return a quarter of the body's bytes plus the output limit, or else the expected output."""
+        """Return the estimate of the prompt plus the output limit, or else the expected output."""
         output = max_output_tokens(call.request.body or {}, None)
-        tokens = len(call.content) // 4 + (self._expected_output if output is None else output)
+        tokens = estimate_prompt_tokens(call.content) + (self._expected_output if output is None else output)
         self.mean += (tokens - self.mean) / 16
         return tokens
 

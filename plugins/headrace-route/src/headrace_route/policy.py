@@ -10,15 +10,14 @@ from typing import Any, get_args
 import attrs
 
 from headrace import AnswerError, Call, CallError, Endpoint, Reply, Send, SettingsError, Stage, StreamResult
-from headrace.plugins import max_output_tokens
+from headrace.plugins import estimate_prompt_tokens, max_output_tokens
 from headrace_route.reasons import Reason, reason_of_error, reason_of_reply
 from headrace_route.rules import Redirection, RedirectTarget, parse_target, resolve_redirection
 from headrace_route.selection import Strategy, can_fail_over, error_to_raise, has_capacity, select_endpoint
 from headrace_route.slots import SLOT_NOTE, EndpointSlot, EndpointSlots
 
-_BYTES_PER_TOKEN = 4
 _DEFAULT_OUTPUT_TOKENS = 500
-"""Used to compare costs: bytes per token, and the length of an answer without an output limit."""
+"""Used to compare costs: the length of an answer without an output limit."""
 
 
 def _valid_strategy(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
@@ -205,7 +204,7 @@ class Route:
         if model is None:
             return _no_cost
         output = max_output_tokens(call.request.body or {}, _DEFAULT_OUTPUT_TOKENS)
-        return lambda endpoint: estimate(model, len(call.content) // _BYTES_PER_TOKEN, output, endpoint)
+        return lambda endpoint: estimate(model, estimate_prompt_tokens(call.content), output, endpoint)
 
 
 def _no_cost(endpoint: Endpoint) -> None:
