@@ -98,6 +98,18 @@ def test_an_at_sign_names_a_column_and_two_are_one() -> None:
     assert [constant(each) for each in ("@@a", "a", "@", 5)] == ["@a", "a", "@", 5]
 
 
+def test_a_key_with_dots_leads_into_objects() -> None:
+    column = ColumnValue("settings.temp", "the parameter temperature", frozenset({"number"}))
+    for row in ({"settings": {"temp": 0.5}}, {"settings.temp": "0.5", "settings": {}}):
+        column.check(row, "r.jsonl:1")
+        assert column.read(row) == 0.5
+    assert column.read({"settings": None}) is None
+    with pytest.raises(
+        InputError, match=r"no column 'settings\.temp' for .*; 'settings' has no 'temp'; known: a$"
+    ):
+        column.check({"settings": {"a": 1}}, "r.jsonl:1")
+
+
 def test_a_missing_column_names_the_nearest() -> None:
     with pytest.raises(InputError, match=r"^r\.csv:2: no column 'tmp' for the tag t; did you mean 'temp'\?$"):
         ColumnValue("tmp", "the tag t", frozenset({"string"})).check({"temp": 1}, "r.csv:2")

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
-from headrace._support.text import nearest
+from headrace.bulk.nested_keys import check_key, value_at
 from headrace.bulk.template import as_text
 from headrace.errors import InputError
 
@@ -37,7 +37,7 @@ class ColumnValue:
     """A value that each row has in a column.
 
     Args:
-        column: The name of the column.
+        column: The column, or a key with dots as in a template.
         purpose: What the value is for, for messages.
         types: The JSON types that it can have: "string", "number", "integer", "boolean", "array", "object".
     """
@@ -48,13 +48,12 @@ class ColumnValue:
 
     def check(self, row: Mapping[str, Any], where: str) -> None:
         """Raise `InputError` if the row lacks the column; the message begins with ``where``."""
-        if self.column not in row:
-            known = nearest(self.column, row)
-            raise InputError(f"{where}: no column {self.column!r} for {self.purpose}; {known}")
+        check_key(row, self.column, self.purpose, where)
 
     def read(self, row: Mapping[str, Any]) -> Any:
         """The value of one row, None for an empty cell; raises `InputError` if it has another type."""
-        value = row[self.column]
+        column = self.column
+        value = row[column] if column in row else value_at(row, column)
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
         parsed = _parsed(value)

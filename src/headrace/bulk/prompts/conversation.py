@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
-from headrace._support.text import nearest
+from headrace.bulk.nested_keys import check_key, value_at
 from headrace.errors import InputError
 from headrace.wire.request_bodies import Message
 
@@ -39,20 +39,18 @@ class ConversationColumn:
     """A column with a conversation in each row: a list of messages, or their JSON.
 
     Args:
-        column: The name of the column.
+        column: The column, or a key with dots as in a template.
     """
 
     column: str
 
     def check(self, row: Mapping[str, Any], where: str) -> None:
         """Raise `InputError` if the row lacks the column; the message begins with ``where``."""
-        if self.column not in row:
-            known = nearest(self.column, row)
-            raise InputError(f"{where}: no column {self.column!r} for the messages; {known}")
+        check_key(row, self.column, "the messages", where)
 
     def read(self, row: Mapping[str, Any]) -> list[Message]:
         """The messages of one row; raises `InputError` if there are none, or they are not valid."""
-        value = row[self.column]
+        value = value_at(row, self.column)
         try:
             if isinstance(value, str):
                 value = msgspec.json.decode(value)

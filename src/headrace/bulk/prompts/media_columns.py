@@ -15,7 +15,7 @@ import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace._support.text import quoted, shortened
-from headrace.bulk.nested_keys import explain_missing, value_at
+from headrace.bulk.nested_keys import check_key, value_at
 from headrace.errors import InputError, RequestError
 from headrace.wire.image_resizing import import_pillow
 from headrace.wire.media_source import Source, is_url
@@ -120,13 +120,7 @@ class MediaColumns:
         """Raise `InputError` if the row lacks a column; the message begins with ``where``."""
         for kind, names in self._by_kind():
             for name in names:
-                try:
-                    value_at(row, name)
-                except KeyError:
-                    why = explain_missing(row, name)
-                    raise InputError(
-                        f"{where}: no column {quoted(name)} for {_PURPOSES[kind]}; {why}"
-                    ) from None
+                check_key(row, name, _PURPOSES[kind], where)
 
     def parts(self, row: Mapping[str, Any], where: str) -> list[CellPart]:
         """The parts of a row; raises `InputError` for a value that is none.
