@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from headrace.testing.server import Behaviour, create_app
-from headrace.testing.server.app import BODY_LIMIT, ConnectionCut, EndpointApp
+from headrace.testing.server.app import EndpointApp
+from headrace.testing.server.plan_sending import ConnectionCut
+from headrace.testing.server.request_body import BODY_LIMIT
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +104,19 @@ async def test_stall_ends_when_the_client_disconnects(stream: bool) -> None:
     assert start["status"] == 200
     assert body["more_body"]
     assert body["body"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_half_of_a_truncated_answer_looks_like_all_of_it(stream: bool) -> None:
+    async with (
+        client(create_app()) as whole,
+        client(create_app(Behaviour(errors=1.0, faults=["truncate"]))) as cut,
+    ):
+        body = CHAT | {"stream": stream}
+        half, all_of_it = [await http.post("/chat/completions", json=body) for http in (cut, whole)]
+    assert half.status_code == 200
+    assert 0 < len(half.content) < len(all_of_it.content)
+    assert all_of_it.content.startswith(half.content)
 
 
 async def test_lifespan_events_are_answered() -> None:
