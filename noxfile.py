@@ -7,6 +7,7 @@ run in the environment of `uv run`, so they need uv and nox, and no other enviro
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -139,15 +140,33 @@ def audit(session: nox.Session) -> None:
 
 
 @nox.session
+def notebooks(session: nox.Session) -> None:
+    """The notebooks of docs/, executed with what is in dist/, as a user does: in a fresh environment."""
+    packages = (*standard("parquet"), "ipykernel", "nbconvert", "pandas")
+    python, check = (
+        fresh_environment(session, "notebooks", *packages),
+        Path(".ci/check_notebooks.py").resolve(),
+    )
+    written = [path.resolve() for path in sorted(Path("docs").rglob("*.ipynb"))]
+    with session.chdir(session.create_tmp()):
+        executed = [shutil.copy(path, path.name) for path in written]
+        session.run(python, "-m", "nbconvert", "--to=notebook", "--execute", "--inplace", *executed)
+        session.run(python, str(check), *executed)
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """The benchmarks run: a few calls, which show that they work and not how fast."""
     session.run("uv", "run", "--group", "bench", "python", "benchmarks/all.py", "--quick")
 
 
-def standard() -> list[str]:
-    """What `headrace[standard]` is, as built distributions in dist/."""
+def standard(*extras: str) -> list[str]:
+    """What `headrace[standard]` and further extras are, as built distributions in dist/."""
     (core,) = DIST.glob("headrace-*.whl")
-    return [f"headrace[standard] @ {core.resolve().as_uri()}", *map(str, DIST.glob("headrace_*.whl"))]
+    return [
+        f"headrace[{','.join(('standard', *extras))}] @ {core.resolve().as_uri()}",
+        *map(str, DIST.glob("headrace_*.whl")),
+    ]
 
 
 def fresh_environment(session: nox.Session, name: str, *packages: str) -> str:

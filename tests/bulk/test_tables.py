@@ -276,7 +276,8 @@ def test_without_pyarrow_a_parquet_table_is_an_error_at_once(
             line(0, "x"),
             r"out\.jsonl: no line belongs to a row of .*three\.jsonl; name the input and the id column",
         ),
-        ("rubbish\n" + line(0, "a"), "out.jsonl:1: damaged"),
+        ("rubbish\n" + line(0, "a"), "out.jsonl: is not the output of a run: its first line is not JSON"),
+        (line(0, "a") + "rubbish\n", "out.jsonl:2: not an output line of headrace run"),
         (
             line(0, "a").replace("headrace-0", "batch_1"),
             "not an output line of headrace run",

@@ -164,7 +164,7 @@ def test_a_file_that_is_not_an_output_is_an_error_of_one_line(headrace: Any) -> 
     for name, message in (
         ("missing.jsonl", "missing.jsonl: No such file"),
         ("empty.jsonl", "empty.jsonl: holds no finished item"),
-        ("foreign.jsonl", "foreign.jsonl:1: not an output line of headrace run"),
+        ("foreign.jsonl", "foreign.jsonl: is not the output of a run: its first line is other JSON; name"),
     ):
         result = headrace.run("report", name)
         assert result.code == 2

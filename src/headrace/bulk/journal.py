@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
+from headrace.bulk.fingerprints import note_first_index
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import decode_entry
@@ -90,6 +91,7 @@ class Journal:
             try:
                 self.spent = dropped_cost(self._lock)
                 self._read()
+                note_first_index(self._lock, self.first_index)
             except OSError as error:
                 raise JournalError(f"{self.path}: {error.strerror}") from error
             opened.pop_all()

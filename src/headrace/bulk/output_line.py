@@ -40,7 +40,9 @@ class LineError(msgspec.Struct, gc=False):
 class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
     """Headrace's own data in a line. Times are in seconds, costs in USD.
 
-    ``digest`` is a checksum of the row, by which a resumed run finds rows that have changed.
+    ``digest`` is a checksum of the row, by which a resumed run finds rows that have changed. ``fingerprint``
+    is not in the file: in a run that was continued with another prompt or model, it is the number, from 1, of
+    what the line was made with; see `read_fingerprints`. It is 0 in all other runs.
     """
 
     attempts: Annotated[int, msgspec.Meta(ge=0)]
@@ -50,6 +52,7 @@ class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
     possible_cost: Decimal | None = None
     answer: Any = None
     digest: int = 0
+    fingerprint: int = 0
 
 
 class OutputLine(msgspec.Struct, gc=False):

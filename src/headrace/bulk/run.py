@@ -11,6 +11,7 @@ from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT
 from headrace.bulk.chosen_items import Only
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
+from headrace.bulk.progress import ClientEvents, Progress, display_for
 from headrace.bulk.prompts import PromptLike, TemplateLanguage
 from headrace.bulk.prompts.examples import ExamplesLike
 from headrace.bulk.prompts.media_columns import ColumnNames
@@ -57,6 +58,7 @@ def run(
     processes: int = 1,
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
+    progress: Progress = None,
 ) -> Run:
     """Run a prompt over rows, as ``headrace run`` does over a file.
 
@@ -133,6 +135,10 @@ def run(
         only: Which items are sent: "failed" is the same as ``retry_failed``. The `pathlib.Path` of a file
             with one id per line, or a list of ids, chooses these items; those that are done stay done, and
             all others are neither sent nor counted. The whole input is read before anything is sent.
+        progress: How the progress is shown. A function is called with a copy of the totals, at most ten times
+            a second and once at the end; an exception of it cancels the calls in flight and ends the run,
+            and what is done stays in the output. "auto" shows a table in a notebook, a bar on stderr at a
+            terminal if rich is installed, else a line on stderr every five seconds. None shows nothing.
 
     Returns:
         The run, not begun. Awaiting it returns a `Result`.
@@ -184,7 +190,11 @@ def run(
 
     @asynccontextmanager
     async def open_session() -> AsyncIterator[Session]:
+        display, events = display_for(progress), None
         opened, make_client = _client_of(client, processes)
+        if display is not None and make_client is not None:
+            events = ClientEvents()
+            opened.observe(events)
         prepared = prepare_run(rows, out, opened.settings.model, **task_arguments)
         with prepared.open_journal(**journal_options) as journal:
             result = prepared.result(journal)
@@ -194,14 +204,17 @@ def run(
             async with prepared.table_at_end():
                 if make_client is not None and processes != 1:
                     most = max_in_flight or opened.settings.max_in_flight
-                    async with prepared.process_executor(make_client, journal, processes, most) as executor:
-                        yield Session(bulk, executor, result)
+                    watched = {} if events is None else {"on_event": events.on_event}
+                    async with prepared.process_executor(
+                        make_client, journal, processes, most, **watched
+                    ) as executor:
+                        yield Session(bulk, executor, result, display, events)
                 else:
                     local = prepared.local_executor(opened, journal, max_in_flight)
                     if make_client is not None and max_in_flight is not None:
                         opened.limiter.total_tokens = max_in_flight
                     async with nullcontext() if make_client is None else opened:
-                        yield Session(bulk, local, result)
+                        yield Session(bulk, local, result, display, events)
 
     return Run(open_session)
 

@@ -16,6 +16,7 @@ from headrace._support.task_groups import task_group
 from headrace.bulk.bulk_run import BulkRun
 from headrace.bulk.executor import Executor
 from headrace.bulk.output_line import OutputLine, decode_line
+from headrace.bulk.progress import ClientEvents, Display, RunState, shown
 from headrace.bulk.result import Result
 from headrace.bulk.summary import Summary
 from headrace.errors import ClientStateError
@@ -23,11 +24,21 @@ from headrace.errors import ClientStateError
 
 @attrs.frozen
 class Session:
-    """A run with its journal and its executor open."""
+    """A run with its journal and its executor open, and what shows its progress."""
 
     bulk: BulkRun
     executor: Executor
     result: Result
+    display: Display | None = None
+    events: ClientEvents | None = None
+
+    async def perform(self) -> None:
+        """Perform the run, and show its progress."""
+        if self.display is None:
+            await self.bulk.perform(self.executor)
+            return
+        async with shown(self.display, RunState(self.result, self.executor, self.events)):
+            await self.bulk.perform(self.executor)
 
 
 class Run:
@@ -65,7 +76,7 @@ class Run:
         """Perform the run and return its result, as awaiting it does; for ``start_soon``."""
         self._begin()
         async with self._open_session() as session:
-            await session.bulk.perform(session.executor)
+            await session.perform()
         return session.result
 
     def _begin(self) -> None:
@@ -95,7 +106,7 @@ class Run:
         await self._stack.__aexit__(kind, error, traceback)
 
     async def _perform(self, session: Session) -> None:
-        await session.bulk.perform(session.executor)
+        await session.perform()
         self._finished.set()
         self._wake()
 

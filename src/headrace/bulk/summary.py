@@ -10,7 +10,7 @@ import attrs
 
 from headrace._support.histogram import LatencyHistogram
 from headrace._support.text import shortened
-from headrace._support.units import format_usd
+from headrace._support.units import format_duration, format_usd
 from headrace.bulk.fail_on import FAIL_ON_NAMES
 from headrace.bulk.item_result import ItemResult
 from headrace.errors import AnswerError, HeadraceError
@@ -107,8 +107,9 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """The totals as a table, which notebooks show."""
+        at_least = "" if self.counted else "at least "
         rows = [
-            ("Items", f"{self.done:,} of {self.total:,} done"),
+            ("Items", f"{self.done:,} of {at_least}{self.total:,} done"),
             ("Succeeded", f"{self.succeeded:,}"),
             ("Failed", f"{self.failed:,}"),
         ]
@@ -117,10 +118,15 @@ class Summary:
             for group in self.failure_groups[:_MOST_GROUPS]
         ]
         reasons = self.finish_reasons.most_common()
-        rows += [("Finish reasons", ", ".join(f"{number:,} {reason}" for reason, number in reasons))]
+        if reasons:
+            rows += [("Finish reasons", ", ".join(f"{number:,} {reason}" for reason, number in reasons))]
         rows += [("Tokens", f"{self.prompt_tokens:,} in, {self.completion_tokens:,} out")]
         if self.cost is not None:
             rows.append(("Cost", format_usd(self.cost)))
+        if self.elapsed:
+            rows.append(("Time", f"{format_duration(self.elapsed)} ({self.rate:,.1f} per second)"))
+        if self.waiting:
+            rows.append(("Waiting", shortened(self.waiting)))
         if self.stopped_by is not None:
             rows.append(("Stopped by", shortened(str(self.stopped_by))))
         cells = [f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows]

@@ -12,6 +12,7 @@ from headrace.cli import options
 @click.option("--out", metavar="PAGE.html", type=options.FILE, help="The page; default: OUT.html.")
 def report(output: str, out: str | None) -> None:
     """Write a page about the run with output OUT.jsonl: figures, charts, answers, failures, cost and rows.
+    If the output of the run was a table, name the table.
 
     The page is one file for a browser or a printer. The run may still be going on; the page is about the
     finished items. An older page is replaced.
@@ -24,8 +25,9 @@ def report(output: str, out: str | None) -> None:
 
     from headrace._support.units import format_count
     from headrace.bulk.report import read_statistics, write_page
+    from headrace.bulk.tables import lines_of
 
-    page = out or str(Path(output).with_suffix(".html"))
-    statistics = read_statistics(output)
-    write_page(statistics, output, page)
+    page, lines = out or str(Path(output).with_suffix(".html")), lines_of(Path(output))
+    statistics = read_statistics(lines)
+    write_page(statistics, lines, page)
     click.echo(f"Report of {format_count(statistics.items, 'item')}: {page}")

@@ -48,11 +48,9 @@ async def perform(
     """
     async with task_group() as signals:
         signals.start_soon(_stop_on_signals, bulk, display, signals.cancel_scope)
-        with display, reduced_gc():
-            async with resource, task_group() as group:
-                group.start_soon(display.watch, bulk.summary, executor)
+        with reduced_gc():
+            async with resource, display.shown(bulk.summary, executor):
                 await bulk.perform(executor)
-                group.cancel_scope.cancel()
         signals.cancel_scope.cancel()
     return bulk.summary
 

@@ -172,5 +172,5 @@ def test_missing_and_empty_files_are_errors(tmp_path: Path) -> None:
             out.write_bytes(content)
         with pytest.raises(InputError, match=message):
             read_statistics(out)
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match=r"is a directory; name the output of a run$"):
         read_statistics(tmp_path)

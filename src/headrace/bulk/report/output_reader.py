@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
-from headrace._support.lenient_json import NOT_JSON
-from headrace.bulk.output_line import decode_line
+from headrace.bulk.fingerprints import Fingerprints, read_fingerprints
+from headrace.bulk.output_kind import cannot_be_read, check_torn_line, read_output_line
 from headrace.bulk.report.statistics import Statistics
 from headrace.errors import InputError
 
@@ -24,24 +22,21 @@ def read_statistics(path: str | os.PathLike[str]) -> Statistics:
     """
     try:
         with Path(path).open("rb") as file:
-            return count_lines(file, str(path))
+            return count_lines(file, str(path), read_fingerprints(path))
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise InputError(cannot_be_read(path, error)) from error
 
 
-def count_lines(lines: Iterable[bytes], name: str) -> Statistics:
+def count_lines(lines: Iterable[bytes], name: str, fingerprints: Fingerprints | None = None) -> Statistics:
     """The statistics of lines that end with line feeds; messages begin with ``name``."""
-    statistics = Statistics()
+    statistics, fingerprints = Statistics(), fingerprints or Fingerprints()
     for number, raw in enumerate(lines, 1):
         if not raw.endswith(b"\n"):
+            check_torn_line(raw, name, number)
             statistics.torn = True
             break
-        try:
-            line = decode_line(raw)
-            if line.index is None:
-                raise msgspec.ValidationError(f"its id is {line.id!r}")
-        except NOT_JSON as error:
-            raise InputError(f"{name}:{number}: not an output line of headrace run: {error}") from None
+        line = read_output_line(raw, name, number)
+        line.headrace.fingerprint = fingerprints.number_of(line.index or 0)
         statistics.add(line)
     if not statistics.items:
         raise InputError(f"{name}: holds no finished item; name the --out of a headrace run")

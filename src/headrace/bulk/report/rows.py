@@ -76,6 +76,8 @@ def _row(line: OutputLine, answer: Any) -> Row:
     else:
         detail = reason if line.answered else line.status
         status = " ".join(str(part) for part in (error.code, detail) if part is not None)
+    if line.headrace.fingerprint:
+        status = f"{status} ({line.headrace.fingerprint})"
     message = None if error is None else _cut(error.message, _LONGEST_MESSAGE)
     if error is not None and line.answered:
         answer = line.text  # it is shown with the reason why it failed

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from headrace._support.lenient_json import NOT_JSON
 from headrace._support.secret_masking import mask_keys, mask_secrets
-from headrace.bulk.output_path import sidecar_of
+from headrace.bulk.fingerprints import read_fingerprints
 
 _NAMES = {
     "model": "Model",
@@ -21,21 +22,33 @@ _NAMES = {
     "command": "Command",
 }
 _LONGEST = 5000
-_MOST_BYTES = 1 << 24
 
 
-def read_run_facts(output: str | os.PathLike[str]) -> list[tuple[str, str]]:
-    """Names and texts from the sidecar, without secrets; empty if there is no sidecar that can be read."""
-    facts: dict[str, Any] = {}
-    try:
-        with open(sidecar_of(output), "rb") as file:
-            for line in file.read(_MOST_BYTES).splitlines():
-                record = msgspec.json.decode(line)
-                if isinstance(record, dict) and "headrace" in record:  # the last fingerprint counts
-                    facts = record
-    except (OSError, *NOT_JSON):
-        return []
-    return [(name, _text(key, facts[key])) for key, name in _NAMES.items() if facts.get(key)]
+def read_run_facts(
+    output: str | os.PathLike[str], items: Mapping[int, int] = MappingProxyType({})
+) -> list[tuple[str, str]]:
+    """Names and texts from the sidecar, without secrets; empty if there is no sidecar that can be read.
+
+    If the run was continued with another prompt, model or other parameters, what differs is named once for
+    each of these fingerprints, with its number.
+
+    Args:
+        output: The output.
+        items: How many items were made with each fingerprint, by its number.
+    """
+    fingerprints = read_fingerprints(output).values
+    facts: list[tuple[str, str]] = []
+    if len(fingerprints) > 1:
+        facts += [
+            (f"Items ({number})", f"{items.get(number, 0):,}") for number in range(1, len(fingerprints) + 1)
+        ]
+    for key, name in _NAMES.items():
+        texts = [_text(key, each[key]) if each.get(key) else "" for each in fingerprints]
+        if len(set(texts)) > 1:
+            facts += [(f"{name} ({number})", text or "none") for number, text in enumerate(texts, 1)]
+        else:
+            facts += [(name, text) for text in texts[:1] if text]
+    return facts
 
 
 def _text(key: str, value: Any) -> str:

@@ -56,6 +56,7 @@ class Statistics:
         timeline: When items were done.
         answers: How the answers are distributed.
         rows: The rows to show.
+        fingerprints: The number of items by the number of their fingerprint; see `LineNotes`.
         undated: The number of lines without a time.
         torn: Whether the last line had no line feed.
     """
@@ -66,6 +67,7 @@ class Statistics:
     timeline: Timeline = attrs.field(factory=Timeline, repr=False)
     answers: AnswerDistribution = attrs.field(factory=AnswerDistribution, repr=False)
     rows: RowSample = attrs.field(factory=RowSample, repr=False)
+    fingerprints: Counter[int] = attrs.field(factory=Counter)
     undated: int = 0
     torn: bool = False
 
@@ -105,6 +107,7 @@ class Statistics:
         if answer is not None:
             self.answers.add(answer, fixed=isinstance(notes.answer, str))
         self.rows.add(line, answer)
+        self.fingerprints[notes.fingerprint] += 1
         self.attempts[min(notes.attempts, MANY_ATTEMPTS)] += 1
         if notes.completed_at is None:
             self.undated += 1

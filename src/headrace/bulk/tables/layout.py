@@ -34,6 +34,9 @@ class TableLayout:
             "elapsed": "float",
             "cost": "decimal",
         }
+        self._with_fingerprints = output.fingerprints.are_several
+        if self._with_fingerprints:
+            rest["fingerprint"] = "int"
         keys = output.keys.types()
         self._with_text = output.has_texts or not keys
         if self._with_text:
@@ -62,7 +65,8 @@ class TableLayout:
         if self._with_text:
             values.append(None if is_object else answer)
         error = None if line.error is None else str(line.error)
-        return [*values, error, line.finish_reason, notes.attempts, notes.elapsed, notes.cost]
+        values += [error, line.finish_reason, notes.attempts, notes.elapsed, notes.cost]
+        return [*values, notes.fingerprint] if self._with_fingerprints else values
 
 
 def _input_columns(source: Source | RowSource) -> dict[str, ColumnType]:

@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import IO, Self
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace.bulk.fingerprints import Fingerprints, read_fingerprints
 from headrace.bulk.id_table import IdTable
+from headrace.bulk.output_kind import cannot_be_read, check_torn_line, read_output_line
 from headrace.bulk.output_line import OutputLine, decode_line
 from headrace.bulk.sources import Item
 from headrace.bulk.tables.column_types import ColumnTypes
@@ -27,6 +29,7 @@ class OutputIndex:
     Attributes:
         keys: The members of the answers that are objects, with their types.
         has_texts: Whether some answers are not objects.
+        fingerprints: What the lines were made with.
         found: How many lines `line_of` has returned.
 
     Raises:
@@ -38,12 +41,13 @@ class OutputIndex:
         self._offsets = IdTable(_OFFSET_SIZE)
         self.keys: ColumnTypes = ColumnTypes()
         self.has_texts: bool = False
+        self.fingerprints: Fingerprints = read_fingerprints(out) if isinstance(out, Path) else Fingerprints()
         self.found: int = 0
         self._file: IO[bytes]
         try:
             self._file = out.open("rb") if isinstance(out, Path) else io.BytesIO(out.getvalue())
         except OSError as error:
-            raise InputError(f"{out}: {error.strerror}") from error
+            raise InputError(cannot_be_read(out, error)) from error
         try:
             self._read()
         except BaseException:
@@ -65,12 +69,9 @@ class OutputIndex:
         offset = 0
         for number, raw in enumerate(self._file, 1):
             if not raw.endswith(b"\n"):
+                check_torn_line(raw, str(self._out), number)
                 return  # a crash cut this line off, so its item is not done
-            line = self._decoded(raw, f"{self._out}:{number}")
-            if line.index is None:
-                raise InputError(
-                    f"{self._out}:{number}: not an output line of headrace run: its id is {line.id!r}"
-                )
+            line = read_output_line(raw, str(self._out), number)
             self._offsets.set(line.custom_id, offset.to_bytes(_OFFSET_SIZE))
             if line.error is None:
                 answer = line.headrace.answer
@@ -80,11 +81,14 @@ class OutputIndex:
                     self.has_texts = True
             offset += len(raw)
 
-    def _decoded(self, raw: bytes, where: str) -> OutputLine:
+    def _decoded(self, raw: bytes) -> OutputLine:
+        """Decode a line that was read before, and note its fingerprint."""
         try:
-            return decode_line(raw)
+            line = decode_line(raw)
         except NOT_JSON as error:
-            raise InputError(f"{where}: damaged: {error}") from None
+            raise InputError(f"{self._out}: was changed while it was read: {error}") from None
+        line.headrace.fingerprint = self.fingerprints.number_of(line.index or 0)
+        return line
 
     def in_order(self) -> Iterator[OutputLine]:
         """All lines, in the order in which their items were drawn; takes about a hundred bytes per line."""
@@ -93,11 +97,11 @@ class OutputIndex:
         self._file.seek(0)
         for raw in self._file:
             if raw.endswith(b"\n"):
-                places.append((self._decoded(raw, str(self._out)).index or 0, offset))
+                places.append((self._decoded(raw).index or 0, offset))
             offset += len(raw)
         for _, offset in sorted(places):
             self._file.seek(offset)
-            yield self._decoded(self._file.readline(), str(self._out))
+            yield self._decoded(self._file.readline())
 
     def line_of(self, item: Item) -> OutputLine | None:
         """The line of an item, None if it has none."""
@@ -106,4 +110,4 @@ class OutputIndex:
             return None
         self.found += 1
         self._file.seek(int.from_bytes(offset))
-        return self._decoded(self._file.readline(), str(self._out))
+        return self._decoded(self._file.readline())

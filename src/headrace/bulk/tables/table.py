@@ -29,6 +29,12 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES
 
 
+def lines_of(path: Path) -> Path:
+    """The lines of a run: the file beside a table that is its output, else ``path``."""
+    lines = Path(f"{path}.jsonl")
+    return lines if is_table(path) and lines.exists() else path
+
+
 @attrs.frozen
 class Table:
     """A table of the finished items of a run.
@@ -117,7 +123,7 @@ def write_table(table: str | os.PathLike[str], source: Source, out: str | os.Pat
     Args:
         table: A path that ends in ``.csv`` or ``.parquet``.
         source: The run's input, with the id column of the run.
-        out: The run's output.
+        out: The run's output; if it is a table, the lines beside it are read.
 
     Raises:
         InputError: The table cannot be written, or the output is damaged or belongs to another source.
@@ -125,4 +131,4 @@ def write_table(table: str | os.PathLike[str], source: Source, out: str | os.Pat
     Example:
         ``write_table("answers.csv", Source("products.csv"), "answers.jsonl")``
     """
-    Table(table, source, out).write()
+    Table(table, source, lines_of(Path(out))).write()

@@ -1,0 +1,42 @@
+"""Progress as lines of text, for logs and for terminals without a bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from headrace.bulk.progress.run_state import RunState
+
+
+class PlainLines:
+    """A line every five seconds; see `Display`.
+
+    Args:
+        print_line: Prints a line; None to print it on stderr.
+        last: Whether one more line is printed at the end.
+    """
+
+    first, interval = 5.0, 5.0
+
+    def __init__(self, print_line: Callable[[str], None] | None = None, *, last: bool = True) -> None:
+        self._print_line = print_line or _print_to_stderr
+        self._last = last
+
+    def show(self, state: RunState) -> None:
+        """See `Display`."""
+        why = state.wait_reason
+        parts = [state.done, state.activity, f"waiting: {why}" if why else state.time_left]
+        self._print_line(" · ".join(part for part in parts if part))
+
+    def finish(self, state: RunState) -> None:
+        """See `Display`."""
+        if self._last:
+            self.show(state)
+
+
+def _print_to_stderr(line: str) -> None:
+    """Print a line. A log that cannot be written, or no stderr at all, does not end a run."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)
