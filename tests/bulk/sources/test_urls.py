@@ -208,7 +208,6 @@ async def test_a_run_over_https_writes_a_table_and_resumes_by_ids(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    urls._http_options.cache_clear()
     out, table = tmp_path / "out.jsonl", tmp_path / "out.parquet"
     with file_server(context) as served:
         served.files["/in"] = FORMS[form]()

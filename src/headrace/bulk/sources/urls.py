@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from functools import cache
 from typing import Any
 from urllib.request import url2pathname
 
 from headrace._support.secret_masking import mask_url
 from headrace._support.text import nearest, quoted
 from headrace.errors import InputError
+from headrace.transports.connecting.ssl_context import default_ssl_context
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:://|::[A-Za-z])")
 _URL_AS_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")
@@ -18,12 +18,13 @@ _URL_AS_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")
 _HTTP = ("http", "https")
 
 
-@cache
 def _http_options() -> dict[str, Any]:
     """Trust the certificates that calls trust, and use the proxy of the environment, as they do."""
-    from headrace.transports.connecting.ssl_context import default_ssl_context
-
-    return {"client_kwargs": {"trust_env": True}, "ssl": default_ssl_context()}
+    return {
+        "client_kwargs": {"trust_env": True},
+        "ssl": default_ssl_context(),
+        "skip_instance_cache": True,  # it would keep the connections
+    }
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
