@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from benchmarks import real_forms
+from benchmarks.debian_packages import IndexUnavailableError
 
 CONVERTER = Path(__file__).parents[2] / "benchmarks" / "debian_packages.py"
 ROWS = 3000
@@ -51,3 +54,21 @@ def test_thousands_of_debian_packages_are_sorted_into_their_sections(
     assert {line["headrace"]["answer"] for line in lines} <= set(sections)
     tokens = sum(line["response"]["body"]["usage"]["prompt_tokens"] for line in lines)
     assert f"tokens     {tokens:,} in" in result.out
+
+
+def test_packages_get_the_same_answers_from_a_data_frame_from_files_and_over_https(endpoint: str) -> None:
+    try:
+        rows = real_forms.packages(200)
+    except IndexUnavailableError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    reports: list[tuple[str, int]] = []
+
+    def report(form: str, succeeded: int, sections: int, seconds: float) -> None:
+        assert sections > 5
+        reports.append((form, succeeded))
+
+    anyio.run(real_forms.compare, rows, endpoint, 20, report)
+    forms = ("DataFrame", "Parquet", "JSON array", "https, Parquet", "https, JSON array")
+    assert reports == [(form, 200) for form in forms]

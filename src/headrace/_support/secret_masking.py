@@ -10,6 +10,14 @@ from headrace._support.redaction import KEY_PREFIX, MASK
 
 _KEY = re.compile(rf"(?<![\w-])(?:{KEY_PREFIX.pattern})[\w.-]{{8,}}")
 _USER_INFO = re.compile(r"(?<=://)[^/\s'\"]+@")
+_QUERY = re.compile(r"(://[^\s'\"?]*)\?[^\s'\"]+")
+_URL_USER_INFO = re.compile(r"(?<=://)(?:[^/:]*:(?!\d+/)[^@]*|[^/@]*)@")
+"""A password in a URL may contain a slash that is not escaped; a port is no password."""
+
+_URL = re.compile(r"[A-Za-z][\w+.-]*(?:://|::)\S")
+"""An argument that is a URL as a whole, and not a text with one."""
+
+_URL_QUERY = re.compile(r"\?.+", re.DOTALL)
 _NAME = r"(?:api[_-]?key|access[_-]?key|token|secret|password|passwd)"
 _OPTION = re.compile(rf"(?i)--[\w-]*{_NAME}[\w-]*=?")
 _NAMED = re.compile(
@@ -23,12 +31,24 @@ def mask_keys(text: str) -> str:
     return _KEY.sub(MASK, text)
 
 
+def mask_url(url: str) -> str:
+    """A URL without its user, its password and its query, which may be a signature.
+
+    Several URLs may be chained by ``::``, as fsspec has it.
+    """
+    return "::".join(
+        _URL_QUERY.sub(f"?{MASK}", _URL_USER_INFO.sub(f"{MASK}@", part)) if "://" in part else part
+        for part in url.split("::")
+    )
+
+
 def mask_secrets(text: str) -> str:
-    """The text without keys, user names and passwords of URLs, and values that are named as secrets.
+    """The text without keys, users, passwords and queries of URLs, and values that are named as secrets.
 
     A harmless word after a name such as ``token:`` is masked too.
     """
-    return _NAMED.sub(_mask_value, _USER_INFO.sub(f"{MASK}@", mask_keys(text)))
+    text = _QUERY.sub(rf"\1?{MASK}", _USER_INFO.sub(f"{MASK}@", mask_keys(text)))
+    return _NAMED.sub(_mask_value, text)
 
 
 def mask_command(arguments: Sequence[str]) -> str:
@@ -38,8 +58,10 @@ def mask_command(arguments: Sequence[str]) -> str:
         option = _OPTION.match(argument)
         if _OPTION.fullmatch(before) and not before.endswith("="):
             masked.append(MASK)
+        elif option and option[0].endswith("="):
+            masked.append(f"{option[0]}{MASK}")
         else:
-            masked.append(f"{option[0]}{MASK}" if option and option[0].endswith("=") else argument)
+            masked.append(mask_url(argument) if _URL.match(argument) else argument)
     return mask_secrets(shlex.join(masked))
 
 

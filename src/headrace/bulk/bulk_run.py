@@ -136,13 +136,14 @@ class BulkRun:
         """Check the rest of the input beside the sending."""
         while self._check is not None and self._check.reads_ahead and not self._check.finished:
             await anyio.sleep(_CHECK_INTERVAL)
-            self._advance(_CHECK_TIME)
+            await self._check.fetch()
+            self._advance(_CHECK_TIME, only_fetched=True)
 
-    def _advance(self, seconds: float) -> None:
+    def _advance(self, seconds: float, *, only_fetched: bool = False) -> None:
         if self._check is None:
             return
         try:
-            self._check.advance(seconds)
+            self._check.advance(seconds, only_fetched=only_fetched)
         except InputError as error:
             self.summary.stopped_by = self.summary.stopped_by or error
             self._stopping.set()

@@ -110,6 +110,7 @@ class ChosenItems:
         self.name: str = source.name
         self.kind: SourceKind = source.kind
         self.id_column: str | None = source.id_column
+        self.binary_columns: frozenset[str] = source.binary_columns
 
     def where(self, line: int) -> str:
         """See `Source.where`."""

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from headrace._support.text import also_named, quoted
 from headrace.bulk.id_table import IdTable
-from headrace.bulk.sources import Item, TaskInput
+from headrace.bulk.sources import Item, Source, TaskInput
+from headrace.bulk.sources.fetched_items import FetchedItems
 from headrace.bulk.task import Task
 from headrace.errors import InputError
 
@@ -48,7 +49,11 @@ class InputCheck:
     def __init__(self, task: Task) -> None:
         self._task = task
         self.reads_ahead: bool = getattr(task.source, "repeatable", True)
-        self._items: Iterator[Item] = iter(task.source.items() if self.reads_ahead else ())
+        self._fetched: FetchedItems | None = None
+        if isinstance(task.source, Source) and task.source.is_async:
+            self._fetched = task.source.async_items()
+        ahead = self._fetched or (task.source.items() if self.reads_ahead else ())
+        self._items: Iterator[Item] = iter(ahead)
         self._ids = IdTable(0)
         self._done_items: DoneItems | None = None
         self._changed: list[Item] = []
@@ -66,8 +71,17 @@ class InputCheck:
             self.advance(60.0)
         return self.total
 
-    def advance(self, seconds: float) -> None:
+    async def fetch(self) -> None:
+        """Wait in a worker thread for items that come from the network; other items need no waiting."""
+        if self._fetched is not None:
+            await self._fetched.fetch()
+
+    def advance(self, seconds: float, *, only_fetched: bool = False) -> None:
         """Read on for a time.
+
+        Args:
+            seconds: The time.
+            only_fetched: Whether to end earlier if the next items are not there; see `fetch`.
 
         Raises:
             InputError: An item is not valid, an id occurs twice, a done item's row has changed, or the input
@@ -78,6 +92,8 @@ class InputCheck:
         end = time.perf_counter() + seconds
         while not self.finished:
             self._read_some()
+            if only_fetched and self._fetched is not None and not self._fetched.are_ready:
+                break
             if time.perf_counter() >= end:
                 break
         if not self.total and self._task.source.kind != "rows":  # a program may have no rows

@@ -12,7 +12,7 @@ from headrace.bulk.executor import WorkItem
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
-from headrace.bulk.sources import Item, RowSource
+from headrace.bulk.sources import Item
 from headrace.bulk.task import Task
 from headrace.calls import Request
 from headrace.errors import InputError
@@ -49,7 +49,7 @@ class ItemFeed:
         self._stopping = stopping
         self._check = None if check is None or check.reads_ahead else check
         source = task.source
-        self._is_async = isinstance(source, RowSource) and source.is_async
+        self._is_async = getattr(source, "is_async", False)
         self._input: Any = source.async_items() if self._is_async else iter(source.items())  # type: ignore[attr-defined]
         self._drawn: dict[int, WorkItem] = {}
         self.cut_short: bool = False

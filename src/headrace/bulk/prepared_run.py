@@ -213,7 +213,7 @@ def prepare_run(
         **{name: value for name, value in arguments.items() if value is not None},
     )
     check = InputCheck(task)
-    check.advance(FIRST_PART)
+    check.advance(FIRST_PART, only_fetched=True)
     return PreparedRun(
         task=task,
         check=check,

@@ -15,6 +15,7 @@ from headrace.bulk.output_line import OutputLine
 from headrace.bulk.sources import RowSource, Source
 from headrace.bulk.summary import Summary
 from headrace.bulk.tables.arrow_table import read_table
+from headrace.bulk.tables.dataset_table import as_dataset
 from headrace.bulk.tables.output_index import OutputIndex
 from headrace.errors import InputError
 
@@ -90,8 +91,12 @@ class Result(Summary):
         return frame
 
     def to_dataset(self) -> Any:
-        """The table as a Hugging Face `Dataset`; needs the package datasets."""
-        return _import("datasets").Dataset(self.to_arrow())
+        """The table as a Hugging Face `Dataset`; needs the package datasets.
+
+        The columns of a data set keep their features, like the names of labels.
+        """
+        datasets = _import("datasets")
+        return as_dataset(datasets, self.to_arrow(), self._source.schema if self._is_repeatable else None)
 
 
 def _import(name: str) -> Any:

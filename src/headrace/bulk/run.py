@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any, Literal
+
+from anyio import to_thread
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT
 from headrace.bulk.chosen_items import Only
@@ -17,6 +20,7 @@ from headrace.bulk.prompts.examples import ExamplesLike
 from headrace.bulk.prompts.media_columns import ColumnNames
 from headrace.bulk.run_handle import Run, Session
 from headrace.bulk.sources import IdFunction, RowsLike
+from headrace.bulk.sources.urls import is_url
 from headrace.bulk.task import OnMissing
 from headrace.client import Client
 from headrace.errors import SettingsError
@@ -77,8 +81,10 @@ def run(
         client: An open client, or a callable that makes one, which is opened and closed here. Its model is
             used.
         rows: The path of a file: CSV, JSONL, a JSON array, Parquet, Arrow, Excel or OpenAI's batch format,
-            see `Source`. Or rows of Python code: a pandas or Polars data frame, a pyarrow table, a data set,
-            an iterable or an async iterable of mappings or of objects with fields; see `RowSource`.
+            see `Source`. Or the URL of such a file: ``https://``, ``s3://``, ``gs://``, ``hf://`` or another
+            protocol of fsspec; needs ``pip install 'headrace[remote]'``. Or rows of Python code: a pandas or
+            Polars data frame, a pyarrow table, a data set, an iterable or an async iterable of mappings or of
+            objects with fields; see `RowSource`.
         out: The output file, which is also the journal. If it ends in ``.csv`` or ``.parquet``, it is a
             table, as with ``table``, and the journal is beside it: ``OUT.jsonl``. "-" is stdout; such a run
             has no journal, and cannot be continued. None keeps the outcomes in memory, and nothing on disk.
@@ -195,7 +201,13 @@ def run(
         if display is not None and make_client is not None:
             events = ClientEvents()
             opened.observe(events)
-        prepared = prepare_run(rows, out, opened.settings.model, **task_arguments)
+        prepare = partial(prepare_run, rows, out, opened.settings.model, **task_arguments)
+        if isinstance(rows, str) and is_url(rows):  # the event loop must not wait for its download
+            prepared = await to_thread.run_sync(prepare, abandon_on_cancel=True)
+            if journal_options["retry_failed"] or journal_options["resend_changed"]:
+                await to_thread.run_sync(prepared.check.finish, abandon_on_cancel=True)
+        else:
+            prepared = prepare()
         with prepared.open_journal(**journal_options) as journal:
             result = prepared.result(journal)
             bulk = prepared.begin(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headrace.bulk.output_path import check_output, sidecar_of
 from headrace.bulk.sources import Source
+from headrace.bulk.sources.urls import is_url, shown_name
 from headrace.bulk.tables import Table, is_table
 from headrace.errors import InputError, JournalError
 
@@ -27,6 +28,10 @@ def lines_path(out: str | os.PathLike[str]) -> Path | None:
     """
     if os.fspath(out) == STDOUT:
         return None
+    if is_url(out):
+        raise JournalError(
+            f"{shown_name(out)}: is a URL; write to a local file, and copy it when the run has ended"
+        )
     path = Path(out)
     check_output(path)
     if not is_table(path):
@@ -54,6 +59,10 @@ def table_of(
         InputError: The table cannot be written, there are two, or the output is the input.
         JournalError: The output is a table that belongs to no run.
     """
+    if table is not None and is_url(table):
+        raise InputError(
+            f"table={shown_name(table)}: is a URL; write to a local file, and copy it when the run has ended"
+        )
     if lines is None:
         if table is not None:
             raise InputError("out=-: leave out table=; a table needs an output that can be read again")

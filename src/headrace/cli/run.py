@@ -116,9 +116,10 @@ def run(
     """Send a prompt for every row of INPUT, and write the answers to OUT.jsonl.
 
     INPUT is CSV, JSONL, a JSON array, Parquet, Arrow, Excel (.xlsx) or OpenAI's batch format; - is stdin.
-    Text may be compressed with gzip or zstd. The format is detected. OUT.jsonl gets one line per item, in
-    OpenAI's batch output format. If a run was interrupted, run the same command again: it continues where it
-    stopped. A run with --out - cannot be continued.
+    It may be a URL, like https://, s3://, gs:// or hf://; that needs headrace[remote]. Text may be compressed
+    with gzip or zstd. The format is detected. OUT.jsonl gets one line per item, in OpenAI's batch output
+    format. If a run was interrupted, run the same command again: it continues where it stopped. A run with
+    --out - cannot be continued.
 
     \b
     Examples:

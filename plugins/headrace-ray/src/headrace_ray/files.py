@@ -99,7 +99,8 @@ def find_files(input_name: str) -> list[IndexedFile]:
         raise InputError("-: --engine ray cannot read stdin; name a file, a folder or a pattern")
     if "://" in input_name:
         raise InputError(
-            f"{input_name}: is not a local path; read it with Ray Data and call headrace_ray.map_dataset"
+            "INPUT is a URL, which --engine ray cannot read; read it with Ray Data and call "
+            "headrace_ray.map_dataset"
         )
     if os.path.isfile(input_name):
         return [IndexedFile(os.path.abspath(input_name), "")]

@@ -22,6 +22,8 @@ from headrace.bulk.sources.encodings import (
     undecodable,
 )
 from headrace.bulk.sources.file_state import FileState, WatchedFile, changed_input
+from headrace.bulk.sources.remote_file import RemoteFile
+from headrace.bulk.sources.urls import is_url, local_path, shown_name
 from headrace.errors import InputError
 
 LONGEST_LINE = 64 * 1024 * 1024
@@ -34,10 +36,11 @@ _BUFFER = 128 * 1024
 class InputFile:
     """A file that can be read several times.
 
-    What can be read only once is copied to a temporary file: stdin (``path`` "-"), a pipe, a socket.
+    What can be read only once is copied to a temporary file: stdin (``path`` "-"), a pipe, a socket. A URL
+    is a `RemoteFile`.
 
     Args:
-        path: The file.
+        path: The file, or a URL.
         encoding: The encoding of its text; None for UTF-8, or for what its byte order mark says.
 
     Attributes:
@@ -50,10 +53,12 @@ class InputFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], encoding: str | None = None) -> None:
-        self.name: str = "<stdin>" if str(path) == "-" else str(path)
+        path = local_path(path)
+        self.name: str = "<stdin>" if str(path) == "-" else shown_name(path)
         self.encoding: str | None = None if encoding is None else checked_encoding(encoding)
+        self._remote = RemoteFile(str(path)) if is_url(path) else None
         self._path = Path(path)
-        self._copy = self._copy_of_stream()
+        self._copy = None if self._remote is not None else self._copy_of_stream()
         self._state: FileState | None = None
         with self.raw() as file:
             self.compression: Compression | None = compression_of(file.read(MAGIC_SIZE))
@@ -98,6 +103,8 @@ class InputFile:
 
     def raw(self) -> IO[bytes]:
         """The bytes of the file, not decompressed; reading raises `InputError` if the file was changed."""
+        if self._remote is not None:
+            return self._remote.open()
         if self._copy is not None:
             self._copy.seek(0)
             # A second descriptor, so that closing it leaves the temporary file open for the next pass.
@@ -116,7 +123,7 @@ class InputFile:
 
     def check_unchanged(self) -> None:
         """Raise `InputError` if the file was changed since it was first opened; deleting is no change."""
-        if self._copy is None and self._path.exists():
+        if self._is_on_disk and self._path.exists():
             self._check_state(FileState.of(self._path.stat()))
 
     def open(self) -> IO[bytes]:
@@ -163,4 +170,18 @@ class InputFile:
 
     def is_at(self, path: Path) -> bool:
         """Whether this is the file at ``path``."""
-        return self._copy is None and path.exists() and path.samefile(self._path)
+        return self._is_on_disk and path.exists() and path.samefile(self._path)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether reading may wait for the network."""
+        return self._remote is not None
+
+    @property
+    def is_downloaded(self) -> bool:
+        """Whether the whole content is on this machine."""
+        return self._remote is None or self._remote.is_downloaded
+
+    @property
+    def _is_on_disk(self) -> bool:
+        return self._copy is None and self._remote is None

@@ -1,4 +1,4 @@
-"""Makes the input of what a user passes as rows: a path, or rows of Python code."""
+"""Makes the input of what a user passes as rows: a path, a URL, or rows of Python code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.bulk.sources.source import Source
 from headrace.errors import InputError
 
 RowsLike: TypeAlias = str | os.PathLike[str] | Iterable[Any] | AsyncIterable[Any]
-"""A path, or what `RowSource` takes."""
+"""A path, a URL, or what `RowSource` takes."""
 
 
 def as_input(
@@ -20,7 +20,7 @@ def as_input(
     limit: int | None = None,
     encoding: str | None = None,
 ) -> Source | RowSource:
-    """The input for a path (a string is one) or for rows.
+    """The input for a path or a URL (a string is one) or for rows.
 
     Raises:
         InputError: It cannot be read, or an argument does not belong to this kind of rows.

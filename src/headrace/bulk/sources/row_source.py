@@ -10,8 +10,17 @@ import msgspec
 
 from headrace._support.text import nearest, quoted
 from headrace.bulk.sources.arrow_stream import ArrowStream, is_data_frame
+from headrace.bulk.sources.arrow_values import binary_columns
 from headrace.bulk.sources.content_ids import ContentIds
 from headrace.bulk.sources.detection import SourceKind
+from headrace.bulk.sources.fetched_items import FetchedItems
+from headrace.bulk.sources.hugging_face import (
+    DatasetColumns,
+    is_dataset,
+    is_streamed_dataset,
+    streamed_rows,
+    streamed_schema,
+)
 from headrace.bulk.sources.item import Item
 from headrace.errors import InputError
 
@@ -28,8 +37,9 @@ class RowSource:
     hold them; dates, decimals and UUIDs become strings, and bytes base64.
 
     Args:
-        rows: A pandas or Polars data frame, a pyarrow table, or another object with an Arrow C stream; a list
-            or another iterable of rows; or an async iterable of rows. An iterator can be read once.
+        rows: A pandas or Polars data frame, a pyarrow table, or another object with an Arrow C stream; a data
+            set of Hugging Face; a list or another iterable of rows; or an async iterable of rows. An iterator
+            and a streamed data set can be read once.
         id_column: The column of the ids, or a function that makes the id of a row; None for ``custom_id`` or
             ``id``. Without such a column, ids are made of the rows' contents; see `ContentIds`.
         limit: Read only the first rows; None for all.
@@ -37,6 +47,8 @@ class RowSource:
     Attributes:
         columns: The names of the columns; those of the first row, if they are known before the run.
         repeatable: Whether the rows can be read several times.
+        binary_columns: The columns of bytes, if they are known before the run; see `Source.binary_columns`.
+        is_async: Whether an event loop reads `async_items`.
 
     Raises:
         InputError: It is no such object, or it lacks the column.
@@ -53,15 +65,21 @@ class RowSource:
     ) -> None:
         self.limit = limit
         self._id_of = id_column if callable(id_column) else None
-        self.is_async: bool = isinstance(rows, AsyncIterable)
+        self._is_streamed = is_streamed_dataset(rows)
+        self.is_async: bool = self._is_streamed or isinstance(rows, AsyncIterable)
         self._stream: ArrowStream | None = None
-        if is_data_frame(rows):
-            self._stream = ArrowStream(rows)
-            rows = self._stream
+        schema: Any = None
+        frame: Any = DatasetColumns(rows) if is_dataset(rows) else rows
+        if self._is_streamed:
+            rows, schema = streamed_rows(rows), streamed_schema(rows)
+        if is_data_frame(frame):
+            self._stream = ArrowStream(frame)
+            rows, schema = self._stream, self._stream.schema
         elif isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable | AsyncIterable):
             raise InputError(
                 f"rows: must be a path, a data frame or an iterable of rows, not {type(rows).__name__}"
             )
+        self.binary_columns: frozenset[str] = frozenset(() if schema is None else binary_columns(schema))
         self.repeatable: bool = isinstance(rows, Collection | ArrowStream)
         self._rows: Any = rows
         self.columns: list[str] = [] if self._stream is None else self._stream.columns
@@ -106,8 +124,13 @@ class RowSource:
         for index, row in enumerate(itertools.islice(self._rows, self.limit)):
             yield make_item(index, row)
 
-    async def async_items(self) -> AsyncIterator[Item]:
-        """All items of an async iterable."""
+    def async_items(self) -> AsyncIterator[Item]:
+        """All items of an async iterable, or of a streamed data set, which is read in a worker thread."""
+        if self._is_streamed:
+            return FetchedItems(self.items(), is_downloaded=lambda: False)
+        return self._async_items()
+
+    async def _async_items(self) -> AsyncIterator[Item]:
         make_item, index = self._item_maker(), 0
         async for row in self._rows:
             if index == self.limit:

@@ -14,6 +14,7 @@ from headrace.bulk.sources.content_ids import ContentIds
 from headrace.bulk.sources.csv_rows import CsvRows
 from headrace.bulk.sources.detection import SourceKind, detect_kind
 from headrace.bulk.sources.excel_rows import ExcelRows
+from headrace.bulk.sources.fetched_items import FetchedItems
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.item import Item
 from headrace.bulk.sources.json_array_rows import JsonArrayRows
@@ -51,7 +52,8 @@ class Source:
     `InputError`, and no changed row is returned.
 
     Args:
-        path: The file; "-" is stdin. Stdin and pipes are copied to a temporary file.
+        path: The file; "-" is stdin. Stdin and pipes are copied to a temporary file. A URL of fsspec, like
+            ``s3://bucket/rows.parquet``, is downloaded to one as it is read; see `RemoteFile`.
         id_column: The column of the ids; None for ``custom_id`` or ``id``. Without such a column, ids are
             made of the rows' contents; see `ContentIds`.
         limit: Read only the first items; None for all.
@@ -61,6 +63,7 @@ class Source:
     Attributes:
         kind: "csv", "jsonl", "json" (an array), "batch", "parquet", "arrow" or "excel".
         columns: The names of the columns; of JSON, the members of the first object.
+        is_async: Whether reading may wait for the network, so that an event loop reads `async_items`.
 
     Raises:
         InputError: The file cannot be read, is empty, or lacks the column.
@@ -76,6 +79,7 @@ class Source:
         self.limit = limit
         self._file = InputFile(path, encoding)
         self.name: str = self._file.name
+        self.is_async: bool = self._file.is_remote
         self._rows: _Rows
         self.kind: SourceKind = detect_kind(self._file)
         self._rows = _ROWS[self.kind](self._file)
@@ -105,6 +109,10 @@ class Source:
         """All items in order; raises `InputError` with file and line for a bad item."""
         items = self._batch_items() if self.kind == "batch" else self._row_items()
         return items if self.limit is None else itertools.islice(items, self.limit)
+
+    def async_items(self) -> FetchedItems:
+        """All items, read in a worker thread as long as the input is not downloaded."""
+        return FetchedItems(self.items(), lambda: self._file.is_downloaded)
 
     def check_unchanged(self) -> None:
         """Raise `InputError` if the file was changed since this source was made."""
