@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT
 from headrace.bulk.chosen_items import Only
+from headrace.bulk.embedding import arguments_of_task, prepare_embedding
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.prompts import PromptLike, TemplateLanguage
@@ -57,8 +58,12 @@ def run(
     processes: int = 1,
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
+    task: Literal["chat", "embed"] = "chat",
+    column: str | None = None,
+    dimensions: int | None = None,
+    batch_size: int | None = None,
 ) -> Run:
-    """Run a prompt over rows, as ``headrace run`` does over a file.
+    """Run a prompt over rows, or embed their texts, as ``headrace run`` and ``headrace embed`` do.
 
     Await the run for its `Result`, or enter it to follow it; see `Run`. Nothing is read before that.
 
@@ -133,6 +138,13 @@ def run(
         only: Which items are sent: "failed" is the same as ``retry_failed``. The `pathlib.Path` of a file
             with one id per line, or a list of ids, chooses these items; those that are done stay done, and
             all others are neither sent nor counted. The whole input is read before anything is sent.
+        task: "chat" sends a prompt for each row. "embed" embeds the texts of a column, many in one request;
+            ``out`` and ``table`` may then end in ``.parquet`` or ``.npy``, and the arguments of prompts,
+            answers, media and processes do not apply.
+        column: The column of the texts to embed, or a key like ``a.b``.
+        dimensions: The length of the vectors; None for that of the model.
+        batch_size: The most texts in a request; None for 256. A request has at most 300,000 bytes of text
+            in any case.
 
     Returns:
         The run, not begun. Awaiting it returns a `Result`.
@@ -174,6 +186,9 @@ def run(
         "limit": limit,
         "table": table,
         "only": only,
+        "column": column,
+        "dimensions": dimensions,
+        "batch_size": batch_size,
     }
     journal_options: dict[str, Any] = {
         "retry_failed": retry_failed or (isinstance(only, str) and only == "failed"),
@@ -185,7 +200,9 @@ def run(
     @asynccontextmanager
     async def open_session() -> AsyncIterator[Session]:
         opened, make_client = _client_of(client, processes)
-        prepared = prepare_run(rows, out, opened.settings.model, **task_arguments)
+        of_task = arguments_of_task(task, task_arguments, {"priority": 0, "fail_on": DEFAULT_FAIL_ON})
+        prepare = prepare_embedding if task == "embed" else prepare_run
+        prepared = prepare(rows, out, opened.settings.model, **of_task)
         with prepared.open_journal(**journal_options) as journal:
             result = prepared.result(journal)
             bulk = prepared.begin(

@@ -19,7 +19,7 @@ import msgspec
 
 from headrace.testing.server.behaviour import Behaviour, FaultKind
 from headrace.testing.server.chat import CREATED, ChatRequest, create_completion
-from headrace.testing.server.embeddings import EmbeddingsRequest, create_embeddings
+from headrace.testing.server.embeddings import EmbeddingsRequest, check_texts, create_embeddings
 from headrace.testing.server.media_tokens import MediaTokens, count_media_tokens
 from headrace.testing.server.quirks import find_quirks
 from headrace.testing.server.request_parsing import parse_body
@@ -125,6 +125,8 @@ class SimulatedModel:
             request = parse_body(content, _REQUEST_TYPES[route])
             if isinstance(request, ChatRequest):
                 media = count_media_tokens(request.messages)
+            if isinstance(request, EmbeddingsRequest):
+                check_texts(request)
             if isinstance(request, ResponsesRequest) and request.stream:
                 raise RejectedRequest(
                     400, "Responses are not streamed here; leave out 'stream'.", param="stream"
