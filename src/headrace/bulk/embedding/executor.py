@@ -17,16 +17,13 @@ from headrace.calls import Outcome
 from headrace.client import Client
 from headrace.errors import InputError
 
-_MOST_REJECTED = 16
-"""If the endpoint rejects this many texts alone and accepts none, rejected batches are not sent in parts."""
-
 
 class EmbeddingExecutor:
     """Embeds the texts of items with one client, in this process; an `Executor`.
 
     A batch that the endpoint rejects because of its content is sent again in two halves, and so on, until
-    only the texts fail that are the cause. If it accepts both halves, the batch was too large, and later
-    ones have the size of a half.
+    only the texts fail that are the cause: less than two requests for each text. If the endpoint accepts
+    both halves, the batch was too large, and later ones have the size of a half.
 
     Args:
         client: An open client.
@@ -42,8 +39,6 @@ class EmbeddingExecutor:
         self._parts: deque[Batch] = deque()
         self._failed: list[ItemResult] = []
         self._handle: ResultHandler = lambda results: None
-        self._accepted = False
-        self._rejected_texts = 0
 
     @property
     def in_flight(self) -> int:
@@ -113,21 +108,18 @@ class EmbeddingExecutor:
         batch: Batch = outcome.item
         error = outcome.error
         if error is None:
-            self._note_accepted(batch)
+            self._learn_size(batch)
         elif refuses_base64(error, outcome.request):
             self._members["encoding_format"] = "float"  # for all batches
             self._parts.append(batch)
             return
-        elif concerns_some_texts(error):
-            if len(batch.items) == 1:
-                self._rejected_texts += 1
-            elif self._accepted or self._rejected_texts < _MOST_REJECTED:
-                self._parts.extendleft(reversed(batch.halves(error)))
-                return
+        elif len(batch.items) > 1 and concerns_some_texts(error):
+            self._parts.extendleft(reversed(batch.halves(error)))
+            return
         self._handle(row_results(batch, outcome))
 
-    def _note_accepted(self, batch: Batch) -> None:
-        self._accepted = True
+    def _learn_size(self, batch: Batch) -> None:
+        """Make smaller batches if both halves of a rejected one were accepted."""
         parent = batch.parent
         if parent is not None:
             parent.accepted_halves += 1

@@ -50,7 +50,7 @@ class EmbeddingTask:
         if self.source.kind == "batch":
             raise InputError(
                 f"{self.source.name}: this is OpenAI's batch format, whose lines are whole requests; "
-                "use headrace run"
+                'leave out task="embed"'
             )
         if self.column is None:
             raise InputError("column= is missing; name the column of the texts")
