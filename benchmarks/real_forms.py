@@ -33,6 +33,7 @@ from benchmarks.debian_packages import rows as package_rows
 from benchmarks.tables import table
 
 import headrace
+import headrace.bulk
 from headrace.testing.server import endpoint_process, temporary_certificate
 
 PROMPT = "Into which section of Debian does this package belong?\n\n{id}: {description}"
@@ -97,7 +98,7 @@ def write_forms(rows: list[dict[str, str]], folder: Path, url: str) -> Mapping[s
 
 async def ask(
     rows: Any, out: Path, sections: list[str], base_url: str, in_flight: int
-) -> tuple[headrace.Summary, dict[str, str]]:
+) -> tuple[headrace.bulk.Summary, dict[str, str]]:
     """Run over one form; returns the totals, and the answers by id."""
     client = headrace.Client(
         base_url=base_url, model="deepseek-v3.2", api_key="sk-benchmark", max_in_flight=in_flight

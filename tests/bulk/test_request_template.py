@@ -156,7 +156,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         (
             {"model": model},
             f"model={model!r}: is an embedding model, which cannot answer a prompt; "
-            "name a chat model, or use client.embed",
+            'name a chat model, or use task="embed"',
         )
         for model in (
             *("text-embedding-3-small", "nomic-embed-text", "bge-m3", "BAAI/bge-large-en", "e5-mistral"),
@@ -294,13 +294,13 @@ def test_chat_models_are_not_taken_for_embedding_models(rows: str, model: str) -
             {"model": "bge-m3"},
             {"model_column": "model"},
             "column 'model': 'bge-m3' is an embedding model, which cannot answer a prompt; "
-            "name a chat model, or use client.embed",
+            'name a chat model, or use task="embed"',
         ),
         (
             {"model": ""},
             {"model_column": "model", "model": "bge-m3"},
             "column 'model' is empty, and the other model: 'bge-m3' is an embedding model, "
-            "which cannot answer a prompt; name a chat model, or use client.embed",
+            'which cannot answer a prompt; name a chat model, or use task="embed"',
         ),
         (
             {"model": ""},

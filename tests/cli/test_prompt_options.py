@@ -93,7 +93,7 @@ REFUSALS = [
     (
         [*ASK[:2], "--model", "text-embedding-3-small"],
         "--model 'text-embedding-3-small': is an embedding model, which cannot answer a prompt; "
-        "name a chat model, or use client.embed",
+        "name a chat model, or use headrace embed",
     ),
     (
         [*ASK, "--param", "temperature={temp}"],

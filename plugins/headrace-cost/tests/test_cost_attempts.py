@@ -353,3 +353,16 @@ async def test_further_models_and_tags_share_one_tally(caplog: pytest.LogCapture
     assert totals.by_model["(others)"].calls == totals.by_tag["(others)"].calls == 500
     assert totals.calls == 1500
     assert len(caplog.records) == 1000
+
+
+@pytest.mark.anyio
+async def test_embeddings_reserve_no_output_tokens() -> None:
+    prices = {"fake-model": {"input": "1", "output": "1000"}}
+    endpoint = FakeEndpoint()
+    async with endpoint.client([Cost(prices=prices, budget=Decimal("0.0001"))]) as client:
+        assert (await client.embed(["a"])).attempts == 1
+        with pytest.raises(
+            headrace.BudgetExceeded, match=r"may cost 0\.001\d+ USD, but .* \(raise the budget\)"
+        ):
+            await client.embed(["a" * 1000])
+    assert len(endpoint.attempts) == 1

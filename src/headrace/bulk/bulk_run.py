@@ -18,9 +18,9 @@ from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
+from headrace.bulk.run_task import RunTask
 from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
-from headrace.bulk.task import Task
 from headrace.errors import DeadlineExceeded, InputError, WorkerLost
 
 _log = logging.getLogger("headrace")
@@ -72,7 +72,7 @@ class BulkRun:
 
     def __init__(
         self,
-        task: Task,
+        task: RunTask,
         journal: ResultStore,
         total: int | InputCheck,
         *,

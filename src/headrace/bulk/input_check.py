@@ -9,9 +9,9 @@ from typing import Protocol
 
 from headrace._support.text import also_named, quoted
 from headrace.bulk.id_table import IdTable
+from headrace.bulk.run_task import RunTask
 from headrace.bulk.sources import Item, Source, TaskInput
 from headrace.bulk.sources.fetched_items import FetchedItems
-from headrace.bulk.task import Task
 from headrace.errors import InputError
 
 FIRST_PART = 0.5
@@ -46,7 +46,7 @@ class InputCheck:
             when they are drawn.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: RunTask) -> None:
         self._task = task
         self.reads_ahead: bool = getattr(task.source, "repeatable", True)
         self._fetched: FetchedItems | None = None

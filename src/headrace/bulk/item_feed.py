@@ -12,8 +12,8 @@ from headrace.bulk.executor import WorkItem
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
+from headrace.bulk.run_task import RunTask
 from headrace.bulk.sources import Item
-from headrace.bulk.task import Task
 from headrace.calls import Request
 from headrace.errors import InputError
 
@@ -37,7 +37,7 @@ class ItemFeed:
 
     def __init__(
         self,
-        task: Task,
+        task: RunTask,
         journal: ResultStore,
         pending: PendingResults,
         stopping: anyio.Event,

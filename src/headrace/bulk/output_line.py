@@ -12,11 +12,16 @@ from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace.calls import Outcome
 from headrace.errors import CallError, HeadraceError, InputError, InvalidReply, StatusError
 from headrace.replies import Headers, Reply
+from headrace.wire.embeddings import Vector, parse_vectors
 from headrace.wire.finish_reasons import finish_reason_of
 
 _ID_PREFIX, _MOST_DIGITS = "headrace-", 15
 _LONGEST_TIME = 1e10
 """Seconds. Longer than any run, and later than any clock."""
+
+
+_EMBEDDING = b'"embedding"'
+"""A member of each embedding. Text of an answer cannot contain it, because JSON escapes its quotes."""
 
 
 class LineResponse(msgspec.Struct, gc=False):
@@ -93,6 +98,19 @@ class OutputLine(msgspec.Struct, gc=False):
             return None
         try:
             return Reply(200, Headers([]), bytes(self.response.body)).text
+        except InvalidReply:
+            return None
+
+    @property
+    def vector(self) -> Vector | None:
+        """The embedding in the reply, an ``array('f')``; None for an answer of another kind."""
+        if self.error is not None or not self.answered or self.response is None:
+            return None
+        body = bytes(self.response.body)
+        if _EMBEDDING not in body:
+            return None
+        try:
+            return parse_vectors(Reply(200, Headers([]), body), 1)[0]
         except InvalidReply:
             return None
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -15,7 +15,7 @@ import attrs
 
 from headrace.bulk.bulk_run import BulkRun
 from headrace.bulk.chosen_items import ChosenIds, ChosenItems, Only
-from headrace.bulk.executor import LocalExecutor, carry_over
+from headrace.bulk.executor import Executor, LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
 from headrace.bulk.memory_journal import MemoryJournal
@@ -24,12 +24,15 @@ from headrace.bulk.prompts import PromptLike
 from headrace.bulk.result import Result
 from headrace.bulk.run_lock import set_aside
 from headrace.bulk.run_output import STDOUT, lines_path, table_of
+from headrace.bulk.run_task import RunTask
 from headrace.bulk.sources import IdFunction, RowsLike, RowSource, Source, as_input
 from headrace.bulk.stdout_lines import StdoutLines
 from headrace.bulk.tables import Table, is_table
 from headrace.bulk.task import Task
 from headrace.client import Client
 from headrace.errors import InputError
+
+T = TypeVar("T", bound=Table)
 
 
 @attrs.frozen(kw_only=True)
@@ -39,7 +42,7 @@ class PreparedRun:
     Nothing was written either. ``out`` is the file of the lines; None for stdout.
     """
 
-    task: Task
+    task: RunTask
     check: InputCheck
     source: Source | RowSource
     out: Path | None
@@ -114,7 +117,7 @@ class PreparedRun:
         client: Client,
         journal: Journal | MemoryJournal | StdoutLines,
         max_in_flight: int | None = None,
-    ) -> LocalExecutor:
+    ) -> Executor:
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, journal.spent)
         return LocalExecutor(client, self.task.choices, max_in_flight, self.task.fail_on)
@@ -205,7 +208,7 @@ def prepare_run(
     """
     path, ids = None if out is None else lines_path(out), ChosenIds.of(only)
     items = as_input(source, id_column, limit, encoding)
-    checked_table = _checked_table(out, path, table, items)
+    checked = checked_table(out, path, table, items, Table)
     task = Task(
         items if ids is None else ChosenItems(items, ids),
         prompt,
@@ -220,20 +223,21 @@ def prepare_run(
         source=items,
         out=path,
         to_stdout=out is not None and os.fspath(out) == STDOUT,
-        table=checked_table,
+        table=checked,
     )
 
 
-def _checked_table(
+def checked_table(
     out: str | os.PathLike[str] | None,
     lines: Path | None,
     table: str | os.PathLike[str] | None,
     source: Source | RowSource,
-) -> Table | None:
+    kind: type[T],
+) -> T | None:
     """The table of a run; see `table_of`."""
     if out is not None and isinstance(source, Source):
-        return table_of(out, lines, table, source)
-    if table is not None or (out is not None and is_table(Path(out))):
+        return table_of(out, lines, table, source, kind)
+    if table is not None or (out is not None and is_table(Path(out), kind.suffixes)):
         name = "table=" if table is not None else f"out={out}"
         raise InputError(
             f"{name}: a table is for an input file and an output; for rows, use the result's to_pandas()"

@@ -269,4 +269,4 @@ def _not_for_chats(model: str) -> str | None:
     """Why a model cannot answer prompts; None if it may."""
     if not _EMBEDDING_MODEL.search(model):
         return None
-    return "is an embedding model, which cannot answer a prompt; name a chat model, or use client.embed"
+    return 'is an embedding model, which cannot answer a prompt; name a chat model, or use task="embed"'

@@ -16,10 +16,13 @@ from headrace.bulk.sources import RowSource, Source
 from headrace.bulk.summary import Summary
 from headrace.bulk.tables.arrow_table import read_table
 from headrace.bulk.tables.dataset_table import as_dataset
+from headrace.bulk.tables.matrix import write_matrix
 from headrace.bulk.tables.output_index import OutputIndex
 from headrace.errors import InputError
+from headrace.wire.embeddings import Vector
 
 if TYPE_CHECKING:
+    import numpy
     import pandas
     import polars
     import pyarrow
@@ -36,8 +39,9 @@ class Result(Summary):
     only once come in the order in which their calls began.
 
     A table has a row for each finished item: the id, the input's columns, and headrace's own columns
-    (``answer`` or the members of typed answers, ``error``, ``finish_reason``, ``attempts``, ``elapsed``,
-    ``cost``); see the output format. The columns of rows that can be read only once are not kept.
+    (``answer``, the members of typed answers or ``embedding``, and ``error``, ``finish_reason``,
+    ``attempts``, ``elapsed``, ``cost``); see the output format. The columns of rows that can be read only
+    once are not kept.
 
     Example:
         ```python
@@ -89,6 +93,32 @@ class Result(Summary):
         """The table as a Polars data frame; needs Polars."""
         frame: polars.DataFrame = _import("polars").from_arrow(self.to_arrow())
         return frame
+
+    def to_numpy(self) -> numpy.ndarray[Any, Any]:
+        """The vectors of a run with ``task="embed"`` as a matrix of 32-bit floats; needs numpy.
+
+        It has a row for each row of the input, in that order; a row without a vector is NaN. For rows that
+        can be read only once, it has a row for each finished item, in the order of their calls.
+
+        Raises:
+            InputError: There are no vectors, or they differ in length.
+        """
+        content = io.BytesIO()
+        with OutputIndex(self._output) as output:
+            if not output.vector_lengths:
+                raise InputError('the run has no vectors; to_numpy() is for task="embed"')
+            write_matrix(content, output.vector_lengths, self._vectors(output))
+        content.seek(0)
+        matrix: numpy.ndarray[Any, Any] = _import("numpy").load(content)
+        return matrix
+
+    def _vectors(self, output: OutputIndex) -> Iterator[tuple[str, Vector | None]]:
+        if not self._is_repeatable:
+            yield from ((line.custom_id, line.vector) for line in output.in_order())
+            return
+        for item in self._source.items():
+            line = output.line_of(item)
+            yield item.id, None if line is None else line.vector
 
     def to_dataset(self) -> Any:
         """The table as a Hugging Face `Dataset`; needs the package datasets.

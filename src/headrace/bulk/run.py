@@ -12,6 +12,7 @@ from anyio import to_thread
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT
 from headrace.bulk.chosen_items import Only
+from headrace.bulk.embedding import arguments_of_task, prepare_embedding
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.progress import ClientEvents, Progress, display_for
@@ -63,8 +64,12 @@ def run(
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
     progress: Progress = None,
+    task: Literal["chat", "embed"] = "chat",
+    column: str | None = None,
+    dimensions: int | None = None,
+    batch_size: int | None = None,
 ) -> Run:
-    """Run a prompt over rows, as ``headrace run`` does over a file.
+    """Run a prompt over rows, or embed their texts, as ``headrace run`` and ``headrace embed`` do.
 
     Await the run for its `Result`, or enter it to follow it; see `Run`. Nothing is read before that.
 
@@ -145,6 +150,13 @@ def run(
             a second and once at the end; an exception of it cancels the calls in flight and ends the run,
             and what is done stays in the output. "auto" shows a table in a notebook, a bar on stderr at a
             terminal if rich is installed, else a line on stderr every five seconds. None shows nothing.
+        task: "chat" sends a prompt for each row. "embed" embeds the texts of a column, many in one request;
+            ``out`` and ``table`` may then end in ``.parquet`` or ``.npy``, and the arguments of prompts,
+            answers, media and processes do not apply.
+        column: The column of the texts to embed, or a key like ``a.b``.
+        dimensions: The length of the vectors; None for that of the model.
+        batch_size: The most texts in a request; None for 256. A request has at most 300,000 bytes of text
+            in any case.
 
     Returns:
         The run, not begun. Awaiting it returns a `Result`.
@@ -186,6 +198,9 @@ def run(
         "limit": limit,
         "table": table,
         "only": only,
+        "column": column,
+        "dimensions": dimensions,
+        "batch_size": batch_size,
     }
     journal_options: dict[str, Any] = {
         "retry_failed": retry_failed or (isinstance(only, str) and only == "failed"),
@@ -201,7 +216,9 @@ def run(
         if display is not None and make_client is not None:
             events = ClientEvents()
             opened.observe(events)
-        prepare = partial(prepare_run, rows, out, opened.settings.model, **task_arguments)
+        of_task = arguments_of_task(task, task_arguments, {"priority": 0, "fail_on": DEFAULT_FAIL_ON})
+        make = prepare_embedding if task == "embed" else prepare_run
+        prepare = partial(make, rows, out, opened.settings.model, **of_task)
         if isinstance(rows, str) and is_url(rows):  # the event loop must not wait for its download
             prepared = await to_thread.run_sync(prepare, abandon_on_cancel=True)
             if journal_options["retry_failed"] or journal_options["resend_changed"]:

@@ -45,6 +45,9 @@ _DESCRIPTIONS = {
     "file": "the columns of the files",
     "audio": "the columns of the audio",
     "max_pixels": "the size of the images",
+    "task": "the task",
+    "column": "the column of the texts",
+    "dimensions": "the length of the vectors",
 }
 
 

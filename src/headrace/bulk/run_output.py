@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeVar
 
 from headrace.bulk.output_path import check_output, sidecar_of
 from headrace.bulk.sources import Source
@@ -13,12 +14,15 @@ from headrace.errors import InputError, JournalError
 
 STDOUT = "-"
 
+T = TypeVar("T", bound=Table)
 
-def lines_path(out: str | os.PathLike[str]) -> Path | None:
+
+def lines_path(out: str | os.PathLike[str], table: type[Table] = Table) -> Path | None:
     """The file for the lines of a run: the output, or the file beside an output that is a table.
 
     Args:
         out: The output as the user named it.
+        table: The kind of tables that the run writes.
 
     Returns:
         The path; None for stdout.
@@ -34,7 +38,7 @@ def lines_path(out: str | os.PathLike[str]) -> Path | None:
         )
     path = Path(out)
     check_output(path)
-    if not is_table(path):
+    if not is_table(path, table.suffixes):
         return path
     lines = Path(f"{path}.jsonl")
     check_output(lines)
@@ -46,7 +50,8 @@ def table_of(
     lines: Path | None,
     table: str | os.PathLike[str] | None,
     source: Source,
-) -> Table | None:
+    kind: type[T],
+) -> T | None:
     """The table of a run, and a check that the files of the run are different ones.
 
     Args:
@@ -54,6 +59,7 @@ def table_of(
         lines: Its `lines_path`.
         table: The table as the user named it; None for no other one than ``out``.
         source: The input.
+        kind: The kind of the table.
 
     Raises:
         InputError: The table cannot be written, there are two, or the output is the input.
@@ -71,11 +77,11 @@ def table_of(
         if source.is_at(path):
             raise InputError(f"{path}: is the input; name another file for the output")
     if lines == Path(out):
-        return None if table is None else Table(table, source, lines)
+        return None if table is None else kind(table, source, lines)
     if table is not None:
         raise InputError("table=: the output is a table already; leave it out")
     if Path(out).exists() and not lines.exists():
         raise JournalError(
             f"{out}: exists, but {lines.name}, the journal of its run, does not; name another file"
         )
-    return Table(Path(out), source, lines, "out")
+    return kind(Path(out), source, lines, "out")

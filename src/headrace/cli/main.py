@@ -16,6 +16,7 @@ from headrace.cli.bench import bench
 from headrace.cli.chat import chat
 from headrace.cli.completion import completion
 from headrace.cli.demo import demo
+from headrace.cli.embed import embed
 from headrace.cli.groups import fail_unknown_command
 from headrace.cli.option_names import CommandContext, with_options
 from headrace.cli.plugin_new import plugin
@@ -150,6 +151,6 @@ def cli() -> None:
     """
 
 
-for _command in (run, report, chat, demo, serve, bench, simulate, plugins, plugin, completion):
+for _command in (run, embed, report, chat, demo, serve, bench, simulate, plugins, plugin, completion):
     _command.context_class = CommandContext
     cli.add_command(_command)

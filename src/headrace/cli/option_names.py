@@ -19,6 +19,8 @@ _OTHER_NAMES = {"schema": ["answer"], "budget": ["cost: budget", "[cost] budget"
 _ADVICE = {
     "fresh=True": "--fresh",
     "keep_done=True": "--keep-done",
+    'use task="embed"': "use headrace embed",
+    'leave out task="embed"': "use headrace run",
     'changed="resend"': "--changed resend",
     'only="failed"': "--only failed",
     '--only "failed"': "--only failed",

@@ -93,7 +93,7 @@ def prompt_arguments(values: dict[str, Any]) -> dict[str, Any]:
     for part in ("prompt", "system"):
         arguments[part] = _text_or_file(part, values.pop(part), values.pop(f"{part}_file"))
     arguments["parameters"] = options.parsed(values.pop("parameters"))
-    arguments["extra_body"] = _nested(values.pop("extra_body"))
+    arguments["extra_body"] = extra_body_of(values.pop("extra_body"))
     arguments["tags"] = _tags(values.pop("tags"))
     arguments["priority"] = _priority(values.pop("priority"))
     return arguments
@@ -138,7 +138,7 @@ def _tags(texts: Iterable[str]) -> dict[str, str]:
     return tags
 
 
-def _nested(texts: Iterable[str]) -> dict[str, Any]:
+def extra_body_of(texts: Iterable[str]) -> dict[str, Any]:
     """A JSON object of members like ``a.b=1``; each dot begins an object inside."""
     import msgspec
 

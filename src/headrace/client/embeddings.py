@@ -133,7 +133,7 @@ def _part(request: Request, reply: Reply, count: int) -> Embeddings:
     """The embeddings of one batch; raises `InvalidReply` if it does not have one vector for each text."""
     try:
         vectors = parse_vectors(reply, count)
-        _check_lengths(vectors, (request.body or {}).get("dimensions"))
+        check_lengths(vectors, (request.body or {}).get("dimensions"))
     except InvalidReply as failure:
         failure.request, failure.attempts = request, reply.attempts
         if reply._endpoint is not None:
@@ -142,7 +142,7 @@ def _part(request: Request, reply: Reply, count: int) -> Embeddings:
     return Embeddings(vectors, reply.usage, reply.cost, reply.model, reply.attempts)
 
 
-def _check_lengths(vectors: Sequence[array[float]], wanted: object) -> None:
+def check_lengths(vectors: Sequence[array[float]], wanted: object) -> None:
     """Raise `InvalidReply` for vectors of different lengths, or of another length than requested."""
     lengths = {len(vector) for vector in vectors}
     if isinstance(wanted, int) and lengths - {wanted}:
@@ -163,7 +163,7 @@ def _listed(lengths: set[int]) -> str:
 
 def _joined(parts: Sequence[Embeddings]) -> Embeddings:
     vectors = [vector for part in parts for vector in part.vectors]
-    _check_lengths(vectors, None)  # batches may come from different models
+    check_lengths(vectors, None)  # batches may come from different models
     usages = [part.usage for part in parts if part.usage is not None]
     costs = [part.cost for part in parts if part.cost is not None]
     return Embeddings(

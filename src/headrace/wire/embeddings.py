@@ -66,6 +66,19 @@ def parse_vectors(reply: Reply, count: int) -> list[Vector]:
     return vectors
 
 
+def vector_bytes(vector: Vector) -> bytes:
+    """The numbers of a vector as 32-bit floats, little-endian on any machine."""
+    if sys.byteorder == "big":
+        vector = array("f", vector)
+        vector.byteswap()
+    return vector.tobytes()
+
+
+def encode_vector(vector: Vector) -> str:
+    """A vector in base64, as endpoints send it."""
+    return base64.b64encode(vector_bytes(vector)).decode()
+
+
 def _read_leniently(reply: Reply) -> list[tuple[int | None, Any]]:
     """Return the index and the embedding of each item of an unusual answer."""
     body = reply.body

@@ -115,6 +115,11 @@ def shared_error(error: HeadraceError) -> SharedError | None:
     return None
 
 
+def concerns_content(error: StatusError) -> bool:
+    """Whether the endpoint says, by a parameter, a code or words, that the request's content is the cause."""
+    return _is_shared(parse_error_body(error.body), error.error_code) is False
+
+
 def _from_status(error: StatusError) -> SharedError | None:
     status = error.status
     if isinstance(error, RateLimited):

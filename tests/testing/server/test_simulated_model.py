@@ -199,3 +199,21 @@ def test_invalid_embeddings_body_is_rejected(body: dict[str, Any], param: str) -
     plan = create_embeddings(**body)
     assert plan.status == 400
     assert error(plan)["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["a", ""], "'$.input' is invalid: a text is empty."),
+        (["a ", "b " * 8193], "maximum context length is 8192 tokens, however you requested 8193 tokens"),
+        (["b " * 8000] * 38, "Requested 304000 tokens, max 300000 tokens per request"),
+    ],
+)
+def test_texts_over_the_limits_of_embeddings_are_rejected(texts: list[str], message: str) -> None:
+    plan = create_embeddings(input=texts)
+    assert plan.status == 400
+    assert message in error(plan)["message"]
+
+
+def test_texts_at_the_limits_of_embeddings_are_embedded() -> None:
+    assert create_embeddings(input=["b " * 8192, *["b " * 8000] * 36]).status == 200

@@ -17,6 +17,13 @@ _MAX_MODELS = 1000
 """Maximum number of models with remembered state; a request may name any model."""
 
 
+def output_limit(call: Call, assumed: int | None) -> int | None:
+    """The most output tokens of a call: its own limit, or ``assumed`` without one. Embeddings have none."""
+    if call.request.path.partition("?")[0] == "/embeddings":
+        return 0
+    return max_output_tokens(call.request.body or {}, assumed)
+
+
 class AttemptPricer:
     """Prices attempts, and adds their charges to the notes of their calls.
 
@@ -102,7 +109,7 @@ class AttemptPricer:
         image counts as the largest image, in the body or behind a URL. A file that the body only refers to
         is not covered. The output limit of the body, or the assumed output, counts ``n`` times.
         """
-        output = max_output_tokens(call.request.body or {}, self.assumed_output(model))
+        output = output_limit(call, self.assumed_output(model))
         assert output is not None
         return price.worst_case(most_prompt_tokens(call.content), output, call.content)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from headrace import BudgetExceeded, Call, Reply, StreamResult
-from headrace.plugins import max_output_tokens
-from headrace_cost.attempt_pricing import AttemptPricer
+from headrace_cost.attempt_pricing import AttemptPricer, output_limit
 from headrace_cost.budget import BudgetAccount
 from headrace_cost.charges import Charge
 from headrace_cost.token_rates import ZERO
@@ -31,7 +30,7 @@ def budget_exceeded(
 ) -> BudgetExceeded:
     """The error for an attempt that can never fit into the budget."""
     reason, advice = "", "raise the budget"
-    if max_output_tokens(call.request.body or {}, None) is None:
+    if output_limit(call, None) is None:
         assumed = pricer.assumed_output(call.request.model or "")
         reason = f" because no max_tokens is set ({assumed:,} output tokens are assumed)"
         advice += ", or set max_tokens"

@@ -12,6 +12,7 @@ from headrace.bulk.sources import Item, RowSource, Source
 from headrace.bulk.tables.column_types import ColumnType
 from headrace.bulk.tables.layout import TableLayout
 from headrace.bulk.tables.output_index import OutputIndex
+from headrace.bulk.tables.vector_column import vector_array, vector_type
 from headrace.bulk.template import as_text
 from headrace.errors import InputError
 
@@ -51,7 +52,9 @@ def arrow_schema(layout: TableLayout, source: Source | RowSource | None) -> Any:
     """The pyarrow schema of a table; the columns of Parquet, Arrow and data frames keep their types."""
     import pyarrow
 
-    schema = pyarrow.schema([(name, _arrow_type(kind)) for name, kind in layout.columns.items()])
+    schema = pyarrow.schema(
+        [(name, _arrow_type(kind, layout.vector_length)) for name, kind in layout.columns.items()]
+    )
     if source is not None and source.schema is not None:
         for name in layout.inputs:
             schema = schema.set(schema.get_field_index(name), source.schema.field(name))
@@ -74,7 +77,7 @@ def _batches_of_rows(layout: TableLayout, done: Iterator[tuple[Item, OutputLine]
     """All columns, some rows at a time."""
     while some := list(islice(done, BATCH_ROWS)):
         rows = [layout.values(item, line) for item, line in some]
-        yield _arrays(rows, list(layout.columns.values()))
+        yield _arrays(rows, list(layout.columns.values()), layout.vector_length)
 
 
 def _batches_of_arrow(
@@ -88,15 +91,22 @@ def _batches_of_arrow(
         taken = batch.take([place for place, _, _ in found])
         ids = [] if layout.ids is None else _arrays([[item.id] for _, item, _ in found], ["text"])
         inputs = [taken.column(name) for name in layout.inputs]
-        own = _arrays([layout.own_values(line) for _, _, line in found], list(layout.own.values()))
+        rows = [layout.own_values(line) for _, _, line in found]
+        own = _arrays(rows, list(layout.own.values()), layout.vector_length)
         yield ids + inputs + own
 
 
-def _arrays(rows: Sequence[Sequence[Any]], types: Sequence[ColumnType]) -> list[Any]:
+def _arrays(
+    rows: Sequence[Sequence[Any]], types: Sequence[ColumnType], vector_length: int | None = None
+) -> list[Any]:
     import pyarrow
 
     return [
-        pyarrow.array([None if value is None else _value(value, kind) for value in values], _arrow_type(kind))
+        vector_array(values, vector_length)
+        if kind == "vector"
+        else pyarrow.array(
+            [None if value is None else _value(value, kind) for value in values], _arrow_type(kind)
+        )
         for values, kind in zip(zip(*rows, strict=True), types, strict=True)
     ]
 
@@ -109,10 +119,12 @@ def _value(value: Any, kind: ColumnType) -> Any:
     return round(value, _COST_DIGITS) if isinstance(value, Decimal) else value
 
 
-def _arrow_type(kind: ColumnType) -> Any:
+def _arrow_type(kind: ColumnType, vector_length: int | None = None) -> Any:
     import pyarrow
 
     if kind == "decimal":
         return pyarrow.decimal128(38, _COST_DIGITS)
+    if kind == "vector":
+        return vector_type(vector_length)
     types = {"bool": pyarrow.bool_, "int": pyarrow.int64, "float": pyarrow.float64, "text": pyarrow.string}
     return types[kind]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-ColumnType = Literal["bool", "int", "float", "decimal", "text"]
+ColumnType = Literal["bool", "int", "float", "decimal", "text", "vector"]
 
 _INT64 = 1 << 63
 

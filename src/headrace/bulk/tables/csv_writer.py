@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from array import array
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import IO, Any
@@ -31,4 +32,6 @@ def write_csv(file: IO[bytes], layout: TableLayout, done: Iterator[tuple[Item, O
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, array):
+        value = list(value)
     return f"{value:f}" if isinstance(value, Decimal) else as_text(value)

@@ -19,6 +19,7 @@ class TableLayout:
         ids: The name of the id column if the input has none, else None.
         inputs: The input's columns with their types; the id column is the first.
         own: Headrace's columns with their types.
+        vector_length: The length of all vectors; None if there are none, or if they differ.
     """
 
     def __init__(self, source: Source | RowSource, output: OutputIndex) -> None:
@@ -38,9 +39,17 @@ class TableLayout:
         if self._with_fingerprints:
             rest["fingerprint"] = "int"
         keys = output.keys.types()
-        self._with_text = output.has_texts or not keys
+        lengths = output.vector_lengths
+        self.vector_length: int | None = next(iter(lengths)) if len(lengths) == 1 else None
+        self._with_vector = bool(lengths)
+        self._with_text = output.has_texts or not (keys or lengths)
         if self._with_text:
             rest = {"answer": "text", **rest}
+        elif not keys:
+            del rest["finish_reason"]  # vectors have none
+        self._with_reason = "finish_reason" in rest
+        if self._with_vector:
+            rest = {"embedding": "vector", **rest}
         names = {name: _free_name(name, taken) for name in rest}
         self._keys = list(keys)
         self.own: dict[str, ColumnType] = {_free_name(key, taken): found for key, found in keys.items()}
@@ -62,10 +71,14 @@ class TableLayout:
         answer, notes = line.answer, line.headrace
         is_object = isinstance(answer, dict)
         values = [answer.get(key) if is_object else None for key in self._keys]
+        if self._with_vector:
+            values.append(line.vector)
         if self._with_text:
             values.append(None if is_object else answer)
-        error = None if line.error is None else str(line.error)
-        values += [error, line.finish_reason, notes.attempts, notes.elapsed, notes.cost]
+        values.append(None if line.error is None else str(line.error))
+        if self._with_reason:
+            values.append(line.finish_reason)
+        values += [notes.attempts, notes.elapsed, notes.cost]
         return [*values, notes.fingerprint] if self._with_fingerprints else values
 
 

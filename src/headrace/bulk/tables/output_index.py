@@ -28,7 +28,8 @@ class OutputIndex:
 
     Attributes:
         keys: The members of the answers that are objects, with their types.
-        has_texts: Whether some answers are not objects.
+        has_texts: Whether some answers are neither objects nor vectors.
+        vector_lengths: The lengths of the answers that are vectors.
         fingerprints: What the lines were made with.
         found: How many lines `line_of` has returned.
 
@@ -41,6 +42,7 @@ class OutputIndex:
         self._offsets = IdTable(_OFFSET_SIZE)
         self.keys: ColumnTypes = ColumnTypes()
         self.has_texts: bool = False
+        self.vector_lengths: set[int] = set()
         self.fingerprints: Fingerprints = read_fingerprints(out) if isinstance(out, Path) else Fingerprints()
         self.found: int = 0
         self._file: IO[bytes]
@@ -77,6 +79,8 @@ class OutputIndex:
                 answer = line.headrace.answer
                 if isinstance(answer, dict):
                     self.keys.note(answer)
+                elif (vector := line.vector) is not None:
+                    self.vector_lengths.add(len(vector))
                 else:
                     self.has_texts = True
             offset += len(raw)

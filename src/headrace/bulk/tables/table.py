@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import attrs
 
@@ -24,9 +24,9 @@ from headrace.errors import InputError
 _SUFFIXES = (".csv", ".parquet")
 
 
-def is_table(path: Path) -> bool:
+def is_table(path: Path, suffixes: Collection[str] = _SUFFIXES) -> bool:
     """Whether the name of a file is that of a table."""
-    return path.suffix.lower() in _SUFFIXES
+    return path.suffix.lower() in suffixes
 
 
 def lines_of(path: Path) -> Path:
@@ -53,11 +53,12 @@ class Table:
     source: Source
     out: Path = attrs.field(converter=Path)
     keyword: str = "table"
+    suffixes: ClassVar[Sequence[str]] = _SUFFIXES
 
     def __attrs_post_init__(self) -> None:
         path, name = self.path, f"{self.keyword}={self.path}"
-        if not is_table(path):
-            raise InputError(f"{name}: must end in {' or '.join(_SUFFIXES)}")
+        if not is_table(path, self.suffixes):
+            raise InputError(f"{name}: must end in {' or '.join(self.suffixes)}")
         if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             raise InputError(f"{name}: pip install 'headrace[parquet]' to write Parquet")
         try:
@@ -65,21 +66,10 @@ class Table:
                 raise InputError(f"{name}: is the input or the output; name another file")
             if path.is_dir():
                 raise InputError(f"{name}: is a directory; name a file in it")
-            with self._temporary_file():
+            with temporary_file(path):
                 pass
         except OSError as error:
             raise InputError(f"{name}: cannot be written: {error.strerror}") from error
-
-    @contextmanager
-    def _temporary_file(self) -> Iterator[tuple[IO[bytes], str]]:
-        """A new private file in the table's folder; it is removed at the end unless it was renamed."""
-        real = real_path(self.path)
-        descriptor, name = tempfile.mkstemp(".new", f"{real.name}.", real.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file, name
-        finally:
-            Path(name).unlink(missing_ok=True)
 
     def write(self) -> None:
         """Write the finished items and replace the old table atomically.
@@ -88,12 +78,8 @@ class Table:
             InputError: Writing fails, or the output is damaged or belongs to another source.
         """
         try:
-            with OutputIndex(self.out) as output, self._temporary_file() as (file, name):
-                layout, done = TableLayout(self.source, output), self._done(output)
-                if self.path.suffix.lower() == ".csv":
-                    write_csv(file, layout, done)
-                else:
-                    write_parquet(file, layout, self.source, output, done)
+            with OutputIndex(self.out) as output, temporary_file(self.path) as (file, name):
+                self._fill(file, output)
                 if len(output) and not output.found:
                     raise InputError(
                         f"{self.out}: no line belongs to a row of {self.source.name}; name the input and the "
@@ -108,10 +94,29 @@ class Table:
                 "and the same command writes the table again"
             ) from error
 
+    def _fill(self, file: IO[bytes], output: OutputIndex) -> None:
+        layout, done = TableLayout(self.source, output), self._done(output)
+        if self.path.suffix.lower() == ".csv":
+            write_csv(file, layout, done)
+        else:
+            write_parquet(file, layout, self.source, output, done)
+
     def _done(self, output: OutputIndex) -> Iterator[tuple[Item, OutputLine]]:
         for item in self.source.items():
             if (line := output.line_of(item)) is not None:
                 yield item, line
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """A new private file in the folder of ``path``; it is removed at the end unless it was renamed."""
+    real = real_path(path)
+    descriptor, name = tempfile.mkstemp(".new", f"{real.name}.", real.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file, name
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def write_table(table: str | os.PathLike[str], source: Source, out: str | os.PathLike[str]) -> None:

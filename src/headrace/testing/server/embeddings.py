@@ -1,4 +1,8 @@
-"""Embeddings: unit vectors that depend on the seed, the model and the text, and mean nothing."""
+"""Embeddings: unit vectors that depend on the seed, the model and the text, and mean nothing.
+
+Texts have OpenAI's limits: none is empty or has more than 8,192 tokens, and those of a request have at most
+300,000 in total.
+"""
 
 import math
 import struct
@@ -10,11 +14,15 @@ import attrs
 import msgspec
 from msgspec import Meta
 
+from headrace.testing.server.response_plan import RejectedRequest
 from headrace.testing.server.seeded_random import fingerprint
 from headrace.testing.server.tokenizer import count_tokens
 
 DIMENSIONS = 256
 """The default length of a vector."""
+
+MAX_TOKENS, MAX_TOKENS_OF_REQUEST = 8192, 300_000
+"""The most tokens of a text, and of all texts of a request."""
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +37,29 @@ class EmbeddingsRequest:
     def texts(self) -> list[str]:
         """The texts to embed."""
         return [self.input] if isinstance(self.input, str) else self.input
+
+
+def check_texts(request: EmbeddingsRequest) -> None:
+    """Raise `RejectedRequest` for an empty text, and for texts over OpenAI's limits of tokens."""
+    texts = [request.input] if isinstance(request.input, str) else request.input
+    if not all(texts):
+        raise RejectedRequest(400, "'$.input' is invalid: a text is empty.")
+    if sum(map(len, texts)) <= MAX_TOKENS:  # a token has at least one character
+        return
+    counts = [count_tokens(text) for text in texts]
+    if max(counts) > MAX_TOKENS:
+        raise RejectedRequest(
+            400,
+            f"This model's maximum context length is {MAX_TOKENS} tokens, however you requested "
+            f"{max(counts)} tokens. Please reduce your prompt.",
+        )
+    if sum(counts) > MAX_TOKENS_OF_REQUEST:
+        raise RejectedRequest(
+            400,
+            f"Requested {sum(counts)} tokens, max {MAX_TOKENS_OF_REQUEST} tokens per request",
+            type="max_tokens_per_request",
+            code="max_tokens_per_request",
+        )
 
 
 def create_embeddings(request: EmbeddingsRequest, *, seed: int) -> bytes:

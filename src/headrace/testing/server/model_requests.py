@@ -6,7 +6,7 @@ from typing import TypeAlias
 import attrs
 
 from headrace.testing.server.chat import ChatRequest, create_completion
-from headrace.testing.server.embeddings import EmbeddingsRequest, create_embeddings
+from headrace.testing.server.embeddings import EmbeddingsRequest, check_texts, create_embeddings
 from headrace.testing.server.media_tokens import MediaTokens, count_media_tokens
 from headrace.testing.server.quirks import Quirk
 from headrace.testing.server.request_parsing import parse_body
@@ -68,6 +68,8 @@ def parse_request(route: str, content: bytes, *, seed: int) -> ModelRequest:
     body: RequestBody = parse_body(content, REQUEST_TYPES[route])
     if isinstance(body, ResponsesRequest) and body.stream:
         raise RejectedRequest(400, "Responses are not streamed here; leave out 'stream'.", param="stream")
+    if isinstance(body, EmbeddingsRequest):
+        check_texts(body)
     media = count_media_tokens(body.messages) if isinstance(body, ChatRequest) else MediaTokens()
     return ModelRequest(route, content, body, media, fingerprint(seed, route.encode(), content))
 

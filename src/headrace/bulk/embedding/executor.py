@@ -1,0 +1,128 @@
+"""An executor that embeds the texts of many items in one request."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from typing import Any
+
+from headrace._support.interrupts import uninterrupted
+from headrace.bulk.embedding.batch import Batch, BatchBuilder
+from headrace.bulk.embedding.rejections import concerns_some_texts, refuses_base64
+from headrace.bulk.embedding.row_outcomes import row_results
+from headrace.bulk.executor import ResultHandler, WorkItem
+from headrace.bulk.item_result import ItemResult, item_result
+from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
+from headrace.calls import Outcome
+from headrace.client import Client
+from headrace.errors import InputError
+
+
+class EmbeddingExecutor:
+    """Embeds the texts of items with one client, in this process; an `Executor`.
+
+    A batch that the endpoint rejects because of its content is sent again in two halves, and so on, until
+    only the texts fail that are the cause: less than two requests for each text. If the endpoint accepts
+    both halves, the batch was too large, and later ones have the size of a half.
+
+    Args:
+        client: An open client.
+        batch_size: The most texts in a request.
+        max_in_flight: Maximum number of calls at once; None for the client's limit.
+    """
+
+    def __init__(self, client: Client, batch_size: int, max_in_flight: int | None = None) -> None:
+        self._client = client
+        self._max_in_flight = max_in_flight
+        self._builder = BatchBuilder(batch_size, self._fail)
+        self._members: dict[str, Any] = {}
+        self._parts: deque[Batch] = deque()
+        self._failed: list[ItemResult] = []
+        self._handle: ResultHandler = lambda results: None
+
+    @property
+    def in_flight(self) -> int:
+        """The number of calls in flight."""
+        return self._client.in_flight
+
+    async def unfinished(self) -> UnfinishedCalls:
+        """What the calls in flight wait for."""
+        return unfinished_calls(self._client)
+
+    async def work(self, items: Iterator[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
+        """See `Executor.work`."""
+        self._handle = handle
+        self._builder.take()
+        self._parts.clear()
+        batches = self._async_batches(items) if isinstance(items, AsyncIterable) else self._batches(items)
+        await self._send(batches)
+        while self._parts:
+            await self._send(self._parts_in_order())
+
+    async def _send(self, batches: Iterator[Batch] | AsyncIterator[Batch]) -> None:
+        await self._client.map(batches, max_in_flight=self._max_in_flight).each(self._finish)
+
+    def _batches(self, items: Iterator[WorkItem]) -> Iterator[Batch]:
+        for item in items:
+            yield from self._parts_in_order()
+            if complete := self._builder.add(item):
+                yield Batch(complete, self._members)
+            self._report_failed()
+        yield from self._rest()
+
+    async def _async_batches(self, items: AsyncIterable[WorkItem]) -> AsyncIterator[Batch]:
+        async for item in items:
+            for part in self._parts_in_order():
+                yield part
+            if complete := self._builder.add(item):
+                yield Batch(complete, self._members)
+            self._report_failed()
+        for batch in self._rest():
+            yield batch
+
+    def _parts_in_order(self) -> Iterator[Batch]:
+        while self._parts:
+            yield self._parts.popleft()
+
+    def _rest(self) -> Iterator[Batch]:
+        if rest := self._builder.take():
+            yield Batch(rest, self._members)
+        yield from self._parts_in_order()
+
+    def _fail(self, item: WorkItem, error: InputError) -> None:
+        """Note the result of an item that has no request."""
+        result = item_result(
+            item.index, item.id, Outcome(item.index, None, None, error), (), digest=item.digest
+        )
+        result.number = item.number
+        self._failed.append(result)
+
+    def _report_failed(self) -> None:
+        if self._failed:
+            results, self._failed = self._failed, []
+            self._handle(results)
+
+    @uninterrupted
+    def _finish(self, outcome: Outcome) -> None:
+        """Report the results of a batch, or have it sent again in parts."""
+        batch: Batch = outcome.item
+        error = outcome.error
+        if error is None:
+            self._learn_size(batch)
+        elif refuses_base64(error, outcome.request):
+            self._members["encoding_format"] = "float"  # for all batches
+            self._parts.append(batch)
+            return
+        elif len(batch.items) > 1 and concerns_some_texts(error):
+            self._parts.extendleft(reversed(batch.halves(error)))
+            return
+        self._handle(row_results(batch, outcome))
+
+    def _learn_size(self, batch: Batch) -> None:
+        """Make smaller batches if both halves of a rejected one were accepted."""
+        parent = batch.parent
+        if parent is not None:
+            parent.accepted_halves += 1
+            if parent.accepted_halves == 2:
+                half = (len(parent.items) + 1) // 2
+                self._builder.most_texts = min(self._builder.most_texts, half)
