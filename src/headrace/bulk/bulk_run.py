@@ -10,6 +10,7 @@ import anyio
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
+from headrace.bulk.call_feed import CallFeed
 from headrace.bulk.chosen_items import ChosenItems
 from headrace.bulk.executor import Executor
 from headrace.bulk.hung_calls import drop_hung_calls
@@ -18,9 +19,10 @@ from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
+from headrace.bulk.row_calls import RowCalls, SingleCall
 from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
-from headrace.bulk.task import Task
+from headrace.bulk.task import RunTask, Task
 from headrace.errors import DeadlineExceeded, InputError, WorkerLost
 
 _log = logging.getLogger("headrace")
@@ -64,6 +66,7 @@ class BulkRun:
             no deadline.
         summary: The totals to update; None for new ones.
         notify: Called with a line of text while a stop waits for calls; by default it is logged as a warning.
+        calls: Decides which calls a row needs; None for one call per row.
 
     Attributes:
         summary: The totals, updated during the run.
@@ -72,7 +75,7 @@ class BulkRun:
 
     def __init__(
         self,
-        task: Task,
+        task: RunTask,
         journal: ResultStore,
         total: int | InputCheck,
         *,
@@ -80,6 +83,7 @@ class BulkRun:
         deadline: float | None = None,
         summary: Summary | None = None,
         notify: Callable[[str], None] = _log.warning,
+        calls: RowCalls | None = None,
     ) -> None:
         self._task = task
         self._notify = notify
@@ -89,7 +93,16 @@ class BulkRun:
         self._stopping = anyio.Event()
         self._pending = PendingResults()
         self._check = total if isinstance(total, InputCheck) else None
-        self._feed = ItemFeed(task, journal, self._pending, self._stopping, self._check)
+        if calls is None:
+            assert isinstance(task, Task)
+            calls = SingleCall(task, journal)
+        self._calls = calls
+        feed_arguments = (task.source, calls, journal, self._pending, self._stopping, self._check)
+        self._feed: ItemFeed
+        if calls.is_single:
+            self._feed = ItemFeed(*feed_arguments)
+        else:
+            self._feed = CallFeed(*feed_arguments, finish=self._finish)
         self.summary: Summary = Summary(0) if summary is None else summary
         self.summary.total = total if isinstance(total, int) else 0
         self.on_stored: Callable[[], None] = lambda: None
@@ -129,7 +142,7 @@ class BulkRun:
         finally:
             summary.elapsed = anyio.current_time() - started
             self._count()
-            await self._journal.sync()
+            await self._sync()
         return summary
 
     async def _check_rest(self) -> None:
@@ -178,7 +191,7 @@ class BulkRun:
                 return
             pause, pending.pause = pending.pause, None
             if pause is None:
-                if not self._feed.cut_short:
+                if not self._feed.has_more:
                     return
                 continue  # the error concerned these items only
             left = waited_since + self._wait_for_endpoint - anyio.current_time()
@@ -197,6 +210,7 @@ class BulkRun:
 
         def handle(results: list[ItemResult]) -> None:
             self._store(self._pending.add(results))
+            self._feed.take_back(len(results))
             self._count()
             self.summary.elapsed = anyio.current_time() - started
 
@@ -211,14 +225,25 @@ class BulkRun:
     async def _sync_regularly(self) -> None:
         while True:
             await anyio.sleep(_SYNC_INTERVAL)
-            await self._journal.sync()
+            await self._sync()
+
+    async def _sync(self) -> None:
+        await self._calls.sync()
+        await self._journal.sync()
 
     def _store(self, results: list[ItemResult]) -> None:
-        """Write the lines first, then count: an item is done when its line is written."""
-        self._journal.append(
-            [result.index for result in results], b"".join([result.line for result in results])
-        )
+        """Write what the calls have brought; the rows that need further calls get them."""
+        rows, calls = self._calls.handle(results)
         for result in results:
-            self._feed.finish(result.index)
-            self.summary.add(result)
+            self.summary.add_call(result)
+        for call in calls:
+            self._feed.add_call(call)
+        self._finish(rows)
+
+    def _finish(self, rows: list[ItemResult]) -> None:
+        """Write the lines first, then count: an item is done when its line is written."""
+        self._journal.append([row.index for row in rows], b"".join([row.line for row in rows]))
+        for row in rows:
+            self._feed.finish(row.index)
+            self.summary.add_item(row)
         self.on_stored()

@@ -10,7 +10,7 @@ from typing import Protocol
 from headrace._support.text import also_named, quoted
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.sources import Item, TaskInput
-from headrace.bulk.task import Task
+from headrace.bulk.task import RunTask
 from headrace.errors import InputError
 
 FIRST_PART = 0.5
@@ -45,7 +45,7 @@ class InputCheck:
             when they are drawn.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: RunTask) -> None:
         self._task = task
         self.reads_ahead: bool = getattr(task.source, "repeatable", True)
         self._items: Iterator[Item] = iter(task.source.items() if self.reads_ahead else ())

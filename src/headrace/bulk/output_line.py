@@ -41,6 +41,10 @@ class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
     """Headrace's own data in a line. Times are in seconds, costs in USD.
 
     ``digest`` is a checksum of the row, by which a resumed run finds rows that have changed.
+
+    A line of a job with steps has ``steps``, the answers by their columns. Its times, costs and tokens are
+    the sums of all steps; ``cost_in_steps`` is the part that lines of the steps journal hold. Such a line has
+    ``step``, the name of its step, and ``request``, a digest of the request.
     """
 
     attempts: Annotated[int, msgspec.Meta(ge=0)]
@@ -50,6 +54,12 @@ class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
     possible_cost: Decimal | None = None
     answer: Any = None
     digest: int = 0
+    steps: dict[str, Any] | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_in_steps: Decimal | None = None
+    step: str | None = None
+    request: str | None = None
 
 
 class OutputLine(msgspec.Struct, gc=False):
@@ -84,6 +94,11 @@ class OutputLine(msgspec.Struct, gc=False):
         return self.text if self.headrace.answer is None else self.headrace.answer
 
     @property
+    def steps(self) -> dict[str, Any] | None:
+        """The answers of a job's steps by their columns, null for a skipped step; None without steps."""
+        return self.headrace.steps
+
+    @property
     def text(self) -> str | None:
         """The text of the reply, even if the item failed; None without one."""
         if not self.answered or self.response is None:
@@ -104,6 +119,7 @@ class OutputLine(msgspec.Struct, gc=False):
 class _EntryNotes(msgspec.Struct, gc=False):
     cost: Decimal | None = None
     possible_cost: Decimal | None = None
+    cost_in_steps: Decimal | None = None
     digest: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
 
 
@@ -132,9 +148,17 @@ class JournalEntry(msgspec.Struct):
 
     @property
     def spent(self) -> Decimal:
-        """The item's cost in USD, including the maximum for attempts of unknown cost."""
-        amounts = (self.headrace.cost, self.headrace.possible_cost)
-        return sum((each for each in amounts if each is not None and each.is_finite()), Decimal(0))
+        """The item's cost in USD, including the maximum for attempts of unknown cost.
+
+        What the steps journal holds is left out, because it is counted there.
+        """
+        notes = self.headrace
+        return finite_sum(notes.cost, notes.possible_cost) - finite_sum(notes.cost_in_steps)
+
+
+def finite_sum(*amounts: Decimal | None) -> Decimal:
+    """The sum of the amounts that are known."""
+    return sum((each for each in amounts if each is not None and each.is_finite()), Decimal(0))
 
 
 def _index_of(id: str) -> int | None:
@@ -167,6 +191,13 @@ def _plain(answer: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+def encode_output_line(line: OutputLine) -> bytes:
+    """A line that was read with `decode_line` and then changed, with its line feed."""
+    return _encode(line) + b"\n"
+
+
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 _DEEPEST = 100

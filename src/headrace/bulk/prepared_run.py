@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,17 @@ from headrace.bulk.run_lock import set_aside
 from headrace.bulk.run_output import STDOUT, lines_path, table_of
 from headrace.bulk.sources import IdFunction, RowsLike, RowSource, Source, as_input
 from headrace.bulk.stdout_lines import StdoutLines
+from headrace.bulk.steps import Step, StepCalls, StepsJournal, StepTask
 from headrace.bulk.tables import Table, is_table
 from headrace.bulk.task import Task
 from headrace.client import Client
 from headrace.errors import InputError
+
+
+_BESIDE_STEPS = ("on_missing", "fail_on", "tags", "priority")
+"""The arguments of a `Task` that a run with steps has for all steps together."""
+
+_NOT_GIVEN: tuple[Any, ...] = (None, 0, (), {}, [])
 
 
 @attrs.frozen(kw_only=True)
@@ -39,7 +46,7 @@ class PreparedRun:
     Nothing was written either. ``out`` is the file of the lines; None for stdout.
     """
 
-    task: Task
+    task: Task | StepTask
     check: InputCheck
     source: Source | RowSource
     out: Path | None
@@ -94,11 +101,22 @@ class PreparedRun:
                 changed = {item.id for item in items if self.check.has_changed(item, journal)}
                 journal.remove(changed.__contains__)
             self.check.compare(journal)
-            yield journal
+            if isinstance(self.task, Task):
+                yield journal
+                return
+            with StepsJournal(self.out, journal.sidecar) as steps:
+                journal.steps = steps
+                journal.spent += steps.spent
+                yield journal
 
     def begin(self, journal: Journal | MemoryJournal | StdoutLines, **options: Any) -> BulkRun:
         """A session over the checked input; ``options`` are those of `BulkRun`."""
-        return BulkRun(self.task, journal, self.check, **options)
+        if isinstance(self.task, Task):
+            return BulkRun(self.task, journal, self.check, **options)
+        calls = StepCalls(self.task, journal, journal.steps if isinstance(journal, Journal) else None)
+        bulk = BulkRun(self.task, journal, self.check, calls=calls, **options)
+        bulk.summary.steps = calls.counts
+        return bulk
 
     def result(self, journal: Journal | MemoryJournal | StdoutLines) -> Result:
         """The result of the session, with totals of zero. That of a run to stdout has no answers."""
@@ -117,7 +135,11 @@ class PreparedRun:
     ) -> LocalExecutor:
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, journal.spent)
-        return LocalExecutor(client, self.task.choices, max_in_flight, self.task.fail_on)
+        task = self.task
+        if isinstance(task, Task):
+            return LocalExecutor(client, task.choices, max_in_flight, task.fail_on)
+        choices = [step.task.choices for step in task.steps]
+        return LocalExecutor(client, (), max_in_flight, task.fail_on, choices)
 
     def process_executor(
         self,
@@ -129,15 +151,15 @@ class PreparedRun:
     ) -> ProcessExecutor:
         """An executor over worker processes; see `ProcessExecutor`."""
         task = self.task
+        tasks = [task] if isinstance(task, Task) else [step.task for step in task.steps]
         return ProcessExecutor(
             make_client,
             processes,
             max_in_flight,
-            task.choices,
-            task.answer,
-            on_event,
-            journal.spent,
-            task.fail_on,
+            on_event=on_event,
+            spent=journal.spent,
+            fail_on=task.fail_on,
+            steps=[(each.choices, each.answer) for each in tasks],
         )
 
     def write_table(self) -> bool:
@@ -183,6 +205,7 @@ def prepare_run(
     limit: int | None = None,
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
+    steps: Sequence[Step] | None = None,
     **arguments: Any,
 ) -> PreparedRun:
     """Check the arguments of a run and the beginning of its input.
@@ -197,6 +220,7 @@ def prepare_run(
         limit: How many items.
         table: The table.
         only: Which items; "failed" means nothing here, see `PreparedRun.open_journal`.
+        steps: The steps of a job; None for one call per row.
         **arguments: The other arguments of a `Task`; None for the default of one.
 
     Raises:
@@ -206,12 +230,13 @@ def prepare_run(
     path, ids = None if out is None else lines_path(out), ChosenIds.of(only)
     items = as_input(source, id_column, limit, encoding)
     checked_table = _checked_table(out, path, table, items)
-    task = Task(
-        items if ids is None else ChosenItems(items, ids),
-        prompt,
-        model,
-        **{name: value for name, value in arguments.items() if value is not None},
-    )
+    chosen = items if ids is None else ChosenItems(items, ids)
+    given = {name: value for name, value in arguments.items() if value is not None}
+    task: Task | StepTask
+    if steps is None:
+        task = Task(chosen, prompt, model, **given)
+    else:
+        task = StepTask(chosen, steps, model, **_arguments_beside_steps(given, prompt))
     check = InputCheck(task)
     check.advance(FIRST_PART)
     return PreparedRun(
@@ -222,6 +247,17 @@ def prepare_run(
         to_stdout=out is not None and os.fspath(out) == STDOUT,
         table=checked_table,
     )
+
+
+def _arguments_beside_steps(given: Mapping[str, Any], prompt: PromptLike | None) -> Mapping[str, Any]:
+    """The arguments of a run with steps; raises `InputError` for one that only a step may have."""
+    of_run = {name: value for name, value in given.items() if name in _BESIDE_STEPS}
+    others = {"prompt": prompt, **given}
+    of_step = [name for name, value in others.items() if name not in of_run and value not in _NOT_GIVEN]
+    if of_step:
+        names = ", ".join(f"{name}=" for name in of_step)
+        raise InputError(f"steps=: each step has its own requests; leave out {names}, or give them to a step")
+    return of_run
 
 
 def _checked_table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from headrace.bulk.prompts.examples import ExamplesLike
 from headrace.bulk.prompts.media_columns import ColumnNames
 from headrace.bulk.run_handle import Run, Session
 from headrace.bulk.sources import IdFunction, RowsLike
+from headrace.bulk.steps import Step
 from headrace.bulk.task import OnMissing
 from headrace.client import Client
 from headrace.errors import SettingsError
@@ -57,6 +58,7 @@ def run(
     processes: int = 1,
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
+    steps: Sequence[Step] | None = None,
 ) -> Run:
     """Run a prompt over rows, as ``headrace run`` does over a file.
 
@@ -133,6 +135,9 @@ def run(
         only: Which items are sent: "failed" is the same as ``retry_failed``. The `pathlib.Path` of a file
             with one id per line, or a list of ids, chooses these items; those that are done stay done, and
             all others are neither sent nor counted. The whole input is read before anything is sent.
+        steps: The steps of a job, each a `Step` with its own prompt, in place of ``prompt`` and the other
+            arguments that make a request. A row gets one line, with the answers of all its steps. Each answer
+            is also kept in ``OUT.steps`` before the next step begins, so no step is paid twice.
 
     Returns:
         The run, not begun. Awaiting it returns a `Result`.
@@ -174,6 +179,7 @@ def run(
         "limit": limit,
         "table": table,
         "only": only,
+        "steps": steps,
     }
     journal_options: dict[str, Any] = {
         "retry_failed": retry_failed or (isinstance(only, str) and only == "failed"),

@@ -45,6 +45,9 @@ _DESCRIPTIONS = {
     "file": "the columns of the files",
     "audio": "the columns of the audio",
     "max_pixels": "the size of the images",
+    "steps": "the steps",
+    "when": "the condition",
+    "output": "the output column",
 }
 
 
@@ -206,7 +209,8 @@ def _refusal(out: Path, key: str, old: Mapping[str, Any], new: Mapping[str, Any]
     ways = "begin a new output with fresh=True"
     if key not in {"id_column", "input"}:
         ways = f"keep what is done with keep_done=True, or {ways}"
-    what = _DESCRIPTIONS.get(key, key)
+    step, _, member = key.rpartition(".")
+    what = _DESCRIPTIONS.get(member, member) + (f" of step {step}" if step else "")
     return f"{out}: {what} changed since this journal began{change}; put it back, {ways}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -34,6 +34,16 @@ _OF_ROWS = (
 """The arguments of a `Task` that make the request of a row; a line of the batch format has its own."""
 
 _OF_MEDIA = ("image", "file", "audio", "max_pixels")
+
+
+class RunTask(Protocol):
+    """What a run needs of its task: a `Task`, or the task of a job with several calls per row."""
+
+    @property
+    def source(self) -> TaskInput: ...
+    def digest(self, item: Item, /) -> int: ...
+    def check_item(self, item: Item, /) -> None: ...
+    def fingerprint(self) -> dict[str, Any]: ...
 
 
 def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
@@ -147,13 +157,18 @@ class Task:
         binary = self.source.binary_columns if isinstance(self.source, Source) else frozenset()
         return MediaColumns(**{name: getattr(self, name) for name in _OF_MEDIA}, binary=binary)
 
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """The columns that a request is made of; None for the whole row, or a whole line."""
+        return None if self._requests is None else self._requests.columns
+
     def digest(self, item: Item) -> int:
         """A checksum of the part of a row that its request is made of; never 0.
 
         A done item whose digest has changed must not count as done. Of an image, a file or audio, the value
         of the cell counts. The content of a file does not, because all files would be read before a run.
         """
-        columns = None if self._requests is None else self._requests.columns
+        columns = self.columns
         if item.request is not None:
             used = encode_body(item.request.body or {})
         elif columns is None:
