@@ -11,11 +11,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
-from tests.crash.checks import LostError, check_acknowledged, check_complete, whole_lines
+from tests.crash.checks import (
+    LostError,
+    check_acknowledged,
+    check_complete,
+    check_steps_acknowledged,
+    whole_lines,
+)
 from tests.crash.inputs import FORMS, Form, write_input
 from tests.crash.serving import Served, environment
 
@@ -67,12 +73,14 @@ class Campaign:
         kills: int,
         seed: int,
         items: int = 1_000,
+        forms: Sequence[Form] = FORMS,
         limit: float = 1_800.0,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._folder = folder
         self._most = kills
         self._items = items
+        self._forms = forms
         self._chance = random.Random(seed)
         self._end = time.monotonic() + limit
         self._tell = tell
@@ -83,7 +91,7 @@ class Campaign:
         began = time.monotonic()
         with Served(*FAULTS, KINDS) as endpoint:
             while self._more():
-                form = FORMS[self.figures.runs % len(FORMS)]
+                form = self._forms[self.figures.runs % len(self._forms)]
                 folder = self._folder / f"run-{self.figures.runs:03}"
                 folder.mkdir()
                 self._run(form, folder, endpoint)
@@ -96,25 +104,31 @@ class Campaign:
 
     def _run(self, form: Form, folder: Path, endpoint: Served) -> None:
         """One run, from its first start to its last."""
-        figures, out = self.figures, folder / "out.jsonl"
+        figures, out, steps = self.figures, folder / "out.jsonl", folder / "out.jsonl.steps"
         arguments, prompts = write_input(folder, form, self._items, self._chance)
         command = [*COMMAND, "run", *arguments, "--out", out.name, "--table", "table.csv"]
         command += ["--max-in-flight", str(IN_FLIGHT)]
         before, kills, answered, again = b"", figures.kills.total(), endpoint.answered(), False
-        torn = 0
+        torn, before_steps = 0, b""
         while True:
             ended = self._session(
                 folder, [*command, *(["--retry-failed"] if again else [])], form, endpoint.url
             )
             now = whole_lines(out)
             check_acknowledged(before, now, retried=again)
+            now_steps = whole_lines(steps)
+            check_steps_acknowledged(before_steps, now_steps)
             if ended == 0:
                 break
             if ended is None and self._chance.random() < TEARS and now:
                 now, torn = self._tear(out, now), torn + 1
+            if ended is None and self._chance.random() < TEARS and now_steps:
+                now_steps, torn = self._tear(steps, now_steps), torn + 1
+            before_steps = now_steps
             before, again = now, ended == 1 or self._chance.random() < 0.2
         check_complete(out, prompts, form)
-        kills, repeated = figures.kills.total() - kills, endpoint.answered() - answered - len(prompts)
+        needed = now_steps.count(b"\n") if form.steps else len(prompts)
+        kills, repeated = figures.kills.total() - kills, endpoint.answered() - answered - needed
         allowed = kills * (IN_FLIGHT + TOGETHER) + torn
         if repeated > allowed:
             raise LostError(f"{repeated} answers requested twice in {kills} kills, {allowed} are allowed")

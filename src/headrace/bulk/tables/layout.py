@@ -34,7 +34,7 @@ class TableLayout:
             "elapsed": "float",
             "cost": "decimal",
         }
-        keys = output.keys.types()
+        keys = output.keys.types_of_members() if output.has_steps else output.keys.types()
         self._with_text = output.has_texts or not keys
         if self._with_text:
             rest = {"answer": "text", **rest}
@@ -56,11 +56,10 @@ class TableLayout:
 
     def own_values(self, line: OutputLine) -> list[Any]:
         """The values of headrace's own columns for one item."""
-        answer, notes = line.answer, line.headrace
-        is_object = isinstance(answer, dict)
-        values = [answer.get(key) if is_object else None for key in self._keys]
+        members, notes = line.members, line.headrace
+        values = [None if members is None else members.get(key) for key in self._keys]
         if self._with_text:
-            values.append(None if is_object else answer)
+            values.append(line.answer if members is None else None)
         error = None if line.error is None else str(line.error)
         return [*values, error, line.finish_reason, notes.attempts, notes.elapsed, notes.cost]
 

@@ -25,8 +25,9 @@ class OutputIndex:
         out: The output file, or its content.
 
     Attributes:
-        keys: The members of the answers that are objects, with their types.
+        keys: The members of the answers that are objects, with their types; or the answers of steps.
         has_texts: Whether some answers are not objects.
+        has_steps: Whether the run had steps.
         found: How many lines `line_of` has returned.
 
     Raises:
@@ -38,6 +39,7 @@ class OutputIndex:
         self._offsets = IdTable(_OFFSET_SIZE)
         self.keys: ColumnTypes = ColumnTypes()
         self.has_texts: bool = False
+        self.has_steps: bool = False
         self.found: int = 0
         self._file: IO[bytes]
         try:
@@ -72,7 +74,10 @@ class OutputIndex:
                     f"{self._out}:{number}: not an output line of headrace run: its id is {line.id!r}"
                 )
             self._offsets.set(line.custom_id, offset.to_bytes(_OFFSET_SIZE))
-            if line.error is None:
+            if line.steps is not None:
+                self.has_steps = True
+                self.keys.note(line.members or {})
+            elif line.error is None:
                 answer = line.headrace.answer
                 if isinstance(answer, dict):
                     self.keys.note(answer)
