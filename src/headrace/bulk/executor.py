@@ -85,7 +85,7 @@ class LocalExecutor:
         choices: The allowed answers; empty for any.
         max_in_flight: Maximum number of calls at once; None for the client's limit.
         fail_on: The finish reasons that make an item fail; see `headrace.bulk.run`.
-        step_choices: The allowed answers of each step, in place of ``choices``; empty for a run without steps.
+        step_choices: The allowed answers of each step, in place of ``choices``; empty without steps.
     """
 
     def __init__(

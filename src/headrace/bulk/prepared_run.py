@@ -14,7 +14,7 @@ import anyio.to_thread
 import attrs
 
 from headrace.bulk.bulk_run import BulkRun
-from headrace.bulk.chosen_items import ChosenIds, ChosenItems, Only
+from headrace.bulk.chosen_items import ChosenItems, Only, as_choice
 from headrace.bulk.executor import LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
@@ -31,7 +31,6 @@ from headrace.bulk.tables import Table, is_table
 from headrace.bulk.task import Task
 from headrace.client import Client
 from headrace.errors import InputError
-
 
 _BESIDE_STEPS = ("on_missing", "fail_on", "tags", "priority")
 """The arguments of a `Task` that a run with steps has for all steps together."""
@@ -227,10 +226,10 @@ def prepare_run(
         InputError: The input, the prompt, the ids or the table is not valid.
         JournalError: The output is not a file that can be written.
     """
-    path, ids = None if out is None else lines_path(out), ChosenIds.of(only)
+    path, choice = None if out is None else lines_path(out), as_choice(only)
     items = as_input(source, id_column, limit, encoding)
     checked_table = _checked_table(out, path, table, items)
-    chosen = items if ids is None else ChosenItems(items, ids)
+    chosen = items if choice is None else ChosenItems(items, choice)
     given = {name: value for name, value in arguments.items() if value is not None}
     task: Task | StepTask
     if steps is None:

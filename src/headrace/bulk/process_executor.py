@@ -96,9 +96,7 @@ class ProcessExecutor:
         )
         steps = steps or [(choices, answer)]
         self._answers = [
-            pickle_for_worker(
-                None if each is None else each.kind, "a class that a module defines as answer="
-            )
+            pickle_for_worker(None if each is None else each.kind, "a class that a module defines as answer=")
             for _, each in steps
         ]
         self._choices = [list(each) for each, _ in steps]

@@ -134,7 +134,8 @@ def run(
             ``.parquet``; see `write_table`. It is written also if this call is cancelled.
         only: Which items are sent: "failed" is the same as ``retry_failed``. The `pathlib.Path` of a file
             with one id per line, or a list of ids, chooses these items; those that are done stay done, and
-            all others are neither sent nor counted. The whole input is read before anything is sent.
+            all others are neither sent nor counted. ``"filter:price > 10"`` chooses the rows for which the
+            condition is true. The input is read before anything is sent.
         steps: The steps of a job, each a `Step` with its own prompt, in place of ``prompt`` and the other
             arguments that make a request. A row gets one line, with the answers of all its steps. Each answer
             is also kept in ``OUT.steps`` before the next step begins, so no step is paid twice.

@@ -36,7 +36,7 @@ class WorkerSetup(msgspec.Struct):
 
 
 class WorkerItem(msgspec.Struct, array_like=True, gc=False):
-    """An item for a worker: its number, its id, its request with the body as JSON, its row's digest, its step.
+    """An item for a worker: number, id, request with the body as JSON, the digest of its row, and its step.
 
     ``answer``, the type of the answer, is set by the worker, because it cannot be sent.
     """

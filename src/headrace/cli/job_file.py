@@ -73,7 +73,9 @@ class JobFile:
                 raise InputError(f"{path}: {key} belongs to a step, because the job has steps; move it there")
         found = cls(path, values, tuple(_checked_step(path, *each) for each in enumerate(steps, 1)))
         if "input" not in values:
-            raise InputError(f'{path}: input is missing; name the file with the rows, like input = "rows.csv"')
+            raise InputError(
+                f'{path}: input is missing; name the file with the rows, like input = "rows.csv"'
+            )
         return found
 
     def options(self) -> dict[str, Any]:

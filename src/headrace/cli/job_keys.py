@@ -137,7 +137,9 @@ JOB_KEYS: Mapping[str, Convert] = {
 """The keys of a job."""
 
 
-def checked(values: Mapping[str, Any], keys: Mapping[str, Convert], where: str, folder: Path) -> dict[str, Any]:
+def checked(
+    values: Mapping[str, Any], keys: Mapping[str, Convert], where: str, folder: Path
+) -> dict[str, Any]:
     """The converted values of a table.
 
     Args:

@@ -38,9 +38,7 @@ _SECTIONS = {
 """The options in the help."""
 
 
-@click.command(
-    cls=CommandWithJobs, sections=_SECTIONS, short_help="Send a prompt for every row of a file."
-)
+@click.command(cls=CommandWithJobs, sections=_SECTIONS, short_help="Send a prompt for every row of a file.")
 @click.argument("input", metavar="INPUT", type=options.FILE)
 @prompt_options
 @media_options
@@ -194,9 +192,9 @@ def run(
         )
         if any((*single, *media.values(), target.resend_changed, target.keep_done, target.fresh)):
             raise SettingsError(
-                "--engine: leave out --dry-run, --out -, --table, --only ids, --processes, --verbose, "
-                "--encoding, --fail-on, --changed, --keep-done, --fresh, --image, --file, --audio and "
-                "--max-pixels"
+                "--engine: leave out --dry-run, --out -, --table, --only ids and filter, --processes, "
+                "--verbose, --encoding, --fail-on, --changed, --keep-done, --fresh, --image, --file, "
+                "--audio and --max-pixels"
             )
         job = Job(
             input=input,
@@ -235,8 +233,11 @@ def run(
     if dry_run:
         from headrace.cli.dry_run import preview
         from headrace.cli.dry_run_sample import take_sample
+        from headrace.cli.dry_run_steps import preview_steps
 
-        if sample is None:
+        if steps is not None:
+            click.echo(preview_steps(client, prepared))
+        elif sample is None:
             click.echo(preview(client, prepared))
         else:
             text = run_async(lambda: take_sample(client, prepared, sample))

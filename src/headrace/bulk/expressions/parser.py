@@ -1,10 +1,10 @@
 """Parses an expression: a recursive descent over its tokens.
 
-    or          and ("or" and)*
-    and         not ("and" not)*
-    not         "not" not | comparison
-    comparison  operand (("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not" "in") operand)?
-    operand     value | name | "[" (operand ("," operand)*)? "]" | "(" or ")"
+or          and ("or" and)*
+and         not ("and" not)*
+not         "not" not | comparison
+comparison  operand (("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not" "in") operand)?
+operand     value | name | "[" (operand ("," operand)*)? "]" | "(" or ")"
 """
 
 from __future__ import annotations

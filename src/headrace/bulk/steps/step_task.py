@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from headrace._support.text import nearest, quoted
+from headrace._support.text import quoted
 from headrace.bulk.expressions import Expression
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, parse_fail_on
 from headrace.bulk.nested_keys import explain_missing, find_value, value_at
@@ -82,7 +82,10 @@ class StepTask:
 
     def _check_columns(self, steps: Sequence[Step]) -> None:
         """Check that names are distinct, and that no answer hides a column of the input."""
-        for what, names in (("name", [each.name for each in steps]), ("output", [each.column for each in steps])):
+        for what, names in (
+            ("name", [each.name for each in steps]),
+            ("output", [each.column for each in steps]),
+        ):
             for name in names:
                 if names.count(name) > 1:
                     raise InputError(f"steps=: two steps have the {what} {quoted(name)}; rename one")
@@ -122,8 +125,14 @@ class StepTask:
         for name in step.names() or ():
             other = later.get(name) or later.get(name.partition(".")[0])
             if other is not None:
-                what = "its own answer" if other is step else f"the answer of the later step {quoted(other.name)}"
-                raise InputError(f"step {quoted(step.name)}: names {quoted(name)}, {what}; name an earlier step")
+                what = (
+                    "its own answer"
+                    if other is step
+                    else f"the answer of the later step {quoted(other.name)}"
+                )
+                raise InputError(
+                    f"step {quoted(step.name)}: names {quoted(name)}, {what}; name an earlier step"
+                )
 
     def _used_columns(self) -> Sequence[str] | None:
         """The columns of the input that all steps together use; None for the whole row."""
@@ -132,10 +141,10 @@ class StepTask:
             names = step.names()
             if names is None:
                 return None
-            used += [name for name in names if not self._is_answer(name)]
+            used += [name for name in names if not self.is_answer(name)]
         return list(dict.fromkeys(used))
 
-    def _is_answer(self, name: str) -> bool:
+    def is_answer(self, name: str) -> bool:
         """Whether a name in a prompt or condition is that of an answer, or of a member of one."""
         return name.partition(".")[0] in self._no_answers
 
@@ -158,7 +167,7 @@ class StepTask:
     def check_condition(self, step: PlannedStep, item: Item) -> None:
         """Raise `InputError` if the row lacks a column of a step's condition."""
         for name in () if step.when is None else step.when.names:
-            if name in item.row or self._is_answer(name):
+            if name in item.row or self.is_answer(name):
                 continue
             try:
                 value_at(item.row, name)
@@ -177,8 +186,8 @@ class StepTask:
         """
         for name in self._no_answers.keys() & item.row.keys():
             raise InputError(
-                f"{self.source.where(item.line)}: has a column {quoted(name)}, which is the output of a step; "
-                "rename one of them"
+                f"{self.source.where(item.line)}: has a column {quoted(name)}, which is the output of a "
+                "step; rename one of them"
             )
         return attrs.evolve(item, row={**item.row, **answers})
 
