@@ -35,6 +35,9 @@ TOGETHER = 15
 LATEST = {1: 1.4, 2: 2.0}
 """Latest time of a kill in seconds after the start of a run, by processes; starting takes half of it."""
 
+LATE = 0.5
+"""How many runs are killed only after they got an answer."""
+
 TEARS = 0.2
 LIMIT = 120.0
 
@@ -111,9 +114,7 @@ class Campaign:
         before, kills, answered, again = b"", figures.kills.total(), endpoint.answered(), False
         torn, before_steps = 0, b""
         while True:
-            ended = self._session(
-                folder, [*command, *(["--retry-failed"] if again else [])], form, endpoint.url
-            )
+            ended = self._session(folder, [*command, *(["--retry-failed"] if again else [])], form, endpoint)
             now = whole_lines(out)
             check_acknowledged(before, now, retried=again)
             now_steps = whole_lines(steps)
@@ -139,18 +140,20 @@ class Campaign:
         figures.allowed += allowed
         figures.torn += torn
 
-    def _session(self, folder: Path, command: list[str], form: Form, url: str) -> int | None:
+    def _session(self, folder: Path, command: list[str], form: Form, endpoint: Served) -> int | None:
         """Run the command, and kill it or a worker at random; return its exit code, None if it was killed."""
         with subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(url, HEADRACE_RETRY_BASE="0.05"),
+            env=environment(endpoint.url, HEADRACE_RETRY_BASE="0.05"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
         ) as process:
             try:
+                if self._chance.random() < LATE and self._more():
+                    self._wait_for_answers(process, endpoint)
                 while self._more():
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(self._chance.uniform(0.0, LATEST[form.processes]))
@@ -165,6 +168,12 @@ class Campaign:
         if process.returncode not in {0, 1} or b"Traceback" in errors:
             raise LostError(f"exit code {process.returncode}: {errors.decode()}")
         return process.returncode
+
+    def _wait_for_answers(self, process: subprocess.Popen[bytes], endpoint: Served) -> None:
+        """Wait until a run gets answers: on a busy machine, it starts later than most kills come."""
+        before, end = endpoint.answered(), time.monotonic() + LIMIT
+        while process.poll() is None and endpoint.answered() == before and time.monotonic() < end:
+            time.sleep(0.02)
 
     def _kill(self, process: subprocess.Popen[bytes]) -> bool:
         """Kill all processes of a run, its main process, or a worker; return whether the run has ended."""

@@ -18,7 +18,8 @@ class Expression:
 
     It has names of columns, also ``a.b`` for the key ``b`` of the object in column ``a``, and a name in
     backticks for one with spaces; texts in quotes, numbers, ``true``, ``false``, ``null`` and lists; ``==``,
-    ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in``, ``not in``, ``not``, ``and``, ``or`` and parentheses. Nothing in it can be called.
+    ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in``, ``not in``, ``not``, ``and``, ``or`` and parentheses.
+    Nothing in it can be called.
 
     Args:
         text: The expression.
