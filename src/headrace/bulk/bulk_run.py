@@ -216,11 +216,12 @@ class BulkRun:
 
         async with task_group() as group:
             group.start_soon(self._sync_regularly)
+            group.start_soon(self._feed.read_ahead)
             with anyio.CancelScope() as calls:
                 group.start_soon(drop_hung_calls, executor, self._stopping, calls, self._notify)
                 await executor.work(self._feed.items(), handle)
             group.cancel_scope.cancel()
-        self._store(self._pending.end_pass(exhausted=not self._feed.cut_short))
+        self._store(self._pending.end_pass(exhausted=not self._feed.has_more))
 
     async def _sync_regularly(self) -> None:
         while True:

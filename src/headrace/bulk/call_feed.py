@@ -22,7 +22,8 @@ class CallFeed(ItemFeed):
 
     Further calls are drawn before new rows: so few rows are begun and not finished, whenever the run stops.
     An executor that iterates asynchronously waits for further calls while calls are in flight. With another
-    one, those that come after the end of the input are drawn in the next pass.
+    one, those that come after the end of the input are drawn in the next pass. An async input is read by
+    `read_ahead`, so that waiting for its next row holds no further call back.
 
     Args:
         *arguments: Those of `ItemFeed`.
@@ -36,12 +37,15 @@ class CallFeed(ItemFeed):
         self._new: Any = iter(())
         self._out = 0
         self._without_call = 0
-        self._changed = anyio.Event()
+        self._changed, self._wanted = anyio.Event(), anyio.Event()
+        self._read: WorkItem | None = None
+        self._is_reading = self._is_exhausted = False
 
     def items(self) -> Any:
         """See `ItemFeed.items`."""
         self._further.clear()  # they are among the unfinished ones
         self._without_call = 0
+        self._is_exhausted = False
         self._new = super().items()
         return self
 
@@ -53,8 +57,28 @@ class CallFeed(ItemFeed):
     def take_back(self, number: int) -> None:
         """Note that the results of this many calls have come."""
         self._out -= number
+        self._wake()
+
+    def _wake(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
+
+    async def read_ahead(self) -> None:
+        """Read an async input for `__anext__`, one row whenever that wants one; until cancelled."""
+        while self._is_async:
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            self._read = await anext(self._new, None)
+            self._is_reading, self._is_exhausted = False, self._read is None
+            self._wake()
+
+    def _take_read(self) -> WorkItem | None:
+        """The row that was read, if there is one; otherwise a row is wanted."""
+        call, self._read = self._read, None
+        if call is None and not (self._is_reading or self._is_exhausted or self.cut_short):
+            self._is_reading = True
+            self._wanted.set()
+        return call
 
     def finish(self, index: int) -> None:
         """Forget an item whose result was written; it was not drawn if it needed no call."""
@@ -78,11 +102,11 @@ class CallFeed(ItemFeed):
         while True:
             call = self._next_further()
             if call is None:
-                call = await anext(self._new, None) if self._is_async else next(self._new, None)
+                call = self._take_read() if self._is_async else next(self._new, None)
             if call is not None:
                 self._out += 1
                 return call
-            if self.cut_short or not self._out:
+            if not self._is_reading and (self.cut_short or not self._out):
                 raise StopAsyncIteration
             await self._changed.wait()
 

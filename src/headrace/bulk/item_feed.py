@@ -73,6 +73,9 @@ class ItemFeed:
         self._drawn[work_item.index] = work_item
         self._has_further = True
 
+    async def read_ahead(self) -> None:
+        """Read the input while an executor waits; see `CallFeed`."""
+
     def take_back(self, number: int) -> None:
         """Note that the results of this many calls have come; see `CallFeed`."""
 

@@ -16,6 +16,8 @@ _NUMBER = re.compile(r"\s*([+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?)\s*")
 _LONGEST_NUMBER = 400
 """Characters of a text that may be a number. Python refuses integers of more than 4,300 digits."""
 
+_WITH_ARTICLE = {"number": "a number", "text": "text", "list": "a list", "object": "an object"}
+
 _FLAGS = {"true": True, "false": False}
 
 
@@ -60,7 +62,7 @@ def as_condition(value: Any, name: str) -> bool:
         return bool(value)
     flag = _flag(value)
     if flag is None:
-        kind = {"number": "a number", "text": "text"}.get(_kind(value), f"a {_kind(value)}")
+        kind = _WITH_ARTICLE[_kind(value)]
         raise InputError(f"{name} is {kind} here, not true or false; compare it, like {name} == …")
     return flag
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from headrace._support.text import quoted
+from headrace._support.text import nearest, quoted
 from headrace.bulk.expressions import Expression
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, parse_fail_on
 from headrace.bulk.nested_keys import explain_missing, find_value, value_at
@@ -120,10 +120,14 @@ class StepTask:
             raise InputError(f"{where}: when=: {error}") from None
 
     def _check_order(self, step: PlannedStep, own_and_later: Sequence[PlannedStep]) -> None:
-        """Check that a step names no answer that is not there yet."""
+        """Check that a step names no answer that is not there yet, and no member that an answer lacks."""
         later = {each.column: each for each in own_and_later}
+        earlier = {each.column: each for each in self.steps if each not in own_and_later}
         for name in step.names() or ():
-            other = later.get(name) or later.get(name.partition(".")[0])
+            column, _, member = name.partition(".")
+            if column in earlier and (reason := _no_member(earlier[column].task, member.partition(".")[0])):
+                raise InputError(f"step {quoted(step.name)}: names {quoted(name)}, but {reason}")
+            other = later.get(column)
             if other is not None:
                 what = (
                     "its own answer"
@@ -203,3 +207,16 @@ class StepTask:
             del members["id_column"]
             found |= {f"{step.name}.{key}": value for key, value in members.items()}
         return found
+
+
+def _no_member(task: Task, member: str) -> str | None:
+    """Why the answers of a task have no such member; None if they may have it."""
+    if not member:
+        return None
+    answer = task.answer
+    if answer is None or answer.is_wrapped:
+        return "the answer of that step is not an object; give it a schema, or name the answer itself"
+    members = answer.schema.get("properties", {})
+    if member in members or answer.schema.get("additionalProperties", True) is not False:
+        return None
+    return f"the answer of that step has no {quoted(member)}; {nearest(member, members)}"

@@ -23,7 +23,7 @@ from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import OutputLine, decode_line, finite_sum
-from headrace.bulk.output_path import cannot_be_written, steps_journal_of
+from headrace.bulk.output_path import cannot_be_written, check_output, steps_journal_of
 from headrace.bulk.run_lock import LARGEST_SIDECAR, append_record
 from headrace.errors import JournalError
 
@@ -76,6 +76,7 @@ class StepsJournal:
         self.spent: Decimal = Decimal(0)
 
     def __enter__(self) -> Self:
+        check_output(self.path)
         with ExitStack() as opened:
             try:
                 self._file = LineFile(self._real, self.path)
