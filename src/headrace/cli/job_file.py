@@ -24,6 +24,9 @@ _OF_COMMAND = frozenset(
 ) | {"quiet", "verbose"}
 """Options about one session, which would be wrong for the next one."""
 
+_OF_ALL = "steps=: "
+"""The beginning of messages about all steps together."""
+
 _KEYWORD = re.compile(r"(?<![\w'\"-])([a-z]\w*)=(?=[\s,;:.)]|$)")
 """A name as messages write it for Python."""
 
@@ -128,9 +131,12 @@ class JobFile:
         return steps or None
 
     def mistake(self, error: InputError) -> InputError:
-        """An error of a step as one of this file: it names keys in place of keywords."""
-        message = _KEYWORD.sub(r"\1", str(error).removeprefix("steps=: "))
-        return InputError(f"{self.path}: {message}")
+        """An error of the steps as one of this file: that of a step names keys in place of keywords."""
+        message = str(error)
+        if message.startswith(_OF_ALL):  # it may name options, which are not in this file
+            return InputError(f"{self.path}: {message.removeprefix(_OF_ALL)}")
+        keys = _KEYWORD.sub(r"\1", message)
+        return InputError(f"{self.path}: {keys}")
 
 
 def _no_step(value: Any, folder: Path) -> None:

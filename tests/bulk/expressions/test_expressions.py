@@ -94,10 +94,19 @@ MISTAKES = {
     "a not 3": "'a not 3': at '3' (character 7): in is missing after not",
     "'x'": "\"'x'\": at \"'x'\" (character 1): this value must be compared with something",
     "a and 5": "'a and 5': at '5' (character 7): this value must be compared with something",
-    "a[0] == 1": "'a[0] == 1': at '[0] == 1' (character 2): an operator is missing before this, like and, or, ==",
+    "a b": "'a b': at 'b' (character 3): an operator is missing before this, like and, or, ==",
     "a; b": "'a; b': at '; b' (character 2): is not part of an expression",
     "a" * 2001: "has 2,001 characters; the most are 2,000",
 }
+
+
+def test_of_a_long_text_the_part_around_the_mistake_is_shown() -> None:
+    text = "a == 1 and " * 20 + "b = 2" + " or c == 3" * 20
+    with pytest.raises(InputError) as error:
+        Expression(text)
+    shown = "1 and a == 1 and a == 1 and b = 2 or c == 3 or c == 3 or c == 3 or c == 3 or c"
+    assert str(error.value).startswith(f"'…{shown}")
+    assert "(character 223): to compare, write ==" in str(error.value)
 
 
 @pytest.mark.parametrize("text", MISTAKES)
@@ -159,9 +168,10 @@ TEXTS = st.text(max_size=30) | st.lists(st.sampled_from(WORDS), max_size=12).map
 @given(TEXTS, st.dictionaries(st.sampled_from(["a", "b", "b.c", "d e"]), VALUES))
 def test_any_text_is_true_false_or_a_mistake(text: str, row: dict[str, Any]) -> None:
     try:
-        assert Expression(text).holds(row) in (True, False)
-    except InputError as error:
-        assert str(error).splitlines() == [str(error)]
+        found = Expression(text).holds(row)
+    except InputError:
+        return
+    assert found in (True, False)
 
 
 NUMBERS = {"a": 2, "b": -1.5, "c": 2.0}

@@ -14,6 +14,9 @@ from headrace.errors import InputError
 LONGEST = 2_000
 """Characters of an expression."""
 
+_LONGEST_SHOWN = 80
+"""Characters of an expression in a message; of a longer one, those around the mistake are shown."""
+
 TokenKind: TypeAlias = Literal["value", "name", "word", "symbol", "end"]
 """What a token is; "word" is ``and``, ``or``, ``not`` or ``in``."""
 
@@ -63,9 +66,10 @@ class Token:
 
 def syntax_error(text: str, place: int, reason: str) -> InputError:
     """An error that shows a place in an expression."""
-    around = text[max(0, place - 30) : place + 30]
+    start = 0 if len(text) <= _LONGEST_SHOWN else max(0, place - 30)
+    around = ("…" if start else "") + text[start:]
     where = f"at {quoted(text[place : place + 20])}" if place < len(text) else "at its end"
-    return InputError(f"{quoted(around)}: {where} (character {place + 1}): {reason}")
+    return InputError(f"{quoted(around, _LONGEST_SHOWN)}: {where} (character {place + 1}): {reason}")
 
 
 def tokens_of(text: str) -> Iterator[Token]:
