@@ -53,6 +53,7 @@ PUBLIC = {
     "Transport",
     "Usage",
     "hookimpl",
+    "Step",
     "__version__",
     "audio",
     "file",

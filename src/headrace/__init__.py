@@ -66,10 +66,11 @@ __all__ = [
 __all__ += _errors
 _fixup_module_metadata(__all__, globals())
 
-__all__ += ["audio", "file", "image", "run"]
+__all__ += ["Step", "audio", "file", "image", "run"]
 
 if typing.TYPE_CHECKING:
     from headrace.bulk.run import run
+    from headrace.bulk.steps import Step
     from headrace.wire.message_parts import audio, file, image
 else:  # for a type checker too, any name would exist
 
@@ -83,5 +84,9 @@ else:  # for a type checker too, any name would exist
             from headrace.bulk.run import run
 
             return run
+        if name == "Step":
+            from headrace.bulk.steps import Step
+
+            return Step
         renamed = {"Answered": "ParsedReply", "Ending": "StreamResult", "Piece": "Chunk"}
         return _renamed_member(name, renamed, globals())

@@ -75,6 +75,23 @@ async def test_failed_and_changed_ones_among_the_chosen_items_are_sent_again(pro
 
 
 @pytest.mark.anyio
+async def test_a_filter_chooses_rows_by_their_columns(products: Path) -> None:
+    sent, summary = await perform(products, only="filter: id in ['P8', 'P1'] or '7' in description")
+    assert sent == ["P1", "P7", "P8"]
+    assert (summary.total, summary.done, summary.left) == (3, 3, 0)
+    sent, summary = await perform(products, only="filter:id > 'P6'")
+    assert sent == ["P9"], "P7 and P8 are done"
+
+
+@pytest.mark.anyio
+async def test_a_filter_reads_a_missing_column_as_null(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": "a"}\n{"id": "b", "price": {"eur": 12}}\n{"id": "c", "price": {"eur": 5}}\n')
+    assert (await perform(rows, only="filter:price.eur > 10"))[0] == ["b"]
+    assert (await perform(rows, only="filter:price == null"))[0] == ["a"]
+
+
+@pytest.mark.anyio
 async def test_the_table_has_all_finished_items(products: Path) -> None:
     table = products.with_name("t.csv")
     await perform(products, only=["P4"], table=table)
@@ -132,7 +149,23 @@ MISTAKES: list[tuple[Any, str]] = [
     ([], "only=: contains no ids; add at least one"),
     (Path("none.txt"), "only=none.txt: No such file or directory"),
     (Path("latin.txt"), "latin.txt:2: not UTF-8; save the ids as UTF-8"),
-    ("P1", "only='P1': must be \"failed\", a list of ids, or the Path of a file with one id per line"),
+    (
+        "P1",
+        'only=\'P1\': must be "failed", "filter:" and a condition, a list of ids, or the Path of a file with '
+        "one id per line",
+    ),
+    ("filter:", "only=filter: is empty; write a condition, like category == 'garden'"),
+    ("filter:id = 1", "only=filter: 'id = 1': at '= 1' (character 4): to compare, write =="),
+    (
+        "filter:id == 'P1' or nmae == 'x'",
+        "only=filter: \"id == 'P1' or nmae == 'x'\": at \"nmae == 'x'\" (character 15): no row of "
+        "products.csv has this column; did you mean 'name'?",
+    ),
+    ("filter:id == 'P11'", "only=filter: true for no row of products.csv; nothing was sent"),
+    (
+        "filter:name",
+        "only=filter: row of 'P0': name is text here, not true or false; compare it, like name == …",
+    ),
 ]
 
 

@@ -16,7 +16,7 @@ import anyio
 import attrs
 import pytest
 
-from headrace import BudgetExceeded, Client, InputError, RateLimited, SettingsError, WorkerLost
+from headrace import BudgetExceeded, Client, InputError, RateLimited, SettingsError, Step, WorkerLost
 from headrace.bulk import BulkRun, InputCheck, Journal, ProcessExecutor, Source, Summary, Task, run
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.template import Template
@@ -76,6 +76,29 @@ async def test_workers_return_typed_answers(serving: Serving, questions: Path, r
     lines = read_lines(questions.with_name("out.jsonl"))
     assert len(lines) == ITEMS
     assert {line["headrace"]["answer"] for line in lines} <= {"rot", "blau"}
+
+
+async def test_workers_perform_steps_with_their_own_choices_and_types(
+    serving: Serving, questions: Path, read_lines: Lines
+) -> None:
+    steps = [
+        Step("colour", "{id}: {text}", choices=["rot", "blau"]),
+        Step(
+            "shade", "Shade of {colour} for {id}?", when="colour == 'rot'", answer=Literal["hell", "dunkel"]
+        ),
+        Step("remark", "{id}: {shade}"),
+    ]
+    out = questions.with_name("out.jsonl")
+    async with serving() as make_client:
+        result = await run(make_client, questions, steps=steps, out=out, processes=2)
+    red = sum(line["headrace"]["steps"]["colour"] == "rot" for line in read_lines(out))
+    assert 0 < red < ITEMS
+    assert [each.done for each in result.steps.values()] == [ITEMS, red, ITEMS]
+    for line in read_lines(out):
+        answers = line["headrace"]["steps"]
+        assert answers["colour"] in {"rot", "blau"}
+        assert answers["shade"] in ({"hell", "dunkel"} if answers["colour"] == "rot" else {None})
+        assert line["custom_id"] in answers["remark"]
 
 
 async def test_an_answer_type_that_cannot_be_pickled_is_rejected(questions: Path) -> None:

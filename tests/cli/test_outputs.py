@@ -110,11 +110,13 @@ def test_a_read_only_folder_is_refused_in_one_line(questions: Path, refused: Cal
         (("o.csv", "--table", "t.csv"), "--table: the output is a table already; leave it out"),
         (
             ("o.jsonl", "--only", "all"),
-            "invalid value for '--only': 'all': must be failed, or ids:FILE; see headrace run --help",
+            "invalid value for '--only': 'all': must be failed, ids:FILE or filter:CONDITION; "
+            "see headrace run --help",
         ),
         (
             ("o.jsonl", "--only", "ids:"),
-            "invalid value for '--only': 'ids:': must be failed, or ids:FILE; see headrace run --help",
+            "invalid value for '--only': 'ids:': must be failed, ids:FILE or filter:CONDITION; "
+            "see headrace run --help",
         ),
         (("o.jsonl", "--only", "ids:none.txt"), "--only none.txt: No such file or directory"),
     ],

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.crash.campaign import Campaign
 from tests.crash.checks import LostError
+from tests.crash.inputs import FORMS, STEP_FORMS
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the random moments (%(default)s)")
     parser.add_argument("--items", type=int, default=1_000, help="in each run (%(default)s)")
     parser.add_argument("--minutes", type=float, default=30.0, help="no kills after this time (%(default)s)")
+    parser.add_argument("--steps", action="store_true", help="jobs with three steps")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="headrace-crash-"))
@@ -34,6 +36,7 @@ def main() -> None:
         kills=options.kills,
         seed=options.seed,
         items=options.items,
+        forms=STEP_FORMS if options.steps else FORMS,
         limit=options.minutes * 60,
         tell=lambda text: print(text, flush=True),
     )

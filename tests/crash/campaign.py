@@ -11,11 +11,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
-from tests.crash.checks import LostError, check_acknowledged, check_complete, whole_lines
+from tests.crash.checks import (
+    LostError,
+    check_acknowledged,
+    check_complete,
+    check_steps_acknowledged,
+    whole_lines,
+)
 from tests.crash.inputs import FORMS, Form, write_input
 from tests.crash.serving import Served, environment
 
@@ -28,6 +34,9 @@ TOGETHER = 15
 
 LATEST = {1: 1.4, 2: 2.0}
 """Latest time of a kill in seconds after the start of a run, by processes; starting takes half of it."""
+
+LATE = 0.5
+"""How many runs are killed only after they got an answer."""
 
 TEARS = 0.2
 LIMIT = 120.0
@@ -67,12 +76,14 @@ class Campaign:
         kills: int,
         seed: int,
         items: int = 1_000,
+        forms: Sequence[Form] = FORMS,
         limit: float = 1_800.0,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._folder = folder
         self._most = kills
         self._items = items
+        self._forms = forms
         self._chance = random.Random(seed)
         self._end = time.monotonic() + limit
         self._tell = tell
@@ -83,7 +94,7 @@ class Campaign:
         began = time.monotonic()
         with Served(*FAULTS, KINDS) as endpoint:
             while self._more():
-                form = FORMS[self.figures.runs % len(FORMS)]
+                form = self._forms[self.figures.runs % len(self._forms)]
                 folder = self._folder / f"run-{self.figures.runs:03}"
                 folder.mkdir()
                 self._run(form, folder, endpoint)
@@ -96,25 +107,29 @@ class Campaign:
 
     def _run(self, form: Form, folder: Path, endpoint: Served) -> None:
         """One run, from its first start to its last."""
-        figures, out = self.figures, folder / "out.jsonl"
+        figures, out, steps = self.figures, folder / "out.jsonl", folder / "out.jsonl.steps"
         arguments, prompts = write_input(folder, form, self._items, self._chance)
         command = [*COMMAND, "run", *arguments, "--out", out.name, "--table", "table.csv"]
         command += ["--max-in-flight", str(IN_FLIGHT)]
         before, kills, answered, again = b"", figures.kills.total(), endpoint.answered(), False
-        torn = 0
+        torn, before_steps = 0, b""
         while True:
-            ended = self._session(
-                folder, [*command, *(["--retry-failed"] if again else [])], form, endpoint.url
-            )
+            ended = self._session(folder, [*command, *(["--retry-failed"] if again else [])], form, endpoint)
             now = whole_lines(out)
             check_acknowledged(before, now, retried=again)
+            now_steps = whole_lines(steps)
+            check_steps_acknowledged(before_steps, now_steps)
             if ended == 0:
                 break
             if ended is None and self._chance.random() < TEARS and now:
                 now, torn = self._tear(out, now), torn + 1
+            if ended is None and self._chance.random() < TEARS and now_steps:
+                now_steps, torn = self._tear(steps, now_steps), torn + 1
+            before_steps = now_steps
             before, again = now, ended == 1 or self._chance.random() < 0.2
         check_complete(out, prompts, form)
-        kills, repeated = figures.kills.total() - kills, endpoint.answered() - answered - len(prompts)
+        needed = now_steps.count(b"\n") if form.steps else len(prompts)
+        kills, repeated = figures.kills.total() - kills, endpoint.answered() - answered - needed
         allowed = kills * (IN_FLIGHT + TOGETHER) + torn
         if repeated > allowed:
             raise LostError(f"{repeated} answers requested twice in {kills} kills, {allowed} are allowed")
@@ -125,18 +140,20 @@ class Campaign:
         figures.allowed += allowed
         figures.torn += torn
 
-    def _session(self, folder: Path, command: list[str], form: Form, url: str) -> int | None:
+    def _session(self, folder: Path, command: list[str], form: Form, endpoint: Served) -> int | None:
         """Run the command, and kill it or a worker at random; return its exit code, None if it was killed."""
         with subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(url, HEADRACE_RETRY_BASE="0.05"),
+            env=environment(endpoint.url, HEADRACE_RETRY_BASE="0.05"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
         ) as process:
             try:
+                if self._chance.random() < LATE and self._more():
+                    self._wait_for_answers(process, endpoint)
                 while self._more():
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(self._chance.uniform(0.0, LATEST[form.processes]))
@@ -151,6 +168,12 @@ class Campaign:
         if process.returncode not in {0, 1} or b"Traceback" in errors:
             raise LostError(f"exit code {process.returncode}: {errors.decode()}")
         return process.returncode
+
+    def _wait_for_answers(self, process: subprocess.Popen[bytes], endpoint: Served) -> None:
+        """Wait until a run gets answers: on a busy machine, it starts later than most kills come."""
+        before, end = endpoint.answered(), time.monotonic() + LIMIT
+        while process.poll() is None and endpoint.answered() == before and time.monotonic() < end:
+            time.sleep(0.02)
 
     def _kill(self, process: subprocess.Popen[bytes]) -> bool:
         """Kill all processes of a run, its main process, or a worker; return whether the run has ended."""

@@ -22,14 +22,16 @@ SCHEMA = {
 
 
 class Form(NamedTuple):
-    """The options of a run: the format of its input, its processes, and whether it has a schema."""
+    """The options of a run: the format of its input, its processes, and whether it has a schema or steps."""
 
     kind: str
     processes: int = 1
     schema: bool = False
+    steps: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind}, {self.processes} processes{', schema' if self.schema else ''}"
+        more = f"{', schema' if self.schema else ''}{', steps' if self.steps else ''}"
+        return f"{self.kind}, {self.processes} processes{more}"
 
 
 FORMS = (
@@ -40,6 +42,30 @@ FORMS = (
     Form("batch"),
     Form("parquet", processes=2),
 )
+
+STEP_FORMS = (Form("jsonl", steps=True), Form("parquet", processes=2, steps=True))
+
+CATEGORIES = ("Garten", "Haushalt", "Kleidung")
+JOB = """
+input = "{name}"
+model = "{model}"
+
+[[step]]
+name = "category"
+prompt = "{{id}}: Kategorie von {{text}}"
+choices = ["Garten", "Haushalt", "Kleidung"]
+
+[[step]]
+name = "advert"
+when = "category == 'Garten'"
+prompt = "{{id}}: Werbetext für {{text}}"
+
+[[step]]
+name = "verdict"
+when = "advert != null"
+prompt = "{{id}}: Urteil über {{advert}}"
+schema = "schema.json"
+"""
 
 
 def write_input(
@@ -52,6 +78,8 @@ def write_input(
         for number in range(items)
     ]
     prompts = {row["id"]: f"{row['id']}: {row['text']}" for row in rows}
+    if form.steps:
+        prompts = {row["id"]: f"{row['id']}: Kategorie von {row['text']}" for row in rows}
     arguments = ["--prompt", "{id}: {text}", "--model", MODEL]
     if form.kind == "parquet":
         name = "in.parquet"
@@ -63,8 +91,12 @@ def write_input(
             lines, arguments = [_batch_line(id, prompt) for id, prompt in prompts.items()], []
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (folder / name).write_text(text, encoding="utf-8")
-    if form.schema:
+    if form.steps:
+        (folder / "job.toml").write_text(JOB.format(name=name, model=MODEL), encoding="utf-8")
+        name, arguments = "job.toml", []
+    if form.schema or form.steps:
         (folder / "schema.json").write_text(json.dumps(SCHEMA))
+    if form.schema:
         arguments += ["--schema", "schema.json"]
     return [name, "--processes", str(form.processes), *arguments], prompts
 

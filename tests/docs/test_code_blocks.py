@@ -8,9 +8,9 @@ The language of a block says how it is run. A comment directly above it changes 
     <!-- not run: REASON -->    skip the block
 
 `python` blocks of a page share one namespace and, if they await outside of a function, one asyncio event
-loop, as in a notebook. `sh` blocks share one folder, `toml` blocks are loaded as settings, and `json` blocks
-are parsed. Only `pip install -e FOLDER` is not run but simulated: the folder's sources are put on the path,
-with the metadata that an installer would write.
+loop, as in a notebook. `sh` blocks share one folder, `toml` blocks are loaded as settings, unless they are
+job files, and `json` blocks are parsed. Only `pip install -e FOLDER` is not run but simulated: the folder's
+sources are put on the path, with the metadata that an installer would write.
 
 `nox -s docs` runs all pages; `python tests/docs/test_code_blocks.py PAGE` runs one in the current folder.
 """
@@ -174,6 +174,8 @@ def _load(text: str) -> None:
     from headrace.settings import load_settings
 
     table = tomllib.loads(text)
+    if "input" in table:
+        return  # a job file; a shell block runs it
     name = "pyproject.toml" if {"tool", "project"} & table.keys() else "headrace.toml"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, name).write_text(text, encoding="utf-8")

@@ -19,8 +19,9 @@ import headrace
 import headrace.bulk
 import headrace.plugins
 from headrace import errors
-from headrace.bulk.output_line import encode_line
+from headrace.bulk.output_line import LineNotes, encode_line
 from headrace.calls import Outcome
+from headrace.cli.job_keys import JOB_KEYS, REQUEST_KEYS, STEP_KEYS
 from headrace.cli.main import cli
 from headrace.client.api_methods import ApiMethods
 from headrace.pipeline import hookspecs
@@ -222,6 +223,30 @@ def test_every_member_of_an_output_line_is_documented() -> None:
     for name in ("response", "error", "headrace"):
         expected |= {f"{name}.{member}" for member in line[name]}
     assert {row[0].strip("`") for row in rows(section(page("output-format.md"), "## A line"))} == expected
+
+
+def test_every_member_of_a_line_with_steps_is_documented() -> None:
+    documented = {
+        row[0].strip("`").removeprefix("headrace.")
+        for heading in ("## A line", "## A line of a job with steps")
+        for row in rows(section(page("output-format.md"), heading))
+        if row[0].startswith("`headrace.")
+    }
+    members = {field.name for field in msgspec.structs.fields(LineNotes)}
+    assert members - {"step", "request"} == documented  # these two are in the journal of the steps
+
+
+# job-files.md
+
+
+def test_every_key_of_a_job_file_is_documented() -> None:
+    for heading, keys in (("## The job", set(JOB_KEYS) - set(REQUEST_KEYS)), ("## A step", set(STEP_KEYS))):
+        found = {
+            key
+            for row in rows(section(page("job-files.md"), heading))
+            for key in re.findall(r"`(\w+)`", row[0])
+        }
+        assert found - {"step"} == keys
 
 
 # calls.md

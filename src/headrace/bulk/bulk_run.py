@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from typing import cast
 
 import anyio
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
+from headrace.bulk.call_feed import CallFeed
 from headrace.bulk.chosen_items import ChosenItems
 from headrace.bulk.executor import Executor
 from headrace.bulk.hung_calls import drop_hung_calls
@@ -18,7 +20,8 @@ from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
-from headrace.bulk.run_task import RunTask
+from headrace.bulk.row_calls import RowCalls, SingleCall
+from headrace.bulk.run_task import CallTask, RunTask
 from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
 from headrace.errors import DeadlineExceeded, InputError, WorkerLost
@@ -64,6 +67,7 @@ class BulkRun:
             no deadline.
         summary: The totals to update; None for new ones.
         notify: Called with a line of text while a stop waits for calls; by default it is logged as a warning.
+        calls: Decides which calls a row needs; None for one call per row.
 
     Attributes:
         summary: The totals, updated during the run.
@@ -80,6 +84,7 @@ class BulkRun:
         deadline: float | None = None,
         summary: Summary | None = None,
         notify: Callable[[str], None] = _log.warning,
+        calls: RowCalls | None = None,
     ) -> None:
         self._task = task
         self._notify = notify
@@ -89,7 +94,15 @@ class BulkRun:
         self._stopping = anyio.Event()
         self._pending = PendingResults()
         self._check = total if isinstance(total, InputCheck) else None
-        self._feed = ItemFeed(task, journal, self._pending, self._stopping, self._check)
+        if calls is None:
+            calls = SingleCall(cast(CallTask, task), journal)
+        self._calls = calls
+        feed_arguments = (task.source, calls, journal, self._pending, self._stopping, self._check)
+        self._feed: ItemFeed
+        if calls.is_single:
+            self._feed = ItemFeed(*feed_arguments)
+        else:
+            self._feed = CallFeed(*feed_arguments, finish=self._finish)
         self.summary: Summary = Summary(0) if summary is None else summary
         self.summary.total = total if isinstance(total, int) else 0
         self.on_stored: Callable[[], None] = lambda: None
@@ -129,7 +142,7 @@ class BulkRun:
         finally:
             summary.elapsed = anyio.current_time() - started
             self._count()
-            await self._journal.sync()
+            await self._sync()
         return summary
 
     async def _check_rest(self) -> None:
@@ -179,7 +192,7 @@ class BulkRun:
                 return
             pause, pending.pause = pending.pause, None
             if pause is None:
-                if not self._feed.cut_short:
+                if not self._feed.has_more:
                     return
                 continue  # the error concerned these items only
             left = waited_since + self._wait_for_endpoint - anyio.current_time()
@@ -198,28 +211,41 @@ class BulkRun:
 
         def handle(results: list[ItemResult]) -> None:
             self._store(self._pending.add(results))
+            self._feed.take_back(len(results))
             self._count()
             self.summary.elapsed = anyio.current_time() - started
 
         async with task_group() as group:
             group.start_soon(self._sync_regularly)
+            group.start_soon(self._feed.read_ahead)
             with anyio.CancelScope() as calls:
                 group.start_soon(drop_hung_calls, executor, self._stopping, calls, self._notify)
                 await executor.work(self._feed.items(), handle)
             group.cancel_scope.cancel()
-        self._store(self._pending.end_pass(exhausted=not self._feed.cut_short))
+        self._store(self._pending.end_pass(exhausted=not self._feed.has_more))
 
     async def _sync_regularly(self) -> None:
         while True:
             await anyio.sleep(_SYNC_INTERVAL)
-            await self._journal.sync()
+            await self._sync()
+
+    async def _sync(self) -> None:
+        await self._calls.sync()
+        await self._journal.sync()
 
     def _store(self, results: list[ItemResult]) -> None:
-        """Write the lines first, then count: an item is done when its line is written."""
-        self._journal.append(
-            [result.index for result in results], b"".join([result.line for result in results])
-        )
+        """Write what the calls have brought; the rows that need further calls get them."""
+        rows, calls = self._calls.handle(results)
         for result in results:
-            self._feed.finish(result.index)
-            self.summary.add(result)
+            self.summary.add_call(result)
+        for call in calls:
+            self._feed.add_call(call)
+        self._finish(rows)
+
+    def _finish(self, rows: list[ItemResult]) -> None:
+        """Write the lines first, then count: an item is done when its line is written."""
+        self._journal.append([row.index for row in rows], b"".join([row.line for row in rows]))
+        for row in rows:
+            self._feed.finish(row.index)
+            self.summary.add_item(row)
         self.on_stored()

@@ -1,20 +1,40 @@
-"""The items of an input that have chosen ids."""
+"""The items of an input that a user has chosen: by their ids, or by a condition over their columns."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
 from headrace._support.text import also_named, quoted
+from headrace.bulk.row_filter import FILTER, RowFilter
 from headrace.bulk.sources import Item, RowSource, Source, SourceKind
 from headrace.errors import InputError
 
 Only: TypeAlias = Literal["failed"] | os.PathLike[str] | Iterable[str]
-"""Which items are sent: "failed" ones again, those of a file with one id per line, or those of a list."""
+"""Which items are sent: "failed" ones again, those of a file with one id per line, those of a list, or
+``"filter:…"`` with a condition over the columns."""
+
+
+class Choice(Protocol):
+    """Which items are chosen; `check_known` refuses a choice that does not fit to the source."""
+
+    def check_known(self, source: Source | RowSource, /) -> None: ...
+    def contains(self, item: Item, /) -> bool: ...
+
+
+def as_choice(only: Only | None) -> Choice | None:
+    """What ``only`` chooses; None if it chooses no rows.
+
+    Raises:
+        InputError: It cannot be read, or chooses nothing.
+    """
+    if isinstance(only, str) and only.startswith(FILTER):
+        return RowFilter(only.removeprefix(FILTER))
+    return ChosenIds.of(only)
 
 
 @attrs.frozen
@@ -40,8 +60,8 @@ class ChosenIds:
             return None
         if isinstance(only, str):
             raise InputError(
-                f'only={quoted(only)}: must be "failed", a list of ids, or the Path of a file with one id '
-                "per line"
+                f'only={quoted(only)}: must be "failed", "filter:" and a condition, a list of ids, or the '
+                "Path of a file with one id per line"
             )
         if isinstance(only, os.PathLike):
             file = Path(only)
@@ -52,6 +72,10 @@ class ChosenIds:
             where = "only=" if chosen.file is None else f"only={chosen.file}"
             raise InputError(f"{where}: contains no ids; add at least one")
         return chosen
+
+    def contains(self, item: Item) -> bool:
+        """Whether an item is chosen."""
+        return item.id in self.lines
 
     def check_known(self, source: Source | RowSource) -> None:
         """Read the whole input, and raise `InputError` if it lacks some of the ids."""
@@ -91,26 +115,28 @@ def _read(file: Path) -> list[str]:
 
 
 class ChosenItems:
-    """The items of a source with chosen ids, as the input of a `Task`.
+    """The chosen items of a source, as the input of a `Task`.
 
     Args:
         source: The source.
-        ids: The ids; all must be in the source.
+        choice: Which items.
 
     Raises:
-        InputError: An id is unknown, or a row of the source is not valid. The whole source is read.
+        InputError: The choice does not fit to the source, like an unknown id, or a row of the source is not
+            valid. The whole source may be read.
     """
 
-    def __init__(self, source: Source | RowSource, ids: ChosenIds) -> None:
+    def __init__(self, source: Source | RowSource, choice: Choice) -> None:
         if isinstance(source, RowSource) and not source.repeatable:
             raise InputError("only=: needs rows that can be read twice, like a list or a file")
-        ids.check_known(source)
+        choice.check_known(source)
         self._source = source
-        self._ids = ids.lines
+        self._choice = choice
         self.name: str = source.name
         self.kind: SourceKind = source.kind
         self.id_column: str | None = source.id_column
         self.binary_columns: frozenset[str] = source.binary_columns
+        self.columns: list[str] = source.columns
 
     def where(self, line: int) -> str:
         """See `Source.where`."""
@@ -118,7 +144,7 @@ class ChosenItems:
 
     def items(self) -> Iterator[Item]:
         """The chosen items, in the order of the source."""
-        return (item for item in self._source.items() if item.id in self._ids)
+        return filter(self._choice.contains, self._source.items())
 
     def check_unchanged(self) -> None:
         """See `Source.check_unchanged`."""

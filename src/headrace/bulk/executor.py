@@ -16,7 +16,7 @@ from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome, Request
 from headrace.client import Client
-from headrace.errors import InputError
+from headrace.errors import HeadraceError
 
 
 @attrs.define(eq=False)
@@ -25,19 +25,20 @@ class WorkItem:
 
     If no request can be made for the item, the error is passed in its place. Reading ``request`` raises it,
     so the item fails without a call, like a call whose request is not valid. ``digest`` is that of its row,
-    see `Task.digest`.
+    see `Task.digest`. ``step`` is the place of its step in a job with steps, from 0.
     """
 
     index: int
     id: str
-    _request: Request | InputError
+    _request: Request | HeadraceError
     number: int = 0
     digest: int = 0
+    step: int = 0
 
     @property
     def request(self) -> Request:
-        """The request; raises `InputError` if there is none."""
-        if isinstance(self._request, InputError):
+        """The request; raises the error if there is none."""
+        if isinstance(self._request, HeadraceError):
             raise self._request
         return self._request
 
@@ -84,6 +85,7 @@ class LocalExecutor:
         choices: The allowed answers; empty for any.
         max_in_flight: Maximum number of calls at once; None for the client's limit.
         fail_on: The finish reasons that make an item fail; see `headrace.bulk.run`.
+        step_choices: The allowed answers of each step, in place of ``choices``; empty without steps.
     """
 
     def __init__(
@@ -92,9 +94,10 @@ class LocalExecutor:
         choices: Sequence[str] = (),
         max_in_flight: int | None = None,
         fail_on: Set[str] = DEFAULT_FAIL_ON,
+        step_choices: Sequence[Sequence[str]] = (),
     ) -> None:
         self._client = client
-        self._choices = choices
+        self._choices = step_choices or (choices,)
         self._fail_on = fail_on
         self._max_in_flight = max_in_flight
 
@@ -122,7 +125,7 @@ class LocalExecutor:
 class _ResultBuffer:
     """Results that are not handled yet."""
 
-    def __init__(self, handle: ResultHandler, choices: Sequence[str], fail_on: Set[str]) -> None:
+    def __init__(self, handle: ResultHandler, choices: Sequence[Sequence[str]], fail_on: Set[str]) -> None:
         self._handle = handle
         self._choices = choices
         self._fail_on = fail_on
@@ -134,7 +137,8 @@ class _ResultBuffer:
     def add(self, outcome: Outcome) -> None:
         """Add the result of an item."""
         item: WorkItem = outcome.item
-        result = item_result(item.index, item.id, outcome, self._choices, self._fail_on, item.digest)
+        choices = self._choices[item.step]
+        result = item_result(item.index, item.id, outcome, choices, self._fail_on, item.digest)
         result.number = item.number
         self._results.append(result)
         if len(self._results) == _BATCH or result.may_pause_drawing:

@@ -1,4 +1,4 @@
-"""Draws the items of a run: makes their requests, and keeps those that are not finished."""
+"""Draws the items of a run, and keeps those that are not finished."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anyio
-import attrs
 
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
-from headrace.bulk.run_task import RunTask
-from headrace.bulk.sources import Item
-from headrace.calls import Request
+from headrace.bulk.row_calls import RowCalls
+from headrace.bulk.sources import Item, TaskInput
 from headrace.errors import InputError
 
 
@@ -25,7 +23,8 @@ class ItemFeed:
     items may be drawn. An error of the input ends the run, after the items before it.
 
     Args:
-        task: Makes the requests, and has the input.
+        source: The input.
+        calls: Makes the first call of each row.
         journal: Knows what is done.
         pending: Decides whether items may be drawn.
         stopping: Set if the run must stop.
@@ -37,31 +36,48 @@ class ItemFeed:
 
     def __init__(
         self,
-        task: RunTask,
+        source: TaskInput,
+        calls: RowCalls,
         journal: ResultStore,
         pending: PendingResults,
         stopping: anyio.Event,
         check: InputCheck | None,
     ) -> None:
-        self._task = task
+        self._calls = calls
         self._journal = journal
         self._pending = pending
         self._stopping = stopping
         self._check = None if check is None or check.reads_ahead else check
-        source = task.source
         self._is_async = getattr(source, "is_async", False)
         self._input: Any = source.async_items() if self._is_async else iter(source.items())  # type: ignore[attr-defined]
         self._drawn: dict[int, WorkItem] = {}
+        self._has_further = False
         self.cut_short: bool = False
 
     def items(self) -> Any:
         """The items of a pass: an iterator, or an async iterator for an async input."""
-        self.cut_short = False
+        self.cut_short = self._has_further = False
         return self._async_items() if self._is_async else self._items()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another pass is needed, once no call is in flight."""
+        return self.cut_short or self._has_further
 
     def finish(self, index: int) -> None:
         """Forget an item whose result was written."""
         del self._drawn[index]
+
+    def add_call(self, work_item: WorkItem) -> None:
+        """Add the next call of a row that was drawn; it is drawn in the next pass."""
+        self._drawn[work_item.index] = work_item
+        self._has_further = True
+
+    async def read_ahead(self) -> None:
+        """Read the input while an executor waits; see `CallFeed`."""
+
+    def take_back(self, number: int) -> None:
+        """Note that the results of this many calls have come; see `CallFeed`."""
 
     def _items(self) -> Iterator[WorkItem]:
         yield from self._unfinished()
@@ -75,12 +91,12 @@ class ItemFeed:
                 return
             if item is None:
                 return
-            if not self._journal.is_done(item):
-                yield self._draw(item)
+            if not self._journal.is_done(item) and (work_item := self._draw(item)) is not None:
+                yield work_item
 
     async def _async_items(self) -> AsyncIterator[WorkItem]:
-        for work_item in self._unfinished():
-            yield work_item
+        for unfinished in self._unfinished():
+            yield unfinished
         while not self._must_stop():
             try:
                 item = await anext(self._input, None)
@@ -91,8 +107,8 @@ class ItemFeed:
                 return
             if item is None:
                 return
-            if not self._journal.is_done(item):
-                yield self._draw(item)
+            if not self._journal.is_done(item) and (work_item := self._draw(item)) is not None:
+                yield work_item
 
     def _unfinished(self) -> Iterator[WorkItem]:
         for work_item in list(self._drawn.values()):
@@ -114,15 +130,13 @@ class ItemFeed:
         self.cut_short = self._pending.stops_drawing or self._stopping.is_set()
         return self.cut_short
 
-    def _draw(self, item: Item) -> WorkItem:
-        request: Request | InputError
-        try:
-            request = self._task.request(item)
-            if self._journal.was_removed(item):  # a cache may hold the answer that failed
-                request = attrs.evolve(request, fresh=True)
-        except InputError as error:  # concerns this item only
-            request = error
-        index, digest = item.index + self._journal.first_index, self._task.digest(item)
-        work_item = WorkItem(index, item.id, request, self._pending.begin(), digest)
-        self._drawn[index] = work_item
+    def _draw(self, item: Item) -> WorkItem | None:
+        """The first call of an item; None if it needs none."""
+        work_item = self._calls.first(item)
+        assert isinstance(work_item, WorkItem)
+        return self._begin(work_item)
+
+    def _begin(self, work_item: WorkItem) -> WorkItem:
+        work_item.number = self._pending.begin()
+        self._drawn[work_item.index] = work_item
         return work_item

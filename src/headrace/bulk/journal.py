@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
@@ -26,6 +26,9 @@ from headrace.bulk.output_path import cannot_be_written, check_output, real_path
 from headrace.bulk.run_lock import lock_file, lock_run
 from headrace.bulk.sources import Item
 from headrace.errors import JournalError
+
+if TYPE_CHECKING:
+    from headrace.bulk.steps.steps_journal import StepsJournal
 
 _UNKNOWN = 0
 """The digest of a line that has none."""
@@ -52,6 +55,7 @@ class Journal:
         failed: The number of items whose line held an error when the journal was entered.
         first_index: The lowest index that no line has.
         spent: Cost in USD of the earlier sessions, including removed lines.
+        steps: The journal of the steps, for a job with steps.
 
     Raises:
         JournalError: On entering: the output is not a regular file, another process works on the run, the
@@ -79,6 +83,7 @@ class Journal:
         self.failed: int = 0
         self.first_index: int = 0
         self.spent: Decimal = Decimal(0)
+        self.steps: StepsJournal | None = None
 
     def __enter__(self) -> Self:
         check_output(self.path)
@@ -102,6 +107,11 @@ class Journal:
     ) -> None:
         self._file.close()
         os.close(self._lock)
+
+    @property
+    def sidecar(self) -> int:
+        """The descriptor of the sidecar, while the journal is entered."""
+        return self._lock
 
     def _open_output(self, opened: ExitStack) -> LineFile:
         """Open the output and lock it; ``opened`` closes it."""

@@ -48,6 +48,10 @@ class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
     ``digest`` is a checksum of the row, by which a resumed run finds rows that have changed. ``fingerprint``
     is not in the file: in a run that was continued with another prompt or model, it is the number, from 1, of
     what the line was made with; see `read_fingerprints`. It is 0 in all other runs.
+
+    A line of a job with steps has ``steps``, the answers by their columns. Its times, costs and tokens are
+    the sums of all steps; ``cost_in_steps`` is the part that lines of the steps journal hold. Such a line has
+    ``step``, the name of its step, and ``request``, a digest of the request.
     """
 
     attempts: Annotated[int, msgspec.Meta(ge=0)]
@@ -58,6 +62,12 @@ class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
     answer: Any = None
     digest: int = 0
     fingerprint: int = 0
+    steps: dict[str, Any] | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_in_steps: Decimal | None = None
+    step: str | None = None
+    request: str | None = None
 
 
 class OutputLine(msgspec.Struct, gc=False):
@@ -90,6 +100,29 @@ class OutputLine(msgspec.Struct, gc=False):
         if self.error is not None or self.response is None:
             return None
         return self.text if self.headrace.answer is None else self.headrace.answer
+
+    @property
+    def steps(self) -> dict[str, Any] | None:
+        """The answers of a job's steps by their columns, null for a skipped step; None without steps."""
+        return self.headrace.steps
+
+    @property
+    def members(self) -> dict[str, Any] | None:
+        """The answer as columns of a table; None for an answer that is no object.
+
+        A job with steps has a column for each step. A typed answer of a step has one for each member, like
+        ``verdict.score``.
+        """
+        if self.headrace.steps is None:
+            answer = self.answer
+            return answer if isinstance(answer, dict) else None
+        found: dict[str, Any] = {}
+        for column, answer in self.headrace.steps.items():
+            if isinstance(answer, dict):
+                found |= {f"{column}.{name}": value for name, value in answer.items()}
+            else:
+                found[column] = answer
+        return found
 
     @property
     def text(self) -> str | None:
@@ -125,6 +158,7 @@ class OutputLine(msgspec.Struct, gc=False):
 class _EntryNotes(msgspec.Struct, gc=False):
     cost: Decimal | None = None
     possible_cost: Decimal | None = None
+    cost_in_steps: Decimal | None = None
     digest: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
 
 
@@ -153,9 +187,17 @@ class JournalEntry(msgspec.Struct):
 
     @property
     def spent(self) -> Decimal:
-        """The item's cost in USD, including the maximum for attempts of unknown cost."""
-        amounts = (self.headrace.cost, self.headrace.possible_cost)
-        return sum((each for each in amounts if each is not None and each.is_finite()), Decimal(0))
+        """The item's cost in USD, including the maximum for attempts of unknown cost.
+
+        What the steps journal holds is left out, because it is counted there.
+        """
+        notes = self.headrace
+        return finite_sum(notes.cost, notes.possible_cost) - finite_sum(notes.cost_in_steps)
+
+
+def finite_sum(*amounts: Decimal | None) -> Decimal:
+    """The sum of the amounts that are known."""
+    return sum((each for each in amounts if each is not None and each.is_finite()), Decimal(0))
 
 
 def _index_of(id: str) -> int | None:
@@ -188,6 +230,13 @@ def _plain(answer: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+def encode_output_line(line: OutputLine) -> bytes:
+    """A line that was read with `decode_line` and then changed, with its line feed."""
+    return _encode(line) + b"\n"
+
+
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 _DEEPEST = 100

@@ -26,6 +26,11 @@ def sidecar_of(out: str | os.PathLike[str]) -> Path:
     return Path(f"{os.path.realpath(out)}.journal")
 
 
+def steps_journal_of(out: str | os.PathLike[str]) -> Path:
+    """The journal of the steps of an output: beside the real file, as its sidecar is."""
+    return Path(f"{os.path.realpath(out)}.steps")
+
+
 def check_output(out: Path) -> None:
     """Check that an output is a regular file, or can be created as one.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ import anyio.to_thread
 import attrs
 
 from headrace.bulk.bulk_run import BulkRun
-from headrace.bulk.chosen_items import ChosenIds, ChosenItems, Only
+from headrace.bulk.chosen_items import ChosenItems, Only, as_choice
 from headrace.bulk.executor import Executor, LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
@@ -24,15 +24,21 @@ from headrace.bulk.prompts import PromptLike
 from headrace.bulk.result import Result
 from headrace.bulk.run_lock import set_aside
 from headrace.bulk.run_output import STDOUT, lines_path, table_of
-from headrace.bulk.run_task import RunTask
+from headrace.bulk.run_task import CallTask
 from headrace.bulk.sources import IdFunction, RowsLike, RowSource, Source, as_input
 from headrace.bulk.stdout_lines import StdoutLines
+from headrace.bulk.steps import Step, StepCalls, StepsJournal, StepTask
 from headrace.bulk.tables import Table, is_table
 from headrace.bulk.task import Task
 from headrace.client import Client
 from headrace.errors import InputError
 
 T = TypeVar("T", bound=Table)
+
+_BESIDE_STEPS = ("on_missing", "fail_on", "tags", "priority")
+"""The arguments of a `Task` that a run with steps has for all steps together."""
+
+_NOT_GIVEN: tuple[Any, ...] = (None, 0, (), {}, [])
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +48,7 @@ class PreparedRun:
     Nothing was written either. ``out`` is the file of the lines; None for stdout.
     """
 
-    task: RunTask
+    task: CallTask | StepTask
     check: InputCheck
     source: Source | RowSource
     out: Path | None
@@ -97,11 +103,22 @@ class PreparedRun:
                 changed = {item.id for item in items if self.check.has_changed(item, journal)}
                 journal.remove(changed.__contains__)
             self.check.compare(journal)
-            yield journal
+            if not isinstance(self.task, StepTask):
+                yield journal
+                return
+            with StepsJournal(self.out, journal.sidecar) as steps:
+                journal.steps = steps
+                journal.spent += steps.spent
+                yield journal
 
     def begin(self, journal: Journal | MemoryJournal | StdoutLines, **options: Any) -> BulkRun:
         """A session over the checked input; ``options`` are those of `BulkRun`."""
-        return BulkRun(self.task, journal, self.check, **options)
+        if not isinstance(self.task, StepTask):
+            return BulkRun(self.task, journal, self.check, **options)
+        calls = StepCalls(self.task, journal, journal.steps if isinstance(journal, Journal) else None)
+        bulk = BulkRun(self.task, journal, self.check, calls=calls, **options)
+        bulk.summary.steps = calls.counts
+        return bulk
 
     def result(self, journal: Journal | MemoryJournal | StdoutLines) -> Result:
         """The result of the session, with totals of zero. That of a run to stdout has no answers."""
@@ -120,7 +137,11 @@ class PreparedRun:
     ) -> Executor:
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, journal.spent)
-        return LocalExecutor(client, self.task.choices, max_in_flight, self.task.fail_on)
+        task = self.task
+        if not isinstance(task, StepTask):
+            return LocalExecutor(client, task.choices, max_in_flight, task.fail_on)
+        choices = [step.task.choices for step in task.steps]
+        return LocalExecutor(client, (), max_in_flight, task.fail_on, choices)
 
     def process_executor(
         self,
@@ -132,15 +153,15 @@ class PreparedRun:
     ) -> ProcessExecutor:
         """An executor over worker processes; see `ProcessExecutor`."""
         task = self.task
+        tasks = [step.task for step in task.steps] if isinstance(task, StepTask) else [task]
         return ProcessExecutor(
             make_client,
             processes,
             max_in_flight,
-            task.choices,
-            task.answer,
-            on_event,
-            journal.spent,
-            task.fail_on,
+            on_event=on_event,
+            spent=journal.spent,
+            fail_on=task.fail_on,
+            steps=[(each.choices, each.answer) for each in tasks],
         )
 
     def write_table(self) -> bool:
@@ -186,6 +207,7 @@ def prepare_run(
     limit: int | None = None,
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
+    steps: Sequence[Step] | None = None,
     **arguments: Any,
 ) -> PreparedRun:
     """Check the arguments of a run and the beginning of its input.
@@ -200,21 +222,23 @@ def prepare_run(
         limit: How many items.
         table: The table.
         only: Which items; "failed" means nothing here, see `PreparedRun.open_journal`.
+        steps: The steps of a job; None for one call per row.
         **arguments: The other arguments of a `Task`; None for the default of one.
 
     Raises:
         InputError: The input, the prompt, the ids or the table is not valid.
         JournalError: The output is not a file that can be written.
     """
-    path, ids = None if out is None else lines_path(out), ChosenIds.of(only)
+    path, choice = None if out is None else lines_path(out), as_choice(only)
     items = as_input(source, id_column, limit, encoding)
     checked = checked_table(out, path, table, items, Table)
-    task = Task(
-        items if ids is None else ChosenItems(items, ids),
-        prompt,
-        model,
-        **{name: value for name, value in arguments.items() if value is not None},
-    )
+    chosen = items if choice is None else ChosenItems(items, choice)
+    given = {name: value for name, value in arguments.items() if value is not None}
+    task: Task | StepTask
+    if steps is None:
+        task = Task(chosen, prompt, model, **given)
+    else:
+        task = StepTask(chosen, steps, model, **_arguments_beside_steps(given, prompt))
     check = InputCheck(task)
     check.advance(FIRST_PART, only_fetched=True)
     return PreparedRun(
@@ -225,6 +249,17 @@ def prepare_run(
         to_stdout=out is not None and os.fspath(out) == STDOUT,
         table=checked,
     )
+
+
+def _arguments_beside_steps(given: Mapping[str, Any], prompt: PromptLike | None) -> Mapping[str, Any]:
+    """The arguments of a run with steps; raises `InputError` for one that only a step may have."""
+    of_run = {name: value for name, value in given.items() if name in _BESIDE_STEPS}
+    others = {"prompt": prompt, **given}
+    of_step = [name for name, value in others.items() if name not in of_run and value not in _NOT_GIVEN]
+    if of_step:
+        names = ", ".join(f"{name}=" for name in of_step)
+        raise InputError(f"steps=: each step has its own requests; leave out {names}, or give them to a step")
+    return of_run
 
 
 def checked_table(

@@ -67,6 +67,8 @@ class ProcessExecutor:
         on_event: Called with the name and data of the events that policies of the workers emit.
         spent: Cost of earlier sessions of the run, in USD.
         fail_on: The finish reasons that make an item fail; see `headrace.bulk.run`.
+        steps: The choices and the type of the answers of each step, in place of ``choices`` and ``answer``;
+            empty for a run without steps.
 
     Raises:
         SettingsError: An argument cannot be pickled, or there are fewer calls than processes.
@@ -82,6 +84,7 @@ class ProcessExecutor:
         on_event: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
         spent: Decimal = _NOTHING,
         fail_on: Set[str] = DEFAULT_FAIL_ON,
+        steps: Sequence[tuple[Sequence[str], ResponseFormat | None]] = (),
     ) -> None:
         if not 1 <= processes <= max_in_flight:
             raise SettingsError(
@@ -91,10 +94,12 @@ class ProcessExecutor:
             make_client,
             "a functools.partial(headrace.Client, …), or a function of a module that makes the client",
         )
-        self._answer = pickle_for_worker(
-            None if answer is None else answer.kind, "a class that a module defines as answer="
-        )
-        self._choices = list(choices)
+        steps = steps or [(choices, answer)]
+        self._answers = [
+            pickle_for_worker(None if each is None else each.kind, "a class that a module defines as answer=")
+            for _, each in steps
+        ]
+        self._choices = [list(each) for each, _ in steps]
         self._fail_on = sorted(fail_on)
         self._on_event = on_event
         self._spent = spent
@@ -157,6 +162,9 @@ class ProcessExecutor:
         try:
             while results := await self._next_results():
                 handle(results)
+                if self._exhausted:  # the results may have made further calls
+                    self._exhausted = False
+                    self._notify_waiters()
         finally:
             self._items, self._exhausted = iter(()), True
 
@@ -204,7 +212,7 @@ class ProcessExecutor:
             worker.share,
             self._choices,
             self._fail_on,
-            self._answer,
+            self._answers,
             *current_event_loop(),
         )
         try:
@@ -289,7 +297,7 @@ def _worker_item(item: WorkItem) -> WorkerItem:
     content = None if request.body is None else encode_body(request.body)
     return WorkerItem(
         *(item.index, item.id, request.path, request.method, content, request.fresh),
-        *(dict(request.tags), request.priority, item.digest),
+        *(dict(request.tags), request.priority, item.digest, item.step),
     )
 
 

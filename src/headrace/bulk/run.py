@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from headrace.bulk.prompts.media_columns import ColumnNames
 from headrace.bulk.run_handle import Run, Session
 from headrace.bulk.sources import IdFunction, RowsLike
 from headrace.bulk.sources.urls import is_url
+from headrace.bulk.steps import Step
 from headrace.bulk.task import OnMissing
 from headrace.client import Client
 from headrace.errors import SettingsError
@@ -63,6 +64,7 @@ def run(
     processes: int = 1,
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
+    steps: Sequence[Step] | None = None,
     progress: Progress = None,
     task: Literal["chat", "embed"] = "chat",
     column: str | None = None,
@@ -145,11 +147,15 @@ def run(
             ``.parquet``; see `write_table`. It is written also if this call is cancelled.
         only: Which items are sent: "failed" is the same as ``retry_failed``. The `pathlib.Path` of a file
             with one id per line, or a list of ids, chooses these items; those that are done stay done, and
-            all others are neither sent nor counted. The whole input is read before anything is sent.
+            all others are neither sent nor counted. ``"filter:price > 10"`` chooses the rows for which the
+            condition is true. The whole input is read before anything is sent.
         progress: How the progress is shown. A function is called with a copy of the totals, at most ten times
             a second and once at the end; an exception of it cancels the calls in flight and ends the run,
             and what is done stays in the output. "auto" shows a table in a notebook, a bar on stderr at a
             terminal if rich is installed, else a line on stderr every five seconds. None shows nothing.
+        steps: The steps of a job, each a `Step` with its own prompt, in place of ``prompt`` and the other
+            arguments that make a request. A row gets one line, with the answers of all its steps. Each answer
+            is also kept in ``OUT.steps`` before the next step begins, so no step is paid twice.
         task: "chat" sends a prompt for each row. "embed" embeds the texts of a column, many in one request;
             ``out`` and ``table`` may then end in ``.parquet`` or ``.npy``, and the arguments of prompts,
             answers, media and processes do not apply.
@@ -201,6 +207,7 @@ def run(
         "column": column,
         "dimensions": dimensions,
         "batch_size": batch_size,
+        "steps": steps,
     }
     journal_options: dict[str, Any] = {
         "retry_failed": retry_failed or (isinstance(only, str) and only == "failed"),

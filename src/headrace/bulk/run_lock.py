@@ -48,6 +48,9 @@ _DESCRIPTIONS = {
     "task": "the task",
     "column": "the column of the texts",
     "dimensions": "the length of the vectors",
+    "steps": "the steps",
+    "when": "the condition",
+    "output": "the output column",
 }
 
 
@@ -209,7 +212,8 @@ def _refusal(out: Path, key: str, old: Mapping[str, Any], new: Mapping[str, Any]
     ways = "begin a new output with fresh=True"
     if key not in {"id_column", "input"}:
         ways = f"keep what is done with keep_done=True, or {ways}"
-    what = _DESCRIPTIONS.get(key, key)
+    step, _, member = key.rpartition(".")
+    what = _DESCRIPTIONS.get(member, member) + (f" of step {step}" if step else "")
     return f"{out}: {what} changed since this journal began{change}; put it back, {ways}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from decimal import Decimal
 from html import escape
 
@@ -46,6 +47,23 @@ class FailureGroup:
         return " ".join(str(part) for part in parts if part is not None)
 
 
+@attrs.define
+class StepCounts:
+    """What became of a step of a job in this session.
+
+    Attributes:
+        done: Rows for which it was answered.
+        failed: Rows for which it failed.
+        skipped: Rows whose condition was false.
+        reused: Rows whose answer was there from an earlier session.
+    """
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reused: int = 0
+
+
 @attrs.define(eq=False, repr=False)
 class Summary:
     """The totals of a run. All but the first four count this session only.
@@ -69,6 +87,7 @@ class Summary:
         latencies: Seconds of each answered call, including waits and retries.
         waiting: Why nothing is sent now; empty while calls are sent.
         stopped_by: The error that ended the session early, or the word "interrupt"; None otherwise.
+        steps: What became of each step of a job with steps, by its name; empty without steps.
     """
 
     total: int
@@ -88,6 +107,7 @@ class Summary:
     latencies: LatencyHistogram = attrs.field(factory=LatencyHistogram)
     waiting: str = ""
     stopped_by: HeadraceError | str | None = None
+    steps: Mapping[str, StepCounts] = attrs.field(factory=dict, kw_only=True)
     _groups: dict[tuple[str, int | None, str | None], FailureGroup] = attrs.field(factory=dict, init=False)
 
     def __repr__(self) -> str:
@@ -164,7 +184,12 @@ class Summary:
         return (self.succeeded + self.failed) / self.elapsed if self.elapsed else 0.0
 
     def add(self, result: ItemResult) -> None:
-        """Count a result that has a line."""
+        """Count the only call of an item, and the item."""
+        self.add_call(result)
+        self.add_item(result)
+
+    def add_call(self, result: ItemResult) -> None:
+        """Count a call; of an item with several, each is counted."""
         self.retries += max(result.attempts - 1, 0)
         if result.answered:
             self.latencies.add(result.elapsed)
@@ -174,6 +199,9 @@ class Summary:
         if result.finish_reason is not None:
             self._count_reason(result.finish_reason, 1)
         self._spend(result.cost, result.possible_cost)
+
+    def add_item(self, result: ItemResult) -> None:
+        """Count an item that is done."""
         if result.code is None:
             self.succeeded += 1
         else:
@@ -202,6 +230,7 @@ class Summary:
             elapsed=self.elapsed,
             waiting=self.waiting,
             stopped_by=self.stopped_by,
+            steps={name: attrs.evolve(counts) for name, counts in self.steps.items()},
         )
         copy.merge(self)
         return copy

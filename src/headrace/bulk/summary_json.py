@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import msgspec
 
 from headrace.bulk.output_line import code_of
@@ -49,6 +50,7 @@ def encode_summary(summary: Summary, out: str, table: str | None = None) -> str:
         "stopped_by": _stop_reason(summary),
         "out": out,
         "table": table,
+        "steps": {name: attrs.asdict(counts) for name, counts in summary.steps.items()} or None,
     }
     if latencies.count:
         percentiles = {f"p{percent}": latencies.percentile(percent) for percent in (50, 95, 99)}

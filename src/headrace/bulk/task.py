@@ -147,13 +147,18 @@ class Task:
         binary: Set[str] = getattr(self.source, "binary_columns", frozenset())
         return MediaColumns(**{name: getattr(self, name) for name in _OF_MEDIA}, binary=binary)
 
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """The columns that a request is made of; None for the whole row, or a whole line."""
+        return None if self._requests is None else self._requests.columns
+
     def digest(self, item: Item) -> int:
         """A checksum of the part of a row that its request is made of; never 0.
 
         A done item whose digest has changed must not count as done. Of an image, a file or audio, the value
         of the cell counts. The content of a file does not, because all files would be read before a run.
         """
-        columns = None if self._requests is None else self._requests.columns
+        columns = self.columns
         if item.request is not None:
             used = encode_body(item.request.body or {})
         elif columns is None:

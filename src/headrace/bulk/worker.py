@@ -11,7 +11,8 @@ import signal
 import socket
 import sys
 from collections import deque
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import anyio
 import attrs
@@ -26,6 +27,7 @@ from headrace.bulk.worker_protocol import FrameStream, WorkerItem, WorkerReport,
 from headrace.calls import Event, Outcome
 from headrace.client import Client
 from headrace.errors import HeadraceError
+from headrace.wire.structured_output import ResponseFormat, response_format_for
 
 _SEND_INTERVAL = 0.002
 """Seconds between two frames. Waking the main process for each result would cost it three times as much."""
@@ -78,33 +80,39 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
     frames: FrameStream[list[WorkerItem]] = await frame_stream(raw_socket, list[WorkerItem])
     recorder = _EventRecorder()
     try:
-        client, answer = _client(setup), pickle.loads(setup.answer)
+        client, answers = _client(setup), [_answer(pickle.loads(each)) for each in setup.answers]
         client.observe(recorder)
     except Exception as error:
         failure = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
         await frames.send(WorkerReport(failure=failure))
         return
     fail_on = frozenset(setup.fail_on)
-    inbox, outbox = _Inbox(), _Outbox(frames, recorder)
+    inbox, outbox = _Inbox(answers), _Outbox(frames, recorder)
     async with client, anyio.create_task_group() as group:
         group.start_soon(_receive, frames, inbox, outbox, client, group.cancel_scope)
         group.start_soon(outbox.send)
 
         def finish(outcome: Outcome) -> None:
             item: WorkerItem = outcome.item
-            result = item_result(item.index, item.id, outcome, setup.choices, fail_on, item.digest)
+            choices = setup.choices[item.step]
+            result = item_result(item.index, item.id, outcome, choices, fail_on, item.digest)
             outbox.results.append(result)
             outbox.notify(client.in_flight)
 
         client.limiter.total_tokens = setup.in_flight
         with reduced_gc():
-            await client.map(inbox, answer=answer).each(finish)
+            await client.map(inbox).each(finish)
 
 
 class _Inbox:
-    """Received items that were not drawn yet; an async iterator that never ends."""
+    """Received items that were not drawn yet; an async iterator that never ends.
 
-    def __init__(self) -> None:
+    Args:
+        answers: The type of the answers of each step.
+    """
+
+    def __init__(self, answers: Sequence[ResponseFormat | None]) -> None:
+        self._answers = answers
         self._items: deque[WorkerItem] = deque()
         self._added = anyio.Event()
 
@@ -119,7 +127,9 @@ class _Inbox:
         while not self._items:
             self._added = anyio.Event()
             await self._added.wait()
-        return self._items.popleft()
+        item = self._items.popleft()
+        item.answer = self._answers[item.step]
+        return item
 
 
 class _Outbox:
@@ -148,6 +158,10 @@ class _Outbox:
             unfinished, self.unfinished = self.unfinished, None
             await self._frames.send(WorkerReport(results, events, self._in_flight, unfinished=unfinished))
             await anyio.sleep(_SEND_INTERVAL)
+
+
+def _answer(kind: Any) -> ResponseFormat | None:
+    return None if kind is None else response_format_for(kind)
 
 
 def _client(setup: WorkerSetup) -> Client:

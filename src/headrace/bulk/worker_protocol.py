@@ -21,21 +21,25 @@ T = TypeVar("T")
 class WorkerSetup(msgspec.Struct):
     """The first frame to a worker: how to make its client, and its share of the calls in flight.
 
-    ``make_client`` and ``answer``, the type of the answers, are pickled.
+    ``make_client`` is pickled, and so are ``answers``, the types of the answers. These and ``choices`` have a
+    value for each step; a run without steps counts as one step.
     """
 
     make_client: bytes
     path: list[str]
     in_flight: int
-    choices: list[str]
+    choices: list[list[str]]
     fail_on: list[str]
-    answer: bytes
+    answers: list[bytes]
     backend: str
     use_uvloop: bool
 
 
 class WorkerItem(msgspec.Struct, array_like=True, gc=False):
-    """An item for a worker: its number, its id, its request with the body as JSON, and its row's digest."""
+    """An item for a worker: number, id, request with the body as JSON, the digest of its row, and its step.
+
+    ``answer``, the type of the answer, is set by the worker, because it cannot be sent.
+    """
 
     index: int
     id: str
@@ -46,6 +50,8 @@ class WorkerItem(msgspec.Struct, array_like=True, gc=False):
     tags: dict[str, str] = {}
     priority: int = 0
     digest: int = 0
+    step: int = 0
+    answer: Any = None
 
     @property
     def request(self) -> Request:
@@ -54,6 +60,7 @@ class WorkerItem(msgspec.Struct, array_like=True, gc=False):
         return Request(
             *(body, self.path, self.method, self.id),
             tags=self.tags,
+            answer=self.answer,
             priority=self.priority,
             fresh=self.fresh,
         )

@@ -10,6 +10,7 @@ import attrs
 
 from headrace._support.text import printable
 from headrace._support.units import format_count, format_usd
+from headrace.bulk import Task
 from headrace.cli.media_preview import check_files, content_text, without_media
 from headrace.errors import InputError
 from headrace.wire.request_bodies import as_request, encode_body, encode_json, max_output_tokens
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
     from headrace.calls import Request
     from headrace.client import Client
 
-_SHOWN = 3
+SHOWN = 3
+"""How many rows are shown."""
+
 _BYTES_PER_TOKEN = 4
 """A rule of thumb for English; other languages take more tokens."""
 
 
 @attrs.define
-class _Estimate:
+class Estimate:
     """Totals of all requests: tokens, and the cost with empty answers and with the longest answers."""
 
     prompt_tokens: int = 0
@@ -58,31 +61,36 @@ class _Estimate:
 def preview(client: Client, prepared: PreparedRun) -> str:
     """The first requests, their number, and an estimate of tokens and cost; sends nothing."""
     task, total = prepared.task, prepared.check.finish()
+    assert isinstance(task, Task)
     items = total
     lines: list[str] = []
-    estimate, price = _Estimate(), price_of(client)
+    estimate, price = Estimate(), price_of(client)
     first: InputError | None = None
     for number, item in enumerate(task.source.items()):
         try:
             request = as_request(task.request(item), client.settings.model)
             check_files(request.body or {})
-            shown = _shown(request) if number < _SHOWN else []
+            shown = shown_request(request) if number < SHOWN else []
         except InputError as error:
             shown = [f"would fail: {error}"]
             first = first or error
             total -= 1
         else:
             estimate.add(request, price)
-        if number < _SHOWN:
+        if number < SHOWN:
             lines += [printable(line) for line in (f"--- {item.id}", *shown)]
     lines.append(f"{format_count(total, 'request')} would be sent to {addresses(client)}; nothing was.")
     if first is not None:
         without = format_count(items - total, "item")
         lines.append(f"{without} would fail without a call; first: {first}")
-    return "\n".join([*lines, *_figures(estimate, total)])
+    lines += figures(estimate, total)
+    if estimate.unpriced < total:
+        lines.append("  For a better estimate, --sample 20 sends 20 of the rows.")
+    return "\n".join(lines)
 
 
-def _figures(estimate: _Estimate, total: int) -> list[str]:
+def figures(estimate: Estimate, total: int) -> list[str]:
+    """The lines with the estimated tokens and cost of this many requests."""
     tokens = f"  tokens     about {estimate.prompt_tokens:,} in"
     if not estimate.unlimited:
         tokens += f", at most {estimate.output_tokens:,} out"
@@ -102,7 +110,7 @@ def _figures(estimate: _Estimate, total: int) -> list[str]:
         cost += f"; {estimate.unpriced:,} have no price"
     if estimate.with_media:
         cost += "\n  The estimate does not count the tokens of images, files and audio."
-    return [tokens, cost, "  For a better estimate, --sample 20 sends 20 of the rows."]
+    return [tokens, cost]
 
 
 def price_of(client: Client) -> Callable[[str, int, int], Decimal | None]:
@@ -124,7 +132,8 @@ def addresses(client: Client) -> str:
     return " or ".join(endpoint.base_url for endpoint in client.endpoints)
 
 
-def _shown(request: Request) -> list[str]:
+def shown_request(request: Request) -> list[str]:
+    """The lines that show a request."""
     body = dict(request.body or {})
     messages = body.pop("messages", None)
     lines = [f"{message['role']}: {_content(message)}" for message in messages or ()]

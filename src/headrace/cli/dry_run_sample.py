@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from headrace._support.units import format_duration, format_usd
-from headrace.bulk import WorkItem
+from headrace.bulk import Task, WorkItem
 from headrace.cli.dry_run import addresses
 from headrace.errors import InputError
 from headrace.replies import Reply
@@ -57,14 +57,15 @@ async def take_sample(client: Client, prepared: PreparedRun, number: int) -> str
 
 
 def _spread(prepared: PreparedRun, number: int) -> Iterator[WorkItem]:
-    total = prepared.check.finish()
+    task, total = prepared.task, prepared.check.finish()
+    assert isinstance(task, Task)
     number = min(number, total)
     wanted = {place * total // number for place in range(number)}
-    for place, item in enumerate(prepared.task.source.items()):
+    for place, item in enumerate(task.source.items()):
         if place in wanted:
             request: Request | InputError
             try:
-                request = prepared.task.request(item)
+                request = task.request(item)
             except InputError as error:
                 request = error
             yield WorkItem(item.index, item.id, request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import click
@@ -14,22 +14,22 @@ from headrace.cli import options
 if TYPE_CHECKING:
     from headrace.cli.options import Command
 
-Only: TypeAlias = Literal["failed"] | Path
+Only: TypeAlias = str | Path
 
-_IDS = "ids:"
+_IDS, _FILTER = "ids:", "filter:"
 
 
 class _Only(click.ParamType[Only]):
-    """Which items are sent: ``failed``, or ``ids:FILE``."""
+    """Which items are sent: ``failed``, ``ids:FILE`` or ``filter:CONDITION``."""
 
     name = "items"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Only:
         text = str(value)
-        if text == "failed":
-            return "failed"
+        if text == "failed" or text.startswith(_FILTER):
+            return text
         if not text.startswith(_IDS) or text == _IDS:
-            self.fail(f"{quoted(text)}: must be failed, or ids:FILE", param, ctx)
+            self.fail(f"{quoted(text)}: must be failed, ids:FILE or filter:CONDITION", param, ctx)
         return Path(text.removeprefix(_IDS))
 
 
@@ -49,9 +49,9 @@ _OPTIONS = [
     click.option(
         "--only",
         type=_Only(),
-        metavar="failed|ids:FILE",
+        metavar="failed|ids:FILE|filter:CONDITION",
         help="failed: the same as --retry-failed. ids:FILE: send only the items with these ids, one "
-        "per line.",
+        "per line. filter:CONDITION: send only rows like filter:price > 10.",
     ),
     click.option(
         "--changed",
@@ -78,7 +78,7 @@ class OutputArguments:
     Args:
         out: The output.
         table: The table, or None.
-        only: The file with the ids of the items to send; None for all items.
+        only: The file with the ids of the items to send, or a filter; None for all items.
         retry_failed: Whether failed items are sent again.
         resend_changed: Whether changed rows are sent again.
         keep_done: Whether done items stay although the run has changed.
@@ -87,7 +87,7 @@ class OutputArguments:
 
     out: str
     table: str | None
-    only: Path | None
+    only: Only | None
     retry_failed: bool
     resend_changed: bool
     keep_done: bool
@@ -100,7 +100,7 @@ class OutputArguments:
         return cls(
             out=values.pop("out"),
             table=values.pop("table"),
-            only=only if isinstance(only, Path) else None,
+            only=None if only == "failed" else only,
             retry_failed=values.pop("retry_failed") or only == "failed",
             resend_changed=values.pop("changed") == "resend",
             keep_done=values.pop("keep_done"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.cli import options
-from headrace.cli.engine_options import CommandWithEngines
+from headrace.cli.job_command import CommandWithJobs, job_of
 from headrace.cli.media_options import media_arguments, media_options
 from headrace.cli.output_options import OutputArguments, output_options
 from headrace.cli.prompt_options import prompt_arguments, prompt_options
@@ -38,9 +38,7 @@ _SECTIONS = {
 """The options in the help."""
 
 
-@click.command(
-    cls=CommandWithEngines, sections=_SECTIONS, short_help="Send a prompt for every row of a file."
-)
+@click.command(cls=CommandWithJobs, sections=_SECTIONS, short_help="Send a prompt for every row of a file.")
 @click.argument("input", metavar="INPUT", type=options.FILE)
 @prompt_options
 @media_options
@@ -121,6 +119,8 @@ def run(
     format. If a run was interrupted, run the same command again: it continues where it stopped. A run with
     --out - cannot be continued.
 
+    INPUT may also be a job file that ends in .toml: the options in a file, and jobs with several steps.
+
     \b
     Examples:
       headrace run products.csv --out answers.jsonl --model deepseek-v3.2 \\
@@ -132,6 +132,7 @@ def run(
       headrace run requests.jsonl --out answers.jsonl --max-in-flight 500 --budget 5.00
       headrace run texts.jsonl.gz --out answers.jsonl --prompt "Summarise: {text}"
       headrace run texts.parquet --out answers.parquet --prompt "Summarise: {text}"
+      headrace run job.toml --max-in-flight 50
 
     \b
     Exit code: 0 all items succeeded, 1 some failed or an error stopped the run,
@@ -146,7 +147,7 @@ def run(
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.summary_output import SummaryOutput
     from headrace.cli.terminal_run import perform, run_async
-    from headrace.errors import HeadraceError, JournalError, SettingsError
+    from headrace.errors import HeadraceError, InputError, JournalError, SettingsError
     from headrace.pipeline.bulk_engines import Job
 
     if sample is not None and not dry_run:
@@ -174,6 +175,11 @@ def run(
         "id_column": id_column,
         "limit": limit,
     }
+    job_file = job_of(click.get_current_context())
+    steps = None if job_file is None else job_file.make_steps()
+    if steps is not None and (sample is not None or chosen is not None):
+        option = "--engine" if chosen is not None else "--sample"
+        raise SettingsError(f"{option}: not for a job with steps; leave it out")
     if chosen is not None:
         single = (
             dry_run,
@@ -187,9 +193,9 @@ def run(
         )
         if any((*single, *media.values(), target.resend_changed, target.keep_done, target.fresh)):
             raise SettingsError(
-                "--engine: leave out --dry-run, --out -, --table, --only ids, --processes, --verbose, "
-                "--encoding, --fail-on, --changed, --keep-done, --fresh, --image, --file, --audio and "
-                "--max-pixels"
+                "--engine: leave out --dry-run, --out -, --table, --only ids and filter, --processes, "
+                "--verbose, --encoding, --fail-on, --changed, --keep-done, --fresh, --image, --file, "
+                "--audio and --max-pixels"
             )
         job = Job(
             input=input,
@@ -208,22 +214,31 @@ def run(
         sys.exit(exit_code(summary))
     if fail_on is not None:
         arguments["fail_on"] = fail_on
-    prepared = prepare_run(
-        input,
-        target.out,
-        client.settings.model,
-        answer=answer,
-        table=target.table,
-        only=target.only,
-        encoding=encoding,
-        **arguments,
-        **media,
-    )
+    try:
+        prepared = prepare_run(
+            input,
+            target.out,
+            client.settings.model,
+            answer=answer,
+            table=target.table,
+            only=target.only,
+            encoding=encoding,
+            steps=steps,
+            **arguments,
+            **media,
+        )
+    except InputError as error:
+        if job_file is None or not str(error).startswith("step"):
+            raise
+        raise job_file.mistake(error) from error
     if dry_run:
         from headrace.cli.dry_run import preview
         from headrace.cli.dry_run_sample import take_sample
+        from headrace.cli.dry_run_steps import preview_steps
 
-        if sample is None:
+        if steps is not None:
+            click.echo(preview_steps(client, prepared))
+        elif sample is None:
             click.echo(preview(client, prepared))
         else:
             text = run_async(lambda: take_sample(client, prepared, sample))

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from headrace.bulk.chosen_items import ChosenIds, ChosenItems, Only
+from headrace.bulk.chosen_items import ChosenItems, Only, as_choice
 from headrace.bulk.embedding.executor import EmbeddingExecutor
 from headrace.bulk.embedding.task import EmbeddingTask
 from headrace.bulk.embedding.vector_table import VectorTable
@@ -32,6 +32,8 @@ DEFAULT_BATCH_SIZE = 256
 @attrs.frozen(kw_only=True)
 class PreparedEmbedding(PreparedRun):
     """A run that embeds texts; see `PreparedRun`."""
+
+    task: EmbeddingTask
 
     batch_size: int
     table: VectorTable | None = None
@@ -87,11 +89,11 @@ def prepare_embedding(
         batch_size = DEFAULT_BATCH_SIZE
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= MAX_TEXTS:
         raise InputError(f"batch_size={batch_size!r}: must be a number of texts from 1 to {MAX_TEXTS}")
-    path, ids = None if out is None else lines_path(out, VectorTable), ChosenIds.of(only)
+    path, choice = None if out is None else lines_path(out, VectorTable), as_choice(only)
     items = as_input(source, id_column, limit, encoding)
     checked = checked_table(out, path, table, items, VectorTable)
     task = EmbeddingTask(
-        source=items if ids is None else ChosenItems(items, ids),
+        source=items if choice is None else ChosenItems(items, choice),
         column=column,
         model=model,
         **{name: value for name, value in arguments.items() if value is not None},

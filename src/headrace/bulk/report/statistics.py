@@ -84,6 +84,8 @@ class Statistics:
             model, usage = _model_and_usage(line)
             if not notes.attempts:
                 usage = Usage()  # an answer from a cache takes no tokens
+            elif line.steps is not None:
+                usage = Usage(notes.prompt_tokens, notes.completion_tokens)
             if model not in self.models and len(self.models) >= _MOST_MODELS:
                 model = _OTHERS
             self.models.setdefault(model, ModelTotals()).add(usage, notes.cost)
@@ -103,7 +105,7 @@ class Statistics:
                 finish_reason=line.finish_reason,
             )
         )
-        answer = line.answer
+        answer = line.answer if line.steps is None else line.members
         if answer is not None:
             self.answers.add(answer, fixed=isinstance(notes.answer, str))
         self.rows.add(line, answer)

@@ -30,6 +30,19 @@ class ColumnTypes:
             elif new is not None and new != old:
                 types[name] = "float" if {new, old} == {"int", "float"} else "text"
 
+    def types_of_members(self) -> dict[str, ColumnType]:
+        """The columns with their types; those of the members of an object, ``a.b``, follow each other.
+
+        If ``a`` is null in some rows and an object in others, there is no column ``a``.
+        """
+        groups: dict[str, dict[str, ColumnType]] = {}
+        for name, found in self._types.items():
+            groups.setdefault(name.partition(".")[0], {})[name] = found or "text"
+        for head, group in groups.items():
+            if len(group) > 1 and self._types.get(head, "text") is None:
+                del group[head]
+        return {name: found for group in groups.values() for name, found in group.items()}
+
     def types(self) -> dict[str, ColumnType]:
         """The columns with their types; a column of nulls is text."""
         return {name: found or "text" for name, found in self._types.items()}

@@ -38,7 +38,7 @@ class TableLayout:
         self._with_fingerprints = output.fingerprints.are_several
         if self._with_fingerprints:
             rest["fingerprint"] = "int"
-        keys = output.keys.types()
+        keys = output.keys.types_of_members() if output.has_steps else output.keys.types()
         lengths = output.vector_lengths
         self.vector_length: int | None = next(iter(lengths)) if len(lengths) == 1 else None
         self._with_vector = bool(lengths)
@@ -68,13 +68,12 @@ class TableLayout:
 
     def own_values(self, line: OutputLine) -> list[Any]:
         """The values of headrace's own columns for one item."""
-        answer, notes = line.answer, line.headrace
-        is_object = isinstance(answer, dict)
-        values = [answer.get(key) if is_object else None for key in self._keys]
+        members, notes = line.members, line.headrace
+        values = [None if members is None else members.get(key) for key in self._keys]
         if self._with_vector:
             values.append(line.vector)
         if self._with_text:
-            values.append(None if is_object else answer)
+            values.append(line.answer if members is None else None)
         values.append(None if line.error is None else str(line.error))
         if self._with_reason:
             values.append(line.finish_reason)

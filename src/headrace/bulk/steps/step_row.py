@@ -1,0 +1,107 @@
+"""A row of a job with steps while its steps are performed, and the line that it gets."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from headrace.bulk.item_result import ItemResult
+from headrace.bulk.output_line import (
+    LineError,
+    LineNotes,
+    LineResponse,
+    OutputLine,
+    encode_output_line,
+    finite_sum,
+)
+from headrace.bulk.sources import Item
+
+
+@attrs.define(eq=False)
+class StepRow:
+    """A row and what its steps have brought.
+
+    Attributes:
+        item: The row.
+        index: Its number in the run.
+        digest: Its digest; see `Task.digest`.
+        fresh: Whether a cache must not answer; it may hold an answer that failed.
+        place: The place of the step that is performed now or next, from 0.
+        request: The digest of the request in flight; empty if there is none.
+        answers: The answers by their columns, null for skipped steps.
+    """
+
+    item: Item
+    index: int
+    digest: int
+    fresh: bool
+    place: int = 0
+    request: str = ""
+    answers: dict[str, Any] = attrs.field(factory=dict)
+    _notes: LineNotes = attrs.field(factory=lambda: LineNotes(0, 0.0))
+    _response: LineResponse | None = None
+    _answer: Any = None
+
+    def take(self, column: str, line: OutputLine) -> None:
+        """Add the answer of a step, from its line in the steps journal."""
+        self._add(line.headrace)
+        self.answers[column] = line.answer
+        self._response, self._answer = line.response, line.headrace.answer
+
+    def _add(self, notes: LineNotes) -> None:
+        total = self._notes
+        total.attempts += notes.attempts
+        total.elapsed = round(total.elapsed + notes.elapsed, 6)
+        total.prompt_tokens += notes.prompt_tokens
+        total.completion_tokens += notes.completion_tokens
+        total.cost = _sum(total.cost, notes.cost)
+        total.possible_cost = _sum(total.possible_cost, notes.possible_cost)
+
+    def succeed(self, *, journalled: bool) -> ItemResult:
+        """The row's result after its last step.
+
+        Args:
+            journalled: Whether the steps are in a journal that counts their cost.
+        """
+        return self._result(ItemResult(self.index), self._line(self._response, None, journalled))
+
+    def fail(self, step: str, result: ItemResult, line: OutputLine, *, journalled: bool) -> ItemResult:
+        """The row's result after a step that failed.
+
+        Args:
+            step: The name of the step.
+            result: The result of its call.
+            line: The line of that result, with its tokens.
+            journalled: See `succeed`.
+        """
+        spent = self._spent()
+        self._add(line.headrace)
+        assert line.error is not None
+        message = f"step {step}: {line.error.message}"
+        failed = self._line(line.response, LineError(line.error.code, message), False)
+        failed.headrace.answer = None
+        failed.headrace.cost_in_steps = (spent or None) if journalled else None
+        found = ItemResult(self.index, code=result.code, message=f"step {step}: {result.message}")
+        found.status, found.finish_reason = result.status, result.finish_reason
+        return self._result(found, failed)
+
+    def _line(self, response: LineResponse | None, error: LineError | None, journalled: bool) -> OutputLine:
+        notes = self._notes
+        notes.completed_at = round(time.time(), 3)
+        notes.answer, notes.digest, notes.steps = self._answer, self.digest, self.answers
+        notes.cost_in_steps = (self._spent() or None) if journalled else None
+        return OutputLine(f"headrace-{self.index}", self.item.id, response, error, notes)
+
+    def _spent(self) -> Decimal:
+        return finite_sum(self._notes.cost, self._notes.possible_cost)
+
+    def _result(self, result: ItemResult, line: OutputLine) -> ItemResult:
+        result.line = encode_output_line(line)
+        return result
+
+
+def _sum(first: Decimal | None, second: Decimal | None) -> Decimal | None:
+    return second if first is None else first if second is None else first + second
