@@ -6,8 +6,11 @@ import json
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from tests.testing.server.batches.virtual_endpoint import Endpoint, content_of, in_virtual_time, line_of
+
+from headrace.testing.server import Behaviour, create_app
 
 IDS = [f"row {n}" for n in range(100)]
 ROWS = content_of(map(line_of, IDS))
@@ -191,6 +194,25 @@ def test_what_was_executed_and_billed_is_counted_by_id_also_if_nobody_asks() -> 
             assert found[kind] == sum(batch["usage"][kind] for batch in listed) > 0
 
     in_virtual_time(main, batch_failures=0.2, batch_expire=0.2)
+
+
+@pytest.mark.anyio
+async def test_requests_at_once_execute_no_request_twice_and_others_are_answered_meanwhile() -> None:
+    transport = httpx.ASGITransport(create_app(Behaviour(batch_time=0)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://endpoint.test/v1") as http:
+        endpoint, ended = Endpoint(http), []
+        await endpoint.create(content_of(line_of(f"{n}") for n in range(1200)))
+
+        async def ask(path: str) -> None:
+            await endpoint.json("GET", path)
+            ended.append(path)
+
+        async with anyio.create_task_group() as tasks:
+            for path in ("/batches", "/files", "http://endpoint.test/headrace/counts", "/models"):
+                tasks.start_soon(ask, path)
+        counts = (await endpoint.json("GET", "http://endpoint.test/headrace/counts"))["batches"]
+    assert ended[0] == "/models"
+    assert (counts["executed"], counts["billed"]) == (1200, 1200)
 
 
 def test_quirks_change_the_answers_and_never_break_the_lines() -> None:

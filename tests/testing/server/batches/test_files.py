@@ -190,6 +190,14 @@ def test_a_body_that_is_not_a_form_with_a_file_is_a_400(content_type: str, body:
     in_virtual_time(main)
 
 
+def test_an_upload_without_a_purpose_is_a_400() -> None:
+    async def main(endpoint: Endpoint) -> None:
+        refused = await endpoint.json("POST", "/files", 400, files={"file": ("a.jsonl", b"{}")})
+        assert refused["error"]["param"] == "purpose"
+
+    in_virtual_time(main)
+
+
 def test_a_file_over_the_limit_is_a_400_and_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "UPLOAD_LIMIT", len(LONG))
 

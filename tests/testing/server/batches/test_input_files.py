@@ -103,6 +103,28 @@ def test_tokens_of_unfinished_batches_of_a_model_count_for_the_limit() -> None:
     in_virtual_time(main, batch_time=10.0, batch_max_tokens=17)
 
 
+def test_requests_that_will_fail_have_no_tokens_for_the_limit() -> None:
+    async def main(endpoint: Endpoint) -> None:
+        created = await endpoint.create(content_of([line_of("a", model="m", messages=[])]))
+        await anyio.sleep(1)
+        batch = await endpoint.batch(created["id"])
+        assert (batch["status"], batch["request_counts"]["failed"]) == ("completed", 1)
+
+    in_virtual_time(main, batch_max_tokens=1)
+
+
+def test_the_output_of_a_batch_is_no_input_of_another() -> None:
+    async def main(endpoint: Endpoint) -> None:
+        created = await endpoint.create(content_of([GOOD]))
+        await anyio.sleep(1)
+        output = (await endpoint.batch(created["id"]))["output_file_id"]
+        body = {"input_file_id": output, "endpoint": CHAT, "completion_window": "24h"}
+        refused = await endpoint.json("POST", "/batches", 400, json=body)
+        assert "the purpose of the file is 'batch_output'" in refused["error"]["message"]
+
+    in_virtual_time(main)
+
+
 def test_the_input_file_may_be_deleted_while_the_batch_runs() -> None:
     async def main(endpoint: Endpoint) -> None:
         created = await endpoint.create(content_of(map(line_of, "abc")))
