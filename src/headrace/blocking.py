@@ -308,7 +308,8 @@ def run(rows: RowsLike, *, out: str | os.PathLike[str] | None = None, **settings
         rows: A file, a data frame, or an iterable of rows.
         out: The output file. Another call with the same arguments continues an interrupted run. None keeps
             the answers in memory.
-        **settings: Keywords of `headrace.run` and of `headrace.Client`.
+        **settings: Keywords of `headrace.run` and of `headrace.Client`. A function for ``progress`` is called
+            in the thread of the event loop.
 
     Returns:
         The totals of the run, and its answers.

@@ -12,7 +12,8 @@ from headrace.bulk.summary import Summary
 class ProgressCallback:
     """Calls a function with a copy of the totals when they have changed, and at the end; see `Display`."""
 
-    first, interval = 0.0, 0.1
+    first: float = 0.0
+    interval: float = 0.1
 
     def __init__(self, function: Callable[[Summary], object]) -> None:
         self._function = function

@@ -14,7 +14,8 @@ class NotebookTable:
         show_output: IPython's ``display``.
     """
 
-    first, interval = 0.0, 0.5
+    first: float = 0.0
+    interval: float = 0.5
 
     def __init__(self, show_output: Any) -> None:
         self._show_output = show_output

@@ -17,7 +17,8 @@ class PlainLines:
         last: Whether one more line is printed at the end.
     """
 
-    first, interval = 5.0, 5.0
+    first: float = 5.0
+    interval: float = 5.0
 
     def __init__(self, print_line: Callable[[str], None] | None = None, *, last: bool = True) -> None:
         self._print_line = print_line or _print_to_stderr

@@ -21,7 +21,7 @@ class ClientEvents:
         retries: The number of retries, also of items that are not done.
     """
 
-    name = "progress"
+    name: str = "progress"
 
     def __init__(self) -> None:
         self.retries: int = 0

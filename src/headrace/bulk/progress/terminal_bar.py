@@ -13,7 +13,8 @@ from headrace.bulk.progress.run_state import RunState
 class TerminalBar:
     """A bar on stderr, and below it what the run is doing; see `Display`."""
 
-    first, interval = 0.0, 0.1
+    first: float = 0.0
+    interval: float = 0.1
 
     def __init__(self) -> None:
         self._bar = Progress(
